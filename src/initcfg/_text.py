@@ -1,0 +1,21 @@
+"""Small helpers for messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, candidates: Iterable[str], count: int = 4) -> list[str]:
+    """The candidates most like ``name``, best first; letter case counts little."""
+    by_lower: dict[str, list[str]] = {}
+    for candidate in candidates:
+        by_lower.setdefault(candidate.lower(), []).append(candidate)
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.6)
+    found = [original for lower in close for original in sorted(set(by_lower[lower]))]
+    return found[:count]
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 rule``, ``2 rules``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
