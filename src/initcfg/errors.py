@@ -87,6 +87,12 @@ class ConfigMergeError(ConfigError, TypeError):
     """A config and its base, or an override, do not fit together."""
 
 
+class ConfigKeyError(ConfigError, KeyError, AttributeError):
+    """A config has no such key."""
+
+    __str__ = InitcfgError.__str__
+
+
 class ConfigExecutionError(ConfigError, RuntimeError):
     """The code of a Python config raised; the message holds file and line."""
 
