@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.metadata
 import importlib.util
 import logging
-import sys
-import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,17 @@ WE_READ_MORE = {
     "replknet-31B_32xb64_in1k-384px.py",
     "replknet-31B_32xb64_in1k.py",
 }
+# What MMEngine asks of a module that newer versions of setuptools no longer have.
+PKG_RESOURCES = """
+import importlib.metadata
+import types
+
+DistributionNotFound = importlib.metadata.PackageNotFoundError
+
+def get_distribution(name):
+    found = importlib.metadata.distribution(name)
+    return types.SimpleNamespace(location=str(found.locate_file("")))
+"""
 
 
 def folder_of(package: str) -> Path:
@@ -44,19 +51,12 @@ def config_files() -> list[Path]:
 
 
 @pytest.fixture
-def mmengine_config(monkeypatch: pytest.MonkeyPatch) -> Any:
+def mmengine_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """MMEngine's Config; newer setuptools has no pkg_resources, which it needs for `pkg::path` bases."""
     if importlib.util.find_spec("pkg_resources") is None:
-        stand_in: Any = types.ModuleType("pkg_resources")
-        stand_in.DistributionNotFound = importlib.metadata.PackageNotFoundError
-
-        def get_distribution(name: str) -> Any:
-            found = importlib.metadata.distribution(name)
-            return types.SimpleNamespace(location=str(found.locate_file("")))
-
-        stand_in.get_distribution = get_distribution
-        stand_in.__spec__ = importlib.machinery.ModuleSpec("pkg_resources", None)
-        monkeypatch.setitem(sys.modules, "pkg_resources", stand_in)
+        (tmp_path / "stand_in").mkdir()
+        (tmp_path / "stand_in" / "pkg_resources.py").write_text(PKG_RESOURCES)
+        monkeypatch.syspath_prepend(str(tmp_path / "stand_in"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = pytest.importorskip("mmengine.config").Config
@@ -135,7 +135,7 @@ def test_every_config_survives_being_written(tmp_path: Path):
 @pytest.mark.filterwarnings("ignore")
 def test_each_init_cfg_has_a_place_that_holds_it():
     found = 0
-    for file in config_files()[::10]:
+    for file in config_files()[::5]:
         try:
             config = Config.fromfile(file, import_modules=False)
         except ConfigError:
@@ -144,10 +144,10 @@ def test_each_init_cfg_has_a_place_that_holds_it():
             place = config.where(path)
             assert place is not None, (file, path)
             name, _, line = place.rpartition(":")
-            if name.endswith(".py") and (file.parent / name).is_file():
-                text = (file.parent / name).read_text(encoding="utf-8").splitlines()[int(line) - 1]
-                found += "init_cfg" in text or "init_cfg" not in path.rpartition(".")[2]
-    assert found > 300
+            text = (file.parent / name).read_text(encoding="utf-8").splitlines()[int(line) - 1]
+            assert "init_cfg" in text, (file, path, place)
+            found += 1
+    assert found > 200
 
 
 def paths_of(key: str, value: Any, path: str = "") -> list[str]:
