@@ -196,3 +196,9 @@ class CheckpointError(InitcfgError, ValueError):
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """A checkpoint does not exist."""
+
+
+class OutputError(InitcfgError, OSError):
+    """A file cannot be written."""
+
+    __str__ = InitcfgError.__str__

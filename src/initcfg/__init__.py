@@ -1,0 +1,134 @@
+"""initcfg: say in config how every weight of a PyTorch model starts, and see it before it happens.
+
+Nothing heavy is imported until it is used: ``import initcfg`` does not load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from initcfg import errors
+from initcfg._version import __version__
+
+if TYPE_CHECKING:
+    from initcfg._api import build, init_weights, initialize, plan
+    from initcfg._config import Config, ConfigDict
+    from initcfg._functions import (
+        caffe2_xavier_init,
+        constant_init,
+        kaiming_init,
+        normal_init,
+        trunc_normal_,
+        trunc_normal_init,
+        uniform_init,
+        xavier_init,
+    )
+    from initcfg._initializers import (
+        BaseInit,
+        Caffe2XavierInit,
+        ConstantInit,
+        KaimingInit,
+        NormalInit,
+        PretrainedInit,
+        TruncNormalInit,
+        UniformInit,
+        XavierInit,
+        bias_init_with_prob,
+    )
+    from initcfg._ledger import Ledger
+    from initcfg._modules import BaseModule, ModuleDict, ModuleList, Sequential
+    from initcfg._plan import Assignment, Plan
+    from initcfg._registry import (
+        INITIALIZERS,
+        MODELS,
+        WEIGHT_INITIALIZERS,
+        Registry,
+        build_from_cfg,
+    )
+
+_HOME = {
+    "_api": ("build", "init_weights", "initialize", "plan"),
+    "_config": ("Config", "ConfigDict"),
+    "_functions": (
+        "caffe2_xavier_init",
+        "constant_init",
+        "kaiming_init",
+        "normal_init",
+        "trunc_normal_",
+        "trunc_normal_init",
+        "uniform_init",
+        "xavier_init",
+    ),
+    "_initializers": (
+        "BaseInit",
+        "Caffe2XavierInit",
+        "ConstantInit",
+        "KaimingInit",
+        "NormalInit",
+        "PretrainedInit",
+        "TruncNormalInit",
+        "UniformInit",
+        "XavierInit",
+        "bias_init_with_prob",
+    ),
+    "_ledger": ("Ledger",),
+    "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
+    "_plan": ("Assignment", "Plan"),
+    "_registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "INITIALIZERS",
+    "MODELS",
+    "WEIGHT_INITIALIZERS",
+    "Assignment",
+    "BaseInit",
+    "BaseModule",
+    "Caffe2XavierInit",
+    "Config",
+    "ConfigDict",
+    "ConstantInit",
+    "KaimingInit",
+    "Ledger",
+    "ModuleDict",
+    "ModuleList",
+    "NormalInit",
+    "Plan",
+    "PretrainedInit",
+    "Registry",
+    "Sequential",
+    "TruncNormalInit",
+    "UniformInit",
+    "XavierInit",
+    "__version__",
+    "bias_init_with_prob",
+    "build",
+    "build_from_cfg",
+    "caffe2_xavier_init",
+    "constant_init",
+    "errors",
+    "init_weights",
+    "initialize",
+    "kaiming_init",
+    "normal_init",
+    "plan",
+    "trunc_normal_",
+    "trunc_normal_init",
+    "uniform_init",
+    "xavier_init",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _MODULE_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'initcfg' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"initcfg.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,367 @@
+"""Apply: carry out a plan.
+
+Everything that can be foreseen is checked before the first byte is written. Then the tape runs:
+each tensor is written once, unless user code must find an earlier value in it; under
+``rng="torch"`` the shadowed draws go into scratch, since each of them moves the generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg import _random
+from initcfg._checkpoint import Checkpoint
+from initcfg._fill import fill_stream, fill_torch
+from initcfg._guard import close, reopen
+from initcfg._ledger import Ledger, Written
+from initcfg._names import Entry, named_tensors
+from initcfg._observe import Observer
+from initcfg._plan import Assignment, Call, Plan, Write
+from initcfg._text import plural
+from initcfg._values import FromCheckpoint, Keep, Opaque, Value
+from initcfg._writable import check_fits
+from initcfg.errors import ApplyError, InitcfgError
+
+_log = logging.getLogger("initcfg")
+_active: ContextVar[Run | None] = ContextVar("initcfg_run", default=None)
+
+
+def active_run() -> Run | None:
+    """The run whose user code is executing in this thread, if any."""
+    return _active.get()
+
+
+def apply_plan(plan: Plan, model: nn.Module, *, seed: int | None, rng: str, atomic: bool = False) -> Ledger:
+    """See :meth:`Plan.apply`."""
+    if rng not in ("stream", "torch"):
+        raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
+    run = Run(plan, model, rng)
+    # The seed is drawn last: a refused plan leaves torch's generator alone.
+    run.seed = _seed(seed, rng)
+    copies = _copies(model) if atomic else None
+    reopen(model)
+    try:
+        run.execute()
+    except BaseException as error:
+        if copies is not None:
+            _restore(copies)
+            raise
+        written = run.written
+        names = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
+        state = f"{plural(len(written), 'tensor')} had been written" + (f" ({names})" if written else "")
+        close(model, f"The initialization of this model failed half-way: {state}.")
+        if isinstance(error, InitcfgError) or not isinstance(error, Exception):
+            raise
+        raise ApplyError(
+            f"Applying the plan failed: {type(error).__name__}: {error}; {state}.",
+            mend="Correct the cause and initialize again; atomic=True keeps the model as it was.",
+        ) from error
+    return run.ledger()
+
+
+class Run:
+    """One carrying out of one plan.
+
+    Args:
+        plan: The plan.
+        model: The model.
+        rng: ``"stream"`` or ``"torch"``.
+
+    Raises:
+        ApplyError: The model does not fit.
+    """
+
+    def __init__(self, plan: Plan, model: nn.Module, rng: str) -> None:
+        self.plan = plan
+        self.model = model
+        self.rng = rng
+        self.seed: int | None = None
+        self.names = named_tensors(model)
+        self.entries: dict[str, Entry] = {entry.name: entry for entry in self.names.entries.values()}
+        self.written: list[str] = []
+        self._grad = torch.is_grad_enabled()
+        self._done: dict[str, Written] = {}
+        self._observer: Observer | None = None
+        check_fits(plan, self.names, rng)
+        self._checkpoints: dict[str, Checkpoint] = _open_sources(plan)
+
+    # -- execution -------------------------------------------------------------------------------
+
+    def execute(self) -> None:
+        """Run the tape."""
+        from initcfg.compat._hooks import originals_come_back
+
+        _reset_is_init(self.model)
+        runs_code = any(isinstance(item, Call) for item in self.plan.tape or ())
+        with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
+            self.run_tape(self.plan, self.model)
+
+    def run_tape(self, plan: Plan, model: nn.Module) -> None:
+        """Run the tape of this plan, or of a part that user code called for."""
+        entries = self.entries
+        if plan is not self.plan:
+            entries = {entry.name: entry for entry in named_tensors(model).entries.values()}
+        modules = None
+        for item in plan.tape if plan.tape is not None else _tape_of_values(plan):
+            if isinstance(item, Write):
+                self._write(item, entries, plan)
+            else:
+                modules = _modules(model) if modules is None else modules
+                self._call(item, modules[item.module])
+        if plan.reached:
+            modules = _modules(model) if modules is None else modules
+            for name in plan.reached:
+                _set_is_init(modules[name])
+
+    def _write(self, write: Write, entries: dict[str, Entry], plan: Plan) -> None:
+        if not write.final or write.name is None:
+            if self.rng == "torch":
+                like = None if write.name is None else entries[write.name].tensor
+                scratch = (
+                    torch.empty_like(like)
+                    if like is not None and tuple(like.shape) == write.shape
+                    else torch.empty(write.shape, dtype=getattr(torch, write.dtype))
+                )
+                fill_torch(scratch, write.value)
+            return
+        entry = entries[write.name]
+        name = self._name_in_model(entry, write.name)
+        if entry.holder is not None:
+            module, attribute = entry.holder
+            whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
+            self._fill(whole, write.value, name)
+            setattr(module, attribute, whole)
+        else:
+            self._fill(entry.tensor, write.value, name)
+        self.written.append(name)
+        assignment = plan.parameters.get(write.name) or plan.buffers[write.name]
+        initializer = assignment.initializer if assignment.rule == write.rule else None
+        self._done[name] = Written(
+            name, assignment.shape, assignment.dtype, "rule", write.value, write.rule, initializer
+        )
+
+    def _name_in_model(self, entry: Entry, local: str) -> str:
+        """In a part that user code called for, names are local; the stream goes by the whole model's."""
+        found = self.names.entries.get(id(entry.tensor))
+        if found is None:
+            # The code replaced a parameter by a new one.
+            self.names = named_tensors(self.model)
+            self.entries = {each.name: each for each in self.names.entries.values()}
+            found = self.names.entries.get(id(entry.tensor))
+        return local if found is None else found.name
+
+    def _fill(self, tensor: torch.Tensor, value: Value, name: str) -> None:
+        if isinstance(value, FromCheckpoint):
+            tensor.copy_(self._read(value))
+        elif self.rng == "torch":
+            fill_torch(tensor, value)
+        else:
+            assert self.seed is not None
+            fill_stream(tensor, value, seed=self.seed, name=name)
+
+    def _read(self, value: FromCheckpoint) -> torch.Tensor:
+        opened = self._checkpoints.get(value.source)
+        if opened is None:
+            opened = self._checkpoints[value.source] = Checkpoint(value.source)
+        return opened.read(value.key)
+
+    # -- user code -------------------------------------------------------------------------------
+
+    def _call(self, call: Call, module: nn.Module) -> None:
+        if call.foreign is None and bool(getattr(module, "is_init", False)):
+            return
+        tensors = [(entry.name, tensor) for entry in self._model_entries() for tensor in _stored(entry)]
+        outer = self._observer
+        observer = self._observer = Observer(tensors)
+        token = _active.set(self)
+        where = f"{call.code} of {call.module or 'the model'}"
+        try:
+            with (
+                self._user_generator(call.module),
+                torch.set_grad_enabled(self._grad),
+                observer,
+            ):
+                _run_user_code(call, module)
+        except InitcfgError:
+            raise
+        except Exception as error:
+            raise ApplyError(
+                f"{where} raised {type(error).__name__}: {error}",
+                where=call.rule,
+                mend="This is the model's own code; the traceback above shows where.",
+            ) from error
+        finally:
+            _active.reset(token)
+            self._observer = outer
+        self._note_written(observer, call)
+
+    def _model_entries(self) -> Iterator[Entry]:
+        yield from self.names.parameters()
+        yield from self.names.buffers()
+
+    def _note_written(self, observer: Observer, call: Call) -> None:
+        for name, operations in observer.operations.items():
+            before = self._done.get(name)
+            entry = self.entries[name]
+            self.written.append(name)
+            self._done[name] = Written(
+                name,
+                entry.shape,
+                str(entry.tensor.dtype).removeprefix("torch."),
+                "code",
+                Keep() if before is None else before.value,
+                None if before is None else before.rule,
+                None if before is None else before.initializer,
+                call.code,
+                tuple(operations),
+            )
+
+    @contextlib.contextmanager
+    def _user_generator(self, name: str) -> Iterator[None]:
+        """Under the stream, user code draws from a generator seeded by the module's name."""
+        if self.rng == "torch":
+            yield
+            return
+        assert self.seed is not None
+        with torch.random.fork_rng():
+            torch.manual_seed(_random.stream_key(self.seed, name + "()") >> 1)
+            yield
+
+    def run_part(self, plan: Plan, model: nn.Module) -> None:
+        """A plan that user code called for: its writes are the rules', not the code's."""
+        observer = self._observer
+        start = len(self.written)
+        if observer is not None:
+            observer.paused += 1
+        try:
+            with torch.no_grad():
+                self.run_tape(plan, model)
+        finally:
+            if observer is not None:
+                observer.paused -= 1
+        if observer is not None:
+            # What the code wrote before is overwritten now.
+            for name in self.written[start:]:
+                observer.operations.pop(name, None)
+
+    def part_name(self, module: nn.Module) -> str:
+        """Path of a module, for the rules found in it."""
+        return ".".join(filter(None, ("model", self.names.modules.get(id(module), ""))))
+
+    # -- the account -----------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """What was done."""
+        from initcfg._version import versions
+
+        entries: dict[str, Written] = {}
+        for entry in self._model_entries():
+            done = self._done.get(entry.name)
+            if done is None:
+                if entry.buffer:
+                    continue
+                dtype = str(entry.tensor.dtype).removeprefix("torch.")
+                done = Written(entry.name, entry.shape, dtype)
+            entries[entry.name] = done
+        return Ledger(
+            entries=entries,
+            rng=self.rng,
+            seed=self.seed,
+            stream_version=_random.STREAM_VERSION if self.rng == "stream" else None,
+            plan_digest=self.plan.digest,
+            aliases=dict(self.plan.aliases),
+            versions=versions(),
+        )
+
+
+def _run_user_code(call: Call, module: nn.Module) -> None:
+    if call.foreign is None:
+        module.init_weights()  # type: ignore[operator]
+        return
+    initializer, override = call.foreign
+    if override is not None:
+        initializer.wholemodule = True
+        initializer(getattr(module, override))
+    else:
+        initializer(module)
+
+
+def _tape_of_values(plan: Plan) -> Iterator[Write]:
+    """The writes of a plan that was read from JSON: the final values, in order."""
+    assignments: list[Assignment] = [*plan.parameters.values(), *plan.buffers.values()]
+    for item in assignments:
+        if isinstance(item.value, Opaque):
+            raise ApplyError("A plan with user code in it cannot be applied from JSON.")
+        if not isinstance(item.value, Keep):
+            yield Write(item.name, item.value, True, item.rule or "", item.shape)
+
+
+def _open_sources(plan: Plan) -> dict[str, Checkpoint]:
+    """Every checkpoint of the plan, opened; raises what planning only noted."""
+    opened: dict[str, Checkpoint] = {}
+    for load in plan.loads:
+        if load.source not in opened:
+            opened[load.source] = Checkpoint(load.source)
+        if load.problem:
+            raise ApplyError(
+                f"The checkpoint of {load.rule} could not be used while planning: {load.problem}",
+                mend="Plan again.",
+            )
+    return opened
+
+
+def _stored(entry: Entry) -> tuple[torch.Tensor, ...]:
+    return entry.originals or (entry.tensor,)
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules by canonical name; of a wrapper and what it wraps, the latter."""
+    names = named_tensors(model).modules
+    return {names[id(module)]: module for module in model.modules()}
+
+
+def _seed(seed: int | None, rng: str) -> int | None:
+    if rng == "torch":
+        if seed is not None:
+            torch.manual_seed(seed)
+        return seed
+    if seed is None:
+        high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
+        return (int(high) << 32) | int(low)
+    _random.stream_key(seed, "")
+    return seed
+
+
+def _copies(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    names = named_tensors(model)
+    entries = [*names.parameters(), *names.buffers()]
+    return [(tensor, tensor.detach().clone()) for entry in entries for tensor in _stored(entry)]
+
+
+def _restore(copies: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    with torch.no_grad():
+        for tensor, copy in copies:
+            tensor.copy_(copy)
+
+
+def _set_is_init(module: nn.Module) -> None:
+    try:
+        module.is_init = True  # type: ignore[assignment]
+    except AttributeError:
+        # MMCV 1.x has the property without a setter.
+        module._is_init = True  # type: ignore[assignment]
+
+
+def _reset_is_init(model: nn.Module) -> None:
+    if not getattr(model, "is_init", False):
+        return
+    for module in model.modules():
+        if "_is_init" in vars(module):
+            module._is_init = False  # type: ignore[assignment]

@@ -1,0 +1,165 @@
+"""The ledger: what apply did, tensor by tensor. Exact: it is written as the writes are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from initcfg._files import write_atomically
+from initcfg._values import Keep, Value, from_json, number_to_json, to_json
+from initcfg.errors import PlanError
+
+FORMAT = "initcfg-ledger"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one tensor got.
+
+    Attributes:
+        name: Canonical name.
+        shape: Its shape.
+        dtype: Its data type.
+        by: ``"rule"``, ``"code"`` (a user's own code) or ``"nobody"`` (it keeps its constructor's value).
+        value: What a rule wrote last; :class:`Keep` if none did.
+        rule: Path of that rule.
+        initializer: Type and arguments of its initializer.
+        code: The user's code that wrote last, if any did.
+        operations: The in-place operations by which that code wrote, in order: ``aten.normal_``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    by: str = "nobody"
+    value: Value = field(default_factory=Keep)
+    rule: str | None = None
+    initializer: Mapping[str, Any] | None = None
+    code: str | None = None
+    operations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ledger(Mapping[str, Written]):
+    """What apply did: a mapping from canonical name to :class:`Written`, parameters then buffers.
+
+    Attributes:
+        entries: One entry a tensor.
+        rng: ``"stream"`` or ``"torch"``.
+        seed: The seed; under ``rng="torch"`` the one torch's generator was seeded with, if any.
+        stream_version: Version of the stream; None under ``rng="torch"``.
+        plan_digest: Digest of the plan that was carried out.
+        aliases: Other names of tied tensors.
+        versions: Versions of initcfg and torch.
+    """
+
+    entries: Mapping[str, Written]
+    rng: str
+    seed: int | None
+    stream_version: int | None
+    plan_digest: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Written:
+        return self.entries[self.aliases.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __str__(self) -> str:
+        from initcfg._table import ledger_text
+
+        return ledger_text(self)
+
+    def written(self) -> list[str]:
+        """Names of the tensors that somebody wrote."""
+        return [name for name, entry in self.entries.items() if entry.by != "nobody"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The ledger as JSON data."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "rng": self.rng,
+            "seed": self.seed,
+            "stream_version": self.stream_version,
+            "plan_digest": self.plan_digest,
+            "versions": dict(self.versions),
+            "aliases": dict(self.aliases),
+            "tensors": {name: _to_json(entry) for name, entry in self.entries.items()},
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Ledger:
+        """The ledger that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: ``data`` is no ledger.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") != VERSION:
+            raise PlanError("This is no ledger that this package can read.")
+        return Ledger(
+            entries={name: _from_json(name, item) for name, item in data["tensors"].items()},
+            rng=data["rng"],
+            seed=data["seed"],
+            stream_version=data["stream_version"],
+            plan_digest=data["plan_digest"],
+            aliases=dict(data["aliases"]),
+            versions=dict(data["versions"]),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the ledger as JSON; the file appears whole or not at all."""
+        write_atomically(path, (json.dumps(self.to_json(), indent=1, default=str) + "\n").encode())
+
+    @staticmethod
+    def load(path: str | Path) -> Ledger:
+        """The ledger in a JSON file, or in the metadata of a safetensors file.
+
+        Raises:
+            PlanError: The file holds none.
+        """
+        if str(path).endswith(".safetensors"):
+            from safetensors import safe_open
+
+            with safe_open(str(path), framework="pt") as opened:
+                metadata = opened.metadata() or {}
+            if "initcfg.ledger" not in metadata:
+                raise PlanError(f"{path} carries no ledger.")
+            return Ledger.from_json(json.loads(metadata["initcfg.ledger"]))
+        return Ledger.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def _to_json(entry: Written) -> dict[str, Any]:
+    initializer = entry.initializer
+    return {
+        "shape": list(entry.shape),
+        "dtype": entry.dtype,
+        "by": entry.by,
+        "value": to_json(entry.value),
+        "rule": entry.rule,
+        "initializer": initializer and {key: number_to_json(item) for key, item in initializer.items()},
+        **({"code": entry.code, "operations": list(entry.operations)} if entry.code else {}),
+    }
+
+
+def _from_json(name: str, data: Mapping[str, Any]) -> Written:
+    return Written(
+        name=name,
+        shape=tuple(data["shape"]),
+        dtype=data["dtype"],
+        by=data["by"],
+        value=from_json(data["value"]),
+        rule=data["rule"],
+        initializer=data["initializer"],
+        code=data.get("code"),
+        operations=tuple(data.get("operations", ())),
+    )

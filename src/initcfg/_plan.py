@@ -1,0 +1,401 @@
+"""The plan: what every parameter of a model will be, and which rule said so.
+
+Immutable, free of tensors, printable, comparable, and JSON. Making one is the work of
+``_planner.py``, carrying it out of ``_apply.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from initcfg._values import Keep, Opaque, Value, from_json, number_to_json, to_json
+from initcfg.errors import PlanError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from initcfg._layout import Layout
+    from initcfg._ledger import Ledger
+
+FORMAT = "initcfg-plan"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """A write that a later one overrides.
+
+    Attributes:
+        rule: Path of the rule that asked for it.
+        value: What it would have written.
+        initializer: The initializer as JSON data.
+    """
+
+    rule: str
+    value: Value
+    initializer: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one tensor gets.
+
+    Attributes:
+        name: Canonical name.
+        shape: Global shape; of a parametrized weight, the shape that the layer sees.
+        dtype: Data type: ``"float32"``.
+        value: The value.
+        initializer: Type and arguments of the initializer that gave it; None if no rule did.
+        rule: Path of the rule that gave it; None if no rule did.
+        shadowed: Earlier writes that this one overrides, first to last.
+        frozen: Whether the parameter has ``requires_grad=False``.
+        layout: Meaning of the axes, for fans; None where no rule asked, or in a plan from JSON.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    value: Value
+    initializer: Mapping[str, Any] | None = None
+    rule: str | None = None
+    shadowed: tuple[Shadowed, ...] = ()
+    frozen: bool = False
+    layout: Layout | None = field(default=None, compare=False)
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A rule that reached nothing.
+
+    Attributes:
+        rule: Its path.
+        cfg: The entry as it was written.
+        reason: Why.
+    """
+
+    rule: str
+    cfg: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """A checkpoint that a rule loads.
+
+    Attributes:
+        rule: Path of the rule.
+        source: The checkpoint.
+        problem: Why it could not be opened while planning; None if it could.
+        loaded: Number of tensors that it provides.
+        missing: Tensors of the module that it does not hold.
+        unexpected: Its keys that the module does not know.
+        mismatched: Tensors whose shapes differ: name, shape here, shape there.
+    """
+
+    rule: str
+    source: str
+    problem: str | None = None
+    loaded: int = 0
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Write:
+    """One entry of the tape: a write in its order.
+
+    ``final`` says whether it reaches the tensor; one that does not is drawn into scratch under
+    ``rng='torch'``, since each draw moves the generator. A write to no tensor of the model has no name.
+    """
+
+    name: str | None
+    value: Value
+    final: bool
+    rule: str
+    shape: tuple[int, ...]
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One entry of the tape: code of the user's that runs as it is."""
+
+    module: str
+    code: str
+    rule: str | None = None
+    foreign: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class RuleNote:
+    """What a plan remembers of a rule: the entry, and where it was written."""
+
+    cfg: str
+    written: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(Mapping[str, Assignment]):
+    """What every parameter of a model will be: an ordered mapping from name to assignment.
+
+    Iteration gives the parameters in registration order; look-ups also answer for buffers that a
+    rule fills, and for the other names of a tied tensor.
+
+    Attributes:
+        parameters: Assignment of each parameter.
+        buffers: Assignment of each buffer that some rule reaches.
+        aliases: The other names of tied tensors, each with its canonical name.
+        unused: Rules that reached nothing.
+        loads: Checkpoints that are loaded.
+        notes: Remarks: bounds that cut nothing, and the like.
+        uncalled: Modules whose own ``init_weights`` nobody calls, as in the original.
+        nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
+        rules: Every rule by its path.
+        compat: ``"mmengine"`` or None.
+    """
+
+    parameters: Mapping[str, Assignment]
+    buffers: Mapping[str, Assignment] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[Unused, ...] = ()
+    loads: tuple[Load, ...] = ()
+    notes: tuple[str, ...] = ()
+    uncalled: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+    rules: Mapping[str, RuleNote] = field(default_factory=dict)
+    compat: str | None = None
+    tape: tuple[Write | Call, ...] | None = field(default=None, repr=False)
+    reached: tuple[str, ...] = field(default=(), repr=False)
+
+    # -- mapping ---------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Assignment:
+        found = self.parameters.get(name) or self.buffers.get(name)
+        if found is None and name in self.aliases:
+            canonical = self.aliases[name]
+            found = self.parameters.get(canonical) or self.buffers.get(canonical)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # -- views -----------------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        from initcfg._table import plan_text
+
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        from initcfg._table import plan_html
+
+        return plan_html(self)
+
+    def explain(self, name: str) -> str:
+        """The whole story of one parameter: each rule that reached it, in order, and who won.
+
+        Raises:
+            PlanError: There is no such parameter.
+        """
+        from initcfg._explain import explain_text
+
+        return explain_text(self, name)
+
+    def diff(self, other: Plan) -> dict[str, tuple[Assignment | None, Assignment | None]]:
+        """The parameters and buffers whose value differs: name → (here, there); None if not there."""
+        names = dict.fromkeys([*self.parameters, *self.buffers, *other.parameters, *other.buffers])
+        pairs = {name: (_lookup(self, name), _lookup(other, name)) for name in names}
+        return {
+            name: (here, there)
+            for name, (here, there) in pairs.items()
+            if _effect(here) != _effect(there)
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
+        content = {
+            name: [list(item.shape), item.dtype, to_json(item.value)]
+            for name, item in [*self.parameters.items(), *self.buffers.items()]
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    # -- carrying out ----------------------------------------------------------------------------
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        seed: int | None = None,
+        rng: Literal["stream", "torch"] = "stream",
+        atomic: bool = False,
+    ) -> Ledger:
+        """Write the values into ``model``.
+
+        Args:
+            model: A model with the tensors that the plan was made for.
+            seed: Integer in [0, 2⁶⁴); drawn from torch's global generator if None.
+            rng: ``"stream"``: a value depends on seed, name and index alone. ``"torch"``: torch's
+                global generator, draw by draw in the original's order.
+            atomic: Work on a copy, so that an error in the middle leaves the model as it was; costs
+                one model of memory.
+
+        Returns:
+            What was done, tensor by tensor.
+
+        Raises:
+            ApplyError: The model does not fit the plan, or a step failed.
+            CheckpointError: A checkpoint cannot be read.
+        """
+        from initcfg._apply import apply_plan
+
+        return apply_plan(self, model, seed=seed, rng=rng, atomic=atomic)
+
+    # -- JSON ------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON data; everything but the tape."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "compat": self.compat,
+            "parameters": {name: _assignment_to_json(item) for name, item in self.parameters.items()},
+            "aliases": dict(self.aliases),
+            "buffers": {name: _assignment_to_json(item) for name, item in self.buffers.items()},
+            "unused": [vars(item).copy() for item in self.unused],
+            "loads": [_load_to_json(item) for item in self.loads],
+            "notes": list(self.notes),
+            "uncalled": list(self.uncalled),
+            "nested": list(self.nested),
+            "rules": {where: {"cfg": note.cfg, "written": note.written} for where, note in self.rules.items()},
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Plan:
+        """The plan that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: ``data`` is no plan, or of a version that this package does not know.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise PlanError("This is no plan: it lacks \"format\": \"initcfg-plan\".")
+        if data.get("version") != VERSION:
+            raise PlanError(
+                f"The plan has version {data.get('version')!r}; this package reads version {VERSION}.",
+                mend="Use the version of initcfg that wrote it, or a newer one.",
+            )
+        try:
+            return Plan(
+                parameters={name: _assignment(name, item) for name, item in data["parameters"].items()},
+                buffers={name: _assignment(name, item) for name, item in data["buffers"].items()},
+                aliases=dict(data["aliases"]),
+                unused=tuple(Unused(**item) for item in data["unused"]),
+                loads=tuple(_load(item) for item in data.get("loads", [])),
+                notes=tuple(data.get("notes", [])),
+                uncalled=tuple(data.get("uncalled", [])),
+                nested=tuple(data.get("nested", [])),
+                rules={where: RuleNote(**note) for where, note in data.get("rules", {}).items()},
+                compat=data.get("compat"),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"The plan is damaged: {error!r}.") from error
+
+
+def _lookup(plan: Plan, name: str) -> Assignment | None:
+    return plan.parameters.get(name) or plan.buffers.get(name)
+
+
+def _effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
+    if assignment is None:
+        return None
+    return assignment.shape, assignment.dtype, assignment.value
+
+
+def settled(value: Value) -> Value:
+    """What a tensor holds before a user's own code runs, and after it if that leaves it alone."""
+    return settled(value.over) if isinstance(value, Opaque) else value
+
+
+def _assignment_to_json(item: Assignment) -> dict[str, Any]:
+    return {
+        "shape": list(item.shape),
+        "dtype": item.dtype,
+        "value": to_json(item.value),
+        "initializer": _numbers(item.initializer),
+        "rule": item.rule,
+        "shadowed": [
+            {"rule": each.rule, "value": to_json(each.value), "initializer": _numbers(each.initializer)}
+            for each in item.shadowed
+        ],
+        **({"frozen": True} if item.frozen else {}),
+    }
+
+
+def _numbers(initializer: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if initializer is None:
+        return None
+    return {key: number_to_json(item) for key, item in initializer.items()}
+
+
+def _assignment(name: str, data: Mapping[str, Any]) -> Assignment:
+    return Assignment(
+        name=name,
+        shape=tuple(data["shape"]),
+        dtype=data["dtype"],
+        value=from_json(data["value"]),
+        initializer=data["initializer"],
+        rule=data["rule"],
+        shadowed=tuple(
+            Shadowed(each["rule"], from_json(each["value"]), each.get("initializer")) for each in data["shadowed"]
+        ),
+        frozen=bool(data.get("frozen", False)),
+    )
+
+
+def _load_to_json(load: Load) -> dict[str, Any]:
+    return {
+        **vars(load),
+        "missing": list(load.missing),
+        "unexpected": list(load.unexpected),
+        "mismatched": [[name, list(here), list(there)] for name, here, there in load.mismatched],
+    }
+
+
+def _load(data: Mapping[str, Any]) -> Load:
+    mismatched = tuple((name, tuple(here), tuple(there)) for name, here, there in data["mismatched"])
+    return Load(
+        **{
+            **data,
+            "missing": tuple(data["missing"]),
+            "unexpected": tuple(data["unexpected"]),
+            "mismatched": mismatched,
+        }
+    )
+
+
+def keep(name: str, shape: tuple[int, ...], dtype: str, *, frozen: bool = False) -> Assignment:
+    """The assignment of a tensor that no rule reaches."""
+    return Assignment(name, shape, dtype, Keep(), frozen=frozen)

@@ -1,0 +1,381 @@
+"""The planner: one walk over the module tree turns a program into a plan.
+
+Down the tree goes a context: the steps that are active here, with a memory of which of them match
+which class. Up come writes: (step, tensor, value). In the end the writes of each tensor are put in
+the program's order; the last wins, the others are its shadowed ones. Nothing is read from a tensor
+but its shape, and no random number is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from initcfg._layout import Layout
+from initcfg._names import Entry, Names, child_items
+from initcfg._program import Program, Step
+from initcfg._rules import Rule, location, show_cfg
+from initcfg._select import check_layer_names, module_classes, unmatched
+from initcfg._targets import Target, original_targets, targets
+from initcfg._values import Opaque, Value
+from initcfg.errors import InitcfgError, OverrideTargetError
+
+
+class Record(NamedTuple):
+    """One write: by which step, when, to which tensor, and what."""
+
+    order: int
+    sequence: int
+    entry: Entry | None
+    role: str
+    value: Value
+    step: Step
+    layout: Layout
+    dtype: torch.dtype
+
+
+class _Context:
+    """The steps that are active in a subtree."""
+
+    def __init__(self, layer: tuple[Step, ...] = (), parent: _Context | None = None) -> None:
+        self.layer = layer
+        self.parent = parent
+        self.pending: tuple[Step, ...] = parent.pending if parent else ()
+        self.tensor: tuple[Step, ...] = parent.tensor if parent else ()
+        self.opaque: tuple[Step, ...] = parent.opaque if parent else ()
+        self.active: frozenset[int] = (parent.active if parent else frozenset()) | {
+            step.order for step in layer
+        }
+        self._by_class: dict[type, tuple[Step, ...]] = {}
+        self._derived: dict[tuple[int, ...], _Context] = {}
+
+    def matching(self, cls: type) -> tuple[Step, ...]:
+        """The active steps that mean modules of class ``cls``."""
+        found = self._by_class.get(cls)
+        if found is None:
+            above = self.parent.matching(cls) if self.parent else ()
+            own = tuple(step for step in self.layer if _means(step, cls))
+            found = self._by_class[cls] = above + own
+        return found
+
+    def with_steps(self, steps: list[Step]) -> _Context:
+        """This context with more steps; the same object for the same steps."""
+        key = tuple(step.order for step in steps)
+        derived = self._derived.get(key)
+        if derived is None:
+            layer = tuple(step for step in steps if step.kind == "rule" and not _by_tensor(step))
+            derived = self._derived[key] = _Context(layer, self)
+            by_tensor = tuple(step for step in steps if step.kind == "rule" and _by_tensor(step))
+            derived.tensor += by_tensor
+            derived.active |= {step.order for step in by_tensor}
+            derived.opaque += tuple(step for step in steps if step.kind in ("method", "foreign"))
+        return derived
+
+
+def _by_tensor(step: Step) -> bool:
+    """Whether a step selects tensors one by one, not layers."""
+    return step.rule is not None and bool(step.rule.params or step.rule.buffers)
+
+
+def _means(step: Step, cls: type) -> bool:
+    assert step.rule is not None
+    return step.whole or step.rule.layers.matches(cls)
+
+
+@dataclass(eq=False)
+class Planned:
+    """What the walk found."""
+
+    records: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Walk:
+    """The walk over one model with one program.
+
+    Args:
+        model: The root.
+        program: Its steps.
+        names: Its tensors.
+        compat: Write what the original writes, and no more.
+    """
+
+    def __init__(self, model: nn.Module, program: Program, names: Names, *, compat: bool) -> None:
+        self.model = model
+        self.program = program
+        self.names = names
+        self.compat = compat
+        self.planned = Planned()
+        self._targets: dict[int, list[Target]] = {}
+        self._starts: dict[int, list[Step]] = {}
+        self._pattern_hits: set[tuple[int, str]] = set()
+        self._sequence = 0
+
+    def run(self) -> Planned:
+        """All writes, in the order of the walk.
+
+        Raises:
+            InitcfgError: A rule cannot be carried out; the error names it.
+        """
+        classes = module_classes(self.model)
+        for step in self.program.steps:
+            rule = step.rule
+            if rule is not None:
+                if rule.layers and not self.compat:
+                    check_layer_names(rule.layers, classes, **_context(rule))
+                for initializer in (rule.weight, rule.bias):
+                    for note in initializer.notes() if initializer is not None else ():
+                        self.planned.notes.append(f"{rule.where}: {note}")
+            if step.kind == "pretrained":
+                continue
+            if isinstance(step.target, nn.Module):
+                self._check_in_model(step)
+                self._starts.setdefault(id(step.target), []).append(step)
+            else:
+                self._write_parameter(step)
+        self._visit(self.model, "", _Context())
+        for step in self.program.steps:
+            if step.rule is not None:
+                self._check_patterns(step)
+        return self.planned
+
+    # -- the walk --------------------------------------------------------------------------------
+
+    def _visit(self, module: nn.Module, name: str, context: _Context) -> None:
+        starting = self._starts.get(id(module))
+        if starting:
+            context = self._start(starting, context)
+        if context.pending:
+            context = self._start_named(name, context)
+        for child_name, child in child_items(module, name):
+            self._visit(child, child_name, context)
+        steps = context.matching(type(module))
+        if steps:
+            self._write_layer(module, name, steps)
+        if context.tensor or context.opaque:
+            self._write_tensors(module, name, context)
+
+    def _start(self, steps: list[Step], context: _Context) -> _Context:
+        # A shared module is walked again under its other names, but its own rules run once.
+        fresh = [step for step in steps if not step.started]
+        if not fresh:
+            return context
+        for step in fresh:
+            step.started = True
+        named = [step for step in fresh if step.rule is not None and step.rule.names]
+        context = context.with_steps([step for step in fresh if step not in named])
+        if named:
+            context = _Context((), context)
+            context.pending += tuple(named)
+        return context
+
+    def _start_named(self, name: str, context: _Context) -> _Context:
+        started: list[Step] = []
+        for step in context.pending:
+            assert step.rule is not None
+            relative = _relative(name, step.owner_name)
+            if relative is None:
+                continue
+            for pattern in step.rule.names:
+                if pattern.matches(relative):
+                    self._pattern_hits.add((step.order, "name:" + pattern.text))
+                    # Once active, a rule is not started again further down.
+                    if step not in started and step.order not in context.active:
+                        started.append(step)
+        return context.with_steps(started) if started else context
+
+    # -- writes ----------------------------------------------------------------------------------
+
+    def _write_layer(self, module: nn.Module, name: str, steps: Iterable[Step]) -> None:
+        found = self._targets.get(id(module))
+        if found is None:
+            try:
+                found = original_targets(module) if self.compat else targets(module)
+            except InitcfgError as error:
+                raise self._in_context(error, next(iter(steps)).rule, name or type(module).__name__) from None
+            self._targets[id(module)] = found
+        for step in steps:
+            rule = step.rule
+            assert rule is not None
+            for target in found:
+                initializer = rule.bias if target.role == "bias" else rule.weight
+                if initializer is None:
+                    continue
+                full = f"{name}.{target.attribute}" if name else target.attribute
+                if rule.excludes and self._excluded(step, full):
+                    continue
+                self._write(step, target, full)
+
+    def _write(self, step: Step, target: Target, name: str, *, always_weight: bool = False) -> None:
+        rule = step.rule
+        assert rule is not None
+        entry = self.names.entries.get(id(target.tensor))
+        layout = target.layout
+        if entry is not None and entry.shape != layout.shape:
+            layout = replace(layout, shape=entry.shape)
+        if self.compat and entry is not None and entry.holder is not None:
+            # The original writes the computed weight, which nobody keeps.
+            entry = None
+        if rule.axes:
+            layout = replace(layout, **rule.axes)
+        if entry is not None and not self.compat and self._repeats(step, entry):
+            return
+        initializer = rule.bias if target.role == "bias" and not always_weight else rule.weight
+        assert initializer is not None
+        try:
+            value = initializer.resolve(layout)
+        except InitcfgError as error:
+            raise self._in_context(error, rule, name, layout.shape) from None
+        self._record(step, entry, target.role, value, layout, target.tensor.dtype)
+
+    def _repeats(self, step: Step, entry: Entry) -> bool:
+        """Whether the last write was this one: a layer whose child is a layer of its own."""
+        records = self.planned.records
+        return bool(records) and any(
+            record.entry is entry and record.step is step for record in records[-8:]
+        )
+
+    def _record(
+        self, step: Step, entry: Entry | None, role: str, value: Value, layout: Layout, dtype: torch.dtype
+    ) -> None:
+        step.hits += 1
+        self._sequence += 1
+        self.planned.records.append(
+            Record(step.order, self._sequence, entry, role, value, step, layout, dtype)
+        )
+
+    def _write_tensors(self, module: nn.Module, name: str, context: _Context) -> None:
+        for step in context.opaque:
+            for tensor in module._parameters.values():
+                if tensor is not None:
+                    entry = self.names.entries[id(tensor)]
+                    self._record(step, entry, "weight", _USER, Layout(entry.shape), tensor.dtype)
+        for step in context.tensor:
+            rule = step.rule
+            assert rule is not None
+            if rule.layers and not rule.layers.matches(type(module)):
+                continue
+            for patterns, key, tensors in (
+                (rule.params, "param:", module._parameters),
+                (rule.buffers, "buffer:", module._buffers),
+            ):
+                if patterns:
+                    self._write_matching(step, patterns, key, tensors, module, name)
+
+    def _write_matching(
+        self, step: Step, patterns: Any, key: str, tensors: Mapping[str, Any], module: nn.Module, prefix: str
+    ) -> None:
+        for attribute, tensor in tensors.items():
+            if tensor is None:
+                continue
+            entry = self.names.entries[id(tensor)]
+            full = entry.name if entry.holder else f"{prefix}.{attribute}" if prefix else attribute
+            relative = _relative(full, step.owner_name) or full
+            hit = False
+            for pattern in patterns:
+                if pattern.matches(relative):
+                    self._pattern_hits.add((step.order, key + pattern.text))
+                    hit = True
+            if hit and not self._excluded(step, full):
+                layout = self._layout_of(module, tensor)
+                self._write(step, Target(tensor, "weight", layout, attribute), full, always_weight=True)
+
+    def _layout_of(self, module: nn.Module, tensor: torch.Tensor) -> Layout:
+        """The layout that the module's class gives a tensor, where it knows it."""
+        for target in targets(module):
+            if target.tensor is tensor:
+                return target.layout
+        return Layout(tuple(tensor.shape))
+
+    def _write_parameter(self, step: Step) -> None:
+        """An override that names a bare parameter."""
+        rule, tensor = step.rule, step.target
+        assert rule is not None and rule.override_name is not None
+        if rule.weight is not None:
+            layout = self._layout_of(step.owner, tensor)
+            name = f"{step.owner_name}.{rule.override_name}" if step.owner_name else rule.override_name
+            self._write(step, Target(tensor, "weight", layout, rule.override_name), name, always_weight=True)
+
+    # -- checks ----------------------------------------------------------------------------------
+
+    def _excluded(self, step: Step, name: str) -> bool:
+        assert step.rule is not None
+        relative = _relative(name, step.owner_name) or name
+        hit = False
+        for pattern in step.rule.excludes:
+            parts = relative.split(".")
+            if any(pattern.matches(".".join(parts[: i + 1])) for i in range(len(parts))):
+                self._pattern_hits.add((step.order, "exclude:" + pattern.text))
+                hit = True
+        return hit
+
+    def _check_in_model(self, step: Step) -> None:
+        if id(step.target) not in self.names.modules:
+            assert step.rule is not None
+            raise OverrideTargetError(
+                f"The override names {step.rule.override_name!r}, a module that is no part of this model.",
+                mend="Register it as a submodule, or plan the whole model.",
+                **_context(step.rule),
+            )
+
+    def _check_patterns(self, step: Step) -> None:
+        rule = step.rule
+        assert rule is not None
+        for key, patterns in (
+            ("name", rule.names),
+            ("param", rule.params),
+            ("buffer", rule.buffers),
+            ("exclude", rule.excludes),
+        ):
+            for pattern in patterns:
+                if (step.order, f"{key}:{pattern.text}") in self._pattern_hits:
+                    continue
+                if key == "exclude" and not step.hits:
+                    continue
+                raise self._unmatched(step, key, pattern)
+
+    def _unmatched(self, step: Step, key: str, pattern: Any) -> InitcfgError:
+        candidates: list[str] = []
+        if key in ("name", "exclude"):
+            candidates += [name for name in self.names.modules.values() if name]
+        if key in ("param", "exclude"):
+            candidates += [name for entry in self.names.parameters() for name in entry.names]
+        if key == "buffer":
+            candidates += [name for entry in self.names.buffers() for name in entry.names]
+        relative = [_relative(name, step.owner_name) for name in candidates]
+        error = unmatched(key, pattern, [name for name in relative if name], **_context(step.rule))  # type: ignore[arg-type]
+        if key == "param":
+            buffers = [_relative(name, step.owner_name) for e in self.names.buffers() for name in e.names]
+            if any(name and pattern.matches(name) for name in buffers):
+                error.mend = f"That names buffers: write buffer={pattern.text!r}."
+        if key == "name":
+            params = [_relative(n, step.owner_name) for e in self.names.parameters() for n in e.names]
+            if any(name and pattern.matches(name) for name in params):
+                error.mend = f"That names parameters, and name is for modules: write param={pattern.text!r}."
+        return error
+
+    def _in_context(
+        self, error: InitcfgError, rule: Rule | None, name: str, shape: tuple[int, ...] | None = None
+    ) -> InitcfgError:
+        if rule is not None:
+            error.rule, error.where = show_cfg(rule.cfg), location(rule.where, rule.written)
+        error.parameter, error.shape = name, shape
+        return error
+
+
+_USER = Opaque("", over=None)  # type: ignore[arg-type]
+
+
+def _relative(name: str, owner: str) -> str | None:
+    """``name`` counted from ``owner``; None for the owner itself."""
+    if not owner:
+        return name or None
+    return name[len(owner) + 1 :] or None
+
+
+def _context(rule: Rule) -> dict[str, Any]:
+    return {"rule": show_cfg(rule.cfg), "where": location(rule.where, rule.written)}

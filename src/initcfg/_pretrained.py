@@ -1,0 +1,74 @@
+"""Pretrained rules in a plan: which tensor of a checkpoint goes where, found by name and shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from torch import nn
+
+from initcfg._initializers import PretrainedInit
+from initcfg._layout import Layout
+from initcfg._names import Entry, Names
+from initcfg._plan import Load
+from initcfg._planner import Record
+from initcfg._program import Step
+from initcfg._values import FromCheckpoint
+from initcfg.errors import CheckpointError
+
+
+class Opened(Protocol):
+    """What planning needs of an opened checkpoint."""
+
+    def tensors(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """By name in the module: the key in the checkpoint, and the shape there."""
+        ...
+
+
+Opener = Callable[[PretrainedInit], Opened]
+
+
+def match(step: Step, names: Names, opener: Opener, sequence: int) -> tuple[list[Record], Load]:
+    """The writes of one Pretrained step, and the account of what does and does not fit.
+
+    A checkpoint that cannot be opened is no error yet: the plan says so, and apply refuses.
+    """
+    rule = step.rule
+    assert rule is not None and rule.pretrained is not None
+    source = rule.pretrained.checkpoint
+    try:
+        there = opener(rule.pretrained).tensors()
+    except CheckpointError as error:
+        return [], Load(rule.where, source, problem=error.problem)
+    prefix = f"{step.owner_name}." if step.owner_name else ""
+    local = _local_tensors(step.target, names)
+    records: list[Record] = []
+    missing: list[str] = []
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
+    for name, entry in local.items():
+        key, shape = there.get(name, ("", ()))
+        if not key:
+            missing.append(prefix + name)
+        elif shape != tuple(entry.tensor.shape):
+            mismatched.append((prefix + name, tuple(entry.tensor.shape), shape))
+        else:
+            sequence += 1
+            value = FromCheckpoint(source, key)
+            dtype = entry.tensor.dtype
+            records.append(Record(step.order, sequence, entry, "weight", value, step, Layout(shape), dtype))
+    unexpected = tuple(key for name, (key, _) in there.items() if name not in local)
+    step.hits = len(records)
+    return records, Load(
+        rule.where, source, None, len(records), tuple(missing), unexpected, tuple(mismatched)
+    )
+
+
+def _local_tensors(module: nn.Module, names: Names) -> dict[str, Entry]:
+    """The tensors of a module's ``state_dict`` by their names there, without making copies."""
+    found: dict[str, Entry] = {}
+    for path, inner in module.named_modules(remove_duplicate=False):
+        start = f"{path}." if path else ""
+        for attribute, tensor in [*inner._parameters.items(), *inner._buffers.items()]:
+            if tensor is not None and attribute not in inner._non_persistent_buffers_set:
+                found[start + attribute] = names.entries[id(tensor)]
+    return found

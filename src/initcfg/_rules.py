@@ -1,0 +1,469 @@
+"""Rules: ``init_cfg`` entries, parsed and checked, each with the place where it was written."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from initcfg._initializers import BaseInit, PretrainedInit
+from initcfg._layout import axes
+from initcfg._registry import INITIALIZERS
+from initcfg._select import Layers, Pattern, parse_layers, parse_patterns
+from initcfg._text import nearest
+from initcfg.errors import (
+    ArgumentError,
+    InitcfgError,
+    MissingTypeError,
+    OverrideError,
+    PatternError,
+    RuleTypeError,
+    UnknownInitializerError,
+)
+
+_NO_LAYERS = Layers(frozenset(), (), True)
+_SELECTION = ("layer", "name", "param", "buffer", "exclude")
+_AXES = ("in_axis", "out_axis", "batch_axis")
+EXTENSIONS = ("name", "param", "buffer", "exclude", "weight", *_AXES, "a_sigma", "b_sigma", "preserve_std")
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """One entry of an ``init_cfg``.
+
+    Attributes:
+        where: Path of the entry: ``model.backbone.init_cfg[0].override[1]``.
+        written: File and line it was written at, where known.
+        cfg: The entry as it was written.
+        weight: Initializer of weights; None leaves them alone. A foreign initializer (any callable
+            that takes a module, as the original's registry allows) stands in ``foreign``.
+        bias: Initializer of biases; None leaves them alone.
+        pretrained: The checkpoint to load, for a Pretrained rule.
+        layers, names, params, buffers, excludes: The selection.
+        override_name: Attribute that this rule initializes whole, for an override.
+        overrides: The overrides that stand in this rule.
+        axes: ``in_axis``, ``out_axis`` and ``batch_axis``, where given.
+    """
+
+    where: str
+    written: str | None
+    cfg: Mapping[str, Any]
+    weight: BaseInit | None = None
+    bias: BaseInit | None = None
+    foreign: Any = None
+    pretrained: PretrainedInit | None = None
+    layers: Layers = _NO_LAYERS
+    names: tuple[Pattern, ...] = ()
+    params: tuple[Pattern, ...] = ()
+    buffers: tuple[Pattern, ...] = ()
+    excludes: tuple[Pattern, ...] = ()
+    override_name: str | None = None
+    overrides: tuple[Rule, ...] = ()
+    axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    type_name: str = ""
+
+    @property
+    def selects(self) -> bool:
+        """Whether the rule itself (apart from its overrides) can reach anything."""
+        return bool(self.layers or self.names or self.params or self.buffers)
+
+    def __str__(self) -> str:
+        return show_cfg(self.cfg)
+
+    def initializer(self, role: str) -> dict[str, Any]:
+        """The initializer as JSON data, for a tensor of ``role`` ``"weight"`` or ``"bias"``."""
+        if self.pretrained is not None:
+            return {"type": "Pretrained", **self.pretrained.arguments()}
+        if self.foreign is not None:
+            return {"type": self.type_name}
+        own = self.bias if role == "bias" else self.weight
+        apart = self.cfg.get(role)
+        if own is not None and isinstance(apart, Mapping):
+            return {"type": type_label(apart["type"]), **own.arguments()}
+        main = self.weight if self.weight is not None else self.bias
+        arguments = {} if main is None else main.arguments()
+        bias = {} if not isinstance(self.bias, _Plain) else {"bias": self.bias.bias}
+        return {"type": self.type_name, **arguments, **bias}
+
+
+class _Plain(BaseInit):
+    """The bias of a rule: a number."""
+
+    def value(self, layout: Any) -> Any:
+        from initcfg._values import Constant
+
+        return Constant(float(self.bias))
+
+    def arguments(self) -> dict[str, Any]:
+        return {"val": self.bias}
+
+
+def plain_bias(bias: float) -> BaseInit:
+    """A bias that is a number."""
+    return _Plain(bias=bias)
+
+
+def show_cfg(cfg: Mapping[str, Any]) -> str:
+    """An entry as a person writes it: ``dict(type='Kaiming', layer='Conv2d')``."""
+
+    def show(item: Any) -> str:
+        if isinstance(item, Mapping):
+            return show_cfg(item)
+        if isinstance(item, list):
+            return "[" + ", ".join(show(each) for each in item) + "]"
+        return item.__name__ if isinstance(item, type) else repr(item)
+
+    return "dict(" + ", ".join(f"{key}={show(item)}" for key, item in cfg.items()) + ")"
+
+
+def type_label(type_: Any) -> str:
+    """How a ``type`` is shown: its registered name where it has one."""
+    if isinstance(type_, str):
+        return type_.rpartition(".")[2]
+    for name, registered in INITIALIZERS.module_dict.items():
+        if registered is type_:
+            return name
+    name = getattr(type_, "__name__", type(type_).__name__)
+    return name.removesuffix("Init") if _is_original(type_) else name
+
+
+# -- parsing -------------------------------------------------------------------------------------
+
+
+def parse_init_cfg(
+    init_cfg: Any, where: str, *, written: str | None = None, compat: bool = False, bare: bool = False
+) -> list[Rule]:
+    """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts.
+
+    Args:
+        init_cfg: As written; never changed.
+        where: Path of it, for messages.
+        written: File and line, where known.
+        compat: Refuse what the original does not know.
+        bare: It was given to ``initialize``, which takes no tuple.
+
+    Raises:
+        RuleError: Some entry is wrong; the error says which, and how to mend it.
+    """
+    if not bare and not init_cfg:
+        return []
+    if isinstance(init_cfg, Mapping):
+        return [_parse_entry(init_cfg, where, written, compat)]
+    if isinstance(init_cfg, list) or (isinstance(init_cfg, tuple) and not bare):
+        return [_parse_entry(item, f"{where}[{i}]", written, compat) for i, item in enumerate(init_cfg)]
+    raise RuleTypeError(
+        f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.",
+        where=location(where, written),
+        mend="Write init_cfg=dict(type='Kaiming', layer='Conv2d').",
+    )
+
+
+def location(where: str, written: str | None) -> str:
+    """Path of a rule, and file and line where known."""
+    return f"{where} ({written})" if written else where
+
+
+def _parse_entry(entry: Any, where: str, written: str | None, compat: bool) -> Rule:
+    if not isinstance(entry, Mapping):
+        raise RuleTypeError(
+            f"Each entry of an init_cfg is a dict, not {entry!r}.", where=location(where, written)
+        )
+    try:
+        return _parse(dict(entry), where, written, compat)
+    except InitcfgError as error:
+        # Errors from further inside know neither the rule nor where it stands.
+        error.rule = error.rule or show_cfg(entry)
+        error.where = error.where or location(where, written)
+        raise
+
+
+def _parse(entry: dict[str, Any], where: str, written: str | None, compat: bool) -> Rule:
+    # The original copies each entry before use: shared configs stay as they are.
+    cfg = {key: _copy(item) for key, item in entry.items() if key != "_scope_"}
+    override = cfg.pop("override", None)
+    if compat:
+        for key in EXTENSIONS:
+            if key in cfg and not _accepted(cfg.get("type"), key):
+                raise ArgumentError(
+                    f"{key!r} is an extension that the original does not know.",
+                    mend="Leave out compat='mmengine' to use it.",
+                )
+    rule = _build(cfg, where, written, entry, compat)
+    if override is not None:
+        overrides = _parse_overrides(override, cfg, where, written, compat)
+        rule = Rule(**{**vars(rule), "overrides": overrides})
+    return rule
+
+
+def _copy(item: Any) -> Any:
+    return copy.deepcopy(item) if isinstance(item, (Mapping, list, tuple)) else item
+
+
+def _parse_overrides(
+    override: Any, outer: dict[str, Any], where: str, written: str | None, compat: bool
+) -> tuple[Rule, ...]:
+    if not isinstance(override, (Mapping, list)):
+        raise RuleTypeError(f"override must be a dict or a list of dicts, not {override!r}.")
+    inherited = {key: item for key, item in outer.items() if key not in _SELECTION}
+    entries = [override] if isinstance(override, Mapping) else override
+    rules = []
+    for index, entry in enumerate(entries):
+        place = f"{where}.override" if isinstance(override, Mapping) else f"{where}.override[{index}]"
+        rules.append(_parse_override(entry, inherited, place, written, compat))
+    return tuple(rules)
+
+
+def _parse_override(
+    entry: Any, inherited: dict[str, Any], where: str, written: str | None, compat: bool
+) -> Rule:
+    context = {"where": location(where, written)}
+    if not isinstance(entry, Mapping):
+        raise RuleTypeError(f"Each override is a dict, not {entry!r}.", **context)
+    context["rule"] = show_cfg(entry)
+    cfg = {key: _copy(item) for key, item in entry.items() if key != "_scope_"}
+    name = cfg.pop("name", None)
+    if name is None:
+        raise OverrideError(
+            "This override has no name: it does not say which attribute it is for.",
+            mend="Add name='...', an attribute of the module that owns the init_cfg.",
+            **context,
+        )
+    if not isinstance(name, str):
+        raise RuleTypeError(f"The name of an override is a string, not {name!r}.", **context)
+    if "override" in cfg:
+        raise RuleTypeError("An override cannot hold another override.", **context)
+    if not cfg:
+        cfg = dict(inherited)
+    elif "type" not in cfg:
+        raise OverrideError(
+            f"The override of {name!r} gives {', '.join(map(repr, cfg))} but no type, so nothing says what "
+            "they are arguments of.",
+            mend="Add type='...', or leave name= alone to take over the outer rule's initializer.",
+            **context,
+        )
+    for key in ("layer", *([] if compat else _SELECTION[1:4])):
+        cfg.pop(key, None)
+    try:
+        rule = _build(cfg, where, written, entry, compat)
+    except InitcfgError as error:
+        error.rule, error.where = context["rule"], context["where"]
+        raise
+    return Rule(**{**vars(rule), "override_name": name})
+
+
+def _build(
+    cfg: dict[str, Any], where: str, written: str | None, entry: Mapping[str, Any], compat: bool
+) -> Rule:
+    arguments = dict(cfg)
+    layer = arguments.pop("layer", None)
+    common = {
+        "layers": _NO_LAYERS if layer is None else parse_layers(layer, compat=compat),
+        "names": parse_patterns("name", arguments.pop("name", None)),
+        "params": parse_patterns("param", arguments.pop("param", None)),
+        "buffers": parse_patterns("buffer", arguments.pop("buffer", None)),
+        "excludes": parse_patterns("exclude", arguments.pop("exclude", None)),
+        "axes": _parse_axes(arguments),
+    }
+    if common["excludes"] and not (
+        common["layers"] or common["names"] or common["params"] or common["buffers"]
+    ):
+        raise PatternError("exclude subtracts, but this rule selects nothing to subtract from.")
+    arguments = {key: item for key, item in arguments.items() if key not in _AXES}
+    if layer is not None and _is_foreign(arguments.get("type")):
+        # By the original's protocol, layer is the initializer's own affair.
+        arguments["layer"] = layer
+    made = _parse_initializers(arguments, bool(common["params"] or common["buffers"]))
+    if made.get("pretrained") is not None and any(common[key] for key in ("layers", "names", "params")):
+        raise ArgumentError("Pretrained loads whole modules: it takes no layer, name or param.")
+    return Rule(where=where, written=written, cfg=dict(entry), **{**common, **made})
+
+
+def _parse_axes(arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    try:
+        found = {key: axes(arguments[key]) for key in _AXES if arguments.get(key) is not None}
+    except TypeError as error:
+        raise RuleTypeError(f"in_axis, out_axis, batch_axis: {error}.") from error
+    if found and not {"in_axis", "out_axis"} <= set(found):
+        raise ArgumentError("Fans by axis need both in_axis and out_axis.")
+    return found
+
+
+def _parse_initializers(arguments: dict[str, Any], one_by_one: bool) -> dict[str, Any]:
+    """The keys of a Rule that say what to write."""
+    apart = {key: arguments.pop(key) for key in ("weight",) if key in arguments}
+    bias = arguments.get("bias", 0)
+    if "bias" in arguments and (bias is None or isinstance(bias, (str, Mapping))):
+        apart["bias"] = arguments.pop("bias")
+    if one_by_one and (extra := [key for key in ("bias", "bias_prob") if key in arguments] + list(apart)):
+        raise ArgumentError(
+            f"param and buffer select tensors one by one, and each takes the value of type; "
+            f"{', '.join(map(repr, extra))} would have no meaning.",
+            mend="Give the biases a rule of their own.",
+        )
+    if "type" not in arguments:
+        if not apart or arguments:
+            raise MissingTypeError(
+                "This rule has no type, so it names no initializer.",
+                meant=[],
+                mend=f"Add type='...': one of {', '.join(sorted(INITIALIZERS.module_dict))}.",
+            )
+        return {
+            "weight": _part("weight", apart.get("weight")),
+            "bias": _part("bias", apart.get("bias")),
+            "type_name": "",
+        }
+    type_ = arguments.pop("type")
+    name = type_label(type_)
+    made = _construct(resolve_type(type_), name, arguments)
+    if isinstance(made, PretrainedInit):
+        return {"pretrained": made, "type_name": name}
+    if not isinstance(made, BaseInit):
+        return {"foreign": made, "type_name": name}
+    weight: BaseInit | None = made
+    bias_init: BaseInit | None = plain_bias(made.bias)
+    if "weight" in apart:
+        weight = _part("weight", apart["weight"])
+    if "bias" in apart:
+        bias_init = _part("bias", apart["bias"])
+    return {"weight": weight, "bias": bias_init, "type_name": name}
+
+
+def _part(key: str, written: Any) -> BaseInit | None:
+    """``weight=`` or ``bias=`` given apart: an initializer, a number, or nothing at all."""
+    if written is None or written == "keep":
+        return None
+    if isinstance(written, (int, float)) and not isinstance(written, bool):
+        return _Plain(bias=written)
+    if not isinstance(written, Mapping):
+        raise RuleTypeError(
+            f"{key} must be a number, an initializer (dict(type=...)), or None to leave it, not {written!r}."
+        )
+    arguments = dict(written)
+    if "type" not in arguments:
+        raise MissingTypeError(f"{key}={show_cfg(written)} has no type, so it names no initializer.")
+    type_ = arguments.pop("type")
+    made = _construct(resolve_type(type_), type_label(type_), arguments)
+    if not isinstance(made, BaseInit):
+        raise ArgumentError(f"{type_label(type_)} cannot initialize a {key} alone.")
+    return made
+
+
+# -- initializers by type ------------------------------------------------------------------------
+
+
+def _is_original(type_: Any) -> bool:
+    """Whether a class is one of MMEngine's or MMCV's own initializers."""
+    module = getattr(type_, "__module__", "")
+    return module in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init")
+
+
+def resolve_type(type_: Any) -> Any:
+    """The initializer class (or foreign callable) that ``type`` means.
+
+    Raises:
+        UnknownInitializerError: It names none.
+    """
+    if not isinstance(type_, str):
+        if _is_original(type_):
+            return INITIALIZERS.get(type_label(type_))
+        if callable(type_):
+            return type_
+        raise RuleTypeError(f"type must be the name of an initializer, or a class, not {type_!r}.")
+    scope, _, name = type_.rpartition(".")
+    found = INITIALIZERS.module_dict.get(type_) or INITIALIZERS.get(type_)
+    if found is None and scope and "." not in scope:
+        # 'mmengine.Kaiming', 'mmdet.Kaiming': a scope of the original's registries.
+        found = INITIALIZERS.module_dict.get(name)
+    if found is None:
+        found = _from_mmengine(type_)
+    if found is None:
+        raise UnknownInitializerError(
+            f"type={type_!r} names no initializer.",
+            meant=nearest(name, INITIALIZERS.module_dict),
+            mend=f"Registered are {', '.join(sorted(INITIALIZERS.module_dict))}; register your own with "
+            "@INITIALIZERS.register_module().",
+        )
+    return resolve_type(found) if _is_original(found) else found
+
+
+def _from_mmengine(name: str) -> Any:
+    """An initializer that the user registered with a loaded MMEngine."""
+    import sys
+
+    module = sys.modules.get("mmengine.registry")
+    if module is None:
+        return None
+    registries = [module.WEIGHT_INITIALIZERS]
+    while registries:
+        registry = registries.pop()
+        found = registry.module_dict.get(name.rpartition(".")[2])
+        if found is not None:
+            return found
+        registries.extend(registry.children.values())
+    return None
+
+
+def _is_foreign(type_: Any) -> bool:
+    """Whether ``type`` means an initializer of the original's protocol: a callable on modules."""
+    if type_ is None:
+        return False
+    cls = resolve_type(type_)
+    return not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit)))
+
+
+def _accepted(type_: Any, key: str) -> bool:
+    """Whether a user's own initializer takes ``key``."""
+    if type_ is None:
+        return False
+    cls = resolve_type(type_)
+    own = inspect.isclass(cls) and cls.__module__ != BaseInit.__module__
+    return own and key in inspect.signature(cls).parameters
+
+
+def _construct(cls: Any, name: str, arguments: dict[str, Any]) -> Any:
+    signature = inspect.signature(cls)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise _argument_error(cls, name, arguments, signature, error) from None
+    known = _parameters(cls)
+    unknown = [key for key in arguments if known is not None and key not in known]
+    if unknown:
+        raise _argument_error(cls, name, arguments, signature, None)
+    made = cls(**arguments)
+    if not callable(made):
+        raise RuleTypeError(f"type={name!r} makes {made!r}, which is no initializer.")
+    return made
+
+
+def _parameters(cls: Any) -> set[str] | None:
+    """All keyword names that a class takes, also through ``**kwargs``; None if that cannot be known."""
+    if not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit))):
+        return None
+    names: set[str] = set()
+    for base in cls.__mro__:
+        init = vars(base).get("__init__")
+        if init is None:
+            continue
+        parameters = inspect.signature(init).parameters.values()
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names - {"self"}
+
+
+def _argument_error(
+    cls: Any, name: str, arguments: dict[str, Any], signature: inspect.Signature, error: TypeError | None
+) -> ArgumentError:
+    known = _parameters(cls) or set(signature.parameters)
+    shown = sorted(known - {"layer"})
+    unknown = [key for key in arguments if key not in known]
+    if unknown:
+        return ArgumentError(
+            f"{name} takes no argument {unknown[0]!r}.",
+            meant=nearest(unknown[0], {*known, *_SELECTION, "override", "weight"}),
+            mend=f"It takes {', '.join(shown)}.",
+        )
+    return ArgumentError(f"{name}: {error}.", mend=f"It takes {', '.join(shown)}.")

@@ -1,0 +1,216 @@
+"""Values: what a whole tensor is filled with, as pure data.
+
+A Value holds resolved numbers and nothing else: no tensor, no shape, no generator. It compares,
+hashes, prints, and goes through JSON without losing a bit. Writing one into a tensor is the work of
+``_fill.py``; deciding which one a parameter gets is the work of the initializers and the planner.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+from initcfg.errors import PlanError
+
+_KINDS: dict[str, type[Value]] = {}
+
+
+@dataclass(frozen=True)
+class Value:
+    """Base of all values.
+
+    Attributes:
+        random: Whether producing the value consumes random numbers.
+    """
+
+    random: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        _KINDS[cls.__name__] = cls
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind, as in JSON: ``"Normal"``."""
+        return type(self).__name__
+
+    @cached_property
+    def args(self) -> dict[str, Any]:
+        """The resolved numbers by name; nested values stay values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{name}={_short(item)}" for name, item in self.args.items() if item is not None)
+        return f"{self.kind}({inner})"
+
+
+@dataclass(frozen=True)
+class Constant(Value):
+    """Every element is ``val``."""
+
+    val: float
+
+    def __str__(self) -> str:
+        return f"Constant({_short(self.val)})"
+
+
+@dataclass(frozen=True)
+class Uniform(Value):
+    """U(a, b)."""
+
+    random: ClassVar[bool] = True
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
+class Normal(Value):
+    """N(mean, std²)."""
+
+    random: ClassVar[bool] = True
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class TruncNormal(Value):
+    """N(mean, std²) given that it lies in [a, b]; the bounds are absolute values."""
+
+    random: ClassVar[bool] = True
+    mean: float
+    std: float
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
+class Keep(Value):
+    """The tensor keeps what it holds (the value that its constructor gave it)."""
+
+    def __str__(self) -> str:
+        return "Keep"
+
+
+@dataclass(frozen=True)
+class FromCheckpoint(Value):
+    """The tensor ``key`` of the checkpoint ``source``."""
+
+    source: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Parts(Value):
+    """A fused tensor: independent parts side by side along dimension ``dim``.
+
+    ``sizes`` are the lengths along ``dim``; ``values`` the value of each part, in order.
+    """
+
+    dim: int
+    sizes: tuple[int, ...]
+    values: tuple[Value, ...]
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return any(value.random for value in self.values)
+
+    def __str__(self) -> str:
+        if len(set(self.values)) == 1:
+            return f"{len(self.values)} × {self.values[0]}"
+        return "[" + " | ".join(str(value) for value in self.values) + "]"
+
+
+@dataclass(frozen=True)
+class PaddingRow(Value):
+    """``value``, but row ``index`` (the padding row of an embedding) is zero."""
+
+    index: int
+    value: Value
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return self.value.random
+
+    def __str__(self) -> str:
+        return f"{self.value}, row {self.index} zero"
+
+
+@dataclass(frozen=True)
+class Opaque(Value):
+    """Whatever the user's own ``code`` writes; ``over`` is what the tensor holds before it runs."""
+
+    code: str
+    over: Value
+
+    def __str__(self) -> str:
+        over = "" if isinstance(self.over, Keep) else f" over {self.over}"
+        return f"Opaque({self.code}){over}"
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, float):
+        return f"{item:.4g}"
+    return str(item) if not isinstance(item, str) else item
+
+
+# -- JSON ----------------------------------------------------------------------------------------
+
+_NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+
+
+def number_to_json(number: Any) -> Any:
+    """A float as JSON can hold it: non-finite ones become strings."""
+    if isinstance(number, float) and not math.isfinite(number):
+        return repr(number)
+    return number
+
+
+def to_json(value: Value) -> dict[str, Any]:
+    """A value as JSON data; floats round-trip exactly (shortest repr).
+
+    Example:
+        >>> from initcfg._values import Normal, to_json, from_json
+        >>> to_json(Normal(0.0, 0.02))
+        {'kind': 'Normal', 'mean': 0.0, 'std': 0.02}
+        >>> from_json(to_json(Normal(0.0, 0.02))) == Normal(0.0, 0.02)
+        True
+    """
+    data: dict[str, Any] = {"kind": value.kind}
+    for name, item in value.args.items():
+        if isinstance(item, Value):
+            data[name] = to_json(item)
+        elif isinstance(item, tuple):
+            data[name] = [to_json(each) if isinstance(each, Value) else each for each in item]
+        else:
+            data[name] = number_to_json(item)
+    return data
+
+
+def from_json(data: Any) -> Value:
+    """The value that :func:`to_json` wrote.
+
+    Raises:
+        PlanError: ``data`` is no such thing.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+        raise PlanError(f"A value must be an object with a 'kind', not {data!r}.")
+    cls = _KINDS.get(data["kind"])
+    if cls is None:
+        raise PlanError(f"{data['kind']!r} is no kind of value.", meant=[])
+    names = [field.name for field in fields(cls)]
+    unknown = set(data) - {"kind", *names}
+    missing = [name for name in names if name not in data]
+    if unknown or missing:
+        raise PlanError(f"A value of kind {cls.__name__} has {names}, but these are given: {sorted(data)}.")
+    return cls(**{name: _item_from_json(cls, name, data[name]) for name in names})
+
+
+def _item_from_json(cls: type[Value], name: str, item: Any) -> Any:
+    if isinstance(item, dict):
+        return from_json(item)
+    if isinstance(item, list):
+        return tuple(from_json(each) if isinstance(each, dict) else each for each in item)
+    if cls is Constant or isinstance(item, str) and name in ("val", "a", "b", "mean", "std"):
+        return _NON_FINITE.get(item, item) if isinstance(item, str) else item
+    return item

@@ -1,0 +1,106 @@
+"""The checks before the first byte is written."""
+
+from __future__ import annotations
+
+import torch
+
+from initcfg._names import Entry, Names
+from initcfg._plan import Assignment, Call, Plan
+from initcfg._text import nearest
+from initcfg._values import Keep, Opaque, Value
+from initcfg.errors import ApplyError, TensorError
+
+
+def check_fits(plan: Plan, names: Names, rng: str) -> None:
+    """The plan must be for this model, and every tensor that it writes must be writable.
+
+    Raises:
+        ApplyError: It is not.
+        TensorError: A tensor is of a kind that cannot be written.
+    """
+    if plan.tape is None:
+        if rng == "torch":
+            raise ApplyError(
+                "A plan that was read from JSON has no tape of the draws in their order, which rng='torch' needs.",
+                mend="Use rng='stream', or plan the model again.",
+            )
+        if any(isinstance(item.value, Opaque) for item in plan.parameters.values()):
+            raise ApplyError(
+                "This plan was read from JSON, and holds code of the model's own, which JSON cannot carry.",
+                mend="Plan the model again.",
+            )
+    entries = {entry.name: entry for entry in names.entries.values()}
+    runs_code = any(isinstance(item, Call) for item in plan.tape or ())
+    for assignments, kind in ((plan.parameters, "parameter"), (plan.buffers, "buffer")):
+        for name, assignment in assignments.items():
+            entry = entries.get(name)
+            if entry is None:
+                raise ApplyError(
+                    f"The plan has a {kind} {name!r}, and this model has not: it was made for another one.",
+                    meant=nearest(name, entries),
+                    mend="Plan this model.",
+                )
+            _check_same(assignment, entry)
+            if runs_code or not isinstance(assignment.value, Keep):
+                _check_writable(assignment.value, entry)
+    for entry in names.parameters():
+        if entry.name not in plan.parameters:
+            raise ApplyError(
+                f"This model has a parameter {entry.name!r} that the plan does not know: it was made for another one.",
+                mend="Plan this model.",
+            )
+
+
+def _check_same(assignment: Assignment, entry: Entry) -> None:
+    dtype = str(entry.tensor.dtype).removeprefix("torch.")
+    if assignment.shape != entry.shape or assignment.dtype != dtype:
+        raise ApplyError(
+            f"The plan was made for {assignment.dtype} of shape {assignment.shape}, and this model has "
+            f"{dtype} of shape {entry.shape}.",
+            parameter=entry.name,
+            shape=entry.shape,
+            mend="Plan this model.",
+        )
+
+
+def _check_writable(value: Value, entry: Entry) -> None:
+    for tensor in entry.originals or (entry.tensor,):
+        problem = _problem(tensor)
+        if problem:
+            what, mend = problem
+            raise TensorError(
+                f"{entry.name!r} cannot be initialized: it {what}.",
+                parameter=entry.name,
+                shape=entry.shape,
+                mend=mend,
+            )
+    check_dtype(value, entry.tensor.dtype, entry.name, entry.shape)
+
+
+def check_dtype(value: Value, dtype: torch.dtype, name: str, shape: tuple[int, ...]) -> None:
+    """Random values need a floating-point tensor.
+
+    Raises:
+        TensorError: It is of another type.
+    """
+    if value.random and dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        raise TensorError(
+            f"A {value.kind} value needs a floating-point tensor, and this one is {dtype}.",
+            parameter=name,
+            shape=shape,
+            mend="Exclude it, or give it a Constant.",
+        )
+
+
+def _problem(tensor: torch.Tensor) -> tuple[str, str] | None:
+    if tensor.is_meta:
+        return "is on the meta device, where there is nothing to write", "Call model.to_empty(device=...) first."
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return "is sparse or quantized", "Initialize the dense floating-point model, then convert it."
+    if tensor.is_inference():
+        return "was made under torch.inference_mode", "Build the model outside of it."
+    if tensor.is_nested or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor"):
+        return f"is a {type(tensor).__name__}", "Build the model with real tensors."
+    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        return "is an expanded view, whose elements share memory", "Make it contiguous."
+    return None

@@ -1,0 +1,1 @@
+"""The original's names and manners, for people who come from it."""

@@ -1,0 +1,1 @@
+"""MMCV 1.x: ``mmcv.runner`` and ``mmcv.cnn`` become ``initcfg.compat.mmcv.runner`` and ``.cnn``."""

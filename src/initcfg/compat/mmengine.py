@@ -1,0 +1,119 @@
+"""What ``mmengine.model`` exports for initialization, under the same names and signatures.
+
+``from mmengine.model import BaseModule, kaiming_init`` becomes
+``from initcfg.compat.mmengine import BaseModule, kaiming_init``, and nothing else changes: the
+classes here reach what MMEngine reaches and draw what it draws, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+import initcfg
+from initcfg._config import Config, ConfigDict
+from initcfg._functions import (
+    caffe2_xavier_init,
+    constant_init,
+    kaiming_init,
+    normal_init,
+    trunc_normal_,
+    trunc_normal_init,
+    uniform_init,
+    xavier_init,
+)
+from initcfg._initializers import (
+    BaseInit,
+    Caffe2XavierInit,
+    ConstantInit,
+    KaimingInit,
+    NormalInit,
+    PretrainedInit,
+    TruncNormalInit,
+    UniformInit,
+    XavierInit,
+    bias_init_with_prob,
+)
+from initcfg._registry import MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
+
+
+class BaseModule(initcfg.BaseModule):
+    """MMEngine's ``BaseModule``: its reach, and its draws from torch's global generator."""
+
+    _initcfg_compat: ClassVar[str | None] = "mmengine"
+    _initcfg_rng: ClassVar[Literal["stream", "torch"]] = "torch"
+
+
+class Sequential(BaseModule, nn.Sequential):
+    """MMEngine's ``Sequential``."""
+
+    def __init__(self, *args: Any, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.Sequential.__init__(self, *args)
+
+
+class ModuleList(BaseModule, nn.ModuleList):
+    """MMEngine's ``ModuleList``."""
+
+    def __init__(
+        self,
+        modules: Iterable[nn.Module] | None = None,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.ModuleList.__init__(self, modules)
+
+
+class ModuleDict(BaseModule, nn.ModuleDict):
+    """MMEngine's ``ModuleDict``."""
+
+    def __init__(
+        self, modules: Any = None, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None
+    ) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.ModuleDict.__init__(self, modules)
+
+
+def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Any]) -> None:
+    """MMEngine's ``initialize``: these rules on this module, drawn from torch's global generator."""
+    initcfg.initialize(module, init_cfg, compat="mmengine", rng="torch")
+
+
+def update_init_info(module: nn.Module, init_info: str) -> None:  # noqa: ARG001
+    """Accepted and ignored: the ledger records every write exactly, without being told."""
+
+
+__all__ = [
+    "MODELS",
+    "WEIGHT_INITIALIZERS",
+    "BaseInit",
+    "BaseModule",
+    "Caffe2XavierInit",
+    "Config",
+    "ConfigDict",
+    "ConstantInit",
+    "KaimingInit",
+    "ModuleDict",
+    "ModuleList",
+    "NormalInit",
+    "PretrainedInit",
+    "Registry",
+    "Sequential",
+    "TruncNormalInit",
+    "UniformInit",
+    "XavierInit",
+    "bias_init_with_prob",
+    "build_from_cfg",
+    "caffe2_xavier_init",
+    "constant_init",
+    "initialize",
+    "kaiming_init",
+    "normal_init",
+    "trunc_normal_",
+    "trunc_normal_init",
+    "uniform_init",
+    "update_init_info",
+    "xavier_init",
+]
