@@ -1,0 +1,228 @@
+"""The command ``initcfg``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from initcfg._version import __version__
+from initcfg.errors import InitcfgError
+
+_EXAMPLES = {
+    "plan": "initcfg plan retinanet.py --set model.backbone.depth=50",
+    "init": "initcfg init retinanet.py -o weights.safetensors --seed 0",
+    "explain": "initcfg explain retinanet.py backbone.layer1.0.bn3.weight",
+    "list": "initcfg list layers --like conv",
+}
+
+
+class _Group(click.Group):
+    """A group whose errors are messages, never tracebacks."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        try:
+            return super().main(*args, **kwargs)
+        except InitcfgError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            _fail("Interrupted; no file was left half-written.", code=130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except Exception as error:
+            if os.environ.get("INITCFG_TRACEBACK"):
+                raise
+            _fail(_unexpected(error))
+
+
+def _fail(message: str, code: int = 2) -> None:
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    sys.exit(code)
+
+
+def _unexpected(error: Exception) -> str:
+    """An error from somebody else's code: what, and where."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    place = ""
+    if traceback is not None:
+        place = f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
+    return (
+        f"{type(error).__name__}: {error}{place}\n"
+        "  This came from code outside of initcfg; INITCFG_TRACEBACK=1 shows the whole traceback."
+    )
+
+
+def _common(function: Any) -> Any:
+    options = [
+        click.argument("config", type=click.Path()),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the config: a.b.c=value."
+        ),
+        click.option("--no-python", is_flag=True, help="Refuse configs that are Python code."),
+        click.option("--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."),
+        click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="initcfg")
+def main() -> None:
+    """Say in config how every weight of a PyTorch model starts, and see it before it happens.
+
+    \b
+    initcfg plan retinanet.py                      what every weight will be
+    initcfg init retinanet.py -o weights.safetensors
+    initcfg explain retinanet.py head.cls.bias     why one of them is what it is
+    """
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['plan']}")
+@_common
+@click.option("--full", is_flag=True, help="A line for every parameter, repeated layers too.")
+def plan(
+    config: str,
+    overrides: tuple[str, ...],
+    no_python: bool,
+    compat: str | None,
+    strict: bool,
+    as_json: bool,
+    full: bool,
+) -> None:
+    """Show what every weight of the model in CONFIG will be, and which rule says so."""
+    from initcfg._jobs import planned
+
+    _, made = planned(config, overrides, use_python=not no_python, compat=compat, strict=strict)
+    if as_json:
+        _print_json(made.to_json())
+        return
+    from initcfg._table import plan_view
+
+    _console().print(plan_view(made, full=full))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['init']}")
+@_common
+@click.option("-o", "--output", required=True, type=click.Path(), help="File to write: .safetensors, .pth or .pt.")
+@click.option("--seed", type=int, help="Integer in [0, 2^64); drawn at random if not given.")
+@click.option(
+    "--rng",
+    type=click.Choice(["stream", "torch"]),
+    default="stream",
+    show_default=True,
+    help="stream: values depend on seed, name and index alone. torch: torch's generator, in MMEngine's order.",
+)
+def init(
+    config: str,
+    overrides: tuple[str, ...],
+    no_python: bool,
+    compat: str | None,
+    strict: bool,
+    as_json: bool,
+    output: str,
+    seed: int | None,
+    rng: str,
+) -> None:
+    """Build the model in CONFIG, initialize it, and write its weights.
+
+    The ledger (what was written, by which rule, with which seed) goes beside the weights as JSON, and
+    into the metadata of a safetensors file.
+    """
+    from initcfg._jobs import initialized
+
+    done = initialized(
+        config, overrides, output, use_python=not no_python, compat=compat, strict=strict, seed=seed, rng=rng
+    )
+    if as_json:
+        _print_json(
+            {"weights": done.weights, "ledger": done.ledger_path, "seed": done.ledger.seed, **done.counts()}
+        )
+        return
+    from rich.text import Text
+
+    from initcfg._table import attention, ledger_view
+
+    console = _console()
+    for line in attention(done.plan):
+        console.print(line)
+    console.print(ledger_view(done.ledger))
+    console.print(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['explain']}")
+@_common
+@click.argument("parameter")
+def explain(
+    config: str,
+    overrides: tuple[str, ...],
+    no_python: bool,
+    compat: str | None,
+    strict: bool,
+    as_json: bool,
+    parameter: str,
+) -> None:
+    """Tell the whole story of one PARAMETER of the model in CONFIG."""
+    from initcfg._explain import explain_text
+    from initcfg._jobs import planned
+
+    _, made = planned(config, overrides, use_python=not no_python, compat=compat, strict=strict)
+    text = explain_text(made, parameter)
+    if as_json:
+        item = made[parameter]
+        assignment = made.to_json()
+        found = assignment["parameters"].get(item.name) or assignment["buffers"][item.name]
+        chain = [each["rule"] for each in found["shadowed"]] + [found["rule"]]
+        rules = {where: assignment["rules"].get(where) for where in chain if where}
+        _print_json({"name": item.name, **found, "rules": rules})
+        return
+    click.echo(text)
+
+
+@main.command("list", epilog=f"Example:  {_EXAMPLES['list']}")
+@click.argument(
+    "what", type=click.Choice(["initializers", "layers", "models"]), default="initializers", required=False
+)
+@click.option("--like", help="Only names that contain this, letter case aside.")
+@click.option("--import", "imports", multiple=True, metavar="MODULE", help="Import a module first.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) -> None:
+    """List what a config can name: initializers (with their arguments), layers, or models."""
+    from initcfg._jobs import listed
+
+    entries = [entry for entry in listed(what, imports) if not like or like.lower() in entry["name"].lower()]
+    if as_json:
+        _print_json(entries)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in entries[0] if entries else ("nothing found",):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        table.add_row(*(str(item) for item in entry.values()))
+    _console().print(table)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # In a pipe there is no width to respect: lines stay whole.
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=160 if piped else None, highlight=False)
+
+
+def _print_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=1, default=str))
+
+
+if __name__ == "__main__":
+    main()

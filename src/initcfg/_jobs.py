@@ -1,0 +1,125 @@
+"""The jobs behind the commands: from a config file to a plan, a checkpoint, or a list."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from initcfg import _api
+from initcfg._config import Config, parse_overrides
+from initcfg._ledger import Ledger
+from initcfg._plan import Plan
+from initcfg._save import check_output, save_weights
+from initcfg.errors import ConfigError
+
+
+@dataclass
+class Done:
+    """What ``initcfg init`` made."""
+
+    plan: Plan
+    ledger: Ledger
+    weights: str
+    ledger_path: str
+    size: int
+
+    def counts(self) -> dict[str, int]:
+        """How many tensors were written, by whom."""
+        by = [entry.by for entry in self.ledger.entries.values()]
+        return {"by_rule": by.count("rule"), "by_code": by.count("code"), "kept": by.count("nobody")}
+
+
+def planned(
+    config: str, overrides: Sequence[str], *, use_python: bool, compat: str | None, strict: bool
+) -> tuple[nn.Module, Plan]:
+    """The model of a config file, and its plan."""
+    # Configs name modules of the folder that one works in.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    loaded = Config.fromfile(config, use_python=use_python, overrides=parse_overrides(list(overrides)))
+    with _busy("building the model"):
+        model = _api.build(loaded, init=False)
+    with _busy("planning"):
+        made = _api.plan(model, compat=compat, strict=strict, locate=_api.locator(loaded))
+    return model, made
+
+
+def initialized(
+    config: str,
+    overrides: Sequence[str],
+    output: str,
+    *,
+    use_python: bool,
+    compat: str | None,
+    strict: bool,
+    seed: int | None,
+    rng: Any,
+) -> Done:
+    """Build, plan, apply, save."""
+    check_output(output)
+    model, made = planned(config, overrides, use_python=use_python, compat=compat, strict=strict)
+    with _busy("writing the weights"):
+        ledger = made.apply(model, seed=seed, rng=rng)
+        ledger_path = save_weights(model, ledger, output)
+    return Done(made, ledger, output, ledger_path, os.path.getsize(output))
+
+
+def listed(what: str, imports: Sequence[str]) -> list[dict[str, Any]]:
+    """The entries of ``initcfg list``."""
+    for name in imports:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(f"The module {name!r} cannot be imported: {error}.") from error
+    if what == "layers":
+        from initcfg._select import known_layer_names
+
+        return [{"name": name} for name in sorted(known_layer_names(), key=str.lower) if "." not in name]
+    from initcfg._registry import INITIALIZERS, MODELS
+
+    if what == "models":
+        return [
+            {"name": name, "class": f"{item.__module__}.{item.__qualname__}"}
+            for name, item in sorted(MODELS.module_dict.items())
+        ]
+    len(INITIALIZERS)
+    INITIALIZERS.get("Constant")
+    return [
+        {"name": name, "arguments": _arguments(item), "what": _first_line(item)}
+        for name, item in sorted(INITIALIZERS.module_dict.items())
+    ]
+
+
+def _arguments(cls: Any) -> str:
+    own = [
+        parameter
+        for parameter in inspect.signature(cls).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in ("bias", "bias_prob", "layer")
+    ]
+    return ", ".join(
+        each.name if each.default is each.empty else f"{each.name}={each.default!r}" for each in own
+    )
+
+
+def _first_line(cls: Any) -> str:
+    return (inspect.getdoc(cls) or "").split("\n")[0]
+
+
+@contextlib.contextmanager
+def _busy(what: str) -> Iterator[None]:
+    """A spinner on a terminal; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

@@ -1,0 +1,89 @@
+"""Saving an initialized model: the weights, and the ledger beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from initcfg._files import replacing
+from initcfg._ledger import Ledger
+from initcfg._text import nearest
+from initcfg.errors import OutputError
+
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def check_output(output: str) -> None:
+    """Refuse an output that cannot be written, before the work begins.
+
+    Raises:
+        OutputError: Unknown ending, missing folder, or no permission.
+    """
+    path = Path(output)
+    if path.suffix not in _SUFFIXES:
+        raise OutputError(
+            f"{output!r} ends in none of {', '.join(_SUFFIXES)}, so its format is unknown.",
+            meant=nearest(path.suffix, _SUFFIXES),
+        )
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"The folder {str(folder)!r} does not exist.", mend="Make it first.")
+    if path.is_dir():
+        raise OutputError(f"{output!r} is a folder.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"No permission to write in {str(folder)!r}.")
+
+
+def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
+    """Write the ``state_dict`` and, beside it, the ledger; both whole, or neither.
+
+    A tied tensor is stored once, under its canonical name; the metadata of a safetensors file names
+    the others, as ``safetensors.torch.load_model`` expects it.
+
+    Returns:
+        Path of the ledger.
+
+    Raises:
+        OutputError: The files cannot be written.
+    """
+    path = Path(output)
+    ledger_path = path.with_suffix(".ledger.json")
+    text = json.dumps(ledger.to_json(), indent=1, default=str)
+    with replacing(path) as weights, replacing(ledger_path) as account:
+        try:
+            if path.suffix == ".safetensors":
+                tensors, removed = _distinct(model, ledger)
+                compact = json.dumps(ledger.to_json(), separators=(",", ":"), default=str)
+                save_file(tensors, weights, {"format": "pt", "initcfg.ledger": compact, **removed})
+            else:
+                torch.save(model.state_dict(), weights)
+        except (SafetensorError, RuntimeError) as error:
+            raise OutputError(
+                f"{output!r} cannot be written: {error}.", mend="Make room; nothing was left half-written."
+            ) from error
+        Path(account).write_text(text + "\n", encoding="utf-8")
+    return str(ledger_path)
+
+
+def _distinct(model: nn.Module, ledger: Ledger) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of the ``state_dict`` that share no memory, and the names left out."""
+    kept: dict[str, torch.Tensor] = {}
+    removed: dict[str, str] = {}
+    name_of: dict[tuple[int, int, tuple[int, ...]], str] = {}
+    state = {name: item for name, item in model.state_dict().items() if isinstance(item, torch.Tensor)}
+    # Canonical names first, so that they are the ones that stay.
+    for name in [*(n for n in state if n not in ledger.aliases), *(n for n in state if n in ledger.aliases)]:
+        tensor = state[name]
+        key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
+        if key[0] and key in name_of:
+            removed[name] = name_of[key]
+            continue
+        name_of[key] = name
+        kept[name] = tensor.contiguous()
+    return kept, removed

@@ -1,0 +1,236 @@
+"""Plans and ledgers as tables for a person."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from initcfg._ledger import Ledger, Written
+from initcfg._plan import Assignment, Plan
+from initcfg._text import plural
+from initcfg._values import Constant, FromCheckpoint, Keep, Opaque, Value
+
+_NUMBERED = re.compile(r"(?<![^.])\d+(?=\.|$)|(?<=[a-zA-Z_])\d+(?=\.)")
+_SHOWN = 8
+
+
+@dataclass
+class Row:
+    """Parameters that are alike: same name up to numbers, same kind of value, same rule up to numbers."""
+
+    name: str
+    names: list[str] = field(default_factory=list)
+    elements: int = 0
+    values: list[Value] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    rule: str = ""
+
+    def value_text(self) -> str:
+        """The value; numbers that differ within the row as a range."""
+        return _merge_texts([_value_text(value) for value in self.values])
+
+    def shape_text(self) -> str:
+        """The shape, if it is one."""
+        return "×".join(map(str, self.shapes[0])) if len(set(self.shapes)) == 1 else "various"
+
+
+def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
+    """The rows of a plan's table."""
+    grouped: dict[tuple[str, ...], Row] = {}
+    for item in assignments:
+        name = item.name if full else _NUMBERED.sub("*", item.name)
+        rule = item.rule or ""
+        rule = rule if full else _NUMBERED.sub("*", rule)
+        key = (name, rule, _shape_of_value(item.value))
+        row = grouped.setdefault(key, Row(name, rule=rule))
+        row.names.append(item.name)
+        row.elements += item.elements
+        row.values.append(item.value)
+        row.shapes.append(item.shape)
+    for row in grouped.values():
+        if len(row.names) == 1:
+            row.name = row.names[0]
+    return list(grouped.values())
+
+
+def _shape_of_value(value: Value) -> str:
+    if isinstance(value, Constant):
+        return str(value)
+    if isinstance(value, Opaque):
+        return f"Opaque {value.code}"
+    return re.sub(r"[-\d.e+]+", "#", _value_text(value))
+
+
+def _value_text(value: Value) -> str:
+    if isinstance(value, Keep):
+        return "keeps its constructor's value"
+    if isinstance(value, FromCheckpoint):
+        return f"from {value.source}"
+    if isinstance(value, Opaque):
+        return f"by its own {value.code}"
+    return str(value)
+
+
+def _merge_texts(texts: list[str]) -> str:
+    """One text for several that differ in numbers alone: ``std=0.0295…0.177``."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    number = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+    columns = [number.findall(text) for text in texts]
+    pieces = number.split(texts[0])
+    merged = pieces[0]
+    for index, piece in enumerate(pieces[1:]):
+        found = sorted({column[index] for column in columns}, key=float)
+        merged += (found[0] if len(found) == 1 else f"{found[0]}…{found[-1]}") + piece
+    return merged
+
+
+# -- plans ---------------------------------------------------------------------------------------
+
+
+def plan_view(plan: Plan, *, full: bool = False) -> RenderableType:
+    """The whole view of a plan: table, totals, and what deserves attention."""
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    table.add_column("parameter", overflow="fold")
+    table.add_column("×", justify="right")
+    table.add_column("shape")
+    table.add_column("value", overflow="fold")
+    table.add_column("rule", overflow="fold")
+    shown = [*plan.parameters.values(), *plan.buffers.values()]
+    for row in rows(shown, full=full):
+        quiet = isinstance(row.values[0], Keep)
+        table.add_row(
+            escape(row.name),
+            str(len(row.names)) if len(row.names) > 1 else "",
+            row.shape_text(),
+            escape(row.value_text()),
+            escape(row.rule),
+            style="dim" if quiet else None,
+        )
+    return Group(table, Text(), *attention(plan, full=full))
+
+
+def summary(plan: Plan) -> str:
+    """The totals in one sentence."""
+    items = list(plan.parameters.values())
+    keep = sum(isinstance(item.value, Keep) for item in items)
+    code = sum(isinstance(item.value, Opaque) for item in items)
+    loaded = sum(isinstance(item.value, FromCheckpoint) for item in items)
+    ruled = len(items) - keep - code - loaded
+    elements = sum(item.elements for item in items)
+    used = len({item.rule for item in items if item.rule and not isinstance(item.value, Opaque)})
+    parts = [f"{ruled:,} by {plural(used, 'rule')}"]
+    if loaded:
+        parts.append(f"{loaded:,} from a checkpoint")
+    if code:
+        parts.append(f"{code:,} by code of the model's own")
+    parts.append(f"{keep:,} kept as constructed")
+    return f"{plural(len(items), 'parameter')}, {elements:,} elements: " + ", ".join(parts) + "."
+
+
+def attention(plan: Plan, *, full: bool = False) -> list[Text]:
+    """What a person should see besides the table."""
+    lines = [Text(summary(plan), style="bold")]
+    for item in _limited(plan.unused, full):
+        if isinstance(item, str):
+            lines.append(Text(f"  {item}"))
+            continue
+        lines.append(Text(f"unused rule  {item.rule}: {item.reason}.", style="yellow"))
+        lines.append(Text(f"             {item.cfg}"))
+    for load in plan.loads:
+        if load.problem:
+            lines.append(Text(f"checkpoint   {load.rule}: {load.problem}", style="red"))
+            continue
+        text = f"checkpoint   {load.rule}: {load.loaded} tensors from {load.source}"
+        odd = [
+            f"{len(names)} {what}"
+            for names, what in (
+                (load.missing, "missing"),
+                (load.unexpected, "unexpected"),
+                (load.mismatched, "of another shape"),
+            )
+            if names
+        ]
+        lines.append(Text(text + (", " + ", ".join(odd) if odd else "") + ".", style="yellow" if odd else ""))
+    for note in _limited(plan.notes, full):
+        lines.append(Text(f"note         {note}", style="yellow"))
+    for name in _limited(plan.nested, full):
+        lines.append(Text(f"reached      the init_cfg of {name}, which MMEngine would skip"))
+    for name in _limited(plan.uncalled, full):
+        lines.append(Text(f"not called   {name}.init_weights(), as MMEngine would not call it either"))
+    return lines
+
+
+def _limited(items: Sequence[Any], full: bool) -> list[Any]:
+    if full or len(items) <= _SHOWN:
+        return list(items)
+    return [*items[: _SHOWN - 1], f"... and {len(items) - _SHOWN + 1} more"]
+
+
+def plan_text(plan: Plan, *, full: bool = False) -> str:
+    """The view of a plan as plain text."""
+    return render(plan_view(plan, full=full))
+
+
+def plan_html(plan: Plan) -> str:
+    """The table of a plan as HTML, for notebooks."""
+    head = "".join(f"<th>{title}</th>" for title in ("parameter", "×", "shape", "value", "rule"))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{html.escape(cell)}</td>"
+            for cell in (row.name, str(len(row.names)), row.shape_text(), row.value_text(), row.rule)
+        )
+        + "</tr>"
+        for row in rows([*plan.parameters.values(), *plan.buffers.values()], full=False)
+    )
+    lines = "".join(f"<div>{html.escape(line.plain)}</div>" for line in attention(plan))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{lines}"
+
+
+# -- ledgers -------------------------------------------------------------------------------------
+
+
+def ledger_view(ledger: Ledger) -> RenderableType:
+    """The account of an apply in a few lines."""
+    by = {"rule": 0, "code": 0, "nobody": 0}
+    for entry in ledger.entries.values():
+        by[entry.by] += 1
+    seed = "" if ledger.seed is None else f", seed {ledger.seed}"
+    lines = [
+        Text(
+            f"{by['rule'] + by['code']:,} tensors written ({by['rule']:,} by rules, {by['code']:,} by code of "
+            f"the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}.",
+            style="bold",
+        )
+    ]
+    codes: dict[str, list[Written]] = {}
+    for entry in ledger.entries.values():
+        if entry.code:
+            codes.setdefault(entry.code, []).append(entry)
+    for code, entries in codes.items():
+        lines.append(Text(f"  {code} wrote {plural(len(entries), 'tensor')}"))
+    return Group(*lines)
+
+
+def ledger_text(ledger: Ledger) -> str:
+    """The account of an apply as plain text."""
+    return render(ledger_view(ledger))
+
+
+def render(view: RenderableType, width: int | None = None) -> str:
+    """A view as plain text, as wide as the terminal."""
+    out = io.StringIO()
+    width = width or max(shutil.get_terminal_size((120, 40)).columns, 60)
+    Console(file=out, width=width, color_system=None, force_terminal=False).print(view)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
