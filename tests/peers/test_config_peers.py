@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from initcfg._config import Config
+from initcfg._config import Config, ConfigDict
 from initcfg.errors import ConfigError
 
 pytestmark = pytest.mark.peers
@@ -165,7 +165,7 @@ def test_a_read_base_config_is_read_by_mmengine(mmengine_config: Any, tmp_path: 
     file = tmp_path / "child.py"
     file.write_text(
         "from mmengine.config import read_base\n\nwith read_base():\n    from .schedule import *\n\n"
-        "from torch.nn import Linear\nmodel = dict(type=Linear, init_cfg=[dict(type='Normal', layer='Linear')])\n"
+        "from torch.nn import Linear\nmodel = dict(type=Linear, init_cfg=[dict(type='Normal')])\n"
         "optimizer.update(lr=0.2)\n"
     )
     ours = Config.fromfile(file)
@@ -173,3 +173,19 @@ def test_a_read_base_config_is_read_by_mmengine(mmengine_config: Any, tmp_path: 
     assert ours.model.type == "torch.nn.Linear"
     assert ours.optimizer == {"type": "torch.optim.SGD", "lr": 0.2}
     assert ours.where("model") is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mmengine_builds_from_our_dicts(mmengine_config: Any):
+    import mmengine.registry
+
+    registry = mmengine.registry.Registry("things", scope="initcfg_tests")
+    cfg = ConfigDict(type="Thing", part=dict(type="Thing", part=None))
+
+    @registry.register_module()
+    class Thing:
+        def __init__(self, part: Any) -> None:
+            self.part = registry.build(part) if part else None
+
+    assert isinstance(registry.build(cfg).part, Thing)
+    assert cfg == {"type": "Thing", "part": {"type": "Thing", "part": None}}, "the config is left as it is"

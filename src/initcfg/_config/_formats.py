@@ -87,7 +87,15 @@ def _yaml(text: str, path: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        problem = " ".join(filter(None, [error.context, error.problem]))
+        if line is not None and line > len(text.splitlines()):
+            line, column = (
+                len(text.splitlines()),
+                None,
+            )  # what is missing at the end is missing in the last line
+        context = error.context
+        if context and error.context_mark:
+            context += f" of line {error.context_mark.line + 1}"
+        problem = ": ".join(filter(None, [context, error.problem]))
         mend = None
         if problem.startswith("could not determine a constructor"):
             mend = "Only plain YAML is read: no tag may make Python objects."

@@ -15,7 +15,7 @@ BASE_KEY = "_base_"
 _REPLACED = -1  # a dict with _delete_=True that does not have the key: no base wrote it either
 
 Path = tuple[str, ...]
-Write = tuple[Path, "ast.expr | None", int]
+Write = tuple[Path, "ast.expr | None", int, bool]  # path, expression, line, whether it merges
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _named(source: Source, line: int | None, folder: str | None) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _writes(text: str) -> list[Write]:
-    """What the statements of a file assign, in order: path, expression if it is known, line."""
+    """What the statements of a file assign, in order: and what `update` merges."""
     found: list[Write] = []
     for statement in _flat(ast.parse(text).body):
         if isinstance(statement, ast.Assign):
@@ -79,7 +79,7 @@ def _writes(text: str) -> list[Write]:
                 keys = _chain(call.func.value)
                 as_dict = ast.Call(ast.Name("dict", ast.Load()), call.args, call.keywords)
                 if keys is not None:  # of `_base_` itself too: its path is empty
-                    found.append((keys, ast.copy_location(as_dict, call), call.lineno))
+                    found.append((keys, ast.copy_location(as_dict, call), call.lineno, True))
     return found
 
 
@@ -98,7 +98,7 @@ def _targets(target: ast.expr, value: ast.expr | None) -> Iterator[Write]:
         return
     keys = _chain(target)
     if keys:
-        yield keys, value, target.lineno
+        yield keys, value, target.lineno, False
 
 
 def _chain(node: ast.expr) -> Path | None:
@@ -141,8 +141,8 @@ def _in_python(source: Source, keys: Path) -> tuple[int | None, Path | None]:
 def _search(writes: list[Write], before: int, keys: Path) -> int | None:
     """The last of the first ``before`` writes that made the value at ``keys``."""
     for index in range(before - 1, -1, -1):
-        path, value, line = writes[index]
-        if keys[: len(path)] == path:
+        path, value, line, merges = writes[index]
+        if keys[: len(path)] == path and not (merges and keys == path):
             found = _inside(writes, index, value, keys[len(path) :], line)
             if found is not None:
                 return found

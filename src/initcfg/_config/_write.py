@@ -230,7 +230,8 @@ def _yaml_dumper() -> Any:
             return True
 
         def represent_text(self, data: str) -> Any:
-            style = '"' if ANY.search(data) else None
+            # Line breaks of Unicode are folded away in the other styles.
+            style = '"' if ANY.search(data) or re.search("[\x85\u2028\u2029\ufeff]", data) else None
             return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     Dumper.add_representer(str, Dumper.represent_text)
