@@ -184,10 +184,11 @@ def _parse(entry: dict[str, Any], where: str, written: str | None, compat: bool)
     cfg = {key: _copy(item) for key, item in entry.items() if key != "_scope_"}
     override = cfg.pop("override", None)
     if compat:
-        for key in EXTENSIONS:
+        apart = ["bias"] if "bias" in cfg and not isinstance(cfg["bias"], (int, float)) else []
+        for key in (*EXTENSIONS, *apart):
             if key in cfg and not _accepted(cfg.get("type"), key):
                 raise ArgumentError(
-                    f"{key!r} is an extension that the original does not know.",
+                    f"{key}={cfg[key]!r} is an extension that the original does not know.",
                     mend="Leave out compat='mmengine' to use it.",
                 )
     rule = _build(cfg, where, written, entry, compat)

@@ -1,0 +1,43 @@
+# Two commands: `make demo` and `make test`. Everything lives in .venv; a second run sets nothing up again.
+PYTHON ?= python3
+TORCH ?= torch
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG := examples/retinanet/retinanet_r50_fpn.py
+
+# The OpenMMLab packages do not state what they need in a way that pip can meet beside a recent torch.
+PEERS := -r tests/peers/requirements.txt
+
+.PHONY: demo test test-peers check clean
+
+demo: $(VENV)/.installed
+	$(BIN)/initcfg plan $(CONFIG)
+	$(BIN)/initcfg init $(CONFIG) -o retinanet.safetensors --seed 0
+	$(BIN)/initcfg explain $(CONFIG) bbox_head.retina_cls.bias
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+test-peers: $(VENV)/.installed-peers
+	$(BIN)/python -m pytest tests/peers -m peers -p no:cacheprovider
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)" -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "$(TORCH)" -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-peers: $(VENV)/.installed-dev tests/peers/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
