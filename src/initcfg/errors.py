@@ -118,8 +118,18 @@ class DuplicateNameError(RegistryError):
     """A name is registered already."""
 
 
+class RegistryTypeError(RegistryError, TypeError):
+    """Something of the wrong Python type was given to a registry."""
+
+
 class BuildError(InitcfgError, TypeError):
     """A class or function refused its arguments, or ``cfg`` has the wrong form."""
+
+
+class NoTypeError(BuildError, KeyError):
+    """A ``cfg`` does not say what to build: it has no ``type``."""
+
+    __str__ = InitcfgError.__str__
 
 
 # -- rules ---------------------------------------------------------------------------------------
