@@ -72,7 +72,7 @@ def test_a_circle_of_bases(tmp_path: Path):
         ("a_yaml", "a: !!python/tuple [1, 2]", 1, "could not determine a constructor"),
         ("a_yaml", "a: !!python/object/apply:os.system ['true']", 1, "could not determine a constructor"),
         ("a_yaml", "a: \x07", None, "YAML cannot be read"),
-        ("a_json", '{\n"a": 1,\n}', 3, "JSON cannot be parsed"),
+        ("a_json", '{\n"a": 1,\n"b" 2}', 3, "JSON cannot be parsed"),
         ("a_json", '{"a": 1,\n"b": 2,\n"a": 3}', 3, "key 'a' occurs twice"),
         ("a_toml", "a = 1\nb = [1,", 2, "TOML cannot be parsed"),
         ("a_toml", "a = 1\na = 2\n", 2, "TOML cannot be parsed"),
