@@ -50,7 +50,12 @@ def test_known_class_that_is_not_there_is_unused_and_an_error_under_strict():
 
 @pytest.mark.parametrize(
     ("key", "pattern", "meant"),
-    [("name", "haed", "head"), ("param", "*.weigth", "weight"), ("param", "tokens", "token"), ("exclude", "con", "conv")],
+    [
+        ("name", "haed", "head"),
+        ("param", "*.weigth", "weight"),
+        ("param", "tokens", "token"),
+        ("exclude", "con", "conv"),
+    ],
 )
 def test_pattern_that_matches_nothing(key, pattern, meant):
     cfg = dict(type="Constant", val=1, **{key: pattern})
@@ -81,19 +86,35 @@ def test_override_of_a_missing_attribute():
         "model.init_cfg.override",
     )
     assert error.meant == ("head",)
-    fails(dict(type="Constant", val=1, override=dict(name="head.weight")), errors.OverrideError, "direct attribute")
-    fails(dict(type="Constant", val=1, override=dict(name="depth")), errors.OverrideTargetError, "which is a int")
+    fails(
+        dict(type="Constant", val=1, override=dict(name="head.weight")),
+        errors.OverrideError,
+        "direct attribute",
+    )
+    fails(
+        dict(type="Constant", val=1, override=dict(name="depth")),
+        errors.OverrideTargetError,
+        "which is a int",
+    )
 
 
 def test_override_forms_that_are_invalid():
-    fails(dict(type="Constant", val=1, override=dict(type="Constant", val=3)), errors.OverrideError, "has no name")
+    fails(
+        dict(type="Constant", val=1, override=dict(type="Constant", val=3)),
+        errors.OverrideError,
+        "has no name",
+    )
     fails(
         dict(type="Constant", val=1, override=dict(name="head", val=3, bias=4)),
         errors.OverrideError,
         "gives 'val', 'bias' but no type",
         "'head'",
     )
-    fails(dict(type="Constant", val=1, override="head"), errors.RuleTypeError, "override must be a dict or a list")
+    fails(
+        dict(type="Constant", val=1, override="head"),
+        errors.RuleTypeError,
+        "override must be a dict or a list",
+    )
     nested = dict(type="Constant", val=1, name="head", override=dict(name="x"))
     fails(dict(type="Constant", val=1, override=nested), errors.RuleTypeError, "cannot hold another override")
 

@@ -112,7 +112,9 @@ def test_typed_override_inherits_nothing():
 
 def test_pretrained_beats_children(tmp_path):
     torch.save({"child.linear.weight": torch.full((2, 2), 5.0)}, tmp_path / "a.pth")
-    model = Branch(Leaf(CONSTANT_2), [dict(type="Pretrained", checkpoint=str(tmp_path / "a.pth")), CONSTANT_1])
+    model = Branch(
+        Leaf(CONSTANT_2), [dict(type="Pretrained", checkpoint=str(tmp_path / "a.pth")), CONSTANT_1]
+    )
     plan = initcfg.plan(model)
     assert plan["child.linear.weight"].value.kind == "FromCheckpoint"
     assert value(plan, "child.linear.bias") == 2
@@ -143,7 +145,8 @@ def test_sequential_and_module_list_carry_rules():
 
 @pytest.mark.parametrize("rng", ["stream", "torch"])
 @pytest.mark.parametrize(
-    ("cls", "bias", "by", "weight"), [(Hand, 7, "code", 2), (HandFirst, 2, "rule", 2), (HandAlone, 7, "code", 1)]
+    ("cls", "bias", "by", "weight"),
+    [(Hand, 7, "code", 2), (HandFirst, 2, "rule", 2), (HandAlone, 7, "code", 1)],
 )
 def test_own_method_beats_the_parents_rules(cls, bias, by, weight, rng):
     model = Branch(cls(CONSTANT_2), CONSTANT_1)

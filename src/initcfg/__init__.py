@@ -13,6 +13,7 @@ from initcfg._version import __version__
 
 if TYPE_CHECKING:
     from initcfg._api import build, init_weights, initialize, plan
+    from initcfg._compare import Difference, differences
     from initcfg._config import Config, ConfigDict
     from initcfg._functions import (
         caffe2_xavier_init,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "_api": ("build", "init_weights", "initialize", "plan"),
+    "_compare": ("Difference", "differences"),
     "_config": ("Config", "ConfigDict"),
     "_functions": (
         "caffe2_xavier_init",
@@ -90,6 +92,7 @@ __all__ = [
     "Config",
     "ConfigDict",
     "ConstantInit",
+    "Difference",
     "KaimingInit",
     "Ledger",
     "ModuleDict",
@@ -108,6 +111,7 @@ __all__ = [
     "build_from_cfg",
     "caffe2_xavier_init",
     "constant_init",
+    "differences",
     "errors",
     "init_weights",
     "initialize",

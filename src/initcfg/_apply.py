@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import nn

@@ -65,7 +65,8 @@ class Checkpoint:
         raise CheckpointError(
             f"No key of {self.source!r} begins with the prefix {start!r}.",
             meant=nearest(start, prefixes) or prefixes[:4],
-            mend="Take a prefix that the keys have; the first key is " + (repr(keys[0]) if keys else "missing"),
+            mend="Take a prefix that the keys have; the first key is "
+            + (repr(keys[0]) if keys else "missing"),
         )
 
     def tensors(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
@@ -96,7 +97,7 @@ def open_pretrained(initializer: PretrainedInit) -> Checkpoint:
 
 def _local_path(source: str) -> str:
     if "://" in source and not source.startswith("file://"):
-        scheme = source.split("://")[0]
+        scheme = source.split("://", maxsplit=1)[0]
         raise CheckpointError(
             f"The checkpoint {source!r} is not a local file, and {scheme!r} sources are not supported yet.",
             mend="Download it, and give its path.",

@@ -23,7 +23,7 @@ _EXAMPLES = {
 class _Group(click.Group):
     """A group whose errors are messages, never tracebacks."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **kwargs)
         except InitcfgError as error:
@@ -65,7 +65,9 @@ def _common(function: Any) -> Any:
             "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the config: a.b.c=value."
         ),
         click.option("--no-python", is_flag=True, help="Refuse configs that are Python code."),
-        click.option("--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."),
+        click.option(
+            "--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."
+        ),
         click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     ]
@@ -112,14 +114,16 @@ def plan(
 
 @main.command(epilog=f"Example:  {_EXAMPLES['init']}")
 @_common
-@click.option("-o", "--output", required=True, type=click.Path(), help="File to write: .safetensors, .pth or .pt.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), help="File to write: .safetensors, .pth or .pt."
+)
 @click.option("--seed", type=int, help="Integer in [0, 2^64); drawn at random if not given.")
 @click.option(
     "--rng",
     type=click.Choice(["stream", "torch"]),
     default="stream",
     show_default=True,
-    help="stream: values depend on seed, name and index alone. torch: torch's generator, in MMEngine's order.",
+    help="stream: values depend on seed, name and index alone. torch: its generator, in MMEngine's order.",
 )
 def init(
     config: str,

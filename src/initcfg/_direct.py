@@ -6,10 +6,11 @@ from torch import nn
 
 from initcfg._apply import active_run
 from initcfg._checkpoint import open_pretrained
+from initcfg._construct import type_label
 from initcfg._initializers import BaseInit, PretrainedInit
 from initcfg._program import Program, Step
 from initcfg._resolve import make_plan
-from initcfg._rules import Rule, plain_bias, type_label
+from initcfg._rules import Rule, plain_bias
 from initcfg._select import parse_layers
 
 
@@ -19,7 +20,11 @@ def call_initializer(initializer: BaseInit | PretrainedInit, module: nn.Module) 
     where = f"{name} called on a {type(module).__name__}"
     cfg = {"type": name, **initializer.arguments()}
     if isinstance(initializer, PretrainedInit):
-        rule, kind, whole = Rule(where, None, cfg, pretrained=initializer, type_name=name), "pretrained", False
+        rule, kind, whole = (
+            Rule(where, None, cfg, pretrained=initializer, type_name=name),
+            "pretrained",
+            False,
+        )
     else:
         rule = Rule(
             where,

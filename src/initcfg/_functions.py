@@ -5,8 +5,6 @@ They are for a user's own ``init_weights``. Draws come from torch's global gener
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -122,5 +120,3 @@ __all__ = [
     "uniform_init",
     "xavier_init",
 ]
-
-

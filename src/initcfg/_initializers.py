@@ -142,7 +142,7 @@ class ConstantInit(BaseInit):
         super().__init__(**kwargs)
         self.val = _number("val", val)
 
-    def value(self, layout: Layout) -> Value:  # noqa: D102, ARG002
+    def value(self, layout: Layout) -> Value:
         return Constant(float(self.val))
 
 
@@ -160,7 +160,7 @@ class NormalInit(BaseInit):
         self.mean = _number("mean", mean)
         self.std = _std(std)
 
-    def value(self, layout: Layout) -> Value:  # noqa: D102, ARG002
+    def value(self, layout: Layout) -> Value:
         return Normal(float(self.mean), float(self.std))
 
 
@@ -233,7 +233,7 @@ class TruncNormalInit(BaseInit):
         assert self.a is not None and self.b is not None
         return self.a, self.b
 
-    def value(self, layout: Layout) -> Value:  # noqa: D102, ARG002
+    def value(self, layout: Layout) -> Value:
         mean, std = float(self.mean), float(self.std)
         low, high = (float(bound) for bound in self._bounds())
         if self.a_sigma is not None:
@@ -242,7 +242,7 @@ class TruncNormalInit(BaseInit):
             low, high = mean + low * std, mean + high * std
         return TruncNormal(mean, std, low, high)
 
-    def notes(self) -> list[str]:  # noqa: D102
+    def notes(self) -> list[str]:
         if self.a_sigma is not None or not self.std:
             return []
         low, high = ((bound - self.mean) / self.std for bound in self._bounds())
@@ -284,7 +284,7 @@ class UniformInit(BaseInit):
         if a > b:
             raise ArgumentError(f"The lower bound of {self} lies above the upper one.")
 
-    def value(self, layout: Layout) -> Value:  # noqa: D102, ARG002
+    def value(self, layout: Layout) -> Value:
         return Uniform(float(self.a), float(self.b))
 
 
@@ -305,7 +305,7 @@ class XavierInit(BaseInit):
         self.gain = _number("gain", gain)
         self.distribution = _distribution(distribution)
 
-    def value(self, layout: Layout) -> Value:  # noqa: D102
+    def value(self, layout: Layout) -> Value:
         fan_in, fan_out = layout.fans()
         return _spread(self.distribution, self.gain * math.sqrt(2.0 / float(fan_in + fan_out)))
 
@@ -346,7 +346,7 @@ class KaimingInit(BaseInit):
         except ValueError as error:
             raise ArgumentError(f"nonlinearity={nonlinearity!r} is not supported: {error}.") from error
 
-    def value(self, layout: Layout) -> Value:  # noqa: D102
+    def value(self, layout: Layout) -> Value:
         fan_in, fan_out = layout.fans()
         fan = fan_in if self.mode.lower() == "fan_in" else fan_out
         # torch leaves an empty tensor alone; any number will do.

@@ -102,7 +102,8 @@ def _arguments(cls: Any) -> str:
     own = [
         parameter
         for parameter in inspect.signature(cls).parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in ("bias", "bias_prob", "layer")
+        if parameter.kind is not parameter.VAR_KEYWORD
+        and parameter.name not in ("bias", "bias_prob", "layer")
     ]
     return ", ".join(
         each.name if each.default is each.empty else f"{each.name}={each.default!r}" for each in own

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from initcfg.errors import LazyParameterError, TensorError
@@ -164,7 +164,7 @@ def _add(names: Names, name: str, tensor: torch.Tensor, *, buffer: bool) -> None
         if entry.holder is None:
             entry.names.append(name)
         return
-    if isinstance(tensor, UninitializedTensorMixin):
+    if is_lazy(tensor):
         raise LazyParameterError(
             "A lazy module has no shape until it has seen data, so nothing can be planned for it.",
             parameter=name,

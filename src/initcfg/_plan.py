@@ -229,9 +229,7 @@ class Plan(Mapping[str, Assignment]):
         names = dict.fromkeys([*self.parameters, *self.buffers, *other.parameters, *other.buffers])
         pairs = {name: (_lookup(self, name), _lookup(other, name)) for name in names}
         return {
-            name: (here, there)
-            for name, (here, there) in pairs.items()
-            if _effect(here) != _effect(there)
+            name: (here, there) for name, (here, there) in pairs.items() if _effect(here) != _effect(there)
         }
 
     @property
@@ -290,7 +288,9 @@ class Plan(Mapping[str, Assignment]):
             "notes": list(self.notes),
             "uncalled": list(self.uncalled),
             "nested": list(self.nested),
-            "rules": {where: {"cfg": note.cfg, "written": note.written} for where, note in self.rules.items()},
+            "rules": {
+                where: {"cfg": note.cfg, "written": note.written} for where, note in self.rules.items()
+            },
         }
 
     @staticmethod
@@ -301,7 +301,7 @@ class Plan(Mapping[str, Assignment]):
             PlanError: ``data`` is no plan, or of a version that this package does not know.
         """
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise PlanError("This is no plan: it lacks \"format\": \"initcfg-plan\".")
+            raise PlanError('This is no plan: it lacks "format": "initcfg-plan".')
         if data.get("version") != VERSION:
             raise PlanError(
                 f"The plan has version {data.get('version')!r}; this package reads version {VERSION}.",
@@ -369,7 +369,8 @@ def _assignment(name: str, data: Mapping[str, Any]) -> Assignment:
         initializer=data["initializer"],
         rule=data["rule"],
         shadowed=tuple(
-            Shadowed(each["rule"], from_json(each["value"]), each.get("initializer")) for each in data["shadowed"]
+            Shadowed(each["rule"], from_json(each["value"]), each.get("initializer"))
+            for each in data["shadowed"]
         ),
         frozen=bool(data.get("frozen", False)),
     )

@@ -235,9 +235,7 @@ class Walk:
     def _repeats(self, step: Step, entry: Entry) -> bool:
         """Whether the last write was this one: a layer whose child is a layer of its own."""
         records = self.planned.records
-        return bool(records) and any(
-            record.entry is entry and record.step is step for record in records[-8:]
-        )
+        return bool(records) and any(record.entry is entry and record.step is step for record in records[-8:])
 
     def _record(
         self, step: Step, entry: Entry | None, role: str, value: Value, layout: Layout, dtype: torch.dtype

@@ -225,9 +225,7 @@ class Compiler:
     def _add_method(self, module: nn.Module, name: str) -> None:
         self._append(module, name, module, None, kind="method", code=code_label(type(module)))
 
-    def _append(
-        self, owner: nn.Module, name: str, target: Any, rule: Rule | None, **fields: Any
-    ) -> None:
+    def _append(self, owner: nn.Module, name: str, target: Any, rule: Rule | None, **fields: Any) -> None:
         if rule is not None and rule.foreign is not None:
             fields["code"] = f"{rule.type_name} initializer"
         self.program.steps.append(Step(len(self.program.steps), owner, name, target, rule, **fields))
@@ -262,7 +260,7 @@ def _near_attributes(name: str, owner: nn.Module) -> list[str]:
     from initcfg._text import nearest
 
     tensors = [key for key, item in owner._parameters.items() if item is not None]
-    return nearest(name.split(".")[0], [*owner._modules, *tensors])
+    return nearest(name.split(".", maxsplit=1)[0], [*owner._modules, *tensors])
 
 
 def _counts_as_pretrained(rule: Rule) -> bool:

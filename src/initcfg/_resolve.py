@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from initcfg._layout import Layout
 from initcfg._names import Entry, Names, named_tensors
 from initcfg._plan import Assignment, Call, Load, Plan, RuleNote, Shadowed, Unused, Write
 from initcfg._planner import Record, Walk
@@ -17,7 +16,13 @@ from initcfg.errors import UnusedRuleError
 
 
 def make_plan(
-    model: nn.Module, program: Program, *, compat: bool, strict: bool, opener: Opener, names: Names | None = None
+    model: nn.Module,
+    program: Program,
+    *,
+    compat: bool,
+    strict: bool,
+    opener: Opener,
+    names: Names | None = None,
 ) -> Plan:
     """The plan of a program for a model.
 
@@ -92,7 +97,9 @@ def _assign(entry: Entry, records: list[Record] | tuple[()], finals: set[tuple[i
         initializer=None if last.step.rule is None else last.step.rule.initializer(last.role),
         rule=_where(last.step),
         shadowed=tuple(
-            Shadowed(_where(record.step), shadow, record.step.rule and record.step.rule.initializer(record.role))
+            Shadowed(
+                _where(record.step), shadow, record.step.rule and record.step.rule.initializer(record.role)
+            )
             for record, shadow in layers[:-1]
         ),
         frozen=frozen,
@@ -117,9 +124,7 @@ def _aliases(names: Names) -> dict[str, str]:
     }
 
 
-def _tape(
-    program: Program, records: list[Record], finals: set[tuple[int, int]]
-) -> tuple[Write | Call, ...]:
+def _tape(program: Program, records: list[Record], finals: set[tuple[int, int]]) -> tuple[Write | Call, ...]:
     """Everything that runs, in order: draws, shadowed ones too, and the user's code between them."""
     entries: list[tuple[int, int, Write | Call]] = []
     for record in records:
@@ -174,9 +179,7 @@ def _why_nothing(step: Step) -> str:
         return "what it names holds no weight and no bias"
     if rule.layers:
         names = sorted(rule.layers.names) + [cls.__name__ for cls in rule.layers.classes]
-        present = {
-            type(module) for module in step.target.modules() if rule.layers.matches(type(module))
-        }
+        present = {type(module) for module in step.target.modules() if rule.layers.matches(type(module))}
         listed = ", ".join(names)
         if not present:
             return f"there is no {listed} at or below {step.owner_name or 'the model'}"
@@ -204,5 +207,3 @@ def _check_strict(plan: Plan) -> None:
             where=first.rule if first else None,
             mend="Correct or remove them, or leave out strict=True.",
         )
-
-

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from initcfg._construct import SELECTION, accepts, construct, is_foreign, type_label
 from initcfg._initializers import BaseInit, PretrainedInit
 from initcfg._layout import axes
 from initcfg._registry import INITIALIZERS
 from initcfg._select import Layers, Pattern, parse_layers, parse_patterns
-from initcfg._text import nearest
 from initcfg.errors import (
     ArgumentError,
     InitcfgError,
@@ -20,11 +19,9 @@ from initcfg.errors import (
     OverrideError,
     PatternError,
     RuleTypeError,
-    UnknownInitializerError,
 )
 
 _NO_LAYERS = Layers(frozenset(), (), True)
-_SELECTION = ("layer", "name", "param", "buffer", "exclude")
 _AXES = ("in_axis", "out_axis", "batch_axis")
 EXTENSIONS = ("name", "param", "buffer", "exclude", "weight", *_AXES, "a_sigma", "b_sigma", "preserve_std")
 
@@ -118,17 +115,6 @@ def show_cfg(cfg: Mapping[str, Any]) -> str:
     return "dict(" + ", ".join(f"{key}={show(item)}" for key, item in cfg.items()) + ")"
 
 
-def type_label(type_: Any) -> str:
-    """How a ``type`` is shown: its registered name where it has one."""
-    if isinstance(type_, str):
-        return type_.rpartition(".")[2]
-    for name, registered in INITIALIZERS.module_dict.items():
-        if registered is type_:
-            return name
-    name = getattr(type_, "__name__", type(type_).__name__)
-    return name.removesuffix("Init") if _is_original(type_) else name
-
-
 # -- parsing -------------------------------------------------------------------------------------
 
 
@@ -186,7 +172,7 @@ def _parse(entry: dict[str, Any], where: str, written: str | None, compat: bool)
     if compat:
         apart = ["bias"] if "bias" in cfg and not isinstance(cfg["bias"], (int, float)) else []
         for key in (*EXTENSIONS, *apart):
-            if key in cfg and not _accepted(cfg.get("type"), key):
+            if key in cfg and not accepts(cfg.get("type"), key):
                 raise ArgumentError(
                     f"{key}={cfg[key]!r} is an extension that the original does not know.",
                     mend="Leave out compat='mmengine' to use it.",
@@ -207,7 +193,7 @@ def _parse_overrides(
 ) -> tuple[Rule, ...]:
     if not isinstance(override, (Mapping, list)):
         raise RuleTypeError(f"override must be a dict or a list of dicts, not {override!r}.")
-    inherited = {key: item for key, item in outer.items() if key not in _SELECTION}
+    inherited = {key: item for key, item in outer.items() if key not in SELECTION}
     entries = [override] if isinstance(override, Mapping) else override
     rules = []
     for index, entry in enumerate(entries):
@@ -219,7 +205,7 @@ def _parse_overrides(
 def _parse_override(
     entry: Any, inherited: dict[str, Any], where: str, written: str | None, compat: bool
 ) -> Rule:
-    context = {"where": location(where, written)}
+    context: dict[str, Any] = {"where": location(where, written)}
     if not isinstance(entry, Mapping):
         raise RuleTypeError(f"Each override is a dict, not {entry!r}.", **context)
     context["rule"] = show_cfg(entry)
@@ -244,7 +230,7 @@ def _parse_override(
             mend="Add type='...', or leave name= alone to take over the outer rule's initializer.",
             **context,
         )
-    for key in ("layer", *([] if compat else _SELECTION[1:4])):
+    for key in ("layer", *([] if compat else SELECTION[1:4])):
         cfg.pop(key, None)
     try:
         rule = _build(cfg, where, written, entry, compat)
@@ -272,7 +258,7 @@ def _build(
     ):
         raise PatternError("exclude subtracts, but this rule selects nothing to subtract from.")
     arguments = {key: item for key, item in arguments.items() if key not in _AXES}
-    if layer is not None and _is_foreign(arguments.get("type")):
+    if layer is not None and is_foreign(arguments.get("type")):
         # By the original's protocol, layer is the initializer's own affair.
         arguments["layer"] = layer
     made = _parse_initializers(arguments, bool(common["params"] or common["buffers"]))
@@ -317,7 +303,7 @@ def _parse_initializers(arguments: dict[str, Any], one_by_one: bool) -> dict[str
         }
     type_ = arguments.pop("type")
     name = type_label(type_)
-    made = _construct(resolve_type(type_), name, arguments)
+    made = construct(type_, arguments)
     if isinstance(made, PretrainedInit):
         return {"pretrained": made, "type_name": name}
     if not isinstance(made, BaseInit):
@@ -345,126 +331,7 @@ def _part(key: str, written: Any) -> BaseInit | None:
     if "type" not in arguments:
         raise MissingTypeError(f"{key}={show_cfg(written)} has no type, so it names no initializer.")
     type_ = arguments.pop("type")
-    made = _construct(resolve_type(type_), type_label(type_), arguments)
+    made = construct(type_, arguments)
     if not isinstance(made, BaseInit):
         raise ArgumentError(f"{type_label(type_)} cannot initialize a {key} alone.")
     return made
-
-
-# -- initializers by type ------------------------------------------------------------------------
-
-
-def _is_original(type_: Any) -> bool:
-    """Whether a class is one of MMEngine's or MMCV's own initializers."""
-    module = getattr(type_, "__module__", "")
-    return module in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init")
-
-
-def resolve_type(type_: Any) -> Any:
-    """The initializer class (or foreign callable) that ``type`` means.
-
-    Raises:
-        UnknownInitializerError: It names none.
-    """
-    if not isinstance(type_, str):
-        if _is_original(type_):
-            return INITIALIZERS.get(type_label(type_))
-        if callable(type_):
-            return type_
-        raise RuleTypeError(f"type must be the name of an initializer, or a class, not {type_!r}.")
-    scope, _, name = type_.rpartition(".")
-    found = INITIALIZERS.module_dict.get(type_) or INITIALIZERS.get(type_)
-    if found is None and scope and "." not in scope:
-        # 'mmengine.Kaiming', 'mmdet.Kaiming': a scope of the original's registries.
-        found = INITIALIZERS.module_dict.get(name)
-    if found is None:
-        found = _from_mmengine(type_)
-    if found is None:
-        raise UnknownInitializerError(
-            f"type={type_!r} names no initializer.",
-            meant=nearest(name, INITIALIZERS.module_dict),
-            mend=f"Registered are {', '.join(sorted(INITIALIZERS.module_dict))}; register your own with "
-            "@INITIALIZERS.register_module().",
-        )
-    return resolve_type(found) if _is_original(found) else found
-
-
-def _from_mmengine(name: str) -> Any:
-    """An initializer that the user registered with a loaded MMEngine."""
-    import sys
-
-    module = sys.modules.get("mmengine.registry")
-    if module is None:
-        return None
-    registries = [module.WEIGHT_INITIALIZERS]
-    while registries:
-        registry = registries.pop()
-        found = registry.module_dict.get(name.rpartition(".")[2])
-        if found is not None:
-            return found
-        registries.extend(registry.children.values())
-    return None
-
-
-def _is_foreign(type_: Any) -> bool:
-    """Whether ``type`` means an initializer of the original's protocol: a callable on modules."""
-    if type_ is None:
-        return False
-    cls = resolve_type(type_)
-    return not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit)))
-
-
-def _accepted(type_: Any, key: str) -> bool:
-    """Whether a user's own initializer takes ``key``."""
-    if type_ is None:
-        return False
-    cls = resolve_type(type_)
-    own = inspect.isclass(cls) and cls.__module__ != BaseInit.__module__
-    return own and key in inspect.signature(cls).parameters
-
-
-def _construct(cls: Any, name: str, arguments: dict[str, Any]) -> Any:
-    signature = inspect.signature(cls)
-    try:
-        signature.bind(**arguments)
-    except TypeError as error:
-        raise _argument_error(cls, name, arguments, signature, error) from None
-    known = _parameters(cls)
-    unknown = [key for key in arguments if known is not None and key not in known]
-    if unknown:
-        raise _argument_error(cls, name, arguments, signature, None)
-    made = cls(**arguments)
-    if not callable(made):
-        raise RuleTypeError(f"type={name!r} makes {made!r}, which is no initializer.")
-    return made
-
-
-def _parameters(cls: Any) -> set[str] | None:
-    """All keyword names that a class takes, also through ``**kwargs``; None if that cannot be known."""
-    if not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit))):
-        return None
-    names: set[str] = set()
-    for base in cls.__mro__:
-        init = vars(base).get("__init__")
-        if init is None:
-            continue
-        parameters = inspect.signature(init).parameters.values()
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return names - {"self"}
-
-
-def _argument_error(
-    cls: Any, name: str, arguments: dict[str, Any], signature: inspect.Signature, error: TypeError | None
-) -> ArgumentError:
-    known = _parameters(cls) or set(signature.parameters)
-    shown = sorted(known - {"layer"})
-    unknown = [key for key in arguments if key not in known]
-    if unknown:
-        return ArgumentError(
-            f"{name} takes no argument {unknown[0]!r}.",
-            meant=nearest(unknown[0], {*known, *_SELECTION, "override", "weight"}),
-            mend=f"It takes {', '.join(shown)}.",
-        )
-    return ArgumentError(f"{name}: {error}.", mend=f"It takes {', '.join(shown)}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -75,7 +76,7 @@ def _distinct(model: nn.Module, ledger: Ledger) -> tuple[dict[str, torch.Tensor]
     """The tensors of the ``state_dict`` that share no memory, and the names left out."""
     kept: dict[str, torch.Tensor] = {}
     removed: dict[str, str] = {}
-    name_of: dict[tuple[int, int, tuple[int, ...]], str] = {}
+    name_of: dict[tuple[Any, ...], str] = {}
     state = {name: item for name, item in model.state_dict().items() if isinstance(item, torch.Tensor)}
     # Canonical names first, so that they are the ones that stay.
     for name in [*(n for n in state if n not in ledger.aliases), *(n for n in state if n in ledger.aliases)]:

@@ -19,17 +19,80 @@ if TYPE_CHECKING:
 
 # Layers of MMCV and MMEngine: a config may name them where neither is installed.
 OPENMMLAB_LAYERS = frozenset(
-    """
-    AdaptivePadding BaseModule CARAFE CARAFENaive CARAFEPack Caffe2Linear ContextBlock Conv2dAdaptivePadding
-    ConvAWS2d ConvModule ConvTranspose2d ConvTranspose3d ConvWS2d CrissCrossAttention DeformConv2d
-    DeformConv2dPack DeformConvPack DepthwiseSeparableConvModule FFN FrozenBatchNorm2d GELU GeneralizedAttention
-    HSigmoid HSwish InPlaceABN InstanceNorm LayerScale LinearModule MaskedConv2d MaxPool2d MaxPool3d ModuleDict
-    ModuleList ModulatedDeformConv2d ModulatedDeformConv2dPack ModulatedDeformRoIPoolPack MultiScaleDeformableAttention
-    MultiheadAttention NLConv1d NLConv2d NLConv3d NonLocal1d NonLocal2d NonLocal3d NormedConv2d NormedLinear
-    PatchEmbed PatchMerging PixelShufflePack PSAMask SAConv2d SAC Scale Sequential SparseConv2d SparseConv3d
-    SparseConvTranspose2d SparseConvTranspose3d SparseInverseConv2d SparseInverseConv3d SubMConv2d SubMConv3d
-    SwinBlock Swish SyncBN SyncBatchNorm TINShift Upsample WindowMSA _BatchNorm _InstanceNorm _NonLocalNd
-    """.split()
+    [
+        "AdaptivePadding",
+        "BaseModule",
+        "CARAFE",
+        "CARAFENaive",
+        "CARAFEPack",
+        "Caffe2Linear",
+        "ContextBlock",
+        "Conv2dAdaptivePadding",
+        "ConvAWS2d",
+        "ConvModule",
+        "ConvTranspose2d",
+        "ConvTranspose3d",
+        "ConvWS2d",
+        "CrissCrossAttention",
+        "DeformConv2d",
+        "DeformConv2dPack",
+        "DeformConvPack",
+        "DepthwiseSeparableConvModule",
+        "FFN",
+        "FrozenBatchNorm2d",
+        "GELU",
+        "GeneralizedAttention",
+        "HSigmoid",
+        "HSwish",
+        "InPlaceABN",
+        "InstanceNorm",
+        "LayerScale",
+        "LinearModule",
+        "MaskedConv2d",
+        "MaxPool2d",
+        "MaxPool3d",
+        "ModuleDict",
+        "ModuleList",
+        "ModulatedDeformConv2d",
+        "ModulatedDeformConv2dPack",
+        "ModulatedDeformRoIPoolPack",
+        "MultiScaleDeformableAttention",
+        "MultiheadAttention",
+        "NLConv1d",
+        "NLConv2d",
+        "NLConv3d",
+        "NonLocal1d",
+        "NonLocal2d",
+        "NonLocal3d",
+        "NormedConv2d",
+        "NormedLinear",
+        "PatchEmbed",
+        "PatchMerging",
+        "PixelShufflePack",
+        "PSAMask",
+        "SAConv2d",
+        "SAC",
+        "Scale",
+        "Sequential",
+        "SparseConv2d",
+        "SparseConv3d",
+        "SparseConvTranspose2d",
+        "SparseConvTranspose3d",
+        "SparseInverseConv2d",
+        "SparseInverseConv3d",
+        "SubMConv2d",
+        "SubMConv3d",
+        "SwinBlock",
+        "Swish",
+        "SyncBN",
+        "SyncBatchNorm",
+        "TINShift",
+        "Upsample",
+        "WindowMSA",
+        "_BatchNorm",
+        "_InstanceNorm",
+        "_NonLocalNd",
+    ]
 )
 
 
@@ -162,7 +225,7 @@ def known_layer_names() -> set[str]:
 
     from initcfg._registry import MODELS
 
-    names = set(OPENMMLAB_LAYERS)
+    names: set[str] = set(OPENMMLAB_LAYERS)
     todo: list[type] = [nn.Module]
     seen: set[type] = set()
     while todo:

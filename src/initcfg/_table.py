@@ -209,8 +209,8 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     seed = "" if ledger.seed is None else f", seed {ledger.seed}"
     lines = [
         Text(
-            f"{by['rule'] + by['code']:,} tensors written ({by['rule']:,} by rules, {by['code']:,} by code of "
-            f"the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}.",
+            f"{by['rule'] + by['code']:,} tensors written ({by['rule']:,} by rules, {by['code']:,} by code "
+            f"of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}.",
             style="bold",
         )
     ]

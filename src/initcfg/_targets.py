@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from initcfg._layout import Layout
 from initcfg.errors import LazyParameterError, TensorError
@@ -63,7 +63,7 @@ def original_targets(module: nn.Module) -> list[Target]:
                     "original cannot initialize such a layer.",
                     mend="Leave out compat='mmengine', which can.",
                 )
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise LazyParameterError("A lazy module has no shape yet.", mend="Run one batch through it.")
         found.append(Target(tensor, role, Layout(tuple(tensor.shape)), role))
     return found
@@ -130,7 +130,8 @@ def _convolution(module: nn.Module) -> list[Target]:
 def _embedding(module: nn.Module) -> list[Target]:
     index = getattr(module, "padding_idx", None)
     return [
-        target._replace(layout=_layout(module, target.tensor, padding_index=index)) for target in _plain(module)
+        target._replace(layout=_layout(module, target.tensor, padding_index=index))
+        for target in _plain(module)
     ]
 
 

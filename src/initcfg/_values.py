@@ -211,6 +211,6 @@ def _item_from_json(cls: type[Value], name: str, item: Any) -> Any:
         return from_json(item)
     if isinstance(item, list):
         return tuple(from_json(each) if isinstance(each, dict) else each for each in item)
-    if cls is Constant or isinstance(item, str) and name in ("val", "a", "b", "mean", "std"):
+    if cls is Constant or (isinstance(item, str) and name in ("val", "a", "b", "mean", "std")):
         return _NON_FINITE.get(item, item) if isinstance(item, str) else item
     return item

@@ -21,7 +21,8 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
     if plan.tape is None:
         if rng == "torch":
             raise ApplyError(
-                "A plan that was read from JSON has no tape of the draws in their order, which rng='torch' needs.",
+                "A plan that was read from JSON has no record of the draws in their order, and "
+                "rng='torch' needs one.",
                 mend="Use rng='stream', or plan the model again.",
             )
         if any(isinstance(item.value, Opaque) for item in plan.parameters.values()):
@@ -46,7 +47,8 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
     for entry in names.parameters():
         if entry.name not in plan.parameters:
             raise ApplyError(
-                f"This model has a parameter {entry.name!r} that the plan does not know: it was made for another one.",
+                f"This model has a parameter {entry.name!r} that the plan does not know: it was made for "
+                "another one.",
                 mend="Plan this model.",
             )
 
@@ -94,7 +96,10 @@ def check_dtype(value: Value, dtype: torch.dtype, name: str, shape: tuple[int, .
 
 def _problem(tensor: torch.Tensor) -> tuple[str, str] | None:
     if tensor.is_meta:
-        return "is on the meta device, where there is nothing to write", "Call model.to_empty(device=...) first."
+        return (
+            "is on the meta device, where there is nothing to write",
+            "Call model.to_empty(device=...) first.",
+        )
     if tensor.layout is not torch.strided or tensor.is_quantized:
         return "is sparse or quantized", "Initialize the dense floating-point model, then convert it."
     if tensor.is_inference():

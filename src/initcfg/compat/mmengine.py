@@ -81,7 +81,7 @@ def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Any]) -> No
     initcfg.initialize(module, init_cfg, compat="mmengine", rng="torch")
 
 
-def update_init_info(module: nn.Module, init_info: str) -> None:  # noqa: ARG001
+def update_init_info(module: nn.Module, init_info: str) -> None:
     """Accepted and ignored: the ledger records every write exactly, without being told."""
 
 
