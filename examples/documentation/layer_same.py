@@ -1,0 +1,7 @@
+# `layer` alone: all layers of these classes, the whole model here, start alike.
+_base_ = "_base_/foo.py"
+
+model = dict(
+    type="FooModel",
+    init_cfg=dict(type="Constant", layer=["Conv1d", "Conv2d", "Linear"], val=1),
+)

@@ -1,0 +1,4 @@
+# The rules stand in code, on a ModuleList.
+_base_ = "_base_/foo.py"
+
+model = dict(type="FooModelWithModuleList")
