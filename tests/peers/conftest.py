@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +38,19 @@ def few_threads() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def recorded() -> dict[tuple[str, str], Any]:
+    """What MMEngine was recorded to do, by package and config; of 141 models, some of these among them."""
+    path = Path(__file__).parents[1] / "truth" / "records.py"
+    specification = importlib.util.spec_from_file_location("truth_records", path)
+    assert specification is not None
+    assert specification.loader is not None
+    records = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = records
+    specification.loader.exec_module(records)
+    return {(each.package, each.config): each for each in records.load() if each.variant == "strip"}
 
 
 @pytest.fixture

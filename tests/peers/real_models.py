@@ -32,6 +32,11 @@ class RealModel:
     def name(self) -> str:
         return f"{self.package}-{self.config.rpartition('/')[2]}"
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Package and config: what the recorded truth calls it."""
+        return self.package, f"{self.config}.py"
+
 
 def _models(package: str, *configs: str) -> tuple[RealModel, ...]:
     return tuple(RealModel(package, config) for config in configs)

@@ -15,7 +15,7 @@ import initcfg
 
 pytestmark = pytest.mark.peers
 
-TABLE = "weights of MMEngine, bit for bit: share of parameters written by opaque user code"
+TABLE = "bit for bit the weights of MMEngine; what opaque user code wrote of them"
 
 
 def _built(real: RealModel) -> nn.Module:
@@ -51,7 +51,9 @@ def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("real", MODELS, ids=lambda real: real.name)
-def test_identical(real: RealModel, tables: dict[str, list[dict[str, Any]]]) -> None:
+def test_identical(
+    real: RealModel, tables: dict[str, list[dict[str, Any]]], recorded: dict[tuple[str, str], Any]
+) -> None:
     theirs, generator = _by_mmengine(real)
     model = _built(real)
     torch.manual_seed(1)
@@ -64,23 +66,54 @@ def test_identical(real: RealModel, tables: dict[str, list[dict[str, Any]]]) -> 
         plan = initcfg.plan(model, compat="mmengine")
         assert torch.equal(torch.get_rng_state(), before), "planning drew random numbers"
         assert versions == {name: each._version for name, each in model.named_parameters()}, "planning wrote"
-        plan.apply(model, rng="torch")
+        ledger = plan.apply(model, rng="torch")
 
     assert _differing(theirs, model.state_dict()) == []
     assert torch.equal(torch.get_rng_state(), generator)
-    tables.setdefault(TABLE, []).append({"model": real.name, **_opaque_share(model, plan)})
+    assert _ledger_against_plan(plan, ledger) == []
+    if real.key in recorded:
+        assert _ledger_against_record(ledger, recorded[real.key]) == []
+    tables.setdefault(TABLE, []).append({"model": real.name, **_share_of_code(model, ledger)})
 
 
-def _opaque_share(model: nn.Module, plan: initcfg.Plan) -> dict[str, str]:
+def _ledger_against_plan(plan: Any, ledger: Any) -> list[str]:
+    """What was done otherwise than planned. Opaque promises nothing but that code may write."""
+    found = []
+    for name, assignment in plan.items():
+        kind = assignment.value.kind
+        if kind == "Opaque":
+            continue
+        by = "nobody" if kind == "Keep" else "rule"
+        if ledger[name].by != by or ledger[name].value != assignment.value:
+            found.append(f"{name}: planned {assignment.value}, but {ledger[name]}")
+    return found
+
+
+def _ledger_against_record(ledger: Any, record: Any) -> list[str]:
+    """Where the ledger names another writer than the record of what MMEngine did on this config."""
+    by = {
+        "initializer": "rule",
+        "user_init_weights": "code",
+        "torch_default": "nobody",
+        "construct": "nobody",
+    }
+    return [
+        f"{each.name}: {ledger[each.name].by}, but {each.source}"
+        for each in record.params
+        if ledger[each.name].by != by[each.source]
+    ]
+
+
+def _share_of_code(model: nn.Module, ledger: Any) -> dict[str, str]:
     parameters = dict(model.named_parameters())
-    opaque = [name for name in parameters if plan[name].value.kind == "Opaque"]
-    elements = sum(parameters[name].numel() for name in opaque)
+    by_code = [name for name in parameters if ledger[name].by == "code"]
+    elements = sum(parameters[name].numel() for name in by_code)
     total = sum(parameter.numel() for parameter in parameters.values())
     return {
         "parameters": f"{len(parameters):,}",
         "elements": f"{total:,}",
-        "opaque": f"{len(opaque):,}",
-        "of parameters": f"{len(opaque) / len(parameters):.1%}",
+        "by code": f"{len(by_code):,}",
+        "of parameters": f"{len(by_code) / len(parameters):.1%}",
         "of elements": f"{elements / total:.1%}",
     }
 

@@ -44,7 +44,7 @@ def _ancestor(mro: tuple[str, ...]) -> type:
 
 
 @cache
-def _class(record: ClassRecord, properties: tuple[str, ...]) -> type[nn.Module]:
+def _class(record: ClassRecord, properties: tuple[str, ...]) -> Any:
     """A class with the recorded names; `properties` answer from the instance's `_answers`."""
     rest = record.lineage[1:]
     # The first base is followed by its own ancestors, up to the next base or a class known by

@@ -156,4 +156,4 @@ def test_stand_in_has_the_recorded_tree(name: str) -> None:
             assert getattr(stand_in, asked) is modules[target]
         if module.cls.overrides_init_weights:
             with pytest.raises(UserCodeError):
-                stand_in.init_weights()
+                stand_in.init_weights()  # type: ignore[operator]
