@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,8 +62,9 @@ def plan(
     model = _unwrapped(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
-    program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
-    return make_plan(model, program, compat=exact, strict=strict, opener=open_pretrained)
+    with _no_collections():
+        program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
+        return make_plan(model, program, compat=exact, strict=strict, opener=open_pretrained)
 
 
 def init_weights(
@@ -205,6 +208,18 @@ def locator(config: Any) -> Any:
         return config.where(where) if found is not None and found == init_cfg else None
 
     return locate
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Planning makes many small objects and no cycles; collecting meanwhile would only walk the model."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _check_compat(compat: str | None) -> bool:

@@ -22,9 +22,10 @@ from initcfg._guard import close, reopen
 from initcfg._ledger import Ledger, Written
 from initcfg._names import Entry, named_tensors
 from initcfg._observe import Observer
-from initcfg._plan import Assignment, Call, Plan, Write
+from initcfg._plan import Plan
+from initcfg._tape import Call, Write, of_values
 from initcfg._text import plural
-from initcfg._values import FromCheckpoint, Keep, Opaque, Value
+from initcfg._values import FromCheckpoint, Keep, Value
 from initcfg._writable import check_fits
 from initcfg.errors import ApplyError, InitcfgError
 
@@ -98,7 +99,7 @@ class Run:
         from initcfg.compat._hooks import originals_come_back
 
         _reset_is_init(self.model)
-        runs_code = any(isinstance(item, Call) for item in self.plan.tape or ())
+        runs_code = bool(self.plan.tape and self.plan.tape.calls)
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
             self.run_tape(self.plan, self.model)
 
@@ -108,9 +109,9 @@ class Run:
         if plan is not self.plan:
             entries = {entry.name: entry for entry in named_tensors(model).entries.values()}
         modules = None
-        for item in plan.tape if plan.tape is not None else _tape_of_values(plan):
+        for item in self._unrolled(plan):
             if isinstance(item, Write):
-                self._write(item, entries, plan)
+                self._write(item, entries)
             else:
                 modules = _modules(model) if modules is None else modules
                 self._call(item, modules[item.module])
@@ -119,7 +120,12 @@ class Run:
             for name in plan.reached:
                 _set_is_init(modules[name])
 
-    def _write(self, write: Write, entries: dict[str, Entry], plan: Plan) -> None:
+    def _unrolled(self, plan: Plan) -> list[Write | Call]:
+        if plan.tape is None:
+            return of_values([*plan.parameters.values(), *plan.buffers.values()])
+        return plan.tape.unroll(draws=self.rng == "torch")
+
+    def _write(self, write: Write, entries: dict[str, Entry]) -> None:
         if not write.final or write.name is None:
             if self.rng == "torch":
                 like = None if write.name is None else entries[write.name].tensor
@@ -140,10 +146,8 @@ class Run:
         else:
             self._fill(entry.tensor, write.value, name)
         self.written.append(name)
-        assignment = plan.parameters.get(write.name) or plan.buffers[write.name]
-        initializer = assignment.initializer if assignment.rule == write.rule else None
         self._done[name] = Written(
-            name, assignment.shape, assignment.dtype, "rule", write.value, write.rule, initializer
+            name, entry.shape, write.dtype, "rule", write.value, write.rule, write.initializer
         )
 
     def _name_in_model(self, entry: Entry, local: str) -> str:
@@ -202,8 +206,8 @@ class Run:
         self._note_written(observer, call)
 
     def _model_entries(self) -> Iterator[Entry]:
-        yield from self.names.parameters()
-        yield from self.names.buffers()
+        yield from self.names.parameters
+        yield from self.names.buffers
 
     def _note_written(self, observer: Observer, call: Call) -> None:
         for name, operations in observer.operations.items():
@@ -292,16 +296,6 @@ def _run_user_code(call: Call, module: nn.Module) -> None:
         initializer(module)
 
 
-def _tape_of_values(plan: Plan) -> Iterator[Write]:
-    """The writes of a plan that was read from JSON: the final values, in order."""
-    assignments: list[Assignment] = [*plan.parameters.values(), *plan.buffers.values()]
-    for item in assignments:
-        if isinstance(item.value, Opaque):
-            raise ApplyError("A plan with user code in it cannot be applied from JSON.")
-        if not isinstance(item.value, Keep):
-            yield Write(item.name, item.value, True, item.rule or "", item.shape)
-
-
 def _open_sources(plan: Plan) -> dict[str, Checkpoint]:
     """Every checkpoint of the plan, opened; raises what planning only noted."""
     opened: dict[str, Checkpoint] = {}
@@ -340,7 +334,7 @@ def _seed(seed: int | None, rng: str) -> int | None:
 
 def _copies(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
     names = named_tensors(model)
-    entries = [*names.parameters(), *names.buffers()]
+    entries = [*names.parameters, *names.buffers]
     return [(tensor, tensor.detach().clone()) for entry in entries for tensor in _stored(entry)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from functools import lru_cache
 from typing import Any
 
 from initcfg._initializers import BaseInit, PretrainedInit
@@ -90,7 +91,12 @@ def accepts(type_: Any, key: str) -> bool:
         return False
     cls = resolve_type(type_)
     own = inspect.isclass(cls) and cls.__module__ != BaseInit.__module__
-    return own and key in inspect.signature(cls).parameters
+    return own and key in _signature(cls).parameters
+
+
+@lru_cache(maxsize=1024)
+def _signature(cls: Any) -> inspect.Signature:
+    return inspect.signature(cls)
 
 
 def construct(type_: Any, arguments: dict[str, Any]) -> Any:
@@ -101,7 +107,7 @@ def construct(type_: Any, arguments: dict[str, Any]) -> Any:
         ArgumentError: It does not take such an argument, or needs one more.
     """
     cls, name = resolve_type(type_), type_label(type_)
-    signature = inspect.signature(cls)
+    signature = _signature(cls)
     try:
         signature.bind(**arguments)
     except TypeError as error:
@@ -116,7 +122,8 @@ def construct(type_: Any, arguments: dict[str, Any]) -> Any:
     return made
 
 
-def _parameters(cls: Any) -> set[str] | None:
+@lru_cache(maxsize=1024)
+def _parameters(cls: Any) -> frozenset[str] | None:
     """All keyword names that a class takes, also through ``**kwargs``; None if that cannot be known."""
     if not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit))):
         return None
@@ -129,7 +136,7 @@ def _parameters(cls: Any) -> set[str] | None:
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return names - {"self"}
+    return frozenset(names - {"self"})
 
 
 def _argument_error(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -54,20 +54,19 @@ class Names:
     entries: dict[int, Entry] = field(default_factory=dict)
     modules: dict[int, str] = field(default_factory=dict)
 
-    def parameters(self) -> Iterator[Entry]:
+    @cached_property
+    def parameters(self) -> list[Entry]:
         """The parameters, once each, in registration order."""
-        return self._unique(buffer=False)
+        return [entry for entry in self._unique if not entry.buffer]
 
-    def buffers(self) -> Iterator[Entry]:
+    @cached_property
+    def buffers(self) -> list[Entry]:
         """The buffers, once each, in registration order."""
-        return self._unique(buffer=True)
+        return [entry for entry in self._unique if entry.buffer]
 
-    def _unique(self, *, buffer: bool) -> Iterator[Entry]:
-        seen: set[int] = set()
-        for entry in self.entries.values():
-            if entry.buffer == buffer and id(entry) not in seen:
-                seen.add(id(entry))
-                yield entry
+    @cached_property
+    def _unique(self) -> list[Entry]:
+        return list(dict.fromkeys(self.entries.values()))
 
 
 def named_tensors(model: nn.Module) -> Names:
@@ -87,6 +86,8 @@ def named_tensors(model: nn.Module) -> Names:
 
 def child_items(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     """The children of a module once each, under canonical names that begin with ``prefix``."""
+    if not module._modules:
+        return
     hidden = wrapper_attribute(type(module))
     seen: set[int] = set()
     for name, child in module._modules.items():

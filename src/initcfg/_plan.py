@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from initcfg._values import Keep, Opaque, Value, from_json, number_to_json, to_json
+from initcfg._values import Value, from_json, number_to_json, to_json
 from initcfg.errors import PlanError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from initcfg._layout import Layout
     from initcfg._ledger import Ledger
+    from initcfg._tape import Tape
 
 FORMAT = "initcfg-plan"
 VERSION = 1
@@ -114,32 +115,6 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Write:
-    """One entry of the tape: a write in its order.
-
-    ``final`` says whether it reaches the tensor; one that does not is drawn into scratch under
-    ``rng='torch'``, since each draw moves the generator. A write to no tensor of the model has no name.
-    """
-
-    name: str | None
-    value: Value
-    final: bool
-    rule: str
-    shape: tuple[int, ...]
-    dtype: str = ""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One entry of the tape: code of the user's that runs as it is."""
-
-    module: str
-    code: str
-    rule: str | None = None
-    foreign: Any = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
 class RuleNote:
     """What a plan remembers of a rule: the entry, and where it was written."""
 
@@ -177,7 +152,7 @@ class Plan(Mapping[str, Assignment]):
     nested: tuple[str, ...] = ()
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
     compat: str | None = None
-    tape: tuple[Write | Call, ...] | None = field(default=None, repr=False)
+    tape: Tape | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
 
     # -- mapping ---------------------------------------------------------------------------------
@@ -334,11 +309,6 @@ def _effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
     return assignment.shape, assignment.dtype, assignment.value
 
 
-def settled(value: Value) -> Value:
-    """What a tensor holds before a user's own code runs, and after it if that leaves it alone."""
-    return settled(value.over) if isinstance(value, Opaque) else value
-
-
 def _assignment_to_json(item: Assignment) -> dict[str, Any]:
     return {
         "shape": list(item.shape),
@@ -395,8 +365,3 @@ def _load(data: Mapping[str, Any]) -> Load:
             "mismatched": mismatched,
         }
     )
-
-
-def keep(name: str, shape: tuple[int, ...], dtype: str, *, frozen: bool = False) -> Assignment:
-    """The assignment of a tensor that no rule reaches."""
-    return Assignment(name, shape, dtype, Keep(), frozen=frozen)

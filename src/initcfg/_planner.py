@@ -8,52 +8,45 @@ but its shape, and no random number is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
 
 from initcfg._layout import Layout
 from initcfg._names import Entry, Names, child_items
+from initcfg._plan import Shadowed
 from initcfg._program import Program, Step
 from initcfg._rules import Rule, location, show_cfg
-from initcfg._select import check_layer_names, module_classes, unmatched
+from initcfg._select import Pattern, check_layer_names, module_classes, unmatched
+from initcfg._stack import Piece, Stack
 from initcfg._targets import Target, original_targets, targets
-from initcfg._values import Opaque, Value
+from initcfg._values import Keep, Opaque
 from initcfg.errors import InitcfgError, OverrideTargetError
 
-
-class Record(NamedTuple):
-    """One write: by which step, when, to which tensor, and what."""
-
-    order: int
-    sequence: int
-    entry: Entry | None
-    role: str
-    value: Value
-    step: Step
-    layout: Layout
-    dtype: torch.dtype
+Steps = tuple[Step, ...]
 
 
 class _Context:
     """The steps that are active in a subtree."""
 
-    def __init__(self, layer: tuple[Step, ...] = (), parent: _Context | None = None) -> None:
+    def __init__(self, layer: Steps = (), parent: _Context | None = None) -> None:
         self.layer = layer
         self.parent = parent
-        self.pending: tuple[Step, ...] = parent.pending if parent else ()
-        self.tensor: tuple[Step, ...] = parent.tensor if parent else ()
-        self.opaque: tuple[Step, ...] = parent.opaque if parent else ()
+        self.pending: Steps = parent.pending if parent else ()
+        self.tensor: Steps = parent.tensor if parent else ()
+        self.opaque: Steps = parent.opaque if parent else ()
         self.active: frozenset[int] = (parent.active if parent else frozenset()) | {
             step.order for step in layer
         }
-        self._by_class: dict[type, tuple[Step, ...]] = {}
+        self._named: re.Pattern[str] | None = None
+        self._by_class: dict[type, Steps] = {}
         self._derived: dict[tuple[int, ...], _Context] = {}
 
-    def matching(self, cls: type) -> tuple[Step, ...]:
+    def matching(self, cls: type) -> Steps:
         """The active steps that mean modules of class ``cls``."""
         found = self._by_class.get(cls)
         if found is None:
@@ -61,6 +54,12 @@ class _Context:
             own = tuple(step for step in self.layer if _means(step, cls))
             found = self._by_class[cls] = above + own
         return found
+
+    def any_named(self, name: str) -> bool:
+        """Whether the module of this name may start a pending step."""
+        if self._named is None:
+            self._named = _union(self.pending)
+        return self._named.fullmatch(name) is not None
 
     def with_steps(self, steps: list[Step]) -> _Context:
         """This context with more steps; the same object for the same steps."""
@@ -76,6 +75,18 @@ class _Context:
         return derived
 
 
+@lru_cache(maxsize=256)
+def _union(steps: Steps) -> re.Pattern[str]:
+    """One expression for all the names that these steps may start at."""
+    alternatives = {
+        (re.escape(step.owner_name + ".") if step.owner_name else "") + f"(?:{pattern.regex.pattern})"
+        for step in steps
+        if step.rule is not None
+        for pattern in step.rule.names
+    }
+    return re.compile("|".join(sorted(alternatives)))
+
+
 def _by_tensor(step: Step) -> bool:
     """Whether a step selects tensors one by one, not layers."""
     return step.rule is not None and bool(step.rule.params or step.rule.buffers)
@@ -88,10 +99,19 @@ def _means(step: Step, cls: type) -> bool:
 
 @dataclass(eq=False)
 class Planned:
-    """What the walk found."""
+    """What the walk found.
 
-    records: list[Record] = field(default_factory=list)
+    Attributes:
+        pieces: By ``id`` of the tensor's entry: its stacks.
+        outside: Writes to tensors that nobody keeps (the original computes them anew): shape, type, piece.
+        notes: Remarks on rules.
+        sequence: How many pieces were made: the time of the walk.
+    """
+
+    pieces: dict[int, list[Piece]] = field(default_factory=dict)
+    outside: list[tuple[tuple[int, ...], torch.dtype, Piece]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sequence: int = 0
 
 
 class Walk:
@@ -112,8 +132,9 @@ class Walk:
         self.planned = Planned()
         self._targets: dict[int, list[Target]] = {}
         self._starts: dict[int, list[Step]] = {}
+        self._stacks: dict[tuple[int, bool, Layout], Stack | None] = {}
+        self._interned: dict[Steps, Steps] = {}
         self._pattern_hits: set[tuple[int, str]] = set()
-        self._sequence = 0
 
     def run(self) -> Planned:
         """All writes, in the order of the walk.
@@ -174,6 +195,9 @@ class Walk:
         return context
 
     def _start_named(self, name: str, context: _Context) -> _Context:
+        # Most names match nothing: one look at all patterns together tells.
+        if not context.any_named(name):
+            return context
         started: list[Step] = []
         for step in context.pending:
             assert step.rule is not None
@@ -190,83 +214,103 @@ class Walk:
 
     # -- writes ----------------------------------------------------------------------------------
 
-    def _write_layer(self, module: nn.Module, name: str, steps: Iterable[Step]) -> None:
+    def _write_layer(self, module: nn.Module, name: str, steps: Steps) -> None:
         found = self._targets.get(id(module))
         if found is None:
             try:
                 found = original_targets(module) if self.compat else targets(module)
             except InitcfgError as error:
-                raise self._in_context(error, next(iter(steps)).rule, name or type(module).__name__) from None
+                raise self._in_context(error, steps[0].rule, name or type(module).__name__) from None
             self._targets[id(module)] = found
-        for step in steps:
+        filtered = _has_excludes(steps)
+        for target in found:
+            meant = steps
+            if filtered:
+                full = f"{name}.{target.attribute}" if name else target.attribute
+                meant = self._intern(tuple(step for step in steps if not self._excluded(step, full)))
+            if meant:
+                self._write(meant, target, name, bias=target.role == "bias")
+
+    def _write(self, steps: Steps, target: Target, prefix: str, *, bias: bool) -> None:
+        """One tensor gets the stack of these steps."""
+        tensor, layout = target.tensor, target.layout
+        entry = self.names.entries.get(id(tensor))
+        if entry is not None and entry.holder is not None:
+            if entry.shape != layout.shape:
+                layout = replace(layout, shape=entry.shape)
+            if self.compat:
+                # The original writes the computed weight, which nobody keeps.
+                entry = None
+        # The tuples of steps are kept by their contexts, so that their identity stands for them.
+        key = (id(steps), bias, layout)
+        if key in self._stacks:
+            stack = self._stacks[key]
+        else:
+            name = f"{prefix}.{target.attribute}" if prefix else target.attribute
+            stack = self._stacks[key] = self._stack(steps, layout, name, bias=bias)
+        if stack is not None:
+            self._add(entry, stack, tensor)
+
+    def _stack(self, steps: Steps, layout: Layout, name: str, *, bias: bool) -> Stack | None:
+        orders: list[int] = []
+        writes: list[Shadowed] = []
+        last = layout
+        for step in sorted(steps, key=lambda step: step.order):
             rule = step.rule
             assert rule is not None
-            for target in found:
-                initializer = rule.bias if target.role == "bias" else rule.weight
-                if initializer is None:
-                    continue
-                full = f"{name}.{target.attribute}" if name else target.attribute
-                if rule.excludes and self._excluded(step, full):
-                    continue
-                self._write(step, target, full)
+            initializer = rule.bias if bias else rule.weight
+            if initializer is None:
+                continue
+            layout_here = replace(layout, **rule.axes) if rule.axes else layout
+            try:
+                value = initializer.resolve(layout_here)
+            except InitcfgError as error:
+                raise self._in_context(error, rule, name, layout.shape) from None
+            step.used = True
+            orders.append(step.order)
+            writes.append(Shadowed(rule.where, value, rule.initializer("bias" if bias else "weight")))
+            last = layout_here
+        return Stack(tuple(orders), tuple(writes), last) if writes else None
 
-    def _write(self, step: Step, target: Target, name: str, *, always_weight: bool = False) -> None:
-        rule = step.rule
-        assert rule is not None
-        entry = self.names.entries.get(id(target.tensor))
-        layout = target.layout
-        if entry is not None and entry.shape != layout.shape:
-            layout = replace(layout, shape=entry.shape)
-        if self.compat and entry is not None and entry.holder is not None:
-            # The original writes the computed weight, which nobody keeps.
-            entry = None
-        if rule.axes:
-            layout = replace(layout, **rule.axes)
-        if entry is not None and not self.compat and self._repeats(step, entry):
-            return
-        initializer = rule.bias if target.role == "bias" and not always_weight else rule.weight
-        assert initializer is not None
-        try:
-            value = initializer.resolve(layout)
-        except InitcfgError as error:
-            raise self._in_context(error, rule, name, layout.shape) from None
-        self._record(step, entry, target.role, value, layout, target.tensor.dtype)
+    def _add(self, entry: Entry | None, stack: Stack, tensor: torch.Tensor) -> None:
+        planned = self.planned
+        planned.sequence += 1
+        piece = (planned.sequence, stack)
+        if entry is None:
+            planned.outside.append((tuple(tensor.shape), tensor.dtype, piece))
+        elif id(entry) in planned.pieces:
+            planned.pieces[id(entry)].append(piece)
+        else:
+            planned.pieces[id(entry)] = [piece]
 
-    def _repeats(self, step: Step, entry: Entry) -> bool:
-        """Whether the last write was this one: a layer whose child is a layer of its own."""
-        records = self.planned.records
-        return bool(records) and any(record.entry is entry and record.step is step for record in records[-8:])
-
-    def _record(
-        self, step: Step, entry: Entry | None, role: str, value: Value, layout: Layout, dtype: torch.dtype
-    ) -> None:
-        step.hits += 1
-        self._sequence += 1
-        self.planned.records.append(
-            Record(step.order, self._sequence, entry, role, value, step, layout, dtype)
-        )
+    def _intern(self, steps: Steps) -> Steps:
+        """The one tuple that stands for all equal ones."""
+        return self._interned.setdefault(steps, steps)
 
     def _write_tensors(self, module: nn.Module, name: str, context: _Context) -> None:
         for step in context.opaque:
+            where = rule_path(step)
             for tensor in module._parameters.values():
                 if tensor is not None:
                     entry = self.names.entries[id(tensor)]
-                    self._record(step, entry, "weight", _USER, Layout(entry.shape), tensor.dtype)
+                    write = Shadowed(
+                        where, Opaque(step.code, Keep()), step.rule and step.rule.initializer("weight")
+                    )
+                    self._add(entry, Stack((step.order,), (write,), Layout(entry.shape)), tensor)
         for step in context.tensor:
             rule = step.rule
             assert rule is not None
             if rule.layers and not rule.layers.matches(type(module)):
                 continue
-            for patterns, key, tensors in (
-                (rule.params, "param:", module._parameters),
-                (rule.buffers, "buffer:", module._buffers),
-            ):
-                if patterns:
-                    self._write_matching(step, patterns, key, tensors, module, name)
+            if rule.params:
+                self._write_matching(step, rule.params, "param:", module, name)
+            if rule.buffers:
+                self._write_matching(step, rule.buffers, "buffer:", module, name)
 
     def _write_matching(
-        self, step: Step, patterns: Any, key: str, tensors: Mapping[str, Any], module: nn.Module, prefix: str
+        self, step: Step, patterns: tuple[Pattern, ...], key: str, module: nn.Module, prefix: str
     ) -> None:
+        tensors = module._parameters if key == "param:" else module._buffers
         for attribute, tensor in tensors.items():
             if tensor is None:
                 continue
@@ -279,8 +323,8 @@ class Walk:
                     self._pattern_hits.add((step.order, key + pattern.text))
                     hit = True
             if hit and not self._excluded(step, full):
-                layout = self._layout_of(module, tensor)
-                self._write(step, Target(tensor, "weight", layout, attribute), full, always_weight=True)
+                target = Target(tensor, "weight", self._layout_of(module, tensor), attribute)
+                self._write(self._intern((step,)), target, prefix, bias=False)
 
     def _layout_of(self, module: nn.Module, tensor: torch.Tensor) -> Layout:
         """The layout that the module's class gives a tensor, where it knows it."""
@@ -291,12 +335,10 @@ class Walk:
 
     def _write_parameter(self, step: Step) -> None:
         """An override that names a bare parameter."""
-        rule, tensor = step.rule, step.target
-        assert rule is not None and rule.override_name is not None
-        if rule.weight is not None:
-            layout = self._layout_of(step.owner, tensor)
-            name = f"{step.owner_name}.{rule.override_name}" if step.owner_name else rule.override_name
-            self._write(step, Target(tensor, "weight", layout, rule.override_name), name, always_weight=True)
+        assert step.rule is not None and step.rule.override_name is not None
+        layout = self._layout_of(step.owner, step.target)
+        target = Target(step.target, "weight", layout, step.rule.override_name)
+        self._write(self._intern((step,)), target, step.owner_name, bias=False)
 
     # -- checks ----------------------------------------------------------------------------------
 
@@ -332,7 +374,7 @@ class Walk:
             for pattern in patterns:
                 if (step.order, f"{key}:{pattern.text}") in self._pattern_hits:
                     continue
-                if key == "exclude" and not step.hits:
+                if key == "exclude" and not step.used:
                     continue
                 raise self._unmatched(step, key, pattern)
 
@@ -341,17 +383,17 @@ class Walk:
         if key in ("name", "exclude"):
             candidates += [name for name in self.names.modules.values() if name]
         if key in ("param", "exclude"):
-            candidates += [name for entry in self.names.parameters() for name in entry.names]
+            candidates += [name for entry in self.names.parameters for name in entry.names]
         if key == "buffer":
-            candidates += [name for entry in self.names.buffers() for name in entry.names]
+            candidates += [name for entry in self.names.buffers for name in entry.names]
         relative = [_relative(name, step.owner_name) for name in candidates]
         error = unmatched(key, pattern, [name for name in relative if name], **_context(step.rule))  # type: ignore[arg-type]
         if key == "param":
-            buffers = [_relative(name, step.owner_name) for e in self.names.buffers() for name in e.names]
+            buffers = [_relative(name, step.owner_name) for e in self.names.buffers for name in e.names]
             if any(name and pattern.matches(name) for name in buffers):
                 error.mend = f"That names buffers: write buffer={pattern.text!r}."
         if key == "name":
-            params = [_relative(n, step.owner_name) for e in self.names.parameters() for n in e.names]
+            params = [_relative(n, step.owner_name) for e in self.names.parameters for n in e.names]
             if any(name and pattern.matches(name) for name in params):
                 error.mend = f"That names parameters, and name is for modules: write param={pattern.text!r}."
         return error
@@ -365,7 +407,9 @@ class Walk:
         return error
 
 
-_USER = Opaque("", over=None)  # type: ignore[arg-type]
+@lru_cache(maxsize=4096)
+def _has_excludes(steps: Steps) -> bool:
+    return any(step.rule is not None and step.rule.excludes for step in steps)
 
 
 def _relative(name: str, owner: str) -> str | None:
@@ -373,6 +417,13 @@ def _relative(name: str, owner: str) -> str | None:
     if not owner:
         return name or None
     return name[len(owner) + 1 :] or None
+
+
+def rule_path(step: Step) -> str:
+    """Path of a step's rule, or of the method that it is."""
+    if step.rule is not None:
+        return step.rule.where
+    return ".".join(filter(None, ("model", step.owner_name, "init_weights")))
 
 
 def _context(rule: Rule) -> dict[str, Any]:

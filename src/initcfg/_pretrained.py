@@ -10,9 +10,9 @@ from torch import nn
 from initcfg._initializers import PretrainedInit
 from initcfg._layout import Layout
 from initcfg._names import Entry, Names
-from initcfg._plan import Load
-from initcfg._planner import Record
+from initcfg._plan import Load, Shadowed
 from initcfg._program import Step
+from initcfg._stack import Stack
 from initcfg._values import FromCheckpoint
 from initcfg.errors import CheckpointError
 
@@ -28,7 +28,7 @@ class Opened(Protocol):
 Opener = Callable[[PretrainedInit], Opened]
 
 
-def match(step: Step, names: Names, opener: Opener, sequence: int) -> tuple[list[Record], Load]:
+def match(step: Step, names: Names, opener: Opener) -> tuple[list[tuple[Entry, Stack]], Load]:
     """The writes of one Pretrained step, and the account of what does and does not fit.
 
     A checkpoint that cannot be opened is no error yet: the plan says so, and apply refuses.
@@ -42,7 +42,7 @@ def match(step: Step, names: Names, opener: Opener, sequence: int) -> tuple[list
         return [], Load(rule.where, source, problem=error.problem)
     prefix = f"{step.owner_name}." if step.owner_name else ""
     local = _local_tensors(step.target, names)
-    records: list[Record] = []
+    found: list[tuple[Entry, Stack]] = []
     missing: list[str] = []
     mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
     for name, entry in local.items():
@@ -52,15 +52,11 @@ def match(step: Step, names: Names, opener: Opener, sequence: int) -> tuple[list
         elif shape != tuple(entry.tensor.shape):
             mismatched.append((prefix + name, tuple(entry.tensor.shape), shape))
         else:
-            sequence += 1
-            value = FromCheckpoint(source, key)
-            dtype = entry.tensor.dtype
-            records.append(Record(step.order, sequence, entry, "weight", value, step, Layout(shape), dtype))
+            write = Shadowed(rule.where, FromCheckpoint(source, key), rule.initializer("weight"))
+            found.append((entry, Stack((step.order,), (write,), Layout(shape))))
     unexpected = tuple(key for name, (key, _) in there.items() if name not in local)
-    step.hits = len(records)
-    return records, Load(
-        rule.where, source, None, len(records), tuple(missing), unexpected, tuple(mismatched)
-    )
+    step.used = bool(found)
+    return found, Load(rule.where, source, None, len(found), tuple(missing), unexpected, tuple(mismatched))
 
 
 def _local_tensors(module: nn.Module, names: Names) -> dict[str, Entry]:

@@ -35,7 +35,7 @@ class Step:
             or ``"method"`` (a user's ``init_weights``).
         code: For user code: what it is and where.
         called: Whether the original would reach this step.
-        hits: How many writes it makes.
+        used: Whether it writes anything.
     """
 
     order: int
@@ -47,7 +47,7 @@ class Step:
     kind: str = "rule"
     code: str = ""
     called: bool = True
-    hits: int = 0
+    used: bool = False
     started: bool = False
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
 from torch import nn
 
 from initcfg._names import Entry, Names, named_tensors
-from initcfg._plan import Assignment, Call, Load, Plan, RuleNote, Shadowed, Unused, Write
-from initcfg._planner import Record, Walk
+from initcfg._plan import Assignment, Load, Plan, RuleNote, Unused
+from initcfg._planner import Planned, Walk
 from initcfg._pretrained import Opener, match
 from initcfg._program import Program, Step
 from initcfg._rules import show_cfg
+from initcfg._stack import Piece, merge
+from initcfg._tape import Call, Tape, Track
 from initcfg._text import plural
-from initcfg._values import Keep, Opaque, Value
+from initcfg._values import Keep
 from initcfg.errors import UnusedRuleError
 
 
@@ -31,25 +37,22 @@ def make_plan(
     """
     names = named_tensors(model) if names is None else names
     planned = Walk(model, program, names, compat=compat).run()
-    records = planned.records
     loads: list[Load] = []
     for step in program.steps:
         if step.kind == "pretrained":
-            found, load = match(step, names, opener, len(records))
-            records += found
+            found, load = match(step, names, opener)
             loads.append(load)
-    by_entry: dict[int, list[Record]] = {}
-    for record in records:
-        if record.entry is not None:
-            by_entry.setdefault(id(record.entry), []).append(record)
-    finals: set[tuple[int, int]] = set()
-    parameters: dict[str, Assignment] = {}
-    buffers: dict[str, Assignment] = {}
-    for entry in names.parameters():
-        parameters[entry.name] = _assign(entry, by_entry.get(id(entry), ()), finals)
-    for entry in names.buffers():
-        if id(entry) in by_entry:
-            buffers[entry.name] = _assign(entry, by_entry[id(entry)], finals)
+            for entry, stack in found:
+                planned.sequence += 1
+                planned.pieces.setdefault(id(entry), []).append((planned.sequence, stack))
+    parameters = {
+        entry.name: _assign(entry, planned.pieces.get(id(entry), ()), compat) for entry in names.parameters
+    }
+    buffers = {
+        entry.name: _assign(entry, planned.pieces[id(entry)], compat)
+        for entry in names.buffers
+        if id(entry) in planned.pieces
+    }
     plan = Plan(
         parameters=parameters,
         buffers=buffers,
@@ -61,7 +64,7 @@ def make_plan(
         nested=tuple(program.nested),
         rules=_rule_notes(program),
         compat="mmengine" if compat else None,
-        tape=_tape(program, records, finals),
+        tape=_tape(program, names, planned, compat),
         reached=tuple(names.modules[id(module)] for module in program.reached),
     )
     if strict:
@@ -69,54 +72,41 @@ def make_plan(
     return plan
 
 
-def _assign(entry: Entry, records: list[Record] | tuple[()], finals: set[tuple[int, int]]) -> Assignment:
+def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
     tensor = entry.tensor
-    dtype = str(tensor.dtype).removeprefix("torch.")
     frozen = not entry.buffer and not tensor.requires_grad
-    if not records:
+    dtype = dtype_name(tensor.dtype)
+    if not pieces:
         return Assignment(entry.name, entry.shape, dtype, Keep(), frozen=frozen)
-    ordered = sorted(records) if len(records) > 1 else list(records)
-    value: Value = Keep()
-    layers: list[tuple[Record, Value]] = []
-    for index, record in enumerate(ordered):
-        if isinstance(record.value, Opaque):
-            # User code finds, and may leave, what was written before.
-            value = Opaque(record.step.code, value)
-        else:
-            value = record.value
-        layers.append((record, value))
-        following = ordered[index + 1] if index + 1 < len(ordered) else None
-        if following is None or isinstance(following.value, Opaque):
-            finals.add((record.order, record.sequence))
-    last = ordered[-1]
+    layout = pieces[-1][1].layout
+    if len(pieces) == 1:
+        writes = pieces[0][1].writes
+    else:
+        writes = tuple(write for _, _, write in merge(pieces, repeats=compat))
+    top = writes[-1]
     return Assignment(
         name=entry.name,
         shape=entry.shape,
         dtype=dtype,
-        value=value,
-        initializer=None if last.step.rule is None else last.step.rule.initializer(last.role),
-        rule=_where(last.step),
-        shadowed=tuple(
-            Shadowed(
-                _where(record.step), shadow, record.step.rule and record.step.rule.initializer(record.role)
-            )
-            for record, shadow in layers[:-1]
-        ),
+        value=top.value,
+        initializer=top.initializer,
+        rule=top.rule,
+        shadowed=writes[:-1],
         frozen=frozen,
-        layout=last.layout,
+        layout=layout,
     )
 
 
-def _where(step: Step) -> str:
-    if step.rule is not None:
-        return step.rule.where
-    return ".".join(filter(None, ("model", step.owner_name, "init_weights")))
+@lru_cache(maxsize=64)
+def dtype_name(dtype: torch.dtype) -> str:
+    """``"float32"``."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _aliases(names: Names) -> dict[str, str]:
     return {
         name: entry.name
-        for entries in (names.parameters(), names.buffers())
+        for entries in (names.parameters, names.buffers)
         for entry in entries
         if len(entry.names) > 1
         for name in sorted(set(entry.names))
@@ -124,30 +114,22 @@ def _aliases(names: Names) -> dict[str, str]:
     }
 
 
-def _tape(program: Program, records: list[Record], finals: set[tuple[int, int]]) -> tuple[Write | Call, ...]:
-    """Everything that runs, in order: draws, shadowed ones too, and the user's code between them."""
-    entries: list[tuple[int, int, Write | Call]] = []
-    for record in records:
-        if isinstance(record.value, Opaque):
-            continue
-        final = (record.order, record.sequence) in finals
-        if not final and not record.value.random:
-            continue
-        if record.entry is None and not record.value.random:
-            continue
-        name = None if record.entry is None else record.entry.name
-        shape = record.layout.shape
-        dtype = str(record.dtype).removeprefix("torch.")
-        write = Write(name, record.value, final and name is not None, _where(record.step), shape, dtype)
-        entries.append((record.order, record.sequence, write))
+def _tape(program: Program, names: Names, planned: Planned, compat: bool) -> Tape:
+    tracks = [
+        Track(entry.name, entry.shape, dtype_name(entry.tensor.dtype), tuple(planned.pieces[id(entry)]))
+        for entries in (names.parameters, names.buffers)
+        for entry in entries
+        if id(entry) in planned.pieces
+    ]
+    tracks += [Track(None, shape, dtype_name(dtype), (piece,)) for shape, dtype, piece in planned.outside]
+    calls: list[tuple[int, Call]] = []
     for step in program.steps:
         if step.kind == "method":
-            entries.append((step.order, 0, Call(step.owner_name, step.code)))
+            calls.append((step.order, Call(step.owner_name, step.code)))
         elif step.kind == "foreign" and step.rule is not None:
             foreign = (step.rule.foreign, step.rule.override_name)
-            entries.append((step.order, 0, Call(step.owner_name, step.code, step.rule.where, foreign)))
-    entries.sort(key=lambda entry: entry[:2])
-    return tuple(entry[2] for entry in entries)
+            calls.append((step.order, Call(step.owner_name, step.code, step.rule.where, foreign)))
+    return Tape(tuple(tracks), tuple(calls), repeats=compat)
 
 
 # -- what reached nothing ------------------------------------------------------------------------
@@ -158,7 +140,7 @@ def _unused(program: Program, loads: list[Load]) -> list[Unused]:
     found: list[Unused] = []
     for step in program.steps:
         rule = step.rule
-        if rule is None or step.hits or step.kind == "foreign" or rule.where in failed:
+        if rule is None or step.used or step.kind == "foreign" or rule.where in failed:
             continue
         if not step.whole and not rule.selects and step.kind == "rule":
             if rule.overrides:

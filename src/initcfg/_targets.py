@@ -34,6 +34,12 @@ class Target(NamedTuple):
     attribute: str
 
 
+@lru_cache(maxsize=65536)
+def plain_layout(shape: torch.Size) -> Layout:
+    """The layout of a tensor whose axes mean what they mean in a Linear; one object for each shape."""
+    return Layout(tuple(shape))
+
+
 def targets(module: nn.Module) -> list[Target]:
     """The tensors of a module that a rule reaches.
 
@@ -65,7 +71,7 @@ def original_targets(module: nn.Module) -> list[Target]:
                 )
         if is_lazy(tensor):
             raise LazyParameterError("A lazy module has no shape yet.", mend="Run one batch through it.")
-        found.append(Target(tensor, role, Layout(tuple(tensor.shape)), role))
+        found.append(Target(tensor, role, plain_layout(tensor.shape), role))
     return found
 
 
@@ -84,7 +90,7 @@ def _plain(module: nn.Module) -> list[Target]:
         if tensor is None:
             tensor = _unusual(module, role)
         if tensor is not None:
-            found.append(Target(tensor, role, Layout(tuple(tensor.shape)), role))
+            found.append(Target(tensor, role, plain_layout(tensor.shape), role))
     return found
 
 
@@ -145,7 +151,7 @@ def _attention(module: nn.Module) -> list[Target]:
     for name in ("in_proj_bias", "bias_k", "bias_v"):
         tensor = module._parameters.get(name)
         if tensor is not None:
-            found.append(Target(tensor, "bias", Layout(tuple(tensor.shape)), name))
+            found.append(Target(tensor, "bias", plain_layout(tensor.shape), name))
     out = module._modules.get("out_proj")
     if out is not None:
         found += [each._replace(attribute=f"out_proj.{each.attribute}") for each in targets(out)]
@@ -160,7 +166,7 @@ def _recurrent(module: nn.Module) -> list[Target]:
         if tensor is None:
             continue
         if name.startswith("bias"):
-            found.append(Target(tensor, "bias", Layout(tuple(tensor.shape)), name))
+            found.append(Target(tensor, "bias", plain_layout(tensor.shape), name))
             continue
         gates = tensor.shape[0] // hidden if not name.startswith("weight_hr") else 1
         parts = (hidden,) * gates if gates > 1 else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from initcfg._names import Entry, Names
-from initcfg._plan import Assignment, Call, Plan
+from initcfg._plan import Assignment, Plan
 from initcfg._text import nearest
 from initcfg._values import Keep, Opaque, Value
 from initcfg.errors import ApplyError, TensorError
@@ -31,7 +31,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                 mend="Plan the model again.",
             )
     entries = {entry.name: entry for entry in names.entries.values()}
-    runs_code = any(isinstance(item, Call) for item in plan.tape or ())
+    runs_code = bool(plan.tape and plan.tape.calls)
     for assignments, kind in ((plan.parameters, "parameter"), (plan.buffers, "buffer")):
         for name, assignment in assignments.items():
             entry = entries.get(name)
@@ -44,7 +44,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
             _check_same(assignment, entry)
             if runs_code or not isinstance(assignment.value, Keep):
                 _check_writable(assignment.value, entry)
-    for entry in names.parameters():
+    for entry in names.parameters:
         if entry.name not in plan.parameters:
             raise ApplyError(
                 f"This model has a parameter {entry.name!r} that the plan does not know: it was made for "
