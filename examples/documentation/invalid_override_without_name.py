@@ -1,5 +1,5 @@
 # Invalid: the override does not say which attribute it is for.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

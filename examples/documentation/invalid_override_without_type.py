@@ -1,5 +1,5 @@
 # Invalid: the override has arguments, but nothing says what they are arguments of.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

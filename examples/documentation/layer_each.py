@@ -1,5 +1,5 @@
 # `layer` in a list of rules: each class of layers starts in its own way.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

@@ -1,5 +1,5 @@
 # `layer` alone: all layers of these classes, the whole model here, start alike.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

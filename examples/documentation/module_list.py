@@ -1,4 +1,4 @@
 # The rules stand in code, on a ModuleList.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(type="FooModelWithModuleList")

@@ -1,5 +1,5 @@
 # A model within a model, the rules at the inner one: they reach it, and not the neck beside it.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooDetector",

@@ -3,7 +3,7 @@
 # The original documentation says that this reaches feat and cls with val=1. It cannot: cls is a
 # Linear, and `layer` names none. cls keeps what PyTorch gave it, here as in MMEngine; add "Linear" to
 # `layer` if it is meant.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

@@ -1,6 +1,6 @@
 # `override` as a list: several attributes, each in its own way. With its name alone, one takes over
 # what the rule around it says, whatever `layer` lists: so cls, a Linear, gets val=1, bias=2 here.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

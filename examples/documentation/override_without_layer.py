@@ -1,6 +1,6 @@
 # `override` without `layer`: only what the override names starts as the rule says. feat and cls keep
 # what PyTorch gave them.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

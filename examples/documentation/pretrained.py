@@ -2,7 +2,7 @@
 #
 # The original's example loads 'torchvision://resnet50'. foo.pth is the state_dict of a FooModel, made
 # by `initcfg init layer_each.py -o foo.pth`.
-_base_ = "_base_/foo.py"
+_base_ = "_base_/foo.yaml"
 
 model = dict(
     type="FooModel",

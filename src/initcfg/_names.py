@@ -31,6 +31,7 @@ class Entry:
         buffer: Whether it is a buffer.
         holder: For a parametrized weight: the module and the attribute that it is seen as.
         originals: For a parametrized weight: the tensors that it is stored as.
+        padding_index: Row that an embedding, one of its owners, takes for padding.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Entry:
     buffer: bool = False
     holder: tuple[nn.Module, str] | None = None
     originals: tuple[torch.Tensor, ...] = ()
+    padding_index: int | None = None
 
 
 @dataclass(eq=False)
@@ -155,6 +157,10 @@ def _collect(module: nn.Module, prefix: str, names: Names) -> None:
         for attribute, chain in parametrizations._modules.items():
             if isinstance(chain, parametrize.ParametrizationList):
                 _add_parametrized(names, module, prefix, attribute, chain)
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.padding_idx is not None:
+        entry = names.entries.get(id(module._parameters.get("weight")))
+        if entry is not None:
+            entry.padding_index = module.padding_idx
     for child_name, child in child_items(module, prefix):
         _collect(child, child_name, names)
 

@@ -241,6 +241,9 @@ class Walk:
             if self.compat:
                 # The original writes the computed weight, which nobody keeps.
                 entry = None
+        if entry is not None and entry.padding_index is not None and not self.compat:
+            # Also when the rule comes by way of a layer that is tied to the embedding.
+            layout = replace(layout, padding_index=entry.padding_index)
         # The tuples of steps are kept by their contexts, so that their identity stands for them.
         key = (id(steps), bias, layout)
         if key in self._stacks:

@@ -115,6 +115,8 @@ class Compiler:
         self.locate = locate
         self.program = Program()
         self._visited: set[int] = set()
+        self._called: set[int] = set()
+        self._names = _first_names(model)
         # An initialized root is planned anew, with all below it.
         self._respect_is_init = not _is_init(model)
 
@@ -134,6 +136,7 @@ class Compiler:
             if own_method and has_own_method(cls) and (self.compat or configured):
                 self._add_method(self.model, "")
             elif configured or self.compat:
+                self._note_called(self.model)
                 self._base(self.model, "", called=True)
             else:
                 self._plain_root()
@@ -163,12 +166,26 @@ class Compiler:
         if has_init_weights(module):
             self.program.reached.append(module)
 
+    def _note_called(self, module: nn.Module) -> None:
+        """Note what the original calls below ``module``: such a one, met elsewhere too, waits for that."""
+        for _, child in child_items(module, ""):
+            self._note_one(_without_wrapper(child))
+
+    def _note_one(self, module: nn.Module) -> None:
+        if has_init_weights(module) and id(module) not in self._called and not self._is_done(module):
+            self._called.add(id(module))
+            if not has_own_method(type(module)):
+                self._note_called(module)
+
+    def _is_done(self, module: nn.Module) -> bool:
+        return self._respect_is_init and _is_init(module)
+
     def _child(self, module: nn.Module, name: str, *, called: bool) -> None:
-        wrapped = wrapper_attribute(type(module))
-        if wrapped and not has_init_weights(module):
-            module = module._modules[wrapped]  # type: ignore[assignment]
+        module = _without_wrapper(module)
+        # A shared module has one name, whichever way it is come upon.
+        name = self._names[id(module)]
         own = has_init_weights(module)
-        if own and self._respect_is_init and _is_init(module):
+        if (own and self._is_done(module)) or (not called and id(module) in self._called):
             return
         if own and called:
             if has_own_method(type(module)):
@@ -190,8 +207,11 @@ class Compiler:
         self._visited.add(id(self.model))
         rules = self._own_rules(self.model, "")
         self._add_rules(rules, self.model, "", pretrained=False)
+        for _, child in child_items(self.model, ""):
+            if _carries_rules(child):
+                self._note_one(_without_wrapper(child))
         for name, child in child_items(self.model, ""):
-            self._child(child, name, called=has_init_weights(child) and _has_init_cfg(child))
+            self._child(child, name, called=_carries_rules(child))
         self._add_rules(rules, self.model, "", pretrained=True)
 
     def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
@@ -276,6 +296,31 @@ def has_init_weights(module: nn.Module) -> bool:
 
 def _has_init_cfg(module: nn.Module) -> bool:
     return "init_cfg" in vars(module) or hasattr(type(module), "init_cfg")
+
+
+def _carries_rules(module: nn.Module) -> bool:
+    """Whether a module is of the BaseModule family: it has ``init_weights``, and ``init_cfg`` too."""
+    module = _without_wrapper(module)
+    return has_init_weights(module) and _has_init_cfg(module)
+
+
+def _without_wrapper(module: nn.Module) -> nn.Module:
+    wrapped = wrapper_attribute(type(module))
+    if wrapped and not has_init_weights(module):
+        return module._modules[wrapped]  # type: ignore[return-value]
+    return module
+
+
+def _first_names(model: nn.Module) -> dict[int, str]:
+    """The first canonical name of each module, by ``id``."""
+    names: dict[int, str] = {}
+    todo = [("", model)]
+    while todo:
+        name, module = todo.pop()
+        if id(module) not in names:
+            names[id(module)] = name
+            todo += reversed(list(child_items(module, name)))
+    return names
 
 
 def _is_init(module: nn.Module) -> bool:

@@ -281,7 +281,7 @@ def _parse_initializers(arguments: dict[str, Any], one_by_one: bool) -> dict[str
     """The keys of a Rule that say what to write."""
     apart = {key: arguments.pop(key) for key in ("weight",) if key in arguments}
     bias = arguments.get("bias", 0)
-    if "bias" in arguments and (bias is None or isinstance(bias, (str, Mapping))):
+    if "bias" in arguments and (bias is None or isinstance(bias, (str, Mapping)) or "type" not in arguments):
         apart["bias"] = arguments.pop("bias")
     if one_by_one and (extra := [key for key in ("bias", "bias_prob") if key in arguments] + list(apart)):
         raise ArgumentError(

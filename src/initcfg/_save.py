@@ -63,7 +63,9 @@ def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
                 compact = json.dumps(ledger.to_json(), separators=(",", ":"), default=str)
                 save_file(tensors, weights, {"format": "pt", "initcfg.ledger": compact, **removed})
             else:
-                torch.save(model.state_dict(), weights)
+                # Through a file object: a path would put its random name into the archive.
+                with open(weights, "wb") as file:
+                    torch.save(model.state_dict(), file)
         except (SafetensorError, RuntimeError) as error:
             raise OutputError(
                 f"{output!r} cannot be written: {error}.", mend="Make room; nothing was left half-written."

@@ -54,10 +54,16 @@ def merge(pieces: Sequence[Piece], *, repeats: bool) -> list[tuple[int, int, Sha
         for order, write in zip(stack.orders, stack.writes, strict=True)
     ]
     flat.sort(key=lambda each: each[:2])
-    if not repeats:
-        flat = list({order: (order, sequence, write) for order, sequence, write in reversed(flat)}.values())
-        flat.sort(key=lambda each: each[:2])
-    return list(_compose(flat))
+    # The user's method is one call, by however many names it finds a tensor.
+    once = {
+        order if not repeats or isinstance(write.value, Opaque) else (order, sequence): (
+            order,
+            sequence,
+            write,
+        )
+        for order, sequence, write in flat
+    }
+    return list(_compose(once.values()))
 
 
 def _compose(flat: Iterable[tuple[int, int, Shadowed]]) -> Iterable[tuple[int, int, Shadowed]]:

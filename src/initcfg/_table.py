@@ -20,7 +20,8 @@ from initcfg._plan import Assignment, Plan
 from initcfg._text import plural
 from initcfg._values import Constant, FromCheckpoint, Keep, Opaque, Value
 
-_NUMBERED = re.compile(r"(?<![^.])\d+(?=\.|$)|(?<=[a-zA-Z_])\d+(?=\.)")
+# A number that is a whole part of a name, or ends one: not the index of a list in a rule.
+_NUMBER = re.compile(r"(?<![\[\d])\d+(?=\.|$)")
 _SHOWN = 8
 
 
@@ -28,12 +29,21 @@ _SHOWN = 8
 class Row:
     """Parameters that are alike: same name up to numbers, same kind of value, same rule up to numbers."""
 
-    name: str
     names: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
     elements: int = 0
     values: list[Value] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
-    rule: str = ""
+
+    @property
+    def name(self) -> str:
+        """The names as one."""
+        return merge_names(self.names)
+
+    @property
+    def rule(self) -> str:
+        """The rules as one."""
+        return merge_names(self.rules)
 
     def value_text(self) -> str:
         """The value; numbers that differ within the row as a range."""
@@ -48,19 +58,43 @@ def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     """The rows of a plan's table."""
     grouped: dict[tuple[str, ...], Row] = {}
     for item in assignments:
-        name = item.name if full else _NUMBERED.sub("*", item.name)
         rule = item.rule or ""
-        rule = rule if full else _NUMBERED.sub("*", rule)
-        key = (name, rule, _shape_of_value(item.value))
-        row = grouped.setdefault(key, Row(name, rule=rule))
+        key = (item.name,) if full else (_mask(item.name), _mask(rule), _shape_of_value(item.value))
+        row = grouped.setdefault(key, Row())
         row.names.append(item.name)
+        row.rules.append(rule)
         row.elements += item.elements
         row.values.append(item.value)
         row.shapes.append(item.shape)
-    for row in grouped.values():
-        if len(row.names) == 1:
-            row.name = row.names[0]
     return list(grouped.values())
+
+
+def _mask(name: str) -> str:
+    return _NUMBER.sub("#", name)
+
+
+def merge_names(names: Sequence[str]) -> str:
+    """One name for several that differ in numbers alone.
+
+    Example:
+        >>> from initcfg._table import merge_names
+        >>> merge_names(["layer1.0.bn1.bias", "layer1.0.bn2.bias", "layer1.1.bn1.bias"])
+        'layer1.{0,1}.bn{1,2}.bias'
+    """
+    columns = zip(*(map(int, _NUMBER.findall(name)) for name in names), strict=True)
+    pieces = _NUMBER.split(names[0])
+    merged = pieces[0]
+    for numbers, piece in zip(columns, pieces[1:], strict=True):
+        merged += _number_set(sorted(set(numbers))) + piece
+    return merged
+
+
+def _number_set(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    if len(numbers) > 2 and numbers[-1] - numbers[0] + 1 == len(numbers):
+        return f"{{{numbers[0]}..{numbers[-1]}}}"
+    return "{" + ",".join(map(str, numbers)) + "}" if len(numbers) < 5 else "*"
 
 
 def _shape_of_value(value: Value) -> str:

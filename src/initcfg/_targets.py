@@ -133,14 +133,6 @@ def _convolution(module: nn.Module) -> list[Target]:
     ]
 
 
-def _embedding(module: nn.Module) -> list[Target]:
-    index = getattr(module, "padding_idx", None)
-    return [
-        target._replace(layout=_layout(module, target.tensor, padding_index=index))
-        for target in _plain(module)
-    ]
-
-
 def _attention(module: nn.Module) -> list[Target]:
     found: list[Target] = []
     for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
@@ -186,7 +178,5 @@ _HANDLERS: list[tuple[type, Callable[[nn.Module], list[Target]]]] = [
     (nn.MultiheadAttention, _attention),
     (nn.RNNBase, _recurrent),
     (nn.RNNCellBase, _recurrent),
-    (nn.Embedding, _embedding),
-    (nn.EmbeddingBag, _embedding),
     (nn.Module, _maybe_convolution),
 ]

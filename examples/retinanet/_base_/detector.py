@@ -1,7 +1,3 @@
-# The classes of the folder detector/ register themselves when it is imported.
-import sys
-
-# Wherever the command is run: the folder that holds detector/.
-sys.path.insert(0, "{{ fileDirname }}/..")
-
+# The classes of the folder detector/ register themselves when it is imported; the folder of the config
+# that is run is on the import path.
 imports = ["detector"]

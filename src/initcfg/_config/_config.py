@@ -155,7 +155,9 @@ class Config(MutableMapping[str, Any]):
         if overrides:
             self.merge_from_dict(overrides if isinstance(overrides, Mapping) else parse_overrides(overrides))
         if import_modules:
-            import_asked_modules(self._loaded.values, self.where)
+            # Modules beside the config are found wherever the command is run, as beside a script.
+            folder = None if self._filename is None else os.path.dirname(os.path.abspath(self._filename))
+            import_asked_modules(self._loaded.values, self.where, folder)
         return self
 
     # -- as a mapping ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,16 +12,22 @@ from initcfg._text import nearest
 from initcfg.errors import ConfigError
 
 
-def import_modules(values: Mapping[str, Any], where: Callable[[str], str | None]) -> None:
+def import_modules(
+    values: Mapping[str, Any], where: Callable[[str], str | None], folder: str | None = None
+) -> None:
     """Import the modules of ``imports`` and of ``custom_imports``, in this order.
 
     Args:
         values: The whole config.
         where: Gives the place of a dotted path of the config.
+        folder: Folder of the config; it stays on the import path, for what is imported later.
 
     Raises:
         ConfigError: A module cannot be imported, or one of the two keys has the wrong form.
     """
+    asked = values.get("imports") or values.get("custom_imports")
+    if asked and folder is not None and folder not in sys.path:
+        sys.path.insert(0, folder)
     _import_all(values.get("imports"), "imports", False, where)
     custom = values.get("custom_imports")
     if not custom:

@@ -124,7 +124,7 @@ def normal(
     return _filled(key, start, count, kind, single=single, double=double)
 
 
-def trunc_normal(  # noqa: PLR0917
+def trunc_normal(
     key: int,
     start: int,
     count: int,
