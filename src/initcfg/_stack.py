@@ -55,14 +55,10 @@ def merge(pieces: Sequence[Piece], *, repeats: bool) -> list[tuple[int, int, Sha
     ]
     flat.sort(key=lambda each: each[:2])
     # The user's method is one call, by however many names it finds a tensor.
-    once = {
-        order if not repeats or isinstance(write.value, Opaque) else (order, sequence): (
-            order,
-            sequence,
-            write,
-        )
-        for order, sequence, write in flat
-    }
+    once: dict[object, tuple[int, int, Shadowed]] = {}
+    for order, sequence, write in flat:
+        one_write = not repeats or isinstance(write.value, Opaque)
+        once[order if one_write else (order, sequence)] = (order, sequence, write)
     return list(_compose(once.values()))
 
 
