@@ -19,6 +19,7 @@ from initcfg._plan import Plan
 from initcfg._program import Compiler, has_init_weights
 from initcfg._registry import MODELS, build_from_cfg
 from initcfg._resolve import make_plan
+from initcfg._unwritten import BuildWatch
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]
@@ -170,9 +171,11 @@ def build(
         'Linear'
     """
     cfg, locate = _model_cfg(config)
-    model = build_from_cfg(cfg, MODELS)
+    with BuildWatch() as watch:
+        model = build_from_cfg(cfg, MODELS)
     if not isinstance(model, nn.Module):
         raise BuildError(f"The config builds a {type(model).__name__}, which is no torch.nn.Module.")
+    watch.mark(model)
     if init:
         plan(model, compat=compat, strict=strict, locate=locate).apply(model, seed=seed, rng=rng)
         if has_init_weights(model):

@@ -109,7 +109,7 @@ def plan(
         return
     from initcfg._table import plan_view
 
-    _console().print(plan_view(made, full=full))
+    _show(plan_view(made, full=full))
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['init']}")
@@ -155,11 +155,8 @@ def init(
 
     from initcfg._table import attention, ledger_view
 
-    console = _console()
-    for line in attention(done.plan):
-        console.print(line)
-    console.print(ledger_view(done.ledger))
-    console.print(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
+    _show(*attention(done.plan), ledger_view(done.ledger))
+    _show(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['explain']}")
@@ -213,15 +210,20 @@ def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) 
         table.add_column(column, overflow="fold")
     for entry in entries:
         table.add_row(*(str(item) for item in entry.values()))
-    _console().print(table)
+    _show(table)
 
 
-def _console() -> Any:
+def _show(*views: Any) -> None:
+    """On a terminal with colors; in a pipe as plain lines that stay whole."""
     from rich.console import Console
 
-    # In a pipe there is no width to respect: lines stay whole.
-    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=160 if piped else None, highlight=False)
+    from initcfg._table import render
+
+    for view in views:
+        if sys.stdout.isatty():
+            Console(highlight=False).print(view)
+        else:
+            click.echo(render(view, width=int(os.environ.get("COLUMNS", "200"))))
 
 
 def _print_json(data: Any) -> None:

@@ -138,6 +138,8 @@ class Plan(Mapping[str, Assignment]):
         notes: Remarks: bounds that cut nothing, and the like.
         uncalled: Modules whose own ``init_weights`` nobody calls, as in the original.
         nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
+        uninitialized: Parameters that nobody writes, neither a rule nor their constructor: they hold
+            whatever the memory held. Known for models that :func:`initcfg.build` made.
         rules: Every rule by its path.
         compat: ``"mmengine"`` or None.
     """
@@ -150,6 +152,7 @@ class Plan(Mapping[str, Assignment]):
     notes: tuple[str, ...] = ()
     uncalled: tuple[str, ...] = ()
     nested: tuple[str, ...] = ()
+    uninitialized: tuple[str, ...] = ()
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
     compat: str | None = None
     tape: Tape | None = field(default=None, repr=False)
@@ -263,6 +266,7 @@ class Plan(Mapping[str, Assignment]):
             "notes": list(self.notes),
             "uncalled": list(self.uncalled),
             "nested": list(self.nested),
+            "uninitialized": list(self.uninitialized),
             "rules": {
                 where: {"cfg": note.cfg, "written": note.written} for where, note in self.rules.items()
             },
@@ -292,6 +296,7 @@ class Plan(Mapping[str, Assignment]):
                 notes=tuple(data.get("notes", [])),
                 uncalled=tuple(data.get("uncalled", [])),
                 nested=tuple(data.get("nested", [])),
+                uninitialized=tuple(data.get("uninitialized", [])),
                 rules={where: RuleNote(**note) for where, note in data.get("rules", {}).items()},
                 compat=data.get("compat"),
             )

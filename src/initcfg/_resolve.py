@@ -17,6 +17,7 @@ from initcfg._rules import show_cfg
 from initcfg._stack import Piece, merge
 from initcfg._tape import Call, Tape, Track
 from initcfg._text import plural
+from initcfg._unwritten import unwritten
 from initcfg._values import Keep
 from initcfg.errors import UnusedRuleError
 
@@ -62,6 +63,9 @@ def make_plan(
         notes=tuple(dict.fromkeys(planned.notes)),
         uncalled=tuple(program.uncalled),
         nested=tuple(program.nested),
+        uninitialized=tuple(
+            name for name in unwritten(model) if name in parameters and _never_written(parameters[name])
+        ),
         rules=_rule_notes(program),
         compat="mmengine" if compat else None,
         tape=_tape(program, names, planned, compat),
@@ -78,7 +82,7 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
     dtype = dtype_name(tensor.dtype)
     if not pieces:
         return Assignment(entry.name, entry.shape, dtype, Keep(), frozen=frozen)
-    layout = pieces[-1][1].layout
+    layout = max(pieces, key=lambda piece: (piece[1].orders[-1], piece[0]))[1].layout
     if len(pieces) == 1:
         writes = pieces[0][1].writes
     else:
@@ -101,6 +105,11 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
 def dtype_name(dtype: torch.dtype) -> str:
     """``"float32"``."""
     return str(dtype).removeprefix("torch.")
+
+
+def _never_written(assignment: Assignment) -> bool:
+    # The model's own code may write what is opaque; whether it does is not known here.
+    return isinstance(assignment.value, Keep)
 
 
 def _aliases(names: Names) -> dict[str, str]:
@@ -179,6 +188,12 @@ def _rule_notes(program: Program) -> dict[str, RuleNote]:
 
 def _check_strict(plan: Plan) -> None:
     problems = [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]
+    if plan.uninitialized:
+        raise UnusedRuleError(
+            f"Nobody writes {plural(len(plan.uninitialized), 'parameter')}, and strict=True does not allow "
+            f"that: {', '.join(plan.uninitialized[:4])}.",
+            mend="Give them a rule.",
+        )
     if plan.unused or problems:
         first = plan.unused[0] if plan.unused else None
         lines = [f"{item.rule}: {item.reason}" for item in plan.unused] + problems

@@ -181,6 +181,9 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
             continue
         lines.append(Text(f"unused rule  {item.rule}: {item.reason}.", style="yellow"))
         lines.append(Text(f"             {item.cfg}"))
+    if plan.uninitialized:
+        names = ", ".join(_limited(plan.uninitialized, full))
+        lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
     for load in plan.loads:
         if load.problem:
             lines.append(Text(f"checkpoint   {load.rule}: {load.problem}", style="red"))
