@@ -6,10 +6,10 @@ checkpointing) or a parametrization adds; of the names of a tied tensor, the sma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 import torch
 from torch import nn
@@ -108,41 +108,26 @@ def wrapper_attribute(cls: type) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1)
 def _wrappers() -> list[tuple[type, str]]:
+    """The wrapper classes that are loaded; a wrapper exists only if its module is."""
     # By type, never by the string: a plain model may own a child called "module".
-    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
-    from torch.nn.parallel import DataParallel, DistributedDataParallel
-
-    wrappers: list[tuple[type, str]] = [
-        (DataParallel, "module"),
-        (DistributedDataParallel, "module"),
-        (CheckpointWrapper, "_checkpoint_wrapped_module"),
+    known = [
+        ("torch.nn.parallel", "DataParallel", "module"),
+        ("torch.nn.parallel", "DistributedDataParallel", "module"),
+        ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
+        (
+            "torch.distributed.fsdp.fully_sharded_data_parallel",
+            "FullyShardedDataParallel",
+            "_fsdp_wrapped_module",
+        ),
+        (
+            "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
+            "CheckpointWrapper",
+            "_checkpoint_wrapped_module",
+        ),
     ]
-    optional: list[tuple[Callable[[], Any], str]] = [
-        (_compiled_class, "_orig_mod"),
-        (_fsdp_class, "_fsdp_wrapped_module"),
-    ]
-    for get, attribute in optional:
-        cls = get()
-        if cls is not None:
-            wrappers.append((cls, attribute))
-    return wrappers
-
-
-def _compiled_class() -> type | None:
-    # A compiled module exists only if dynamo is loaded; loading it here would take seconds.
-    import sys
-
-    module = sys.modules.get("torch._dynamo.eval_frame")
-    return getattr(module, "OptimizedModule", None)
-
-
-def _fsdp_class() -> type | None:
-    import sys
-
-    module = sys.modules.get("torch.distributed.fsdp.fully_sharded_data_parallel")
-    return getattr(module, "FullyShardedDataParallel", None)
+    found = [(getattr(sys.modules.get(home), name, None), attribute) for home, name, attribute in known]
+    return [(cls, attribute) for cls, attribute in found if isinstance(cls, type)]
 
 
 def _collect(module: nn.Module, prefix: str, names: Names) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ class _Context:
         self.active: frozenset[int] = (parent.active if parent else frozenset()) | {
             step.order for step in layer
         }
-        self._named: re.Pattern[str] | None = None
+        self._named: re.Pattern[str] | None = parent._named if parent else None
         self._by_class: dict[type, Steps] = {}
         self._derived: dict[tuple[int, ...], _Context] = {}
 
@@ -54,6 +53,11 @@ class _Context:
             own = tuple(step for step in self.layer if _means(step, cls))
             found = self._by_class[cls] = above + own
         return found
+
+    def add_pending(self, steps: Steps) -> None:
+        """Steps that start where their name patterns match."""
+        self.pending += steps
+        self._named = None
 
     def any_named(self, name: str) -> bool:
         """Whether the module of this name may start a pending step."""
@@ -75,7 +79,6 @@ class _Context:
         return derived
 
 
-@lru_cache(maxsize=256)
 def _union(steps: Steps) -> re.Pattern[str]:
     """One expression for all the names that these steps may start at."""
     alternatives = {
@@ -134,6 +137,7 @@ class Walk:
         self._starts: dict[int, list[Step]] = {}
         self._stacks: dict[tuple[int, bool, Layout], Stack | None] = {}
         self._interned: dict[Steps, Steps] = {}
+        self._filtered: dict[int, bool] = {}
         self._pattern_hits: set[tuple[int, str]] = set()
 
     def run(self) -> Planned:
@@ -191,7 +195,7 @@ class Walk:
         context = context.with_steps([step for step in fresh if step not in named])
         if named:
             context = _Context((), context)
-            context.pending += tuple(named)
+            context.add_pending(tuple(named))
         return context
 
     def _start_named(self, name: str, context: _Context) -> _Context:
@@ -222,7 +226,9 @@ class Walk:
             except InitcfgError as error:
                 raise self._in_context(error, steps[0].rule, name or type(module).__name__) from None
             self._targets[id(module)] = found
-        filtered = _has_excludes(steps)
+        filtered = self._filtered.get(id(steps))
+        if filtered is None:
+            filtered = self._filtered[id(steps)] = _has_excludes(steps)
         for target in found:
             meant = steps
             if filtered:
@@ -410,7 +416,6 @@ class Walk:
         return error
 
 
-@lru_cache(maxsize=4096)
 def _has_excludes(steps: Steps) -> bool:
     return any(step.rule is not None and step.rule.excludes for step in steps)
 
