@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from initcfg._layout import Layout
 from initcfg._plan import Assignment, Plan
-from initcfg._values import PaddingRow
+from initcfg._values import Opaque, PaddingRow, Value
 
 NESTED = "nested"
 BASES = "bases"
@@ -62,9 +63,11 @@ def differences(plan: Plan, original: Plan) -> list[Difference]:
 
 
 def _reason(plan: Plan, original: Plan, here: Assignment | None, there: Assignment | None) -> tuple[str, str]:
-    if here is None or here.rule is None:
+    value, rule = _by_rule(here)
+    _, their_rule = _by_rule(there)
+    if here is None or rule is None:
         return UNEXPLAINED, "MMEngine writes it and this plan does not"
-    for owner in _owners(here.rule):
+    for owner in _owners(rule):
         if owner in plan.nested:
             return (
                 NESTED,
@@ -73,18 +76,29 @@ def _reason(plan: Plan, original: Plan, here: Assignment | None, there: Assignme
     attribute = here.name.rpartition(".")[2]
     if attribute not in ("weight", "bias"):
         return TENSOR, f"MMEngine sets weight and bias, and does not know {attribute}"
-    if there is not None and there.rule == here.rule:
-        return _same_rule(here)
-    if here.rule in original.rules:
-        cfg = original.rules[here.rule].cfg
+    if rule == their_rule:
+        return _same_rule(value, here.layout)
+    if rule in original.rules:
+        cfg = original.rules[rule].cfg
         return BASES, f"a class named in {cfg} is a base further up than MMEngine looks"
     return UNEXPLAINED, "MMEngine does not run this rule"
 
 
-def _same_rule(here: Assignment) -> tuple[str, str]:
-    layout = here.layout
-    if isinstance(here.value, PaddingRow):
-        return PADDING, f"the padding row {here.value.index} stays zero, and MMEngine overwrites it"
+def _by_rule(assignment: Assignment | None) -> tuple[Value | None, str | None]:
+    """Value and rule; of a tensor that code may write, those of what it holds before."""
+    if assignment is None:
+        return None, None
+    value, rule = assignment.value, assignment.rule
+    if not isinstance(value, Opaque):
+        return value, rule
+    while isinstance(value, Opaque):
+        value = value.over
+    return value, next((each.rule for each in reversed(assignment.shadowed) if each.value == value), None)
+
+
+def _same_rule(value: Value | None, layout: Layout | None) -> tuple[str, str]:
+    if isinstance(value, PaddingRow):
+        return PADDING, f"the padding row {value.index} stays zero, and MMEngine overwrites it"
     if layout is not None and layout.transposed:
         return FANS, "a transposed convolution stores (in, out), which MMEngine reads the other way round"
     if layout is not None and layout.groups > 1:

@@ -18,7 +18,7 @@ from initcfg._stack import Piece, merge
 from initcfg._tape import Call, Tape, Track
 from initcfg._text import plural
 from initcfg._unwritten import unwritten
-from initcfg._values import Keep
+from initcfg._values import Keep, Opaque
 from initcfg.errors import UnusedRuleError
 
 
@@ -82,7 +82,8 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
     dtype = dtype_name(tensor.dtype)
     if not pieces:
         return Assignment(entry.name, entry.shape, dtype, Keep(), frozen=frozen)
-    layout = max(pieces, key=lambda piece: (piece[1].orders[-1], piece[0]))[1].layout
+    ruled = [piece for piece in pieces if not isinstance(piece[1].top.value, Opaque)]
+    layout = max(ruled, key=lambda piece: (piece[1].orders[-1], piece[0]))[1].layout if ruled else None
     if len(pieces) == 1:
         writes = pieces[0][1].writes
     else:

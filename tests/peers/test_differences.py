@@ -18,6 +18,8 @@ from real_models import MODELS, RealModel, build
 from torch import nn
 
 import initcfg
+from initcfg._unwritten import BuildWatch
+from initcfg._unwritten import unwritten as unwritten_parameters
 from initcfg.errors import OverrideError
 
 pytestmark = pytest.mark.peers
@@ -34,6 +36,7 @@ FANS = "logical fans"
 """A grouped convolution: an input reaches the outputs of its own group, but MMEngine counts all."""
 
 REASONS = (NESTED, DISTANT, FANS)
+KINDS = {NESTED: "nested", DISTANT: "bases", FANS: "fans"}
 
 #: Models that cannot be planned by default, since a rule that MMEngine never reads is wrong.
 WRONG_RULES = {
@@ -131,9 +134,12 @@ def _seen_as_skipped(model: nn.Module) -> set[str]:
 @pytest.mark.parametrize("real", MODELS, ids=lambda real: real.name)
 def test_every_difference_has_a_reason(real: RealModel, tables: dict[str, list[dict[str, Any]]]) -> None:
     torch.manual_seed(0)
-    model = build(real)
+    with BuildWatch() as watch:
+        model = build(real)
     # Memory that nobody wrote while building holds NaN here; what is still kept then is uninitialized.
     unwritten = [name for name, each in model.named_parameters() if torch.isnan(each).any()]
+    watch.mark(model)
+    assert list(unwritten_parameters(model)) == unwritten
     compat = _planned(model, compat="mmengine")
     row: dict[str, Any] = {"model": real.name, "parameters": len(compat)}
     tables.setdefault(TABLE, []).append(row)
@@ -154,6 +160,9 @@ def test_every_difference_has_a_reason(real: RealModel, tables: dict[str, list[d
     reasons = {each.name: _reason(model, each, nested) for each in differences}
     unexplained = [each for each in differences if reasons[each.name] is None]
     assert unexplained == []
+    # What the plans themselves say must agree with what was found from the model.
+    said = {each.name: each.kind for each in initcfg.differences(default, compat)}
+    assert said == {name: KINDS[reason] for name, reason in reasons.items() if reason is not None}
     counts = Counter(reason for reason in reasons.values() if reason is not None)
     assert set(counts) <= set(REASONS)
     if real.name in KNOWN:
