@@ -142,9 +142,14 @@ class Reader:
 
 @pytest.fixture
 def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in; what a document registers and imports is forgotten afterwards."""
+    """An empty folder, and registries with nobody's classes; what a document adds is forgotten afterwards."""
     registries = [initcfg.MODELS, initcfg.INITIALIZERS]
     kept = [(dict(registry.module_dict), dict(registry.children)) for registry in registries]
+    for registry, (names, _) in zip(registries, kept, strict=True):
+        for name, item in names.items():
+            if not item.__module__.startswith("initcfg."):
+                del registry.module_dict[name]
+        registry.children.clear()
     modules = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
