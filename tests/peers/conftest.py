@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,15 @@ def stand_ins() -> None:
     from mmengine.logging import MMLogger
 
     MMLogger.get_current_instance().setLevel(logging.CRITICAL)
+
+
+@pytest.fixture(scope="session")
+def real(stand_ins: None) -> Any:
+    """MMEngine's own ``mmengine.model``."""
+    with warnings.catch_warnings():
+        # torch tells it that torch.jit is old.
+        warnings.simplefilter("ignore")
+        return importlib.import_module("mmengine.model")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,6 +44,8 @@ def mmengine_forbidden() -> Iterator[None]:
     functions = {
         name: getattr(weight_init, name) for name in ("initialize", "_initialize", "_initialize_override")
     }
+    # One stand-in each, so that the places where a function was can still be told by its identity.
+    refusals = {name: _refusing(name) for name in functions}
     with mock.patch.object(base_module.BaseModule, "init_weights", _refusing("BaseModule.init_weights")):
         undo: list[tuple[Any, str, Any]] = []
         try:
@@ -51,7 +53,7 @@ def mmengine_forbidden() -> Iterator[None]:
                 for name, function in functions.items():
                     if getattr(module, "__dict__", {}).get(name) is function:
                         undo.append((module, name, function))
-                        setattr(module, name, _refusing(name))
+                        setattr(module, name, refusals[name])
             for name in INITIALIZERS:
                 initializer = getattr(weight_init, name)
                 undo.append((initializer, "__call__", initializer.__call__))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ import initcfg
 from initcfg.errors import ApplyError, InitcfgError
 from trees import Tree, build, trees
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("real")]
 
 many = settings(
     max_examples=120,
@@ -25,14 +23,6 @@ many = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def imported(stand_ins: None) -> None:
-    with warnings.catch_warnings():
-        # torch tells it that torch.jit is old.
-        warnings.simplefilter("ignore")
-        importlib.import_module("mmengine.model")
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
