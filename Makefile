@@ -19,7 +19,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
 test-peers: $(VENV)/.installed-peers
-	$(BIN)/python -m pytest tests/peers -m peers -p no:cacheprovider
+	$(BIN)/python -m pytest tests -m peers
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

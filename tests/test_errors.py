@@ -94,7 +94,7 @@ def test_override_of_a_missing_attribute():
     fails(
         dict(type="Constant", val=1, override=dict(name="depth")),
         errors.OverrideTargetError,
-        "which is a int",
+        "of type int",
     )
 
 

@@ -42,7 +42,7 @@ def plan(
             model's own beat them.
         compat: ``"mmengine"`` reaches exactly what the original reaches.
         strict: A rule that reaches nothing is an error.
-        locate: Gives file and line of a rule, as :meth:`Config.where` does.
+        locate: Finds file and line of rules; :func:`build` and the command pass that of the config.
 
     Returns:
         The plan; print it, then ``plan.apply(model)``.
@@ -203,12 +203,12 @@ def locator(config: Any) -> Any:
     if not isinstance(config, Config):
         return None
 
-    def locate(where: str, init_cfg: Any) -> str | None:
+    def locate(where: str, init_cfg: Any) -> Any:
         found: Any = config
         for part in where.split("."):
             found = found.get(part) if isinstance(found, Mapping) or hasattr(found, "get") else None
         # The path is the module's; only if the config says the same there, it was written there.
-        return config.where(where) if found is not None and found == init_cfg else None
+        return config.where if found is not None and found == init_cfg else None
 
     return locate
 

@@ -27,7 +27,7 @@ from initcfg._tape import Call, Write, of_values
 from initcfg._text import plural
 from initcfg._values import FromCheckpoint, Keep, Value
 from initcfg._writable import check_fits
-from initcfg.errors import ApplyError, InitcfgError
+from initcfg.errors import ApplyError, CheckpointError, InitcfgError
 
 _log = logging.getLogger("initcfg")
 _active: ContextVar[Run | None] = ContextVar("initcfg_run", default=None)
@@ -303,10 +303,7 @@ def _open_sources(plan: Plan) -> dict[str, Checkpoint]:
         if load.source not in opened:
             opened[load.source] = Checkpoint(load.source)
         if load.problem:
-            raise ApplyError(
-                f"The checkpoint of {load.rule} could not be used while planning: {load.problem}",
-                mend="Plan again.",
-            )
+            raise CheckpointError(load.problem, where=load.rule, mend="Correct it, and plan again.")
     return opened
 
 

@@ -203,13 +203,14 @@ def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) 
     if as_json:
         _print_json(entries)
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in entries[0] if entries else ("nothing found",):
         table.add_column(column, overflow="fold")
     for entry in entries:
-        table.add_row(*(str(item) for item in entry.values()))
+        table.add_row(*(escape(str(item)) for item in entry.values()))
     _show(table)
 
 

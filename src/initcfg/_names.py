@@ -32,6 +32,7 @@ class Entry:
         holder: For a parametrized weight: the module and the attribute that it is seen as.
         originals: For a parametrized weight: the tensors that it is stored as.
         padding_index: Row that an embedding, one of its owners, takes for padding.
+        one_way: For a parametrized weight: the class in its chain that has no ``right_inverse``.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry:
     holder: tuple[nn.Module, str] | None = None
     originals: tuple[torch.Tensor, ...] = ()
     padding_index: int | None = None
+    one_way: str | None = None
 
 
 @dataclass(eq=False)
@@ -177,6 +179,7 @@ def _add_parametrized(
         return
     shape = _effective_shape(chain, originals)
     entry = Entry(name, [name], originals[0], shape, False, (module, attribute), tuple(originals))
+    entry.one_way = next((type(each).__name__ for each in chain if not hasattr(each, "right_inverse")), None)
     for original in originals:
         names.entries[id(original)] = entry
 

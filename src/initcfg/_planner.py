@@ -24,7 +24,7 @@ from initcfg._select import Pattern, check_layer_names, module_classes, unmatche
 from initcfg._stack import Piece, Stack
 from initcfg._targets import Target, original_targets, targets
 from initcfg._values import Keep, Opaque
-from initcfg.errors import InitcfgError, OverrideTargetError
+from initcfg.errors import InitcfgError, OverrideTargetError, TensorError
 
 Steps = tuple[Step, ...]
 
@@ -258,7 +258,13 @@ class Walk:
             name = f"{prefix}.{target.attribute}" if prefix else target.attribute
             stack = self._stacks[key] = self._stack(steps, layout, name, bias=bias)
         if stack is not None:
+            if entry is not None and entry.one_way is not None:
+                raise self._in_context(_one_way(entry), self._last_rule(steps, bias), entry.name, entry.shape)
             self._add(entry, stack, tensor)
+
+    def _last_rule(self, steps: Steps, bias: bool) -> Rule | None:
+        rules = [step.rule for step in sorted(steps, key=lambda step: step.order)]
+        return [rule for rule in rules if rule and (rule.bias if bias else rule.weight) is not None][-1]
 
     def _stack(self, steps: Steps, layout: Layout, name: str, *, bias: bool) -> Stack | None:
         orders: list[int] = []
@@ -418,6 +424,14 @@ class Walk:
 
 def _has_excludes(steps: Steps) -> bool:
     return any(step.rule is not None and step.rule.excludes for step in steps)
+
+
+def _one_way(entry: Entry) -> InitcfgError:
+    return TensorError(
+        f"This weight is computed by the parametrization {entry.one_way}, which has no right_inverse, so "
+        "nothing can be written through it.",
+        mend=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
+    )
 
 
 def _relative(name: str, owner: str) -> str | None:

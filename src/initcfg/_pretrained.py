@@ -12,9 +12,10 @@ from initcfg._layout import Layout
 from initcfg._names import Entry, Names
 from initcfg._plan import Load, Shadowed
 from initcfg._program import Step
+from initcfg._rules import Rule, location
 from initcfg._stack import Stack
 from initcfg._values import FromCheckpoint
-from initcfg.errors import CheckpointError
+from initcfg.errors import CheckpointError, TensorError
 
 
 class Opened(Protocol):
@@ -28,7 +29,9 @@ class Opened(Protocol):
 Opener = Callable[[PretrainedInit], Opened]
 
 
-def match(step: Step, names: Names, opener: Opener) -> tuple[list[tuple[Entry, Stack]], Load]:
+def match(
+    step: Step, names: Names, opener: Opener, *, compat: bool
+) -> tuple[list[tuple[Entry, Stack]], Load]:
     """The writes of one Pretrained step, and the account of what does and does not fit.
 
     A checkpoint that cannot be opened is no error yet: the plan says so, and apply refuses.
@@ -51,12 +54,43 @@ def match(step: Step, names: Names, opener: Opener) -> tuple[list[tuple[Entry, S
             missing.append(prefix + name)
         elif shape != tuple(entry.tensor.shape):
             mismatched.append((prefix + name, tuple(entry.tensor.shape), shape))
+        elif len(entry.originals) > 1:
+            raise TensorError(
+                f"A parametrization stores this weight as {len(entry.originals)} tensors, and Pretrained "
+                "cannot load those yet.",
+                rule=str(rule),
+                where=location(rule.where, rule.written),
+                parameter=entry.name,
+                shape=entry.shape,
+                mend="Load first, then register the parametrization.",
+            )
         else:
             write = Shadowed(rule.where, FromCheckpoint(source, key), rule.initializer("weight"))
             found.append((entry, Stack((step.order,), (write,), Layout(shape))))
     unexpected = tuple(key for name, (key, _) in there.items() if name not in local)
     step.used = bool(found)
+    if not found and not mismatched and not compat:
+        raise _nothing_fits(rule, local, there)
     return found, Load(rule.where, source, None, len(found), tuple(missing), unexpected, tuple(mismatched))
+
+
+def _nothing_fits(
+    rule: Rule, local: Mapping[str, Entry], there: Mapping[str, tuple[str, tuple[int, ...]]]
+) -> CheckpointError:
+    assert rule.pretrained is not None
+    # A name of the module that ends a key shows what stands before it.
+    prefixes = sorted(
+        {name[: -len(own)] for own in list(local)[:20] for name in there if name.endswith("." + own)}, key=len
+    )
+    first = next(iter(there), None)
+    return CheckpointError(
+        f"No key of {rule.pretrained.checkpoint!r} fits a tensor of the module: keys are like {first!r}, "
+        f"tensors like {next(iter(local), None)!r}.",
+        rule=str(rule),
+        where=location(rule.where, rule.written),
+        meant=[f"prefix={prefix!r}" for prefix in prefixes[:3]],
+        mend="Give the prefix that the module has in the checkpoint, or another checkpoint.",
+    )
 
 
 def _local_tensors(module: nn.Module, names: Names) -> dict[str, Entry]:

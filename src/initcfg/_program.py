@@ -103,7 +103,8 @@ class Compiler:
         model: The root.
         compat: Reach what the original reaches, and no more.
         root_name: What the root is called in the paths of rules.
-        locate: Gives file and line of a rule path, where known.
+        locate: From the path of an init_cfg and what it holds: a function from the paths of its rules to
+            file and line, or None if it was not written where that function looks.
     """
 
     def __init__(
@@ -218,12 +219,13 @@ class Compiler:
         if not _has_init_cfg(module) or not module.init_cfg:
             return []
         where = ".".join(filter(None, (self.root_name, name, "init_cfg")))
-        written = getattr(module, "_init_cfg_written", None)
-        if self.locate is not None:
-            written = self.locate(where, module.init_cfg) or written
-        return parse_init_cfg(
-            module.init_cfg, where, written=written or _class_file(type(module)), compat=self.compat
-        )
+        given = getattr(module, "_init_cfg_written", None) or _class_file(type(module))
+        locate = None if self.locate is None else self.locate(where, module.init_cfg)
+
+        def written(path: str) -> str | None:
+            return (locate(path) if locate is not None else None) or given
+
+        return parse_init_cfg(module.init_cfg, where, written=written, compat=self.compat)
 
     def _add_rules(
         self, rules: list[Rule], owner: nn.Module, name: str, *, pretrained: bool, called: bool = True
@@ -269,7 +271,7 @@ class Compiler:
         if isinstance(target, nn.Parameter) and not self.compat:
             return target
         raise OverrideTargetError(
-            f"The override names {name!r}, which is a {type(target).__name__}: only a module"
+            f"The override names {name!r}, of type {type(target).__name__}: only a module"
             + ("" if self.compat else " or a parameter")
             + " can be initialized.",
             **context,

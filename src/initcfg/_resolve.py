@@ -41,7 +41,7 @@ def make_plan(
     loads: list[Load] = []
     for step in program.steps:
         if step.kind == "pretrained":
-            found, load = match(step, names, opener)
+            found, load = match(step, names, opener, compat=compat)
             loads.append(load)
             for entry, stack in found:
                 planned.sequence += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,15 +118,23 @@ def show_cfg(cfg: Mapping[str, Any]) -> str:
 # -- parsing -------------------------------------------------------------------------------------
 
 
+Written = Callable[[str], str | None]
+"""From the path of a rule to file and line."""
+
+
+def nowhere(where: str) -> None:
+    """For rules whose place is not known."""
+
+
 def parse_init_cfg(
-    init_cfg: Any, where: str, *, written: str | None = None, compat: bool = False, bare: bool = False
+    init_cfg: Any, where: str, *, written: Written = nowhere, compat: bool = False, bare: bool = False
 ) -> list[Rule]:
     """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts.
 
     Args:
         init_cfg: As written; never changed.
         where: Path of it, for messages.
-        written: File and line, where known.
+        written: Gives file and line of a rule's path, where known.
         compat: Refuse what the original does not know.
         bare: It was given to ``initialize``, which takes no tuple.
 
@@ -141,7 +149,7 @@ def parse_init_cfg(
         return [_parse_entry(item, f"{where}[{i}]", written, compat) for i, item in enumerate(init_cfg)]
     raise RuleTypeError(
         f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.",
-        where=location(where, written),
+        where=location(where, written(where)),
         mend="Write init_cfg=dict(type='Kaiming', layer='Conv2d').",
     )
 
@@ -151,21 +159,21 @@ def location(where: str, written: str | None) -> str:
     return f"{where} ({written})" if written else where
 
 
-def _parse_entry(entry: Any, where: str, written: str | None, compat: bool) -> Rule:
+def _parse_entry(entry: Any, where: str, written: Written, compat: bool) -> Rule:
     if not isinstance(entry, Mapping):
         raise RuleTypeError(
-            f"Each entry of an init_cfg is a dict, not {entry!r}.", where=location(where, written)
+            f"Each entry of an init_cfg is a dict, not {entry!r}.", where=location(where, written(where))
         )
     try:
         return _parse(dict(entry), where, written, compat)
     except InitcfgError as error:
         # Errors from further inside know neither the rule nor where it stands.
         error.rule = error.rule or show_cfg(entry)
-        error.where = error.where or location(where, written)
+        error.where = error.where or location(where, written(where))
         raise
 
 
-def _parse(entry: dict[str, Any], where: str, written: str | None, compat: bool) -> Rule:
+def _parse(entry: dict[str, Any], where: str, written: Written, compat: bool) -> Rule:
     # The original copies each entry before use: shared configs stay as they are.
     cfg = {key: _copy(item) for key, item in entry.items() if key != "_scope_"}
     override = cfg.pop("override", None)
@@ -177,7 +185,7 @@ def _parse(entry: dict[str, Any], where: str, written: str | None, compat: bool)
                     f"{key}={cfg[key]!r} is an extension that the original does not know.",
                     mend="Leave out compat='mmengine' to use it.",
                 )
-    rule = _build(cfg, where, written, entry, compat)
+    rule = _build(cfg, where, written(where), entry, compat)
     if override is not None:
         overrides = _parse_overrides(override, cfg, where, written, compat)
         rule = Rule(**{**vars(rule), "overrides": overrides})
@@ -189,7 +197,7 @@ def _copy(item: Any) -> Any:
 
 
 def _parse_overrides(
-    override: Any, outer: dict[str, Any], where: str, written: str | None, compat: bool
+    override: Any, outer: dict[str, Any], where: str, written: Written, compat: bool
 ) -> tuple[Rule, ...]:
     if not isinstance(override, (Mapping, list)):
         raise RuleTypeError(f"override must be a dict or a list of dicts, not {override!r}.")
@@ -198,7 +206,7 @@ def _parse_overrides(
     rules = []
     for index, entry in enumerate(entries):
         place = f"{where}.override" if isinstance(override, Mapping) else f"{where}.override[{index}]"
-        rules.append(_parse_override(entry, inherited, place, written, compat))
+        rules.append(_parse_override(entry, inherited, place, written(place) or written(where), compat))
     return tuple(rules)
 
 

@@ -134,14 +134,15 @@ def _merge_texts(texts: list[str]) -> str:
 
 def plan_view(plan: Plan, *, full: bool = False) -> RenderableType:
     """The whole view of a plan: table, totals, and what deserves attention."""
+    shown = rows([*plan.parameters.values(), *plan.buffers.values()], full=full)
+    names = [row.name for row in shown]
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    table.add_column("parameter", overflow="fold")
+    table.add_column("parameter", overflow="fold", min_width=min(46, max(map(len, names), default=9)))
     table.add_column("×", justify="right")
     table.add_column("shape")
     table.add_column("value", overflow="fold")
     table.add_column("rule", overflow="fold")
-    shown = [*plan.parameters.values(), *plan.buffers.values()]
-    for row in rows(shown, full=full):
+    for row in shown:
         quiet = isinstance(row.values[0], Keep)
         table.add_row(
             escape(row.name),
