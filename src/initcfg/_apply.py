@@ -138,7 +138,8 @@ class Run:
             return
         entry = entries[write.name]
         name = self._name_in_model(entry, write.name)
-        if entry.holder is not None:
+        # A checkpoint holds what is stored; every other value is what the layer sees.
+        if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
             module, attribute = entry.holder
             whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
             self._fill(whole, write.value, name)
