@@ -17,7 +17,7 @@ from oracle import Description, Oracle, Refused
 from trees import Tree, build, trees
 
 quickly = settings(
-    max_examples=150,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,

@@ -228,3 +228,8 @@ def same(ours: Any, theirs: Any) -> bool:
 def test_any_config_survives(suffix: str, data: st.DataObject):
     values = data.draw(trees(suffix == ".py", suffix != ".toml"))
     assert same(read(Config(values).dump(file_format=suffix), suffix), values)
+
+
+def test_names_that_python_would_read_in_another_form() -> None:
+    values = {"a": {"\u00b5": 1}}
+    assert read(Config(values).dump(file_format=".py"), ".py") == values

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable
 from keyword import iskeyword
 from typing import Any
@@ -95,7 +96,7 @@ def _check_top_level(values: dict[str, Any], suffix: str) -> None:
             reason = "it is no string"
         elif key in ("_base_", "_deprecation_") or key.startswith("__"):
             reason = "reading the file would not give it back"
-        elif suffix == ".py" and (not key.isidentifier() or iskeyword(key)):
+        elif suffix == ".py" and not _is_name(key):
             reason = "it is no Python name"
         elif suffix == ".py" and key in _CALLED:
             reason = "it would hide Python's own"
@@ -201,9 +202,14 @@ def _flat_python(value: Any, literal: bool) -> str:
     return repr(value)
 
 
+def _is_name(key: str) -> bool:
+    # Python reads names in a normal form: 'µ', the micro sign, would come back as the Greek letter.
+    return key.isidentifier() and not iskeyword(key) and unicodedata.normalize("NFKC", key) == key
+
+
 def _dict_form(value: dict[Any, Any], literal: bool) -> tuple[str, str, list[str]]:
     """``dict(`` with ``key=`` where each key is a name, ``{`` with ``'key': `` otherwise."""
-    names = all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key in value)
+    names = all(isinstance(key, str) and _is_name(key) for key in value)
     if names and not literal:
         return "dict(", ")", [f"{key}=" for key in value]
     return "{", "}", [_flat_python(key, literal) + ": " for key in value]
