@@ -182,7 +182,7 @@ def test_integer_parameter():
     model = nn.Module()
     model.register_parameter("table", nn.Parameter(nn.Linear(2, 2).weight.int(), requires_grad=False))
     with pytest.raises(errors.TensorError, match="floating-point"):
-        initcfg.init_weights(model, dict(type="Normal", param="table"))
+        initcfg.plan(model, dict(type="Normal", param="table"))
     initcfg.init_weights(model, dict(type="Constant", val=2, param="table"))
     assert model.table.unique().item() == 2
 

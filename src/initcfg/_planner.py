@@ -137,7 +137,9 @@ class Walk:
         self._starts: dict[int, list[Step]] = {}
         self._stacks: dict[tuple[int, bool, Layout], Stack | None] = {}
         self._interned: dict[Steps, Steps] = {}
+        self._kept: dict[int, Steps] = {}
         self._filtered: dict[int, bool] = {}
+        self._writes: dict[tuple[int, bool, Layout], Shadowed] = {}
         self._pattern_hits: set[tuple[int, str]] = set()
 
     def run(self) -> Planned:
@@ -226,6 +228,8 @@ class Walk:
             except InitcfgError as error:
                 raise self._in_context(error, steps[0].rule, name or type(module).__name__) from None
             self._targets[id(module)] = found
+        # Kept, so that its identity stands for it as long as the walk lasts.
+        self._kept[id(steps)] = steps
         filtered = self._filtered.get(id(steps))
         if filtered is None:
             filtered = self._filtered[id(steps)] = _has_excludes(steps)
@@ -250,7 +254,6 @@ class Walk:
         if entry is not None and entry.padding_index is not None and not self.compat:
             # Also when the rule comes by way of a layer that is tied to the embedding.
             layout = replace(layout, padding_index=entry.padding_index)
-        # The tuples of steps are kept by their contexts, so that their identity stands for them.
         key = (id(steps), bias, layout)
         if key in self._stacks:
             stack = self._stacks[key]
@@ -258,6 +261,10 @@ class Walk:
             name = f"{prefix}.{target.attribute}" if prefix else target.attribute
             stack = self._stacks[key] = self._stack(steps, layout, name, bias=bias)
         if stack is not None:
+            if not tensor.dtype.is_floating_point and stack.top.value.random:
+                raise self._in_context(
+                    _no_float(tensor), self._last_rule(steps, bias), target.attribute, layout.shape
+                )
             if entry is not None and entry.one_way is not None:
                 raise self._in_context(_one_way(entry), self._last_rule(steps, bias), entry.name, entry.shape)
             self._add(entry, stack, tensor)
@@ -277,13 +284,18 @@ class Walk:
             if initializer is None:
                 continue
             layout_here = replace(layout, **rule.axes) if rule.axes else layout
-            try:
-                value = initializer.resolve(layout_here)
-            except InitcfgError as error:
-                raise self._in_context(error, rule, name, layout.shape) from None
+            key = (step.order, bias, layout_here)
+            write = self._writes.get(key)
+            if write is None:
+                try:
+                    value = initializer.resolve(layout_here)
+                except InitcfgError as error:
+                    raise self._in_context(error, rule, name, layout.shape) from None
+                initializer_data = rule.initializer("bias" if bias else "weight")
+                write = self._writes[key] = Shadowed(rule.where, value, initializer_data)
             step.used = True
             orders.append(step.order)
-            writes.append(Shadowed(rule.where, value, rule.initializer("bias" if bias else "weight")))
+            writes.append(write)
             last = layout_here
         return Stack(tuple(orders), tuple(writes), last) if writes else None
 
@@ -424,6 +436,13 @@ class Walk:
 
 def _has_excludes(steps: Steps) -> bool:
     return any(step.rule is not None and step.rule.excludes for step in steps)
+
+
+def _no_float(tensor: torch.Tensor) -> InitcfgError:
+    return TensorError(
+        f"Random values need a floating-point tensor, and this one is {tensor.dtype}.",
+        mend="Exclude it, or give it a Constant.",
+    )
 
 
 def _one_way(entry: Entry) -> InitcfgError:

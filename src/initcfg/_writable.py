@@ -7,7 +7,7 @@ import torch
 from initcfg._names import Entry, Names
 from initcfg._plan import Assignment, Plan
 from initcfg._text import nearest
-from initcfg._values import Keep, Opaque, Value
+from initcfg._values import Keep, Opaque
 from initcfg.errors import ApplyError, TensorError
 
 
@@ -43,7 +43,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                 )
             _check_same(assignment, entry)
             if runs_code or not isinstance(assignment.value, Keep):
-                _check_writable(assignment.value, entry)
+                _check_writable(entry)
     for entry in names.parameters:
         if entry.name not in plan.parameters:
             raise ApplyError(
@@ -65,7 +65,7 @@ def _check_same(assignment: Assignment, entry: Entry) -> None:
         )
 
 
-def _check_writable(value: Value, entry: Entry) -> None:
+def _check_writable(entry: Entry) -> None:
     for tensor in entry.originals or (entry.tensor,):
         problem = _problem(tensor)
         if problem:
@@ -76,22 +76,6 @@ def _check_writable(value: Value, entry: Entry) -> None:
                 shape=entry.shape,
                 mend=mend,
             )
-    check_dtype(value, entry.tensor.dtype, entry.name, entry.shape)
-
-
-def check_dtype(value: Value, dtype: torch.dtype, name: str, shape: tuple[int, ...]) -> None:
-    """Random values need a floating-point tensor.
-
-    Raises:
-        TensorError: It is of another type.
-    """
-    if value.random and dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-        raise TensorError(
-            f"A {value.kind} value needs a floating-point tensor, and this one is {dtype}.",
-            parameter=name,
-            shape=shape,
-            mend="Exclude it, or give it a Constant.",
-        )
 
 
 def _problem(tensor: torch.Tensor) -> tuple[str, str] | None:
