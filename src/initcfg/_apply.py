@@ -21,7 +21,7 @@ from initcfg._fill import fill_stream, fill_torch
 from initcfg._guard import close, reopen
 from initcfg._ledger import Ledger, Written
 from initcfg._names import Entry, named_tensors
-from initcfg._observe import Observer
+from initcfg._observe import Observer, by_storage
 from initcfg._plan import Plan
 from initcfg._tape import Call, Write, of_values
 from initcfg._text import plural
@@ -89,6 +89,7 @@ class Run:
         self._grad = torch.is_grad_enabled()
         self._done: dict[str, Written] = {}
         self._observer: Observer | None = None
+        self._storages: dict[int, list[str]] | None = None
         check_fits(plan, self.names, rng)
         self._checkpoints: dict[str, Checkpoint] = _open_sources(plan)
 
@@ -158,6 +159,7 @@ class Run:
             # The code replaced a parameter by a new one.
             self.names = named_tensors(self.model)
             self.entries = {each.name: each for each in self.names.entries.values()}
+            self._storages = None
             found = self.names.entries.get(id(entry.tensor))
         return local if found is None else found.name
 
@@ -181,9 +183,12 @@ class Run:
     def _call(self, call: Call, module: nn.Module) -> None:
         if call.foreign is None and bool(getattr(module, "is_init", False)):
             return
-        tensors = [(entry.name, tensor) for entry in self._model_entries() for tensor in _stored(entry)]
+        if self._storages is None:
+            self._storages = by_storage(
+                (entry.name, tensor) for entry in self._model_entries() for tensor in _stored(entry)
+            )
         outer = self._observer
-        observer = self._observer = Observer(tensors)
+        observer = self._observer = Observer(self._storages)
         token = _active.set(self)
         where = f"{call.code} of {call.module or 'the model'}"
         try:
@@ -212,8 +217,10 @@ class Run:
 
     def _note_written(self, observer: Observer, call: Call) -> None:
         for name, operations in observer.operations.items():
-            before = self._done.get(name)
-            entry = self.entries[name]
+            before, entry = self._done.get(name), self.entries.get(name)
+            if entry is None:
+                # The code took the parameter away again.
+                continue
             self.written.append(name)
             self._done[name] = Written(
                 name,
@@ -234,8 +241,12 @@ class Run:
             yield
             return
         assert self.seed is not None
-        with torch.random.fork_rng():
-            torch.manual_seed(_random.stream_key(self.seed, name + "()") >> 1)
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        with torch.random.fork_rng(devices):
+            # Not torch.manual_seed, which reaches devices that were not forked.
+            generators = [torch.default_generator, *(torch.cuda.default_generators[each] for each in devices)]
+            for generator in generators:
+                generator.manual_seed(_random.stream_key(self.seed, name + "()") >> 1)
             yield
 
     def run_part(self, plan: Plan, model: nn.Module) -> None:

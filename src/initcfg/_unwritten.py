@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from initcfg._names import named_tensors
+from initcfg._observe import storage_of, tensors_in, written
 
 _ATTRIBUTE = "_initcfg_unwritten"
 _EMPTY = ("aten::empty", "aten::new_empty")
@@ -33,12 +33,13 @@ class BuildWatch(TorchDispatchMode):
         schema = getattr(func, "_schema", None)
         if schema is None:
             return result
+        made = {storage_of(tensor) for tensor in tensors_in(result)}
         if schema.name.startswith(_EMPTY):
-            self._empty.update(_storages(result))
+            self._empty |= made
         elif schema.is_mutable or not any(each.alias_info is not None for each in schema.returns):
             # Anything else that makes a tensor fills it; what only views one changes nothing.
-            self._empty.difference_update(_storages(result))
-            self._empty.difference_update(_written(schema, args, kwargs or {}))
+            self._empty -= made
+            self._empty -= {storage_of(tensor) for tensor in written(func, args, kwargs or {})}
         return result
 
     def mark(self, model: nn.Module) -> None:
@@ -46,7 +47,7 @@ class BuildWatch(TorchDispatchMode):
         names = tuple(
             entry.name
             for entry in named_tensors(model).parameters
-            if not entry.tensor.is_meta and _storage(entry.tensor) in self._empty
+            if not entry.tensor.is_meta and storage_of(entry.tensor) in self._empty
         )
         if names:
             model.__dict__[_ATTRIBUTE] = names
@@ -55,24 +56,3 @@ class BuildWatch(TorchDispatchMode):
 def unwritten(model: nn.Module) -> tuple[str, ...]:
     """Names of the parameters that nobody wrote, where the model was built under a watch."""
     return model.__dict__.get(_ATTRIBUTE, ())
-
-
-def _written(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
-    found: list[int] = []
-    for index, argument in enumerate(schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            found += _storages(args[index] if index < len(args) else kwargs.get(argument.name))
-    return found
-
-
-def _storages(made: Any) -> list[int]:
-    items = made if isinstance(made, (list, tuple)) else (made,)
-    return [_storage(item) for item in items if isinstance(item, torch.Tensor)]
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    try:
-        return tensor.untyped_storage()._cdata
-    except (NotImplementedError, RuntimeError):
-        # Sparse and wrapper tensors have none.
-        return 0
