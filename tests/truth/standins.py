@@ -68,20 +68,11 @@ def _class(record: ClassRecord, properties: tuple[str, ...]) -> Any:
     return made
 
 
-def _without_pretrained(init_cfg: Any) -> Any:
-    """Rules but those that load: the recorder let loading do nothing, and it comes last."""
-    if isinstance(init_cfg, dict):
-        return None if init_cfg.get("type") == "Pretrained" else init_cfg
-    if isinstance(init_cfg, list):
-        return [rule for rule in init_cfg if rule.get("type") != "Pretrained"]
-    return init_cfg
-
-
 def _stand_in(record: ModuleRecord) -> nn.Module:
     prefix = f"{record.name}." if record.name else ""
     asked = tuple(name for name, target in record.override_targets.items() if target != prefix + name)
     made = _class(record.cls, asked)
-    init_cfg = _without_pretrained(record.init_cfg)
+    init_cfg = record.init_cfg
     if issubclass(made, initcfg.BaseModule):
         module = made(init_cfg=init_cfg)
     else:
