@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -132,27 +133,46 @@ def _merge_texts(texts: list[str]) -> str:
 # -- plans ---------------------------------------------------------------------------------------
 
 
+class PlanRows:
+    """The rows as a table where the terminal is wide enough for one, and as two lines each where not."""
+
+    def __init__(self, shown: Sequence[Row]) -> None:
+        self.shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich calls to draw this."""
+        table = self._table()
+        if Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width:
+            yield table
+            return
+        for row in self.shown:
+            count = f"  ×{len(row.names)}" if len(row.names) > 1 else ""
+            rule = f"  ← {row.rule}" if row.rule else ""
+            shape = "" if row.shape_text() == "various" else f"  {row.shape_text()}"
+            style = "dim" if isinstance(row.values[0], Keep) else ""
+            yield Text(row.name + shape + count, style=style or "bold")
+            yield Text(f"    {row.value_text()}{rule}", style=style)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+        for title in ("parameter", "×", "shape", "value", "rule"):
+            table.add_column(title, no_wrap=True, justify="right" if title == "×" else "left")
+        for row in self.shown:
+            table.add_row(
+                escape(row.name),
+                str(len(row.names)) if len(row.names) > 1 else "",
+                row.shape_text(),
+                escape(row.value_text()),
+                escape(row.rule),
+                style="dim" if isinstance(row.values[0], Keep) else None,
+            )
+        return table
+
+
 def plan_view(plan: Plan, *, full: bool = False) -> RenderableType:
-    """The whole view of a plan: table, totals, and what deserves attention."""
+    """The whole view of a plan: rows, totals, and what deserves attention."""
     shown = rows([*plan.parameters.values(), *plan.buffers.values()], full=full)
-    names = [row.name for row in shown]
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    table.add_column("parameter", overflow="fold", min_width=min(46, max(map(len, names), default=9)))
-    table.add_column("×", justify="right")
-    table.add_column("shape")
-    table.add_column("value", overflow="fold")
-    table.add_column("rule", overflow="fold")
-    for row in shown:
-        quiet = isinstance(row.values[0], Keep)
-        table.add_row(
-            escape(row.name),
-            str(len(row.names)) if len(row.names) > 1 else "",
-            row.shape_text(),
-            escape(row.value_text()),
-            escape(row.rule),
-            style="dim" if quiet else None,
-        )
-    return Group(table, Text(), *attention(plan, full=full))
+    return Group(PlanRows(shown), Text(), *attention(plan, full=full))
 
 
 def summary(plan: Plan) -> str:
@@ -269,6 +289,6 @@ def ledger_text(ledger: Ledger) -> str:
 def render(view: RenderableType, width: int | None = None) -> str:
     """A view as plain text, as wide as the terminal."""
     out = io.StringIO()
-    width = width or max(shutil.get_terminal_size((120, 40)).columns, 60)
+    width = width or max(shutil.get_terminal_size((160, 40)).columns, 60)
     Console(file=out, width=width, color_system=None, force_terminal=False).print(view)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
