@@ -287,3 +287,14 @@ def test_compat_classes_draw_from_torch():
     model.init_weights()
     torch.manual_seed(3)
     assert torch.equal(model.linear.weight, torch.empty(4, 4).normal_(0, 0.01))
+
+
+def test_regular_expressions_keep_their_flags_and_references():
+    model = nn.ModuleDict({"ab_ab": nn.Linear(2, 2), "ab_cd": nn.Linear(2, 2), "Head": nn.Linear(2, 2)})
+    rules = [
+        dict(type="Constant", val=1, name="re:(..)_\\1"),
+        dict(type="Constant", val=2, name="re:(?i)head"),
+        dict(type="Constant", val=3, name="*_cd"),
+    ]
+    plan = initcfg.plan(model, rules)
+    assert [value(plan, f"{name}.weight") for name in ("ab_ab", "Head", "ab_cd")] == [1, 2, 3]

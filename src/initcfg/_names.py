@@ -194,3 +194,10 @@ def _effective_shape(chain: nn.Module, originals: list[torch.Tensor]) -> tuple[i
     except (RuntimeError, NotImplementedError):
         # Code that cannot run on meta tensors: nearly all keep the shape.
         return tuple(originals[0].shape)
+
+
+def relative_name(name: str, owner: str) -> str | None:
+    """``name`` counted from ``owner``; None for the owner itself."""
+    if not owner:
+        return name or None
+    return name[len(owner) + 1 :] or None

@@ -8,15 +8,15 @@ but its shape, and no random number is drawn.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from initcfg._context import Context, Steps
 from initcfg._layout import Layout
-from initcfg._names import Entry, Names, child_items
+from initcfg._names import Entry, Names, child_items, relative_name
 from initcfg._plan import Shadowed
 from initcfg._program import Program, Step
 from initcfg._rules import Rule, location, show_cfg
@@ -25,79 +25,6 @@ from initcfg._stack import Piece, Stack
 from initcfg._targets import Target, original_targets, targets
 from initcfg._values import Keep, Opaque
 from initcfg.errors import InitcfgError, OverrideTargetError, TensorError
-
-Steps = tuple[Step, ...]
-
-
-class _Context:
-    """The steps that are active in a subtree."""
-
-    def __init__(self, layer: Steps = (), parent: _Context | None = None) -> None:
-        self.layer = layer
-        self.parent = parent
-        self.pending: Steps = parent.pending if parent else ()
-        self.tensor: Steps = parent.tensor if parent else ()
-        self.opaque: Steps = parent.opaque if parent else ()
-        self.active: frozenset[int] = (parent.active if parent else frozenset()) | {
-            step.order for step in layer
-        }
-        self._named: re.Pattern[str] | None = parent._named if parent else None
-        self._by_class: dict[type, Steps] = {}
-        self._derived: dict[tuple[int, ...], _Context] = {}
-
-    def matching(self, cls: type) -> Steps:
-        """The active steps that mean modules of class ``cls``."""
-        found = self._by_class.get(cls)
-        if found is None:
-            above = self.parent.matching(cls) if self.parent else ()
-            own = tuple(step for step in self.layer if _means(step, cls))
-            found = self._by_class[cls] = above + own
-        return found
-
-    def add_pending(self, steps: Steps) -> None:
-        """Steps that start where their name patterns match."""
-        self.pending += steps
-        self._named = None
-
-    def any_named(self, name: str) -> bool:
-        """Whether the module of this name may start a pending step."""
-        if self._named is None:
-            self._named = _union(self.pending)
-        return self._named.fullmatch(name) is not None
-
-    def with_steps(self, steps: list[Step]) -> _Context:
-        """This context with more steps; the same object for the same steps."""
-        key = tuple(step.order for step in steps)
-        derived = self._derived.get(key)
-        if derived is None:
-            layer = tuple(step for step in steps if step.kind == "rule" and not _by_tensor(step))
-            derived = self._derived[key] = _Context(layer, self)
-            by_tensor = tuple(step for step in steps if step.kind == "rule" and _by_tensor(step))
-            derived.tensor += by_tensor
-            derived.active |= {step.order for step in by_tensor}
-            derived.opaque += tuple(step for step in steps if step.kind in ("method", "foreign"))
-        return derived
-
-
-def _union(steps: Steps) -> re.Pattern[str]:
-    """One expression for all the names that these steps may start at."""
-    alternatives = {
-        (re.escape(step.owner_name + ".") if step.owner_name else "") + f"(?:{pattern.regex.pattern})"
-        for step in steps
-        if step.rule is not None
-        for pattern in step.rule.names
-    }
-    return re.compile("|".join(sorted(alternatives)))
-
-
-def _by_tensor(step: Step) -> bool:
-    """Whether a step selects tensors one by one, not layers."""
-    return step.rule is not None and bool(step.rule.params or step.rule.buffers)
-
-
-def _means(step: Step, cls: type) -> bool:
-    assert step.rule is not None
-    return step.whole or step.rule.layers.matches(cls)
 
 
 @dataclass(eq=False)
@@ -164,7 +91,7 @@ class Walk:
                 self._starts.setdefault(id(step.target), []).append(step)
             else:
                 self._write_parameter(step)
-        self._visit(self.model, "", _Context())
+        self._visit(self.model, "", Context())
         for step in self.program.steps:
             if step.rule is not None:
                 self._check_patterns(step)
@@ -172,7 +99,7 @@ class Walk:
 
     # -- the walk --------------------------------------------------------------------------------
 
-    def _visit(self, module: nn.Module, name: str, context: _Context) -> None:
+    def _visit(self, module: nn.Module, name: str, context: Context) -> None:
         starting = self._starts.get(id(module))
         if starting:
             context = self._start(starting, context)
@@ -186,7 +113,7 @@ class Walk:
         if context.tensor or context.opaque:
             self._write_tensors(module, name, context)
 
-    def _start(self, steps: list[Step], context: _Context) -> _Context:
+    def _start(self, steps: list[Step], context: Context) -> Context:
         # A shared module is walked again under its other names, but its own rules run once.
         fresh = [step for step in steps if not step.started]
         if not fresh:
@@ -196,18 +123,18 @@ class Walk:
         named = [step for step in fresh if step.rule is not None and step.rule.names]
         context = context.with_steps([step for step in fresh if step not in named])
         if named:
-            context = _Context((), context)
+            context = Context((), context)
             context.add_pending(tuple(named))
         return context
 
-    def _start_named(self, name: str, context: _Context) -> _Context:
+    def _start_named(self, name: str, context: Context) -> Context:
         # Most names match nothing: one look at all patterns together tells.
         if not context.any_named(name):
             return context
         started: list[Step] = []
         for step in context.pending:
             assert step.rule is not None
-            relative = _relative(name, step.owner_name)
+            relative = relative_name(name, step.owner_name)
             if relative is None:
                 continue
             for pattern in step.rule.names:
@@ -314,7 +241,7 @@ class Walk:
         """The one tuple that stands for all equal ones."""
         return self._interned.setdefault(steps, steps)
 
-    def _write_tensors(self, module: nn.Module, name: str, context: _Context) -> None:
+    def _write_tensors(self, module: nn.Module, name: str, context: Context) -> None:
         for step in context.opaque:
             where = rule_path(step)
             for tensor in module._parameters.values():
@@ -343,7 +270,7 @@ class Walk:
                 continue
             entry = self.names.entries[id(tensor)]
             full = entry.name if entry.holder else f"{prefix}.{attribute}" if prefix else attribute
-            relative = _relative(full, step.owner_name) or full
+            relative = relative_name(full, step.owner_name) or full
             hit = False
             for pattern in patterns:
                 if pattern.matches(relative):
@@ -371,7 +298,7 @@ class Walk:
 
     def _excluded(self, step: Step, name: str) -> bool:
         assert step.rule is not None
-        relative = _relative(name, step.owner_name) or name
+        relative = relative_name(name, step.owner_name) or name
         hit = False
         for pattern in step.rule.excludes:
             parts = relative.split(".")
@@ -413,14 +340,14 @@ class Walk:
             candidates += [name for entry in self.names.parameters for name in entry.names]
         if key == "buffer":
             candidates += [name for entry in self.names.buffers for name in entry.names]
-        relative = [_relative(name, step.owner_name) for name in candidates]
+        relative = [relative_name(name, step.owner_name) for name in candidates]
         error = unmatched(key, pattern, [name for name in relative if name], **_context(step.rule))  # type: ignore[arg-type]
         if key == "param":
-            buffers = [_relative(name, step.owner_name) for e in self.names.buffers for name in e.names]
+            buffers = [relative_name(name, step.owner_name) for e in self.names.buffers for name in e.names]
             if any(name and pattern.matches(name) for name in buffers):
                 error.mend = f"That names buffers: write buffer={pattern.text!r}."
         if key == "name":
-            params = [_relative(n, step.owner_name) for e in self.names.parameters for n in e.names]
+            params = [relative_name(n, step.owner_name) for e in self.names.parameters for n in e.names]
             if any(name and pattern.matches(name) for name in params):
                 error.mend = f"That names parameters, and name is for modules: write param={pattern.text!r}."
         return error
@@ -451,13 +378,6 @@ def _one_way(entry: Entry) -> InitcfgError:
         "nothing can be written through it.",
         mend=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
     )
-
-
-def _relative(name: str, owner: str) -> str | None:
-    """``name`` counted from ``owner``; None for the owner itself."""
-    if not owner:
-        return name or None
-    return name[len(owner) + 1 :] or None
 
 
 def rule_path(step: Step) -> str:
