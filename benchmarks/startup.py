@@ -1,6 +1,6 @@
 """Time to start: the command's help, and the import, beside an empty Python, in one run.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from torch import nn
 from initcfg._apply import active_run
 from initcfg._checkpoint import open_pretrained
 from initcfg._config import Config
+from initcfg._generators import seeded
 from initcfg._ledger import Ledger
 from initcfg._names import wrapper_attribute
 from initcfg._plan import Plan
@@ -162,7 +163,8 @@ def build(
         config: Path of a config file, a :class:`Config`, or a dict: one with ``model=dict(type=...)``,
             or such a model dict itself.
         init: Whether to initialize it too.
-        seed: See :meth:`Plan.apply`; likewise ``rng``, and ``compat`` and ``strict`` of :func:`plan`.
+        seed: See :meth:`Plan.apply`; the constructors' own draws, which stay where no rule writes, depend
+            on it too. Likewise ``rng``, and ``compat`` and ``strict`` of :func:`plan`.
 
     Example:
         >>> import initcfg
@@ -171,7 +173,8 @@ def build(
         'Linear'
     """
     cfg, locate = _model_cfg(config)
-    with BuildWatch() as watch:
+    # With a seed, what the constructors draw (and no rule writes) depends on it too.
+    with BuildWatch() as watch, contextlib.nullcontext() if seed is None else seeded(seed, ""):
         model = build_from_cfg(cfg, MODELS)
     if not isinstance(model, nn.Module):
         raise BuildError(f"The config builds a {type(model).__name__}, which is no torch.nn.Module.")
@@ -186,6 +189,8 @@ def build(
 
 def _model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
     loaded = Config.fromfile(config) if isinstance(config, (str, Path)) else config
+    if not isinstance(loaded, (Mapping, Config)):
+        raise BuildError(f"A config is a file or a dict, not {config!r}.")
     cfg: Any = loaded
     if "type" not in loaded:
         if "model" not in loaded:
@@ -195,6 +200,10 @@ def _model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any
                 mend="Write model = dict(type=...).",
             )
         cfg = loaded["model"]
+    if not isinstance(cfg, Mapping):
+        raise BuildError(
+            f"The config's model is {cfg!r}, and should be a dict.", mend="Write model = dict(type=...)."
+        )
     return cfg, locator(loaded)
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from initcfg import _random
 from initcfg._checkpoint import Checkpoint
 from initcfg._fill import fill_stream, fill_torch
+from initcfg._generators import seeded
 from initcfg._guard import close, reopen
 from initcfg._ledger import Ledger, Written
 from initcfg._names import Entry, named_tensors
@@ -40,6 +41,10 @@ def active_run() -> Run | None:
 
 def apply_plan(plan: Plan, model: nn.Module, *, seed: int | None, rng: str, atomic: bool = False) -> Ledger:
     """See :meth:`Plan.apply`."""
+    if not isinstance(model, nn.Module):
+        raise ApplyError(f"A plan is applied to a torch.nn.Module, not to {model!r}.")
+    if isinstance(seed, bool):
+        raise ApplyError(f"A seed is an integer, not {seed!r}.")
     if rng not in ("stream", "torch"):
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
     run = Run(plan, model, rng)
@@ -138,6 +143,7 @@ class Run:
                 fill_torch(scratch, write.value)
             return
         entry = entries[write.name]
+        altered = False
         name = self._name_in_model(entry, write.name)
         # A checkpoint holds what is stored; every other value is what the layer sees.
         if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
@@ -145,11 +151,19 @@ class Run:
             whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
             self._fill(whole, write.value, name)
             setattr(module, attribute, whole)
+            altered = not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
         else:
             self._fill(entry.tensor, write.value, name)
         self.written.append(name)
         self._done[name] = Written(
-            name, entry.shape, write.dtype, "rule", write.value, write.rule, write.initializer
+            name,
+            entry.shape,
+            write.dtype,
+            "rule",
+            write.value,
+            write.rule,
+            write.initializer,
+            altered=altered,
         )
 
     def _name_in_model(self, entry: Entry, local: str) -> str:
@@ -234,20 +248,11 @@ class Run:
                 tuple(operations),
             )
 
-    @contextlib.contextmanager
-    def _user_generator(self, name: str) -> Iterator[None]:
+    def _user_generator(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Under the stream, user code draws from a generator seeded by the module's name."""
-        if self.rng == "torch":
-            yield
-            return
-        assert self.seed is not None
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        with torch.random.fork_rng(devices):
-            # Not torch.manual_seed, which reaches devices that were not forked.
-            generators = [torch.default_generator, *(torch.cuda.default_generators[each] for each in devices)]
-            for generator in generators:
-                generator.manual_seed(_random.stream_key(self.seed, name + "()") >> 1)
-            yield
+        if self.rng == "torch" or self.seed is None:
+            return contextlib.nullcontext()
+        return seeded(self.seed, name)
 
     def run_part(self, plan: Plan, model: nn.Module) -> None:
         """A plan that user code called for: its writes are the rules', not the code's."""

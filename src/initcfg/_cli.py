@@ -24,11 +24,16 @@ class _Group(click.Group):
     """A group whose errors are messages, never tracebacks."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
         try:
-            return super().main(*args, **kwargs)
+            code = super().main(*args, **kwargs)
+            sys.exit(code if isinstance(code, int) else 0)
         except InitcfgError as error:
             _fail(str(error))
-        except KeyboardInterrupt:
+        except click.ClickException as error:
+            error.show()
+            sys.exit(2)
+        except (click.Abort, KeyboardInterrupt):
             _fail("Interrupted; no file was left half-written.", code=130)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,7 +59,7 @@ def _unexpected(error: Exception) -> str:
         place = f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
     return (
         f"{type(error).__name__}: {error}{place}\n"
-        "  This came from code outside of initcfg; INITCFG_TRACEBACK=1 shows the whole traceback."
+        "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."
     )
 
 
@@ -221,7 +226,7 @@ def _show(*views: Any) -> None:
     from initcfg._table import render
 
     for view in views:
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             Console(highlight=False).print(view)
         else:
             click.echo(render(view, width=int(os.environ.get("COLUMNS", "200"))))

@@ -42,6 +42,11 @@ def resolve_type(type_: Any) -> Any:
     if not isinstance(type_, str):
         if _is_original(type_):
             return INITIALIZERS.get(type_label(type_))
+        if getattr(type_, "__module__", "").split(".")[0] == "torch":
+            raise UnknownInitializerError(
+                f"type={type_.__name__} is no initializer, but something of torch's own.",
+                mend=f"Take one of {', '.join(sorted(INITIALIZERS.module_dict))}, or a BaseInit of yours.",
+            )
         if callable(type_):
             return type_
         raise RuleTypeError(f"type must be the name of an initializer, or a class, not {type_!r}.")

@@ -8,6 +8,7 @@ through the same plan as everything else.
 from __future__ import annotations
 
 import math
+import numbers
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,8 +75,7 @@ class BaseInit:
         bias_prob: float | None = None,
         layer: str | list[str] | None = None,
     ) -> None:
-        if not isinstance(bias, (int, float)):
-            raise ArgumentError(f"bias must be a number, not {bias!r}.")
+        bias = _number("bias", bias)
         if bias_prob is not None and not isinstance(bias_prob, float):
             raise ArgumentError(f"bias_prob must be a float, not {bias_prob!r}.")
         if layer is not None and not isinstance(layer, (str, list)):
@@ -109,13 +109,20 @@ class BaseInit:
 
     def _resolve(self, layout: Layout) -> Value:
         if layout.parts:
-            values = tuple(self.value(layout.part(size)) for size in layout.parts)
+            values = tuple(self._checked(self.value(layout.part(size))) for size in layout.parts)
             if len(set(values)) == 1 and isinstance(values[0], Constant):
                 return values[0]
             return Parts(0, layout.parts, values)
-        value = self.value(layout)
+        value = self._checked(self.value(layout))
         if layout.padding_index is not None and value != Constant(0.0):
             return PaddingRow(layout.padding_index, value)
+        return value
+
+    def _checked(self, value: Any) -> Value:
+        if not isinstance(value, Value):
+            raise ArgumentError(
+                f"{type(self).__name__}.value gives {value!r}, which is no value of initcfg.values."
+            )
         return value
 
     def __call__(self, module: nn.Module) -> None:
@@ -410,9 +417,13 @@ def _spread(distribution: str, std: float) -> Value:
 
 
 def _number(name: str, number: Any) -> float:
-    if not isinstance(number, (int, float)):
+    if not isinstance(number, numbers.Real):
         raise ArgumentError(f"{name} must be a number, not {number!r}.")
-    return number
+    try:
+        converted = float(number)
+    except OverflowError as error:
+        raise ArgumentError(f"{name} is beyond what a float can hold.") from error
+    return number if isinstance(number, (int, float)) else converted
 
 
 def _std(std: Any) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import inspect
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,13 @@ class Done:
 
 
 def planned(
-    config: str, overrides: Sequence[str], *, use_python: bool, compat: str | None, strict: bool
+    config: str,
+    overrides: Sequence[str],
+    *,
+    use_python: bool,
+    compat: str | None,
+    strict: bool,
+    seed: int | None = None,
 ) -> tuple[nn.Module, Plan]:
     """The model of a config file, and its plan."""
     # Configs name modules of the folder that one works in.
@@ -46,7 +53,7 @@ def planned(
         sys.path.insert(0, os.getcwd())
     loaded = Config.fromfile(config, use_python=use_python, overrides=parse_overrides(list(overrides)))
     with _busy("building the model"):
-        model = _api.build(loaded, init=False)
+        model = _api.build(loaded, init=False, seed=seed)
     with _busy("planning"):
         made = _api.plan(model, compat=compat, strict=strict, locate=_api.locator(loaded))
     return model, made
@@ -65,7 +72,10 @@ def initialized(
 ) -> Done:
     """Build, plan, apply, save."""
     check_output(output)
-    model, made = planned(config, overrides, use_python=use_python, compat=compat, strict=strict)
+    if seed is None:
+        # A new process's torch generator always begins alike.
+        seed = secrets.randbits(64)
+    model, made = planned(config, overrides, use_python=use_python, compat=compat, strict=strict, seed=seed)
     with _busy("writing the weights"):
         ledger = made.apply(model, seed=seed, rng=rng)
         ledger_path = save_weights(model, ledger, output)
@@ -77,7 +87,7 @@ def listed(what: str, imports: Sequence[str]) -> list[dict[str, Any]]:
     for name in imports:
         try:
             importlib.import_module(name)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:
             raise ConfigError(f"The module {name!r} cannot be imported: {error}.") from error
     if what == "layers":
         from initcfg._select import known_layer_names

@@ -30,6 +30,8 @@ class Written:
         initializer: Type and arguments of its initializer.
         code: The user's code that wrote last, if any did.
         operations: The in-place operations by which that code wrote, in order: ``aten.normal_``.
+        altered: For a parametrized weight: its parametrization makes something else of what was written
+            (spectral_norm divides by the norm, orthogonal takes the nearest such matrix).
     """
 
     name: str
@@ -41,6 +43,7 @@ class Written:
     initializer: Mapping[str, Any] | None = None
     code: str | None = None
     operations: tuple[str, ...] = ()
+    altered: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,27 @@ class Ledger(Mapping[str, Written]):
         Raises:
             PlanError: The file holds none.
         """
-        if str(path).endswith(".safetensors"):
-            from safetensors import safe_open
+        try:
+            return Ledger.from_json(json.loads(_text_of(path)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, PlanError):
+                raise
+            raise PlanError(f"{str(path)!r} holds no ledger: {error}.") from error
 
-            with safe_open(str(path), framework="pt") as opened:
-                metadata = opened.metadata() or {}
-            if "initcfg.ledger" not in metadata:
-                raise PlanError(f"{path} carries no ledger.")
-            return Ledger.from_json(json.loads(metadata["initcfg.ledger"]))
-        return Ledger.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+
+def _text_of(path: str | Path) -> str:
+    if not str(path).endswith(".safetensors"):
+        return Path(path).read_text(encoding="utf-8")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            metadata = opened.metadata() or {}
+    except SafetensorError as error:
+        raise PlanError(f"{str(path)!r} is damaged: {error}.") from error
+    if "initcfg.ledger" not in metadata:
+        raise PlanError(f"{str(path)!r} carries no ledger.")
+    return metadata["initcfg.ledger"]
 
 
 def _to_json(entry: Written) -> dict[str, Any]:
@@ -148,6 +163,7 @@ def _to_json(entry: Written) -> dict[str, Any]:
         "rule": entry.rule,
         "initializer": initializer and {key: number_to_json(item) for key, item in initializer.items()},
         **({"code": entry.code, "operations": list(entry.operations)} if entry.code else {}),
+        **({"altered": True} if entry.altered else {}),
     }
 
 
@@ -162,4 +178,5 @@ def _from_json(name: str, data: Mapping[str, Any]) -> Written:
         initializer=data["initializer"],
         code=data.get("code"),
         operations=tuple(data.get("operations", ())),
+        altered=bool(data.get("altered", False)),
     )

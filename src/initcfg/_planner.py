@@ -16,6 +16,7 @@ from torch import nn
 
 from initcfg._context import Context, Steps
 from initcfg._layout import Layout
+from initcfg._limits import problem
 from initcfg._names import Entry, Names, child_items, relative_name
 from initcfg._plan import Shadowed
 from initcfg._program import Program, Step
@@ -24,7 +25,7 @@ from initcfg._select import Pattern, check_layer_names, module_classes, unmatche
 from initcfg._stack import Piece, Stack
 from initcfg._targets import Target, original_targets, targets
 from initcfg._values import Keep, Opaque
-from initcfg.errors import InitcfgError, OverrideTargetError, TensorError
+from initcfg.errors import InitcfgError, OverrideTargetError, PlanError, TensorError
 
 
 @dataclass(eq=False)
@@ -64,6 +65,7 @@ class Walk:
         self._starts: dict[int, list[Step]] = {}
         self._stacks: dict[tuple[int, bool, Layout], Stack | None] = {}
         self._interned: dict[Steps, Steps] = {}
+        self._within_limits: set[tuple[int, torch.dtype]] = set()
         self._kept: dict[int, Steps] = {}
         self._filtered: dict[int, bool] = {}
         self._writes: dict[tuple[int, bool, Layout], Shadowed] = {}
@@ -188,13 +190,39 @@ class Walk:
             name = f"{prefix}.{target.attribute}" if prefix else target.attribute
             stack = self._stacks[key] = self._stack(steps, layout, name, bias=bias)
         if stack is not None:
-            if not tensor.dtype.is_floating_point and stack.top.value.random:
-                raise self._in_context(
-                    _no_float(tensor), self._last_rule(steps, bias), target.attribute, layout.shape
-                )
+            self._check_limits(
+                stack, tensor.dtype, steps, f"{prefix}.{target.attribute}".lstrip("."), bias=bias
+            )
+            if entry is not None and entry.holder is not None:
+                self._note_parametrized(entry)
             if entry is not None and entry.one_way is not None:
                 raise self._in_context(_one_way(entry), self._last_rule(steps, bias), entry.name, entry.shape)
             self._add(entry, stack, tensor)
+
+    def _note_parametrized(self, entry: Entry) -> None:
+        assert entry.holder is not None
+        chain = entry.holder[0].parametrizations[entry.holder[1]]  # type: ignore[index]
+        kinds = [type(each).__name__ for each in chain]  # type: ignore[union-attr]
+        # Of torch's own, only weight_norm gives back exactly what was written.
+        if kinds != ["_WeightNorm"]:
+            self.planned.notes.append(
+                f"{entry.name} is written through {', '.join(kinds)}, which may make something else of it; "
+                "the ledger says if it did"
+            )
+
+    def _check_limits(self, stack: Stack, dtype: torch.dtype, steps: Steps, name: str, *, bias: bool) -> None:
+        """The value that shows must be one that the tensor's type can hold."""
+        key = (id(stack), dtype)
+        if key in self._within_limits:
+            return
+        found = problem(stack.top.value, dtype)
+        if found is not None:
+            error = TensorError(
+                f"{stack.top.value} cannot be written: {found}.",
+                mend="Correct the rule, or exclude the tensor.",
+            )
+            raise self._in_context(error, self._last_rule(steps, bias), name, stack.layout.shape)
+        self._within_limits.add(key)
 
     def _last_rule(self, steps: Steps, bias: bool) -> Rule | None:
         rules = [step.rule for step in sorted(steps, key=lambda step: step.order)]
@@ -218,6 +246,9 @@ class Walk:
                     value = initializer.resolve(layout_here)
                 except InitcfgError as error:
                     raise self._in_context(error, rule, name, layout.shape) from None
+                except Exception as error:
+                    wrong = PlanError(f"{initializer!r} has no value: {type(error).__name__}: {error}.")
+                    raise self._in_context(wrong, rule, name, layout.shape) from error
                 initializer_data = rule.initializer("bias" if bias else "weight")
                 write = self._writes[key] = Shadowed(rule.where, value, initializer_data)
             step.used = True
@@ -282,7 +313,12 @@ class Walk:
 
     def _layout_of(self, module: nn.Module, tensor: torch.Tensor) -> Layout:
         """The layout that the module's class gives a tensor, where it knows it."""
-        for target in targets(module):
+        try:
+            known = targets(module)
+        except TensorError:
+            # Some other tensor of the module cannot be written; this one is named by itself.
+            known = []
+        for target in known:
             if target.tensor is tensor:
                 return target.layout
         return Layout(tuple(tensor.shape))
@@ -363,13 +399,6 @@ class Walk:
 
 def _has_excludes(steps: Steps) -> bool:
     return any(step.rule is not None and step.rule.excludes for step in steps)
-
-
-def _no_float(tensor: torch.Tensor) -> InitcfgError:
-    return TensorError(
-        f"Random values need a floating-point tensor, and this one is {tensor.dtype}.",
-        mend="Exclude it, or give it a Constant.",
-    )
 
 
 def _one_way(entry: Entry) -> InitcfgError:

@@ -174,6 +174,9 @@ def _parse_entry(entry: Any, where: str, written: Written, compat: bool) -> Rule
 
 
 def _parse(entry: dict[str, Any], where: str, written: Written, compat: bool) -> Rule:
+    for key in entry:
+        if not isinstance(key, str):
+            raise RuleTypeError(f"The keys of a rule are strings, not {key!r}.", mend="In YAML, quote it.")
     # The original copies each entry before use: shared configs stay as they are.
     cfg = {key: _copy(item) for key, item in entry.items() if key != "_scope_"}
     override = cfg.pop("override", None)

@@ -272,6 +272,9 @@ def ledger_view(ledger: Ledger) -> RenderableType:
             style="bold",
         )
     ]
+    altered = [name for name, entry in ledger.entries.items() if entry.altered]
+    if altered:
+        lines.append(Text(f"  changed by their parametrization: {', '.join(_limited(altered, False))}"))
     codes: dict[str, list[Written]] = {}
     for entry in ledger.entries.values():
         if entry.code:

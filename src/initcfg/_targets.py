@@ -103,19 +103,29 @@ def _unusual(module: nn.Module, role: str) -> torch.Tensor | None:
         chain = chains[role]
         original = getattr(chain, "original", None)
         return original if original is not None else getattr(chain, "original0", None)
+    if f"{role}_g" in module._parameters and f"{role}_v" in module._parameters:
+        raise _computed(module, role, "torch.nn.utils.weight_norm", "parametrizations.weight_norm")
+    if f"{role}_orig" in module._parameters:
+        if f"{role}_mask" in module._buffers:
+            raise _computed(module, role, "torch.nn.utils.prune", None)
+        raise _computed(module, role, "torch.nn.utils.spectral_norm", "parametrizations.spectral_norm")
     tensor = module._buffers.get(role)
     if tensor is not None:
         return tensor
-    if f"{role}_g" in module._parameters and f"{role}_v" in module._parameters:
-        raise TensorError(
-            f"The {role} of this {type(module).__name__} is computed before each use by "
-            "torch.nn.utils.weight_norm, so that writing it has no effect.",
-            mend="Use torch.nn.utils.parametrizations.weight_norm, which can be written through.",
-        )
     if isinstance(getattr(type(module), role, None), property):
         tensor = getattr(module, role)
         return tensor if isinstance(tensor, nn.Parameter) else None
     return None
+
+
+def _computed(module: nn.Module, role: str, by: str, instead: str | None) -> TensorError:
+    return TensorError(
+        f"The {role} of this {type(module).__name__} is computed before each use by {by}, so that writing it "
+        "has no effect.",
+        mend=f"Use torch.nn.utils.{instead}, which can be written through."
+        if instead
+        else "Initialize first, and prune after; or exclude it, and set weight_orig by param.",
+    )
 
 
 def _layout(module: nn.Module, tensor: torch.Tensor, **meaning: object) -> Layout:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 def nearest(name: str, candidates: Iterable[str], count: int = 4) -> list[str]:
     """The candidates most like ``name``, best first; letter case counts little."""
     by_lower: dict[str, list[str]] = {}
+    name = str(name)
     for candidate in candidates:
         by_lower.setdefault(candidate.lower(), []).append(candidate)
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from initcfg._limits import problem
 from initcfg._names import Entry, Names
 from initcfg._plan import Assignment, Plan
 from initcfg._text import nearest
@@ -42,6 +43,14 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                     mend="Plan this model.",
                 )
             _check_same(assignment, entry)
+            found = problem(assignment.value, entry.tensor.dtype)
+            if found is not None:
+                raise ApplyError(
+                    f"{assignment.value} cannot be written: {found}.",
+                    where=assignment.rule,
+                    parameter=name,
+                    shape=entry.shape,
+                )
             if runs_code or not isinstance(assignment.value, Keep):
                 _check_writable(entry)
     for entry in names.parameters:

@@ -14,6 +14,7 @@ from initcfg._config._modules import import_modules as import_asked_modules
 from initcfg._config._overrides import parse_overrides
 from initcfg._config._where import locate
 from initcfg._config._write import to_text, write_file
+from initcfg._text import nearest
 from initcfg.errors import ConfigError, ConfigKeyError
 
 _RESERVED = ("filename", "text", "pretty_text", "env_variables")
@@ -153,7 +154,16 @@ class Config(MutableMapping[str, Any]):
 
     def _finished(self, overrides: Overrides | None, import_modules: bool) -> Config:
         if overrides:
-            self.merge_from_dict(overrides if isinstance(overrides, Mapping) else parse_overrides(overrides))
+            options = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
+            for path in options:
+                first, dot, _ = path.partition(".")
+                if dot and first not in self._loaded.values:
+                    raise ConfigKeyError(
+                        f"The override {path!r} goes into {first!r}, which the config does not have.",
+                        where=self._filename,
+                        meant=nearest(first, self._loaded.values),
+                    )
+            self.merge_from_dict(options)
         if import_modules:
             # Modules beside the config are found wherever the command is run, as beside a script.
             folder = None if self._filename is None else os.path.dirname(os.path.abspath(self._filename))
