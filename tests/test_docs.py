@@ -33,6 +33,7 @@ from click.testing import CliRunner
 import initcfg
 from initcfg._cli import main
 from initcfg._jobs import planned
+from initcfg._request import Request
 from initcfg._table import plan_view, render
 
 ROOT = Path(__file__).parents[1]
@@ -245,7 +246,7 @@ def test_every_document_is_on_the_map() -> None:
 
 def test_the_picture_is_the_plan() -> None:
     config = "examples/retinanet/retinanet_r50_fpn.py"
-    _, plan = planned(str(ROOT / config), (), use_python=True, compat=None, strict=True)
+    _, plan = planned(Request(str(ROOT / config), strict=True))
     picture = (ROOT / "docs" / "images" / "plan.svg").read_text(encoding="utf-8")
     shown = html.unescape("".join(re.findall(r"<text[^>]*>(.*?)</text>", picture, re.DOTALL)))
     assert squeezed(f"initcfg plan {config}") in squeezed(shown)

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from initcfg._jobs import planned
+from initcfg._request import Request
 from initcfg._table import plan_view
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ CONFIG = "examples/retinanet/retinanet_r50_fpn.py"
 
 def main() -> None:
     """Plan the model, and draw the table of the plan."""
-    _, plan = planned(str(ROOT / CONFIG), (), use_python=True, compat=None, strict=True)
+    _, plan = planned(Request(str(ROOT / CONFIG), strict=True))
     console = Console(record=True, width=172, file=io.StringIO(), highlight=False)
     console.print(plan_view(plan))
     picture = console.export_svg(title=f"initcfg plan {CONFIG}", unique_id="plan")

@@ -8,7 +8,6 @@ each tensor is written once, unless user code must find an earlier value in it; 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
 
@@ -30,7 +29,6 @@ from initcfg._values import FromCheckpoint, Keep, Value
 from initcfg._writable import check_fits
 from initcfg.errors import ApplyError, CheckpointError, InitcfgError
 
-_log = logging.getLogger("initcfg")
 _active: ContextVar[Run | None] = ContextVar("initcfg_run", default=None)
 
 

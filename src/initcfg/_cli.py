@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
+from dataclasses import fields
 from typing import Any
 
 import click
 
+from initcfg._request import Request
 from initcfg._version import __version__
 from initcfg.errors import InitcfgError
 
@@ -64,6 +67,14 @@ def _unexpected(error: Exception) -> str:
 
 
 def _common(function: Any) -> Any:
+    """The options of a :class:`Request`, gathered into one, and ``--json``."""
+    names = [field.name for field in fields(Request)]
+
+    @functools.wraps(function)
+    def command(**options: Any) -> Any:
+        request = Request(**{name: options.pop(name) for name in names})
+        return function(request=request, **options)
+
     options = [
         click.argument("config", type=click.Path()),
         click.option(
@@ -76,9 +87,10 @@ def _common(function: Any) -> Any:
         click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     ]
+    made: Any = command
     for option in reversed(options):
-        function = option(function)
-    return function
+        made = option(made)
+    return made
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -97,18 +109,14 @@ def main() -> None:
 @_common
 @click.option("--full", is_flag=True, help="A line for every parameter, repeated layers too.")
 def plan(
-    config: str,
-    overrides: tuple[str, ...],
-    no_python: bool,
-    compat: str | None,
-    strict: bool,
+    request: Request,
     as_json: bool,
     full: bool,
 ) -> None:
     """Show what every weight of the model in CONFIG will be, and which rule says so."""
     from initcfg._jobs import planned
 
-    _, made = planned(config, overrides, use_python=not no_python, compat=compat, strict=strict)
+    _, made = planned(request)
     if as_json:
         _print_json(made.to_json())
         return
@@ -131,11 +139,7 @@ def plan(
     help="stream: values depend on seed, name and index alone. torch: its generator, in MMEngine's order.",
 )
 def init(
-    config: str,
-    overrides: tuple[str, ...],
-    no_python: bool,
-    compat: str | None,
-    strict: bool,
+    request: Request,
     as_json: bool,
     output: str,
     seed: int | None,
@@ -148,9 +152,7 @@ def init(
     """
     from initcfg._jobs import initialized
 
-    done = initialized(
-        config, overrides, output, use_python=not no_python, compat=compat, strict=strict, seed=seed, rng=rng
-    )
+    done = initialized(request, output, seed=seed, rng=rng)
     if as_json:
         _print_json(
             {"weights": done.weights, "ledger": done.ledger_path, "seed": done.ledger.seed, **done.counts()}
@@ -168,11 +170,7 @@ def init(
 @_common
 @click.argument("parameter")
 def explain(
-    config: str,
-    overrides: tuple[str, ...],
-    no_python: bool,
-    compat: str | None,
-    strict: bool,
+    request: Request,
     as_json: bool,
     parameter: str,
 ) -> None:
@@ -180,7 +178,7 @@ def explain(
     from initcfg._explain import explain_text
     from initcfg._jobs import planned
 
-    _, made = planned(config, overrides, use_python=not no_python, compat=compat, strict=strict)
+    _, made = planned(request)
     text = explain_text(made, parameter)
     if as_json:
         item = made[parameter]

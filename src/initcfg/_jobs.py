@@ -18,6 +18,7 @@ from initcfg import _api
 from initcfg._config import Config, parse_overrides
 from initcfg._ledger import Ledger
 from initcfg._plan import Plan
+from initcfg._request import Request
 from initcfg._save import check_output, save_weights
 from initcfg.errors import ConfigError
 
@@ -38,44 +39,27 @@ class Done:
         return {"by_rule": by.count("rule"), "by_code": by.count("code"), "kept": by.count("nobody")}
 
 
-def planned(
-    config: str,
-    overrides: Sequence[str],
-    *,
-    use_python: bool,
-    compat: str | None,
-    strict: bool,
-    seed: int | None = None,
-) -> tuple[nn.Module, Plan]:
+def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:
     """The model of a config file, and its plan."""
     # Configs name modules of the folder that one works in.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    loaded = Config.fromfile(config, use_python=use_python, overrides=parse_overrides(list(overrides)))
+    overrides = parse_overrides(list(request.overrides))
+    loaded = Config.fromfile(request.config, use_python=not request.no_python, overrides=overrides)
     with _busy("building the model"):
         model = _api.build(loaded, init=False, seed=seed)
     with _busy("planning"):
-        made = _api.plan(model, compat=compat, strict=strict, locate=_api.locator(loaded))
+        made = _api.plan(model, compat=request.compat, strict=request.strict, locate=_api.locator(loaded))
     return model, made
 
 
-def initialized(
-    config: str,
-    overrides: Sequence[str],
-    output: str,
-    *,
-    use_python: bool,
-    compat: str | None,
-    strict: bool,
-    seed: int | None,
-    rng: Any,
-) -> Done:
+def initialized(request: Request, output: str, *, seed: int | None, rng: Any) -> Done:
     """Build, plan, apply, save."""
     check_output(output)
     if seed is None:
         # A new process's torch generator always begins alike.
         seed = secrets.randbits(64)
-    model, made = planned(config, overrides, use_python=use_python, compat=compat, strict=strict, seed=seed)
+    model, made = planned(request, seed=seed)
     with _busy("writing the weights"):
         ledger = made.apply(model, seed=seed, rng=rng)
         ledger_path = save_weights(model, ledger, output)

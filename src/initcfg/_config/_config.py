@@ -13,7 +13,8 @@ from initcfg._config._merge import set_path
 from initcfg._config._modules import import_modules as import_asked_modules
 from initcfg._config._overrides import parse_overrides
 from initcfg._config._where import locate
-from initcfg._config._write import to_text, write_file
+from initcfg._config._write import to_text
+from initcfg._files import write_atomically
 from initcfg._text import nearest
 from initcfg.errors import ConfigError, ConfigKeyError
 
@@ -362,7 +363,8 @@ class Config(MutableMapping[str, Any]):
             suffix = os.path.splitext(os.fspath(name))[1].lower() if name is not None else ".py"
         text = to_text(self._loaded.values, suffix)
         if path is not None:
-            write_file(os.fspath(path), text)
+            # A link stays a link: what it leads to is replaced.
+            write_atomically(os.path.realpath(path), text.encode())
         return text
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import importlib
 import json
 import math
-import os
 import re
-import secrets
 import unicodedata
 from collections.abc import Callable
 from keyword import iskeyword
@@ -69,24 +66,6 @@ def to_text(values: dict[str, Any], suffix: str) -> str:
     except UnicodeEncodeError as error:
         raise ConfigError(f"A text of the config cannot be written as UTF-8: {error.reason}.") from None
     return text
-
-
-def write_file(path: str, text: str) -> None:
-    """Write a file in one step: under another name first, then renamed.
-
-    Raises:
-        OSError: It cannot be written; nothing is left behind.
-    """
-    path = os.path.realpath(path)
-    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def _check_top_level(values: dict[str, Any], suffix: str) -> None:

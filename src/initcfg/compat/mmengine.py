@@ -7,7 +7,7 @@ classes here reach what MMEngine reaches and draw what it draws, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from torch import nn
@@ -46,34 +46,16 @@ class BaseModule(initcfg.BaseModule):
     _initcfg_rng: ClassVar[Literal["stream", "torch"]] = "torch"
 
 
-class Sequential(BaseModule, nn.Sequential):
+class Sequential(BaseModule, initcfg.Sequential):
     """MMEngine's ``Sequential``."""
 
-    def __init__(self, *args: Any, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
-        BaseModule.__init__(self, init_cfg)
-        nn.Sequential.__init__(self, *args)
 
-
-class ModuleList(BaseModule, nn.ModuleList):
+class ModuleList(BaseModule, initcfg.ModuleList):
     """MMEngine's ``ModuleList``."""
 
-    def __init__(
-        self,
-        modules: Iterable[nn.Module] | None = None,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
-    ) -> None:
-        BaseModule.__init__(self, init_cfg)
-        nn.ModuleList.__init__(self, modules)
 
-
-class ModuleDict(BaseModule, nn.ModuleDict):
+class ModuleDict(BaseModule, initcfg.ModuleDict):
     """MMEngine's ``ModuleDict``."""
-
-    def __init__(
-        self, modules: Any = None, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None
-    ) -> None:
-        BaseModule.__init__(self, init_cfg)
-        nn.ModuleDict.__init__(self, modules)
 
 
 def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Any]) -> None:
