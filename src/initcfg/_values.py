@@ -23,9 +23,11 @@ class Value:
 
     Attributes:
         random: Whether producing the value consumes random numbers.
+        blockwise: Whether any rectangular block can be made alone; what is not is made whole.
     """
 
     random: ClassVar[bool] = False
+    blockwise: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
@@ -85,6 +87,49 @@ class TruncNormal(Value):
 
 
 @dataclass(frozen=True)
+class Orthogonal(Value):
+    """Matrices whose rows or columns, whichever are fewer, are orthogonal and of length ``gain``.
+
+    The axes ``rows``, flattened, are the rows of a matrix, and the other axes its columns. The axes
+    ``stack`` count matrices, each orthogonal on its own. Both are in increasing order, from 0 on.
+    """
+
+    random: ClassVar[bool] = True
+    blockwise: ClassVar[bool] = False
+    gain: float
+    rows: tuple[int, ...] = (0,)
+    stack: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        rows = "" if self.rows == (0,) else f", rows={self.rows}"
+        stack = f", stack={self.stack}" if self.stack else ""
+        return f"Orthogonal(gain={_short(self.gain)}{rows}{stack})"
+
+
+@dataclass(frozen=True)
+class Sparse(Value):
+    """A matrix of N(0, std²) where ``ceil(sparsity · rows)`` elements of each column are zero."""
+
+    random: ClassVar[bool] = True
+    sparsity: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Dirac(Value):
+    """A convolution that passes its input on: in each of ``groups`` groups, channel d to channel d."""
+
+    groups: int
+
+
+@dataclass(frozen=True)
+class Eye(Value):
+    """A matrix with ``gain`` on its diagonal, and zero elsewhere."""
+
+    gain: float
+
+
+@dataclass(frozen=True)
 class Keep(Value):
     """The tensor keeps what it holds (the value that its constructor gave it)."""
 
@@ -115,6 +160,10 @@ class Parts(Value):
     def random(self) -> bool:  # type: ignore[override]
         return any(value.random for value in self.values)
 
+    @property
+    def blockwise(self) -> bool:  # type: ignore[override]
+        return all(value.blockwise for value in self.values)
+
     def __str__(self) -> str:
         if len(set(self.values)) == 1:
             return f"{len(self.values)} × {self.values[0]}"
@@ -132,6 +181,10 @@ class PaddingRow(Value):
     def random(self) -> bool:  # type: ignore[override]
         return self.value.random
 
+    @property
+    def blockwise(self) -> bool:  # type: ignore[override]
+        return self.value.blockwise
+
     def __str__(self) -> str:
         return f"{self.value}, row {self.index} zero"
 
@@ -140,6 +193,7 @@ class PaddingRow(Value):
 class Opaque(Value):
     """Whatever the user's own ``code`` writes; ``over`` is what the tensor holds before it runs."""
 
+    blockwise: ClassVar[bool] = False
     code: str
     over: Value
 
@@ -211,6 +265,6 @@ def _item_from_json(cls: type[Value], name: str, item: Any) -> Any:
         return from_json(item)
     if isinstance(item, list):
         return tuple(from_json(each) if isinstance(each, dict) else each for each in item)
-    if cls is Constant or (isinstance(item, str) and name in ("val", "a", "b", "mean", "std")):
+    if cls is Constant or (isinstance(item, str) and name in ("val", "a", "b", "mean", "std", "gain")):
         return _NON_FINITE.get(item, item) if isinstance(item, str) else item
     return item
