@@ -433,7 +433,11 @@ def _scoped_names(registry: Registry) -> Iterator[str]:
 MODELS = Registry("model", build_func=build_model_from_cfg, scope="initcfg")
 """Modules of models."""
 
-INITIALIZERS = Registry("weight initializer", scope="initcfg", locations=["initcfg._initializers"])
+INITIALIZERS = Registry(
+    "weight initializer",
+    scope="initcfg",
+    locations=["initcfg._initializers", "initcfg._initializers_more"],
+)
 """Weight initializers."""
 
 WEIGHT_INITIALIZERS = INITIALIZERS

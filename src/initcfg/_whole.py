@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initcfg import _random
+from initcfg._orthogonal import orthogonal
 from initcfg._values import Dirac, Eye, Orthogonal, Sparse, Value
 from initcfg.errors import ApplyError, TensorError
 
@@ -162,10 +163,9 @@ def _fill_orthogonal(
         gaussian = _gaussian(shape, place, key, out.dtype)
         order = tuple(rest.index(axis) for axis in (*value.rows, *columns))
         rows = math.prod(shape[axis] for axis in value.rows)
-        matrix = _orthogonal(gaussian.transpose(order).reshape(rows, -1), value.gain)
+        matrix = orthogonal(gaussian.transpose(order).reshape(rows, -1), value.gain)
         made = matrix.reshape([gaussian.shape[axis] for axis in order]).transpose(np.argsort(order))
         share = tuple(at[axis] if axis in at else slice(None) for axis in range(len(shape)))
-        # Rounded here, once, to the type of the tensor.
         out[share] = made[inside]
 
 
@@ -182,15 +182,6 @@ def _gaussian(shape: Sequence[int], place: dict[int, int], key: int, dtype: np.d
         start = start * shape[axis] + place[axis]
     flat = _random.normal(key, start * run, run, 0.0, 1.0, dtype=dtype).reshape(tuple(shape[leading:]))
     return flat[tuple(place.get(axis, slice(None)) for axis in range(leading, len(shape)))]
-
-
-def _orthogonal(gaussian: Numbers, gain: float) -> Numbers:
-    """The orthogonal factor whose triangular one has a positive diagonal, times ``gain``, in float64."""
-    wide = gaussian.shape[0] < gaussian.shape[1]
-    tall = (gaussian.T if wide else gaussian).astype(np.float64)
-    factor, triangle = np.linalg.qr(tall)
-    factor *= np.where(np.diagonal(triangle) < 0, -gain, gain)
-    return factor.T if wide else factor
 
 
 # -- sparse --------------------------------------------------------------------------------------
