@@ -35,7 +35,7 @@ def orthogonal(matrix: npt.NDArray[Any], gain: float) -> npt.NDArray[Any]:
     Example:
         >>> import numpy as np
         >>> from initcfg._orthogonal import orthogonal
-        >>> orthogonal(np.array([[3.0, 1.0], [4.0, 7.0]]), 5.0).tolist()
+        >>> orthogonal(np.array([[3.0, 1.0], [4.0, 7.0]]), 5.0).round(9).tolist()
         [[3.0, -4.0], [4.0, 3.0]]
     """
     if matrix.shape[0] < matrix.shape[1]:
@@ -52,9 +52,9 @@ def orthogonal(matrix: npt.NDArray[Any], gain: float) -> npt.NDArray[Any]:
         for _ in range(2 if double or 16 * (length - end) < length else 1):
             if start:
                 _subtract_projection(panel, [part[:, :start] for part in done])
-        columns = _orthonormal(np.ascontiguousarray(panel.T)).T
-        out[:, start:end] = columns * gain
-        for part, whole in zip(done, _split(columns, -_BITS, len(done)), strict=True):
+            panel = _orthonormal(np.ascontiguousarray(panel.T)).T
+        out[:, start:end] = panel * gain
+        for part, whole in zip(done, _split(panel, -_BITS, len(done)), strict=True):
             part[:, start:end] = whole
     return out
 
