@@ -96,7 +96,7 @@ class Orthogonal(Value):
 
     random: ClassVar[bool] = True
     blockwise: ClassVar[bool] = False
-    gain: float
+    gain: float = 1.0
     rows: tuple[int, ...] = (0,)
     stack: tuple[int, ...] = ()
 
@@ -119,14 +119,14 @@ class Sparse(Value):
 class Dirac(Value):
     """A convolution that passes its input on: in each of ``groups`` groups, channel d to channel d."""
 
-    groups: int
+    groups: int = 1
 
 
 @dataclass(frozen=True)
 class Eye(Value):
     """A matrix with ``gain`` on its diagonal, and zero elsewhere."""
 
-    gain: float
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,7 @@ def block(
         >>> block(Eye(2.0), (4, 4), (1, 0), (2, 3), lambda draw: 0).tolist()
         [[0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
-    found = shape_problem(value, shape)
-    if found is not None:
-        raise TensorError(f"{value} cannot be made: {found}.", shape=shape)
+    _check(value, shape)
     if not len(shape) == len(offsets) == len(sizes) or any(
         not 0 <= start <= start + size <= full
         for start, size, full in zip(offsets, sizes, shape, strict=True)
@@ -111,16 +109,13 @@ def block(
     return out
 
 
-def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
-    """Why ``value`` has no meaning for a tensor of ``shape``; None if it has.
-
-    Raises:
-        ApplyError: ``value`` is of a kind that is not made whole.
+def problem(value: Value, shape: Sequence[int]) -> str | None:
+    """Why ``value`` has no meaning for a tensor of ``shape``; None if it has, as those of other kinds.
 
     Example:
-        >>> from initcfg._whole import shape_problem
+        >>> from initcfg._whole import problem
         >>> from initcfg.values import Sparse
-        >>> shape_problem(Sparse(0.9, 0.01), (8, 3, 3, 3))
+        >>> problem(Sparse(0.9, 0.01), (8, 3, 3, 3))
         'it is for matrices, and this tensor has 4 dimensions'
     """
     rank = len(shape)
@@ -142,8 +137,15 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
             return f"it is for convolutions (3 to 5 dimensions), and this tensor has {rank}"
         if value.groups < 1 or shape[0] % value.groups:
             return f"{shape[0]} channels on axis 0 do not make {value.groups} equal groups"
-        return None
-    raise ApplyError(f"A value of kind {value.kind} is not made whole.")
+    return None
+
+
+def _check(value: Value, shape: Sequence[int]) -> None:
+    if not isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
+        raise ApplyError(f"A value of kind {value.kind} is not made whole.")
+    found = problem(value, shape)
+    if found is not None:
+        raise TensorError(f"{value} cannot be made: {found}.", shape=shape)
 
 
 # -- orthogonal ----------------------------------------------------------------------------------
@@ -269,9 +271,7 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
     import torch
     from torch.nn import init
 
-    found = shape_problem(value, tensor.shape)
-    if found is not None:
-        raise TensorError(f"{value} cannot be made: {found}.", shape=tensor.shape)
+    _check(value, tensor.shape)
     if tensor.numel() == 0:
         return
     with torch.no_grad():
