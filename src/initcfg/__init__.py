@@ -13,6 +13,7 @@ from initcfg._version import __version__
 
 if TYPE_CHECKING:
     from initcfg._api import build, init_weights, initialize, plan
+    from initcfg._deferral.context import deferred
     from initcfg._compare import Difference, differences
     from initcfg._config import Config, ConfigDict
     from initcfg._functions import (
@@ -62,6 +63,7 @@ _HOME = {
         "uniform_init",
         "xavier_init",
     ),
+    "_deferral.context": ("deferred",),
     "_initializers": (
         "BaseInit",
         "Caffe2XavierInit",
@@ -111,6 +113,7 @@ __all__ = [
     "build_from_cfg",
     "caffe2_xavier_init",
     "constant_init",
+    "deferred",
     "differences",
     "errors",
     "init_weights",

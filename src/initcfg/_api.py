@@ -13,6 +13,7 @@ from torch import nn
 from initcfg._apply import active_run
 from initcfg._checkpoint import open_pretrained
 from initcfg._config import Config
+from initcfg._deferral.context import deferred
 from initcfg._generators import seeded
 from initcfg._ledger import Ledger
 from initcfg._names import wrapper_attribute
@@ -20,7 +21,6 @@ from initcfg._plan import Plan
 from initcfg._program import Compiler, has_init_weights
 from initcfg._registry import MODELS, build_from_cfg
 from initcfg._resolve import make_plan
-from initcfg._unwritten import BuildWatch
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]
@@ -157,12 +157,12 @@ def build(
     compat: str | None = None,
     strict: bool = False,
 ) -> nn.Module:
-    """A ready model from a config: build, plan, apply.
+    """A ready model from a config: build deferred, plan, apply; each weight is written once.
 
     Args:
         config: Path of a config file, a :class:`Config`, or a dict: one with ``model=dict(type=...)``,
             or such a model dict itself.
-        init: Whether to initialize it too.
+        init: Whether to initialize it too. If not, the model is *pending*, as after :class:`deferred`.
         seed: See :meth:`Plan.apply`; the constructors' own draws, which stay where no rule writes, depend
             on it too. Likewise ``rng``, and ``compat`` and ``strict`` of :func:`plan`.
 
@@ -174,11 +174,10 @@ def build(
     """
     cfg, locate = _model_cfg(config)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
-    with BuildWatch() as watch, contextlib.nullcontext() if seed is None else seeded(seed, ""):
+    with contextlib.nullcontext() if seed is None else seeded(seed, ""), deferred(guard=not init):
         model = build_from_cfg(cfg, MODELS)
     if not isinstance(model, nn.Module):
         raise BuildError(f"The config builds a {type(model).__name__}, which is no torch.nn.Module.")
-    watch.mark(model)
     if init:
         plan(model, compat=compat, strict=strict, locate=locate).apply(model, seed=seed, rng=rng)
         if has_init_weights(model):

@@ -18,14 +18,15 @@ from initcfg import _random
 from initcfg._checkpoint import Checkpoint
 from initcfg._fill import fill_stream, fill_torch
 from initcfg._generators import seeded
-from initcfg._guard import close, reopen
+from initcfg._guard import close, close_pending, reopen_all
 from initcfg._ledger import Ledger, Written
 from initcfg._names import Entry, named_tensors
-from initcfg._observe import Observer, by_storage
+from initcfg._observe import Observer, by_storage, storage_of
+from initcfg._pending import Default, default_of, set_default, settle, waits
 from initcfg._plan import Plan
 from initcfg._tape import Call, Write, of_values
 from initcfg._text import plural
-from initcfg._values import FromCheckpoint, Keep, Value
+from initcfg._values import Computed, CopyOf, FromCheckpoint, Keep, Value
 from initcfg._writable import check_fits
 from initcfg.errors import ApplyError, CheckpointError, InitcfgError
 
@@ -49,10 +50,11 @@ def apply_plan(plan: Plan, model: nn.Module, *, seed: int | None, rng: str, atom
     # The seed is drawn last: a refused plan leaves torch's generator alone.
     run.seed = _seed(seed, rng)
     copies = _copies(model) if atomic else None
-    reopen(model)
+    reopen_all(model)
     try:
         run.execute()
     except BaseException as error:
+        run.back_to_pending()
         if copies is not None:
             _restore(copies)
             raise
@@ -93,6 +95,7 @@ class Run:
         self._done: dict[str, Written] = {}
         self._observer: Observer | None = None
         self._storages: dict[int, list[str]] | None = None
+        self._settled: list[tuple[torch.Tensor, Default]] = []
         check_fits(plan, self.names, rng)
         self._checkpoints: dict[str, Checkpoint] = _open_sources(plan)
 
@@ -105,7 +108,47 @@ class Run:
         _reset_is_init(self.model)
         runs_code = bool(self.plan.tape and self.plan.tape.calls)
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
+            if self.rng == "torch":
+                self._replay()
             self.run_tape(self.plan, self.model)
+            for entry in self.names.parameters:
+                self._settle(entry.tensor)
+
+    def _replay(self) -> None:
+        """Under torch's generator, what the constructors meant is done as they would have done it."""
+        for entry in self.names.parameters:
+            default = default_of(entry.tensor)
+            if default is None:
+                continue
+            default.recording.carry_out()
+            self._settle(entry.tensor)
+            written = self.plan.parameters[entry.name].default
+            if written is not None and not isinstance(written.value, Computed):
+                self.written.append(entry.name)
+                dtype = str(entry.tensor.dtype).removeprefix("torch.")
+                self._done[entry.name] = Written(
+                    entry.name,
+                    entry.shape,
+                    dtype,
+                    "default",
+                    written.value,
+                    written.rule,
+                    written.initializer,
+                )
+
+    def _settle(self, tensor: torch.Tensor) -> None:
+        default = default_of(tensor)
+        if default is not None:
+            self._settled.append((tensor, default))
+            settle(tensor)
+
+    def back_to_pending(self) -> None:
+        """After an error: what was pending is pending again."""
+        for tensor, default in self._settled:
+            set_default(tensor, default)
+        self._settled.clear()
+        for module in self.model.modules():
+            close_pending(module)
 
     def run_tape(self, plan: Plan, model: nn.Module) -> None:
         """Run the tape of this plan, or of a part that user code called for."""
@@ -152,12 +195,13 @@ class Run:
             altered = not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
         else:
             self._fill(entry.tensor, write.value, name)
+        self._settle(entry.tensor)
         self.written.append(name)
         self._done[name] = Written(
             name,
             entry.shape,
             write.dtype,
-            "rule",
+            "default" if write.default else "rule",
             write.value,
             write.rule,
             write.initializer,
@@ -176,6 +220,8 @@ class Run:
         return local if found is None else found.name
 
     def _fill(self, tensor: torch.Tensor, value: Value, name: str) -> None:
+        if isinstance(value, CopyOf):
+            value, name = value.value, value.source
         if isinstance(value, FromCheckpoint):
             tensor.copy_(self._read(value))
         elif self.rng == "torch":
@@ -183,6 +229,15 @@ class Run:
         else:
             assert self.seed is not None
             fill_stream(tensor, value, seed=self.seed, name=name)
+
+    def fill_default(self, tensor: torch.Tensor) -> None:
+        """User code touches a tensor whose rule comes later: it finds what its constructor meant."""
+        entry = self.names.entries.get(id(tensor))
+        default = None if entry is None else self.plan.parameters[entry.name].default
+        self._settle(tensor)
+        if entry is not None and default is not None and not isinstance(default.value, Computed):
+            with torch.no_grad():
+                self._fill(tensor, default.value, entry.name)
 
     def _read(self, value: FromCheckpoint) -> torch.Tensor:
         opened = self._checkpoints.get(value.source)
@@ -200,7 +255,10 @@ class Run:
                 (entry.name, tensor) for entry in self._model_entries() for tensor in _stored(entry)
             )
         outer = self._observer
-        observer = self._observer = Observer(self._storages)
+        waiting = {
+            storage_of(entry.tensor): entry.tensor for entry in self.names.parameters if waits(entry.tensor)
+        }
+        observer = self._observer = Observer(self._storages, waiting, self.fill_default)
         token = _active.set(self)
         where = f"{call.code} of {call.module or 'the model'}"
         try:

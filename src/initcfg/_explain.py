@@ -22,6 +22,8 @@ def explain_text(plan: Plan, name: str) -> str:
     item = plan[name]
     lines = [_head(plan, name, item), ""]
     reached = [*item.shadowed] + ([Shadowed(item.rule, item.value, item.initializer)] if item.rule else [])
+    if item.default is not None:
+        lines += [f"Its constructor, {item.default.rule}, means {item.default.value}.", ""]
     if not reached:
         lines.append("No rule reaches it: it keeps the value that its constructor gave it.")
     else:

@@ -36,7 +36,12 @@ class Done:
     def counts(self) -> dict[str, int]:
         """How many tensors were written, by whom."""
         by = [entry.by for entry in self.ledger.entries.values()]
-        return {"by_rule": by.count("rule"), "by_code": by.count("code"), "kept": by.count("nobody")}
+        return {
+            "by_rule": by.count("rule"),
+            "by_code": by.count("code"),
+            "by_default": by.count("default"),
+            "kept": by.count("nobody"),
+        }
 
 
 def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:

@@ -24,9 +24,10 @@ class Written:
         name: Canonical name.
         shape: Its shape.
         dtype: Its data type.
-        by: ``"rule"``, ``"code"`` (a user's own code) or ``"nobody"`` (it keeps its constructor's value).
-        value: What a rule wrote last; :class:`Keep` if none did.
-        rule: Path of that rule.
+        by: ``"rule"``, ``"default"`` (its constructor's value, written by the plan of a deferred build),
+            ``"code"`` (a user's own code) or ``"nobody"`` (it keeps what its constructor wrote).
+        value: What a rule or default wrote last; :class:`Keep` if none did.
+        rule: Path of that rule; the constructor, for a default.
         initializer: Type and arguments of its initializer.
         code: The user's code that wrote last, if any did.
         operations: The in-place operations by which that code wrote, in order: ``aten.normal_``.

@@ -188,7 +188,8 @@ def _effective_shape(chain: nn.Module, originals: list[torch.Tensor]) -> tuple[i
     """The shape that the layer sees, found without reading a weight."""
     if not isinstance(originals[0], nn.Parameter):
         raise TensorError("A parametrized buffer cannot be planned.")
-    fake = {name: tensor.to("meta") for name, tensor in chain.state_dict().items()}
+    stored = [*chain.named_parameters(), *chain.named_buffers()]
+    fake = {name: tensor.to("meta") for name, tensor in stored}
     try:
         return tuple(torch.func.functional_call(chain, fake, ()).shape)
     except (RuntimeError, NotImplementedError):

@@ -54,6 +54,8 @@ class Assignment:
         rule: Path of the rule that gave it; None if no rule did.
         shadowed: Earlier writes that this one overrides, first to last.
         frozen: Whether the parameter has ``requires_grad=False``.
+        default: In a model that was built deferred: what its constructor meant to write, with the
+            constructor in the place of the rule.
         layout: Meaning of the axes, for fans; None where no rule asked, or in a plan from JSON.
     """
 
@@ -65,6 +67,7 @@ class Assignment:
     rule: str | None = None
     shadowed: tuple[Shadowed, ...] = ()
     frozen: bool = False
+    default: Shadowed | None = None
     layout: Layout | None = field(default=None, compare=False)
 
     @property
@@ -321,12 +324,18 @@ def _assignment_to_json(item: Assignment) -> dict[str, Any]:
         "value": to_json(item.value),
         "initializer": _numbers(item.initializer),
         "rule": item.rule,
-        "shadowed": [
-            {"rule": each.rule, "value": to_json(each.value), "initializer": _numbers(each.initializer)}
-            for each in item.shadowed
-        ],
+        "shadowed": [_shadowed_to_json(each) for each in item.shadowed],
         **({"frozen": True} if item.frozen else {}),
+        **({"default": _shadowed_to_json(item.default)} if item.default else {}),
     }
+
+
+def _shadowed_to_json(item: Shadowed) -> dict[str, Any]:
+    return {"rule": item.rule, "value": to_json(item.value), "initializer": _numbers(item.initializer)}
+
+
+def _shadowed(data: Mapping[str, Any]) -> Shadowed:
+    return Shadowed(data["rule"], from_json(data["value"]), data.get("initializer"))
 
 
 def _numbers(initializer: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -343,11 +352,9 @@ def _assignment(name: str, data: Mapping[str, Any]) -> Assignment:
         value=from_json(data["value"]),
         initializer=data["initializer"],
         rule=data["rule"],
-        shadowed=tuple(
-            Shadowed(each["rule"], from_json(each["value"]), each.get("initializer"))
-            for each in data["shadowed"]
-        ),
+        shadowed=tuple(map(_shadowed, data["shadowed"])),
         frozen=bool(data.get("frozen", False)),
+        default=_shadowed(data["default"]) if data.get("default") else None,
     )
 
 

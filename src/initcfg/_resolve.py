@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from initcfg._defaults import ORDER, defaults
 from initcfg._names import Entry, Names, named_tensors
 from initcfg._plan import Assignment, Load, Plan, RuleNote, Unused
 from initcfg._planner import Planned, Walk
@@ -17,8 +18,7 @@ from initcfg._rules import show_cfg
 from initcfg._stack import Piece, merge
 from initcfg._tape import Call, Tape, Track
 from initcfg._text import plural
-from initcfg._unwritten import unwritten
-from initcfg._values import Keep, Opaque
+from initcfg._values import Computed, Keep, Opaque
 from initcfg.errors import UnusedRuleError
 
 
@@ -46,6 +46,9 @@ def make_plan(
             for entry, stack in found:
                 planned.sequence += 1
                 planned.pieces.setdefault(id(entry), []).append((planned.sequence, stack))
+    built = defaults(names)
+    for key, piece in built.pieces.items():
+        planned.pieces[key] = [piece, *planned.pieces.get(key, ())]
     parameters = {
         entry.name: _assign(entry, planned.pieces.get(id(entry), ()), compat) for entry in names.parameters
     }
@@ -64,7 +67,10 @@ def make_plan(
         uncalled=tuple(program.uncalled),
         nested=tuple(program.nested),
         uninitialized=tuple(
-            name for name in unwritten(model) if name in parameters and _never_written(parameters[name])
+            # The model's own code may write what is opaque; whether it does is not known here.
+            name
+            for name in built.unwritten
+            if isinstance(parameters[name].value, Keep)
         ),
         rules=_rule_notes(program),
         compat="mmengine" if compat else None,
@@ -82,13 +88,21 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
     dtype = dtype_name(tensor.dtype)
     if not pieces:
         return Assignment(entry.name, entry.shape, dtype, Keep(), frozen=frozen)
-    ruled = [piece for piece in pieces if not isinstance(piece[1].top.value, Opaque)]
+    ruled = [
+        piece
+        for piece in pieces
+        if piece[1].orders[-1] != ORDER and not isinstance(piece[1].top.value, Opaque)
+    ]
     layout = max(ruled, key=lambda piece: (piece[1].orders[-1], piece[0]))[1].layout if ruled else None
     if len(pieces) == 1:
         writes = pieces[0][1].writes
     else:
         writes = tuple(write for _, _, write in merge(pieces, repeats=compat))
+    default = writes[0] if pieces[0][1].orders[0] == ORDER else None
     top = writes[-1]
+    if top is default:
+        # No rule reaches it.
+        return Assignment(entry.name, entry.shape, dtype, top.value, frozen=frozen, default=default)
     return Assignment(
         name=entry.name,
         shape=entry.shape,
@@ -96,8 +110,9 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
         value=top.value,
         initializer=top.initializer,
         rule=top.rule,
-        shadowed=writes[:-1],
+        shadowed=writes[0 if default is None else 1 : -1],
         frozen=frozen,
+        default=default,
         layout=layout,
     )
 
@@ -106,11 +121,6 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
 def dtype_name(dtype: torch.dtype) -> str:
     """``"float32"``."""
     return str(dtype).removeprefix("torch.")
-
-
-def _never_written(assignment: Assignment) -> bool:
-    # The model's own code may write what is opaque; whether it does is not known here.
-    return isinstance(assignment.value, Keep)
 
 
 def _aliases(names: Names) -> dict[str, str]:
@@ -194,6 +204,13 @@ def _check_strict(plan: Plan) -> None:
             f"Nobody writes {plural(len(plan.uninitialized), 'parameter')}, and strict=True does not allow "
             f"that: {', '.join(plan.uninitialized[:4])}.",
             mend="Give them a rule.",
+        )
+    computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
+    if computed:
+        raise UnusedRuleError(
+            f"{plural(len(computed), 'parameter')} had to be computed while the model was built, outside of the "
+            f"stream, and strict=True does not allow that: {', '.join(computed[:4])}.",
+            mend="Give them a rule, or leave out strict=True.",
         )
     if plan.unused or problems:
         first = plan.unused[0] if plan.unused else None

@@ -59,7 +59,7 @@ def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     """The rows of a plan's table."""
     grouped: dict[tuple[str, ...], Row] = {}
     for item in assignments:
-        rule = item.rule or ""
+        rule = item.rule or (f"default ({item.default.rule})" if item.default else "")
         key = (item.name,) if full else (_mask(item.name), _mask(rule), _shape_of_value(item.value))
         row = grouped.setdefault(key, Row())
         row.names.append(item.name)
@@ -181,7 +181,8 @@ def summary(plan: Plan) -> str:
     keep = sum(isinstance(item.value, Keep) for item in items)
     code = sum(isinstance(item.value, Opaque) for item in items)
     loaded = sum(isinstance(item.value, FromCheckpoint) for item in items)
-    ruled = len(items) - keep - code - loaded
+    default = sum(item.rule is None and not isinstance(item.value, Keep) for item in items)
+    ruled = len(items) - keep - code - loaded - default
     elements = sum(item.elements for item in items)
     used = len({item.rule for item in items if item.rule and not isinstance(item.value, Opaque)})
     parts = [f"{ruled:,} by {plural(used, 'rule')}"]
@@ -189,7 +190,10 @@ def summary(plan: Plan) -> str:
         parts.append(f"{loaded:,} from a checkpoint")
     if code:
         parts.append(f"{code:,} by code of the model's own")
-    parts.append(f"{keep:,} kept as constructed")
+    if default:
+        parts.append(f"{default:,} as their constructors say")
+    if keep or not default:
+        parts.append(f"{keep:,} kept as constructed")
     return f"{plural(len(items), 'parameter')}, {elements:,} elements: " + ", ".join(parts) + "."
 
 
@@ -261,14 +265,15 @@ def plan_html(plan: Plan) -> str:
 
 def ledger_view(ledger: Ledger) -> RenderableType:
     """The account of an apply in a few lines."""
-    by = {"rule": 0, "code": 0, "nobody": 0}
+    by = {"rule": 0, "default": 0, "code": 0, "nobody": 0}
     for entry in ledger.entries.values():
         by[entry.by] += 1
+    defaults = f"{by['default']:,} as their constructors say, " if by["default"] else ""
     seed = "" if ledger.seed is None else f", seed {ledger.seed}"
     lines = [
         Text(
-            f"{by['rule'] + by['code']:,} tensors written ({by['rule']:,} by rules, {by['code']:,} by code "
-            f"of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}.",
+            f"{sum(by.values()) - by['nobody']:,} tensors written ({by['rule']:,} by rules, {defaults}"
+            f"{by['code']:,} by code of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}.",
             style="bold",
         )
     ]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from initcfg._plan import Assignment
 from initcfg._stack import Piece, merge
-from initcfg._values import Keep, Opaque, Value
+from initcfg._values import Computed, Keep, Opaque, Value
 from initcfg.errors import ApplyError
 
 
@@ -25,7 +25,7 @@ class Write:
         name: Canonical name of the tensor; None if it is none of the model's.
         value: What is written.
         final: Whether it reaches the tensor, or is drawn into scratch.
-        rule: Path of the rule that asks for it.
+        rule: Path of the rule that asks for it; the constructor, if ``default``.
         initializer: Type and arguments of its initializer.
         shape: Shape of the tensor.
         dtype: Data type of the tensor.
@@ -38,6 +38,7 @@ class Write:
     initializer: Any
     shape: tuple[int, ...]
     dtype: str
+    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,15 @@ class Tape:
         return [entry[2] for entry in found]
 
     def _unrolled(self, track: Track, draws: bool) -> Iterator[tuple[int, int, Write]]:
-        if not draws and len(track.pieces) == 1:
-            sequence, stack = track.pieces[0]
-            merged = [(stack.orders[-1], sequence, stack.top)]
+        top = track.pieces[-1]
+        alone = len(track.pieces) == 1 or (len(track.pieces) == 2 and track.pieces[0][1].orders[0] < 0)
+        if not draws and alone and not isinstance(top[1].top.value, Opaque):
+            merged = [(top[1].orders[-1], top[0], top[1].top)]
         else:
             merged = merge(track.pieces, repeats=self.repeats)
         for index, (order, sequence, write) in enumerate(merged):
-            if isinstance(write.value, Opaque):
+            if isinstance(write.value, (Opaque, Computed)) or (draws and order < 0):
+                # Under torch's generator the recorded operations themselves are the defaults.
                 continue
             last = index + 1 == len(merged) or isinstance(merged[index + 1][2].value, Opaque)
             final = last and track.name is not None
@@ -111,6 +114,7 @@ class Tape:
                         write.initializer,
                         track.shape,
                         track.dtype,
+                        default=order < 0,
                     ),
                 )
 
@@ -125,8 +129,19 @@ def of_values(assignments: Iterable[Assignment]) -> list[Write | Call]:
     for item in assignments:
         if isinstance(item.value, Opaque):
             raise ApplyError("A plan with user code in it cannot be applied from JSON.")
-        if not isinstance(item.value, Keep):
-            found.append(
-                Write(item.name, item.value, True, item.rule or "", item.initializer, item.shape, item.dtype)
+        if isinstance(item.value, (Keep, Computed)):
+            continue
+        shown = item.default if item.rule is None and item.default else item
+        found.append(
+            Write(
+                item.name,
+                item.value,
+                True,
+                shown.rule or "",
+                shown.initializer,
+                item.shape,
+                item.dtype,
+                default=item.rule is None,
             )
+        )
     return found

@@ -190,6 +190,38 @@ class PaddingRow(Value):
 
 
 @dataclass(frozen=True)
+class CopyOf(Value):
+    """A copy that was made while building: the numbers that ``value`` gives the tensor ``source``.
+
+    They are made again from that name, so that neither tensor waits for the other.
+    """
+
+    source: str
+    value: Value
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return self.value.random
+
+    @property
+    def blockwise(self) -> bool:  # type: ignore[override]
+        return self.value.blockwise
+
+    def __str__(self) -> str:
+        return f"copy of {self.source}: {self.value}"
+
+
+@dataclass(frozen=True)
+class Computed(Value):
+    """What ``code`` computed while the model was built, since it read a weight: outside the stream."""
+
+    code: str
+
+    def __str__(self) -> str:
+        return f"Computed({self.code})"
+
+
+@dataclass(frozen=True)
 class Opaque(Value):
     """Whatever the user's own ``code`` writes; ``over`` is what the tensor holds before it runs."""
 

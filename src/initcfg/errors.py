@@ -200,6 +200,10 @@ class ApplyError(InitcfgError, RuntimeError):
     """A plan could not be carried out."""
 
 
+class PendingModelError(ApplyError):
+    """A model that was built deferred is used before its plan was applied."""
+
+
 class CheckpointError(InitcfgError, ValueError):
     """A checkpoint cannot be read, or does not fit."""
 

@@ -8,7 +8,9 @@ Example:
 
 from initcfg._layout import Layout
 from initcfg._values import (
+    Computed,
     Constant,
+    CopyOf,
     Dirac,
     Eye,
     FromCheckpoint,
@@ -25,7 +27,9 @@ from initcfg._values import (
 )
 
 __all__ = [
+    "Computed",
     "Constant",
+    "CopyOf",
     "Dirac",
     "Eye",
     "FromCheckpoint",

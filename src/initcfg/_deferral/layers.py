@@ -1,0 +1,146 @@
+"""Layers: the writes on one storage, first to last, and what operations make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from initcfg._deferral.content import Erfinv, Known, after
+from initcfg._deferral.regions import Region, slab
+from initcfg._values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
+
+
+class Layer(NamedTuple):
+    """A write: what a region holds since, and which code wrote it.
+
+    Attributes:
+        region: Where.
+        known: What; None if it is only known that something was written.
+        code: The constructor: ``"Conv2d.reset_parameters"``.
+        call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
+    """
+
+    region: Region
+    known: Known | None
+    code: str
+    call: dict[str, object]
+
+
+def covered(layers: Sequence[Layer], region: Region) -> int | None:
+    """Index of the last layer that covers the region."""
+    for index in range(len(layers) - 1, -1, -1):
+        if layers[index].region.covers(region):
+            return index
+    return None
+
+
+def transformed(
+    layers: Sequence[Layer], region: Region, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Layer] | None:
+    """The layers after an elementwise operation on ``region``; None where the result has no name."""
+    base = covered(layers, region)
+    if base is None:
+        return None
+    out = list(layers)
+    for index in range(base, len(layers)):
+        layer = layers[index]
+        if layer.region.apart(region):
+            continue
+        known = None if layer.known is None else after(operation, layer.known, args, kwargs)
+        if known is None:
+            return None
+        if region.covers(layer.region):
+            out[index] = layer._replace(known=known)
+        elif index == base and _any_order(known) and _alone(layers[base + 1 :], region):
+            # A piece of a wider layer changes: it becomes a layer of its own.
+            return [*layers, layer._replace(region=region, known=known)]
+        else:
+            return None
+    return out
+
+
+def copied(layers: Sequence[Layer], region: Region, target: Region) -> list[Layer] | None:
+    """The layers of a copy of ``region`` that lies at ``target``; None where they cannot be said."""
+    base = covered(layers, region)
+    if base is None or layers[base].known is None:
+        return None
+    if layers[base].region != region and not _any_order(layers[base].known):
+        return None
+    out = [layers[base]._replace(region=target)]
+    for layer in layers[base + 1 :]:
+        if layer.region.apart(region):
+            continue
+        if region.strides != target.strides or not region.covers(layer.region) or layer.known is None:
+            return None
+        offset = layer.region.offset - region.offset + target.offset
+        out.append(layer._replace(region=layer.region._replace(offset=offset, dtype=target.dtype)))
+    return out
+
+
+def parts_of(layers: Sequence[Layer], region: Region) -> list[Layer] | None:
+    """The layers that show in ``region``, the one that covers it first; None if none does."""
+    base = covered(layers, region)
+    if base is None:
+        return None
+    return [layers[base], *(layer for layer in layers[base + 1 :] if not layer.region.apart(region))]
+
+
+def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
+    """What layers make of one tensor; None where it cannot be said as a Value.
+
+    A base that covers the tensor, and slabs over it: whole in every dimension but one.
+    """
+    shown = parts_of(layers, region)
+    if shown is None:
+        return None
+    first = _value(shown[0].known)
+    # Independent elements may be counted in any order; a matrix such as an identity may not.
+    if first is None or not (_any_order(first) or shown[0].region == region):
+        return None
+    slabs: list[tuple[int, int, int, Value]] = []
+    for layer in shown[1:]:
+        place, value = slab(region, layer.region), _value(layer.known)
+        if place is None or value is None:
+            return None
+        slabs.append((*place, value))
+    return _overlaid(region, first, slabs)
+
+
+def _overlaid(region: Region, base: Value, slabs: list[tuple[int, int, int, Value]]) -> Value | None:
+    slabs = [each for each in slabs if each[3] != base or base.random]
+    if not slabs:
+        return base
+    dim = slabs[0][0]
+    if any(each[0] != dim for each in slabs):
+        return None
+    row = slabs[0]
+    if len(slabs) == 1 and len(region.sizes) == 2 and dim == 0 and row[2] - row[1] == 1:
+        if row[3] == Constant(0.0):
+            return PaddingRow(row[1], base)
+    edges = sorted({0, region.sizes[dim], *(each[1] for each in slabs), *(each[2] for each in slabs)})
+    pieces: list[tuple[int, Value, int]] = []
+    for start, stop in zip(edges, edges[1:], strict=False):
+        owner, value = -1, base
+        for index, (_, low, high, written) in enumerate(slabs):
+            if low <= start and stop <= high:
+                owner, value = index, written
+        if pieces and pieces[-1][2] == owner:
+            pieces[-1] = (pieces[-1][0] + stop - start, value, owner)
+        else:
+            pieces.append((stop - start, value, owner))
+    values = tuple(value for _, value, _ in pieces)
+    if len(set(values)) == 1 and (len(values) == 1 or not values[0].random):
+        return values[0]
+    return Parts(dim, tuple(size for size, _, _ in pieces), values)
+
+
+def _value(known: Known | None) -> Value | None:
+    return known.value() if isinstance(known, Erfinv) else known
+
+
+def _any_order(known: Known | None) -> bool:
+    return isinstance(known, (Constant, Uniform, Normal, TruncNormal, Erfinv))
+
+
+def _alone(above: Sequence[Layer], region: Region) -> bool:
+    return all(layer.region.apart(region) for layer in above)

@@ -1,0 +1,165 @@
+"""What no dispatch mode sees: samplers that look at what they drew, and doors to the bare memory.
+
+Installed while some thread builds deferred, and taken back after; other threads go through to what was
+there before.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from initcfg import _values, _whole
+
+if TYPE_CHECKING:
+    from initcfg._deferral.recorder import Recorder
+
+
+class Building(Protocol):
+    """A deferred build that is under way."""
+
+    recorder: Recorder
+
+    def note_module(self, module: nn.Module) -> None:
+        """Remember a module that was made."""
+        ...
+
+
+current: ContextVar[Building | None] = ContextVar("initcfg_building", default=None)
+"""The deferred build of this thread."""
+
+# Methods that hand out the memory itself.
+_DOORS = (
+    "numpy",
+    "tolist",
+    "data_ptr",
+    "storage",
+    "share_memory_",
+    "__dlpack__",
+    "__deepcopy__",
+    "__reduce_ex__",
+)
+_lock = threading.RLock()
+_users = 0
+_undo: list[Callable[[], None]] = []
+
+
+def install() -> None:
+    """Put the patches in, unless another build has."""
+    global _users
+    with _lock:
+        _users += 1
+        if _users > 1:
+            return
+        for name, sampler in _samplers().items():
+            _replace(nn.init, name, _recording(getattr(nn.init, name), sampler))
+        for name in _DOORS:
+            _replace(torch.Tensor, name, _reading(getattr(torch.Tensor, name)))
+        _replace(nn.Module, "__setstate__", _noting(nn.Module.__setstate__))
+        register = nn.modules.module
+        for hook in (
+            register.register_module_parameter_registration_hook(_registered),
+            register.register_module_module_registration_hook(_registered),
+        ):
+            _undo.append(hook.remove)
+
+
+def remove() -> None:
+    """Take the patches out, if no other build needs them."""
+    global _users
+    with _lock:
+        _users -= 1
+        if _users == 0:
+            while _undo:
+                _undo.pop()()
+
+
+def _replace(owner: Any, name: str, new: Any) -> None:
+    own = vars(owner).get(name)
+    setattr(owner, name, new)
+    _undo.append(lambda: delattr(owner, name) if own is None else setattr(owner, name, own))
+
+
+class Sampler(NamedTuple):
+    """A function of torch.nn.init that cannot be followed operation by operation.
+
+    Attributes:
+        value: Its arguments to a value.
+        takes: Whether it takes a tensor; what it refuses, it shall refuse itself.
+    """
+
+    value: Callable[..., _values.Value]
+    takes: Callable[[torch.Tensor], bool]
+
+
+def _samplers() -> dict[str, Sampler]:
+    return {
+        "_no_grad_trunc_normal_": Sampler(
+            lambda mean, std, a, b, generator=None: _values.TruncNormal(
+                float(mean), float(std), float(a), float(b)
+            ),
+            lambda tensor: True,
+        ),
+        "orthogonal_": Sampler(
+            lambda gain=1, generator=None: _values.Orthogonal(float(gain)), lambda tensor: tensor.dim() >= 2
+        ),
+        "sparse_": Sampler(
+            lambda sparsity, std=0.01, generator=None: _values.Sparse(float(sparsity), float(std)),
+            lambda tensor: tensor.dim() == 2,
+        ),
+        "dirac_": Sampler(lambda groups=1: _values.Dirac(int(groups)), lambda tensor: 3 <= tensor.dim() <= 5),
+        "eye_": Sampler(lambda: _values.Eye(), lambda tensor: tensor.dim() == 2),
+    }
+
+
+def _recording(original: Callable[..., Any], sampler: Sampler) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def function(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        building = current.get()
+        if building is None or kwargs.get("generator") is not None or not sampler.takes(tensor):
+            return original(tensor, *args, **kwargs)
+        value = sampler.value(*args, **kwargs)
+        if _whole.problem(value, tuple(tensor.shape)) is not None:
+            return original(tensor, *args, **kwargs)
+        recorded = building.recorder.record_sampler(
+            tensor, value, lambda alias: original(alias, *args, **kwargs)
+        )
+        return tensor if recorded else original(tensor, *args, **kwargs)
+
+    return function
+
+
+def _reading(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def method(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        building = current.get()
+        if building is not None:
+            building.recorder.make_real(self)
+        return original(self, *args, **kwargs)
+
+    return method
+
+
+def _noting(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def set_state(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        building = current.get()
+        if building is not None:
+            building.note_module(self)
+
+    return set_state
+
+
+def _registered(module: nn.Module, name: str, item: Any) -> None:
+    building = current.get()
+    if building is not None:
+        building.note_module(module)
+        if isinstance(item, nn.Module):
+            building.note_module(item)

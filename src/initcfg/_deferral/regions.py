@@ -1,0 +1,78 @@
+"""Regions of memory: where a tensor lies in its storage."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Region(NamedTuple):
+    """Where a tensor lies in its storage, in elements of its type."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First element, and one beyond the last."""
+        reach = sum((size - 1) * stride for size, stride in zip(self.sizes, self.strides, strict=True))
+        return self.offset, self.offset + (reach + 1 if 0 not in self.sizes else 0)
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for size in self.sizes:
+            count *= size
+        return count
+
+    @property
+    def dense(self) -> bool:
+        """Whether it holds every element of its span, each once."""
+        low, high = self.span
+        return self.elements == high - low
+
+    def covers(self, other: Region) -> bool:
+        """Whether every element of ``other`` lies in it."""
+        if self == other:
+            return True
+        (low, high), (start, stop) = self.span, other.span
+        return self.dtype == other.dtype and self.dense and low <= start and stop <= high
+
+    def apart(self, other: Region) -> bool:
+        """Whether the two spans share nothing."""
+        (low, high), (start, stop) = self.span, other.span
+        return high <= start or stop <= low
+
+
+def region_of(tensor: torch.Tensor) -> Region:
+    """The region of a strided tensor."""
+    return Region(tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype)
+
+
+def slab(region: Region, part: Region) -> tuple[int, int, int] | None:
+    """Dimension, start and stop of a part that is whole in every other dimension."""
+    rank = len(region.sizes)
+    if part.dtype != region.dtype:
+        return None
+    for dim in range(rank):
+        others = [index for index in range(rank) if index != dim]
+        sizes, strides = tuple(region.sizes[i] for i in others), tuple(region.strides[i] for i in others)
+        if len(part.sizes) == rank:
+            length = part.sizes[dim]
+            same = part.strides[dim] == region.strides[dim] or length == 1
+            if not same or tuple(part.sizes[i] for i in others) != sizes:
+                continue
+            if tuple(part.strides[i] for i in others) != strides:
+                continue
+        elif len(part.sizes) == rank - 1 and (part.sizes, part.strides) == (sizes, strides):
+            length = 1
+        else:
+            continue
+        start, rest = divmod(part.offset - region.offset, region.strides[dim] or 1)
+        if rest == 0 and 0 <= start and start + length <= region.sizes[dim]:
+            return dim, start, start + length
+    return None
