@@ -8,7 +8,7 @@ each tensor is written once, unless user code must find an earlier value in it; 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import torch
@@ -16,7 +16,8 @@ from torch import nn
 
 from initcfg import _random
 from initcfg._checkpoint import Checkpoint
-from initcfg._fill import fill_stream, fill_torch
+from initcfg._draws import fill_torch
+from initcfg._fill import StreamWriter
 from initcfg._generators import seeded
 from initcfg._guard import close, close_pending, reopen_all
 from initcfg._ledger import Ledger, Written
@@ -26,7 +27,7 @@ from initcfg._pending import Default, default_of, set_default, settle, waits
 from initcfg._plan import Plan
 from initcfg._tape import Call, Write, of_values
 from initcfg._text import plural
-from initcfg._values import Computed, CopyOf, FromCheckpoint, Keep, Value
+from initcfg._values import Computed, FromCheckpoint, Keep, Value
 from initcfg._writable import check_fits
 from initcfg.errors import ApplyError, CheckpointError, InitcfgError
 
@@ -38,7 +39,15 @@ def active_run() -> Run | None:
     return _active.get()
 
 
-def apply_plan(plan: Plan, model: nn.Module, *, seed: int | None, rng: str, atomic: bool = False) -> Ledger:
+def apply_plan(
+    plan: Plan,
+    model: nn.Module,
+    *,
+    seed: int | None,
+    rng: str,
+    atomic: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Ledger:
     """See :meth:`Plan.apply`."""
     if not isinstance(model, nn.Module):
         raise ApplyError(f"A plan is applied to a torch.nn.Module, not to {model!r}.")
@@ -49,6 +58,8 @@ def apply_plan(plan: Plan, model: nn.Module, *, seed: int | None, rng: str, atom
     run = Run(plan, model, rng)
     # The seed is drawn last: a refused plan leaves torch's generator alone.
     run.seed = _seed(seed, rng)
+    if run.seed is not None and rng == "stream":
+        run.writer = StreamWriter(run.seed, progress=progress)
     copies = _copies(model) if atomic else None
     reopen_all(model)
     try:
@@ -88,6 +99,7 @@ class Run:
         self.model = model
         self.rng = rng
         self.seed: int | None = None
+        self.writer: StreamWriter | None = None
         self.names = named_tensors(model)
         self.entries: dict[str, Entry] = {entry.name: entry for entry in self.names.entries.values()}
         self.written: list[str] = []
@@ -111,8 +123,13 @@ class Run:
             if self.rng == "torch":
                 self._replay()
             self.run_tape(self.plan, self.model)
+            self._flush()
             for entry in self.names.parameters:
                 self._settle(entry.tensor)
+
+    def _flush(self) -> None:
+        if self.writer is not None:
+            self.writer.flush()
 
     def _replay(self) -> None:
         """Under torch's generator, what the constructors meant is done as they would have done it."""
@@ -191,6 +208,7 @@ class Run:
             module, attribute = entry.holder
             whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
             self._fill(whole, write.value, name)
+            self._flush()
             setattr(module, attribute, whole)
             altered = not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
         else:
@@ -220,15 +238,13 @@ class Run:
         return local if found is None else found.name
 
     def _fill(self, tensor: torch.Tensor, value: Value, name: str) -> None:
-        if isinstance(value, CopyOf):
-            value, name = value.value, value.source
         if isinstance(value, FromCheckpoint):
             tensor.copy_(self._read(value))
         elif self.rng == "torch":
             fill_torch(tensor, value)
         else:
-            assert self.seed is not None
-            fill_stream(tensor, value, seed=self.seed, name=name)
+            assert self.writer is not None
+            self.writer.add(tensor, value, name)
 
     def fill_default(self, tensor: torch.Tensor) -> None:
         """User code touches a tensor whose rule comes later: it finds what its constructor meant."""
@@ -238,6 +254,7 @@ class Run:
         if entry is not None and default is not None and not isinstance(default.value, Computed):
             with torch.no_grad():
                 self._fill(tensor, default.value, entry.name)
+                self._flush()
 
     def _read(self, value: FromCheckpoint) -> torch.Tensor:
         opened = self._checkpoints.get(value.source)
@@ -250,6 +267,7 @@ class Run:
     def _call(self, call: Call, module: nn.Module) -> None:
         if call.foreign is None and bool(getattr(module, "is_init", False)):
             return
+        self._flush()
         if self._storages is None:
             self._storages = by_storage(
                 (entry.name, tensor) for entry in self._model_entries() for tensor in _stored(entry)
@@ -319,6 +337,7 @@ class Run:
         try:
             with torch.no_grad():
                 self.run_tape(plan, model)
+                self._flush()
         finally:
             if observer is not None:
                 observer.paused -= 1

@@ -1,100 +1,378 @@
-"""Filling: a Value into a tensor, from the stream or from torch's own generator."""
+"""Filling from the stream: Values into tensors, many at once.
+
+Writes are queued and go to the kernel in batches; without it, the fallback makes the same numbers.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from initcfg import _random
-from initcfg._values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
+from initcfg import _fallback, _random, _whole
+from initcfg._blocks import Block, dims_of
+from initcfg._memory import check_memory
+from initcfg._random import kernel
+from initcfg._random.kernel import Dim, Job
+from initcfg._random.recipe import (
+    Recipe,
+    constant_recipe,
+    normal_recipe,
+    trunc_normal_recipe,
+    uniform_recipe,
+)
+from initcfg._threads import thread_count
+from initcfg._values import (
+    Constant,
+    CopyOf,
+    Dirac,
+    Eye,
+    Normal,
+    Orthogonal,
+    PaddingRow,
+    Parts,
+    Sparse,
+    TruncNormal,
+    Uniform,
+    Value,
+)
 from initcfg.errors import ApplyError
 
-# Elements that are drawn at once: bounds the extra memory.
-BLOCK = 1 << 20
+# Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
+_AT_ONCE = 1 << 25
+# Elements of a buffer, for what cannot be written in place.
+_BUFFER = 1 << 20
+_SLOW = 10**7
+_DTYPES = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+}
+_warned = False
 
 
-def fill_stream(tensor: torch.Tensor, value: Value, *, seed: int, name: str, part: int = 0) -> None:
-    """Fill ``tensor`` with the values that (seed, name, index) determine."""
-    if isinstance(value, Constant):
-        tensor.fill_(value.val)
-    elif isinstance(value, Parts):
-        for index, piece in enumerate(torch.split(tensor, list(value.sizes), value.dim)):
-            fill_stream(piece, value.values[index], seed=seed, name=name, part=part + index)
-    elif isinstance(value, PaddingRow):
-        fill_stream(tensor, value.value, seed=seed, name=name, part=part)
-        tensor[value.index].zero_()
-    else:
-        key = _random.stream_key(seed, name, part)
-        for start, block in _blocks(tensor):
-            count = block.numel()
-            drawn = torch.from_numpy(_draw(value, key, start, count, tensor.dtype))
-            block.copy_(drawn.view(block.shape))
+class _Queued(NamedTuple):
+    """A write that waits: its place in the order, its tensor, and what the kernel is told."""
+
+    order: int
+    tensor: torch.Tensor
+    job: Job
 
 
-def _blocks(tensor: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-    """The tensor in row-major blocks: index of the first element, and a view."""
-    if tensor.is_contiguous():
-        flat = tensor.view(-1)
-        for start in range(0, flat.numel(), BLOCK):
-            yield start, flat[start : start + BLOCK]
-    elif tensor.numel() <= BLOCK or tensor.dim() == 0:
-        yield 0, tensor
-    else:
-        row = tensor[0].numel()
-        if row <= BLOCK:
-            rows = max(1, BLOCK // row)
-            for first in range(0, tensor.shape[0], rows):
-                yield first * row, tensor[first : first + rows]
+class StreamWriter:
+    """Writes Values into tensors, in batches.
+
+    Args:
+        seed: The seed.
+        progress: Told how many elements were written, now and then.
+
+    Example:
+        >>> import torch
+        >>> from initcfg._fill import StreamWriter
+        >>> from initcfg.values import Constant, Normal
+        >>> weight, bias = torch.empty(2, 3), torch.empty(2)
+        >>> writer = StreamWriter(seed=0)
+        >>> writer.add(weight, Normal(0.0, 0.02), "weight")
+        >>> writer.add(bias, Constant(1.0), "bias")
+        >>> writer.flush()
+        >>> bias.tolist()
+        [1.0, 1.0]
+    """
+
+    def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
+        self._seed = seed
+        self._progress = progress
+        self._queue: list[_Queued] = []
+        self._elements = 0
+        self._order = 0
+        self._threads = thread_count()
+
+    def add(
+        self,
+        tensor: torch.Tensor,
+        value: Value,
+        name: str,
+        *,
+        block: Block | None = None,
+        part: int = 0,
+    ) -> None:
+        """Queue a write; it is done at the latest by :meth:`flush`.
+
+        Args:
+            tensor: The tensor, or the block of a larger one.
+            value: What the whole tensor is filled with.
+            name: Its canonical name.
+            block: Where ``tensor`` lies in the whole; all of it if None.
+            part: Number of the first independent part.
+
+        Raises:
+            TensorError: The tensor is of a kind that cannot be written.
+            ApplyError: The value cannot be drawn, or the block lies outside.
+        """
+        whole = Block.whole(tensor.shape) if block is None else block
+        whole.check(tensor.shape)
+        check_memory(tensor)
+        self._order += 1
+        self._add(tensor, value, name, whole, part)
+        if self._elements >= _AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Do every write that was queued."""
+        queue, self._queue = self._queue, []
+        elements, self._elements = self._elements, 0
+        if not queue:
+            return
+        for batch in _apart(queue):
+            if kernel.available():
+                kernel.fill([each.job for each in batch], self._threads)
+            else:
+                self._by_fallback(batch)
+            for each in batch:
+                torch.autograd.graph.increment_version(each.tensor)
+        self._tell(elements)
+
+    # -- values to jobs --------------------------------------------------------------------------
+
+    def _add(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> int:
+        """Queue the write; the number of parts that it has."""
+        if isinstance(value, CopyOf):
+            return self._add(tensor, value.value, value.source, block, part)
+        if isinstance(value, Parts):
+            done, start = 0, 0
+            for size, each in zip(value.sizes, value.values, strict=True):
+                first, last = _overlap(block.offsets[value.dim], tensor.shape[value.dim], start, start + size)
+                # Also where the block has nothing of a part, its number counts.
+                piece = tensor.narrow(value.dim, first - block.offsets[value.dim], max(last - first, 0))
+                done += self._add(piece, each, name, block.along(value.dim, start, start + size), part + done)
+                start += size
+            return done
+        if isinstance(value, PaddingRow):
+            row = value.index - block.offsets[0]
+            done = self._add(tensor, value.value, name, block, part)
+            if 0 <= row < tensor.shape[0]:
+                # After what it lies upon.
+                self.flush()
+                self._queue_recipe(tensor[row : row + 1], constant_recipe(0.0, _double(tensor)), 0)
+            return done
+        if tensor.numel() == 0:
+            return 1
+        if isinstance(value, Constant) and (tensor.dtype not in _DTYPES or _elsewhere(tensor)):
+            self.flush()
+            with torch.no_grad():
+                tensor.fill_(value.val)
+        elif isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
+            self._add_whole(tensor, value, name, block, part)
         else:
-            for first in range(tensor.shape[0]):
-                for start, block in _blocks(tensor[first]):
-                    yield first * row + start, block
+            recipe = recipe_of(value, _double(tensor))
+            key = 0 if isinstance(value, Constant) else _random.stream_key(self._seed, name, part)
+            self._queue_recipe(tensor, recipe, key, block)
+        return 1
+
+    def _queue_recipe(
+        self, tensor: torch.Tensor, recipe: Recipe, key: int, block: Block | None = None
+    ) -> None:
+        dims, base = dims_of(tensor, Block.whole(tensor.shape) if block is None else block)
+        if tensor.dtype not in _DTYPES:
+            raise ApplyError(
+                f"A tensor of {tensor.dtype} holds no random numbers.", shape=tuple(tensor.shape)
+            )
+        if _elsewhere(tensor):
+            self._elsewhere(tensor, recipe, key, dims, base)
+            return
+        job = Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims)
+        for piece in _portions(job):
+            if self._elements and self._elements + _count(piece.dims) > _AT_ONCE:
+                self.flush()
+            self._queue.append(_Queued(self._order, tensor, piece))
+            self._elements += _count(piece.dims)
+
+    def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
+        self.flush()
+        made = _whole.block(
+            value,
+            block.shape,
+            block.offsets,
+            tensor.shape,
+            lambda draw: _random.stream_key(self._seed, name, part, draw),
+            "float64" if _double(tensor) else "float32",
+        )
+        with torch.no_grad():
+            tensor.copy_(torch.from_numpy(made))
+        self._tell(tensor.numel())
+
+    # -- without the kernel, or elsewhere --------------------------------------------------------
+
+    def _by_fallback(self, batch: list[_Queued]) -> None:
+        global _warned
+        if not _warned and sum(_count(each.job.dims) for each in batch) > _SLOW:
+            _warned = True
+            logging.getLogger("initcfg").warning(
+                "The stream's kernel is not used (%s), so large tensors take several times as long. Install a "
+                "wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again.",
+                kernel.why_not(),
+            )
+        for each in batch:
+            job = each.job
+            drawn = _fallback.draw(job.recipe, job.key, job.base, job.dims)
+            memory = torch.as_strided(
+                each.tensor.detach(),
+                [dim.size for dim in job.dims],
+                [dim.stride for dim in job.dims],
+                each.tensor.storage_offset()
+                + (job.pointer - each.tensor.data_ptr()) // each.tensor.element_size(),
+            )
+            with torch.no_grad():
+                memory.copy_(drawn.view(memory.shape))
+
+    def _elsewhere(
+        self, tensor: torch.Tensor, recipe: Recipe, key: int, dims: tuple[Dim, ...], base: int
+    ) -> None:
+        """A tensor on another device: piece by piece through memory here."""
+        view = torch.as_strided(
+            tensor.detach(), [dim.size for dim in dims], [dim.stride for dim in dims], tensor.storage_offset()
+        )
+        buffer = torch.empty(min(tensor.numel(), _BUFFER), dtype=tensor.dtype)
+        for part, piece, start in _slices(view, dims, base):
+            count = _count(part)
+            here = buffer[:count]
+            inner, packed = 1, []
+            for dim in reversed(part):
+                packed.insert(0, Dim(dim.size, inner, dim.index_stride))
+                inner *= dim.size
+            job = Job(here.data_ptr(), _DTYPES[tensor.dtype], recipe, key, start, tuple(packed))
+            if kernel.available():
+                kernel.fill([job], self._threads)
+            else:
+                self._by_fallback([_Queued(0, here, job)])
+            with torch.no_grad():
+                piece.copy_(here.view(piece.shape))
+            self._tell(count)
+        torch.autograd.graph.increment_version(tensor)
+
+    def _tell(self, elements: int) -> None:
+        if self._progress is not None:
+            self._progress(elements)
 
 
-def _draw(value: Value, key: int, start: int, count: int, dtype: torch.dtype) -> np.ndarray:
-    kind = np.float64 if dtype == torch.float64 else np.float32
+def fill_stream(
+    tensor: torch.Tensor, value: Value, *, seed: int, name: str, part: int = 0, block: Block | None = None
+) -> None:
+    """Fill one tensor with the values that (seed, name, index) determine; see :class:`StreamWriter`."""
+    writer = StreamWriter(seed)
+    writer.add(tensor, value, name, block=block, part=part)
+    writer.flush()
+
+
+def recipe_of(value: Value, double: bool) -> Recipe:
+    """The recipe of a value whose elements are independent.
+
+    Raises:
+        ApplyError: Its elements are not.
+    """
+    if isinstance(value, Constant):
+        return constant_recipe(float(value.val), double)
     if isinstance(value, Uniform):
-        return _random.uniform(key, start, count, value.a, value.b, dtype=kind)
+        return uniform_recipe(float(value.a), float(value.b), double)
     if isinstance(value, Normal):
-        return _random.normal(key, start, count, value.mean, value.std, dtype=kind)
+        return normal_recipe(float(value.mean), float(value.std), double)
     if isinstance(value, TruncNormal):
-        return _random.trunc_normal(key, start, count, value.mean, value.std, value.a, value.b, dtype=kind)
+        return trunc_normal_recipe(
+            float(value.mean), float(value.std), float(value.a), float(value.b), double
+        )
     raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 
 
-def fill_torch(tensor: torch.Tensor, value: Value) -> None:
-    """Fill ``tensor`` from torch's global generator, draw for draw as the original does."""
-    if isinstance(value, Constant):
-        tensor.fill_(value.val)
-    elif isinstance(value, Uniform):
-        tensor.uniform_(value.a, value.b)
-    elif isinstance(value, Normal):
-        tensor.normal_(value.mean, value.std)
-    elif isinstance(value, TruncNormal):
-        _trunc_normal(tensor, value)
-    elif isinstance(value, Parts):
-        for index, piece in enumerate(torch.split(tensor, list(value.sizes), value.dim)):
-            fill_torch(piece, value.values[index])
-    elif isinstance(value, PaddingRow):
-        fill_torch(tensor, value.value)
-        tensor[value.index].zero_()
-    else:
-        raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
+def _double(tensor: torch.Tensor) -> bool:
+    return tensor.dtype == torch.float64
 
 
-def _trunc_normal(tensor: torch.Tensor, value: TruncNormal) -> None:
-    """By the inverse of the distribution function, as MMEngine's own sampler: one draw an element."""
-    mean, std, a, b = value.mean, value.std, value.a, value.b
-    if std == 0:
-        tensor.fill_(min(max(mean, a), b))
+def _elsewhere(tensor: torch.Tensor) -> bool:
+    return tensor.device.type != "cpu"
+
+
+def _overlap(offset: int, size: int, start: int, stop: int) -> tuple[int, int]:
+    """The part ``start:stop`` within ``offset:offset + size``; empty ranges lie within it too."""
+    first = min(max(start, offset), offset + size)
+    return first, max(min(stop, offset + size), first)
+
+
+def _count(dims: tuple[Dim, ...] | list[Dim]) -> int:
+    count = 1
+    for dim in dims:
+        count *= dim.size
+    return count
+
+
+def _portions(job: Job) -> Iterator[Job]:
+    """The job in pieces of at most ``_AT_ONCE`` elements, where a dimension can be cut."""
+    if _count(job.dims) <= _AT_ONCE:
+        yield job
         return
-    low = (1.0 + math.erf((a - mean) / std / math.sqrt(2.0))) / 2.0
-    high = (1.0 + math.erf((b - mean) / std / math.sqrt(2.0))) / 2.0
-    tensor.uniform_(2 * low - 1, 2 * high - 1)
-    tensor.erfinv_()
-    tensor.mul_(std * math.sqrt(2.0))
-    tensor.add_(mean)
-    tensor.clamp_(min=a, max=b)
+    size = int(torch.empty(0, dtype=getattr(torch, job.dtype)).element_size())
+    outer = job.dims[0]
+    step = max(1, _AT_ONCE // (_count(job.dims) // outer.size))
+    for start in range(0, outer.size, step):
+        length = min(step, outer.size - start)
+        yield from _portions_below(
+            job._replace(
+                pointer=job.pointer + start * outer.stride * size,
+                base=job.base + start * outer.index_stride,
+                dims=(outer._replace(size=length), *job.dims[1:]),
+            )
+        )
+
+
+def _portions_below(job: Job) -> Iterator[Job]:
+    if job.dims[0].size == 1 and len(job.dims) > 1:
+        yield from _portions(job._replace(dims=job.dims[1:]))
+    else:
+        yield job
+
+
+def _slices(
+    view: torch.Tensor, dims: tuple[Dim, ...], base: int
+) -> Iterator[tuple[tuple[Dim, ...], torch.Tensor, int]]:
+    """A tensor in slices of at most ``_BUFFER`` elements: dimensions, view, index of the first element."""
+    if _count(dims) <= _BUFFER:
+        yield dims, view, base
+        return
+    outer = dims[0]
+    step = _BUFFER // (_count(dims) // outer.size)
+    if step == 0:
+        for row in range(outer.size):
+            yield from _slices(view[row], dims[1:], base + row * outer.index_stride)
+        return
+    for start in range(0, outer.size, step):
+        length = min(step, outer.size - start)
+        cut = (outer._replace(size=length), *dims[1:])
+        yield cut, view[start : start + length], base + start * outer.index_stride
+
+
+def _apart(queue: list[_Queued]) -> Iterator[list[_Queued]]:
+    """The queue in batches within which no two tensors share memory."""
+    spans = sorted((*_span(each.job), each.order) for each in queue)
+    reach, owner, clash = 0, -1, False
+    for start, stop, order in spans:
+        clash |= start < reach and order != owner
+        if stop > reach:
+            reach, owner = stop, order
+    if not clash:
+        yield queue
+        return
+    batch: list[_Queued] = []
+    for each in queue:
+        if batch and batch[-1].order != each.order:
+            yield batch
+            batch = []
+        batch.append(each)
+    yield batch
+
+
+def _span(job: Job) -> tuple[int, int]:
+    size = int(torch.empty(0, dtype=getattr(torch, job.dtype)).element_size())
+    reach = sum((dim.size - 1) * dim.stride for dim in job.dims)
+    return job.pointer, job.pointer + (reach + 1) * size

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from initcfg._fill import fill_torch
+from initcfg._draws import fill_torch
 from initcfg._initializers import (
     BaseInit,
     Caffe2XavierInit,

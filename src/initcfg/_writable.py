@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from initcfg._limits import problem
+from initcfg._memory import memory_problem
 from initcfg._names import Entry, Names
 from initcfg._plan import Assignment, Plan
 from initcfg._text import nearest
@@ -76,29 +77,12 @@ def _check_same(assignment: Assignment, entry: Entry) -> None:
 
 def _check_writable(entry: Entry) -> None:
     for tensor in entry.originals or (entry.tensor,):
-        problem = _problem(tensor)
-        if problem:
-            what, mend = problem
+        found = memory_problem(tensor)
+        if found is not None:
+            what, mend = found
             raise TensorError(
                 f"{entry.name!r} cannot be initialized: it {what}.",
                 parameter=entry.name,
                 shape=entry.shape,
                 mend=mend,
             )
-
-
-def _problem(tensor: torch.Tensor) -> tuple[str, str] | None:
-    if tensor.is_meta:
-        return (
-            "is on the meta device, where there is nothing to write",
-            "Call model.to_empty(device=...) first.",
-        )
-    if tensor.layout is not torch.strided or tensor.is_quantized:
-        return "is sparse or quantized", "Initialize the dense floating-point model, then convert it."
-    if tensor.is_inference():
-        return "was made under torch.inference_mode", "Build the model outside of it."
-    if tensor.is_nested or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor"):
-        return f"is a {type(tensor).__name__}", "Build the model with real tensors."
-    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
-        return "is an expanded view, whose elements share memory", "Make it contiguous."
-    return None

@@ -6,7 +6,8 @@ torch.
 
 from initcfg._random.key import STREAM_VERSION, stream_key
 from initcfg._random.philox import bits
-from initcfg._random.reference import normal, trunc_normal, truncation_integers, uniform
+from initcfg._random.recipe import truncation_integers
+from initcfg._random.reference import normal, trunc_normal, uniform
 
 __all__ = [
     "STREAM_VERSION",

@@ -1,0 +1,153 @@
+//! The element types, and how sixteen blocks of words become elements of each.
+
+use crate::double::Double;
+use crate::philox::{blocks, LANES, WORDS};
+use crate::single::Single;
+
+/// A distribution, ready to be drawn.
+#[derive(Clone, Copy)]
+pub enum Map {
+    Bits,
+    Single(Single),
+    /// By float64, then clamped in the tensor's own type.
+    Double(Double, f64, f64),
+}
+
+impl Map {
+    /// Whether every element is the same, so that no word is needed.
+    pub fn constant(&self) -> bool {
+        matches!(self, Map::Single(Single::Constant(_)) | Map::Double(Double::Constant(_), _, _))
+    }
+}
+
+/// An element of a tensor.
+pub trait Cell: Copy + Default {
+    /// Elements that a block of four words makes.
+    const PER_BLOCK: usize;
+
+    /// The elements of sixteen blocks.
+    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [Self; WORDS]);
+}
+
+#[inline(always)]
+fn singles(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f32; WORDS]) {
+    match map {
+        Map::Single(single) => single.draw(key, numbers, out),
+        Map::Double(double, low, high) => {
+            let (low, high) = (*low as f32, *high as f32);
+            let mut words = [0u32; WORDS];
+            blocks(key, numbers, &mut words);
+            for (number, &word) in out.iter_mut().zip(&words) {
+                let probability = (f64::from(word) + 0.5) * (1.0 / 4_294_967_296.0);
+                let drawn = double.map(probability) as f32;
+                let drawn = if drawn > low { drawn } else { low };
+                *number = if drawn < high { drawn } else { high };
+            }
+        }
+        Map::Bits => {}
+    }
+}
+
+impl Cell for f32 {
+    const PER_BLOCK: usize = 4;
+
+    #[inline(always)]
+    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f32; WORDS]) {
+        singles(map, key, numbers, out);
+    }
+}
+
+impl Cell for u32 {
+    const PER_BLOCK: usize = 4;
+
+    #[inline(always)]
+    fn chunk(_: &Map, key: u64, numbers: &[u64; LANES], out: &mut [u32; WORDS]) {
+        blocks(key, numbers, out);
+    }
+}
+
+impl Cell for f64 {
+    const PER_BLOCK: usize = 2;
+
+    #[inline(always)]
+    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f64; WORDS]) {
+        let Map::Double(double, low, high) = map else { return };
+        let mut words = [0u32; WORDS];
+        blocks(key, numbers, &mut words);
+        for (index, number) in out.iter_mut().take(WORDS / 2).enumerate() {
+            let pair = u64::from(words[2 * index]) | u64::from(words[2 * index + 1]) << 32;
+            let probability = ((pair >> 12) as f64 + 0.5) * (1.0 / 4_503_599_627_370_496.0);
+            let drawn = double.map(probability);
+            let drawn = if drawn > *low { drawn } else { *low };
+            *number = if drawn < *high { drawn } else { *high };
+        }
+    }
+}
+
+/// bfloat16, by its bits.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub struct BFloat16(u16);
+
+impl Cell for BFloat16 {
+    const PER_BLOCK: usize = 4;
+
+    #[inline(always)]
+    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [BFloat16; WORDS]) {
+        let mut wide = [0f32; WORDS];
+        singles(map, key, numbers, &mut wide);
+        for (cell, number) in out.iter_mut().zip(&wide) {
+            // To nearest, ties to even.
+            let pattern = number.to_bits();
+            *cell = BFloat16((pattern.wrapping_add(0x7FFF + ((pattern >> 16) & 1)) >> 16) as u16);
+        }
+    }
+}
+
+/// float16, by its bits.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub struct Float16(u16);
+
+impl Cell for Float16 {
+    const PER_BLOCK: usize = 4;
+
+    #[inline(always)]
+    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [Float16; WORDS]) {
+        let mut wide = [0f32; WORDS];
+        singles(map, key, numbers, &mut wide);
+        for (cell, number) in out.iter_mut().zip(&wide) {
+            *cell = Float16(half(*number));
+        }
+    }
+}
+
+/// A float32 as the bits of the nearest float16, ties to even; beyond its range, infinity.
+#[inline(always)]
+fn half(number: f32) -> u16 {
+    let pattern = number.to_bits();
+    let sign = ((pattern >> 16) & 0x8000) as u16;
+    let size = pattern & 0x7FFF_FFFF;
+    // Below 2^-14 the spacing is 2^-24: adding ½ moves the wanted bits to the end, rounded.
+    let small = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(0x3F00_0000) as u16;
+    let shifted = size.wrapping_sub(0x3800_0000);
+    let normal = (shifted.wrapping_add(0x0FFF + ((shifted >> 13) & 1)) >> 13) as u16;
+    let rounded = if size < 0x3880_0000 {
+        small
+    } else if size >= 0x477F_F000 {
+        0x7C00
+    } else {
+        normal
+    };
+    sign | rounded
+}
+
+/// Numbers of `LANES` consecutive blocks.
+#[inline(always)]
+pub fn consecutive(first: u64) -> [u64; LANES] {
+    let mut numbers = [0u64; LANES];
+    for (lane, number) in numbers.iter_mut().enumerate() {
+        *number = first.wrapping_add(lane as u64);
+    }
+    numbers
+}

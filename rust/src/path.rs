@@ -1,0 +1,80 @@
+//! The instruction sets: one source, compiled for each, chosen when it runs.
+
+use crate::cell::{BFloat16, Float16};
+use crate::walk::{fill, Block};
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Path {
+    Plain = 1,
+    Avx2 = 2,
+    Avx512 = 3,
+}
+
+impl Path {
+    /// The best one that this machine has.
+    pub fn best() -> Path {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                return Path::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") {
+                return Path::Avx2;
+            }
+        }
+        Path::Plain
+    }
+
+    /// The one of that number, if this machine has it; 0 is the best.
+    pub fn from_number(number: u32) -> Option<Path> {
+        let best = Path::best();
+        match number {
+            0 => Some(best),
+            1 => Some(Path::Plain),
+            2 if best as u32 >= 2 => Some(Path::Avx2),
+            3 if best as u32 >= 3 => Some(Path::Avx512),
+            _ => None,
+        }
+    }
+
+    /// Fill the elements `from..to` of a block of a type.
+    ///
+    /// # Safety
+    /// As for [`fill`]; the instruction set must be there.
+    pub unsafe fn fill(self, block: &Block, dtype: u32, from: u64, to: u64) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => by_avx512(block, dtype, from, to),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => by_avx2(block, dtype, from, to),
+            _ => by_type(block, dtype, from, to),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn by_type(block: &Block, dtype: u32, from: u64, to: u64) {
+    match dtype {
+        0 => fill::<f32>(block, from, to),
+        1 => fill::<f64>(block, from, to),
+        2 => fill::<BFloat16>(block, from, to),
+        3 => fill::<Float16>(block, from, to),
+        _ => fill::<u32>(block, from, to),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn by_avx2(block: &Block, dtype: u32, from: u64, to: u64) {
+    by_type(block, dtype, from, to);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn by_avx512(block: &Block, dtype: u32, from: u64, to: u64) {
+    by_type(block, dtype, from, to);
+}

@@ -1,0 +1,80 @@
+//! The bits: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, 2011), sixteen blocks at a time.
+
+#[cfg(target_endian = "big")]
+compile_error!("the kernel is for little-endian machines; without it, the fallback gives the same numbers");
+
+/// Blocks that are made together: as many lanes as the widest vectors have.
+pub const LANES: usize = 16;
+/// Words in that many blocks.
+pub const WORDS: usize = 4 * LANES;
+
+const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+
+/// The half of a lane that counts.
+pub const LOW: u64 = 0xFFFF_FFFF;
+
+/// The words of the blocks with the given numbers, block after block.
+///
+/// Each lane is 64 bits wide and its low half counts, which is how vector units multiply 32-bit numbers.
+#[inline(always)]
+pub fn blocks(key: u64, numbers: &[u64; LANES], out: &mut [u32; WORDS]) {
+    blocks_through(key, numbers, out, |word| word);
+}
+
+/// As [`blocks`], with every word sent through a function of its low 32 bits while it is wide.
+#[inline(always)]
+pub fn blocks_through(
+    key: u64,
+    numbers: &[u64; LANES],
+    out: &mut [u32; WORDS],
+    through: impl Fn(u64) -> u64,
+) {
+    let mut word0 = *numbers;
+    let mut word1 = [0u64; LANES];
+    let mut word2 = [0u64; LANES];
+    let mut word3 = [0u64; LANES];
+    for lane in 0..LANES {
+        word1[lane] = numbers[lane] >> 32;
+    }
+    let (mut key0, mut key1) = (key as u32, (key >> 32) as u32);
+    for _ in 0..10 {
+        let (wide0, wide1) = (u64::from(key0), u64::from(key1));
+        for lane in 0..LANES {
+            // A product of two 32-bit words fits 64 bits: its high half mixes, its low half moves on.
+            let product0 = (word0[lane] & LOW) * MULTIPLIERS[0];
+            let product1 = (word2[lane] & LOW) * MULTIPLIERS[1];
+            word0[lane] = (product1 >> 32) ^ word1[lane] ^ wide0;
+            word2[lane] = (product0 >> 32) ^ word3[lane] ^ wide1;
+            word1[lane] = product1;
+            word3[lane] = product0;
+        }
+        key0 = key0.wrapping_add(KEY_STEPS[0]);
+        key1 = key1.wrapping_add(KEY_STEPS[1]);
+    }
+    let mut pairs = [0u64; WORDS / 2];
+    for lane in 0..LANES {
+        pairs[2 * lane] = (through(word0[lane]) & LOW) | (through(word1[lane]) << 32);
+        pairs[2 * lane + 1] = (through(word2[lane]) & LOW) | (through(word3[lane]) << 32);
+    }
+    // SAFETY: both are 64 words of memory; on a little-endian machine in the same order.
+    *out = unsafe { std::mem::transmute::<[u64; WORDS / 2], [u32; WORDS]>(pairs) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_block(key: u64, number: u64) -> [u32; 4] {
+        let mut numbers = [0u64; LANES];
+        numbers[0] = number;
+        let mut out = [0u32; WORDS];
+        blocks(key, &numbers, &mut out);
+        [out[0], out[1], out[2], out[3]]
+    }
+
+    #[test]
+    fn random123_known_answer() {
+        assert_eq!(first_block(0, 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+    }
+}

@@ -1,0 +1,98 @@
+//! The maps from one word to a float32 number: operations of IEEE 754 alone, in the stated order.
+//! Nothing here is contracted: Rust never fuses a multiplication and an addition by itself.
+
+use crate::philox::{blocks, blocks_through, LANES, LOW, WORDS};
+
+/// How a word becomes a float32 number; every number in it is rounded already.
+#[derive(Clone, Copy)]
+pub enum Single {
+    Constant(f32),
+    Uniform { middle: f32, half: f32, low: f32, high: f32 },
+    Normal { center: f32, spread: f32 },
+    Cut { center: f32, spread: f32, low: f32, high: f32, first: u32, width: u32 },
+}
+
+// The coefficients of docs/stream.md, as bit patterns.
+const LOG2: [f32; 8] = [
+    f32::from_bits(0x3F15_C01F),
+    f32::from_bits(0x3F76_3839),
+    f32::from_bits(0xBEA4_29EC),
+    f32::from_bits(0x3E11_F767),
+    f32::from_bits(0xBD90_9149),
+    f32::from_bits(0x3D18_D3BB),
+    f32::from_bits(0xBCCD_CF87),
+    f32::from_bits(0x3C77_D048),
+];
+const ABOVE: [f32; 5] = [
+    f32::from_bits(0xC07D_3AC8),
+    f32::from_bits(0xC134_6C4F),
+    f32::from_bits(0x40B8_0681),
+    f32::from_bits(0x4104_DE2B),
+    f32::from_bits(0x3F96_CCAC),
+];
+const BELOW: [f32; 3] = [
+    f32::from_bits(0x3F9E_32B2),
+    f32::from_bits(0x40FB_5544),
+    f32::from_bits(0x40E2_E45E),
+];
+const TO_UNIT: f32 = 1.0 / 8_388_608.0;
+
+impl Single {
+    /// The numbers of sixteen blocks.
+    #[inline(always)]
+    pub fn draw(&self, key: u64, numbers: &[u64; LANES], out: &mut [f32; WORDS]) {
+        let mut words = [0u32; WORDS];
+        match *self {
+            Single::Constant(value) => out.fill(value),
+            Single::Uniform { middle, half, low, high } => {
+                blocks(key, numbers, &mut words);
+                for (number, &word) in out.iter_mut().zip(&words) {
+                    let unit = ((word as i32 >> 8) as f32 + 0.5) * TO_UNIT;
+                    *number = clamped(middle + half * unit, low, high);
+                }
+            }
+            Single::Normal { center, spread } => {
+                blocks(key, numbers, &mut words);
+                for (number, &word) in out.iter_mut().zip(&words) {
+                    *number = center + spread * standard_normal(word);
+                }
+            }
+            Single::Cut { center, spread, low, high, first, width } => {
+                let (first, width) = (u64::from(first), u64::from(width));
+                blocks_through(key, numbers, &mut words, |word| (((word & LOW) * width) >> 32) + first);
+                for (number, &word) in out.iter_mut().zip(&words) {
+                    *number = clamped(center + spread * standard_normal(word), low, high);
+                }
+            }
+        }
+    }
+}
+
+/// The inverse of the normal distribution function at (word + ½)·2⁻³².
+#[inline(always)]
+fn standard_normal(word: u32) -> f32 {
+    let signed = word as i32;
+    let folded = (signed ^ (signed >> 31)) as f32 + 0.5;
+    let pattern = folded.to_bits();
+    let exponent = 159.0 - (pattern >> 23) as i32 as f32;
+    let y = f32::from_bits((pattern & 0x007F_FFFF) | 0x3F80_0000) - 1.5;
+    let y2 = y * y;
+    let mantissa = ((LOG2[0] + y * LOG2[1]) + y2 * (LOG2[2] + y * LOG2[3]))
+        + (y2 * y2) * ((LOG2[4] + y * LOG2[5]) + y2 * (LOG2[6] + y * LOG2[7]));
+    let t = (exponent - mantissa).sqrt();
+    let t2 = t * t;
+    let above = (ABOVE[0] + t * ABOVE[1]) + t2 * (ABOVE[2] + t * (ABOVE[3] + t * ABOVE[4]));
+    let z = above / ((BELOW[0] + t * BELOW[1]) + t2 * (t + BELOW[2]));
+    // A word below 2^31 is the lower half: its z changes sign.
+    f32::from_bits(z.to_bits() ^ (!word & 0x8000_0000))
+}
+
+#[inline(always)]
+fn clamped(number: f32, low: f32, high: f32) -> f32 {
+    let number = if number > low { number } else { low };
+    if number < high {
+        number
+    } else {
+        high
+    }
+}

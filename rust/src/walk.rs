@@ -1,0 +1,172 @@
+//! The walk over a block of a tensor: which element takes which word, and where it goes.
+
+use crate::cell::{consecutive, Cell, Map};
+use crate::philox::{LANES, WORDS};
+
+/// One dimension of a block.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Dim {
+    /// Number of elements.
+    pub size: u64,
+    /// Elements in memory from one to the next.
+    pub stride: i64,
+    /// Elements in the global tensor from one to the next.
+    pub index_stride: u64,
+}
+
+/// A block, and what fills it.
+#[derive(Clone, Copy)]
+pub struct Block<'a> {
+    pub pointer: *mut u8,
+    pub dims: &'a [Dim],
+    pub key: u64,
+    /// Global index of the first element.
+    pub base: u64,
+    pub map: Map,
+}
+
+/// Blocks of words that wait until there are enough for all lanes, with the places they go to.
+struct Gather<T> {
+    numbers: [u64; LANES],
+    places: [(*mut T, usize, usize, isize); LANES],
+    count: usize,
+}
+
+impl<T: Cell> Gather<T> {
+    #[inline(always)]
+    unsafe fn flush(&mut self, block: &Block) {
+        let mut out = [T::default(); WORDS];
+        T::chunk(&block.map, block.key, &self.numbers, &mut out);
+        for (lane, &(place, skipped, count, stride)) in self.places.iter().enumerate().take(self.count) {
+            for offset in 0..count {
+                *place.offset(stride * offset as isize) = out[lane * T::PER_BLOCK + skipped + offset];
+            }
+        }
+        self.count = 0;
+    }
+
+    #[inline(always)]
+    unsafe fn add(&mut self, block: &Block, place: *mut T, index: u64, count: usize, stride: isize) {
+        let per = T::PER_BLOCK as u64;
+        self.numbers[self.count] = index / per;
+        self.places[self.count] = (place, (index % per) as usize, count, stride);
+        self.count += 1;
+        if self.count == LANES {
+            self.flush(block);
+        }
+    }
+}
+
+/// Fill the elements `from..to` of a block, counted row by row.
+///
+/// # Safety
+/// The block's memory must be valid for every element, and nobody else may use these.
+#[inline(always)]
+pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
+    let Some((inner, outer)) = block.dims.split_last() else { return };
+    let mut gather: Gather<T> = Gather {
+        numbers: [0; LANES],
+        places: [(std::ptr::null_mut(), 0, 0, 0); LANES],
+        count: 0,
+    };
+    let chunk = (LANES * T::PER_BLOCK) as u64;
+    let mut at = from;
+    while at < to {
+        let (row, column) = (at / inner.size, at % inner.size);
+        let run = (inner.size - column).min(to - at);
+        let (place, index) = start_of_row(block, outer, row);
+        let place = (place as *mut T).offset(offset_of::<T>(block, outer, row, inner, column));
+        let index = index.wrapping_add(column.wrapping_mul(inner.index_stride));
+        let straight = inner.index_stride == 1 || block.map.constant();
+        if straight && inner.stride == 1 && run >= chunk {
+            fill_run(block, place, index, run);
+        } else if straight {
+            add_run(&mut gather, block, place, index, run, inner.stride as isize);
+        } else {
+            for step in 0..run {
+                let there = place.offset(inner.stride as isize * step as isize);
+                gather.add(block, there, index.wrapping_add(step.wrapping_mul(inner.index_stride)), 1, 1);
+            }
+        }
+        at += run;
+    }
+    if gather.count > 0 {
+        gather.flush(block);
+    }
+}
+
+/// Memory of the block, and global index of the first element of a row.
+#[inline(always)]
+fn start_of_row(block: &Block, outer: &[Dim], row: u64) -> (*mut u8, u64) {
+    let (mut rest, mut index) = (row, block.base);
+    for dim in outer.iter().rev() {
+        index = index.wrapping_add((rest % dim.size).wrapping_mul(dim.index_stride));
+        rest /= dim.size;
+    }
+    (block.pointer, index)
+}
+
+/// How many elements from the block's pointer a place lies.
+#[inline(always)]
+fn offset_of<T>(_: &Block, outer: &[Dim], row: u64, inner: &Dim, column: u64) -> isize {
+    let (mut rest, mut offset) = (row, column as i64 * inner.stride);
+    for dim in outer.iter().rev() {
+        offset += (rest % dim.size) as i64 * dim.stride;
+        rest /= dim.size;
+    }
+    offset as isize
+}
+
+/// Elements that follow each other in memory and in the tensor.
+#[inline(always)]
+unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mut run: u64) {
+    let per = T::PER_BLOCK as u64;
+    let chunk = LANES as u64 * per;
+    let skipped = index % per;
+    if skipped != 0 {
+        // Up to the next block of words, so that the rest begins at one.
+        let head = per - skipped;
+        let mut out = [T::default(); WORDS];
+        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out);
+        for offset in 0..head.min(run) as usize {
+            *place.add(offset) = out[skipped as usize + offset];
+        }
+        let done = head.min(run);
+        place = place.add(done as usize);
+        index += done;
+        run -= done;
+    }
+    let mut out = [T::default(); WORDS];
+    while run >= chunk {
+        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out);
+        std::ptr::copy_nonoverlapping(out.as_ptr(), place, chunk as usize);
+        place = place.add(chunk as usize);
+        index += chunk;
+        run -= chunk;
+    }
+    if run > 0 {
+        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out);
+        std::ptr::copy_nonoverlapping(out.as_ptr(), place, run as usize);
+    }
+}
+
+/// A short run, or one whose elements lie apart in memory.
+#[inline(always)]
+unsafe fn add_run<T: Cell>(
+    gather: &mut Gather<T>,
+    block: &Block,
+    mut place: *mut T,
+    mut index: u64,
+    mut run: u64,
+    stride: isize,
+) {
+    let per = T::PER_BLOCK as u64;
+    while run > 0 {
+        let count = (per - index % per).min(run);
+        gather.add(block, place, index, count as usize, stride);
+        place = place.offset(stride * count as isize);
+        index = index.wrapping_add(count);
+        run -= count;
+    }
+}
