@@ -13,9 +13,9 @@ from initcfg._version import __version__
 
 if TYPE_CHECKING:
     from initcfg._api import build, init_weights, initialize, plan
-    from initcfg._deferral.context import deferred
     from initcfg._compare import Difference, differences
     from initcfg._config import Config, ConfigDict
+    from initcfg._deferral.context import deferred
     from initcfg._functions import (
         caffe2_xavier_init,
         constant_init,
@@ -37,6 +37,14 @@ if TYPE_CHECKING:
         UniformInit,
         XavierInit,
         bias_init_with_prob,
+    )
+    from initcfg._initializers_more import (
+        DiracInit,
+        IdentityInit,
+        LeCunInit,
+        OrthogonalInit,
+        SparseInit,
+        VarianceScalingInit,
     )
     from initcfg._ledger import Ledger
     from initcfg._modules import BaseModule, ModuleDict, ModuleList, Sequential
@@ -76,6 +84,14 @@ _HOME = {
         "XavierInit",
         "bias_init_with_prob",
     ),
+    "_initializers_more": (
+        "DiracInit",
+        "IdentityInit",
+        "LeCunInit",
+        "OrthogonalInit",
+        "SparseInit",
+        "VarianceScalingInit",
+    ),
     "_ledger": ("Ledger",),
     "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
     "_plan": ("Assignment", "Plan"),
@@ -84,9 +100,6 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "INITIALIZERS",
-    "MODELS",
-    "WEIGHT_INITIALIZERS",
     "Assignment",
     "BaseInit",
     "BaseModule",
@@ -95,17 +108,26 @@ __all__ = [
     "ConfigDict",
     "ConstantInit",
     "Difference",
+    "DiracInit",
+    "INITIALIZERS",
+    "IdentityInit",
     "KaimingInit",
+    "LeCunInit",
     "Ledger",
+    "MODELS",
     "ModuleDict",
     "ModuleList",
     "NormalInit",
+    "OrthogonalInit",
     "Plan",
     "PretrainedInit",
     "Registry",
     "Sequential",
+    "SparseInit",
     "TruncNormalInit",
     "UniformInit",
+    "VarianceScalingInit",
+    "WEIGHT_INITIALIZERS",
     "XavierInit",
     "__version__",
     "bias_init_with_prob",

@@ -35,7 +35,7 @@ class Block:
             for start, size, full in zip(self.offsets, sizes, self.shape, strict=True)
         ):
             raise ApplyError(
-                f"A tensor of shape {tuple(sizes)} at {self.offsets} is no block of one of shape {self.shape}.",
+                f"A tensor of shape {tuple(sizes)} at {self.offsets} is no block of {self.shape}.",
                 shape=tuple(sizes),
             )
 

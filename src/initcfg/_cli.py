@@ -20,6 +20,7 @@ _EXAMPLES = {
     "init": "initcfg init retinanet.py -o weights.safetensors --seed 0",
     "explain": "initcfg explain retinanet.py backbone.layer1.0.bn3.weight",
     "list": "initcfg list layers --like conv",
+    "doctor": "initcfg doctor",
 }
 
 
@@ -215,6 +216,23 @@ def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) 
     for entry in entries:
         table.add_row(*(escape(str(item)) for item in entry.values()))
     _show(table)
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['doctor']}")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> int:
+    """Say what draws the random numbers here, check that it is right, and time it.
+
+    Ends with 1 if a number differs from the reference.
+    """
+    from initcfg._doctor import examined
+
+    found = examined()
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        click.echo(str(found))
+    return 0 if found.healthy else 1
 
 
 def _show(*views: Any) -> None:

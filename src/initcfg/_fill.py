@@ -177,9 +177,7 @@ class StreamWriter:
     ) -> None:
         dims, base = dims_of(tensor, Block.whole(tensor.shape) if block is None else block)
         if tensor.dtype not in _DTYPES:
-            raise ApplyError(
-                f"A tensor of {tensor.dtype} holds no random numbers.", shape=tuple(tensor.shape)
-            )
+            raise ApplyError(f"{tensor.dtype} holds no random numbers.", shape=tuple(tensor.shape))
         if _elsewhere(tensor):
             self._elsewhere(tensor, recipe, key, dims, base)
             return
@@ -211,8 +209,8 @@ class StreamWriter:
         if not _warned and sum(_count(each.job.dims) for each in batch) > _SLOW:
             _warned = True
             logging.getLogger("initcfg").warning(
-                "The stream's kernel is not used (%s), so large tensors take several times as long. Install a "
-                "wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again.",
+                "The stream's kernel is not used (%s), so large tensors take several times as long. "
+                "Install a wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again.",
                 kernel.why_not(),
             )
         for each in batch:

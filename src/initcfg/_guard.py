@@ -41,8 +41,8 @@ def close_pending(module: nn.Module) -> None:
             reopen(module)
             return
         raise PendingModelError(
-            f"This {type(module).__name__} was built by initcfg.deferred() or initcfg.build(init=False), and its "
-            f"weights are not written yet, so {what} is refused.",
+            f"This {type(module).__name__} was built by initcfg.deferred() or initcfg.build(init=False), and "
+            f"its weights are not written yet, so {what} is refused.",
             mend="Call initcfg.init_weights(model), or initcfg.plan(model).apply(model), first.",
         )
 

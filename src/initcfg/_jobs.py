@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from initcfg import _api
+from initcfg._apply import apply_plan
 from initcfg._config import Config, parse_overrides
 from initcfg._ledger import Ledger
 from initcfg._plan import Plan
@@ -65,10 +66,26 @@ def initialized(request: Request, output: str, *, seed: int | None, rng: Any) ->
         # A new process's torch generator always begins alike.
         seed = secrets.randbits(64)
     model, made = planned(request, seed=seed)
-    with _busy("writing the weights"):
-        ledger = made.apply(model, seed=seed, rng=rng)
+    ledger = _applied(made, model, seed, rng)
+    with _busy("writing the file"):
         ledger_path = save_weights(model, ledger, output)
     return Done(made, ledger, output, ledger_path, os.path.getsize(output))
+
+
+def _applied(made: Plan, model: nn.Module, seed: int, rng: Any) -> Ledger:
+    """Apply, with a bar on a terminal."""
+    if not sys.stderr.isatty():
+        return made.apply(model, seed=seed, rng=rng)
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    elements = sum(item.elements for item in made.values())
+    columns = (TextColumn("writing the weights"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=elements)
+        return apply_plan(
+            made, model, seed=seed, rng=rng, progress=lambda count: progress.update(task, advance=count)
+        )
 
 
 def listed(what: str, imports: Sequence[str]) -> list[dict[str, Any]]:

@@ -6,7 +6,19 @@ import math
 
 import torch
 
-from initcfg._values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
+from initcfg._values import (
+    Constant,
+    CopyOf,
+    Eye,
+    Normal,
+    Orthogonal,
+    PaddingRow,
+    Parts,
+    Sparse,
+    TruncNormal,
+    Uniform,
+    Value,
+)
 
 # The widest draw of the stream, in standard deviations (float64; float32 ends at 6.4).
 _WIDEST = 8.3
@@ -24,7 +36,7 @@ def problem(value: Value, dtype: torch.dtype) -> str | None:
     """
     if isinstance(value, Parts):
         return next((found for each in value.values if (found := problem(each, dtype))), None)
-    if isinstance(value, PaddingRow):
+    if isinstance(value, (PaddingRow, CopyOf)):
         return problem(value.value, dtype)
     if isinstance(value, Constant):
         return _constant(value.val, dtype)
@@ -38,6 +50,12 @@ def problem(value: Value, dtype: torch.dtype) -> str | None:
         if isinstance(value, TruncNormal):
             return _beyond((value.mean, value.std, value.a, value.b), dtype) or _order(value.a, value.b)
         return _beyond((abs(value.mean) + _WIDEST * value.std,), dtype)
+    if isinstance(value, (Orthogonal, Eye)):
+        return _beyond((value.gain,), dtype)
+    if isinstance(value, Sparse):
+        if value.std < 0:
+            return f"a standard deviation is not negative, and this one is {value.std:g}"
+        return _beyond((_WIDEST * value.std,), dtype)
     return None
 
 

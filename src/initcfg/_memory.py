@@ -20,7 +20,7 @@ def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
         return "is sparse or quantized", "Initialize the dense floating-point model, then convert it."
     if tensor.is_inference():
         return "was made under torch.inference_mode", "Build the model outside of it."
-    if torch._is_functional_tensor(tensor) or _has_no_storage(tensor):
+    if _has_no_storage(tensor):
         return f"is a {type(tensor).__name__} without memory of its own", "Initialize the plain tensor."
     if _overlaps_itself(tensor):
         return "is an expanded view, whose elements share memory", "Make it contiguous."

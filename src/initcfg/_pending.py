@@ -59,7 +59,8 @@ def default_of(tensor: torch.Tensor) -> Default | None:
 
 def settle(tensor: torch.Tensor) -> None:
     """The parameter holds what it should."""
-    tensor.__dict__.pop(_ATTRIBUTE, None)
+    if default_of(tensor) is not None:
+        delattr(tensor, _ATTRIBUTE)
 
 
 def is_pending(module: nn.Module) -> bool:

@@ -208,8 +208,8 @@ def _check_strict(plan: Plan) -> None:
     computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
     if computed:
         raise UnusedRuleError(
-            f"{plural(len(computed), 'parameter')} had to be computed while the model was built, outside of the "
-            f"stream, and strict=True does not allow that: {', '.join(computed[:4])}.",
+            f"{plural(len(computed), 'parameter')} had to be computed while the model was built, outside "
+            f"of the stream, and strict=True does not allow that: {', '.join(computed[:4])}.",
             mend="Give them a rule, or leave out strict=True.",
         )
     if plan.unused or problems:

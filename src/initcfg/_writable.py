@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
+from initcfg import _whole
 from initcfg._limits import problem
 from initcfg._memory import memory_problem
 from initcfg._names import Entry, Names
+from initcfg._pending import waits
 from initcfg._plan import Assignment, Plan
 from initcfg._text import nearest
 from initcfg._values import Keep, Opaque
@@ -44,13 +44,23 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                     mend="Plan this model.",
                 )
             _check_same(assignment, entry)
-            found = problem(assignment.value, entry.tensor.dtype)
+            found = problem(assignment.value, entry.tensor.dtype) or _whole.problem(
+                assignment.value, entry.shape
+            )
             if found is not None:
                 raise ApplyError(
                     f"{assignment.value} cannot be written: {found}.",
                     where=assignment.rule,
                     parameter=name,
                     shape=entry.shape,
+                )
+            if isinstance(assignment.value, Keep) and waits(entry.tensor):
+                raise ApplyError(
+                    "The plan keeps this parameter as it is, but its model was built deferred, so that it "
+                    "holds nothing yet.",
+                    parameter=name,
+                    shape=entry.shape,
+                    mend="Plan this model: initcfg.plan(model).",
                 )
             if runs_code or not isinstance(assignment.value, Keep):
                 _check_writable(entry)

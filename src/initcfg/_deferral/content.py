@@ -141,6 +141,6 @@ _TRANSFORMS: dict[str, Callable[..., Known | None]] = {
     "neg": _negated,
     "erfinv": _erfinv,
     "clamp": _clamped,
-    "clamp_min": lambda known, low: _clamped(known, low),
+    "clamp_min": _clamped,
     "clamp_max": lambda known, high: _clamped(known, None, high),
 }

@@ -24,7 +24,7 @@ from initcfg.errors import BuildError
 _POISONED_BYTES = 1 << 14
 
 
-class deferred:  # noqa: N801 - reads as a function where it is used
+class deferred:
     """Build a model without writing its weights: its constructor's writes become the plan's defaults.
 
     Inside, ``torch.nn.init`` functions and in-place operations that fill a parameter are recorded, and

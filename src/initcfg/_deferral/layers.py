@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from initcfg._deferral.content import Erfinv, Known, after
@@ -114,12 +115,12 @@ def _overlaid(region: Region, base: Value, slabs: list[tuple[int, int, int, Valu
     if any(each[0] != dim for each in slabs):
         return None
     row = slabs[0]
-    if len(slabs) == 1 and len(region.sizes) == 2 and dim == 0 and row[2] - row[1] == 1:
-        if row[3] == Constant(0.0):
-            return PaddingRow(row[1], base)
+    one_row = len(slabs) == 1 and len(region.sizes) == 2 and dim == 0 and row[2] - row[1] == 1
+    if one_row and row[3] == Constant(0.0):
+        return PaddingRow(row[1], base)
     edges = sorted({0, region.sizes[dim], *(each[1] for each in slabs), *(each[2] for each in slabs)})
     pieces: list[tuple[int, Value, int]] = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         owner, value = -1, base
         for index, (_, low, high, written) in enumerate(slabs):
             if low <= start and stop <= high:

@@ -114,7 +114,7 @@ def _samplers() -> dict[str, Sampler]:
             lambda tensor: tensor.dim() == 2,
         ),
         "dirac_": Sampler(lambda groups=1: _values.Dirac(int(groups)), lambda tensor: 3 <= tensor.dim() <= 5),
-        "eye_": Sampler(lambda: _values.Eye(), lambda tensor: tensor.dim() == 2),
+        "eye_": Sampler(_values.Eye, lambda tensor: tensor.dim() == 2),
     }
 
 

@@ -118,7 +118,7 @@ class Recorder(TorchDispatchMode):
         fill, value = _DRAWERS[name]
         alias = self._alias(tensor)
         # A value of its own: those of copies are the same object.
-        self._write(held, tensor, replace(value), lambda: getattr(alias, fill)(), {"type": name[6:]})
+        self._write(held, tensor, replace(value), getattr(alias, fill), {"type": name[6:]})
         return tensor
 
     def _record_write(self, operation: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

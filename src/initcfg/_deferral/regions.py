@@ -50,7 +50,7 @@ class Region(NamedTuple):
 
 def region_of(tensor: torch.Tensor) -> Region:
     """The region of a strided tensor."""
-    return Region(tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype)
+    return Region(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
 
 
 def slab(region: Region, part: Region) -> tuple[int, int, int] | None:
@@ -73,6 +73,6 @@ def slab(region: Region, part: Region) -> tuple[int, int, int] | None:
         else:
             continue
         start, rest = divmod(part.offset - region.offset, region.strides[dim] or 1)
-        if rest == 0 and 0 <= start and start + length <= region.sizes[dim]:
+        if rest == 0 and start >= 0 and start + length <= region.sizes[dim]:
             return dim, start, start + length
     return None
