@@ -71,8 +71,8 @@ class Examination:
             drawing = f"the kernel, {self.instructions}"
         else:
             drawing = (
-                f"the fallback: {self.reason}.\n              The numbers are the same; for speed, install a wheel of "
-                "initcfg, or a Rust toolchain (rustup.rs) and initcfg again"
+                f"the fallback: {self.reason}.\n              The numbers are the same; for speed, install "
+                "a wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again"
             )
         ours, theirs = self.nanoseconds
         checked = (

@@ -83,6 +83,28 @@ def bits(key: int, start: int, count: int) -> npt.NDArray[np.uint32]:
     return out
 
 
+def words_at(key: int, index: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
+    """The words of a key with the given numbers, in any order.
+
+    Example:
+        >>> import numpy as np
+        >>> from initcfg._random.philox import words_at
+        >>> [hex(word) for word in words_at(0, np.array([1, 0], dtype=np.uint64)).tolist()]
+        ['0xe169c58d', '0x6627e8d5']
+    """
+    out = np.empty(len(index), dtype=np.uint32)
+    for start in range(0, len(index), BLOCKS_AT_ONCE):
+        piece = index[start : start + BLOCKS_AT_ONCE]
+        block = piece >> np.uint64(2)
+        counter = np.zeros((4, len(piece)), dtype=np.uint64)
+        np.bitwise_and(block, _LOW, out=counter[0])
+        np.right_shift(block, _HALF, out=counter[1])
+        words = philox4x32(counter, (key & 0xFFFFFFFF, key >> 32))
+        lane = (piece & np.uint64(_WORDS - 1)).astype(np.intp)
+        out[start : start + len(piece)] = words[np.arange(len(piece)), lane]
+    return out
+
+
 def check_range(key: int, start: int, count: int) -> None:
     """Raise PlanError unless ``key`` has 64 bits and the words [start, start + count) exist."""
     if not 0 <= key < 1 << 64:

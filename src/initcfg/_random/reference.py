@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initcfg._random import gauss
-from initcfg._random.philox import BLOCKS_AT_ONCE, bits, check_range
+from initcfg._random.philox import BLOCKS_AT_ONCE, bits, check_range, words_at
 from initcfg._random.recipe import (
     Kind,
     Recipe,
@@ -152,15 +152,33 @@ def drawn(recipe: Recipe, key: int, start: int, count: int) -> Numbers:
     out = np.empty(count, dtype=kind)
     for done in range(0, count, _PIECE):
         size = min(_PIECE, count - done)
-        words = bits(key, words_each * (start + done), words_each * size)
-        if recipe.double:
-            out[done : done + size] = _clamped(_double(recipe, _probability(words)), recipe)
-        elif recipe.kind in (Kind.UNIFORM, Kind.NORMAL, Kind.CUT):
-            out[done : done + size] = _clamped(_single(recipe, words), recipe)
-        else:
-            probability = (words.astype(np.float64) + 0.5) * 2.0**-32
-            out[done : done + size] = _clamped(_double(recipe, probability).astype(np.float32), recipe)
+        out[done : done + size] = _mapped(recipe, bits(key, words_each * (start + done), words_each * size))
     return out
+
+
+def drawn_at(recipe: Recipe, key: int, index: npt.NDArray[np.uint64]) -> Numbers:
+    """The elements with the given indices, in any order.
+
+    Args:
+        recipe: What to draw.
+        key: Key of the tensor.
+        index: Row-major indices in the global tensor.
+    """
+    if recipe.kind is Kind.CONSTANT:
+        return np.full(len(index), recipe.numbers[0], dtype=np.float64 if recipe.double else np.float32)
+    if recipe.double:
+        index = np.stack([index * np.uint64(2), index * np.uint64(2) + np.uint64(1)], axis=1).reshape(-1)
+    return _mapped(recipe, words_at(key, index))
+
+
+def _mapped(recipe: Recipe, words: Words) -> Numbers:
+    """Words as numbers: two words for a float64, one for a float32."""
+    if recipe.double:
+        return _clamped(_double(recipe, _probability(words)), recipe)
+    if recipe.kind in (Kind.UNIFORM, Kind.NORMAL, Kind.CUT):
+        return _clamped(_single(recipe, words), recipe)
+    probability = (words.astype(np.float64) + 0.5) * 2.0**-32
+    return _clamped(_double(recipe, probability).astype(np.float32), recipe)
 
 
 # -- the maps ------------------------------------------------------------------------------------
