@@ -1,13 +1,12 @@
-"""The stream without the kernel: the NumPy reference over blocks, on several threads.
+"""The stream without the kernel: the NumPy reference over blocks.
 
-The same bits, since it is the specification itself. NumPy lets go of the interpreter lock within its
-operations, so threads help.
+The same bits, since it is the specification itself. One thread: on arrays that fit the cache, two only
+wait for the interpreter's lock (31 ns an element against 16).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +15,13 @@ from initcfg._random.kernel import Dim
 from initcfg._random.recipe import Kind, Recipe
 from initcfg._random.reference import Numbers, drawn, drawn_at
 
-# Elements that a thread takes at a time.
+# Elements at a time.
 _PIECE = 1 << 18
 # Runs from this length on are drawn by themselves; shorter ones index by index.
 _LONG = 1 << 12
 
 
-def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim], threads: int = 1) -> Numbers:
+def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> Numbers:
     """The elements of a block, row by row, as float32 or float64.
 
     Args:
@@ -30,7 +29,6 @@ def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim], threads: int 
         key: Key of the tensor.
         base: Global index of the first element.
         dims: The dimensions; only sizes and index strides count.
-        threads: How many threads may work.
     """
     count = 1
     for dim in dims:
@@ -48,19 +46,11 @@ def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim], threads: int 
     else:
         pieces = [(start, -1, min(_PIECE, count - start)) for start in range(0, count, _PIECE)]
 
-    def fill(piece: tuple[int, int, int]) -> None:
-        start, index, size = piece
+    for start, index, size in pieces:
         if index >= 0:
             out[start : start + size] = drawn(recipe, key, index, size)
         else:
             out[start : start + size] = drawn_at(recipe, key, _indices(base, dims, start, start + size))
-
-    if threads == 1 or len(pieces) == 1:
-        for piece in pieces:
-            fill(piece)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, pieces))
     return out
 
 

@@ -215,7 +215,7 @@ class StreamWriter:
             )
         for each in batch:
             job = each.job
-            drawn = torch.from_numpy(_fallback.draw(job.recipe, job.key, job.base, job.dims, self._threads))
+            drawn = torch.from_numpy(_fallback.draw(job.recipe, job.key, job.base, job.dims))
             memory = torch.as_strided(
                 each.tensor.detach(),
                 [dim.size for dim in job.dims],

@@ -1,6 +1,6 @@
 """The kernel: a compiled library that draws whole batches of blocks, bit for bit as the reference.
 
-It is optional. Everything that crosses into it is checked here: it trusts its pointers and sizes.
+It is optional. It trusts its pointers and sizes, so everything that crosses into it is checked here.
 """
 
 from __future__ import annotations
@@ -11,22 +11,34 @@ import os
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import index
 from pathlib import Path
 from typing import NamedTuple
 
 from initcfg._random.recipe import Kind, Recipe
 from initcfg.errors import ApplyError
 
-_ABI = 1
+_ABI = 2
+# Code of a type, and bytes of an element.
 _TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
-_PATHS = {1: "plain", 2: "AVX2", 3: "AVX-512"}
-_JOB = struct.Struct("<QQQQ6I7d")
-_DIM = struct.Struct("<QqQ")
+_PATHS = {"plain": 1, "AVX2": 2, "AVX-512": 3}
 _SUFFIXES = (".so", ".dylib", ".pyd", ".dll")
+_MOST_THREADS = 4096
+
+# As rust/src/job.rs has them: a dimension; a job, up to its recipe; a recipe.
+_DIM = struct.Struct("<QqQ")
+_JOB = struct.Struct("<QQQQII")
+_RECIPE = struct.Struct("<4I7d")
 
 
 class Dim(NamedTuple):
-    """One dimension of a block: how many elements, and how far apart in memory and in the tensor."""
+    """One dimension of a block: how many elements, and how far apart in memory and in the tensor.
+
+    Attributes:
+        size: How many elements.
+        stride: Elements in memory from one to the next.
+        index_stride: Elements in the global tensor, row-major, from one to the next.
+    """
 
     size: int
     stride: int
@@ -66,9 +78,15 @@ def why_not() -> str | None:
 
 
 def features() -> str:
-    """The instruction set that it uses here."""
+    """The instruction set that the kernel uses here: the last of :func:`paths`, or ``"none"``."""
+    return (paths() or ("none",))[-1]
+
+
+def paths() -> tuple[str, ...]:
+    """The instruction sets that the kernel can use here, the fastest last."""
     library = _load()[0]
-    return "none" if library is None else _PATHS.get(library.initcfg_path(), "unknown")
+    best = 0 if library is None else library.initcfg_features()
+    return tuple(name for name, number in _PATHS.items() if number <= best)
 
 
 def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None) -> None:
@@ -77,115 +95,121 @@ def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None) -> None:
     Args:
         jobs: The blocks. No two may share an element.
         threads: How many threads may work at most; the numbers do not depend on it.
-        path: Instruction set, for tests: ``"plain"``, ``"AVX2"`` or ``"AVX-512"``.
+        path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
 
     Raises:
-        ApplyError: The kernel is not there, or a job makes no sense.
+        ApplyError: The kernel is not there, or a job makes no sense; then nothing is written.
     """
-    library = _load()[0]
-    if library is None:
-        raise ApplyError(f"The kernel cannot be used: {why_not()}.")
-    if not 1 <= threads <= 4096:
-        raise ApplyError(f"The number of threads must be from 1 to 4096, not {threads!r}.")
-    jobs = [job for job in jobs if not any(dim.size == 0 for dim in job.dims)]
-    if not jobs:
+    reason, library = why_not(), _load()[0]
+    if reason is not None or library is None:
+        raise ApplyError(f"The kernel cannot be used: {reason}.")
+    if path is not None and path not in paths():
+        raise ApplyError(f"The kernel has no path {path!r} here.", meant=paths())
+    packed = bytearray()
+    sizes = bytearray()
+    offsets: list[int] = []
+    try:
+        if not 1 <= index(threads) <= _MOST_THREADS:
+            raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
+        for job in jobs:
+            recipe, (code, size) = _packed_recipe(job.recipe, job.dtype), _TYPES[job.dtype]
+            dims = job.dims or (Dim(1, 1, 1),)
+            if _check_block(job, dims, size) == 0:
+                continue
+            offsets.append(len(sizes))
+            packed += _JOB.pack(job.pointer, 0, job.key, job.base, len(dims), code) + recipe
+            for dim in dims:
+                sizes += _DIM.pack(*dim)
+    except (TypeError, ValueError, AttributeError, struct.error) as error:
+        raise ApplyError(f"A job for the kernel holds something of the wrong type: {error}.") from error
+    if not offsets:
         return
-    dims = bytearray()
-    offsets = []
-    for job in jobs:
-        offsets.append(len(dims))
-        for dim in _checked_dims(job):
-            dims += _DIM.pack(*dim)
-    dims_memory = (ctypes.c_char * len(dims)).from_buffer(dims)
+    dims_memory = (ctypes.c_char * len(sizes)).from_buffer(sizes)
     address = ctypes.addressof(dims_memory)
-    packed = bytearray(_JOB.size * len(jobs))
-    for number, (job, offset) in enumerate(zip(jobs, offsets, strict=True)):
-        _JOB.pack_into(packed, number * _JOB.size, *_fields(job, address + offset))
+    step = _JOB.size + _RECIPE.size
+    for number, offset in enumerate(offsets):
+        struct.pack_into("<Q", packed, number * step + 8, address + offset)
     jobs_memory = (ctypes.c_char * len(packed)).from_buffer(packed)
-    wanted = 0 if path is None else {name: number for number, name in _PATHS.items()}[path]
-    code = library.initcfg_fill(ctypes.addressof(jobs_memory), len(jobs), threads, wanted)
+    wanted = 0 if path is None else _PATHS[path]
+    code = library.initcfg_fill(ctypes.addressof(jobs_memory), len(offsets), index(threads), wanted)
     if code != 0:
-        raise ApplyError(
-            "The kernel failed." if code == 1 else f"The kernel does not know one of {len(jobs)} jobs.",
-            mend="INITCFG_KERNEL=0 turns it off; please report this.",
-        )
+        raise ApplyError(f"The kernel failed, with code {code}.", mend="INITCFG_KERNEL=0 turns it off.")
 
 
-def _fields(job: Job, dims: int) -> tuple[int | float, ...]:
-    recipe = job.recipe
-    numbers = list(recipe.numbers)
-    if len(numbers) == 2:
-        numbers += [recipe.low, recipe.high]
-    numbers += [0.0] * (5 - len(numbers))
-    rank = max(len(job.dims), 1)
-    code = _TYPES[job.dtype][0]
-    numbers += [recipe.low, recipe.high]
-    return (
-        job.pointer,
-        dims,
-        job.key,
-        job.base,
-        rank,
-        code,
-        recipe.kind,
-        recipe.first,
-        recipe.width,
-        0,
-        *numbers,
-    )
-
-
-def _checked_dims(job: Job) -> Sequence[Dim]:
-    """The dimensions, at least one.
+def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:
+    """How many elements a block has.
 
     Raises:
-        ApplyError: The job makes no sense.
+        ApplyError: It cannot lie in memory, or the stream has no such elements.
     """
-    if job.dtype not in _TYPES:
-        raise ApplyError(f"The kernel does not make {job.dtype}.")
-    if job.recipe.double != (job.dtype == "float64") or (job.recipe.kind is Kind.BITS) != (
-        job.dtype == "uint32"
-    ):
-        raise ApplyError(f"A recipe for another type cannot make {job.dtype}.")
-    size = _TYPES[job.dtype][1]
-    elements, last_index, low, high = 1, job.base, 0, 0
-    for dim in job.dims:
-        if dim.size < 0 or dim.index_stride < 0:
-            raise ApplyError(f"A block has no dimension of {dim.size} elements.")
-        elements *= dim.size
-        last_index += (dim.size - 1) * dim.index_stride
-        reach = (dim.size - 1) * dim.stride
-        low, high = min(low, low + reach), max(high, high + reach)
+    elements, last, low, high = 1, index(job.base), 0, 0
+    for count, stride, index_stride in dims:
+        if count < 0 or index_stride < 0:
+            raise ApplyError(f"A block has no dimension of {count} elements, {index_stride} apart.")
+        elements *= index(count)
+        last += (count - 1) * index(index_stride)
+        reach = (count - 1) * index(stride)
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
+    if elements == 0:
+        return 0
     words = 2 if job.recipe.double else 1
-    if not 0 <= job.key < 1 << 64 or job.base < 0 or (last_index + 1) * words > 1 << 64:
-        raise ApplyError("A key has 64 bits, and words from 0 to 2**64 - 1.")
-    start, stop = job.pointer + low * size, job.pointer + (high + 1) * size
-    if job.pointer <= 0 or start <= 0 or stop > 1 << 63 or elements > 1 << 60:
+    if not 0 <= index(job.key) < 1 << 64:
+        raise ApplyError(f"A key must be an integer from 0 to 2**64 - 1, not {job.key!r}.")
+    if job.base < 0 or (last + 1) * words > 1 << 64:
+        raise ApplyError(f"A key has the words 0 to 2**64 - 1; elements {job.base} to {last} lie beyond.")
+    pointer = index(job.pointer)
+    if pointer <= 0 or pointer + low * size <= 0 or pointer + (high + 1) * size > 1 << 63:
         raise ApplyError("A block lies outside of the memory.")
-    if job.pointer % size:
-        raise ApplyError("The memory of a block is not aligned to its elements.")
-    if (
-        not all(math.isfinite(number) for number in job.recipe.numbers)
-        and job.recipe.kind is not Kind.CONSTANT
-    ):
+    if elements > 1 << 60:
+        raise ApplyError(f"A block of {elements} elements fits no memory.")
+    if pointer % size:
+        raise ApplyError(f"The memory of a block of {job.dtype} is not aligned to its elements.")
+    return elements
+
+
+@lru_cache(maxsize=4096)
+def _packed_recipe(recipe: Recipe, dtype: str) -> bytes:
+    """The recipe's part of a job.
+
+    Raises:
+        ApplyError: It does not make that type, or holds no numbers.
+    """
+    if dtype not in _TYPES:
+        raise ApplyError(f"The kernel does not make {dtype!r}.", meant=tuple(_TYPES))
+    if recipe.double != (dtype == "float64") or (recipe.kind is Kind.BITS) != (dtype == "uint32"):
+        raise ApplyError(f"A recipe for another type cannot make {dtype}.")
+    if recipe.kind is not Kind.CONSTANT and not all(map(math.isfinite, recipe.numbers)):
         raise ApplyError("A recipe holds a number that is not finite.")
-    return job.dims or (Dim(1, 1, 1),)
+    numbers = (*recipe.numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[: max(5, len(recipe.numbers))]
+    return _RECIPE.pack(recipe.kind, recipe.first, recipe.width, 0, *numbers, recipe.low, recipe.high)
 
 
 @lru_cache(maxsize=1)
 def _load() -> tuple[ctypes.CDLL | None, str | None]:
     """The library, or why there is none."""
     folder = Path(__file__).parents[1]
-    found = sorted(each for each in folder.glob("_kernel*") if each.suffix in _SUFFIXES)
-    if not found:
-        return None, "it was not built (a Rust toolchain was missing when initcfg was installed)"
-    try:
-        library = ctypes.CDLL(str(found[0]))
-        if library.initcfg_abi() != _ABI:
-            return None, f"{found[0].name} is of another version of initcfg"
-    except (OSError, AttributeError) as error:
-        return None, f"{found[0].name} cannot be loaded: {error}"
-    library.initcfg_fill.argtypes = (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
-    library.initcfg_fill.restype = ctypes.c_int32
-    library.initcfg_path.restype = ctypes.c_uint32
-    return library, None
+    found = [each for each in folder.glob("_kernel*") if each.suffix in _SUFFIXES]
+    reason = "it was not built, since a Rust toolchain was missing when initcfg was installed"
+    # The one that was built last, where an editable install has left several.
+    for each in sorted(found, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            library = ctypes.CDLL(str(each))
+            abi = library.initcfg_abi()
+            library.initcfg_features.restype = ctypes.c_uint32
+            library.initcfg_fill.argtypes = (
+                ctypes.c_void_p,
+                ctypes.c_uint64,
+                ctypes.c_uint32,
+                ctypes.c_uint32,
+            )
+            library.initcfg_fill.restype = ctypes.c_int32
+        except (OSError, AttributeError) as error:
+            reason = f"{each.name} cannot be loaded: {error}"
+            continue
+        if abi == _ABI:
+            return library, None
+        reason = f"{each.name} is of another version of initcfg"
+    return None, reason

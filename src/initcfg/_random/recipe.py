@@ -7,9 +7,10 @@ rounding happens here and nowhere else.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,8 @@ class Kind(IntEnum):
     BOTH = 8
 
 
-class Recipe(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Recipe:
     """How to draw one distribution as one type.
 
     Attributes:
@@ -58,21 +60,56 @@ class Recipe(NamedTuple):
 
 
 BITS = Recipe(Kind.BITS, False)
+"""The words themselves, one for each element."""
 
 
-@lru_cache(maxsize=4096)
 def constant_recipe(val: float, double: bool) -> Recipe:
     """Every element is ``val``, rounded to float32 unless ``double``."""
-    return Recipe(Kind.CONSTANT, double, (_rounded(val, double),))
+    return _constant(val, double, _signs(val))
 
 
-@lru_cache(maxsize=4096)
 def uniform_recipe(a: float, b: float, double: bool) -> Recipe:
     """U(a, b): UNIFORM(middle, half).
 
     Raises:
         PlanError: a > b, or a bound is not finite or does not fit the type.
     """
+    return _uniform(a, b, double, _signs(a, b))
+
+
+def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
+    """N(mean, std²): NORMAL(center, spread), or BOTH tails in full.
+
+    Raises:
+        PlanError: std < 0, or an argument is not finite or too large for the type.
+    """
+    return _normal(mean, std, double, _signs(mean, std))
+
+
+def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: bool) -> Recipe:
+    """N(mean, std²) within [a, b]: CUT(center, spread), or a map in float64, or a constant.
+
+    Raises:
+        PlanError: a > b, std < 0, or an argument is not finite or too large for the type.
+    """
+    return _trunc_normal(mean, std, a, b, double, _signs(mean, std, a, b))
+
+
+# A model has thousands of tensors and few distributions, so recipes are remembered. The signs are part of
+# what is remembered, since −0.0 equals 0.0 and is another number.
+
+
+def _signs(*numbers: float) -> tuple[float, ...]:
+    return tuple(math.copysign(1.0, number) for number in numbers)
+
+
+@lru_cache(maxsize=4096)
+def _constant(val: float, double: bool, _: tuple[float, ...]) -> Recipe:
+    return Recipe(Kind.CONSTANT, double, (_rounded(val, double),))
+
+
+@lru_cache(maxsize=4096)
+def _uniform(a: float, b: float, double: bool, _: tuple[float, ...]) -> Recipe:
     kind = _type(double)
     _check_bounds(a, b)
     _check_fits(kind, "a", a)
@@ -83,12 +120,7 @@ def uniform_recipe(a: float, b: float, double: bool) -> Recipe:
 
 
 @lru_cache(maxsize=4096)
-def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
-    """N(mean, std²): NORMAL(center, spread), or BOTH tails in full.
-
-    Raises:
-        PlanError: std < 0, or an argument is not finite or too large for the type.
-    """
+def _normal(mean: float, std: float, double: bool, _: tuple[float, ...]) -> Recipe:
     _check_spread(_type(double), mean, std)
     if double:
         return Recipe(Kind.BOTH, True, (mean, std, 0.0, 0.0, 1.0))
@@ -96,18 +128,13 @@ def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
 
 
 @lru_cache(maxsize=4096)
-def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: bool) -> Recipe:
-    """N(mean, std²) within [a, b].
-
-    Raises:
-        PlanError: a > b, std < 0, or an argument is not finite or too large for the type.
-    """
+def _trunc_normal(mean: float, std: float, a: float, b: float, double: bool, _: tuple[float, ...]) -> Recipe:
     kind = _type(double)
     _check_spread(kind, mean, std)
     _check_bounds(a, b)
     low, high = _inside(kind, a, b)
     if std == 0.0 or a == b:
-        return Recipe(Kind.CONSTANT, double, (min(max(_rounded(mean, double), low), high),))
+        return Recipe(Kind.CONSTANT, double, (_clamped(mean, low, high, double),))
     if not double:
         first, width = truncation_integers(mean, std, a, b)
         if width >= _SMALLEST_COARSE_WIDTH:
@@ -115,7 +142,7 @@ def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: boo
             return Recipe(Kind.CUT, False, numbers, low, high, first, width)
     form, numbers = _fine(mean, std, a, b)
     if form is Kind.CONSTANT:
-        numbers = (min(max(_rounded(numbers[0], double), low), high),)
+        numbers = (_clamped(numbers[0], low, high, double),)
     return Recipe(form, double, numbers, low, high)
 
 
@@ -198,6 +225,10 @@ def _type(double: bool) -> type[np.floating[Any]]:
 def _rounded(number: float, double: bool) -> float:
     with np.errstate(over="ignore"):
         return float(_type(double)(number))
+
+
+def _clamped(number: float, low: float, high: float, double: bool) -> float:
+    return min(max(_rounded(number, double), low), high)
 
 
 def _check_finite(**arguments: float) -> None:

@@ -141,11 +141,19 @@ def trunc_normal(
 def drawn(recipe: Recipe, key: int, start: int, count: int) -> Numbers:
     """Elements [start, start + count) by a recipe: float32 from one word of each, float64 from two.
 
+    Args:
+        recipe: What to draw; for BITS, the words themselves.
+        key: Key of the tensor.
+        start: Row-major index of the first element in the global tensor.
+        count: How many elements.
+
     Raises:
         PlanError: The range is impossible.
     """
     words_each = 2 if recipe.double else 1
     check_range(key, words_each * start, words_each * count)
+    if recipe.kind is Kind.BITS:
+        return bits(key, start, count)
     kind = np.float64 if recipe.double else np.float32
     if recipe.kind is Kind.CONSTANT:
         return np.full(count, recipe.numbers[0], dtype=kind)
