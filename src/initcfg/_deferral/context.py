@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg import _guard
 from initcfg._deferral import patches
-from initcfg._deferral.held import Held
+from initcfg._deferral.held import Group, Held
 from initcfg._deferral.layers import parts_of, value_of
 from initcfg._deferral.recorder import Recorder, carry_out
 from initcfg._deferral.regions import Region, region_of
@@ -123,17 +123,17 @@ class deferred:
         """Compute what is no parameter, and what cannot be said as a value."""
         recorder = self.recorder
         waiting: set[int] = set()
+        due: list[Group] = []
         for parameter, parametrized in parameters:
             held = recorder.held_by(parameter)
             if held is None:
                 continue
             if parametrized or _unspeakable(held, region_of(parameter)):
-                recorder.compute(held.group)
+                due.append(held.group)
             else:
                 waiting.add(id(held))
-        for held in recorder.in_use():
-            if held.pending and id(held) not in waiting:
-                recorder.compute(held.group)
+        due += [held.group for held in recorder.in_use() if held.pending and id(held) not in waiting]
+        recorder.compute(due)
 
     def _default(self, parameter: nn.Parameter, recording: Recording) -> Default | None:
         held = self.recorder.held_by(parameter)

@@ -7,7 +7,7 @@ as the constructor meant it. So a model that reads its weights while being built
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from initcfg._deferral.content import Known
 from initcfg._deferral.held import Group, Held, Step
-from initcfg._deferral.layers import Layer, copied, covered, transformed
+from initcfg._deferral.layers import Layer, copied, covered, parts_of, transformed
 from initcfg._deferral.origin import code_that_writes, init_call
 from initcfg._deferral.regions import Region, region_of
 from initcfg._observe import tensors_in, written
@@ -142,6 +142,9 @@ class Recorder(TorchDispatchMode):
             known = _filled_with(operation, args[1:], kwargs)
             if known is None:
                 return False
+            if not held.pending and _holds(held, region_of(target), known):
+                # A buffer that is reset to what it was made with.
+                return True
             call = init_call() or {"type": operation + "_"}
             held.write(Layer(region_of(target), known, code_that_writes(), call))
         aliased = tuple(self._alias(item) for item in args)
@@ -210,15 +213,19 @@ class Recorder(TorchDispatchMode):
         """Do what was recorded for the memory of ``tensor``."""
         held = self.held_by(tensor)
         if held is not None and held.pending:
-            self.compute(held.group)
+            self.compute([held.group])
 
-    def compute(self, group: Group) -> None:
-        """Do what was recorded for these storages, with torch's own generator."""
-        if not group.steps:
+    def compute(self, groups: Iterable[Group]) -> None:
+        """Do what was recorded for these storages, with torch's own generator, in the order of recording."""
+        wanted = {id(group): group for group in groups if group.steps}
+        if not wanted:
             return
-        due = [step for step in self.steps if step.writes.group is group]
-        self.steps = [step for step in self.steps if step.writes.group is not group]
-        for member in group.members:
+        due: list[Step] = []
+        rest: list[Step] = []
+        for step in self.steps:
+            (due if id(step.writes.group) in wanted else rest).append(step)
+        self.steps = rest
+        for member in [each for group in wanted.values() for each in group.members]:
             member.tainted |= member.pending and any(_random(layer) for layer in member.layers)
             member.pending, member.aliases = False, 0
             member.group = Group([member])
@@ -230,7 +237,7 @@ class Recorder(TorchDispatchMode):
         for each in held:
             # What is to be copied from a storage must be copied before it changes.
             if each.pending or (each.group.steps and id(each) in rewritten):
-                self.compute(each.group)
+                self.compute([each.group])
         result = func(*args, **kwargs)
         read = [each for each in held if id(each) not in rewritten or func._schema.name != "aten::copy_"]
         tainted = torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()) or any(
@@ -329,6 +336,12 @@ def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor
 def _only_views(schema: Any) -> bool:
     """Whether an operation gives views of its arguments, and neither reads nor writes a number."""
     return not schema.is_mutable and any(each.alias_info is not None for each in schema.returns)
+
+
+def _holds(held: Held, region: Region, known: Known) -> bool:
+    """Whether the memory is known to hold a constant already."""
+    layers = parts_of(held.layers, region)
+    return layers is not None and isinstance(known, Constant) and all(each.known == known for each in layers)
 
 
 def _covers_all(region: Region, held: Held) -> bool:
