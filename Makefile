@@ -8,7 +8,7 @@ CONFIG := examples/retinanet/retinanet_r50_fpn.py
 # The OpenMMLab packages do not state what they need in a way that pip can meet beside a recent torch.
 PEERS := -r tests/peers/requirements.txt
 
-.PHONY: demo test test-peers check clean
+.PHONY: demo test test-peers check kernel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/initcfg plan $(CONFIG)
@@ -26,6 +26,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# The library of the fast random stream, for this machine. The running Python may have the old one mapped,
+# so the new one replaces it in one step.
+kernel:
+	cargo build --release --manifest-path rust/Cargo.toml
+	cp "$$(ls -t rust/target/release/*initcfg_kernel.so rust/target/release/*initcfg_kernel.dylib 2>/dev/null | head -1)" src/initcfg/_kernel.new
+	mv src/initcfg/_kernel.new src/initcfg/_kernel.so
+
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)" -e .
@@ -40,4 +47,4 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev tests/peers/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) rust/target build dist .pytest_cache .ruff_cache .hypothesis

@@ -72,6 +72,9 @@ impl Cell for f64 {
     #[inline(always)]
     fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f64; WORDS]) {
         let Map::Double(double, low, high) = map else { return };
+        if let Double::Constant(value) = double {
+            return out.fill(*value);
+        }
         let mut words = [0u32; WORDS];
         blocks(key, numbers, &mut words);
         for (index, number) in out.iter_mut().take(WORDS / 2).enumerate() {
@@ -135,7 +138,8 @@ fn half(number: f32) -> u16 {
     let rounded = if size < 0x3880_0000 {
         small
     } else if size >= 0x477F_F000 {
-        0x7C00
+        // Infinity, or no number.
+        if size > 0x7F80_0000 { 0x7E00 } else { 0x7C00 }
     } else {
         normal
     };

@@ -7,8 +7,8 @@ pub enum Double {
     Uniform { middle: f64, half: f64 },
     /// The density is flat: `start + width · u`.
     Flat { start: f64, width: f64 },
-    /// The part of the upper tail next to `start` sigmas; `sign` −1 mirrors it.
-    Tail { anchor: f64, std: f64, start: f64, share: f64, sign: f64 },
+    /// The part of the upper or the lower tail next to `start` sigmas.
+    Tail { anchor: f64, std: f64, start: f64, share: f64, upper: bool },
     /// Between two points on both sides of the mean.
     Both { mean: f64, std: f64, below: f64, above: f64, mass: f64 },
 }
@@ -67,10 +67,10 @@ impl Double {
             Double::Constant(value) => value,
             Double::Uniform { middle, half } => middle + half * (2.0 * probability - 1.0),
             Double::Flat { start, width } => start + width * probability,
-            Double::Tail { anchor, std, start, share, sign } => {
-                let rest = if sign > 0.0 { probability } else { 1.0 - probability };
+            Double::Tail { anchor, std, start, share, upper } => {
+                let rest = if upper { probability } else { 1.0 - probability };
                 let distance = std * into_tail(start, 1.0 - rest * share);
-                if sign > 0.0 {
+                if upper {
                     anchor + distance
                 } else {
                     anchor - distance

@@ -2,9 +2,11 @@
 //!
 //! `initcfg_fill` is called through ctypes; the Python side (`_random/kernel.py`) has checked every
 //! pointer and size. The result depends on keys and indices alone, never on the number of threads.
+//! No thread outlives a call, so a process may fork between calls.
 
 mod cell;
 mod double;
+mod job;
 mod mode;
 mod path;
 mod philox;
@@ -12,57 +14,43 @@ mod single;
 mod walk;
 
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{scope, Builder};
 
-use cell::Map;
-use double::Double;
+use job::{Job, Type};
+use mode::DefaultMode;
 use path::Path;
-use single::Single;
-use walk::{Block, Dim};
+use walk::Block;
 
-/// Version of the layout of [`Job`].
-const ABI: u32 = 1;
-/// Elements that a thread takes at a time.
+/// Version of the functions here and of the layout of [`Job`].
+const ABI: u32 = 2;
+/// Elements that a thread takes at a time; to start one costs about as much.
 const PIECE: u64 = 1 << 16;
 
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
 const UNKNOWN: i32 = 2;
 
-/// A block of a tensor, as Python packs it.
-#[repr(C)]
-pub struct Job {
-    pointer: *mut u8,
-    dims: *const Dim,
-    key: u64,
-    base: u64,
-    rank: u32,
-    /// 0 float32, 1 float64, 2 bfloat16, 3 float16, 4 raw words.
-    dtype: u32,
-    kind: u32,
-    first: u32,
-    width: u32,
-    reserved: u32,
-    numbers: [f64; 7],
-}
-
-/// Part of a job: its number, and the elements from the first to before the last.
-struct Piece {
-    job: usize,
-    from: u64,
-    to: u64,
+/// A block in its batch.
+struct Part<'a> {
+    block: Block<'a>,
+    dtype: Type,
+    elements: u64,
+    /// How many pieces lie before this one's.
+    pieces_before: u64,
 }
 
 struct Batch<'a> {
-    blocks: Vec<(Block<'a>, u32)>,
-    pieces: Vec<Piece>,
-    next: AtomicUsize,
+    parts: Vec<Part<'a>>,
+    pieces: u64,
+    next: AtomicU64,
     path: Path,
 }
 
 // SAFETY: the pieces are disjoint parts of memory, and each is taken by one thread.
 unsafe impl Sync for Batch<'_> {}
 
+/// Version of the interface.
 #[no_mangle]
 pub extern "C" fn initcfg_abi() -> u32 {
     ABI
@@ -70,113 +58,81 @@ pub extern "C" fn initcfg_abi() -> u32 {
 
 /// The best instruction set that this machine has: 1 plain, 2 AVX2, 3 AVX-512.
 #[no_mangle]
-pub extern "C" fn initcfg_path() -> u32 {
-    Path::best() as u32
+pub extern "C" fn initcfg_features() -> u32 {
+    catch_unwind(|| Path::best() as u32).unwrap_or(0)
 }
 
 /// Fill the blocks of `count` jobs on up to `threads` threads; `path` 0 takes the best one.
+///
+/// 0: done; 1: failed, and the memory holds anything; 2: a job or the path is unknown, nothing was written.
 ///
 /// # Safety
 /// Each job's memory must be valid for all its elements, and no two jobs may share an element.
 #[no_mangle]
 pub unsafe extern "C" fn initcfg_fill(jobs: *const Job, count: u64, threads: u32, path: u32) -> i32 {
+    if count == 0 {
+        return DONE;
+    }
     catch_unwind(|| {
-        let Some(path) = Path::from_number(path) else { return UNKNOWN };
-        let jobs = if count == 0 { &[] } else { std::slice::from_raw_parts(jobs, count as usize) };
-        let mut batch =
-            Batch { blocks: Vec::with_capacity(jobs.len()), pieces: Vec::new(), next: AtomicUsize::new(0), path };
-        let mut total = 0;
-        for job in jobs {
-            let Some(map) = map_of(job) else { return UNKNOWN };
-            let dims = std::slice::from_raw_parts(job.dims, job.rank as usize);
-            let elements: u64 = dims.iter().map(|dim| dim.size).product();
-            let number = batch.blocks.len();
-            batch.blocks.push((
-                Block { pointer: job.pointer, dims, key: job.key, base: job.base, map },
-                job.dtype,
-            ));
-            let mut from = 0;
-            while from < elements {
-                let to = (from + PIECE).min(elements);
-                batch.pieces.push(Piece { job: number, from, to });
-                from = to;
+        // Also while the numbers of the recipes are converted.
+        let _mode = DefaultMode::new();
+        let jobs = std::slice::from_raw_parts(jobs, count as usize);
+        match Path::from_number(path).and_then(|path| batch(jobs, path)) {
+            Some(batch) => {
+                share(&batch, u64::from(threads));
+                DONE
             }
-            total += elements;
+            None => UNKNOWN,
         }
-        // Starting a thread costs about as much as a piece.
-        let threads = (u64::from(threads)).min(total / PIECE).max(1);
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(|| work(&batch));
-            }
-            work(&batch);
-        });
-        DONE
     })
     .unwrap_or(FAILED)
 }
 
-fn work(batch: &Batch) {
-    let _mode = mode::DefaultMode::new();
-    loop {
-        let number = batch.next.fetch_add(1, Ordering::Relaxed);
-        let Some(piece) = batch.pieces.get(number) else { return };
-        let (block, dtype) = &batch.blocks[piece.job];
-        // SAFETY: the caller vouches for the memory, and this piece is ours alone.
-        unsafe { batch.path.fill(block, *dtype, piece.from, piece.to) };
+/// The jobs as a batch, if all of them are known.
+unsafe fn batch(jobs: &[Job], path: Path) -> Option<Batch<'_>> {
+    let mut parts = Vec::with_capacity(jobs.len());
+    let mut pieces = 0;
+    for job in jobs {
+        let (block, dtype) = job.block()?;
+        let elements = block.dims.iter().map(|dim| dim.size).product::<u64>();
+        if elements > 0 {
+            parts.push(Part { block, dtype, elements, pieces_before: pieces });
+            pieces += elements.div_ceil(PIECE);
+        }
     }
+    Some(Batch { parts, pieces, next: AtomicU64::new(0), path })
 }
 
-fn map_of(job: &Job) -> Option<Map> {
-    let number = job.numbers;
-    let single = |index: usize| number[index] as f32;
-    let wide = job.dtype == 1;
-    if job.dtype > 4 || (job.dtype == 4) != (job.kind == 0) {
-        return None;
+/// Let the threads work, this one among them.
+fn share(batch: &Batch, threads: u64) {
+    let elements: u64 = batch.parts.iter().map(|part| part.elements).sum();
+    let threads = threads.min(elements / PIECE).max(1);
+    if threads == 1 {
+        return work(batch);
     }
-    Some(match (job.kind, wide) {
-        (0, _) => Map::Bits,
-        (1, false) => Map::Single(Single::Constant(single(0))),
-        (1, true) => Map::Double(Double::Constant(number[0]), number[0], number[0]),
-        (2, false) => Map::Single(Single::Uniform {
-            middle: single(0),
-            half: single(1),
-            low: single(2),
-            high: single(3),
-        }),
-        (2, true) => Map::Double(Double::Uniform { middle: number[0], half: number[1] }, number[2], number[3]),
-        (3, false) => Map::Single(Single::Normal { center: single(0), spread: single(1) }),
-        (4, false) => Map::Single(Single::Cut {
-            center: single(0),
-            spread: single(1),
-            low: single(2),
-            high: single(3),
-            first: job.first,
-            width: job.width,
-        }),
-        (5, _) => Map::Double(Double::Flat { start: number[0], width: number[1] }, number[5], number[6]),
-        (6 | 7, _) => Map::Double(
-            Double::Tail {
-                anchor: number[0],
-                std: number[1],
-                start: number[2],
-                share: number[3],
-                sign: if job.kind == 6 { 1.0 } else { -1.0 },
-            },
-            number[5],
-            number[6],
-        ),
-        (8, _) => Map::Double(
-            Double::Both {
-                mean: number[0],
-                std: number[1],
-                below: number[2],
-                above: number[3],
-                mass: number[4],
-            },
-            number[5],
-            number[6],
-        ),
-        _ => return None,
-    })
+    scope(|scope| {
+        for _ in 1..threads {
+            // Where the system gives no more threads, those that there are do all.
+            if Builder::new().spawn_scoped(scope, || work(batch)).is_err() {
+                break;
+            }
+        }
+        work(batch);
+    });
+}
+
+/// Take pieces until none is left.
+fn work(batch: &Batch) {
+    let _mode = DefaultMode::new();
+    loop {
+        let piece = batch.next.fetch_add(1, Ordering::Relaxed);
+        if piece >= batch.pieces {
+            return;
+        }
+        let part = &batch.parts[batch.parts.partition_point(|part| part.pieces_before <= piece) - 1];
+        let from = (piece - part.pieces_before) * PIECE;
+        let to = (from + PIECE).min(part.elements);
+        // SAFETY: the caller vouches for the memory, and this piece is ours alone.
+        unsafe { batch.path.fill(&part.block, part.dtype, from, to) };
+    }
 }

@@ -1,6 +1,7 @@
 //! The instruction sets: one source, compiled for each, chosen when it runs.
 
 use crate::cell::{BFloat16, Float16};
+use crate::job::Type;
 use crate::walk::{fill, Block};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -45,7 +46,7 @@ impl Path {
     ///
     /// # Safety
     /// As for [`fill`]; the instruction set must be there.
-    pub unsafe fn fill(self, block: &Block, dtype: u32, from: u64, to: u64) {
+    pub unsafe fn fill(self, block: &Block, dtype: Type, from: u64, to: u64) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => by_avx512(block, dtype, from, to),
@@ -57,24 +58,24 @@ impl Path {
 }
 
 #[inline(always)]
-unsafe fn by_type(block: &Block, dtype: u32, from: u64, to: u64) {
+unsafe fn by_type(block: &Block, dtype: Type, from: u64, to: u64) {
     match dtype {
-        0 => fill::<f32>(block, from, to),
-        1 => fill::<f64>(block, from, to),
-        2 => fill::<BFloat16>(block, from, to),
-        3 => fill::<Float16>(block, from, to),
-        _ => fill::<u32>(block, from, to),
+        Type::Float32 => fill::<f32>(block, from, to),
+        Type::Float64 => fill::<f64>(block, from, to),
+        Type::BFloat16 => fill::<BFloat16>(block, from, to),
+        Type::Float16 => fill::<Float16>(block, from, to),
+        Type::Words => fill::<u32>(block, from, to),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn by_avx2(block: &Block, dtype: u32, from: u64, to: u64) {
+unsafe fn by_avx2(block: &Block, dtype: Type, from: u64, to: u64) {
     by_type(block, dtype, from, to);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn by_avx512(block: &Block, dtype: u32, from: u64, to: u64) {
+unsafe fn by_avx512(block: &Block, dtype: Type, from: u64, to: u64) {
     by_type(block, dtype, from, to);
 }

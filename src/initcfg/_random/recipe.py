@@ -20,6 +20,9 @@ from initcfg.errors import PlanError
 
 _SMALLEST_COARSE_WIDTH = 1 << 24
 _LARGEST = 2.0**1000
+# Of float32: the smallest number with all its digits, and the distance of those below it.
+_SMALLEST_NORMAL = 2.0**-126
+_STEP = 2.0**-149
 
 
 class Kind(IntEnum):
@@ -36,9 +39,9 @@ class Kind(IntEnum):
     BOTH = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """How to draw one distribution as one type.
+    """How to draw one distribution as one type; compared by identity, since −0.0 equals 0.0.
 
     Attributes:
         kind: Which map.
@@ -115,7 +118,7 @@ def _uniform(a: float, b: float, double: bool, _: tuple[float, ...]) -> Recipe:
     _check_fits(kind, "a", a)
     _check_fits(kind, "b", b)
     low, high = _inside(kind, a, b)
-    middle, half = (float(kind(number)) for number in (0.5 * a + 0.5 * b, 0.5 * b - 0.5 * a))
+    middle, half = (_rounded(number, double) for number in (0.5 * a + 0.5 * b, 0.5 * b - 0.5 * a))
     return Recipe(Kind.UNIFORM, double, (middle, half), low, high)
 
 
@@ -223,8 +226,22 @@ def _type(double: bool) -> type[np.floating[Any]]:
 
 
 def _rounded(number: float, double: bool) -> float:
+    """The number as the type holds it, also where the processor was told to flush small float32 to zero."""
+    if double:
+        return float(number)
+    if abs(number) < _SMALLEST_NORMAL:
+        return math.copysign(round(number / _STEP) * _STEP, number)
     with np.errstate(over="ignore"):
-        return float(_type(double)(number))
+        return float(np.float32(number))
+
+
+def _next(number: float, toward: float, double: bool) -> float:
+    """The neighbour of a number of the type."""
+    if double:
+        return math.nextafter(number, toward)
+    if abs(number) <= _SMALLEST_NORMAL:
+        return number + math.copysign(_STEP, toward)
+    return float(np.nextafter(np.float32(number), np.float32(toward)))
 
 
 def _clamped(number: float, low: float, high: float, double: bool) -> float:
@@ -266,11 +283,12 @@ def _inside(kind: type[np.floating[Any]], a: float, b: float) -> tuple[float, fl
     largest = float(np.finfo(kind).max)
     if a > largest or b < -largest:
         raise PlanError(f"The bounds a={a!r} and b={b!r} leave no {np.dtype(kind).name}.")
-    low, high = kind(max(a, -largest)), kind(min(b, largest))
-    if float(low) < a:
-        low = np.nextafter(low, kind(np.inf))
-    if float(high) > b:
-        high = np.nextafter(high, kind(-np.inf))
+    double = kind is np.float64
+    low, high = _rounded(max(a, -largest), double), _rounded(min(b, largest), double)
+    if low < a:
+        low = _next(low, math.inf, double)
+    if high > b:
+        high = _next(high, -math.inf, double)
     if low > high:
-        low = high = kind(0.5 * a + 0.5 * b)
-    return float(low), float(high)
+        low = high = _rounded(0.5 * a + 0.5 * b, double)
+    return low, high
