@@ -138,7 +138,7 @@ def test_init_writes_weights_and_ledger(folder):
     assert ledger == inside
     assert ledger.seed == 7
     assert ledger["head.weight"] is ledger["embed.weight"]
-    assert ledger["norm.weight"].by == "nobody"
+    assert ledger["norm.weight"].by == "default"
 
     again = run("init", "small.yaml", "-o", "x.safetensors", "--seed", "7", "--json", cwd=folder)
     assert json.loads(again.stdout)["seed"] == 7

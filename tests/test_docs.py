@@ -38,8 +38,11 @@ from initcfg._table import plan_view, render
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
+# The kernel is a library, and no module of Python's.
 MODULES = sorted(
-    module.name for module in pkgutil.walk_packages(initcfg.__path__, "initcfg.") if module.name != "initcfg"
+    module.name
+    for module in pkgutil.walk_packages(initcfg.__path__, "initcfg.")
+    if module.name != "initcfg._kernel"
 )
 BLOCK = re.compile(r"^(<!-- needs mmengine -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

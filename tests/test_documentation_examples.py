@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from torch import nn
 import initcfg
 from initcfg import MODELS, Config, build_from_cfg, errors
 from initcfg._cli import main
+from initcfg._random import stream_key, uniform
 from initcfg.compat import mmengine as compat
 
 FOLDER = Path(__file__).parents[1] / "examples" / "documentation"
@@ -107,6 +109,19 @@ def constructed(cfg: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
 
 
+def by_default(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """What the constructors of linear layers and convolutions mean, drawn by the stream's reference."""
+    found = {}
+    for name, tensor in model.named_parameters():
+        fan_in = model.get_submodule(name.rpartition(".")[0]).weight[0].numel()  # type: ignore[index]
+        # torch computes the bound of a weight, 1/√fan_in, as √3 · (gain/√fan_in) with gain² = 2/(1 + 5).
+        std = nn.init.calculate_gain("leaky_relu", math.sqrt(5)) / math.sqrt(fan_in)
+        bound = math.sqrt(3.0) * std if name.endswith("weight") else 1 / math.sqrt(fan_in)
+        numbers = uniform(stream_key(seed, name), 0, tensor.numel(), -bound, bound)
+        found[name] = torch.from_numpy(numbers).view_as(tensor)
+    return found
+
+
 def check(model: nn.Module, expected: dict[str, tuple[float, float] | None], before: dict[str, torch.Tensor]):
     for layer, numbers in expected.items():
         module = model.get_submodule(layer)
@@ -129,10 +144,10 @@ def test_every_config_is_a_case():
 @pytest.mark.parametrize("mode", [{}, {"compat": "mmengine"}, {"compat": "mmengine", "rng": "torch"}])
 @pytest.mark.parametrize("name", CASES)
 def test_build(name, mode):
-    before = constructed(Config.fromfile(FOLDER / name).model)
     torch.manual_seed(0)
-    model = initcfg.build(FOLDER / name, **mode)
-    check(model, CASES[name], before)
+    model = initcfg.build(FOLDER / name, **mode, **({} if "rng" in mode else {"seed": 5}))
+    kept = constructed(Config.fromfile(FOLDER / name).model) if "rng" in mode else by_default(model, 5)
+    check(model, CASES[name], kept)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -159,13 +174,16 @@ def test_plan(name):
         for role, number in zip(("weight", "bias"), numbers or (KEPT, KEPT), strict=True):
             item = plan[f"{layer}.{role}"]
             if number is KEPT:
-                assert (item.value.kind, item.rule) == ("Keep", None)
+                assert (item.value.kind, item.rule) == ("Uniform", None)
+                assert item.default.value == item.value
             elif name == "pretrained.py":
                 assert item.value.kind == "FromCheckpoint"
                 assert item.value.args["key"] == f"{layer}.{role}"
             else:
                 assert (item.value.kind, item.value.args) == ("Constant", {"val": number})
-    assert all(torch.equal(tensor, before[key]) for key, tensor in model.named_parameters())
+    # What is pending holds NaN.
+    assert all(tensor.isnan().all() for tensor in before.values())
+    assert all(tensor.isnan().all() for tensor in model.parameters())
     assert bool(plan.unused) == (name == "neither.py")
 
 
@@ -197,9 +215,8 @@ def others() -> list[Path]:
 def test_other_formats_say_the_same(path):
     ours, original = Config.fromfile(path), Config.fromfile(path.with_suffix(".py"))
     assert ours.to_dict() == original.to_dict()
-    before = constructed(ours.model)
-    torch.manual_seed(0)
-    check(initcfg.build(path), CASES[path.stem + ".py"], before)
+    model = initcfg.build(path, seed=5)
+    check(model, CASES[path.stem + ".py"], by_default(model, 5))
 
 
 def test_there_is_an_example_in_each_format():
@@ -350,5 +367,5 @@ def test_the_command_runs_from_any_folder(folder):
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
     assert "Constant(1)" in lines["reg.weight"]
-    assert "keeps its constructor's value" in lines["cls.weight"]
-    assert "2 by 1 rule, 4 kept as constructed" in done.stdout
+    assert "default (Linear.reset_parameters)" in lines["cls.weight"]
+    assert "2 by 1 rule, 4 as their constructors say" in done.stdout

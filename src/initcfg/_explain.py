@@ -23,8 +23,10 @@ def explain_text(plan: Plan, name: str) -> str:
     lines = [_head(plan, name, item), ""]
     reached = [*item.shadowed] + ([Shadowed(item.rule, item.value, item.initializer)] if item.rule else [])
     if item.default is not None:
-        lines += [f"Its constructor, {item.default.rule}, means {item.default.value}.", ""]
-    if not reached:
+        lines += [f"Without any rule, {item.default.rule} makes it {item.default.value}.", ""]
+    if not reached and item.default is not None:
+        lines.append("No rule reaches it.")
+    elif not reached:
         lines.append("No rule reaches it: it keeps the value that its constructor gave it.")
     else:
         lines.append("Rules that reach it, in order; the last wins:")
