@@ -1,7 +1,7 @@
-//! The element types, and how sixteen blocks of words become elements of each.
+//! The element types, and how blocks of words become elements of each.
 
 use crate::double::Double;
-use crate::philox::{blocks, LANES, WORDS};
+use crate::philox::{blocks, Aligned, LANES, WORDS};
 use crate::single::Single;
 
 /// A distribution, ready to be drawn.
@@ -16,7 +16,10 @@ pub enum Map {
 impl Map {
     /// Whether every element is the same, so that no word is needed.
     pub fn constant(&self) -> bool {
-        matches!(self, Map::Single(Single::Constant(_)) | Map::Double(Double::Constant(_), _, _))
+        matches!(
+            self,
+            Map::Single(Single::Constant(_)) | Map::Double(Double::Constant(_), _, _)
+        )
     }
 }
 
@@ -25,7 +28,7 @@ pub trait Cell: Copy + Default {
     /// Elements that a block of four words makes.
     const PER_BLOCK: usize;
 
-    /// The elements of sixteen blocks.
+    /// The elements of as many blocks.
     fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [Self; WORDS]);
 }
 
@@ -35,9 +38,9 @@ fn singles(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f32; WORDS]) 
         Map::Single(single) => single.draw(key, numbers, out),
         Map::Double(double, low, high) => {
             let (low, high) = (*low as f32, *high as f32);
-            let mut words = [0u32; WORDS];
-            blocks(key, numbers, &mut words);
-            for (number, &word) in out.iter_mut().zip(&words) {
+            let mut words = Aligned([0u32; WORDS]);
+            blocks(key, numbers, &mut words.0);
+            for (number, &word) in out.iter_mut().zip(&words.0) {
                 let probability = (f64::from(word) + 0.5) * (1.0 / 4_294_967_296.0);
                 let drawn = double.map(probability) as f32;
                 let drawn = if drawn > low { drawn } else { low };
@@ -71,14 +74,16 @@ impl Cell for f64 {
 
     #[inline(always)]
     fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f64; WORDS]) {
-        let Map::Double(double, low, high) = map else { return };
+        let Map::Double(double, low, high) = map else {
+            return;
+        };
         if let Double::Constant(value) = double {
             return out.fill(*value);
         }
-        let mut words = [0u32; WORDS];
-        blocks(key, numbers, &mut words);
+        let mut words = Aligned([0u32; WORDS]);
+        blocks(key, numbers, &mut words.0);
         for (index, number) in out.iter_mut().take(WORDS / 2).enumerate() {
-            let pair = u64::from(words[2 * index]) | u64::from(words[2 * index + 1]) << 32;
+            let pair = u64::from(words.0[2 * index]) | u64::from(words.0[2 * index + 1]) << 32;
             let probability = ((pair >> 12) as f64 + 0.5) * (1.0 / 4_503_599_627_370_496.0);
             let drawn = double.map(probability);
             let drawn = if drawn > *low { drawn } else { *low };
@@ -97,9 +102,9 @@ impl Cell for BFloat16 {
 
     #[inline(always)]
     fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [BFloat16; WORDS]) {
-        let mut wide = [0f32; WORDS];
-        singles(map, key, numbers, &mut wide);
-        for (cell, number) in out.iter_mut().zip(&wide) {
+        let mut wide = Aligned([0f32; WORDS]);
+        singles(map, key, numbers, &mut wide.0);
+        for (cell, number) in out.iter_mut().zip(&wide.0) {
             // To nearest, ties to even.
             let pattern = number.to_bits();
             *cell = BFloat16((pattern.wrapping_add(0x7FFF + ((pattern >> 16) & 1)) >> 16) as u16);
@@ -117,9 +122,9 @@ impl Cell for Float16 {
 
     #[inline(always)]
     fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [Float16; WORDS]) {
-        let mut wide = [0f32; WORDS];
-        singles(map, key, numbers, &mut wide);
-        for (cell, number) in out.iter_mut().zip(&wide) {
+        let mut wide = Aligned([0f32; WORDS]);
+        singles(map, key, numbers, &mut wide.0);
+        for (cell, number) in out.iter_mut().zip(&wide.0) {
             *cell = Float16(half(*number));
         }
     }
@@ -132,14 +137,20 @@ fn half(number: f32) -> u16 {
     let sign = ((pattern >> 16) & 0x8000) as u16;
     let size = pattern & 0x7FFF_FFFF;
     // Below 2^-14 the spacing is 2^-24: adding ½ moves the wanted bits to the end, rounded.
-    let small = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(0x3F00_0000) as u16;
+    let small = (f32::from_bits(size) + 0.5)
+        .to_bits()
+        .wrapping_sub(0x3F00_0000) as u16;
     let shifted = size.wrapping_sub(0x3800_0000);
     let normal = (shifted.wrapping_add(0x0FFF + ((shifted >> 13) & 1)) >> 13) as u16;
     let rounded = if size < 0x3880_0000 {
         small
     } else if size >= 0x477F_F000 {
         // Infinity, or no number.
-        if size > 0x7F80_0000 { 0x7E00 } else { 0x7C00 }
+        if size > 0x7F80_0000 {
+            0x7E00
+        } else {
+            0x7C00
+        }
     } else {
         normal
     };

@@ -4,13 +4,31 @@
 #[derive(Clone, Copy)]
 pub enum Double {
     Constant(f64),
-    Uniform { middle: f64, half: f64 },
+    Uniform {
+        middle: f64,
+        half: f64,
+    },
     /// The density is flat: `start + width · u`.
-    Flat { start: f64, width: f64 },
+    Flat {
+        start: f64,
+        width: f64,
+    },
     /// The part of the upper or the lower tail next to `start` sigmas.
-    Tail { anchor: f64, std: f64, start: f64, share: f64, upper: bool },
+    Tail {
+        anchor: f64,
+        std: f64,
+        start: f64,
+        share: f64,
+        upper: bool,
+    },
     /// Between two points on both sides of the mean.
-    Both { mean: f64, std: f64, below: f64, above: f64, mass: f64 },
+    Both {
+        mean: f64,
+        std: f64,
+        below: f64,
+        above: f64,
+        mass: f64,
+    },
 }
 
 const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
@@ -67,8 +85,18 @@ impl Double {
             Double::Constant(value) => value,
             Double::Uniform { middle, half } => middle + half * (2.0 * probability - 1.0),
             Double::Flat { start, width } => start + width * probability,
-            Double::Tail { anchor, std, start, share, upper } => {
-                let rest = if upper { probability } else { 1.0 - probability };
+            Double::Tail {
+                anchor,
+                std,
+                start,
+                share,
+                upper,
+            } => {
+                let rest = if upper {
+                    probability
+                } else {
+                    1.0 - probability
+                };
                 let distance = std * into_tail(start, 1.0 - rest * share);
                 if upper {
                     anchor + distance
@@ -76,7 +104,13 @@ impl Double {
                     anchor - distance
                 }
             }
-            Double::Both { mean, std, below, above, mass } => {
+            Double::Both {
+                mean,
+                std,
+                below,
+                above,
+                mass,
+            } => {
                 let under = below + mass * probability;
                 let over = above + mass * (1.0 - probability);
                 mean + std * from_both_tails(under, over)
@@ -152,8 +186,15 @@ fn split(x: f64) -> (f64, i32) {
     if x == 0.0 {
         return (0.0, 0);
     }
-    let (x, shift) = if x < f64::MIN_POSITIVE { (x * 18_014_398_509_481_984.0, -54) } else { (x, 0) };
+    let (x, shift) = if x < f64::MIN_POSITIVE {
+        (x * 18_014_398_509_481_984.0, -54)
+    } else {
+        (x, 0)
+    };
     let pattern = x.to_bits();
     let exponent = ((pattern >> 52) & 0x7FF) as i32 - 1022;
-    (f64::from_bits((pattern & 0x000F_FFFF_FFFF_FFFF) | 0x3FE0_0000_0000_0000), exponent + shift)
+    (
+        f64::from_bits((pattern & 0x000F_FFFF_FFFF_FFFF) | 0x3FE0_0000_0000_0000),
+        exponent + shift,
+    )
 }

@@ -49,7 +49,16 @@ impl Job {
         };
         let dims = std::slice::from_raw_parts(self.dims, self.rank as usize);
         let map = self.map(dtype)?;
-        Some((Block { pointer: self.pointer, dims, key: self.key, base: self.base, map }, dtype))
+        Some((
+            Block {
+                pointer: self.pointer,
+                dims,
+                key: self.key,
+                base: self.base,
+                map,
+            },
+            dtype,
+        ))
     }
 
     fn map(&self, dtype: Type) -> Option<Map> {
@@ -60,15 +69,35 @@ impl Job {
             (0, _) if dtype == Type::Words => return Some(Map::Bits),
             _ if dtype == Type::Words => return None,
             (1, false) => return Some(Map::Single(Single::Constant(center))),
-            (2, false) => return Some(Map::Single(Single::Uniform { middle: center, half: spread, low, high })),
+            (2, false) => {
+                return Some(Map::Single(Single::Uniform {
+                    middle: center,
+                    half: spread,
+                    low,
+                    high,
+                }))
+            }
             (3, false) => return Some(Map::Single(Single::Normal { center, spread })),
             (4, false) => {
                 let (first, width) = (self.first, self.width);
-                return Some(Map::Single(Single::Cut { center, spread, low, high, first, width }));
+                return Some(Map::Single(Single::Cut {
+                    center,
+                    spread,
+                    low,
+                    high,
+                    first,
+                    width,
+                }));
             }
             (1, true) => Double::Constant(number[0]),
-            (2, true) => Double::Uniform { middle: number[0], half: number[1] },
-            (5, _) => Double::Flat { start: number[0], width: number[1] },
+            (2, true) => Double::Uniform {
+                middle: number[0],
+                half: number[1],
+            },
+            (5, _) => Double::Flat {
+                start: number[0],
+                width: number[1],
+            },
             (6 | 7, _) => Double::Tail {
                 anchor: number[0],
                 std: number[1],

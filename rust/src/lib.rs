@@ -69,7 +69,12 @@ pub extern "C" fn initcfg_features() -> u32 {
 /// # Safety
 /// Each job's memory must be valid for all its elements, and no two jobs may share an element.
 #[no_mangle]
-pub unsafe extern "C" fn initcfg_fill(jobs: *const Job, count: u64, threads: u32, path: u32) -> i32 {
+pub unsafe extern "C" fn initcfg_fill(
+    jobs: *const Job,
+    count: u64,
+    threads: u32,
+    path: u32,
+) -> i32 {
     if count == 0 {
         return DONE;
     }
@@ -96,11 +101,21 @@ unsafe fn batch(jobs: &[Job], path: Path) -> Option<Batch<'_>> {
         let (block, dtype) = job.block()?;
         let elements = block.dims.iter().map(|dim| dim.size).product::<u64>();
         if elements > 0 {
-            parts.push(Part { block, dtype, elements, pieces_before: pieces });
+            parts.push(Part {
+                block,
+                dtype,
+                elements,
+                pieces_before: pieces,
+            });
             pieces += elements.div_ceil(PIECE);
         }
     }
-    Some(Batch { parts, pieces, next: AtomicU64::new(0), path })
+    Some(Batch {
+        parts,
+        pieces,
+        next: AtomicU64::new(0),
+        path,
+    })
 }
 
 /// Let the threads work, this one among them.
@@ -129,7 +144,10 @@ fn work(batch: &Batch) {
         if piece >= batch.pieces {
             return;
         }
-        let part = &batch.parts[batch.parts.partition_point(|part| part.pieces_before <= piece) - 1];
+        let part = &batch.parts[batch
+            .parts
+            .partition_point(|part| part.pieces_before <= piece)
+            - 1];
         let from = (piece - part.pieces_before) * PIECE;
         let to = (from + PIECE).min(part.elements);
         // SAFETY: the caller vouches for the memory, and this piece is ours alone.

@@ -1,7 +1,7 @@
 //! The walk over a block of a tensor: which element takes which word, and where it goes.
 
 use crate::cell::{consecutive, Cell, Map};
-use crate::philox::{LANES, WORDS};
+use crate::philox::{Aligned, LANES, WORDS};
 
 /// One dimension of a block.
 #[repr(C)]
@@ -36,18 +36,28 @@ struct Gather<T> {
 impl<T: Cell> Gather<T> {
     #[inline(always)]
     unsafe fn flush(&mut self, block: &Block) {
-        let mut out = [T::default(); WORDS];
-        T::chunk(&block.map, block.key, &self.numbers, &mut out);
-        for (lane, &(place, skipped, count, stride)) in self.places.iter().enumerate().take(self.count) {
+        let mut out = Aligned([T::default(); WORDS]);
+        T::chunk(&block.map, block.key, &self.numbers, &mut out.0);
+        for (lane, &(place, skipped, count, stride)) in
+            self.places.iter().enumerate().take(self.count)
+        {
             for offset in 0..count {
-                *place.offset(stride * offset as isize) = out[lane * T::PER_BLOCK + skipped + offset];
+                *place.offset(stride * offset as isize) =
+                    out.0[lane * T::PER_BLOCK + skipped + offset];
             }
         }
         self.count = 0;
     }
 
     #[inline(always)]
-    unsafe fn add(&mut self, block: &Block, place: *mut T, index: u64, count: usize, stride: isize) {
+    unsafe fn add(
+        &mut self,
+        block: &Block,
+        place: *mut T,
+        index: u64,
+        count: usize,
+        stride: isize,
+    ) {
         let per = T::PER_BLOCK as u64;
         self.numbers[self.count] = index / per;
         self.places[self.count] = (place, (index % per) as usize, count, stride);
@@ -64,7 +74,9 @@ impl<T: Cell> Gather<T> {
 /// The block's memory must be valid for every element, and nobody else may use these.
 #[inline(always)]
 pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
-    let Some((inner, outer)) = block.dims.split_last() else { return };
+    let Some((inner, outer)) = block.dims.split_last() else {
+        return;
+    };
     let mut gather: Gather<T> = Gather {
         numbers: [0; LANES],
         places: [(std::ptr::null_mut(), 0, 0, 0); LANES],
@@ -78,15 +90,24 @@ pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
         let (place, index) = start_of_row(block, outer, row);
         let place = (place as *mut T).offset(offset_of::<T>(block, outer, row, inner, column));
         let index = index.wrapping_add(column.wrapping_mul(inner.index_stride));
-        let straight = inner.index_stride == 1 || block.map.constant();
-        if straight && inner.stride == 1 && run >= chunk {
+        let constant = block.map.constant();
+        let straight = inner.index_stride == 1 || constant;
+        if constant && inner.stride == 1 {
+            fill_same(block, place, run);
+        } else if straight && inner.stride == 1 && run >= chunk {
             fill_run(block, place, index, run);
         } else if straight {
             add_run(&mut gather, block, place, index, run, inner.stride as isize);
         } else {
             for step in 0..run {
                 let there = place.offset(inner.stride as isize * step as isize);
-                gather.add(block, there, index.wrapping_add(step.wrapping_mul(inner.index_stride)), 1, 1);
+                gather.add(
+                    block,
+                    there,
+                    index.wrapping_add(step.wrapping_mul(inner.index_stride)),
+                    1,
+                    1,
+                );
             }
         }
         at += run;
@@ -127,27 +148,37 @@ unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mu
     if skipped != 0 {
         // Up to the next block of words, so that the rest begins at one.
         let head = per - skipped;
-        let mut out = [T::default(); WORDS];
-        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out);
+        let mut out = Aligned([T::default(); WORDS]);
+        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
         for offset in 0..head.min(run) as usize {
-            *place.add(offset) = out[skipped as usize + offset];
+            *place.add(offset) = out.0[skipped as usize + offset];
         }
         let done = head.min(run);
         place = place.add(done as usize);
         index += done;
         run -= done;
     }
-    let mut out = [T::default(); WORDS];
+    let mut out = Aligned([T::default(); WORDS]);
     while run >= chunk {
-        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out);
-        std::ptr::copy_nonoverlapping(out.as_ptr(), place, chunk as usize);
+        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
+        std::ptr::copy_nonoverlapping(out.0.as_ptr(), place, chunk as usize);
         place = place.add(chunk as usize);
         index += chunk;
         run -= chunk;
     }
     if run > 0 {
-        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out);
-        std::ptr::copy_nonoverlapping(out.as_ptr(), place, run as usize);
+        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
+        std::ptr::copy_nonoverlapping(out.0.as_ptr(), place, run as usize);
+    }
+}
+
+/// Elements that are all the same, and follow each other in memory.
+#[inline(always)]
+unsafe fn fill_same<T: Cell>(block: &Block, place: *mut T, run: u64) {
+    let mut out = Aligned([T::default(); WORDS]);
+    T::chunk(&block.map, block.key, &consecutive(0), &mut out.0);
+    for offset in 0..run as usize {
+        *place.add(offset) = out.0[0];
     }
 }
 

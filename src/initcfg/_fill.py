@@ -6,16 +6,17 @@ Writes are queued and go to the kernel in batches; without it, the fallback make
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 
-from initcfg import _fallback, _random, _whole
+from initcfg import _fallback, _whole
 from initcfg._blocks import Block, dims_of
-from initcfg._memory import check_memory
+from initcfg._memory import PLAIN_TENSORS, check_memory
 from initcfg._random import kernel
-from initcfg._random.kernel import Dim, Job
+from initcfg._random.kernel import BYTES, Dim, Job
+from initcfg._random.key import Keys
 from initcfg._random.recipe import (
     Recipe,
     constant_recipe,
@@ -51,6 +52,8 @@ _DTYPES = {
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
+# Values whose elements are independent, each one job of the kernel.
+_SIMPLE = (Constant, Uniform, Normal, TruncNormal)
 _warned = False
 
 
@@ -83,7 +86,7 @@ class StreamWriter:
     """
 
     def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
-        self._seed = seed
+        self._key = Keys(seed)
         self._progress = progress
         self._queue: list[_Queued] = []
         self._elements = 0
@@ -112,11 +115,20 @@ class StreamWriter:
             TensorError: The tensor is of a kind that cannot be written.
             ApplyError: The value cannot be drawn, or the block lies outside.
         """
-        whole = Block.whole(tensor.shape) if block is None else block
-        whole.check(tensor.shape)
-        check_memory(tensor)
         self._order += 1
-        self._add(tensor, value, name, whole, part)
+        if block is None and type(value) in _SIMPLE and _is_plain(tensor):
+            # Most tensors of most models: a whole one, in one run.
+            dtype = _DTYPES[tensor.dtype]
+            key = 0 if type(value) is Constant else self._key(name, part)
+            dims = (Dim(tensor.numel(), 1, 1),)
+            self._queue_job(
+                tensor, Job(tensor.data_ptr(), dtype, recipe_of(value, dtype == "float64"), key, 0, dims)
+            )
+        else:
+            whole = Block.whole(tensor.shape) if block is None else block
+            whole.check(tensor.shape)
+            check_memory(tensor)
+            self._add(tensor, value, name, whole, part)
         if self._elements >= _AT_ONCE:
             self.flush()
 
@@ -131,8 +143,7 @@ class StreamWriter:
                 kernel.fill([each.job for each in batch], self._threads)
             else:
                 self._by_fallback(batch)
-            for each in batch:
-                torch.autograd.graph.increment_version(each.tensor)
+            torch.autograd.graph.increment_version([each.tensor for each in batch])
         self._tell(elements)
 
     # -- values to jobs --------------------------------------------------------------------------
@@ -168,7 +179,7 @@ class StreamWriter:
             self._add_whole(tensor, value, name, block, part)
         else:
             recipe = recipe_of(value, _double(tensor))
-            key = 0 if isinstance(value, Constant) else _random.stream_key(self._seed, name, part)
+            key = 0 if isinstance(value, Constant) else self._key(name, part)
             self._queue_recipe(tensor, recipe, key, block)
         return 1
 
@@ -181,12 +192,15 @@ class StreamWriter:
         if _elsewhere(tensor):
             self._elsewhere(tensor, recipe, key, dims, base)
             return
-        job = Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims)
+        self._queue_job(tensor, Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims))
+
+    def _queue_job(self, tensor: torch.Tensor, job: Job) -> None:
         for piece in _portions(job):
-            if self._elements and self._elements + _count(piece.dims) > _AT_ONCE:
+            count = _count(piece.dims)
+            if self._elements and self._elements + count > _AT_ONCE:
                 self.flush()
             self._queue.append(_Queued(self._order, tensor, piece))
-            self._elements += _count(piece.dims)
+            self._elements += count
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
         self.flush()
@@ -195,7 +209,7 @@ class StreamWriter:
             block.shape,
             block.offsets,
             tensor.shape,
-            lambda draw: _random.stream_key(self._seed, name, part, draw),
+            lambda draw: self._key(name, part, draw),
             "float64" if _double(tensor) else "float32",
         )
         with torch.no_grad():
@@ -305,12 +319,13 @@ def _count(dims: tuple[Dim, ...] | list[Dim]) -> int:
     return count
 
 
-def _portions(job: Job) -> Iterator[Job]:
+def _portions(job: Job) -> Iterable[Job]:
     """The job in pieces of at most ``_AT_ONCE`` elements, where a dimension can be cut."""
-    if _count(job.dims) <= _AT_ONCE:
-        yield job
-        return
-    size = int(torch.empty(0, dtype=getattr(torch, job.dtype)).element_size())
+    return (job,) if _count(job.dims) <= _AT_ONCE else _cut(job)
+
+
+def _cut(job: Job) -> Iterator[Job]:
+    size = BYTES[job.dtype]
     outer = job.dims[0]
     step = max(1, _AT_ONCE // (_count(job.dims) // outer.size))
     for start in range(0, outer.size, step):
@@ -371,6 +386,20 @@ def _apart(queue: list[_Queued]) -> Iterator[list[_Queued]]:
 
 
 def _span(job: Job) -> tuple[int, int]:
-    size = int(torch.empty(0, dtype=getattr(torch, job.dtype)).element_size())
-    reach = sum((dim.size - 1) * dim.stride for dim in job.dims)
-    return job.pointer, job.pointer + (reach + 1) * size
+    reach = 1
+    for size, stride, _ in job.dims:
+        reach += (size - 1) * stride
+    return job.pointer, job.pointer + reach * BYTES[job.dtype]
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is memory of this machine in one run, which everything may write."""
+    return (
+        type(tensor) in PLAIN_TENSORS
+        and tensor.layout is torch.strided
+        and tensor.is_cpu
+        and tensor.dtype in _DTYPES
+        and not (tensor.is_nested or tensor.is_inference() or tensor.is_neg())
+        and tensor.is_contiguous()
+        and tensor.numel() > 0
+    )

@@ -6,6 +6,9 @@ import torch
 
 from initcfg.errors import TensorError
 
+PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+"""The types of tensors that own their memory; a subclass may not."""
+
 
 def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
     """Why a tensor's memory cannot be written, and how to mend it; None if it can."""
@@ -45,7 +48,7 @@ def check_memory(tensor: torch.Tensor) -> None:
 
 
 def _has_no_storage(tensor: torch.Tensor) -> bool:
-    if type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+    if type(tensor) in PLAIN_TENSORS:
         return False
     try:
         return tensor.untyped_storage().nbytes() == 0 and tensor.numel() > 0

@@ -21,6 +21,8 @@ from initcfg.errors import ApplyError
 _ABI = 2
 # Code of a type, and bytes of an element.
 _TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
+BYTES = {name: size for name, (_, size) in _TYPES.items()}
+"""Bytes of an element, by the name of its type."""
 _PATHS = {"plain": 1, "AVX2": 2, "AVX-512": 3}
 _SUFFIXES = (".so", ".dylib", ".pyd", ".dll")
 _MOST_THREADS = 4096
@@ -112,12 +114,14 @@ def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None) -> None:
         if not 1 <= index(threads) <= _MOST_THREADS:
             raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
         for job in jobs:
-            recipe, (code, size) = _packed_recipe(job.recipe, job.dtype), _TYPES[job.dtype]
-            dims = job.dims or (Dim(1, 1, 1),)
+            pointer, dtype, recipe, key, base, dims = job
+            recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
+            dims = dims or (Dim(1, 1, 1),)
             if _check_block(job, dims, size) == 0:
                 continue
             offsets.append(len(sizes))
-            packed += _JOB.pack(job.pointer, 0, job.key, job.base, len(dims), code) + recipe
+            packed += _JOB.pack(pointer, 0, key, base, len(dims), code)
+            packed += recipe
             for dim in dims:
                 sizes += _DIM.pack(*dim)
     except (TypeError, ValueError, AttributeError, struct.error) as error:

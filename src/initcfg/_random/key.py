@@ -33,29 +33,44 @@ def stream_key(seed: int, name: str, part: int = 0, draw: int = 0) -> int:
         >>> hex(stream_key(0, "backbone.conv1.weight"))
         '0x3e0e9ee8b07a10'
     """
-    try:
-        encoded_name = name.encode("utf-8")
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise PlanError(f"The name of a tensor must be text that UTF-8 can hold, not {name!r}.") from error
-    fields = (
-        _integer_field("version", STREAM_VERSION),
-        _integer_field("seed", seed),
-        encoded_name,
-        _integer_field("part", part),
-        _integer_field("draw", draw),
-    )
-    digest = hashlib.blake2b(digest_size=64)
-    for field in fields:
-        digest.update(len(field).to_bytes(8, "little"))
-        digest.update(field)
-    return int.from_bytes(digest.digest()[:8], "little")
+    return Keys(seed)(name, part, draw)
+
+
+class Keys:
+    """The keys of one seed; see :func:`stream_key`.
+
+    Example:
+        >>> from initcfg._random.key import Keys, stream_key
+        >>> Keys(7)("weight", draw=1) == stream_key(7, "weight", draw=1)
+        True
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._head = _integer_field("version", STREAM_VERSION) + _integer_field("seed", seed)
+
+    def __call__(self, name: str, part: int = 0, draw: int = 0) -> int:
+        """The key of one tensor, or of one part of a fused tensor."""
+        try:
+            text = name.encode("utf-8")
+        except (AttributeError, UnicodeEncodeError) as error:
+            raise PlanError(
+                f"The name of a tensor must be text that UTF-8 can hold, not {name!r}."
+            ) from error
+        tail = _FIRST if part == draw == 0 else _integer_field("part", part) + _integer_field("draw", draw)
+        fields = self._head + len(text).to_bytes(8, "little") + text + tail
+        return int.from_bytes(hashlib.blake2b(fields).digest()[:8], "little")
 
 
 def _integer_field(what: str, number: Any) -> bytes:
     try:
-        return operator.index(number).to_bytes(8, "little")
+        return _EIGHT + operator.index(number).to_bytes(8, "little")
     except (TypeError, OverflowError) as error:
         raise PlanError(
             f"The {what} must be an integer from 0 to 2**64 - 1, not {number!r}.",
             mend=f"Give a {what} in that range, such as 0.",
         ) from error
+
+
+_EIGHT = (8).to_bytes(8, "little")
+# Part 0 and draw 0.
+_FIRST = 2 * (_EIGHT + bytes(8))

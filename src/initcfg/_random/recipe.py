@@ -7,6 +7,7 @@ rounding happens here and nowhere else.
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -68,7 +69,7 @@ BITS = Recipe(Kind.BITS, False)
 
 def constant_recipe(val: float, double: bool) -> Recipe:
     """Every element is ``val``, rounded to float32 unless ``double``."""
-    return _constant(val, double, _signs(val))
+    return _constant(val, double, _exactly(val))
 
 
 def uniform_recipe(a: float, b: float, double: bool) -> Recipe:
@@ -77,7 +78,7 @@ def uniform_recipe(a: float, b: float, double: bool) -> Recipe:
     Raises:
         PlanError: a > b, or a bound is not finite or does not fit the type.
     """
-    return _uniform(a, b, double, _signs(a, b))
+    return _uniform(a, b, double, _exactly(a, b))
 
 
 def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
@@ -86,7 +87,7 @@ def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
     Raises:
         PlanError: std < 0, or an argument is not finite or too large for the type.
     """
-    return _normal(mean, std, double, _signs(mean, std))
+    return _normal(mean, std, double, _exactly(mean, std))
 
 
 def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: bool) -> Recipe:
@@ -95,24 +96,27 @@ def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: boo
     Raises:
         PlanError: a > b, std < 0, or an argument is not finite or too large for the type.
     """
-    return _trunc_normal(mean, std, a, b, double, _signs(mean, std, a, b))
+    return _trunc_normal(mean, std, a, b, double, _exactly(mean, std, a, b))
 
 
-# A model has thousands of tensors and few distributions, so recipes are remembered. The signs are part of
-# what is remembered, since −0.0 equals 0.0 and is another number.
+# A model has thousands of tensors and few distributions, so recipes are remembered. Their bytes are part
+# of what is remembered, since −0.0 equals 0.0 and is another number.
 
 
-def _signs(*numbers: float) -> tuple[float, ...]:
-    return tuple(math.copysign(1.0, number) for number in numbers)
+_PACKED = {count: struct.Struct(f"<{count}d") for count in (1, 2, 4)}
+
+
+def _exactly(*numbers: float) -> bytes:
+    return _PACKED[len(numbers)].pack(*numbers)
 
 
 @lru_cache(maxsize=4096)
-def _constant(val: float, double: bool, _: tuple[float, ...]) -> Recipe:
+def _constant(val: float, double: bool, _: bytes) -> Recipe:
     return Recipe(Kind.CONSTANT, double, (_rounded(val, double),))
 
 
 @lru_cache(maxsize=4096)
-def _uniform(a: float, b: float, double: bool, _: tuple[float, ...]) -> Recipe:
+def _uniform(a: float, b: float, double: bool, _: bytes) -> Recipe:
     kind = _type(double)
     _check_bounds(a, b)
     _check_fits(kind, "a", a)
@@ -123,7 +127,7 @@ def _uniform(a: float, b: float, double: bool, _: tuple[float, ...]) -> Recipe:
 
 
 @lru_cache(maxsize=4096)
-def _normal(mean: float, std: float, double: bool, _: tuple[float, ...]) -> Recipe:
+def _normal(mean: float, std: float, double: bool, _: bytes) -> Recipe:
     _check_spread(_type(double), mean, std)
     if double:
         return Recipe(Kind.BOTH, True, (mean, std, 0.0, 0.0, 1.0))
@@ -131,7 +135,7 @@ def _normal(mean: float, std: float, double: bool, _: tuple[float, ...]) -> Reci
 
 
 @lru_cache(maxsize=4096)
-def _trunc_normal(mean: float, std: float, a: float, b: float, double: bool, _: tuple[float, ...]) -> Recipe:
+def _trunc_normal(mean: float, std: float, a: float, b: float, double: bool, _: bytes) -> Recipe:
     kind = _type(double)
     _check_spread(kind, mean, std)
     _check_bounds(a, b)
