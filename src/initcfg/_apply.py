@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -20,10 +21,11 @@ from initcfg._draws import fill_torch
 from initcfg._fill import StreamWriter
 from initcfg._generators import seeded
 from initcfg._guard import close, close_pending, reopen_all
+from initcfg._later import Later
 from initcfg._ledger import Ledger, Written
 from initcfg._names import Entry, named_tensors
-from initcfg._observe import Observer, by_storage, storage_of
-from initcfg._pending import Default, default_of, set_default, settle, waits
+from initcfg._observe import Observer, by_storage
+from initcfg._pending import Default, default_of, set_default, settle
 from initcfg._plan import Plan
 from initcfg._tape import Call, Write, of_values
 from initcfg._text import plural
@@ -105,8 +107,10 @@ class Run:
         self.written: list[str] = []
         self._grad = torch.is_grad_enabled()
         self._done: dict[str, Written] = {}
+        self._assigned: list[str] = []
         self._observer: Observer | None = None
         self._storages: dict[int, list[str]] | None = None
+        self._later: Later | None = None
         self._settled: list[tuple[torch.Tensor, Default]] = []
         check_fits(plan, self.names, rng)
         self._checkpoints: dict[str, Checkpoint] = _open_sources(plan)
@@ -122,7 +126,10 @@ class Run:
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
             if self.rng == "torch":
                 self._replay()
+            elif runs_code:
+                self._later = self._new_later()
             self.run_tape(self.plan, self.model)
+            self._finish_later()
             self._flush()
             for entry in self.names.parameters:
                 self._settle(entry.tensor)
@@ -130,6 +137,15 @@ class Run:
     def _flush(self) -> None:
         if self.writer is not None:
             self.writer.flush()
+
+    def _new_later(self) -> Later:
+        stored = [(entry.name, tensor) for entry in self._model_entries() for tensor in _stored(entry)]
+        return Later(stored, self._fill_now, self._default_of)
+
+    def _finish_later(self) -> None:
+        for tensor, value, name in () if self._later is None else self._later.take():
+            self._fill(tensor, value, name)
+            self.written.append(name)
 
     def _replay(self) -> None:
         """Under torch's generator, what the constructors meant is done as they would have done it."""
@@ -211,10 +227,12 @@ class Run:
             self._flush()
             setattr(module, attribute, whole)
             altered = not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
-        else:
+            self.written.append(name)
+        elif self._later is None or not self._later.put(entry.tensor, write.value, name):
             self._fill(entry.tensor, write.value, name)
+            self.written.append(name)
         self._settle(entry.tensor)
-        self.written.append(name)
+        self._assigned.append(name)
         self._done[name] = Written(
             name,
             entry.shape,
@@ -246,15 +264,16 @@ class Run:
             assert self.writer is not None
             self.writer.add(tensor, value, name)
 
-    def fill_default(self, tensor: torch.Tensor) -> None:
+    def _fill_now(self, tensor: torch.Tensor, value: Value, name: str) -> None:
+        self._fill(tensor, value, name)
+        self._flush()
+
+    def _default_of(self, tensor: torch.Tensor) -> Value | None:
         """User code touches a tensor whose rule comes later: it finds what its constructor meant."""
         entry = self.names.entries.get(id(tensor))
         default = None if entry is None else self.plan.parameters[entry.name].default
         self._settle(tensor)
-        if entry is not None and default is not None and not isinstance(default.value, Computed):
-            with torch.no_grad():
-                self._fill(tensor, default.value, entry.name)
-                self._flush()
+        return None if default is None or isinstance(default.value, Computed) else default.value
 
     def _read(self, value: FromCheckpoint) -> torch.Tensor:
         opened = self._checkpoints.get(value.source)
@@ -273,15 +292,14 @@ class Run:
                 (entry.name, tensor) for entry in self._model_entries() for tensor in _stored(entry)
             )
         outer = self._observer
-        waiting = {
-            storage_of(entry.tensor): entry.tensor for entry in self.names.parameters if waits(entry.tensor)
-        }
-        observer = self._observer = Observer(self._storages, waiting, self.fill_default)
+        observer = self._observer = Observer(self._storages)
+        meant: dict[str, Value] = {}
         token = _active.set(self)
         where = f"{call.code} of {call.module or 'the model'}"
         try:
             with (
                 self._user_generator(call.module),
+                self._recorded(meant),
                 torch.set_grad_enabled(self._grad),
                 observer,
             ):
@@ -298,6 +316,19 @@ class Run:
             _active.reset(token)
             self._observer = outer
         self._note_written(observer, call)
+        for name, value in meant.items():
+            done = self._done.get(name)
+            if done is not None and done.by == "code":
+                self._done[name] = replace(done, value=value)
+
+    def _recorded(self, meant: dict[str, Value]) -> contextlib.AbstractContextManager[None]:
+        if self._later is None:
+            return contextlib.nullcontext()
+        return self._later.recorded(self._note_sampler, meant)
+
+    def _note_sampler(self, tensor: torch.Tensor, function: str) -> None:
+        if self._observer is not None:
+            self._observer.note(tensor, function)
 
     def _model_entries(self) -> Iterator[Entry]:
         yield from self.names.parameters
@@ -331,7 +362,7 @@ class Run:
     def run_part(self, plan: Plan, model: nn.Module) -> None:
         """A plan that user code called for: its writes are the rules', not the code's."""
         observer = self._observer
-        start = len(self.written)
+        start = len(self._assigned)
         if observer is not None:
             observer.paused += 1
         try:
@@ -343,7 +374,7 @@ class Run:
                 observer.paused -= 1
         if observer is not None:
             # What the code wrote before is overwritten now.
-            for name in self.written[start:]:
+            for name in self._assigned[start:]:
                 observer.operations.pop(name, None)
 
     def part_name(self, module: nn.Module) -> str:

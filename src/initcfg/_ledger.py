@@ -26,7 +26,8 @@ class Written:
         dtype: Its data type.
         by: ``"rule"``, ``"default"`` (its constructor's value, written by the plan of a deferred build),
             ``"code"`` (a user's own code) or ``"nobody"`` (it keeps what its constructor wrote).
-        value: What a rule or default wrote last; :class:`Keep` if none did.
+        value: What a rule or default wrote last, or what the code's writes mean where the stream did them;
+            :class:`Keep` if there is neither.
         rule: Path of that rule; the constructor, for a default.
         initializer: Type and arguments of its initializer.
         code: The user's code that wrote last, if any did.

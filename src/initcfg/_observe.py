@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,19 +17,10 @@ class Observer(TorchDispatchMode):
 
     Args:
         storages: What :func:`by_storage` made of the tensors.
-        waiting: Tensors by storage that are not written yet.
-        prepare: Writes one of these, before an operation touches it.
     """
 
-    def __init__(
-        self,
-        storages: Mapping[int, Sequence[str]],
-        waiting: dict[int, torch.Tensor] | None = None,
-        prepare: Callable[[torch.Tensor], None] | None = None,
-    ) -> None:
+    def __init__(self, storages: Mapping[int, Sequence[str]]) -> None:
         super().__init__()
-        self._waiting = waiting or {}
-        self._prepare = prepare
         self.paused = 0
         self.operations: dict[str, list[str]] = {}
         self._by_storage = storages
@@ -38,11 +29,6 @@ class Observer(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operation, and note it if it writes."""
-        if self._waiting and self._prepare is not None and not self.paused:
-            for tensor in (each for item in (*args, *(kwargs or {}).values()) for each in tensors_in(item)):
-                waiting = self._waiting.pop(storage_of(tensor), None)
-                if waiting is not None:
-                    self._prepare(waiting)
         result = func(*args, **(kwargs or {}))
         if not self.paused:
             self._note(func, args, kwargs or {})
@@ -50,10 +36,15 @@ class Observer(TorchDispatchMode):
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for tensor in written(func, args, kwargs):
+            self.note(tensor, func._schema.name.replace("::", "."))
+
+    def note(self, tensor: torch.Tensor, operation: str) -> None:
+        """Note a write, also one that was seen elsewhere."""
+        if not self.paused:
             for name in self._by_storage.get(storage_of(tensor), ()):
                 kept = self.operations.setdefault(name, [])
                 if len(kept) < _KEPT:
-                    kept.append(func._schema.name.replace("::", "."))
+                    kept.append(operation)
 
 
 def written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:

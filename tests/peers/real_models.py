@@ -230,8 +230,7 @@ def build(real: RealModel) -> nn.Module:
         configuration = Config.fromfile(Path(root) / ".mim" / "configs" / f"{real.config}.py")
         init_default_scope(real.package)
         model = configuration.model
-        for place, key in list(_pretrained(model)):
-            place[key] = None
+        without_pretrained(model)
         with _memory_filled():
             return registry.build(model)
 
@@ -246,6 +245,12 @@ def _memory_filled() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+
+
+def without_pretrained(model: Any) -> None:
+    """Take out of a model's config what asks for a checkpoint."""
+    for place, key in list(_pretrained(model)):
+        place[key] = None
 
 
 def _pretrained(node: Any) -> Iterator[tuple[Any, Any]]:

@@ -87,6 +87,9 @@ class deferred:
         """Remember a module that was made."""
         self._modules.setdefault(id(module), weakref.ref(module))
 
+    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
+        """The layers have it."""
+
     def _finish(self) -> None:
         modules = self._all_modules()
         parameters = {

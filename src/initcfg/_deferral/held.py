@@ -29,6 +29,7 @@ class Held:
         storage: The memory; held, so that its address is not given to another.
         layers: What was written, first to last.
         pending: Whether operations on it were recorded that have not been done.
+        exposed: Whether its address was given out, so that it may change unseen.
         tainted: Whether random numbers that were drawn while building have come into it.
         aliases: How many tensors recorded operations hold on it.
         group: The storages that it becomes real with.
@@ -37,6 +38,7 @@ class Held:
     storage: torch.UntypedStorage
     layers: list[Layer] = field(default_factory=list)
     pending: bool = False
+    exposed: bool = False
     tainted: bool = False
     aliases: int = 0
     group: Group = field(default_factory=Group)

@@ -111,6 +111,8 @@ def _overlaid(region: Region, base: Value, slabs: list[tuple[int, int, int, Valu
     slabs = [each for each in slabs if each[3] != base or base.random]
     if not slabs:
         return base
+    if not _any_order(base):
+        return None
     dim = slabs[0][0]
     if any(each[0] != dim for each in slabs):
         return None

@@ -24,27 +24,26 @@ if TYPE_CHECKING:
 class Building(Protocol):
     """A deferred build that is under way."""
 
-    recorder: Recorder
+    @property
+    def recorder(self) -> Recorder:
+        """Where writes are recorded."""
+        ...
 
     def note_module(self, module: nn.Module) -> None:
         """Remember a module that was made."""
+        ...
+
+    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
+        """A sampler was recorded."""
         ...
 
 
 current: ContextVar[Building | None] = ContextVar("initcfg_building", default=None)
 """The deferred build of this thread."""
 
-# Methods that hand out the memory itself.
-_DOORS = (
-    "numpy",
-    "tolist",
-    "data_ptr",
-    "storage",
-    "share_memory_",
-    "__dlpack__",
-    "__deepcopy__",
-    "__reduce_ex__",
-)
+# Methods that read the memory, and those that hand it out.
+_READERS = ("tolist", "__deepcopy__", "__reduce_ex__")
+_DOORS = ("numpy", "data_ptr", "storage", "share_memory_", "__dlpack__")
 _lock = threading.RLock()
 _users = 0
 _undo: list[Callable[[], None]] = []
@@ -59,8 +58,8 @@ def install() -> None:
             return
         for name, sampler in _samplers().items():
             _replace(nn.init, name, _recording(getattr(nn.init, name), sampler))
-        for name in _DOORS:
-            _replace(torch.Tensor, name, _reading(getattr(torch.Tensor, name)))
+        for name in (*_READERS, *_DOORS):
+            _replace(torch.Tensor, name, _reading(getattr(torch.Tensor, name), exposing=name in _DOORS))
         _replace(nn.Module, "__setstate__", _noting(nn.Module.__setstate__))
         register = nn.modules.module
         for hook in (
@@ -130,17 +129,20 @@ def _recording(original: Callable[..., Any], sampler: Sampler) -> Callable[..., 
         recorded = building.recorder.record_sampler(
             tensor, value, lambda alias: original(alias, *args, **kwargs)
         )
-        return tensor if recorded else original(tensor, *args, **kwargs)
+        if not recorded:
+            return original(tensor, *args, **kwargs)
+        building.note_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
+        return tensor
 
     return function
 
 
-def _reading(original: Callable[..., Any]) -> Callable[..., Any]:
+def _reading(original: Callable[..., Any], *, exposing: bool) -> Callable[..., Any]:
     @functools.wraps(original)
     def method(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         building = current.get()
         if building is not None:
-            building.recorder.make_real(self)
+            building.recorder.make_real(self, exposing=exposing)
         return original(self, *args, **kwargs)
 
     return method

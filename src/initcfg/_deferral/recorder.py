@@ -125,7 +125,9 @@ class Recorder(TorchDispatchMode):
         """Note an in-place operation; False if it must be done."""
         target = args[0] if args else None
         held = self.held_by(target) if isinstance(target, torch.Tensor) else None
-        if held is None or target is None or kwargs.get("generator") is not None or not _disjoint(target):
+        if held is None or target is None or held.exposed or kwargs.get("generator") is not None:
+            return False
+        if not _disjoint(target):
             return False
         if operation in _ELEMENTWISE:
             layers = transformed(held.layers, region_of(target), operation, args[1:], kwargs)
@@ -201,7 +203,7 @@ class Recorder(TorchDispatchMode):
     ) -> bool:
         """Note a call of a known sampler; False if the tensor is not one of ours."""
         held = self.held_by(tensor)
-        if held is None or not _disjoint(tensor):
+        if held is None or held.exposed or not _disjoint(tensor):
             return False
         alias = self._alias(tensor)
         self._write(held, tensor, value, lambda: run(alias), {"type": value.kind})
@@ -209,11 +211,25 @@ class Recorder(TorchDispatchMode):
 
     # -- what is done ----------------------------------------------------------------------------
 
-    def make_real(self, tensor: torch.Tensor) -> None:
-        """Do what was recorded for the memory of ``tensor``."""
+    def make_real(self, tensor: torch.Tensor, *, exposing: bool = False) -> None:
+        """Do what was recorded for the memory of ``tensor``.
+
+        Args:
+            tensor: The tensor.
+            exposing: Whether its address goes out, so that nothing is known of its content from here on.
+        """
+        if self._passing:
+            return
         held = self.held_by(tensor)
-        if held is not None and held.pending:
+        if held is None:
+            return
+        if held.pending or (exposing and held.group.steps):
             self.compute([held.group])
+        if exposing:
+            held.exposed = True
+            held.layers = [layer._replace(known=None) for layer in held.layers] or [
+                Layer(region_of(tensor), None, code_that_writes(), {"type": "?"})
+            ]
 
     def compute(self, groups: Iterable[Group]) -> None:
         """Do what was recorded for these storages, with torch's own generator, in the order of recording."""

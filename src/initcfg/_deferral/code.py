@@ -1,0 +1,145 @@
+"""A model's own ``init_weights`` under the stream: what it writes is recorded, and becomes values.
+
+What it fills with something that has a name comes from the stream like everything else, and each tensor
+is written once, at the end. What it reads is there when it reads it; what has no name is done as it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from initcfg._deferral import patches
+from initcfg._deferral.held import Held
+from initcfg._deferral.layers import Layer, value_of
+from initcfg._deferral.recorder import Recorder
+from initcfg._deferral.regions import region_of
+from initcfg._observe import storage_of
+from initcfg._values import Value
+
+
+class Planned(NamedTuple):
+    """A tensor, what it is to hold, and its canonical name."""
+
+    tensor: torch.Tensor
+    value: Value
+    name: str
+
+
+class Account(NamedTuple):
+    """What a recording leaves behind.
+
+    Attributes:
+        waiting: Writes that are still to be done.
+        meant: Values that the code means, by canonical name; they are among ``waiting``.
+    """
+
+    waiting: list[Planned]
+    meant: dict[str, Value]
+
+
+Lookup = Callable[[int], "tuple[torch.Tensor, str, Planned | None] | None"]
+
+
+class CodeRecorder(Recorder):
+    """Records writes on tensors that were there before.
+
+    Args:
+        lookup: For a storage, its tensor, name, and the write that it waits for; None if it is not to be
+            recorded.
+        fill: Does a planned write, into another tensor on the same memory.
+    """
+
+    def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, Planned], None]) -> None:
+        super().__init__()
+        self._lookup = lookup
+        self._fill = fill
+        self._asked: set[int] = set()
+        self.adopted: list[tuple[torch.Tensor, str, Held, Sequence[Layer]]] = []
+
+    def held_by(self, tensor: torch.Tensor) -> Held | None:
+        """The storage of a tensor; a known one is taken in when it is first met."""
+        held = super().held_by(tensor)
+        if held is not None or self._passing:
+            return held
+        storage = storage_of(tensor)
+        if storage == 0 or storage in self._asked:
+            return None
+        self._asked.add(storage)
+        found = self._lookup(storage)
+        if found is None:
+            return None
+        known, name, planned = found
+        held = self._held[storage] = Held(known.untyped_storage())
+        if planned is not None:
+            self.plan(planned)
+        self.adopted.append((known, name, held, tuple(held.layers)))
+        return held
+
+    def has(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor was met, so that writes on it are in order with the code's."""
+        return storage_of(tensor) in self._held
+
+    def plan(self, planned: Planned) -> None:
+        """Note a write as if the code did it."""
+        tensor = planned.tensor
+        if not self.record_sampler(tensor, planned.value, lambda alias: self._fill(alias, planned)):
+            self._fill(tensor, planned)
+
+    def settle(self) -> Account:
+        """Make real what is no value."""
+        waiting: list[Planned] = []
+        meant: dict[str, Value] = {}
+        left: set[int] = set()
+        for tensor, name, held, before in self.adopted:
+            region = region_of(tensor)
+            if not held.pending or len(held.group.members) > 1:
+                continue
+            value = value_of(held.layers, region)
+            if value is None or not all(region.covers(layer.region) for layer in held.layers):
+                continue
+            left.add(id(held))
+            waiting.append(Planned(tensor, value, name))
+            if tuple(held.layers) != before:
+                meant[name] = value
+        self.compute([held.group for held in self.in_use() if held.pending and id(held) not in left])
+        return Account(waiting, meant)
+
+
+class CodeRecording:
+    """The context in which such code runs.
+
+    Args:
+        recorder: Records.
+        noted: Told of each call of a sampler: the tensor, and the function.
+    """
+
+    def __init__(self, recorder: CodeRecorder, noted: Callable[[torch.Tensor, str], None]) -> None:
+        self.recorder = recorder
+        self._noted = noted
+        self._token = None
+
+    def __enter__(self) -> CodeRecording:
+        patches.install()
+        self._token = patches.current.set(self)
+        self.recorder.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._token is not None
+        self.recorder.__exit__(kind, error, trace)
+        patches.current.reset(self._token)
+        patches.remove()
+
+    def note_module(self, module: nn.Module) -> None:
+        """A module that the code makes is none of ours."""
+
+    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
+        """A sampler was recorded, which no dispatch mode sees."""
+        self._noted(tensor, function)
