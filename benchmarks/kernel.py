@@ -114,13 +114,16 @@ def batch() -> dict[str, float]:
     def theirs(function: Callable[[torch.Tensor], object]) -> Callable[[], None]:
         return lambda: [function(tensor) for tensor in tensors] and None
 
-    names = ["initcfg, normal", "initcfg, truncated", "Tensor.normal_", "nn.init.normal_"]
-    names += ["nn.init.uniform_", "nn.init.kaiming_uniform_", "nn.init.trunc_normal_"]
+    names = ["initcfg, normal", "initcfg, truncated", "initcfg, truncated, 2 threads"]
+    names += ["Tensor.normal_", "nn.init.normal_", "nn.init.uniform_", "nn.init.kaiming_uniform_"]
+    names += ["nn.init.trunc_normal_"]
+    truncated = ours(TruncNormal(0.0, 0.02, -2.0, 2.0))
     torch.set_num_threads(1)
     times = medians(
         ours(Normal(0.0, 0.02)),
-        ours(TruncNormal(0.0, 0.02, -2.0, 2.0)),
-        theirs(lambda tensor: tensor.normal_(0.0, 0.02)),
+        truncated,
+        on_threads(2, truncated),
+        on_threads(1, theirs(lambda tensor: tensor.normal_(0.0, 0.02))),
         theirs(lambda tensor: nn.init.normal_(tensor, 0.0, 0.02)),
         theirs(lambda tensor: nn.init.uniform_(tensor, -0.1, 0.1)),
         theirs(nn.init.kaiming_uniform_),
@@ -173,12 +176,12 @@ def main() -> None:
             f"{each.case:<26}{each.dtype:<10}{each.elements:>12,}{each.torch:>8.2f}{each.one:>8.2f}"
             f"{each.ratio:>7.1f}{each.two:>11.2f}{each.one / each.two:>6.2f}"
         )
-    print("\n600 tensors of 1,024 elements, one thread, ms")
+    print("\n600 tensors of 1,024 elements, ms")
     for name, each in batched.items():
-        print(f"{name:<26}{each:>8.2f}")
+        print(f"{name:<30}{each:>8.2f}")
     print("\nwithout the kernel: 10⁶ float32 elements, ns per element")
     for name, each in fallback.items():
-        print(f"{name:<26}{each:>8.2f}")
+        print(f"{name:<30}{each:>8.2f}")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ Writes are queued and go to the kernel in batches; without it, the fallback make
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 import torch
 
-from initcfg import _fallback, _whole
+from initcfg import _whole
 from initcfg._blocks import Block, dims_of
 from initcfg._memory import PLAIN_TENSORS, check_memory
-from initcfg._random import kernel
-from initcfg._random.kernel import BYTES, Dim, Job
+from initcfg._queue import Queue, elements
+from initcfg._random.kernel import Dim, Job
 from initcfg._random.key import Keys
 from initcfg._random.recipe import (
     Recipe,
@@ -24,7 +22,6 @@ from initcfg._random.recipe import (
     trunc_normal_recipe,
     uniform_recipe,
 )
-from initcfg._threads import thread_count
 from initcfg._values import (
     Constant,
     CopyOf,
@@ -41,28 +38,16 @@ from initcfg._values import (
 )
 from initcfg.errors import ApplyError
 
-# Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
-_AT_ONCE = 1 << 25
-# Elements of a buffer, for what cannot be written in place.
+# Elements of a buffer, for what is not in this machine's memory.
 _BUFFER = 1 << 20
-_SLOW = 10**7
 _DTYPES = {
     torch.float32: "float32",
     torch.float64: "float64",
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
-# Values whose elements are independent, each one job of the kernel.
+# Values whose elements are independent.
 _SIMPLE = (Constant, Uniform, Normal, TruncNormal)
-_warned = False
-
-
-class _Queued(NamedTuple):
-    """A write that waits: its place in the order, its tensor, and what the kernel is told."""
-
-    order: int
-    tensor: torch.Tensor
-    job: Job
 
 
 class StreamWriter:
@@ -88,10 +73,9 @@ class StreamWriter:
     def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
         self._key = Keys(seed)
         self._progress = progress
-        self._queue: list[_Queued] = []
-        self._elements = 0
-        self._order = 0
-        self._threads = thread_count()
+        self._queue = Queue(self._tell)
+        # By identity, with the value kept: tensors that are alike share theirs.
+        self._recipes: dict[tuple[int, bool], tuple[Value, Recipe]] = {}
 
     def add(
         self,
@@ -115,36 +99,27 @@ class StreamWriter:
             TensorError: The tensor is of a kind that cannot be written.
             ApplyError: The value cannot be drawn, or the block lies outside.
         """
-        self._order += 1
+        self._queue.next_write()
         if block is None and type(value) in _SIMPLE and _is_plain(tensor):
-            # Most tensors of most models: a whole one, in one run.
+            # Most tensors of most models.
             dtype = _DTYPES[tensor.dtype]
             key = 0 if type(value) is Constant else self._key(name, part)
-            dims = (Dim(tensor.numel(), 1, 1),)
-            self._queue_job(
-                tensor, Job(tensor.data_ptr(), dtype, recipe_of(value, dtype == "float64"), key, 0, dims)
-            )
-        else:
-            whole = Block.whole(tensor.shape) if block is None else block
-            whole.check(tensor.shape)
-            check_memory(tensor)
-            self._add(tensor, value, name, whole, part)
-        if self._elements >= _AT_ONCE:
-            self.flush()
+            self._queue.add_run(tensor, dtype, self._recipe(value, dtype == "float64"), key)
+            return
+        whole = Block.whole(tensor.shape) if block is None else block
+        whole.check(tensor.shape)
+        check_memory(tensor)
+        self._add(tensor, value, name, whole, part)
 
     def flush(self) -> None:
         """Do every write that was queued."""
-        queue, self._queue = self._queue, []
-        elements, self._elements = self._elements, 0
-        if not queue:
-            return
-        for batch in _apart(queue):
-            if kernel.available():
-                kernel.fill([each.job for each in batch], self._threads)
-            else:
-                self._by_fallback(batch)
-            torch.autograd.graph.increment_version([each.tensor for each in batch])
-        self._tell(elements)
+        self._queue.flush()
+
+    def _recipe(self, value: Value, double: bool) -> Recipe:
+        found = self._recipes.get((id(value), double))
+        if found is None:
+            found = self._recipes[id(value), double] = (value, recipe_of(value, double))
+        return found[1]
 
     # -- values to jobs --------------------------------------------------------------------------
 
@@ -166,7 +141,7 @@ class StreamWriter:
             done = self._add(tensor, value.value, name, block, part)
             if 0 <= row < tensor.shape[0]:
                 # After what it lies upon.
-                self.flush()
+                self._queue.next_write()
                 self._queue_recipe(tensor[row : row + 1], constant_recipe(0.0, _double(tensor)), 0)
             return done
         if tensor.numel() == 0:
@@ -192,15 +167,7 @@ class StreamWriter:
         if _elsewhere(tensor):
             self._elsewhere(tensor, recipe, key, dims, base)
             return
-        self._queue_job(tensor, Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims))
-
-    def _queue_job(self, tensor: torch.Tensor, job: Job) -> None:
-        for piece in _portions(job):
-            count = _count(piece.dims)
-            if self._elements and self._elements + count > _AT_ONCE:
-                self.flush()
-            self._queue.append(_Queued(self._order, tensor, piece))
-            self._elements += count
+        self._queue.add(tensor, Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims))
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
         self.flush()
@@ -216,30 +183,6 @@ class StreamWriter:
             tensor.copy_(torch.from_numpy(made))
         self._tell(tensor.numel())
 
-    # -- without the kernel, or elsewhere --------------------------------------------------------
-
-    def _by_fallback(self, batch: list[_Queued]) -> None:
-        global _warned
-        if not _warned and sum(_count(each.job.dims) for each in batch) > _SLOW:
-            _warned = True
-            logging.getLogger("initcfg").warning(
-                "The stream's kernel is not used (%s), so large tensors take several times as long. "
-                "Install a wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again.",
-                kernel.why_not(),
-            )
-        for each in batch:
-            job = each.job
-            drawn = torch.from_numpy(_fallback.draw(job.recipe, job.key, job.base, job.dims))
-            memory = torch.as_strided(
-                each.tensor.detach(),
-                [dim.size for dim in job.dims],
-                [dim.stride for dim in job.dims],
-                each.tensor.storage_offset()
-                + (job.pointer - each.tensor.data_ptr()) // each.tensor.element_size(),
-            )
-            with torch.no_grad():
-                memory.copy_(drawn.view(memory.shape))
-
     def _elsewhere(
         self, tensor: torch.Tensor, recipe: Recipe, key: int, dims: tuple[Dim, ...], base: int
     ) -> None:
@@ -249,17 +192,14 @@ class StreamWriter:
         )
         buffer = torch.empty(min(tensor.numel(), _BUFFER), dtype=tensor.dtype)
         for part, piece, start in _slices(view, dims, base):
-            count = _count(part)
+            count = elements(part)
             here = buffer[:count]
             inner, packed = 1, []
             for dim in reversed(part):
                 packed.insert(0, Dim(dim.size, inner, dim.index_stride))
                 inner *= dim.size
             job = Job(here.data_ptr(), _DTYPES[tensor.dtype], recipe, key, start, tuple(packed))
-            if kernel.available():
-                kernel.fill([job], self._threads)
-            else:
-                self._by_fallback([_Queued(0, here, job)])
+            self._queue.now(here, job)
             with torch.no_grad():
                 piece.copy_(here.view(piece.shape))
             self._tell(count)
@@ -312,49 +252,15 @@ def _overlap(offset: int, size: int, start: int, stop: int) -> tuple[int, int]:
     return first, max(min(stop, offset + size), first)
 
 
-def _count(dims: tuple[Dim, ...] | list[Dim]) -> int:
-    count = 1
-    for dim in dims:
-        count *= dim.size
-    return count
-
-
-def _portions(job: Job) -> Iterable[Job]:
-    """The job in pieces of at most ``_AT_ONCE`` elements, where a dimension can be cut."""
-    return (job,) if _count(job.dims) <= _AT_ONCE else _cut(job)
-
-
-def _cut(job: Job) -> Iterator[Job]:
-    size = BYTES[job.dtype]
-    outer = job.dims[0]
-    step = max(1, _AT_ONCE // (_count(job.dims) // outer.size))
-    for start in range(0, outer.size, step):
-        length = min(step, outer.size - start)
-        yield from _portions_below(
-            job._replace(
-                pointer=job.pointer + start * outer.stride * size,
-                base=job.base + start * outer.index_stride,
-                dims=(outer._replace(size=length), *job.dims[1:]),
-            )
-        )
-
-
-def _portions_below(job: Job) -> Iterator[Job]:
-    if job.dims[0].size == 1 and len(job.dims) > 1:
-        yield from _portions(job._replace(dims=job.dims[1:]))
-    else:
-        yield job
-
-
 def _slices(
     view: torch.Tensor, dims: tuple[Dim, ...], base: int
 ) -> Iterator[tuple[tuple[Dim, ...], torch.Tensor, int]]:
     """A tensor in slices of at most ``_BUFFER`` elements: dimensions, view, index of the first element."""
-    if _count(dims) <= _BUFFER:
+    if elements(dims) <= _BUFFER:
         yield dims, view, base
         return
     outer = dims[0]
-    step = _BUFFER // (_count(dims) // outer.size)
+    step = _BUFFER // (elements(dims) // outer.size)
     if step == 0:
         for row in range(outer.size):
             yield from _slices(view[row], dims[1:], base + row * outer.index_stride)
@@ -363,33 +269,6 @@ def _slices(
         length = min(step, outer.size - start)
         cut = (outer._replace(size=length), *dims[1:])
         yield cut, view[start : start + length], base + start * outer.index_stride
-
-
-def _apart(queue: list[_Queued]) -> Iterator[list[_Queued]]:
-    """The queue in batches within which no two tensors share memory."""
-    spans = sorted((*_span(each.job), each.order) for each in queue)
-    reach, owner, clash = 0, -1, False
-    for start, stop, order in spans:
-        clash |= start < reach and order != owner
-        if stop > reach:
-            reach, owner = stop, order
-    if not clash:
-        yield queue
-        return
-    batch: list[_Queued] = []
-    for each in queue:
-        if batch and batch[-1].order != each.order:
-            yield batch
-            batch = []
-        batch.append(each)
-    yield batch
-
-
-def _span(job: Job) -> tuple[int, int]:
-    reach = 1
-    for size, stride, _ in job.dims:
-        reach += (size - 1) * stride
-    return job.pointer, job.pointer + reach * BYTES[job.dtype]
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

@@ -9,11 +9,13 @@ import ctypes
 import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import index
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from initcfg._random.recipe import Kind, Recipe
 from initcfg.errors import ApplyError
@@ -31,6 +33,18 @@ _MOST_THREADS = 4096
 _DIM = struct.Struct("<QqQ")
 _JOB = struct.Struct("<QQQQII")
 _RECIPE = struct.Struct("<4I7d")
+_DIM_LAYOUT = np.dtype([("size", "<u8"), ("stride", "<i8"), ("index_stride", "<u8")])
+_JOB_LAYOUT = np.dtype(
+    [
+        ("pointer", "<u8"),
+        ("dims", "<u8"),
+        ("key", "<u8"),
+        ("base", "<u8"),
+        ("rank", "<u4"),
+        ("dtype", "<u4"),
+        ("recipe", f"V{_RECIPE.size}"),
+    ]
+)
 
 
 class Dim(NamedTuple):
@@ -91,13 +105,77 @@ def paths() -> tuple[str, ...]:
     return tuple(name for name, number in _PATHS.items() if number <= best)
 
 
-def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None) -> None:
+class Runs:
+    """Whole tensors to draw, each one run of memory from index 0 on, in columns."""
+
+    def __init__(self) -> None:
+        self._pointers: list[int] = []
+        self._dtypes: list[str] = []
+        self._recipes: list[Recipe] = []
+        self._keys: list[int] = []
+        self._counts: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._pointers)
+
+    def add(self, pointer: int, dtype: str, recipe: Recipe, key: int, count: int) -> None:
+        """Add one; see :class:`Job`."""
+        self._pointers.append(pointer)
+        self._dtypes.append(dtype)
+        self._recipes.append(recipe)
+        self._keys.append(key)
+        self._counts.append(count)
+
+    def jobs(self) -> Iterator[Job]:
+        """The runs as jobs."""
+        for pointer, dtype, recipe, key, count in zip(
+            self._pointers, self._dtypes, self._recipes, self._keys, self._counts, strict=True
+        ):
+            yield Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
+
+    def overlap(self) -> bool:
+        """Whether two of them share memory."""
+        if len(self) < 2:
+            return False
+        starts = np.array(self._pointers, dtype=np.uint64)
+        stops = starts + np.array(self._counts, dtype=np.uint64) * self._sizes()
+        order = np.argsort(starts)
+        return bool((stops[order][:-1] > starts[order][1:]).any())
+
+    def packed(self, packed: np.ndarray, dims: np.ndarray) -> None:
+        """Write the jobs and their dimensions, as the kernel reads them.
+
+        Raises:
+            ApplyError: One makes no sense.
+        """
+        pointers = np.array(self._pointers, dtype=np.uint64)
+        sizes = self._sizes()
+        counts = np.array(self._counts, dtype=np.uint64)
+        if (pointers == 0).any() or (pointers >= 1 << 62).any() or (counts >= 1 << 57).any():
+            raise ApplyError("A block lies outside of the memory.")
+        if (pointers % sizes).any():
+            raise ApplyError("The memory of a block is not aligned to its elements.")
+        packed["pointer"] = pointers
+        packed["key"] = np.array(self._keys, dtype=np.uint64)
+        packed["base"] = 0
+        packed["rank"] = 1
+        packed["dtype"] = [_TYPES[dtype][0] for dtype in self._dtypes]
+        recipes = b"".join(map(_packed_recipe, self._recipes, self._dtypes))
+        packed["recipe"] = np.frombuffer(recipes, dtype=_JOB_LAYOUT["recipe"])
+        dims["size"], dims["stride"], dims["index_stride"] = counts, 1, 1
+
+    def _sizes(self) -> np.ndarray:
+        return np.array([BYTES[dtype] for dtype in self._dtypes], dtype=np.uint64)
+
+
+def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None, runs: Runs | None = None) -> None:
     """Draw a batch of blocks into memory.
 
     Args:
         jobs: The blocks. No two may share an element.
         threads: How many threads may work at most; the numbers do not depend on it.
         path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
+        runs: More blocks, of which likewise no element is shared.
 
     Raises:
         ApplyError: The kernel is not there, or a job makes no sense; then nothing is written.
@@ -107,37 +185,46 @@ def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None) -> None:
         raise ApplyError(f"The kernel cannot be used: {reason}.")
     if path is not None and path not in paths():
         raise ApplyError(f"The kernel has no path {path!r} here.", meant=paths())
-    packed = bytearray()
-    sizes = bytearray()
-    offsets: list[int] = []
     try:
         if not 1 <= index(threads) <= _MOST_THREADS:
             raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
-        for job in jobs:
-            pointer, dtype, recipe, key, base, dims = job
-            recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
-            dims = dims or (Dim(1, 1, 1),)
-            if _check_block(job, dims, size) == 0:
-                continue
-            offsets.append(len(sizes))
-            packed += _JOB.pack(pointer, 0, key, base, len(dims), code)
-            packed += recipe
-            for dim in dims:
-                sizes += _DIM.pack(*dim)
-    except (TypeError, ValueError, AttributeError, struct.error) as error:
+        packed, dims = _packed(jobs, runs or Runs())
+    except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise ApplyError(f"A job for the kernel holds something of the wrong type: {error}.") from error
-    if not offsets:
+    if not len(packed):
         return
-    dims_memory = (ctypes.c_char * len(sizes)).from_buffer(sizes)
-    address = ctypes.addressof(dims_memory)
-    step = _JOB.size + _RECIPE.size
-    for number, offset in enumerate(offsets):
-        struct.pack_into("<Q", packed, number * step + 8, address + offset)
-    jobs_memory = (ctypes.c_char * len(packed)).from_buffer(packed)
+    # `dims` lives until the kernel has read it.
+    assert dims.flags.c_contiguous
     wanted = 0 if path is None else _PATHS[path]
-    code = library.initcfg_fill(ctypes.addressof(jobs_memory), len(offsets), index(threads), wanted)
+    code = library.initcfg_fill(packed.ctypes.data, len(packed), index(threads), wanted)
     if code != 0:
         raise ApplyError(f"The kernel failed, with code {code}.", mend="INITCFG_KERNEL=0 turns it off.")
+
+
+def _packed(jobs: Sequence[Job], runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+    """All jobs, and all dimensions, as the kernel reads them."""
+    heads, sizes = bytearray(), bytearray()
+    ranks: list[int] = []
+    for job in jobs:
+        pointer, dtype, recipe, key, base, dims = job
+        recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
+        dims = dims or (Dim(1, 1, 1),)
+        if _check_block(job, dims, size) == 0:
+            continue
+        ranks.append(len(dims))
+        heads += _JOB.pack(pointer, 0, key, base, len(dims), code)
+        heads += recipe
+        for dim in dims:
+            sizes += _DIM.pack(*dim)
+    packed = np.empty(len(ranks) + len(runs), dtype=_JOB_LAYOUT)
+    all_dims = np.empty(sum(ranks) + len(runs), dtype=_DIM_LAYOUT)
+    packed[: len(ranks)] = np.frombuffer(heads, dtype=_JOB_LAYOUT)
+    all_dims[: sum(ranks)] = np.frombuffer(sizes, dtype=_DIM_LAYOUT)
+    if len(runs):
+        runs.packed(packed[len(ranks) :], all_dims[sum(ranks) :])
+    first = np.concatenate([[0], np.cumsum(ranks), sum(ranks) + np.arange(1, len(runs))])[: len(packed)]
+    packed["dims"] = all_dims.ctypes.data + first.astype(np.uint64) * np.uint64(_DIM.size)
+    return packed, all_dims
 
 
 def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:
