@@ -281,4 +281,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
         and not (tensor.is_nested or tensor.is_inference() or tensor.is_neg())
         and tensor.is_contiguous()
         and tensor.numel() > 0
+        # Storages can be resized below their tensors.
+        and tensor.untyped_storage().nbytes()
+        >= (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
     )

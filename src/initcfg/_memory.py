@@ -25,6 +25,8 @@ def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
         return "was made under torch.inference_mode", "Build the model outside of it."
     if _has_no_storage(tensor):
         return f"is a {type(tensor).__name__} without memory of its own", "Initialize the plain tensor."
+    if not within_storage(tensor):
+        return "has had its memory taken away (its storage was resized)", "Give it back: storage.resize_()."
     if _overlaps_itself(tensor):
         return "is an expanded view, whose elements share memory", "Make it contiguous."
     return None
@@ -47,11 +49,22 @@ def check_memory(tensor: torch.Tensor) -> None:
         )
 
 
+def within_storage(tensor: torch.Tensor) -> bool:
+    """Whether every element of a strided tensor lies in its storage, which others may resize."""
+    reach = 1
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if size == 0:
+            return True
+        reach += (size - 1) * stride
+    needed = (tensor.storage_offset() + reach) * tensor.element_size()
+    return tensor.untyped_storage().nbytes() >= needed
+
+
 def _has_no_storage(tensor: torch.Tensor) -> bool:
     if type(tensor) in PLAIN_TENSORS:
         return False
     try:
-        return tensor.untyped_storage().nbytes() == 0 and tensor.numel() > 0
+        return tensor.numel() > 0 and tensor.untyped_storage().data_ptr() == 0
     except (NotImplementedError, RuntimeError):
         return True
 
