@@ -7,6 +7,7 @@ import math
 import pickle
 import resource
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -381,3 +382,32 @@ def test_the_memory_is_not_touched_while_building():
     assert {item.value.kind for item in initcfg.plan(model).values()} == {"Uniform"}
     # 4 GB of weights; in kB here, and in bytes on macOS, where the bound is only looser.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "expose",
+    [
+        lambda t: t.numpy().__setitem__(slice(None), 7.0),
+        lambda t: np.from_dlpack(t).__setitem__(slice(None), 7.0),
+        lambda t: np.asarray(t).__setitem__(slice(None), 7.0),
+        lambda t: torch.from_dlpack(t).fill_(7.0),
+    ],
+    ids=["numpy", "from_dlpack", "asarray", "torch.from_dlpack"],
+)
+@pytest.mark.parametrize("fill", [nn.init.zeros_, nn.init.normal_])
+def test_writes_through_an_address_stay(expose, fill):
+    """What a constructor writes where no operation is seen is kept; nothing planned overwrites it."""
+
+    def build():
+        module = nn.Module()
+        module.p = nn.Parameter(torch.empty(4))
+        fill(module.p)
+        expose(module.p.detach())
+        module.twice = nn.Parameter(module.p.detach() * 2)
+        return module
+
+    model, plan = planned(build)
+    assert plan["p"].value.kind in ("Keep", "Computed")
+    plan.apply(model, seed=0)
+    assert model.p.tolist() == [7.0] * 4
+    assert model.twice.tolist() == [14.0] * 4

@@ -97,10 +97,11 @@ class CodeRecorder(Recorder):
         left: set[int] = set()
         for tensor, name, held, before in self.adopted:
             region = region_of(tensor)
-            if not held.pending or len(held.group.members) > 1:
-                continue
-            value = value_of(held.layers, region)
+            value = value_of(held.layers, region) if held.pending else None
             if value is None or not all(region.covers(layer.region) for layer in held.layers):
+                continue
+            if value.random and len(held.group.members) > 1:
+                # A copy, or copied from: both must hold the same numbers.
                 continue
             left.add(id(held))
             waiting.append(Planned(tensor, value, name))
