@@ -16,6 +16,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -62,17 +63,25 @@ def main() -> None:
     parser.add_argument("--options", default="-a", help="dieharder's options: '-d 0' for one test alone")
     arguments = parser.parse_args()
     command = ["dieharder", *shlex.split(arguments.options), "-g", "200"]
+    lines: list[str] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None and stdout is not None
+
+        def read() -> None:
+            for line in stdout:
+                lines.append(line.decode())
+                print(lines[-1], end="", flush=True)
+
+        reader = threading.Thread(target=read)
+        reader.start()
         try:
             for words in bits() if arguments.source == "bits" else tensors():
-                process.stdin.write(words)
+                stdin.write(words)
         except BrokenPipeError:
             pass
-        table = process.stdout.read().decode()
-    print(table)
-    rows = [line.split("|")[-1].strip() for line in table.splitlines() if line.count("|") == 5]
+        reader.join()
+    rows = [line.split("|")[-1].strip() for line in lines if line.count("|") == 5]
     counts = {verdict: rows.count(verdict) for verdict in ("PASSED", "WEAK", "FAILED")}
     print(counts)
     sys.exit(1 if counts["FAILED"] or not counts["PASSED"] else 0)

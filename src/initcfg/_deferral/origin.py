@@ -12,14 +12,13 @@ import torch
 _INIT_FILE = torch.nn.init.__file__
 _HERE = __file__.rpartition("origin.py")[0]
 _TORCH = torch.__file__.rpartition("__init__.py")[0]
-# Files of torch that stand between a constructor and its operation.
-_BETWEEN = (_INIT_FILE, _HERE, *(_TORCH + name for name in ("utils", "_", "overrides")))
+_MODULES = torch.nn.modules.__file__.rpartition("__init__.py")[0]
 
 
 def code_that_writes() -> str:
     """The function that writes: ``"Conv2d.reset_parameters"``."""
     for frame in _frames():
-        if not frame.f_code.co_filename.startswith(_BETWEEN):
+        if not _between(frame.f_code.co_filename):
             code = frame.f_code
             owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
             name = code.co_name
@@ -33,7 +32,7 @@ def init_call() -> dict[str, object] | None:
     for frame in _frames():
         if frame.f_code.co_filename == _INIT_FILE:
             found = frame
-        elif found is not None or not frame.f_code.co_filename.startswith(_BETWEEN):
+        elif found is not None or not _between(frame.f_code.co_filename):
             break
     if found is None:
         return None
@@ -41,6 +40,11 @@ def init_call() -> dict[str, object] | None:
     arguments = {name: found.f_locals.get(name) for name in names}
     kept = {name: item for name, item in arguments.items() if _plain(item)}
     return {"type": found.f_code.co_name, **kept}
+
+
+def _between(file: str) -> bool:
+    """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
+    return file.startswith((_HERE, _TORCH)) and not file.startswith(_MODULES)
 
 
 def _frames() -> Iterator[FrameType]:
