@@ -25,6 +25,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	if command -v cargo > /dev/null; then cd rust && cargo fmt --check && cargo test --quiet --release --locked; fi
 
 # The library of the fast random stream, for this machine. The running Python may have the old one mapped,
 # so the new one replaces it in one step.
@@ -33,7 +34,7 @@ kernel:
 	cp "$$(ls -t rust/target/release/*initcfg_kernel.so rust/target/release/*initcfg_kernel.dylib 2>/dev/null | head -1)" src/initcfg/_kernel.new
 	mv src/initcfg/_kernel.new src/initcfg/_kernel.so
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml setup.py $(wildcard rust/src/*.rs)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)" -e .
 	touch $@
