@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from torch import nn
 
-from initcfg._apply import active_run
 from initcfg._checkpoint import open_pretrained
 from initcfg._config import Config
 from initcfg._deferral.context import deferred
@@ -21,6 +20,7 @@ from initcfg._plan import Plan
 from initcfg._program import Compiler, has_init_weights
 from initcfg._registry import MODELS, build_from_cfg
 from initcfg._resolve import make_plan
+from initcfg._run import active_run
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]

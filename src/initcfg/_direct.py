@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from initcfg._apply import active_run
 from initcfg._checkpoint import open_pretrained
 from initcfg._construct import type_label
 from initcfg._initializers import BaseInit, PretrainedInit
 from initcfg._program import Program, Step
 from initcfg._resolve import make_plan
 from initcfg._rules import Rule, plain_bias
+from initcfg._run import active_run
 from initcfg._select import parse_layers
 
 

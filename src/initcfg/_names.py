@@ -45,6 +45,11 @@ class Entry:
     padding_index: int | None = None
     one_way: str | None = None
 
+    @property
+    def stored(self) -> tuple[torch.Tensor, ...]:
+        """The tensors that its module stores."""
+        return self.originals or (self.tensor,)
+
 
 @dataclass(eq=False)
 class Names:

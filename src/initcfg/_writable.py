@@ -86,7 +86,7 @@ def _check_same(assignment: Assignment, entry: Entry) -> None:
 
 
 def _check_writable(entry: Entry) -> None:
-    for tensor in entry.originals or (entry.tensor,):
+    for tensor in entry.stored:
         found = memory_problem(tensor)
         if found is not None:
             what, mend = found

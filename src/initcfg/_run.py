@@ -1,0 +1,408 @@
+"""One carrying out of one plan: its writes in their order, the user's code between them, the account.
+
+Everything that can be foreseen is checked before the first byte is written. Then the tape runs: each tensor
+is written once, unless user code must find an earlier value in it; under ``rng="torch"`` the shadowed draws
+go into scratch, since each of them moves the generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from initcfg import _random
+from initcfg._checkpoint import Checkpoint
+from initcfg._draws import fill_torch
+from initcfg._fill import StreamWriter
+from initcfg._generators import seeded
+from initcfg._guard import close_pending
+from initcfg._later import Later
+from initcfg._ledger import Ledger, Written
+from initcfg._names import Entry, named_tensors
+from initcfg._observe import Observer, by_storage
+from initcfg._pending import Default, default_of, set_default, settle
+from initcfg._plan import Plan
+from initcfg._tape import Call, Write, of_values
+from initcfg._values import Computed, FromCheckpoint, Keep, Value
+from initcfg._writable import check_fits
+from initcfg.errors import ApplyError, CheckpointError, InitcfgError
+
+_active: ContextVar[Run | None] = ContextVar("initcfg_run", default=None)
+
+
+def active_run() -> Run | None:
+    """The run whose user code is executing in this thread, if any."""
+    return _active.get()
+
+
+class Run:
+    """One carrying out of one plan.
+
+    Args:
+        plan: The plan.
+        model: The model.
+        rng: ``"stream"`` or ``"torch"``.
+
+    Raises:
+        ApplyError: The model does not fit.
+    """
+
+    def __init__(self, plan: Plan, model: nn.Module, rng: str) -> None:
+        self.plan = plan
+        self.model = model
+        self.rng = rng
+        self.seed: int | None = None
+        self.writer: StreamWriter | None = None
+        self.names = named_tensors(model)
+        self.entries: dict[str, Entry] = {entry.name: entry for entry in self.names.entries.values()}
+        self.written: list[str] = []
+        self._grad = torch.is_grad_enabled()
+        self._done: dict[str, Written] = {}
+        self._assigned: list[str] = []
+        self._observer: Observer | None = None
+        self._storages: dict[int, list[str]] | None = None
+        self._later: Later | None = None
+        self._settled: list[tuple[torch.Tensor, Default]] = []
+        check_fits(plan, self.names, rng)
+        self._checkpoints: dict[str, Checkpoint] = _open_sources(plan)
+
+    # -- execution -------------------------------------------------------------------------------
+
+    def execute(self) -> None:
+        """Run the tape."""
+        from initcfg.compat._hooks import originals_come_back
+
+        _reset_is_init(self.model)
+        runs_code = bool(self.plan.tape and self.plan.tape.calls)
+        with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
+            if self.rng == "torch":
+                self._replay()
+            elif runs_code:
+                self._later = self._new_later()
+            self.run_tape(self.plan, self.model)
+            self._finish_later()
+            self._flush()
+            for entry in self.names.parameters:
+                self._settle(entry.tensor)
+
+    def _flush(self) -> None:
+        if self.writer is not None:
+            self.writer.flush()
+
+    def _new_later(self) -> Later:
+        stored = [(entry.name, tensor) for entry in self._model_entries() for tensor in entry.stored]
+        return Later(stored, self._fill_now, self._default_of)
+
+    def _finish_later(self) -> None:
+        for tensor, value, name in () if self._later is None else self._later.take():
+            self._fill(tensor, value, name)
+            self.written.append(name)
+
+    def _replay(self) -> None:
+        """Under torch's generator, what the constructors meant is done as they would have done it."""
+        for entry in self.names.parameters:
+            default = default_of(entry.tensor)
+            if default is None:
+                continue
+            default.recording.carry_out()
+            self._settle(entry.tensor)
+            written = self.plan.parameters[entry.name].default
+            if written is not None and not isinstance(written.value, Computed):
+                self.written.append(entry.name)
+                dtype = str(entry.tensor.dtype).removeprefix("torch.")
+                self._done[entry.name] = Written(
+                    entry.name,
+                    entry.shape,
+                    dtype,
+                    "default",
+                    written.value,
+                    written.rule,
+                    written.initializer,
+                )
+
+    def _settle(self, tensor: torch.Tensor) -> None:
+        default = default_of(tensor)
+        if default is not None:
+            self._settled.append((tensor, default))
+            settle(tensor)
+
+    def back_to_pending(self) -> None:
+        """After an error: what was pending is pending again."""
+        for tensor, default in self._settled:
+            set_default(tensor, default)
+        self._settled.clear()
+        for module in self.model.modules():
+            close_pending(module)
+
+    def run_tape(self, plan: Plan, model: nn.Module) -> None:
+        """Run the tape of this plan, or of a part that user code called for."""
+        entries = self.entries
+        if plan is not self.plan:
+            entries = {entry.name: entry for entry in named_tensors(model).entries.values()}
+        modules = None
+        for item in self._unrolled(plan):
+            if isinstance(item, Write):
+                self._write(item, entries)
+            else:
+                modules = _modules(model) if modules is None else modules
+                self._call(item, modules[item.module])
+        if plan.reached:
+            modules = _modules(model) if modules is None else modules
+            for name in plan.reached:
+                _set_is_init(modules[name])
+
+    def _unrolled(self, plan: Plan) -> list[Write | Call]:
+        if plan.tape is None:
+            return of_values([*plan.parameters.values(), *plan.buffers.values()])
+        return plan.tape.unroll(draws=self.rng == "torch")
+
+    def _write(self, write: Write, entries: dict[str, Entry]) -> None:
+        if not write.final or write.name is None:
+            if self.rng == "torch":
+                like = None if write.name is None else entries[write.name].tensor
+                scratch = (
+                    torch.empty_like(like)
+                    if like is not None and tuple(like.shape) == write.shape
+                    else torch.empty(write.shape, dtype=getattr(torch, write.dtype))
+                )
+                fill_torch(scratch, write.value)
+            return
+        entry = entries[write.name]
+        altered = False
+        name = self._name_in_model(entry, write.name)
+        # A checkpoint holds what is stored; every other value is what the layer sees.
+        if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
+            module, attribute = entry.holder
+            whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
+            self._fill(whole, write.value, name)
+            self._flush()
+            setattr(module, attribute, whole)
+            altered = not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
+            self.written.append(name)
+        elif self._later is None or not self._later.put(entry.tensor, write.value, name):
+            self._fill(entry.tensor, write.value, name)
+            self.written.append(name)
+        self._settle(entry.tensor)
+        self._assigned.append(name)
+        self._done[name] = Written(
+            name,
+            entry.shape,
+            write.dtype,
+            "default" if write.default else "rule",
+            write.value,
+            write.rule,
+            write.initializer,
+            altered=altered,
+        )
+
+    def _name_in_model(self, entry: Entry, local: str) -> str:
+        """In a part that user code called for, names are local; the stream goes by the whole model's."""
+        found = self.names.entries.get(id(entry.tensor))
+        if found is None:
+            # The code replaced a parameter by a new one.
+            self.names = named_tensors(self.model)
+            self.entries = {each.name: each for each in self.names.entries.values()}
+            self._storages = None
+            found = self.names.entries.get(id(entry.tensor))
+        return local if found is None else found.name
+
+    def _fill(self, tensor: torch.Tensor, value: Value, name: str) -> None:
+        if isinstance(value, FromCheckpoint):
+            tensor.copy_(self._read(value))
+        elif self.rng == "torch":
+            fill_torch(tensor, value)
+        else:
+            assert self.writer is not None
+            self.writer.add(tensor, value, name)
+
+    def _fill_now(self, tensor: torch.Tensor, value: Value, name: str) -> None:
+        self._fill(tensor, value, name)
+        self._flush()
+
+    def _default_of(self, tensor: torch.Tensor) -> Value | None:
+        """User code touches a tensor whose rule comes later: it finds what its constructor meant."""
+        entry = self.names.entries.get(id(tensor))
+        default = None if entry is None else self.plan.parameters[entry.name].default
+        self._settle(tensor)
+        return None if default is None or isinstance(default.value, Computed) else default.value
+
+    def _read(self, value: FromCheckpoint) -> torch.Tensor:
+        opened = self._checkpoints.get(value.source)
+        if opened is None:
+            opened = self._checkpoints[value.source] = Checkpoint(value.source)
+        return opened.read(value.key)
+
+    # -- user code -------------------------------------------------------------------------------
+
+    def _call(self, call: Call, module: nn.Module) -> None:
+        if call.foreign is None and bool(getattr(module, "is_init", False)):
+            return
+        self._flush()
+        if self._storages is None:
+            self._storages = by_storage(
+                (entry.name, tensor) for entry in self._model_entries() for tensor in entry.stored
+            )
+        outer = self._observer
+        observer = self._observer = Observer(self._storages)
+        meant: dict[str, Value] = {}
+        token = _active.set(self)
+        where = f"{call.code} of {call.module or 'the model'}"
+        try:
+            with (
+                self._user_generator(call.module),
+                self._recorded(meant),
+                torch.set_grad_enabled(self._grad),
+                observer,
+            ):
+                _run_user_code(call, module)
+        except InitcfgError:
+            raise
+        except Exception as error:
+            raise ApplyError(
+                f"{where} raised {type(error).__name__}: {error}",
+                where=call.rule,
+                mend="This is the model's own code; the traceback above shows where.",
+            ) from error
+        finally:
+            _active.reset(token)
+            self._observer = outer
+        self._note_written(observer, call)
+        for name, value in meant.items():
+            done = self._done.get(name)
+            if done is not None and done.by == "code":
+                self._done[name] = replace(done, value=value)
+
+    def _recorded(self, meant: dict[str, Value]) -> contextlib.AbstractContextManager[None]:
+        if self._later is None:
+            return contextlib.nullcontext()
+        return self._later.recorded(self._note_sampler, meant)
+
+    def _note_sampler(self, tensor: torch.Tensor, function: str) -> None:
+        if self._observer is not None:
+            self._observer.note(tensor, function)
+
+    def _model_entries(self) -> Iterator[Entry]:
+        yield from self.names.parameters
+        yield from self.names.buffers
+
+    def _note_written(self, observer: Observer, call: Call) -> None:
+        for name, operations in observer.operations.items():
+            before, entry = self._done.get(name), self.entries.get(name)
+            if entry is None:
+                # The code took the parameter away again.
+                continue
+            self.written.append(name)
+            self._done[name] = Written(
+                name,
+                entry.shape,
+                str(entry.tensor.dtype).removeprefix("torch."),
+                "code",
+                Keep() if before is None else before.value,
+                None if before is None else before.rule,
+                None if before is None else before.initializer,
+                call.code,
+                tuple(operations),
+            )
+
+    def _user_generator(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Under the stream, user code draws from a generator seeded by the module's name."""
+        if self.rng == "torch" or self.seed is None:
+            return contextlib.nullcontext()
+        return seeded(self.seed, name)
+
+    def run_part(self, plan: Plan, model: nn.Module) -> None:
+        """A plan that user code called for: its writes are the rules', not the code's."""
+        observer = self._observer
+        start = len(self._assigned)
+        if observer is not None:
+            observer.paused += 1
+        try:
+            with torch.no_grad():
+                self.run_tape(plan, model)
+                self._flush()
+        finally:
+            if observer is not None:
+                observer.paused -= 1
+        if observer is not None:
+            # What the code wrote before is overwritten now.
+            for name in self._assigned[start:]:
+                observer.operations.pop(name, None)
+
+    def part_name(self, module: nn.Module) -> str:
+        """Path of a module, for the rules found in it."""
+        return ".".join(filter(None, ("model", self.names.modules.get(id(module), ""))))
+
+    # -- the account -----------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """What was done."""
+        from initcfg._version import versions
+
+        entries: dict[str, Written] = {}
+        for entry in self._model_entries():
+            done = self._done.get(entry.name)
+            if done is None:
+                if entry.buffer:
+                    continue
+                dtype = str(entry.tensor.dtype).removeprefix("torch.")
+                done = Written(entry.name, entry.shape, dtype)
+            entries[entry.name] = done
+        return Ledger(
+            entries=entries,
+            rng=self.rng,
+            seed=self.seed,
+            stream_version=_random.STREAM_VERSION if self.rng == "stream" else None,
+            plan_digest=self.plan.digest,
+            aliases=dict(self.plan.aliases),
+            versions=versions(),
+        )
+
+
+def _run_user_code(call: Call, module: nn.Module) -> None:
+    if call.foreign is None:
+        module.init_weights()  # type: ignore[operator]
+        return
+    initializer, override = call.foreign
+    if override is not None:
+        initializer.wholemodule = True
+        initializer(getattr(module, override))
+    else:
+        initializer(module)
+
+
+def _open_sources(plan: Plan) -> dict[str, Checkpoint]:
+    """Every checkpoint of the plan, opened; raises what planning only noted."""
+    opened: dict[str, Checkpoint] = {}
+    for load in plan.loads:
+        if load.source not in opened:
+            opened[load.source] = Checkpoint(load.source)
+        if load.problem:
+            raise CheckpointError(load.problem, where=load.rule, mend="Correct it, and plan again.")
+    return opened
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules by canonical name; of a wrapper and what it wraps, the latter."""
+    names = named_tensors(model).modules
+    return {names[id(module)]: module for module in model.modules()}
+
+
+def _set_is_init(module: nn.Module) -> None:
+    try:
+        module.is_init = True  # type: ignore[assignment]
+    except AttributeError:
+        # MMCV 1.x has the property without a setter.
+        module._is_init = True  # type: ignore[assignment]
+
+
+def _reset_is_init(model: nn.Module) -> None:
+    if not getattr(model, "is_init", False):
+        return
+    for module in model.modules():
+        if "_is_init" in vars(module):
+            module._is_init = False  # type: ignore[assignment]
