@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from initcfg._random.kernel import Dim
+from initcfg._random.kernel import Dim, check_indices
 from initcfg._random.recipe import Kind, Recipe
 from initcfg._random.reference import Numbers, drawn, drawn_at
 
@@ -29,7 +29,11 @@ def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> Numbers:
         key: Key of the tensor.
         base: Global index of the first element.
         dims: The dimensions; only sizes and index strides count.
+
+    Raises:
+        ApplyError: The stream has no such elements.
     """
+    check_indices(recipe, key, base, dims)
     count = 1
     for dim in dims:
         count *= dim.size

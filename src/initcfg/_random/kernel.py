@@ -233,12 +233,11 @@ def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:
     Raises:
         ApplyError: It cannot lie in memory, or the stream has no such elements.
     """
-    elements, last, low, high = 1, index(job.base), 0, 0
+    elements, low, high = 1, 0, 0
     for count, stride, index_stride in dims:
         if count < 0 or index_stride < 0:
             raise ApplyError(f"A block has no dimension of {count} elements, {index_stride} apart.")
         elements *= index(count)
-        last += (count - 1) * index(index_stride)
         reach = (count - 1) * index(stride)
         if reach < 0:
             low += reach
@@ -246,11 +245,7 @@ def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:
             high += reach
     if elements == 0:
         return 0
-    words = 2 if job.recipe.double else 1
-    if not 0 <= index(job.key) < 1 << 64:
-        raise ApplyError(f"A key must be an integer from 0 to 2**64 - 1, not {job.key!r}.")
-    if job.base < 0 or (last + 1) * words > 1 << 64:
-        raise ApplyError(f"A key has the words 0 to 2**64 - 1; elements {job.base} to {last} lie beyond.")
+    check_indices(job.recipe, job.key, job.base, dims)
     pointer = index(job.pointer)
     if pointer <= 0 or pointer + low * size <= 0 or pointer + (high + 1) * size > 1 << 63:
         raise ApplyError("A block lies outside of the memory.")
@@ -259,6 +254,17 @@ def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:
     if pointer % size:
         raise ApplyError(f"The memory of a block of {job.dtype} is not aligned to its elements.")
     return elements
+
+
+def check_indices(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> None:
+    """Raise ApplyError unless the stream has every element of a block."""
+    if not 0 <= index(key) < 1 << 64:
+        raise ApplyError(f"A key must be an integer from 0 to 2**64 - 1, not {key!r}.")
+    last = index(base)
+    for count, _, index_stride in dims:
+        last += (count - 1) * index(index_stride)
+    if base < 0 or (last + 1) * (2 if recipe.double else 1) > 1 << 64:
+        raise ApplyError(f"A key has the words 0 to 2**64 - 1; elements {base} to {last} lie beyond.")
 
 
 @lru_cache(maxsize=4096)
