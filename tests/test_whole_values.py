@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from initcfg import _orthogonal, _random, errors
+from initcfg import _random, errors
 from initcfg._values import from_json, to_json
-from initcfg._whole import block, whole, whole_torch, zeros_of
+from initcfg._writing import orthogonal
+from initcfg._writing.whole import block, whole, whole_torch, zeros_of
 from initcfg.values import (
     Constant,
     Dirac,
@@ -106,9 +107,9 @@ def test_orthogonal_entries_follow_haar() -> None:
 def test_orthogonal_signs_follow_the_gaussian() -> None:
     """Q of -A is -Q, and a column's length does not matter."""
     gaussian = _random.normal(key_of(0), 0, 60, 0.0, 1.0, dtype=np.float64).reshape(10, 6)
-    made = _orthogonal.orthogonal(gaussian, 1.0)
-    assert (_orthogonal.orthogonal(-gaussian, 1.0) == -made).all()
-    assert (_orthogonal.orthogonal(gaussian * 2.0 ** np.arange(6), 1.0) - made < 1e-14).all()
+    made = orthogonal.orthogonal(gaussian, 1.0)
+    assert (orthogonal.orthogonal(-gaussian, 1.0) == -made).all()
+    assert (orthogonal.orthogonal(gaussian * 2.0 ** np.arange(6), 1.0) - made < 1e-14).all()
     assert (np.diagonal(made.T @ gaussian) > 0).all()
 
 
@@ -117,11 +118,11 @@ def test_each_matrix_of_a_stack_is_orthogonal_on_its_own() -> None:
     made = whole(Orthogonal(2.0, (2,), (0,)), shape, key_of)
     numbers = _random.normal(key_of(0), 0, 72, 0.0, 1.0).reshape(shape)
     for expert, gaussian in zip(made, numbers, strict=True):
-        assert (expert == _orthogonal.orthogonal(gaussian.T, 2.0).T).all()
+        assert (expert == orthogonal.orthogonal(gaussian.T, 2.0).T).all()
         np.testing.assert_allclose(expert @ expert.T, 4 * np.eye(4), atol=1e-6)
     behind = whole(Orthogonal(1.0, (0,), (2,)), shape, key_of)
     for index in range(6):
-        assert (behind[:, :, index] == _orthogonal.orthogonal(numbers[:, :, index], 1.0)).all()
+        assert (behind[:, :, index] == orthogonal.orthogonal(numbers[:, :, index], 1.0)).all()
 
 
 def test_rows_may_be_any_axes() -> None:
@@ -141,7 +142,7 @@ def test_empty_tensors(value: Value, shape: tuple[int, ...]) -> None:
 
 
 def test_a_zero_has_the_sign_plus() -> None:
-    assert _orthogonal.orthogonal(np.zeros((1, 1)), 1.0).tolist() == [[1.0]]
+    assert orthogonal.orthogonal(np.zeros((1, 1)), 1.0).tolist() == [[1.0]]
 
 
 # -- orthogonal: the same bits everywhere ---------------------------------------------------------
@@ -150,7 +151,7 @@ DIGESTS = """
 import hashlib, json
 import numpy as np
 from initcfg._random import stream_key
-from initcfg._whole import whole
+from initcfg._writing.whole import whole
 from initcfg.values import Orthogonal
 
 found = {}
@@ -205,12 +206,12 @@ def test_the_order_of_the_matrix_product_does_not_matter(monkeypatch: Any, dtype
             return total
 
     calls: list[Any] = []
-    original = _orthogonal._product
+    original = orthogonal._product
 
     def product(left: Any, right: Any) -> Any:
         return original([each.view(Shuffled) for each in left], right)
 
-    monkeypatch.setattr(_orthogonal, "_product", product)
+    monkeypatch.setattr(orthogonal, "_product", product)
     assert (whole(Orthogonal(1.0), (90, 80), key_of, dtype) == expected).all()
     assert calls
 
@@ -222,7 +223,7 @@ def test_the_products_are_exact() -> None:
     right = [random.integers(-(2**20), 2**20, (9000, 2)).astype(np.float64) for _ in range(2)]
     (a0, a1), (b0, b1) = ([each.astype(int).astype(object) for each in side] for side in (left, right))
     exact = a0 @ b0 * 2**20 + a0 @ b1 + a1 @ b0
-    made = _orthogonal._product(left, right) * 2.0**20
+    made = orthogonal._product(left, right) * 2.0**20
     assert all(abs(int(x) - y) <= abs(y) * 2.0**-50 for x, y in zip(made.flat, exact.flat, strict=True))
 
 
@@ -309,7 +310,7 @@ def test_a_block_is_a_slice_of_the_whole(data: Any, case: tuple[Value, tuple[int
 
 def test_sparse_blocks_in_pieces(monkeypatch: Any) -> None:
     expected = whole(Sparse(0.4, 0.1), (11, 7), key_of)
-    monkeypatch.setattr("initcfg._whole._WORDS", 25)
+    monkeypatch.setattr("initcfg._writing.whole._WORDS", 25)
     assert np.array_equal(whole(Sparse(0.4, 0.1), (11, 7), key_of), expected)
     assert np.array_equal(block(Sparse(0.4, 0.1), (11, 7), (3, 1), (5, 6), key_of), expected[3:8, 1:])
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from initcfg import _random
-from initcfg._fill import StreamWriter
 from initcfg._guard import close, reopen_all
 from initcfg._ledger import Ledger
 from initcfg._names import named_tensors
 from initcfg._plan import Plan
 from initcfg._run import Run
 from initcfg._text import plural
+from initcfg._writing.stream import StreamWriter
 from initcfg.errors import ApplyError, InitcfgError
 
 

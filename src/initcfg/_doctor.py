@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from initcfg import _random
-from initcfg._draws import fill_torch
-from initcfg._fill import fill_stream, recipe_of
 from initcfg._random import kernel
 from initcfg._random.reference import drawn
-from initcfg._threads import thread_count
 from initcfg._values import Normal, TruncNormal, Uniform, Value
 from initcfg._version import versions
+from initcfg._writing.stream import fill_stream, recipe_of
+from initcfg._writing.threads import thread_count
+from initcfg._writing.torch_draws import fill_torch
 
 _CHECKED: dict[str, Value] = {
     "uniform": Uniform(-0.5, 0.25),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from initcfg._draws import fill_torch
 from initcfg._initializers import (
     BaseInit,
     Caffe2XavierInit,
@@ -22,6 +21,7 @@ from initcfg._initializers import (
 )
 from initcfg._targets import original_targets
 from initcfg._values import TruncNormal
+from initcfg._writing.torch_draws import fill_torch
 from initcfg.errors import InitcfgError, TensorError
 
 

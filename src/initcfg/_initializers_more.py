@@ -9,7 +9,7 @@ from initcfg._initializers import BaseInit, _number, _std
 from initcfg._layout import Layout
 from initcfg._registry import INITIALIZERS
 from initcfg._values import Dirac, Eye, Normal, Orthogonal, Sparse, TruncNormal, Uniform, Value
-from initcfg._whole import problem
+from initcfg._writing.whole import problem
 from initcfg.errors import ArgumentError, TensorError
 
 # Standard deviation of N(0, 1) between ±2, as JAX and Keras write it.

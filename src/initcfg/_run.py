@@ -17,8 +17,6 @@ from torch import nn
 
 from initcfg import _random
 from initcfg._checkpoint import Checkpoint
-from initcfg._draws import fill_torch
-from initcfg._fill import StreamWriter
 from initcfg._generators import seeded
 from initcfg._guard import close_pending
 from initcfg._later import Later
@@ -30,6 +28,8 @@ from initcfg._plan import Plan
 from initcfg._tape import Call, Write, of_values
 from initcfg._values import Computed, FromCheckpoint, Keep, Value
 from initcfg._writable import check_fits
+from initcfg._writing.stream import StreamWriter
+from initcfg._writing.torch_draws import fill_torch
 from initcfg.errors import ApplyError, CheckpointError, InitcfgError
 
 _active: ContextVar[Run | None] = ContextVar("initcfg_run", default=None)

@@ -2,7 +2,7 @@
 
 A Value holds resolved numbers and nothing else: no tensor, no shape, no generator. It compares,
 hashes, prints, and goes through JSON without losing a bit. Writing one into a tensor is the work of
-``_fill.py``; deciding which one a parameter gets is the work of the initializers and the planner.
+``_writing``; deciding which one a parameter gets is the work of the initializers and the planner.
 """
 
 from __future__ import annotations

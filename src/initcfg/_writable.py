@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from initcfg import _whole
 from initcfg._limits import problem
-from initcfg._memory import memory_problem
 from initcfg._names import Entry, Names
 from initcfg._pending import waits
 from initcfg._plan import Assignment, Plan
 from initcfg._text import nearest
 from initcfg._values import Keep, Opaque
+from initcfg._writing import whole
+from initcfg._writing.memory import memory_problem
 from initcfg.errors import ApplyError, TensorError
 
 
@@ -44,7 +44,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                     mend="Plan this model.",
                 )
             _check_same(assignment, entry)
-            found = problem(assignment.value, entry.tensor.dtype) or _whole.problem(
+            found = problem(assignment.value, entry.tensor.dtype) or whole.problem(
                 assignment.value, entry.shape
             )
             if found is not None:

@@ -10,7 +10,7 @@ from torch import nn
 
 import initcfg
 from initcfg._apply import apply_plan
-from initcfg._fill import fill_stream
+from initcfg._writing.stream import fill_stream
 from initcfg.errors import ApplyError
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, TruncNormal, Uniform, Value
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import initcfg
-from initcfg import _queue
-from initcfg._blocks import Block
-from initcfg._fill import fill_stream
 from initcfg._random import kernel
+from initcfg._writing import queue
+from initcfg._writing.blocks import Block
+from initcfg._writing.stream import fill_stream
 from initcfg.values import (
     Constant,
     Normal,
@@ -106,8 +106,8 @@ def test_a_whole_model() -> None:
 def test_a_word_about_large_tensors(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_queue, "_warned", False)
-    monkeypatch.setattr(_queue, "_SLOW", 1000)
+    monkeypatch.setattr(queue, "_warned", False)
+    monkeypatch.setattr(queue, "_SLOW", 1000)
     small, large = torch.empty(1000), torch.empty(1001)
     with without_kernel(), caplog.at_level(logging.WARNING, "initcfg"):
         fill_stream(small, Normal(0.0, 1.0), seed=0, name="small")

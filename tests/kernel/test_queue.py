@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import initcfg
-from initcfg import _fill, _queue
 from initcfg._apply import apply_plan
-from initcfg._blocks import Block
-from initcfg._fill import StreamWriter, fill_stream
+from initcfg._writing import queue, stream
+from initcfg._writing.blocks import Block
+from initcfg._writing.stream import StreamWriter, fill_stream
 from initcfg.errors import ApplyError
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, Parts, Uniform, Value
 
@@ -35,11 +35,11 @@ TENSORS = {
 def narrow(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """From here on few elements at a time: on this device, or as if tensors were on another one."""
     if way == "in portions":
-        monkeypatch.setattr(_queue, "_AT_ONCE", 20)
+        monkeypatch.setattr(queue, "_AT_ONCE", 20)
         return
-    monkeypatch.setattr(_fill, "_BUFFER", 20)
-    monkeypatch.setattr(_fill, "_elsewhere", lambda tensor: True)
-    monkeypatch.setattr(_fill, "_is_plain", lambda tensor: False)
+    monkeypatch.setattr(stream, "_BUFFER", 20)
+    monkeypatch.setattr(stream, "_elsewhere", lambda tensor: True)
+    monkeypatch.setattr(stream, "_is_plain", lambda tensor: False)
 
 
 WAYS = pytest.mark.parametrize("way", ["in portions", "elsewhere"])
@@ -86,19 +86,19 @@ def test_progress_is_told_all_along(way: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_slice_for_a_buffer_is_never_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fill, "_BUFFER", 10)
+    monkeypatch.setattr(stream, "_BUFFER", 10)
     for shape in ((100,), (3, 9), (3, 100), (2, 3, 4, 25), (1, 1000, 1)):
         tensor = torch.empty(shape)
-        dims, base = _fill.dims_of(tensor, Block.whole(shape))
+        dims, base = stream.dims_of(tensor, Block.whole(shape))
         view = torch.as_strided(tensor, [dim.size for dim in dims], [dim.stride for dim in dims])
-        sizes = [piece.numel() for _, piece, _ in _fill._slices(view, dims, base)]
+        sizes = [piece.numel() for _, piece, _ in stream._slices(view, dims, base)]
         assert sum(sizes) == math.prod(shape)
         assert max(sizes) <= 10
 
 
 def test_stopped_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C is heard between portions; the model then says that it is unfinished."""
-    monkeypatch.setattr(_queue, "_AT_ONCE", 100)
+    monkeypatch.setattr(queue, "_AT_ONCE", 100)
     model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
     plan = initcfg.plan(model, dict(type="Normal", layer="Linear"))
 

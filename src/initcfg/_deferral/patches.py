@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import nn
 
-from initcfg import _values, _whole
+from initcfg import _values
+from initcfg._writing import whole
 
 if TYPE_CHECKING:
     from initcfg._deferral.recorder import Recorder
@@ -124,7 +125,7 @@ def _recording(original: Callable[..., Any], sampler: Sampler) -> Callable[..., 
         if building is None or kwargs.get("generator") is not None or not sampler.takes(tensor):
             return original(tensor, *args, **kwargs)
         value = sampler.value(*args, **kwargs)
-        if _whole.problem(value, tuple(tensor.shape)) is not None:
+        if whole.problem(value, tuple(tensor.shape)) is not None:
             return original(tensor, *args, **kwargs)
         recorded = building.recorder.record_sampler(
             tensor, value, lambda alias: original(alias, *args, **kwargs)

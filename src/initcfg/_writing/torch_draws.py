@@ -6,7 +6,6 @@ import math
 
 import torch
 
-from initcfg import _whole
 from initcfg._values import (
     Constant,
     Dirac,
@@ -20,6 +19,7 @@ from initcfg._values import (
     Uniform,
     Value,
 )
+from initcfg._writing import whole
 from initcfg.errors import ApplyError
 
 
@@ -40,7 +40,7 @@ def fill_torch(tensor: torch.Tensor, value: Value) -> None:
         fill_torch(tensor, value.value)
         tensor[value.index].zero_()
     elif isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
-        _whole.whole_torch(tensor, value)
+        whole.whole_torch(tensor, value)
     else:
         raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 

@@ -9,10 +9,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from initcfg import _whole
-from initcfg._blocks import Block, dims_of
-from initcfg._memory import PLAIN_TENSORS, check_memory
-from initcfg._queue import Queue, elements
 from initcfg._random.kernel import Dim, Job
 from initcfg._random.key import Keys
 from initcfg._random.recipe import (
@@ -36,6 +32,10 @@ from initcfg._values import (
     Uniform,
     Value,
 )
+from initcfg._writing import whole as whole_values
+from initcfg._writing.blocks import Block, dims_of
+from initcfg._writing.memory import PLAIN_TENSORS, check_memory
+from initcfg._writing.queue import Queue, elements
 from initcfg.errors import ApplyError
 
 # Elements of a buffer, for what is not in this machine's memory.
@@ -59,7 +59,7 @@ class StreamWriter:
 
     Example:
         >>> import torch
-        >>> from initcfg._fill import StreamWriter
+        >>> from initcfg._writing.stream import StreamWriter
         >>> from initcfg.values import Constant, Normal
         >>> weight, bias = torch.empty(2, 3), torch.empty(2)
         >>> writer = StreamWriter(seed=0)
@@ -171,7 +171,7 @@ class StreamWriter:
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
         self.flush()
-        made = _whole.block(
+        made = whole_values.block(
             value,
             block.shape,
             block.offsets,

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg import _fallback
 from initcfg._random import kernel
 from initcfg._random.kernel import BYTES, Dim, Job
 from initcfg._random.recipe import Recipe
-from initcfg._threads import thread_count
+from initcfg._writing import fallback
+from initcfg._writing.threads import thread_count
 
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
 _AT_ONCE = 1 << 25
@@ -108,7 +108,7 @@ class Queue:
             return
         _warn_once(sum(elements(each.job.dims) for each in batch))
         for tensor, job in ((each.tensor, each.job) for each in batch):
-            drawn = torch.from_numpy(_fallback.draw(job.recipe, job.key, job.base, job.dims))
+            drawn = torch.from_numpy(fallback.draw(job.recipe, job.key, job.base, job.dims))
             start = tensor.storage_offset() + (job.pointer - tensor.data_ptr()) // tensor.element_size()
             memory = torch.as_strided(
                 tensor.detach(), [dim.size for dim in job.dims], [dim.stride for dim in job.dims], start

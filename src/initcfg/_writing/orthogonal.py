@@ -34,7 +34,7 @@ def orthogonal(matrix: npt.NDArray[Any], gain: float) -> npt.NDArray[Any]:
 
     Example:
         >>> import numpy as np
-        >>> from initcfg._orthogonal import orthogonal
+        >>> from initcfg._writing.orthogonal import orthogonal
         >>> orthogonal(np.array([[3.0, 1.0], [4.0, 7.0]]), 5.0).round(9).tolist()
         [[3.0, -4.0], [4.0, 3.0]]
     """

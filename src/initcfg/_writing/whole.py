@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from initcfg import _random
-from initcfg._orthogonal import orthogonal
 from initcfg._values import Dirac, Eye, Orthogonal, Sparse, Value
+from initcfg._writing.orthogonal import orthogonal
 from initcfg.errors import ApplyError, TensorError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def whole(value: Value, shape: Sequence[int], key_of: Keys, dtype: npt.DTypeLike
 
     Example:
         >>> from initcfg._random import stream_key
-        >>> from initcfg._whole import whole
+        >>> from initcfg._writing.whole import whole
         >>> from initcfg.values import Orthogonal
         >>> q = whole(Orthogonal(1.0), (2, 2), lambda draw: stream_key(0, "weight", 0, draw))
         >>> abs(q @ q.T).round(6).tolist()
@@ -79,7 +79,7 @@ def block(
         ApplyError: ``value`` is of another kind, or the block lies outside of the tensor.
 
     Example:
-        >>> from initcfg._whole import block
+        >>> from initcfg._writing.whole import block
         >>> from initcfg.values import Eye
         >>> block(Eye(2.0), (4, 4), (1, 0), (2, 3), lambda draw: 0).tolist()
         [[0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
@@ -113,7 +113,7 @@ def problem(value: Value, shape: Sequence[int]) -> str | None:
     """Why ``value`` has no meaning for a tensor of ``shape``; None if it has, as those of other kinds.
 
     Example:
-        >>> from initcfg._whole import problem
+        >>> from initcfg._writing.whole import problem
         >>> from initcfg.values import Sparse
         >>> problem(Sparse(0.9, 0.01), (8, 3, 3, 3))
         'it is for matrices, and this tensor has 4 dimensions'
@@ -261,7 +261,7 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
 
     Example:
         >>> import torch
-        >>> from initcfg._whole import whole_torch
+        >>> from initcfg._writing.whole import whole_torch
         >>> from initcfg.values import Eye
         >>> tensor = torch.empty(2, 3)
         >>> whole_torch(tensor, Eye(1.0))
