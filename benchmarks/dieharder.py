@@ -25,29 +25,28 @@ from initcfg._random import kernel, stream_key
 from initcfg._random.kernel import Dim, Job
 from initcfg._random.recipe import BITS, uniform_recipe
 
-SEED = 0
 SHORT = 1000
 WORDS_AT_ONCE = 1 << 20
 TENSORS_AT_ONCE = 1000
 
 
-def bits() -> Iterator[bytes]:
+def bits(seed: int) -> Iterator[bytes]:
     """The words of one key, without end."""
-    key, words, start = stream_key(SEED, "weight"), np.empty(WORDS_AT_ONCE, np.uint32), 0
+    key, words, start = stream_key(seed, "weight"), np.empty(WORDS_AT_ONCE, np.uint32), 0
     while True:
         kernel.fill([Job(words.ctypes.data, "uint32", BITS, key, start, (Dim(words.size, 1, 1),))], 1)
         yield words.tobytes()
         start += words.size
 
 
-def tensors() -> Iterator[bytes]:
+def tensors(seed: int) -> Iterator[bytes]:
     """Words from the uniforms of short tensors, without end."""
     recipe, number = uniform_recipe(0.0, 1.0, False), 0
     numbers = np.empty((TENSORS_AT_ONCE, SHORT), np.float32)
     while True:
         names = [f"layers.{number + row}.weight" for row in range(TENSORS_AT_ONCE)]
         jobs = [
-            Job(row.ctypes.data, "float32", recipe, stream_key(SEED, name), 0, (Dim(SHORT, 1, 1),))
+            Job(row.ctypes.data, "float32", recipe, stream_key(seed, name), 0, (Dim(SHORT, 1, 1),))
             for row, name in zip(numbers, names, strict=True)
         ]
         kernel.fill(jobs, 1)
@@ -61,7 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", choices=("bits", "tensors"))
     parser.add_argument("--options", default="-a", help="dieharder's options: '-d 0' for one test alone")
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    source = (bits if arguments.source == "bits" else tensors)(arguments.seed)
     command = ["dieharder", *shlex.split(arguments.options), "-g", "200"]
     lines: list[str] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -76,7 +77,7 @@ def main() -> None:
         reader = threading.Thread(target=read)
         reader.start()
         try:
-            for words in bits() if arguments.source == "bits" else tensors():
+            for words in source:
                 stdin.write(words)
         except BrokenPipeError:
             pass
