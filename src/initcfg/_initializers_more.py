@@ -8,8 +8,8 @@ from typing import Any
 from initcfg._initializers import BaseInit, _number, _std
 from initcfg._layout import Layout
 from initcfg._registry import INITIALIZERS
+from initcfg._shapes import shape_problem
 from initcfg._values import Dirac, Eye, Normal, Orthogonal, Sparse, TruncNormal, Uniform, Value
-from initcfg._writing.whole import problem
 from initcfg.errors import ArgumentError, TensorError
 
 # Standard deviation of N(0, 1) between ±2, as JAX and Keras write it.
@@ -253,7 +253,7 @@ def _scaled(layout: Layout, scale: float, mode: str, distribution: str) -> Value
 
 
 def _possible(value: Value, layout: Layout, mend: str) -> Value:
-    found = problem(value, layout.shape)
+    found = shape_problem(value, layout.shape)
     if found is not None:
         raise TensorError(f"{value} cannot be made: {found}.", mend=mend)
     return value

@@ -6,9 +6,9 @@ from initcfg._limits import problem
 from initcfg._names import Entry, Names
 from initcfg._pending import waits
 from initcfg._plan import Assignment, Plan
+from initcfg._shapes import shape_problem
 from initcfg._text import nearest
 from initcfg._values import Keep, Opaque
-from initcfg._writing import whole
 from initcfg._writing.memory import memory_problem
 from initcfg.errors import ApplyError, TensorError
 
@@ -44,7 +44,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                     mend="Plan this model.",
                 )
             _check_same(assignment, entry)
-            found = problem(assignment.value, entry.tensor.dtype) or whole.problem(
+            found = problem(assignment.value, entry.tensor.dtype) or shape_problem(
                 assignment.value, entry.shape
             )
             if found is not None:

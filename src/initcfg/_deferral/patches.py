@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from initcfg import _values
-from initcfg._writing import whole
+from initcfg._shapes import shape_problem
 
 if TYPE_CHECKING:
     from initcfg._deferral.recorder import Recorder
@@ -125,7 +125,7 @@ def _recording(original: Callable[..., Any], sampler: Sampler) -> Callable[..., 
         if building is None or kwargs.get("generator") is not None or not sampler.takes(tensor):
             return original(tensor, *args, **kwargs)
         value = sampler.value(*args, **kwargs)
-        if whole.problem(value, tuple(tensor.shape)) is not None:
+        if shape_problem(value, tuple(tensor.shape)) is not None:
             return original(tensor, *args, **kwargs)
         recorded = building.recorder.record_sampler(
             tensor, value, lambda alias: original(alias, *args, **kwargs)

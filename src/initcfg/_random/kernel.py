@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import index
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -142,27 +142,36 @@ class Runs:
         order = np.argsort(starts)
         return bool((stops[order][:-1] > starts[order][1:]).any())
 
-    def packed(self, packed: np.ndarray, dims: np.ndarray) -> None:
-        """Write the jobs and their dimensions, as the kernel reads them.
+    def packed_dims(self) -> bytes:
+        """Their dimensions, one each, as the kernel reads them."""
+        dims = np.ones(len(self), dtype=_DIM_LAYOUT)
+        dims["size"] = self._counts
+        return dims.tobytes()
+
+    def packed(self, dims: int) -> bytes:
+        """The jobs, as the kernel reads them.
+
+        Args:
+            dims: Where in memory the dimensions are.
 
         Raises:
             ApplyError: One makes no sense.
         """
         pointers = np.array(self._pointers, dtype=np.uint64)
-        sizes = self._sizes()
         counts = np.array(self._counts, dtype=np.uint64)
         if (pointers == 0).any() or (pointers >= 1 << 62).any() or (counts >= 1 << 57).any():
             raise ApplyError("A block lies outside of the memory.")
-        if (pointers % sizes).any():
+        if (pointers % self._sizes()).any():
             raise ApplyError("The memory of a block is not aligned to its elements.")
-        packed["pointer"] = pointers
-        packed["key"] = np.array(self._keys, dtype=np.uint64)
-        packed["base"] = 0
-        packed["rank"] = 1
-        packed["dtype"] = [_TYPES[dtype][0] for dtype in self._dtypes]
+        jobs = np.zeros(len(self), dtype=_JOB_LAYOUT)
+        jobs["pointer"] = pointers
+        jobs["dims"] = dims + _DIM.size * np.arange(len(self), dtype=np.uint64)
+        jobs["key"] = np.array(self._keys, dtype=np.uint64)
+        jobs["rank"] = 1
+        jobs["dtype"] = [_TYPES[dtype][0] for dtype in self._dtypes]
         recipes = b"".join(map(_packed_recipe, self._recipes, self._dtypes))
-        packed["recipe"] = np.frombuffer(recipes, dtype=_JOB_LAYOUT["recipe"])
-        dims["size"], dims["stride"], dims["index_stride"] = counts, 1, 1
+        jobs["recipe"] = np.frombuffer(recipes, dtype=_JOB_LAYOUT["recipe"])
+        return jobs.tobytes()
 
     def _sizes(self) -> np.ndarray:
         return np.array([BYTES[dtype] for dtype in self._dtypes], dtype=np.uint64)
@@ -188,43 +197,44 @@ def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None, runs: Ru
     try:
         if not 1 <= index(threads) <= _MOST_THREADS:
             raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
-        packed, dims = _packed(jobs, runs or Runs())
+        packed, dims = _packed(jobs, Runs() if runs is None else runs)
     except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise ApplyError(f"A job for the kernel holds something of the wrong type: {error}.") from error
-    if not len(packed):
+    if not packed:
         return
-    # `dims` lives until the kernel has read it.
-    assert dims.flags.c_contiguous
     wanted = 0 if path is None else _PATHS[path]
-    code = library.initcfg_fill(packed.ctypes.data, len(packed), index(threads), wanted)
+    memory = (ctypes.c_char * len(packed)).from_buffer(packed)
+    count = len(packed) // _JOB_LAYOUT.itemsize
+    code = library.initcfg_fill(ctypes.addressof(memory), count, index(threads), wanted)
+    # The jobs point into them.
+    del dims
     if code != 0:
         raise ApplyError(f"The kernel failed, with code {code}.", mend="INITCFG_KERNEL=0 turns it off.")
 
 
-def _packed(jobs: Sequence[Job], runs: Runs) -> tuple[np.ndarray, np.ndarray]:
-    """All jobs, and all dimensions, as the kernel reads them."""
-    heads, sizes = bytearray(), bytearray()
-    ranks: list[int] = []
+def _packed(jobs: Sequence[Job], runs: Runs) -> tuple[bytearray, Any]:
+    """All jobs as the kernel reads them, and the memory of their dimensions."""
+    packed, sizes = bytearray(), bytearray()
+    offsets: list[int] = []
     for job in jobs:
         pointer, dtype, recipe, key, base, dims = job
         recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
         dims = dims or (Dim(1, 1, 1),)
         if _check_block(job, dims, size) == 0:
             continue
-        ranks.append(len(dims))
-        heads += _JOB.pack(pointer, 0, key, base, len(dims), code)
-        heads += recipe
+        offsets.append(len(sizes))
+        packed += _JOB.pack(pointer, 0, key, base, len(dims), code)
+        packed += recipe
         for dim in dims:
             sizes += _DIM.pack(*dim)
-    packed = np.empty(len(ranks) + len(runs), dtype=_JOB_LAYOUT)
-    all_dims = np.empty(sum(ranks) + len(runs), dtype=_DIM_LAYOUT)
-    packed[: len(ranks)] = np.frombuffer(heads, dtype=_JOB_LAYOUT)
-    all_dims[: sum(ranks)] = np.frombuffer(sizes, dtype=_DIM_LAYOUT)
-    if len(runs):
-        runs.packed(packed[len(ranks) :], all_dims[sum(ranks) :])
-    first = np.concatenate([[0], np.cumsum(ranks), sum(ranks) + np.arange(1, len(runs))])[: len(packed)]
-    packed["dims"] = all_dims.ctypes.data + first.astype(np.uint64) * np.uint64(_DIM.size)
-    return packed, all_dims
+    of_runs = len(sizes)
+    sizes += runs.packed_dims() if len(runs) else b""
+    memory = (ctypes.c_char * len(sizes)).from_buffer(sizes)
+    address = ctypes.addressof(memory)
+    for number, offset in enumerate(offsets):
+        struct.pack_into("<Q", packed, number * _JOB_LAYOUT.itemsize + 8, address + offset)
+    packed += runs.packed(address + of_runs) if len(runs) else b""
+    return packed, memory
 
 
 def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:

@@ -17,6 +17,8 @@ from initcfg._writing.threads import thread_count
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
 _AT_ONCE = 1 << 25
 _SLOW = 10**7
+# From so many runs on, columns are packed in less time than jobs.
+_COLUMNS = 16
 _warned = False
 
 
@@ -84,9 +86,9 @@ class Queue:
         count, self._elements = self._elements, 0
         if not count:
             return
-        if kernel.available() and not (blocks and tensors) and not runs.overlap() and _disjoint(blocks):
-            kernel.fill([each.job for each in blocks], self._threads, runs=runs)
-            torch.autograd.graph.increment_version(tensors + [each.tensor for each in blocks])
+        if kernel.available() and len(runs) >= _COLUMNS and not blocks and not runs.overlap():
+            kernel.fill([], self._threads, runs=runs)
+            torch.autograd.graph.increment_version(tensors)
         else:
             queue = [*map(_Queued, orders, tensors, runs.jobs()), *blocks]
             queue.sort(key=lambda each: each.order)

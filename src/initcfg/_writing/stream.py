@@ -165,7 +165,7 @@ class StreamWriter:
         if tensor.dtype not in _DTYPES:
             raise ApplyError(f"{tensor.dtype} holds no random numbers.", shape=tuple(tensor.shape))
         if _elsewhere(tensor):
-            self._elsewhere(tensor, recipe, key, dims, base)
+            self._through_buffer(tensor, recipe, key, dims, base)
             return
         self._queue.add(tensor, Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims))
 
@@ -183,7 +183,7 @@ class StreamWriter:
             tensor.copy_(torch.from_numpy(made))
         self._tell(tensor.numel())
 
-    def _elsewhere(
+    def _through_buffer(
         self, tensor: torch.Tensor, recipe: Recipe, key: int, dims: tuple[Dim, ...], base: int
     ) -> None:
         """A tensor on another device: piece by piece through memory here."""
