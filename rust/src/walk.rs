@@ -87,8 +87,9 @@ pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
     while at < to {
         let (row, column) = (at / inner.size, at % inner.size);
         let run = (inner.size - column).min(to - at);
-        let (place, index) = start_of_row(block, outer, row);
-        let place = (place as *mut T).offset(offset_of::<T>(block, outer, row, inner, column));
+        let (offset, index) = start_of_row(block, outer, row);
+        let offset = offset + column as isize * inner.stride as isize;
+        let place = (block.pointer as *mut T).offset(offset);
         let index = index.wrapping_add(column.wrapping_mul(inner.index_stride));
         let constant = block.map.constant();
         let straight = inner.index_stride == 1 || constant;
@@ -117,26 +118,17 @@ pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
     }
 }
 
-/// Memory of the block, and global index of the first element of a row.
+/// Where the first element of a row lies in memory, counted from the block's pointer, and in the tensor.
 #[inline(always)]
-fn start_of_row(block: &Block, outer: &[Dim], row: u64) -> (*mut u8, u64) {
-    let (mut rest, mut index) = (row, block.base);
+fn start_of_row(block: &Block, outer: &[Dim], row: u64) -> (isize, u64) {
+    let (mut rest, mut offset, mut index) = (row, 0i64, block.base);
     for dim in outer.iter().rev() {
-        index = index.wrapping_add((rest % dim.size).wrapping_mul(dim.index_stride));
+        let step = rest % dim.size;
+        offset += step as i64 * dim.stride;
+        index = index.wrapping_add(step.wrapping_mul(dim.index_stride));
         rest /= dim.size;
     }
-    (block.pointer, index)
-}
-
-/// How many elements from the block's pointer a place lies.
-#[inline(always)]
-fn offset_of<T>(_: &Block, outer: &[Dim], row: u64, inner: &Dim, column: u64) -> isize {
-    let (mut rest, mut offset) = (row, column as i64 * inner.stride);
-    for dim in outer.iter().rev() {
-        offset += (rest % dim.size) as i64 * dim.stride;
-        rest /= dim.size;
-    }
-    offset as isize
+    (offset as isize, index)
 }
 
 /// Elements that follow each other in memory and in the tensor.
@@ -159,12 +151,20 @@ unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mu
         run -= done;
     }
     let mut out = Aligned([T::default(); WORDS]);
+    let past = past_the_cache::<T>(block, place);
     while run >= chunk {
         T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
-        std::ptr::copy_nonoverlapping(out.0.as_ptr(), place, chunk as usize);
+        if past {
+            stream(&out.0[..chunk as usize], place);
+        } else {
+            std::ptr::copy_nonoverlapping(out.0.as_ptr(), place, chunk as usize);
+        }
         place = place.add(chunk as usize);
         index += chunk;
         run -= chunk;
+    }
+    if past {
+        fence();
     }
     if run > 0 {
         T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
@@ -172,12 +172,60 @@ unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mu
     }
 }
 
+/// Whether to write to memory past the cache: a large block will not be there when it is wanted.
+#[inline(always)]
+fn past_the_cache<T>(block: &Block, place: *mut T) -> bool {
+    let elements: u64 = block.dims.iter().map(|dim| dim.size).product();
+    cfg!(target_arch = "x86_64")
+        && elements * std::mem::size_of::<T>() as u64 >= PAST_THE_CACHE
+        && place as usize % 16 == 0
+}
+
+/// Bytes of a block from which on it is written past the cache.
+const PAST_THE_CACHE: u64 = 1 << 23;
+
+/// Write numbers past the cache; `place` must be a multiple of 16.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn stream<T: Cell>(numbers: &[T], place: *mut T) {
+    use std::arch::x86_64::{__m128i, _mm_load_si128, _mm_stream_si128};
+    let (from, to) = (numbers.as_ptr() as *const __m128i, place as *mut __m128i);
+    for line in 0..std::mem::size_of_val(numbers) / 16 {
+        _mm_stream_si128(to.add(line), _mm_load_si128(from.add(line)));
+    }
+}
+
+/// Wait until what was written past the cache is seen by other threads.
+#[inline(always)]
+fn fence() {
+    // SAFETY: part of every x86-64.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_sfence()
+    };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+unsafe fn stream<T: Cell>(numbers: &[T], place: *mut T) {
+    std::ptr::copy_nonoverlapping(numbers.as_ptr(), place, numbers.len());
+}
+
 /// Elements that are all the same, and follow each other in memory.
 #[inline(always)]
 unsafe fn fill_same<T: Cell>(block: &Block, place: *mut T, run: u64) {
     let mut out = Aligned([T::default(); WORDS]);
     T::chunk(&block.map, block.key, &consecutive(0), &mut out.0);
-    for offset in 0..run as usize {
+    let mut done = 0;
+    if past_the_cache::<T>(block, place) {
+        let chunk = LANES * T::PER_BLOCK;
+        while run as usize - done >= chunk {
+            stream(&out.0[..chunk], place.add(done));
+            done += chunk;
+        }
+        fence();
+    }
+    for offset in done..run as usize {
         *place.add(offset) = out.0[0];
     }
 }

@@ -123,6 +123,22 @@ def test_many_numbers(dtype: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", kernel.paths())
+@pytest.mark.parametrize("offset", [0, 1, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_what_is_too_large_for_the_cache(dtype: str, offset: int, path: str) -> None:
+    """From 8 MB on, numbers are written past it, where the memory is aligned; nothing beside is touched."""
+    count = 9 * 2**20 // DTYPES[dtype].itemsize + 77
+    memory = torch.full((count + offset + 1,), SENTINEL, dtype=DTYPES[dtype])
+    block = memory[offset:-1]
+    for name in ("uniform", "constant"):
+        recipe = recipe_for(dtype, name)
+        kernel.fill([job(block, recipe, dtype, 3)], 2, path=path)
+        assert torch.equal(pattern(block), pattern(expected(recipe, dtype, 3, count)))
+        assert (memory[:offset] == SENTINEL).all()
+        assert memory[-1] == SENTINEL
+
+
+@pytest.mark.parametrize("path", kernel.paths())
 @pytest.mark.parametrize("val", [math.inf, -math.inf, math.nan, 1e-8, 6e-8, 65519.9, 65520.0, 1e39, -0.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
 def test_constants_are_those_of_fill(dtype: str, val: float, path: str) -> None:
