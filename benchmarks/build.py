@@ -24,6 +24,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,33 @@ def times(package: str, name: str, threads: int, runs: int) -> dict[str, Any]:
     }
 
 
+def parts(package: str, name: str, threads: int, runs: int) -> dict[str, float]:
+    """The median seconds of our own steps."""
+    import torch
+
+    torch.set_num_threads(threads)
+    build, mm = builder(package, name)
+    import initcfg
+
+    rounds: list[list[float]] = []
+    for _ in range(runs + 1):
+        gc.collect()
+        marks = [time.perf_counter()]
+        with initcfg.deferred():
+            model = build()
+        marks.append(time.perf_counter())
+        plan = initcfg.plan(model, compat="mmengine" if mm else None)
+        marks.append(time.perf_counter())
+        plan.apply(model)
+        marks.append(time.perf_counter())
+        checksum(list(model.state_dict().values()))
+        marks.append(time.perf_counter())
+        rounds.append([after - before for before, after in pairwise(marks)])
+        del model, plan
+    medians = [statistics.median(column) for column in zip(*rounds[1:], strict=True)]
+    return dict(zip(("build", "plan", "apply", "read"), medians, strict=True))
+
+
 def checksum(tensors: list[Any]) -> float:
     """Reads every number."""
     return sum(float(tensor.sum()) for tensor in tensors)
@@ -164,8 +192,8 @@ def main() -> None:
         what, *words = arguments.worker
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if what == "times":
-                found = times(*words[:2], *map(int, words[2:]))
+            if what in ("times", "parts"):
+                found = {"times": times, "parts": parts}[what](*words[:2], *map(int, words[2:]))
             else:
                 found = {"digest": digest, "peak": peak}[what](*words)
         print(json.dumps(found))
@@ -182,7 +210,8 @@ def main() -> None:
         timed = apart("times", *place, str(arguments.threads), str(arguments.runs))
         seconds = {side: statistics.median(each) for side, each in timed["seconds"].items()}
         peaks = {side: apart("peak", side, *place) for side in SIDES}
-        row = {"case": case, **timed, "median": seconds, "peaks": peaks, "same": same}
+        steps = apart("parts", *place, str(arguments.threads), str(arguments.runs))
+        row = {"case": case, **timed, "median": seconds, "peaks": peaks, "same": same, "parts": steps}
         rows.append(row)
         if not arguments.json:
             print(
@@ -194,6 +223,10 @@ def main() -> None:
             )
     if arguments.json:
         print(json.dumps(rows))
+        return
+    print(f"\n{'initcfg, step by step':<28}{'build':>8}{'plan':>8}{'apply':>8}{'read':>8}")
+    for row in rows:
+        print(f"{row['case']:<28}" + "".join(f"{each:>8.3f}" for each in row["parts"].values()))
 
 
 if __name__ == "__main__":
