@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from initcfg._deferral.formula import assign_owners
 from initcfg._layout import Layout
 from initcfg._names import Entry, Names
 from initcfg._pending import Default, default_of
@@ -41,10 +42,15 @@ def defaults(names: Names) -> Defaults:
         else:
             pending.append((entry, default))
     first = _first_names(pending)
+    drafts = {entry.name: default.draft for entry, default in pending if default.draft is not None}
+    owners = assign_owners(first.items(), drafts)
     pieces: dict[int, Piece] = {}
     for entry, default in pending:
         assert default.value is not None
-        value = _with_source(default, entry.name, first)
+        if default.draft is not None:
+            value: Value = default.draft.named(entry.name, owners)
+        else:
+            value = _with_source(default, entry.name, first)
         write = Shadowed(default.code, value, default.call)
         pieces[id(entry)] = (0, Stack((ORDER,), (write,), Layout(entry.shape)))
     return Defaults(pieces, tuple(unwritten))

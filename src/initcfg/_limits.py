@@ -10,6 +10,7 @@ from initcfg._values import (
     Constant,
     CopyOf,
     Eye,
+    Formula,
     Normal,
     Orthogonal,
     PaddingRow,
@@ -40,6 +41,8 @@ def problem(value: Value, dtype: torch.dtype) -> str | None:
         return problem(value.value, dtype)
     if isinstance(value, Constant):
         return _constant(value.val, dtype)
+    if isinstance(value, Formula):
+        return None
     if value.random and not dtype.is_floating_point:
         return f"random values need a floating-point tensor, and this one is {_name(dtype)}"
     if isinstance(value, Uniform):

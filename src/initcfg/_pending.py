@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from initcfg._values import Computed, Value
+
+if TYPE_CHECKING:
+    from initcfg._deferral.formula import Draft
 
 _ATTRIBUTE = "_initcfg_default"
 
@@ -37,6 +40,7 @@ class Default:
         code: The constructor: ``"Conv2d.reset_parameters"``.
         call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
         sources: What the numbers come from; parameters with the very same sources are copies.
+        draft: For a formula: what it is, before its random parts have names.
         recording: The build that it belongs to.
     """
 
@@ -45,6 +49,7 @@ class Default:
     call: Mapping[str, Any]
     sources: tuple[object, ...]
     recording: Recording
+    draft: Draft | None = None
 
 
 def set_default(parameter: torch.Tensor, default: Default) -> None:

@@ -7,6 +7,7 @@ hashes, prints, and goes through JSON without losing a bit. Writing one into a t
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -212,6 +213,57 @@ class CopyOf(Value):
 
 
 @dataclass(frozen=True)
+class Formula(Value):
+    """What a few operations of torch make of other values.
+
+    ``program`` is a list of instructions, in compact JSON. Each makes the next slots, counted from 0:
+
+    - ``["value", shape, dtype, value, key]``: a tensor filled with a value;
+    - ``["empty", shape, strides, dtype]``: one that is not filled yet;
+    - ``["data", shape, dtype, numbers]``: numbers that stand in the code, at most 16;
+    - ``["initial"]``: what the tensor itself holds before;
+    - ``["op", name, arguments, keywords]``: the results of an ATen operation; one in place makes no slot;
+    - ``["draw", name, arguments, keywords, key]``: of one that draws random numbers;
+    - ``["fill", tensor, value, key]``: fills a tensor with a value, and makes no slot;
+    - ``["result", tensor]``: the last.
+
+    A tensor is ``{"of": slot}``, or a view of it, ``{"of": slot, "at": [sizes, strides, offset]}``. A key
+    is the number of the first part that is drawn, ``[name, part]`` where another tensor's name gives the
+    numbers, and null where nothing is random.
+    """
+
+    blockwise: ClassVar[bool] = False
+    program: str
+
+    @cached_property
+    def instructions(self) -> list[list[Any]]:
+        """The program, read."""
+        found = json.loads(self.program)
+        if not isinstance(found, list) or not all(isinstance(each, list) and each for each in found):
+            raise PlanError("A formula's program is a list of instructions.")
+        return found
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return any(
+            each[0] in ("value", "fill", "draw") and each[-1] is not None for each in self.instructions
+        )
+
+    def __str__(self) -> str:
+        shown: list[str] = []
+        for each in self.instructions:
+            if each[0] in ("op", "draw"):
+                shown.append(each[1].partition(".")[0].removesuffix("_"))
+            elif each[0] in ("value", "fill"):
+                shown.append(str(from_json(each[3] if each[0] == "value" else each[2])))
+            elif each[0] in ("data", "initial"):
+                shown.append(each[0])
+        if len(shown) > 7:
+            shown[3:-3] = [f"{len(shown) - 6} more"]
+        return f"Formula({', '.join(shown)})"
+
+
+@dataclass(frozen=True)
 class Computed(Value):
     """What ``code`` computed while the model was built, since it read a weight: outside the stream."""
 
@@ -263,6 +315,8 @@ def to_json(value: Value) -> dict[str, Any]:
         True
     """
     data: dict[str, Any] = {"kind": value.kind}
+    if isinstance(value, Formula):
+        return {**data, "program": value.instructions}
     for name, item in value.args.items():
         if isinstance(item, Value):
             data[name] = to_json(item)
@@ -289,6 +343,8 @@ def from_json(data: Any) -> Value:
     missing = [name for name in names if name not in data]
     if unknown or missing:
         raise PlanError(f"A value of kind {cls.__name__} has {names}, but these are given: {sorted(data)}.")
+    if cls is Formula:
+        return Formula(json.dumps(data["program"], separators=(",", ":")))
     return cls(**{name: _item_from_json(cls, name, data[name]) for name in names})
 
 

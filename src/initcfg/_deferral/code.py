@@ -57,7 +57,7 @@ class CodeRecorder(Recorder):
     def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, Planned], None]) -> None:
         super().__init__()
         self._lookup = lookup
-        self._fill = fill
+        self._do_write = fill
         self._asked: set[int] = set()
         self.adopted: list[tuple[torch.Tensor, str, Held, Sequence[Layer]]] = []
 
@@ -74,7 +74,7 @@ class CodeRecorder(Recorder):
         if found is None:
             return None
         known, name, planned = found
-        held = self._held[storage] = Held(known.untyped_storage())
+        held = self._held[storage] = Held(known.untyped_storage(), region_of(known), before=True)
         if planned is not None:
             self.plan(planned)
         self.adopted.append((known, name, held, tuple(held.layers)))
@@ -87,8 +87,8 @@ class CodeRecorder(Recorder):
     def plan(self, planned: Planned) -> None:
         """Note a write as if the code did it."""
         tensor = planned.tensor
-        if not self.record_sampler(tensor, planned.value, lambda alias: self._fill(alias, planned)):
-            self._fill(tensor, planned)
+        if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
+            self._do_write(tensor, planned)
 
     def settle(self) -> Account:
         """Make real what is no value."""
@@ -100,15 +100,22 @@ class CodeRecorder(Recorder):
             value = value_of(held.layers, region) if held.pending else None
             if value is None or not all(region.covers(layer.region) for layer in held.layers):
                 continue
-            if value.random and len(held.group.members) > 1:
+            if value.random and self._shared(held):
                 # A copy, or copied from: both must hold the same numbers.
                 continue
             left.add(id(held))
             waiting.append(Planned(tensor, value, name))
             if tuple(held.layers) != before:
                 meant[name] = value
-        self.compute([held.group for held in self.in_use() if held.pending and id(held) not in left])
+        self.compute([held for held in self.in_use() if held.pending and id(held) not in left])
         return Account(waiting, meant)
+
+    @staticmethod
+    def _shared(held: Held) -> bool:
+        """Whether recorded operations have carried numbers from it, or to it."""
+        return any(
+            len({id(each) for each in (*step.reads, *step.writes)}) > 1 for step in held.waiting.values()
+        )
 
 
 class CodeRecording:

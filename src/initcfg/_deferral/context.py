@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Iterable
 from types import TracebackType
 
 import torch
@@ -12,10 +12,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg import _guard
 from initcfg._deferral import patches
-from initcfg._deferral.held import Group, Held
-from initcfg._deferral.layers import parts_of, value_of
-from initcfg._deferral.recorder import Recorder, carry_out
-from initcfg._deferral.regions import Region, region_of
+from initcfg._deferral.outcome import Outcome, Outcomes, draws_numbers
+from initcfg._deferral.recorder import Recorder
 from initcfg._pending import Default, Recording, set_default
 from initcfg._values import Computed
 from initcfg.errors import BuildError
@@ -98,18 +96,20 @@ class deferred:
             for parameter in module._parameters.values()
             if parameter is not None
         }
-        self._make_rest_real(list(parameters.values()))
-        recording = Recording(_replay(self.recorder))
-        for parameter, _ in parameters.values():
-            default = self._default(parameter, recording)
-            if default is None:
-                continue
-            set_default(parameter, default)
+        found = Outcomes(self.recorder)
+        defaults: list[tuple[nn.Parameter, Outcome]] = []
+        waiting: set[int] = set()
+        for parameter, parametrized in parameters.values():
             held = self.recorder.held_by(parameter)
-            small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
-            if self._guard and small and held is not None and held.pending and default.value is not None:
-                with torch.no_grad():
-                    parameter.fill_(float("nan"))
+            if parametrized or held is None:
+                continue
+            outcome = found.of(parameter)
+            if outcome.value is not None and held.pending:
+                waiting.add(id(held))
+            defaults.append((parameter, outcome))
+        # What is no parameter, and what cannot be said as a value.
+        self.recorder.compute([each for each in self.recorder.in_use() if id(each) not in waiting])
+        self._set_defaults(defaults, parameters.values(), waiting)
         if self._guard:
             # What a parametrization computes from, planning looks at.
             inner = {
@@ -122,40 +122,40 @@ class deferred:
                 if id(module) not in inner:
                     _guard.close_pending(module)
 
-    def _make_rest_real(self, parameters: list[tuple[nn.Parameter, bool]]) -> None:
-        """Compute what is no parameter, and what cannot be said as a value."""
-        recorder = self.recorder
-        waiting: set[int] = set()
-        due: list[Group] = []
-        for parameter, parametrized in parameters:
-            held = recorder.held_by(parameter)
-            if held is None:
-                continue
-            if parametrized or _unspeakable(held, region_of(parameter)):
-                due.append(held.group)
-            else:
-                waiting.add(id(held))
-        due += [held.group for held in recorder.in_use() if held.pending and id(held) not in waiting]
-        recorder.compute(due)
+    def _set_defaults(
+        self,
+        defaults: list[tuple[nn.Parameter, Outcome]],
+        parameters: Iterable[tuple[nn.Parameter, bool]],
+        waiting: set[int],
+    ) -> None:
+        """Note on each parameter what its constructor meant."""
+        bound: dict[int, torch.UntypedStorage] = {}
+        for parameter, _ in parameters:
+            held = self.recorder.held_by(parameter)
+            if held is not None and held.storage is not None:
+                bound[id(held)] = held.storage
+        log = self.recorder.log
+        recording = Recording(lambda: log.replay(bound))
+        for parameter, outcome in defaults:
+            code, call = (outcome.layer.code, outcome.layer.call) if outcome.layer else ("?", {})
+            value = outcome.value
+            if value is None and outcome.written:
+                if not self._random(parameter):
+                    # It holds what its constructor wrote.
+                    continue
+                value = Computed(code)
+            if value is None:
+                code, call = "", {}
+            set_default(parameter, Default(value, code, call, outcome.sources, recording, outcome.draft))
+            held = self.recorder.held_by(parameter)
+            small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
+            if self._guard and small and id(held) in waiting:
+                with torch.no_grad():
+                    parameter.fill_(float("nan"))
 
-    def _default(self, parameter: nn.Parameter, recording: Recording) -> Default | None:
+    def _random(self, parameter: torch.Tensor) -> bool:
         held = self.recorder.held_by(parameter)
-        if held is None:
-            return None
-        region = region_of(parameter)
-        layers = parts_of(held.layers, region)
-        if layers is None:
-            if held.pending or held.layers:
-                return None
-            return Default(None, "", {}, (), recording)
-        top = layers[0]
-        if held.tainted:
-            return Default(Computed(top.code), top.code, top.call, (), recording)
-        value = value_of(layers, region)
-        if value is None:
-            return None
-        sources = tuple(layer.known for layer in layers)
-        return Default(value, top.code, top.call, sources, recording)
+        return held is not None and any(map(draws_numbers, self.recorder.log.sliced(held)))
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}
@@ -164,19 +164,3 @@ class deferred:
             if module is not None and id(module) not in found:
                 found.update((id(each), each) for each in module.modules())
         return list(found.values())
-
-
-def _unspeakable(held: Held, region: Region) -> bool:
-    """Whether a pending tensor must be computed: it holds something that is no Value."""
-    if not held.pending:
-        return False
-    return value_of(held.layers, region) is None
-
-
-def _replay(recorder: Recorder) -> Callable[[], None]:
-    steps = recorder.steps
-
-    def replay() -> None:
-        carry_out(steps)
-
-    return replay

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._deferral.layers import Layer
+from initcfg._deferral.layers import Layer, parts_of, value_of
+from initcfg._deferral.regions import Region
+from initcfg._values import Value
 
 
-@dataclass(eq=False)
-class Group:
-    """Storages that recorded operations tie together: a copy, and what it was copied from.
+class Snapshot(NamedTuple):
+    """What a tensor holds at some time, by name.
 
-    They become real together, in the order of the operations.
+    Attributes:
+        value: The value.
+        sources: What its numbers come from; tensors with the very same sources are copies.
     """
 
-    members: list[Held] = field(default_factory=list)
-    steps: int = 0
+    value: Value
+    sources: tuple[object, ...]
 
 
 @dataclass(eq=False)
@@ -26,50 +30,103 @@ class Held:
     """One storage.
 
     Attributes:
-        storage: The memory; held, so that its address is not given to another.
-        layers: What was written, first to last.
-        pending: Whether operations on it were recorded that have not been done.
+        storage: The memory; held, so that its address is not given to another. None once nobody else
+            has it.
+        whole: The region of the tensor that it was made for.
+        layers: What was written, first to last, as far as it has names.
+        writers: The recorded operations that write it, in order.
+        waiting: Those that touch it and are not done, by index.
         exposed: Whether its address was given out, so that it may change unseen.
-        tainted: Whether random numbers that were drawn while building have come into it.
-        aliases: How many tensors recorded operations hold on it.
-        group: The storages that it becomes real with.
+        data: For a tensor that was made elsewhere: its content when it was met.
+        foreign: Whether it was made elsewhere.
+        before: Whether the recorded code found it, with a content of its own.
     """
 
-    storage: torch.UntypedStorage
+    storage: torch.UntypedStorage | None
+    whole: Region
     layers: list[Layer] = field(default_factory=list)
-    pending: bool = False
+    writers: list[Step] = field(default_factory=list)
+    waiting: dict[int, Step] = field(default_factory=dict)
     exposed: bool = False
-    tainted: bool = False
-    aliases: int = 0
-    group: Group = field(default_factory=Group)
+    data: torch.Tensor | None = None
+    foreign: bool = False
+    before: bool = False
 
-    def __post_init__(self) -> None:
-        self.group.members.append(self)
+    @property
+    def pending(self) -> bool:
+        """Whether operations that write it were recorded and not done."""
+        return any(self in step.writes for step in self.waiting.values())
 
     @property
     def abandoned(self) -> bool:
         """Whether nobody holds the memory any more, but the records of it."""
-        return torch._C._storage_Use_Count(self.storage._cdata) <= 1 + self.aliases
+        return self.storage is None or torch._C._storage_Use_Count(self.storage._cdata) <= 1
 
     def write(self, layer: Layer) -> None:
         """Put a layer on top; those that it covers are forgotten."""
         self.layers = [below for below in self.layers if not layer.region.covers(below.region)]
         self.layers.append(layer)
 
-    def tie(self, other: Held) -> None:
-        """Make both real together."""
-        if self.group is other.group:
-            return
-        merged, gone = self.group, other.group
-        merged.steps += gone.steps
-        for held in gone.members:
-            held.group = merged
-            merged.members.append(held)
+    def snapshot(self, region: Region) -> Snapshot | None:
+        """What a region holds, if that has a name."""
+        value = value_of(self.layers, region)
+        if value is None:
+            return None
+        shown = parts_of(self.layers, region)
+        if shown is None:
+            shown = [layer for layer in self.layers if not layer.region.apart(region)]
+        return Snapshot(value, tuple(layer.known for layer in shown))
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """A tensor in a recorded operation.
+
+    Attributes:
+        held: Its storage.
+        region: Where it lies there.
+        known: What it held at that time, if that had a name.
+    """
+
+    held: Held
+    region: Region
+    known: Snapshot | None = None
 
 
 @dataclass(eq=False)
 class Step:
-    """A recorded operation: what does it, and the storage that it writes."""
+    """A recorded operation.
 
-    run: Callable[[], object]
-    writes: Held
+    Attributes:
+        index: Its place in the order.
+        func: The operation: an ATen overload, or a sampler of ours.
+        args: Its arguments, with operands in place of tensors.
+        kwargs: Likewise.
+        reads: The storages of the operands.
+        writes: The storages that it writes.
+        outs: For each tensor that it returns: where that lies. None for one that is no plain tensor.
+        draws: Whether it draws random numbers.
+        fill: What it fills its target with, if that has a name.
+        target: Where, for a fill.
+        before: By ``id`` of a storage that is written in place: what it held before.
+        overwrites: Whether nothing of what was there before shows.
+        done: Whether it was done.
+        seen: Where code looked at numbers that this operation drew.
+        hidden: Why doing it again would not give the same; None if it would.
+    """
+
+    index: int
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    reads: Sequence[Held]
+    writes: Sequence[Held]
+    outs: Sequence[Operand | None] = ()
+    draws: bool = False
+    fill: Snapshot | None = None
+    target: Operand | None = None
+    before: dict[int, Snapshot | None] = field(default_factory=dict)
+    overwrites: bool = False
+    done: bool = False
+    seen: str | None = None
+    hidden: str | None = None

@@ -19,12 +19,14 @@ class Layer(NamedTuple):
         known: What; None if it is only known that something was written.
         code: The constructor: ``"Conv2d.reset_parameters"``.
         call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
+        place: File and line of that code: ``"torch/nn/modules/conv.py:186"``.
     """
 
     region: Region
     known: Known | None
     code: str
     call: dict[str, object]
+    place: str = ""
 
 
 def covered(layers: Sequence[Layer], region: Region) -> int | None:
@@ -89,17 +91,18 @@ def parts_of(layers: Sequence[Layer], region: Region) -> list[Layer] | None:
 def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
     """What layers make of one tensor; None where it cannot be said as a Value.
 
-    A base that covers the tensor, and slabs over it: whole in every dimension but one.
+    A base that covers the tensor, and slabs over it, whole in every dimension but one; or slabs alone.
     """
     shown = parts_of(layers, region)
-    if shown is None:
-        return None
-    first = _value(shown[0].known)
-    # Independent elements may be counted in any order; a matrix such as an identity may not.
-    if first is None or not (_any_order(first) or shown[0].region == region):
-        return None
+    first = None
+    if shown is not None:
+        first = _value(shown[0].known)
+        # Independent elements may be counted in any order; a matrix such as an identity may not.
+        if first is None or not (_any_order(first) or shown[0].region == region):
+            return None
+    above = [each for each in layers if not each.region.apart(region)] if shown is None else shown[1:]
     slabs: list[tuple[int, int, int, Value]] = []
-    for layer in shown[1:]:
+    for layer in above:
         place, value = slab(region, layer.region), _value(layer.known)
         if place is None or value is None:
             return None
@@ -107,18 +110,18 @@ def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
     return _overlaid(region, first, slabs)
 
 
-def _overlaid(region: Region, base: Value, slabs: list[tuple[int, int, int, Value]]) -> Value | None:
-    slabs = [each for each in slabs if each[3] != base or base.random]
+def _overlaid(region: Region, base: Value | None, slabs: list[tuple[int, int, int, Value]]) -> Value | None:
+    slabs = [each for each in slabs if each[3] != base or each[3].random]
     if not slabs:
         return base
-    if not _any_order(base):
+    if base is not None and not _any_order(base):
         return None
     dim = slabs[0][0]
     if any(each[0] != dim for each in slabs):
         return None
     row = slabs[0]
     one_row = len(slabs) == 1 and len(region.sizes) == 2 and dim == 0 and row[2] - row[1] == 1
-    if one_row and row[3] == Constant(0.0):
+    if one_row and row[3] == Constant(0.0) and base is not None:
         return PaddingRow(row[1], base)
     edges = sorted({0, region.sizes[dim], *(each[1] for each in slabs), *(each[2] for each in slabs)})
     pieces: list[tuple[int, Value, int]] = []
@@ -127,6 +130,9 @@ def _overlaid(region: Region, base: Value, slabs: list[tuple[int, int, int, Valu
         for index, (_, low, high, written) in enumerate(slabs):
             if low <= start and stop <= high:
                 owner, value = index, written
+        if value is None:
+            # Nobody wrote there.
+            return None
         if pieces and pieces[-1][2] == owner:
             pieces[-1] = (pieces[-1][0] + stop - start, value, owner)
         else:

@@ -143,7 +143,7 @@ def _reading(original: Callable[..., Any], *, exposing: bool) -> Callable[..., A
     def method(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         building = current.get()
         if building is not None:
-            building.recorder.make_real(self, exposing=exposing)
+            building.recorder.make_real(self, exposing=exposing, looking=True)
         return original(self, *args, **kwargs)
 
     return method

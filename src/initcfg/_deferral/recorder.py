@@ -1,70 +1,68 @@
 """The recorder: a dispatch mode under which constructors run without writing their weights.
 
-Memory is handed out untouched. Operations that fill a tensor with something that has a name are noted;
-any other operation that needs a number gets it: what was noted is done first, with torch's generator,
-as the constructor meant it. So a model that reads its weights while being built is right, if slower.
+Memory is handed out untouched. Operations that fill a tensor with something that has a name are noted, and
+so is everything that is computed from such a tensor, as long as its shape can be told without numbers. What
+code looks at is computed there and then. Everything is logged, so that it can be done again.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._deferral.content import Known
-from initcfg._deferral.held import Group, Held, Step
-from initcfg._deferral.layers import Layer, copied, covered, parts_of, transformed
-from initcfg._deferral.origin import code_that_writes, init_call
+from initcfg._deferral.held import Held, Operand, Snapshot, Step
+from initcfg._deferral.layers import Layer, copied, covered, transformed
+from initcfg._deferral.log import Log, operands_in, run_step
+from initcfg._deferral.operations import (
+    COPIES,
+    COPY_OPTIONS,
+    DRAWERS,
+    ELEMENTWISE,
+    FLOATS,
+    MAKERS,
+    OVERWRITING,
+    disjoint,
+    draws,
+    filled_with,
+    is_plain,
+    only_views,
+    pointwise,
+)
+from initcfg._deferral.origin import code_that_writes
 from initcfg._deferral.regions import Region, region_of
 from initcfg._observe import tensors_in, written
-from initcfg._values import Constant, Normal, Uniform, Value
+from initcfg._values import Constant, Value
 
-# Operations that hand out memory without reading their arguments; what the new tensor holds.
-_MAKERS: dict[str, Callable[[tuple[Any, ...]], Known | None]] = {
-    "aten::empty": lambda args: None,
-    "aten::empty_like": lambda args: None,
-    "aten::empty_strided": lambda args: None,
-    "aten::new_empty": lambda args: None,
-    "aten::new_empty_strided": lambda args: None,
-    "aten::zeros": lambda args: Constant(0.0),
-    "aten::zeros_like": lambda args: Constant(0.0),
-    "aten::new_zeros": lambda args: Constant(0.0),
-    "aten::ones": lambda args: Constant(1.0),
-    "aten::ones_like": lambda args: Constant(1.0),
-    "aten::new_ones": lambda args: Constant(1.0),
-    "aten::full": lambda args: _constant(args[1]),
-    "aten::full_like": lambda args: _constant(args[1]),
-    "aten::new_full": lambda args: _constant(args[2]),
-}
-_DRAWERS: dict[str, tuple[str, Value]] = {
-    "aten::rand": ("uniform_", Uniform(0.0, 1.0)),
-    "aten::rand_like": ("uniform_", Uniform(0.0, 1.0)),
-    "aten::randn": ("normal_", Normal(0.0, 1.0)),
-    "aten::randn_like": ("normal_", Normal(0.0, 1.0)),
-}
-_COPIES = ("clone", "_to_copy")
-_COPY_OPTIONS = ("dtype", "memory_format", "device", "layout", "pin_memory", "non_blocking")
-_ELEMENTWISE = ("mul", "div", "add", "sub", "neg", "erfinv", "clamp", "clamp_min", "clamp_max")
 _PRUNE_EVERY = 256
-_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# Tensors that were made elsewhere are copied when they are met, up to this size.
+_COPIED_BYTES = 1 << 20
+_FORCED = object()
 
 
 class Recorder(TorchDispatchMode):
     """Records writes instead of doing them.
 
-    Attributes:
-        steps: What was recorded and is not done, in order.
+    Args:
+        drawing: Within this, operations that draw are done; the process's generator may be another there.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, drawing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    ) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self.log = Log()
         self._held: dict[int, Held] = {}
         self._made = 0
+        self._prune_at = _PRUNE_EVERY
         self._passing = False
+        self._drawing = drawing
 
     # -- the mode --------------------------------------------------------------------------------
 
@@ -78,31 +76,41 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         name: str = schema.name
         if "out" not in kwargs:
-            if name in _MAKERS:
-                return self._make(name, func(*args, **kwargs), args)
-            if name in _DRAWERS and (made := self._draw(name, args, kwargs)) is not None:
+            if name in MAKERS:
+                return self._make(name, func, args, kwargs)
+            if name in DRAWERS and (made := self._draw(name, args, kwargs)) is not None:
                 return made
+        if only_views(func, schema):
+            return func(*args, **kwargs)
+        operation = name.removeprefix("aten::")
+        if schema.is_mutable:
+            target = args[0] if args else None
+            if "out" not in kwargs and self._record_write(operation.removesuffix("_"), func, args, kwargs):
+                return target
+        elif (named := self._record_result(operation, func, args, kwargs)) is not None:
+            return named
         held = [each for tensor in _tensors(args, kwargs) if (each := self.held_by(tensor)) is not None]
-        if held:
-            if _only_views(schema):
-                return func(*args, **kwargs)
-            operation = name.removeprefix("aten::")
-            if schema.is_mutable:
-                if "out" not in kwargs and self._record_write(
-                    operation.removesuffix("_"), func, args, kwargs
-                ):
-                    return args[0]
-            elif (made := self._record_result(operation, func, args, kwargs)) is not None:
-                return made
+        if any(each.pending for each in held):
+            result = self._record_any(func, schema, args, kwargs)
+            if result is not _FORCED:
+                return result
         return self._really(func, args, kwargs, held)
 
     # -- what is recorded ------------------------------------------------------------------------
 
-    def _make(self, name: str, tensor: Any, args: tuple[Any, ...]) -> Any:
+    def _make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        known = MAKERS[name](args)
+        # The arguments of new_zeros and its like lend their type and nothing else.
+        templates = tuple(_template(item) for item in args)
+        tensor = func(*args, **kwargs)
         held = self._hold(tensor)
-        known = _MAKERS[name](args)
         if held is not None and known is not None:
-            held.write(Layer(region_of(tensor), known, code_that_writes(), {"type": name[6:]}))
+            layer = self._layer(tensor, known, {"type": name[6:]})
+            held.write(layer)
+            out = Operand(held, layer.region)
+            self._add(
+                func, templates, kwargs, outs=(out,), fill=layer, target=out, done=True, overwrites=True
+            )
         return tensor
 
     def _draw(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -110,176 +118,296 @@ class Recorder(TorchDispatchMode):
         if kwargs.get("generator") is not None or kwargs.get("names") is not None or len(args) != 1:
             return None
         options = {key: item for key, item in kwargs.items() if item is not None}
+        if options.get("dtype", torch.get_default_dtype()) not in FLOATS:
+            return None
         make = torch.empty_like if name.endswith("_like") else torch.empty
         tensor = make(args[0], **options)
         held = self._hold(tensor)
-        if held is None:
+        if held is None or tensor.dtype not in FLOATS:
             return None
-        fill, value = _DRAWERS[name]
-        alias = self._alias(tensor)
+        fill, value = DRAWERS[name]
         # A value of its own: those of copies are the same object.
-        self._write(held, tensor, replace(value), getattr(alias, fill), {"type": name[6:]})
+        layer = self._layer(tensor, replace(value), {"type": name[6:]})
+        self._fill(held, layer, getattr(torch.ops.aten, fill).default, ())
         return tensor
 
     def _record_write(self, operation: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Note an in-place operation; False if it must be done."""
+        """Note an in-place operation that has a name; False if it has none."""
         target = args[0] if args else None
-        held = self.held_by(target) if isinstance(target, torch.Tensor) else None
-        if held is None or target is None or held.exposed or kwargs.get("generator") is not None:
+        if not isinstance(target, torch.Tensor) or target.dtype not in FLOATS:
             return False
-        if not _disjoint(target):
+        held = self.held_by(target)
+        if held is None or held.exposed or held.foreign or kwargs.get("generator") is not None:
             return False
-        if operation in _ELEMENTWISE:
-            layers = transformed(held.layers, region_of(target), operation, args[1:], kwargs)
+        if not disjoint(target):
+            return False
+        region = region_of(target)
+        if operation in ELEMENTWISE:
+            layers = transformed(held.layers, region, operation, args[1:], kwargs)
             if layers is None or not held.pending:
                 return False
+            step = self._in_place(func, args, kwargs, held)
             held.layers = layers
-        elif operation == "copy":
-            if not self._copy(held, target, args[1]):
-                return False
-        else:
-            for tensor in _tensors(args[1:], {}):
-                # A number in a tensor, as in weight[0] = 1.
-                self.make_real(tensor)
-            known = _filled_with(operation, args[1:], kwargs)
-            if known is None:
-                return False
-            if not held.pending and _holds(held, region_of(target), known):
-                # A buffer that is reset to what it was made with.
-                return True
-            call = init_call() or {"type": operation + "_"}
-            held.write(Layer(region_of(target), known, code_that_writes(), call))
-        aliased = tuple(self._alias(item) for item in args)
-        self._add_step(held, lambda: func(*aliased, **kwargs))
+            self.log.add(step)
+            return True
+        if operation == "copy":
+            return self._copy(held, target, func, args, kwargs)
+        for tensor in _tensors(args[1:], {}):
+            # A number in a tensor, as in weight[0] = 1.
+            self.make_real(tensor)
+        known = filled_with(operation, args[1:], kwargs)
+        if known is None:
+            return False
+        if not held.pending and _holds(held, region, known):
+            # A buffer that is reset to what it was made with.
+            return True
+        numbers = tuple(item.item() if isinstance(item, torch.Tensor) else item for item in args[1:])
+        layer = self._layer(target, known, {"type": operation + "_"})
+        self._fill(held, layer, getattr(torch.ops.aten, operation + "_"), numbers, kwargs)
         return True
 
-    def _copy(self, held: Held, target: torch.Tensor, source: Any) -> bool:
+    def _copy(
+        self, held: Held, target: torch.Tensor, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        source = args[1]
         found = self.held_by(source) if isinstance(source, torch.Tensor) else None
-        if found is None or source.shape != target.shape or found is held or found.tainted:
+        if found is None or source.shape != target.shape or found is held:
             return False
-        layers = copied(found.layers, region_of(source), region_of(target))
+        region = region_of(target)
+        layers = copied(found.layers, region_of(source), region)
         if layers is None:
             return False
+        step = self._in_place(func, args, kwargs, held, overwrites=region.covers(held.whole))
         for layer in layers:
             held.write(layer)
-        held.tie(found)
+        self.log.add(step)
         return True
 
     def _record_result(
         self, operation: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> torch.Tensor | None:
-        """The unwritten result of a copy or of an elementwise operation; None if it must be computed."""
+        """The unwritten result of a copy or of an elementwise operation that has a name; else None."""
         source = args[0] if args else None
         found = self.held_by(source) if isinstance(source, torch.Tensor) else None
-        if found is None or source is None or source.dtype not in _FLOATS or found.tainted:
+        if found is None or source is None or source.dtype not in FLOATS:
             return None
         region = region_of(source)
-        if operation in _COPIES:
-            if set(kwargs) - set(_COPY_OPTIONS) or kwargs.get("dtype", source.dtype) not in _FLOATS:
+        if operation in COPIES:
+            if set(kwargs) - set(COPY_OPTIONS) or (kwargs.get("dtype") or source.dtype) not in FLOATS:
                 return None
-            options = {key: kwargs[key] for key in ("dtype", "device", "memory_format") if key in kwargs}
+            options = {
+                key: kwargs[key]
+                for key in ("dtype", "device", "memory_format")
+                if kwargs.get(key) is not None
+            }
             layers: list[Layer] | None = found.layers
-        elif operation in _ELEMENTWISE:
+        elif operation in ELEMENTWISE:
             options = {}
             layers = transformed(found.layers, region, operation, args[1:], kwargs)
+            if layers is None:
+                return self._of_constants(func, args, kwargs)
+        elif pointwise(func):
+            return self._of_constants(func, args, kwargs)
         else:
             return None
         if layers is None or covered(layers, region) is None:
             return None
+        arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_like(source, **options)
         layers = copied(layers, region, region_of(result))
-        held = None if layers is None else self._hold(result)
-        if held is None or layers is None:
+        if layers is None:
+            return None
+        held = self._hold(result)
+        if held is None:
             return None
         held.layers = layers
-        held.tie(found)
-        aliased = tuple(self._alias(item) for item in args)
-        alias = self._alias(result)
-        self._add_step(held, lambda: alias.copy_(func(*aliased, **kwargs)))
+        self._add(func, arguments, kwargs, outs=(Operand(held, region_of(result)),), overwrites=True)
         return result
+
+    def _of_constants(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+        """The unwritten result of an elementwise operation on tensors that are constant; else None."""
+        small: list[Any] = []
+        for item in args:
+            if not isinstance(item, torch.Tensor):
+                small.append(item)
+                continue
+            held = self.held_by(item)
+            known = None if held is None else held.snapshot(region_of(item))
+            if known is None or not isinstance(known.value, Constant):
+                return None
+            small.append(torch.full((1,), known.value.val, dtype=item.dtype))
+        meta = self._shapes(func, args, kwargs)
+        if not isinstance(meta, torch.Tensor) or meta.dtype not in FLOATS:
+            return None
+        known = Constant(func(*small, **kwargs).item())
+        arguments = tuple(self._operand(item) for item in args)
+        result = torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype)
+        held = self._hold(result)
+        if held is None:
+            return None
+        held.write(self._layer(result, known, {"type": func._schema.name[6:]}))
+        self._add(func, arguments, kwargs, outs=(Operand(held, region_of(result)),), overwrites=True)
+        return result
+
+    def _record_any(self, func: Any, schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
+        if kwargs.get("generator") is not None or any(
+            isinstance(item, torch.Tensor) and not is_plain(item) for item in tree_flatten((args, kwargs))[0]
+        ):
+            return _FORCED
+        if any(
+            (each := self.held_by(tensor)) is not None and each.exposed for tensor in _tensors(args, kwargs)
+        ):
+            return _FORCED
+        if schema.is_mutable:
+            targets = list(written(func, args, kwargs))
+            if not targets or any(self.held_by(each) is None for each in targets):
+                return _FORCED
+            returned = _returned(schema, args, kwargs)
+            if returned is _FORCED:
+                return _FORCED
+            self._note_in_place(func, args, kwargs, targets, done=False)
+            return returned
+        meta = self._shapes(func, args, kwargs)
+        if meta is _FORCED:
+            return _FORCED
+        arguments, options = self._operands((args, kwargs))
+        outs: list[Operand | None] = []
+
+        def unwritten(item: Any) -> Any:
+            if not isinstance(item, torch.Tensor):
+                return item
+            tensor = torch.empty_strided(item.shape, item.stride(), dtype=item.dtype)
+            held = self._hold(tensor)
+            assert held is not None
+            region = region_of(tensor)
+            held.write(self._layer(tensor, None, {"type": schema.name[6:]}))
+            outs.append(Operand(held, region))
+            return tensor
+
+        result = tree_map(unwritten, meta)
+        self._add(func, arguments, options, outs=tuple(outs), draws=draws(func), overwrites=True)
+        return result
+
+    def _shapes(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result on meta tensors; ``_FORCED`` where numbers decide."""
+
+        def meta(item: Any) -> Any:
+            if not isinstance(item, torch.Tensor):
+                return torch.device("meta") if isinstance(item, torch.device) else item
+            return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device="meta")
+
+        try:
+            found = func(*tree_map(meta, args), **tree_map(meta, kwargs))
+        except Exception:
+            # No such kernel, or numbers decide; the operation itself says if it is wrong.
+            return _FORCED
+        tensors = [item for item in tree_flatten(found)[0] if isinstance(item, torch.Tensor)]
+        plain = bool(tensors) and all(type(each) is torch.Tensor and each.is_meta for each in tensors)
+        return found if plain else _FORCED
 
     def record_sampler(
         self, tensor: torch.Tensor, value: Value, run: Callable[[torch.Tensor], object]
     ) -> bool:
         """Note a call of a known sampler; False if the tensor is not one of ours."""
         held = self.held_by(tensor)
-        if held is None or held.exposed or not _disjoint(tensor):
+        if held is None or held.exposed or held.foreign or not disjoint(tensor):
             return False
-        alias = self._alias(tensor)
-        self._write(held, tensor, value, lambda: run(alias), {"type": value.kind})
+        if tensor.dtype not in FLOATS:
+            return False
+        self._fill(held, self._layer(tensor, value, {"type": value.kind}), run, ())
         return True
 
     # -- what is done ----------------------------------------------------------------------------
 
-    def make_real(self, tensor: torch.Tensor, *, exposing: bool = False) -> None:
+    def make_real(self, tensor: torch.Tensor, *, exposing: bool = False, looking: bool = False) -> None:
         """Do what was recorded for the memory of ``tensor``.
 
         Args:
             tensor: The tensor.
             exposing: Whether its address goes out, so that nothing is known of its content from here on.
+            looking: Whether code gets to see its numbers.
         """
         if self._passing:
             return
         held = self.held_by(tensor)
         if held is None:
             return
-        if held.pending or (exposing and held.group.steps):
-            self.compute([held.group])
-        if exposing:
+        if looking or exposing:
+            self._note_look([held])
+        if held.pending:
+            self.compute([held])
+        if exposing and not held.exposed:
             held.exposed = True
             held.layers = [layer._replace(known=None) for layer in held.layers] or [
-                Layer(region_of(tensor), None, code_that_writes(), {"type": "?"})
+                self._layer(tensor, None, {"type": "?"})
             ]
 
-    def compute(self, groups: Iterable[Group]) -> None:
-        """Do what was recorded for these storages, with torch's own generator, in the order of recording."""
-        wanted = {id(group): group for group in groups if group.steps}
-        if not wanted:
-            return
-        due: list[Step] = []
-        rest: list[Step] = []
-        for step in self.steps:
-            (due if id(step.writes.group) in wanted else rest).append(step)
-        self.steps = rest
-        for member in [each for group in wanted.values() for each in group.members]:
-            member.tainted |= member.pending and any(_random(layer) for layer in member.layers)
-            member.pending, member.aliases = False, 0
-            member.group = Group([member])
-        carry_out(due, self)
+    def compute(self, wanted: Iterable[Held]) -> None:
+        """Do what was recorded for these storages, in the order of recording."""
+        with self._through(), torch.no_grad():
+            self.log.compute([each for each in wanted if each.waiting], self._run)
+
+    def _run(self, step: Step, place: Any) -> None:
+        drawing = step.draws or (step.fill is not None and getattr(step.fill.value, "random", False))
+        with self._drawing() if drawing else contextlib.nullcontext():
+            run_step(step, place)
+
+    @contextlib.contextmanager
+    def _through(self) -> Any:
+        """Within this, operations pass by."""
+        before, self._passing = self._passing, True
+        try:
+            yield
+        finally:
+            self._passing = before
+
+    def _note_look(self, held: Iterable[Held]) -> None:
+        """Code sees numbers: what was drawn for them is not the stream's to draw again."""
+        place = None
+        for each in held:
+            for step in self.log.sliced(each):
+                if step.seen is None and (step.draws or (step.fill is not None and _random(step.fill.value))):
+                    place = place or code_that_writes().place
+                    step.seen = place
 
     def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
         targets = list(written(func, args, kwargs))
-        rewritten = {id(self.held_by(tensor)) for tensor in targets}
-        for each in held:
-            # What is to be copied from a storage must be copied before it changes.
-            if each.pending or (each.group.steps and id(each) in rewritten):
-                self.compute([each.group])
-        result = func(*args, **kwargs)
-        read = [each for each in held if id(each) not in rewritten or func._schema.name != "aten::copy_"]
-        tainted = torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()) or any(
-            each.tainted for each in read
-        )
-        for tensor in targets:
-            each = self.held_by(tensor)
-            if each is not None:
-                if func._schema.name == "aten::copy_" and _covers_all(region_of(tensor), each):
-                    each.tainted = False
-                each.tainted |= tainted
-                each.write(Layer(region_of(tensor), None, code_that_writes(), {"type": func._schema.name}))
-        if tainted and not targets:
-            for tensor in tensors_in(result):
-                each = self._hold(tensor) if self.held_by(tensor) is None else None
-                if each is not None:
-                    each.tainted = True
-                    each.write(
-                        Layer(region_of(tensor), None, code_that_writes(), {"type": func._schema.name})
-                    )
+        changed = [each for tensor in targets if (each := self.held_by(tensor)) is not None]
+        # What waits to be read from a storage must be done before it changes.
+        self.compute([each for each in held if each.pending])
+        readers = [other for each in changed for step in each.waiting.values() for other in step.writes]
+        self.compute(readers)
+        drawing = draws(func)
+        step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
+        operands = None if targets else self._operands((args, kwargs))
+        with self._drawing() if drawing else contextlib.nullcontext():
+            result = func(*args, **kwargs)
+        if step is not None:
+            return result
+        made = tree_flatten(result)[0]
+        tensors = [item for item in made if isinstance(item, torch.Tensor)]
+        if not tensors or torch.Tag.dynamic_output_shape in func.tags:
+            self._note_look(held)
+        if not tensors or operands is None:
+            return result
+        outs = tuple(self._held_out(tensor, func) for tensor in tensors)
+        arguments, options = operands
+        step = self._add(func, arguments, options, outs=outs, draws=drawing, done=True, overwrites=True)
+        step.hidden = _hidden(kwargs)
         return result
+
+    def _held_out(self, tensor: torch.Tensor, func: Any) -> Operand | None:
+        held = self._hold(tensor)
+        if held is None:
+            return None
+        held.write(self._layer(tensor, None, {"type": func._schema.name[6:]}))
+        return Operand(held, region_of(tensor))
 
     # -- books -----------------------------------------------------------------------------------
 
     def held_by(self, tensor: torch.Tensor) -> Held | None:
-        """The storage of a tensor, if it was made here."""
+        """The storage of a tensor, if it is known here."""
         try:
             return self._held.get(tensor.untyped_storage()._cdata)
         except (NotImplementedError, RuntimeError):
@@ -290,107 +418,185 @@ class Recorder(TorchDispatchMode):
         return [held for held in self._held.values() if not held.abandoned]
 
     def _hold(self, tensor: Any) -> Held | None:
-        if type(tensor) is not torch.Tensor or tensor.dtype not in _FLOATS:
-            return None
-        if tensor.is_meta or tensor.layout is not torch.strided:
+        if not is_plain(tensor):
             return None
         self._made += 1
-        if self._made % _PRUNE_EVERY == 0:
+        if self._made >= self._prune_at:
             self._prune()
         storage = tensor.untyped_storage()
-        held = self._held[storage._cdata] = Held(storage)
+        held = self._held[storage._cdata] = Held(storage, region_of(tensor))
+        return held
+
+    def _adopt(self, tensor: torch.Tensor) -> Held | None:
+        """Take in a tensor that was made elsewhere, with what it holds now."""
+        held = self._hold(tensor)
+        if held is not None:
+            storage = tensor.untyped_storage()
+            with self._through(), torch.no_grad():
+                data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
+                held.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
+            held.foreign = True
         return held
 
     def _prune(self) -> None:
         """Forget memory that nobody else holds."""
         for key, held in list(self._held.items()):
-            if not held.pending and held.abandoned:
+            if not held.waiting and held.abandoned:
+                held.storage = None
                 del self._held[key]
+        self._prune_at = self._made + max(_PRUNE_EVERY, len(self._held))
 
-    def _write(
+    def _layer(self, tensor: torch.Tensor, known: Known | None, call: dict[str, object]) -> Layer:
+        origin = code_that_writes()
+        return Layer(region_of(tensor), known, origin.code, origin.call or call, origin.place)
+
+    def _fill(
         self,
         held: Held,
-        tensor: torch.Tensor,
-        known: Known,
-        run: Callable[[], object],
-        call: dict[str, object],
+        layer: Layer,
+        func: Callable[..., Any],
+        numbers: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
     ) -> None:
-        held.write(Layer(region_of(tensor), known, code_that_writes(), init_call() or call))
-        self._add_step(held, run)
+        """Note that a region is filled with a named value."""
+        whole = layer.region.covers(held.whole)
+        target = Operand(held, layer.region)
+        before = {} if whole else {id(held): held.snapshot(held.whole)}
+        held.write(layer)
+        self._add(
+            func,
+            (target, *numbers),
+            kwargs or {},
+            writes=(held,),
+            fill=layer,
+            target=target,
+            before=before,
+            overwrites=whole,
+        )
 
-    def _add_step(self, held: Held, run: Callable[[], object]) -> None:
-        held.pending = True
-        held.group.steps += 1
-        self.steps.append(Step(run, held))
+    def _in_place(self, func: Any, args: Any, kwargs: Any, held: Held, *, overwrites: bool = False) -> Step:
+        arguments, options = self._operands((args, kwargs))
+        before = {} if overwrites else {id(held): held.snapshot(held.whole)}
+        return self._step(func, arguments, options, writes=(held,), before=before, overwrites=overwrites)
 
-    def _alias(self, item: Any) -> Any:
-        """A tensor of its own on the same memory, so that the user's may go; anything else as it is."""
-        held = self.held_by(item) if isinstance(item, torch.Tensor) else None
+    def _note_in_place(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        targets: list[torch.Tensor],
+        *,
+        done: bool,
+    ) -> Step | None:
+        arguments, options = self._operands((args, kwargs))
+        changed = [each for tensor in targets if (each := self.held_by(tensor)) is not None]
+        if not changed:
+            return None
+        operation = func._schema.name.removeprefix("aten::").removesuffix("_")
+        overwrites = (
+            len(targets) == 1 and operation in OVERWRITING and region_of(targets[0]).covers(changed[0].whole)
+        )
+        before = {id(each): None if overwrites else each.snapshot(each.whole) for each in changed}
+        for tensor in targets:
+            each = self.held_by(tensor)
+            if each is not None:
+                each.write(self._layer(tensor, None, {"type": func._schema.name[6:]}))
+        step = self._add(
+            func,
+            arguments,
+            options,
+            writes=tuple(dict.fromkeys(changed)),
+            draws=draws(func),
+            before=before,
+            overwrites=overwrites,
+            done=done,
+        )
+        step.hidden = _hidden(kwargs)
+        return step
+
+    def _operands(self, items: Any) -> Any:
+        return tree_map(self._operand, items)
+
+    def _operand(self, item: Any) -> Any:
+        if not isinstance(item, torch.Tensor) or not is_plain(item):
+            return item
+        held = self.held_by(item) or self._adopt(item)
         if held is None:
             return item
-        held.aliases += 1
-        return item.detach()
+        region = region_of(item)
+        return Operand(held, region, held.snapshot(region))
 
+    def _step(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        writes: tuple[Held, ...] = (),
+        outs: tuple[Operand | None, ...] = (),
+        fill: Layer | None = None,
+        **fields: Any,
+    ) -> Step:
+        reads = dict.fromkeys(each.held for each in operands_in((args, kwargs)))
+        target = fields.get("target")
+        if target is not None or fields.get("overwrites"):
+            # A target that is only written.
+            for each in writes:
+                if not any(o.held is each for o in operands_in((args[1:], kwargs))):
+                    reads.pop(each, None)
+        made = dict.fromkeys(out.held for out in outs if out is not None)
+        known = Snapshot(fill.known, (fill.known,)) if fill and isinstance(fill.known, Value) else None
+        return Step(
+            len(self.log.steps),
+            func,
+            args,
+            kwargs,
+            tuple(reads),
+            (*writes, *made),
+            outs,
+            fill=known,
+            **fields,
+        )
 
-def carry_out(steps: list[Step], recorder: Recorder | None = None) -> None:
-    """Do recorded operations in their order."""
-    if recorder is not None:
-        recorder._passing = True
-    try:
-        with torch.no_grad():
-            for step in steps:
-                step.run()
-    finally:
-        if recorder is not None:
-            recorder._passing = False
+    def _add(self, *args: Any, **fields: Any) -> Step:
+        step = self._step(*args, **fields)
+        self.log.add(step)
+        return step
 
 
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     return [tensor for item in (*args, *kwargs.values()) for tensor in tensors_in(item)]
 
 
-def _only_views(schema: Any) -> bool:
-    """Whether an operation gives views of its arguments, and neither reads nor writes a number."""
-    return not schema.is_mutable and any(each.alias_info is not None for each in schema.returns)
+def _template(item: Any) -> Any:
+    """A tensor that stands for another of its type and shape, and holds nothing."""
+    if not isinstance(item, torch.Tensor) or item.is_meta:
+        return item
+    return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device=item.device)
+
+
+def _returned(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What an operation that writes its arguments returns: one of them, or nothing."""
+    if not schema.returns:
+        return None
+    if len(schema.returns) > 1 or schema.returns[0].alias_info is None:
+        return _FORCED
+    names = schema.returns[0].alias_info.before_set
+    for index, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.before_set == names:
+            return args[index] if index < len(args) else kwargs.get(argument.name)
+    return _FORCED
 
 
 def _holds(held: Held, region: Region, known: Known) -> bool:
     """Whether the memory is known to hold a constant already."""
-    layers = parts_of(held.layers, region)
-    return layers is not None and isinstance(known, Constant) and all(each.known == known for each in layers)
+    found = held.snapshot(region)
+    return found is not None and isinstance(known, Constant) and found.value == known
 
 
-def _covers_all(region: Region, held: Held) -> bool:
-    return all(region.covers(layer.region) for layer in held.layers)
+def _random(value: Value) -> bool:
+    return bool(getattr(value, "random", False))
 
 
-def _random(layer: Layer) -> bool:
-    return layer.known is None or getattr(layer.known, "random", True)
-
-
-def _filled_with(operation: str, numbers: tuple[Any, ...], kwargs: dict[str, Any]) -> Known | None:
-    """What an in-place operation fills its target with; None if it has no name."""
-    if operation == "zero":
-        return Constant(0.0)
-    if operation == "fill":
-        return _constant(numbers[0])
-    if operation == "uniform":
-        low, high = (*numbers, *(0.0, 1.0)[len(numbers) :])[:2]
-        return Uniform(float(kwargs.get("from", low)), float(kwargs.get("to", high)))
-    if operation == "normal":
-        mean, std = (*numbers, *(0.0, 1.0)[len(numbers) :])[:2]
-        return Normal(float(kwargs.get("mean", mean)), float(kwargs.get("std", std)))
-    return None
-
-
-def _constant(number: Any) -> Known | None:
-    if isinstance(number, torch.Tensor):
-        number = number.item() if number.dim() == 0 and not number.is_meta else None
-    if isinstance(number, (bool, int, float)):
-        return Constant(float(number))
-    return None
-
-
-def _disjoint(tensor: torch.Tensor) -> bool:
-    """No two elements share memory."""
-    return all(stride or size <= 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+def _hidden(kwargs: dict[str, Any]) -> str | None:
+    return "it draws from a generator of its own" if kwargs.get("generator") is not None else None

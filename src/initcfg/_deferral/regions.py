@@ -35,6 +35,16 @@ class Region(NamedTuple):
         low, high = self.span
         return self.elements == high - low
 
+    @property
+    def contiguous(self) -> bool:
+        """Whether its elements lie in the order of their index, without gaps."""
+        reach = 1
+        for size, stride in zip(reversed(self.sizes), reversed(self.strides), strict=True):
+            if size != 1 and stride != reach:
+                return False
+            reach *= max(size, 1)
+        return True
+
     def covers(self, other: Region) -> bool:
         """Whether every element of ``other`` lies in it."""
         if self == other:

@@ -6,9 +6,11 @@ Writes are queued and go to the kernel in batches; without it, the fallback make
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import torch
 
+from initcfg._generators import seeded
 from initcfg._random.kernel import Dim, Job
 from initcfg._random.key import Keys
 from initcfg._random.recipe import (
@@ -23,6 +25,7 @@ from initcfg._values import (
     CopyOf,
     Dirac,
     Eye,
+    Formula,
     Normal,
     Orthogonal,
     PaddingRow,
@@ -34,6 +37,7 @@ from initcfg._values import (
 )
 from initcfg._writing import whole as whole_values
 from initcfg._writing.blocks import Block, dims_of
+from initcfg._writing.formula import Sources, evaluate
 from initcfg._writing.memory import PLAIN_TENSORS, check_memory
 from initcfg._writing.queue import Queue, elements
 from initcfg.errors import ApplyError
@@ -71,6 +75,7 @@ class StreamWriter:
     """
 
     def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
+        self._seed = seed
         self._key = Keys(seed)
         self._progress = progress
         self._queue = Queue(self._tell)
@@ -144,6 +149,9 @@ class StreamWriter:
                 self._queue.next_write()
                 self._queue_recipe(tensor[row : row + 1], constant_recipe(0.0, _double(tensor)), 0)
             return done
+        if isinstance(value, Formula):
+            self._add_formula(tensor, value, name, block, part)
+            return 1
         if tensor.numel() == 0:
             return 1
         if isinstance(value, Constant) and (tensor.dtype not in _DTYPES or _elsewhere(tensor)):
@@ -181,6 +189,25 @@ class StreamWriter:
         )
         with torch.no_grad():
             tensor.copy_(torch.from_numpy(made))
+        self._tell(tensor.numel())
+
+    def _add_formula(self, tensor: torch.Tensor, value: Formula, name: str, block: Block, part: int) -> None:
+        self.flush()
+
+        def fill(into: torch.Tensor, each: Value, source: str | None, first: int) -> None:
+            self.add(into, each, source or name, part=first + (part if source is None else 0))
+            self.flush()
+
+        def seeded_part(source: str | None, first: int) -> AbstractContextManager[None]:
+            return seeded(self._seed, f"{source or name}#{first}")
+
+        made = evaluate(value, Sources(fill, seeded_part), tensor)
+        if tuple(made.shape) != block.shape:
+            raise ApplyError(f"{value} makes a tensor of shape {tuple(made.shape)}.", shape=block.shape)
+        for dim, (offset, size) in enumerate(zip(block.offsets, tensor.shape, strict=True)):
+            made = made.narrow(dim, offset, size)
+        with torch.no_grad():
+            tensor.copy_(made)
         self._tell(tensor.numel())
 
     def _through_buffer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 
@@ -10,6 +11,7 @@ from initcfg._values import (
     Constant,
     Dirac,
     Eye,
+    Formula,
     Normal,
     Orthogonal,
     PaddingRow,
@@ -20,7 +22,12 @@ from initcfg._values import (
     Value,
 )
 from initcfg._writing import whole
+from initcfg._writing.formula import Sources, evaluate
 from initcfg.errors import ApplyError
+
+_GLOBAL = Sources(
+    lambda tensor, value, source, part: fill_torch(tensor, value), lambda source, part: nullcontext()
+)
 
 
 def fill_torch(tensor: torch.Tensor, value: Value) -> None:
@@ -41,6 +48,8 @@ def fill_torch(tensor: torch.Tensor, value: Value) -> None:
         tensor[value.index].zero_()
     elif isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
         whole.whole_torch(tensor, value)
+    elif isinstance(value, Formula):
+        tensor.copy_(evaluate(value, _GLOBAL, tensor))
     else:
         raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 

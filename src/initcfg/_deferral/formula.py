@@ -1,0 +1,283 @@
+"""From recorded operations to a :class:`Formula`: the few that one tensor comes from, as data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten
+
+from initcfg._deferral.held import Held, Operand, Snapshot, Step
+from initcfg._deferral.regions import Region
+from initcfg._values import Formula, Parts, Value, to_json
+
+MOST_BYTES = 1024
+"""A longer program is no description any more; names that it shares numbers with come on top."""
+MOST_NUMBERS = 16
+"""Numbers that the code itself writes down; more are data."""
+
+Identity = tuple[int, ...]
+
+
+class Unspeakable(Exception):
+    """The operations cannot be written down; the message says why."""
+
+
+@dataclass
+class Draft:
+    """A program whose random parts have no names yet.
+
+    Attributes:
+        instructions: See :class:`initcfg.values.Formula`; a key is an index into ``leaves``.
+        leaves: What its random parts come from, with the number of independent parts of each.
+    """
+
+    instructions: list[list[Any]] = field(default_factory=list)
+    leaves: list[tuple[Identity, int]] = field(default_factory=list)
+
+    def named(self, name: str, owners: dict[Identity, tuple[str, int]]) -> Formula:
+        """The formula of the tensor ``name``."""
+        out: list[list[Any]] = []
+        for instruction in self.instructions:
+            if instruction[0] in ("value", "fill", "draw") and instruction[-1] is not None:
+                source, part = owners[self.leaves[instruction[-1]][0]]
+                instruction = [*instruction[:-1], part if source == name else [source, part]]
+            out.append(instruction)
+        return Formula(json.dumps(out, separators=(",", ":")))
+
+    def alone(self) -> Formula:
+        """The formula as if nothing else shared its numbers."""
+        owners: dict[Identity, tuple[str, int]] = {}
+        part = 0
+        for identity, count in self.leaves:
+            owners[identity] = ("", part)
+            part += count
+        return self.named("", owners)
+
+
+def assign_owners(
+    direct: Iterable[tuple[Identity, str]], drafts: Mapping[str, Draft]
+) -> dict[Identity, tuple[str, int]]:
+    """For everything random: the name and the part that it is drawn under, the same wherever it is used."""
+    owners = {identity: (name, 0) for identity, name in direct}
+    for name in sorted(drafts, key=str.encode):
+        part = 0
+        for identity, count in drafts[name].leaves:
+            if identity not in owners:
+                owners[identity] = (name, part)
+                part += count
+    return owners
+
+
+class Slicer:
+    """Finds the operations that one region comes from, and writes them down."""
+
+    def __init__(self) -> None:
+        self.draft = Draft()
+        self._found: dict[int, Step] = {}
+        self._first: dict[int, Snapshot | None] = {}
+        self._slots: dict[int, int] = {}
+        self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
+        self._leaf_index: dict[Identity, int] = {}
+        self._count = 0
+
+    def run(self, held: Held, region: Region) -> Draft:
+        """The draft of a region.
+
+        Raises:
+            Unspeakable: Some operation is none of torch's, or works on data.
+        """
+        self._need(held, math.inf)
+        for index in sorted(self._found):
+            self._emit(self._found[index])
+        self._base(held)
+        self.draft.instructions.append(["result", self._ref(held, region)])
+        if len(self.draft.alone().program) > MOST_BYTES - 64:
+            raise Unspeakable(f"it takes {len(self.draft.instructions)} operations to say")
+        return self.draft
+
+    def _need(self, held: Held, limit: float) -> None:
+        todo = [(held, limit)]
+        while todo:
+            held, limit = todo.pop()
+            for step in reversed(held.writers):
+                if step.index >= limit:
+                    continue
+                if step.index in self._found:
+                    break
+                self._found[step.index] = step
+                if len(self._found) > 400:
+                    raise Unspeakable("it takes more than 400 operations to say")
+                for operand in _operands(step):
+                    if operand.held not in step.writes and operand.known is None:
+                        todo.append((operand.held, step.index))
+                todo += [(other, step.index) for other in step.writes if other is not held]
+                if step.overwrites:
+                    break
+                if (before := step.before.get(id(held))) is not None:
+                    self._first[id(held)] = before
+                    break
+
+    def _emit(self, step: Step) -> None:
+        if step.hidden is not None:
+            raise Unspeakable(step.hidden)
+        if step.fill is not None and step.target is not None:
+            target = step.target
+            if step.overwrites and target.region == target.held.whole and id(target.held) not in self._slots:
+                self._slots[id(target.held)] = self._value(step.fill, target.region)
+                return
+            self._base(target.held)
+            key = self._key(step.fill)
+            self._add(["fill", self._ref(target.held, target.region), to_json(step.fill.value), key], 0)
+            return
+        func = step.func
+        if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
+            raise Unspeakable(f"{getattr(func, '__name__', func)} is no operation of torch's own")
+        made = {id(out.held) for out in step.outs if out is not None}
+        for held in step.writes:
+            if id(held) not in made:
+                self._base(held)
+        args = [self._argument(item, step) for item in step.args]
+        kwargs = {
+            key: self._argument(item, step)
+            for key, item in step.kwargs.items()
+            if item is not None and key not in ("device", "layout", "pin_memory", "non_blocking")
+        }
+        name = func._schema.name.removeprefix("aten::")
+        overload = func._overloadname
+        instruction: list[Any] = ["op", name if overload == "default" else f"{name}.{overload}", args]
+        if step.draws:
+            instruction[0] = "draw"
+            instruction += [kwargs, self._leaf((id(step),), 1)]
+        elif kwargs:
+            instruction.append(kwargs)
+        self._add(instruction, len(step.outs))
+        for place, out in enumerate(step.outs):
+            if out is not None:
+                self._slots[id(out.held)] = self._count - len(step.outs) + place
+
+    def _base(self, held: Held) -> None:
+        """Give a storage its slot, with what it held before the first operation that counts."""
+        if id(held) in self._slots:
+            return
+        first = self._first.get(id(held))
+        if first is not None:
+            self._slots[id(held)] = self._value(first, held.whole)
+        elif held.before:
+            self._slots[id(held)] = self._add(["initial"], 1)
+        elif held.foreign:
+            self._slots[id(held)] = self._data(held)
+        else:
+            whole = held.whole
+            self._slots[id(held)] = self._add(
+                ["empty", list(whole.sizes), list(whole.strides), _name(whole.dtype)], 1
+            )
+
+    def _data(self, held: Held) -> int:
+        assert held.data is not None
+        whole = held.whole
+        numbers = torch.empty(0, dtype=whole.dtype).set_(  # type: ignore[call-overload]
+            held.data.clone().untyped_storage(), whole.offset, whole.sizes, whole.strides
+        )
+        if numbers.numel() > MOST_NUMBERS or numbers.is_complex():
+            raise Unspeakable(
+                f"it comes from {numbers.numel():,} numbers that no operation of torch's computed "
+                "(NumPy, or a list)"
+            )
+        flat = [_plain(number) for number in numbers.flatten().tolist()]
+        return self._add(["data", list(whole.sizes), _name(whole.dtype), flat], 1)
+
+    def _value(self, known: Snapshot, region: Region) -> int:
+        instruction = [
+            "value",
+            list(region.sizes),
+            _name(region.dtype),
+            to_json(known.value),
+            self._key(known),
+        ]
+        if not region.contiguous:
+            raise Unspeakable("it is laid out in another order than its index")
+        return self._add(instruction, 1)
+
+    def _key(self, known: Snapshot) -> int | None:
+        if not known.value.random:
+            return None
+        return self._leaf(tuple(map(id, known.sources)), part_count(known.value))
+
+    def _leaf(self, identity: Identity, parts: int) -> int:
+        found = self._leaf_index.get(identity)
+        if found is None:
+            found = self._leaf_index[identity] = len(self.draft.leaves)
+            self.draft.leaves.append((identity, parts))
+        return found
+
+    def _argument(self, item: Any, step: Step) -> Any:
+        if isinstance(item, Operand):
+            if item.held not in step.writes and item.known is not None:
+                return {"of": self._leaf_slot(item, item.known)}
+            self._base(item.held)
+            return self._ref(item.held, item.region)
+        if isinstance(item, (list, tuple)):
+            return [self._argument(each, step) for each in item]
+        if isinstance(item, torch.dtype):
+            return {"dtype": _name(item)}
+        if isinstance(item, torch.memory_format):
+            return {"format": str(item).removeprefix("torch.")}
+        if item is None or isinstance(item, (bool, int, str)):
+            return item
+        if isinstance(item, float):
+            return item if math.isfinite(item) else {"float": repr(item)}
+        if isinstance(item, (torch.device, torch.layout)):
+            return None
+        raise Unspeakable(f"one of its operations takes a {type(item).__name__}")
+
+    def _leaf_slot(self, operand: Operand, known: Snapshot) -> int:
+        place = (tuple(map(id, known.sources)), operand.region.sizes, operand.region.dtype)
+        found = self._leaf_slots.get(place)
+        if found is None:
+            region = Region(operand.region.sizes, _strides(operand.region.sizes), 0, operand.region.dtype)
+            found = self._leaf_slots[place] = self._value(known, region)
+        return found
+
+    def _ref(self, held: Held, region: Region) -> dict[str, Any]:
+        found: dict[str, Any] = {"of": self._slots[id(held)]}
+        if region != held.whole:
+            found["at"] = [list(region.sizes), list(region.strides), region.offset - held.whole.offset]
+            if region.dtype != held.whole.dtype:
+                raise Unspeakable("it looks at the same memory as numbers of two types")
+        return found
+
+    def _add(self, instruction: list[Any], slots: int) -> int:
+        self.draft.instructions.append(instruction)
+        self._count += slots
+        return self._count - 1
+
+
+def part_count(value: Value) -> int:
+    """The number of independent parts of a value."""
+    return sum(map(part_count, value.values)) if isinstance(value, Parts) else 1
+
+
+def _operands(step: Step) -> list[Operand]:
+    return [item for item in tree_flatten((step.args, step.kwargs))[0] if isinstance(item, Operand)]
+
+
+def _strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    strides: list[int] = []
+    reach = 1
+    for size in reversed(sizes):
+        strides.insert(0, reach)
+        reach *= max(size, 1)
+    return tuple(strides)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _plain(number: Any) -> Any:
+    return {"float": repr(number)} if isinstance(number, float) and not math.isfinite(number) else number

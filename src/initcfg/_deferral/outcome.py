@@ -1,0 +1,96 @@
+"""What a record amounts to: for each tensor a Value, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from initcfg._deferral.formula import Draft, Slicer, Unspeakable
+from initcfg._deferral.held import Held, Step
+from initcfg._deferral.layers import Layer, parts_of
+from initcfg._deferral.log import tensor_at
+from initcfg._deferral.recorder import Recorder
+from initcfg._deferral.regions import region_of
+from initcfg._values import Constant, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one tensor.
+
+    Attributes:
+        value: What it is to hold; None if that cannot be said. Of a draft, as if nothing shared its numbers.
+        reason: Why it cannot be said.
+        layer: Its last write over all of it, with who wrote; None if nobody did.
+        sources: What the numbers of a named value come from; tensors with the very same are copies.
+        draft: The formula that it is, whose random parts have no names yet.
+        written: Whether the recorded code wrote it at all.
+    """
+
+    value: Value | None
+    reason: str | None = None
+    layer: Layer | None = None
+    sources: tuple[object, ...] = ()
+    draft: Draft | None = None
+    written: bool = True
+
+
+class Outcomes:
+    """The outcomes of a record.
+
+    Args:
+        recorder: The record, complete.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._looked = any(step.seen for step in recorder.log.steps)
+
+    def of(self, tensor: torch.Tensor) -> Outcome:
+        """The outcome of a tensor."""
+        held = self._recorder.held_by(tensor)
+        if held is None:
+            return Outcome(None, written=False)
+        region = region_of(tensor)
+        shown = parts_of(held.layers, region)
+        layer = shown[0] if shown else held.layers[-1] if held.layers else None
+        if not held.writers and not held.foreign:
+            return Outcome(None, layer=layer, written=held.exposed)
+        if held.exposed:
+            return Outcome(None, "its memory was handed out (numpy() or data_ptr())", layer)
+        if self._looked:
+            for step in self._recorder.log.sliced(held):
+                if step.seen is not None:
+                    return Outcome(None, f"code looks at its random numbers ({step.seen})", layer)
+        known = held.snapshot(region)
+        if known is not None:
+            return Outcome(known.value, None, layer, known.sources)
+        try:
+            draft = Slicer().run(held, region)
+            problem = None
+        except Unspeakable as error:
+            draft, problem = None, str(error)
+        if draft is None or not draft.leaves:
+            constant = self._constant(held, tensor)
+            if constant is not None:
+                return Outcome(constant, None, layer)
+        if draft is None:
+            return Outcome(None, problem, layer)
+        return Outcome(draft.alone(), None, layer, draft=draft)
+
+    def _constant(self, held: Held, tensor: torch.Tensor) -> Constant | None:
+        """The one number that a tensor holds everywhere, if nothing about it is random or undone."""
+        if held.pending or tensor.numel() == 0 or tensor.is_complex() or held.storage is None:
+            return None
+        if any(map(draws_numbers, self._recorder.log.sliced(held))):
+            return None
+        with torch.no_grad():
+            here = tensor_at(held.storage, region_of(tensor))
+            first = here.flatten()[0]
+            return Constant(float(first.item())) if bool((here == first).all()) else None
+
+
+def draws_numbers(step: Step) -> bool:
+    """Whether an operation draws random numbers."""
+    return step.draws or (step.fill is not None and step.fill.value.random)
