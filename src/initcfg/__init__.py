@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         Registry,
         build_from_cfg,
     )
+    from initcfg._tracing.trace import trace
 
 _HOME = {
     "_api": ("build", "init_weights", "initialize", "plan"),
@@ -96,6 +97,7 @@ _HOME = {
     "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
     "_plan": ("Assignment", "Plan"),
     "_registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
+    "_tracing.trace": ("trace",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -143,6 +145,7 @@ __all__ = [
     "kaiming_init",
     "normal_init",
     "plan",
+    "trace",
     "trunc_normal_",
     "trunc_normal_init",
     "uniform_init",

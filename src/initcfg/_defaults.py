@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from initcfg._deferral.formula import assign_owners
+from initcfg._deferral.formula import Draft, assign_owners
 from initcfg._layout import Layout
 from initcfg._names import Entry, Names
 from initcfg._pending import Default, default_of
@@ -41,35 +43,51 @@ def defaults(names: Names) -> Defaults:
             unwritten.append(entry.name)
         else:
             pending.append((entry, default))
-    first = _first_names(pending)
-    drafts = {entry.name: default.draft for entry, default in pending if default.draft is not None}
-    owners = assign_owners(first.items(), drafts)
+    values = named_values((entry.name, default) for entry, default in pending)
     pieces: dict[int, Piece] = {}
     for entry, default in pending:
-        assert default.value is not None
-        if default.draft is not None:
-            value: Value = default.draft.named(entry.name, owners)
-        else:
-            value = _with_source(default, entry.name, first)
+        value = values[entry.name]
         write = Shadowed(default.code, value, default.call)
         pieces[id(entry)] = (0, Stack((ORDER,), (write,), Layout(entry.shape)))
     return Defaults(pieces, tuple(unwritten))
 
 
-def _first_names(pending: list[tuple[Entry, Default]]) -> dict[tuple[int, ...], str]:
-    """For tensors with the same sources: the name that their numbers are made from."""
+class Meant(Protocol):
+    """What a tensor is meant to hold."""
+
+    @property
+    def value(self) -> Value | None:
+        """What; of a draft, as if nothing shared its numbers."""
+        ...
+
+    @property
+    def sources(self) -> tuple[object, ...]:
+        """What the numbers of a named value come from."""
+        ...
+
+    @property
+    def draft(self) -> Draft | None:
+        """A formula whose random parts have no names yet."""
+        ...
+
+
+def named_values(found: Iterable[tuple[str, Meant]]) -> dict[str, Value]:
+    """The values of tensors by name, where tensors whose numbers come from the same draws share them."""
+    meant = dict(found)
     first: dict[tuple[int, ...], str] = {}
-    for entry, default in pending:
-        identity = tuple(map(id, default.sources))
+    for name, each in meant.items():
+        identity = tuple(map(id, each.sources))
         if identity:
-            first[identity] = min(first.get(identity, entry.name), entry.name, key=str.encode)
-    return first
-
-
-def _with_source(default: Default, name: str, first: dict[tuple[int, ...], str]) -> Value:
-    value = default.value
-    assert value is not None
-    source = first.get(tuple(map(id, default.sources)), name)
-    if source == name or isinstance(value, Constant) or not getattr(value, "random", False):
-        return value
-    return CopyOf(source, value)
+            first[identity] = min(first.get(identity, name), name, key=str.encode)
+    drafts = {name: each.draft for name, each in meant.items() if each.draft is not None}
+    owners = assign_owners(first.items(), drafts)
+    values: dict[str, Value] = {}
+    for name, each in meant.items():
+        assert each.value is not None
+        if each.draft is not None:
+            values[name] = each.draft.named(name, owners)
+            continue
+        source = first.get(tuple(map(id, each.sources)), name)
+        same = source == name or isinstance(each.value, Constant) or not each.value.random
+        values[name] = each.value if same else CopyOf(source, each.value)
+    return values

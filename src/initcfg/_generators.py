@@ -11,14 +11,15 @@ import torch
 from initcfg import _random
 
 # The generators are the process's: two threads cannot both have them.
-_lock = threading.RLock()
+lock = threading.RLock()
+"""Held while they are another's."""
 
 
 @contextlib.contextmanager
 def seeded(seed: int, name: str) -> Iterator[None]:
     """Within this, torch's default generators depend on ``seed`` and ``name``; afterwards on nothing here."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with _lock, torch.random.fork_rng(devices):
+    with lock, torch.random.fork_rng(devices):
         # Not torch.manual_seed, which reaches devices that were not forked.
         for generator in [
             torch.default_generator,

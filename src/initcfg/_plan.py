@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from initcfg._layout import Layout
     from initcfg._ledger import Ledger
     from initcfg._tape import Tape
+    from initcfg._tracing.record import Record
 
 FORMAT = "initcfg-plan"
 VERSION = 1
@@ -159,6 +160,7 @@ class Plan(Mapping[str, Assignment]):
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
     compat: str | None = None
     tape: Tape | None = field(default=None, repr=False)
+    record: Record | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
 
     # -- mapping ---------------------------------------------------------------------------------

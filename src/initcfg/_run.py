@@ -24,9 +24,10 @@ from initcfg._ledger import Ledger, Written
 from initcfg._names import Entry, named_tensors
 from initcfg._observe import Observer, by_storage
 from initcfg._pending import Default, default_of, set_default, settle
-from initcfg._plan import Plan
+from initcfg._plan import Assignment, Plan
 from initcfg._tape import Call, Write, of_values
-from initcfg._values import Computed, FromCheckpoint, Keep, Value
+from initcfg._tracing.record import Record
+from initcfg._values import Computed, FromCheckpoint, Keep, Opaque, Value
 from initcfg._writable import check_fits
 from initcfg._writing.stream import StreamWriter
 from initcfg._writing.torch_draws import fill_torch
@@ -82,11 +83,16 @@ class Run:
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
             if self.rng == "torch":
                 self._replay()
+                if self.plan.record is not None:
+                    self._replay_record(self.plan.record)
+                    return
             elif runs_code:
                 self._later = self._new_later()
             self.run_tape(self.plan, self.model)
             self._finish_later()
             self._flush()
+            if self.plan.record is not None:
+                self._run_opaque(self.plan.record)
             for entry in self.names.parameters:
                 self._settle(entry.tensor)
 
@@ -125,6 +131,38 @@ class Run:
                     written.initializer,
                 )
 
+    def _replay_record(self, record: Record) -> None:
+        """A traced plan under torch's generator: what the code did, in its order."""
+        for entry in self.names.parameters:
+            self._settle(entry.tensor)
+        self.written += record.replay(self.entries)
+        for name in self.written:
+            self._note_traced(self.plan[name])
+
+    def _run_opaque(self, record: Record) -> None:
+        """What a traced plan cannot say is done by the code itself."""
+        items = [*self.plan.parameters.values(), *self.plan.buffers.values()]
+        opaque = [item for item in items if isinstance(item.value, Opaque)]
+        if opaque and self.seed is not None:
+            names = [item.name for item in opaque]
+            record.opaque(names, self.entries, self.seed)
+            self.written += names
+            for item in opaque:
+                self._note_traced(item)
+
+    def _note_traced(self, item: Assignment) -> None:
+        code = item.value.code if isinstance(item.value, Opaque) else None
+        self._done[item.name] = Written(
+            item.name,
+            item.shape,
+            item.dtype,
+            "rule" if code is None else "code",
+            item.value if code is None else Keep(),
+            item.rule,
+            item.initializer,
+            code,
+        )
+
     def _settle(self, tensor: torch.Tensor) -> None:
         default = default_of(tensor)
         if default is not None:
@@ -158,7 +196,8 @@ class Run:
 
     def _unrolled(self, plan: Plan) -> list[Write | Call]:
         if plan.tape is None:
-            return of_values([*plan.parameters.values(), *plan.buffers.values()])
+            items = [*plan.parameters.values(), *plan.buffers.values()]
+            return of_values(item for item in items if plan.record is None or item.value.kind != "Opaque")
         return plan.tape.unroll(draws=self.rng == "torch")
 
     def _write(self, write: Write, entries: dict[str, Entry]) -> None:

@@ -218,18 +218,18 @@ class Formula(Value):
 
     ``program`` is a list of instructions, in compact JSON. Each makes the next slots, counted from 0:
 
-    - ``["value", shape, dtype, value, key]``: a tensor filled with a value;
+    - ``["value", shape, dtype, value, key]``: a tensor filled with a value, or with a number;
     - ``["empty", shape, strides, dtype]``: one that is not filled yet;
     - ``["data", shape, dtype, numbers]``: numbers that stand in the code, at most 16;
     - ``["initial"]``: what the tensor itself holds before;
-    - ``["op", name, arguments, keywords]``: the results of an ATen operation; one in place makes no slot;
-    - ``["draw", name, arguments, keywords, key]``: of one that draws random numbers;
-    - ``["fill", tensor, value, key]``: fills a tensor with a value, and makes no slot;
+    - ``[name, *arguments, keywords]``: the results of an ATen operation; one in place makes no slot;
+    - ``["draw", name, *arguments, keywords, key]``: of one that draws random numbers;
+    - ``["fill", tensor, value, key]``: fills a tensor with a value or a number, and makes no slot;
     - ``["result", tensor]``: the last.
 
-    A tensor is ``{"of": slot}``, or a view of it, ``{"of": slot, "at": [sizes, strides, offset]}``. A key
-    is the number of the first part that is drawn, ``[name, part]`` where another tensor's name gives the
-    numbers, and null where nothing is random.
+    A tensor is ``"$slot"``, or a view of it, ``"$slot:sizes:strides:offset"``. A key is the number of the
+    first part that is drawn, or ``[name, part]`` where another tensor's name gives the numbers; where nothing
+    is random, and where there are no keywords, they are left out.
     """
 
     blockwise: ClassVar[bool] = False
@@ -245,19 +245,17 @@ class Formula(Value):
 
     @property
     def random(self) -> bool:  # type: ignore[override]
-        return any(
-            each[0] in ("value", "fill", "draw") and each[-1] is not None for each in self.instructions
-        )
+        lengths = {"value": 5, "fill": 4}
+        return any(each[0] == "draw" or len(each) == lengths.get(each[0]) for each in self.instructions)
 
     def __str__(self) -> str:
         shown: list[str] = []
         for each in self.instructions:
-            if each[0] in ("op", "draw"):
-                shown.append(each[1].partition(".")[0].removesuffix("_"))
-            elif each[0] in ("value", "fill"):
-                shown.append(str(from_json(each[3] if each[0] == "value" else each[2])))
-            elif each[0] in ("data", "initial"):
-                shown.append(each[0])
+            if each[0] in ("value", "fill"):
+                filling = each[3 if each[0] == "value" else 2]
+                shown.append(str(from_json(filling) if isinstance(filling, dict) else filling))
+            elif each[0] not in ("result", "empty"):
+                shown.append(str(each[each[0] == "draw"]).partition(".")[0].removesuffix("_"))
         if len(shown) > 7:
             shown[3:-3] = [f"{len(shown) - 6} more"]
         return f"Formula({', '.join(shown)})"

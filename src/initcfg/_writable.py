@@ -20,7 +20,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
         ApplyError: It is not.
         TensorError: A tensor is of a kind that cannot be written.
     """
-    if plan.tape is None:
+    if plan.tape is None and plan.record is None:
         if rng == "torch":
             raise ApplyError(
                 "A plan that was read from JSON has no record of the draws in their order, and "

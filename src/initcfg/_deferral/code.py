@@ -129,6 +129,7 @@ class CodeRecording:
     def __init__(self, recorder: CodeRecorder, noted: Callable[[torch.Tensor, str], None]) -> None:
         self.recorder = recorder
         self._noted = noted
+        self.generators = None
         self._token = None
 
     def __enter__(self) -> CodeRecording:

@@ -54,6 +54,7 @@ class deferred:
         self.recorder = Recorder()
         self._guard = guard
         self._modules: dict[int, weakref.ref[nn.Module]] = {}
+        self.generators = None
         self._token = None
 
     def __enter__(self) -> deferred:

@@ -6,14 +6,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._pytree import tree_flatten
 
 from initcfg._deferral.held import Held, Operand, Snapshot, Step
 from initcfg._deferral.regions import Region
-from initcfg._values import Formula, Parts, Value, to_json
+from initcfg._values import Constant, Formula, Parts, Value, to_json
 
 MOST_BYTES = 1024
 """A longer program is no description any more; names that it shares numbers with come on top."""
@@ -27,12 +27,18 @@ class Unspeakable(Exception):
     """The operations cannot be written down; the message says why."""
 
 
+class Leaf(NamedTuple):
+    """Stands for the key of a random part, which is not known yet."""
+
+    number: int
+
+
 @dataclass
 class Draft:
     """A program whose random parts have no names yet.
 
     Attributes:
-        instructions: See :class:`initcfg.values.Formula`; a key is an index into ``leaves``.
+        instructions: See :class:`initcfg.values.Formula`; a key is a :class:`Leaf`.
         leaves: What its random parts come from, with the number of independent parts of each.
     """
 
@@ -43,8 +49,8 @@ class Draft:
         """The formula of the tensor ``name``."""
         out: list[list[Any]] = []
         for instruction in self.instructions:
-            if instruction[0] in ("value", "fill", "draw") and instruction[-1] is not None:
-                source, part = owners[self.leaves[instruction[-1]][0]]
+            if isinstance(instruction[-1], Leaf):
+                source, part = owners[self.leaves[instruction[-1].number][0]]
                 instruction = [*instruction[:-1], part if source == name else [source, part]]
             out.append(instruction)
         return Formula(json.dumps(out, separators=(",", ":")))
@@ -84,6 +90,7 @@ class Slicer:
         self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
         self._leaf_index: dict[Identity, int] = {}
         self._count = 0
+        self._last = -1
 
     def run(self, held: Held, region: Region) -> Draft:
         """The draft of a region.
@@ -92,6 +99,7 @@ class Slicer:
             Unspeakable: Some operation is none of torch's, or works on data.
         """
         self._need(held, math.inf)
+        self._last = max(self._found, default=-1)
         for index in sorted(self._found):
             self._emit(self._found[index])
         self._base(held)
@@ -131,12 +139,13 @@ class Slicer:
                 self._slots[id(target.held)] = self._value(step.fill, target.region)
                 return
             self._base(target.held)
-            key = self._key(step.fill)
-            self._add(["fill", self._ref(target.held, target.region), to_json(step.fill.value), key], 0)
+            self._add(["fill", self._ref(target.held, target.region), *self._filling(step.fill)], 0)
             return
         func = step.func
         if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
             raise Unspeakable(f"{getattr(func, '__name__', func)} is no operation of torch's own")
+        if step.index == self._last and self._is_another(step):
+            return
         made = {id(out.held) for out in step.outs if out is not None}
         for held in step.writes:
             if id(held) not in made:
@@ -149,16 +158,29 @@ class Slicer:
         }
         name = func._schema.name.removeprefix("aten::")
         overload = func._overloadname
-        instruction: list[Any] = ["op", name if overload == "default" else f"{name}.{overload}", args]
-        if step.draws:
-            instruction[0] = "draw"
-            instruction += [kwargs, self._leaf((id(step),), 1)]
-        elif kwargs:
+        instruction: list[Any] = [name if overload == "default" else f"{name}.{overload}", *args]
+        if kwargs:
             instruction.append(kwargs)
+        if step.draws:
+            instruction = ["draw", *instruction, self._leaf((id(step),), 1)]
         self._add(instruction, len(step.outs))
         for place, out in enumerate(step.outs):
             if out is not None:
                 self._slots[id(out.held)] = self._count - len(step.outs) + place
+
+    def _is_another(self, step: Step) -> bool:
+        """Whether the last operation copies a whole tensor into a new one: the other is the result."""
+        if step.func is not torch.ops.aten.copy_.default or not step.overwrites:
+            return False
+        target, source = step.args[0], step.args[1]
+        if not isinstance(target, Operand) or not isinstance(source, Operand) or source.known is not None:
+            return False
+        same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.held.whole
+        if not same or id(target.held) in self._slots or source.region != source.held.whole:
+            return False
+        self._base(source.held)
+        self._slots[id(target.held)] = self._slots[id(source.held)]
+        return True
 
     def _base(self, held: Held) -> None:
         """Give a storage its slot, with what it held before the first operation that counts."""
@@ -192,45 +214,42 @@ class Slicer:
         return self._add(["data", list(whole.sizes), _name(whole.dtype), flat], 1)
 
     def _value(self, known: Snapshot, region: Region) -> int:
-        instruction = [
-            "value",
-            list(region.sizes),
-            _name(region.dtype),
-            to_json(known.value),
-            self._key(known),
-        ]
         if not region.contiguous:
             raise Unspeakable("it is laid out in another order than its index")
-        return self._add(instruction, 1)
+        return self._add(["value", list(region.sizes), _name(region.dtype), *self._filling(known)], 1)
 
-    def _key(self, known: Snapshot) -> int | None:
+    def _filling(self, known: Snapshot) -> list[Any]:
+        """A value, and its key where it is random."""
+        if isinstance(known.value, Constant):
+            return [_plain(known.value.val)]
         if not known.value.random:
-            return None
-        return self._leaf(tuple(map(id, known.sources)), part_count(known.value))
+            return [to_json(known.value)]
+        leaf = self._leaf(tuple(map(id, known.sources)), part_count(known.value))
+        return [to_json(known.value), leaf]
 
-    def _leaf(self, identity: Identity, parts: int) -> int:
+    def _leaf(self, identity: Identity, parts: int) -> Leaf:
         found = self._leaf_index.get(identity)
         if found is None:
             found = self._leaf_index[identity] = len(self.draft.leaves)
             self.draft.leaves.append((identity, parts))
-        return found
+        return Leaf(found)
 
     def _argument(self, item: Any, step: Step) -> Any:
         if isinstance(item, Operand):
             if item.held not in step.writes and item.known is not None:
-                return {"of": self._leaf_slot(item, item.known)}
+                return f"${self._leaf_slot(item, item.known)}"
             self._base(item.held)
             return self._ref(item.held, item.region)
         if isinstance(item, (list, tuple)):
             return [self._argument(each, step) for each in item]
         if isinstance(item, torch.dtype):
-            return {"dtype": _name(item)}
+            return str(item)
         if isinstance(item, torch.memory_format):
-            return {"format": str(item).removeprefix("torch.")}
+            return str(item)
         if item is None or isinstance(item, (bool, int, str)):
             return item
         if isinstance(item, float):
-            return item if math.isfinite(item) else {"float": repr(item)}
+            return _plain(item)
         if isinstance(item, (torch.device, torch.layout)):
             return None
         raise Unspeakable(f"one of its operations takes a {type(item).__name__}")
@@ -243,13 +262,14 @@ class Slicer:
             found = self._leaf_slots[place] = self._value(known, region)
         return found
 
-    def _ref(self, held: Held, region: Region) -> dict[str, Any]:
-        found: dict[str, Any] = {"of": self._slots[id(held)]}
-        if region != held.whole:
-            found["at"] = [list(region.sizes), list(region.strides), region.offset - held.whole.offset]
-            if region.dtype != held.whole.dtype:
-                raise Unspeakable("it looks at the same memory as numbers of two types")
-        return found
+    def _ref(self, held: Held, region: Region) -> str:
+        slot = f"${self._slots[id(held)]}"
+        if region == held.whole:
+            return slot
+        if region.dtype != held.whole.dtype:
+            raise Unspeakable("it looks at the same memory as numbers of two types")
+        sizes, strides = (",".join(map(str, each)) for each in (region.sizes, region.strides))
+        return f"{slot}:{sizes}:{strides}:{region.offset - held.whole.offset}"
 
     def _add(self, instruction: list[Any], slots: int) -> int:
         self.draft.instructions.append(instruction)

@@ -40,6 +40,7 @@ class Held:
         data: For a tensor that was made elsewhere: its content when it was met.
         foreign: Whether it was made elsewhere.
         before: Whether the recorded code found it, with a content of its own.
+        original: Where that content is, as long as it was not fetched.
     """
 
     storage: torch.UntypedStorage | None
@@ -51,6 +52,12 @@ class Held:
     data: torch.Tensor | None = None
     foreign: bool = False
     before: bool = False
+    original: torch.UntypedStorage | None = None
+
+    @property
+    def lazy(self) -> bool:
+        """Whether its memory does not hold yet what it should."""
+        return self.pending or self.original is not None
 
     @property
     def pending(self) -> bool:

@@ -22,12 +22,31 @@ if TYPE_CHECKING:
     from initcfg._deferral.recorder import Recorder
 
 
+class Generators(Protocol):
+    """Stands in for torch's generator."""
+
+    state: torch.Tensor
+
+    def manual_seed(self, seed: int) -> torch.Generator:
+        """Seed it."""
+        ...
+
+    def set_state(self, state: torch.Tensor) -> None:
+        """Set its state."""
+        ...
+
+
 class Building(Protocol):
     """A deferred build that is under way."""
 
     @property
     def recorder(self) -> Recorder:
         """Where writes are recorded."""
+        ...
+
+    @property
+    def generators(self) -> Generators | None:
+        """What seeding torch seeds in its place; None if that is the process's generator."""
         ...
 
     def note_module(self, module: nn.Module) -> None:
@@ -61,6 +80,11 @@ def install() -> None:
             _replace(nn.init, name, _recording(getattr(nn.init, name), sampler))
         for name in (*_READERS, *_DOORS):
             _replace(torch.Tensor, name, _reading(getattr(torch.Tensor, name), exposing=name in _DOORS))
+        for home in (torch, torch.random):
+            _replace(home, "manual_seed", _aside(torch.manual_seed, lambda own, seed: own.manual_seed(seed)))
+            _replace(home, "seed", _aside(torch.seed, lambda own: own.manual_seed(0).initial_seed()))
+            _replace(home, "set_rng_state", _aside(torch.set_rng_state, lambda own, new: own.set_state(new)))
+            _replace(home, "get_rng_state", _aside(torch.get_rng_state, lambda own: own.state.clone()))
         _replace(nn.Module, "__setstate__", _noting(nn.Module.__setstate__))
         register = nn.modules.module
         for hook in (
@@ -147,6 +171,19 @@ def _reading(original: Callable[..., Any], *, exposing: bool) -> Callable[..., A
         return original(self, *args, **kwargs)
 
     return method
+
+
+def _aside(original: Callable[..., Any], instead: Callable[..., Any]) -> Callable[..., Any]:
+    """What code does to torch's generator, done to one of its own while it is traced."""
+
+    @functools.wraps(original)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        building = current.get()
+        if building is None or building.generators is None:
+            return original(*args, **kwargs)
+        return instead(building.generators, *args, **kwargs)
+
+    return function
 
 
 def _noting(original: Callable[..., None]) -> Callable[..., None]:

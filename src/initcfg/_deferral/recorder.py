@@ -39,6 +39,7 @@ from initcfg._deferral.origin import code_that_writes
 from initcfg._deferral.regions import Region, region_of
 from initcfg._observe import tensors_in, written
 from initcfg._values import Constant, Value
+from initcfg.errors import BuildError
 
 _PRUNE_EVERY = 256
 # Tensors that were made elsewhere are copied when they are met, up to this size.
@@ -51,10 +52,14 @@ class Recorder(TorchDispatchMode):
 
     Args:
         drawing: Within this, operations that draw are done; the process's generator may be another there.
+        refuse_foreign_parameters: Whether writing a parameter that was made elsewhere is an error.
     """
 
     def __init__(
-        self, drawing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        self,
+        drawing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        *,
+        refuse_foreign_parameters: bool = False,
     ) -> None:
         super().__init__()
         self.log = Log()
@@ -63,6 +68,7 @@ class Recorder(TorchDispatchMode):
         self._prune_at = _PRUNE_EVERY
         self._passing = False
         self._drawing = drawing
+        self._refuse = refuse_foreign_parameters
 
     # -- the mode --------------------------------------------------------------------------------
 
@@ -82,6 +88,9 @@ class Recorder(TorchDispatchMode):
                 return made
         if only_views(func, schema):
             return func(*args, **kwargs)
+        if name == "aten::copy_" and _same_place(args):
+            # What x[0] += 1 ends with.
+            return args[0]
         operation = name.removeprefix("aten::")
         if schema.is_mutable:
             target = args[0] if args else None
@@ -90,7 +99,7 @@ class Recorder(TorchDispatchMode):
         elif (named := self._record_result(operation, func, args, kwargs)) is not None:
             return named
         held = [each for tensor in _tensors(args, kwargs) if (each := self.held_by(tensor)) is not None]
-        if any(each.pending for each in held):
+        if any(each.lazy for each in held):
             result = self._record_any(func, schema, args, kwargs)
             if result is not _FORCED:
                 return result
@@ -335,7 +344,7 @@ class Recorder(TorchDispatchMode):
             return
         if looking or exposing:
             self._note_look([held])
-        if held.pending:
+        if held.lazy:
             self.compute([held])
         if exposing and not held.exposed:
             held.exposed = True
@@ -345,10 +354,15 @@ class Recorder(TorchDispatchMode):
 
     def compute(self, wanted: Iterable[Held]) -> None:
         """Do what was recorded for these storages, in the order of recording."""
+        wanted = list(wanted)
         with self._through(), torch.no_grad():
             self.log.compute([each for each in wanted if each.waiting], self._run)
+            for each in wanted:
+                _load(each)
 
     def _run(self, step: Step, place: Any) -> None:
+        for each in (*step.reads, *step.writes):
+            _load(each)
         drawing = step.draws or (step.fill is not None and getattr(step.fill.value, "random", False))
         with self._drawing() if drawing else contextlib.nullcontext():
             run_step(step, place)
@@ -373,9 +387,18 @@ class Recorder(TorchDispatchMode):
 
     def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
         targets = list(written(func, args, kwargs))
+        if self._refuse and any(
+            isinstance(each, torch.nn.Parameter) and ((known := self.held_by(each)) is None or known.foreign)
+            for each in targets
+        ):
+            raise BuildError(
+                "The traced code writes a parameter that it did not make: the model was there before.",
+                shape=tuple(targets[0].shape),
+                mend="Pass the model too: initcfg.trace(init, model).",
+            )
         changed = [each for tensor in targets if (each := self.held_by(tensor)) is not None]
         # What waits to be read from a storage must be done before it changes.
-        self.compute([each for each in held if each.pending])
+        self.compute([each for each in held if each.lazy])
         readers = [other for each in changed for step in each.waiting.values() for other in step.writes]
         self.compute(readers)
         drawing = draws(func)
@@ -412,6 +435,18 @@ class Recorder(TorchDispatchMode):
             return self._held.get(tensor.untyped_storage()._cdata)
         except (NotImplementedError, RuntimeError):
             return None
+
+    def know(self, tensor: torch.Tensor, original: torch.Tensor) -> None:
+        """Take in a tensor that was there before; its numbers are those of another, fetched if need be."""
+        known = self._held.get(tensor.untyped_storage()._cdata)
+        if known is None:
+            held = self._hold(tensor)
+            assert held is not None
+            held.before, held.original = True, original.untyped_storage()
+
+    def know_foreign(self, tensor: torch.Tensor) -> Held | None:
+        """Take in a tensor of the model that no recorded operation touched."""
+        return self._adopt(tensor)
 
     def in_use(self) -> list[Held]:
         """Every storage that somebody else still holds."""
@@ -497,10 +532,15 @@ class Recorder(TorchDispatchMode):
             len(targets) == 1 and operation in OVERWRITING and region_of(targets[0]).covers(changed[0].whole)
         )
         before = {id(each): None if overwrites else each.snapshot(each.whole) for each in changed}
+        known = self._number_filled(operation, args) if len(targets) == 1 else None
+        fields: dict[str, Any] = {}
         for tensor in targets:
             each = self.held_by(tensor)
             if each is not None:
-                each.write(self._layer(tensor, None, {"type": func._schema.name[6:]}))
+                layer = self._layer(tensor, known, {"type": func._schema.name[6:]})
+                each.write(layer)
+                if known is not None:
+                    fields = {"fill": layer, "target": Operand(each, layer.region)}
         step = self._add(
             func,
             arguments,
@@ -510,9 +550,26 @@ class Recorder(TorchDispatchMode):
             before=before,
             overwrites=overwrites,
             done=done,
+            **fields,
         )
         step.hidden = _hidden(kwargs)
         return step
+
+    def _number_filled(self, operation: str, args: tuple[Any, ...]) -> Known | None:
+        """The number that ``fill_`` and ``zero_`` write, where it stands in the code."""
+        if operation == "zero":
+            return Constant(0.0)
+        if operation != "fill":
+            return None
+        number = args[1]
+        if isinstance(number, torch.Tensor):
+            held = self.held_by(number)
+            if number.numel() != 1 or (held is not None and not held.foreign):
+                return None
+            with self._through():
+                number = number.item()
+        exact = isinstance(number, (bool, float)) or (isinstance(number, int) and abs(number) < 1 << 53)
+        return Constant(float(number)) if exact else None
 
     def _operands(self, items: Any) -> Any:
         return tree_map(self._operand, items)
@@ -564,8 +621,26 @@ class Recorder(TorchDispatchMode):
         return step
 
 
+def _load(held: Held) -> None:
+    """Fetch the numbers of a tensor that was there before."""
+    if held.original is not None and held.storage is not None:
+        held.storage.copy_(held.original)
+        held.original = None
+
+
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     return [tensor for item in (*args, *kwargs.values()) for tensor in tensors_in(item)]
+
+
+def _same_place(args: tuple[Any, ...]) -> bool:
+    """Whether a tensor is copied onto itself."""
+    target, source = args[:2]
+    return (
+        is_plain(target)
+        and is_plain(source)
+        and target.untyped_storage()._cdata == source.untyped_storage()._cdata
+        and region_of(target) == region_of(source)
+    )
 
 
 def _template(item: Any) -> Any:

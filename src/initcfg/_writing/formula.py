@@ -71,42 +71,47 @@ class _Machine:
 
     def _do(self, kind: str, rest: list[Any]) -> None:
         if kind == "value":
-            shape, dtype, value, key = rest
-            tensor = torch.empty(shape, dtype=_dtype(dtype))
-            self._fill(tensor, from_json(value), key)
+            shape, dtype, filling, *key = rest
+            tensor = torch.empty(shape, dtype=_torch(f"torch.{dtype}"))
+            self._fill(tensor, filling, key)
             self._slots.append(tensor)
         elif kind == "fill":
-            ref, value, key = rest
-            self._fill(self._tensor(ref), from_json(value), key)
+            ref, filling, *key = rest
+            self._fill(self._tensor(ref), filling, key)
         elif kind == "empty":
             shape, strides, dtype = rest
-            self._slots.append(torch.empty_strided(shape, strides, dtype=_dtype(dtype)).zero_())
+            self._slots.append(torch.empty_strided(shape, strides, dtype=_torch(f"torch.{dtype}")).zero_())
         elif kind == "data":
             shape, dtype, numbers = rest
-            flat = [_number(number) for number in numbers]
-            self._slots.append(torch.tensor(flat, dtype=_dtype(dtype)).reshape(shape))
+            flat = [self._argument(number) for number in numbers]
+            self._slots.append(torch.tensor(flat, dtype=_torch(f"torch.{dtype}")).reshape(shape))
         elif kind == "initial":
             if self._initial is None:
                 raise ApplyError("A formula begins with what its tensor holds, and there is no tensor.")
             self._slots.append(self._initial.clone())
-        elif kind == "op":
-            self._call(rest[0], rest[1], rest[2] if len(rest) > 2 else {})
         elif kind == "draw":
-            with self._sources.seeded(*_key(rest[3])):
-                self._call(rest[0], rest[1], rest[2])
+            with self._sources.seeded(*_key(rest[-1])):
+                self._call(rest[0], rest[1:-1])
         else:
-            raise ApplyError(f"A formula has no instruction {kind!r}.")
+            self._call(kind, rest)
 
-    def _fill(self, tensor: torch.Tensor, value: Value, key: Any) -> None:
-        self._sources.fill(tensor, value, *_key(key))
+    def _fill(self, tensor: torch.Tensor, filling: Any, key: list[Any]) -> None:
+        value = filling if isinstance(filling, dict) and "kind" in filling else None
+        if value is None:
+            tensor.fill_(self._argument(filling))
+        else:
+            self._sources.fill(tensor, from_json(value), *_key(key[0] if key else 0))
 
-    def _call(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def _call(self, name: str, args: list[Any]) -> None:
         base, _, overload = name.partition(".")
-        if any(refused in base for refused in _REFUSED) and base not in ("set_data",):
+        if any(refused in base for refused in _REFUSED):
             raise ApplyError(f"A formula may not call {name!r}.")
         func = getattr(getattr(torch.ops.aten, base), overload or "default")
+        keywords: dict[str, Any] = {}
+        if args and isinstance(args[-1], dict) and "float" not in args[-1]:
+            *args, keywords = args
         result = func(
-            *map(self._argument, args), **{key: self._argument(item) for key, item in kwargs.items()}
+            *map(self._argument, args), **{key: self._argument(item) for key, item in keywords.items()}
         )
         if not func._schema.is_mutable:
             found = result if isinstance(result, (list, tuple)) else [result]
@@ -116,33 +121,27 @@ class _Machine:
         if isinstance(item, list):
             return [self._argument(each) for each in item]
         if isinstance(item, dict):
-            if "dtype" in item:
-                return _dtype(item["dtype"])
-            if "format" in item:
-                return getattr(torch, item["format"])
-            if "float" in item:
-                return float(item["float"])
+            return float(item["float"])
+        if isinstance(item, str) and item.startswith("$"):
             return self._tensor(item)
-        return item
+        return _torch(item) if isinstance(item, str) and item.startswith("torch.") else item
 
-    def _tensor(self, ref: dict[str, Any]) -> torch.Tensor:
-        tensor = self._slots[ref["of"]]
-        if "at" not in ref:
+    def _tensor(self, ref: str) -> torch.Tensor:
+        slot, *view = ref.removeprefix("$").split(":")
+        tensor = self._slots[int(slot)]
+        if not view:
             return tensor
-        sizes, strides, offset = ref["at"]
-        return torch.as_strided(tensor, sizes, strides, offset)
+        sizes, strides, offset = ([int(number) for number in each.split(",") if number] for each in view)
+        return torch.as_strided(tensor, sizes, strides, offset[0])
 
 
 def _key(key: Any) -> tuple[str | None, int]:
-    return (key[0], key[1]) if isinstance(key, list) else (None, key or 0)
+    return (str(key[0]), int(key[1])) if isinstance(key, list) else (None, int(key))
 
 
-def _number(number: Any) -> Any:
-    return float(number["float"]) if isinstance(number, dict) else number
-
-
-def _dtype(name: str) -> torch.dtype:
-    found = getattr(torch, name)
-    if not isinstance(found, torch.dtype):
+def _torch(name: str) -> Any:
+    """A type, or an order of memory."""
+    found = getattr(torch, name.removeprefix("torch."))
+    if not isinstance(found, (torch.dtype, torch.memory_format)):
         raise ApplyError(f"{name!r} is no type of tensors.")
     return found

@@ -1,0 +1,217 @@
+"""The door: ``plan = initcfg.trace(build)``."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg._defaults import named_values
+from initcfg._deferral import patches
+from initcfg._deferral.outcome import Outcome, Outcomes
+from initcfg._deferral.recorder import Recorder
+from initcfg._deferral.regions import region_of
+from initcfg._names import Entry, Names, named_tensors, wrapper_attribute
+from initcfg._plan import Assignment, Plan
+from initcfg._tracing.generators import Aside, others_kept
+from initcfg._tracing.record import Lying, Record, Tracing, adopt
+from initcfg._tracing.shadow import shadowed
+from initcfg._values import Keep, Opaque, Value
+from initcfg.errors import BuildError
+
+
+def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> Plan:
+    """The plan of code that initializes a model: it runs, and its writes are recorded in place of done.
+
+    What it fills with something that has a name becomes a :class:`initcfg.values.Value`; what it computes
+    from that, a :class:`initcfg.values.Formula`. Tensors that depend on random numbers at which the code
+    looks are :class:`initcfg.values.Opaque`, with the reason: applying runs the code for them.
+
+    Nothing is drawn and no memory is filled, so a model larger than memory can be traced; torch's, NumPy's
+    and Python's generators, ``torch.nn.init`` and a given model are left as they were.
+
+    Args:
+        build_or_init: A function that builds a model and returns it; or, with ``model``, one that
+            initializes that model, called with it if it takes an argument.
+        model: The model to initialize, which stays as it is.
+
+    Returns:
+        The plan. Each assignment's ``rule`` is the file, line and function that decided; buffers are in it
+        too. It applies to any model of the same parameters: ``plan.apply(other, seed=0)``, or
+        ``rng="torch"`` for the numbers that the code itself would draw.
+
+    Raises:
+        BuildError: The function returned no module, or trace was called from within itself.
+        TensorError: ``model`` has tensors that are not in this machine's memory.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> plan = initcfg.trace(lambda: nn.Linear(4, 2))
+        >>> print(plan["weight"].value, plan["weight"].initializer["type"])
+        Uniform(a=-0.5, b=0.5) kaiming_uniform_
+        >>> model = nn.Linear(4, 2)
+        >>> plan = initcfg.trace(lambda module: nn.init.zeros_(module.bias), model)
+        >>> print(plan["weight"].value, plan["bias"].value)
+        Keep Constant(0)
+    """
+    if patches.current.get() is not None:
+        raise BuildError(
+            "A trace was begun inside of another, or of a deferred build.",
+            mend="Call initcfg.trace outside of initcfg.deferred() and of traced code.",
+        )
+    if model is not None and not isinstance(model, nn.Module):
+        raise BuildError(f"trace(init, model) takes a torch.nn.Module, not {model!r}.")
+    aside = Aside()
+    recorder = Recorder(aside, refuse_foreign_parameters=model is None)
+    run = _runner(build_or_init, model)
+    with others_kept(), _memory_not_filled():
+        if model is None:
+            with Tracing(recorder, aside):
+                made = run()
+            return _plan(made, recorder, run, None)
+        with shadowed(model) as own:
+            adopt(recorder, own)
+            with Tracing(recorder, aside):
+                run()
+            return _plan(model, recorder, run, model)
+
+
+def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[], nn.Module]:
+    """The code as a function without arguments that returns the model."""
+    if not callable(function):
+        raise BuildError(f"trace takes a function that builds or initializes a model, not {function!r}.")
+
+    def build() -> nn.Module:
+        made = function()
+        if not isinstance(made, nn.Module):
+            raise BuildError(
+                f"The traced function returned {type(made).__name__}, and should return the torch.nn.Module "
+                "that it builds.",
+                mend="Return the model; to trace code that initializes a model that exists, "
+                "pass it: initcfg.trace(init, model).",
+            )
+        return made
+
+    if model is None:
+        return build
+    takes_model = _needs_argument(function)
+
+    def initialize() -> nn.Module:
+        if takes_model:
+            function(model)
+        else:
+            function()
+        return model
+
+    return initialize
+
+
+def _needs_argument(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        for each in parameters
+    )
+
+
+@contextlib.contextmanager
+def _memory_not_filled() -> Iterator[None]:
+    """Under deterministic algorithms torch fills what ``empty`` gives; that would touch all of it."""
+    before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = before  # type: ignore[attr-defined]
+
+
+# -- from the record to the plan -----------------------------------------------------------------
+
+
+def _plan(
+    model: nn.Module, recorder: Recorder, run: Callable[[], nn.Module], existing: nn.Module | None
+) -> Plan:
+    while attribute := wrapper_attribute(type(model)):
+        model = model._modules[attribute]  # type: ignore[assignment]
+    names = named_tensors(model)
+    lying: list[Lying] = []
+    again: str | None = None
+    for entry in dict.fromkeys(names.entries.values()):
+        for tensor in entry.stored:
+            held = recorder.held_by(tensor) or recorder.know_foreign(tensor)
+            if held is None:
+                again = again or f"{entry.name} is no plain tensor"
+                continue
+            if held.exposed:
+                again = again or f"the memory of {entry.name} was handed out"
+            lying.append(Lying(entry.name, held, region_of(tensor)))
+    for step in recorder.log.steps:
+        if step.seen is not None or step.hidden is not None:
+            again = again or step.hidden or f"code looks at its random numbers ({step.seen})"
+            break
+    found = Outcomes(recorder)
+    outcomes = {entry.name: _outcome(entry, found) for entry in dict.fromkeys(names.entries.values())}
+    values = named_values((name, outcome) for name, outcome in outcomes.items() if outcome.value is not None)
+    return Plan(
+        parameters={each.name: _assign(each, outcomes[each.name], values) for each in names.parameters},
+        buffers={
+            each.name: _assign(each, outcomes[each.name], values)
+            for each in names.buffers
+            if outcomes[each.name].written
+        },
+        aliases=_aliases(names),
+        uninitialized=tuple(
+            each.name for each in names.parameters if not outcomes[each.name].written and existing is None
+        ),
+        record=Record(run, existing, model, recorder, lying, again),
+    )
+
+
+def _outcome(entry: Entry, found: Outcomes) -> Outcome:
+    if entry.holder is None:
+        return found.of(entry.tensor)
+    module, attribute = entry.holder
+    chain = module.parametrizations[attribute]  # type: ignore[index]
+    classes = [type(each).__name__ for each in chain]  # type: ignore[union-attr]
+    last = found.of(entry.stored[-1])
+    if not last.written:
+        return last
+    if all(name in ("_WeightNorm", "_SpectralNorm") for name in classes):
+        # Written through the parametrization, it makes its parts again as it made them.
+        return last
+    return Outcome(None, f"it is parametrized by {', '.join(classes)}", last.layer)
+
+
+def _assign(entry: Entry, outcome: Outcome, values: dict[str, Value]) -> Assignment:
+    layer = outcome.layer
+    where = None if layer is None else f"{layer.place} {layer.code}"
+    value: Value = values.get(entry.name, Keep())
+    if outcome.value is None and outcome.written:
+        value = Opaque(f"{where or '?'}: {outcome.reason}", Keep())
+    frozen = not entry.buffer and not entry.tensor.requires_grad
+    return Assignment(
+        name=entry.name,
+        shape=entry.shape,
+        dtype=str(entry.tensor.dtype).removeprefix("torch."),
+        value=value,
+        initializer=layer.call if layer is not None and outcome.value is not None else None,
+        rule=where if outcome.written else None,
+        frozen=frozen,
+    )
+
+
+def _aliases(names: Names) -> dict[str, str]:
+    return {
+        name: entry.name
+        for entry in dict.fromkeys(names.entries.values())
+        for name in sorted(set(entry.names))
+        if name != entry.name
+    }
