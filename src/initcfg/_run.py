@@ -81,11 +81,11 @@ class Run:
         _reset_is_init(self.model)
         runs_code = bool(self.plan.tape and self.plan.tape.calls)
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
+            if self.rng == "torch" and self.plan.record is not None:
+                self._replay_record(self.plan.record)
+                return
             if self.rng == "torch":
                 self._replay()
-                if self.plan.record is not None:
-                    self._replay_record(self.plan.record)
-                    return
             elif runs_code:
                 self._later = self._new_later()
             self.run_tape(self.plan, self.model)

@@ -91,6 +91,7 @@ class Slicer:
         self._leaf_index: dict[Identity, int] = {}
         self._count = 0
         self._last = -1
+        self._own: Held | None = None
 
     def run(self, held: Held, region: Region) -> Draft:
         """The draft of a region.
@@ -98,6 +99,7 @@ class Slicer:
         Raises:
             Unspeakable: Some operation is none of torch's, or works on data.
         """
+        self._own = held
         self._need(held, math.inf)
         self._last = max(self._found, default=-1)
         for index in sorted(self._found):
@@ -190,6 +192,8 @@ class Slicer:
         if first is not None:
             self._slots[id(held)] = self._value(first, held.whole)
         elif held.before:
+            if held is not self._own:
+                raise Unspeakable("it comes from what another tensor held before")
             self._slots[id(held)] = self._add(["initial"], 1)
         elif held.foreign:
             self._slots[id(held)] = self._data(held)

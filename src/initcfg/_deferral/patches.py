@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import types
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -77,7 +78,9 @@ def install() -> None:
         if _users > 1:
             return
         for name, sampler in _samplers().items():
-            _replace(nn.init, name, _recording(getattr(nn.init, name), sampler))
+            _replace_function(
+                getattr(nn.init, name), lambda original, sampler=sampler: _recording(original, sampler)
+            )
         for name in (*_READERS, *_DOORS):
             _replace(torch.Tensor, name, _reading(getattr(torch.Tensor, name), exposing=name in _DOORS))
         for home in (torch, torch.random):
@@ -108,6 +111,27 @@ def _replace(owner: Any, name: str, new: Any) -> None:
     own = vars(owner).get(name)
     setattr(owner, name, new)
     _undo.append(lambda: delattr(owner, name) if own is None else setattr(owner, name, own))
+
+
+def _replace_function(function: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Give a function another body, so that it is found by whatever name it was imported under."""
+    code = function.__code__
+    original = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
+    original.__kwdefaults__ = function.__kwdefaults__
+    wrapped = wrap(original)
+    body: dict[str, Any] = {}
+    exec("def body(*args, **kwargs):\n    function = 'wrapped'\n    return function(*args, **kwargs)", body)
+    new = body["body"].__code__
+    # The wrapper is a constant of the code: no name is added anywhere.
+    constants = tuple(wrapped if each == "wrapped" else each for each in new.co_consts)
+
+    def undo() -> None:
+        function.__code__ = code
+
+    # One assignment, so that no other thread sees half of it; a body without names of its own arguments
+    # has no use for the defaults, which stay.
+    function.__code__ = new.replace(co_consts=constants, co_filename=__file__, co_name=function.__name__)
+    _undo.append(undo)
 
 
 class Sampler(NamedTuple):
