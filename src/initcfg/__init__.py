@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         XavierInit,
         bias_init_with_prob,
     )
+    from initcfg._initializers_literal import ValueInit
     from initcfg._initializers_more import (
         DiracInit,
         IdentityInit,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         Registry,
         build_from_cfg,
     )
+    from initcfg._torch_defaults import TorchDefaultInit
 
 _HOME = {
     "_api": ("build", "init_weights", "initialize", "plan"),
@@ -84,6 +86,7 @@ _HOME = {
         "XavierInit",
         "bias_init_with_prob",
     ),
+    "_initializers_literal": ("ValueInit",),
     "_initializers_more": (
         "DiracInit",
         "IdentityInit",
@@ -95,6 +98,7 @@ _HOME = {
     "_ledger": ("Ledger",),
     "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
     "_plan": ("Assignment", "Plan"),
+    "_torch_defaults": ("TorchDefaultInit",),
     "_registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -124,8 +128,10 @@ __all__ = [
     "Registry",
     "Sequential",
     "SparseInit",
+    "TorchDefaultInit",
     "TruncNormalInit",
     "UniformInit",
+    "ValueInit",
     "VarianceScalingInit",
     "WEIGHT_INITIALIZERS",
     "XavierInit",
