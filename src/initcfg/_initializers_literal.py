@@ -18,8 +18,8 @@ from initcfg.errors import ArgumentError, PlanError, TensorError
 class ValueInit(BaseInit):
     """Exactly this value, whatever the layer: the tensor is filled with what ``value`` says.
 
-    It is a value of a plan, as its JSON has it. Fused parts, padding rows and fans are no matter here: what is not
-    written is not there.
+    It is a value of a plan, as its JSON has it. Fused parts, padding rows and fans are no matter here: what
+    is not written is not there.
 
     Args:
         value: A dict with ``kind``, the name of a value of :mod:`initcfg.values`, and its numbers by name; or
