@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -309,6 +310,50 @@ def test_buffers() -> None:
         {"type": "Constant", "buffer": "*.running_mean", "val": 5},
         {"type": "Constant", "buffer": "table", "val": 1},
     ]
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_checkpoints(prefix: str, tmp_path: Path) -> None:
+    def make() -> nn.Module:
+        body = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        return nn.ModuleDict({"backbone": body, "head": nn.Linear(2, 2)})
+
+    path = str(tmp_path / "weights.pth")
+    torch.save({prefix + name: item for name, item in make()["backbone"].state_dict().items()}, path)  # type: ignore[index]
+    load = {"type": "Pretrained", "checkpoint": path, **({"prefix": prefix} if prefix else {})}
+    rule = dict(type="Normal", layer="Linear", std=0.02, bias=1)
+    override = dict(weight=None, override={"name": "backbone", **load})
+    assert eager(make, [rule, override]) == [rule, override]
+
+
+def test_a_whole_checkpoint(tmp_path: Path) -> None:
+    path = str(tmp_path / "weights.pth")
+    torch.save(Vit().state_dict(), path)
+    rule = dict(type="Pretrained", checkpoint=path)
+    assert eager(Vit, rule) == [rule]
+
+
+def test_checkpoints_of_scattered_tensors(tmp_path: Path) -> None:
+    path = str(tmp_path / "weights.pth")
+    torch.save(nn.Linear(2, 2).state_dict(), path)
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+
+    value = {"kind": "FromCheckpoint", "source": path, "key": "weight"}
+    rule = dict(type="Value", param=["0.weight", "1.weight"], value=value)
+    assert eager(make, [rule, dict(layer="Linear", bias=2)])[-1]["type"] == "Value"
+
+
+def test_groups_as_torch_counts_them() -> None:
+    def make() -> nn.Module:
+        net = nn.Sequential(*[nn.Conv2d(2**i, 2**i, 3, groups=2**i // 2, bias=False) for i in range(1, 5)])
+        for conv in net:
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+        return net
+
+    (rule,) = exported(make)
+    assert (rule["type"], rule["layer"], rule["in_axis"], rule["out_axis"]) == ("Kaiming", "Conv2d", 1, 0)
 
 
 def test_code_is_not_reached() -> None:

@@ -7,7 +7,7 @@ each draft writes guides the search; the real planner has the last word.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -18,6 +18,7 @@ from initcfg._export.classes import class_drafts
 from initcfg._export.drafts import Draft, Labels, State, rule_of
 from initcfg._export.exceptions import exception_drafts
 from initcfg._export.patterns import literal
+from initcfg._export.pretrained import pretrained_rules
 from initcfg._export.specs import Specs
 from initcfg._names import wrapper_attribute
 from initcfg._plan import Plan
@@ -52,11 +53,18 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
     while attribute := wrapper_attribute(type(model)):
         model = model._modules[attribute]  # type: ignore[assignment]
     view = view_of(plan, model)
-    rules = _searched(view)
+    loading, rest = pretrained_rules(view)
+    rules = [*_searched(rest), *loading]
     problem: InitcfgError | None = None
     left: list[int] = []
     # What the search gets wrong is put right name by name; or else the whole model is said that way.
-    for attempt in (lambda: rules, lambda: [*rules, *_exact(view, left)], lambda: _exact(view)):
+    ways: list[Callable[[], list[dict[str, Any]]]] = [
+        lambda: rules,
+        lambda: [*rules, *_exact(view, left)],
+        lambda: _searched(view),
+        lambda: _exact(view),
+    ]
+    for attempt in ways:
         made = attempt()
         try:
             left, problem = differing(view, planned(view, made)), None

@@ -72,6 +72,7 @@ class View:
         visits: The modules, each before those below it.
         order: Numbers of the visits in the order in which the walk writes.
         single: By number: the cells by which ``param`` or ``buffer`` write the tensor.
+        given: Tensors that are not looked at: a checkpoint fills them over all else.
     """
 
     model: nn.Module
@@ -81,6 +82,7 @@ class View:
     visits: list[Visit] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
     single: dict[int, list[Cell]] = field(default_factory=dict)
+    given: frozenset[int] = frozenset()
 
     @cached_property
     def parameter_names(self) -> NameIndex:

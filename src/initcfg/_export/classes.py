@@ -178,7 +178,10 @@ def _exclude(state: State, draft: Draft) -> bool:
 
 def _is_out(state: State, cell: Cell, spec: Spec | None) -> bool:
     """Whether a rule must not reach a tensor: nobody writes it in the plan, or the rule would be an error."""
-    return spec is not None and (state.view.wanted[cell.tensor] is None or spec.gives(cell.layout) is None)
+    if spec is None:
+        return False
+    kept = state.view.wanted[cell.tensor] is None and cell.tensor not in state.view.given
+    return kept or spec.gives(cell.layout) is None
 
 
 def _modules_to_exclude(state: State, draft: Draft) -> list[str] | None:

@@ -56,27 +56,25 @@ class Labels:
 
     def of(self, layers: Iterable[type]) -> list[str] | None:
         """Names that together mean these classes, and what derives from them; None if there are none."""
-        meant = {
-            name: self._derived(cls for cls in layers if cls.__name__ == name) for name in _names(layers)
-        }
-        found: dict[str, None] = {}
+        meant = self._derived(layers)
+        found: dict[str, set[type]] = {}
         for cls in layers:
             name, path = cls.__name__, dotted(cls)
-            if self._bare.get(name) == meant[name]:
-                found[name] = None
+            if self._bare.get(name, meant) <= meant:
+                found[name] = self._bare.get(name, set())
             elif self._paths.get(path) == self._derived([cls]):
-                found[f"torch.nn.{name}" if getattr(nn, name, None) is cls else path] = None
+                found[f"torch.nn.{name}" if getattr(nn, name, None) is cls else path] = self._paths[path]
             else:
                 return None
+        for name in list(found):
+            others = [each for other, each in found.items() if other != name]
+            if found[name] <= set().union(*others):
+                del found[name]
         return list(found)
 
     def _derived(self, layers: Iterable[type]) -> set[type]:
         bases = tuple(layers)
         return {cls for cls in self._classes if issubclass(cls, bases)}
-
-
-def _names(layers: Iterable[type]) -> set[str]:
-    return {cls.__name__ for cls in layers}
 
 
 def kind(visit: Visit) -> type:
@@ -110,7 +108,7 @@ class State:
         return {
             number
             for number, want in enumerate(self.view.wanted)
-            if want is None and self.current[number] is not None
+            if want is None and self.current[number] is not None and number not in self.view.given
         }
 
     def run(self, draft: Draft) -> None:

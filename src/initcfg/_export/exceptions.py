@@ -105,7 +105,9 @@ def _may_get(state: State, cell: Cell, spec: Spec | None) -> bool:
         return True
     wanted = state.view.wanted[cell.tensor]
     given = spec.gives(cell.layout)
-    return wanted is not None and given is not None and (given == wanted or not state.right(cell.tensor))
+    if given is None or wanted is None:
+        return given is not None and cell.tensor in state.view.given
+    return given == wanted or not state.right(cell.tensor)
 
 
 # -- tensors -------------------------------------------------------------------------------------

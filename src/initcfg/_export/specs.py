@@ -6,7 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -61,6 +61,10 @@ _TORCHS_OWN = dict(
     type="Kaiming", a=math.sqrt(5), mode="fan_in", nonlinearity="leaky_relu", distribution="uniform"
 )
 
+# Fans as torch.nn.init counts them: of the tensor as it is stored, without regard to groups.
+_STORED = {"in_axis": 1, "out_axis": 0}
+_WITH_FANS = ("Kaiming", "Xavier", "VarianceScaling", "LeCun")
+
 _CALLS = {
     "kaiming_uniform_": ("Kaiming", "uniform"),
     "kaiming_normal_": ("Kaiming", "normal"),
@@ -85,6 +89,8 @@ class Spec:
 
     def gives(self, layout: Layout) -> Value | None:
         """What a tensor of this layout gets; None if that is an error."""
+        if "in_axis" in self.cfg:
+            layout = _as_stored(layout)
         try:
             return self.init.resolve(layout)
         except (InitcfgError, ArithmeticError):
@@ -101,6 +107,11 @@ class Spec:
         return self.rank, len(str(self.cfg))
 
 
+@lru_cache(maxsize=4096)
+def _as_stored(layout: Layout) -> Layout:
+    return replace(layout, in_axis=(1,), out_axis=(0,))
+
+
 class Specs:
     """All initializers that may be of use for a model."""
 
@@ -113,6 +124,13 @@ class Specs:
     def _guesses(self) -> list[Spec | None]:
         # Made late: what the plan names is no guess.
         return [self._make(each, _GUESSED) for each in [*_GUESSES, _TORCHS_OWN]]
+
+    @cached_property
+    def _stored(self) -> list[Spec | None]:
+        specs = [spec for spec in (*self._hinted.values(), *self._guesses) if spec is not None]
+        return [
+            self._make({**spec.cfg, **_STORED}, spec.rank) for spec in specs if spec.cfg["type"] in _WITH_FANS
+        ]
 
     def note(self, initializer: Mapping[str, Any] | None) -> None:
         """An initializer or a call of torch.nn.init that the plan names: it may explain other tensors too."""
@@ -142,7 +160,10 @@ class Specs:
             candidates.append(self._make({"type": "TorchDefault"}, _DEFAULT))
         if core.random:
             candidates += self._hinted.values()
-            candidates += self._guesses if len(layout.shape) > 1 else ()
+            if len(layout.shape) > 1:
+                candidates += self._guesses
+            if len(layout.shape) > 2:
+                candidates += self._stored
         for spec in candidates:
             if spec is not None and spec.gives(layout) == wanted:
                 found[id(spec)] = spec
@@ -162,7 +183,7 @@ class Specs:
         cfg = _readable(cfg)
         key = json.dumps(cfg, sort_keys=True)
         if key not in self._made:
-            arguments = {name: item for name, item in cfg.items() if name != "type"}
+            arguments = {name: item for name, item in cfg.items() if name != "type" and name not in _STORED}
             try:
                 made = construct(cfg["type"], arguments)
             except InitcfgError:
