@@ -14,12 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrizations
-from trees import LEAVES, Tree, build, trees
 
 import initcfg
 from initcfg import Plan, errors
-from initcfg._export import init_cfg_of
+from initcfg._export import _searched, init_cfg_of
+from initcfg._export.cells import view_of
+from initcfg._export.check import differing, planned
 from initcfg.values import Constant, CopyOf, Normal, Parts, Uniform, Value
+from trees import LEAVES, Tree, build, trees
 
 UNREACHED = ("Keep", "Computed", "Opaque")
 
@@ -579,7 +581,9 @@ def test_random_trees(tree: Tree, deferred: bool) -> None:
         plan = initcfg.plan(model, tree.outer)
     except errors.InitcfgError:
         return
-    # Checks of its own: it raises if the rules do not give the plan.
+    # The search alone finds rules that give the plan; the export raises if none do.
+    view = view_of(plan, model)
+    assert differing(view, planned(view, _searched(view))) == []
     rules = init_cfg_of(plan, model)
     assert json.loads(json.dumps(rules)) == rules
     assert len(rules) <= max(1, len(written(plan)))

@@ -1,4 +1,4 @@
-"""What rules can reach in a model: modules in the order of the walk, their tensors, and what each is to be."""
+"""What rules can reach in a model: modules in the order of the walk, their tensors, what each is to be."""
 
 from __future__ import annotations
 

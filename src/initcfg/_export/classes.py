@@ -14,7 +14,7 @@ _MOST_EXCLUDES = 3
 
 
 def class_drafts(state: State, specs: Specs, labels: Labels) -> list[Draft]:
-    """Drafts that give most tensors of most classes what they should have, and carry them out on ``state``."""
+    """Drafts that give most tensors of most classes what they should have, carried out on ``state``."""
     by_class: dict[type, list[Visit]] = {}
     for visit in state.view.visits:
         if visit.cells:
@@ -166,7 +166,7 @@ def _exclude(state: State, draft: Draft) -> bool:
     if not out:
         return True
     index = NameIndex((cell.name, number) for number, (cell, _) in enumerate(cells))
-    patterns = index.cover(out, 0)
+    patterns = index.cover(out)
     modules = _modules_to_exclude(state, draft)
     if modules is not None and (patterns is None or len(modules) <= len(patterns)):
         patterns = modules
@@ -200,4 +200,4 @@ def _modules_to_exclude(state: State, draft: Draft) -> list[str] | None:
             out |= 1 << visit.number
         elif any(met):
             return None
-    return state.view.module_names.cover(out, 0, neutral)
+    return state.view.module_names.cover(out, neutral=neutral)

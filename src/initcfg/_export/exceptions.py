@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from initcfg._export.cells import Cell, Visit
 from initcfg._export.classes import best, options
 from initcfg._export.drafts import Draft, Labels, State, kind
@@ -25,16 +27,19 @@ def _by_module(state: State, specs: Specs, labels: Labels) -> list[Draft]:
             if any(cell.role == "weight" and _is_wrong(state, cell.tensor) for cell in visit.cells or ()):
                 for spec in options(state, specs, visit, "weight") - seen:
                     groups.setdefault(spec, []).append(visit)
-        if not groups:
-            return drafts
-        weight = min(groups, key=lambda spec: (-len(groups[spec]), spec.order))
-        draft = _module_draft(state, specs, labels, weight, groups[weight])
-        before = len(state.wrong())
-        if draft is not None:
-            drafts.append(draft)
+        for weight in sorted(groups, key=lambda spec: (-len(groups[spec]), spec.order)):
+            draft = _module_draft(state, specs, labels, weight, groups[weight])
+            if draft is None:
+                seen.add(weight)
+                continue
+            before = len(state.wrong())
             state.run(draft)
-        if len(state.wrong()) == before:
-            seen.add(weight)
+            drafts.append(draft)
+            if len(state.wrong()) == before:
+                seen.add(weight)
+            break
+        else:
+            return drafts
 
 
 def _is_wrong(state: State, number: int) -> bool:
@@ -51,8 +56,21 @@ def _module_draft(
             visit for visit in visits if bias in options(state, specs, visit, "bias") or not _has_bias(visit)
         ]
         visits = fitting or visits
-    view = state.view
-    wanted = sum(1 << visit.number for visit in visits)
+    cells = [cell for visit in visits for cell in visit.cells or ()]
+    tensors = {cell.tensor for cell in cells if cell.role == "weight" and _is_wrong(state, cell.tensor)}
+    mends_biases = any(cell.role == "bias" and _is_wrong(state, cell.tensor) for cell in cells)
+    # With param it is plainer, unless the biases need a rule too, or a name says it with fewer patterns.
+    alone = _tensor_patterns(state, weight, tensors)
+    shortest = len(alone) + mends_biases if alone is not None else None
+    if shortest == 1:
+        return None
+    found = _by_name(state, labels, weight, bias, visits)
+    return None if found is None or (shortest is not None and shortest <= len(found.names)) else found
+
+
+def _by_name(
+    state: State, labels: Labels, weight: Spec, bias: Spec | None, visits: list[Visit]
+) -> Draft | None:
     layers = list(dict.fromkeys(kind(visit) for visit in visits))
     choices: list[Draft] = []
     for classes in ([], layers):
@@ -60,23 +78,13 @@ def _module_draft(
             continue
         draft = Draft(weight, bias, classes)
         allowed, neutral = _harmless(state, draft)
-        patterns = view.module_names.cover(wanted, allowed, neutral)
-        if patterns is not None:
-            draft.names = patterns
+        # Of some modules only one tensor is meant.
+        wanted = sum(1 << visit.number for visit in visits) & allowed
+        draft.names = state.view.module_names.cover(wanted, partial(int, allowed), neutral) or []
+        if draft.names:
             choices.append(draft)
-    if not choices:
-        return None
-    chosen = min(choices, key=lambda draft: (len(draft.names), "[1-9]" in "".join(draft.names)))
-    tensors = {cell.tensor for visit in visits for cell in visit.cells or () if cell.role == "weight"}
-    alone = _tensor_patterns(state, weight, {number for number in tensors if _is_wrong(state, number)})
-    mends_biases = any(
-        cell.role == "bias" and _is_wrong(state, cell.tensor)
-        for visit in visits
-        for cell in visit.cells or ()
-    )
-    # With param it is plainer, unless the biases need a rule too, or a name says it with fewer patterns.
-    plainer = alone is not None and len(alone) + mends_biases <= len(chosen.names)
-    return None if plainer else chosen
+    # A class says more than numbers that begin at one.
+    return min(choices, key=lambda draft: (len(draft.names), "[1-9]" in "".join(draft.names)), default=None)
 
 
 def _has_bias(visit: Visit) -> bool:
@@ -157,8 +165,12 @@ def _tensor_patterns(state: State, spec: Spec, tensors: set[int]) -> list[str] |
     buffers = view.is_buffer(min(tensors))
     index = view.buffer_names if buffers else view.parameter_names
     wanted = sum(1 << number for number in tensors)
-    allowed = 0
-    for number, cells in view.single.items():
-        if view.is_buffer(number) == buffers and all(_may_get(state, cell, spec) for cell in cells):
-            allowed |= 1 << number
+
+    def allowed() -> int:
+        return sum(
+            1 << number
+            for number, cells in view.single.items()
+            if view.is_buffer(number) == buffers and all(_may_get(state, cell, spec) for cell in cells)
+        )
+
     return index.cover(wanted, allowed)

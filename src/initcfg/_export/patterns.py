@@ -5,8 +5,9 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 _PREFIX, _SUFFIX = 4, 4
 """Longest beginning and ending, in components, of a pattern with one star between."""
@@ -54,16 +55,20 @@ class NameIndex:
             self._matched[pattern] = found
         return found
 
-    def cover(self, wanted: int, allowed: int, neutral: int = 0) -> list[str] | None:
+    def cover(
+        self, wanted: int, allowed: Callable[[], int] | None = None, neutral: int = 0
+    ) -> list[str] | None:
         """Patterns that match all of ``wanted`` and nothing outside of ``allowed``; None if there are none.
 
-        Those that match nothing but what is wanted are taken, unless others need fewer. What is neutral does
-        not count.
+        Args:
+            wanted: What is to be matched.
+            allowed: Gives what may be matched too, where that takes fewer patterns; asked only then.
+            neutral: What does not count.
         """
         exact = self._cover(wanted, neutral, 0)
-        if exact is not None and len(exact) == 1:
+        if allowed is None or (exact is not None and len(exact) == 1):
             return exact
-        wider = self._cover(wanted, neutral, allowed)
+        wider = self._cover(wanted, neutral, allowed())
         if exact is None or (wider is not None and len(wider) < len(exact)):
             return wider
         return exact
@@ -74,7 +79,7 @@ class NameIndex:
         pool: set[str] = set()
         for number in bits(wanted):
             pool.update(self._keys.get(number, ()))
-        heap = [
+        heap: list[tuple[Any, ...]] = [
             (-(mask & wanted).bit_count(), (mask & ~meant) != 0, *_length(key), key)
             for key in pool
             if not (mask := self._masks[key]) & ~allowed
@@ -97,7 +102,7 @@ class NameIndex:
                 continue
             chosen.append(key)
             left &= ~mask
-        return sorted(chosen, key=lambda pattern: self._first(pattern))
+        return sorted(chosen, key=self._first)
 
     def _first(self, pattern: str) -> int:
         mask = self.mask(pattern)
@@ -134,7 +139,7 @@ def _length(pattern: str) -> tuple[int, int]:
 
 
 def _by_template(pattern: str) -> bool:
-    """Whether only a look at all names tells what a pattern matches: more than a star between whole components."""
+    """Whether only a look at all names tells what a pattern matches: it is more than one whole star."""
     return (
         pattern.count("*") - pattern.count("[*]") > 1
         or re.search(r"[^.]\*|\*[^.]|\[1-9\]", pattern) is not None
