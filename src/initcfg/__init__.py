@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         XavierInit,
         bias_init_with_prob,
     )
+    from initcfg._initializers_literal import ValueInit
     from initcfg._initializers_more import (
         DiracInit,
         IdentityInit,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         Registry,
         build_from_cfg,
     )
+    from initcfg._torch_defaults import TorchDefaultInit
     from initcfg._tracing.trace import trace
 
 _HOME = {
@@ -85,6 +87,7 @@ _HOME = {
         "XavierInit",
         "bias_init_with_prob",
     ),
+    "_initializers_literal": ("ValueInit",),
     "_initializers_more": (
         "DiracInit",
         "IdentityInit",
@@ -96,6 +99,7 @@ _HOME = {
     "_ledger": ("Ledger",),
     "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
     "_plan": ("Assignment", "Plan"),
+    "_torch_defaults": ("TorchDefaultInit",),
     "_registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
     "_tracing.trace": ("trace",),
 }
@@ -126,8 +130,10 @@ __all__ = [
     "Registry",
     "Sequential",
     "SparseInit",
+    "TorchDefaultInit",
     "TruncNormalInit",
     "UniformInit",
+    "ValueInit",
     "VarianceScalingInit",
     "WEIGHT_INITIALIZERS",
     "XavierInit",

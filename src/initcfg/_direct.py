@@ -9,7 +9,7 @@ from initcfg._construct import type_label
 from initcfg._initializers import BaseInit, PretrainedInit
 from initcfg._program import Program, Step
 from initcfg._resolve import make_plan
-from initcfg._rules import Rule, plain_bias
+from initcfg._rules import Rule, bias_of
 from initcfg._run import active_run
 from initcfg._select import parse_layers
 
@@ -31,7 +31,7 @@ def call_initializer(initializer: BaseInit | PretrainedInit, module: nn.Module) 
             None,
             cfg,
             weight=initializer,
-            bias=plain_bias(initializer.bias),
+            bias=bias_of(initializer),
             layers=parse_layers(initializer.layer or [], compat=True),
             type_name=name,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -67,6 +67,11 @@ class BaseInit:
         >>> print(initcfg.plan(nn.Linear(3, 6), dict(type="FanSum", layer="Linear"))["weight"].value)
         Normal(mean=0, std=0.3333)
     """
+
+    # Whether it asks for the layout's default, what torch's own layer does.
+    asks_default: ClassVar[bool] = False
+    # Whether biases are filled by it too, and not with the number ``bias``.
+    fills_bias: bool = False
 
     def __init__(
         self,

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from initcfg.errors import FanError
+
+if TYPE_CHECKING:
+    from initcfg._values import Value
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Layout:
         out_axis: Axis (or axes) of the outputs, where they were given by hand.
         batch_axis: Axes that stack independent matrices, where they were given by hand.
         padding_index: Row of an embedding that stays zero.
+        default: What torch's own layer fills the tensor with, where an initializer asks for that.
 
     Example:
         >>> from initcfg._layout import Layout
@@ -45,11 +49,12 @@ class Layout:
     out_axis: tuple[int, ...] | None = None
     batch_axis: tuple[int, ...] = ()
     padding_index: int | None = None
+    default: Value | None = None
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         key = (self.shape, self.groups, self.transposed, self.parts, self.in_axis, self.out_axis)
-        object.__setattr__(self, "_hash", hash((key, self.batch_axis, self.padding_index)))
+        object.__setattr__(self, "_hash", hash((key, self.batch_axis, self.padding_index, self.default)))
 
     def __hash__(self) -> int:
         return self._hash

@@ -168,9 +168,9 @@ class Walk:
                 full = f"{name}.{target.attribute}" if name else target.attribute
                 meant = self._intern(tuple(step for step in steps if not self._excluded(step, full)))
             if meant:
-                self._write(meant, target, name, bias=target.role == "bias")
+                self._write(meant, target, name, module, bias=target.role == "bias")
 
-    def _write(self, steps: Steps, target: Target, prefix: str, *, bias: bool) -> None:
+    def _write(self, steps: Steps, target: Target, prefix: str, module: nn.Module, *, bias: bool) -> None:
         """One tensor gets the stack of these steps."""
         tensor, layout = target.tensor, target.layout
         entry = self.names.entries.get(id(tensor))
@@ -183,6 +183,8 @@ class Walk:
         if entry is not None and entry.padding_index is not None and not self.compat:
             # Also when the rule comes by way of a layer that is tied to the embedding.
             layout = replace(layout, padding_index=entry.padding_index)
+        if asking := _asking(steps, bias):
+            layout = self._with_default(layout, target, prefix, module, asking)
         key = (id(steps), bias, layout)
         if key in self._stacks:
             stack = self._stacks[key]
@@ -198,6 +200,18 @@ class Walk:
             if entry is not None and entry.one_way is not None:
                 raise self._in_context(_one_way(entry), self._last_rule(steps, bias), entry.name, entry.shape)
             self._add(entry, stack, tensor)
+
+    def _with_default(
+        self, layout: Layout, target: Target, prefix: str, module: nn.Module, rule: Rule
+    ) -> Layout:
+        """The layout, with what torch's own layer does."""
+        from initcfg._torch_defaults import torch_default
+
+        try:
+            return replace(layout, default=torch_default(module, target.attribute, layout.shape))
+        except InitcfgError as error:
+            name = f"{prefix}.{target.attribute}" if prefix else target.attribute
+            raise self._in_context(error, rule, name, layout.shape) from None
 
     def _note_parametrized(self, entry: Entry) -> None:
         assert entry.holder is not None
@@ -309,7 +323,7 @@ class Walk:
                     hit = True
             if hit and not self._excluded(step, full):
                 target = Target(tensor, "weight", self._layout_of(module, tensor), attribute)
-                self._write(self._intern((step,)), target, prefix, bias=False)
+                self._write(self._intern((step,)), target, prefix, module, bias=False)
 
     def _layout_of(self, module: nn.Module, tensor: torch.Tensor) -> Layout:
         """The layout that the module's class gives a tensor, where it knows it."""
@@ -328,7 +342,7 @@ class Walk:
         assert step.rule is not None and step.rule.override_name is not None
         layout = self._layout_of(step.owner, step.target)
         target = Target(step.target, "weight", layout, step.rule.override_name)
-        self._write(self._intern((step,)), target, step.owner_name, bias=False)
+        self._write(self._intern((step,)), target, step.owner_name, step.owner, bias=False)
 
     # -- checks ----------------------------------------------------------------------------------
 
@@ -399,6 +413,15 @@ class Walk:
 
 def _has_excludes(steps: Steps) -> bool:
     return any(step.rule is not None and step.rule.excludes for step in steps)
+
+
+def _asking(steps: Steps, bias: bool) -> Rule | None:
+    """The last of the rules whose initializer asks what torch's own layer does."""
+    for step in reversed(steps):
+        initializer = None if step.rule is None else step.rule.bias if bias else step.rule.weight
+        if initializer is not None and initializer.asks_default:
+            return step.rule
+    return None
 
 
 def _one_way(entry: Entry) -> InitcfgError:

@@ -436,7 +436,12 @@ MODELS = Registry("model", build_func=build_model_from_cfg, scope="initcfg")
 INITIALIZERS = Registry(
     "weight initializer",
     scope="initcfg",
-    locations=["initcfg._initializers", "initcfg._initializers_more"],
+    locations=[
+        "initcfg._initializers",
+        "initcfg._initializers_more",
+        "initcfg._initializers_literal",
+        "initcfg._torch_defaults",
+    ],
 )
 """Weight initializers."""
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from initcfg._defaults import ORDER, defaults
+from initcfg._defaults import ORDER, Defaults, defaults
 from initcfg._names import Entry, Names, named_tensors
 from initcfg._plan import Assignment, Load, Plan, RuleNote, Unused
 from initcfg._planner import Planned, Walk
@@ -30,8 +30,18 @@ def make_plan(
     strict: bool,
     opener: Opener,
     names: Names | None = None,
+    with_defaults: bool = True,
 ) -> Plan:
     """The plan of a program for a model.
+
+    Args:
+        model: The root.
+        program: The steps.
+        compat: Write what the original writes, and no more.
+        strict: A rule that reaches nothing is an error.
+        opener: Opens checkpoints.
+        names: Its tensors, where they have been collected.
+        with_defaults: Whether what the constructors of a pending model meant counts as a first write.
 
     Raises:
         InitcfgError: A rule cannot be carried out; or under ``strict``, one reaches nothing.
@@ -46,7 +56,7 @@ def make_plan(
             for entry, stack in found:
                 planned.sequence += 1
                 planned.pieces.setdefault(id(entry), []).append((planned.sequence, stack))
-    built = defaults(names)
+    built = defaults(names) if with_defaults else Defaults()
     for key, piece in built.pieces.items():
         planned.pieces[key] = [piece, *planned.pieces.get(key, ())]
     parameters = {

@@ -102,6 +102,11 @@ def plain_bias(bias: float) -> BaseInit:
     return _Plain(bias=bias)
 
 
+def bias_of(initializer: BaseInit) -> BaseInit:
+    """What fills the biases where nothing is said of them apart."""
+    return initializer if initializer.fills_bias else plain_bias(initializer.bias)
+
+
 def show_cfg(cfg: Mapping[str, Any]) -> str:
     """An entry as a person writes it: ``dict(type='Kaiming', layer='Conv2d')``."""
 
@@ -320,7 +325,7 @@ def _parse_initializers(arguments: dict[str, Any], one_by_one: bool) -> dict[str
     if not isinstance(made, BaseInit):
         return {"foreign": made, "type_name": name}
     weight: BaseInit | None = made
-    bias_init: BaseInit | None = plain_bias(made.bias)
+    bias_init: BaseInit | None = bias_of(made)
     if "weight" in apart:
         weight = _part("weight", apart["weight"])
     if "bias" in apart:
