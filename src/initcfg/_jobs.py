@@ -16,7 +16,8 @@ from torch import nn
 
 from initcfg import _api
 from initcfg._apply import apply_plan
-from initcfg._config import Config, parse_overrides
+from initcfg._builders import load_target
+from initcfg._config import Config
 from initcfg._ledger import Ledger
 from initcfg._plan import Plan
 from initcfg._request import Request
@@ -46,17 +47,21 @@ class Done:
 
 
 def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:
-    """The model of a config file, and its plan."""
-    # Configs name modules of the folder that one works in.
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    overrides = parse_overrides(list(request.overrides))
-    loaded = Config.fromfile(request.config, use_python=not request.no_python, overrides=overrides)
+    """The model of a config file or builder, and its plan."""
+    loaded = loaded_target(request)
     with _busy("building the model"):
         model = _api.build(loaded, init=False, seed=seed)
     with _busy("planning"):
         made = _api.plan(model, compat=request.compat, strict=request.strict, locate=_api.locator(loaded))
     return model, made
+
+
+def loaded_target(request: Request) -> Config | dict[str, Any]:
+    """The config that a request names, or what stands for one, changed as it says."""
+    # Configs name modules of the folder that one works in.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return load_target(request.config, overrides=request.overrides, use_python=not request.no_python)
 
 
 def initialized(request: Request, output: str, *, seed: int | None, rng: Any) -> Done:
