@@ -173,12 +173,12 @@ def build(
         >>> type(model).__name__
         'Linear'
     """
-    loaded, cfg = _model_cfg(config)
+    loaded, cfg = model_cfg(config)
     locate = locator(loaded)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
-    with contextlib.nullcontext() if seed is None else seeded(seed, ""), prepared(loaded, cfg):
-        with deferred(guard=not init):
-            model = _built(cfg)
+    drawn = contextlib.nullcontext() if seed is None else seeded(seed, "")
+    with prepared(loaded, cfg), drawn, deferred(guard=not init):
+        model = construct(cfg)
     if init:
         plan(model, compat=compat, strict=strict, locate=locate).apply(model, seed=seed, rng=rng)
         if has_init_weights(model):
@@ -187,21 +187,15 @@ def build(
     return model
 
 
-def construct(config: str | Path | Mapping[str, Any]) -> nn.Module:
-    """What a config builds, by its constructors alone: no rule is carried out, and nothing is deferred."""
-    loaded, cfg = _model_cfg(config)
-    with prepared(loaded, cfg):
-        return _built(cfg)
-
-
-def _built(cfg: Mapping[str, Any]) -> nn.Module:
+def construct(cfg: Mapping[str, Any]) -> nn.Module:
+    """What a model's config builds, by its constructors alone: no rule is carried out, nothing deferred."""
     model = build_from_cfg(cfg, MODELS)
     if not isinstance(model, nn.Module):
         raise BuildError(f"The config builds a {type(model).__name__}, which is no torch.nn.Module.")
     return model
 
 
-def _model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """The whole config, and the model in it."""
     loaded = load_target(str(config)) if isinstance(config, (str, Path)) else config
     if not isinstance(loaded, (Mapping, Config)):

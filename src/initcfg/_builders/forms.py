@@ -116,7 +116,7 @@ def _object(text: str) -> Builder:
         raise UnknownTypeError(
             f"The builder {text!r} names the module {path!r}, and there is no module {error.name!r}.",
             meant=[f"{close}:{attribute}" for close in nearest(path, (*LIBRARIES, *OPENMMLAB))],
-            mend="It is looked for as an import would: among the installed packages, and in the current folder.",
+            mend="It is looked for as by an import: among the installed packages, and in the current folder.",
         ) from None
     except Exception as error:
         raise _import_error(text, path, error) from error
@@ -125,7 +125,8 @@ def _object(text: str) -> Builder:
         if not hasattr(found, part):
             names = [name for name in dir(found) if not name.startswith("_")]
             raise UnknownTypeError(
-                f"The builder {text!r} names {part!r}, which {at!r} does not have.", meant=nearest(part, names)
+                f"The builder {text!r} names {part!r}, which {at!r} does not have.",
+                meant=nearest(part, names),
             )
         found, at = getattr(found, part), f"{at}.{part}"
     if not callable(found):

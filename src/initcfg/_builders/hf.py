@@ -77,7 +77,7 @@ def _config_path(name: str) -> str | None:
     if not os.path.isfile(path):
         raise ConfigFileNotFoundError(
             f"There is no file or folder {name!r}.",
-            mend="Only local files are read: hf:FOLDER, hf:FOLDER/config.json, or a model type such as hf:gpt2.",
+            mend="Only local files are read: hf:FOLDER, hf:FOLDER/config.json. Or name a type: hf:gpt2.",
         )
     return path
 
@@ -142,7 +142,7 @@ def _unknown(name: str, transformers: Any) -> UnknownTypeError:
     return UnknownTypeError(
         f"transformers has no model type and no model class {name!r}.",
         meant=[f"hf:{close}" for close in nearest(name, known)],
-        mend="Give a model type (hf:gpt2), a model class (hf:GPT2LMHeadModel), or a local config.json or its folder.",
+        mend="Give a model type (hf:gpt2), a model class (hf:GPT2LMHeadModel), or a local config.json.",
     )
 
 
@@ -153,7 +153,7 @@ def _config(text: str, config_class: Any, data: Mapping[str, Any], arguments: Ma
         names = dict(getattr(config_class, "attribute_map", None) or {})
         changes: dict[str, Any] = {}
         for key, value in arguments.items():
-            if not (hasattr(base, key) or key in names or key in _ALSO):
+            if callable(getattr(base, key, None)) or not (hasattr(base, key) or key in names or key in _ALSO):
                 raise BuildError(
                     f"{text!r} takes no argument {key!r}: a {config_class.__name__} has no such attribute.",
                     meant=nearest(key, [*base.to_dict(), *names]),

@@ -32,7 +32,7 @@ def timm_model(name: str) -> Callable[..., Any]:
         )
 
     def make(**arguments: Any) -> Any:
-        _without_weights(text, arguments, "pretrained", "pretrained_cfg", "checkpoint_path")
+        _without_weights(text, arguments, "pretrained", "checkpoint_path")
         with offline():
             return call_library(
                 text, lambda **given: timm.create_model(name, pretrained=False, **given), plain(arguments)
@@ -83,7 +83,6 @@ def _without_weights(text: str, arguments: dict[str, Any], *names: str) -> None:
         value = arguments.pop(name, None)
         if value:
             raise BuildError(
-                f"{text!r} is built without weights, but {name}={value!r} asks for some: "
-                "nothing is downloaded.",
-                mend="Load a local file by a rule: init_cfg=dict(type='Pretrained', checkpoint='file.safetensors').",
+                f"{text!r} is built without weights, but {name}={value!r} asks for some.",
+                mend="Load a local file by a rule: init_cfg=dict(type='Pretrained', checkpoint='FILE').",
             )
