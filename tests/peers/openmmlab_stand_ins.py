@@ -61,7 +61,30 @@ def _stand_in_for_torchvision() -> None:
     _held.append(library)
 
 
+def _hide_transformers_from_mmpretrain() -> None:
+    """Its multimodal models are written against a transformers of 2023; a later one breaks its import.
+
+    It asks the backport of importlib.metadata whether it is there, which nothing else here does.
+    """
+    if importlib.util.find_spec("importlib_metadata") is None:
+        return
+    import importlib_metadata as metadata
+
+    found = metadata.distribution
+    if getattr(found, "hides_transformers", False):
+        return
+
+    def distribution(name: str) -> Any:
+        if name == "transformers":
+            raise metadata.PackageNotFoundError(name)
+        return found(name)
+
+    distribution.hides_transformers = True  # type: ignore[attr-defined]
+    metadata.distribution = distribution
+
+
 def install() -> None:
     """Put the stand-ins in place; a second call changes nothing."""
+    _hide_transformers_from_mmpretrain()
     _stand_in_for_torchvision()
     _stand_in_for_mmcv()
