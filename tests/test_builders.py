@@ -321,6 +321,28 @@ def test_trace_writes_a_config(folder: Path, name: str) -> None:
     assert data["parameters"]["0.weight"]["rule"].startswith("model.init_cfg")
 
 
+def test_what_trace_writes_appears_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules: list[dict] = [dict(type="Constant", layer="Linear", val=9)]
+    monkeypatch.setattr(Plan, "to_init_cfg", lambda self: rules, raising=False)
+    arguments = ("trace", f"{MODULE}:net", "--set", "depth=1", "-o", "x.yaml", "--plan", "p.json")
+    assert run(*arguments).exit_code == 0
+    assert initcfg.Config.fromfile("x.yaml").to_dict() == {
+        "model": {"type": f"{MODULE}:net", "depth": 1, "init_cfg": rules}
+    }
+    assert json.loads(run("plan", "x.yaml", "--json").stdout)["parameters"]["0.weight"]["value"]["val"] == 9
+
+    Path("x.yaml").write_text("old")
+    Path("p.json").unlink()
+    Path("p.json").mkdir()
+    assert "is a folder" in refused(*arguments)
+    assert Path("x.yaml").read_text() == "old"
+    # A rule that no YAML can hold is found before anything is written.
+    Path("p.json").rmdir()
+    rules[0]["val"] = object()
+    assert "cannot be written" in refused(*arguments)
+    assert Path("x.yaml").read_text() == "old"
+
+
 def test_outputs_of_trace_that_cannot_be(folder: Path) -> None:
     target = f"{MODULE}:net"
     assert "ends in none of" in refused("trace", target, "-o", "x.txt")
