@@ -339,7 +339,7 @@ def test_what_trace_writes_appears_whole_or_not_at_all(folder: Path, monkeypatch
     # A rule that no YAML can hold is found before anything is written.
     Path("p.json").rmdir()
     rules[0]["val"] = object()
-    assert "cannot be written" in refused(*arguments)
+    assert "a .yaml file cannot say" in refused(*arguments)
     assert Path("x.yaml").read_text() == "old"
 
 
