@@ -198,7 +198,7 @@ def test_list():
     assert "DeformConv2d" in names
 
 
-@pytest.mark.parametrize("command", ["plan", "init", "explain", "list"])
+@pytest.mark.parametrize("command", ["plan", "init", "explain", "trace", "diff", "list"])
 def test_help_has_an_example(command):
     done = run(command, "--help")
     assert "Example:" in done.stdout

@@ -6,7 +6,8 @@ The conventions, so that a document stays a document:
   errors. A block whose first line is ``# file: name`` is written to that file instead.
 - A ``bash`` block that begins with ``initcfg`` is run, line by line, in the same folder.
 - A ``text`` block directly below such a block is what that prints; ``...`` stands for any text in it. If it
-  begins with ``error:``, the commands must exit with 2, else with 0. Other ``text`` blocks are just text.
+  begins with ``error:``, the commands must exit with 2, else with 0, or with what ``# exits with 1`` at the
+  end of the line says. Other ``text`` blocks are just text.
 - ``<!-- needs mmengine -->`` above a block keeps it for ``pytest -m peers``, where mmengine is installed.
 """
 
@@ -134,7 +135,9 @@ class Reader:
                 continue
             assert words[0] == "initcfg", f"{self._place(block)}: {line!r} is no initcfg command"
             result = CliRunner().invoke(main, words[1:])
-            assert result.exit_code == (2 if fails else 0), f"{self._place(block)}: {line}\n{result.output}"
+            said = re.search(r"# exits with (\d+)$", line)
+            code = int(said[1]) if said else 2 if fails else 0
+            assert result.exit_code == code, f"{self._place(block)}: {line}\n{result.output}"
             printed += result.output
         return printed
 

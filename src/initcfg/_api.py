@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from initcfg._builders import load_target, prepared
 from initcfg._checkpoint import open_pretrained
 from initcfg._config import Config
 from initcfg._deferral.context import deferred
@@ -160,8 +161,8 @@ def build(
     """A ready model from a config: build deferred, plan, apply; each weight is written once.
 
     Args:
-        config: Path of a config file, a :class:`Config`, or a dict: one with ``model=dict(type=...)``,
-            or such a model dict itself.
+        config: Path of a config file, a builder (``"timm:resnet18"``), a :class:`Config`, or a dict: one with
+            ``model=dict(type=...)``, or such a model dict itself.
         init: Whether to initialize it too. If not, the model is *pending*, as after :class:`deferred`.
         seed: See :meth:`Plan.apply`; the constructors' own draws, which stay where no rule writes, depend
             on it too. Likewise ``rng``, and ``compat`` and ``strict`` of :func:`plan`.
@@ -172,12 +173,12 @@ def build(
         >>> type(model).__name__
         'Linear'
     """
-    cfg, locate = _model_cfg(config)
+    loaded, cfg = model_cfg(config)
+    locate = locator(loaded)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
-    with contextlib.nullcontext() if seed is None else seeded(seed, ""), deferred(guard=not init):
-        model = build_from_cfg(cfg, MODELS)
-    if not isinstance(model, nn.Module):
-        raise BuildError(f"The config builds a {type(model).__name__}, which is no torch.nn.Module.")
+    drawn = contextlib.nullcontext() if seed is None else seeded(seed, "")
+    with prepared(loaded, cfg), drawn, deferred(guard=not init):
+        model = construct(cfg)
     if init:
         plan(model, compat=compat, strict=strict, locate=locate).apply(model, seed=seed, rng=rng)
         if has_init_weights(model):
@@ -186,8 +187,17 @@ def build(
     return model
 
 
-def _model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
-    loaded = Config.fromfile(config) if isinstance(config, (str, Path)) else config
+def construct(cfg: Mapping[str, Any]) -> nn.Module:
+    """What a model's config builds, by its constructors alone: no rule is carried out, nothing deferred."""
+    model = build_from_cfg(cfg, MODELS)
+    if not isinstance(model, nn.Module):
+        raise BuildError(f"The config builds a {type(model).__name__}, which is no torch.nn.Module.")
+    return model
+
+
+def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """The whole config, and the model in it."""
+    loaded = load_target(str(config)) if isinstance(config, (str, Path)) else config
     if not isinstance(loaded, (Mapping, Config)):
         raise BuildError(f"A config is a file or a dict, not {config!r}.")
     cfg: Any = loaded
@@ -203,7 +213,7 @@ def _model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any
         raise BuildError(
             f"The config's model is {cfg!r}, and should be a dict.", mend="Write model = dict(type=...)."
         )
-    return cfg, locator(loaded)
+    return loaded, cfg
 
 
 def locator(config: Any) -> Any:

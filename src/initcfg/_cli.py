@@ -18,6 +18,8 @@ from initcfg.errors import InitcfgError
 _EXAMPLES = {
     "plan": "initcfg plan retinanet.py --set model.backbone.depth=50",
     "init": "initcfg init retinanet.py -o weights.safetensors --seed 0",
+    "trace": "initcfg trace timm:vit_base_patch16_224 -o vit.yaml",
+    "diff": "initcfg diff config.py weights.safetensors",
     "explain": "initcfg explain retinanet.py backbone.layer1.0.bn3.weight",
     "list": "initcfg list layers --like conv",
     "doctor": "initcfg doctor",
@@ -67,31 +69,47 @@ def _unexpected(error: Exception) -> str:
     )
 
 
-def _common(function: Any) -> Any:
+_NO_PYTHON = click.option("--no-python", is_flag=True, help="Refuse configs that are Python code.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_FULL = click.option("--full", is_flag=True, help="A line for every parameter, repeated layers too.")
+
+
+def _request(*rules: Any, metavar: str = "CONFIG") -> Any:
     """The options of a :class:`Request`, gathered into one, and ``--json``."""
-    names = [field.name for field in fields(Request)]
 
-    @functools.wraps(function)
-    def command(**options: Any) -> Any:
-        request = Request(**{name: options.pop(name) for name in names})
-        return function(request=request, **options)
+    def decorate(function: Any) -> Any:
+        names = [field.name for field in fields(Request)]
 
-    options = [
-        click.argument("config", type=click.Path()),
-        click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the config: a.b.c=value."
-        ),
-        click.option("--no-python", is_flag=True, help="Refuse configs that are Python code."),
-        click.option(
-            "--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."
-        ),
-        click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error."),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    ]
-    made: Any = command
-    for option in reversed(options):
-        made = option(made)
-    return made
+        @functools.wraps(function)
+        def command(**options: Any) -> Any:
+            request = Request(**{name: options.pop(name) for name in names if name in options})
+            return function(request=request, **options)
+
+        options = [
+            click.argument("config", type=click.Path(), metavar=metavar),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Change the config: a.b.c=value. Of a builder: an argument.",
+            ),
+            _NO_PYTHON,
+            *rules,
+            _JSON,
+        ]
+        made: Any = command
+        for option in reversed(options):
+            made = option(made)
+        return made
+
+    return decorate
+
+
+_common = _request(
+    click.option("--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."),
+    click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error."),
+)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,12 +121,15 @@ def main() -> None:
     initcfg plan retinanet.py                      what every weight will be
     initcfg init retinanet.py -o weights.safetensors
     initcfg explain retinanet.py head.cls.bias     why one of them is what it is
+
+    CONFIG is a config file, or a builder: timm:NAME, torchvision:NAME, hf:NAME, hf:CONFIG.json,
+    mmdet:CONFIG, package.module:function.
     """
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['plan']}")
 @_common
-@click.option("--full", is_flag=True, help="A line for every parameter, repeated layers too.")
+@_FULL
 def plan(
     request: Request,
     as_json: bool,
@@ -190,6 +211,67 @@ def explain(
         _print_json({"name": item.name, **found, "rules": rules})
         return
     click.echo(text)
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['trace']}")
+@_request(metavar="TARGET")
+@_FULL
+@click.option("-o", "--output", type=click.Path(), help="Config to write: .yaml, .json, .toml or .py.")
+@click.option("--plan", "plan_file", type=click.Path(), help="JSON file to write the plan to.")
+def trace(request: Request, as_json: bool, full: bool, output: str | None, plan_file: str | None) -> None:
+    """Show what the initialization code of TARGET does, as a plan.
+
+    With -o, the builder and the rules that say the same are written as a config, to be changed and used.
+    """
+    from initcfg._jobs import traced_target
+
+    done = traced_target(request, output, plan_file)
+    if as_json:
+        _print_json(done.plan.to_json())
+        return
+    from rich.text import Text
+
+    from initcfg._table import plan_view, symbolic
+
+    if not done.files:
+        _show(plan_view(done.plan, full=full))
+    _show(Text(symbolic(done.plan), style="bold"))
+    if done.files:
+        _show(Text(", ".join(done.files)))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['diff']}")
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Change the config A.")
+@click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Change the config B.")
+@_NO_PYTHON
+@_JSON
+@_FULL
+def diff(
+    a: str,
+    b: str,
+    set_a: tuple[str, ...],
+    set_b: tuple[str, ...],
+    no_python: bool,
+    as_json: bool,
+    full: bool,
+) -> int:
+    """Show what differs between A and B.
+
+    Each is a config, a builder, a saved plan, or a ledger: a .ledger.json file, or the weights that it
+    belongs to. Ends with 1 if anything differs.
+    """
+    from initcfg._jobs import compared
+
+    found = compared(Request(a, set_a, no_python), Request(b, set_b, no_python))
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        from initcfg._diff_view import diff_view
+
+        _show(diff_view(found, full=full))
+    return 0 if found.same else 1
 
 
 @main.command("list", epilog=f"Example:  {_EXAMPLES['list']}")

@@ -5,23 +5,29 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from initcfg import _api
 from initcfg._apply import apply_plan
-from initcfg._config import Config, parse_overrides
+from initcfg._builders import is_builder, load_target, prepared
+from initcfg._config import Config
+from initcfg._config._formats import SUFFIXES
+from initcfg._diff import Comparison, compare, read_saved
+from initcfg._files import replacing
 from initcfg._ledger import Ledger
 from initcfg._plan import Plan
 from initcfg._request import Request
 from initcfg._save import check_output, save_weights
-from initcfg.errors import ConfigError
+from initcfg.errors import ConfigError, OutputError
 
 
 @dataclass
@@ -46,17 +52,21 @@ class Done:
 
 
 def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:
-    """The model of a config file, and its plan."""
-    # Configs name modules of the folder that one works in.
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    overrides = parse_overrides(list(request.overrides))
-    loaded = Config.fromfile(request.config, use_python=not request.no_python, overrides=overrides)
+    """The model of a config file or builder, and its plan."""
+    loaded = loaded_target(request)
     with _busy("building the model"):
         model = _api.build(loaded, init=False, seed=seed)
     with _busy("planning"):
         made = _api.plan(model, compat=request.compat, strict=request.strict, locate=_api.locator(loaded))
     return model, made
+
+
+def loaded_target(request: Request) -> Config | dict[str, Any]:
+    """The config that a request names, or what stands for one, changed as it says."""
+    # Configs name modules of the folder that one works in.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return load_target(request.config, overrides=request.overrides, use_python=not request.no_python)
 
 
 def initialized(request: Request, output: str, *, seed: int | None, rng: Any) -> Done:
@@ -70,6 +80,78 @@ def initialized(request: Request, output: str, *, seed: int | None, rng: Any) ->
     with _busy("writing the file"):
         ledger_path = save_weights(model, ledger, output)
     return Done(made, ledger, output, ledger_path, os.path.getsize(output))
+
+
+@dataclass
+class Traced:
+    """What ``initcfg trace`` found, and the files that it wrote."""
+
+    plan: Plan
+    files: list[str]
+
+
+def traced_target(request: Request, output: str | None = None, plan_file: str | None = None) -> Traced:
+    """The plan of what a target's own code does.
+
+    Args:
+        request: The target.
+        output: A config to write: the target with its plan as rules. Only of a builder.
+        plan_file: A JSON file to write the plan to.
+    """
+    if output is not None:
+        check_output(output, SUFFIXES)
+    if plan_file is not None:
+        check_output(plan_file, (".json",))
+    files = [file for file in (output, plan_file) if file is not None]
+    if len({os.path.realpath(file) for file in files}) < len(files):
+        raise OutputError("The config and the plan cannot both be written to one file.")
+    loaded = loaded_target(request)
+    cfg = _api.model_cfg(loaded)[1]
+    if output is not None and not (isinstance(cfg.get("type"), str) and is_builder(cfg["type"])):
+        raise ConfigError(
+            f"{request.config!r} builds its model by a config already, so no config is written of it.",
+            mend="Leave -o away, or trace a builder: timm:NAME, package.module:function.",
+        )
+    with _busy("tracing"), prepared(loaded, cfg):
+        made = traced(lambda: _api.construct(cfg))
+    with contextlib.ExitStack() as stack:
+        # Both files appear, or neither does.
+        texts: list[str] = []
+        if output is not None:
+            symbolic: Any = made
+            model = {**cfg, "init_cfg": symbolic.to_init_cfg()}
+            texts.append(Config({"model": model}).dump(file_format=Path(output).suffix))
+        if plan_file is not None:
+            texts.append(json.dumps(made.to_json(), indent=1, default=str) + "\n")
+        for file, text in zip(files, texts, strict=True):
+            Path(stack.enter_context(replacing(file))).write_text(text, encoding="utf-8")
+    return Traced(made, files)
+
+
+def traced(build: Callable[[], nn.Module]) -> Plan:
+    """The plan of what ``build`` does to the weights of the model that it returns."""
+    import initcfg
+
+    if "trace" in initcfg.__all__:
+        return initcfg.trace(build)
+    with initcfg.deferred():
+        model = build()
+    return _api.plan(model)
+
+
+def compared(a: Request, b: Request) -> Comparison:
+    """What differs between two targets, plans or ledgers."""
+    return compare(_side(a, "--set-a"), _side(b, "--set-b"))
+
+
+def _side(request: Request, option: str) -> Plan | Ledger:
+    saved = read_saved(request.config)
+    if saved is None:
+        return planned(request)[1]
+    if request.overrides:
+        kind = "plan" if isinstance(saved, Plan) else "ledger"
+        raise ConfigError(f"{request.config!r} is a {kind}: there is nothing that {option} could change.")
+    return saved
 
 
 def _applied(made: Plan, model: nn.Module, seed: int, rng: Any) -> Ledger:

@@ -211,9 +211,7 @@ class Plan(Mapping[str, Assignment]):
         """The parameters and buffers whose value differs: name → (here, there); None if not there."""
         names = dict.fromkeys([*self.parameters, *self.buffers, *other.parameters, *other.buffers])
         pairs = {name: (_lookup(self, name), _lookup(other, name)) for name in names}
-        return {
-            name: (here, there) for name, (here, there) in pairs.items() if _effect(here) != _effect(there)
-        }
+        return {name: (here, there) for name, (here, there) in pairs.items() if effect(here) != effect(there)}
 
     @property
     def digest(self) -> str:
@@ -313,7 +311,8 @@ def _lookup(plan: Plan, name: str) -> Assignment | None:
     return plan.parameters.get(name) or plan.buffers.get(name)
 
 
-def _effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
+def effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
+    """What of an assignment makes a difference to the model."""
     if assignment is None:
         return None
     return assignment.shape, assignment.dtype, assignment.value

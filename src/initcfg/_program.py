@@ -132,7 +132,9 @@ class Compiler:
         outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat)
         self._add_rules(outer, self.model, "", pretrained=False)
         cls = type(self.model)
-        if has_init_weights(self.model):
+        if _is_attached(self.model):
+            self._plain(self.model, "")
+        elif has_init_weights(self.model):
             configured = _has_init_cfg(self.model)
             if own_method and has_own_method(cls) and (self.compat or configured):
                 self._add_method(self.model, "")
@@ -140,9 +142,9 @@ class Compiler:
                 self._note_called(self.model)
                 self._base(self.model, "", called=True)
             else:
-                self._plain_root()
+                self._plain(self.model, "")
         elif not self.compat:
-            self._plain_root()
+            self._plain(self.model, "")
         self._add_rules(outer, self.model, "", pretrained=True)
         return self.program
 
@@ -185,6 +187,10 @@ class Compiler:
         module = _without_wrapper(module)
         # A shared module has one name, whichever way it is come upon.
         name = self._names[id(module)]
+        if _is_attached(module) and (called or not self.compat):
+            if id(module) not in self._visited:
+                self._plain(module, name)
+            return
         own = has_init_weights(module)
         if (own and self._is_done(module)) or (not called and id(module) in self._called):
             return
@@ -199,27 +205,29 @@ class Compiler:
             if id(module) not in self._visited:
                 self._base(module, name, called=False)
 
-    def _plain_root(self) -> None:
-        """A root without ``init_weights``, or with one that knows no ``init_cfg`` (timm's, say).
+    def _plain(self, module: nn.Module, name: str) -> None:
+        """A module without ``init_weights``, or with one that knows no ``init_cfg`` (timm's, say).
 
-        It is taken as the entry all the same; of its children, those of the BaseModule family are
+        It is taken as one that has it all the same; of its children, those of the BaseModule family are
         called, and other people's ``init_weights`` methods are left alone.
         """
-        self._visited.add(id(self.model))
-        rules = self._own_rules(self.model, "")
-        self._add_rules(rules, self.model, "", pretrained=False)
-        for _, child in child_items(self.model, ""):
+        self._visited.add(id(module))
+        rules = self._own_rules(module, name)
+        self._add_rules(rules, module, name, pretrained=False)
+        for _, child in child_items(module, name):
             if _carries_rules(child):
                 self._note_one(_without_wrapper(child))
-        for name, child in child_items(self.model, ""):
-            self._child(child, name, called=_carries_rules(child))
-        self._add_rules(rules, self.model, "", pretrained=True)
+        for child_name, child in child_items(module, name):
+            self._child(child, child_name, called=_carries_rules(child))
+        self._add_rules(rules, module, name, pretrained=True)
 
     def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
         if not _has_init_cfg(module) or not module.init_cfg:
             return []
         where = ".".join(filter(None, (self.root_name, name, "init_cfg")))
-        given = getattr(module, "_init_cfg_written", None) or _class_file(type(module))
+        given = getattr(module, "_init_cfg_written", None)
+        if given is None and not _is_attached(module):
+            given = _class_file(type(module))
         locate = None if self.locate is None else self.locate(where, module.init_cfg)
 
         def written(path: str) -> str | None:
@@ -298,6 +306,11 @@ def has_init_weights(module: nn.Module) -> bool:
 
 def _has_init_cfg(module: nn.Module) -> bool:
     return "init_cfg" in vars(module) or hasattr(type(module), "init_cfg")
+
+
+def _is_attached(module: nn.Module) -> bool:
+    """Whether a builder's model got its rules from outside, and its class knows nothing of them."""
+    return "_initcfg_attached" in vars(module)
 
 
 def _carries_rules(module: nn.Module) -> bool:

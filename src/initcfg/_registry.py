@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
+from initcfg._builders.forms import builder, is_builder
 from initcfg._lookup import (
     call,
     from_mmengine,
@@ -318,8 +319,9 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
     Args:
         cfg: A dict with the key ``type``: a registered name, a class or function, a dotted import path
             (``"torchvision.models.resnet50"``), or, for :data:`MODELS` and its children, the bare name
-            of a ``torch.nn`` class. ``_scope_`` chooses the registry of that scope, for this build and
-            those nested in it. ``cfg`` is not changed.
+            of a ``torch.nn`` class or a builder (``"timm:resnet18"``, ``"package.module:function"``).
+            ``_scope_`` chooses the registry of that scope, for this build and those nested in it.
+            ``cfg`` is not changed.
         registry: Where names are looked for.
         default_args: Arguments for the keys that ``cfg`` does not have; ``type`` may be among them.
 
@@ -375,8 +377,10 @@ def _as_dict(given: Any, what: str) -> dict[str, Any]:
 
 
 def _resolve(name: str, registry: Registry, scope: str | None) -> Any:
-    """What ``type=name`` names, in the order: registries, torch.nn, import path, a loaded MMEngine."""
+    """What ``type=name`` names: in a registry, a builder, of torch.nn, an import path, or MMEngine's."""
     models = registry.root is MODELS
+    if models and ":" in name and registry._registered(name) is None and is_builder(name):
+        return builder(name)
     if models and scope is not None and registry.scope != scope:
         # The scope is none of ours: it can only be one of a loaded MMEngine.
         found = from_mmengine(name, scope)

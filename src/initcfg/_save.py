@@ -20,17 +20,21 @@ from initcfg.errors import OutputError
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def check_output(output: str) -> None:
+def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
     """Refuse an output that cannot be written, before the work begins.
+
+    Args:
+        output: The file.
+        suffixes: The endings that its name may have.
 
     Raises:
         OutputError: Unknown ending, missing folder, or no permission.
     """
     path = Path(output)
-    if path.suffix not in _SUFFIXES:
+    if path.suffix not in suffixes:
         raise OutputError(
-            f"{output!r} ends in none of {', '.join(_SUFFIXES)}, so its format is unknown.",
-            meant=nearest(path.suffix, _SUFFIXES),
+            f"{output!r} ends in none of {', '.join(suffixes)}, so its format is unknown.",
+            meant=nearest(path.suffix, suffixes),
         )
     folder = path.parent
     if not folder.is_dir():

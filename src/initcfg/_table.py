@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 import shutil
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ from rich.text import Text
 from initcfg._ledger import Ledger, Written
 from initcfg._plan import Assignment, Plan
 from initcfg._text import plural
-from initcfg._values import Constant, FromCheckpoint, Keep, Opaque, Value
+from initcfg._values import Computed, Constant, FromCheckpoint, Keep, Opaque, Value
 
 # A number that is a whole part of a name, or ends one: not the index of a list in a rule.
 _NUMBER = re.compile(r"(?<![\[\d])\d+(?=\.|$)")
@@ -48,7 +49,7 @@ class Row:
 
     def value_text(self) -> str:
         """The value; numbers that differ within the row as a range."""
-        return _merge_texts([_value_text(value) for value in self.values])
+        return merge_texts([value_text(value) for value in self.values])
 
     def shape_text(self) -> str:
         """The shape, if it is one."""
@@ -60,7 +61,7 @@ def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     grouped: dict[tuple[str, ...], Row] = {}
     for item in assignments:
         rule = item.rule or (f"default ({item.default.rule})" if item.default else "")
-        key = (item.name,) if full else (_mask(item.name), _mask(rule), _shape_of_value(item.value))
+        key = (item.name,) if full else (mask(item.name), mask(rule), shape_of_value(item.value))
         row = grouped.setdefault(key, Row())
         row.names.append(item.name)
         row.rules.append(rule)
@@ -70,7 +71,8 @@ def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     return list(grouped.values())
 
 
-def _mask(name: str) -> str:
+def mask(name: str) -> str:
+    """A name without its numbers: alike for parameters of repeated layers."""
     return _NUMBER.sub("#", name)
 
 
@@ -98,15 +100,17 @@ def _number_set(numbers: Sequence[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}" if len(numbers) < 5 else "*"
 
 
-def _shape_of_value(value: Value) -> str:
+def shape_of_value(value: Value) -> str:
+    """What values have in common that differ in numbers alone; a constant's number counts."""
     if isinstance(value, Constant):
         return str(value)
     if isinstance(value, Opaque):
         return f"Opaque {value.code}"
-    return re.sub(r"[-\d.e+]+", "#", _value_text(value))
+    return re.sub(r"[-\d.e+]+", "#", value_text(value))
 
 
-def _value_text(value: Value) -> str:
+def value_text(value: Value) -> str:
+    """A value for a person."""
     if isinstance(value, Keep):
         return "keeps its constructor's value"
     if isinstance(value, FromCheckpoint):
@@ -116,7 +120,7 @@ def _value_text(value: Value) -> str:
     return str(value)
 
 
-def _merge_texts(texts: list[str]) -> str:
+def merge_texts(texts: list[str]) -> str:
     """One text for several that differ in numbers alone: ``std=0.0295…0.177``."""
     if len(set(texts)) == 1:
         return texts[0]
@@ -197,17 +201,42 @@ def summary(plan: Plan) -> str:
     return f"{plural(len(items), 'parameter')}, {elements:,} elements: " + ", ".join(parts) + "."
 
 
+def symbolic(plan: Plan) -> str:
+    """How much of a traced plan has a name, and what has none, in one sentence."""
+    items = [*plan.parameters.values(), *plan.buffers.values()]
+    opaque = [item for item in items if not is_symbolic(item.value)]
+    elements = sum(item.elements for item in items)
+    named = elements - sum(item.elements for item in opaque)
+    # Rounded down: 100 % is all of them.
+    share = 100.0 if named == elements else math.floor(1000 * named / elements) / 10
+    text = (
+        f"{len(items) - len(opaque):,} of {plural(len(items), 'tensor')} symbolic ({share:g} % of elements)"
+    )
+    if not opaque:
+        return text + "."
+    names = [row.name for row in rows(opaque, full=False)]
+    return f"{text}; {len(opaque):,} opaque: {', '.join(limited(names, False))}."
+
+
+def is_symbolic(value: Value) -> bool:
+    """Whether a value says what it is, and does not only name the code that writes it."""
+    if isinstance(value, (Keep, Opaque, Computed)):
+        return False
+    inner = [each for item in value.args.values() for each in (item if isinstance(item, tuple) else (item,))]
+    return all(is_symbolic(each) for each in inner if isinstance(each, Value))
+
+
 def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     """What a person should see besides the table."""
     lines = [Text(summary(plan), style="bold")]
-    for item in _limited(plan.unused, full):
+    for item in limited(plan.unused, full):
         if isinstance(item, str):
             lines.append(Text(f"  {item}"))
             continue
         lines.append(Text(f"unused rule  {item.rule}: {item.reason}.", style="yellow"))
         lines.append(Text(f"             {item.cfg}"))
     if plan.uninitialized:
-        names = ", ".join(_limited(plan.uninitialized, full))
+        names = ", ".join(limited(plan.uninitialized, full))
         lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
     for load in plan.loads:
         if load.problem:
@@ -224,16 +253,17 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
             if names
         ]
         lines.append(Text(text + (", " + ", ".join(odd) if odd else "") + ".", style="yellow" if odd else ""))
-    for note in _limited(plan.notes, full):
+    for note in limited(plan.notes, full):
         lines.append(Text(f"note         {note}", style="yellow"))
-    for name in _limited(plan.nested, full):
+    for name in limited(plan.nested, full):
         lines.append(Text(f"reached      the init_cfg of {name}, which MMEngine would skip"))
-    for name in _limited(plan.uncalled, full):
+    for name in limited(plan.uncalled, full):
         lines.append(Text(f"not called   {name}.init_weights(), as MMEngine would not call it either"))
     return lines
 
 
-def _limited(items: Sequence[Any], full: bool) -> list[Any]:
+def limited(items: Sequence[Any], full: bool) -> list[Any]:
+    """The first few, and how many more there are."""
     if full or len(items) <= _SHOWN:
         return list(items)
     return [*items[: _SHOWN - 1], f"... and {len(items) - _SHOWN + 1} more"]
@@ -279,7 +309,7 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     ]
     altered = [name for name, entry in ledger.entries.items() if entry.altered]
     if altered:
-        lines.append(Text(f"  changed by their parametrization: {', '.join(_limited(altered, False))}"))
+        lines.append(Text(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
     codes: dict[str, list[Written]] = {}
     for entry in ledger.entries.values():
         if entry.code:
