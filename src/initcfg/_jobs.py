@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from initcfg._ledger import Ledger
 from initcfg._plan import Plan
 from initcfg._request import Request
 from initcfg._save import check_output, save_weights
+from initcfg._tracing.trace import trace
 from initcfg.errors import ConfigError, OutputError
 
 
@@ -113,30 +114,18 @@ def traced_target(request: Request, output: str | None = None, plan_file: str | 
             mend="Leave -o away, or trace a builder: timm:NAME, package.module:function.",
         )
     with _busy("tracing"), prepared(loaded, cfg):
-        made = traced(lambda: _api.construct(cfg))
+        made = trace(lambda: _api.construct(cfg))
     with contextlib.ExitStack() as stack:
         # Both files appear, or neither does.
         texts: list[str] = []
         if output is not None:
-            symbolic: Any = made
-            model = {**cfg, "init_cfg": symbolic.to_init_cfg()}
+            model = {**cfg, "init_cfg": made.to_init_cfg()}
             texts.append(Config({"model": model}).dump(file_format=Path(output).suffix))
         if plan_file is not None:
             texts.append(json.dumps(made.to_json(), indent=1, default=str) + "\n")
         for file, text in zip(files, texts, strict=True):
             Path(stack.enter_context(replacing(file))).write_text(text, encoding="utf-8")
     return Traced(made, files)
-
-
-def traced(build: Callable[[], nn.Module]) -> Plan:
-    """The plan of what ``build`` does to the weights of the model that it returns."""
-    import initcfg
-
-    if "trace" in initcfg.__all__:
-        return initcfg.trace(build)
-    with initcfg.deferred():
-        model = build()
-    return _api.plan(model)
 
 
 def compared(a: Request, b: Request) -> Comparison:

@@ -222,6 +222,39 @@ class Plan(Mapping[str, Assignment]):
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def to_init_cfg(self, model: nn.Module | None = None) -> list[dict[str, Any]]:
+        """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.
+
+        They are plain data, for a config file. Tensors that the plan keeps, or that only code can fill,
+        are left out.
+
+        Args:
+            model: The model; not needed for a plan that :func:`initcfg.trace` made.
+
+        Raises:
+            PlanError: There is no model to say which modules there are, or it is another one; or no rule
+                can give a tensor its value.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> plan = initcfg.trace(lambda: nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)))
+            >>> for rule in plan.to_init_cfg():
+            ...     print(rule)
+            {'type': 'TorchDefault', 'layer': 'Linear'}
+            {'type': 'Constant', 'layer': 'LayerNorm', 'val': 1, 'bias': 0}
+        """
+        from initcfg._export import init_cfg_of
+
+        if model is None and self.record is not None:
+            model = self.record.model
+        if model is None:
+            raise PlanError(
+                "Rules name the modules of a model, and this plan knows only its tensors.",
+                mend="Pass the model: plan.to_init_cfg(model).",
+            )
+        return init_cfg_of(self, model)
+
     # -- carrying out ----------------------------------------------------------------------------
 
     def apply(
