@@ -3,7 +3,8 @@
 Initialization never runs an operator of MMCV's `mmcv._ext` or of torchvision's C library, but both
 are asked for when the packages are imported. Here, and nowhere else, something stands in for them:
 an extension module whose every function raises when called, and torchvision's operator names with
-a schema and no kernel. Python code of the packages themselves is left as it is.
+a schema and no kernel. MMPretrain does not know transformers 5, and is told that there is none.
+Python code of the packages themselves is left as it is.
 """
 
 from __future__ import annotations
@@ -61,7 +62,25 @@ def _stand_in_for_torchvision() -> None:
     _held.append(library)
 
 
+def _hide_transformers_from_mmpretrain() -> None:
+    # MMPretrain asks this module, and nobody else does, whether transformers is 4.28 or later; if so it
+    # imports its multimodal models, whose base classes transformers 5 no longer has.
+    import importlib_metadata
+
+    found = importlib_metadata.distribution
+    if found.__module__ == __name__:
+        return
+
+    def distribution(name: str) -> importlib_metadata.Distribution:
+        if name == "transformers":
+            raise importlib_metadata.PackageNotFoundError(name)
+        return found(name)
+
+    importlib_metadata.distribution = distribution
+
+
 def install() -> None:
     """Put the stand-ins in place; a second call changes nothing."""
     _stand_in_for_torchvision()
     _stand_in_for_mmcv()
+    _hide_transformers_from_mmpretrain()
