@@ -176,7 +176,8 @@ def judge(rows: list[dict[str, Any]]) -> dict[str, Any]:
         if hit:
             row["rejected"].append(test[:3])
     fair = {
-        of: [test[2] for _, test in tests if test[3] and test[1] == of] for of in ("KS", "mean", "spread")
+        of: [test[3] for _, test in tests if test[3] is not None and test[1] == of]
+        for of in ("KS", "mean", "spread")
     }
     return {
         "tests": len(tests),

@@ -39,7 +39,7 @@ class Row:
         parameters_differ: Parameters whose bits are not the library's under ``rng="torch"``.
         buffers_differ: Buffers likewise.
         wrong: What else is not as it must be, in words.
-        tests: P-values of the stream against the library: tensor, test, p, whether uniform if all is well.
+        tests: The stream against the library: tensor, test, p, and what is uniform if all is well.
         slices: How many tensors, or slices of one, have p-values.
         exact: How many are compared exactly.
         skipped: How many are too small to compare, or have no symbol.
@@ -60,7 +60,7 @@ class Row:
     parameters_differ: list[str] = field(default_factory=list)
     buffers_differ: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    tests: list[tuple[str, str, float, bool]] = field(default_factory=list)
+    tests: list[tuple[str, str, float, float | None]] = field(default_factory=list)
     slices: int = 0
     exact: int = 0
     skipped: int = 0
@@ -119,7 +119,7 @@ def _examine(row: Row, build: Build, widen: float | None) -> None:
     found = Findings()
     for name, assignment in everything(plan):
         compare(found, name, assignment.value, attribute(model, name), attribute(theirs, name))
-    row.tests = [(test.tensor, test.of, test.p, test.fair) for test in found.tests]
+    row.tests = [(test.tensor, test.of, test.p, test.uniform) for test in found.tests]
     row.wrong += found.wrong
     row.slices, row.exact, row.skipped = found.slices, found.exact, found.skipped
 

@@ -3,8 +3,7 @@
 Initialization never runs an operator of MMCV's `mmcv._ext` or of torchvision's C library, but both
 are asked for when the packages are imported. Here, and nowhere else, something stands in for them:
 an extension module whose every function raises when called, and torchvision's operator names with
-a schema and no kernel. MMPretrain does not know transformers 5, and is told that there is none.
-Python code of the packages themselves is left as it is.
+a schema and no kernel. Python code of the packages themselves is left as it is.
 """
 
 from __future__ import annotations
@@ -63,24 +62,29 @@ def _stand_in_for_torchvision() -> None:
 
 
 def _hide_transformers_from_mmpretrain() -> None:
-    # MMPretrain asks this module, and nobody else does, whether transformers is 4.28 or later; if so it
-    # imports its multimodal models, whose base classes transformers 5 no longer has.
-    import importlib_metadata
+    """Its multimodal models are written against a transformers of 2023; a later one breaks its import.
 
-    found = importlib_metadata.distribution
-    if found.__module__ == __name__:
+    It asks the backport of importlib.metadata whether it is there, which nothing else here does.
+    """
+    if importlib.util.find_spec("importlib_metadata") is None:
+        return
+    import importlib_metadata as metadata
+
+    found = metadata.distribution
+    if getattr(found, "hides_transformers", False):
         return
 
-    def distribution(name: str) -> importlib_metadata.Distribution:
+    def distribution(name: str) -> Any:
         if name == "transformers":
-            raise importlib_metadata.PackageNotFoundError(name)
+            raise metadata.PackageNotFoundError(name)
         return found(name)
 
-    importlib_metadata.distribution = distribution
+    distribution.hides_transformers = True  # type: ignore[attr-defined]
+    metadata.distribution = distribution
 
 
 def install() -> None:
     """Put the stand-ins in place; a second call changes nothing."""
+    _hide_transformers_from_mmpretrain()
     _stand_in_for_torchvision()
     _stand_in_for_mmcv()
-    _hide_transformers_from_mmpretrain()
