@@ -170,14 +170,14 @@ def _distribution(
     if min(ours.numel(), theirs.numel()) < FEWEST:
         found.skipped += 1
         return
-    one, other = (_sample(each, SAMPLE) for each in (ours, theirs))
+    one, other = (sample(each, SAMPLE) for each in (ours, theirs))
     found.slices += 1
     p, beyond = kolmogorov_smirnov(one, other)
     chance = np.random.default_rng(zlib.crc32(one.tobytes())).random()
     fair = fair and one.size > MANY
     found.tests.append(Test(name, "KS", p, beyond + chance * (p - beyond) if fair else None))
     if moments and min(one.size, other.size) >= MANY:
-        one, other = (_sample(each, MOMENTS) for each in (ours, theirs))
+        one, other = (sample(each, MOMENTS) for each in (ours, theirs))
         found.tests.extend(Test(name, of, p, p if fair else None) for of, p in _moments(one, other))
 
 
@@ -233,14 +233,15 @@ def _moments(one: np.ndarray, other: np.ndarray) -> list[tuple[str, float]]:
     return [(of, math.erfc(abs(z) / math.sqrt(2))) for of, z in (("mean", apart), ("spread", wider))]
 
 
-def _sample(tensor: torch.Tensor, most: int) -> np.ndarray:
-    """At most ``most`` elements: one of each of as many stretches, always the same ones."""
+def sample(tensor: torch.Tensor, most: int) -> np.ndarray:
+    """At most ``most`` different elements: one of each of as many stretches, always the same ones."""
     flat = tensor.detach().reshape(-1)
     if flat.is_complex():
         flat = torch.view_as_real(flat).reshape(-1)
     if flat.numel() > most:
-        jitter = np.random.default_rng(0).random(most)
-        places = ((np.arange(most) + jitter) * (flat.numel() / most)).astype(np.int64)
+        # Stretches of whole elements: one that two shared could be taken twice, and p-values would be small.
+        edges = np.arange(most + 1) * flat.numel() // most
+        places = edges[:-1] + (np.random.default_rng(0).random(most) * np.diff(edges)).astype(np.int64)
         flat = flat[torch.from_numpy(places)]
     return flat.double().numpy()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import time
 import warnings
 import zlib
@@ -136,6 +137,11 @@ def attribute(model: nn.Module, name: str) -> torch.Tensor:
         return reduce(getattr, name.split("."), model)  # type: ignore[arg-type, return-value]
 
 
+def canonical(name: str) -> str:
+    """The name of a parameter, or of the weight that a parametrization stores it for."""
+    return re.sub(r"(^|\.)parametrizations\.([^.]+)\.original\d*$", r"\1\2", name)
+
+
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """What libraries print and warn of is none of the table's."""
@@ -147,7 +153,7 @@ def quietly() -> Iterator[None]:
 def _count(row: Row, plan: Any, model: nn.Module) -> None:
     """How much of the model is symbolic."""
     for name, parameter in model.named_parameters():
-        if name not in plan and name not in plan.aliases and ".parametrizations." not in f".{name}":
+        if not {name, canonical(name)} & {*plan, *plan.aliases}:
             row.tensors += 1
             row.elements += parameter.numel()
             row.opaque.append((name, UNPLANNED))
@@ -187,7 +193,7 @@ def _spoil(model: nn.Module, plan: Any) -> None:
     """Let every tensor that the plan writes hold something else, so that a write left out shows."""
     left = {name for name, item in everything(plan) if item.value.kind in ("Keep", "Computed")}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if name in left or plan.aliases.get(name) in left:
+        if {name, canonical(name), plan.aliases.get(name)} & left:
             continue
         data = tensor.detach()
         # One element in many places cannot be written in place; nor does it have to be.

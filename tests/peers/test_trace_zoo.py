@@ -194,6 +194,13 @@ def test_the_p_values_are_scipys_and_uniform() -> None:
         assert comparison.uniformity([test.uniform for test in found.tests if test.of == of]) > 1e-3
 
 
+@pytest.mark.parametrize("size", [9, 10, 11, 19, 25, 1000])
+def test_a_sample_takes_nothing_twice(size: int) -> None:
+    taken = importlib.import_module("comparison").sample(torch.arange(size), 10)
+    assert len(set(taken)) == len(taken) == min(size, 10)
+    assert list(taken) == sorted(taken)
+
+
 def test_holm_rejects_step_by_step() -> None:
     comparison = importlib.import_module("comparison")
     assert comparison.rejected([0.004, 0.9, 0.0001, 0.0049], alpha=0.01) == [False, False, True, False]
