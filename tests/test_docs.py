@@ -8,7 +8,8 @@ The conventions, so that a document stays a document:
 - A ``text`` block directly below such a block is what that prints; ``...`` stands for any text in it. If it
   begins with ``error:``, the commands must exit with 2, else with 0, or with what ``# exits with 1`` at the
   end of the line says. Other ``text`` blocks are just text.
-- ``<!-- needs mmengine -->`` above a block keeps it for ``pytest -m peers``, where mmengine is installed.
+- ``<!-- needs mmengine -->`` above a block keeps it for ``pytest -m peers``, where mmengine is installed, and
+  so are the other packages of ``tests/peers/requirements.txt``.
 """
 
 from __future__ import annotations
@@ -199,11 +200,19 @@ def test_document_runs(document: Path, reader_folder: Path) -> None:
     [path for path in DOCUMENTS if any(block.peers for block in blocks(path))],
     ids=lambda path: path.name,
 )
-def test_document_runs_beside_mmengine(document: Path, reader_folder: Path) -> None:
+def test_document_runs_beside_mmengine(
+    document: Path, reader_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "peers")
+    importlib.import_module("openmmlab_stand_ins").install()
+    packages = ["mmengine.model"]
+    if document.name == "findings.md":
+        packages += ["torchvision", "timm", "transformers", "mmdet.models"]
     with warnings.catch_warnings():
-        # What MMEngine says of itself on import is none of ours.
+        # What these say of themselves and of each other on import is none of ours.
         warnings.simplefilter("ignore")
-        importlib.import_module("mmengine.model")
+        for package in packages:
+            importlib.import_module(package)
     assert Reader(document, reader_folder).read(peers=True) > 0
 
 
