@@ -27,3 +27,9 @@ def foo_class() -> type[Foo]:
 @pytest.fixture(autouse=True)
 def _fixed_generator() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans say which code runs and when, and not what it means: the program alone."""
+    monkeypatch.setattr("initcfg._api.rehearsed", lambda plan, model: plan)

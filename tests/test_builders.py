@@ -290,7 +290,7 @@ def test_trace_shows_the_plan(folder: Path) -> None:
     assert Plan.from_json(json.loads(run("trace", f"{MODULE}:net", "--json").stdout))
 
 
-def test_the_last_line_counts_what_has_no_name(folder: Path) -> None:
+def test_the_last_line_counts_what_has_no_name(folder: Path, without_rehearsal: None) -> None:
     plan = initcfg.plan(builder(f"{MODULE}:Own")())
     from initcfg._table import symbolic
 

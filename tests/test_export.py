@@ -374,6 +374,29 @@ def test_code_is_not_reached() -> None:
 
     model = Net()
     plan = initcfg.plan(model)
+    assert plan["head.fc.weight"].value == Constant(1.0)
+    assert plan["head.fc.bias"].rule == "model.init_cfg"
+    # What the code says becomes a rule, too.
+    assert {"type": "Constant", "param": "head.fc.weight", "val": 1} in init_cfg_of(plan, model)
+
+
+def test_code_that_cannot_be_said_is_not_reached() -> None:
+    class Head(initcfg.BaseModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def init_weights(self) -> None:
+            self.fc.weight.data.numpy()[:] = 1
+            self.fc.bias.data.numpy()[:] = 1
+
+    class Net(initcfg.BaseModule):
+        def __init__(self) -> None:
+            super().__init__(dict(type="Normal", layer="Linear", std=0.5))
+            self.head, self.body = Head(), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+
+    model = Net()
+    plan = initcfg.plan(model)
     assert plan["head.fc.weight"].value.kind == "Opaque"
     assert init_cfg_of(plan, model) == [
         {"type": "Normal", "layer": "Linear", "std": 0.5, "bias": 0, "exclude": "head"}

@@ -39,6 +39,9 @@ def described(value: values.Value) -> Description:
     return (value.kind, *value.args.values())
 
 
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
+
+
 def alike(left: Any, right: Any) -> bool:
     if isinstance(left, tuple):
         return len(left) == len(right) and all(map(alike, left, right))

@@ -9,6 +9,7 @@ from torch import nn
 import initcfg
 from initcfg import BaseModule, ModuleList, Sequential
 from initcfg.compat import mmengine as compat
+from initcfg.values import Constant
 
 CONSTANT_1 = dict(type="Constant", layer="Linear", val=1, bias=1)
 CONSTANT_2 = dict(type="Constant", layer="Linear", val=2, bias=2)
@@ -151,7 +152,8 @@ def test_sequential_and_module_list_carry_rules():
 def test_own_method_beats_the_parents_rules(cls, bias, by, weight, rng):
     model = Branch(cls(CONSTANT_2), CONSTANT_1)
     plan = initcfg.plan(model)
-    assert plan["child.linear.weight"].value.kind == "Opaque"
+    assert plan["child.linear.weight"].value == Constant(weight)
+    assert plan["child.linear.bias"].value == Constant(bias)
     ledger = plan.apply(model, rng=rng)
     assert model.child.linear.bias.tolist() == [bias, bias]
     assert model.child.linear.weight.tolist() == [[weight] * 2] * 2

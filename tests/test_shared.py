@@ -34,7 +34,7 @@ class Alone(Part):
 ONE = dict(type="Constant", layer="Linear", val=1)
 
 
-def test_a_method_is_one_step_by_however_many_names_it_meets_a_tensor():
+def test_a_method_is_one_step_by_however_many_names_it_meets_a_tensor(without_rehearsal):
     layer = nn.Linear(2, 2)
     model = Part(hand=Hand(first=layer, second=nn.Sequential(layer)))
     for compat in (None, "mmengine"):

@@ -20,6 +20,7 @@ from initcfg._names import wrapper_attribute
 from initcfg._plan import Plan
 from initcfg._program import Compiler, has_init_weights
 from initcfg._registry import MODELS, build_from_cfg
+from initcfg._rehearsal import rehearsed
 from initcfg._resolve import make_plan
 from initcfg._run import active_run
 from initcfg.errors import BuildError, PlanError, RuleTypeError
@@ -67,7 +68,8 @@ def plan(
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     with _no_collections():
         program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
-        return make_plan(model, program, compat=exact, strict=strict, opener=open_pretrained)
+        made = make_plan(model, program, compat=exact, strict=strict, opener=open_pretrained)
+    return rehearsed(made, model)
 
 
 def init_weights(

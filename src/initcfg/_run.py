@@ -48,12 +48,13 @@ class Run:
         plan: The plan.
         model: The model.
         rng: ``"stream"`` or ``"torch"``.
+        checked: Whether to check that the plan can be carried out.
 
     Raises:
         ApplyError: The model does not fit.
     """
 
-    def __init__(self, plan: Plan, model: nn.Module, rng: str) -> None:
+    def __init__(self, plan: Plan, model: nn.Module, rng: str, *, checked: bool = True) -> None:
         self.plan = plan
         self.model = model
         self.rng = rng
@@ -69,8 +70,10 @@ class Run:
         self._storages: dict[int, list[str]] | None = None
         self._later: Later | None = None
         self._settled: list[tuple[torch.Tensor, Default]] = []
-        check_fits(plan, self.names, rng)
-        self._checkpoints: dict[str, Checkpoint] = _open_sources(plan)
+        self._checkpoints: dict[str, Checkpoint] = {}
+        if checked:
+            check_fits(plan, self.names, rng)
+            self._checkpoints = _open_sources(plan)
 
     # -- execution -------------------------------------------------------------------------------
 
@@ -289,16 +292,16 @@ class Run:
         outer = self._observer
         observer = self._observer = Observer(self._storages)
         meant: dict[str, Value] = {}
-        token = _active.set(self)
         where = f"{call.code} of {call.module or 'the model'}"
         try:
             with (
+                self._as_active(),
                 self._user_generator(call.module),
                 self._recorded(meant),
                 torch.set_grad_enabled(self._grad),
                 observer,
             ):
-                _run_user_code(call, module)
+                run_user_code(call, module)
         except InitcfgError:
             raise
         except Exception as error:
@@ -308,13 +311,21 @@ class Run:
                 mend="This is the model's own code; the traceback above shows where.",
             ) from error
         finally:
-            _active.reset(token)
             self._observer = outer
         self._note_written(observer, call)
         for name, value in meant.items():
             done = self._done.get(name)
             if done is not None and done.by == "code":
                 self._done[name] = replace(done, value=value)
+
+    @contextlib.contextmanager
+    def _as_active(self) -> Iterator[None]:
+        """Within this, what the user's code calls for comes to this run."""
+        token = _active.set(self)
+        try:
+            yield
+        finally:
+            _active.reset(token)
 
     def _recorded(self, meant: dict[str, Value]) -> contextlib.AbstractContextManager[None]:
         if self._later is None:
@@ -402,7 +413,8 @@ class Run:
         )
 
 
-def _run_user_code(call: Call, module: nn.Module) -> None:
+def run_user_code(call: Call, module: nn.Module) -> None:
+    """Run a module's own method, or an initializer of the original's protocol."""
     if call.foreign is None:
         module.init_weights()  # type: ignore[operator]
         return

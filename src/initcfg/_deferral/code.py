@@ -13,9 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from initcfg._defaults import named_values
 from initcfg._deferral import patches
 from initcfg._deferral.held import Held
-from initcfg._deferral.layers import Layer, value_of
+from initcfg._deferral.layers import Layer
+from initcfg._deferral.outcome import Outcome, Outcomes, draws_numbers
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
 from initcfg._observe import storage_of
@@ -92,30 +94,44 @@ class CodeRecorder(Recorder):
 
     def settle(self) -> Account:
         """Make real what is no value."""
-        waiting: list[Planned] = []
-        meant: dict[str, Value] = {}
-        left: set[int] = set()
+        found = Outcomes(self)
+        outcomes: dict[str, tuple[Planned, Held, Outcome, bool]] = {}
         for tensor, name, held, before in self.adopted:
             region = region_of(tensor)
-            value = value_of(held.layers, region) if held.pending else None
-            if value is None or not all(region.covers(layer.region) for layer in held.layers):
+            if not held.pending or not all(region.covers(layer.region) for layer in held.layers):
                 continue
-            if value.random and self._shared(held):
-                # A copy, or copied from: both must hold the same numbers.
-                continue
-            left.add(id(held))
-            waiting.append(Planned(tensor, value, name))
-            if tuple(held.layers) != before:
-                meant[name] = value
+            outcome = found.of(tensor)
+            if outcome.value is not None:
+                planned = Planned(tensor, outcome.value, name)
+                outcomes[name] = planned, held, outcome, tuple(held.layers) != before
+        for name in self._drawn_elsewhere({name: held for name, (_, held, _, _) in outcomes.items()}):
+            del outcomes[name]
+        values = named_values((name, outcome) for name, (_, _, outcome, _) in outcomes.items())
+        waiting: list[Planned] = []
+        meant: dict[str, Value] = {}
+        for name, (planned, _, _, changed) in outcomes.items():
+            waiting.append(planned._replace(value=values[name]))
+            if changed:
+                meant[name] = values[name]
+        left = {id(held) for _, held, _, _ in outcomes.values()}
         self.compute([held for held in self.in_use() if held.pending and id(held) not in left])
         return Account(waiting, meant)
 
-    @staticmethod
-    def _shared(held: Held) -> bool:
-        """Whether recorded operations have carried numbers from it, or to it."""
-        return any(
-            len({id(each) for each in (*step.reads, *step.writes)}) > 1 for step in held.waiting.values()
-        )
+    def _drawn_elsewhere(self, held_by_name: dict[str, Held]) -> set[str]:
+        """Of these tensors, those that share draws with one that has to be made real: all would be equal."""
+        drawn: set[str] = set()
+        while True:
+            left = {id(held) for name, held in held_by_name.items() if name not in drawn}
+            real = [held for held in self.in_use() if held.pending and id(held) not in left]
+            due = {step.index for held in real for step in self.log.sliced(held) if draws_numbers(step)}
+            more = {
+                name
+                for name, held in held_by_name.items()
+                if name not in drawn and any(step.index in due for step in self.log.sliced(held))
+            }
+            if not more:
+                return drawn
+            drawn |= more
 
 
 class CodeRecording:

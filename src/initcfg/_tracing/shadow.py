@@ -7,6 +7,7 @@ lasts. Afterwards the model is as it was: tensors, modules and attributes, also 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,10 @@ Originals = dict[int, torch.UntypedStorage]
 """By address of the memory that stands in: the model's own."""
 
 
+# Two threads that plan one model would take each other's shadow for the model.
+_lock = threading.RLock()
+
+
 @contextlib.contextmanager
 def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     """Within this, the model's tensors lie in other memory.
@@ -35,15 +40,22 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
         copied: Whether that memory holds the same numbers; it is untouched if not.
 
     Yields:
-        Each tensor of the model, with one on the model's own memory.
+        Each tensor of the model, with one on the model's own memory. Those on the meta device have none;
+        tensors with untouched memory stand in for them.
 
     Raises:
         TensorError: A tensor is of a kind that cannot be moved aside.
     """
+    with _lock:
+        yield from _shadowed(model, copied)
+
+
+def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     states = [(module, _state_of(module)) for module in model.modules()]
     tensors = _tensors(model)
-    attributes = [(tensor, dict(tensor.__dict__), tensor.requires_grad) for tensor in tensors]
-    own = [(tensor, tensor.data) for tensor in tensors]
+    here = [tensor for tensor in tensors if not tensor.is_meta]
+    kept = [(tensor, dict(vars(tensor)), tensor.requires_grad, tensor._version) for tensor in here]
+    own = [(tensor, tensor.data) for tensor in here]
     memory: dict[int, torch.UntypedStorage] = {}
     try:
         for tensor, original in own:
@@ -51,25 +63,56 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
             if storage._cdata not in memory:
                 memory[storage._cdata] = storage.clone() if copied else torch.UntypedStorage(storage.nbytes())
             tensor.data = tensor_at(memory[storage._cdata], region_of(original))
-        yield own
+        given = _give_memory(model, [tensor for tensor in tensors if tensor.is_meta])
+        yield own + [(tensor, tensor) for tensor in given]
     finally:
         for tensor, original in own:
             tensor.data = original
-        for tensor, state, needed in attributes:
-            now = vars(tensor)
-            if now != state:
-                now.clear()  # type: ignore[attr-defined]
-                now.update(state)  # type: ignore[attr-defined]
+        for tensor, attributes, needed, version in kept:
+            _restore(vars(tensor), attributes)
             if tensor.requires_grad != needed:
                 tensor.requires_grad_(needed)
-        for module, (attributes_, containers) in states:
-            own_attributes: dict[str, Any] = vars(module)  # type: ignore[assignment]
-            own_attributes.clear()
-            own_attributes.update(attributes_)
+            if tensor._version != version:
+                _set_version(tensor, version)
+        for module, (attributes, containers) in states:
+            _restore(vars(module), attributes)
             for name, items in containers.items():
-                container = attributes_[name]
+                container = attributes[name]
                 container.clear()
                 container.update(items)
+
+
+def _set_version(tensor: torch.Tensor, version: int) -> None:
+    """Operations that were recorded and not done count as changes; they were none."""
+    autograd: Any = vars(torch._C)["_autograd"]
+    set_counter = autograd._unsafe_set_version_counter
+    try:
+        set_counter((tensor,), (version,))
+    except TypeError:
+        # torch 2.6 takes one tensor.
+        set_counter(tensor, version)
+
+
+def _restore(now: Any, before: dict[str, Any]) -> None:
+    now.clear()
+    now.update(before)
+
+
+def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Put tensors with memory in the place of those that have none; the new ones."""
+    made: dict[int, torch.Tensor] = {}
+    for tensor in tensors:
+        new = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+        if isinstance(tensor, nn.Parameter):
+            new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+        vars(new).update(vars(tensor))  # type: ignore[attr-defined]
+        made[id(tensor)] = new
+    for module in model.modules() if made else ():
+        for container in (module._parameters, module._buffers):
+            for name, tensor in container.items():
+                if id(tensor) in made:
+                    container[name] = made[id(tensor)]  # type: ignore[assignment]
+    return list(made.values())
 
 
 def _state_of(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -84,7 +127,8 @@ def _tensors(model: nn.Module) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
     for entry in named_tensors(model).entries.values():
         for tensor in entry.stored:
-            if not is_plain(tensor):
+            bare = tensor.is_meta and type(tensor) in (torch.Tensor, nn.Parameter)
+            if not is_plain(tensor) and not bare:
                 raise TensorError(
                     f"A {type(tensor).__name__} on {tensor.device} cannot be traced.",
                     parameter=entry.name,

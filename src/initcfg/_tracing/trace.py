@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from initcfg._defaults import named_values
@@ -18,6 +16,7 @@ from initcfg._deferral.regions import region_of
 from initcfg._names import Entry, Names, named_tensors, wrapper_attribute
 from initcfg._plan import Assignment, Plan
 from initcfg._tracing.generators import Aside, others_kept
+from initcfg._tracing.memory import memory_not_filled
 from initcfg._tracing.record import Lying, Record, Tracing, adopt
 from initcfg._tracing.shadow import shadowed
 from initcfg._values import Keep, Opaque, Value
@@ -69,7 +68,7 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
     aside = Aside()
     recorder = Recorder(aside, refuse_foreign_parameters=model is None)
     run = _runner(build_or_init, model)
-    with others_kept(), _memory_not_filled():
+    with others_kept(), memory_not_filled():
         if model is None:
             with Tracing(recorder, aside):
                 made = run()
@@ -120,17 +119,6 @@ def _needs_argument(function: Callable[..., Any]) -> bool:
         each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
         for each in parameters
     )
-
-
-@contextlib.contextmanager
-def _memory_not_filled() -> Iterator[None]:
-    """Under deterministic algorithms torch fills what ``empty`` gives; that would touch all of it."""
-    before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.utils.deterministic.fill_uninitialized_memory = before  # type: ignore[attr-defined]
 
 
 # -- from the record to the plan -----------------------------------------------------------------
