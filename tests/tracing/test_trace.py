@@ -295,6 +295,21 @@ def test_two_formulas_of_one_draw_agree():
     assert torch.equal(model.b, model.a.exp())
 
 
+def test_pieces_of_one_draw():
+    def build():
+        module = nn.Module()
+        fused = torch.randn(8, 4)
+        module.a, module.b = nn.Parameter(fused[:4]), nn.Parameter(fused[4:])
+        module.column, module.turned = nn.Parameter(fused[:, 1].clone()), nn.Parameter(fused.t().clone())
+        return module
+
+    plan = initcfg.trace(build)
+    model = build()
+    plan.apply(model, seed=9)
+    assert not torch.equal(model.a, model.b)
+    assert torch.equal(model.turned[1], model.column)
+
+
 def test_buffers_are_in_the_plan():
     plan = initcfg.trace(lambda: nn.BatchNorm2d(3))
     assert plan["running_var"].value == Constant(1.0)

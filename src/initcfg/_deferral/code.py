@@ -17,7 +17,7 @@ from initcfg._defaults import named_values
 from initcfg._deferral import patches
 from initcfg._deferral.held import Held
 from initcfg._deferral.layers import Layer
-from initcfg._deferral.outcome import Outcome, Outcomes, draws_numbers
+from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
 from initcfg._observe import storage_of
@@ -123,7 +123,7 @@ class CodeRecorder(Recorder):
         while True:
             left = {id(held) for name, held in held_by_name.items() if name not in drawn}
             real = [held for held in self.in_use() if held.pending and id(held) not in left]
-            due = {step.index for held in real for step in self.log.sliced(held) if draws_numbers(step)}
+            due = {step.index for held in real for step in self.log.sliced(held) if step.random}
             more = {
                 name
                 for name, held in held_by_name.items()

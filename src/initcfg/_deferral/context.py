@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg import _guard
 from initcfg._deferral import patches
-from initcfg._deferral.outcome import Outcome, Outcomes, draws_numbers
+from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._pending import Default, Recording, set_default
 from initcfg._values import Computed
@@ -156,7 +156,7 @@ class deferred:
 
     def _random(self, parameter: torch.Tensor) -> bool:
         held = self.recorder.held_by(parameter)
-        return held is not None and any(map(draws_numbers, self.recorder.log.sliced(held)))
+        return held is not None and any(step.random for step in self.recorder.log.sliced(held))
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}

@@ -15,8 +15,8 @@ from initcfg._deferral.held import Held, Operand, Snapshot, Step
 from initcfg._deferral.regions import Region
 from initcfg._values import Constant, Formula, Parts, Value, to_json
 
-MOST_BYTES = 1024
-"""A longer program is no description any more; names that it shares numbers with come on top."""
+MOST_BYTES = 900
+"""A longer program is no description any more; with the names that it shares numbers with, 1 KB is full."""
 MOST_NUMBERS = 16
 """Numbers that the code itself writes down; more are data."""
 
@@ -106,7 +106,7 @@ class Slicer:
             self._emit(self._found[index])
         self._base(held)
         self.draft.instructions.append(["result", self._ref(held, region)])
-        if len(self.draft.alone().program) > MOST_BYTES - 64:
+        if len(self.draft.alone().program) > MOST_BYTES:
             raise Unspeakable(f"it takes {len(self.draft.instructions)} operations to say")
         return self.draft
 

@@ -39,6 +39,7 @@ class Held:
         exposed: Whether its address was given out, so that it may change unseen.
         data: For a tensor that was made elsewhere: its content when it was met.
         foreign: Whether it was made elsewhere.
+        fresh: Of a foreign one: whether it was made just now, from a list or from NumPy.
         before: Whether the recorded code found it, with a content of its own.
         original: Where that content is, as long as it was not fetched.
     """
@@ -51,6 +52,7 @@ class Held:
     exposed: bool = False
     data: torch.Tensor | None = None
     foreign: bool = False
+    fresh: bool = False
     before: bool = False
     original: torch.UntypedStorage | None = None
 
@@ -74,15 +76,26 @@ class Held:
         self.layers = [below for below in self.layers if not layer.region.covers(below.region)]
         self.layers.append(layer)
 
-    def snapshot(self, region: Region) -> Snapshot | None:
-        """What a region holds, if that has a name."""
+    def snapshot(self, region: Region, *, exact: bool = True) -> Snapshot | None:
+        """What a region holds, if that has a name.
+
+        Args:
+            region: The region.
+            exact: Whether its numbers must be the very ones of that name. If not, a piece of something
+                random is random in the same way, with numbers of its own.
+        """
         value = value_of(self.layers, region)
         if value is None:
             return None
         shown = parts_of(self.layers, region)
         if shown is None:
             shown = [layer for layer in self.layers if not layer.region.apart(region)]
-        return Snapshot(value, tuple(layer.known for layer in shown))
+            same = region == self.whole
+        else:
+            same = shown[0].region == region
+        if not value.random or same:
+            return Snapshot(value, tuple(layer.known for layer in shown))
+        return None if exact else Snapshot(value, ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,3 +150,8 @@ class Step:
     done: bool = False
     seen: str | None = None
     hidden: str | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws random numbers, itself or to fill something with a value."""
+        return self.draws or (self.fill is not None and self.fill.value.random)

@@ -67,7 +67,9 @@ def copied(layers: Sequence[Layer], region: Region, target: Region) -> list[Laye
     base = covered(layers, region)
     if base is None or layers[base].known is None:
         return None
-    if layers[base].region != region and not _any_order(layers[base].known):
+    known = layers[base].known
+    if layers[base].region != region and (not _any_order(known) or is_random(known)):
+        # Some of its numbers, or all in another order, are not those of a tensor of its own.
         return None
     out = [layers[base]._replace(region=target)]
     for layer in layers[base + 1 :]:
@@ -141,6 +143,11 @@ def _overlaid(region: Region, base: Value | None, slabs: list[tuple[int, int, in
     if len(set(values)) == 1 and (len(values) == 1 or not values[0].random):
         return values[0]
     return Parts(dim, tuple(size for size, _, _ in pieces), values)
+
+
+def is_random(known: Known | None) -> bool:
+    """Whether numbers were drawn for it."""
+    return isinstance(known, Erfinv) or (known is not None and known.random)
 
 
 def _value(known: Known | None) -> Value | None:

@@ -92,8 +92,9 @@ class Log:
             bound: By ``id`` of a storage of the record: the memory that stands for it. The others get memory
                 of their own while they are needed.
         """
+        steps = self._needed(bound)
         last: dict[int, int] = {}
-        for step in self.steps:
+        for step in steps:
             for held in (*step.reads, *step.writes):
                 last[id(held)] = step.index
         memory = dict(bound)
@@ -105,12 +106,23 @@ class Log:
             return found
 
         with torch.no_grad():
-            for step in self.steps:
+            for step in steps:
                 for operand, storage in run_step(step, place, make=True):
                     memory[id(operand.held)] = storage
                 for held in (*step.reads, *step.writes):
                     if last[id(held)] == step.index and id(held) not in bound:
                         memory.pop(id(held), None)
+
+    def _needed(self, bound: dict[int, torch.UntypedStorage]) -> list[Step]:
+        """The operations that draw, or that something bound comes from: not what code only looked at."""
+        live = set(bound)
+        needed: list[Step] = []
+        for step in reversed(self.steps):
+            if not step.random and not any(id(held) in live for held in step.writes):
+                continue
+            needed.append(step)
+            live.update(id(held) for held in (*step.reads, *step.writes))
+        return needed[::-1]
 
 
 def tensor_at(storage: torch.UntypedStorage, region: Region) -> torch.Tensor:

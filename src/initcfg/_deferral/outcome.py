@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from initcfg._deferral.formula import Draft, Slicer, Unspeakable
-from initcfg._deferral.held import Held, Step
+from initcfg._deferral.held import Held
 from initcfg._deferral.layers import Layer, parts_of
 from initcfg._deferral.log import tensor_at
 from initcfg._deferral.recorder import Recorder
@@ -63,7 +63,7 @@ class Outcomes:
             for step in self._recorder.log.sliced(held):
                 if step.seen is not None:
                     return Outcome(None, f"code looks at its random numbers ({step.seen})", layer)
-        known = held.snapshot(region)
+        known = held.snapshot(region, exact=False)
         if known is not None:
             return Outcome(known.value, None, layer, known.sources)
         try:
@@ -83,14 +83,9 @@ class Outcomes:
         """The one number that a tensor holds everywhere, if nothing about it is random or undone."""
         if held.pending or tensor.numel() == 0 or tensor.is_complex() or held.storage is None:
             return None
-        if any(map(draws_numbers, self._recorder.log.sliced(held))):
+        if any(step.random for step in self._recorder.log.sliced(held)):
             return None
         with torch.no_grad():
             here = tensor_at(held.storage, region_of(tensor))
             first = here.flatten()[0]
             return Constant(float(first.item())) if bool((here == first).all()) else None
-
-
-def draws_numbers(step: Step) -> bool:
-    """Whether an operation draws random numbers."""
-    return step.draws or (step.fill is not None and step.fill.value.random)

@@ -7,6 +7,7 @@ there before.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -88,6 +89,11 @@ def install() -> None:
             _replace(home, "seed", _aside(torch.seed, lambda own: own.manual_seed(0).initial_seed()))
             _replace(home, "set_rng_state", _aside(torch.set_rng_state, lambda own, new: own.set_state(new)))
             _replace(home, "get_rng_state", _aside(torch.get_rng_state, lambda own: own.state.clone()))
+        _replace(torch, "from_numpy", _fresh(torch.from_numpy))
+        for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
+            compares = getattr(sys.modules.get(home), "update_init_info", None)
+            if compares is not None:
+                _replace_function(compares, _left_out)
         _replace(nn.Module, "__setstate__", _noting(nn.Module.__setstate__))
         register = nn.modules.module
         for hook in (
@@ -206,6 +212,27 @@ def _aside(original: Callable[..., Any], instead: Callable[..., Any]) -> Callabl
         if building is None or building.generators is None:
             return original(*args, **kwargs)
         return instead(building.generators, *args, **kwargs)
+
+    return function
+
+
+def _fresh(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    @functools.wraps(original)
+    def function(*args: Any, **kwargs: Any) -> torch.Tensor:
+        tensor = original(*args, **kwargs)
+        building = current.get()
+        if building is not None:
+            building.recorder.know_fresh(tensor)
+        return tensor
+
+    return function
+
+
+def _left_out(original: Callable[..., Any]) -> Callable[..., Any]:
+    """MMEngine compares the mean of every parameter with an earlier one, only to say so in its log."""
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **kwargs) if current.get() is None else None
 
     return function
 

@@ -87,6 +87,8 @@ class Recorder(TorchDispatchMode):
             if name in DRAWERS and (made := self._draw(name, args, kwargs)) is not None:
                 return made
         if only_views(func, schema):
+            if name == "aten::lift_fresh":
+                self.know_fresh(args[0])
             return func(*args, **kwargs)
         if name == "aten::copy_" and _same_place(args):
             # What x[0] += 1 ends with.
@@ -363,8 +365,7 @@ class Recorder(TorchDispatchMode):
     def _run(self, step: Step, place: Any) -> None:
         for each in (*step.reads, *step.writes):
             _load(each)
-        drawing = step.draws or (step.fill is not None and getattr(step.fill.value, "random", False))
-        with self._drawing() if drawing else contextlib.nullcontext():
+        with self._drawing() if step.random else contextlib.nullcontext():
             run_step(step, place)
 
     @contextlib.contextmanager
@@ -381,14 +382,15 @@ class Recorder(TorchDispatchMode):
         place = None
         for each in held:
             for step in self.log.sliced(each):
-                if step.seen is None and (step.draws or (step.fill is not None and _random(step.fill.value))):
+                if step.seen is None and step.random:
                     place = place or code_that_writes().place
                     step.seen = place
 
     def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
         targets = list(written(func, args, kwargs))
         if self._refuse and any(
-            isinstance(each, torch.nn.Parameter) and ((known := self.held_by(each)) is None or known.foreign)
+            isinstance(each, torch.nn.Parameter)
+            and ((known := self.held_by(each)) is None or (known.foreign and not known.fresh))
             for each in targets
         ):
             raise BuildError(
@@ -447,6 +449,15 @@ class Recorder(TorchDispatchMode):
     def know_foreign(self, tensor: torch.Tensor) -> Held | None:
         """Take in a tensor of the model that no recorded operation touched."""
         return self._adopt(tensor)
+
+    def _was_there(self, tensor: torch.Tensor) -> bool:
+        held = self.held_by(tensor)
+        return held is None or (held.foreign and not held.fresh)
+
+    def know_fresh(self, tensor: torch.Tensor) -> None:
+        """Take in a tensor that was made just now, from a list or from NumPy."""
+        if self.held_by(tensor) is None and (held := self._adopt(tensor)) is not None:
+            held.fresh = True
 
     def in_use(self) -> list[Held]:
         """Every storage that somebody else still holds."""
@@ -667,10 +678,6 @@ def _holds(held: Held, region: Region, known: Known) -> bool:
     """Whether the memory is known to hold a constant already."""
     found = held.snapshot(region)
     return found is not None and isinstance(known, Constant) and found.value == known
-
-
-def _random(value: Value) -> bool:
-    return bool(getattr(value, "random", False))
 
 
 def _hidden(kwargs: dict[str, Any]) -> str | None:

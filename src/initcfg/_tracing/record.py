@@ -104,16 +104,15 @@ class Record:
             written.append(name)
             if id(held) in bound:
                 moved.append((target, held, region))
-            elif _fits(target, held, region):
+            elif held.writers and _fits(target, held, region):
                 bound[id(held)] = target.untyped_storage()
                 torch.autograd.graph.increment_version(target)
             else:
                 assert held.storage is not None
                 bound[id(held)] = torch.UntypedStorage(held.storage.nbytes())
+                if held.data is not None:
+                    bound[id(held)].copy_(held.data.untyped_storage())
                 moved.append((target, held, region))
-        for _, held, _ in moved:
-            if held.foreign and not held.writers and held.data is not None:
-                bound[id(held)] = held.data.clone().untyped_storage()
         self.recorder.log.replay(bound)
         for target, held, region in moved:
             if bound[id(held)] is not target.untyped_storage():
