@@ -8,7 +8,7 @@ code looks at is computed there and then. Everything is logged, so that it can b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._deferral.content import Known
-from initcfg._deferral.held import Held, Operand, Snapshot, Step
+from initcfg._deferral.held import Held, Operand
 from initcfg._deferral.layers import Layer, copied, covered, transformed
-from initcfg._deferral.log import Log, operands_in, run_step
+from initcfg._deferral.notes import Notes, hidden
 from initcfg._deferral.operations import (
     COPIES,
     COPY_OPTIONS,
@@ -27,7 +27,6 @@ from initcfg._deferral.operations import (
     ELEMENTWISE,
     FLOATS,
     MAKERS,
-    OVERWRITING,
     disjoint,
     draws,
     filled_with,
@@ -35,19 +34,15 @@ from initcfg._deferral.operations import (
     only_views,
     pointwise,
 )
-from initcfg._deferral.origin import code_that_writes
 from initcfg._deferral.regions import Region, region_of
 from initcfg._observe import tensors_in, written
 from initcfg._values import Constant, Value
 from initcfg.errors import BuildError
 
-_PRUNE_EVERY = 256
-# Tensors that were made elsewhere are copied when they are met, up to this size.
-_COPIED_BYTES = 1 << 20
 _FORCED = object()
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(Notes, TorchDispatchMode):
     """Records writes instead of doing them.
 
     Args:
@@ -61,16 +56,8 @@ class Recorder(TorchDispatchMode):
         *,
         refuse_foreign_parameters: bool = False,
     ) -> None:
-        super().__init__()
-        self.log = Log()
-        self._held: dict[int, Held] = {}
-        self._made = 0
-        self._prune_at = _PRUNE_EVERY
-        self._passing = False
-        self._drawing = drawing
+        super().__init__(drawing)
         self._refuse = refuse_foreign_parameters
-
-    # -- the mode --------------------------------------------------------------------------------
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -106,8 +93,6 @@ class Recorder(TorchDispatchMode):
             if result is not _FORCED:
                 return result
         return self._really(func, args, kwargs, held)
-
-    # -- what is recorded ------------------------------------------------------------------------
 
     def _make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         known = MAKERS[name](args)
@@ -329,63 +314,6 @@ class Recorder(TorchDispatchMode):
         self._fill(held, self._layer(tensor, value, {"type": value.kind}), run, ())
         return True
 
-    # -- what is done ----------------------------------------------------------------------------
-
-    def make_real(self, tensor: torch.Tensor, *, exposing: bool = False, looking: bool = False) -> None:
-        """Do what was recorded for the memory of ``tensor``.
-
-        Args:
-            tensor: The tensor.
-            exposing: Whether its address goes out, so that nothing is known of its content from here on.
-            looking: Whether code gets to see its numbers.
-        """
-        if self._passing:
-            return
-        held = self.held_by(tensor)
-        if held is None:
-            return
-        if looking or exposing:
-            self._note_look([held])
-        if held.lazy:
-            self.compute([held])
-        if exposing and not held.exposed:
-            held.exposed = True
-            held.layers = [layer._replace(known=None) for layer in held.layers] or [
-                self._layer(tensor, None, {"type": "?"})
-            ]
-
-    def compute(self, wanted: Iterable[Held]) -> None:
-        """Do what was recorded for these storages, in the order of recording."""
-        wanted = list(wanted)
-        with self._through(), torch.no_grad():
-            self.log.compute([each for each in wanted if each.waiting], self._run)
-            for each in wanted:
-                _load(each)
-
-    def _run(self, step: Step, place: Any) -> None:
-        for each in (*step.reads, *step.writes):
-            _load(each)
-        with self._drawing() if step.random else contextlib.nullcontext():
-            run_step(step, place)
-
-    @contextlib.contextmanager
-    def _through(self) -> Any:
-        """Within this, operations pass by."""
-        before, self._passing = self._passing, True
-        try:
-            yield
-        finally:
-            self._passing = before
-
-    def _note_look(self, held: Iterable[Held]) -> None:
-        """Code sees numbers: what was drawn for them is not the stream's to draw again."""
-        place = None
-        for each in held:
-            for step in self.log.sliced(each):
-                if step.seen is None and step.random:
-                    place = place or code_that_writes().place
-                    step.seen = place
-
     def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
         targets = list(written(func, args, kwargs))
         if self._refuse and any(
@@ -419,224 +347,8 @@ class Recorder(TorchDispatchMode):
         outs = tuple(self._held_out(tensor, func) for tensor in tensors)
         arguments, options = operands
         step = self._add(func, arguments, options, outs=outs, draws=drawing, done=True, overwrites=True)
-        step.hidden = _hidden(kwargs)
+        step.hidden = hidden(kwargs)
         return result
-
-    def _held_out(self, tensor: torch.Tensor, func: Any) -> Operand | None:
-        held = self._hold(tensor)
-        if held is None:
-            return None
-        held.write(self._layer(tensor, None, {"type": func._schema.name[6:]}))
-        return Operand(held, region_of(tensor))
-
-    # -- books -----------------------------------------------------------------------------------
-
-    def held_by(self, tensor: torch.Tensor) -> Held | None:
-        """The storage of a tensor, if it is known here."""
-        try:
-            return self._held.get(tensor.untyped_storage()._cdata)
-        except (NotImplementedError, RuntimeError):
-            return None
-
-    def know(self, tensor: torch.Tensor, original: torch.Tensor) -> None:
-        """Take in a tensor that was there before; its numbers are those of another, fetched if need be."""
-        known = self._held.get(tensor.untyped_storage()._cdata)
-        if known is None:
-            held = self._hold(tensor)
-            assert held is not None
-            held.before, held.original = True, original.untyped_storage()
-
-    def know_foreign(self, tensor: torch.Tensor) -> Held | None:
-        """Take in a tensor of the model that no recorded operation touched."""
-        return self._adopt(tensor)
-
-    def _was_there(self, tensor: torch.Tensor) -> bool:
-        held = self.held_by(tensor)
-        return held is None or (held.foreign and not held.fresh)
-
-    def know_fresh(self, tensor: torch.Tensor) -> None:
-        """Take in a tensor that was made just now, from a list or from NumPy."""
-        if self.held_by(tensor) is None and (held := self._adopt(tensor)) is not None:
-            held.fresh = True
-
-    def in_use(self) -> list[Held]:
-        """Every storage that somebody else still holds."""
-        return [held for held in self._held.values() if not held.abandoned]
-
-    def _hold(self, tensor: Any) -> Held | None:
-        if not is_plain(tensor):
-            return None
-        self._made += 1
-        if self._made >= self._prune_at:
-            self._prune()
-        storage = tensor.untyped_storage()
-        held = self._held[storage._cdata] = Held(storage, region_of(tensor))
-        return held
-
-    def _adopt(self, tensor: torch.Tensor) -> Held | None:
-        """Take in a tensor that was made elsewhere, with what it holds now."""
-        held = self._hold(tensor)
-        if held is not None:
-            storage = tensor.untyped_storage()
-            with self._through(), torch.no_grad():
-                data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
-                held.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
-            held.foreign = True
-        return held
-
-    def _prune(self) -> None:
-        """Forget memory that nobody else holds."""
-        for key, held in list(self._held.items()):
-            if not held.waiting and held.abandoned:
-                held.storage = None
-                del self._held[key]
-        self._prune_at = self._made + max(_PRUNE_EVERY, len(self._held))
-
-    def _layer(self, tensor: torch.Tensor, known: Known | None, call: dict[str, object]) -> Layer:
-        origin = code_that_writes()
-        return Layer(region_of(tensor), known, origin.code, origin.call or call, origin.place)
-
-    def _fill(
-        self,
-        held: Held,
-        layer: Layer,
-        func: Callable[..., Any],
-        numbers: tuple[Any, ...],
-        kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Note that a region is filled with a named value."""
-        whole = layer.region.covers(held.whole)
-        target = Operand(held, layer.region)
-        before = {} if whole else {id(held): held.snapshot(held.whole)}
-        held.write(layer)
-        self._add(
-            func,
-            (target, *numbers),
-            kwargs or {},
-            writes=(held,),
-            fill=layer,
-            target=target,
-            before=before,
-            overwrites=whole,
-        )
-
-    def _in_place(self, func: Any, args: Any, kwargs: Any, held: Held, *, overwrites: bool = False) -> Step:
-        arguments, options = self._operands((args, kwargs))
-        before = {} if overwrites else {id(held): held.snapshot(held.whole)}
-        return self._step(func, arguments, options, writes=(held,), before=before, overwrites=overwrites)
-
-    def _note_in_place(
-        self,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        targets: list[torch.Tensor],
-        *,
-        done: bool,
-    ) -> Step | None:
-        arguments, options = self._operands((args, kwargs))
-        changed = [each for tensor in targets if (each := self.held_by(tensor)) is not None]
-        if not changed:
-            return None
-        operation = func._schema.name.removeprefix("aten::").removesuffix("_")
-        overwrites = (
-            len(targets) == 1 and operation in OVERWRITING and region_of(targets[0]).covers(changed[0].whole)
-        )
-        before = {id(each): None if overwrites else each.snapshot(each.whole) for each in changed}
-        known = self._number_filled(operation, args) if len(targets) == 1 else None
-        fields: dict[str, Any] = {}
-        for tensor in targets:
-            each = self.held_by(tensor)
-            if each is not None:
-                layer = self._layer(tensor, known, {"type": func._schema.name[6:]})
-                each.write(layer)
-                if known is not None:
-                    fields = {"fill": layer, "target": Operand(each, layer.region)}
-        step = self._add(
-            func,
-            arguments,
-            options,
-            writes=tuple(dict.fromkeys(changed)),
-            draws=draws(func),
-            before=before,
-            overwrites=overwrites,
-            done=done,
-            **fields,
-        )
-        step.hidden = _hidden(kwargs)
-        return step
-
-    def _number_filled(self, operation: str, args: tuple[Any, ...]) -> Known | None:
-        """The number that ``fill_`` and ``zero_`` write, where it stands in the code."""
-        if operation == "zero":
-            return Constant(0.0)
-        if operation != "fill":
-            return None
-        number = args[1]
-        if isinstance(number, torch.Tensor):
-            held = self.held_by(number)
-            if number.numel() != 1 or (held is not None and not held.foreign):
-                return None
-            with self._through():
-                number = number.item()
-        exact = isinstance(number, (bool, float)) or (isinstance(number, int) and abs(number) < 1 << 53)
-        return Constant(float(number)) if exact else None
-
-    def _operands(self, items: Any) -> Any:
-        return tree_map(self._operand, items)
-
-    def _operand(self, item: Any) -> Any:
-        if not isinstance(item, torch.Tensor) or not is_plain(item):
-            return item
-        held = self.held_by(item) or self._adopt(item)
-        if held is None:
-            return item
-        region = region_of(item)
-        return Operand(held, region, held.snapshot(region))
-
-    def _step(
-        self,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        writes: tuple[Held, ...] = (),
-        outs: tuple[Operand | None, ...] = (),
-        fill: Layer | None = None,
-        **fields: Any,
-    ) -> Step:
-        reads = dict.fromkeys(each.held for each in operands_in((args, kwargs)))
-        target = fields.get("target")
-        if target is not None or fields.get("overwrites"):
-            # A target that is only written.
-            for each in writes:
-                if not any(o.held is each for o in operands_in((args[1:], kwargs))):
-                    reads.pop(each, None)
-        made = dict.fromkeys(out.held for out in outs if out is not None)
-        known = Snapshot(fill.known, (fill.known,)) if fill and isinstance(fill.known, Value) else None
-        return Step(
-            len(self.log.steps),
-            func,
-            args,
-            kwargs,
-            tuple(reads),
-            (*writes, *made),
-            outs,
-            fill=known,
-            **fields,
-        )
-
-    def _add(self, *args: Any, **fields: Any) -> Step:
-        step = self._step(*args, **fields)
-        self.log.add(step)
-        return step
-
-
-def _load(held: Held) -> None:
-    """Fetch the numbers of a tensor that was there before."""
-    if held.original is not None and held.storage is not None:
-        held.storage.copy_(held.original)
-        held.original = None
 
 
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
@@ -678,7 +390,3 @@ def _holds(held: Held, region: Region, known: Known) -> bool:
     """Whether the memory is known to hold a constant already."""
     found = held.snapshot(region)
     return found is not None and isinstance(known, Constant) and found.value == known
-
-
-def _hidden(kwargs: dict[str, Any]) -> str | None:
-    return "it draws from a generator of its own" if kwargs.get("generator") is not None else None
