@@ -99,10 +99,10 @@ def parameter_names(modules: list[dict[str, Any]]) -> list[str]:
 
 
 def _outcome(param: dict[str, Any]) -> list[Any]:
-    """The source; of a write by an initializer also what was called with what, and what it did."""
-    if param["source"] != "initializer":
-        return [param["source"]]
+    """The source, what was called with what, and what it did; of an initializer also its helper."""
     last = param["last"]
+    if param["source"] != "initializer":
+        return [param["source"], last.get("fn"), last.get("args"), last["op"], last["op_args"]]
     helper = [last["mm_fn"], last["mm_args"]]
     return [param["source"], param["event"], param["args"], last["op"], last["op_args"], *helper]
 

@@ -40,12 +40,12 @@ class ModuleRecord:
 
 @dataclass(frozen=True)
 class ParameterRecord:
-    """A parameter and who wrote it last. The fields after `source` are of initializers only.
+    """A parameter and who wrote it last. The helper is of initializers only.
 
     Attributes:
         name: Qualified name.
         source: `initializer`, `user_init_weights`, `torch_default` or `construct`.
-        event: The function: `kaiming_normal_`.
+        event: The function: `kaiming_normal_`; None if an operation stands alone.
         args: Its resolved arguments.
         op: The tensor operation below it.
         op_args: The numbers that the operation got.
