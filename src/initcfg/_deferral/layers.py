@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from initcfg._deferral.content import Erfinv, Known, after
-from initcfg._deferral.regions import Region, slab
+from initcfg._deferral.regions import Region, rows, slab
 from initcfg._values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
 
@@ -106,6 +106,8 @@ def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
     slabs: list[tuple[int, int, int, Value]] = []
     for layer in above:
         place, value = slab(region, layer.region), _value(layer.known)
+        if place is None and _any_order(layer.known):
+            place = rows(region, layer.region)
         if place is None or value is None:
             return None
         slabs.append((*place, value))

@@ -86,3 +86,20 @@ def slab(region: Region, part: Region) -> tuple[int, int, int] | None:
         if rest == 0 and start >= 0 and start + length <= region.sizes[dim]:
             return dim, start, start + length
     return None
+
+
+def rows(region: Region, part: Region) -> tuple[int, int, int] | None:
+    """Dimension 0, start and stop of a part that is whole rows of a tensor, in whatever shape.
+
+    So experts are written that lie in one matrix, each as a convolution of its own.
+    """
+    if not region.sizes or part.dtype != region.dtype or not (region.contiguous and part.contiguous):
+        return None
+    row = region.elements // max(region.sizes[0], 1)
+    if row == 0 or part.elements == 0:
+        return None
+    start, rest = divmod(part.offset - region.offset, row)
+    length, more = divmod(part.elements, row)
+    if rest or more or start < 0 or start + length > region.sizes[0]:
+        return None
+    return 0, start, start + length
