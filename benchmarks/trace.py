@@ -3,9 +3,9 @@
     python benchmarks/trace.py [--only SUBSTRING] [--repeats 3]
 
 Each figure is of a process of its own, all in one run, the ways taken in turn; medians. "own" builds the
-model as its users do. "trace" is ``initcfg.trace`` of that: the plan, nothing written. "ready" is a model with
-all its weights from the stream: built deferred, planned, applied. The memory is the peak above what the imports
-take.
+model as its users do. "trace" is ``initcfg.trace`` of that: the plan, nothing written. "ready" is a model
+with all its weights from the stream: built deferred, planned, applied. The memory is the peak above what the
+imports take.
 """
 
 from __future__ import annotations

@@ -323,7 +323,7 @@ def test_trace_writes_a_config(folder: Path, name: str) -> None:
 
 def test_what_trace_writes_appears_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rules: list[dict] = [dict(type="Constant", layer="Linear", val=9)]
-    monkeypatch.setattr(Plan, "to_init_cfg", lambda self: rules, raising=False)
+    monkeypatch.setattr(Plan, "to_init_cfg", lambda self, **options: rules, raising=False)
     arguments = ("trace", f"{MODULE}:net", "--set", "depth=1", "-o", "x.yaml", "--plan", "p.json")
     assert run(*arguments).exit_code == 0
     assert initcfg.Config.fromfile("x.yaml").to_dict() == {

@@ -217,15 +217,20 @@ def explain(
 @_request(metavar="TARGET")
 @_FULL
 @click.option("-o", "--output", type=click.Path(), help="Config to write: .yaml, .json, .toml or .py.")
+@click.option(
+    "--buffers", is_flag=True, help="Rules for masks, tables and the like too, which constructors make."
+)
 @click.option("--plan", "plan_file", type=click.Path(), help="JSON file to write the plan to.")
-def trace(request: Request, as_json: bool, full: bool, output: str | None, plan_file: str | None) -> None:
+def trace(
+    request: Request, as_json: bool, full: bool, output: str | None, buffers: bool, plan_file: str | None
+) -> None:
     """Show what the initialization code of TARGET does, as a plan.
 
     With -o, the builder and the rules that say the same are written as a config, to be changed and used.
     """
     from initcfg._jobs import traced_target
 
-    done = traced_target(request, output, plan_file)
+    done = traced_target(request, output, plan_file, buffers=buffers)
     if as_json:
         _print_json(done.plan.to_json())
         return

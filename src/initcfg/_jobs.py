@@ -91,13 +91,16 @@ class Traced:
     files: list[str]
 
 
-def traced_target(request: Request, output: str | None = None, plan_file: str | None = None) -> Traced:
+def traced_target(
+    request: Request, output: str | None = None, plan_file: str | None = None, *, buffers: bool = False
+) -> Traced:
     """The plan of what a target's own code does.
 
     Args:
         request: The target.
         output: A config to write: the target with its plan as rules. Only of a builder.
         plan_file: A JSON file to write the plan to.
+        buffers: Whether the config's rules say buffers too that nothing random is in.
     """
     if output is not None:
         check_output(output, SUFFIXES)
@@ -119,7 +122,7 @@ def traced_target(request: Request, output: str | None = None, plan_file: str | 
         # Both files appear, or neither does.
         texts: list[str] = []
         if output is not None:
-            model = {**cfg, "init_cfg": made.to_init_cfg()}
+            model = {**cfg, "init_cfg": made.to_init_cfg(buffers=buffers)}
             texts.append(Config({"model": model}).dump(file_format=Path(output).suffix))
         if plan_file is not None:
             texts.append(json.dumps(made.to_json(), indent=1, default=str) + "\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._values import Value, from_json, number_to_json, to_json
@@ -222,7 +222,7 @@ class Plan(Mapping[str, Assignment]):
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def to_init_cfg(self, model: nn.Module | None = None) -> list[dict[str, Any]]:
+    def to_init_cfg(self, model: nn.Module | None = None, *, buffers: bool = True) -> list[dict[str, Any]]:
         """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.
 
         They are plain data, for a config file. Tensors that the plan keeps, or that only code can fill,
@@ -230,6 +230,8 @@ class Plan(Mapping[str, Assignment]):
 
         Args:
             model: The model; not needed for a plan that :func:`initcfg.trace` made.
+            buffers: Whether to say buffers that nothing random is in, too: running statistics, tables of
+                indices, masks. A model that is built has them from its constructor.
 
         Raises:
             PlanError: There is no model to say which modules there are, or it is another one; or no rule
@@ -253,7 +255,8 @@ class Plan(Mapping[str, Assignment]):
                 "Rules name the modules of a model, and this plan knows only its tensors.",
                 mend="Pass the model: plan.to_init_cfg(model).",
             )
-        return init_cfg_of(self, model)
+        drawn = {name: item for name, item in self.buffers.items() if item.value.random}
+        return init_cfg_of(self if buffers else replace(self, buffers=drawn), model)
 
     # -- carrying out ----------------------------------------------------------------------------
 

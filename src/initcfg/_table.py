@@ -186,10 +186,18 @@ def summary(plan: Plan) -> str:
     code = sum(isinstance(item.value, Opaque) for item in items)
     loaded = sum(isinstance(item.value, FromCheckpoint) for item in items)
     default = sum(item.rule is None and not isinstance(item.value, Keep) for item in items)
-    ruled = len(items) - keep - code - loaded - default
+    followed = [
+        item
+        for item in items
+        if item.rule and item.rule not in plan.rules and not isinstance(item.value, (Keep, Opaque))
+    ]
+    ruled = len(items) - keep - code - loaded - default - len(followed)
     elements = sum(item.elements for item in items)
-    used = len({item.rule for item in items if item.rule and not isinstance(item.value, Opaque)})
-    parts = [f"{ruled:,} by {plural(used, 'rule')}"]
+    used = {item.rule for item in items if item.rule in plan.rules and not isinstance(item.value, Opaque)}
+    parts = [f"{ruled:,} by {plural(len(used), 'rule')}"] if ruled or not followed else []
+    if followed:
+        places = plural(len({item.rule for item in followed}), "place")
+        parts.append(f"{len(followed):,} by code at {places}")
     if loaded:
         parts.append(f"{loaded:,} from a checkpoint")
     if code:
