@@ -1,0 +1,1 @@
+"""Checkpoints: opened safely, read lazily. ``reader`` is what the rest of the package sees of any of them."""
