@@ -244,6 +244,11 @@ class Formula(Value):
         return found
 
     @property
+    def begins_with_itself(self) -> bool:
+        """Whether it changes what its tensor holds before."""
+        return any(each[0] == "initial" for each in self.instructions)
+
+    @property
     def random(self) -> bool:  # type: ignore[override]
         lengths = {"value": 5, "fill": 4}
         return any(each[0] == "draw" or len(each) == lengths.get(each[0]) for each in self.instructions)
