@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,9 +24,9 @@ class Verified:
 
     Attributes:
         name: Its canonical name.
-        status: ``"initial"`` (it holds its planned value, bit for bit), ``"changed"``, ``"unknown"`` (the plan
-            does not say its numbers), ``"missing"`` (the checkpoint lacks it), ``"unplanned"`` (the plan does),
-            or ``"shape"`` (the shapes differ).
+        status: ``"initial"`` (it holds its planned value, bit for bit), ``"changed"``, ``"unknown"`` (the
+            plan does not say its numbers), ``"missing"`` (the checkpoint lacks it), ``"unplanned"`` (the
+            plan does), or ``"shape"`` (the shapes differ).
         change: ‖w − w₀‖ / ‖w₀‖, the norm of the change against that of the planned value; infinite where that
             is zero.
         nan: How many of its elements are NaN.
@@ -95,7 +95,7 @@ def verified(reader: Reader, planned: Plan | Ledger, seed: int | None = None) ->
     if seed is None:
         raise CheckpointError("There is no seed to make the planned values from.", mend="Give it: --seed N.")
     values = dict(_values(planned))
-    keys = set(reader.keys())
+    keys = dict.fromkeys(reader.keys())
     names = {name: _key(name, keys, planned.aliases) for name in values}
     if not any(names.values()):
         first = next(iter(sorted(keys)), None)
@@ -109,7 +109,7 @@ def verified(reader: Reader, planned: Plan | Ledger, seed: int | None = None) ->
         for name in values
     ]
     known = {key for key in names.values() if key} | set(planned.aliases)
-    found += [_unplanned(reader, key) for key in reader.keys() if key not in known]
+    found += [_unplanned(reader, key) for key in keys if key not in known]
     return Verification(tuple(each for each in found if each is not None), seed)
 
 
@@ -127,7 +127,7 @@ def _values(planned: Plan | Ledger) -> Iterator[tuple[str, tuple[Value, tuple[in
         yield name, (value, tuple(item.shape))
 
 
-def _key(name: str, keys: set[str], aliases: Mapping[str, str]) -> str | None:
+def _key(name: str, keys: Collection[str], aliases: Mapping[str, str]) -> str | None:
     """The key of a tensor: its name, or another name that is tied to it."""
     if name in keys:
         return name

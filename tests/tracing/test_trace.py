@@ -506,6 +506,8 @@ def test_bad_calls_say_so():
 def test_hostile_formulas_are_refused():
     for program in (
         [["from_file", "x"], ["result", "$0"]],
+        [["manual_seed", 3], ["value", [2], "float32", 0.0], ["result", "$0"]],
+        [["save", "x"], ["result", "$0"]],
         [["op"]],
         [["value", [2], "float32", 0.0], ["result", "$7"]],
         [["nonesuch", 1], ["result", "$0"]],

@@ -183,7 +183,7 @@ def _assign(entry: Entry, outcome: Outcome, values: dict[str, Value]) -> Assignm
     where = None if layer is None else f"{layer.place} {layer.code}"
     value: Value = values.get(entry.name, Keep())
     if outcome.value is None and outcome.written:
-        value = Opaque(f"{where or '?'}: {outcome.reason}", Keep())
+        value = Opaque(f"{layer.code if layer else '?'}: {outcome.reason}", Keep())
     frozen = not entry.buffer and not entry.tensor.requires_grad
     return Assignment(
         name=entry.name,

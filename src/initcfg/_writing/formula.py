@@ -12,7 +12,17 @@ from initcfg._values import Formula, Value, from_json
 from initcfg.errors import ApplyError, InitcfgError
 
 # Operations that reach beyond their arguments.
-_REFUSED = ("from_file", "record_stream", "set_", "_print", "sym_", "_cuda", "resize_", "_local_scalar_dense")
+_REFUSED = (
+    "from_file",
+    "record_stream",
+    "set_",
+    "_print",
+    "sym_",
+    "_cuda",
+    "resize_",
+    "_local_scalar_dense",
+    "save",
+)
 
 
 class Sources(NamedTuple):
@@ -107,6 +117,10 @@ class _Machine:
         if any(refused in base for refused in _REFUSED):
             raise ApplyError(f"A formula may not call {name!r}.")
         func = getattr(getattr(torch.ops.aten, base), overload or "default")
+        schema = func._schema
+        if not any("Tensor" in str(each.type) for each in (*schema.arguments, *schema.returns)):
+            # Such as manual_seed.
+            raise ApplyError(f"A formula may not call {name!r}, which is no operation on tensors.")
         keywords: dict[str, Any] = {}
         if args and isinstance(args[-1], dict) and "float" not in args[-1]:
             *args, keywords = args
