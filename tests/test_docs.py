@@ -206,7 +206,7 @@ def test_document_runs_beside_mmengine(
     monkeypatch.syspath_prepend(ROOT / "tests" / "peers")
     importlib.import_module("openmmlab_stand_ins").install()
     packages = ["mmengine.model"]
-    if document.name == "findings.md":
+    if document.name in ("findings.md", "trace.md") or document.name.startswith("README"):
         packages += ["torchvision", "timm", "transformers", "mmdet.models"]
     with warnings.catch_warnings():
         # What these say of themselves and of each other on import is none of ours.
