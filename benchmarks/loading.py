@@ -4,7 +4,7 @@
 
 The model has the shape of Llama-3.2-1B; the checkpoint is one safetensors file, five shards, or a ``.pth``
 file, and its pages are in the system's cache. Each figure is of a process of its own, all in one run, the
-ways taken in turn; medians. Ways: ``torch.load`` and ``load_state_dict`` into a model that was built as usual, and
+ways taken in turn; medians. Ways: ``torch.load`` and ``load_state_dict`` into a model built as usual, and
 into one on the meta device (``assign=True``, mapped from the file); ``safetensors.torch.load_model``;
 transformers' ``from_pretrained``; and ``initcfg``, a deferred build and ``Pretrained``. Each ends with one
 number a page of all parameters, so that what was only mapped is read, too.

@@ -209,6 +209,9 @@ def test_code_that_looks_is_opaque_and_runs():
     value = plan["p"].value
     assert isinstance(value, Opaque)
     assert "test_trace.py" in value.code and "looks at its random numbers" in value.code
+    # Whatever it does after that may depend on them.
+    assert plan.notes
+    assert all("test_trace.py:" in note and "looks at random numbers" in note for note in plan.notes)
     model, other = build(), build()
     ledger = plan.apply(model, seed=3)
     plan.apply(other, seed=3)

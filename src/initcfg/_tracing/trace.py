@@ -159,6 +159,10 @@ def _plan(
         uninitialized=tuple(
             each.name for each in names.parameters if not outcomes[each.name].written and existing is None
         ),
+        notes=tuple(
+            f"at {place} code looks at random numbers: what it does after that may be otherwise for others"
+            for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
+        ),
         record=Record(run, existing, model, recorder, lying, again),
     )
 
