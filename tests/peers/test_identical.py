@@ -77,15 +77,14 @@ def test_identical(
 
 
 def _ledger_against_plan(plan: Any, ledger: Any) -> list[str]:
-    """What was done otherwise than planned. Opaque promises nothing but that code may write."""
+    """What was done otherwise than planned: by whom, and if a rule, with which value."""
     found = []
     for name, assignment in plan.items():
-        kind = assignment.value.kind
-        if kind == "Opaque":
-            continue
-        by = "nobody" if kind == "Keep" else "rule"
-        if ledger[name].by != by or ledger[name].value != assignment.value:
-            found.append(f"{name}: planned {assignment.value}, but {ledger[name]}")
+        by = "nobody" if assignment.value.kind == "Keep" else "rule"
+        if assignment.rule is not None and assignment.rule.endswith("init_weights"):
+            by = "code"
+        if ledger[name].by != by or (by != "code" and ledger[name].value != assignment.value):
+            found.append(f"{name}: planned {assignment.value} by {assignment.rule}, but {ledger[name]}")
     return found
 
 
