@@ -10,6 +10,7 @@ from initcfg._deferral.formula import Draft, Slicer, Unspeakable
 from initcfg._deferral.held import Held
 from initcfg._deferral.layers import Layer, parts_of
 from initcfg._deferral.log import tensor_at
+from initcfg._deferral.operations import is_plain
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
 from initcfg._values import Constant, Value
@@ -51,7 +52,8 @@ class Outcomes:
         """The outcome of a tensor."""
         held = self._recorder.held_by(tensor)
         if held is None:
-            return Outcome(None, written=False)
+            plain = tensor.is_meta or is_plain(tensor)
+            return Outcome(None, f"it is a {_kind(tensor)}", written=not plain)
         region = region_of(tensor)
         shown = parts_of(held.layers, region)
         layer = shown[0] if shown else held.layers[-1] if held.layers else None
@@ -87,5 +89,12 @@ class Outcomes:
             return None
         with torch.no_grad():
             here = tensor_at(held.storage, region_of(tensor))
-            first = here.flatten()[0]
-            return Constant(float(first.item())) if bool((here == first).all()) else None
+            first = here.flatten()[0].item()
+            same = float(first) == first and bool((here == first).all())
+            return Constant(float(first)) if same else None
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        return type(tensor).__name__
+    return f"tensor of {str(tensor.dtype if tensor.is_quantized else tensor.layout).removeprefix('torch.')}"
