@@ -12,6 +12,9 @@ from initcfg._deferral.layers import Layer, parts_of, value_of
 from initcfg._deferral.regions import Region
 from initcfg._values import Value
 
+Use = tuple[int, int]
+"""A draw, and what was made of it, by ``id``; 0 for a piece of it."""
+
 
 class Snapshot(NamedTuple):
     """What a tensor holds at some time, by name.
@@ -19,10 +22,28 @@ class Snapshot(NamedTuple):
     Attributes:
         value: The value.
         sources: What its numbers come from; tensors with the very same sources are copies.
+        drawn: What was drawn for each of these.
+        piece: Whether it is a part of what the sources name.
     """
 
     value: Value
     sources: tuple[object, ...]
+    drawn: tuple[object, ...] = ()
+    piece: bool = False
+
+    @property
+    def uses(self) -> set[Use]:
+        """Which draws it shows, and in what form."""
+        return {
+            (id(root), 0 if self.piece else id(source))
+            for root, source in zip(self.drawn, self.sources, strict=True)
+            if getattr(root, "random", True)
+        }
+
+
+def is_shared(known: Snapshot, shared: set[int]) -> bool:
+    """Whether a name hides that the numbers are those of a draw that shows elsewhere in another form."""
+    return any(root in shared and form != root for root, form in known.uses)
 
 
 @dataclass(eq=False)
@@ -93,9 +114,9 @@ class Held:
             same = region == self.whole
         else:
             same = shown[0].region == region
-        if not value.random or same:
-            return Snapshot(value, tuple(layer.known for layer in shown))
-        return None if exact else Snapshot(value, ())
+        drawn = tuple(layer.root for layer in shown)
+        found = Snapshot(value, tuple(layer.known for layer in shown), drawn, value.random and not same)
+        return None if exact and found.piece else found
 
 
 @dataclass(frozen=True, eq=False)

@@ -162,7 +162,11 @@ class Notes(Books):
                 if not any(o.held is each for o in operands_in((args[1:], kwargs))):
                     reads.pop(each, None)
         made = dict.fromkeys(out.held for out in outs if out is not None)
-        known = Snapshot(fill.known, (fill.known,)) if fill and isinstance(fill.known, Value) else None
+        known = (
+            Snapshot(fill.known, (fill.known,), (fill.known,))
+            if fill and isinstance(fill.known, Value)
+            else None
+        )
         return Step(
             len(self.log.steps),
             func,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,3 +99,30 @@ def others_kept(seed: int | None = None) -> Iterator[Callable[[], bool]]:
 
 def _differ(one: Any, other: Any) -> bool:
     return any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@contextlib.contextmanager
+def torch_kept(seed: int) -> Iterator[Callable[[], bool]]:
+    """Within this, torch's own generator should not move; afterwards it is as it was.
+
+    Other threads may use it meanwhile, and then nothing is known, and nothing done.
+
+    Args:
+        seed: What it is seeded with, unless that is 0.
+
+    Yields:
+        Says whether it has moved.
+    """
+    before = start = torch.default_generator.get_state()
+    if seed and threading.active_count() == 1:
+        start = torch.default_generator.manual_seed(seed).get_state()
+
+    def moved(since: torch.Tensor = start) -> bool:
+        alone = threading.active_count() == 1
+        return alone and not torch.equal(torch.default_generator.get_state(), since)
+
+    try:
+        yield moved
+    finally:
+        if moved(before):
+            torch.default_generator.set_state(before)
