@@ -12,8 +12,8 @@ from initcfg._deferral.layers import Layer, parts_of, value_of
 from initcfg._deferral.regions import Region
 from initcfg._values import Value
 
-Use = tuple[int, int]
-"""A draw, and what was made of it, by ``id``; 0 for a piece of it."""
+Use = tuple[int, tuple[int, ...]]
+"""A draw, and what it became a part of, by ``id``; nothing for a piece of it."""
 
 
 class Snapshot(NamedTuple):
@@ -34,16 +34,18 @@ class Snapshot(NamedTuple):
     @property
     def uses(self) -> set[Use]:
         """Which draws it shows, and in what form."""
+        whole = tuple(map(id, self.sources))
         return {
-            (id(root), 0 if self.piece else id(source))
-            for root, source in zip(self.drawn, self.sources, strict=True)
+            # One draw that shows in two places shows in two forms.
+            (id(root), () if self.piece else (*whole, place) if place else whole)
+            for place, root in enumerate(self.drawn)
             if getattr(root, "random", True)
         }
 
 
 def is_shared(known: Snapshot, shared: set[int]) -> bool:
     """Whether a name hides that the numbers are those of a draw that shows elsewhere in another form."""
-    return any(root in shared and form != root for root, form in known.uses)
+    return any(root in shared and form != (root,) for root, form in known.uses)
 
 
 @dataclass(eq=False)

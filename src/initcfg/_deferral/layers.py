@@ -95,11 +95,11 @@ def copied(layers: Sequence[Layer], region: Region, target: Region) -> list[Laye
         offset = layer.region.offset - region.offset + target.offset
         place = layer.region._replace(offset=offset, dtype=target.dtype)
         out.append(_converted(layer, target.dtype)._replace(region=place))
-    return out
+    return None if any(layer.known is None for layer in out) else out
 
 
 def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
-    """A layer whose numbers are taken over into another type."""
+    """A layer whose numbers are taken over into another type; nothing is known of it if that shows."""
     before = layer.region.dtype
     known = layer.known
     if known is None or before == dtype:
@@ -109,6 +109,8 @@ def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
     if before == torch.float32 and dtype in (torch.float16, torch.bfloat16):
         # The stream draws so, too.
         return layer
+    if before in (torch.float16, torch.bfloat16):
+        return layer._replace(known=None)
     return layer.becomes(replace(known))
 
 

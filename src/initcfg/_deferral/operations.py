@@ -38,6 +38,9 @@ OVERWRITING = (
 )
 """In-place operations that do not look at what their target held."""
 
+OTHERWISE = ("aten::_linalg_svd", "aten::_linalg_eigh")
+"""Operations that also give vectors while a mode sees them, and other last bits with them than without."""
+
 _RESHAPING = ("aten::set_", "aten::resize_", "aten::resize_as_", "aten::_resize_output_")
 
 

@@ -62,7 +62,7 @@ class Outcomes:
         """
         while True:
             found = {key: self.of(tensor) for key, tensor in tensors.items()}
-            forms: dict[int, set[int]] = {}
+            forms: dict[int, set[tuple[int, ...]]] = {}
             for root, form in {use for each in found.values() for use in each.uses}:
                 forms.setdefault(root, set()).add(form)
             shared = {root for root, each in forms.items() if len(each) > 1}

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from initcfg._defaults import named_values
 from initcfg._deferral import patches
+from initcfg._deferral.operations import OTHERWISE
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
@@ -206,6 +208,13 @@ def _plan(
         if step.seen is not None or step.hidden is not None:
             again = again or step.hidden or f"code looks at its random numbers ({step.seen})"
             break
+        if getattr(step.func, "_schema", None) is not None and step.func._schema.name in OTHERWISE:
+            again = again or f"torch computes {step.func._schema.name} in another way while it is recorded"
+    left = [
+        f"{each.name} is sparse or quantized: the plan leaves it as the model has it."
+        for each in dict.fromkeys(names.entries.values())
+        if each.tensor.layout is not torch.strided or each.tensor.is_quantized
+    ]
     found = Outcomes(recorder)
     entries = list(dict.fromkeys(names.entries.values()))
     bare = found.of_all({each.name: each.stored[-1] for each in entries})
@@ -222,6 +231,7 @@ def _plan(
         uninitialized=tuple(
             each.name for each in names.parameters if not outcomes[each.name].written and existing is None
         ),
+        notes=tuple(left),
         record=Record(run, existing, model, recorder, lying, again),
     )
 
