@@ -108,6 +108,14 @@ class Notes(Books):
         step.hidden = hidden(args, kwargs)
         return step
 
+    def _note_size(self, step: Step, tensor: torch.Tensor) -> None:
+        """An operation may have given an empty target the size of its result."""
+        held = self.held_by(tensor)
+        if held is not None and not held.whole.elements and tensor.numel():
+            step.hidden = "it gives a tensor another size"
+            held.whole = region_of(tensor)
+            held.layers = [self._layer(tensor, None, {"type": "?"})]
+
     def _note_outs(self, step: Step, outs: tuple[Operand | None, ...]) -> None:
         """An operation that changes some tensors has made others too."""
         made = tuple(out.held for out in outs if out is not None)

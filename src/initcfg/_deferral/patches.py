@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from initcfg import _values
+from initcfg._deferral.origin import code_that_writes
 from initcfg._shapes import shape_problem
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 class Generators(Protocol):
     """Stands in for torch's generator."""
+
+    def note(self, place: str) -> None:
+        """Code at this place does one of the following."""
+        ...
 
     def manual_seed(self, seed: int) -> torch.Generator:
         """Seed it."""
@@ -222,6 +227,8 @@ def _aside(original: Callable[..., Any], instead: Callable[..., Any]) -> Callabl
         building = current.get()
         if building is None or building.generators is None:
             return original(*args, **kwargs)
+        origin = code_that_writes()
+        building.generators.note(f"{origin.place} {origin.code}")
         return instead(building.generators, *args, **kwargs)
 
     return function

@@ -266,7 +266,8 @@ class Recorder(Notes, TorchDispatchMode):
             return _FORCED
         if schema.is_mutable:
             targets = list(written(func, args, kwargs))
-            if not targets or any(self.held_by(each) is None for each in targets):
+            if not targets or any(self.held_by(each) is None or not each.numel() for each in targets):
+                # An empty target may be given another size.
                 return _FORCED
             returned = _returned(schema, args, kwargs)
             if returned is _FORCED:
@@ -352,6 +353,8 @@ class Recorder(Notes, TorchDispatchMode):
             result = func(*args, **kwargs)
         tensors = made_by(func, result)
         if step is not None:
+            for tensor in targets:
+                self._note_size(step, tensor)
             if tensors:
                 self._note_outs(step, tuple(self._held_out(tensor, func) for tensor in tensors))
             return result

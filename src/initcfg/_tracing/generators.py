@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from initcfg._deferral.origin import code_that_writes
 from initcfg._generators import lock
 
 
@@ -43,18 +42,15 @@ class Aside:
 
     def manual_seed(self, seed: int) -> torch.Generator:
         """What ``torch.manual_seed`` does to this state."""
-        self._note()
         self.state = torch.Generator().manual_seed(seed).get_state()
         return torch.default_generator
 
     def set_state(self, state: torch.Tensor) -> None:
         """What ``torch.set_rng_state`` does to this state."""
-        self._note()
         self.state = state.clone()
 
     def get_state(self) -> torch.Tensor:
         """What ``torch.get_rng_state`` gives."""
-        self._note()
         return self.state.clone()
 
     def initial_seed(self) -> int:
@@ -63,9 +59,9 @@ class Aside:
         generator.set_state(self.get_state())
         return generator.initial_seed()
 
-    def _note(self) -> None:
-        origin = code_that_writes()
-        self.touched = self.touched or f"{origin.place} {origin.code}"
+    def note(self, place: str) -> None:
+        """Code at this place seeds it, or reads or sets its state."""
+        self.touched = self.touched or place
 
 
 @contextlib.contextmanager

@@ -208,8 +208,9 @@ def _plan(
         if step.seen is not None or step.hidden is not None:
             again = again or step.hidden or f"code looks at its random numbers ({step.seen})"
             break
-        if getattr(step.func, "_schema", None) is not None and step.func._schema.name in OTHERWISE:
-            again = again or f"torch computes {step.func._schema.name} in another way while it is recorded"
+        operation = getattr(getattr(step.func, "_schema", None), "name", None)
+        if operation in OTHERWISE:
+            again = again or f"torch computes {operation} in another way while it is recorded"
     left = [
         f"{each.name} is sparse or quantized: the plan leaves it as the model has it."
         for each in dict.fromkeys(names.entries.values())
