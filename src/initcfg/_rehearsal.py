@@ -125,11 +125,12 @@ class _Rehearsal(Run):
         """The plan, with values where it had code."""
         names = named_tensors(self.model)
         found = Outcomes(self._recorder)
-        outcomes: dict[str, Outcome] = {}
+        coded: dict[str, torch.Tensor] = {}
         for entry in dict.fromkeys(names.entries.values()):
             item = self.plan.parameters.get(entry.name) or self.plan.buffers.get(entry.name)
             if item is not None and isinstance(item.value, Opaque) and entry.holder is None:
-                outcomes[entry.name] = found.of(entry.tensor)
+                coded[entry.name] = entry.tensor
+        outcomes = found.of_all(coded)
         values = named_values((name, each) for name, each in outcomes.items() if each.value is not None)
         made = {
             name: self._said(self.plan[name], outcome, values.get(name))

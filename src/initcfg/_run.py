@@ -140,7 +140,8 @@ class Run:
             self._settle(entry.tensor)
         self.written += record.replay(self.entries)
         for name in self.written:
-            self._note_traced(self.plan[name])
+            if name in self.plan.parameters or name in self.plan.buffers:
+                self._note_traced(self.plan[name])
 
     def _run_opaque(self, record: Record) -> None:
         """What a traced plan cannot say is done by the code itself."""

@@ -27,7 +27,8 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                 "rng='torch' needs one.",
                 mend="Use rng='stream', or plan the model again.",
             )
-        if any(isinstance(item.value, Opaque) for item in plan.parameters.values()):
+        items = (*plan.parameters.values(), *plan.buffers.values())
+        if any(isinstance(item.value, Opaque) for item in items):
             raise ApplyError(
                 "This plan was read from JSON, and holds code of the model's own, which JSON cannot carry.",
                 mend="Plan the model again.",

@@ -73,6 +73,17 @@ class Books:
         held = self.held_by(tensor)
         return held is None or (held.foreign and not held.fresh)
 
+    def _is_held(self, args: tuple[Any, ...]) -> bool:
+        """Whether a number among these arguments is a tensor whose content depends on what was recorded."""
+        return any(
+            isinstance(each, torch.Tensor) and each.dim() == 0 and self._depends(each) for each in args[1:]
+        )
+
+    def _depends(self, tensor: torch.Tensor) -> bool:
+        """Whether random numbers make a tensor."""
+        held = self.held_by(tensor)
+        return held is not None and any(step.random for step in self.log.sliced(held))
+
     def _hold(self, tensor: Any) -> Held | None:
         if not is_plain(tensor):
             return None

@@ -96,11 +96,14 @@ class CodeRecorder(Recorder):
         """Make real what is no value."""
         found = Outcomes(self)
         outcomes: dict[str, tuple[Planned, Held, Outcome, bool]] = {}
-        for tensor, name, held, before in self.adopted:
-            region = region_of(tensor)
-            if not held.pending or not all(region.covers(layer.region) for layer in held.layers):
-                continue
-            outcome = found.of(tensor)
+        wanted = [
+            each
+            for each in self.adopted
+            if each[2].pending and all(region_of(each[0]).covers(layer.region) for layer in each[2].layers)
+        ]
+        made = found.of_all({name: tensor for tensor, name, _, _ in wanted})
+        for tensor, name, held, before in wanted:
+            outcome = made[name]
             if outcome.value is not None:
                 planned = Planned(tensor, outcome.value, name)
                 outcomes[name] = planned, held, outcome, tuple(held.layers) != before

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
+import torch
+
 from initcfg._values import Constant, Normal, TruncNormal, Uniform, Value
 
 
@@ -55,12 +57,15 @@ class Erfinv:
 Known = Value | Erfinv
 
 
-def after(operation: str, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Known | None:
+def after(
+    operation: str, known: Known, dtype: torch.dtype, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Known | None:
     """What ``known`` becomes by an elementwise operation, or None where that has no name.
 
     Args:
         operation: Name of the operation without its trailing underscore: ``"mul"``.
         known: What was there.
+        dtype: The type of its numbers.
         args: The arguments after the tensor.
         kwargs: The keyword arguments.
     """
@@ -68,10 +73,39 @@ def after(operation: str, known: Known, args: tuple[Any, ...], kwargs: dict[str,
     if transform is None:
         return None
     try:
-        return transform(known, *args, **kwargs)
+        found = transform(known, *args, **kwargs)
+        if isinstance(known, Constant):
+            with torch.no_grad():
+                made = getattr(torch, operation)(torch.full((1,), known.val, dtype=dtype), *args, **kwargs)
+            return _plain_constant(found, made)
+        return found if found is None or found is known or _finite(found) else None
     except (TypeError, ZeroDivisionError, OverflowError):
         # An argument that is no number: a tensor, or an option such as rounding_mode.
         return None
+
+
+def rounded(known: Constant, before: torch.dtype, dtype: torch.dtype) -> Constant | None:
+    """A number that was held as one type, as another holds it; None if it has no place there."""
+    return _plain_constant(known, torch.full((1,), known.val, dtype=before).to(dtype))
+
+
+def _plain_constant(found: Known | None, made: torch.Tensor) -> Constant | None:
+    """The number that a tensor holds: as it stands in the code, if that is the same to the tensor's type."""
+    if made.numel() != 1 or made.is_complex():
+        return None
+    exact = made.item()
+    if isinstance(found, Constant):
+        meant = torch.full((1,), found.val, dtype=torch.float64).to(made.dtype).item()
+        if meant == exact and math.copysign(1.0, meant) == math.copysign(1.0, exact):
+            return found if math.isfinite(found.val) == math.isfinite(exact) else None
+    return Constant(float(exact)) if math.isfinite(exact) else None
+
+
+def _finite(known: Known) -> bool:
+    """Whether an operation left numbers that can be drawn: no infinity, and no spread that is gone."""
+    numbers = [item for item in vars(known).values() if isinstance(item, float)]
+    spread = getattr(known, "std", getattr(known, "scale", 1.0))
+    return all(map(math.isfinite, numbers)) and spread != 0.0
 
 
 def _affine(known: Known, scale: float, shift: float) -> Known | None:

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg import _guard
 from initcfg._deferral import patches
+from initcfg._deferral.held import Held
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._pending import Default, Recording, set_default
@@ -98,16 +99,17 @@ class deferred:
             if parameter is not None
         }
         found = Outcomes(self.recorder)
-        defaults: list[tuple[nn.Parameter, Outcome]] = []
+        bare = {
+            key: parameter
+            for key, (parameter, parametrized) in parameters.items()
+            if not parametrized and self.recorder.held_by(parameter) is not None
+        }
+        defaults = [(bare[key], outcome) for key, outcome in found.of_all(bare).items()]
         waiting: set[int] = set()
-        for parameter, parametrized in parameters.values():
+        for parameter, outcome in defaults:
             held = self.recorder.held_by(parameter)
-            if parametrized or held is None:
-                continue
-            outcome = found.of(parameter)
-            if outcome.value is not None and held.pending:
+            if outcome.value is not None and held is not None and held.pending:
                 waiting.add(id(held))
-            defaults.append((parameter, outcome))
         # What is no parameter, and what cannot be said as a value.
         self.recorder.compute([each for each in self.recorder.in_use() if id(each) not in waiting])
         self._set_defaults(defaults, parameters.values(), waiting)
@@ -133,7 +135,7 @@ class deferred:
         bound: dict[int, torch.UntypedStorage] = {}
         for parameter, _ in parameters:
             held = self.recorder.held_by(parameter)
-            if held is not None and held.storage is not None:
+            if held is not None and held.storage is not None and not self._looked_at(held):
                 bound[id(held)] = held.storage
         log = self.recorder.log
         recording = Recording(lambda: log.replay(bound))
@@ -150,9 +152,13 @@ class deferred:
             set_default(parameter, Default(value, code, call, outcome.sources, recording, outcome.draft))
             held = self.recorder.held_by(parameter)
             small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
-            if self._guard and small and id(held) in waiting:
+            if self._guard and small and id(held) in waiting and not parameter.is_inference():
                 with torch.no_grad():
                     parameter.fill_(float("nan"))
+
+    def _looked_at(self, held: Held) -> bool:
+        """Whether the constructor looked at its numbers: then it holds what fits what was seen."""
+        return any(step.seen is not None for step in self.recorder.log.sliced(held))
 
     def _random(self, parameter: torch.Tensor) -> bool:
         held = self.recorder.held_by(parameter)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._pytree import tree_flatten
 
-from initcfg._deferral.held import Held, Operand, Snapshot, Step
+from initcfg._deferral.held import Held, Operand, Snapshot, Step, Use, is_shared
 from initcfg._deferral.regions import Region
 from initcfg._values import Constant, Formula, Parts, Value, to_json
 
@@ -40,10 +40,12 @@ class Draft:
     Attributes:
         instructions: See :class:`initcfg.values.Formula`; a key is a :class:`Leaf`.
         leaves: What its random parts come from, with the number of independent parts of each.
+        uses: The draws that it shows, each with its form.
     """
 
     instructions: list[list[Any]] = field(default_factory=list)
     leaves: list[tuple[Identity, int]] = field(default_factory=list)
+    uses: set[Use] = field(default_factory=set)
 
     def named(self, name: str, owners: dict[Identity, tuple[str, int]]) -> Formula:
         """The formula of the tensor ``name``."""
@@ -80,10 +82,15 @@ def assign_owners(
 
 
 class Slicer:
-    """Finds the operations that one region comes from, and writes them down."""
+    """Finds the operations that one region comes from, and writes them down.
 
-    def __init__(self) -> None:
+    Args:
+        shared: Draws that show in several forms: what was made of them is not a name, but operations.
+    """
+
+    def __init__(self, shared: set[int]) -> None:
         self.draft = Draft()
+        self._shared = shared
         self._found: dict[int, Step] = {}
         self._first: dict[int, Snapshot | None] = {}
         self._slots: dict[int, int] = {}
@@ -123,14 +130,17 @@ class Slicer:
                 if len(self._found) > 400:
                     raise Unspeakable("it takes more than 400 operations to say")
                 for operand in _operands(step):
-                    if operand.held not in step.writes and operand.known is None:
+                    if operand.held not in step.writes and self._known(operand.known) is None:
                         todo.append((operand.held, step.index))
                 todo += [(other, step.index) for other in step.writes if other is not held]
                 if step.overwrites:
                     break
-                if (before := step.before.get(id(held))) is not None:
+                if (before := self._known(step.before.get(id(held)))) is not None:
                     self._first[id(held)] = before
                     break
+
+    def _known(self, known: Snapshot | None) -> Snapshot | None:
+        return None if known is None or is_shared(known, self._shared) else known
 
     def _emit(self, step: Step) -> None:
         if step.hidden is not None:
@@ -175,7 +185,11 @@ class Slicer:
         if step.func is not torch.ops.aten.copy_.default or not step.overwrites:
             return False
         target, source = step.args[0], step.args[1]
-        if not isinstance(target, Operand) or not isinstance(source, Operand) or source.known is not None:
+        if (
+            not isinstance(target, Operand)
+            or not isinstance(source, Operand)
+            or self._known(source.known) is not None
+        ):
             return False
         same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.held.whole
         if not same or id(target.held) in self._slots or source.region != source.held.whole:
@@ -228,6 +242,7 @@ class Slicer:
             return [_plain(known.value.val)]
         if not known.value.random:
             return [to_json(known.value)]
+        self.draft.uses |= known.uses
         leaf = self._leaf(tuple(map(id, known.sources)), part_count(known.value))
         return [to_json(known.value), leaf]
 
@@ -240,8 +255,9 @@ class Slicer:
 
     def _argument(self, item: Any, step: Step) -> Any:
         if isinstance(item, Operand):
-            if item.held not in step.writes and item.known is not None:
-                return f"${self._leaf_slot(item, item.known)}"
+            known = self._known(item.known)
+            if item.held not in step.writes and known is not None:
+                return f"${self._leaf_slot(item, known)}"
             self._base(item.held)
             return self._ref(item.held, item.region)
         if isinstance(item, (list, tuple)):

@@ -12,6 +12,9 @@ from initcfg._deferral.layers import Layer, parts_of, value_of
 from initcfg._deferral.regions import Region
 from initcfg._values import Value
 
+Use = tuple[int, tuple[int, ...]]
+"""A draw, and what it became a part of, by ``id``; nothing for a piece of it."""
+
 
 class Snapshot(NamedTuple):
     """What a tensor holds at some time, by name.
@@ -19,10 +22,30 @@ class Snapshot(NamedTuple):
     Attributes:
         value: The value.
         sources: What its numbers come from; tensors with the very same sources are copies.
+        drawn: What was drawn for each of these.
+        piece: Whether it is a part of what the sources name.
     """
 
     value: Value
     sources: tuple[object, ...]
+    drawn: tuple[object, ...] = ()
+    piece: bool = False
+
+    @property
+    def uses(self) -> set[Use]:
+        """Which draws it shows, and in what form."""
+        whole = tuple(map(id, self.sources))
+        return {
+            # One draw that shows in two places shows in two forms.
+            (id(root), () if self.piece else (*whole, place) if place else whole)
+            for place, root in enumerate(self.drawn)
+            if getattr(root, "random", True)
+        }
+
+
+def is_shared(known: Snapshot, shared: set[int]) -> bool:
+    """Whether a name hides that the numbers are those of a draw that shows elsewhere in another form."""
+    return any(root in shared and form != (root,) for root, form in known.uses)
 
 
 @dataclass(eq=False)
@@ -93,9 +116,9 @@ class Held:
             same = region == self.whole
         else:
             same = shown[0].region == region
-        if not value.random or same:
-            return Snapshot(value, tuple(layer.known for layer in shown))
-        return None if exact else Snapshot(value, ())
+        drawn = tuple(layer.root for layer in shown)
+        found = Snapshot(value, tuple(layer.known for layer in shown), drawn, value.random and not same)
+        return None if exact and found.piece else found
 
 
 @dataclass(frozen=True, eq=False)

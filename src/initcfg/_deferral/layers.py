@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from initcfg._deferral.content import Erfinv, Known, after
+import torch
+
+from initcfg._deferral.content import Erfinv, Known, after, rounded
 from initcfg._deferral.regions import Region, rows, slab
 from initcfg._values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
@@ -20,6 +23,7 @@ class Layer(NamedTuple):
         code: The constructor: ``"Conv2d.reset_parameters"``.
         call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
         place: File and line of that code: ``"torch/nn/modules/conv.py:186"``.
+        drawn: For what was computed from a random tensor of a name: that one, whose numbers it shares.
     """
 
     region: Region
@@ -27,6 +31,17 @@ class Layer(NamedTuple):
     code: str
     call: dict[str, object]
     place: str = ""
+    drawn: Known | None = None
+
+    @property
+    def root(self) -> Known | None:
+        """What was drawn for it."""
+        return self.drawn or self.known
+
+    def becomes(self, known: Known) -> Layer:
+        """The same write, after something was computed from it."""
+        same = known is self.known or not is_random(known)
+        return self._replace(known=known, drawn=self.drawn if same else self.root)
 
 
 def covered(layers: Sequence[Layer], region: Region) -> int | None:
@@ -49,14 +64,14 @@ def transformed(
         layer = layers[index]
         if layer.region.apart(region):
             continue
-        known = None if layer.known is None else after(operation, layer.known, args, kwargs)
+        known = None if layer.known is None else after(operation, layer.known, region.dtype, args, kwargs)
         if known is None:
             return None
         if region.covers(layer.region):
-            out[index] = layer._replace(known=known)
+            out[index] = layer.becomes(known)
         elif index == base and _any_order(known) and _alone(layers[base + 1 :], region):
             # A piece of a wider layer changes: it becomes a layer of its own.
-            return [*layers, layer._replace(region=region, known=known)]
+            return [*layers, layer.becomes(known)._replace(region=region)]
         else:
             return None
     return out
@@ -71,15 +86,32 @@ def copied(layers: Sequence[Layer], region: Region, target: Region) -> list[Laye
     if layers[base].region != region and (not _any_order(known) or is_random(known)):
         # Some of its numbers, or all in another order, are not those of a tensor of its own.
         return None
-    out = [layers[base]._replace(region=target)]
+    out = [_converted(layers[base], target.dtype)._replace(region=target)]
     for layer in layers[base + 1 :]:
         if layer.region.apart(region):
             continue
         if region.strides != target.strides or not region.covers(layer.region) or layer.known is None:
             return None
         offset = layer.region.offset - region.offset + target.offset
-        out.append(layer._replace(region=layer.region._replace(offset=offset, dtype=target.dtype)))
-    return out
+        place = layer.region._replace(offset=offset, dtype=target.dtype)
+        out.append(_converted(layer, target.dtype)._replace(region=place))
+    return None if any(layer.known is None for layer in out) else out
+
+
+def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
+    """A layer whose numbers are taken over into another type; nothing is known of it if that shows."""
+    before = layer.region.dtype
+    known = layer.known
+    if known is None or before == dtype:
+        return layer
+    if isinstance(known, Constant):
+        return layer._replace(known=rounded(known, before, dtype))
+    if before == torch.float32 and dtype in (torch.float16, torch.bfloat16):
+        # The stream draws so, too.
+        return layer
+    if before in (torch.float16, torch.bfloat16):
+        return layer._replace(known=None)
+    return layer.becomes(replace(known))
 
 
 def parts_of(layers: Sequence[Layer], region: Region) -> list[Layer] | None:

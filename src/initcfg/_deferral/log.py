@@ -10,6 +10,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from initcfg._deferral.held import Held, Operand, Step
+from initcfg._deferral.operations import made_by
 from initcfg._deferral.regions import Region
 
 Place = Callable[[Held], "torch.UntypedStorage | None"]
@@ -158,8 +159,7 @@ def run_step(step: Step, place: Place, *, make: bool = False) -> list[tuple[Oper
     args, kwargs = tree_map_only(Operand, real, (step.args, step.kwargs))
     result = step.func(*args, **kwargs)
     if step.outs:
-        tensors = [item for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor)]
-        for out, tensor in zip(step.outs, tensors, strict=True):
+        for out, tensor in zip(step.outs, made_by(step.func, result), strict=True):
             if out is not None:
                 real(out).copy_(tensor)
     return made

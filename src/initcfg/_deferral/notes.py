@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._deferral.books import Books
 from initcfg._deferral.content import Known
@@ -105,8 +105,23 @@ class Notes(Books):
             done=done,
             **fields,
         )
-        step.hidden = hidden(kwargs)
+        step.hidden = hidden(args, kwargs)
         return step
+
+    def _note_size(self, step: Step, tensor: torch.Tensor) -> None:
+        """An operation may have given an empty target the size of its result."""
+        held = self.held_by(tensor)
+        if held is not None and not held.whole.elements and tensor.numel():
+            step.hidden = "it gives a tensor another size"
+            held.whole = region_of(tensor)
+            held.layers = [self._layer(tensor, None, {"type": "?"})]
+
+    def _note_outs(self, step: Step, outs: tuple[Operand | None, ...]) -> None:
+        """An operation that changes some tensors has made others too."""
+        made = tuple(out.held for out in outs if out is not None)
+        step.outs, step.writes = outs, (*step.writes, *made)
+        for held in made:
+            held.writers.append(step)
 
     def _number_filled(self, operation: str, args: tuple[Any, ...]) -> Known | None:
         """The number that ``fill_`` and ``zero_`` write, where it stands in the code."""
@@ -155,7 +170,11 @@ class Notes(Books):
                 if not any(o.held is each for o in operands_in((args[1:], kwargs))):
                     reads.pop(each, None)
         made = dict.fromkeys(out.held for out in outs if out is not None)
-        known = Snapshot(fill.known, (fill.known,)) if fill and isinstance(fill.known, Value) else None
+        known = (
+            Snapshot(fill.known, (fill.known,), (fill.known,))
+            if fill and isinstance(fill.known, Value)
+            else None
+        )
         return Step(
             len(self.log.steps),
             func,
@@ -169,6 +188,16 @@ class Notes(Books):
         )
 
 
-def hidden(kwargs: dict[str, Any]) -> str | None:
+def hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """Why doing an operation again would not give the same; None if it would."""
-    return "it draws from a generator of its own" if kwargs.get("generator") is not None else None
+    if kwargs.get("generator") is not None:
+        return "it draws from a generator of its own"
+    for item in tree_flatten((args, kwargs))[0]:
+        if isinstance(item, torch.Tensor) and not is_plain(item) and not item.is_meta:
+            kind = (
+                type(item).__name__
+                if type(item) is not torch.Tensor
+                else "conjugated, sparse or quantized tensor"
+            )
+            return f"it works on a {kind}, which is not followed"
+    return None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_flatten
 
 from initcfg._deferral.content import Known
 from initcfg._values import Constant, Normal, Uniform, Value
@@ -37,6 +38,9 @@ OVERWRITING = (
 )
 """In-place operations that do not look at what their target held."""
 
+OTHERWISE = ("aten::_linalg_svd", "aten::_linalg_eigh")
+"""Operations that also give vectors while a mode sees them, and other last bits with them than without."""
+
 _RESHAPING = ("aten::set_", "aten::resize_", "aten::resize_as_", "aten::_resize_output_")
 
 
@@ -44,9 +48,8 @@ def constant(number: Any) -> Known | None:
     """A number as a value; None if it is none, or not known."""
     if isinstance(number, torch.Tensor):
         number = number.item() if number.dim() == 0 and not number.is_meta else None
-    if isinstance(number, (bool, int, float)):
-        return Constant(float(number))
-    return None
+    exact = isinstance(number, (bool, float)) or (isinstance(number, int) and abs(number) < 1 << 53)
+    return Constant(float(number)) if exact else None
 
 
 MAKERS: dict[str, Callable[[tuple[Any, ...]], Known | None]] = {
@@ -100,6 +103,26 @@ def draws(func: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
 
 
+def made_by(func: Any, result: Any) -> list[torch.Tensor]:
+    """The tensors of a result that the operation made: not those that it was given and has changed."""
+    schema = getattr(func, "_schema", None)
+    items: Any = result
+    if schema is not None and schema.is_mutable:
+        each = result if len(schema.returns) > 1 else [result]
+        items = [item for item, kind in zip(each, schema.returns, strict=False) if kind.alias_info is None]
+    return [item for item in tree_flatten(items)[0] if isinstance(item, torch.Tensor)]
+
+
+def as_it_says(func: Any, args: tuple[Any, ...]) -> Any:
+    """The operation under a schema that says what it writes.
+
+    In training, batch normalization moves its running statistics, and the schema of the older form is silent.
+    """
+    if func is torch.ops.aten.native_batch_norm.default and args[5] and args[3] is not None:
+        return torch.ops.aten._native_batch_norm_legit.default
+    return func
+
+
 def pointwise(func: Any) -> bool:
     """Whether each element of the result depends on one element of each argument."""
     return torch.Tag.pointwise in getattr(func, "tags", ())
@@ -111,6 +134,7 @@ def is_plain(tensor: Any) -> bool:
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.layout is torch.strided
         and not tensor.is_meta
+        and not tensor.is_quantized
         and not tensor.is_conj()
         and not tensor.is_neg()
     )

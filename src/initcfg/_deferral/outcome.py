@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from initcfg._deferral.formula import Draft, Slicer, Unspeakable
-from initcfg._deferral.held import Held
+from initcfg._deferral.held import Held, Use, is_shared
 from initcfg._deferral.layers import Layer, parts_of
 from initcfg._deferral.log import tensor_at
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
 from initcfg._values import Constant, Value
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +30,7 @@ class Outcome:
         sources: What the numbers of a named value come from; tensors with the very same are copies.
         draft: The formula that it is, whose random parts have no names yet.
         written: Whether the recorded code wrote it at all.
+        uses: The draws that it shows, each with its form.
     """
 
     value: Value | None
@@ -34,6 +39,7 @@ class Outcome:
     sources: tuple[object, ...] = ()
     draft: Draft | None = None
     written: bool = True
+    uses: frozenset[Use] = frozenset()
 
 
 class Outcomes:
@@ -45,13 +51,32 @@ class Outcomes:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._shared: set[int] = set()
         self._looked = any(step.seen for step in recorder.log.steps)
+
+    def of_all(self, tensors: Mapping[K, torch.Tensor]) -> dict[K, Outcome]:
+        """The outcomes of all the tensors that there are.
+
+        Where one draw shows in several forms (as it is and times two, say), each form has a name of its own,
+        and yet they share their numbers: then only what was drawn keeps its name, and the rest are formulas.
+        """
+        while True:
+            found = {key: self.of(tensor) for key, tensor in tensors.items()}
+            forms: dict[int, set[tuple[int, ...]]] = {}
+            for root, form in {use for each in found.values() for use in each.uses}:
+                forms.setdefault(root, set()).add(form)
+            shared = {root for root, each in forms.items() if len(each) > 1}
+            if shared <= self._shared:
+                return found
+            self._shared |= shared
 
     def of(self, tensor: torch.Tensor) -> Outcome:
         """The outcome of a tensor."""
         held = self._recorder.held_by(tensor)
         if held is None:
-            return Outcome(None, written=False)
+            # What cannot be written, a plan does not speak of.
+            other = type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
+            return Outcome(None, f"it is a {type(tensor).__name__}", written=other and not tensor.is_meta)
         region = region_of(tensor)
         shown = parts_of(held.layers, region)
         layer = shown[0] if shown else held.layers[-1] if held.layers else None
@@ -64,10 +89,11 @@ class Outcomes:
                 if step.seen is not None:
                     return Outcome(None, f"code looks at its random numbers ({step.seen})", layer)
         known = held.snapshot(region, exact=False)
-        if known is not None:
-            return Outcome(known.value, None, layer, known.sources)
+        if known is not None and not is_shared(known, self._shared):
+            sources = () if known.piece else known.sources
+            return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses))
         try:
-            draft = Slicer().run(held, region)
+            draft = Slicer(self._shared).run(held, region)
             problem = None
         except Unspeakable as error:
             draft, problem = None, str(error)
@@ -77,7 +103,7 @@ class Outcomes:
                 return Outcome(constant, None, layer)
         if draft is None:
             return Outcome(None, problem, layer)
-        return Outcome(draft.alone(), None, layer, draft=draft)
+        return Outcome(draft.alone(), None, layer, draft=draft, uses=frozenset(draft.uses))
 
     def _constant(self, held: Held, tensor: torch.Tensor) -> Constant | None:
         """The one number that a tensor holds everywhere, if nothing about it is random or undone."""
@@ -87,5 +113,6 @@ class Outcomes:
             return None
         with torch.no_grad():
             here = tensor_at(held.storage, region_of(tensor))
-            first = here.flatten()[0]
-            return Constant(float(first.item())) if bool((here == first).all()) else None
+            first = here.flatten()[0].item()
+            same = float(first) == first and bool((here == first).all())
+            return Constant(float(first)) if same else None

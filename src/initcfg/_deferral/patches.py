@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from initcfg import _values
+from initcfg._deferral.origin import code_that_writes
 from initcfg._shapes import shape_problem
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 class Generators(Protocol):
     """Stands in for torch's generator."""
 
-    state: torch.Tensor
+    def note(self, place: str) -> None:
+        """Code at this place does one of the following."""
+        ...
 
     def manual_seed(self, seed: int) -> torch.Generator:
         """Seed it."""
@@ -35,6 +38,14 @@ class Generators(Protocol):
 
     def set_state(self, state: torch.Tensor) -> None:
         """Set its state."""
+        ...
+
+    def get_state(self) -> torch.Tensor:
+        """Its state."""
+        ...
+
+    def initial_seed(self) -> int:
+        """What it was seeded with."""
         ...
 
 
@@ -64,7 +75,7 @@ current: ContextVar[Building | None] = ContextVar("initcfg_building", default=No
 """The deferred build of this thread."""
 
 # Methods that read the memory, and those that hand it out.
-_READERS = ("tolist", "__deepcopy__", "__reduce_ex__")
+_READERS = ("tolist", "__deepcopy__", "__reduce_ex__", "__repr__", "__format__")
 _DOORS = ("numpy", "data_ptr", "storage", "share_memory_", "__dlpack__")
 _lock = threading.RLock()
 _users = 0
@@ -88,8 +99,13 @@ def install() -> None:
             _replace(home, "manual_seed", _aside(torch.manual_seed, lambda own, seed: own.manual_seed(seed)))
             _replace(home, "seed", _aside(torch.seed, lambda own: own.manual_seed(0).initial_seed()))
             _replace(home, "set_rng_state", _aside(torch.set_rng_state, lambda own, new: own.set_state(new)))
-            _replace(home, "get_rng_state", _aside(torch.get_rng_state, lambda own: own.state.clone()))
+            _replace(home, "get_rng_state", _aside(torch.get_rng_state, lambda own: own.get_state()))
+        for home in (torch, torch.random):
+            _replace(home, "initial_seed", _aside(torch.initial_seed, lambda own: own.initial_seed()))
         _replace(torch, "from_numpy", _fresh(torch.from_numpy))
+        for owner, name in ((torch, "tensor"), (torch, "as_tensor"), (torch, "asarray")):
+            _replace(owner, name, _of_numbers(getattr(owner, name)))
+        _replace(torch.Tensor, "new_tensor", _of_numbers(torch.Tensor.new_tensor))
         for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
             compares = getattr(sys.modules.get(home), "update_init_info", None)
             if compares is not None:
@@ -211,6 +227,8 @@ def _aside(original: Callable[..., Any], instead: Callable[..., Any]) -> Callabl
         building = current.get()
         if building is None or building.generators is None:
             return original(*args, **kwargs)
+        origin = code_that_writes()
+        building.generators.note(f"{origin.place} {origin.code}")
         return instead(building.generators, *args, **kwargs)
 
     return function
@@ -226,6 +244,33 @@ def _fresh(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]
         return tensor
 
     return function
+
+
+def _of_numbers(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A list of tensors becomes one tensor: their numbers are read where no dispatch mode sees it."""
+
+    @functools.wraps(original)
+    def function(*args: Any, **kwargs: Any) -> torch.Tensor:
+        building = current.get()
+        if building is not None:
+            for item in (*args, *kwargs.values()):
+                if isinstance(item, (list, tuple)):
+                    for each in _inner(item):
+                        building.recorder.make_real(each, looking=True)
+        return original(*args, **kwargs)
+
+    return function
+
+
+def _inner(items: Any) -> list[torch.Tensor]:
+    """The tensors in nested lists."""
+    found: list[torch.Tensor] = []
+    for item in items:
+        if isinstance(item, torch.Tensor):
+            found.append(item)
+        elif isinstance(item, (list, tuple)):
+            found += _inner(item)
+    return found
 
 
 def _left_out(original: Callable[..., Any]) -> Callable[..., Any]:

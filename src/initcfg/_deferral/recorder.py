@@ -27,10 +27,12 @@ from initcfg._deferral.operations import (
     ELEMENTWISE,
     FLOATS,
     MAKERS,
+    as_it_says,
     disjoint,
     draws,
     filled_with,
     is_plain,
+    made_by,
     only_views,
     pointwise,
 )
@@ -67,10 +69,12 @@ class Recorder(Notes, TorchDispatchMode):
         schema = getattr(func, "_schema", None)
         if schema is None or self._passing:
             return func(*args, **kwargs)
+        func = as_it_says(func, args)
+        schema = func._schema
         name: str = schema.name
         if "out" not in kwargs:
-            if name in MAKERS:
-                return self._make(name, func, args, kwargs)
+            if name in MAKERS and (made := self._make(name, func, args, kwargs)) is not None:
+                return made
             if name in DRAWERS and (made := self._draw(name, args, kwargs)) is not None:
                 return made
         if only_views(func, schema):
@@ -95,7 +99,10 @@ class Recorder(Notes, TorchDispatchMode):
         return self._really(func, args, kwargs, held)
 
     def _make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        known = MAKERS[name](args)
+        """The tensor that ``zeros`` and its like make; None if what it holds is not known."""
+        known = MAKERS[name](args) if not self._is_held(args) else None
+        if known is None and "full" in name:
+            return None
         # The arguments of new_zeros and its like lend their type and nothing else.
         templates = tuple(_template(item) for item in args)
         tensor = func(*args, **kwargs)
@@ -148,6 +155,8 @@ class Recorder(Notes, TorchDispatchMode):
             return True
         if operation == "copy":
             return self._copy(held, target, func, args, kwargs)
+        if any(isinstance(each, torch.Tensor) and self._depends(each) for each in args[1:]):
+            return False
         for tensor in _tensors(args[1:], {}):
             # A number in a tensor, as in weight[0] = 1.
             self.make_real(tensor)
@@ -257,7 +266,8 @@ class Recorder(Notes, TorchDispatchMode):
             return _FORCED
         if schema.is_mutable:
             targets = list(written(func, args, kwargs))
-            if not targets or any(self.held_by(each) is None for each in targets):
+            if not targets or any(self.held_by(each) is None or not each.numel() for each in targets):
+                # An empty target may be given another size.
                 return _FORCED
             returned = _returned(schema, args, kwargs)
             if returned is _FORCED:
@@ -293,13 +303,17 @@ class Recorder(Notes, TorchDispatchMode):
                 return torch.device("meta") if isinstance(item, torch.device) else item
             return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device="meta")
 
+        if "quantize" in func._schema.name:
+            return _FORCED
         try:
             found = func(*tree_map(meta, args), **tree_map(meta, kwargs))
         except Exception:
             # No such kernel, or numbers decide; the operation itself says if it is wrong.
             return _FORCED
         tensors = [item for item in tree_flatten(found)[0] if isinstance(item, torch.Tensor)]
-        plain = bool(tensors) and all(type(each) is torch.Tensor and each.is_meta for each in tensors)
+        plain = bool(tensors) and all(
+            type(each) is torch.Tensor and each.is_meta and not each.is_quantized for each in tensors
+        )
         return found if plain else _FORCED
 
     def record_sampler(
@@ -318,6 +332,7 @@ class Recorder(Notes, TorchDispatchMode):
         targets = list(written(func, args, kwargs))
         if self._refuse and any(
             isinstance(each, torch.nn.Parameter)
+            and not each.is_meta
             and ((known := self.held_by(each)) is None or (known.foreign and not known.fresh))
             for each in targets
         ):
@@ -336,10 +351,13 @@ class Recorder(Notes, TorchDispatchMode):
         operands = None if targets else self._operands((args, kwargs))
         with self._drawing() if drawing else contextlib.nullcontext():
             result = func(*args, **kwargs)
+        tensors = made_by(func, result)
         if step is not None:
+            for tensor in targets:
+                self._note_size(step, tensor)
+            if tensors:
+                self._note_outs(step, tuple(self._held_out(tensor, func) for tensor in tensors))
             return result
-        made = tree_flatten(result)[0]
-        tensors = [item for item in made if isinstance(item, torch.Tensor)]
         if not tensors or torch.Tag.dynamic_output_shape in func.tags:
             self._note_look(held)
         if not tensors or operands is None:
@@ -347,7 +365,7 @@ class Recorder(Notes, TorchDispatchMode):
         outs = tuple(self._held_out(tensor, func) for tensor in tensors)
         arguments, options = operands
         step = self._add(func, arguments, options, outs=outs, draws=drawing, done=True, overwrites=True)
-        step.hidden = hidden(kwargs)
+        step.hidden = hidden(args, kwargs)
         return result
 
 

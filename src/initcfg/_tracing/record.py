@@ -123,7 +123,13 @@ class Record:
         """Fill the tensors that only the code itself can, by running it, with a generator of this seed."""
         wanted = set(names)
         recorder = Recorder()
-        with others_kept(), seeded(seed, ""), self._model_of(recorder) as model:
+        with (
+            torch.enable_grad(),
+            others_kept(seed),
+            seeded(seed, ""),
+            self._model_of(recorder) as model,
+            torch.no_grad(),
+        ):
             found = [entry for entry in named_tensors(model).entries.values() if entry.name in wanted]
             pairs = [(entry.name, tensor) for entry in dict.fromkeys(found) for tensor in entry.stored]
             recorder.compute([held for _, each in pairs if (held := recorder.held_by(each)) is not None])

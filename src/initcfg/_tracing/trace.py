@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from initcfg._defaults import named_values
 from initcfg._deferral import patches
+from initcfg._deferral.operations import OTHERWISE
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
 from initcfg._names import Entry, Names, named_tensors, wrapper_attribute
-from initcfg._plan import Assignment, Plan
-from initcfg._tracing.generators import Aside, others_kept
+from initcfg._plan import Assignment, Plan, effect
+from initcfg._tracing.generators import Aside, others_kept, torch_kept
 from initcfg._tracing.memory import memory_not_filled
 from initcfg._tracing.record import Lying, Record, Tracing, adopt
 from initcfg._tracing.shadow import shadowed
@@ -30,8 +34,9 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
     from that, a :class:`initcfg.values.Formula`. Tensors that depend on random numbers at which the code
     looks are :class:`initcfg.values.Opaque`, with the reason: applying runs the code for them.
 
-    Nothing is drawn and no memory is filled, so a model larger than memory can be traced; torch's, NumPy's
-    and Python's generators, ``torch.nn.init`` and a given model are left as they were.
+    Code that looks at random numbers is run twice more, on others: what comes out otherwise depends on them.
+    Nothing else is drawn and no memory is filled, so a model larger than memory can be traced; torch's,
+    NumPy's and Python's generators, ``torch.nn.init`` and a given model are left as they were.
 
     Args:
         build_or_init: A function that builds a model and returns it; or, with ``model``, one that
@@ -65,19 +70,47 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
         )
     if model is not None and not isinstance(model, nn.Module):
         raise BuildError(f"trace(init, model) takes a torch.nn.Module, not {model!r}.")
-    aside = Aside()
-    recorder = Recorder(aside, refuse_foreign_parameters=model is None)
     run = _runner(build_or_init, model)
-    with others_kept(), memory_not_filled():
-        if model is None:
+    plan, looked = traced(run, model)
+    return plan if looked is None else without_luck(plan, looked, run, model)
+
+
+def traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0) -> tuple[Plan, str | None]:
+    """The plan of code, run once.
+
+    Args:
+        run: The code.
+        model: The model that was there before.
+        seed: Of what it draws to look at.
+
+    Returns:
+        The plan, and where the code got to see random numbers; None if it did not.
+    """
+    aside = Aside(seed)
+    recorder = Recorder(aside, refuse_foreign_parameters=model is None)
+    with others_kept(seed or None) as moved, torch_kept(seed) as strange, memory_not_filled():
+        with contextlib.ExitStack() as stack:
+            if model is not None:
+                adopt(recorder, stack.enter_context(shadowed(model)))
             with Tracing(recorder, aside):
                 made = run()
-            return _plan(made, recorder, run, None)
-        with shadowed(model) as own:
-            adopt(recorder, own)
-            with Tracing(recorder, aside):
-                run()
-            return _plan(model, recorder, run, model)
+            plan = _plan(made, recorder, run, model)
+        assert plan.record is not None
+        looked = next((step.seen for step in recorder.log.steps if step.seen is not None), None)
+        if moved():
+            looked = looked or "Python's or NumPy's generator"
+            plan.record.again = plan.record.again or "it draws from Python's or NumPy's generator"
+        if strange():
+            plan.record.again = "torch's generator moves where a trace does not see it (in another thread?)"
+            looked = looked or "in another thread"
+        if aside.touched is not None:
+            plan.record.again = plan.record.again or f"it seeds torch's generator ({aside.touched})"
+            note = (
+                f"The code seeds torch's generator, or saves its state ({aside.touched}): under the stream "
+                "the seed of apply decides instead, and draws that are repeated so are independent."
+            )
+            plan = replace(plan, notes=(*plan.notes, note))
+        return plan, looked
 
 
 def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[], nn.Module]:
@@ -121,6 +154,36 @@ def _needs_argument(function: Callable[..., Any]) -> bool:
     )
 
 
+# -- code that looks at random numbers -----------------------------------------------------------
+
+
+def without_luck(plan: Plan, looked: str, run: Callable[[], nn.Module], model: nn.Module | None) -> Plan:
+    """The plan without what would have come out otherwise, had the code seen other random numbers."""
+    lucky: set[str] = set()
+    for seed in (1, 2):
+        try:
+            other, _ = traced(run, model, seed)
+        except Exception:
+            # It does not bear being run again; what it looked at is said all the same.
+            continue
+        for name, item in (*plan.parameters.items(), *plan.buffers.items()):
+            found = other.parameters.get(name) or other.buffers.get(name)
+            if not isinstance(item.value, Opaque) and effect(found) != effect(item):
+                lucky.add(name)
+
+    def said(item: Assignment) -> Assignment:
+        if item.name not in lucky:
+            return item
+        reason = f"{item.rule or '?'}: it depends on random numbers at which the code looks ({looked})"
+        return replace(item, value=Opaque(reason, Keep()), initializer=None)
+
+    return replace(
+        plan,
+        parameters={name: said(item) for name, item in plan.parameters.items()},
+        buffers={name: said(item) for name, item in plan.buffers.items()},
+    )
+
+
 # -- from the record to the plan -----------------------------------------------------------------
 
 
@@ -145,8 +208,18 @@ def _plan(
         if step.seen is not None or step.hidden is not None:
             again = again or step.hidden or f"code looks at its random numbers ({step.seen})"
             break
+        operation = getattr(getattr(step.func, "_schema", None), "name", None)
+        if operation in OTHERWISE:
+            again = again or f"torch computes {operation} in another way while it is recorded"
+    left = [
+        f"{each.name} is sparse or quantized: the plan leaves it as the model has it."
+        for each in dict.fromkeys(names.entries.values())
+        if each.tensor.layout is not torch.strided or each.tensor.is_quantized
+    ]
     found = Outcomes(recorder)
-    outcomes = {entry.name: _outcome(entry, found) for entry in dict.fromkeys(names.entries.values())}
+    entries = list(dict.fromkeys(names.entries.values()))
+    bare = found.of_all({each.name: each.stored[-1] for each in entries})
+    outcomes = {each.name: _outcome(each, bare[each.name]) for each in entries}
     values = named_values((name, outcome) for name, outcome in outcomes.items() if outcome.value is not None)
     return Plan(
         parameters={each.name: _assign(each, outcomes[each.name], values) for each in names.parameters},
@@ -159,21 +232,23 @@ def _plan(
         uninitialized=tuple(
             each.name for each in names.parameters if not outcomes[each.name].written and existing is None
         ),
-        notes=tuple(
-            f"at {place} code looks at random numbers: what it does after that may be otherwise for others"
-            for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
+        notes=(
+            *left,
+            *(
+                f"at {place} code looks at random numbers: what it does after that may be otherwise for others"
+                for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
+            ),
         ),
         record=Record(run, existing, model, recorder, lying, again),
     )
 
 
-def _outcome(entry: Entry, found: Outcomes) -> Outcome:
+def _outcome(entry: Entry, last: Outcome) -> Outcome:
     if entry.holder is None:
-        return found.of(entry.tensor)
+        return last
     module, attribute = entry.holder
     chain = module.parametrizations[attribute]  # type: ignore[index]
     classes = [type(each).__name__ for each in chain]  # type: ignore[union-attr]
-    last = found.of(entry.stored[-1])
     if not last.written:
         return last
     if all(name in ("_WeightNorm", "_SpectralNorm") for name in classes):

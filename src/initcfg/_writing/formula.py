@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from initcfg._deferral.operations import made_by
 from initcfg._values import Formula, Value, from_json
 from initcfg.errors import ApplyError, InitcfgError
 
@@ -127,9 +128,7 @@ class _Machine:
         result = func(
             *map(self._argument, args), **{key: self._argument(item) for key, item in keywords.items()}
         )
-        if not func._schema.is_mutable:
-            found = result if isinstance(result, (list, tuple)) else [result]
-            self._slots += [item for item in found if isinstance(item, torch.Tensor)]
+        self._slots += made_by(func, result)
 
     def _argument(self, item: Any) -> Any:
         if isinstance(item, list):
