@@ -80,7 +80,9 @@ def file_name(url: str) -> str:
         >>> file_name("https://example.org/models/re%20s/net-0123abcd.pth?raw=1")
         'net-0123abcd.pth'
     """
-    path = url.partition("://")[2].partition("#")[0].partition("?")[0]
+    scheme, _, path = url.partition("#")[0].partition("?")[0].partition("://")
+    if scheme.lower() in ("http", "https"):
+        path = path.partition("/")[2]
     last = unquote(path.rstrip("/").rpartition("/")[2])
     safe = _UNSAFE.sub("_", last).strip("._") or "checkpoint"
     # The end holds the digest and the suffix.

@@ -11,7 +11,7 @@ from typing import Any
 
 from initcfg._sources.address import shown
 from initcfg._sources.connection import TransientError, request
-from initcfg._sources.digests import Expected
+from initcfg._sources.digests import Expected, file_digest
 from initcfg._sources.part import Part
 from initcfg._sources.progress import watching
 from initcfg._sources.settings import retries, timeout
@@ -89,7 +89,7 @@ class Download:
                 stacklevel=2,
             )
             return self._cached
-        kept = f" {self._size():,} bytes are kept, and are not fetched again." if self._size() else ""
+        kept = f" {self._size():,} bytes are kept for the next time." if self._part() else ""
         raise CheckpointError(
             f"The checkpoint {shown(self._url)!r} cannot be fetched: {error}.{kept}",
             mend="Try again when the network and the server work, or give the path of a copy.",
@@ -100,6 +100,9 @@ class Download:
     def _attempt(self) -> Record:
         part = self._part()
         offset = self._size() if part else 0
+        if part and offset == part["total"]:
+            # Only the end of the process came between the last byte and the renaming.
+            return self._finish(file_digest(self._store.partial), part)
         with request(self._url, self._headers(part, offset), self._timeout) as response:
             if response.status == 304 and self._cached is not None:
                 self._store.validate(self._cached)
@@ -123,6 +126,8 @@ class Download:
                 }
                 self._store.begin_part(**part)
             self._resumed = self._resumed or offset > 0
+            if part["total"] is None and response.length is not None:
+                part["total"] = offset + response.length
             digest = self._receive(response, offset, part["total"])
         return self._finish(digest, part)
 

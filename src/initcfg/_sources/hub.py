@@ -49,7 +49,7 @@ def parse(source: str) -> Address:
         Address(repository='owner/net', revision='refs/pr/3', file=None)
     """
     parts = source.partition("://")[2].strip("/").removeprefix("models/").split("/")
-    if parts[0] in ("datasets", "spaces", "buckets", "") or "" in parts:
+    if parts[0] in ("datasets", "spaces", "buckets") or {"", ".", ".."} & set(parts):
         raise CheckpointError(
             f"{source!r} names no repository of models.", mend="Write hf://owner/repo[@revision][/file]."
         )
@@ -183,10 +183,10 @@ class _Repository:
                 f"The Hugging Face Hub has no {what} {self.source!r}, or it is private.",
                 mend="Check the name; for a private repository sign in: hf auth login, or HF_TOKEN.",
             ) from error
-        except errors.HFValidationError as error:
-            raise CheckpointError(f"{self.source!r} is no valid address: {_first_line(error)}") from error
         except (OSError, self._network_error()) as error:
             raise self._failed(error) from error
+        except ValueError as error:
+            raise CheckpointError(f"{self.source!r} is no valid address: {_first_line(error)}") from error
 
     def _network_error(self) -> type[Exception]:
         # Which network library it uses has changed twice; the base class of its errors is there in each.

@@ -43,9 +43,10 @@ def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     target = table.get(name)
     if not isinstance(target, str):
         shorten = "jhu/" if scheme == "jhu" else ""
+        names = [other for other in table if other.startswith(shorten)]
         raise CheckpointError(
             f"The tables of OpenMMLab have no checkpoint {source!r}.",
-            meant=[f"{scheme}://{other.removeprefix(shorten)}" for other in nearest(name, table)],
+            meant=[f"{scheme}://{other.removeprefix(shorten)}" for other in nearest(name, names)],
         )
     if target.startswith(("http://", "https://")):
         located = web.locate(target, sha256=sha256, offline=offline)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+from initcfg._sources.address import shown
 from initcfg._sources.located import Located
 from initcfg._text import nearest
 from initcfg.errors import CheckpointError
@@ -49,11 +50,12 @@ def scheme_of(source: str) -> str | None:
         >>> scheme_of("HTTPS://example.org/a.pth"), scheme_of("weights/a.pth")
         ('https', None)
     """
-    # fsspec chains: the outermost decides, "simplecache::s3://bucket/a.pth".
-    if "::" in source and "://" in source:
-        return "fsspec"
     found = _SCHEME.match(source)
-    return found[1].lower() if found else None
+    scheme = found[1].lower() if found else None
+    # fsspec chains: "simplecache::s3://bucket/a.pth"; but http://[::1]/a.pth is none.
+    if "::" in source and "://" in source and scheme not in ("http", "https"):
+        return "fsspec"
+    return scheme
 
 
 def register(scheme: str, function: Source) -> None:
@@ -107,7 +109,7 @@ def source_for(scheme: str, source: str) -> Callable[..., Located]:
         return remote.locate
     known = known_schemes()
     raise CheckpointError(
-        f"The checkpoint {source!r} has the scheme {scheme!r}, which is unknown.",
+        f"The checkpoint {shown(source)!r} has the scheme {scheme!r}, which is unknown.",
         meant=[f"{name}://" for name in nearest(scheme, known)],
         mend="Known are " + ", ".join(sorted({*_BUILT_IN, *_registered})) + ", those of fsspec "
         f"(s3, gs, ...), and those of packages with an entry point of the group {GROUP!r}.",
