@@ -24,6 +24,7 @@ pytestmark = pytest.mark.peers
 DATA = random.Random(6).randbytes(5_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 COMMIT = "c" * 40
+OTHER = "d" * 40
 
 
 @pytest.fixture(autouse=True)
@@ -185,10 +186,11 @@ def answers(tmp_path: Path, endpoint: str, *sources: Any, **environment: str) ->
 
 
 def publish(server: http.Server, repository: str, revision: str, files: dict[str, bytes]) -> None:
+    commit = COMMIT if revision == "main" else OTHER
     for name, data in files.items():
-        for reference in (revision, COMMIT):
-            server.add(f"/{repository}/resolve/{reference}/{name}", data, headers={"X-Repo-Commit": COMMIT})
-    listing = {"sha": COMMIT, "id": repository, "siblings": [{"rfilename": name} for name in files]}
+        for reference in (revision, commit):
+            server.add(f"/{repository}/resolve/{reference}/{name}", data, headers={"X-Repo-Commit": commit})
+    listing = {"sha": commit, "id": repository, "siblings": [{"rfilename": name} for name in files]}
     for path in (f"/api/models/{repository}", f"/api/models/{repository}/revision/{revision}"):
         server.add(path, json.dumps(listing).encode(), kind="application/json")
 
@@ -232,8 +234,9 @@ def test_the_hub(server, tmp_path):
         f"hf://owner/one@{COMMIT}/model.safetensors",
         DIGEST,
     ]
-    assert said["hf://owner/one@v1"][0] == str(snapshots / "pytorch_model.bin")
-    assert said["hf://owner/one@v1/part/x"][0] == str(snapshots / "part" / "x" / "model.safetensors")
+    other = snapshots.with_name(OTHER)
+    assert said["hf://owner/one@v1"][0] == str(other / "pytorch_model.bin")
+    assert said["hf://owner/one@v1/part/x"][0] == str(other / "part" / "x" / "model.safetensors")
     assert Path(said["hf://owner/one/other.pth"][0]).read_bytes() == DATA[:9]
     folder = Path(said["hf://owner/many"][0])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == shards

@@ -157,15 +157,15 @@ class _Repository:
         """A file in the client's cache, fetched if need be; None if the repository has none of the name."""
         errors = self._errors
         try:
-            return Path(
-                self._hub.hf_hub_download(
-                    self.name,
-                    name,
-                    revision=self.revision,
-                    local_files_only=self._without_network,
-                    library_name="initcfg",
-                )
+            path = self._hub.hf_hub_download(
+                self.name,
+                name,
+                revision=self.revision,
+                local_files_only=self._without_network,
+                library_name="initcfg",
             )
+            # Without the network the client hands out folders, too.
+            return Path(path) if Path(path).is_file() else None
         except errors.LocalEntryNotFoundError as error:
             if self._without_network:
                 return None
