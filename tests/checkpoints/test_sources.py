@@ -694,7 +694,7 @@ def test_state_dicts_in_code():
     assert locate(state).memory is state and locate(state).path is None
     assert locate(lambda: state).memory is state
     assert set(locate(module).memory) == set(locate(lambda: module).memory) == {"weight", "bias"}
-    assert "1 entry" in locate(state).origin and "Linear" in locate(module).origin
+    assert "1 tensor" in locate(state).origin and "Linear" in locate(module).origin
 
     def broken():
         raise OSError("no disk")

@@ -45,5 +45,4 @@ def locate(source: Any, *, sha256: str | None) -> Located:
     wrong = next((key for key in state if not isinstance(key, str)), None)
     if wrong is not None:
         raise CheckpointError(f"The state_dict has the key {wrong!r}, which is no name.")
-    count = f"{plural(len(state), 'entry')}".replace("entrys", "entries")
-    return Located(None, state, origin or f"a state_dict with {count}", None)
+    return Located(None, state, origin or f"a state_dict of {plural(len(state), 'tensor')}", None)

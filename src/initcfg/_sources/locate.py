@@ -39,7 +39,7 @@ def locate(
     Example:
         >>> import torch
         >>> locate({"weight": torch.zeros(2)}).origin
-        'a state_dict with 1 entry'
+        'a state_dict of 1 tensor'
     """
     if sha256 is not None and not (
         isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256.lower().strip())
