@@ -235,7 +235,7 @@ def _plan(
         notes=(
             *left,
             *(
-                f"at {place} code looks at random numbers: what it does after that may be otherwise for others"
+                f"at {place} code looks at random numbers: what it does after may be otherwise for others"
                 for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
             ),
         ),
