@@ -480,3 +480,45 @@ def test_deferred_code_that_looks_can_be_replayed():
     initcfg.plan(model).apply(model, rng="torch")
     assert torch.equal(model.p, before)
     assert bool((model.p > 0).all())
+
+
+def test_replay_begins_with_what_the_model_holds():
+    def average(module):
+        with torch.no_grad():
+            module[1].weight[:3].mul_(0.5).add_(module[0].weight[:3])
+            module[1].bias.add_(torch.randn(4))
+
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    expected, turned = copy.deepcopy(model), copy.deepcopy(model)
+    for layer in turned:
+        layer.weight.data = layer.weight.data.t().contiguous().t()
+    plan = initcfg.trace(average, model)
+    torch.manual_seed(2)
+    average(expected)
+    for each in (model, turned):
+        torch.manual_seed(2)
+        plan.apply(each, rng="torch")
+        for key, tensor in tensors_of(expected).items():
+            assert torch.equal(tensor, tensors_of(each)[key]), key
+
+
+@pytest.mark.parametrize("change", ["backward", "zero_grad", "in place"])
+def test_gradients_stay(change):
+    model = nn.Linear(3, 3)
+    model.weight.grad = torch.ones(3, 3)
+    kept = model.weight.grad
+
+    def init(module):
+        if change == "backward":
+            module(torch.randn(2, 3)).sum().backward()
+        elif change == "zero_grad":
+            module.zero_grad()
+        else:
+            module.weight.grad.zero_()
+        nn.init.normal_(module.weight)
+
+    assert initcfg.trace(init, model)["weight"].value == Normal(0.0, 1.0)
+    assert model.weight.grad is kept
+    assert kept.tolist() == [[1.0] * 3] * 3
+    assert model.bias.grad is None

@@ -100,6 +100,8 @@ class Record:
         written: list[str] = []
         for name, target, held, region in self._pairs(entries):
             if not held.writers and not held.foreign:
+                if held.before and id(held) not in bound:
+                    bound[id(held)] = _memory_with(target, held, region)
                 continue
             written.append(name)
             if id(held) in bound:
@@ -108,8 +110,7 @@ class Record:
                 bound[id(held)] = target.untyped_storage()
                 torch.autograd.graph.increment_version(target)
             else:
-                assert held.storage is not None
-                bound[id(held)] = torch.UntypedStorage(held.storage.nbytes())
+                bound[id(held)] = _memory_with(target, held, region)
                 if held.data is not None:
                     bound[id(held)].copy_(held.data.untyped_storage())
                 moved.append((target, held, region))
@@ -185,6 +186,17 @@ def adopt(recorder: Recorder, own: list[tuple[torch.Tensor, torch.Tensor]]) -> N
     """Let a recorder know the tensors that were there before, and where their numbers are."""
     for tensor, original in own:
         recorder.know(tensor, original)
+
+
+def _memory_with(target: torch.Tensor, held: Held, region: Region) -> torch.UntypedStorage:
+    """Memory for the operations, which holds what the target does where they begin with that."""
+    if held.before and _fits(target, held, region):
+        return target.untyped_storage()
+    assert held.storage is not None
+    memory = torch.UntypedStorage(held.storage.nbytes())
+    if held.before:
+        tensor_at(memory, region).copy_(target)
+    return memory
 
 
 def _fits(target: torch.Tensor, held: Held, region: Region) -> bool:

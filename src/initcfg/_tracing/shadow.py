@@ -56,6 +56,7 @@ def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tenso
     here = [tensor for tensor in tensors if not tensor.is_meta]
     kept = [(tensor, dict(vars(tensor)), tensor.requires_grad, tensor._version) for tensor in here]
     own = [(tensor, tensor.data) for tensor in here]
+    gradients = [(tensor, tensor.grad) for tensor in here if tensor.is_leaf]
     memory: dict[int, torch.UntypedStorage] = {}
     try:
         for tensor, original in own:
@@ -63,6 +64,9 @@ def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tenso
             if storage._cdata not in memory:
                 memory[storage._cdata] = storage.clone() if copied else torch.UntypedStorage(storage.nbytes())
             tensor.data = tensor_at(memory[storage._cdata], region_of(original))
+        for tensor, gradient in gradients:
+            if gradient is not None:
+                tensor.grad = gradient.clone()
         given = _give_memory(model, [tensor for tensor in tensors if tensor.is_meta])
         yield own + [(tensor, tensor) for tensor in given]
     finally:
@@ -74,6 +78,9 @@ def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tenso
                 tensor.requires_grad_(needed)
             if tensor._version != version:
                 _set_version(tensor, version)
+        for tensor, gradient in gradients:
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
         for module, (attributes, containers) in states:
             _restore(vars(module), attributes)
             for name, items in containers.items():
