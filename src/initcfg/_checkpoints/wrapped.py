@@ -1,0 +1,273 @@
+"""Where in a checkpoint the weights are: what was put around them, and what is beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from initcfg._checkpoints.made import Made, Name
+from initcfg._checkpoints.stored import Contents, InMemory, Stored
+from initcfg._text import nearest, plural
+from initcfg.errors import CheckpointError
+
+# Under these keys training code keeps the weights, the more telling ones first.
+_ORDINARY = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "params",
+    "weights",
+)
+# And under these their moving averages, which are not taken where there are ordinary ones.
+_AVERAGED = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "model_ema_state_dict",
+    "ema_model",
+    "module_ema",
+    "params_ema",
+    "ema",
+)
+# What has tensors and is no weights: not taken together with what nobody knows the name of.
+_OF_TRAINING = re.compile(
+    r"optim(izer)?s?(_.*)?|(.*_)?schedulers?(_.*)?|lr_.*|(grad_)?scaler.*|amp|callbacks|loops|rng.*|random.*"
+    r"|message_hub|meta|_extra_state"
+)
+# What DDP and torch.compile put before every key.
+_PREFIXES = ("module.", "_orig_mod.")
+# Where averages are kept by torch.optim.swa_utils.AveragedModel, this stands beside "module.".
+_COUNTER = "n_averaged"
+_DEEPEST = 64
+_MOST_VISITS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """The weights of a checkpoint.
+
+    Attributes:
+        tensors: By key.
+        wrapping: What was taken off, outermost first; what ends in a dot was before every key.
+        parts: Other sets of weights in the file: what ``part`` can be.
+        beside: What else there is, and what it is, in a few words.
+    """
+
+    tensors: dict[str, Stored]
+    wrapping: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+def unwrapped(contents: Contents, name: str, part: str | None = None) -> Unwrapped:
+    """Find the weights.
+
+    Args:
+        contents: What the file holds.
+        name: How messages call the checkpoint.
+        part: The key of the set of weights to take: ``"state_dict_ema"``.
+
+    Raises:
+        CheckpointError: There are none, or there is no such part.
+    """
+    table = as_table(contents.tree)
+    if table is None:
+        raise CheckpointError(
+            f"The checkpoint {name!r} holds {described(contents.tree)}, not a state_dict.",
+            mend="Save the state_dict: torch.save(model.state_dict(), path).",
+        )
+    wrapping: tuple[str, ...] = ()
+    beside: dict[str, str] = {}
+    others: tuple[str, ...] = ()
+    if not contents.plain:
+        others = _parts(table)
+        chosen = _asked(table, part, others, name) if part else _chosen(table)
+        while chosen is not None and len(wrapping) < 4:
+            beside |= {_text(key): described(value) for key, value in table.items() if key != chosen}
+            wrapping += (chosen,)
+            table = as_table(table[chosen]) or {}
+            chosen = _chosen(table)
+    tensors = {_text(key): each for key, value in table.items() if (each := as_stored(value)) is not None}
+    rest = {key: value for key, value in table.items() if as_stored(value) is None}
+    if rest and not contents.plain and (not tensors or _has_tables(rest)):
+        nested = {key: value for key, value in rest.items() if not _OF_TRAINING.fullmatch(_text(key))}
+        inside = dict(flattened(nested, name))
+        tensors |= {key: each for key, each in inside.items() if key not in tensors}
+        rest = {key: value for key, value in rest.items() if not _any_tensor(value) or key not in nested}
+    beside |= {_text(key): described(value) for key, value in rest.items()}
+    if not tensors:
+        raise _no_tensors(name, beside)
+    tensors, prefixes = _without_prefixes(tensors)
+    left = tuple(each for each in others if each not in wrapping)
+    return Unwrapped(tensors, wrapping + prefixes, left, beside)
+
+
+def _chosen(table: Mapping[Any, Any]) -> str | None:
+    """The key that the weights are under; None if they are not under one."""
+    found = _parts(table)
+    if found:
+        return found[0]
+    # One table around it all, under whatever name: {"app": {"model": ..., "optim": ...}}.
+    full = [key for key, value in table.items() if _any_tensor(value)]
+    inner = as_table(table[full[0]]) if len(full) == 1 else None
+    return full[0] if inner is not None and isinstance(full[0], str) and _parts(inner) else None
+
+
+def _parts(table: Mapping[Any, Any]) -> tuple[str, ...]:
+    known = (*_ORDINARY, *_AVERAGED)
+    return tuple(key for key in known if key in table and _any_tensor(table[key], within_table=True))
+
+
+def _asked(table: Mapping[Any, Any], part: str, others: tuple[str, ...], name: str) -> str:
+    if part in table and _any_tensor(table[part], within_table=True):
+        return part
+    with_tensors = [_text(key) for key, value in table.items() if _any_tensor(value, within_table=True)]
+    raise CheckpointError(
+        f"The checkpoint {name!r} has no weights under {part!r}.",
+        meant=nearest(part, with_tensors) or with_tensors[:4],
+        mend="Take one of those, or none."
+        if with_tensors
+        else "Leave the part away: the weights are not under a key.",
+    )
+
+
+def _without_prefixes(tensors: dict[str, Stored]) -> tuple[dict[str, Stored], tuple[str, ...]]:
+    taken: tuple[str, ...] = ()
+    while len(taken) < 4:
+        prefix = next((each for each in _PREFIXES if _all_begin(tensors, each)), None)
+        if prefix is None:
+            break
+        tensors = {key.removeprefix(prefix): each for key, each in tensors.items()}
+        taken += (prefix,)
+    return tensors, taken
+
+
+def _all_begin(tensors: Mapping[str, Stored], prefix: str) -> bool:
+    """Whether every key has a prefix, and more than it."""
+    keys = [key for key in tensors if key != _COUNTER]
+    return bool(keys) and all(key.startswith(prefix) and len(key) > len(prefix) for key in keys)
+
+
+def _no_tensors(name: str, beside: Mapping[str, str]) -> CheckpointError:
+    held = ", ".join(f"{key!r} ({what})" for key, what in list(beside.items())[:6])
+    return CheckpointError(
+        f"The checkpoint {name!r} has no tensor in it" + (f", only {held}." if held else "."),
+        mend="Save the state_dict: torch.save(model.state_dict(), path).",
+    )
+
+
+# -- anything at all -----------------------------------------------------------------------------
+
+
+def as_stored(value: Any) -> Stored | None:
+    """A tensor as one that can be read; None if it is none."""
+    if isinstance(value, torch.Tensor):
+        return InMemory(value)
+    return value if isinstance(value, Stored) else None
+
+
+def as_table(value: Any) -> Mapping[Any, Any] | None:
+    """A table of things by key; None if it is none."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, Made) and value.items:
+        return value.items
+    return None
+
+
+def flattened(
+    table: Mapping[Any, Any], name: str, inside: Callable[[Any], Mapping[Any, Any] | None] = as_table
+) -> Iterator[tuple[str, Stored]]:
+    """The tensors of nested tables, by their keys joined with dots.
+
+    Args:
+        table: The outermost.
+        name: How messages call the checkpoint.
+        inside: The table that a value is, if it is one.
+
+    Raises:
+        CheckpointError: It is nested in itself, or too deeply.
+    """
+    visits = 0
+    waiting: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter(table.items()))]
+    while waiting:
+        prefix, items = waiting[-1]
+        item = next(items, None)
+        if item is None:
+            waiting.pop()
+            continue
+        key, value = item
+        visits += 1
+        if visits > _MOST_VISITS or len(waiting) > _DEEPEST:
+            raise CheckpointError(
+                f"The checkpoint {name!r} is damaged: its tables are nested without end.",
+                mend="Fetch or save the file again.",
+            )
+        stored = as_stored(value)
+        if stored is not None:
+            yield prefix + _text(key), stored
+            continue
+        further = inside(value)
+        if further is not None:
+            waiting.append((f"{prefix}{_text(key)}.", iter(further.items())))
+
+
+def _has_tables(values: Mapping[Any, Any]) -> bool:
+    return any(as_table(value) is not None for value in values.values())
+
+
+def _any_tensor(value: Any, *, within_table: bool = False) -> bool:
+    """Whether there is a tensor in something: at the top of it, or in a table within."""
+    if not within_table and as_stored(value) is not None:
+        return True
+    waiting, seen = [value], 0
+    while waiting and seen < 100_000 and len(waiting) < 100_000:
+        table = as_table(waiting.pop())
+        for each in () if table is None else table.values():
+            seen += 1
+            if as_stored(each) is not None:
+                return True
+            waiting.append(each)
+    return False
+
+
+def _text(key: Any) -> str:
+    if isinstance(key, (Name, Made)):
+        return key.text if isinstance(key, Name) else key.name
+    return key if isinstance(key, str) else str(key)[:100]
+
+
+def described(value: Any) -> str:
+    """What something is, in a few words.
+
+    Example:
+        >>> from initcfg._checkpoints.wrapped import described
+        >>> described({"a": 1}), described(12), described("x" * 100)
+        ('a table of 1', '12', 'a text of 100 characters')
+    """
+    if isinstance(value, (bool, int, float, type(None))):
+        return str(value)[:40]
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 60 else f"a text of {len(value):,} characters"
+    stored = as_stored(value)
+    if stored is not None:
+        return "a tensor"
+    table = as_table(value)
+    if table is not None:
+        return f"a table of {len(table):,}"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value):,}"
+    if isinstance(value, (Made, Name)):
+        text = value.name if isinstance(value, Made) else value.text
+        return text.rpartition(".")[2]
+    if isinstance(value, bytes):
+        return plural(len(value), "byte")
+    return type(value).__name__
