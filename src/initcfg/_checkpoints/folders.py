@@ -119,7 +119,7 @@ class Shards:
         if missing:
             shown = ", ".join(repr(file) for file in missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise CheckpointNotFoundError(
-                f"The checkpoint {self.name!r} misses {len(missing)} of {plural(len(files), 'shard')}: {shown}.",
+                f"{self.name!r} lacks {len(missing)} of {plural(len(files), 'shard')}: {shown}.",
                 where=str(index.path),
                 mend="Fetch the missing files into the folder of the index.",
             )

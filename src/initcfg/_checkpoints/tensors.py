@@ -42,8 +42,9 @@ STORAGES = {
 DTYPES = {
     f"torch.{name}": item for name in dir(torch) if isinstance(item := getattr(torch, name), torch.dtype)
 }
+_QUANTIZED = {dtype for name, dtype in DTYPES.items() if name.startswith(("torch.qi", "torch.qu"))}
 # A pair costs a call's worth of memory each time that it is named again; no file repeats this many.
-_MOST_PAIRS = 1_000_000
+_MOST_PAIRS = 200_000
 
 
 class StorageRef(NamedTuple):
@@ -129,13 +130,13 @@ class TensorCalls:
 
     # -- tensors ---------------------------------------------------------------------------------
 
-    def _tensor(self, args: tuple[Any, ...]) -> StoredView:
+    def _tensor(self, args: tuple[Any, ...]) -> Stored:
         storage, offset, size, stride = args[:4]
         metadata = args[6] if len(args) > 6 else None
         dtype = storage.dtype if isinstance(storage, StorageRef) else None
         return self._view(storage, dtype, offset, size, stride, metadata)
 
-    def _tensor_with_type(self, args: tuple[Any, ...]) -> StoredView:
+    def _tensor_with_type(self, args: tuple[Any, ...]) -> Stored:
         storage, offset, size, stride, _, _, dtype = args[:7]
         metadata = args[7] if len(args) > 7 else None
         named = DTYPES.get(dtype.text) if isinstance(dtype, Name) else None
@@ -143,12 +144,14 @@ class TensorCalls:
 
     def _view(
         self, ref: Any, dtype: torch.dtype | None, offset: Any, size: Any, stride: Any, metadata: Any
-    ) -> StoredView:
+    ) -> Stored:
         if not isinstance(ref, StorageRef) or dtype is None:
             raise PickleProblem("it has a tensor without a storage, or of no type")
         fits = is_shape(size) and is_shape((offset,)) and isinstance(stride, (tuple, list))
         if not fits or len(stride) != len(size) or not all(is_shape((each,)) for each in stride):
             raise PickleProblem("it has a tensor of no shape")
+        if dtype in _QUANTIZED:
+            return self._unreadable(size, "quantized", "quantized")
         size, stride = tuple(size), tuple(stride)
         first = ref.first + offset
         if (first + extent(size, stride)) * dtype.itemsize > ref.storage.length:

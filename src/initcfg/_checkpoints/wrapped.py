@@ -47,7 +47,8 @@ _PREFIXES = ("module.", "_orig_mod.")
 # Where averages are kept by torch.optim.swa_utils.AveragedModel, this stands beside "module.".
 _COUNTER = "n_averaged"
 _DEEPEST = 64
-_MOST_VISITS = 4_000_000
+# How often one table may stand in others.
+_MOST_PLACES = 100
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def flattened(
     Raises:
         CheckpointError: It is nested in itself, or too deeply.
     """
-    visits = 0
+    places: dict[int, int] = {}
     waiting: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter(table.items()))]
     while waiting:
         prefix, items = waiting[-1]
@@ -205,19 +206,20 @@ def flattened(
             waiting.pop()
             continue
         key, value = item
-        visits += 1
-        if visits > _MOST_VISITS or len(waiting) > _DEEPEST:
-            raise CheckpointError(
-                f"The checkpoint {name!r} is damaged: its tables are nested without end.",
-                mend="Fetch or save the file again.",
-            )
         stored = as_stored(value)
         if stored is not None:
             yield prefix + _text(key), stored
             continue
         further = inside(value)
-        if further is not None:
-            waiting.append((f"{prefix}{_text(key)}.", iter(further.items())))
+        if further is None:
+            continue
+        places[id(further)] = places.get(id(further), 0) + 1
+        if places[id(further)] > _MOST_PLACES or len(waiting) > _DEEPEST:
+            raise CheckpointError(
+                f"The checkpoint {name!r} is damaged: its tables are nested without end.",
+                mend="Fetch or save the file again.",
+            )
+        waiting.append((f"{prefix}{_text(key)}.", iter(further.items())))
 
 
 def _has_tables(values: Mapping[Any, Any]) -> bool:
