@@ -158,7 +158,8 @@ class _Row:
         sizes = [size_of(info) for info in self.infos]
         total = "" if None in sizes else in_bytes(sum(size or 0 for size in sizes))
         count = str(len(self.names)) if len(self.names) > 1 else ""
-        return _line(merge_names(self.names)), count, shape, self.infos[0].dtype, total
+        name = merge_names(self.names) if count else self.names[0]
+        return _line(name), count, shape, self.infos[0].dtype, total
 
 
 def inspection_view(found: Inspection, *, full: bool = False) -> RenderableType:

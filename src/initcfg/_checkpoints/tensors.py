@@ -191,6 +191,7 @@ class TensorCalls:
 
 def refusal(span: Span, name: str) -> CheckpointError:
     """The error for a name that is not allowed."""
+    name = name if name.isprintable() else repr(name)
     return CheckpointError(
         f"The checkpoint {span.name!r} holds more than tensors (it needs {name}), "
         "and pickled code is never run.",
