@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import time
 import tracemalloc
@@ -16,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from initcfg._checkpoints import open_path
+from initcfg._checkpoints import open_mapping, open_path
 from initcfg.errors import CheckpointError, InitcfgError
 
 ATTACKS = sorted(hostile.attacks(Path("trace")))
@@ -194,6 +195,22 @@ def test_every_flipped_byte_of_a_torch_file(tmp_path, old):
             assert [each.tolist() for each in found] == [state["w"].tolist()], position
 
 
+def test_a_flipped_number_is_found_by_its_checksum(tmp_path):
+    state = {"a": torch.arange(400_000.0), "b": torch.ones(3)}
+    data, path = bytearray(saved(state)), tmp_path / "a.pth"
+    path.write_bytes(data)
+    with open_path(path) as reader:
+        assert [reader.intact(key) for key in state] == [True, True]
+    data[data.find(state["a"].numpy().tobytes()) + 1_500_000] ^= 1
+    path.write_bytes(data)
+    with open_path(path) as reader:
+        assert [reader.intact(key) for key in state] == [False, True]
+        assert not torch.equal(reader.read("a"), state["a"])
+    save_file(state, path)
+    with open_path(path) as reader:
+        assert reader.intact("a") is None
+
+
 def test_members_twice_and_out_of_the_archive(tmp_path, state):
     path = tmp_path / "a.pth"
     for name, problem in [
@@ -319,3 +336,34 @@ def test_an_index_that_is_its_own_shard(tmp_path):
     index.write_text(json.dumps({"weight_map": {"b": index.name}}))
     with open_path(index) as reader, pytest.raises(InitcfgError):
         reader.info("b")
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="neither a file nor a folder"):
+        open_path(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="cannot be opened"):
+        open_path("a\0b")
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="cannot be opened"):
+        open_path(tmp_path / "file" / "inside")
+
+
+def test_long_names_are_not_multiplied(tmp_path):
+    """A key of a megabyte above many tensors would be a gigabyte of keys."""
+    names = "".join(f"t{place:04}" for place in range(4000))
+    inner = {names[5 * place : 5 * place + 5]: torch.ones(()) for place in range(4000)}
+    state = {"a": {"x" * 1_000_000: inner}}
+    begin = time.perf_counter()
+    with pytest.raises(CheckpointError, match="nested without end"):
+        open_mapping(state, name="a")
+    assert time.perf_counter() - begin < 10
+
+
+def test_many_ways_to_one_table():
+    """Looking for tensors takes each table once, however many hold it."""
+    shared = {str(place): place for place in range(20_000)}
+    state = {str(place): {"inner": shared} for place in range(5_000)} | {"w": torch.ones(1)}
+    begin = time.perf_counter()
+    assert list(open_mapping(state, name="a").keys()) == ["w"]
+    assert time.perf_counter() - begin < 20

@@ -158,6 +158,9 @@ class InShard(Stored):
     def read(self) -> torch.Tensor:
         return self._stored().read()
 
+    def intact(self) -> bool | None:
+        return self._stored().intact()
+
     def _stored(self) -> Stored:
         shards, file, key = self._place
         return shards.tensor(file, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -17,6 +18,7 @@ from initcfg.errors import CheckpointError
 # torch allows no more dimensions either.
 _MOST_DIMENSIONS = 64
 _MOST_ELEMENTS = 1 << 62
+_PIECE = 1 << 20
 
 
 class Stored:
@@ -34,6 +36,10 @@ class Stored:
             CheckpointError: The file is damaged there.
         """
         raise NotImplementedError
+
+    def intact(self) -> bool | None:
+        """Whether its bytes have the checksum that the file gives; None if it gives none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,9 @@ class StoredView(Stored):
             tensor = tensor.conj().resolve_conj()
         return tensor.neg() if self.negated else tensor
 
+    def intact(self) -> bool | None:
+        return self.storage.intact()
+
 
 @dataclass
 class Storage:
@@ -99,12 +108,14 @@ class Storage:
         start: Where they begin in it.
         length: How many they are.
         swapped: Whether their byte order is not that of this machine.
+        checksum: CRC-32 of them; 0 if the file has none.
     """
 
     span: Span
     start: int
     length: int
     swapped: bool = False
+    checksum: int = 0
 
     def elements(self, offset: int, count: int, dtype: torch.dtype) -> torch.Tensor:
         """Some elements, in one dimension."""
@@ -113,6 +124,15 @@ class Storage:
             raise self.span.damaged(f"a tensor ends at byte {end} of a storage of {self.length} bytes")
         tensor = self.span.tensor(self.start + offset * dtype.itemsize, count, dtype)
         return _swapped(tensor) if self.swapped and count else tensor
+
+    def intact(self) -> bool | None:
+        """Whether the bytes have their checksum; None if there is none."""
+        if not self.checksum:
+            return None
+        found = 0
+        for place in range(0, self.length, _PIECE):
+            found = zlib.crc32(self.span.read(self.start + place, min(_PIECE, self.length - place)), found)
+        return found == self.checksum
 
 
 class Unreadable(Stored):

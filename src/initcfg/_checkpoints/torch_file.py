@@ -43,7 +43,7 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
     def find(key: str, length: int) -> Storage:
         if key not in storages:
             member: Member = archive.member(f"{root}/data/{key}")
-            storages[key] = Storage(span, member.start, member.size, swapped)
+            storages[key] = Storage(span, member.start, member.size, swapped, member.checksum)
         if storages[key].length != length:
             raise span.damaged(
                 f"the storage {key!r} has {storages[key].length:,} bytes, and its tensors speak of {length:,}"

@@ -47,8 +47,9 @@ _PREFIXES = ("module.", "_orig_mod.")
 # Where averages are kept by torch.optim.swa_utils.AveragedModel, this stands beside "module.".
 _COUNTER = "n_averaged"
 _DEEPEST = 64
-# How often one table may stand in others.
+# How often one table may stand in others, and how long all joined keys may be together.
 _MOST_PLACES = 100
+_MOST_CHARACTERS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -85,59 +86,31 @@ def unwrapped(contents: Contents, name: str, part: str | None = None) -> Unwrapp
             f"The checkpoint {name!r} holds {described(contents.tree)}, not a state_dict.",
             mend="Save the state_dict: torch.save(model.state_dict(), path).",
         )
+    holders = _Holders(contents.tree)
     wrapping: tuple[str, ...] = ()
     beside: dict[str, str] = {}
     others: tuple[str, ...] = ()
     if not contents.plain:
-        others = _parts(table)
-        chosen = _asked(table, part, others, name) if part else _chosen(table)
+        others = holders.parts(table)
+        chosen = holders.asked(table, part, name) if part else holders.chosen(table)
         while chosen is not None and len(wrapping) < 4:
             beside |= {_text(key): described(value) for key, value in table.items() if key != chosen}
             wrapping += (chosen,)
             table = as_table(table[chosen]) or {}
-            chosen = _chosen(table)
+            chosen = holders.chosen(table)
     tensors = {_text(key): each for key, value in table.items() if (each := as_stored(value)) is not None}
     rest = {key: value for key, value in table.items() if as_stored(value) is None}
     if rest and not contents.plain and (not tensors or _has_tables(rest)):
         nested = {key: value for key, value in rest.items() if not _OF_TRAINING.fullmatch(_text(key))}
-        inside = dict(flattened(nested, name))
+        inside = dict(flattened(nested, name, lambda each: as_table(each) if holders.within(each) else None))
         tensors |= {key: each for key, each in inside.items() if key not in tensors}
-        rest = {key: value for key, value in rest.items() if not _any_tensor(value) or key not in nested}
+        rest = {key: value for key, value in rest.items() if not holders.within(value) or key not in nested}
     beside |= {_text(key): described(value) for key, value in rest.items()}
     if not tensors:
         raise _no_tensors(name, beside)
     tensors, prefixes = _without_prefixes(tensors)
     left = tuple(each for each in others if each not in wrapping)
     return Unwrapped(tensors, wrapping + prefixes, left, beside)
-
-
-def _chosen(table: Mapping[Any, Any]) -> str | None:
-    """The key that the weights are under; None if they are not under one."""
-    found = _parts(table)
-    if found:
-        return found[0]
-    # One table around it all, under whatever name: {"app": {"model": ..., "optim": ...}}.
-    full = [key for key, value in table.items() if _any_tensor(value)]
-    inner = as_table(table[full[0]]) if len(full) == 1 else None
-    return full[0] if inner is not None and isinstance(full[0], str) and _parts(inner) else None
-
-
-def _parts(table: Mapping[Any, Any]) -> tuple[str, ...]:
-    known = (*_ORDINARY, *_AVERAGED)
-    return tuple(key for key in known if key in table and _any_tensor(table[key], within_table=True))
-
-
-def _asked(table: Mapping[Any, Any], part: str, others: tuple[str, ...], name: str) -> str:
-    if part in table and _any_tensor(table[part], within_table=True):
-        return part
-    with_tensors = [_text(key) for key, value in table.items() if _any_tensor(value, within_table=True)]
-    raise CheckpointError(
-        f"The checkpoint {name!r} has no weights under {part!r}.",
-        meant=nearest(part, with_tensors) or with_tensors[:4],
-        mend="Take one of those, or none."
-        if with_tensors
-        else "Leave the part away: the weights are not under a key.",
-    )
 
 
 def _without_prefixes(tensors: dict[str, Stored]) -> tuple[dict[str, Stored], tuple[str, ...]]:
@@ -198,6 +171,11 @@ def flattened(
         CheckpointError: It is nested in itself, or too deeply.
     """
     places: dict[int, int] = {}
+    characters = 0
+    endless = CheckpointError(
+        f"The checkpoint {name!r} is damaged: its tables are nested without end.",
+        mend="Fetch or save the file again.",
+    )
     waiting: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter(table.items()))]
     while waiting:
         prefix, items = waiting[-1]
@@ -207,6 +185,9 @@ def flattened(
             continue
         key, value = item
         stored = as_stored(value)
+        characters += len(prefix)
+        if characters > _MOST_CHARACTERS:
+            raise endless
         if stored is not None:
             yield prefix + _text(key), stored
             continue
@@ -215,10 +196,7 @@ def flattened(
             continue
         places[id(further)] = places.get(id(further), 0) + 1
         if places[id(further)] > _MOST_PLACES or len(waiting) > _DEEPEST:
-            raise CheckpointError(
-                f"The checkpoint {name!r} is damaged: its tables are nested without end.",
-                mend="Fetch or save the file again.",
-            )
+            raise endless
         waiting.append((f"{prefix}{_text(key)}.", iter(further.items())))
 
 
@@ -226,19 +204,61 @@ def _has_tables(values: Mapping[Any, Any]) -> bool:
     return any(as_table(value) is not None for value in values.values())
 
 
-def _any_tensor(value: Any, *, within_table: bool = False) -> bool:
-    """Whether there is a tensor in something: at the top of it, or in a table within."""
-    if not within_table and as_stored(value) is not None:
-        return True
-    waiting, seen = [value], 0
-    while waiting and seen < 100_000 and len(waiting) < 100_000:
-        table = as_table(waiting.pop())
-        for each in () if table is None else table.values():
-            seen += 1
-            if as_stored(each) is not None:
-                return True
-            waiting.append(each)
-    return False
+class _Holders:
+    """Which tables have a tensor in them, or in tables within them: found once, whatever their number."""
+
+    def __init__(self, root: Any) -> None:
+        self._holding: set[int] = set()
+        above: dict[int, list[int]] = {}
+        waiting, met = [as_table(root)], set[int]()
+        while waiting:
+            table = waiting.pop()
+            if table is None or id(table) in met:
+                continue
+            met.add(id(table))
+            for value in table.values():
+                if as_stored(value) is not None:
+                    self._holding.add(id(table))
+                inner = as_table(value)
+                if inner is not None:
+                    above.setdefault(id(inner), []).append(id(table))
+                    waiting.append(inner)
+        spreading = list(self._holding)
+        while spreading:
+            for outer in above.get(spreading.pop(), ()):
+                if outer not in self._holding:
+                    self._holding.add(outer)
+                    spreading.append(outer)
+
+    def within(self, value: Any) -> bool:
+        """Whether something is a table with a tensor in it."""
+        table = as_table(value)
+        return table is not None and id(table) in self._holding
+
+    def parts(self, table: Mapping[Any, Any]) -> tuple[str, ...]:
+        """The known keys under which there are tensors, the one to take first."""
+        return tuple(key for key in (*_ORDINARY, *_AVERAGED) if key in table and self.within(table[key]))
+
+    def chosen(self, table: Mapping[Any, Any]) -> str | None:
+        """The key that the weights are under; None if they are not under one."""
+        found = self.parts(table)
+        if found:
+            return found[0]
+        # One table around it all, under whatever name: {"app": {"model": ..., "optim": ...}}.
+        full = [key for key, value in table.items() if as_stored(value) is not None or self.within(value)]
+        inner = as_table(table[full[0]]) if len(full) == 1 else None
+        return full[0] if inner is not None and isinstance(full[0], str) and self.parts(inner) else None
+
+    def asked(self, table: Mapping[Any, Any], part: str, name: str) -> str:
+        """The key that somebody asked for."""
+        if self.within(table.get(part)):
+            return part
+        full = [_text(key) for key, value in table.items() if self.within(value)]
+        raise CheckpointError(
+            f"The checkpoint {name!r} has no weights under {part!r}.",
+            meant=nearest(part, full) or full[:4],
+            mend="Take one of those, or none." if full else "Leave the part away: they are under no key.",
+        )
 
 
 def _text(key: Any) -> str:
