@@ -21,6 +21,7 @@ _EXAMPLES = {
     "trace": "initcfg trace timm:vit_base_patch16_224 -o vit.yaml",
     "diff": "initcfg diff config.py weights.safetensors",
     "explain": "initcfg explain retinanet.py backbone.layer1.0.bn3.weight",
+    "inspect": "initcfg inspect retinanet_r50.pth",
     "list": "initcfg list layers --like conv",
     "doctor": "initcfg doctor",
 }
@@ -277,6 +278,27 @@ def diff(
 
         _show(diff_view(found, full=full))
     return 0 if found.same else 1
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['inspect']}")
+@click.argument("checkpoint", type=click.Path())
+@click.option("--part", metavar="KEY", help="Which set of weights, where there are several: state_dict_ema.")
+@_JSON
+@_FULL
+def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> None:
+    """Show what is in CHECKPOINT: keys, shapes, types. No number is read, and no code in it is run.
+
+    A file of safetensors or torch.save, an index of shards, or a folder.
+    """
+    from initcfg._inspect import inspected
+
+    found = inspected(checkpoint, part=part)
+    if as_json:
+        _print_json(found.to_json())
+        return
+    from initcfg._inspect import inspection_view
+
+    _show(inspection_view(found, full=full))
 
 
 @main.command("list", epilog=f"Example:  {_EXAMPLES['list']}")
