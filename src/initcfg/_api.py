@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from initcfg._builders import load_target, prepared
-from initcfg._checkpoint import open_pretrained
+from initcfg._checkpoints.opening import open_pretrained
 from initcfg._config import Config
 from initcfg._deferral.context import deferred
 from initcfg._generators import seeded

@@ -16,33 +16,43 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from initcfg._initializers import PretrainedInit
 from initcfg._text import nearest
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
+_SAFE_TYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
 
 class Checkpoint:
-    """An opened checkpoint, seen through one Pretrained rule.
+    """An opened checkpoint.
 
     Args:
         source: Path of the file.
-        prefix: Only keys that begin with it, without it.
 
     Raises:
         CheckpointNotFoundError: There is no such file.
-        CheckpointError: It cannot be read, or has no key with that prefix.
+        CheckpointError: It cannot be read.
     """
 
-    def __init__(self, source: str, prefix: str | None = None) -> None:
+    def __init__(self, source: str) -> None:
         self.source = source
-        path = _local_path(source)
+        path = local_path(source)
         self._safe: Any = None
         self._state: dict[str, torch.Tensor] = {}
         if path.endswith(".safetensors"):
             self._open_safetensors(path)
         else:
             self._state = _load_torch(path)
-        self._names = self._local_names(prefix)
 
     def _open_safetensors(self, path: str) -> None:
         try:
@@ -50,34 +60,17 @@ class Checkpoint:
         except SafetensorError as error:
             raise CheckpointError(f"The checkpoint {self.source!r} is damaged: {error}.") from error
 
-    def _keys(self) -> list[str]:
+    def keys(self) -> list[str]:
+        """Its keys."""
         return list(self._safe.keys()) if self._safe is not None else list(self._state)
 
-    def _local_names(self, prefix: str | None) -> dict[str, str]:
-        keys = self._keys()
-        if prefix is None:
-            return {re.sub(r"^module\.", "", key): key for key in keys}
-        start = prefix if prefix.endswith(".") else prefix + "."
-        for candidate in (start, "module." + start):
-            names = {key[len(candidate) :]: key for key in keys if key.startswith(candidate)}
-            if names:
-                return names
-        prefixes = sorted({key.split(".")[0] + "." for key in keys if "." in key})
-        raise CheckpointError(
-            f"No key of {self.source!r} begins with the prefix {start!r}.",
-            meant=nearest(start, prefixes) or prefixes[:4],
-            mend="Take a prefix that the keys have; the first key is "
-            + (repr(keys[0]) if keys else "missing"),
-        )
-
-    def tensors(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
-        """By name in the module: the key in the checkpoint, and the shape there."""
-        return {name: (key, self._shape(key)) for name, key in self._names.items()}
-
-    def _shape(self, key: str) -> tuple[int, ...]:
+    def info(self, key: str) -> tuple[tuple[int, ...], str]:
+        """Shape and type of the tensor at ``key``."""
         if self._safe is not None:
-            return tuple(self._safe.get_slice(key).get_shape())
-        return tuple(self._state[key].shape)
+            piece = self._safe.get_slice(key)
+            return tuple(piece.get_shape()), _SAFE_TYPES.get(piece.get_dtype(), piece.get_dtype())
+        tensor = self._state[key]
+        return tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
 
     def read(self, key: str) -> torch.Tensor:
         """The tensor at ``key``.
@@ -91,12 +84,8 @@ class Checkpoint:
             raise CheckpointError(f"The checkpoint {self.source!r} has no tensor {key!r}.") from error
 
 
-def open_pretrained(initializer: PretrainedInit) -> Checkpoint:
-    """The checkpoint of a Pretrained rule."""
-    return Checkpoint(initializer.checkpoint, initializer.prefix)
-
-
-def _local_path(source: str) -> str:
+def local_path(source: str) -> str:
+    """The path that a source means."""
     if "://" in source and not source.startswith("file://"):
         scheme = source.split("://", maxsplit=1)[0]
         raise CheckpointError(

@@ -94,7 +94,7 @@ class _Rehearsal(Run):
 
         def fill(alias: torch.Tensor) -> None:
             if isinstance(value, FromCheckpoint):
-                alias.copy_(self._read(value))
+                self._sources.load(alias, value, self._normal(name))
             else:
                 fill_stream(alias, value, seed=0, name=name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from initcfg._checkpoint import open_pretrained
+from initcfg._checkpoints.opening import open_pretrained
 from initcfg._export.cells import View
 from initcfg._plan import Plan
 from initcfg._program import Compiler
