@@ -68,7 +68,8 @@ class Checkpoint:
         """Shape and type of the tensor at ``key``."""
         if self._safe is not None:
             piece = self._safe.get_slice(key)
-            return tuple(piece.get_shape()), _SAFE_TYPES.get(piece.get_dtype(), piece.get_dtype())
+            there = str(piece.get_dtype())
+            return tuple(piece.get_shape()), _SAFE_TYPES.get(there, there)
         tensor = self._state[key]
         return tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
 

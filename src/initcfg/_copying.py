@@ -21,9 +21,7 @@ def holds_tensors(item: Any) -> bool:
 
 def is_tensor(item: Any) -> bool:
     """Whether something is a tensor; torch is not imported for that."""
-    return any(
-        base.__module__.startswith("torch") and base.__name__ == "Tensor" for base in type(item).__mro__
-    )
+    return any(base.__name__ == "Tensor" and base.__module__ == "torch" for base in type(item).__mro__)
 
 
 def _collect(item: Any, shared: dict[int, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The checkpoints of a plan while it is carried out: opened and checked first, then read one tensor at a time."""
+"""The checkpoints of a plan while it is carried out: opened and checked first, then read one by one."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Sources:
         if bad:
             first = ", ".join(bad[:_SHOWN]) + (f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
             raise CheckpointError(
-                f"{plural(len(bad), 'tensor')} that would be loaded hold NaN or infinity, and finite=True does "
-                f"not allow that: {first}.",
+                f"{plural(len(bad), 'tensor')} that would be loaded hold NaN or infinity, and finite=True "
+                f"does not allow that: {first}.",
                 mend="Give a sound checkpoint, exclude them, or leave out finite=True.",
             )
 
@@ -74,8 +74,8 @@ class Sources:
                 raise
         if made != shape:
             raise CheckpointError(
-                f"The checkpoint {opened.name!r} gives this tensor the shape {made}: it is not the one that was "
-                "planned with.",
+                f"The checkpoint {opened.name!r} gives this tensor the shape {made}: it is not the one that "
+                "was planned with.",
                 where=item.rule,
                 parameter=item.name,
                 shape=shape,

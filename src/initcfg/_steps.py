@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from initcfg._text import plural
+
 Step = tuple[Any, ...]
 """The name of a step, and its numbers."""
 
@@ -33,10 +35,10 @@ _TEXTS: dict[str, Callable[..., str]] = {
     "patch": lambda height, width: f"patches to {height}×{width}",
     "inflate": lambda how, depth: f"inflated to depth {depth} by {how}",
     "resize_tokens": lambda prefix, *size: (
-        _resized("positions", size) + (f" after {prefix}" if prefix else "")
+        _resized("positions", size) + (f" after {plural(prefix, 'token')}" if prefix else "")
     ),
     "resize_table": lambda extra, *size: (
-        _resized("relative positions", size) + (f" before {extra}" if extra else "")
+        _resized("relative positions", size) + (f" before {plural(extra, 'row')}" if extra else "")
     ),
     "resize_grid": lambda axis, height, width: f"positions to {height}×{width}",
 }

@@ -101,7 +101,7 @@ def parse_adapt(adapt: Any) -> tuple[Permission, ...]:
         return tuple(found)
     if not isinstance(adapt, (list, tuple)):
         raise ArgumentError(
-            f"adapt must be a kind of adaptation, a list of them, or a dict from names to them, not {adapt!r}.",
+            f"adapt must be a kind of adaptation, a list of them, or a dict from names, not {adapt!r}.",
             mend=_mend(),
         )
     return tuple(permission for item in adapt for permission in _permissions(item, None))

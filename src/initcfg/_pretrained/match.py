@@ -181,11 +181,8 @@ class _Match:
         if self._left_out(name, permissions):
             counts.excluded.append(name)
             return None
-        keys: tuple[str, ...] = self.named.keys.get(name, ())
-        steps: tuple[Step, ...] = ()
-        if not keys:
-            keys, steps = self._projections(name, place, permissions)
-        if not keys:
+        keys, steps = self._keys_of(name, place, permissions)
+        if len(keys) == 0:
             counts.missing.append(name)
             return None
         shapes = [self._shape(key) for key in keys]
@@ -201,12 +198,12 @@ class _Match:
         else:
             shape = place.shape if steps else shapes[0]
         further = () if steps and shape == place.shape else fit(place, shape, permissions)
-        if any(each in name for each in COMPUTED) and entry.buffer and shape != place.shape:
-            if any(each.kind == "resize" for each in permissions):
-                # Its module computes it from the sizes that it has here.
-                counts.used.update(keys)
-                counts.excluded.append(name)
-                return None
+        resized = entry.buffer and any(each.kind == "resize" for each in permissions)
+        if resized and shape != place.shape and any(each in name for each in COMPUTED):
+            # Its module computes it from the sizes that it has here.
+            counts.used.update(keys)
+            counts.excluded.append(name)
+            return None
         if further is None or not self._convertible(name, entry.tensor.dtype, keys, permissions):
             self._mismatch(name, place, shape)
             return None
@@ -222,10 +219,13 @@ class _Match:
         if kind is not None and not self.compat:
             self.counts.hints.append(f"adapt={{{name!r}: {kind}}} would fit {self.prefix}{name}")
 
-    def _projections(
+    def _keys_of(
         self, name: str, place: Place, permissions: Sequence[Permission]
     ) -> tuple[tuple[str, ...], tuple[Step, ...]]:
-        """Attention's q, k and v, where they are one tensor there and three here, or the other way round."""
+        """The keys that a tensor comes from, and what takes it out of them."""
+        if name in self.named.keys:
+            return self.named.keys[name], ()
+        # Attention's q, k and v may be one tensor there and three here, or the other way round.
         if not any(each.kind == "qkv" for each in permissions):
             return (), ()
         parts = fused_from(name, place.shape, self.named.keys, self._shape)

@@ -100,7 +100,7 @@ def unmatched_pattern(key: str, pattern: Pattern, local: Mapping[str, Any]) -> P
     modules = {".".join(name.split(".")[:depth]) for name in local for depth in range(1, name.count(".") + 1)}
     error = unmatched(key, pattern, [*local, *sorted(modules)])
     error.mend = (
-        "Patterns match whole names, of tensors or of modules around them, counted from the module that "
-        "owns the rule; '*' stands for any run of characters, dots too, and 're:' begins a regular expression."
+        "Patterns match whole names, of tensors or of modules around them, counted from the module that owns "
+        "the rule; '*' stands for any run of characters, dots too, and 're:' begins a regular expression."
     )
     return error

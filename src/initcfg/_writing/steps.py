@@ -89,7 +89,7 @@ def _channels(tensor: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _patch(tensor: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """FlexiViT (Beyer et al. 2023): the kernel whose output on a resized patch is nearest to the old one's."""
+    """FlexiViT (Beyer et al. 2023): the kernel whose output on a resized patch is nearest to the old."""
     old = math.prod(tensor.shape[-2:])
     unit = torch.eye(old, device=tensor.device).reshape(old, 1, *tensor.shape[-2:])
     moved = functional.interpolate(
@@ -103,7 +103,7 @@ def _patch(tensor: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def _inflate(tensor: torch.Tensor, how: str, depth: int) -> torch.Tensor:
-    """I3D (Carreira & Zisserman 2017): on a still image, a video network gives what the image network gave."""
+    """I3D (Carreira & Zisserman 2017): of a still video, what the image network makes of the image."""
     if how == "mean":
         return (tensor.unsqueeze(2).float() / depth).repeat(1, 1, depth, 1, 1).to(tensor.dtype)
     made = tensor.new_zeros((*tensor.shape[:2], depth, *tensor.shape[2:]))
