@@ -27,7 +27,13 @@ class Sources:
     """
 
     def __init__(self, loads: Iterable[Load]) -> None:
-        self._loads = {load.source: load for load in loads}
+        self._loads: dict[str, Load] = {}
+        self._ambiguous: set[str] = set()
+        for load in loads:
+            before = self._loads.setdefault(load.source, load)
+            if before.given is not load.given:
+                # Code that is given different things under one name; each of its calls checks its own.
+                self._ambiguous.add(load.source)
         self._opened: dict[str, Opened] = {}
 
     def check(self, plan: Plan, entries: Mapping[str, Entry]) -> None:
@@ -37,11 +43,14 @@ class Sources:
             CheckpointError: A checkpoint cannot be read, or is not what was planned with.
         """
         for load in self._loads.values():
-            self._open(load.source)
+            if not (load.problem and load.checkpoint is None):
+                self._open(load.source)
             if load.problem:
                 raise CheckpointError(load.problem, where=load.rule, mend="Correct it, and plan again.")
         bad: list[str] = []
         for item, value in _wanted(plan):
+            if value.source in self._ambiguous:
+                continue
             self._check_shape(item, value, tuple(entries[item.name].tensor.shape))
             load = self._loads.get(value.source)
             if load is not None and load.finite:

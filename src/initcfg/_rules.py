@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from initcfg._construct import SELECTION, accepts, construct, is_foreign, is_pretrained, type_label
@@ -130,7 +131,7 @@ def show_cfg(cfg: Mapping[str, Any]) -> str:
             return show_cfg(item)
         if isinstance(item, list):
             return "[" + ", ".join(show(each) for each in item) + "]"
-        return item.__name__ if isinstance(item, type) else repr(item)
+        return item.__name__ if isinstance(item, (type, FunctionType)) else repr(item)
 
     return "dict(" + ", ".join(f"{key}={show(item)}" for key, item in cfg.items()) + ")"
 

@@ -195,6 +195,7 @@ class Run:
         if plan is not self.plan:
             self._sources = Sources(plan.loads)
             entries = {entry.name: entry for entry in named_tensors(model).entries.values()}
+            self._sources.check(plan, entries)
         modules = None
         for item in self._unrolled(plan):
             if isinstance(item, Write):
@@ -428,7 +429,7 @@ class Run:
             plan_digest=self.plan.digest,
             aliases=dict(self.plan.aliases),
             versions=versions(),
-            loads=tuple(self._loads),
+            loads=tuple(dict.fromkeys(self._loads)),
         )
 
 

@@ -121,7 +121,7 @@ def _resize(place: Place, shape: Shape, options: Mapping[str, Any], declared: bo
         return None
     if any(table in place.name for table in _TABLES) and len(shape) == 2:
         return _resize_table(place, shape, options)
-    named = declared or (_POSITIONS.search(place.name) is not None and last != "weight")
+    named = declared or (_POSITIONS.search(last) is not None and "rel" not in last)
     if not named:
         return None
     if len(shape) == 4 and shape[0] == place.shape[0] == 1:

@@ -28,6 +28,7 @@ from initcfg._program import Step as Run
 from initcfg._rules import Rule, location
 from initcfg._stack import Stack
 from initcfg._steps import Step, steps_text
+from initcfg._text import plural
 from initcfg._values import Adapted, FromCheckpoint
 from initcfg.errors import CheckpointError, InitcfgError, TensorError
 
@@ -87,6 +88,7 @@ class _Account:
     excluded: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     converted: dict[tuple[str, str], int] = field(default_factory=dict)
+    projections: int = 0
     used: set[str] = field(default_factory=set)
     hits: set[str] = field(default_factory=set)
 
@@ -150,8 +152,10 @@ class _Match:
 
     def _check_fits(self, found: Mapping[str, Any], missing: list[str], unexpected: list[str]) -> None:
         counts = self.counts
+        if counts.projections:
+            counts.hints.append(f"adapt='qkv' would fit {plural(counts.projections, 'tensor')}")
         if not found and not counts.mismatched and not (counts.excluded and not missing):
-            raise nothing_fits(self.initializer, self.local, self.keys, self.named)
+            raise nothing_fits(self.initializer, self.local, self.keys, self.named, counts.hints)
         check_strict(
             self.initializer, missing, [name for name, _, _ in counts.mismatched], unexpected, counts.hints
         )
@@ -225,8 +229,15 @@ class _Match:
         """The keys that a tensor comes from, and what takes it out of them."""
         if name in self.named.keys:
             return self.named.keys[name], ()
-        # Attention's q, k and v may be one tensor there and three here, or the other way round.
-        if not any(each.kind == "qkv" for each in permissions):
+        keys, steps = self._projections(name, place)
+        if keys and not any(each.kind == "qkv" for each in permissions):
+            self.counts.projections += 1
+            return (), ()
+        return keys, steps
+
+    def _projections(self, name: str, place: Place) -> tuple[tuple[str, ...], tuple[Step, ...]]:
+        """Attention's q, k and v, where they are one tensor there and three here, or the other way round."""
+        if self.compat:
             return (), ()
         parts = fused_from(name, place.shape, self.named.keys, self._shape)
         if parts is not None:

@@ -15,7 +15,11 @@ _SHOWN = 5
 
 
 def nothing_fits(
-    initializer: PretrainedInit, local: Mapping[str, Any], keys: Sequence[str], named: Named
+    initializer: PretrainedInit,
+    local: Mapping[str, Any],
+    keys: Sequence[str],
+    named: Named,
+    hints: Sequence[str],
 ) -> CheckpointError:
     """The error where no key fits a tensor of the module, whatever its shape."""
     if not keys:
@@ -30,7 +34,7 @@ def nothing_fits(
     return CheckpointError(
         f"No key of {initializer.label!r} fits a tensor of the module: {known}, "
         f"tensors are like {next(iter(local), None)!r}.",
-        meant=[f"prefix={own + prefix!r}" for prefix in prefixes],
+        meant=[f"prefix={own + prefix!r}" for prefix in prefixes] or list(hints),
         mend=_other_module(local, named)
         or "Give the prefix that the module has in the checkpoint, "
         "rename the keys, or give another checkpoint.",
