@@ -215,15 +215,11 @@ def test_strict():
     for strict in ("none", "model", "all"):
         assert initcfg.plan(Backbone(loading(state, strict=strict))).loads[0].loaded == 9
     less = {name: item for name, item in state.items() if not name.startswith("fc")}
-    with pytest.raises(
-        errors.CheckpointError, match=re.escape("2 tensors missing there: fc.weight, fc.bias")
-    ):
+    with pytest.raises(errors.CheckpointError, match=r"2 tensors missing there: fc\.weight, fc\.bias"):
         initcfg.plan(Backbone(loading(less, strict="model")))
     assert initcfg.plan(Backbone(loading(less, strict="model", exclude="fc"))).loads[0].loaded == 7
     other = state | {"fc.weight": torch.ones(5, 4)}
-    with pytest.raises(
-        errors.CheckpointError, match=re.escape("1 tensor of another shape or type: fc.weight")
-    ):
+    with pytest.raises(errors.CheckpointError, match=r"1 tensor of another shape or type: fc\."):
         initcfg.plan(Backbone(loading(other, strict="model")))
     more = state | {"extra": torch.ones(1)}
     assert initcfg.plan(Backbone(loading(more, strict="model"))).loads[0].unexpected == ("extra",)
@@ -255,17 +251,13 @@ def test_the_nearest_prefix():
     saved = {f"student.backbone.{name}": item for name, item in state.items()} | {
         "a.conv.weight": torch.ones(1)
     }
-    with pytest.raises(
-        errors.CheckpointError, match=re.escape("keys start with 'student.backbone.'")
-    ) as caught:
+    with pytest.raises(errors.CheckpointError, match=r"start with 'student\.backbone\.'") as caught:
         initcfg.plan(Backbone(loading(saved)))
     assert caught.value.meant[0] == "prefix='student.backbone.'"
     with pytest.raises(errors.CheckpointError) as caught:
         initcfg.plan(Backbone(loading(saved, prefix="student")))
     assert caught.value.meant[0] == "prefix='student.backbone.'"
-    with pytest.raises(
-        errors.CheckpointError, match=re.escape("begins with the prefix 'studnet.'")
-    ) as caught:
+    with pytest.raises(errors.CheckpointError, match=r"begins with the prefix 'studnet\.'") as caught:
         initcfg.plan(Backbone(loading(saved, prefix="studnet")))
     assert "student." in caught.value.meant
 

@@ -90,7 +90,7 @@ def parse_adapt(adapt: Any) -> tuple[Permission, ...]:
     """
     if adapt is None:
         return ()
-    if isinstance(adapt, str):
+    if isinstance(adapt, str) or (isinstance(adapt, Mapping) and "type" in adapt):
         adapt = [adapt]
     if isinstance(adapt, Mapping):
         found: list[Permission] = []

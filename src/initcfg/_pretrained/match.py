@@ -154,7 +154,7 @@ class _Match:
         counts = self.counts
         if counts.projections:
             counts.hints.append(f"adapt='qkv' would fit {plural(counts.projections, 'tensor')}")
-        if not found and not counts.mismatched and not (counts.excluded and not missing):
+        if not found and not any(name in self.named.keys for name in self.local):
             raise nothing_fits(self.initializer, self.local, self.keys, self.named, counts.hints)
         check_strict(
             self.initializer, missing, [name for name, _, _ in counts.mismatched], unexpected, counts.hints

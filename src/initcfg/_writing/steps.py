@@ -74,6 +74,8 @@ def _narrow(tensor: torch.Tensor, start: int, rows: int) -> torch.Tensor:
 
 
 def _select(tensor: torch.Tensor, *rows: int) -> torch.Tensor:
+    if not all(0 <= row < tensor.shape[0] for row in rows):
+        raise ValueError(f"there are {tensor.shape[0]} rows")
     return tensor.index_select(0, torch.tensor(rows, device=tensor.device))
 
 
@@ -90,6 +92,8 @@ def _channels(tensor: torch.Tensor, count: int) -> torch.Tensor:
 
 def _patch(tensor: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """FlexiViT (Beyer et al. 2023): the kernel whose output on a resized patch is nearest to the old."""
+    if tensor.dim() != 4:
+        raise ValueError("patches are of four dimensions")
     old = math.prod(tensor.shape[-2:])
     unit = torch.eye(old, device=tensor.device).reshape(old, 1, *tensor.shape[-2:])
     moved = functional.interpolate(
