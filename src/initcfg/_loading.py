@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
-from initcfg._checkpoints.opening import Opened, open_source
 from initcfg._loads import Load, Loaded
 from initcfg._names import Entry
 from initcfg._plan import Assignment, Plan
+from initcfg._pretrained.opening import Opened, open_source
 from initcfg._steps import steps_text
 from initcfg._text import plural
 from initcfg._values import Adapted, FromCheckpoint, Opaque

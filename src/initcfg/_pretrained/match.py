@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.opening import Opened
 from initcfg._layout import Layout
 from initcfg._loads import Load
 from initcfg._names import Entry, Names
@@ -21,6 +20,7 @@ from initcfg._pretrained.fitting import COMPUTED, Place, fit, hint
 from initcfg._pretrained.initializer import PretrainedInit
 from initcfg._pretrained.keys import Named, named_keys
 from initcfg._pretrained.kinds import Permission, covers
+from initcfg._pretrained.opening import Opened
 from initcfg._pretrained.places import local_tensors, places_of
 from initcfg._pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
 from initcfg._pretrained.qkv import fused_from, split_from
