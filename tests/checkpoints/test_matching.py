@@ -79,6 +79,15 @@ def test_a_function_is_called_once(tmp_path, as_path):
     assert len(calls) == 1
 
 
+def test_a_module_gives_its_state_dict():
+    other = Backbone()
+    model = Backbone()
+    plan = initcfg.plan(model, loading(other))
+    plan.apply(model)
+    assert same(model, other.state_dict())
+    assert plan.loads[0].source == "the state_dict of a Backbone given in init_cfg"
+
+
 def test_a_function_that_gives_nothing_of_use():
     model = Backbone()
     before = bits(model)

@@ -28,7 +28,8 @@ class PretrainedInit:
     """Parameters and buffers from a checkpoint; beats every other rule of its module and below.
 
     Args:
-        checkpoint: Path or URL of a checkpoint; in code also a state_dict, or a function that gives one.
+        checkpoint: Path or URL of a checkpoint; in code also a state_dict, a module that has one, or a
+            function that gives one.
         prefix: Take only the keys that begin with it, without it: ``"backbone."``.
         map_location: Accepted as the original does; tensors are copied to their parameter's device.
         rename: Regular expressions and what replaces what they match, in their order, applied to the keys
@@ -127,6 +128,8 @@ class PretrainedInit:
             return self.checkpoint
         if isinstance(self.checkpoint, Mapping):
             return "a state_dict"
+        if hasattr(self.checkpoint, "state_dict"):
+            return f"the state_dict of a {type(self.checkpoint).__name__}"
         return f"{getattr(self.checkpoint, '__qualname__', type(self.checkpoint).__name__)}()"
 
     def state(self) -> Any:
@@ -134,7 +137,8 @@ class PretrainedInit:
         if isinstance(self.checkpoint, (str, Mapping)):
             return self.checkpoint
         if self._state is None:
-            self._state = self.checkpoint()
+            # A module gives its own.
+            self._state = getattr(self.checkpoint, "state_dict", self.checkpoint)()
         return self._state
 
     def arguments(self) -> dict[str, Any]:

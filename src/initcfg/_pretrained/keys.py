@@ -28,14 +28,20 @@ class Named:
 
 
 def named_keys(
-    initializer: PretrainedInit, keys: Iterable[str], local: Collection[str], *, compat: bool
+    initializer: PretrainedInit,
+    keys: Iterable[str],
+    local: Collection[str],
+    *,
+    prefix: str | None,
+    compat: bool,
 ) -> Named:
     """The keys of a checkpoint by the names that they mean.
 
     Args:
-        initializer: The rule's prefix and renames.
+        initializer: The rule.
         keys: The keys, in the order of the checkpoint.
         local: Names in the module: what is one of them already is no wrapper's.
+        prefix: What the keys begin with: the rule's, or the source's own.
         compat: Take off what the original takes off.
 
     Raises:
@@ -43,7 +49,7 @@ def named_keys(
         PatternError: A rename changes nothing.
     """
     keys = list(keys)
-    plain = _without_prefix(initializer, keys)
+    plain = _without_prefix(initializer, keys, prefix)
     if compat:
         names = {key: re.sub(r"^module\.", "", name) for key, name in plain.items()}
     else:
@@ -51,8 +57,7 @@ def named_keys(
     return _renamed(initializer, names)
 
 
-def _without_prefix(initializer: PretrainedInit, keys: list[str]) -> dict[str, str]:
-    prefix = initializer.prefix
+def _without_prefix(initializer: PretrainedInit, keys: list[str], prefix: str | None) -> dict[str, str]:
     if not prefix:
         return {key: key for key in keys}
     start = prefix if prefix.endswith(".") else prefix + "."

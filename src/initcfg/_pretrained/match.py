@@ -110,7 +110,9 @@ class _Match:
         start = names.modules[id(step.target)]
         self.prefix = f"{start}." if start else ""
         self.keys = list(opened.keys())
-        self.named: Named = named_keys(initializer, self.keys, self.local, compat=compat)
+        self.named: Named = named_keys(
+            initializer, self.keys, self.local, prefix=initializer.prefix or opened.prefix, compat=compat
+        )
         self.places = places_of(step.target, self.local)
         self.counts = _Account()
 

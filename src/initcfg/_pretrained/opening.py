@@ -15,17 +15,19 @@ from initcfg.errors import CheckpointError
 
 
 class Opened:
-    """An opened checkpoint, and the digest of its file where it is known.
+    """An opened checkpoint, and what is known of where it comes from.
 
     Attributes:
-        sha256: The digest.
+        sha256: The digest of its file, where it is known.
+        prefix: The part of it that the source means, if it means a part.
     """
 
-    def __init__(self, reader: Reader, sha256: str | None = None) -> None:
+    def __init__(self, reader: Reader, sha256: str | None = None, prefix: str | None = None) -> None:
         self._reader = reader
         self.name = reader.name
         self.wrapping = reader.wrapping
         self.sha256 = sha256
+        self.prefix = prefix
 
     def keys(self) -> Iterator[str]:
         """See :class:`Reader`, as the others."""
