@@ -284,8 +284,11 @@ def test_a_hint_where_little_fits_by_chance():
 
 
 def test_no_tensors_at_all():
-    with pytest.raises(errors.CheckpointError, match="holds no tensors"):
-        initcfg.plan(Backbone(loading({})))
+    model = Backbone()
+    before = bits(model)
+    with pytest.raises(errors.CheckpointError):
+        initcfg.init_weights(model, loading({}))
+    assert bits(model) == before
 
 
 # -- the account ---------------------------------------------------------------------------------
@@ -375,3 +378,21 @@ def test_by_override_and_the_names_that_the_account_has():
     plan.apply(model)
     assert torch.equal(model.backbone.conv.weight, state["conv.weight"])
     assert model.backbone.fc.weight.unique().tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "taken_off", "local", "names"),
+    [
+        ("module.net", "module.", (), ["a"]),
+        ("net", "module.", (), ["a"]),
+        (None, "module.", ("module.net.a",), ["module.net.a"]),
+        (None, "module.", ("net.a",), ["net.a"]),
+    ],
+)
+def test_what_the_reader_took_off_may_be_meant(prefix, taken_off, local, names):
+    from initcfg._pretrained.initializer import PretrainedInit
+    from initcfg._pretrained.keys import named_keys
+
+    initializer = PretrainedInit("a.pth", prefix)
+    found = named_keys(initializer, ["net.a"], local, prefix=prefix, taken_off=taken_off, compat=False)
+    assert list(found.keys) == names

@@ -33,6 +33,7 @@ def named_keys(
     local: Collection[str],
     *,
     prefix: str | None,
+    taken_off: str = "",
     compat: bool,
 ) -> Named:
     """The keys of a checkpoint by the names that they mean.
@@ -42,6 +43,7 @@ def named_keys(
         keys: The keys, in the order of the checkpoint.
         local: Names in the module: what is one of them already is no wrapper's.
         prefix: What the keys begin with: the rule's, or the source's own.
+        taken_off: What the reader took off every key, which a rule or the module may know all the same.
         compat: Take off what the original takes off.
 
     Raises:
@@ -49,19 +51,32 @@ def named_keys(
         PatternError: A rename changes nothing.
     """
     keys = list(keys)
-    plain = _without_prefix(initializer, keys, prefix)
+    plain = _without_prefix(initializer, keys, prefix, taken_off)
     if compat:
         names = {key: re.sub(r"^module\.", "", name) for key, name in plain.items()}
     else:
-        names = {key: name if name in local else _WRAPPERS.sub("", name) for key, name in plain.items()}
+        names = {key: _in_module(name, local, taken_off) for key, name in plain.items()}
     return _renamed(initializer, names)
 
 
-def _without_prefix(initializer: PretrainedInit, keys: list[str], prefix: str | None) -> dict[str, str]:
+def _in_module(name: str, local: Collection[str], taken_off: str) -> str:
+    """The name as the module has it; else, without what wrappers put before it."""
+    if name in local:
+        return name
+    if taken_off and taken_off + name in local:
+        return taken_off + name
+    return _WRAPPERS.sub("", name)
+
+
+def _without_prefix(
+    initializer: PretrainedInit, keys: list[str], prefix: str | None, taken_off: str
+) -> dict[str, str]:
     if not prefix:
         return {key: key for key in keys}
     start = prefix if prefix.endswith(".") else prefix + "."
     found = {key: key[len(start) :] for key in keys if key.startswith(start)}
+    if not found and taken_off:
+        found = {key: (taken_off + key)[len(start) :] for key in keys if (taken_off + key).startswith(start)}
     if not found:
         unwrapped = {key: _WRAPPERS.sub("", key) for key in keys}
         found = {key: name[len(start) :] for key, name in unwrapped.items() if name.startswith(start)}

@@ -111,7 +111,12 @@ class _Match:
         self.prefix = f"{start}." if start else ""
         self.keys = list(opened.keys())
         self.named: Named = named_keys(
-            initializer, self.keys, self.local, prefix=initializer.prefix or opened.prefix, compat=compat
+            initializer,
+            self.keys,
+            self.local,
+            prefix=initializer.prefix or opened.prefix,
+            taken_off="".join(each for each in opened.wrapping if each.endswith(".")),
+            compat=compat,
         )
         self.places = places_of(step.target, self.local)
         self.counts = _Account()
