@@ -105,8 +105,8 @@ def test_a_checkpoint_that_cannot_be_opened_stops_apply_before_the_first_write(t
     assert torch.equal(model.head.weight, before)
     with pytest.raises(errors.UnusedRuleError, match="There is no checkpoint"):
         initcfg.plan(model, strict=True)
-    remote = initcfg.plan(Detector(checkpoint="torchvision://resnet50"))
-    assert "not supported yet" in remote.loads[0].problem
+    remote = initcfg.plan(Detector(checkpoint="nowhere://resnet50"))
+    assert "nowhere" in remote.loads[0].problem
 
 
 class Attack:

@@ -151,7 +151,7 @@ def test_types():
         (dict(type="Caffe2Xavier", layer="Linear", a=1), "'a'"),
         (dict(type="Normal", param="token", bias=1), "one by one"),
         (dict(type="Pretrained", checkpoint="x", layer="Linear"), "whole modules"),
-        (dict(type="Pretrained", checkpoint=None), "checkpoint must be a string"),
+        (dict(type="Pretrained", checkpoint=None), "checkpoint must be a path"),
     ],
 )
 def test_arguments(cfg, text):

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         ConstantInit,
         KaimingInit,
         NormalInit,
-        PretrainedInit,
         TruncNormalInit,
         UniformInit,
         XavierInit,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from initcfg._ledger import Ledger
     from initcfg._modules import BaseModule, ModuleDict, ModuleList, Sequential
     from initcfg._plan import Assignment, Plan
+    from initcfg._pretrained.initializer import PretrainedInit
     from initcfg._registry import (
         INITIALIZERS,
         MODELS,
@@ -81,13 +81,13 @@ _HOME = {
         "ConstantInit",
         "KaimingInit",
         "NormalInit",
-        "PretrainedInit",
         "TruncNormalInit",
         "UniformInit",
         "XavierInit",
         "bias_init_with_prob",
     ),
     "_initializers_literal": ("ValueInit",),
+    "_pretrained.initializer": ("PretrainedInit",),
     "_initializers_more": (
         "DiracInit",
         "IdentityInit",

@@ -11,13 +11,13 @@ from typing import Any, Literal
 from torch import nn
 
 from initcfg._builders import load_target, prepared
-from initcfg._checkpoint import open_pretrained
 from initcfg._config import Config
 from initcfg._deferral.context import deferred
 from initcfg._generators import seeded
 from initcfg._ledger import Ledger
 from initcfg._names import wrapper_attribute
 from initcfg._plan import Plan
+from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Compiler, has_init_weights
 from initcfg._registry import MODELS, build_from_cfg
 from initcfg._rehearsal import rehearsed

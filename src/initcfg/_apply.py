@@ -58,6 +58,8 @@ def apply_plan(
             f"Applying the plan failed: {type(error).__name__}: {error}; {state}.",
             mend="Correct the cause and initialize again; atomic=True keeps the model as it was.",
         ) from error
+    finally:
+        run.close()
     return run.ledger()
 
 

@@ -7,7 +7,8 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from initcfg._initializers import BaseInit, PretrainedInit
+from initcfg._initializers import BaseInit
+from initcfg._pretrained.initializer import PretrainedInit
 from initcfg._registry import INITIALIZERS
 from initcfg._text import nearest
 from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError
@@ -90,12 +91,18 @@ def is_foreign(type_: Any) -> bool:
     return not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit)))
 
 
+def is_pretrained(type_: Any) -> bool:
+    """Whether ``type`` means the initializer that loads checkpoints."""
+    cls = None if type_ is None else resolve_type(type_)
+    return inspect.isclass(cls) and issubclass(cls, PretrainedInit)
+
+
 def accepts(type_: Any, key: str) -> bool:
     """Whether a user's own initializer takes ``key``."""
     if type_ is None:
         return False
     cls = resolve_type(type_)
-    own = inspect.isclass(cls) and cls.__module__ != BaseInit.__module__
+    own = inspect.isclass(cls) and cls.__module__ not in (BaseInit.__module__, PretrainedInit.__module__)
     return own and key in _signature(cls).parameters
 
 

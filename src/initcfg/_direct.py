@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from initcfg._checkpoint import open_pretrained
 from initcfg._construct import type_label
-from initcfg._initializers import BaseInit, PretrainedInit
+from initcfg._initializers import BaseInit
+from initcfg._pretrained.initializer import PretrainedInit
+from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Program, Step
 from initcfg._resolve import make_plan
 from initcfg._rules import Rule, bias_of

@@ -33,6 +33,7 @@ def explain_text(plan: Plan, name: str) -> str:
         for index, each in enumerate(reached):
             following = reached[index + 1] if index + 1 < len(reached) else None
             lines += _step(plan, index + 1, each, following)
+    lines += _checkpoints(plan, item)
     lines += _numbers(item)
     lines += _others(plan, item, {each.rule for each in reached})
     return "\n".join(lines)
@@ -82,6 +83,21 @@ def _why(plan: Plan, loser: Shadowed, winner: Shadowed) -> str:
     if isinstance(loser.value, Opaque):
         return "it runs after that code"
     return "a child's init_cfg beats its parents'"
+
+
+def _checkpoints(plan: Plan, item: Assignment) -> list[str]:
+    """Checkpoints that could have had it, and why they have not."""
+    lines: list[str] = []
+    for load in plan.loads:
+        shapes = {name: there for name, _, there in load.mismatched}
+        if item.name in load.missing:
+            lines.append(f"  {load.rule}: {load.source} does not hold it")
+        elif item.name in shapes:
+            there = "×".join(map(str, shapes[item.name])) or "scalar"
+            lines.append(f"  {load.rule}: {load.source} has it as {there}, which does not fit")
+        elif item.name in load.excluded:
+            lines.append(f"  {load.rule}: leaves it out")
+    return ["", "Checkpoints that do not give it:", *lines] if lines else []
 
 
 def _owner(rule: str) -> str:

@@ -383,37 +383,6 @@ class Caffe2XavierInit(KaimingInit):
         super().__init__(a=1, **fixed, bias=bias, bias_prob=bias_prob, layer=layer)
 
 
-@INITIALIZERS.register_module(name="Pretrained")
-class PretrainedInit:
-    """Parameters and buffers from a checkpoint; beats every other rule of its module and below.
-
-    Args:
-        checkpoint: Path of a ``state_dict`` saved by :func:`torch.save`, or a ``.safetensors`` file.
-        prefix: Take only the keys that begin with it, without it: ``"backbone."``.
-        map_location: Accepted as the original does; tensors are copied to their parameter's device.
-    """
-
-    def __init__(self, checkpoint: str, prefix: str | None = None, map_location: str = "cpu") -> None:
-        if not isinstance(checkpoint, str):
-            raise ArgumentError(f"checkpoint must be a string, not {checkpoint!r}.")
-        if prefix is not None and not isinstance(prefix, str):
-            raise ArgumentError(f"prefix must be a string, not {prefix!r}.")
-        self.checkpoint = checkpoint
-        self.prefix = prefix
-        self.map_location = map_location
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments by name."""
-        prefix = {} if self.prefix is None else {"prefix": self.prefix}
-        return {"checkpoint": self.checkpoint, **prefix}
-
-    def __call__(self, module: nn.Module) -> None:
-        """Load into ``module`` now, as the original does."""
-        from initcfg._direct import call_initializer
-
-        call_initializer(self, module)
-
-
 def _spread(distribution: str, std: float) -> Value:
     if distribution == "normal":
         return Normal(0.0, std)

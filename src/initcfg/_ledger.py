@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from initcfg._files import write_atomically
+from initcfg._loads import Load, Loaded
 from initcfg._values import Keep, Value, from_json, number_to_json, to_json
 from initcfg.errors import PlanError
 
@@ -34,6 +35,7 @@ class Written:
         operations: The in-place operations by which that code wrote, in order: ``aten.normal_``.
         altered: For a parametrized weight: its parametrization makes something else of what was written
             (spectral_norm divides by the norm, orthogonal takes the nearest such matrix).
+        loaded: For a tensor from a checkpoint: what was read, and how it was made to fit.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Written:
     code: str | None = None
     operations: tuple[str, ...] = ()
     altered: bool = False
+    loaded: Loaded | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Ledger(Mapping[str, Written]):
         plan_digest: Digest of the plan that was carried out.
         aliases: Other names of tied tensors.
         versions: Versions of initcfg and torch.
+        loads: The account of each checkpoint.
     """
 
     entries: Mapping[str, Written]
@@ -69,6 +73,7 @@ class Ledger(Mapping[str, Written]):
     plan_digest: str
     aliases: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    loads: tuple[Load, ...] = ()
 
     def __getitem__(self, name: str) -> Written:
         return self.entries[self.aliases.get(name, name)]
@@ -99,6 +104,7 @@ class Ledger(Mapping[str, Written]):
             "plan_digest": self.plan_digest,
             "versions": dict(self.versions),
             "aliases": dict(self.aliases),
+            **({"loads": [load.to_json() for load in self.loads]} if self.loads else {}),
             "tensors": {name: _to_json(entry) for name, entry in self.entries.items()},
         }
 
@@ -119,6 +125,7 @@ class Ledger(Mapping[str, Written]):
             plan_digest=data["plan_digest"],
             aliases=dict(data["aliases"]),
             versions=dict(data["versions"]),
+            loads=tuple(Load.from_json(load) for load in data.get("loads", ())),
         )
 
     def save(self, path: str | Path) -> None:
@@ -166,6 +173,7 @@ def _to_json(entry: Written) -> dict[str, Any]:
         "initializer": initializer and {key: number_to_json(item) for key, item in initializer.items()},
         **({"code": entry.code, "operations": list(entry.operations)} if entry.code else {}),
         **({"altered": True} if entry.altered else {}),
+        **({"loaded": entry.loaded.to_json()} if entry.loaded else {}),
     }
 
 
@@ -181,4 +189,5 @@ def _from_json(name: str, data: Mapping[str, Any]) -> Written:
         code=data.get("code"),
         operations=tuple(data.get("operations", ())),
         altered=bool(data.get("altered", False)),
+        loaded=Loaded.from_json(data["loaded"]) if data.get("loaded") else None,
     )

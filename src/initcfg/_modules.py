@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from torch import nn
+
+from initcfg._copying import copied
 
 
 class BaseModule(nn.Module):
@@ -40,7 +41,7 @@ class BaseModule(nn.Module):
     def __init__(self, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
         super().__init__()
         self._is_init = False
-        self.init_cfg = copy.deepcopy(init_cfg)
+        self.init_cfg = copied(init_cfg)
         if init_cfg:
             self._init_cfg_written = _caller()
 

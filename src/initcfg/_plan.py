@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from initcfg._loads import Load
 from initcfg._values import Value, from_json, number_to_json, to_json
 from initcfg.errors import PlanError
 
@@ -93,29 +94,6 @@ class Unused:
     rule: str
     cfg: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Load:
-    """A checkpoint that a rule loads.
-
-    Attributes:
-        rule: Path of the rule.
-        source: The checkpoint.
-        problem: Why it could not be opened while planning; None if it could.
-        loaded: Number of tensors that it provides.
-        missing: Tensors of the module that it does not hold.
-        unexpected: Its keys that the module does not know.
-        mismatched: Tensors whose shapes differ: name, shape here, shape there.
-    """
-
-    rule: str
-    source: str
-    problem: str | None = None
-    loaded: int = 0
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -301,7 +279,7 @@ class Plan(Mapping[str, Assignment]):
             "aliases": dict(self.aliases),
             "buffers": {name: _assignment_to_json(item) for name, item in self.buffers.items()},
             "unused": [vars(item).copy() for item in self.unused],
-            "loads": [_load_to_json(item) for item in self.loads],
+            "loads": [item.to_json() for item in self.loads],
             "notes": list(self.notes),
             "uncalled": list(self.uncalled),
             "nested": list(self.nested),
@@ -331,7 +309,7 @@ class Plan(Mapping[str, Assignment]):
                 buffers={name: _assignment(name, item) for name, item in data["buffers"].items()},
                 aliases=dict(data["aliases"]),
                 unused=tuple(Unused(**item) for item in data["unused"]),
-                loads=tuple(_load(item) for item in data.get("loads", [])),
+                loads=tuple(Load.from_json(item) for item in data.get("loads", [])),
                 notes=tuple(data.get("notes", [])),
                 uncalled=tuple(data.get("uncalled", [])),
                 nested=tuple(data.get("nested", [])),
@@ -392,25 +370,4 @@ def _assignment(name: str, data: Mapping[str, Any]) -> Assignment:
         shadowed=tuple(map(_shadowed, data["shadowed"])),
         frozen=bool(data.get("frozen", False)),
         default=_shadowed(data["default"]) if data.get("default") else None,
-    )
-
-
-def _load_to_json(load: Load) -> dict[str, Any]:
-    return {
-        **vars(load),
-        "missing": list(load.missing),
-        "unexpected": list(load.unexpected),
-        "mismatched": [[name, list(here), list(there)] for name, here, there in load.mismatched],
-    }
-
-
-def _load(data: Mapping[str, Any]) -> Load:
-    mismatched = tuple((name, tuple(here), tuple(there)) for name, here, there in data["mismatched"])
-    return Load(
-        **{
-            **data,
-            "missing": tuple(data["missing"]),
-            "unexpected": tuple(data["unexpected"]),
-            "mismatched": mismatched,
-        }
     )

@@ -442,6 +442,7 @@ INITIALIZERS = Registry(
     scope="initcfg",
     locations=[
         "initcfg._initializers",
+        "initcfg._pretrained.initializer",
         "initcfg._initializers_more",
         "initcfg._initializers_literal",
         "initcfg._torch_defaults",

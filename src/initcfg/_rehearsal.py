@@ -16,6 +16,7 @@ from initcfg._defaults import named_values
 from initcfg._deferral import patches
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
+from initcfg._loads import Load
 from initcfg._names import Entry, named_tensors
 from initcfg._pending import default_of
 from initcfg._plan import Assignment, Plan
@@ -58,6 +59,7 @@ class _Rehearsal(Run):
         self._ruled: dict[int, tuple[Value, Write | None]] = {}
         self._current: Write | None = None
         self._rules = dict(plan.rules)
+        self._part_loads: list[Load] = []
         self._failed: dict[str, str] = {}
         self._without_writer = {
             entry.name
@@ -80,6 +82,7 @@ class _Rehearsal(Run):
     def run_part(self, plan: Plan, model: nn.Module) -> None:
         """A plan that user code called for."""
         self._rules |= plan.rules
+        self._part_loads += plan.loads
         super().run_part(plan, model)
 
     def _write(self, write: Write, entries: dict[str, Entry]) -> None:
@@ -94,7 +97,7 @@ class _Rehearsal(Run):
 
         def fill(alias: torch.Tensor) -> None:
             if isinstance(value, FromCheckpoint):
-                alias.copy_(self._read(value))
+                self._sources.load(alias, value, self._normal(name))
             else:
                 fill_stream(alias, value, seed=0, name=name)
 
@@ -146,6 +149,7 @@ class _Rehearsal(Run):
                 if not isinstance(made.get(name, item).value, Keep)
             },
             rules=self._rules,
+            loads=(*self.plan.loads, *self._part_loads),
             notes=(*self.plan.notes, *self._notes()),
             uninitialized=tuple(
                 name

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from initcfg._defaults import ORDER, Defaults, defaults
+from initcfg._loads import Load
 from initcfg._names import Entry, Names, named_tensors
-from initcfg._plan import Assignment, Load, Plan, RuleNote, Unused
+from initcfg._plan import Assignment, Plan, RuleNote, Unused
 from initcfg._planner import Planned, Walk
-from initcfg._pretrained import Opener, match
+from initcfg._pretrained.match import Opener, match
 from initcfg._program import Program, Step
 from initcfg._rules import show_cfg
 from initcfg._stack import Piece, merge

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
-from initcfg._construct import SELECTION, accepts, construct, is_foreign, type_label
-from initcfg._initializers import BaseInit, PretrainedInit
+from initcfg._construct import SELECTION, accepts, construct, is_foreign, is_pretrained, type_label
+from initcfg._copying import copied, holds_tensors
+from initcfg._initializers import BaseInit
 from initcfg._layout import axes
+from initcfg._pretrained.initializer import PretrainedInit
 from initcfg._registry import INITIALIZERS
 from initcfg._select import Layers, Pattern, parse_layers, parse_patterns
+from initcfg._text import plural
 from initcfg.errors import (
     ArgumentError,
     InitcfgError,
@@ -23,6 +26,17 @@ from initcfg.errors import (
 
 _NO_LAYERS = Layers(frozenset(), (), True)
 _AXES = ("in_axis", "out_axis", "batch_axis")
+PRETRAINED_EXTENSIONS = (
+    "rename",
+    "include",
+    "exclude",
+    "strict",
+    "sha256",
+    "offline",
+    "part",
+    "finite",
+    "adapt",
+)
 EXTENSIONS = ("name", "param", "buffer", "exclude", "weight", *_AXES, "a_sigma", "b_sigma", "preserve_std")
 
 
@@ -111,11 +125,13 @@ def show_cfg(cfg: Mapping[str, Any]) -> str:
     """An entry as a person writes it: ``dict(type='Kaiming', layer='Conv2d')``."""
 
     def show(item: Any) -> str:
+        if isinstance(item, Mapping) and holds_tensors(item):
+            return f"<a state_dict of {plural(len(item), 'tensor')}>"
         if isinstance(item, Mapping):
             return show_cfg(item)
         if isinstance(item, list):
             return "[" + ", ".join(show(each) for each in item) + "]"
-        return item.__name__ if isinstance(item, type) else repr(item)
+        return item.__name__ if isinstance(item, (type, FunctionType)) else repr(item)
 
     return "dict(" + ", ".join(f"{key}={show(item)}" for key, item in cfg.items()) + ")"
 
@@ -186,6 +202,11 @@ def _parse(entry: dict[str, Any], where: str, written: Written, compat: bool) ->
     cfg = {key: _copy(item) for key, item in entry.items() if key != "_scope_"}
     override = cfg.pop("override", None)
     if compat:
+        if is_pretrained(cfg.get("type")) and (extra := [key for key in cfg if key in PRETRAINED_EXTENSIONS]):
+            raise ArgumentError(
+                f"{extra[0]} is an extension of Pretrained that the original does not know.",
+                mend="Leave out compat='mmengine' to use it.",
+            )
         apart = ["bias"] if "bias" in cfg and not isinstance(cfg["bias"], (int, float)) else []
         for key in (*EXTENSIONS, *apart):
             if key in cfg and not accepts(cfg.get("type"), key):
@@ -201,7 +222,7 @@ def _parse(entry: dict[str, Any], where: str, written: Written, compat: bool) ->
 
 
 def _copy(item: Any) -> Any:
-    return copy.deepcopy(item) if isinstance(item, (Mapping, list, tuple)) else item
+    return copied(item) if isinstance(item, (Mapping, list, tuple)) else item
 
 
 def _parse_overrides(
@@ -266,7 +287,10 @@ def _build(
         "names": parse_patterns("name", arguments.pop("name", None)),
         "params": parse_patterns("param", arguments.pop("param", None)),
         "buffers": parse_patterns("buffer", arguments.pop("buffer", None)),
-        "excludes": parse_patterns("exclude", arguments.pop("exclude", None)),
+        # That of Pretrained is its own affair: it loads whole modules, and leaves out tensors.
+        "excludes": ()
+        if is_pretrained(arguments.get("type"))
+        else parse_patterns("exclude", arguments.pop("exclude", None)),
         "axes": _parse_axes(arguments),
     }
     if common["excludes"] and not (
@@ -278,8 +302,13 @@ def _build(
         # By the original's protocol, layer is the initializer's own affair.
         arguments["layer"] = layer
     made = _parse_initializers(arguments, bool(common["params"] or common["buffers"]))
-    if made.get("pretrained") is not None and any(common[key] for key in ("layers", "names", "params")):
-        raise ArgumentError("Pretrained loads whole modules: it takes no layer, name or param.")
+    if made.get("pretrained") is not None and any(
+        common[key] for key in ("layers", "names", "params", "buffers")
+    ):
+        raise ArgumentError(
+            "Pretrained loads whole modules: it takes no layer, name, param or buffer.",
+            mend="Say which of its tensors by include and exclude.",
+        )
     return Rule(where=where, written=written, cfg=dict(entry), **{**common, **made})
 
 

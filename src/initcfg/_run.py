@@ -16,22 +16,24 @@ import torch
 from torch import nn
 
 from initcfg import _random
-from initcfg._checkpoint import Checkpoint
 from initcfg._generators import seeded
 from initcfg._guard import close_pending
 from initcfg._later import Later
 from initcfg._ledger import Ledger, Written
+from initcfg._loading import Sources
+from initcfg._loads import Load, Loaded
 from initcfg._names import Entry, named_tensors
 from initcfg._observe import Observer, by_storage
 from initcfg._pending import Default, default_of, set_default, settle
 from initcfg._plan import Assignment, Plan
 from initcfg._tape import Call, Write, of_values
 from initcfg._tracing.record import Record
-from initcfg._values import Computed, FromCheckpoint, Keep, Opaque, Value
+from initcfg._values import Computed, FromCheckpoint, Keep, Normal, Opaque, Value
 from initcfg._writable import check_fits
-from initcfg._writing.stream import StreamWriter
+from initcfg._writing.steps import Draw
+from initcfg._writing.stream import StreamWriter, fill_stream
 from initcfg._writing.torch_draws import fill_torch
-from initcfg.errors import ApplyError, CheckpointError, InitcfgError
+from initcfg.errors import ApplyError, InitcfgError
 
 _active: ContextVar[Run | None] = ContextVar("initcfg_run", default=None)
 
@@ -70,10 +72,12 @@ class Run:
         self._storages: dict[int, list[str]] | None = None
         self._later: Later | None = None
         self._settled: list[tuple[torch.Tensor, Default]] = []
-        self._checkpoints: dict[str, Checkpoint] = {}
+        self._sources = Sources(plan.loads)
+        self._loads: list[Load] = []
+        self._loaded: dict[str, Loaded] = {}
         if checked:
             check_fits(plan, self.names, rng)
-            self._checkpoints = _open_sources(plan)
+            self._sources.check(plan, self.entries)
 
     # -- execution -------------------------------------------------------------------------------
 
@@ -181,11 +185,18 @@ class Run:
         for module in self.model.modules():
             close_pending(module)
 
+    def close(self) -> None:
+        """Let go of the checkpoints."""
+        self._sources.close()
+
     def run_tape(self, plan: Plan, model: nn.Module) -> None:
         """Run the tape of this plan, or of a part that user code called for."""
-        entries = self.entries
+        entries, outer = self.entries, self._sources
+        self._loads += plan.loads
         if plan is not self.plan:
+            self._sources = Sources(plan.loads)
             entries = {entry.name: entry for entry in named_tensors(model).entries.values()}
+            self._sources.check(plan, entries)
         modules = None
         for item in self._unrolled(plan):
             if isinstance(item, Write):
@@ -197,6 +208,7 @@ class Run:
             modules = _modules(model) if modules is None else modules
             for name in plan.reached:
                 _set_is_init(modules[name])
+        self._sources = outer
 
     def _unrolled(self, plan: Plan) -> list[Write | Call]:
         if plan.tape is None:
@@ -206,7 +218,7 @@ class Run:
 
     def _write(self, write: Write, entries: dict[str, Entry]) -> None:
         if not write.final or write.name is None:
-            if self.rng == "torch":
+            if self.rng == "torch" and not isinstance(write.value, FromCheckpoint):
                 like = None if write.name is None else entries[write.name].tensor
                 scratch = (
                     torch.empty_like(like)
@@ -241,6 +253,7 @@ class Run:
             write.rule,
             write.initializer,
             altered=altered,
+            loaded=self._loaded.get(name) if isinstance(write.value, FromCheckpoint) else None,
         )
 
     def _name_in_model(self, entry: Entry, local: str) -> str:
@@ -256,7 +269,7 @@ class Run:
 
     def _fill(self, tensor: torch.Tensor, value: Value, name: str) -> None:
         if isinstance(value, FromCheckpoint):
-            tensor.copy_(self._read(value))
+            self._loaded[name] = self._sources.load(tensor, value, self._normal(name))
         elif self.rng == "torch":
             fill_torch(tensor, value)
         else:
@@ -274,11 +287,17 @@ class Run:
         self._settle(tensor)
         return None if default is None or isinstance(default.value, Computed) else default.value
 
-    def _read(self, value: FromCheckpoint) -> torch.Tensor:
-        opened = self._checkpoints.get(value.source)
-        if opened is None:
-            opened = self._checkpoints[value.source] = Checkpoint(value.source)
-        return opened.read(value.key)
+    def _normal(self, name: str) -> Draw:
+        """Normal numbers for the new rows of a tensor: under the stream, by its name."""
+        if self.rng == "torch":
+            return torch.randn
+
+        def draw(shape: tuple[int, ...]) -> torch.Tensor:
+            made = torch.empty(shape)
+            fill_stream(made, Normal(0.0, 1.0), seed=self.seed or 0, name=name)
+            return made
+
+        return draw
 
     # -- user code -------------------------------------------------------------------------------
 
@@ -411,6 +430,7 @@ class Run:
             plan_digest=self.plan.digest,
             aliases=dict(self.plan.aliases),
             versions=versions(),
+            loads=tuple(dict.fromkeys(self._loads)),
         )
 
 
@@ -425,17 +445,6 @@ def run_user_code(call: Call, module: nn.Module) -> None:
         initializer(getattr(module, override))
     else:
         initializer(module)
-
-
-def _open_sources(plan: Plan) -> dict[str, Checkpoint]:
-    """Every checkpoint of the plan, opened; raises what planning only noted."""
-    opened: dict[str, Checkpoint] = {}
-    for load in plan.loads:
-        if load.source not in opened:
-            opened[load.source] = Checkpoint(load.source)
-        if load.problem:
-            raise CheckpointError(load.problem, where=load.rule, mend="Correct it, and plan again.")
-    return opened
 
 
 def _modules(model: nn.Module) -> dict[str, nn.Module]:

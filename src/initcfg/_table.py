@@ -18,9 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from initcfg._ledger import Ledger, Written
+from initcfg._load_view import load_lines
 from initcfg._plan import Assignment, Plan
+from initcfg._steps import steps_text
 from initcfg._text import plural
-from initcfg._values import Computed, Constant, FromCheckpoint, Keep, Opaque, Value
+from initcfg._values import Adapted, Computed, Constant, FromCheckpoint, Keep, Opaque, Value
 
 # A number that is a whole part of a name, or ends one: not the index of a list in a rule.
 _NUMBER = re.compile(r"(?<![\[\d])\d+(?=\.|$)")
@@ -36,6 +38,7 @@ class Row:
     elements: int = 0
     values: list[Value] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    full: bool = False
 
     @property
     def name(self) -> str:
@@ -49,6 +52,9 @@ class Row:
 
     def value_text(self) -> str:
         """The value; numbers that differ within the row as a range."""
+        if self.full and isinstance(value := self.values[0], FromCheckpoint):
+            keys = "" if value.keys == (self.names[0],) else f", key {', '.join(value.keys)}"
+            return value_text(value) + keys
         return merge_texts([value_text(value) for value in self.values])
 
     def shape_text(self) -> str:
@@ -62,7 +68,7 @@ def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     for item in assignments:
         rule = item.rule or (f"default ({item.default.rule})" if item.default else "")
         key = (item.name,) if full else (mask(item.name), mask(rule), shape_of_value(item.value))
-        row = grouped.setdefault(key, Row())
+        row = grouped.setdefault(key, Row(full=full))
         row.names.append(item.name)
         row.rules.append(rule)
         row.elements += item.elements
@@ -113,6 +119,8 @@ def value_text(value: Value) -> str:
     """A value for a person."""
     if isinstance(value, Keep):
         return "keeps its constructor's value"
+    if isinstance(value, Adapted):
+        return f"from {value.source}, {steps_text(value.steps)}"
     if isinstance(value, FromCheckpoint):
         return f"from {value.source}"
     if isinstance(value, Opaque):
@@ -246,21 +254,7 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     if plan.uninitialized:
         names = ", ".join(limited(plan.uninitialized, full))
         lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
-    for load in plan.loads:
-        if load.problem:
-            lines.append(Text(f"checkpoint   {load.rule}: {load.problem}", style="red"))
-            continue
-        text = f"checkpoint   {load.rule}: {load.loaded} tensors from {load.source}"
-        odd = [
-            f"{len(names)} {what}"
-            for names, what in (
-                (load.missing, "missing"),
-                (load.unexpected, "unexpected"),
-                (load.mismatched, "of another shape"),
-            )
-            if names
-        ]
-        lines.append(Text(text + (", " + ", ".join(odd) if odd else "") + ".", style="yellow" if odd else ""))
+    lines += load_lines(plan, full=full)
     for note in limited(plan.notes, full):
         lines.append(Text(f"note         {note}", style="yellow"))
     for name in limited(plan.nested, full):
@@ -318,6 +312,7 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     altered = [name for name, entry in ledger.entries.items() if entry.altered]
     if altered:
         lines.append(Text(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
+    lines += [Text(line) for line in _loaded(ledger)]
     codes: dict[str, list[Written]] = {}
     for entry in ledger.entries.values():
         if entry.code:
@@ -325,6 +320,31 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     for code, entries in codes.items():
         lines.append(Text(f"  {code} wrote {plural(len(entries), 'tensor')}"))
     return Group(*lines)
+
+
+def _loaded(ledger: Ledger) -> list[str]:
+    lines: list[str] = []
+    for load in ledger.loads:
+        counts = [
+            f"{len(names)} {what}"
+            for what, names in (
+                ("adapted", load.adapted),
+                ("missing", load.missing),
+                ("unexpected", load.unexpected),
+                ("of another shape or type", load.mismatched),
+                ("excluded", load.excluded),
+            )
+            if names
+        ]
+        lines.append("  " + ", ".join([f"{plural(load.loaded, 'tensor')} from {load.source}", *counts]))
+    bad = [
+        f"{name} ({entry.loaded.non_finite})"
+        for name, entry in ledger.entries.items()
+        if entry.loaded and entry.loaded.non_finite
+    ]
+    if bad:
+        lines.append(f"  loaded with NaN or infinity: {', '.join(limited(bad, False))}")
+    return lines
 
 
 def ledger_text(ledger: Ledger) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
+from initcfg._steps import Step, steps_text
 from initcfg.errors import PlanError
 
 _KINDS: dict[str, type[Value]] = {}
@@ -144,6 +145,35 @@ class FromCheckpoint(Value):
 
     source: str
     key: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key that is read."""
+        return (self.key,)
+
+
+@dataclass(frozen=True)
+class Adapted(FromCheckpoint):
+    """What ``steps`` make of the tensor ``key`` of a checkpoint, and of the ``others``, so that it fits.
+
+    The steps are in ``_steps.py``.
+    """
+
+    blockwise: ClassVar[bool] = False
+    steps: tuple[Step, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key that is read."""
+        return (self.key, *self.others)
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return any(step[:2] == ("grow", "covariance") for step in self.steps)
+
+    def __str__(self) -> str:
+        return f"Adapted(source={self.source}, key={', '.join(self.keys)}: {steps_text(self.steps)})"
 
 
 @dataclass(frozen=True)
@@ -324,10 +354,16 @@ def to_json(value: Value) -> dict[str, Any]:
         if isinstance(item, Value):
             data[name] = to_json(item)
         elif isinstance(item, tuple):
-            data[name] = [to_json(each) if isinstance(each, Value) else each for each in item]
+            data[name] = [_member_to_json(each) for each in item]
         else:
             data[name] = number_to_json(item)
     return data
+
+
+def _member_to_json(item: Any) -> Any:
+    if isinstance(item, tuple):
+        return [_member_to_json(each) for each in item]
+    return to_json(item) if isinstance(item, Value) else item
 
 
 def from_json(data: Any) -> Value:
@@ -355,7 +391,7 @@ def _item_from_json(cls: type[Value], name: str, item: Any) -> Any:
     if isinstance(item, dict):
         return from_json(item)
     if isinstance(item, list):
-        return tuple(from_json(each) if isinstance(each, dict) else each for each in item)
+        return tuple(_item_from_json(cls, "", each) for each in item)
     if cls is Constant or (isinstance(item, str) and name in ("val", "a", "b", "mean", "std", "gain")):
         return _NON_FINITE.get(item, item) if isinstance(item, str) else item
     return item

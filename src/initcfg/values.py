@@ -8,6 +8,7 @@ Example:
 
 from initcfg._layout import Layout
 from initcfg._values import (
+    Adapted,
     Computed,
     Constant,
     CopyOf,
@@ -28,6 +29,7 @@ from initcfg._values import (
 )
 
 __all__ = [
+    "Adapted",
     "Computed",
     "Constant",
     "CopyOf",

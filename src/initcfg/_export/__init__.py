@@ -52,6 +52,13 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
     """
     while attribute := wrapper_attribute(type(model)):
         model = model._modules[attribute]  # type: ignore[assignment]
+    for load in plan.loads:
+        if load.checkpoint is None:
+            raise PlanError(
+                f"The plan loads {load.source}, which no rule can name.",
+                where=load.rule,
+                mend="Save the state_dict, and give its path.",
+            )
     view = view_of(plan, model)
     loading, rest = pretrained_rules(view)
     rules = [*_searched(rest), *loading]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from initcfg._checkpoint import open_pretrained
 from initcfg._export.cells import View
 from initcfg._plan import Plan
+from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Compiler
 from initcfg._resolve import make_plan
 

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from initcfg._initializers import BaseInit, PretrainedInit
+from initcfg._initializers import BaseInit
+from initcfg._pretrained.initializer import PretrainedInit
 from initcfg._registry import INITIALIZERS
 
 _HOMES = (

@@ -30,12 +30,12 @@ from initcfg._initializers import (
     ConstantInit,
     KaimingInit,
     NormalInit,
-    PretrainedInit,
     TruncNormalInit,
     UniformInit,
     XavierInit,
     bias_init_with_prob,
 )
+from initcfg._pretrained.initializer import PretrainedInit
 from initcfg._registry import MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
 
 

@@ -1,0 +1,202 @@
+"""The checkpoints of a plan while it is carried out: opened and checked first, then read one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+
+from initcfg._loads import Load, Loaded
+from initcfg._names import Entry
+from initcfg._plan import Assignment, Plan
+from initcfg._pretrained.opening import Opened, open_source
+from initcfg._steps import steps_text
+from initcfg._text import plural
+from initcfg._values import Adapted, FromCheckpoint, Opaque
+from initcfg._writing.steps import Draw, carried_out, result_shape
+from initcfg.errors import ApplyError, CheckpointError, PlanError
+
+_SHOWN = 5
+
+
+class Sources:
+    """The checkpoints that a plan's values name.
+
+    Args:
+        loads: The plan's accounts of them.
+    """
+
+    def __init__(self, loads: Iterable[Load]) -> None:
+        self._loads: dict[str, Load] = {}
+        self._ambiguous: set[str] = set()
+        for load in loads:
+            before = self._loads.setdefault(load.source, load)
+            if before.given is not load.given:
+                # Code that is given different things under one name; each of its calls checks its own.
+                self._ambiguous.add(load.source)
+        self._opened: dict[str, Opened] = {}
+
+    def check(self, plan: Plan, entries: Mapping[str, Entry]) -> None:
+        """All that can be foreseen: sources, digests, keys, shapes; under ``finite``, the numbers too.
+
+        Raises:
+            CheckpointError: A checkpoint cannot be read, or is not what was planned with.
+        """
+        for load in self._loads.values():
+            if not (load.problem and load.checkpoint is None):
+                self._open(load.source)
+            if load.problem:
+                raise CheckpointError(load.problem, where=load.rule, mend="Correct it, and plan again.")
+        bad: list[str] = []
+        for item, value in _wanted(plan):
+            if value.source in self._ambiguous:
+                continue
+            self._check_shape(item, value, tuple(entries[item.name].tensor.shape))
+            load = self._loads.get(value.source)
+            if load is not None and load.finite:
+                bad += self._not_finite(item, value)
+        if bad:
+            first = ", ".join(bad[:_SHOWN]) + (f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
+            raise CheckpointError(
+                f"{plural(len(bad), 'tensor')} that would be loaded hold NaN or infinity, and finite=True "
+                f"does not allow that: {first}.",
+                mend="Give a sound checkpoint, exclude them, or leave out finite=True.",
+            )
+
+    def _check_shape(self, item: Assignment, value: FromCheckpoint, shape: tuple[int, ...]) -> None:
+        opened = self._open(value.source)
+        try:
+            shapes = [tuple(opened.info(key).shape) for key in value.keys]
+        except KeyError as error:
+            raise CheckpointError(
+                f"The checkpoint {opened.name!r} has no tensor {error.args[0]!r} any more.",
+                where=item.rule,
+                parameter=item.name,
+                mend="Plan again.",
+            ) from None
+        made = shapes[0]
+        if isinstance(value, Adapted):
+            try:
+                made = result_shape(shapes, value.steps)
+            except PlanError as error:
+                error.where, error.parameter = item.rule, item.name
+                raise
+        if made != shape:
+            raise CheckpointError(
+                f"The checkpoint {opened.name!r} gives this tensor the shape {made}: it is not the one that "
+                "was planned with.",
+                where=item.rule,
+                parameter=item.name,
+                shape=shape,
+                mend="Plan again.",
+            )
+
+    def _not_finite(self, item: Assignment, value: FromCheckpoint) -> list[str]:
+        target = getattr(torch, item.dtype)
+        for key in value.keys:
+            tensor = self._open(value.source).read(key)
+            if target.is_floating_point and tensor.is_floating_point() and target != tensor.dtype:
+                # What the type here cannot hold becomes infinite, too.
+                tensor = tensor.to(target)
+            count = non_finite(tensor)
+            if count:
+                return [f"{item.name} ({plural(count, 'number')})"]
+        return []
+
+    def load(self, tensor: torch.Tensor, value: FromCheckpoint, draw: Draw) -> Loaded:
+        """Read a value into a tensor, converted once.
+
+        Args:
+            tensor: Where to.
+            value: What.
+            draw: Gives normal numbers, for new rows by covariance.
+
+        Raises:
+            CheckpointError: It cannot be read, or has another shape.
+        """
+        opened = self._open(value.source)
+        try:
+            read = [opened.read(key) for key in value.keys]
+        except KeyError as error:
+            raise CheckpointError(
+                f"The checkpoint {opened.name!r} has no tensor {error.args[0]!r}."
+            ) from None
+        steps = value.steps if isinstance(value, Adapted) else ()
+        made = carried_out(read, steps, draw) if steps else read[0]
+        if made.shape != tensor.shape:
+            raise CheckpointError(
+                f"The checkpoint {opened.name!r} gives the shape {tuple(made.shape)} for {value.key!r}.",
+                shape=tuple(tensor.shape),
+                mend="Plan again.",
+            )
+        tensor.copy_(made)
+        return Loaded(
+            value.source,
+            value.keys,
+            str(read[0].dtype).removeprefix("torch."),
+            steps_text(steps) or None,
+            opened.sha256,
+            non_finite(tensor),
+        )
+
+    def _open(self, source: str) -> Opened:
+        opened = self._opened.get(source)
+        if opened is not None:
+            return opened
+        load = self._loads.get(source)
+        if load is None:
+            opened = open_source(source)
+        elif load.given is None and load.checkpoint is None:
+            raise ApplyError(
+                f"The plan loads {source}, and a plan that was read from JSON does not carry that.",
+                where=load.rule,
+                mend="Plan the model again where the state_dict is, or save it and give its path.",
+            )
+        else:
+            opened = open_source(
+                load.checkpoint if load.given is None else load.given,
+                sha256=load.expected,
+                offline=load.offline,
+                part=load.part,
+                name=load.checkpoint or source,
+            )
+            if load.sha256 and opened.sha256 and load.sha256 != opened.sha256:
+                raise CheckpointError(
+                    f"The checkpoint {source!r} is another file than when the plan was made: its SHA-256 is "
+                    f"{opened.sha256}, and was {load.sha256}.",
+                    where=load.rule,
+                    mend="Plan again.",
+                )
+        self._opened[source] = opened
+        return opened
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for opened in self._opened.values():
+            opened.close()
+        self._opened.clear()
+
+
+def _wanted(plan: Plan) -> Iterator[tuple[Assignment, FromCheckpoint]]:
+    """The values that are read."""
+    for item in [*plan.parameters.values(), *plan.buffers.values()]:
+        value = item.value.over if isinstance(item.value, Opaque) else item.value
+        if isinstance(value, FromCheckpoint):
+            yield item, value
+
+
+def non_finite(tensor: torch.Tensor) -> int:
+    """How many numbers are NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> from initcfg._loading import non_finite
+        >>> non_finite(torch.tensor([1.0, float("nan"), float("inf")]))
+        2
+    """
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.is_meta or not tensor.numel():
+        return 0
+    # Almost always the sum is finite, and then so is every number: no second tensor is made.
+    if bool(torch.isfinite(tensor.detach().sum())):
+        return 0
+    return int(tensor.numel() - torch.isfinite(tensor.detach()).sum())

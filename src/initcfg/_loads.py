@@ -1,0 +1,107 @@
+"""The account of a checkpoint that a rule loads: what it provides, what it does not, what was made to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Load:
+    """A checkpoint that a rule loads.
+
+    Names are those of the whole model, keys those of the checkpoint.
+
+    Attributes:
+        rule: Path of the rule.
+        source: What the values of the plan call the checkpoint.
+        problem: Why it could not be opened while planning; None if it could.
+        loaded: Number of tensors that it provides, adapted ones too.
+        missing: Tensors of the module that it does not hold; the next rule below has them.
+        unexpected: Its keys that the module does not know.
+        mismatched: Tensors that do not fit: name, shape here, shape there.
+        adapted: Tensors that were made to fit: name, and how.
+        excluded: Tensors that the rule leaves out, or drops.
+        renamed: Keys that ``rename`` changed: key, and the name that it has in the module.
+        converted: Data types that change: type there, type here, number of tensors.
+        hints: What could be meant, where little fits.
+        wrapping: What was taken off on the way to the tensors: ``("state_dict",)``.
+        checkpoint: The checkpoint as it was written; None if it was given in code.
+        sha256: Digest of the file, where it is known.
+        expected: Digest that the rule demands.
+        part: Which of several states in one file.
+        offline: Whether nothing may be fetched.
+        finite: Whether NaN and infinity are an error.
+        given: A state_dict that was given in code; JSON cannot carry it.
+    """
+
+    rule: str
+    source: str
+    problem: str | None = None
+    loaded: int = 0
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    adapted: tuple[tuple[str, str], ...] = ()
+    excluded: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    converted: tuple[tuple[str, str, int], ...] = ()
+    hints: tuple[str, ...] = ()
+    wrapping: tuple[str, ...] = ()
+    checkpoint: str | None = None
+    sha256: str | None = None
+    expected: str | None = None
+    part: str | None = None
+    offline: bool | None = None
+    finite: bool = False
+    given: Any = field(default=None, compare=False, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The account as JSON data; what was given in code stays behind."""
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "given"}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Load:
+        """The account that :meth:`to_json` wrote."""
+        # Plans of earlier versions say less: their sources are the checkpoints.
+        known = {"checkpoint": data["source"], **data}
+        return Load(**{name: _frozen(item) for name, item in known.items()})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a tensor got from a checkpoint.
+
+    Attributes:
+        source: What the plan calls the checkpoint.
+        keys: The keys that were read.
+        dtype: Their data type there.
+        adapted: What was done to make them fit, if anything.
+        sha256: Digest of the file, where it is known.
+        non_finite: How many numbers of the tensor are NaN or infinite.
+    """
+
+    source: str
+    keys: tuple[str, ...]
+    dtype: str
+    adapted: str | None = None
+    sha256: str | None = None
+    non_finite: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Loaded:
+        """What :meth:`to_json` wrote."""
+        return Loaded(**{name: _frozen(item) for name, item in data.items()})
+
+
+def _plain(item: Any) -> Any:
+    return [_plain(each) for each in item] if isinstance(item, tuple) else item
+
+
+def _frozen(item: Any) -> Any:
+    return tuple(_frozen(each) for each in item) if isinstance(item, list) else item

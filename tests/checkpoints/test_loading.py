@@ -1,0 +1,185 @@
+"""Loading: what apply checks before the first write, reads, and puts into the ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import initcfg
+from initcfg import errors
+
+
+class Backbone(initcfg.BaseModule):
+    def __init__(self, init_cfg: Any = None) -> None:
+        super().__init__(init_cfg)
+        self.conv = nn.Conv2d(2, 4, 1)
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 3)
+
+
+class Detector(initcfg.BaseModule):
+    def __init__(self, inner: Any = None, outer: Any = None) -> None:
+        super().__init__(outer)
+        self.backbone = Backbone(inner)
+        self.head = nn.Linear(3, 2)
+
+
+def state_of(model: nn.Module, seed: int = 5) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.rand(item.shape, generator=generator) if item.is_floating_point() else item + 7
+        for name, item in model.state_dict().items()
+    }
+
+
+def loading(state: Any, **arguments: Any) -> dict[str, Any]:
+    return dict(type="Pretrained", checkpoint=state, **arguments)
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    return {name: item.numpy().tobytes() for name, item in model.state_dict().items()}
+
+
+def same(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    found = model.state_dict()
+    return all(torch.equal(found[name], item) for name, item in state.items())
+
+
+# -- apply ---------------------------------------------------------------------------------------
+
+
+def test_buffers_are_loaded_and_reported_like_parameters():
+    state = state_of(Backbone())
+    model = Backbone(loading(state))
+    ledger = initcfg.init_weights(model)
+    assert torch.equal(model.bn.running_var, state["bn.running_var"])
+    assert ledger["bn.num_batches_tracked"].loaded.dtype == "int64"
+    with pytest.raises(errors.CheckpointError, match=re.escape("bn.running_mean")):
+        initcfg.plan(Backbone(loading({k: v for k, v in state.items() if "mean" not in k}, strict="model")))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_not_finite(number):
+    state = state_of(Backbone())
+    state["fc.weight"][1, 1:3] = number
+    model = Backbone(loading(state))
+    ledger = initcfg.init_weights(model)
+    assert ledger["fc.weight"].loaded.non_finite == 2
+    assert ledger["conv.weight"].loaded.non_finite == 0
+    assert "fc.weight (2)" in str(ledger)
+    model = Backbone([dict(type="Constant", layer="Conv2d", val=1), loading(state, finite=True)])
+    before = bits(model)
+    with pytest.raises(errors.CheckpointError, match=r"fc\.weight \(2 numbers\)"):
+        initcfg.init_weights(model)
+    assert bits(model) == before
+    # What is not loaded may be as it is.
+    initcfg.init_weights(Backbone(loading(state, finite=True, exclude="fc")))
+
+
+def test_numbers_that_the_type_here_cannot_hold():
+    state = {"weight": torch.full((2, 2), 1e6), "bias": torch.zeros(2)}
+    model = nn.Linear(2, 2).half()
+    ledger = initcfg.init_weights(model, loading(state))
+    assert ledger["weight"].loaded.non_finite == 4
+    with pytest.raises(errors.CheckpointError, match=r"weight \(4 numbers\)"):
+        initcfg.init_weights(nn.Linear(2, 2).half(), loading(state, finite=True))
+
+
+def test_a_file_that_changes_after_the_plan_is_found_before_the_first_write(tmp_path):
+    path = tmp_path / "a.pth"
+    state = state_of(Backbone())
+    for change in ({"fc.weight": torch.ones(2, 2)}, {"fc.weight": None}):
+        torch.save(state, path)
+        model = Backbone([dict(type="Constant", layer="Conv2d", val=1), loading(str(path))])
+        plan = initcfg.plan(model)
+        torch.save({k: change.get(k, v) for k, v in state.items() if change.get(k, v) is not None}, path)
+        before = bits(model)
+        with pytest.raises(errors.CheckpointError, match=r"planned with|any more"):
+            plan.apply(model)
+        assert bits(model) == before
+
+
+def test_sha256(tmp_path):
+    import hashlib
+
+    path = tmp_path / "a.pth"
+    torch.save(state_of(Backbone()), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = Backbone(loading(path, sha256=digest.upper()))
+    ledger = initcfg.init_weights(model)
+    assert ledger["conv.weight"].loaded.sha256 == digest
+    assert ledger.loads[0].sha256 == digest
+    wrong = Backbone(loading(path, sha256="0" * 64))
+    before = bits(wrong)
+    with pytest.raises(errors.CheckpointError, match=digest):
+        initcfg.init_weights(wrong)
+    assert bits(wrong) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (dict(checkpoint=3), "a path, a URL, a state_dict or a function"),
+        (dict(checkpoint="a", prefix=3), "prefix must be a string"),
+        (dict(checkpoint="a", sha256="abc"), "64 hexadecimal digits"),
+        (dict(checkpoint="a", finite=1), "finite must be True or False"),
+        (dict(checkpoint="a", offline="no"), "offline must be True or False"),
+        (dict(checkpoint="a", layer="Conv2d"), "takes no argument 'layer'|takes no layer"),
+        (dict(checkpoint="a", buffer="x"), "takes no layer, name, param or buffer"),
+        (dict(checkpoint="a", adpat="auto"), "takes no argument 'adpat'"),
+    ],
+)
+def test_wrong_arguments(arguments, says):
+    with pytest.raises(errors.ArgumentError, match=says):
+        initcfg.plan(Backbone(dict(type="Pretrained", **arguments)))
+
+
+def test_the_original_knows_none_of_this():
+    state = state_of(Backbone())
+    for extra in (dict(exclude="fc"), dict(adapt="auto"), dict(strict="model")):
+        with pytest.raises(errors.ArgumentError, match="extension of Pretrained"):
+            initcfg.plan(Backbone(loading(state, **extra)), compat="mmengine")
+    plan = initcfg.plan(Backbone(loading(state | {"fc.weight": torch.ones(1)})), compat="mmengine")
+    assert plan.loads[0].mismatched and not plan.loads[0].hints
+
+
+@pytest.mark.parametrize("rng", ["stream", "torch"])
+def test_user_code_between_the_rules(rng):
+    class Head(initcfg.BaseModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def init_weights(self) -> None:
+            initcfg.initialize(self, loading({"fc.weight": torch.full((2, 2), 9.0)}))
+
+    class Model(initcfg.BaseModule):
+        def __init__(self) -> None:
+            super().__init__(dict(type="Constant", layer="Linear", val=1, bias=2))
+            self.head = Head()
+            self.other = nn.Linear(2, 2)
+
+    model = Model()
+    ledger = initcfg.plan(model).apply(model, rng=rng)
+    assert model.head.fc.weight.unique().tolist() == [9.0]
+    assert model.head.fc.bias.unique().tolist() == [2.0]
+    assert [load.loaded for load in ledger.loads] == [1]
+
+
+def test_only_what_is_needed_is_read(monkeypatch):
+    from initcfg._pretrained import opening
+
+    read: list[str] = []
+    original: Callable[..., torch.Tensor] = opening.Opened.read
+    monkeypatch.setattr(opening.Opened, "read", lambda self, key: read.append(key) or original(self, key))
+    state = state_of(Backbone())
+    inner = loading({"conv.weight": state["conv.weight"]})
+    initcfg.init_weights(
+        Detector(inner=inner, outer=loading({"backbone." + k: v for k, v in state.items()}, exclude="*.fc"))
+    )
+    assert sorted(read) == sorted("backbone." + name for name in state if "fc" not in name)

@@ -1,0 +1,122 @@
+"""Steps: pure data, whose shape is known before the numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import initcfg
+from initcfg import errors
+from initcfg._steps import steps_text
+from initcfg._values import Adapted, from_json, to_json
+from initcfg._writing.steps import carried_out, result_shape
+
+
+class Holder(nn.Module):
+    """A module with parameters, buffers and modules of these names."""
+
+    def __init__(self, **items: Any) -> None:
+        super().__init__()
+        for name, item in items.items():
+            if isinstance(item, nn.Module):
+                self.add_module(name, item)
+            elif isinstance(item, tuple):
+                self.register_parameter(name, nn.Parameter(torch.zeros(item)))
+            else:
+                self.register_buffer(name, item)
+
+
+def loaded(model: nn.Module, state: dict[str, torch.Tensor], adapt: Any, **arguments: Any) -> initcfg.Plan:
+    """The plan, carried out; its JSON gives it back."""
+    rule = dict(type="Pretrained", checkpoint=state, adapt=adapt, **arguments)
+    plan = initcfg.plan(model, rule)
+    plan.apply(model, seed=3)
+    assert initcfg.Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    return plan
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def only_load(plan: initcfg.Plan) -> Any:
+    (load,) = plan.loads
+    return load
+
+
+# -- steps ---------------------------------------------------------------------------------------
+
+_STEPS = st.one_of(
+    st.just(("transpose",)),
+    st.tuples(st.just("narrow"), st.integers(0, 2), st.integers(1, 2)),
+    st.tuples(st.just("select"), st.integers(0, 3), st.integers(0, 3)),
+    st.tuples(st.just("grow"), st.sampled_from(["mean", "covariance"]), st.integers(5, 7)),
+    st.tuples(st.just("channels"), st.integers(1, 4)),
+    st.tuples(st.just("patch"), st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.just("inflate"), st.sampled_from(["mean", "center"]), st.integers(1, 4)),
+    st.tuples(st.just("resize_tokens"), st.integers(0, 1), *[st.integers(1, 3)] * 4),
+    st.tuples(st.just("resize_table"), st.integers(0, 1), *[st.integers(1, 3)] * 4),
+    st.tuples(st.just("resize_grid"), st.sampled_from([1, 2]), st.integers(1, 4), st.integers(1, 4)),
+    st.just(("no such step",)),
+)
+
+
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
+    steps=st.lists(_STEPS, min_size=1, max_size=3).map(tuple),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_shape_is_known_before_the_numbers(shape, steps):
+    try:
+        expected = result_shape([shape], steps)
+    except errors.PlanError:
+        with pytest.raises(errors.PlanError):
+            carried_out([numbers(*shape)], steps)
+        return
+    assert tuple(carried_out([numbers(*shape)], steps).shape) == expected
+
+
+@given(steps=st.lists(_STEPS, max_size=3).map(tuple), others=st.lists(st.text()).map(tuple))
+def test_steps_through_json(steps, others):
+    value = Adapted("a.pth", "key", steps, others)
+    assert from_json(json.loads(json.dumps(to_json(value)))) == value
+    assert hash(value) == hash(Adapted("a.pth", "key", steps, others))
+    assert steps_text(steps) in str(value)
+
+
+def test_a_plan_with_steps_that_mean_nothing_writes_nothing():
+    model = Holder(conv=nn.Conv2d(4, 2, 3), fc=nn.Linear(2, 2))
+    torch_state = {"conv.weight": numbers(2, 3, 3, 3)}
+    plan = initcfg.plan(
+        model,
+        [
+            dict(type="Constant", layer="Linear", val=7),
+            dict(type="Pretrained", checkpoint=torch_state, adapt="auto"),
+        ],
+    )
+    data = plan.to_json()
+    data["parameters"]["conv.weight"]["value"]["steps"] = [["transpose"]]
+    broken = initcfg.Plan.from_json(data)
+    object.__setattr__(broken, "loads", plan.loads)
+    before = {name: item.clone() for name, item in model.state_dict().items()}
+    with pytest.raises(errors.PlanError, match="has no meaning"):
+        broken.apply(model)
+    assert all(torch.equal(item, before[name]) for name, item in model.state_dict().items())
+
+
+def test_an_adapted_plan_as_rules(tmp_path):
+    torch.save({"conv.weight": numbers(2, 3, 3, 3), "conv.bias": numbers(2)}, tmp_path / "a.pth")
+    rule = dict(type="Pretrained", checkpoint=str(tmp_path / "a.pth"), adapt="auto")
+    model, other = Holder(conv=nn.Conv2d(4, 2, 3)), Holder(conv=nn.Conv2d(4, 2, 3))
+    plan = initcfg.plan(model, rule)
+    plan.apply(model)
+    again = initcfg.plan(other, plan.to_init_cfg(other))
+    assert not again.diff(plan)
+    again.apply(other)
+    assert torch.equal(other.conv.weight, model.conv.weight)
