@@ -155,6 +155,8 @@ def malformed_pickles() -> dict[str, bytes]:
         "append to a table": b"\x80\x02}Na.",
         "call of a number": b"\x80\x02K\x01)R.",
         "call without arguments": b"\x80\x02ccollections\nOrderedDict\nNR.",
+        "new object of a number": b"\x80\x04ccollections\nCounter\nK\x01}(NNu\x92.",
+        "new object with a number": b"\x80\x04ccollections\nCounter\n)K\x01\x92.",
         "name without end": b"\x80\x02c" + b"a" * 5000,
         "name of numbers": b"\x80\x04K\x01K\x02\x93.",
         "tensor of nothing": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from initcfg._checkpoints.made import Made, Name, PickleProblem, RefusedName
+from initcfg.errors import CheckpointError
 
 # Nothing in a checkpoint needs longer ones; they cost what their bytes say.
 _LONGEST_TEXT = 1 << 28
@@ -78,10 +79,14 @@ class Pickled:
                         f"it has the instruction {bytes([code])!r}, which no checkpoint needs"
                     )
                 step(self)
+        except CheckpointError:
+            raise
         except IndexError as error:
             raise PickleProblem("it ends in the middle, or takes more than was put") from error
         except struct.error as error:
             raise PickleProblem("it ends in the middle") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise PickleProblem("it does something with what cannot be used so") from error
 
     # -- bytes ---------------------------------------------------------------------------------
 
@@ -141,6 +146,8 @@ class Pickled:
             return Made(function.text, args)
         try:
             return known(args)
+        except CheckpointError:
+            raise
         except (TypeError, ValueError) as error:
             raise PickleProblem(f"it calls {function.text} with arguments that it cannot have") from error
 
@@ -364,7 +371,9 @@ def _call(machine: Pickled) -> None:
 @_step(b"\x92")
 def _call_with_names(machine: Pickled) -> None:
     named, args, function = machine.pop(), machine.pop(), machine.pop()
-    machine.stack.append(machine.call(function, args if not named else (*args, named)))
+    if not isinstance(args, tuple) or not isinstance(named, dict):
+        raise PickleProblem("it makes an object with no arguments")
+    machine.stack.append(machine.call(function, (*args, named) if named else args))
 
 
 @_step(b"b")
