@@ -22,6 +22,7 @@ _EXAMPLES = {
     "diff": "initcfg diff config.py weights.safetensors",
     "explain": "initcfg explain retinanet.py backbone.layer1.0.bn3.weight",
     "inspect": "initcfg inspect retinanet_r50.pth",
+    "verify": "initcfg verify weights.safetensors",
     "list": "initcfg list layers --like conv",
     "doctor": "initcfg doctor",
 }
@@ -288,7 +289,7 @@ def diff(
 def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> None:
     """Show what is in CHECKPOINT: keys, shapes, types. No number is read, and no code in it is run.
 
-    A file of safetensors or torch.save, an index of shards, or a folder.
+    A file of safetensors or torch.save, an index of shards, or a folder; also by an address: hf://, https://.
     """
     from initcfg._inspect import inspected
 
@@ -299,6 +300,43 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
     from initcfg._inspect import inspection_view
 
     _show(inspection_view(found, full=full))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['verify']}")
+@click.argument("checkpoint", type=click.Path())
+@click.option("--plan", "plan_file", type=click.Path(), help="A plan (JSON), or a ledger.")
+@click.option("--config", type=click.Path(), help="A config or builder, to be planned.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change that config.")
+@click.option("--seed", type=int, help="The seed; by default that of the ledger.")
+@click.option("--part", metavar="KEY", help="Which set of weights, where there are several.")
+@_JSON
+@_FULL
+def verify(
+    checkpoint: str,
+    plan_file: str | None,
+    config: str | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    part: str | None,
+    as_json: bool,
+    full: bool,
+) -> int:
+    """Say which tensors of CHECKPOINT still hold their planned initial value, and by how much others changed.
+
+    The values are made again from seed and name. Without --plan and --config, the ledger that the checkpoint
+    carries, or that lies beside it, says what was planned. Ends with 1 if anything changed or is not finite.
+    """
+    from initcfg._jobs import verified_checkpoint
+
+    request = Request(config, tuple(overrides)) if config is not None else None
+    found = verified_checkpoint(checkpoint, plan_file, request, seed=seed, part=part)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        from initcfg._verify_view import verification_view
+
+        _show(verification_view(found, full=full))
+    return 1 if found.differs else 0
 
 
 @main.command("list", epilog=f"Example:  {_EXAMPLES['list']}")

@@ -17,6 +17,7 @@ from rich.text import Text
 from initcfg._checkpoints.opening import open_path
 from initcfg._checkpoints.reader import TensorInfo
 from initcfg._ledger import FORMAT
+from initcfg._sources import locate
 from initcfg._table import limited, mask, merge_names
 from initcfg._text import plural
 
@@ -96,7 +97,9 @@ def inspected(checkpoint: str, *, part: str | None = None) -> Inspection:
     Raises:
         CheckpointError: It cannot be opened.
     """
-    with open_path(checkpoint, part=part) as reader:
+    located = locate(checkpoint)
+    assert located.path is not None
+    with open_path(located.path, name=checkpoint, part=part) as reader:
         metadata = dict(reader.metadata)
         ledger = _ledger(metadata.pop(_LEDGER, None))
         return Inspection(

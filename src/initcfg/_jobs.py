@@ -19,6 +19,7 @@ from torch import nn
 from initcfg import _api
 from initcfg._apply import apply_plan
 from initcfg._builders import is_builder, load_target, prepared
+from initcfg._checkpoints.opening import open_path
 from initcfg._config import Config
 from initcfg._config._formats import SUFFIXES
 from initcfg._diff import Comparison, compare, read_saved
@@ -27,7 +28,9 @@ from initcfg._ledger import Ledger
 from initcfg._plan import Plan
 from initcfg._request import Request
 from initcfg._save import check_output, save_weights
+from initcfg._sources import locate
 from initcfg._tracing.trace import trace
+from initcfg._verify import Verification, verified
 from initcfg.errors import ConfigError, OutputError
 
 
@@ -134,6 +137,30 @@ def traced_target(
 def compared(a: Request, b: Request) -> Comparison:
     """What differs between two targets, plans or ledgers."""
     return compare(_side(a, "--set-a"), _side(b, "--set-b"))
+
+
+def verified_checkpoint(
+    checkpoint: str, plan_file: str | None, request: Request | None, *, seed: int | None, part: str | None
+) -> Verification:
+    """What became of the tensors of a checkpoint since they were initialized."""
+    if plan_file is not None and request is not None:
+        raise ConfigError("--plan and --config both say what was planned.", mend="Give one of them.")
+    if plan_file is not None and not os.path.isfile(plan_file):
+        raise ConfigError(f"There is no file {plan_file!r}.")
+    saved: Plan | Ledger | None
+    if request is not None:
+        saved = planned(request)[1]
+    else:
+        saved = read_saved(plan_file or checkpoint)
+    if saved is None:
+        raise ConfigError(
+            f"{plan_file or checkpoint!r} holds no plan and no ledger.",
+            mend="Give --plan FILE.json, or --config CONFIG and --seed N.",
+        )
+    located = locate(checkpoint)
+    assert located.path is not None
+    with _busy("comparing"), open_path(located.path, name=checkpoint, part=part) as reader:
+        return verified(reader, saved, seed)
 
 
 def _side(request: Request, option: str) -> Plan | Ledger:

@@ -65,7 +65,8 @@ class Verification:
     @property
     def differs(self) -> bool:
         """Whether any tensor is not what it began as, or is not finite."""
-        return any(each.status not in ("initial", "unknown") or each.nan or each.inf for each in self.tensors)
+        alike = ("initial", "unknown", "unplanned")
+        return any(each.status not in alike or each.nan or each.inf for each in self.tensors)
 
     def to_json(self) -> dict[str, Any]:
         """The verification as JSON data."""

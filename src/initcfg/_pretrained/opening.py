@@ -1,4 +1,4 @@
-"""From what a rule calls a checkpoint to an opened one."""
+"""From what a rule calls a checkpoint to an opened one: where it is, and what is in it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def open_source(
     part: str | None = None,
     name: str | None = None,
 ) -> Opened:
-    """Open a checkpoint: a path, a URL, or a state_dict.
+    """Open a checkpoint: a path, an address, or a state_dict.
 
     Args:
         source: What to open.
@@ -64,19 +64,20 @@ def open_source(
         name: How messages call it; the source itself if None.
 
     Raises:
-        CheckpointError: It cannot be opened, or is no checkpoint.
+        CheckpointError: It cannot be had or opened, or is no checkpoint.
     """
     if not isinstance(source, (str, Mapping)):
         raise CheckpointError(
             f"{name or 'The function'} gave a {type(source).__name__}, and no state_dict.",
             mend="Return a dict from names to tensors, or the path of a checkpoint.",
         )
-    found = locate(source, sha256=sha256, offline=offline)
-    if found.path is None:
-        reader = open_mapping(found.memory or {}, name=name or "a state_dict", part=part)
+    located = locate(source, sha256=sha256, offline=offline)
+    if located.path is not None:
+        reader = open_path(located.path, name=name or located.origin, part=part)
     else:
-        reader = open_path(found.path, name=name or str(source), part=part)
-    return Opened(reader, found.sha256, found.prefix)
+        assert located.memory is not None
+        reader = open_mapping(located.memory, name=name or located.origin, part=part)
+    return Opened(reader, located.sha256, located.prefix)
 
 
 def open_pretrained(initializer: PretrainedInit) -> Opened:
