@@ -138,11 +138,26 @@ def compare(
                 f"{whose} has not {zeros} zeros in each column",
             )
         _distribution(found, name, ours[ours != 0], theirs[theirs != 0], fair=False)
+    elif kind == "Formula" and value.random:
+        # Elements that come from fewer draws are not independent, and the test is for those that are.
+        draws = min(_draws(value, ours.numel()), SAMPLE)
+        _distribution(found, name, ours, theirs, fair=False, moments=draws >= ours.numel(), most=draws)
     elif value.random:
         _distribution(found, name, ours, theirs, fair=kind in PLAIN and not copy)
     else:
         same = torch.equal(ours, theirs) or same_bits(ours, theirs)
         found.check(name, same, f"{value} is not what the library has")
+
+
+def _draws(value: Any, elements: int) -> int:
+    """How many numbers a formula draws, at most as many as it has elements."""
+    drawn = 0
+    for kind, *rest in value.instructions:
+        if kind == "draw" or (kind == "fill" and len(rest) == 3):
+            return elements
+        if kind == "value" and len(rest) == 4:
+            drawn += math.prod(rest[0])
+    return min(drawn, elements)
 
 
 def _off_orthogonal(tensor: torch.Tensor, value: Any) -> float:
@@ -165,12 +180,13 @@ def _distribution(
     theirs: torch.Tensor,
     fair: bool,
     moments: bool = True,
+    most: int = SAMPLE,
 ) -> None:
     """Two-sample Kolmogorov-Smirnov; of many elements mean and spread, too."""
-    if min(ours.numel(), theirs.numel()) < FEWEST:
+    if min(ours.numel(), theirs.numel(), most) < FEWEST:
         found.skipped += 1
         return
-    one, other = (sample(each, SAMPLE) for each in (ours, theirs))
+    one, other = (sample(each, most) for each in (ours, theirs))
     found.slices += 1
     p, beyond = kolmogorov_smirnov(one, other)
     chance = np.random.default_rng(zlib.crc32(one.tobytes())).random()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
@@ -37,7 +38,7 @@ def verification_view(found: Verification, *, full: bool = False) -> RenderableT
         first = group[0]
         changes = [each.change for each in group if each.change is not None and each.status == "changed"]
         ends = [f"{end(changes):.2g}" for end in (min, max)] if changes else []
-        change = "" if any(each != each for each in changes) else "…".join(dict.fromkeys(ends))
+        change = "" if any(map(math.isnan, changes)) else "…".join(dict.fromkeys(ends))
         table.add_row(
             merge_names([each.name for each in group]),
             str(len(group)) if len(group) > 1 else "",
