@@ -36,6 +36,10 @@ DistributionNotFound = importlib.metadata.PackageNotFoundError
 def get_distribution(name):
     found = importlib.metadata.distribution(name)
     return types.SimpleNamespace(location=str(found.locate_file("")))
+
+def fixup_namespace_packages(path, parent=None):
+    # What pytest calls wherever a pkg_resources is loaded.
+    pass
 """
 
 
