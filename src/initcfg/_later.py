@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from initcfg._deferral.code import CodeRecorder, CodeRecording, Planned
+from initcfg._deferral.code import CodeRecorder, Planned
+from initcfg._deferral.session import Session
 from initcfg._observe import storage_of
 from initcfg._pending import waits
 from initcfg._values import FromCheckpoint, Value
@@ -68,7 +69,7 @@ class Later:
             return
         self._recorder = recorder = CodeRecorder(self._look_up, self._do)
         try:
-            with CodeRecording(recorder, noted):
+            with Session(recorder, noted=noted):
                 yield
                 account = recorder.settle()
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
+from initcfg._checkpoints.finite import non_finite
 from initcfg._loads import Load, Loaded
 from initcfg._names import Entry
 from initcfg._plan import Assignment, Plan
@@ -183,20 +184,3 @@ def _wanted(plan: Plan) -> Iterator[tuple[Assignment, FromCheckpoint]]:
         value = item.value.over if isinstance(item.value, Opaque) else item.value
         if isinstance(value, FromCheckpoint):
             yield item, value
-
-
-def non_finite(tensor: torch.Tensor) -> int:
-    """How many numbers are NaN or infinite.
-
-    Example:
-        >>> import torch
-        >>> from initcfg._loading import non_finite
-        >>> non_finite(torch.tensor([1.0, float("nan"), float("inf")]))
-        2
-    """
-    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.is_meta or not tensor.numel():
-        return 0
-    # Almost always the sum is finite, and then so is every number: no second tensor is made.
-    if bool(torch.isfinite(tensor.detach().sum())):
-        return 0
-    return int(tensor.numel() - torch.isfinite(tensor.detach()).sum())

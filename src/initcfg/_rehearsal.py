@@ -12,21 +12,23 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from initcfg._defaults import named_values
 from initcfg._deferral import patches
+from initcfg._deferral.naming import named_values
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
+from initcfg._deferral.session import Session
 from initcfg._loads import Load
 from initcfg._names import Entry, named_tensors
 from initcfg._pending import default_of
 from initcfg._plan import Assignment, Plan
-from initcfg._run import Run, run_user_code
+from initcfg._run import Run
 from initcfg._tape import Call, Write
 from initcfg._tracing.files import FileNeeded, files_closed
 from initcfg._tracing.generators import Aside, others_kept
 from initcfg._tracing.memory import memory_not_filled
-from initcfg._tracing.record import Tracing, adopt
+from initcfg._tracing.record import adopt
 from initcfg._tracing.shadow import shadowed
+from initcfg._user_code import run_user_code
 from initcfg._values import Computed, FromCheckpoint, Keep, Opaque, Value
 from initcfg._writing.stream import fill_stream
 from initcfg.errors import TensorError
@@ -120,7 +122,7 @@ class _Rehearsal(Run):
         if patches.current.get() is not None:
             # Code that called for rules, in which there is code again.
             return contextlib.nullcontext()
-        return Tracing(self._recorder, self._aside)
+        return Session(self._recorder, generators=self._aside)
 
     # -- the plan --------------------------------------------------------------------------------
 

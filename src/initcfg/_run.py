@@ -29,6 +29,7 @@ from initcfg._pending import Default, default_of, set_default, settle
 from initcfg._plan import Assignment, Plan
 from initcfg._tape import Call, Write, of_values
 from initcfg._tracing.record import Record
+from initcfg._user_code import modules_by_name, reset_is_init, run_user_code, set_is_init
 from initcfg._values import Computed, FromCheckpoint, Keep, Normal, Opaque, Value
 from initcfg._writable import check_fits
 from initcfg._writing.steps import Draw
@@ -86,7 +87,7 @@ class Run:
         """Run the tape."""
         from initcfg.compat._hooks import originals_come_back
 
-        _reset_is_init(self.model)
+        reset_is_init(self.model)
         runs_code = bool(self.plan.tape and self.plan.tape.calls)
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
             if self.rng == "torch" and self.plan.record is not None:
@@ -192,24 +193,31 @@ class Run:
 
     def run_tape(self, plan: Plan, model: nn.Module) -> None:
         """Run the tape of this plan, or of a part that user code called for."""
-        entries, outer = self.entries, self._sources
         self._loads += plan.loads
-        if plan is not self.plan:
-            self._sources = Sources(plan.loads)
-            entries = {entry.name: entry for entry in named_tensors(model).entries.values()}
+        if plan is self.plan:
+            self._run_items(plan, model, self.entries)
+            return
+        entries = {entry.name: entry for entry in named_tensors(model).entries.values()}
+        outer, self._sources = self._sources, Sources(plan.loads)
+        try:
             self._sources.check(plan, entries)
+            self._run_items(plan, model, entries)
+        finally:
+            self._sources.close()
+            self._sources = outer
+
+    def _run_items(self, plan: Plan, model: nn.Module, entries: dict[str, Entry]) -> None:
         modules = None
         for item in self._in_good_order(self._unrolled(plan)):
             if isinstance(item, Write):
                 self._write(item, entries)
             else:
-                modules = _modules(model) if modules is None else modules
+                modules = modules_by_name(model) if modules is None else modules
                 self._call(item, modules[item.module])
         if plan.reached:
-            modules = _modules(model) if modules is None else modules
+            modules = modules_by_name(model) if modules is None else modules
             for name in plan.reached:
-                _set_is_init(modules[name])
-        self._sources = outer
+                set_is_init(modules[name])
 
     def _in_good_order(self, items: list[Write | Call]) -> list[Write | Call]:
         """The largest loads first, where order means nothing: beside a model that is empty still."""
@@ -444,38 +452,3 @@ class Run:
 def _negative_size(item: Write | Call) -> int:
     loads = isinstance(item, Write) and isinstance(item.value, FromCheckpoint)
     return -math.prod(item.shape) if isinstance(item, Write) and loads else 0
-
-
-def run_user_code(call: Call, module: nn.Module) -> None:
-    """Run a module's own method, or an initializer of the original's protocol."""
-    if call.foreign is None:
-        module.init_weights()  # type: ignore[operator]
-        return
-    initializer, override = call.foreign
-    if override is not None:
-        initializer.wholemodule = True
-        initializer(getattr(module, override))
-    else:
-        initializer(module)
-
-
-def _modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules by canonical name; of a wrapper and what it wraps, the latter."""
-    names = named_tensors(model).modules
-    return {names[id(module)]: module for module in model.modules()}
-
-
-def _set_is_init(module: nn.Module) -> None:
-    try:
-        module.is_init = True  # type: ignore[assignment]
-    except AttributeError:
-        # MMCV 1.x has the property without a setter.
-        module._is_init = True  # type: ignore[assignment]
-
-
-def _reset_is_init(model: nn.Module) -> None:
-    if not getattr(model, "is_init", False):
-        return
-    for module in model.modules():
-        if "_is_init" in vars(module):
-            module._is_init = False  # type: ignore[assignment]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from initcfg._checkpoints.finite import non_finite
 from initcfg._checkpoints.reader import Reader
 from initcfg._ledger import Ledger, Written
 from initcfg._plan import Assignment, Plan
@@ -183,10 +184,7 @@ def _why_unknown(value: Value) -> str:
 
 def not_finite(tensor: torch.Tensor) -> tuple[int, int]:
     """How many elements are NaN, and how many are infinite."""
-    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
-        return 0, 0
-    total = tensor.sum(dtype=None if tensor.is_complex() else torch.float64)
-    if bool(torch.isfinite(total)):
+    if not non_finite(tensor):
         return 0, 0
     return int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
 

@@ -6,7 +6,6 @@ import argparse
 import collections
 import datetime
 import gc
-import hashlib
 import io
 import pathlib
 import pickle
@@ -22,7 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from initcfg._checkpoints import non_finite, open_mapping, open_path, verify_sha256
+from initcfg._checkpoints import non_finite, open_mapping, open_path
 from initcfg._checkpoints.reader import TensorInfo
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
@@ -341,20 +340,6 @@ def test_what_is_no_state_dict(tmp_path, content, what):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=what):
         open_path(tmp_path / "a.pth")
-
-
-def test_digests(tmp_path):
-    path = tmp_path / "a"
-    path.write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
-    for good in (digest, digest.upper(), digest[:8], f"sha256:{digest}"):
-        verify_sha256(path, good)
-    path.write_bytes(b"weightz")
-    with pytest.raises(CheckpointError, match="is not the file that was meant"):
-        verify_sha256(path, digest)
-    for bad in ("", "abc", "x" * 64, digest + "0"):
-        with pytest.raises(CheckpointError, match="is no SHA-256 digest"):
-            verify_sha256(path, bad)
 
 
 @pytest.mark.parametrize("dtype", [each for each in DTYPES if each.is_floating_point])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +28,6 @@ _OTHERS = (
     (b"\x93NUMPY", "is a NumPy array", "Save the tensors with torch.save, by name."),
     (b"PK\x05\x06", "is an empty zip archive", "Fetch or save the file again."),
 )
-_DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 class OpenedCheckpoint:
@@ -180,60 +177,3 @@ def _head(path: Path, name: str) -> tuple[bytes, int]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"The checkpoint {name!r} cannot be opened: {reason}.") from error
-
-
-def verify_sha256(path: Path | str, expected: str, *, name: str | None = None) -> None:
-    """Check a file against a digest.
-
-    Args:
-        path: The file.
-        expected: Its SHA-256 in hexadecimal, or the first 8 or more digits of it.
-        name: How messages call it.
-
-    Raises:
-        CheckpointError: It is another file, or ``expected`` is no digest.
-    """
-    name = str(path) if name is None else name
-    wanted = expected.strip().lower().removeprefix("sha256:")
-    if not _DIGEST.fullmatch(wanted):
-        raise CheckpointError(f"{expected!r} is no SHA-256 digest: 8 to 64 hexadecimal digits.")
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except OSError as error:
-        raise CheckpointError(
-            f"The checkpoint {name!r} cannot be read: {error.strerror or error}."
-        ) from error
-    found = digest.hexdigest()
-    if not found.startswith(wanted):
-        raise CheckpointError(
-            f"The checkpoint {name!r} is not the file that was meant: its SHA-256 is {found}, not {wanted}.",
-            where=str(path),
-            mend="Fetch it again; if the file is right, correct the digest.",
-        )
-
-
-def non_finite(tensor: torch.Tensor) -> int:
-    """How many elements of a tensor are NaN or infinite.
-
-    Example:
-        >>> import torch
-        >>> from initcfg._checkpoints import non_finite
-        >>> non_finite(torch.tensor([1.0, float("nan"), float("inf")]))
-        2
-    """
-    tensor = tensor.detach()
-    if not (tensor.is_floating_point() or tensor.is_complex()) or not tensor.numel():
-        return 0
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-        return int((~tensor.isfinite()).any(dim=-1).sum())
-    if tensor.dtype.itemsize == 1:
-        # The eight-bit types cannot be asked themselves.
-        return sum(non_finite(piece.float()) for piece in tensor.reshape(-1).split(1 << 20))
-    low, high = tensor.aminmax()
-    if bool(low.isfinite()) and bool(high.isfinite()):
-        return 0
-    return sum(int((~piece.isfinite()).sum()) for piece in tensor.reshape(-1).split(1 << 22))

@@ -70,6 +70,7 @@ class Books:
             held.fresh = True
 
     def _was_there(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is older than the record."""
         held = self.held_by(tensor)
         return held is None or (held.foreign and not held.fresh)
 

@@ -7,16 +7,13 @@ is written once, at the end. What it reads is there when it reads it; what has n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
-from initcfg._defaults import named_values
-from initcfg._deferral import patches
 from initcfg._deferral.held import Held
 from initcfg._deferral.layers import Layer
+from initcfg._deferral.naming import named_values
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
@@ -135,39 +132,3 @@ class CodeRecorder(Recorder):
             if not more:
                 return drawn
             drawn |= more
-
-
-class CodeRecording:
-    """The context in which such code runs.
-
-    Args:
-        recorder: Records.
-        noted: Told of each call of a sampler: the tensor, and the function.
-    """
-
-    def __init__(self, recorder: CodeRecorder, noted: Callable[[torch.Tensor, str], None]) -> None:
-        self.recorder = recorder
-        self._noted = noted
-        self.generators = None
-        self._token = None
-
-    def __enter__(self) -> CodeRecording:
-        patches.install()
-        self._token = patches.current.set(self)
-        self.recorder.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._token is not None
-        self.recorder.__exit__(kind, error, trace)
-        patches.current.reset(self._token)
-        patches.remove()
-
-    def note_module(self, module: nn.Module) -> None:
-        """A module that the code makes is none of ours."""
-
-    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
-        """A sampler was recorded, which no dispatch mode sees."""
-        self._noted(tensor, function)

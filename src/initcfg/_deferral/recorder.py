@@ -331,9 +331,7 @@ class Recorder(Notes, TorchDispatchMode):
     def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
         targets = list(written(func, args, kwargs))
         if self._refuse and any(
-            isinstance(each, torch.nn.Parameter)
-            and not each.is_meta
-            and ((known := self.held_by(each)) is None or (known.foreign and not known.fresh))
+            isinstance(each, torch.nn.Parameter) and not each.is_meta and self._was_there(each)
             for each in targets
         ):
             raise BuildError(

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 STRICT = ("none", "model", "all")
-# What the original takes; all else is ours.
-ORIGINAL = ("checkpoint", "prefix", "map_location")
 
 Rename = tuple[re.Pattern[str], str]
 

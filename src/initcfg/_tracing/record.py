@@ -5,24 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from initcfg._deferral import patches
 from initcfg._deferral.held import Held
 from initcfg._deferral.log import tensor_at
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import Region, region_of
+from initcfg._deferral.session import Session
 from initcfg._generators import seeded
 from initcfg._names import Entry, named_tensors
-from initcfg._tracing.generators import Aside, others_kept
+from initcfg._tracing.generators import others_kept
 from initcfg._tracing.shadow import shadowed
 from initcfg.errors import ApplyError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 
 class Lying(NamedTuple):
@@ -31,40 +28,6 @@ class Lying(NamedTuple):
     name: str
     held: Held
     region: Region
-
-
-class Tracing:
-    """The context in which code is traced.
-
-    Args:
-        recorder: Records.
-        aside: What it draws, if it has to.
-    """
-
-    def __init__(self, recorder: Recorder, aside: Aside | None = None) -> None:
-        self.recorder = recorder
-        self.generators = aside
-        self._token = None
-
-    def __enter__(self) -> Tracing:
-        patches.install()
-        self._token = patches.current.set(self)
-        self.recorder.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._token is not None
-        self.recorder.__exit__(kind, error, trace)
-        patches.current.reset(self._token)
-        patches.remove()
-
-    def note_module(self, module: nn.Module) -> None:
-        """The model says itself which modules it has."""
-
-    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
-        """The log has it."""
 
 
 @dataclass(eq=False)
@@ -146,13 +109,13 @@ class Record:
     def _model_of(self, recorder: Recorder) -> Iterator[nn.Module]:
         """The model that the code makes once more, recorded."""
         if self.existing is None:
-            with Tracing(recorder):
+            with Session(recorder):
                 model = self.run()
             yield model
             return
         with shadowed(self.existing) as own:
             adopt(recorder, own)
-            with Tracing(recorder):
+            with Session(recorder):
                 model = self.run()
             yield model
 

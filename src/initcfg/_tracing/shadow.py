@@ -23,9 +23,6 @@ from initcfg.errors import TensorError
 # What a module keeps in containers of its own.
 _CONTAINERS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
-Originals = dict[int, torch.UntypedStorage]
-"""By address of the memory that stands in: the model's own."""
-
 
 # Two threads that plan one model would take each other's shadow for the model.
 _lock = threading.RLock()

@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._defaults import named_values
 from initcfg._deferral import patches
+from initcfg._deferral.naming import named_values
 from initcfg._deferral.operations import OTHERWISE
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
+from initcfg._deferral.session import Session
 from initcfg._names import Entry, Names, named_tensors, wrapper_attribute
 from initcfg._plan import Assignment, Plan, effect
 from initcfg._tracing.generators import Aside, others_kept, torch_kept
 from initcfg._tracing.memory import memory_not_filled
-from initcfg._tracing.record import Lying, Record, Tracing, adopt
+from initcfg._tracing.record import Lying, Record, adopt
 from initcfg._tracing.shadow import shadowed
 from initcfg._values import Keep, Opaque, Value
 from initcfg.errors import BuildError
@@ -92,7 +93,7 @@ def traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0)
         with contextlib.ExitStack() as stack:
             if model is not None:
                 adopt(recorder, stack.enter_context(shadowed(model)))
-            with Tracing(recorder, aside):
+            with Session(recorder, generators=aside):
                 made = run()
             plan = _plan(made, recorder, run, model)
         assert plan.record is not None
@@ -160,11 +161,12 @@ def _needs_argument(function: Callable[..., Any]) -> bool:
 def without_luck(plan: Plan, looked: str, run: Callable[[], nn.Module], model: nn.Module | None) -> Plan:
     """The plan without what would have come out otherwise, had the code seen other random numbers."""
     lucky: set[str] = set()
+    refused: str | None = None
     for seed in (1, 2):
         try:
             other, _ = traced(run, model, seed)
-        except Exception:
-            # It does not bear being run again; what it looked at is said all the same.
+        except Exception as error:
+            refused = f"{type(error).__name__}: {error}"
             continue
         for name, item in (*plan.parameters.items(), *plan.buffers.items()):
             found = other.parameters.get(name) or other.buffers.get(name)
@@ -177,8 +179,13 @@ def without_luck(plan: Plan, looked: str, run: Callable[[], nn.Module], model: n
         reason = f"{item.rule or '?'}: it depends on random numbers at which the code looks ({looked})"
         return replace(item, value=Opaque(reason, Keep()), initializer=None)
 
+    note = (
+        f"The code looks at random numbers ({looked}) and does not bear being run on others ({refused}): "
+        "what depends on them may be missed."
+    )
     return replace(
         plan,
+        notes=plan.notes if refused is None else (*plan.notes, note),
         parameters={name: said(item) for name, item in plan.parameters.items()},
         buffers={name: said(item) for name, item in plan.buffers.items()},
     )
