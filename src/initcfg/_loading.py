@@ -11,9 +11,11 @@ from initcfg._loads import Load, Loaded
 from initcfg._names import Entry
 from initcfg._plan import Assignment, Plan
 from initcfg._pretrained.opening import Opened, open_source
+from initcfg._sharding import pieces_of
 from initcfg._steps import steps_text
 from initcfg._text import plural
 from initcfg._values import Adapted, FromCheckpoint, Opaque
+from initcfg._writing.blocks import narrowed
 from initcfg._writing.steps import Draw, carried_out, result_shape
 from initcfg.errors import ApplyError, CheckpointError, PlanError
 
@@ -115,29 +117,36 @@ class Sources:
         Raises:
             CheckpointError: It cannot be read, or has another shape.
         """
+        pieces = pieces_of(tensor)
         opened = self._open(value.source)
+        steps = value.steps if isinstance(value, Adapted) else ()
         try:
-            read = [opened.read(key) for key in value.keys]
+            dtype = opened.info(value.key).dtype
+            whole = carried_out([opened.read(key) for key in value.keys], steps, draw) if steps else None
+            shape = opened.info(value.key).shape if whole is None else tuple(whole.shape)
+            if shape != tuple(tensor.shape):
+                raise CheckpointError(
+                    f"The checkpoint {opened.name!r} gives the shape {shape} for {value.key!r}.",
+                    shape=tuple(tensor.shape),
+                    mend="Plan again.",
+                )
+            for piece, block in pieces:
+                piece.copy_(
+                    opened.read_block(value.key, block.offsets, piece.shape)
+                    if whole is None
+                    else narrowed(whole, block.offsets, piece.shape)
+                )
         except KeyError as error:
             raise CheckpointError(
                 f"The checkpoint {opened.name!r} has no tensor {error.args[0]!r}."
             ) from None
-        steps = value.steps if isinstance(value, Adapted) else ()
-        made = carried_out(read, steps, draw) if steps else read[0]
-        if made.shape != tensor.shape:
-            raise CheckpointError(
-                f"The checkpoint {opened.name!r} gives the shape {tuple(made.shape)} for {value.key!r}.",
-                shape=tuple(tensor.shape),
-                mend="Plan again.",
-            )
-        tensor.copy_(made)
         return Loaded(
             value.source,
             value.keys,
-            str(read[0].dtype).removeprefix("torch."),
+            dtype,
             steps_text(steps) or None,
             opened.sha256,
-            non_finite(tensor),
+            sum(non_finite(piece) for piece, _ in pieces),
         )
 
     def _open(self, source: str) -> Opened:

@@ -22,6 +22,7 @@ from initcfg._names import Entry, named_tensors
 from initcfg._pending import default_of
 from initcfg._plan import Assignment, Plan
 from initcfg._run import Run
+from initcfg._sharding import is_sharded
 from initcfg._tape import Call, Write
 from initcfg._tracing.files import FileNeeded, files_closed
 from initcfg._tracing.generators import Aside, others_kept
@@ -40,10 +41,12 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
         return plan
     aside = Aside()
     recorder = Recorder(aside)
+    stored = [tensor for entry in named_tensors(model).entries.values() for tensor in entry.stored]
+    elsewhere = any(tensor.is_meta or is_sharded(tensor) for tensor in stored)
     try:
         with others_kept(), memory_not_filled(), shadowed(model) as own:
             adopt(recorder, own)
-            run = _Rehearsal(plan, model, recorder, aside)
+            run = _Rehearsal(plan, model, recorder, aside, buffers_count=elsewhere)
             run.execute()
             return run.result()
     except TensorError:
@@ -52,10 +55,22 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
 
 
 class _Rehearsal(Run):
-    """A run over a shadow, which records."""
+    """A run over a shadow, which records.
 
-    def __init__(self, plan: Plan, model: nn.Module, recorder: Recorder, aside: Aside) -> None:
+    Args:
+        plan: The plan.
+        model: The model, in the shadow.
+        recorder: Records.
+        aside: Gives the numbers that code looks at.
+        buffers_count: Whether what the code writes into buffers is to be in the plan: where the code will not
+            run on the model itself, or the model's buffers have no numbers yet.
+    """
+
+    def __init__(
+        self, plan: Plan, model: nn.Module, recorder: Recorder, aside: Aside, *, buffers_count: bool
+    ) -> None:
         super().__init__(plan, model, "stream", checked=False)
+        self._buffers_count = buffers_count
         self._recorder = recorder
         self._aside = aside
         self._ruled: dict[int, tuple[Value, Write | None]] = {}
@@ -130,24 +145,28 @@ class _Rehearsal(Run):
         """The plan, with values where it had code."""
         names = named_tensors(self.model)
         found = Outcomes(self._recorder)
+        items = {**self.plan.parameters, **self.plan.buffers}
         coded: dict[str, torch.Tensor] = {}
         for entry in dict.fromkeys(names.entries.values()):
-            item = self.plan.parameters.get(entry.name) or self.plan.buffers.get(entry.name)
+            item = items.get(entry.name)
+            if item is None and entry.buffer and self._buffers_count:
+                items[entry.name] = item = _of_code(entry)
             if item is not None and isinstance(item.value, Opaque) and entry.holder is None:
                 coded[entry.name] = entry.tensor
         outcomes = found.of_all(coded)
         values = named_values((name, each) for name, each in outcomes.items() if each.value is not None)
         made = {
-            name: self._said(self.plan[name], outcome, values.get(name))
+            name: self._said(items[name], outcome, values.get(name))
             for name, outcome in outcomes.items()
             if not self._is_failed(name)
         }
+        buffers = {entry.name: items[entry.name] for entry in names.buffers if entry.name in items}
         return replace(
             self.plan,
             parameters={name: made.get(name, item) for name, item in self.plan.parameters.items()},
             buffers={
                 name: made.get(name, item)
-                for name, item in self.plan.buffers.items()
+                for name, item in buffers.items()
                 if not isinstance(made.get(name, item).value, Keep)
             },
             rules=self._rules,
@@ -193,6 +212,11 @@ class _Rehearsal(Run):
             f"and not before: {reason}."
             for module, reason in self._failed.items()
         ]
+
+
+def _of_code(entry: Entry) -> Assignment:
+    dtype = str(entry.tensor.dtype).removeprefix("torch.")
+    return Assignment(entry.name, entry.shape, dtype, Opaque("init_weights", Keep()))
 
 
 def _code(item: Assignment) -> str:

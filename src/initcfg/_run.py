@@ -27,6 +27,7 @@ from initcfg._names import Entry, named_tensors
 from initcfg._observe import Observer, by_storage
 from initcfg._pending import Default, default_of, set_default, settle
 from initcfg._plan import Assignment, Plan
+from initcfg._sharding import is_sharded, pieces_of
 from initcfg._tape import Call, Write, of_values
 from initcfg._tracing.record import Record
 from initcfg._user_code import modules_by_name, reset_is_init, run_user_code, set_is_init
@@ -67,6 +68,10 @@ class Run:
         self.names = named_tensors(model)
         self.entries: dict[str, Entry] = {entry.name: entry for entry in self.names.entries.values()}
         self.written: list[str] = []
+        # On shards the model's own code cannot run; the plan has what it means.
+        self._values_only = any(
+            is_sharded(tensor) for each in self.entries.values() for tensor in each.stored
+        )
         self._grad = torch.is_grad_enabled()
         self._done: dict[str, Written] = {}
         self._assigned: list[str] = []
@@ -88,7 +93,7 @@ class Run:
         from initcfg.compat._hooks import originals_come_back
 
         reset_is_init(self.model)
-        runs_code = bool(self.plan.tape and self.plan.tape.calls)
+        runs_code = bool(self.plan.tape and self.plan.tape.calls) and not self._values_only
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
             if self.rng == "torch" and self.plan.record is not None:
                 self._replay_record(self.plan.record)
@@ -226,7 +231,7 @@ class Run:
         return sorted(items, key=_negative_size)
 
     def _unrolled(self, plan: Plan) -> list[Write | Call]:
-        if plan.tape is None:
+        if plan.tape is None or self._values_only:
             items = [*plan.parameters.values(), *plan.buffers.values()]
             return of_values(item for item in items if plan.record is None or item.value.kind != "Opaque")
         return plan.tape.unroll(draws=self.rng == "torch")
@@ -247,12 +252,7 @@ class Run:
         name = self._name_in_model(entry, write.name)
         # A checkpoint holds what is stored; every other value is what the layer sees.
         if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
-            module, attribute = entry.holder
-            whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
-            self._fill(whole, write.value, name)
-            self._flush()
-            setattr(module, attribute, whole)
-            altered = not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
+            altered = self._write_seen(entry, write.value, name)
             self.written.append(name)
         elif self._later is None or not self._later.put(entry.tensor, write.value, name):
             self._fill(entry.tensor, write.value, name)
@@ -270,6 +270,16 @@ class Run:
             altered=altered,
             loaded=self._loaded.get(name) if isinstance(write.value, FromCheckpoint) else None,
         )
+
+    def _write_seen(self, entry: Entry, value: Value, name: str) -> bool:
+        """Write a parametrized weight as the layer sees it; whether the layer then sees another."""
+        assert entry.holder is not None
+        module, attribute = entry.holder
+        whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
+        self._fill(whole, value, name)
+        self._flush()
+        setattr(module, attribute, whole)
+        return not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
 
     def _name_in_model(self, entry: Entry, local: str) -> str:
         """In a part that user code called for, names are local; the stream goes by the whole model's."""
@@ -289,6 +299,11 @@ class Run:
             fill_torch(tensor, value)
         else:
             assert self.writer is not None
+            if is_sharded(tensor):
+                for piece, block in pieces_of(tensor):
+                    self.writer.add(piece, value, name, block=block)
+                torch.autograd.graph.increment_version(tensor)
+                return
             self.writer.add(tensor, value, name)
 
     def _fill_now(self, tensor: torch.Tensor, value: Value, name: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from initcfg._limits import problem
 from initcfg._names import Entry, Names
 from initcfg._pending import waits
 from initcfg._plan import Assignment, Plan
 from initcfg._shapes import shape_problem
+from initcfg._sharding import is_sharded, local_of, pieces_of
 from initcfg._text import nearest
-from initcfg._values import Keep, Opaque
+from initcfg._values import Formula, FromCheckpoint, Keep, Opaque
 from initcfg._writing.memory import memory_problem
 from initcfg.errors import ApplyError, TensorError
 
@@ -34,6 +37,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                 mend="Plan the model again.",
             )
     entries = {entry.name: entry for entry in names.entries.values()}
+    _check_sharded(plan, entries, rng)
     runs_code = bool(plan.tape and plan.tape.calls)
     for assignments, kind in ((plan.parameters, "parameter"), (plan.buffers, "buffer")):
         for name, assignment in assignments.items():
@@ -74,6 +78,62 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
             )
 
 
+def _check_sharded(plan: Plan, entries: Mapping[str, Entry], rng: str) -> None:
+    """What only whole tensors allow."""
+    sharded = [entry for entry in entries.values() if any(map(is_sharded, entry.stored))]
+    if not sharded:
+        return
+    first = sharded[0]
+    if rng == "torch":
+        raise ApplyError(
+            "Some parameters are sharded, and torch's generator draws whole tensors one after another.",
+            parameter=first.name,
+            shape=first.shape,
+            mend="Use rng='stream', which makes each shard alone.",
+        )
+    if plan.tape is not None and plan.tape.calls and _code_is_left(plan):
+        call = plan.tape.calls[0][1]
+        raise ApplyError(
+            f"{call.code} of {call.module or 'the model'} would run when the plan is applied, since what it "
+            "does could not be said as values; and some parameters are sharded, which it does not know.",
+            parameter=first.name,
+            shape=first.shape,
+            mend="Initialize before sharding, or say what it does by rules.",
+        )
+    for entry in sharded:
+        item = plan.parameters.get(entry.name) or plan.buffers.get(entry.name)
+        value = Keep() if item is None else item.value
+        if isinstance(value, Keep):
+            continue
+        try:
+            for tensor in entry.stored:
+                pieces_of(tensor)
+        except TensorError as error:
+            error.parameter = entry.name
+            raise
+        if entry.holder is not None and not isinstance(value, FromCheckpoint):
+            raise TensorError(
+                "This weight is parametrized and sharded: what the layer sees is computed from the whole.",
+                where=None if item is None else item.rule,
+                parameter=entry.name,
+                shape=entry.shape,
+                mend="Initialize the model before it is sharded.",
+            )
+        if isinstance(value, Formula) and value.begins_with_itself:
+            raise TensorError(
+                f"{value} begins with what the tensor holds, and it is sharded: no rank holds the whole.",
+                where=None if item is None else item.rule,
+                parameter=entry.name,
+                shape=entry.shape,
+                mend="Initialize the model before it is sharded.",
+            )
+
+
+def _code_is_left(plan: Plan) -> bool:
+    """Whether some tensor is still left to the model's own code."""
+    return any(isinstance(item.value, Opaque) for item in (*plan.parameters.values(), *plan.buffers.values()))
+
+
 def _check_same(assignment: Assignment, entry: Entry) -> None:
     dtype = str(entry.tensor.dtype).removeprefix("torch.")
     if assignment.shape != entry.shape or assignment.dtype != dtype:
@@ -88,7 +148,7 @@ def _check_same(assignment: Assignment, entry: Entry) -> None:
 
 def _check_writable(entry: Entry) -> None:
     for tensor in entry.stored:
-        found = memory_problem(tensor)
+        found = memory_problem(local_of(tensor))
         if found is not None:
             what, mend = found
             raise TensorError(

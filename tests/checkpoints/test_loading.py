@@ -138,8 +138,12 @@ def test_only_what_is_needed_is_read(monkeypatch):
     from initcfg._pretrained import opening
 
     read: list[str] = []
-    original: Callable[..., torch.Tensor] = opening.Opened.read
-    monkeypatch.setattr(opening.Opened, "read", lambda self, key: read.append(key) or original(self, key))
+    original: Callable[..., torch.Tensor] = opening.Opened.read_block
+    monkeypatch.setattr(
+        opening.Opened,
+        "read_block",
+        lambda self, key, offsets, sizes: read.append(key) or original(self, key, offsets, sizes),
+    )
     state = state_of(Backbone())
     inner = loading({"conv.weight": state["conv.weight"]})
     initcfg.init_weights(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from initcfg._checkpoints.stored import Contents, Stored, is_shape
 from initcfg._checkpoints.tensors import DTYPES, TensorCalls
 from initcfg._checkpoints.torch_file import open_archive
 from initcfg._checkpoints.wrapped import as_stored
+from initcfg._writing.blocks import narrowed
 from initcfg.errors import CheckpointError
 
 METADATA = ".metadata"
@@ -219,13 +220,22 @@ class InChunks(Stored):
     def read(self) -> torch.Tensor:
         if len(self._chunks) == 1:
             return self._read(self._chunks[0])
-        whole = torch.empty(self._info.shape, dtype=self._dtype)
+        return self.read_block((0,) * len(self._info.shape), self._info.shape)
+
+    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        made = torch.empty(tuple(sizes), dtype=self._dtype)
         for chunk in self._chunks:
-            ranges = tuple(
-                slice(first, first + count) for first, count in zip(chunk.offsets, chunk.sizes, strict=True)
-            )
-            whole[ranges] = self._read(chunk)
-        return whole
+            starts = [max(first, offset) for first, offset in zip(chunk.offsets, offsets, strict=True)]
+            ends = [
+                min(first + count, offset + size)
+                for first, count, offset, size in zip(chunk.offsets, chunk.sizes, offsets, sizes, strict=True)
+            ]
+            lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+            if all(length > 0 for length in lengths):
+                there = [start - first for start, first in zip(starts, chunk.offsets, strict=True)]
+                here = [start - offset for start, offset in zip(starts, offsets, strict=True)]
+                narrowed(made, here, lengths).copy_(narrowed(self._read(chunk), there, lengths))
+        return made
 
     def _read(self, chunk: Chunk) -> torch.Tensor:
         span = Span(self._folder / chunk.file, self._name, start=chunk.start, length=chunk.length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -157,6 +157,9 @@ class InShard(Stored):
 
     def read(self) -> torch.Tensor:
         return self._stored().read()
+
+    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        return self._stored().read_block(offsets, sizes)
 
     def intact(self) -> bool | None:
         return self._stored().intact()

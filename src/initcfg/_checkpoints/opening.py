@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class OpenedCheckpoint:
             KeyError: There is none.
         """
         return self._tensors[key].read()
+
+    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """A block of a tensor; see :meth:`read`."""
+        return self._tensors[key].read_block(offsets, sizes)
 
     def intact(self, key: str) -> bool | None:
         """Whether a tensor's bytes have the checksum that the file gives; None if it gives none.

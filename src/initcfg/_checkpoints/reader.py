@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -46,6 +46,10 @@ class Reader(Protocol):
         Raises:
             CheckpointError: The file is damaged there.
         """
+        ...
+
+    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """The block of a tensor that begins at ``offsets`` and has ``sizes``; little else is read."""
         ...
 
     def close(self) -> None:

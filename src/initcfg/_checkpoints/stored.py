@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -13,6 +13,7 @@ import torch
 
 from initcfg._checkpoints.reader import TensorInfo
 from initcfg._checkpoints.spans import Span
+from initcfg._writing.blocks import narrowed
 from initcfg.errors import CheckpointError
 
 # torch allows no more dimensions either.
@@ -36,6 +37,10 @@ class Stored:
             CheckpointError: The file is damaged there.
         """
         raise NotImplementedError
+
+    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """The block that begins at ``offsets`` and has ``sizes``; of a mapped file, no other page is read."""
+        return narrowed(self.read(), offsets, sizes)
 
     def intact(self) -> bool | None:
         """Whether its bytes have the checksum that the file gives; None if it gives none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,10 @@ class Opened:
     def read(self, key: str) -> torch.Tensor:
         """The tensor."""
         return self._reader.read(key)
+
+    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """A block of it."""
+        return self._reader.read_block(key, offsets, sizes)
 
     def close(self) -> None:
         """Let go of the files."""

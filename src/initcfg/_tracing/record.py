@@ -17,8 +17,10 @@ from initcfg._deferral.regions import Region, region_of
 from initcfg._deferral.session import Session
 from initcfg._generators import seeded
 from initcfg._names import Entry, named_tensors
+from initcfg._sharding import pieces_of
 from initcfg._tracing.generators import others_kept
 from initcfg._tracing.shadow import shadowed
+from initcfg._writing.blocks import narrowed
 from initcfg.errors import ApplyError
 
 
@@ -103,7 +105,8 @@ class Record:
                 numbers.setdefault(name, []).append(tensor.detach())
             for name, tensors in numbers.items():
                 for target, tensor in zip(entries[name].stored, tensors, strict=True):
-                    target.copy_(tensor)
+                    for piece, block in pieces_of(target):
+                        piece.copy_(narrowed(tensor, block.offsets, piece.shape))
 
     @contextlib.contextmanager
     def _model_of(self, recorder: Recorder) -> Iterator[nn.Module]:

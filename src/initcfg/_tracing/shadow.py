@@ -18,6 +18,7 @@ from initcfg._deferral.log import tensor_at
 from initcfg._deferral.operations import is_plain
 from initcfg._deferral.regions import region_of
 from initcfg._names import named_tensors
+from initcfg._sharding import is_sharded
 from initcfg.errors import TensorError
 
 # What a module keeps in containers of its own.
@@ -37,8 +38,8 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
         copied: Whether that memory holds the same numbers; it is untouched if not.
 
     Yields:
-        Each tensor of the model, with one on the model's own memory. Those on the meta device have none;
-        tensors with untouched memory stand in for them.
+        Each tensor of the model, with one on the model's own memory. Those on the meta device have none, and
+        those that are sharded are elsewhere too; whole tensors with untouched memory stand in for them.
 
     Raises:
         TensorError: A tensor is of a kind that cannot be moved aside.
@@ -50,7 +51,7 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
 def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     states = [(module, _state_of(module)) for module in model.modules()]
     tensors = _tensors(model)
-    here = [tensor for tensor in tensors if not tensor.is_meta]
+    here = [tensor for tensor in tensors if not _stood_for(tensor)]
     kept = [(tensor, dict(vars(tensor)), tensor.requires_grad, tensor._version) for tensor in here]
     own = [(tensor, tensor.data) for tensor in here]
     gradients = [(tensor, tensor.grad) for tensor in here if tensor.is_leaf]
@@ -64,7 +65,7 @@ def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tenso
         for tensor, gradient in gradients:
             if gradient is not None:
                 tensor.grad = gradient.clone()
-        given = _give_memory(model, [tensor for tensor in tensors if tensor.is_meta])
+        given = _give_memory(model, [tensor for tensor in tensors if _stood_for(tensor)])
         yield own + [(tensor, tensor) for tensor in given]
     finally:
         for tensor, original in own:
@@ -106,7 +107,7 @@ def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Te
     """Put tensors with memory in the place of those that have none; the new ones."""
     made: dict[int, torch.Tensor] = {}
     for tensor in tensors:
-        new = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+        new = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)  # of a shard, the whole
         if isinstance(tensor, nn.Parameter):
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         vars(new).update(vars(tensor))  # type: ignore[attr-defined]
@@ -117,6 +118,11 @@ def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Te
                 if id(tensor) in made:
                     container[name] = made[id(tensor)]  # type: ignore[assignment]
     return list(made.values())
+
+
+def _stood_for(tensor: torch.Tensor) -> bool:
+    """Whether the tensor has no memory here that the code could be shown."""
+    return is_sharded(tensor) or (tensor.is_meta and type(tensor) in (torch.Tensor, nn.Parameter))
 
 
 def _state_of(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,8 +137,7 @@ def _tensors(model: nn.Module) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
     for entry in named_tensors(model).entries.values():
         for tensor in entry.stored:
-            bare = tensor.is_meta and type(tensor) in (torch.Tensor, nn.Parameter)
-            if not is_plain(tensor) and not bare:
+            if not is_plain(tensor) and not _stood_for(tensor):
                 raise TensorError(
                     f"A {type(tensor).__name__} on {tensor.device} cannot be traced.",
                     parameter=entry.name,

@@ -46,6 +46,13 @@ class Block:
         return Block(shape, (*self.offsets[:dim], offset, *self.offsets[dim + 1 :]))
 
 
+def narrowed(tensor: torch.Tensor, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+    """The block of a tensor that begins at ``offsets`` and has ``sizes``, as a view."""
+    for dim, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
+        tensor = tensor.narrow(dim, offset, size)
+    return tensor
+
+
 def index_strides(shape: Sequence[int]) -> list[int]:
     """How far apart in row-major order the neighbours of each dimension are."""
     strides = [1] * len(shape)

@@ -15,7 +15,7 @@ def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
     if tensor.is_meta:
         return (
             "is on the meta device, where there is nothing to write",
-            "Call model.to_empty(device=...) first.",
+            "Call initcfg.materialize(model, device=...).",
         )
     if tensor.is_nested or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor"):
         return f"is a {type(tensor).__name__}", "Build the model with real tensors."

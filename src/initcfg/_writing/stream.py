@@ -36,7 +36,7 @@ from initcfg._values import (
     Value,
 )
 from initcfg._writing import whole as whole_values
-from initcfg._writing.blocks import Block, dims_of
+from initcfg._writing.blocks import Block, dims_of, narrowed
 from initcfg._writing.formula import Sources, evaluate
 from initcfg._writing.memory import PLAIN_TENSORS, check_memory
 from initcfg._writing.queue import Queue, elements
@@ -204,10 +204,8 @@ class StreamWriter:
         made = evaluate(value, Sources(fill, seeded_part), tensor)
         if tuple(made.shape) != block.shape:
             raise ApplyError(f"{value} makes a tensor of shape {tuple(made.shape)}.", shape=block.shape)
-        for dim, (offset, size) in enumerate(zip(block.offsets, tensor.shape, strict=True)):
-            made = made.narrow(dim, offset, size)
         with torch.no_grad():
-            tensor.copy_(made)
+            tensor.copy_(narrowed(made, block.offsets, tensor.shape))
         self._tell(tensor.numel())
 
     def _through_buffer(
