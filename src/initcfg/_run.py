@@ -69,9 +69,7 @@ class Run:
         self.entries: dict[str, Entry] = {entry.name: entry for entry in self.names.entries.values()}
         self.written: list[str] = []
         # On shards the model's own code cannot run; the plan has what it means.
-        self._values_only = any(
-            is_sharded(tensor) for each in self.entries.values() for tensor in each.stored
-        )
+        self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
         self._grad = torch.is_grad_enabled()
         self._done: dict[str, Written] = {}
         self._assigned: list[str] = []

@@ -107,7 +107,7 @@ def runs_of(
 def _check(placement: Any, shape: Sequence[int]) -> None:
     if placement.is_partial():
         raise TensorError(
-            f"A tensor that is placed as {placement} is a sum that is not made yet: no rank holds its numbers.",
+            f"A tensor placed as {placement} is a sum that is not made yet: no rank holds its numbers.",
             shape=tuple(shape),
             mend="Redistribute it first: tensor.redistribute(placements=[Replicate()]).",
         )
@@ -134,11 +134,8 @@ def _runs(
         if placement.is_replicate():
             continue
         factor = getattr(placement, "split_factor", 1)
-        if (
-            factor > 1
-            and inner_first
-            and factor == _shards_after(axis, placement.dim, mesh_shape, placements)
-        ):
+        after = _shards_after(axis, placement.dim, mesh_shape, placements)
+        if inner_first and factor == after > 1:
             strided.insert(0, (axis, placement))
             continue
         pieces = _chunks(runs[placement.dim], factor)
