@@ -15,7 +15,8 @@ from initcfg._config import Config
 from initcfg._deferral.context import deferred
 from initcfg._generators import seeded
 from initcfg._ledger import Ledger
-from initcfg._names import wrapper_attribute
+from initcfg._meta_defaults import meta_defaults
+from initcfg._names import named_tensors, wrapper_attribute
 from initcfg._plan import Plan
 from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Compiler, has_init_weights
@@ -68,7 +69,12 @@ def plan(
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     with _no_collections():
         program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
-        made = make_plan(model, program, compat=exact, strict=strict, opener=open_pretrained)
+        names = named_tensors(model)
+        executed = [step.owner for step in program.steps if step.kind == "method"]
+        lost = meta_defaults(model, names, executed)
+        made = make_plan(
+            model, program, compat=exact, strict=strict, opener=open_pretrained, names=names, lost=lost
+        )
     return rehearsed(made, model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from initcfg._deferral.naming import named_values
@@ -26,6 +27,19 @@ class Defaults:
 
     pieces: dict[int, Piece] = field(default_factory=dict)
     unwritten: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MetaDefaults:
+    """What is known of the tensors without memory.
+
+    Attributes:
+        writes: By canonical name: what ``reset_parameters`` writes.
+        unwritten: The names of the others, each with the code that may have been meant, if there is some.
+    """
+
+    writes: Mapping[str, Shadowed] = field(default_factory=dict)
+    unwritten: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def defaults(names: Names) -> Defaults:

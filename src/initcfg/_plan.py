@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -124,6 +124,7 @@ class Plan(Mapping[str, Assignment]):
             whatever the memory held. Known for models that :func:`initcfg.build` made.
         rules: Every rule by its path.
         compat: ``"mmengine"`` or None.
+        whole: Of a part of a model: the digest of the whole model's plan.
     """
 
     parameters: Mapping[str, Assignment]
@@ -137,6 +138,7 @@ class Plan(Mapping[str, Assignment]):
     uninitialized: tuple[str, ...] = ()
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
     compat: str | None = None
+    whole: str | None = None
     tape: Tape | None = field(default=None, repr=False)
     record: Record | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
@@ -236,6 +238,44 @@ class Plan(Mapping[str, Assignment]):
         drawn = {name: item for name, item in self.buffers.items() if item.value.random}
         return init_cfg_of(self if buffers else replace(self, buffers=drawn), model)
 
+    def part(
+        self,
+        module: nn.Module,
+        *,
+        name_prefix: str = "",
+        name_map: Mapping[str, str] | Callable[[str], str] | None = None,
+    ) -> Plan:
+        """The plan of a module that holds some of this model's tensors: a stage of a pipeline, say.
+
+        Each tensor gets what this plan says of it, with the numbers of its name in the whole model; so the
+        stages together hold what the whole model would.
+
+        Args:
+            module: The part.
+            name_prefix: What stands before its names in the whole model: ``"backbone."``.
+            name_map: From names in the part to names in the whole model, where they are counted anew:
+                ``{"layers.0": "layers.8"}`` (of several that fit, the longest), or a function.
+
+        Raises:
+            PlanError: This plan does not know a tensor of the part, or it is left to the model's own code.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+            >>> stage = nn.Sequential(nn.Linear(4, 4))
+            >>> plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=0.02))
+            >>> part = plan.part(stage, name_map={"0": "1"})
+            >>> print(part["0.weight"].value)
+            copy of 1.weight: Normal(mean=0, std=0.02)
+            >>> _, _ = plan.apply(model, seed=0), part.apply(stage, seed=0)
+            >>> bool((stage[0].weight == model[1].weight).all())
+            True
+        """
+        from initcfg._parts import part_of
+
+        return part_of(self, module, name_prefix, name_map)
+
     # -- carrying out ----------------------------------------------------------------------------
 
     def apply(
@@ -275,6 +315,7 @@ class Plan(Mapping[str, Assignment]):
             "format": FORMAT,
             "version": VERSION,
             "compat": self.compat,
+            **({"whole": self.whole} if self.whole else {}),
             "parameters": {name: _assignment_to_json(item) for name, item in self.parameters.items()},
             "aliases": dict(self.aliases),
             "buffers": {name: _assignment_to_json(item) for name, item in self.buffers.items()},
@@ -316,6 +357,7 @@ class Plan(Mapping[str, Assignment]):
                 uninitialized=tuple(data.get("uninitialized", [])),
                 rules={where: RuleNote(**note) for where, note in data.get("rules", {}).items()},
                 compat=data.get("compat"),
+                whole=data.get("whole"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise PlanError(f"The plan is damaged: {error!r}.") from error

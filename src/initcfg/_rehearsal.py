@@ -7,6 +7,7 @@ between them. What the code means then stands in the plan as values, in place of
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -41,12 +42,17 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
         return plan
     aside = Aside()
     recorder = Recorder(aside)
-    stored = [tensor for entry in named_tensors(model).entries.values() for tensor in entry.stored]
-    elsewhere = any(tensor.is_meta or is_sharded(tensor) for tensor in stored)
+    entries = list(named_tensors(model).entries.values())
+    elsewhere = any(entry.tensor.is_meta or is_sharded(entry.tensor) for entry in entries)
+    lost = {
+        entry.name
+        for entry in entries
+        if entry.tensor.is_meta and not entry.buffer and plan.parameters[entry.name].default is None
+    }
     try:
         with others_kept(), memory_not_filled(), shadowed(model) as own:
             adopt(recorder, own)
-            run = _Rehearsal(plan, model, recorder, aside, buffers_count=elsewhere)
+            run = _Rehearsal(plan, model, recorder, aside, buffers_count=elsewhere, lost=lost)
             run.execute()
             return run.result()
     except TensorError:
@@ -64,10 +70,18 @@ class _Rehearsal(Run):
         aside: Gives the numbers that code looks at.
         buffers_count: Whether what the code writes into buffers is to be in the plan: where the code will not
             run on the model itself, or the model's buffers have no numbers yet.
+        lost: Parameters that nobody wrote, as far as is known before the code runs.
     """
 
     def __init__(
-        self, plan: Plan, model: nn.Module, recorder: Recorder, aside: Aside, *, buffers_count: bool
+        self,
+        plan: Plan,
+        model: nn.Module,
+        recorder: Recorder,
+        aside: Aside,
+        *,
+        buffers_count: bool,
+        lost: Iterable[str],
     ) -> None:
         super().__init__(plan, model, "stream", checked=False)
         self._buffers_count = buffers_count
@@ -82,7 +96,7 @@ class _Rehearsal(Run):
             entry.name
             for entry in self.names.parameters
             if (default := default_of(entry.tensor)) is not None and default.value is None
-        }
+        }.union(lost)
 
     def execute(self) -> None:
         """Run the tape."""

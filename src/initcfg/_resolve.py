@@ -8,7 +8,8 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from initcfg._defaults import ORDER, Defaults, defaults
+from initcfg._defaults import ORDER, Defaults, MetaDefaults, defaults
+from initcfg._layout import Layout
 from initcfg._loads import Load
 from initcfg._names import Entry, Names, named_tensors
 from initcfg._plan import Assignment, Plan, RuleNote, Unused
@@ -16,7 +17,7 @@ from initcfg._planner import Planned, Walk
 from initcfg._pretrained.match import Opener, match
 from initcfg._program import Program, Step
 from initcfg._rules import show_cfg
-from initcfg._stack import Piece, merge
+from initcfg._stack import Piece, Stack, merge
 from initcfg._tape import Call, Tape, Track
 from initcfg._text import plural
 from initcfg._values import Computed, Keep, Opaque
@@ -32,6 +33,7 @@ def make_plan(
     opener: Opener,
     names: Names | None = None,
     with_defaults: bool = True,
+    lost: MetaDefaults | None = None,
 ) -> Plan:
     """The plan of a program for a model.
 
@@ -43,11 +45,13 @@ def make_plan(
         opener: Opens checkpoints.
         names: Its tensors, where they have been collected.
         with_defaults: Whether what the constructors of a pending model meant counts as a first write.
+        lost: What is known of tensors on the meta device: a first write, too.
 
     Raises:
         InitcfgError: A rule cannot be carried out; or under ``strict``, one reaches nothing.
     """
     names = named_tensors(model) if names is None else names
+    lost = lost or MetaDefaults()
     planned = Walk(model, program, names, compat=compat).run()
     loads: list[Load] = []
     for step in program.steps:
@@ -60,6 +64,10 @@ def make_plan(
     built = defaults(names) if with_defaults else Defaults()
     for key, piece in built.pieces.items():
         planned.pieces[key] = [piece, *planned.pieces.get(key, ())]
+    for entry in (*names.parameters, *names.buffers):
+        if entry.name in lost.writes:
+            piece = (0, Stack((ORDER,), (lost.writes[entry.name],), Layout(entry.shape)))
+            planned.pieces[id(entry)] = [piece, *planned.pieces.get(id(entry), ())]
     parameters = {
         entry.name: _assign(entry, planned.pieces.get(id(entry), ()), compat) for entry in names.parameters
     }
@@ -80,7 +88,7 @@ def make_plan(
         uninitialized=tuple(
             # The model's own code may write what is opaque; whether it does is not known here.
             name
-            for name in built.unwritten
+            for name in (*built.unwritten, *(name for name in lost.unwritten if name in parameters))
             if isinstance(parameters[name].value, Keep)
         ),
         rules=_rule_notes(program),
