@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         VarianceScalingInit,
     )
     from initcfg._ledger import Ledger
+    from initcfg._materialize import materialize
     from initcfg._modules import BaseModule, ModuleDict, ModuleList, Sequential
     from initcfg._plan import Assignment, Plan
     from initcfg._pretrained.initializer import PretrainedInit
@@ -97,6 +98,7 @@ _HOME = {
         "VarianceScalingInit",
     ),
     "_ledger": ("Ledger",),
+    "_materialize": ("materialize",),
     "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
     "_plan": ("Assignment", "Plan"),
     "_torch_defaults": ("TorchDefaultInit",),
@@ -149,6 +151,7 @@ __all__ = [
     "init_weights",
     "initialize",
     "kaiming_init",
+    "materialize",
     "normal_init",
     "plan",
     "trace",

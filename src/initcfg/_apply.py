@@ -1,19 +1,23 @@
-"""Apply: carry out a plan, or leave the model closed and say what was written."""
+"""Apply: carry out a plan, or leave the model closed and say what was written; on all ranks, or on none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from initcfg import _random
+from initcfg._agreement import Agreement
 from initcfg._guard import close, reopen_all
 from initcfg._ledger import Ledger
 from initcfg._names import named_tensors
 from initcfg._plan import Plan
 from initcfg._run import Run
+from initcfg._sharding import rank_sets
 from initcfg._text import plural
+from initcfg._version import __version__
 from initcfg._writing.stream import StreamWriter
 from initcfg.errors import ApplyError, InitcfgError
 
@@ -25,6 +29,7 @@ def apply_plan(
     seed: int | None,
     rng: str,
     atomic: bool = False,
+    process_group: Any = None,
     progress: Callable[[int], None] | None = None,
 ) -> Ledger:
     """See :meth:`Plan.apply`."""
@@ -34,16 +39,24 @@ def apply_plan(
         raise ApplyError(f"A seed is an integer, not {seed!r}.")
     if rng not in ("stream", "torch"):
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
-    run = Run(plan, model, rng)
-    # The seed is drawn last: a refused plan leaves torch's generator alone.
-    run.seed = _seed(seed, rng)
-    if run.seed is not None and rng == "stream":
-        run.writer = StreamWriter(run.seed, progress=progress)
-    copies = _copies(model) if atomic else None
-    reopen_all(model)
+    run: Run | None = None
+    copies = None
+    begun = False
     try:
-        run.execute()
+        with Agreement(_rank_sets(model, process_group)) as agreement:
+            run = Run(plan, model, rng)
+            # The seed is drawn last: a refused plan leaves torch's generator alone.
+            run.seed = _seed(plan, agreement, seed, rng)
+            if run.seed is not None and rng == "stream":
+                run.writer = StreamWriter(run.seed, progress=progress)
+            copies = _copies(model) if atomic else None
+            reopen_all(model)
+            begun = True
+            run.execute()
+        return run.ledger()
     except BaseException as error:
+        if run is None or not begun:
+            raise
         run.back_to_pending()
         if copies is not None:
             _restore(copies)
@@ -59,20 +72,38 @@ def apply_plan(
             mend="Correct the cause and initialize again; atomic=True keeps the model as it was.",
         ) from error
     finally:
-        run.close()
-    return run.ledger()
+        if run is not None:
+            run.close()
 
 
-def _seed(seed: int | None, rng: str) -> int | None:
+def _rank_sets(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:
+    """Who must agree: the ranks of the meshes that the tensors lie on, and of a group that is given."""
+    found = rank_sets([*model.parameters(), *model.buffers()])
+    if process_group is not None:
+        found.append(tuple(torch.distributed.get_process_group_ranks(process_group)))
+    return found
+
+
+def _seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int | None:
+    if seed is not None and rng == "stream":
+        _random.stream_key(seed, "")
+    facts = {
+        "initcfg": __version__,
+        "stream": str(_random.STREAM_VERSION),
+        "plan": plan.whole or plan.digest,
+        "rng": rng,
+    }
     if rng == "torch":
+        agreement.on(facts, seed=seed, draw=lambda: 0, details=plan.digests)
         if seed is not None:
             torch.manual_seed(seed)
         return seed
-    if seed is None:
-        high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
-        return (int(high) << 32) | int(low)
-    _random.stream_key(seed, "")
-    return seed
+    return agreement.on(facts, seed=seed, draw=_drawn, details=plan.digests)
+
+
+def _drawn() -> int:
+    high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
+    return (int(high) << 32) | int(low)
 
 
 def _copies(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -59,7 +59,7 @@ def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | 
             parameter=entry.name,
             shape=entry.shape,
             meant=nearest(there[0], [*plan.parameters, *plan.buffers]),
-            mend="Say what its names are in the whole model: plan.part(stage, name_prefix=..., name_map=...).",
+            mend="Say its names in the whole model: plan.part(stage, name_prefix=..., name_map=...).",
         )
     if isinstance(found.value, Opaque):
         raise PlanError(

@@ -196,11 +196,14 @@ class Plan(Mapping[str, Assignment]):
     @property
     def digest(self) -> str:
         """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
-        content = {
-            name: [list(item.shape), item.dtype, to_json(item.value)]
-            for name, item in [*self.parameters.items(), *self.buffers.items()]
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _digest({name: _content(item) for name, item in self._all_items()})
+
+    def digests(self) -> dict[str, str]:
+        """By tensor: a short digest of what it gets."""
+        return {name: _digest(_content(item))[:16] for name, item in self._all_items()}
+
+    def _all_items(self) -> list[tuple[str, Assignment]]:
+        return [*self.parameters.items(), *self.buffers.items()]
 
     def to_init_cfg(self, model: nn.Module | None = None, *, buffers: bool = True) -> list[dict[str, Any]]:
         """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.
@@ -285,8 +288,13 @@ class Plan(Mapping[str, Assignment]):
         seed: int | None = None,
         rng: Literal["stream", "torch"] = "stream",
         atomic: bool = False,
+        process_group: Any = None,
     ) -> Ledger:
         """Write the values into ``model``.
+
+        Of a DTensor, each rank makes its own block, from its place in the whole: nothing is sent, and the
+        result is that of one process. The ranks of its mesh agree beforehand on plan, seed and version, and
+        fail together.
 
         Args:
             model: A model with the tensors that the plan was made for.
@@ -295,6 +303,7 @@ class Plan(Mapping[str, Assignment]):
                 global generator, draw by draw in the original's order.
             atomic: Work on a copy, so that an error in the middle leaves the model as it was; costs
                 one model of memory.
+            process_group: Ranks that must agree besides, such as those of DDP.
 
         Returns:
             What was done, tensor by tensor.
@@ -302,10 +311,11 @@ class Plan(Mapping[str, Assignment]):
         Raises:
             ApplyError: The model does not fit the plan, or a step failed.
             CheckpointError: A checkpoint cannot be read.
+            AgreementError: Another rank failed, or has another plan, seed or version.
         """
         from initcfg._apply import apply_plan
 
-        return apply_plan(self, model, seed=seed, rng=rng, atomic=atomic)
+        return apply_plan(self, model, seed=seed, rng=rng, atomic=atomic, process_group=process_group)
 
     # -- JSON ------------------------------------------------------------------------------------
 
@@ -361,6 +371,14 @@ class Plan(Mapping[str, Assignment]):
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise PlanError(f"The plan is damaged: {error!r}.") from error
+
+
+def _content(item: Assignment) -> list[Any]:
+    return [list(item.shape), item.dtype, to_json(item.value)]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _lookup(plan: Plan, name: str) -> Assignment | None:
