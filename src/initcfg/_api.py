@@ -17,6 +17,7 @@ from initcfg._generators import seeded
 from initcfg._ledger import Ledger
 from initcfg._meta_defaults import meta_defaults
 from initcfg._names import named_tensors, wrapper_attribute
+from initcfg._pending import recall
 from initcfg._plan import Plan
 from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Compiler, has_init_weights
@@ -67,6 +68,7 @@ def plan(
     model = _unwrapped(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
+    recall(model)
     with _no_collections():
         program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
         names = named_tensors(model)

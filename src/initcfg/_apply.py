@@ -53,6 +53,7 @@ def apply_plan(
             reopen_all(model)
             begun = True
             run.execute()
+        run.forget_pending()
         return run.ledger()
     except BaseException as error:
         if run is None or not begun:

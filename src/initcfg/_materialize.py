@@ -140,7 +140,7 @@ def _give_memory(model: nn.Module, device: torch.device) -> None:
 
 
 def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    if tensor.is_meta or (waits(tensor) and tensor.device != device):
+    if tensor.is_meta or (waits(tensor) and not is_sharded(tensor) and tensor.device != device):
         new = torch.empty_like(tensor, device=device)
     elif is_sharded(tensor) or tensor.device == device:
         return tensor
@@ -167,4 +167,5 @@ def _reshard(model: nn.Module) -> None:
         return
     for module in model.modules():
         if isinstance(module, kind):
-            module._apply(lambda tensor: tensor, recurse=False)
+            # The class's own: that of a pending model is closed.
+            type(module)._apply(module, lambda tensor: tensor, recurse=False)
