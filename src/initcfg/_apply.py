@@ -10,6 +10,7 @@ from torch import nn
 
 from initcfg import _random
 from initcfg._agreement import Agreement
+from initcfg._fsdp import hold_shards
 from initcfg._guard import close, reopen_all
 from initcfg._ledger import Ledger
 from initcfg._names import named_tensors
@@ -43,6 +44,7 @@ def apply_plan(
     copies = None
     begun = False
     try:
+        hold_shards(model)
         with Agreement(_rank_sets(model, process_group)) as agreement:
             run = Run(plan, model, rng)
             # The seed is drawn last: a refused plan leaves torch's generator alone.

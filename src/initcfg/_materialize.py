@@ -6,7 +6,6 @@ constructors meant is lost by then, buffers and ties too, so all of it comes fro
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 
 from initcfg._api import InitCfg
 from initcfg._api import plan as make_plan
+from initcfg._fsdp import hold_shards, note_shards
 from initcfg._ledger import Ledger
 from initcfg._meta_defaults import meta_defaults
 from initcfg._names import Entry, Names, named_tensors
@@ -73,6 +73,7 @@ def materialize(
         raise ApplyError(f"materialize takes a torch.nn.Module, not {model!r}.")
     if plan is not None and init_cfg is not None:
         raise ApplyError("A plan and rules were given, and either says everything.", mend="Give one of them.")
+    hold_shards(model)
     made = make_plan(model, init_cfg) if plan is None else plan
     names = named_tensors(model)
     check_fits(made, names, "stream", memory=False)
@@ -125,7 +126,6 @@ def _says_nothing(plan: Plan, entry: Entry) -> bool:
 def _give_memory(model: nn.Module, device: torch.device) -> None:
     """Put tensors with memory in the place of those that have none; those that were one stay one."""
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    _reshard(model)
     with torch.no_grad():
         for module in model.modules():
             for container in (module._parameters, module._buffers):
@@ -135,8 +135,7 @@ def _give_memory(model: nn.Module, device: torch.device) -> None:
                     if id(tensor) not in made:
                         made[id(tensor)] = tensor, _with_memory(tensor, device)
                     container[name] = made[id(tensor)][1]  # type: ignore[assignment]
-    # FSDP looks after its shards by itself: it is told where they are now.
-    _reshard(model)
+    note_shards(model)
 
 
 def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -157,15 +156,3 @@ def _keep_attributes(tensor: torch.Tensor, attributes: Mapping[str, Any]) -> Non
     for name, item in attributes.items():
         if name not in vars(tensor):
             setattr(tensor, name, item)
-
-
-def _reshard(model: nn.Module) -> None:
-    """Let each module of FSDP2 register its shards, and note where they lie."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    kind = getattr(fsdp, "FSDPModule", None)
-    if kind is None:
-        return
-    for module in model.modules():
-        if isinstance(module, kind):
-            # The class's own: that of a pending model is closed.
-            type(module)._apply(module, lambda tensor: tensor, recurse=False)
