@@ -41,7 +41,8 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         # With tensor parallelism there are fewer heads here: the last size says how many.
         query, key, value = (
-            layer(x).view(batch, length, -1, self.size).transpose(1, 2) for layer in (self.wq, self.wk, self.wv)
+            layer(x).view(batch, length, -1, self.size).transpose(1, 2)
+            for layer in (self.wq, self.wk, self.wv)
         )
         query, key = rotated(query, angles), rotated(key, angles)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -77,7 +78,9 @@ class Llama(nn.Module):
 
     inv_freq: torch.Tensor
 
-    def __init__(self, tokens: int = TOKENS, width: int = WIDTH, heads: int = HEADS, depth: int = DEPTH) -> None:
+    def __init__(
+        self, tokens: int = TOKENS, width: int = WIDTH, heads: int = HEADS, depth: int = DEPTH
+    ) -> None:
         super().__init__()
         self.tok_embeddings: nn.Embedding | None = nn.Embedding(tokens, width)
         self.layers = nn.ModuleDict({str(index): Block(width, heads) for index in range(depth)})
@@ -116,9 +119,7 @@ def rotated(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
 
 def start() -> torch.device:
     """Join the other processes of torchrun: over NCCL where there are GPUs, else over Gloo."""
-    # What torch says each time of what these scripts do on purpose: gather everything, return a view.
-    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+    quiet()
     if torch.cuda.is_available():
         dist.init_process_group("nccl")
         device = torch.device("cuda", dist.get_rank() % torch.cuda.device_count())
@@ -126,6 +127,12 @@ def start() -> torch.device:
         return device
     dist.init_process_group("gloo")
     return torch.device("cpu")
+
+
+def quiet() -> None:
+    """Without what torch says each time of what these scripts do on purpose: gather all, return a view."""
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
 
 
 def batch(step: int, device: torch.device, rank: int = 0) -> torch.Tensor:
