@@ -55,10 +55,13 @@ def run_script(rank: int, world: int, script: str, port: int, arguments: Sequenc
 
     torch.distributed.destroy_process_group()
     out = io.StringIO()
-    with _environment(rank, world, port, script, arguments), contextlib.redirect_stdout(out):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            runpy.run_path(str(SCALE / script), run_name="__main__")
+    with (
+        _environment(rank, world, port, script, arguments),
+        contextlib.redirect_stdout(out),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error")
+        runpy.run_path(str(SCALE / script), run_name="__main__")
     return out.getvalue()
 
 
