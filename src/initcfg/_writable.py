@@ -32,9 +32,9 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
     if plan.tape is None and plan.record is None:
         if rng == "torch":
             raise ApplyError(
-                "A plan that was read from JSON has no record of the draws in their order, and "
-                "rng='torch' needs one.",
-                mend="Use rng='stream', or plan the model again.",
+                "This plan was read from JSON, or is a part of another, so it has no record of the draws "
+                "in their order, and rng='torch' needs one.",
+                mend="Use rng='stream', or plan the model itself.",
             )
         items = (*plan.parameters.values(), *plan.buffers.values())
         if any(isinstance(item.value, Opaque) for item in items):
