@@ -167,4 +167,5 @@ def _reshard(model: nn.Module) -> None:
         return
     for module in model.modules():
         if isinstance(module, kind):
-            module._apply(lambda tensor: tensor, recurse=False)
+            # The class's own: that of a pending model is closed.
+            type(module)._apply(module, lambda tensor: tensor, recurse=False)
