@@ -16,7 +16,7 @@ from initcfg._deferral.context import deferred
 from initcfg._generators import seeded
 from initcfg._ledger import Ledger
 from initcfg._meta_defaults import meta_defaults
-from initcfg._names import named_tensors, wrapper_attribute
+from initcfg._names import wrapper_attribute
 from initcfg._plan import Plan
 from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Compiler, has_init_weights
@@ -69,11 +69,14 @@ def plan(
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     with _no_collections():
         program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
-        names = named_tensors(model)
         executed = [step.owner for step in program.steps if step.kind == "method"]
-        lost = meta_defaults(model, names, executed)
         made = make_plan(
-            model, program, compat=exact, strict=strict, opener=open_pretrained, names=names, lost=lost
+            model,
+            program,
+            compat=exact,
+            strict=strict,
+            opener=open_pretrained,
+            lost=lambda missing: meta_defaults(model, missing, executed),
         )
     return rehearsed(made, model)
 
@@ -86,6 +89,7 @@ def init_weights(
     rng: Rng = "stream",
     compat: str | None = None,
     strict: bool = False,
+    process_group: Any = None,
 ) -> Ledger:
     """Plan and apply in one: see :func:`plan` and :meth:`Plan.apply`.
 
@@ -97,7 +101,8 @@ def init_weights(
         >>> model.weight.tolist(), model.bias.tolist()
         ([[1.0, 1.0]], [2.0])
     """
-    return plan(model, init_cfg, compat=compat, strict=strict).apply(_unwrapped(model), seed=seed, rng=rng)
+    made = plan(model, init_cfg, compat=compat, strict=strict)
+    return made.apply(_unwrapped(model), seed=seed, rng=rng, process_group=process_group)
 
 
 def initialize(
