@@ -279,8 +279,12 @@ class Agreement:
     def _tell(self, store: Store, failure: Failure) -> None:
         """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet."""
         for each in self._rounds:
-            if each.number is not None or each.join(store):
-                failure = each.fail(store, failure)
+            if each.number is None and not each.join(store):
+                if each.leader in failure.absent:
+                    # It does not take part in this at all.
+                    continue
+                each.join_ahead(store)
+            failure = each.fail(store, failure)
         self._failure = self._failure or failure
         self._say_left(store)
 

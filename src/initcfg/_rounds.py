@@ -68,9 +68,11 @@ class Round:
     def leader(self) -> int:
         return self.ranks[0]
 
+    def __post_init__(self) -> None:
+        self._set = hashlib.sha256(repr(self.ranks).encode()).hexdigest()[:16]
+
     def _key(self, *names: object) -> str:
-        digest = hashlib.sha256(repr(self.ranks).encode()).hexdigest()[:16]
-        return "/".join(("initcfg", digest, *map(str, names)))
+        return "/".join(("initcfg", self._set, *map(str, names)))
 
     def key(self, *names: object) -> str:
         """A key of this round."""
@@ -88,6 +90,10 @@ class Round:
             if failure is None or self.rank not in failure.absent:
                 return self._joined(store, seen)
         return False
+
+    def join_ahead(self, store: Store) -> None:
+        """Take part in a round that is not open yet: this rank fails, and will not be there when it is."""
+        self._joined(store, store.add(self._key("seen", self.rank), 1))
 
     def _joined(self, store: Store, number: int) -> bool:
         store.set(self._key(number, "beat", self.rank), "0")
