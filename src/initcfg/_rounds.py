@@ -12,7 +12,9 @@ The first rank of a set leads it. The keys of a set, and of its round ``N``::
     N/failed        why all stop: what the first to fail says
 
 All that there is to know lies in the store, nothing is counted here: so a rank that failed before it
-came to one agreement finds into the next.
+came to one agreement finds into the next. Only where in one call one rank fails so, and another within
+the agreement, the first hears of the second's failure once more, the next time: it cannot know that it is
+not merely late.
 """
 
 from __future__ import annotations

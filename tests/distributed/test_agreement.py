@@ -23,7 +23,7 @@ from initcfg.errors import AgreementError, ApplyError
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_heartbeat, "INTERVAL", 0.05)
-    monkeypatch.setattr(_heartbeat, "SILENCE", 0.5)
+    monkeypatch.setattr(_heartbeat, "SILENCE", 20.0)
     monkeypatch.setattr(_agreement, "_LINGER", 0.5)
 
 
@@ -52,7 +52,7 @@ def run(world: int, function: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive(), "it hangs"
     return out
 
@@ -66,7 +66,7 @@ def agree(
     facts: Mapping[str, str] | None = None,
     details: Mapping[str, str] | None = None,
     draw: int = 7,
-    timeout: float = 10.0,
+    timeout: float = 50.0,
 ) -> int:
     """One agreement of all ranks."""
     with Agreement([tuple(range(world))], timeout=timeout, store=store, rank=rank) as agreement:
@@ -117,7 +117,7 @@ def test_without_a_seed_all_draw_and_the_first_one_counts() -> None:
             return 100 + rank
 
         # The set's first rank, which is not its least.
-        with Agreement([(2, 0, 1)], store=store, rank=rank, timeout=10) as agreement:
+        with Agreement([(2, 0, 1)], store=store, rank=rank, timeout=50) as agreement:
             return agreement.on({}, seed=None, draw=draw)
 
     assert run(3, one) == [102] * 3
@@ -202,7 +202,7 @@ def test_another_plan(details: list[dict[str, str]], told: str) -> None:
 
         # Where no tensor differs, something else does.
         plan = f"{details[rank]}" + (f"{rank}" if details == [A, A] else "")
-        with Agreement([range(world)], store=store, rank=rank, timeout=10) as agreement:
+        with Agreement([range(world)], store=store, rank=rank, timeout=50) as agreement:
             agreement.on({"plan": plan}, seed=0, draw=lambda: 0, details=digests)
 
     outcomes = run(world, one)
@@ -232,7 +232,7 @@ def test_details_are_not_asked_for_where_only_the_seed_differs() -> None:
         raise AssertionError
 
     def one(rank: int) -> None:
-        with Agreement([(0, 1)], store=store, rank=rank, timeout=10) as agreement:
+        with Agreement([(0, 1)], store=store, rank=rank, timeout=50) as agreement:
             agreement.on({"plan": "p"}, seed=rank, draw=lambda: 0, details=details)
 
     assert "the seed" in message(run(2, one))
@@ -245,7 +245,7 @@ def test_an_agreement_after_another_and_twice_in_one() -> None:
         out = []
         for number in range(5):
             out.append(agree(store, rank, 3, seed=None, draw=number * 10 + rank))
-            with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=10) as agreement:
+            with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=50) as agreement:
                 out += [agreement.on({}, seed=None, draw=lambda n=n: n + rank) for n in (100, 200)]
         return out
 
@@ -277,7 +277,7 @@ def test_several_sets(sets: list[tuple[int, ...]], seeds: list[int]) -> None:
     def one(rank: int) -> int:
         mine = sets_of(rank, sets)
         # In whatever order they are given.
-        with Agreement(mine[rank % 2 :] + mine[: rank % 2], store=store, rank=rank, timeout=10) as agreement:
+        with Agreement(mine[rank % 2 :] + mine[: rank % 2], store=store, rank=rank, timeout=50) as agreement:
             return agreement.on({"plan": "p"}, seed=None, draw=lambda: rank)
 
     for _ in range(3):
@@ -288,7 +288,7 @@ def test_seeds_drawn_in_sets_that_meet_too_late() -> None:
     store, sets = HashStore(), [(0, 1, 2), (3, 4, 5), (2, 3)]
 
     def one(rank: int) -> int:
-        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=10) as agreement:
+        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=50) as agreement:
             return agreement.on({}, seed=None, draw=lambda: rank)
 
     outcomes = run(6, one)
@@ -300,13 +300,32 @@ def test_a_failure_reaches_ranks_of_other_sets() -> None:
     store, sets = HashStore(), [(0, 1), (1, 2), (2, 3)]
 
     def one(rank: int) -> None:
-        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=10) as agreement:
+        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=50) as agreement:
             agreement.on({}, seed=0, draw=lambda: 0)
             if rank == 0:
                 raise OSError("disk full")
 
     outcomes = run(4, one)
     assert message(outcomes, but=0) == "Rank 0 failed, so all stop: OSError: disk full"
+
+
+@pytest.mark.parametrize("failing", [1, 3])
+def test_a_failure_before_all_sets_have_met_is_not_heard_of_again(failing: int) -> None:
+    # Rank 2 comes late, when rank 0 has heard of the failure already and is gone.
+    store, sets = HashStore(), [(3, 0, 2, 1), (2, 0), (1, 2)]
+
+    def one(rank: int, number: int) -> int:
+        time.sleep(0.3 if rank == 2 and number == 0 else 0.0)
+        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=50) as agreement:
+            if rank == failing and number == 0:
+                raise OSError("disk full")
+            return agreement.on({}, seed=number, draw=lambda: 0)
+
+    outcomes = run(4, lambda rank: one(rank, 0))
+    told = f"Rank {failing} failed, so all stop: OSError: disk full"
+    assert message(outcomes, but=failing) == told
+    for number in (1, 2, 3):
+        assert run(4, lambda rank, number=number: one(rank, number)) == [number] * 4
 
 
 def test_this_rank_must_be_in_every_set() -> None:
@@ -323,7 +342,7 @@ def test_a_rank_that_fails(failing: int, agreed: bool) -> None:
     store, own = HashStore(), ApplyError("No space.", mend="Free some.")
 
     def one(rank: int) -> None:
-        with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=10) as agreement:
+        with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=50) as agreement:
             if rank == failing and not agreed:
                 raise own
             agreement.on({}, seed=0, draw=lambda: 0)
@@ -336,7 +355,7 @@ def test_a_rank_that_fails(failing: int, agreed: bool) -> None:
     told = f"Rank {failing} failed, so all stop: No space.\n  to mend:      Free some."
     assert message(outcomes, but=failing) == told
     assert str(outcomes[failing - 1]) == told
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 25
     # The next time all is well.
     assert run(3, lambda rank: agree(store, rank, 3, seed=4)) == [4] * 3
 
@@ -346,7 +365,7 @@ def test_who_comes_late_hears_why_the_others_failed() -> None:
 
     def one(rank: int) -> None:
         time.sleep(1.0 if rank == 1 else 0.0)
-        with Agreement([(0, 1)], store=store, rank=rank, timeout=10):
+        with Agreement([(0, 1)], store=store, rank=rank, timeout=50):
             if rank == 0:
                 raise KeyError("x")
 
@@ -360,7 +379,7 @@ def test_who_writes_for_long_can_ask() -> None:
     store, steps = HashStore(), [0, 0]
 
     def one(rank: int) -> None:
-        with Agreement([(0, 1)], store=store, rank=rank, timeout=10) as agreement:
+        with Agreement([(0, 1)], store=store, rank=rank, timeout=50) as agreement:
             agreement.on({}, seed=0, draw=lambda: 0)
             agreement.check()
             for _ in range(500):
@@ -379,7 +398,7 @@ def test_an_error_of_the_agreement_cannot_be_swallowed() -> None:
     store = HashStore()
 
     def one(rank: int) -> None:
-        agreement = Agreement([(0, 1)], store=store, rank=rank, timeout=10)
+        agreement = Agreement([(0, 1)], store=store, rank=rank, timeout=50)
         with agreement, contextlib.suppress(AgreementError):
             agreement.on({}, seed=rank, draw=lambda: 0)
 
@@ -434,7 +453,9 @@ def test_a_rank_that_never_comes_and_then_all_do(failing: int) -> None:
         # As where planning fails, before there is an agreement.
         if rank == failing and number == 0:
             return "no plan"
-        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=0.5) as agreement:
+        with Agreement(
+            sets_of(rank, sets), store=store, rank=rank, timeout=50 if number else 0.5
+        ) as agreement:
             return agreement.on({}, seed=None, draw=lambda: number)
 
     outcomes = run(3, lambda rank: one(rank, 0))
@@ -453,6 +474,26 @@ def test_a_rank_that_never_comes_and_then_all_do(failing: int) -> None:
             return one(rank, number)
 
         assert run(3, again) == [number] * 3
+
+
+def test_two_that_fail_in_different_ways_are_heard_of_once_more() -> None:
+    store = HashStore()
+
+    def one(rank: int, number: int) -> Any:
+        if rank == 2 and number == 0:
+            return "no plan"
+        with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=50 if number == 2 else 0.5) as agreement:
+            if rank == 1 and number == 0:
+                raise OSError("disk full")
+            return agreement.on({}, seed=number, draw=lambda: 0)
+
+    told = "Rank 1 failed, so all stop: OSError: disk full"
+    first = run(3, lambda rank: one(rank, 0))
+    assert (first[0].problem, type(first[1]), first[2]) == (told, OSError, "no plan")
+    # Rank 2 cannot know that it is not late, but late by a whole call.
+    second = run(3, lambda rank: one(rank, 1))
+    assert [each.problem for each in second] == ["Rank 2 did not come within 0.5 s."] * 2 + [told]
+    assert run(3, lambda rank: one(rank, 2)) == [2] * 3
 
 
 def test_a_rank_that_comes_and_does_not_go_on() -> None:
@@ -475,15 +516,15 @@ def test_a_rank_that_comes_and_does_not_go_on() -> None:
 def test_an_end_without_agreeing_waits_too() -> None:
     store = HashStore()
 
-    def one(rank: int, world: int) -> str:
+    def one(rank: int, world: int, timeout: float = 0.5) -> str:
         if rank < world:
-            with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=0.5):
+            with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=timeout):
                 time.sleep(0.1 * rank)
         return "done"
 
-    assert run(3, lambda rank: one(rank, 3)) == ["done"] * 3
+    assert run(3, lambda rank: one(rank, 3, 50)) == ["done"] * 3
     assert message(run(3, lambda rank: one(rank, 2)), but=2) == "Rank 2 did not come within 0.5 s."
-    assert run(3, lambda rank: one(rank, 3)) == ["done"] * 3
+    assert run(3, lambda rank: one(rank, 3, 50)) == ["done"] * 3
 
 
 # -- a rank that ends, a store that is gone ------------------------------------------------------
@@ -491,7 +532,8 @@ def test_an_end_without_agreeing_waits_too() -> None:
 
 @pytest.mark.parametrize("dead", [0, 1, 2, 3])
 @pytest.mark.parametrize("when", ["before on", "after on"])
-def test_a_rank_that_gives_no_sign_of_life(dead: int, when: str) -> None:
+def test_a_rank_that_gives_no_sign_of_life(dead: int, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_heartbeat, "SILENCE", 1.0)
     store, ranks = HashStore(), (0, 1, 2, 3)
 
     def one(rank: int) -> None:
@@ -505,13 +547,13 @@ def test_a_rank_that_gives_no_sign_of_life(dead: int, when: str) -> None:
                 if dead == 0:
                     store.set(ghost.key(1, "answer"), '{"seed": 0}')
             return
-        with Agreement([ranks], store=store, rank=rank, timeout=20) as agreement:
+        with Agreement([ranks], store=store, rank=rank, timeout=50) as agreement:
             agreement.on({}, seed=0, draw=lambda: 0)
 
     start = time.monotonic()
     outcomes = run(4, one)
-    assert message(outcomes, but=dead) == f"Rank {dead} gave no sign of life for 0.5 s, so all stop."
-    assert 0.4 < time.monotonic() - start < 5
+    assert message(outcomes, but=dead) == f"Rank {dead} gave no sign of life for 1 s, so all stop."
+    assert 0.9 < time.monotonic() - start < 25
 
 
 class Broken:
@@ -539,7 +581,7 @@ def test_the_store_is_gone(how: str, why: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_heartbeat, "ANSWER", 0.3)
     store = Broken(how)
     start = time.monotonic()
-    agreement = Agreement([(1, 0)], store=store, rank=1, timeout=20)  # type: ignore[arg-type]
+    agreement = Agreement([(1, 0)], store=store, rank=1, timeout=50)  # type: ignore[arg-type]
     with pytest.raises(AgreementError) as caught, agreement:
         store.broken = True
         agreement.on({}, seed=0, draw=lambda: 0)
@@ -547,7 +589,7 @@ def test_the_store_is_gone(how: str, why: str, monkeypatch: pytest.MonkeyPatch) 
         f"The store of torch.distributed is gone ({why}): the process that holds it, as a rule that of "
         "rank 0, has ended."
     )
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 25
 
 
 # -- nobody to agree with ------------------------------------------------------------------------
