@@ -1,7 +1,8 @@
 """Functions run by several processes, each a rank of one process group.
 
-Processes are kept for the next run of as many ranks, because torch takes seconds to import; each run
-has a store and a process group of its own. Where a rank died or the time was over, all are replaced.
+Torch takes seconds to import, so processes are forked from one that has, and are kept for the next run of
+as many ranks; each run has a store and a process group of its own. Where a rank died or the time was over,
+all are replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-_SPAWN = multiprocessing.get_context("spawn")
+_START_FROM = multiprocessing.get_context("forkserver")
+_START_FROM.set_forkserver_preload(["torch.distributed.tensor.parallel", "torch.distributed.fsdp", "initcfg"])
 # Seconds for a process to start.
 _START = 120.0
 
@@ -72,8 +74,8 @@ class _Pool:
         os.environ.update(_ENVIRONMENT)
         try:
             for rank in range(world):
-                here, there = _SPAWN.Pipe()
-                process = _SPAWN.Process(target=_serve, args=(rank, world, there), daemon=True)
+                here, there = _START_FROM.Pipe()
+                process = _START_FROM.Process(target=_serve, args=(rank, world, there), daemon=True)
                 process.start()
                 there.close()
                 self._processes.append(process)
