@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-_START_FROM = multiprocessing.get_context("forkserver")
-_START_FROM.set_forkserver_preload(["torch.distributed.tensor.parallel", "torch.distributed.fsdp", "initcfg"])
+_SPAWN = multiprocessing.get_context("forkserver")
+_SPAWN.set_forkserver_preload(["torch.distributed.tensor.parallel", "torch.distributed.fsdp", "initcfg"])
 # Seconds for a process to start.
 _START = 120.0
 
@@ -74,8 +74,8 @@ class _Pool:
         os.environ.update(_ENVIRONMENT)
         try:
             for rank in range(world):
-                here, there = _START_FROM.Pipe()
-                process = _START_FROM.Process(target=_serve, args=(rank, world, there), daemon=True)
+                here, there = _SPAWN.Pipe()
+                process = _SPAWN.Process(target=_serve, args=(rank, world, there), daemon=True)
                 process.start()
                 there.close()
                 self._processes.append(process)
@@ -118,7 +118,13 @@ class _Pool:
             line.close()
 
 
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", "GLOO_SOCKET_IFNAME": "lo"}
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "GLOO_SOCKET_IFNAME": "lo",
+    # torch asks for the name of every address it connects to, and where nobody knows, that takes 5 s.
+    "RES_OPTIONS": "timeout:1 attempts:1",
+}
 _pools: dict[int, _Pool] = {}
 
 
