@@ -19,7 +19,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 _SPAWN = multiprocessing.get_context("forkserver")
-_SPAWN.set_forkserver_preload(["torch.distributed.tensor.parallel", "torch.distributed.fsdp", "initcfg"])
+_SPAWN.set_forkserver_preload(
+    ["torch.distributed.tensor.parallel", "torch.distributed.fsdp", "torch._dynamo", "initcfg"]
+)
 # Seconds for a process to start.
 _START = 120.0
 
