@@ -24,6 +24,7 @@ from initcfg._registry import MODELS, build_from_cfg
 from initcfg._rehearsal import rehearsed
 from initcfg._resolve import make_plan
 from initcfg._run import active_run
+from initcfg._sharding import reshard
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]
@@ -65,6 +66,7 @@ def plan(
     """
     exact = _check_compat(compat)
     model = _unwrapped(model)
+    reshard(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     with _no_collections():

@@ -15,7 +15,7 @@ from initcfg._ledger import Ledger
 from initcfg._names import named_tensors
 from initcfg._plan import Plan
 from initcfg._run import Run
-from initcfg._sharding import rank_sets
+from initcfg._sharding import rank_sets, reshard
 from initcfg._text import plural
 from initcfg._version import __version__
 from initcfg._writing.stream import StreamWriter
@@ -39,6 +39,7 @@ def apply_plan(
         raise ApplyError(f"A seed is an integer, not {seed!r}.")
     if rng not in ("stream", "torch"):
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
+    reshard(model)
     run: Run | None = None
     copies = None
     begun = False

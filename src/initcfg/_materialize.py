@@ -6,7 +6,6 @@ constructors meant is lost by then, buffers and ties too, so all of it comes fro
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from initcfg._meta_defaults import meta_defaults
 from initcfg._names import Entry, Names, named_tensors
 from initcfg._pending import waits
 from initcfg._plan import Plan
-from initcfg._sharding import is_sharded
+from initcfg._sharding import fsdp_modules, is_sharded, reshard
 from initcfg._text import plural
 from initcfg._values import Computed, Keep
 from initcfg._writable import check_fits
@@ -73,6 +72,7 @@ def materialize(
         raise ApplyError(f"materialize takes a torch.nn.Module, not {model!r}.")
     if plan is not None and init_cfg is not None:
         raise ApplyError("A plan and rules were given, and either says everything.", mend="Give one of them.")
+    reshard(model)
     made = make_plan(model, init_cfg) if plan is None else plan
     names = named_tensors(model)
     check_fits(made, names, "stream", memory=False)
@@ -125,7 +125,7 @@ def _says_nothing(plan: Plan, entry: Entry) -> bool:
 def _give_memory(model: nn.Module, device: torch.device) -> None:
     """Put tensors with memory in the place of those that have none; those that were one stay one."""
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    _reshard(model)
+    _told(model)
     with torch.no_grad():
         for module in model.modules():
             for container in (module._parameters, module._buffers):
@@ -136,7 +136,7 @@ def _give_memory(model: nn.Module, device: torch.device) -> None:
                         made[id(tensor)] = tensor, _with_memory(tensor, device)
                     container[name] = made[id(tensor)][1]  # type: ignore[assignment]
     # FSDP looks after its shards by itself: it is told where they are now.
-    _reshard(model)
+    _told(model)
 
 
 def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -159,13 +159,8 @@ def _keep_attributes(tensor: torch.Tensor, attributes: Mapping[str, Any]) -> Non
             setattr(tensor, name, item)
 
 
-def _reshard(model: nn.Module) -> None:
+def _told(model: nn.Module) -> None:
     """Let each module of FSDP2 register its shards, and note where they lie."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    kind = getattr(fsdp, "FSDPModule", None)
-    if kind is None:
-        return
-    for module in model.modules():
-        if isinstance(module, kind):
-            # The class's own: that of a pending model is closed.
-            type(module)._apply(module, lambda tensor: tensor, recurse=False)
+    for module in fsdp_modules(model):
+        # The class's own: that of a pending model is closed.
+        type(module)._apply(module, lambda tensor: tensor, recurse=False)

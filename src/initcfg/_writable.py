@@ -77,6 +77,16 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 _check_writable(entry)
     for entry in names.parameters:
         if entry.name not in plan.parameters:
+            if entry.name in plan.aliases:
+                other = plan.aliases[entry.name]
+                raise ApplyError(
+                    f"The parameter {entry.name!r} is one tensor with {other!r} where the plan was made, and "
+                    "in this model they are two, which training would drive apart.",
+                    parameter=entry.name,
+                    shape=entry.shape,
+                    mend="Tie them again: parallelize_module and copies take them apart, and fully_shard keeps "
+                    "what is tied.",
+                )
             raise ApplyError(
                 f"This model has a parameter {entry.name!r} that the plan does not know: it was made for "
                 "another one.",

@@ -1,7 +1,7 @@
 """Functions run by several processes, each a rank of one process group.
 
-Processes are kept for the next run, because torch takes seconds to import; each run has a store and a
-process group of its own. Where a rank died or its time was over, its process is replaced.
+Torch takes seconds to import, so processes are forked from one that has, and are kept for the next run; each
+run has a store and a process group of its own. Where a rank died or its time was over, its process is replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-_SPAWN = multiprocessing.get_context("spawn")
+_FORK = multiprocessing.get_context("forkserver")
+_FORK.set_forkserver_preload(
+    ["torch.distributed.tensor.parallel", "torch.distributed.fsdp", "torch._dynamo", "initcfg"]
+)
 # Seconds for a process to start.
 _START = 120.0
 
@@ -72,11 +75,11 @@ class _Worker:
     """One process."""
 
     def __init__(self, rank: int) -> None:
-        self.line, there = _SPAWN.Pipe()
+        self.line, there = _FORK.Pipe()
         before = {name: os.environ.get(name) for name in _ENVIRONMENT}
         os.environ.update(_ENVIRONMENT)
         try:
-            self._process = _SPAWN.Process(target=_serve, args=(rank, there), daemon=True)
+            self._process = _FORK.Process(target=_serve, args=(rank, there), daemon=True)
             self._process.start()
         finally:
             for name, value in before.items():
