@@ -13,10 +13,12 @@ from torch import nn
 from initcfg._builders import load_target, prepared
 from initcfg._config import Config
 from initcfg._deferral.context import deferred
+from initcfg._fsdp import hold_shards
 from initcfg._generators import seeded
 from initcfg._ledger import Ledger
 from initcfg._meta_defaults import meta_defaults
 from initcfg._names import wrapper_attribute
+from initcfg._pending import recall
 from initcfg._plan import Plan
 from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Compiler, has_init_weights
@@ -24,7 +26,6 @@ from initcfg._registry import MODELS, build_from_cfg
 from initcfg._rehearsal import rehearsed
 from initcfg._resolve import make_plan
 from initcfg._run import active_run
-from initcfg._sharding import reshard
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]
@@ -66,9 +67,10 @@ def plan(
     """
     exact = _check_compat(compat)
     model = _unwrapped(model)
-    reshard(model)
+    hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
+    recall(model)
     with _no_collections():
         program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
         executed = [step.owner for step in program.steps if step.kind == "method"]
