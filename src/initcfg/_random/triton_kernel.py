@@ -8,8 +8,9 @@ makes (``tests/peers/triton_compiled.py``):
   ptxas gets ``--fmad=false``.
 - ``/`` is exact for float64 (``div.rn.f64``) but not for float32 (``div.full.f32``), so that takes ``div_rn``;
   ``sqrt`` likewise (``sqrt.rn.f64``, but ``sqrt.approx.ftz.f32``), so that takes ``sqrt_rn``.
-- float32 sums and products carry no ``.ftz``. The root does, since it comes from a library that Triton links with
-  flush-to-zero; its argument is zero or at least 2⁻²⁵, so nothing is there to flush.
+- float32 sums and products carry no ``.ftz``. In 3.2, ``div_rn`` and ``sqrt_rn`` do, since they come from a library
+  that is linked with flush-to-zero; here their operands and results are zero or far from subnormal, since each is a
+  sum that has a term near 1, or a quotient of two such sums.
 - Conversions from integers and from float64 are ``cvt.rn``.
 - A number beside a float64 tensor is taken as float64. Alone, or assigned to a name, it would be float32.
 
@@ -306,6 +307,11 @@ def same_bits(number0, TYPE: tl.constexpr):
 
 # -- the walk ----------------------------------------------------------------------------------------
 
+# What a launch passes as a 64-bit number.
+SCALARS = ["key", "base", "total", "across", "number0", "number1", "number2", "number3", "number4"]
+SCALARS += ["low", "high", "first", "width"]
+SCALARS += [f"{name}{dim}" for dim in range(6) for name in ("size", "stride", "step")]
+
 
 @triton.jit
 def stepped(rest, place, index, size, stride, step, OUTERMOST: tl.constexpr):
@@ -319,7 +325,8 @@ def stepped(rest, place, index, size, stride, step, OUTERMOST: tl.constexpr):
     return rest, place + here * stride, index + here * step
 
 
-@triton.jit
+# Compiled once for each of the constants below, whatever the numbers are.
+@triton.jit(do_not_specialize=SCALARS)
 def draw(
     memory,
     key: tl.int64,

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -73,7 +73,10 @@ def why_not(device: torch.device) -> str | None:
         return f"there is no kernel for {device.type}"
     if torch.version.hip is not None:
         return "nothing is known of its exactness on ROCm"
-    return _triton()[1]
+    kernel, reason = _triton()
+    if kernel is not None and type(kernel.draw).__name__ == "InterpretedFunction":
+        return "TRITON_INTERPRET is set"
+    return reason
 
 
 def fill(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: tuple[Dim, ...]) -> bool:
@@ -95,13 +98,19 @@ def fill(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: tuple[
     if why_not(tensor.device) is not None:
         return False
     check_indices(recipe, key, base, dims)
+    if any(dim.size == 0 for dim in dims):
+        return True
     dims = tuple(dim for dim in dims if dim.size != 1) or (Dim(1, 1, 1),)
-    pieces = list(_pieces(dims, base, 0))
-    if not all(_is_proved(tensor, recipe, key, start, part) for part, start, _ in pieces[:1]):
+    if not _is_proved(tensor, recipe, key, base, dims[-MOST_DIMS:]):
         return False
-    for part, start, offset in pieces:
+    for part, start, offset in _pieces(dims, base, 0):
         launch(tensor, recipe, key, start, part, offset=offset)
     return True
+
+
+def problems() -> tuple[str, ...]:
+    """What was found wrong with variants of the kernel so far."""
+    return tuple(dict.fromkeys(problem for problem in _proofs.values() if problem is not None))
 
 
 def launch(
@@ -181,7 +190,9 @@ def walk_of(dims: Sequence[Dim], base: int, per: int) -> Walk:
     return Walk(_ROWS, -(-(base % per + count) // per), 1, innermost_first)
 
 
-def _pieces(dims: tuple[Dim, ...], base: int, offset: int) -> Any:
+def _pieces(
+    dims: tuple[Dim, ...], base: int, offset: int
+) -> Iterator[tuple[tuple[Dim, ...], int, int]]:
     """A block in pieces of at most ``MOST_DIMS`` dimensions: these, index and place of the first element."""
     if len(dims) <= MOST_DIMS:
         yield dims, base, offset
