@@ -1,23 +1,23 @@
-"""The stream in Triton: the same bits, made on a GPU. Imported only where Triton is, by ``_writing/device.py``.
+"""The stream in Triton: the same bits, made on a GPU. Imported by ``_writing/device.py``, where Triton is.
 
 ``docs/stream.md`` fixes every operation, so each must be rounded by itself, to nearest even, with gradual
-underflow. What this relies on, for NVIDIA, as read in Triton's sources (3.2 and 3.9) and seen in the PTX that it
-makes (``tests/peers/triton_compiled.py``):
+underflow. What this relies on, for NVIDIA, as read in Triton's sources (3.2 and 3.9) and seen in the code that
+it makes (``tests/peers/triton_compiled.py``); it was not run on a GPU yet:
 
-- ``enable_fp_fusion=False`` at the launch: LLVM writes ``add.rn`` and ``mul.rn``, which ptxas may not contract, and
-  ptxas gets ``--fmad=false``.
-- ``/`` is exact for float64 (``div.rn.f64``) but not for float32 (``div.full.f32``), so that takes ``div_rn``;
-  ``sqrt`` likewise (``sqrt.rn.f64``, but ``sqrt.approx.ftz.f32``), so that takes ``sqrt_rn``.
-- float32 sums and products carry no ``.ftz``. In 3.2, ``div_rn`` and ``sqrt_rn`` do, since they come from a library
-  that is linked with flush-to-zero; here their operands and results are zero or far from subnormal, since each is a
-  sum that has a term near 1, or a quotient of two such sums.
+- ``enable_fp_fusion=False`` at the launch: LLVM writes ``add.rn`` and ``mul.rn``, which ptxas may not
+  contract, and ptxas gets ``--fmad=false``.
+- ``/`` is exact for float64 (``div.rn.f64``) but not for float32 (``div.full.f32``), so that takes
+  ``div_rn``; ``sqrt`` likewise (``sqrt.rn.f64``, but ``sqrt.approx``), so that takes ``sqrt_rn``.
+- float32 sums and products carry no ``.ftz``. In 3.2, ``div_rn`` and ``sqrt_rn`` do, since they come from a
+  library that is linked with flush-to-zero; here their operands and results are zero or far from subnormal,
+  since each is a sum with a term near 1 or above, or made of two such sums.
 - Conversions from integers and from float64 are ``cvt.rn``.
 - A number beside a float64 tensor is taken as float64. Alone, or assigned to a name, it would be float32.
 
-Nothing else is left to the compiler: numbers come in and go out as bits, so that 16-bit types and NaN are integers
-here. Unary minus would be ``0 − x``, which loses the sign of zero, so it is a product with −1.
+Nothing else is left to the compiler: numbers come in and go out as bits, so that 16-bit types and NaN are
+integers here. Unary minus would be ``0 − x``, which loses the sign of zero, so it is a product with −1.
 
-The code keeps to what Triton's interpreter runs too (annotations must not be strings there).
+The code keeps to what Triton's interpreter runs too; in 3.2, annotations must not be strings for that.
 """
 
 import triton  # pyright: ignore[reportMissingImports]
@@ -418,7 +418,9 @@ def draw(
                 low_word = tl.where(lane == 0, word0, word2)
                 high_word = tl.where(lane == 0, word1, word3)
             else:
-                low_word = tl.where(lane < 2, tl.where(lane == 0, word0, word1), tl.where(lane == 2, word2, word3))
+                low_word = tl.where(
+                    lane < 2, tl.where(lane == 0, word0, word1), tl.where(lane == 2, word2, word3)
+                )
                 high_word = low_word
     else:
         # Where a row begins within a block of words, its first elements are not ours.

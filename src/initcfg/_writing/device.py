@@ -190,9 +190,7 @@ def walk_of(dims: Sequence[Dim], base: int, per: int) -> Walk:
     return Walk(_ROWS, -(-(base % per + count) // per), 1, innermost_first)
 
 
-def _pieces(
-    dims: tuple[Dim, ...], base: int, offset: int
-) -> Iterator[tuple[tuple[Dim, ...], int, int]]:
+def _pieces(dims: tuple[Dim, ...], base: int, offset: int) -> Iterator[tuple[tuple[Dim, ...], int, int]]:
     """A block in pieces of at most ``MOST_DIMS`` dimensions: these, index and place of the first element."""
     if len(dims) <= MOST_DIMS:
         yield dims, base, offset
