@@ -1,6 +1,6 @@
-"""The kernel for GPUs where no GPU is: its numbers by Triton's interpreter, its instructions by Triton's compiler.
+"""The kernel for GPUs where no GPU is: its numbers by Triton's interpreter, its instructions by its compiler.
 
-Each in a process of its own: the interpreter is chosen before Triton is imported, and torch looks at what is imported.
+Each in a process of its own: the interpreter is chosen before Triton is imported, and torch looks for Triton.
 """
 
 from __future__ import annotations

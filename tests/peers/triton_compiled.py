@@ -1,5 +1,7 @@
-"""Triton's kernel as it is compiled for GPUs, by which instructions, where no GPU is: every variant by the launch
-itself, up to the machine code; test_triton_peers.py runs this in a process of its own."""
+"""The kernel for GPUs as it is compiled, where no GPU is: every variant by the launch itself, up to machine code.
+
+test_triton_peers.py runs this in a process of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Triton's kernel by Triton's interpreter, beside the reference; test_triton_peers.py runs this in a process of its
-own, with TRITON_INTERPRET=1."""
+"""The kernel for GPUs by Triton's interpreter, beside the reference.
+
+test_triton_peers.py runs this in a process of its own, with TRITON_INTERPRET=1.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,7 @@ def test_many_numbers(dtype: str) -> None:
 
 @st.composite
 def blocks(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], list[int], list[int]]:
-    """Shape of a tensor, sizes and offsets of a block of it, order of its dimensions in memory, and steps there."""
+    """Shape of a tensor, offsets and sizes of a block, order of its dimensions in memory, steps there."""
     rank = draw(st.integers(1, 5))
     shape = tuple(draw(st.sampled_from([1, 2, 3, 5, 8, 17])) for _ in range(rank))
     starts = tuple(draw(st.integers(0, size - 1)) for size in shape)

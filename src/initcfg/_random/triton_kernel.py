@@ -1,8 +1,8 @@
 """The stream in Triton: the same bits, made on a GPU. Imported by ``_writing/device.py``, where Triton is.
 
 ``docs/stream.md`` fixes every operation, so each must be rounded by itself, to nearest even, with gradual
-underflow. What this relies on, for NVIDIA, as read in Triton's sources (3.2 and 3.9) and seen in the code that
-it makes (``tests/peers/triton_compiled.py``); it was not run on a GPU yet:
+underflow. What this relies on, for NVIDIA, as read in Triton's sources (3.2 and 3.9) and seen in what it
+compiles (``tests/peers/triton_compiled.py``); it was not run on a GPU yet:
 
 - ``enable_fp_fusion=False`` at the launch: LLVM writes ``add.rn`` and ``mul.rn``, which ptxas may not
   contract, and ptxas gets ``--fmad=false``.
@@ -33,8 +33,8 @@ CONSTANT, UNIFORM, NORMAL, CUT = (
 FLAT, UPPER, LOWER = (tl.constexpr(int(kind)) for kind in (Kind.FLAT, Kind.UPPER, Kind.LOWER))
 # Codes of the types, as the kernel in Rust has them.
 FLOAT32, FLOAT64, BFLOAT16, FLOAT16, WORDS = (tl.constexpr(code) for code in range(5))
-# How the elements lie: whole blocks of words in one run of memory; rows of elements that follow each other in the
-# tensor; anything.
+# How the elements lie: whole blocks of words in one run of memory; rows of elements that follow each other in
+# the tensor; anything.
 WHOLE, ROWS, ANY = (tl.constexpr(code) for code in range(3))
 
 L0, L1, L2, L3, L4, L5, L6, L7 = (tl.constexpr(float(term)) for term in reference.LOG2)

@@ -1,7 +1,7 @@
 """Filling tensors of a CUDA device where they are, by the kernel in Triton.
 
-It is optional: what it does not take goes through memory here. A variant of it (kind, type, walk, rank) is used on a
-device only after it drew a small block there with the bits of the reference.
+It is optional: what it does not take goes through memory here. A variant of it (kind, type, walk, rank) is used
+on a device only after it drew a small block there with the bits of the reference.
 """
 
 from __future__ import annotations
@@ -212,8 +212,8 @@ def _is_proved(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: 
         _proofs[variant] = problem
         if problem is not None:
             logging.getLogger("initcfg").warning(
-                "The stream's kernel for GPUs is not used for %s of %s on %s: %s. The numbers are made on the "
-                "CPU and copied.",
+                "The stream's kernel for GPUs is not used for %s of %s on %s: %s. The numbers are made "
+                "on the CPU and copied.",
                 str(tensor.dtype).removeprefix("torch."),
                 recipe.kind.name,
                 tensor.device,
