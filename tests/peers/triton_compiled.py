@@ -1,4 +1,4 @@
-"""The kernel for GPUs as it is compiled, where no GPU is: every variant by the launch itself, up to machine code.
+"""The kernel for GPUs as it is compiled, where no GPU is: by the launch itself, up to machine code.
 
 test_triton_peers.py runs this in a process of its own.
 """

@@ -407,6 +407,9 @@ def draw(
     if RANK > 5:
         rest, place, index = stepped(rest, place, index, size5, stride5, step5, RANK == 6)
 
+    # A constant takes no words.
+    low_word = at
+    high_word = at
     # PER is 2 or 4, and so a shift by 1 or 2.
     block = index.to(tl.uint64) >> (PER // 2)
     if WALK == ANY:

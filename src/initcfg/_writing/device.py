@@ -1,7 +1,7 @@
 """Filling tensors of a CUDA device where they are, by the kernel in Triton.
 
-It is optional: what it does not take goes through memory here. A variant of it (kind, type, walk, rank) is used
-on a device only after it drew a small block there with the bits of the reference.
+It is optional: what it does not take goes through memory here. A variant of it (kind, type, walk, rank) is
+used on a device only after it drew a small block there with the bits of the reference.
 """
 
 from __future__ import annotations
