@@ -84,7 +84,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                     "in this model they are two, which training would drive apart.",
                     parameter=entry.name,
                     shape=entry.shape,
-                    mend="Tie them again: parallelize_module and copies take them apart, fully_shard does not.",
+                    mend="Tie them again: parallelize_module and copies take tensors apart.",
                 )
             raise ApplyError(
                 f"This model has a parameter {entry.name!r} that the plan does not know: it was made for "
