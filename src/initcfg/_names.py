@@ -169,6 +169,15 @@ def _add(names: Names, name: str, tensor: torch.Tensor, *, buffer: bool) -> None
             parameter=name,
             mend="Run one batch through the model first (model(torch.zeros(...))), then plan.",
         )
+    if getattr(tensor, "_fsdp_flattened", False):
+        raise TensorError(
+            "FullyShardedDataParallel (FSDP1) has laid this model's parameters end to end and cut them "
+            "anywhere, so that no rank has a parameter with its shape.",
+            parameter=name,
+            shape=tuple(tensor.shape),
+            mend="Use torch.distributed.fsdp.fully_shard, whose parameters keep their shapes; or initialize "
+            "the model before it is wrapped (and wrap it with sync_module_states=True, or the same seed).",
+        )
     names.entries[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
 
 

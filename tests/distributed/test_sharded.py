@@ -1,0 +1,435 @@
+"""Sharded models at the doors: what is refused and why, wrappers, states of FSDP2, and what torch does itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from layout_models import built
+from layouts import differences, fsdp, gathered_differences, indices, sharded, tensors
+from processes import run_ranks, values_of
+from safetensors.torch import save_file
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel as Fsdp1
+from torch.distributed.tensor import DTensor, Partial, Replicate
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+import initcfg
+from initcfg import errors
+
+LINEAR = dict(type="Normal", layer="Linear", std=0.02)
+
+
+def mesh_of_all() -> Any:
+    return init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+
+
+def message(call: Callable[[], Any]) -> str:
+    """What the call raises."""
+    with pytest.raises(errors.InitcfgError) as caught:
+        call()
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def whole_and_plan(name: str) -> tuple[dict[str, torch.Tensor], initcfg.Plan]:
+    plan, model = initcfg.trace(lambda: built(name)), built(name, seed=1)
+    plan.apply(model, seed=3)
+    return tensors(model), plan
+
+
+# -- refused -------------------------------------------------------------------------------------
+
+
+def refused(rank: int, world: int) -> dict[str, str]:
+    found: dict[str, str] = {}
+    mesh = mesh_of_all()
+    model = nn.Linear(4, 4)
+    plan = initcfg.plan(model, LINEAR)
+    model.weight = nn.Parameter(DTensor.from_local(torch.ones(4, 4), mesh, [Partial()]))
+    found["partial"] = message(lambda: plan.apply(model, seed=0))
+    found["unwritten"] = str(model.weight.to_local().unique().tolist())
+    model = nn.Linear(4, 4)
+    fully_shard(model, mesh=mesh)
+    found["rng"] = message(lambda: initcfg.init_weights(model, LINEAR, seed=0, rng="torch"))
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    fully_shard(model, mesh=mesh)
+    found["parametrized"] = message(lambda: initcfg.init_weights(model, LINEAR, seed=0))
+    for original in (True, False):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        plan = initcfg.plan(model, LINEAR)
+        model = Fsdp1(model, use_orig_params=original, device_id=torch.device("cpu"))
+        found[f"plan {original}"] = message(lambda: initcfg.plan(model, LINEAR))
+        found[f"apply {original}"] = message(lambda: plan.apply(model, seed=0))
+        found[f"materialize {original}"] = message(lambda: initcfg.materialize(model, LINEAR, seed=0))
+    model = built("llama")
+    plan = initcfg.trace(lambda: built("llama"))
+    styles = {"embed": RowwiseParallel(input_layouts=Replicate()), "head": ColwiseParallel()}
+    parallelize_module(model, mesh, styles)
+    found["untied"] = message(lambda: plan.apply(model, seed=0))
+    return found
+
+
+def test_what_is_refused() -> None:
+    first, second = values_of(run_ranks(2, refused))
+    # FSDP1 gives each rank another shape.
+    assert {key: each for key, each in first.items() if "FSDP1" not in each} == {
+        key: each for key, each in second.items() if "FSDP1" not in each
+    }
+    assert "TensorError: A tensor placed as" in first["partial"]
+    assert "sum that is not made yet" in first["partial"]
+    assert "redistribute(placements=[Replicate()])" in first["partial"]
+    assert first["unwritten"] == "[1.0]"
+    assert "torch's generator draws whole tensors" in first["rng"]
+    assert "parametrized and sharded" in first["parametrized"]
+    for call in ("plan", "apply", "materialize"):
+        for original in (True, False):
+            said = first[f"{call} {original}"]
+            assert "TensorError: FullyShardedDataParallel (FSDP1)" in said
+            assert "Use torch.distributed.fsdp.fully_shard" in said
+    assert "'head.weight'" in first["untied"]
+    assert "one tensor with 'embed.weight' where the plan was made" in first["untied"]
+    assert "Tie them again" in first["untied"]
+
+
+# -- states of FSDP2, and wrappers ---------------------------------------------------------------
+
+
+def gathered(rank: int, world: int) -> dict[str, Any]:
+    """Models whose shards are gathered when they are planned or initialized."""
+    found: dict[str, Any] = {}
+    whole, plan = whole_and_plan("llama")
+    half = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
+    for how in ("unshard", "forward"):
+        model = built("llama", seed=2)
+        sharded(model, mesh_of_all(), mp_policy=half, reshard_after_forward=False)
+        if how == "forward":
+            model(model.example())
+        else:
+            for module in (*model.blocks, model):
+                module.unshard()
+        found[f"{how}, before"] = str(model.blocks[0].up.weight.dtype)
+        found[f"{how}, planned"] = initcfg.plan(model, LINEAR)["blocks.0.up.weight"].dtype
+        if how == "unshard":
+            model.unshard()
+        plan.apply(model, seed=3)
+        model.reshard()
+        found[how] = gathered_differences(model, whole)
+        found[f"{how}, after"] = str(model(model.example()).dtype)
+    return found
+
+
+def test_what_is_written_to_gathered_parameters_stays() -> None:
+    for found in values_of(run_ranks(2, gathered)):
+        for how in ("unshard", "forward"):
+            assert found[f"{how}, before"] == "torch.bfloat16"
+            assert found[f"{how}, planned"] == "float32"
+            assert found[how] == []
+            assert found[f"{how}, after"] == "torch.bfloat16"
+
+
+def wrapped(rank: int, world: int) -> dict[str, Any]:
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+    from torch.nn.parallel import DistributedDataParallel
+
+    found: dict[str, Any] = {}
+    whole, plan = whole_and_plan("vit")
+    names = list(plan)
+    with torch.device("meta"):
+        model = built("vit")
+    for number, block in enumerate(model.blocks):
+        model.blocks[number] = torch.compile(checkpoint_wrapper(block))  # type: ignore[assignment]
+    fsdp(model)
+    compiled = torch.compile(model)
+    found["names"] = list(initcfg.plan(compiled)) == names  # type: ignore[arg-type]
+    initcfg.materialize(compiled, plan=plan, seed=3)  # type: ignore[arg-type]
+    here = {
+        name.replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", ""): tensor
+        for name, tensor in tensors(model).items()
+    }
+    found["wrapped"] = [
+        name
+        for name, tensor in here.items()
+        if not torch.equal(tensor.full_tensor() if isinstance(tensor, DTensor) else tensor, whole[name])
+    ]
+    ddp = DistributedDataParallel(built("vit"))
+    group = torch.distributed.group.WORLD
+    plan.apply(ddp, seed=3, process_group=group)
+    found["ddp"] = [
+        name for name, tensor in tensors(ddp.module).items() if not torch.equal(tensor, whole[name])
+    ]
+    found["ddp, seeds"] = message(lambda: plan.apply(ddp, seed=rank, process_group=group))
+    # Without a seed, that of the first rank.
+    plan.apply(ddp, process_group=group)
+    torch.distributed.broadcast(other := ddp.module.head.bias.detach().clone(), 0)
+    found["ddp, no seed"] = torch.equal(other, ddp.module.head.bias) and not torch.equal(
+        other, whole["head.bias"]
+    )
+    return found
+
+
+def test_wrappers_add_nothing_to_names() -> None:
+    for found in values_of(run_ranks(2, wrapped)):
+        assert found["names"]
+        assert found["wrapped"] == []
+        assert found["ddp"] == []
+        assert "do not agree on the seed: rank 0 has 0, rank 1 has 1" in found["ddp, seeds"]
+        assert found["ddp, no seed"]
+
+
+def policies(rank: int, world: int) -> dict[str, Any]:
+    """A forward pass of each kind of FSDP2, beside the whole model's."""
+    found: dict[str, Any] = {}
+    for name in ("llama", "vit", "resnet"):
+        whole, plan = whole_and_plan(name)
+        reference = built(name)
+        plan.apply(reference, seed=3)
+        with torch.device("meta"):
+            model = built(name)
+        fsdp(model)
+        initcfg.materialize(model, plan=plan, seed=3)
+        meant, here = reference(reference.example()), model(model.example())
+        found[name] = torch.equal(meant, here)
+        here.sum().backward()
+        if name == "llama":
+            found["tie"] = model.head.weight is model.embed.weight
+        with torch.device("meta"):
+            model = built(name)
+        half = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
+        sharded(model, mesh_of_all(), mp_policy=half, offload_policy=CPUOffloadPolicy(pin_memory=False))
+        initcfg.materialize(model, plan=plan, seed=3)
+        found[f"{name}, half"] = gathered_differences(model, whole)
+        if name != "resnet":
+            # torch's batch_norm does not take half of its tensors in another type.
+            found[f"{name}, type"] = str(model(model.example()).dtype)
+    return found
+
+
+def test_the_forward_pass_is_the_whole_models() -> None:
+    for found in values_of(run_ranks(2, policies)):
+        for name in ("llama", "vit", "resnet"):
+            assert found[name]
+            assert found[f"{name}, half"] == []
+            assert found.get(f"{name}, type", "torch.bfloat16") == "torch.bfloat16"
+        assert found["tie"]
+
+
+def failing(rank: int, world: int) -> list[Any]:
+    """A write that fails on one rank, with a copy and without."""
+    from initcfg._writing.stream import StreamWriter
+
+    plan = initcfg.trace(lambda: built("vit"))
+    flush = StreamWriter.flush
+
+    def broken(self: StreamWriter) -> None:
+        flush(self)
+        if rank == 1:
+            raise OSError("no more numbers")
+
+    found: list[Any] = []
+    for atomic in (True, False):
+        model = built("vit", seed=5)
+        fsdp(model)
+        before = {name: tensor.detach().full_tensor() for name, tensor in model.named_parameters()}
+        StreamWriter.flush = broken  # type: ignore[method-assign]
+        try:
+            plan.apply(model, seed=3, atomic=atomic)
+        except (errors.InitcfgError, OSError) as error:
+            found.append(f"{type(error).__name__}: {error}".splitlines()[0])
+        finally:
+            StreamWriter.flush = flush  # type: ignore[method-assign]
+        same = [
+            name for name, each in model.named_parameters() if torch.equal(each.full_tensor(), before[name])
+        ]
+        found.append(len(same) == len(before))
+    plan.apply(model, seed=3, atomic=True)
+    whole, _ = whole_and_plan("vit")
+    return [*found, gathered_differences(model, whole)]
+
+
+def test_atomic_on_shards() -> None:
+    first, second = values_of(run_ranks(2, failing))
+    assert first[0].startswith("AgreementError: Rank 1 failed, so all stop: OSError: no more numbers")
+    assert second[0] == "OSError: no more numbers"
+    for found in (first, second):
+        assert "no more numbers" in found[2]
+        assert found[1::2][:2] == [True, False]
+        assert found[4] == []
+
+
+# -- rules on sharded modules --------------------------------------------------------------------
+
+
+class Projection(nn.Linear):
+    """fully_shard puts a class of its own between this one and its instances."""
+
+
+RULES: list[dict[str, Any]] = [
+    dict(type="Xavier", layer=["Linear", "Conv2d"]),
+    dict(type="Constant", layer="_BatchNorm", val=2),
+    dict(type="Kaiming", layer="MultiheadAttention"),
+    dict(type="Normal", layer="Embedding", std=0.1),
+    dict(type="TorchDefault", layer="LSTM"),
+    dict(type="Orthogonal", name="6", gain=2),
+]
+
+
+def many_layers() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        Projection(5, 7),
+        nn.Conv2d(3, 5, 3),
+        nn.BatchNorm2d(5),
+        nn.MultiheadAttention(8, 2),
+        nn.Embedding(7, 5, padding_idx=1),
+        nn.LSTM(5, 6),
+        nn.Linear(7, 9),
+        nn.GroupNorm(1, 3),
+    )
+
+
+def by_rules(rank: int, world: int) -> Any:
+    plain, model = many_layers(), many_layers()
+    for child in (*model, model):
+        fully_shard(child, mesh=mesh_of_all())
+    one, two = initcfg.plan(plain, RULES), initcfg.plan(model, RULES)
+    one.apply(plain, seed=1)
+    two.apply(model, seed=1)
+    with torch.device("meta"):
+        late = many_layers()
+    for child in (*late, late):
+        fully_shard(child, mesh=mesh_of_all())
+    # What no rule says is what the layers' own reset_parameters does; the global seed has no part in it.
+    with torch.device("meta"):
+        alone = many_layers()
+    initcfg.materialize(alone, RULES, seed=1)
+    initcfg.materialize(late, RULES, seed=1)
+    kinds = {item.value.kind for item in two.parameters.values()}
+    return (
+        one.digest == two.digest,
+        gathered_differences(model, tensors(plain)),
+        gathered_differences(late, tensors(alone)),
+        sorted(kinds),
+    )
+
+
+def test_rules_see_through_fully_shard() -> None:
+    for same, wrong, late, kinds in values_of(run_ranks(3, by_rules)):
+        assert same
+        assert wrong == late == []
+        assert {"Keep", "Parts", "PaddingRow", "Orthogonal", "Uniform", "Constant"} <= {*kinds}
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
+
+
+class Loaded(nn.Module):
+    """What is read as it is, and what is adapted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(6, 11)])
+        self.stem = nn.Conv2d(4, 6, 3)
+        self.positions = nn.Parameter(torch.zeros(1, 26, 4))
+        self.words = nn.Embedding(9, 4)
+        self.turned = nn.Linear(5, 3, bias=False)
+        self.norm = nn.BatchNorm1d(7)
+
+
+def loaded(rank: int, world: int, path: str) -> Any:
+    rule = dict(
+        type="Pretrained",
+        checkpoint=path,
+        adapt={
+            "stem.weight": "channels",
+            "positions": "resize",
+            "words.weight": dict(type="grow", by="covariance"),
+            "turned.weight": "transpose",
+        },
+    )
+    whole = Loaded()
+    plan = initcfg.plan(whole, rule)
+    plan.apply(whole, seed=3)
+    wrong: dict[str, list[str]] = {}
+    held = indices(Loaded(), fsdp)  # type: ignore[arg-type]
+    for flow in ("meta", "deferred", "real"):
+        with torch.device("meta" if flow == "meta" else "cpu"):
+            model: Any = Loaded() if flow != "deferred" else None
+        if model is None:
+            with initcfg.deferred():
+                model = Loaded()
+        fsdp(model)
+        ledger = (
+            plan.apply(model, seed=3) if flow == "real" else initcfg.materialize(model, plan=plan, seed=3)
+        )
+        wrong[flow] = differences(model, tensors(whole), held)
+    kinds = {name: item.value.kind for name, item in plan.parameters.items()}
+    return wrong, kinds, ledger["stem.weight"].by, float(whole.blocks[0].weight.detach()[3, 2])
+
+
+def test_checkpoints_are_read_shard_by_shard(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(5)
+
+    def numbers(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    state = {
+        "blocks.0.weight": numbers(11, 6),
+        "blocks.0.bias": numbers(11),
+        "stem.weight": numbers(6, 3, 3, 3),
+        "stem.bias": numbers(6),
+        "positions": numbers(1, 17, 4),
+        "words.weight": numbers(7, 4),
+        "turned.weight": numbers(5, 3),
+        "norm.weight": numbers(7),
+        "norm.bias": numbers(7),
+        "norm.running_mean": numbers(7),
+        "norm.running_var": numbers(7).abs(),
+        "norm.num_batches_tracked": torch.tensor(12),
+    }
+    save_file(state, path := str(tmp_path / "model.safetensors"))
+    for wrong, kinds, by, number in values_of(run_ranks(3, loaded, path)):
+        assert wrong == {"meta": [], "deferred": [], "real": []}
+        assert sorted(set(kinds.values())) == ["Adapted", "FromCheckpoint"]
+        assert kinds["words.weight"] == "Adapted"
+        assert by == "rule"
+        assert number == float(state["blocks.0.weight"][3, 2])
+
+
+# -- what torch does by itself -------------------------------------------------------------------
+
+
+def torchs_own(rank: int, world: int, rows: int) -> Any:
+    """``nn.init`` on sharded weights under one seed, beside ours."""
+    model = nn.Sequential(nn.Linear(3, rows, bias=False))
+    plan = initcfg.plan(model, LINEAR)
+    fully_shard(model, mesh=mesh_of_all())
+    torch.manual_seed(0)
+    nn.init.normal_(model[0].weight, std=0.02)
+    theirs = model[0].weight.full_tensor().detach(), model[0].weight.to_local().detach().clone()
+    plan.apply(model, seed=0)
+    return *(each.tolist() for each in theirs), model[0].weight.full_tensor().tolist()
+
+
+def test_torchs_own_initialization_depends_on_the_layout() -> None:
+    """On CPU meshes DTensor has no generator that knows of shards: each rank draws its local tensor from its own
+    default generator, which has the same seed on all. So the shards are copies of one another, and each number
+    of ranks gives another whole.
+    """
+    alone = nn.Sequential(nn.Linear(3, 8, bias=False))
+    initcfg.plan(alone, LINEAR).apply(alone, seed=0)
+    ours = alone[0].weight.tolist()
+    torch.manual_seed(0)
+    nn.init.normal_(alone[0].weight, std=0.02)  # type: ignore[arg-type]
+    wholes = {1: alone[0].weight.tolist()}
+    for world in (2, 4):
+        results = values_of(run_ranks(world, torchs_own, 8))
+        wholes[world] = results[0][0]
+        assert all(shard == results[0][1] for _, shard, _ in results)
+        assert all(mine == ours for *_, mine in results)
+    assert wholes[2] != wholes[1]
+    assert wholes[4] not in (wholes[1], wholes[2])
