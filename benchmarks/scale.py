@@ -1,12 +1,13 @@
-"""What each rank of a sharded model does: peak memory, elements generated, and CPU seconds, by number of ranks.
+"""What each rank of a sharded model does, by number of ranks: peak memory, elements, CPU seconds.
 
     python benchmarks/scale.py [--worlds 1 2 4 8]
 
 A model in the shape of Llama, 310 million float32 parameters, built on the meta device, sharded by
 ``fully_shard``, and materialized, on gloo; each rank is a process with one thread. The memory is the peak
-above what there was after the imports and a first small model. The time is the CPU time of ``materialize``
-on a rank. Figures are the largest of the ranks. Values that are not blockwise, such as orthogonal matrices,
-are made whole by each rank that holds a part of them: the last rows, a model of eight such matrices.
+above what there was after the imports and a first small model. The times are CPU times of a rank: of
+writing, and of ``materialize`` in all, with planning and the agreement. Figures are the largest of the
+ranks. Values that are not blockwise, such as orthogonal matrices, are made whole by each rank that holds a
+part of them: the last rows, a model of eight such matrices.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def worker(kind: str) -> dict[str, Any]:
         model.blocks = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(count))
         return model
 
-    counted = count_elements()
+    counted, writing = count_elements()
 
     def measure(make: Any, rules: list[dict[str, Any]]) -> dict[str, Any]:
         with torch.device("meta"):
@@ -67,13 +68,16 @@ def worker(kind: str) -> dict[str, Any]:
         for block in model.blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
+        torch.distributed.barrier()
         counted.clear()
+        writing.clear()
         start = time.process_time()
         initcfg.materialize(model, rules, seed=0)
         seconds = time.process_time() - start
         local = [parameter.to_local() for parameter in model.parameters()]
         return {
             "cpu": seconds,
+            "writing": sum(writing),
             "shards": sum(each.numel() * each.element_size() for each in local),
             "parameters": sum(each.numel() for each in model.parameters()),
             "elements": sum(counted),
@@ -85,7 +89,7 @@ def worker(kind: str) -> dict[str, Any]:
 
     def make(small: bool) -> Any:
         if kind == "orthogonal":
-            return lambda: build_orthogonal(8, 64 if small else 2048)
+            return lambda: build_orthogonal(8, 64 if small else 768)
         return lambda: build(2, 64, 64) if small else build(16, 1024, 32768)
 
     measure(make(small=True), rules)
@@ -100,12 +104,14 @@ def worker(kind: str) -> dict[str, Any]:
     return {name: max(rank[name] for rank in ranks) for name in found}
 
 
-def count_elements() -> list[int]:
-    """Counts, one a write, of the elements that are generated; those made whole count whole."""
+def count_elements() -> tuple[list[int], list[float]]:
+    """Kept for each write: elements that are generated, all where a value is made whole; and CPU seconds."""
     from initcfg._writing import stream
 
     counted: list[int] = []
-    make_whole, tell = stream.whole_values.block, stream.StreamWriter._tell
+    seconds: list[float] = []
+    writer = stream.StreamWriter
+    make_whole, tell, add, flush = stream.whole_values.block, writer._tell, writer.add, writer.flush
 
     def whole(value: Any, shape: Any, *arguments: Any) -> Any:
         made = make_whole(value, shape, *arguments)
@@ -117,9 +123,22 @@ def count_elements() -> list[int]:
         counted.append(elements)
         tell(self, elements)
 
+    def timed(method: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> None:
+            start = time.thread_time()
+            outer, nested[0] = nested[0], True
+            method(*arguments, **keywords)
+            nested[0] = outer
+            if not outer:
+                seconds.append(time.thread_time() - start)
+
+        return call
+
+    nested = [False]
     stream.whole_values.block = whole
-    stream.StreamWriter._tell = told  # type: ignore[method-assign]
-    return counted
+    writer._tell = told  # type: ignore[method-assign]
+    writer.add, writer.flush = timed(add), timed(flush)  # type: ignore[method-assign]
+    return counted, seconds
 
 
 def status(name: str) -> int:
@@ -162,8 +181,11 @@ def main() -> None:
     if arguments.worker:
         print(json.dumps(worker(arguments.worker)))
         return
-    print("| values | parameters | ranks | shards, MB | peak, MB | above | elements | × ranks | CPU s | × ranks |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print(
+        "| values | parameters | ranks | shards, MB | peak, MB | above | elements | × ranks | writing, CPU s "
+        "| × ranks | all, CPU s |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for kind in KINDS:
         for world in arguments.worlds:
             found = run(world, kind)
@@ -172,7 +194,7 @@ def main() -> None:
                 f"| {kind} | {found['parameters']:,} | {world} | "
                 + " | ".join(f"{each:,.0f}" for each in megabytes)
                 + f" | {found['elements']:,} | {world * found['elements'] / found['parameters']:.2f}"
-                + f" | {found['cpu']:.3f} | {world * found['cpu']:.2f} |",
+                + f" | {found['writing']:.3f} | {world * found['writing']:.2f} | {found['cpu']:.2f} |",
                 flush=True,
             )
 

@@ -84,8 +84,8 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                     "in this model they are two, which training would drive apart.",
                     parameter=entry.name,
                     shape=entry.shape,
-                    mend="Tie them again: parallelize_module and copies take them apart, and fully_shard keeps "
-                    "what is tied.",
+                    mend="Tie them again: parallelize_module and copies take them apart, and fully_shard "
+                    "keeps what is tied.",
                 )
             raise ApplyError(
                 f"This model has a parameter {entry.name!r} that the plan does not know: it was made for "

@@ -76,9 +76,7 @@ def fsdp_along_1(model: Model) -> None:
 
 def hsdp(*shape: int) -> Layout:
     """Replicas of shards."""
-    return lambda model: sharded(
-        model, init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard"))
-    )
+    return lambda model: sharded(model, init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard")))
 
 
 def tp(model: Model) -> None:
@@ -206,9 +204,7 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
-def differences(
-    model: nn.Module, whole: dict[str, torch.Tensor], held: dict[str, torch.Tensor]
-) -> list[str]:
+def differences(model: nn.Module, whole: dict[str, torch.Tensor], held: dict[str, torch.Tensor]) -> list[str]:
     """The tensors of which this rank holds something else than that part of the whole."""
     found = tensors(model)
     wrong = sorted({*found} ^ {*whole})
@@ -232,10 +228,10 @@ def gathered_differences(model: nn.Module, whole: dict[str, torch.Tensor]) -> li
 
 
 def _torch_fails(tensor: DTensor) -> bool:
-    """Where FSDP2 shards what another dimension of the mesh has left empty on some ranks: 5 experts over 4, say.
+    """Where FSDP2 shards what another dimension of the mesh has left empty on some ranks: 5 experts over 4.
 
-    There it loses the shape of the empty shard along its own dimension, and ``full_tensor`` of torch 2.13 raises,
-    while the other ranks wait.
+    There it loses the shape of the empty shard along its own dimension, and ``full_tensor`` of torch 2.13
+    raises, while the other ranks wait.
     """
     cut = [(axis, each.dim) for axis, each in enumerate(tensor.placements) if not each.is_replicate()]
     sizes = [(tensor.shape[dim], tensor.device_mesh.size(axis)) for axis, dim in cut]

@@ -56,9 +56,7 @@ def test_blocks_are_torchs_own_and_cover_the_tensor(layout: Any) -> None:
         found = taken(whole, runs_of(shape, mesh, coordinate, placements, tuple(meant.shape)))
         assert torch.equal(found, meant)
         count[found.flatten()] += 1
-    replicas = math.prod(
-        size for size, each in zip(mesh, placements, strict=True) if each.is_replicate()
-    )
+    replicas = math.prod(size for size, each in zip(mesh, placements, strict=True) if each.is_replicate())
     assert bool((count == replicas).all())
 
 

@@ -199,9 +199,21 @@ def test_a_part_of_a_part() -> None:
     ("part", "named", "says"),
     [
         (lambda: Llama().blocks[0], {}, "has no tensor 'attention_norm.weight'"),
-        (lambda: Llama().blocks[0], dict(name_prefix="blocks.7."), "no tensor 'blocks.7.attention_norm.weight'"),
-        (lambda: Llama(experts=3).blocks[0], dict(name_prefix="blocks.0."), "'blocks.0.experts.up' is float32"),
-        (lambda: built("llama", torch.float64).blocks[0], dict(name_prefix="blocks.0."), "here it is float64"),
+        (
+            lambda: Llama().blocks[0],
+            dict(name_prefix="blocks.7."),
+            "no tensor 'blocks.7.attention_norm.weight'",
+        ),
+        (
+            lambda: Llama(experts=3).blocks[0],
+            dict(name_prefix="blocks.0."),
+            "'blocks.0.experts.up' is float32",
+        ),
+        (
+            lambda: built("llama", torch.float64).blocks[0],
+            dict(name_prefix="blocks.0."),
+            "here it is float64",
+        ),
         (lambda: "blocks", {}, "not of 'blocks'"),
     ],
 )

@@ -159,12 +159,16 @@ def wrapped(rank: int, world: int) -> dict[str, Any]:
     ddp = DistributedDataParallel(built("vit"))
     group = torch.distributed.group.WORLD
     plan.apply(ddp, seed=3, process_group=group)
-    found["ddp"] = [name for name, tensor in tensors(ddp.module).items() if not torch.equal(tensor, whole[name])]
+    found["ddp"] = [
+        name for name, tensor in tensors(ddp.module).items() if not torch.equal(tensor, whole[name])
+    ]
     found["ddp, seeds"] = message(lambda: plan.apply(ddp, seed=rank, process_group=group))
     # Without a seed, that of the first rank.
     plan.apply(ddp, process_group=group)
     torch.distributed.broadcast(other := ddp.module.head.bias.detach().clone(), 0)
-    found["ddp, no seed"] = torch.equal(other, ddp.module.head.bias) and not torch.equal(other, whole["head.bias"])
+    found["ddp, no seed"] = torch.equal(other, ddp.module.head.bias) and not torch.equal(
+        other, whole["head.bias"]
+    )
     return found
 
 
@@ -238,7 +242,9 @@ def failing(rank: int, world: int) -> list[Any]:
             found.append(f"{type(error).__name__}: {error}".splitlines()[0])
         finally:
             StreamWriter.flush = flush  # type: ignore[method-assign]
-        same = [name for name, each in model.named_parameters() if torch.equal(each.full_tensor(), before[name])]
+        same = [
+            name for name, each in model.named_parameters() if torch.equal(each.full_tensor(), before[name])
+        ]
         found.append(len(same) == len(before))
     plan.apply(model, seed=3, atomic=True)
     whole, _ = whole_and_plan("vit")
@@ -357,7 +363,9 @@ def loaded(rank: int, world: int, path: str) -> Any:
             with initcfg.deferred():
                 model = Loaded()
         fsdp(model)
-        ledger = plan.apply(model, seed=3) if flow == "real" else initcfg.materialize(model, plan=plan, seed=3)
+        ledger = (
+            plan.apply(model, seed=3) if flow == "real" else initcfg.materialize(model, plan=plan, seed=3)
+        )
         wrong[flow] = differences(model, tensors(whole), held)
     kinds = {name: item.value.kind for name, item in plan.parameters.items()}
     return wrong, kinds, ledger["stem.weight"].by, float(whole.blocks[0].weight.detach()[3, 2])
