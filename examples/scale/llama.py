@@ -119,9 +119,7 @@ def rotated(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
 
 def start() -> torch.device:
     """Join the other processes of torchrun: over NCCL where there are GPUs, else over Gloo."""
-    # What torch says each time of what these scripts do on purpose: gather everything, return a view.
-    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+    quiet()
     if torch.cuda.is_available():
         dist.init_process_group("nccl")
         device = torch.device("cuda", dist.get_rank() % torch.cuda.device_count())
@@ -129,6 +127,12 @@ def start() -> torch.device:
         return device
     dist.init_process_group("gloo")
     return torch.device("cpu")
+
+
+def quiet() -> None:
+    """Without what torch says each time of what these scripts do on purpose: gather all, return a view."""
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
 
 
 def batch(step: int, device: torch.device, rank: int = 0) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 4 examples/scale/own_init_weights.py
 
-The usual flow is meta device, ``fully_shard``, ``to_empty``, ``init_weights``: there every rank draws for its own
-shards, so that the weights depend on how many ranks there are. Here the same method is traced instead.
+The usual flow is meta device, ``fully_shard``, ``to_empty``, ``init_weights``: there every rank draws for its
+own shards, so that the weights depend on how many ranks there are. Here the same method is traced instead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A pipeline: each stage holds some of the layers, and gets what the whole model would have there.
 
-    torchrun --nproc-per-node 4 examples/scale/pipeline.py            # two stages, each sharded over two ranks
-    torchrun --nproc-per-node 4 examples/scale/pipeline.py renumber   # stages that count their layers from 0
+    torchrun --nproc-per-node 4 examples/scale/pipeline.py           # two stages, each sharded
+    torchrun --nproc-per-node 4 examples/scale/pipeline.py renumber  # stages that count their layers from 0
 
 The digest over all stages is that of fsdp2.py.
 """
@@ -24,7 +24,7 @@ SEED = 0
 
 
 def stage_of(model: Llama, index: int, stages: int, *, renumber: bool) -> tuple[Llama, dict[str, str]]:
-    """What is left of the model in one stage, and for the layers that it renames: their names in the whole."""
+    """What a stage has of the model; and for the layers that it renames, their names in the whole."""
     mine = range(index * DEPTH // stages, (index + 1) * DEPTH // stages)
     layers = {str(number): model.layers[str(number)] for number in mine}
     renamed: dict[str, str] = {}

@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
     plan = initcfg.trace(Llama)
     with torch.device("meta"):
         model = Llama()
-    parallelize(model, mesh)
+    parallelize(model, mesh["dp"], mesh["tp"])
     # Where a checkpoint follows, this is for what it does not hold: inv_freq is in no state_dict, and
     # to_empty() would leave it with whatever lay in memory.
     initcfg.materialize(model, plan=plan, seed=SEED)

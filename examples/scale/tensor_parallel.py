@@ -27,11 +27,11 @@ import initcfg
 SEED = 0
 
 
-def parallelize(model: Llama, mesh: DeviceMesh) -> None:
-    """Cut the layers over the mesh's dimension "tp", and what is left of them over "dp"."""
+def parallelize(model: Llama, dp: DeviceMesh, tp: DeviceMesh) -> None:
+    """Cut the layers over the mesh ``tp``, and what is left of them over ``dp``."""
     parallelize_module(
         model,
-        mesh["tp"],
+        tp,
         {
             "tok_embeddings": RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
             "norm": SequenceParallel(),
@@ -41,7 +41,7 @@ def parallelize(model: Llama, mesh: DeviceMesh) -> None:
     for block in model.layers.values():
         parallelize_module(
             block,
-            mesh["tp"],
+            tp,
             {
                 "attention_norm": SequenceParallel(),
                 "attention": PrepareModuleInput(
@@ -57,8 +57,8 @@ def parallelize(model: Llama, mesh: DeviceMesh) -> None:
                 "feed_forward.w2": RowwiseParallel(output_layouts=Shard(1)),
             },
         )
-        fully_shard(block, mesh=mesh["dp"])
-    fully_shard(model, mesh=mesh["dp"])
+        fully_shard(block, mesh=dp)
+    fully_shard(model, mesh=dp)
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
     plan = initcfg.trace(Llama)
     with torch.device("meta"):
         model = Llama()
-    parallelize(model, mesh)
+    parallelize(model, mesh["dp"], mesh["tp"])
     initcfg.materialize(model, plan=plan, seed=SEED)
     say("layout of w2:", *layout(model.layers["0"].feed_forward.w2))
 

@@ -37,9 +37,17 @@ def build() -> Any:
 class StreamLlama(LlamaForCausalLM):
     """The same model, whose numbers come from the stream wherever transformers itself initializes it.
 
-    That is ``Trainer(model_init=...)``, or what a checkpoint lacks in ``from_pretrained``, a new head say.
-    transformers marks what a checkpoint gave, and its ``_init_weights`` leaves that alone while it is traced.
+    That is when it is built, by ``Trainer(model_init=...)`` too, and what a checkpoint lacks in
+    ``from_pretrained``. What a checkpoint gave is marked, and transformers' code leaves it alone.
     """
+
+    def post_init(self) -> None:
+        super().post_init()
+        if not self.lm_head.weight.is_meta:
+            # Its parts have been initialized one by one; now the whole is there, and its names are.
+            for module in self.modules():
+                module._is_hf_initialized = False  # type: ignore[assignment]
+            self.initialize_weights()
 
     def initialize_weights(self) -> None:
         initcfg.trace(super().initialize_weights, self).apply(self, seed=SEED)

@@ -12,7 +12,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import NamedTuple
 
 import torch
@@ -226,14 +226,33 @@ def _other_code(cls: type) -> str | None:
         for method in _METHODS:
             if method in vars(base):
                 return f"{base.__name__}.{method}"
-        if _names_of(getattr(vars(base).get("__init__"), "__code__", None)) & _WRITES:
+        constructor = vars(base).get("__init__")
+        if isinstance(constructor, FunctionType) and _all_names(constructor, cls) & _WRITES:
             return f"{base.__name__}.__init__"
     return None
 
 
-def _names_of(code: CodeType | None) -> frozenset[str]:
+def _all_names(function: FunctionType, cls: type) -> set[str]:
+    """The names that a constructor uses, and those in methods and functions that it names, in turn."""
+    names: set[str] = set()
+    waiting, seen = [function], {function}
+    while waiting:
+        each = waiting.pop()
+        own = _names_of(each.__code__)
+        names |= own
+        for name in own.difference(_RESETS):
+            for found in (getattr(cls, name, None), each.__globals__.get(name)):
+                if (
+                    isinstance(found, FunctionType)
+                    and found not in seen
+                    and not (found.__module__ or "").startswith("torch.")
+                ):
+                    seen.add(found)
+                    waiting.append(found)
+    return names
+
+
+def _names_of(code: CodeType) -> frozenset[str]:
     """The names that code uses, and the functions in it."""
-    if code is None:
-        return frozenset()
     inner = [_names_of(each) for each in code.co_consts if isinstance(each, CodeType)]
     return frozenset(code.co_names).union(*inner)

@@ -11,7 +11,7 @@ from initcfg._plan import Assignment, Plan
 from initcfg._shapes import shape_problem
 from initcfg._sharding import is_sharded, local_of, pieces_of
 from initcfg._text import nearest
-from initcfg._values import Formula, FromCheckpoint, Keep, Opaque
+from initcfg._values import Computed, Formula, FromCheckpoint, Keep, Opaque
 from initcfg._writing.memory import memory_problem
 from initcfg.errors import ApplyError, TensorError
 
@@ -121,6 +121,14 @@ def _check_sharded(plan: Plan, entries: Mapping[str, Entry], rng: str) -> None:
         value = Keep() if item is None else item.value
         if isinstance(value, Keep):
             continue
+        if isinstance(value, Computed):
+            raise ApplyError(
+                f"{value} was computed while the model was built, from random numbers that each rank drew "
+                "for itself; and it is sharded.",
+                parameter=entry.name,
+                shape=entry.shape,
+                mend="Give it a rule.",
+            )
         try:
             for tensor in entry.stored:
                 pieces_of(tensor)
