@@ -32,9 +32,9 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
     if plan.tape is None and plan.record is None:
         if rng == "torch":
             raise ApplyError(
-                "This plan was read from JSON, or is a part of another, so it has no record of the draws "
-                "in their order, and rng='torch' needs one.",
-                mend="Use rng='stream', or plan the model itself.",
+                "A plan that was read from JSON has no record of the draws in their order, and "
+                "rng='torch' needs one.",
+                mend="Use rng='stream', or plan the model again.",
             )
         items = (*plan.parameters.values(), *plan.buffers.values())
         if any(isinstance(item.value, Opaque) for item in items):
@@ -84,7 +84,8 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                     "in this model they are two, which training would drive apart.",
                     parameter=entry.name,
                     shape=entry.shape,
-                    mend="Tie them again: parallelize_module and copies take tensors apart.",
+                    mend="Tie them again: parallelize_module and copies take them apart, and fully_shard "
+                    "keeps what is tied.",
                 )
             raise ApplyError(
                 f"This model has a parameter {entry.name!r} that the plan does not know: it was made for "

@@ -228,13 +228,11 @@ def gathered_differences(model: nn.Module, whole: dict[str, torch.Tensor]) -> li
 
 
 def _torch_fails(tensor: DTensor) -> bool:
-    """FSDP over tensor parallelism whose cuts are uneven: 22 rows over 4 ranks, say, and each over 2 more.
+    """Where FSDP2 shards what another dimension of the mesh has left empty on some ranks: 5 experts over 4.
 
-    There ``full_tensor`` of torch 2.13 raises on the ranks with the short cut, and the others wait for them.
-    What the ranks hold is right all the same: what tensor parallelism has left, sharded.
+    There it loses the shape of the empty shard along its own dimension, and ``full_tensor`` of torch 2.13
+    raises, while the other ranks wait.
     """
-    return any(
-        getattr(placement, "split_factor", 1) > 1
-        and tensor.shape[placement.dim] % (placement.split_factor * tensor.device_mesh.size(axis))
-        for axis, placement in enumerate(tensor.placements)
-    )
+    cut = [(axis, each.dim) for axis, each in enumerate(tensor.placements) if not each.is_replicate()]
+    sizes = [(tensor.shape[dim], tensor.device_mesh.size(axis)) for axis, dim in cut]
+    return len(cut) > 1 and any((count - 1) * -(-size // count) >= size for size, count in sizes if count > 1)
