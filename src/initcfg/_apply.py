@@ -69,10 +69,15 @@ def _seed(seed: int | None, rng: str) -> int | None:
             torch.manual_seed(seed)
         return seed
     if seed is None:
-        high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
-        return (int(high) << 32) | int(low)
+        return draw_seed()
     _random.stream_key(seed, "")
     return seed
+
+
+def draw_seed() -> int:
+    """A seed from torch's generator."""
+    high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
+    return (int(high) << 32) | int(low)
 
 
 def _copies(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from initcfg._plan import Plan
 from initcfg._request import Request
 from initcfg._save import check_output, save_weights
 from initcfg._sources import locate
+from initcfg._streaming.folder import check_folder, seed_in
+from initcfg._streaming.items import outlined
+from initcfg._streaming.save import Options, Saved, save_plan
 from initcfg._tracing.trace import trace
 from initcfg._verify import Verification, verified
 from initcfg.errors import ConfigError, OutputError
@@ -84,6 +87,28 @@ def initialized(request: Request, output: str, *, seed: int | None, rng: Any) ->
     with _busy("writing the file"):
         ledger_path = save_weights(model, ledger, output)
     return Done(made, ledger, output, ledger_path, os.path.getsize(output))
+
+
+def streamed(request: Request, output: str, *, seed: int | None, options: Options) -> Saved:
+    """Build, plan, and stream the checkpoint into a folder; the weights are never in memory together."""
+    options.check()
+    folder = Path(output)
+    check_folder(folder)
+    if seed is None and not options.overwrite:
+        seed = seed_in(folder)
+    if seed is None:
+        seed = secrets.randbits(64)
+    model, made = planned(request, seed=seed)
+    if not sys.stderr.isatty():
+        return save_plan(made, model, folder, seed=seed, options=options)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("writing"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=outlined(made, model, dtype=options.dtype, rng=options.rng).size)
+        telling = replace(options, progress=lambda count: progress.update(task, advance=count))
+        return save_plan(made, model, folder, seed=seed, options=telling)
 
 
 @dataclass

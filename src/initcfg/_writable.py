@@ -13,8 +13,14 @@ from initcfg._writing.memory import memory_problem
 from initcfg.errors import ApplyError, TensorError
 
 
-def check_fits(plan: Plan, names: Names, rng: str) -> None:
+def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> None:
     """The plan must be for this model, and every tensor that it writes must be writable.
+
+    Args:
+        plan: The plan.
+        names: The tensors of the model.
+        rng: ``"stream"`` or ``"torch"``.
+        memory: Whether the model's own memory is what will be written.
 
     Raises:
         ApplyError: It is not.
@@ -63,7 +69,7 @@ def check_fits(plan: Plan, names: Names, rng: str) -> None:
                     shape=entry.shape,
                     mend="Plan this model: initcfg.plan(model).",
                 )
-            if runs_code or not isinstance(assignment.value, Keep):
+            if memory and (runs_code or not isinstance(assignment.value, Keep)):
                 _check_writable(entry)
     for entry in names.parameters:
         if entry.name not in plan.parameters:
