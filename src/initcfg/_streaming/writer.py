@@ -1,4 +1,8 @@
-"""The writer: two buffers, of which one is filled while a thread writes the other to disk."""
+"""The writer: buffers that are filled, written and brought to disk at the same time.
+
+Two buffers: one is filled while a thread writes the other. What was written, a second thread has the system
+bring to disk meanwhile, so that the end of a file does not wait for all of it.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""
 _BUFFER_SIZE = 32 << 20
 _BUFFERS = 2
+# Bytes from one call for the disk to the next.
+_SYNCED = 256 << 20
 # No tensor's elements are wider.
 _LEAST = 1 << 10
 
@@ -55,19 +61,26 @@ class Writer:
             self._free.put(torch.empty(self._size, dtype=torch.uint8))
         self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._write_all, name="initcfg-writer", daemon=True)
+        self._ending: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._threads = [
+            threading.Thread(target=self._do_all, args=(work,), name="initcfg-writer", daemon=True)
+            for work in (self._work, self._ending)
+        ]
+        self._unsynced = 0
         self._open: dict[str, FileIO] = {}
 
     def __enter__(self) -> Writer:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._error is None:
             # What waits is not written any more.
             self._error = InterruptedError()
-        self._work.put(None)
-        self._thread.join()
+        for work, thread in zip((self._work, self._ending), self._threads, strict=True):
+            work.put(None)
+            thread.join()
         for name, file in self._open.items():
             file.close()
             (self._folder / partial_name(name)).unlink(missing_ok=True)
@@ -97,7 +110,7 @@ class Writer:
                 used += length
         self._hand_over(shard, buffer, used)
         self._maker.release()
-        self._work.put(lambda: self._finish(shard))
+        self._work.put(lambda: self._ending.put(lambda: self._finish(shard)))
 
     def _hand_over(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
         self._maker.flush()
@@ -112,10 +125,10 @@ class Writer:
         if self._error is not None:
             raise self._error
 
-    # -- in the thread ---------------------------------------------------------------------------
+    # -- in the threads --------------------------------------------------------------------------
 
-    def _write_all(self) -> None:
-        while (job := self._work.get()) is not None:
+    def _do_all(self, work: queue.Queue[Callable[[], None] | None]) -> None:
+        while (job := work.get()) is not None:
             if self._error is None:
                 try:
                     job()
@@ -138,7 +151,17 @@ class Writer:
             while data:
                 done = self._open[shard.name].write(data)
                 data = data[done:]
+                self._unsynced += done
                 self._told(done)
+        except OSError as error:
+            raise output_error(self._folder / shard.name, error) from error
+        if self._unsynced >= _SYNCED and self._ending.empty():
+            self._unsynced = 0
+            self._ending.put(lambda: self._sync(shard))
+
+    def _sync(self, shard: Shard) -> None:
+        try:
+            os.fsync(self._open[shard.name].fileno())
         except OSError as error:
             raise output_error(self._folder / shard.name, error) from error
 
