@@ -200,6 +200,10 @@ class ApplyError(InitcfgError, RuntimeError):
     """A plan could not be carried out."""
 
 
+class AgreementError(ApplyError):
+    """The ranks of a job do not agree on what to write, or one of them failed."""
+
+
 class PendingModelError(ApplyError):
     """A model that was built deferred is used before its plan was applied."""
 
