@@ -120,9 +120,12 @@ def main() -> None:
             shutil.rmtree(folder)
             disk = dd(place, size)
             rows.append((size / 1e9, seconds, size / writing / 1e9, disk, peak - base))
-            print(f"run: {size / 1e9:.2f} GB, {seconds:.1f} s in all, {size / writing / 1e9:.2f} GB/s; "
-                  f"dd {disk:.2f} GB/s; {peak - base:,.0f} MB above import torch ({base:,.0f} MB); "
-                  f"{blocks} blocks equal", flush=True)
+            print(
+                f"run: {size / 1e9:.2f} GB, {seconds:.1f} s in all, {size / writing / 1e9:.2f} GB/s; "
+                f"dd {disk:.2f} GB/s; {peak - base:,.0f} MB above import torch ({base:,.0f} MB); "
+                f"{blocks} blocks equal",
+                flush=True,
+            )
         size, seconds, rate, disk, peak = (statistics.median(each) for each in zip(*rows, strict=True))
         print("| GB | seconds in all | GB/s | dd, GB/s | peak above import torch, MB |")
         print("|---:|---:|---:|---:|---:|")

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import time
 from dataclasses import fields
 from typing import Any
 
@@ -26,6 +27,10 @@ _EXAMPLES = {
     "list": "initcfg list layers --like conv",
     "doctor": "initcfg doctor",
 }
+
+
+# Seconds that other ranks leave the first to say what went wrong.
+_PATIENCE = 5.0
 
 
 class _Group(click.Group):
@@ -53,8 +58,17 @@ class _Group(click.Group):
 
 
 def _fail(message: str, code: int = 2) -> None:
+    if _rank() > 0:
+        # The first rank tells of any failure, and its end ends the others. It may have ended already.
+        time.sleep(_PATIENCE)
     click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
     sys.exit(code)
+
+
+def _rank() -> int:
+    """The rank of this process, where torchrun started several."""
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() and os.environ.get("WORLD_SIZE", "1") != "1" else 0
 
 
 def _unexpected(error: Exception) -> str:
@@ -175,6 +189,11 @@ def plan(
     type=click.Choice(["bfloat16", "float16", "float32"]),
     help="Of a folder: the type of floating-point tensors; their own if not given.",
 )
+@click.option(
+    "--dcp-key",
+    metavar="KEY",
+    help="Of --format dcp: put the weights under this key: model.",
+)
 @click.option("--overwrite", is_flag=True, help="Of a folder: replace the checkpoint that is in it.")
 def init(
     request: Request,
@@ -185,6 +204,7 @@ def init(
     shard_size: str | None,
     file_format: str | None,
     dtype: str | None,
+    dcp_key: str | None,
     overwrite: bool,
 ) -> None:
     """Build the model in CONFIG, initialize it, and write its weights.
@@ -195,14 +215,17 @@ def init(
     """
     from initcfg._save import is_folder
 
-    if is_folder(output, asked=bool(shard_size or file_format or dtype or overwrite)):
+    if is_folder(output, asked=bool(shard_size or file_format or dtype or dcp_key or overwrite)):
         from initcfg._jobs import streamed
         from initcfg._streaming.save import Options
         from initcfg._streaming.view import saved_json, saved_view
         from initcfg._table import attention
 
-        options = Options(shard_size, dtype, file_format or "safetensors", rng, overwrite)
+        options = Options(shard_size, dtype, file_format or "safetensors", rng, overwrite, dcp_key)
         saved = streamed(request, output, seed=seed, options=options)
+        if _rank() > 0:
+            # The first speaks for all.
+            return
         if as_json:
             _print_json(saved_json(saved))
         else:

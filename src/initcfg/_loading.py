@@ -141,7 +141,7 @@ class Sources:
         )
 
     def stored(self, value: FromCheckpoint) -> torch.Tensor:
-        """The tensor that a value names, as it lies in its checkpoint; where it is long, mapped from the file.
+        """The tensor that a value names, as it lies in its checkpoint; a long one is mapped from the file.
 
         Raises:
             CheckpointError: It cannot be read.

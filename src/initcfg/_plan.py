@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
+    from torch.distributed import ProcessGroup
 
     from initcfg._layout import Layout
     from initcfg._ledger import Ledger
@@ -275,10 +276,12 @@ class Plan(Mapping[str, Assignment]):
         model: nn.Module | None = None,
         *,
         seed: int | None = None,
-        shard_size: str | int = "5GB",
+        shard_size: str | int | None = None,
         dtype: str | None = None,
         format: Literal["safetensors", "dcp"] = "safetensors",
         overwrite: bool = False,
+        dcp_key: str | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> Ledger:
         """Write the checkpoint of a model straight to disk, however large: its weights are not in memory.
 
@@ -293,16 +296,20 @@ class Plan(Mapping[str, Assignment]):
             model: The model: one of :func:`initcfg.deferred`, or on the meta device. Not needed for a plan
                 that :func:`initcfg.trace` made.
             seed: Integer in [0, 2⁶⁴). If None, that of what was begun in the folder, else drawn.
-            shard_size: Bytes of tensors in a file at most: ``"5GB"``, ``"2GiB"``.
+            shard_size: Bytes of tensors in a file at most: ``"2GiB"``; ``"5GB"`` if None.
             dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``: the type of floating-point tensors.
             format: ``"safetensors"``, or ``"dcp"`` for a folder of ``torch.distributed.checkpoint``.
             overwrite: Whether to replace a checkpoint that is there.
+            dcp_key: For ``"dcp"``: the weights are under this key of the saved dict, as in
+                ``{"model": model.state_dict()}``; None for its top.
+            process_group: Ranks that split the work, each of which makes this call.
 
         Returns:
             The ledger.
 
         Raises:
             OutputError: The folder cannot be written, or holds another checkpoint.
+            AgreementError: Ranks have different plans or seeds, or one of them failed.
             ApplyError: The model does not fit the plan.
 
         Example:
@@ -314,6 +321,7 @@ class Plan(Mapping[str, Assignment]):
             ...     print(sorted(os.listdir(folder)))
             ['model.ledger.json', 'model.safetensors']
         """
+        from initcfg._streaming.ranks import ranks_of
         from initcfg._streaming.save import Options, save_plan
 
         if model is None and self.record is not None:
@@ -323,8 +331,9 @@ class Plan(Mapping[str, Assignment]):
                 "A checkpoint has the keys of a model's state_dict, and this plan knows only its tensors.",
                 mend="Pass the model, built by initcfg.deferred() or on the meta device.",
             )
-        options = Options(shard_size, dtype, format, overwrite=overwrite)
-        return save_plan(self, model, directory, seed=seed, options=options).ledger
+        options = Options(shard_size, dtype, format, overwrite=overwrite, dcp_key=dcp_key)
+        ranks = ranks_of(process_group)
+        return save_plan(self, model, directory, seed=seed, options=options, ranks=ranks).ledger
 
     # -- JSON ------------------------------------------------------------------------------------
 

@@ -15,12 +15,15 @@ from typing import Any
 
 from initcfg._checkpoints.distributed import METADATA
 from initcfg._checkpoints.folders import UNFINISHED
+from initcfg._checkpoints.opening import open_path
+from initcfg._checkpoints.reader import TensorInfo
 from initcfg._files import output_error, write_atomically
 from initcfg._inspect import in_bytes
 from initcfg._ledger import Ledger
+from initcfg._streaming.items import Item
 from initcfg._streaming.shards import INDEX, Shard
 from initcfg._streaming.writer import sync_folder
-from initcfg.errors import InitcfgError, OutputError, PlanError
+from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError
 
 LEDGER = "model.ledger.json"
 _FORMAT = "initcfg-unfinished"
@@ -129,8 +132,13 @@ class Folder:
 
     # -- what is there ---------------------------------------------------------------------------
 
-    def complete(self, shards: Sequence[Shard] = ()) -> Ledger | None:
-        """The ledger of the checkpoint that is there already, if it is the one to be written."""
+    def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item] | None) -> Ledger | None:
+        """The ledger of the checkpoint that is there already, if it is the one to be written.
+
+        Args:
+            shards: Its files, of safetensors.
+            tensors: Its tensors by key, of DCP.
+        """
         try:
             ledger = Ledger.load(self.path / LEDGER)
         except PlanError:
@@ -143,27 +151,33 @@ class Folder:
             "format": "dcp" if (self.path / METADATA).is_file() else "safetensors",
             "tensors": self._identity.tensors,
         }
-        if (self.path / UNFINISHED).exists() or self._identity.differences(said):
+        if self.unfinished() or self._identity.differences(said):
             return None
         if self._identity.format == "safetensors":
             indexed = len(shards) == 1 or (self.path / INDEX).is_file()
             return ledger if indexed and len(self.finished(shards)) == len(shards) else None
-        return ledger
+        return ledger if tensors is not None and self._holds(tensors) else None
+
+    def unfinished(self) -> bool:
+        """Whether it was begun to write there."""
+        return (self.path / UNFINISHED).exists()
+
+    def kept(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards that were whole when this run began, on any rank."""
+        names = (_begun(self.path) or {}).get("kept", ())
+        return [shard for shard in shards if shard.name in names]
 
     def finished(self, shards: Sequence[Shard]) -> list[Shard]:
         """The shards that are there already, whole."""
         return [shard for shard in shards if _is_whole(self.path / shard.name, shard)]
 
-    def begin(self, shards: Sequence[Shard], *, size: int, overwrite: bool = False) -> list[Shard]:
+    def begin(self, shards: Sequence[Shard], *, size: int, overwrite: bool = False) -> None:
         """Say in the folder what is written to it, and look at what an earlier run left.
 
         Args:
             shards: The files.
             size: Bytes of everything that is to be written.
             overwrite: Whether a checkpoint or an unfinished one that is there is removed.
-
-        Returns:
-            The shards that need not be made again.
 
         Raises:
             OutputError: Something else was begun there, or is there; or there is no room.
@@ -181,7 +195,8 @@ class Folder:
         old = [each for each in self._ours() if each.name not in keep]
         self._check_room(size - sum(shard.size for shard in kept), old)
         try:
-            text = json.dumps({"format": _FORMAT, **_renamed(asdict(self._identity))}, indent=1)
+            note = {"format": _FORMAT, **_renamed(asdict(self._identity)), "kept": sorted(keep)}
+            text = json.dumps(note, indent=1)
             write_atomically(self.path / UNFINISHED, text.encode() + b"\n")
             # The index first, so that what is left is never taken for a whole.
             for each in sorted(old, key=lambda file: file.name not in (INDEX, METADATA)):
@@ -190,14 +205,12 @@ class Folder:
         except OSError as error:
             raise (error if isinstance(error, InitcfgError) else output_error(self.path, error)) from error
         self._made = False
-        return kept
 
-    def finish(self, ledger: Ledger, shards: Sequence[Shard], index: Mapping[str, Any] | None) -> None:
+    def finish(self, ledger: Ledger, index: Mapping[str, Any] | None) -> None:
         """Write what makes the files a checkpoint.
 
         Args:
             ledger: The ledger.
-            shards: The files.
             index: Where each tensor is; None where one file is all.
         """
         ledger.save(self.path / LEDGER)
@@ -211,13 +224,18 @@ class Folder:
         except OSError as error:
             raise output_error(self.path, error) from error
 
-    def give_up(self, shards: Sequence[Shard]) -> None:
-        """After an error: what an interrupted run can go on from stays, and the rest is gone."""
+    def give_up(self, shards: Sequence[Shard], *, alone: bool) -> None:
+        """After an error: what an interrupted run can go on from stays, and the rest is gone.
+
+        Args:
+            shards: The files.
+            alone: Whether no other rank may be finishing a file just now.
+        """
         with contextlib.suppress(OSError):
             for each in self.path.iterdir():
                 if _STALE.fullmatch(each.name):
                     each.unlink(missing_ok=True)
-            if not self.finished(shards):
+            if alone and not self.finished(shards):
                 (self.path / UNFINISHED).unlink(missing_ok=True)
                 self._made = not any(self.path.iterdir())
 
@@ -238,6 +256,18 @@ class Folder:
                 f"The folder {str(self.path)!r} holds another checkpoint already ({shown}){self._why()}.",
                 mend="Take another folder; --overwrite replaces it.",
             )
+
+    def _holds(self, tensors: Mapping[str, Item]) -> bool:
+        """Whether the checkpoint there has these tensors, and no others."""
+        try:
+            with open_path(self.path) as reader:
+                found = {key: reader.info(key) for key in reader.keys()}  # noqa: SIM118
+        except CheckpointError:
+            return False
+        return found == {
+            key: TensorInfo(item.shape, str(item.dtype).removeprefix("torch."))
+            for key, item in tensors.items()
+        }
 
     def _why(self) -> str:
         """In what the checkpoint that is there is another."""

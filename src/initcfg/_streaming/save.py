@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from initcfg import _random
+from initcfg._agreement import Agreement
 from initcfg._apply import draw_seed
 from initcfg._ledger import Ledger, Written
 from initcfg._plan import Plan
 from initcfg._streaming.folder import LEDGER, Folder, Identity, seed_in
 from initcfg._streaming.items import DTYPES, Item, Outline, outlined
 from initcfg._streaming.making import Maker
+from initcfg._streaming.ranks import ALONE, Ranks
 from initcfg._streaming.shards import DEFAULT_SIZE, Shard, parsed_size, shards, weight_map
 from initcfg._streaming.writer import Writer
+from initcfg._version import __version__
 from initcfg.errors import OutputError
 
 FORMATS = ("safetensors", "dcp")
@@ -37,6 +41,7 @@ class Options:
         format: ``"safetensors"`` or ``"dcp"``.
         rng: ``"stream"`` or ``"torch"``.
         overwrite: Whether what is in the folder is removed.
+        dcp_key: For ``"dcp"``: key of the table that the tensors are in; None if they are at the top.
         progress: Told how many bytes were written, now and then, in some thread.
     """
 
@@ -45,6 +50,7 @@ class Options:
     format: str = "safetensors"
     rng: str = "stream"
     overwrite: bool = False
+    dcp_key: str | None = None
     progress: Callable[[int], None] | None = None
 
     def check(self) -> None:
@@ -53,8 +59,15 @@ class Options:
             raise OutputError(f"{self.format!r} is no format of a checkpoint.", meant=FORMATS)
         if self.dtype is not None and self.dtype not in DTYPES:
             raise OutputError(f"{self.dtype!r} is no type for weights.", meant=DTYPES)
+        if self.dcp_key is not None and self.format != "dcp":
+            raise OutputError("A key for the weights is for the format 'dcp'.", mend="Add --format dcp.")
         if self.shard_size is not None:
             parsed_size(self.shard_size)
+            if self.format == "dcp":
+                raise OutputError(
+                    "Shards of a size are for the format 'safetensors'; of 'dcp', each rank writes one file.",
+                    mend="Leave --shard-size away.",
+                )
 
 
 @dataclass(frozen=True)
@@ -64,13 +77,13 @@ class File:
     Attributes:
         name: Its name in the folder.
         size: Its size in bytes.
-        tensors: How many tensors are in it, wholly or in part.
+        tensors: How many tensors are in it; None where it holds pieces.
         kept: Whether an earlier run had finished it.
     """
 
     name: str
     size: int
-    tensors: int
+    tensors: int | None
     kept: bool = False
 
 
@@ -111,94 +124,186 @@ class Saved:
 
 
 def save_plan(
-    plan: Plan, model: nn.Module, directory: str | Path, *, seed: int | None, options: Options
+    plan: Plan,
+    model: nn.Module,
+    directory: str | Path,
+    *,
+    seed: int | None,
+    options: Options,
+    ranks: Ranks = ALONE,
 ) -> Saved:
-    """Write the checkpoint of a planned model, without the model: see :meth:`Plan.save`."""
+    """Write the checkpoint of a planned model, without the model: see :meth:`Plan.save_weights`.
+
+    Args:
+        plan: The plan.
+        model: The model.
+        directory: The folder.
+        seed: The seed; if None, that of what is in the folder, else drawn.
+        options: How it is written.
+        ranks: Who writes it together.
+    """
     options.check()
+    begun = time.perf_counter()
     path = Path(directory)
     outline = outlined(plan, model, dtype=options.dtype, rng=options.rng)
-    if seed is None:
-        seed = None if options.overwrite else seed_in(path)
-        seed = draw_seed() if seed is None else seed
-    _random.stream_key(seed, "")
-    return _save_safetensors(plan, model, path, outline, seed, options)
+    with contextlib.ExitStack() as stack:
+        with Agreement(ranks.sets) as agreement:
+            work = _work(outline, options, seed=0)
+            facts = {"initcfg": __version__, **{k: str(v) for k, v in asdict(work.identity).items()}}
+            del facts["seed"]
+            seed = agreement.on(
+                facts, seed=seed, draw=lambda: _seed(path, options), details=plan_details(plan)
+            )
+            _random.stream_key(seed, "")
+            work = _work(outline, options, seed=seed)
+            folder = Folder(path, work.identity)
+            if ranks.first:
+                stack.enter_context(folder)
+                there = None if options.overwrite else folder.complete(work.shards, work.tensors)
+                if there is None:
+                    folder.begin(work.shards, size=work.size, overwrite=options.overwrite)
+        if not folder.unfinished():
+            ledger = Ledger.load(path / LEDGER)
+            return Saved(str(path), ledger, _files(work, path, work.shards), outline, 0.0, 0, there=True)
+        try:
+            ledger, kept = _written(plan, model, folder, work, seed, options, ranks)
+        except BaseException:
+            if ranks.first:
+                folder.give_up(work.shards, alone=ranks.world == 1)
+            raise
+    files = _files(work, path, kept)
+    written = sum(file.size for file in files if not file.kept)
+    return Saved(str(path), ledger, files, outline, time.perf_counter() - begun, written)
 
 
-def _save_safetensors(
-    plan: Plan, model: nn.Module, path: Path, outline: Outline, seed: int, options: Options
-) -> Saved:
-    begun = time.perf_counter()
+def _seed(path: Path, options: Options) -> int:
+    found = None if options.overwrite else seed_in(path)
+    return draw_seed() if found is None else found
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be written: files of safetensors, or chunks."""
+
+    outline: Outline
+    identity: Identity
+    shards: tuple[Shard, ...] = ()
+    tensors: Mapping[str, Item] | None = None
+
+    @property
+    def size(self) -> int:
+        if self.tensors is None:
+            return sum(each.size for each in self.shards)
+        return sum(item.size for item in self.tensors.values())
+
+    def told(self) -> dict[str, str]:
+        return {"initcfg.digest": self.identity.plan, "initcfg.seed": str(self.identity.seed)}
+
+
+def _work(outline: Outline, options: Options, *, seed: int) -> _Work:
+    def identity(files: Sequence[tuple[str, Sequence[Item]]]) -> Identity:
+        tensors = [
+            [name, [[item.key, *item.others, str(item.dtype), *item.shape] for item in items]]
+            for name, items in files
+        ]
+        content = json.dumps(tensors).encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(content).hexdigest()
+        stream = _random.STREAM_VERSION
+        return Identity(outline.plan.digest, seed, options.rng, stream, options.format, digest)
+
+    if options.format == "dcp":
+        prefix = options.dcp_key or ""
+        tensors = {key: item for item in outline.items for key in (item.key, *item.others)}
+        return _Work(outline, identity([(prefix, outline.items)]), (), tensors)
     most = parsed_size(options.shard_size or DEFAULT_SIZE)
     told = {"initcfg.digest": outline.plan.digest, "initcfg.seed": str(seed)}
     files = shards(outline.items, most, {"format": "pt", **told})
-    identity = identity_of(outline, seed, options, [(each.name, each.items) for each in files])
-    with Folder(path, identity) as folder:
-        there = None if options.overwrite else folder.complete(files)
-        if there is not None:
-            return Saved(str(path), there, _files(files, files), outline, 0.0, 0, there=True)
-        maker = Maker(plan, model, outline, seed, options.rng)
-        kept = folder.begin(files, size=sum(each.size for each in files), overwrite=options.overwrite)
-        try:
-            accounts = _write(path, maker, files, kept, options.progress)
-            ledger = maker.ledger(accounts)
-            folder.finish(ledger, files, _index(files, outline, told) if len(files) > 1 else None)
-        except BaseException:
-            folder.give_up(files)
-            raise
-        finally:
-            maker.close()
-    written = sum(each.size for each in files if each not in kept)
-    return Saved(str(path), ledger, _files(files, kept), outline, time.perf_counter() - begun, written)
+    return _Work(outline, identity([(each.name, each.items) for each in files]), tuple(files))
 
 
-def _write(
+def _written(
+    plan: Plan, model: nn.Module, folder: Folder, work: _Work, seed: int, options: Options, ranks: Ranks
+) -> tuple[Ledger, list[Shard]]:
+    """Write, each rank its part, and finish; the ledger, and the files that were whole before."""
+    maker = Maker(plan, model, work.outline, seed, options.rng)
+    try:
+        kept = folder.kept(work.shards)
+        with Agreement(ranks.sets) as agreement:
+            agreement.on({"part": "writing"}, seed=seed, draw=lambda: seed)
+
+            def told(count: int) -> None:
+                agreement.check()
+                if options.progress is not None:
+                    options.progress(count)
+
+            if work.tensors is None:
+                accounts = _write_shards(folder.path, maker, work, kept, ranks, told)
+            else:
+                accounts = _write_chunks(folder.path, maker, work, options.dcp_key, ranks, told)
+        gathered = ranks.gathered(accounts)
+        ledger = maker.ledger({name: each for found in gathered for name, each in found.items()})
+        with Agreement(ranks.sets):
+            if ranks.first:
+                folder.finish(ledger, _index(work) if len(work.shards) > 1 else None)
+        return ledger, kept
+    finally:
+        maker.close()
+
+
+def _write_shards(
     path: Path,
     maker: Maker,
-    files: Sequence[Shard],
+    work: _Work,
     kept: Sequence[Shard],
-    progress: Callable[[int], None] | None,
+    ranks: Ranks,
+    told: Callable[[int], None],
 ) -> dict[str, Written]:
-    """Write the files that are not there, and give account of all."""
-    items = [item for each in files for item in each.items]
+    old = {each.name for each in kept}
+    mine = ranks.share([each for each in work.shards if each.name not in old])
+    # What lies in files that were whole before has an account, too.
+    known = kept if ranks.first else []
+    items = [item for each in (*mine, *known) for item in each.items]
     maker.prepare(items)
-    with Writer(path, maker, progress or _nobody) as writer:
-        for each in files:
-            if each in kept:
-                (progress or _nobody)(each.size)
-                maker.survey(each.items)
-            else:
-                writer.write(each)
+    for each in known:
+        told(each.size)
+        maker.survey(each.items)
+    with Writer(path, maker, told) as writer:
+        for each in mine:
+            writer.write(each)
     return maker.accounts(items)
 
 
-def _nobody(count: int) -> None:
-    """Nobody wants to know."""
+def _write_chunks(
+    path: Path, maker: Maker, work: _Work, prefix: str | None, ranks: Ranks, told: Callable[[int], None]
+) -> dict[str, Written]:
+    from initcfg._streaming.distributed import chunks, share, write_distributed
+
+    mine = share(chunks(work.outline.items), ranks)
+    items = list(dict.fromkeys(chunk.item for chunk in mine))
+    maker.prepare(items)
+    write_distributed(path, maker, mine, prefix=prefix, ranks=ranks, told=told)
+    return maker.accounts(items)
 
 
-def _index(files: Sequence[Shard], outline: Outline, told: Mapping[str, str]) -> dict[str, Any]:
-    elements = sum(item.elements for item in outline.items)
-    metadata = {"total_size": outline.size, "total_parameters": elements, **told}
-    return {"metadata": metadata, "weight_map": weight_map(files)}
+def plan_details(plan: Plan) -> Callable[[], dict[str, str]]:
+    """What each tensor gets, in a few letters, for ranks whose plans differ."""
+
+    def details() -> dict[str, str]:
+        items = [*plan.parameters.items(), *plan.buffers.items()]
+        return {name: f"{item.dtype} {item.shape}: {item.value}" for name, item in items}
+
+    return details
 
 
-def identity_of(
-    outline: Outline, seed: int, options: Options, files: Sequence[tuple[str, Sequence[Item]]]
-) -> Identity:
-    """What is to be written, in a few words.
-
-    Args:
-        outline: What is stored.
-        seed: The seed.
-        options: How.
-        files: Which tensors lie in which file.
-    """
-    content = [
-        [name, [[item.key, *item.others, str(item.dtype), *item.shape] for item in items]]
-        for name, items in files
-    ]
-    tensors = hashlib.sha256(json.dumps(content).encode("utf-8", "surrogatepass")).hexdigest()
-    return Identity(outline.plan.digest, seed, options.rng, _random.STREAM_VERSION, options.format, tensors)
+def _index(work: _Work) -> dict[str, Any]:
+    elements = sum(item.elements for item in work.outline.items)
+    metadata = {"total_size": work.outline.size, "total_parameters": elements, **work.told()}
+    return {"metadata": metadata, "weight_map": weight_map(work.shards)}
 
 
-def _files(files: Sequence[Shard], kept: Sequence[Shard]) -> tuple[File, ...]:
-    return tuple(File(each.name, each.size, len(each.items), each in kept) for each in files)
+def _files(work: _Work, path: Path, kept: Sequence[Shard]) -> tuple[File, ...]:
+    old = {each.name for each in kept}
+    if work.tensors is None:
+        return tuple(File(each.name, each.size, len(each.items), each.name in old) for each in work.shards)
+    found = sorted(path.glob("*.distcp"))
+    return tuple(File(each.name, each.stat().st_size, None) for each in found)

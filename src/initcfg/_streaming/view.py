@@ -32,7 +32,12 @@ def saved_view(saved: Saved) -> RenderableType:
     table.add_column("size", justify="right")
     table.add_column("")
     for file in saved.files[: _SHOWN if len(saved.files) > _SHOWN + 1 else None]:
-        table.add_row(file.name, f"{file.tensors:,}", in_bytes(file.size), "kept" if file.kept else "")
+        table.add_row(
+            file.name,
+            "" if file.tensors is None else f"{file.tensors:,}",
+            in_bytes(file.size),
+            "kept" if file.kept else "",
+        )
     parts.append(table)
     if len(saved.files) > _SHOWN + 1:
         parts.append(Text(f"... and {len(saved.files) - _SHOWN} more files"))
