@@ -2,10 +2,10 @@
 
     python benchmarks/streaming.py [--shape 8b] [--folder FOLDER] [--repeats 2] [--format safetensors]
 
-The command ``initcfg init`` in a process of its own, and ``dd`` of as many bytes with ``conv=fsync`` to the same
-disk, in turn. The memory is the peak of the process above that of one that only imports torch. Then tensors of
-the files are compared, bit for bit, with blocks made anew; and a run is killed (SIGKILL) in the middle and
-goes on. Everything is removed at the end.
+The command ``initcfg init`` in a process of its own, and ``dd`` of as many bytes with ``conv=fsync`` to the
+same disk, in turn. The memory is the peak of the process above that of one that only imports torch. Then
+tensors of the files are compared, bit for bit, with blocks made anew; and a run is killed (SIGKILL) in the
+middle and goes on. Everything is removed at the end.
 """
 
 from __future__ import annotations
@@ -134,8 +134,9 @@ def main() -> None:
             found = killed_and_resumed(options.shape, place / "killed", 0.6 * seconds)
             blocks = check(place / "killed", 200)
             print(
-                f"killed in the middle: {found['finished']:.0f} of {found['files']:.0f} shards were whole; the "
-                f"same command kept {found['kept']:.0f} and took {found['seconds']:.1f} s; {blocks} blocks equal"
+                f"killed in the middle: {found['finished']:.0f} of {found['files']:.0f} shards were whole; "
+                f"the same command kept {found['kept']:.0f} and took {found['seconds']:.1f} s; "
+                f"{blocks} blocks equal"
             )
     finally:
         shutil.rmtree(place)

@@ -7,6 +7,7 @@ written. ``.metadata``, without which there is no checkpoint, is written by the 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,14 +103,16 @@ def write_distributed(
     """
     planner = _Planner(maker, mine, prefix, told)
     try:
-        save(
-            {},
-            # One thread: what fails in another, the writer would not notice.
-            storage_writer=FileSystemWriter(path, thread_count=1),
-            planner=planner,
-            process_group=ranks.group,
-            no_dist=ranks.world == 1,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*assuming the intent is to save in a single process")
+            save(
+                {},
+                # One thread: what fails in another, the writer would not notice.
+                storage_writer=FileSystemWriter(path, thread_count=1),
+                planner=planner,
+                process_group=ranks.group,
+                no_dist=ranks.world == 1,
+            )
     except CheckpointException as failure:
         rank, error = next((rank, found[0]) for rank, found in sorted(failure.failures.items()))
         if isinstance(error, InitcfgError):
