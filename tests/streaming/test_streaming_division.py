@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -52,7 +53,7 @@ def test_no_tensor_is_cut_and_no_shard_is_too_large(items, most):
     assert [each for group in groups for each in group] == items
     for group in groups:
         assert len(group) <= 1 or sum(each.size for each in group) <= most
-    for group, following in zip(groups, groups[1:], strict=False):
+    for group, following in itertools.pairwise(groups):
         assert group
         assert following
         # Each shard is as full as it gets.
@@ -88,7 +89,8 @@ def test_every_file_and_every_chunk_has_one_rank(items, most, world):
 def test_the_work_is_balanced():
     files = [Shard(f"f{n}", (item(n, (1000 * n,)),), header([], {})) for n in range(1, 13)]
     loads = [sum(shard.size for shard in Ranks(rank, 4).share(files)) for rank in range(4)]
-    assert max(loads) - min(loads) <= 8_000
+    # Largest first is never worse than 4/3 of the best.
+    assert max(loads) <= 4 / 3 * sum(loads) / 4
     many = chunks([item(n, (1 << 20,)) for n in range(64)])
     assert [len(share(many, Ranks(rank, 4))) for rank in range(4)] == [16] * 4
 
@@ -122,7 +124,7 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "GB", "-1GB", "0", "0.2B", "5XB", "5 GB each", "1e9", "nan", True, "٣GB"]
+    "text", ["", "GB", "-1GB", "0", "0.2B", "5XB", "5GB each", "1e9", "nan", True, "٣GB"]
 )
 def test_no_sizes(text):
     with pytest.raises(OutputError, match="is no size of a shard"):

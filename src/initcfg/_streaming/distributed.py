@@ -18,8 +18,16 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
-from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
+from torch.distributed.checkpoint.planner import (
+    SavePlan,
+    SavePlanner,
+    TensorWriteData,
+    WriteItem,
+    WriteItemType,
+)
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future as TorchFuture
 
 from initcfg._files import output_error
 from initcfg._streaming.items import Item
@@ -108,7 +116,7 @@ def write_distributed(
             save(
                 {},
                 # One thread: what fails in another, the writer would not notice.
-                storage_writer=FileSystemWriter(path, thread_count=1),
+                storage_writer=_Writer(path, thread_count=1),
                 planner=planner,
                 process_group=ranks.group,
                 no_dist=ranks.world == 1,
@@ -125,6 +133,22 @@ def write_distributed(
         ) from failure
     finally:
         planner.close()
+
+
+class _Writer(FileSystemWriter):
+    """PyTorch's writer, whose errors say why a file could not be written."""
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:
+            # Where a disk is full, closing the archive hides it.
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None:
+                raise
+            raise OSError(cause.errno, cause.strerror) from error
 
 
 class _Planner(DefaultSavePlanner):
