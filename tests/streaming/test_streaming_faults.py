@@ -1,4 +1,4 @@
-"""What goes wrong while streaming: kills, full disks, stale leftovers; nothing half-written counts as whole."""
+"""What goes wrong while streaming: kills, full disks, stale leftovers; what is half-written is no whole."""
 
 from __future__ import annotations
 
