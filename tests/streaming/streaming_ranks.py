@@ -24,7 +24,7 @@ def save(rank: int, world: int, folder: str, different: dict | None = None, **op
     """Write a checkpoint together; what this rank's maker made, and its ledger."""
     del world
     made: list[str] = []
-    put = Maker.put
+    put, write = Maker.put, writer.Writer.write
 
     def noted(self, into, item, piece):
         made.append(item.key)
@@ -46,7 +46,8 @@ def save(rank: int, world: int, folder: str, different: dict | None = None, **op
         ledger = plan.save_weights(folder, model, **{"seed": 7, **options}, process_group=group)
         return {"made": sorted(set(made)), "ledger": ledger.to_json()}
     finally:
-        Maker.put = put
+        # The process serves other tests, too.
+        Maker.put, writer.Writer.write = put, write
 
 
 def failing(self, shard) -> None:

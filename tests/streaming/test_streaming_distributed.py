@@ -84,7 +84,7 @@ def test_chunks_are_made_one_ahead_and_their_memory_is_taken_back(tmp_path, monk
     initcfg.plan(model).save_weights(tmp_path, model, seed=0, format="dcp")
     # 16 tensors in 2 chunks each, in two storages.
     assert len(alive) == 32
-    assert len({storage._cdata for storage in alive}) <= 2 or len({each.data_ptr() for each in alive}) <= 2
+    assert len({storage._cdata for storage in alive}) == 2
 
 
 def test_a_kill_leaves_no_checkpoint_and_it_is_begun_again(tmp_path, monkeypatch, wanted):
@@ -176,7 +176,9 @@ def test_a_rank_that_fails_makes_all_fail_and_they_go_on_together(tmp_path, faul
 
 def test_torchrun(tmp_path):
     """The command, as it is started by PyTorch: one table, one message, one code."""
-    (tmp_path / "net.py").write_text("model = dict(type='torch.nn.Transformer', d_model=16, nhead=2)\n")
+    (tmp_path / "net.py").write_text(
+        "model = dict(type='torch.nn.Transformer', d_model=16, nhead=2, batch_first=True)\n"
+    )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "initcfg"]
     command += ["init", "net.py", "-o", "out", "--shard-size", "100kB"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -191,7 +193,7 @@ def test_torchrun(tmp_path):
     seed = json.loads(done.stdout)["seed"]
     assert initcfg.Ledger.load(tmp_path / "out" / "model.ledger.json").seed == seed
     with initcfg.deferred():
-        model = nn.Transformer(d_model=16, nhead=2)
+        model = nn.Transformer(d_model=16, nhead=2, batch_first=True)
     initcfg.plan(model).apply(model, seed=seed)
     assert all_bits(stored(tmp_path / "out")) == all_bits(model.state_dict())
     done = run("--seed", str(seed ^ 1))
