@@ -4,9 +4,9 @@
 
 The model has the shape of Llama 3.1 405B, in bfloat16, on the meta device; ``parallelize_module`` and
 ``fully_shard`` lay it out as rank 0 of a fake process group of 1,024 ranks (dp 128 × tp 8) and of 16,384
-(dp 1,024 × tp 16). Seconds: to plan, by rules and by trace; for all blocks of a rank; and to fill everything that
-a rank holds, with one thread. For sampled ranks and tensors, what the rank's blocks hold is compared bit for
-bit with rows of the whole tensor, made alone.
+(dp 1,024 × tp 16). Seconds: to plan, by rules and by trace; for all blocks of a rank; and to fill everything
+that a rank holds, with one thread. For sampled ranks and tensors, what the rank's blocks hold is compared bit
+for bit with rows of the whole tensor, made alone.
 """
 
 from __future__ import annotations

@@ -101,10 +101,11 @@ def _seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int |
         if seed is not None:
             torch.manual_seed(seed)
         return seed
-    return agreement.on(facts, seed=seed, draw=_drawn, details=plan.digests)
+    return agreement.on(facts, seed=seed, draw=draw_seed, details=plan.digests)
 
 
-def _drawn() -> int:
+def draw_seed() -> int:
+    """A seed from torch's generator."""
     high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
     return (int(high) << 32) | int(low)
 

@@ -262,6 +262,9 @@ class Run:
             self.written.append(name)
         self._settle(entry.tensor)
         self._assigned.append(name)
+        self._note_write(write, entry, name, altered)
+
+    def _note_write(self, write: Write, entry: Entry, name: str, altered: bool = False) -> None:
         self._done[name] = Written(
             name,
             entry.shape,

@@ -23,7 +23,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
         plan: The plan.
         names: The model's tensors.
         rng: ``"stream"`` or ``"torch"``.
-        memory: Whether the tensors must have memory already.
+        memory: Whether it is the tensors' own memory that will be written.
 
     Raises:
         ApplyError: It is not.

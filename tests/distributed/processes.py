@@ -1,7 +1,8 @@
 """Functions run by several processes, each a rank of one process group.
 
 Torch takes seconds to import, so processes are forked from one that has, and are kept for the next run; each
-run has a store and a process group of its own. Where a rank died or its time was over, its process is replaced.
+run has a store and a process group of its own. Where a rank died or its time was over, its process is
+replaced.
 """
 
 from __future__ import annotations

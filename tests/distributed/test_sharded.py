@@ -1,8 +1,9 @@
-"""Sharded models at the doors: what is refused and why, wrappers, states of FSDP2, and what torch does itself."""
+"""Sharded models at the doors: what is refused and why, wrappers, states of FSDP2, what torch does itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,9 @@ def refused(rank: int, world: int) -> dict[str, str]:
         model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
         plan = initcfg.plan(model, LINEAR)
         model = Fsdp1(model, use_orig_params=original, device_id=torch.device("cpu"))
-        found[f"plan {original}"] = message(lambda: initcfg.plan(model, LINEAR))
-        found[f"apply {original}"] = message(lambda: plan.apply(model, seed=0))
-        found[f"materialize {original}"] = message(lambda: initcfg.materialize(model, LINEAR, seed=0))
+        found[f"plan {original}"] = message(partial(initcfg.plan, model, LINEAR))
+        found[f"apply {original}"] = message(partial(plan.apply, model, seed=0))
+        found[f"materialize {original}"] = message(partial(initcfg.materialize, model, LINEAR, seed=0))
     model = built("llama")
     plan = initcfg.trace(lambda: built("llama"))
     styles = {"embed": RowwiseParallel(input_layouts=Replicate()), "head": ColwiseParallel()}
@@ -416,9 +417,10 @@ def torchs_own(rank: int, world: int, rows: int) -> Any:
 
 
 def test_torchs_own_initialization_depends_on_the_layout() -> None:
-    """On CPU meshes DTensor has no generator that knows of shards: each rank draws its local tensor from its own
-    default generator, which has the same seed on all. So the shards are copies of one another, and each number
-    of ranks gives another whole.
+    """On CPU meshes DTensor has no generator that knows of shards.
+
+    Each rank draws its local tensor from its own default generator, which has the same seed on all. So the
+    shards are copies of one another, and each number of ranks gives another whole.
     """
     alone = nn.Sequential(nn.Linear(3, 8, bias=False))
     initcfg.plan(alone, LINEAR).apply(alone, seed=0)
