@@ -40,11 +40,11 @@ from initcfg._table import plan_view, render
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
-# The kernel is a library, and no module of Python's.
+# The kernel is a library, and no module of Python's; the one for GPUs can be imported only where Triton is.
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(initcfg.__path__, "initcfg.")
-    if module.name != "initcfg._kernel"
+    if module.name not in ("initcfg._kernel", "initcfg._random.triton_kernel")
 )
 BLOCK = re.compile(r"^(<!-- needs mmengine -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -1,113 +1,46 @@
 """The ranks of a job agree on what they are about to write, and fail together.
 
 They speak through the key-value store of ``torch.distributed``, not through a collective of a backend:
-a store needs no device, waits no longer than it is told to, and serves any set of ranks.
+a store needs no device, waits no longer than it is told to, and serves any set of ranks. In each set,
 
-What happens in each set of ranks, whose first rank leads::
+- the first rank leads: it opens a round, and the others join it;
+- each says what it would write; the leader compares, and answers with the seed or with what differs;
+- each writes, says that it is done, and leaves when all are.
 
-    leader   opens a round                      rounds          how many were opened
-    others   join it, when it is open           seen/R          the last one that rank R took part in
-    each     says every 2 s that it lives       N/beat/R        a number that grows
-    each     says what it would write           N/1/facts/R
-    leader   compares, answers                  N/1/answer      the seed, or whose details it wants
-    each     writes, says that it is done       N/done          how many are
-    each     leaves, when all are               N/left          how many have
-    any      fails at any time                  N/failed        why: the first to say so; all look at it
-
-Every rank looks at the signs of life of the leader and of its neighbour, so that of a rank that ends
-all hear through ``failed``. All that there is to know lies in the store, nothing is counted here: so a
-rank that failed before it came to an agreement finds into the next one.
+Meanwhile a thread of each rank says every 2 s that it lives, looks after the leader and its neighbour,
+and hears of failures; who waits for something looks for failures, too.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch.distributed
 
-from initcfg import _heartbeat
-from initcfg._disagreement import differing, disagreement, groups_of, ranks_text
+from initcfg._disagreement import differing, disagreement, groups_of
 from initcfg._heartbeat import Line, StoreGoneError
-from initcfg.errors import AgreementError, ApplyError, InitcfgError
+from initcfg._rounds import Failure, Round, failed, gone, late, silent
+from initcfg.errors import ApplyError
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 # Seconds to wait for a rank that does not come, if nothing else is said.
-TIMEOUT = 300.0
+_TIMEOUT = 300.0
 # Seconds that others wait longer than the leader, who knows best why.
 _GRACE = 15.0
-# Seconds that the rank whose process holds the store waits for the others to read the last word.
-LINGER = 5.0
-# Characters of a message that are told to the others.
-_LONGEST = 4000
-# Ranks that are asked what their plan is, where plans differ.
-_ASKED = 4
+# Seconds that the rank whose process holds the store stays, so that the others can read the last word.
+_LINGER = 5.0
+# Ranks that are asked for details, where plans differ.
+_ASKED = 5
 
 _Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why all stop; ``missing`` are ranks that had not come by then."""
-
-    text: str
-    mend: str | None = None
-    missing: tuple[int, ...] = ()
-
-    @classmethod
-    def read(cls, text: bytes) -> _Failure:
-        said = json.loads(text)
-        return cls(said["text"], said["mend"], tuple(said["missing"]))
-
-    @classmethod
-    def of(cls, rank: int, error: BaseException) -> _Failure:
-        own = isinstance(error, InitcfgError)
-        message = str(error) if own else f"{type(error).__name__}: {error}".removesuffix(": ")
-        return cls(
-            f"Rank {rank} failed, so all stop: {message[:_LONGEST]}",
-            None if own else f"Look at what rank {rank} itself says.",
-        )
-
-    def error(self) -> AgreementError:
-        return AgreementError(self.text, mend=self.mend)
-
-
-@dataclass
-class _Round:
-    """One agreement of one set of ranks."""
-
-    ranks: tuple[int, ...]
-    # None until this rank has joined it.
-    number: int | None = None
-    told: bool = False
-    # The last sign of life of the ranks looked after, and when it was new.
-    signs: dict[int, tuple[bytes, float]] = field(default_factory=dict)
-
-    @property
-    def leader(self) -> int:
-        return self.ranks[0]
-
-    def key(self, *names: object) -> str:
-        """A key of the set; of this round, if it begins with its number."""
-        digest = hashlib.sha256(repr(self.ranks).encode()).hexdigest()[:16]
-        return "/".join(("initcfg", digest, *map(str, names)))
-
-    def own(self, *names: object) -> str:
-        return self.key(self.number, *names)
-
-    def looked_after(self, rank: int) -> set[int]:
-        """The leader, and the neighbour of a rank."""
-        neighbour = self.ranks[(self.ranks.index(rank) + 1) % len(self.ranks)]
-        return {self.leader, neighbour} - {rank}
 
 
 class Agreement:
@@ -143,31 +76,30 @@ class Agreement:
         store: Store | None = None,
         rank: int | None = None,
     ) -> None:
-        sets = dict.fromkeys(tuple(ranks) for ranks in rank_sets)
-        # One order on all ranks, so that no two sets wait for each other; the largest gives the seed.
-        ordered = sorted((each for each in sets if len(each) > 1), key=lambda each: (-len(each), each))
-        self._rounds: list[_Round] = []
+        self._rounds: list[Round] = []
         self._line: Line | None = None
-        self._failure: _Failure | None = None
+        self._failure: Failure | None = None
+        # How often ``on`` was called.
         self._steps = 0
-        if ordered and store is None:
+        sets = dict.fromkeys(tuple(ranks) for ranks in rank_sets if len(set(ranks)) > 1)
+        if sets and store is None:
             store, rank = _default_store()
-        if not ordered or store is None or rank is None:
+        if not sets or store is None or rank is None:
             return
-        outside = [each for each in ordered if rank not in each]
-        if outside:
-            raise ValueError(f"rank {rank} is not in {outside[0]}")
+        if any(rank not in ranks for ranks in sets):
+            raise ValueError(f"rank {rank} is not in every set of {list(sets)}")
         self._store, self._rank = store, rank
         self._timeout = _timeout(timeout)
-        self._rounds = [_Round(each) for each in ordered]
+        # One order on all ranks, so that no two sets wait for each other; the largest gives the seed.
+        self._rounds = [Round(ranks, rank) for ranks in sorted(sets, key=lambda each: (-len(each), each))]
 
     def __enter__(self) -> Agreement:
         if self._rounds:
             self._line = Line(self._store, self._beat)
             try:
-                self._call(self._open)
-                for each in self._rounds:
-                    self._join(each)
+                # Those that this rank leads, first: others wait for them.
+                for each in sorted(self._rounds, key=lambda each: each.leader != self._rank):
+                    self._wait(each.join, self._timeout, lambda store, each=each: ([each.leader], []))
             except BaseException as error:
                 self._leave(error)
                 raise
@@ -184,8 +116,8 @@ class Agreement:
         try:
             if error is None:
                 self._finish()
-        except BaseException as late:
-            error = late
+        except BaseException as own:
+            error = own
             raise
         finally:
             self._leave(error)
@@ -214,7 +146,7 @@ class Agreement:
         self._steps += 1
         for each in self._rounds:
             said = {"facts": {**facts, "seed": seed}, "drawn": drawn, "agreed": agreed}
-            self._call(lambda store, each=each, said=said: self._say(store, each, "facts", said))
+            self._say(each, "facts", said)
             agreed = self._lead(each, details) if each.leader == self._rank else self._follow(each, details)
         return drawn if agreed is None else agreed
 
@@ -227,108 +159,88 @@ class Agreement:
         if self._failure is not None:
             raise self._failure.error()
 
-    # -- joining ---------------------------------------------------------------------------------
-
-    def _open(self, store: Store) -> None:
-        for each in self._rounds:
-            if each.leader == self._rank:
-                each.number = store.add(each.key("rounds"), 1)
-                store.set(each.own("beat", self._rank), "0")
-
-    def _join(self, each: _Round) -> None:
-        def joined(store: Store) -> bool:
-            seen = store.add(each.key("seen", self._rank), 0)
-            while each.number is None and seen < store.add(each.key("rounds"), 0):
-                seen = store.add(each.key("seen", self._rank), 1)
-                failed = each.key(seen, "failed")
-                # A round that ended because this rank had not come is of a call that it did not make.
-                if not (store.check([failed]) and self._rank in _Failure.read(store.get(failed)).missing):
-                    store.set(each.key(seen, "beat", self._rank), "0")
-                    each.number = seen
-            return each.number is not None
-
-        self._wait(joined, self._timeout, lambda store: self._missing([each.leader], []))
-
     # -- agreeing --------------------------------------------------------------------------------
 
-    def _say(self, store: Store, each: _Round, topic: str, said: Any) -> None:
-        store.set(each.own(self._steps, topic, self._rank), json.dumps(said))
-
-    def _lead(self, each: _Round, details: Callable[[], Mapping[str, str]] | None) -> int:
+    def _lead(self, each: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
         said = self._collect(each, "facts", each.ranks)
         facts = {rank: one["facts"] for rank, one in said.items()}
-        answer = each.own(self._steps, "answer")
         names = differing(facts)
         if names:
             plans: dict[int, Mapping[str, str]] = {}
             if "plan" in names and details is not None:
                 groups = groups_of({rank: one.get("plan") for rank, one in facts.items()})
-                asked = [ranks[0] for ranks in groups.values()][: 1 + _ASKED]
-                self._call(lambda store: store.set(answer, json.dumps({"details": asked})))
-                mine = dict(details())
-                self._call(lambda store: self._say(store, each, "details", mine))
+                asked = [ranks[0] for ranks in groups.values()][:_ASKED]
+                self._answer(each, {"details": asked})
+                self._say(each, "details", dict(details()))
                 plans = self._collect(each, "details", asked)
-            self._stop(_Failure(*disagreement(facts, plans)))
-        # Where the seed was drawn, ranks may have agreed on it in another set already.
+            self._stop(Failure(*disagreement(facts, plans)))
+        # Where it was drawn, some may have agreed on it in another set already.
         seeds = {rank: one["agreed"] for rank, one in said.items() if one["agreed"] is not None}
         if len(set(seeds.values())) > 1:
             text, _ = disagreement({rank: {"seed": seed} for rank, seed in seeds.items()}, {})
-            self._stop(_Failure(text, "Each was drawn in another set of ranks: give all the same seed."))
+            self._stop(Failure(text, "Each was drawn in another set of ranks: give all the same seed."))
         seed = next(iter(seeds.values()), said[self._rank]["drawn"])
-        self._call(lambda store: store.set(answer, json.dumps({"seed": seed})))
+        self._answer(each, {"seed": seed})
         return seed
 
-    def _follow(self, each: _Round, details: Callable[[], Mapping[str, str]] | None) -> int:
-        key = each.own(self._steps, "answer")
+    def _follow(self, each: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
+        key = each.key(self._steps, "answer")
 
         def answered(store: Store) -> Any:
             return json.loads(store.get(key)) if store.check([key]) else None
 
-        def late(store: Store) -> _Failure:
-            return self._missing([], [each.leader])
+        def leader(store: Store) -> tuple[list[int], list[int]]:
+            return [], [each.leader]
 
-        answer = self._wait(answered, self._timeout + _GRACE, late)
+        answer = self._wait(answered, self._timeout + _GRACE, leader)
         if "seed" in answer:
             return answer["seed"]
         if self._rank in answer["details"]:
-            mine = {} if details is None else dict(details())
-            self._call(lambda store: self._say(store, each, "details", mine))
-        # The leader says what differs.
-        return self._wait(lambda store: None, self._timeout + _GRACE, late)
+            self._say(each, "details", {} if details is None else dict(details()))
+        # The leader says what differs, and all stop.
+        return self._wait(lambda store: None, self._timeout + _GRACE, leader)
 
-    def _collect(self, each: _Round, topic: str, ranks: Sequence[int]) -> dict[int, Any]:
-        keys = {rank: each.own(self._steps, topic, rank) for rank in ranks}
+    def _say(self, each: Round, topic: str, said: Any) -> None:
+        self._call(lambda store: each.say(store, self._steps, topic, said))
+
+    def _answer(self, each: Round, answer: Any) -> None:
+        self._call(lambda store: store.set(each.key(self._steps, "answer"), json.dumps(answer)))
+
+    def _collect(self, each: Round, topic: str, ranks: Sequence[int]) -> dict[int, Any]:
+        """What each of the ranks says on a topic."""
+        keys = {rank: each.key(self._steps, topic, rank) for rank in ranks}
 
         def collected(store: Store) -> list[bytes] | None:
             return store.multi_get(list(keys.values())) if store.check(list(keys.values())) else None
 
-        def late(store: Store) -> _Failure:
-            silent = [rank for rank, key in keys.items() if not store.check([key])]
-            return self._absent(store, each, silent)
+        def lacking(store: Store) -> tuple[list[int], list[int]]:
+            here = set(each.here(store))
+            lack = [rank for rank, key in keys.items() if not store.check([key])]
+            return [rank for rank in lack if rank not in here], [rank for rank in lack if rank in here]
 
-        found = self._wait(collected, self._timeout, late)
+        found = self._wait(collected, self._timeout, lacking)
         return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
 
     # -- ending ----------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        def say(store: Store) -> None:
-            for each in self._rounds:
-                store.add(each.own("done"), 1)
+        """Wait until all are done."""
 
         def finished(store: Store) -> bool:
-            return all(store.add(each.own("done"), 0) >= len(each.ranks) for each in self._rounds)
+            return all(each.all(store, "done") for each in self._rounds)
 
-        def late(store: Store) -> _Failure:
+        def lacking(store: Store) -> tuple[list[int], list[int]]:
             for each in self._rounds:
-                failure = self._absent(store, each, each.ranks)
-                if failure.missing:
-                    return failure
-            return _Failure(f"The ranks did not all come to the end within {self._timeout:g} s.")
+                if not each.all(store, "done"):
+                    here = each.here(store)
+                    others = [rank for rank in each.ranks if rank not in here]
+                    return others, [] if others else [rank for rank in here if rank != self._rank]
+            return [], []
 
-        self._call(say)
+        for each in self._rounds:
+            self._call(lambda store, each=each: each.count(store, "done"))
         # Who has agreed is here, and writes: that may take long.
-        self._wait(finished, None if self._steps else self._timeout, late)
+        self._wait(finished, None if self._steps else self._timeout, lacking)
 
     def _leave(self, error: BaseException | None) -> None:
         """Tell the others if this rank failed, and end the line."""
@@ -337,7 +249,7 @@ class Agreement:
             if error is None:
                 self._line.call(self._say_left)
             else:
-                failure = self._failure or _Failure.of(self._rank, error)
+                failure = self._failure or failed(self._rank, error)
                 self._line.call(lambda store: self._tell(store, failure))
             if self._rank == 0:
                 self._linger(self._line)
@@ -351,90 +263,68 @@ class Agreement:
         """As a rule rank 0 holds the store: it stays until the others have read the last word."""
 
         def alone(store: Store) -> bool:
-            return all(
-                store.add(each.own("left"), 0) >= len(each.ranks)
-                for each in self._rounds
-                if each.number is not None
-            )
+            absent = () if self._failure is None else self._failure.absent
+            return all(each.all(store, "left", absent) for each in self._joined())
 
         start = time.monotonic()
-        while not line.call(alone) and (waited := time.monotonic() - start) < LINGER:
+        while not line.call(alone) and (waited := time.monotonic() - start) < _LINGER:
             time.sleep(_pause(waited))
 
-    def _say_left(self, store: Store) -> None:
-        for each in self._rounds:
-            if each.number is not None and not each.told:
-                each.told = True
-                store.add(each.own("left"), 1)
+    # -- failing; all but the first in the thread of the line ------------------------------------
 
-    # -- failing ---------------------------------------------------------------------------------
-
-    def _stop(self, failure: _Failure) -> None:
+    def _stop(self, failure: Failure) -> None:
         self._call(lambda store: self._tell(store, failure))
-        raise failure.error()
+        self.check()
 
-    def _tell(self, store: Store, failure: _Failure) -> None:
-        """Whatever set it comes from, all sets of this rank hear of it; what was said first, stays."""
+    def _tell(self, store: Store, failure: Failure) -> None:
+        """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet."""
         for each in self._rounds:
-            if each.number is not None:
-                store.compare_set(each.own("failed"), "", json.dumps(asdict(failure)))
+            if each.number is None and not each.join(store):
+                if each.leader in failure.absent:
+                    # It does not take part in this at all.
+                    continue
+                each.join_ahead(store)
+            failure = each.fail(store, failure)
         self._failure = self._failure or failure
         self._say_left(store)
 
+    def _say_left(self, store: Store) -> None:
+        for each in self._joined():
+            if not each.left:
+                each.left = True
+                each.count(store, "left")
+
     def _listen(self, store: Store) -> None:
         if self._failure is None:
-            for each in self._rounds:
-                if each.number is not None and store.check([each.own("failed")]):
-                    self._tell(store, _Failure.read(store.get(each.own("failed"))))
-                    return
+            failures = (each.failure(store) for each in self._joined())
+            failure = next((failure for failure in failures if failure is not None), None)
+            if failure is not None:
+                self._tell(store, failure)
 
     def _beat(self, store: Store) -> None:
-        """Called by the line, now and then: this rank lives; do the others?"""
+        """Called now and then: this rank lives; do the others?"""
         self._listen(store)
-        now = time.monotonic()
-        for each in self._rounds:
-            if each.number is None:
-                continue
-            store.set(each.own("beat", self._rank), str(now))
-            for other in each.looked_after(self._rank):
-                key = each.own("beat", other)
-                if other not in each.signs and not store.check([key]):
-                    continue
-                sign, since = store.get(key), time.monotonic()
-                before = each.signs.setdefault(other, (sign, since))
-                if before[0] != sign:
-                    each.signs[other] = (sign, since)
-                elif since - before[1] > _heartbeat.SILENCE and self._failure is None:
-                    self._tell(store, _silent(other))
+        for each in self._joined():
+            other = each.beat(store, str(time.monotonic()))
+            if other is not None and self._failure is None:
+                self._tell(store, silent(other))
 
-    def _absent(self, store: Store, each: _Round, ranks: Sequence[int]) -> _Failure:
-        here = [rank for rank in ranks if store.check([each.own("beat", rank)])]
-        return self._missing([rank for rank in ranks if rank not in here], here)
+    def _joined(self) -> list[Round]:
+        return [each for each in self._rounds if each.number is not None]
 
-    def _missing(self, missing: Sequence[int], waiting: Sequence[int]) -> _Failure:
-        """Ranks that did not come, and ranks that came, but did not say what they would write."""
-        told: list[str] = []
-        if missing:
-            told.append(f"{ranks_text(missing)} did not come")
-        if waiting:
-            told.append(f"{ranks_text(waiting)} came, but did not say what to write,")
-        text = f"{' and '.join(told)} within {self._timeout:g} s.".replace(", within", " within")
-        return _Failure(
-            text[0].upper() + text[1:],
-            f"Look at what {ranks_text([*missing, *waiting])} did meanwhile: every rank must make the same "
-            "calls. INITCFG_TIMEOUT=SECONDS gives more time.",
-            tuple(missing),
-        )
-
-    # -- the store -------------------------------------------------------------------------------
+    # -- waiting ---------------------------------------------------------------------------------
 
     def _wait(
         self,
         find: Callable[[Store], _Found | None],
         limit: float | None,
-        late: Callable[[Store], _Failure],
+        lacking: Callable[[Store], tuple[list[int], list[int]]],
     ) -> _Found:
-        """What ``find`` finds at last, unless a rank fails; after ``limit`` seconds, all fail."""
+        """What ``find`` finds at last, unless a rank fails.
+
+        After ``limit`` seconds all fail: ``lacking`` says which ranks have not come, and which have, but
+        do not go on.
+        """
 
         def look(store: Store) -> _Found | None:
             self._listen(store)
@@ -448,7 +338,9 @@ class Agreement:
                 return found
             waited = time.monotonic() - start
             if limit is not None and waited >= limit:
-                self._stop(self._call(late))
+                missing, waiting = self._call(lacking)
+                if missing or waiting:
+                    self._stop(late(missing, waiting, self._timeout))
             time.sleep(_pause(waited))
 
     def _call(self, ask: Callable[[Store], _Found]) -> _Found:
@@ -456,13 +348,13 @@ class Agreement:
         try:
             return self._line.call(ask)
         except StoreGoneError as error:
-            if self._failure is None:
-                self._failure = _Failure(
-                    f"The store of torch.distributed is gone ({_first_line(error)}): the process that holds "
-                    "it, as a rule that of rank 0, has ended.",
-                    "Look at what rank 0 itself says.",
-                )
+            self._failure = self._failure or gone(str(error))
             raise self._failure.error() from None
+
+
+def _pause(waited: float) -> float:
+    """Seconds until the next look: few at first, and never many against what was waited already."""
+    return min(max(waited / 8, 0.001), 0.5)
 
 
 def _default_store() -> tuple[Store | None, int | None]:
@@ -481,7 +373,7 @@ def _timeout(given: float | None) -> float:
         return float(given)
     text = os.environ.get("INITCFG_TIMEOUT", "").strip()
     if not text:
-        return TIMEOUT
+        return _TIMEOUT
     try:
         seconds = float(text)
     except ValueError:
@@ -491,19 +383,3 @@ def _timeout(given: float | None) -> float:
             f"INITCFG_TIMEOUT is {text!r}.", mend="Set it to a number of seconds, or leave it away."
         )
     return seconds
-
-
-def _silent(rank: int) -> _Failure:
-    return _Failure(
-        f"Rank {rank} gave no sign of life for {_heartbeat.SILENCE:g} s, so all stop.",
-        f"Its process has ended or is stuck: look at what rank {rank} itself says.",
-    )
-
-
-def _pause(waited: float) -> float:
-    """Seconds until the next look: short at first, and never much against what was waited already."""
-    return min(max(waited / 8, 0.001), 0.5)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].split(". ")[0].rstrip(".")

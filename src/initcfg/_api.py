@@ -13,10 +13,12 @@ from torch import nn
 from initcfg._builders import load_target, prepared
 from initcfg._config import Config
 from initcfg._deferral.context import deferred
+from initcfg._fsdp import hold_shards
 from initcfg._generators import seeded
 from initcfg._ledger import Ledger
 from initcfg._meta_defaults import meta_defaults
-from initcfg._names import named_tensors, wrapper_attribute
+from initcfg._names import wrapper_attribute
+from initcfg._pending import recall
 from initcfg._plan import Plan
 from initcfg._pretrained.opening import open_pretrained
 from initcfg._program import Compiler, has_init_weights
@@ -24,7 +26,6 @@ from initcfg._registry import MODELS, build_from_cfg
 from initcfg._rehearsal import rehearsed
 from initcfg._resolve import make_plan
 from initcfg._run import active_run
-from initcfg._sharding import reshard
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]
@@ -66,16 +67,20 @@ def plan(
     """
     exact = _check_compat(compat)
     model = _unwrapped(model)
-    reshard(model)
+    hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
+    recall(model)
     with _no_collections():
         program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
-        names = named_tensors(model)
         executed = [step.owner for step in program.steps if step.kind == "method"]
-        lost = meta_defaults(model, names, executed)
         made = make_plan(
-            model, program, compat=exact, strict=strict, opener=open_pretrained, names=names, lost=lost
+            model,
+            program,
+            compat=exact,
+            strict=strict,
+            opener=open_pretrained,
+            lost=lambda missing: meta_defaults(model, missing, executed),
         )
     return rehearsed(made, model)
 
@@ -88,6 +93,7 @@ def init_weights(
     rng: Rng = "stream",
     compat: str | None = None,
     strict: bool = False,
+    process_group: Any = None,
 ) -> Ledger:
     """Plan and apply in one: see :func:`plan` and :meth:`Plan.apply`.
 
@@ -99,7 +105,8 @@ def init_weights(
         >>> model.weight.tolist(), model.bias.tolist()
         ([[1.0, 1.0]], [2.0])
     """
-    return plan(model, init_cfg, compat=compat, strict=strict).apply(_unwrapped(model), seed=seed, rng=rng)
+    made = plan(model, init_cfg, compat=compat, strict=strict)
+    return made.apply(_unwrapped(model), seed=seed, rng=rng, process_group=process_group)
 
 
 def initialize(

@@ -10,12 +10,13 @@ from torch import nn
 
 from initcfg import _random
 from initcfg._agreement import Agreement
+from initcfg._fsdp import hold_shards
 from initcfg._guard import close, reopen_all
 from initcfg._ledger import Ledger
 from initcfg._names import named_tensors
 from initcfg._plan import Plan
 from initcfg._run import Run
-from initcfg._sharding import rank_sets, reshard
+from initcfg._sharding import rank_sets
 from initcfg._text import plural
 from initcfg._version import __version__
 from initcfg._writing.stream import StreamWriter
@@ -39,11 +40,11 @@ def apply_plan(
         raise ApplyError(f"A seed is an integer, not {seed!r}.")
     if rng not in ("stream", "torch"):
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
-    reshard(model)
     run: Run | None = None
     copies = None
     begun = False
     try:
+        hold_shards(model)
         with Agreement(_rank_sets(model, process_group)) as agreement:
             run = Run(plan, model, rng)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
@@ -54,6 +55,7 @@ def apply_plan(
             reopen_all(model)
             begun = True
             run.execute()
+        run.forget_pending()
         return run.ledger()
     except BaseException as error:
         if run is None or not begun:
@@ -99,10 +101,11 @@ def _seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int |
         if seed is not None:
             torch.manual_seed(seed)
         return seed
-    return agreement.on(facts, seed=seed, draw=_drawn, details=plan.digests)
+    return agreement.on(facts, seed=seed, draw=draw_seed, details=plan.digests)
 
 
-def _drawn() -> int:
+def draw_seed() -> int:
+    """A seed from torch's generator."""
     high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
     return (int(high) << 32) | int(low)
 

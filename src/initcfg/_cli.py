@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import time
 from dataclasses import fields
 from typing import Any
 
@@ -26,6 +27,10 @@ _EXAMPLES = {
     "list": "initcfg list layers --like conv",
     "doctor": "initcfg doctor",
 }
+
+
+# Seconds that other ranks leave the first to say what went wrong.
+_PATIENCE = 5.0
 
 
 class _Group(click.Group):
@@ -53,8 +58,17 @@ class _Group(click.Group):
 
 
 def _fail(message: str, code: int = 2) -> None:
+    if _rank() > 0:
+        # The first rank tells of any failure, and its end ends the others. It may have ended already.
+        time.sleep(_PATIENCE)
     click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
     sys.exit(code)
+
+
+def _rank() -> int:
+    """The rank of this process, where torchrun started several."""
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() and os.environ.get("WORLD_SIZE", "1") != "1" else 0
 
 
 def _unexpected(error: Exception) -> str:
@@ -152,7 +166,11 @@ def plan(
 @main.command(epilog=f"Example:  {_EXAMPLES['init']}")
 @_common
 @click.option(
-    "-o", "--output", required=True, type=click.Path(), help="File to write: .safetensors, .pth or .pt."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    help="File to write (.safetensors, .pth, .pt), or a folder, for a checkpoint of any size in shards.",
 )
 @click.option("--seed", type=int, help="Integer in [0, 2^64); drawn at random if not given.")
 @click.option(
@@ -162,18 +180,57 @@ def plan(
     show_default=True,
     help="stream: values depend on seed, name and index alone. torch: its generator, in MMEngine's order.",
 )
+@click.option(
+    "--shard-size", metavar="SIZE", help="Of a folder: bytes of tensors a file: 5GB (default), 2GiB."
+)
+@click.option("--format", "file_format", type=click.Choice(["safetensors", "dcp"]), help="Of a folder.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    help="Of a folder: the type of floating-point tensors; their own if not given.",
+)
+@click.option(
+    "--dcp-key",
+    metavar="KEY",
+    help="Of --format dcp: put the weights under this key: model.",
+)
+@click.option("--overwrite", is_flag=True, help="Of a folder: replace the checkpoint that is in it.")
 def init(
     request: Request,
     as_json: bool,
     output: str,
     seed: int | None,
     rng: str,
+    shard_size: str | None,
+    file_format: str | None,
+    dtype: str | None,
+    dcp_key: str | None,
+    overwrite: bool,
 ) -> None:
     """Build the model in CONFIG, initialize it, and write its weights.
 
     The ledger (what was written, by which rule, with which seed) goes beside the weights as JSON, and
-    into the metadata of a safetensors file.
+    into the metadata of a safetensors file. Into a folder the weights are streamed, piece by piece: the model
+    may be larger than memory, and a run that was interrupted goes on where it stopped.
     """
+    from initcfg._save import is_folder
+
+    if is_folder(output, asked=bool(shard_size or file_format or dtype or dcp_key or overwrite)):
+        from initcfg._jobs import streamed
+        from initcfg._streaming.save import Options
+        from initcfg._streaming.view import saved_json, saved_view
+        from initcfg._table import attention
+
+        options = Options(shard_size, dtype, file_format or "safetensors", rng, overwrite, dcp_key)
+        saved = streamed(request, output, seed=seed, options=options)
+        if _rank() > 0:
+            # The first speaks for all.
+            return
+        if as_json:
+            _print_json(saved_json(saved))
+        else:
+            _show(*attention(saved.outline.plan), saved_view(saved))
+        return
     from initcfg._jobs import initialized
 
     done = initialized(request, output, seed=seed, rng=rng)

@@ -112,12 +112,15 @@ def compare(a: Plan | Ledger, b: Plan | Ledger) -> Comparison:
 def read_saved(path: str) -> Plan | Ledger | None:
     """The plan or ledger in a file; None if the file is a config.
 
-    A ledger is in a ``.ledger.json`` file, in the metadata of a safetensors file, or beside a ``.pth`` file.
+    A ledger is in a ``.ledger.json`` file, in the metadata of a safetensors file, beside a ``.pth`` file, or
+    in the folder of a checkpoint.
 
     Raises:
         PlanError: The file should hold one, and does not.
     """
     file = Path(path)
+    if file.is_dir() or file.name.endswith(".safetensors.index.json"):
+        return _beside(file if file.is_dir() else file.parent, path)
     if file.suffix == ".safetensors":
         return Ledger.load(path)
     if file.suffix in (".pth", ".pt"):
@@ -139,6 +142,18 @@ def read_saved(path: str) -> Plan | Ledger | None:
     if written == _plan.FORMAT:
         return Plan.from_json(data)
     return Ledger.load(path) if written == _ledger.FORMAT else None
+
+
+def _beside(folder: Path, path: str) -> Ledger | None:
+    """The ledger in the folder of a checkpoint."""
+    found = sorted(folder.glob("*.ledger.json"))
+    if len(found) > 1:
+        raise PlanError(
+            f"There are {len(found)} ledgers in the folder of {path!r}.",
+            meant=[str(each) for each in found[:4]],
+            mend="Give the path of one.",
+        )
+    return Ledger.load(found[0]) if found else None
 
 
 def _as_plan(given: Plan | Ledger) -> Plan:

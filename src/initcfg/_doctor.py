@@ -17,6 +17,7 @@ from initcfg._random import kernel
 from initcfg._random.reference import drawn
 from initcfg._values import Normal, TruncNormal, Uniform, Value
 from initcfg._version import versions
+from initcfg._writing import device
 from initcfg._writing.stream import fill_stream, recipe_of
 from initcfg._writing.threads import thread_count
 from initcfg._writing.torch_draws import fill_torch
@@ -43,6 +44,9 @@ class Examination:
         instructions: Instruction set of the kernel.
         threads: How many threads fill.
         threads_from: Where that number comes from.
+        on_cuda: What draws into tensors of CUDA devices: ``"triton"``, ``"copies"`` from memory here, or
+            ``"none"`` without such a device.
+        on_cuda_reason: Why it is not Triton; None if it is.
         differing: Distributions whose numbers differ from the reference.
         nanoseconds: Per element of a float32 normal: ours, and torch's.
     """
@@ -53,6 +57,8 @@ class Examination:
     instructions: str
     threads: int
     threads_from: str
+    on_cuda: str
+    on_cuda_reason: str | None
     differing: tuple[str, ...]
     nanoseconds: tuple[float, float]
 
@@ -74,6 +80,11 @@ class Examination:
                 f"the fallback: {self.reason}.\n              The numbers are the same; for speed, install "
                 "a wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again"
             )
+        on_cuda = {
+            "triton": f"the kernel in Triton {device.triton_version()}",
+            "copies": f"numbers made here and copied: {self.on_cuda_reason}",
+            "none": "no device",
+        }[self.on_cuda]
         ours, theirs = self.nanoseconds
         checked = (
             f"equal to the reference, bit for bit ({', '.join(_CHECKED)})"
@@ -85,6 +96,7 @@ class Examination:
             f"stream        version {_random.STREAM_VERSION}\n"
             f"drawn by      {drawing}\n"
             f"threads       {self.threads}, from {self.threads_from}\n"
+            f"on CUDA       {on_cuda}\n"
             f"numbers       {checked}\n"
             f"speed         {ours:.2f} ns an element of a float32 normal; torch's normal_ {theirs:.2f}"
         )
@@ -93,6 +105,8 @@ class Examination:
 def examined() -> Examination:
     """Examine this machine."""
     reason = kernel.why_not()
+    differing = tuple(_differing())
+    on_cuda, on_cuda_reason = _on_cuda()
     return Examination(
         versions={**versions(), "numpy": np.__version__},
         implementation="kernel" if reason is None else "fallback",
@@ -100,7 +114,9 @@ def examined() -> Examination:
         instructions=kernel.features() if reason is None else "none",
         threads=thread_count(),
         threads_from="INITCFG_THREADS" if os.environ.get("INITCFG_THREADS", "").strip() else "torch",
-        differing=tuple(_differing()),
+        on_cuda=on_cuda,
+        on_cuda_reason=on_cuda_reason,
+        differing=differing,
         nanoseconds=_nanoseconds(),
     )
 
@@ -111,13 +127,24 @@ def _differing() -> list[str]:
         found.append("Philox, against Random123")
     for name, value in _CHECKED.items():
         for dtype in (torch.float32, torch.float64):
-            tensor = torch.empty(_COUNT, dtype=dtype)
-            fill_stream(tensor, value, seed=1, name=name)
             recipe = recipe_of(value, dtype == torch.float64)
             expected = drawn(recipe, _random.stream_key(1, name), 0, _COUNT)
-            if tensor.numpy().tobytes() != expected.tobytes():
-                found.append(f"{name}, {str(dtype).removeprefix('torch.')}")
+            for where in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+                tensor = torch.empty(_COUNT, dtype=dtype, device=where)
+                fill_stream(tensor, value, seed=1, name=name)
+                if tensor.cpu().numpy().tobytes() != expected.tobytes():
+                    on_device = "" if where == "cpu" else f" on {where}"
+                    found.append(f"{name}, {str(dtype).removeprefix('torch.')}{on_device}")
     return found
+
+
+def _on_cuda() -> tuple[str, str | None]:
+    """What draws into tensors of CUDA devices, after it was tried, and why it is not Triton."""
+    if not torch.cuda.is_available():
+        return "none", "there is no CUDA device"
+    reasons = (device.why_not(torch.device("cuda", torch.cuda.current_device())), *device.problems())
+    found = [each for each in reasons if each is not None]
+    return ("copies", "; ".join(found)) if found else ("triton", None)
 
 
 def _nanoseconds() -> tuple[float, float]:

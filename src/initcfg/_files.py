@@ -24,7 +24,7 @@ def replacing(path: str | Path) -> Iterator[str]:
             prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent or "."
         )
     except OSError as error:
-        raise _output_error(target, error) from error
+        raise output_error(target, error) from error
     os.close(handle)
     try:
         try:
@@ -33,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[str]:
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, target)
         except OSError as error:
-            raise error if isinstance(error, InitcfgError) else _output_error(target, error) from error
+            raise error if isinstance(error, InitcfgError) else output_error(target, error) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -61,7 +61,8 @@ def _umask() -> int:
     return current
 
 
-def _output_error(target: Path, error: OSError) -> OutputError:
+def output_error(target: Path, error: OSError) -> OutputError:
+    """What became of a file that was to be written."""
     reason = error.strerror or str(error)
     return OutputError(
         f"{str(target)!r} cannot be written: {reason}.",

@@ -10,9 +10,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswer
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -44,6 +45,7 @@ class Line:
         self._beat = beat
         self._asked: queue.SimpleQueue[tuple[Callable[[Store], Any], Future[Any]] | None]
         self._asked = queue.SimpleQueue()
+        self._gone: StoreGoneError | None = None
         self._thread = threading.Thread(target=self._run, name="initcfg-heartbeat", daemon=True)
         self._thread.start()
 
@@ -53,13 +55,19 @@ class Line:
         Raises:
             StoreGoneError: The store is gone, or does not answer.
         """
+        if self._gone is not None:
+            raise self._gone
         answer: Future[_Answer] = Future()
         self._asked.put((ask, answer))
         try:
             return answer.result(ANSWER)
         except NoAnswer:
             answer.cancel()
-            raise StoreGoneError(f"no answer for {ANSWER:g} s") from None
+            self._gone = StoreGoneError(f"no answer for {ANSWER:g} s")
+        except (RuntimeError, OSError) as error:
+            # What torch raises when the other end is gone is a RuntimeError.
+            self._gone = StoreGoneError(str(error))
+        raise self._gone
 
     def close(self) -> None:
         """End the thread; at once, if it can be."""
@@ -73,38 +81,35 @@ class Line:
             try:
                 asked = self._asked.get(timeout=max(0.0, due - time.monotonic()))
             except queue.Empty:
-                asked = ()
+                asked = (self._beat, Future())
+                due = time.monotonic() + INTERVAL
             if asked is None:
                 return
+            ask, answer = asked
+            if not answer.set_running_or_notify_cancel():
+                # Nobody waits for it any more.
+                continue
             try:
-                beating = time.monotonic() >= due
-                if beating:
-                    due = time.monotonic() + INTERVAL
                 if store is None:
-                    # A connection of its own: on a shared one, others may wait and keep this thread out.
                     store = _clone(self._store)
-                if beating:
+                if ask != self._beat and time.monotonic() >= due:
+                    due = time.monotonic() + INTERVAL
                     self._beat(store)
-                if asked:
-                    _settle(asked[1], result=asked[0](store))
+                answer.set_result(ask(store))
             except Exception as error:
-                # What torch raises when the other end is gone is a RuntimeError.
-                gone = StoreGoneError(str(error)) if isinstance(error, (RuntimeError, OSError)) else error
-                if asked:
-                    _settle(asked[1], error=gone)
+                # Also of a beat: who asks next hears that the store is gone.
+                answer.set_exception(error)
+
+
+# A connection of its own for each store, because on a shared one others may wait and keep this thread out;
+# made once, because to connect may mean to ask for the name of a host.
+_clones: WeakKeyDictionary[Store, Store] = WeakKeyDictionary()
 
 
 def _clone(store: Store) -> Store:
     clone = getattr(store, "clone", None)
-    return store if clone is None else clone()
-
-
-def _settle(answer: Future[Any], *, result: Any = None, error: Exception | None = None) -> None:
-    try:
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
-    except InvalidStateError:
-        # Nobody waits for it any more.
-        pass
+    if clone is None:
+        return store
+    if store not in _clones:
+        _clones[store] = clone()
+    return _clones[store]

@@ -10,13 +10,14 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from initcfg import _api
+from initcfg._agreement import Agreement
 from initcfg._apply import apply_plan
 from initcfg._builders import is_builder, load_target, prepared
 from initcfg._checkpoints.opening import open_path
@@ -29,8 +30,13 @@ from initcfg._plan import Plan
 from initcfg._request import Request
 from initcfg._save import check_output, save_weights
 from initcfg._sources import locate
+from initcfg._streaming.folder import check_folder, seed_in
+from initcfg._streaming.items import outlined
+from initcfg._streaming.ranks import Ranks, launched_ranks
+from initcfg._streaming.save import Options, Saved, save_plan
 from initcfg._tracing.trace import trace
 from initcfg._verify import Verification, verified
+from initcfg._version import __version__
 from initcfg.errors import ConfigError, OutputError
 
 
@@ -84,6 +90,40 @@ def initialized(request: Request, output: str, *, seed: int | None, rng: Any) ->
     with _busy("writing the file"):
         ledger_path = save_weights(model, ledger, output)
     return Done(made, ledger, output, ledger_path, os.path.getsize(output))
+
+
+def streamed(request: Request, output: str, *, seed: int | None, options: Options) -> Saved:
+    """Build, plan, and stream the checkpoint into a folder; the weights are never in memory together."""
+    options.check()
+    folder = Path(output)
+    check_folder(folder)
+
+    def draw() -> int:
+        found = None if options.overwrite else seed_in(folder)
+        return secrets.randbits(64) if found is None else found
+
+    with launched_ranks() as ranks:
+        # Before the model is built: what its constructors draw depends on the seed, too.
+        with Agreement(ranks.sets) as agreement:
+            seed = agreement.on({"initcfg": __version__}, seed=seed, draw=draw)
+        model, made = planned(request, seed=seed)
+        if ranks.first and sys.stderr.isatty():
+            return _streamed_with_bar(made, model, folder, seed, options, ranks)
+        return save_plan(made, model, folder, seed=seed, options=options, ranks=ranks)
+
+
+def _streamed_with_bar(
+    made: Plan, model: nn.Module, folder: Path, seed: int, options: Options, ranks: Ranks
+) -> Saved:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("writing"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        size = outlined(made, model, dtype=options.dtype, rng=options.rng).size
+        task = progress.add_task("", total=size // ranks.world)
+        telling = replace(options, progress=lambda count: progress.update(task, advance=count))
+        return save_plan(made, model, folder, seed=seed, options=telling, ranks=ranks)
 
 
 @dataclass

@@ -149,6 +149,25 @@ class Sources:
             sum(non_finite(piece) for piece, _ in pieces),
         )
 
+    def stored(self, value: FromCheckpoint) -> torch.Tensor:
+        """The tensor that a value names, as it lies in its checkpoint; a long one is mapped from the file.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        opened = self._open(value.source)
+        try:
+            return opened.read(value.key)
+        except KeyError as error:
+            raise CheckpointError(
+                f"The checkpoint {opened.name!r} has no tensor {error.args[0]!r}."
+            ) from None
+
+    def account(self, value: FromCheckpoint, dtype: torch.dtype, bad: int) -> Loaded:
+        """The account of a tensor that was read by :meth:`stored`; ``bad`` of its numbers are not finite."""
+        name = str(dtype).removeprefix("torch.")
+        return Loaded(value.source, value.keys, name, None, self._open(value.source).sha256, bad)
+
     def _open(self, source: str) -> Opened:
         opened = self._opened.get(source)
         if opened is not None:

@@ -14,12 +14,13 @@ from torch import nn
 
 from initcfg._api import InitCfg
 from initcfg._api import plan as make_plan
+from initcfg._fsdp import hold_shards, note_shards
 from initcfg._ledger import Ledger
 from initcfg._meta_defaults import meta_defaults
 from initcfg._names import Entry, Names, named_tensors
 from initcfg._pending import waits
 from initcfg._plan import Plan
-from initcfg._sharding import fsdp_modules, is_sharded, reshard
+from initcfg._sharding import is_sharded
 from initcfg._text import plural
 from initcfg._values import Computed, Keep
 from initcfg._writable import check_fits
@@ -72,7 +73,7 @@ def materialize(
         raise ApplyError(f"materialize takes a torch.nn.Module, not {model!r}.")
     if plan is not None and init_cfg is not None:
         raise ApplyError("A plan and rules were given, and either says everything.", mend="Give one of them.")
-    reshard(model)
+    hold_shards(model)
     made = make_plan(model, init_cfg) if plan is None else plan
     names = named_tensors(model)
     check_fits(made, names, "stream", memory=False)
@@ -100,7 +101,7 @@ def _check_complete(plan: Plan, model: nn.Module, names: Names) -> None:
     if not missing:
         return
     first = missing[0]
-    reasons = meta_defaults(model, names).unwritten
+    reasons = meta_defaults(model, missing).unwritten
     code = next((reason for entry in missing if (reason := reasons.get(entry.name))), None)
     listed = ", ".join(entry.name for entry in missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
     what = "buffer" if all(entry.buffer for entry in missing) else "tensor"
@@ -125,7 +126,6 @@ def _says_nothing(plan: Plan, entry: Entry) -> bool:
 def _give_memory(model: nn.Module, device: torch.device) -> None:
     """Put tensors with memory in the place of those that have none; those that were one stay one."""
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    _told(model)
     with torch.no_grad():
         for module in model.modules():
             for container in (module._parameters, module._buffers):
@@ -135,12 +135,11 @@ def _give_memory(model: nn.Module, device: torch.device) -> None:
                     if id(tensor) not in made:
                         made[id(tensor)] = tensor, _with_memory(tensor, device)
                     container[name] = made[id(tensor)][1]  # type: ignore[assignment]
-    # FSDP looks after its shards by itself: it is told where they are now.
-    _told(model)
+    note_shards(model)
 
 
 def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    if tensor.is_meta or (waits(tensor) and tensor.device != device):
+    if tensor.is_meta or (waits(tensor) and not is_sharded(tensor) and tensor.device != device):
         new = torch.empty_like(tensor, device=device)
     elif is_sharded(tensor) or tensor.device == device:
         return tensor
@@ -157,9 +156,3 @@ def _keep_attributes(tensor: torch.Tensor, attributes: Mapping[str, Any]) -> Non
     for name, item in attributes.items():
         if name not in vars(tensor):
             setattr(tensor, name, item)
-
-
-def _told(model: nn.Module) -> None:
-    """Let each module of FSDP2 register its shards, and note where they lie."""
-    for module in fsdp_modules(model):
-        module._apply(lambda tensor: tensor, recurse=False)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, FunctionType
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -23,9 +24,9 @@ from initcfg._deferral.naming import named_values
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.session import Session
-from initcfg._names import Entry, Names, child_items
-from initcfg._pending import default_of
+from initcfg._names import Entry, child_items
 from initcfg._plan import Shadowed
+from initcfg._torch_defaults import torch_default
 from initcfg._tracing.generators import Aside, others_kept
 from initcfg._tracing.memory import memory_not_filled
 from initcfg._tracing.shadow import shadowed
@@ -53,65 +54,114 @@ _WRITES = frozenset(
 )
 
 
-def meta_defaults(model: nn.Module, names: Names, executed: Iterable[nn.Module] = ()) -> MetaDefaults:
-    """The defaults of a model's tensors on the meta device; of any other tensor, nothing.
+def meta_defaults(
+    model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()
+) -> MetaDefaults:
+    """The defaults of some of a model's tensors, which are on the meta device.
 
     Args:
         model: The model.
-        names: Its tensors.
+        missing: The tensors.
         executed: Modules whose own ``init_weights`` the plan runs.
     """
-    missing = [
-        entry
-        for entry in (*names.parameters, *names.buffers)
-        if entry.tensor.is_meta and entry.holder is None and default_of(entry.tensor) is None
-    ]
     if not missing or patches.current.get() is not None:
         return MetaDefaults()
-    codes = dict(_codes(model, "", {id(each) for each in executed}, None))
-    owners = {id(tensor): module for module in model.modules() for tensor in _own(module)}
-    unsure = {entry.name: _unsure(entry, codes) for entry in missing}
-    outcomes = _recorded(model, {each.name: owners[id(each.tensor)] for each in missing})
-    found = {
-        name: outcome
-        for name, outcome in outcomes.items()
-        if outcome.written and outcome.value is not None and unsure[name] is None
-    }
+    modules = _Modules({id(each) for each in executed})
+    modules.visit(model, "", _Above(None, ()))
+    known: dict[str, Shadowed] = {}
+    recorded: dict[str, _Place] = {}
+    unsure: dict[str, str | None] = {}
+    for entry in missing:
+        place = modules.places[id(entry.tensor)]
+        unsure[entry.name] = reason = _unsure(entry, modules.codes)
+        if reason is not None:
+            continue
+        default = _of_torch(place, entry)
+        if default is not None:
+            known[entry.name] = default
+        else:
+            recorded[entry.name] = place
+    outcomes = _recorded(model, recorded) if recorded else {}
+    found = {name: each for name, each in outcomes.items() if each.written and each.value is not None}
     values = named_values(found.items())
+    known.update((name, _write(outcome, values[name])) for name, outcome in found.items())
     return MetaDefaults(
-        {name: _write(outcome, values[name]) for name, outcome in found.items()},
-        {name: reason for name, reason in unsure.items() if name not in found},
+        {entry.name: known[entry.name] for entry in missing if entry.name in known},
+        {name: reason for name, reason in unsure.items() if name not in known},
     )
 
 
-def _own(module: nn.Module) -> list[torch.Tensor]:
-    tensors = (*module._parameters.values(), *module._buffers.values())
-    return [tensor for tensor in tensors if tensor is not None]
+class _Above(NamedTuple):
+    """What is above a module: code that may initialize it, and the modules whose resets reach it."""
+
+    code: str | None
+    resetting: tuple[nn.Module, ...]
 
 
-def _write(outcome: Outcome, value: Value) -> Shadowed:
-    layer = outcome.layer
-    return Shadowed("" if layer is None else layer.code, value, None if layer is None else layer.call)
+class _Place(NamedTuple):
+    """Where a tensor is: its module and attribute, and the modules above whose resets reach it."""
+
+    module: nn.Module
+    attribute: str
+    resetting: tuple[nn.Module, ...]
+
+
+class _Modules:
+    """What is known of the modules of a model."""
+
+    def __init__(self, executed: Collection[int]) -> None:
+        self._executed = executed
+        # By name: other code that may initialize what is in it.
+        self.codes: dict[str, str] = {}
+        # By ``id`` of a tensor.
+        self.places: dict[int, _Place] = {}
+
+    def visit(self, module: nn.Module, name: str, above: _Above) -> None:
+        """Look at a module and at all below it."""
+        code = above.code if id(module) in self._executed else (_other_code(type(module)) or above.code)
+        if code is not None:
+            self.codes[name] = code
+        for container in (module._parameters, module._buffers):
+            for attribute, tensor in container.items():
+                if tensor is not None:
+                    self.places.setdefault(id(tensor), _Place(module, attribute, above.resetting))
+        resetting = (*above.resetting, module) if _reset(module) else above.resetting
+        for child_name, child in child_items(module, name):
+            self.visit(child, child_name, _Above(code, resetting))
+
+
+def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
+    """The default of a layer of torch's own that nothing above resets; None of any other."""
+    method = _reset(place.module)
+    if place.resetting or method is None:
+        return None
+    try:
+        value = torch_default(place.module, place.attribute, entry.shape)
+    except TensorError:
+        return None
+    return Shadowed(f"{type(place.module).__name__}.{method.__name__}", value, {"type": "TorchDefault"})
 
 
 # -- the record ----------------------------------------------------------------------------------
 
 
-def _recorded(model: nn.Module, owners: Mapping[str, nn.Module]) -> dict[str, Outcome]:
-    """What the tensors of these names hold after every ``reset_parameters``."""
+def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:
+    """What the tensors of these names hold after every ``reset_parameters`` that reaches them."""
+    wanted = {id(module) for place in places.values() for module in (*place.resetting, place.module)}
     recorder = Recorder(Aside())
     try:
         with others_kept(), memory_not_filled(), shadowed(model) as own:
             for tensor, original in own:
                 recorder.know(tensor, original)
             with torch.no_grad(), Session(recorder, generators=Aside()):
-                for reset in _resets(model):
-                    # Code that fails on untouched memory says nothing.
-                    with contextlib.suppress(Exception):
-                        reset()
+                for module in _children_first(model, set()):
+                    method = _reset(module) if id(module) in wanted else None
+                    if method is not None:
+                        # Code that fails on untouched memory says nothing.
+                        with contextlib.suppress(Exception):
+                            method()
             now: dict[str, torch.Tensor] = {}
-            for name, module in owners.items():
-                attribute = name.rpartition(".")[2]
+            for name, (module, attribute, _) in places.items():
                 tensor = module._parameters.get(attribute)
                 tensor = module._buffers.get(attribute) if tensor is None else tensor
                 if tensor is not None:
@@ -121,22 +171,31 @@ def _recorded(model: nn.Module, owners: Mapping[str, nn.Module]) -> dict[str, Ou
         return {}
 
 
-def _resets(module: nn.Module, seen: set[int] | None = None) -> Iterator[Callable[[], object]]:
-    """The methods, children before parents, as constructors call them."""
-    seen = set() if seen is None else seen
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    for child in module.children():
-        yield from _resets(child, seen)
-    method = next((found for name in _RESETS if (found := getattr(module, name, None))), None)
-    if callable(method) and _needs_nothing(method):
-        yield method
+def _write(outcome: Outcome, value: Value) -> Shadowed:
+    layer = outcome.layer
+    return Shadowed("" if layer is None else layer.code, value, None if layer is None else layer.call)
 
 
-def _needs_nothing(method: Callable[..., object]) -> bool:
+def _children_first(module: nn.Module, seen: set[int]) -> Iterator[nn.Module]:
+    """The modules in the order in which constructors end."""
+    if id(module) not in seen:
+        seen.add(id(module))
+        for child in module.children():
+            yield from _children_first(child, seen)
+        yield module
+
+
+def _reset(module: nn.Module) -> Callable[[], object] | None:
+    """The method that fills a module as its constructor does."""
+    cls = type(module)
+    name = next((name for name in _RESETS if hasattr(cls, name)), None)
+    return getattr(module, name) if name is not None and _needs_nothing(cls, name) else None
+
+
+@lru_cache(maxsize=4096)
+def _needs_nothing(cls: type, name: str) -> bool:
     try:
-        parameters = inspect.signature(method).parameters.values()
+        _, *parameters = inspect.signature(getattr(cls, name)).parameters.values()
     except (TypeError, ValueError):
         return False
     return all(
@@ -159,17 +218,6 @@ def _unsure(entry: Entry, codes: Mapping[str, str]) -> str | None:
     return None
 
 
-def _codes(
-    module: nn.Module, name: str, executed: Collection[int], above: str | None
-) -> Iterator[tuple[str, str]]:
-    """The modules at or below which other code may initialize, and what that code is."""
-    found = above if id(module) in executed else (_other_code(type(module)) or above)
-    if found is not None:
-        yield name, found
-    for child_name, child in child_items(module, name):
-        yield from _codes(child, child_name, executed, found)
-
-
 @lru_cache(maxsize=4096)
 def _other_code(cls: type) -> str | None:
     for base in cls.__mro__:
@@ -178,14 +226,33 @@ def _other_code(cls: type) -> str | None:
         for method in _METHODS:
             if method in vars(base):
                 return f"{base.__name__}.{method}"
-        if _names_of(getattr(vars(base).get("__init__"), "__code__", None)) & _WRITES:
+        constructor = vars(base).get("__init__")
+        if isinstance(constructor, FunctionType) and _all_names(constructor, cls) & _WRITES:
             return f"{base.__name__}.__init__"
     return None
 
 
-def _names_of(code: CodeType | None) -> frozenset[str]:
+def _all_names(function: FunctionType, cls: type) -> set[str]:
+    """The names that a constructor uses, and those in methods and functions that it names, in turn."""
+    names: set[str] = set()
+    waiting, seen = [function], {function}
+    while waiting:
+        each = waiting.pop()
+        own = _names_of(each.__code__)
+        names |= own
+        for name in own.difference(_RESETS):
+            for found in (getattr(cls, name, None), each.__globals__.get(name)):
+                if (
+                    isinstance(found, FunctionType)
+                    and found not in seen
+                    and not (found.__module__ or "").startswith("torch.")
+                ):
+                    seen.add(found)
+                    waiting.append(found)
+    return names
+
+
+def _names_of(code: CodeType) -> frozenset[str]:
     """The names that code uses, and the functions in it."""
-    if code is None:
-        return frozenset()
     inner = [_names_of(each) for each in code.co_consts if isinstance(each, CodeType)]
     return frozenset(code.co_names).union(*inner)

@@ -71,12 +71,11 @@ def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | 
     dtype = str(entry.tensor.dtype).removeprefix("torch.")
     if (found.shape, found.dtype) != (entry.shape, dtype):
         raise PlanError(
-            f"The plan's {found.name!r} is {found.dtype} of shape {found.shape}, and here it is {dtype}.",
+            f"The plan's {found.name!r} is {found.dtype} of shape {found.shape}, and here it is {dtype} "
+            f"of shape {entry.shape}.",
             parameter=entry.name,
-            shape=entry.shape,
         )
     value = found.value if entry.name == found.name else _under(found.name, found.value)
-    default = found.default
     return Assignment(
         name=entry.name,
         shape=found.shape,
@@ -86,7 +85,7 @@ def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | 
         rule=found.rule,
         shadowed=found.shadowed,
         frozen=found.frozen,
-        default=default,
+        default=found.default,
         layout=found.layout,
     )
 

@@ -1,7 +1,13 @@
-"""Pending parameters: what a deferred constructor meant to write, kept on the parameter until it is done."""
+"""Pending parameters: what a deferred constructor meant to write, kept on the parameter until it is done.
+
+Sharding puts other tensors in the place of parameters, and knows nothing of what is kept on them. So it is
+noted on their modules too, under the attribute's name, and found again from there. A parameter that a person
+puts in the place of one is that person's: its note is forgotten.
+"""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from initcfg._sharding import is_sharded
 from initcfg._values import Computed, Value
 
 if TYPE_CHECKING:
     from initcfg._deferral.formula import Draft
 
 _ATTRIBUTE = "_initcfg_default"
+_NOTES = "_initcfg_defaults"
 
 
 @dataclass(eq=False)
@@ -70,6 +78,7 @@ def settle(tensor: torch.Tensor) -> None:
 
 def is_pending(module: nn.Module) -> bool:
     """Whether some parameter of the module waits for its plan to be applied."""
+    recall(module)
     return any(waits(parameter) for parameter in module.parameters())
 
 
@@ -77,3 +86,73 @@ def waits(parameter: torch.Tensor) -> bool:
     """Whether a parameter does not hold yet what its constructor meant."""
     default = default_of(parameter)
     return default is not None and default.value is not None and not isinstance(default.value, Computed)
+
+
+# -- notes on modules ----------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Note:
+    """What a module's attribute is to hold.
+
+    Attributes:
+        default: What.
+        parameter: The parameter on which it was last seen, weakly: that one knows by itself whether it waits.
+    """
+
+    default: Default
+    parameter: weakref.ref[torch.Tensor]
+
+
+class _Notes(dict[str, _Note]):
+    """The notes of one module; its copies and pickles have none."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Notes, ()
+
+
+def note_defaults(module: nn.Module) -> None:
+    """Note on a module what its parameters are to hold."""
+    for name, parameter in module._parameters.items():
+        if parameter is not None and (default := default_of(parameter)) is not None:
+            _note(module, name, parameter, default)
+
+
+def recall(model: nn.Module) -> None:
+    """Parameters that stand in the place of pending ones are pending themselves."""
+    for module in model.modules():
+        for name, note in module.__dict__.get(_NOTES, {}).items():
+            parameter = module._parameters.get(name)
+            if parameter is None or parameter is note.parameter():
+                continue
+            if default_of(parameter) is None:
+                set_default(parameter, note.default)
+            note.parameter = weakref.ref(parameter)
+
+
+def forget(model: nn.Module) -> None:
+    """The plan was applied: nothing in the model is pending."""
+    for module in model.modules():
+        module.__dict__.pop(_NOTES, None)
+
+
+def _note(module: nn.Module, name: str, parameter: torch.Tensor, default: Default) -> None:
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        nn.modules.module.register_module_parameter_registration_hook(_registered)
+    module.__dict__.setdefault(_NOTES, _Notes())[name] = _Note(default, weakref.ref(parameter))
+
+
+_hooked = False
+
+
+def _registered(module: nn.Module, name: str, parameter: torch.Tensor | None) -> None:
+    """A module gets a parameter: pending itself, a person's own, or the shards of what was there."""
+    if parameter is None:
+        return
+    default = default_of(parameter)
+    if default is not None:
+        _note(module, name, parameter, default)
+    elif _NOTES in module.__dict__ and not is_sharded(parameter):
+        module.__dict__[_NOTES].pop(name, None)

@@ -17,7 +17,10 @@ from initcfg._values import Value, from_json, number_to_json, to_json
 from initcfg.errors import PlanError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
+    from torch.distributed import ProcessGroup
 
     from initcfg._layout import Layout
     from initcfg._ledger import Ledger
@@ -316,6 +319,71 @@ class Plan(Mapping[str, Assignment]):
         from initcfg._apply import apply_plan
 
         return apply_plan(self, model, seed=seed, rng=rng, atomic=atomic, process_group=process_group)
+
+    def save_weights(
+        self,
+        directory: str | Path,
+        model: nn.Module | None = None,
+        *,
+        seed: int | None = None,
+        shard_size: str | int | None = None,
+        dtype: str | None = None,
+        format: Literal["safetensors", "dcp"] = "safetensors",
+        overwrite: bool = False,
+        dcp_key: str | None = None,
+        process_group: ProcessGroup | None = None,
+    ) -> Ledger:
+        """Write the checkpoint of a model straight to disk, however large: its weights are not in memory.
+
+        The tensors are made piece by piece, those that are not blockwise one at a time. Of ``model`` only
+        the names are used, and what the plan cannot say: buffers that it does not know, parametrized
+        weights. Where the plan holds code of the model's own, the model is initialized in memory first.
+        Interrupted, the same call goes on where it stopped.
+
+        Args:
+            directory: The folder, made if its parent exists. It gets ``model.safetensors``, or shards and
+                ``model.safetensors.index.json``; ``model.ledger.json`` in any case.
+            model: The model: one of :func:`initcfg.deferred`, or on the meta device. Not needed for a plan
+                that :func:`initcfg.trace` made.
+            seed: Integer in [0, 2⁶⁴). If None, that of what was begun in the folder, else drawn.
+            shard_size: Bytes of tensors in a file at most: ``"2GiB"``; ``"5GB"`` if None.
+            dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``: the type of floating-point tensors.
+            format: ``"safetensors"``, or ``"dcp"`` for a folder of ``torch.distributed.checkpoint``.
+            overwrite: Whether to replace a checkpoint that is there.
+            dcp_key: For ``"dcp"``: the weights are under this key of the saved dict, as in
+                ``{"model": model.state_dict()}``; None for its top.
+            process_group: Ranks that split the work, each of which makes this call.
+
+        Returns:
+            The ledger.
+
+        Raises:
+            OutputError: The folder cannot be written, or holds another checkpoint.
+            AgreementError: Ranks have different plans or seeds, or one of them failed.
+            ApplyError: The model does not fit the plan.
+
+        Example:
+            >>> import initcfg, os, tempfile
+            >>> from torch import nn
+            >>> plan = initcfg.trace(lambda: nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     ledger = plan.save_weights(folder, seed=0)
+            ...     print(sorted(os.listdir(folder)))
+            ['model.ledger.json', 'model.safetensors']
+        """
+        from initcfg._streaming.ranks import ranks_of
+        from initcfg._streaming.save import Options, save_plan
+
+        if model is None and self.record is not None:
+            model = self.record.model
+        if model is None:
+            raise PlanError(
+                "A checkpoint has the keys of a model's state_dict, and this plan knows only its tensors.",
+                mend="Pass the model, built by initcfg.deferred() or on the meta device.",
+            )
+        options = Options(shard_size, dtype, format, overwrite=overwrite, dcp_key=dcp_key)
+        ranks = ranks_of(process_group)
+        return save_plan(self, model, directory, seed=seed, options=options, ranks=ranks).ledger
 
     # -- JSON ------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -33,7 +33,7 @@ def make_plan(
     opener: Opener,
     names: Names | None = None,
     with_defaults: bool = True,
-    lost: MetaDefaults | None = None,
+    lost: Callable[[list[Entry]], MetaDefaults] | None = None,
 ) -> Plan:
     """The plan of a program for a model.
 
@@ -45,13 +45,12 @@ def make_plan(
         opener: Opens checkpoints.
         names: Its tensors, where they have been collected.
         with_defaults: Whether what the constructors of a pending model meant counts as a first write.
-        lost: What is known of tensors on the meta device: a first write, too.
+        lost: What is known of tensors on the meta device that no rule reaches: a first write, too.
 
     Raises:
         InitcfgError: A rule cannot be carried out; or under ``strict``, one reaches nothing.
     """
     names = named_tensors(model) if names is None else names
-    lost = lost or MetaDefaults()
     planned = Walk(model, program, names, compat=compat).run()
     loads: list[Load] = []
     for step in program.steps:
@@ -64,9 +63,11 @@ def make_plan(
     built = defaults(names) if with_defaults else Defaults()
     for key, piece in built.pieces.items():
         planned.pieces[key] = [piece, *planned.pieces.get(key, ())]
-    for entry in (*names.parameters, *names.buffers):
-        if entry.name in lost.writes:
-            piece = (0, Stack((ORDER,), (lost.writes[entry.name],), Layout(entry.shape)))
+    missing = [entry for entry in (*names.parameters, *names.buffers) if _is_missing(entry, planned)]
+    known = MetaDefaults() if lost is None or not missing else lost(missing)
+    for entry in missing:
+        if entry.name in known.writes:
+            piece = (0, Stack((ORDER,), (known.writes[entry.name],), Layout(entry.shape)))
             planned.pieces[id(entry)] = [piece, *planned.pieces.get(id(entry), ())]
     parameters = {
         entry.name: _assign(entry, planned.pieces.get(id(entry), ()), compat) for entry in names.parameters
@@ -88,7 +89,7 @@ def make_plan(
         uninitialized=tuple(
             # The model's own code may write what is opaque; whether it does is not known here.
             name
-            for name in (*built.unwritten, *(name for name in lost.unwritten if name in parameters))
+            for name in (*built.unwritten, *(name for name in known.unwritten if name in parameters))
             if isinstance(parameters[name].value, Keep)
         ),
         rules=_rule_notes(program),
@@ -99,6 +100,13 @@ def make_plan(
     if strict:
         _check_strict(plan)
     return plan
+
+
+def _is_missing(entry: Entry, planned: Planned) -> bool:
+    """Whether nothing but the constructor can say what a tensor on the meta device is to hold."""
+    pieces = planned.pieces.get(id(entry), ())
+    ruled = any(not isinstance(piece[1].top.value, Opaque) for piece in pieces)
+    return entry.tensor.is_meta and entry.holder is None and not ruled
 
 
 def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:

@@ -25,7 +25,7 @@ from initcfg._loading import Sources
 from initcfg._loads import Load, Loaded
 from initcfg._names import Entry, named_tensors
 from initcfg._observe import Observer, by_storage
-from initcfg._pending import Default, default_of, set_default, settle
+from initcfg._pending import Default, default_of, forget, recall, set_default, settle
 from initcfg._plan import Assignment, Plan
 from initcfg._sharding import is_sharded, pieces_of
 from initcfg._tape import Call, Write, of_values
@@ -65,6 +65,7 @@ class Run:
         self.rng = rng
         self.seed: int | None = None
         self.writer: StreamWriter | None = None
+        recall(model)
         self.names = named_tensors(model)
         self.entries: dict[str, Entry] = {entry.name: entry for entry in self.names.entries.values()}
         self.written: list[str] = []
@@ -190,6 +191,10 @@ class Run:
         for module in self.model.modules():
             close_pending(module)
 
+    def forget_pending(self) -> None:
+        """All is written: nothing waits any more."""
+        forget(self.model)
+
     def close(self) -> None:
         """Let go of the checkpoints."""
         self._sources.close()
@@ -257,6 +262,9 @@ class Run:
             self.written.append(name)
         self._settle(entry.tensor)
         self._assigned.append(name)
+        self._note_write(write, entry, name, altered)
+
+    def _note_write(self, write: Write, entry: Entry, name: str, altered: bool = False) -> None:
         self._done[name] = Written(
             name,
             entry.shape,

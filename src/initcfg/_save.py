@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,33 @@ def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
         raise OutputError(f"{output!r} is a folder.")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"No permission to write in {str(folder)!r}.")
+
+
+def is_folder(output: str, *, asked: bool) -> bool:
+    """Whether an output is a folder for a checkpoint in shards, and no file.
+
+    Args:
+        output: The path.
+        asked: Whether something was asked for that only a folder can be.
+
+    Raises:
+        OutputError: It was, and this is the name of a file.
+
+    Example:
+        >>> from initcfg._save import is_folder
+        >>> [is_folder(name, asked=False) for name in ("llama", "llama-3.1", "w.safetensors", "w.onnx")]
+        [True, True, False, False]
+    """
+    path = Path(output)
+    if output.endswith(("/", os.sep)) or (path.is_dir() and path.suffix not in _SUFFIXES):
+        return True
+    if asked and path.suffix in _SUFFIXES:
+        raise OutputError(
+            f"{output!r} is the name of a file, and --shard-size, --format, --dtype and --overwrite are for "
+            "checkpoints in a folder.",
+            mend=f"Give a folder: -o {str(path.with_suffix(''))!r}.",
+        )
+    return asked or not re.fullmatch(r"\.[A-Za-z]\w*", path.suffix)
 
 
 def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:

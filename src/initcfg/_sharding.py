@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
-from torch import nn
 
 from initcfg._writing.blocks import Block, narrowed
 from initcfg.errors import TensorError
@@ -34,23 +33,6 @@ def is_sharded(tensor: torch.Tensor) -> TypeGuard[Any]:
     # Where its module is not loaded, there is none.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
-
-
-def reshard(model: nn.Module) -> None:
-    """Let FSDP2 put its shards in the place of what it has gathered.
-
-    What is gathered, for a forward pass or by ``unshard()``, is a copy that is thrown away: what is written
-    there is lost, and under mixed precision it has another type.
-    """
-    for module in fsdp_modules(model):
-        module.reshard()
-
-
-def fsdp_modules(model: nn.Module) -> list[Any]:
-    """The modules that ``fully_shard`` was called on."""
-    # Where its module is not loaded, there is none.
-    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
-    return [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
 
 
 def local_of(tensor: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from initcfg._plan import Assignment, Plan
 from initcfg._shapes import shape_problem
 from initcfg._sharding import is_sharded, local_of, pieces_of
 from initcfg._text import nearest
-from initcfg._values import Formula, FromCheckpoint, Keep, Opaque
+from initcfg._values import Computed, Formula, FromCheckpoint, Keep, Opaque
 from initcfg._writing.memory import memory_problem
 from initcfg.errors import ApplyError, TensorError
 
@@ -23,7 +23,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
         plan: The plan.
         names: The model's tensors.
         rng: ``"stream"`` or ``"torch"``.
-        memory: Whether the tensors must have memory already.
+        memory: Whether it is the tensors' own memory that will be written.
 
     Raises:
         ApplyError: It is not.
@@ -121,6 +121,14 @@ def _check_sharded(plan: Plan, entries: Mapping[str, Entry], rng: str) -> None:
         value = Keep() if item is None else item.value
         if isinstance(value, Keep):
             continue
+        if isinstance(value, Computed):
+            raise ApplyError(
+                f"{value} was computed while the model was built, from random numbers that each rank drew "
+                "for itself; and it is sharded.",
+                parameter=entry.name,
+                shape=entry.shape,
+                mend="Give it a rule.",
+            )
         try:
             for tensor in entry.stored:
                 pieces_of(tensor)

@@ -1,8 +1,8 @@
 """Functions run by several processes, each a rank of one process group.
 
-Torch takes seconds to import, so processes are forked from one that has, and are kept for the next run of
-as many ranks; each run has a store and a process group of its own. Where a rank died or the time was over,
-all are replaced.
+Torch takes seconds to import, so processes are forked from one that has, and are kept for the next run; each
+run has a store and a process group of its own. Where a rank died or its time was over, its process is
+replaced.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-_SPAWN = multiprocessing.get_context("forkserver")
-_SPAWN.set_forkserver_preload(
+_FORK = multiprocessing.get_context("forkserver")
+_FORK.set_forkserver_preload(
     ["torch.distributed.tensor.parallel", "torch.distributed.fsdp", "torch._dynamo", "initcfg"]
 )
 # Seconds for a process to start.
@@ -48,13 +48,19 @@ def run_ranks(world: int, function: Callable[..., Any], *args: Any, timeout: flo
         args: What it is given, pickled.
         timeout: Seconds after which those that have not returned are killed.
     """
-    pool = _pools.get(world)
-    if pool is None:
-        pool = _pools[world] = _Pool(world)
-    results = pool.run(function, args, timeout)
-    if any(result.died for result in results):
-        pool.close()
-        del _pools[world]
+    while len(_workers) < world:
+        _workers.append(None)
+    starting = [rank for rank in range(world) if _workers[rank] is None]
+    for rank in starting:
+        _workers[rank] = _Worker(rank)
+    workers = [worker for worker in _workers[:world] if worker is not None]
+    for rank in starting:
+        workers[rank].wait_ready()
+    results = _run_all(workers, pickle.dumps((function, args)), timeout)
+    for result in results:
+        if result.died:
+            workers[result.rank].close()
+            _workers[result.rank] = None
     return results
 
 
@@ -66,58 +72,53 @@ def values_of(results: Sequence[Result]) -> list[Any]:
     return [result.value for result in results]
 
 
-class _Pool:
-    """The processes of one number of ranks."""
+class _Worker:
+    """One process."""
 
-    def __init__(self, world: int) -> None:
-        self._processes: list[Any] = []
-        self._lines: list[Connection] = []
+    def __init__(self, rank: int) -> None:
+        self.line, there = _FORK.Pipe()
         before = {name: os.environ.get(name) for name in _ENVIRONMENT}
         os.environ.update(_ENVIRONMENT)
         try:
-            for rank in range(world):
-                here, there = _SPAWN.Pipe()
-                process = _SPAWN.Process(target=_serve, args=(rank, world, there), daemon=True)
-                process.start()
-                there.close()
-                self._processes.append(process)
-                self._lines.append(here)
+            self._process = _FORK.Process(target=_serve, args=(rank, there), daemon=True)
+            self._process.start()
         finally:
             for name, value in before.items():
                 if value is None:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
-        for line in self._lines:
-            if not line.poll(_START):
-                raise RuntimeError("a process did not start")
-            line.recv()
+        there.close()
 
-    def run(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float) -> list[Result]:
-        job = pickle.dumps((function, args))
-        self._lines[0].send(None)
-        port = self._lines[0].recv()
-        start = time.monotonic()
-        for line in self._lines:
-            line.send((port, job))
-        results = [Result(rank, died=True) for rank in range(len(self._lines))]
-        waiting = dict(zip(self._lines, range(len(self._lines)), strict=True))
-        while waiting and (left := start + timeout - time.monotonic()) > 0:
-            for line in wait(list(waiting), left):
-                rank = waiting.pop(line)
-                try:
-                    results[rank] = pickle.loads(line.recv_bytes())
-                except (EOFError, OSError):
-                    results[rank] = Result(rank, died=True, seconds=time.monotonic() - start)
-        return results
+    def wait_ready(self) -> None:
+        if not self.line.poll(_START):
+            raise RuntimeError("a process did not start")
+        self.line.recv()
 
     def close(self) -> None:
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.join(10)
-        for line in self._lines:
-            line.close()
+        self._process.kill()
+        self._process.join(10)
+        self.line.close()
+
+
+def _run_all(workers: Sequence[_Worker], job: bytes, timeout: float) -> list[Result]:
+    world = len(workers)
+    workers[0].line.send((world, None, None))
+    port = workers[0].line.recv()
+    start = time.monotonic()
+    for worker in workers:
+        worker.line.send((world, port, job))
+    results = [Result(rank, died=True, seconds=timeout) for rank in range(world)]
+    waiting = {worker.line: rank for rank, worker in enumerate(workers)}
+    while waiting and (left := start + timeout - time.monotonic()) > 0:
+        for line in wait(list(waiting), left):
+            assert isinstance(line, Connection)
+            rank = waiting.pop(line)
+            try:
+                results[rank] = pickle.loads(line.recv_bytes())
+            except (EOFError, OSError):
+                results[rank] = Result(rank, died=True, seconds=time.monotonic() - start)
+    return results
 
 
 _ENVIRONMENT = {
@@ -127,41 +128,47 @@ _ENVIRONMENT = {
     # torch asks for the name of every address it connects to, and where nobody knows, that takes 5 s.
     "RES_OPTIONS": "timeout:1 attempts:1",
 }
-_pools: dict[int, _Pool] = {}
+# By rank: a run of two ranks has the first two of one of four.
+_workers: list[_Worker | None] = []
 
 
 @atexit.register
 def _close_all() -> None:
-    while _pools:
-        _pools.popitem()[1].close()
+    while _workers:
+        worker = _workers.pop()
+        if worker is not None:
+            worker.close()
 
 
-def _serve(rank: int, world: int, line: Connection) -> None:
+def _serve(rank: int, line: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
     line.send("ready")
+    store = None
     while True:
         try:
-            asked = line.recv()
+            world, port, job = line.recv()
         except EOFError:
             return
-        store = None
-        if asked is None:
+        if job is None:
             # The first rank holds the store, as it does where a job is started by hand.
             store = torch.distributed.TCPStore("127.0.0.1", 0, world, is_master=True, wait_for_workers=False)
             line.send(store.port)
-            asked = line.recv()
-        line.send_bytes(pickle.dumps(_run(rank, world, store, *asked)))
+            continue
+        if store is None:
+            store = torch.distributed.TCPStore("127.0.0.1", port, world, wait_for_workers=False)
+        result = _run(rank, world, store, job)
+        store = None
+        line.send_bytes(pickle.dumps(result))
 
 
-def _run(rank: int, world: int, store: Any, port: int, job: bytes) -> Result:
+def _run(rank: int, world: int, store: Any, job: bytes) -> Result:
     import torch
 
     start = time.monotonic()
     try:
         function, args = pickle.loads(job)
-        store = store or torch.distributed.TCPStore("127.0.0.1", port, world, wait_for_workers=False)
         torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
         torch.manual_seed(0)
         value = function(rank, world, *args)

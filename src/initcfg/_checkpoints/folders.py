@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -19,6 +20,9 @@ from initcfg._checkpoints.wrapped import as_stored
 from initcfg._text import plural
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
+UNFINISHED = ".initcfg-unfinished.json"
+"""What lies in a folder for as long as a checkpoint is being written there."""
+
 _LONGEST_INDEX = 1 << 28
 # What a Hugging Face folder calls its weights, the safer format first.
 _USUAL = (
@@ -28,6 +32,7 @@ _USUAL = (
     "pytorch_model.bin",
 )
 # And what others do: the one file with such an ending.
+_NUMBERED = re.compile(r"-\d{5}-of-(\d{5})\.")
 _ENDINGS = (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin", ".pth", ".pt", ".ckpt")
 
 
@@ -39,6 +44,12 @@ def open_folder(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
     """
     from initcfg._checkpoints.opening import opened
 
+    if (path / UNFINISHED).is_file():
+        raise CheckpointError(
+            f"The checkpoint in {name!r} is not whole: it is being written, or that was interrupted.",
+            where=str(path),
+            mend="Give the command that writes it once more: it goes on where it stopped.",
+        )
     if (path / METADATA).is_file():
         return open_distributed(path, name, allow)
     for usual in _USUAL:
@@ -52,6 +63,12 @@ def open_folder(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
         ) from error
     for ending in _ENDINGS:
         found = [each for each in names if each.endswith(ending)]
+        if len(found) == 1 and (numbers := _NUMBERED.search(found[0])) and int(numbers[1]) > 1:
+            raise CheckpointNotFoundError(
+                f"The folder {name!r} holds {found[0]!r}, and no index nor the other shards.",
+                where=str(path),
+                mend="Fetch the rest; or give the path of that file, to have what is in it.",
+            )
         if len(found) == 1:
             return opened(path / found[0], name, allow)
         if found:

@@ -15,7 +15,7 @@ from initcfg._deferral import patches
 from initcfg._deferral.held import Held
 from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
-from initcfg._pending import Default, Recording, set_default
+from initcfg._pending import Default, Recording, note_defaults, set_default
 from initcfg._values import Computed
 from initcfg.errors import BuildError
 
@@ -113,6 +113,8 @@ class deferred:
         # What is no parameter, and what cannot be said as a value.
         self.recorder.compute([each for each in self.recorder.in_use() if id(each) not in waiting])
         self._set_defaults(defaults, parameters.values(), waiting)
+        for module in modules:
+            note_defaults(module)
         if self._guard:
             # What a parametrization computes from, planning looks at.
             inner = {

@@ -35,6 +35,7 @@ from initcfg._values import (
     Uniform,
     Value,
 )
+from initcfg._writing import device
 from initcfg._writing import whole as whole_values
 from initcfg._writing.blocks import Block, dims_of, narrowed
 from initcfg._writing.formula import Sources, evaluate
@@ -173,7 +174,11 @@ class StreamWriter:
         if tensor.dtype not in _DTYPES:
             raise ApplyError(f"{tensor.dtype} holds no random numbers.", shape=tuple(tensor.shape))
         if _elsewhere(tensor):
-            self._through_buffer(tensor, recipe, key, dims, base)
+            if device.fill(tensor, recipe, key, base, dims):
+                torch.autograd.graph.increment_version(tensor)
+                self._tell(tensor.numel())
+            else:
+                self._through_buffer(tensor, recipe, key, dims, base)
             return
         self._queue.add(tensor, Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims))
 
@@ -211,7 +216,7 @@ class StreamWriter:
     def _through_buffer(
         self, tensor: torch.Tensor, recipe: Recipe, key: int, dims: tuple[Dim, ...], base: int
     ) -> None:
-        """A tensor on another device: piece by piece through memory here."""
+        """A tensor on another device, where no kernel is: piece by piece through memory here."""
         view = torch.as_strided(
             tensor.detach(), [dim.size for dim in dims], [dim.stride for dim in dims], tensor.storage_offset()
         )
