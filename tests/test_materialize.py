@@ -238,7 +238,7 @@ def test_parametrized_weights():
 
 
 def test_fsdp_modules_that_own_pending_parameters():
-    """Sharding replaces parameters, and moving them swaps tensors: what was meant is found again after both."""
+    """Sharding replaces parameters, and moving swaps tensors: what was meant is found after both."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.testing._internal.distributed.fake_pg import FakeStore
