@@ -2,4 +2,5 @@
 
 from initcfg._cli import main
 
-main(prog_name="initcfg")
+if __name__ == "__main__":
+    main(prog_name="initcfg")

@@ -45,7 +45,7 @@ def apply_plan(
     begun = False
     try:
         hold_shards(model)
-        with Agreement(_rank_sets(model, process_group)) as agreement:
+        with Agreement(agreeing_ranks(model, process_group)) as agreement:
             run = Run(plan, model, rng)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
             run.seed = _seed(plan, agreement, seed, rng)
@@ -79,7 +79,7 @@ def apply_plan(
             run.close()
 
 
-def _rank_sets(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:
+def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:
     """Who must agree: the ranks of the meshes that the tensors lie on, and of a group that is given."""
     found = rank_sets([*model.parameters(), *model.buffers()])
     if process_group is not None:

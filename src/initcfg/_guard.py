@@ -30,6 +30,11 @@ def close(model: nn.Module, why: str) -> None:
     _close(model, refuse)
 
 
+def is_closed(model: nn.Module) -> bool:
+    """Whether the doors of a model are closed."""
+    return _ATTRIBUTE in model.__dict__
+
+
 def close_pending(module: nn.Module) -> None:
     """Close the doors of a module as long as it has pending parameters."""
     if not is_pending(module):

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from initcfg._agreement import Agreement
 from initcfg._api import InitCfg
 from initcfg._api import plan as make_plan
+from initcfg._apply import agreeing_ranks
 from initcfg._fsdp import hold_shards, note_shards
+from initcfg._guard import close, is_closed
 from initcfg._ledger import Ledger
 from initcfg._meta_defaults import meta_defaults
 from initcfg._names import Entry, Names, named_tensors
@@ -74,12 +77,19 @@ def materialize(
     if plan is not None and init_cfg is not None:
         raise ApplyError("A plan and rules were given, and either says everything.", mend="Give one of them.")
     hold_shards(model)
-    made = make_plan(model, init_cfg) if plan is None else plan
-    names = named_tensors(model)
-    check_fits(made, names, "stream", memory=False)
-    _check_complete(made, model, names)
+    # A rank whose part of the model is refused lets all the others know.
+    with Agreement(agreeing_ranks(model, process_group)):
+        made = make_plan(model, init_cfg) if plan is None else plan
+        names = named_tensors(model)
+        check_fits(made, names, "stream", memory=False)
+        _check_complete(made, model, names)
     _give_memory(model, _target(names, device))
-    return made.apply(model, seed=seed, process_group=process_group)
+    try:
+        return made.apply(model, seed=seed, process_group=process_group)
+    except BaseException:
+        if not is_closed(model):
+            close(model, "This model was given memory, and then its initialization was refused.")
+        raise
 
 
 def _target(names: Names, device: torch.device | str | None) -> torch.device:

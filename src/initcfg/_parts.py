@@ -59,7 +59,8 @@ def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | 
             parameter=entry.name,
             shape=entry.shape,
             meant=nearest(there[0], [*plan.parameters, *plan.buffers]),
-            mend="Say its names in the whole model: plan.part(stage, name_prefix=..., name_map=...).",
+            mend="Say its names in the whole model: plan.part(stage, name_prefix=..., name_map=...); a "
+            "prefix is taken as it stands, with its dot.",
         )
     if isinstance(found.value, Opaque):
         raise PlanError(

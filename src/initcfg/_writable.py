@@ -166,7 +166,10 @@ def _check_same(assignment: Assignment, entry: Entry) -> None:
             f"{dtype} of shape {entry.shape}.",
             parameter=entry.name,
             shape=entry.shape,
-            mend="Plan this model.",
+            mend="Plan this model."
+            if assignment.shape != entry.shape
+            else "Plan this model; trace a build together with what changes its dtype: "
+            f"initcfg.trace(lambda: build().to(torch.{dtype})).",
         )
 
 

@@ -27,13 +27,13 @@ def printed(script: str, world: int, *arguments: str) -> str:
 
 
 def torchrun(
-    script: str, world: int, *arguments: str, python: Sequence[str] = ()
+    script: str, world: int, *arguments: str, launcher: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script as a person does."""
+    """Run a script as a person does; or another script, a launcher, that is given it."""
     launched = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.run(
-        [sys.executable, *launched, *python, str(SCALE / script), *arguments],
+        [sys.executable, *launched, *map(str, filter(None, (launcher, SCALE / script))), *arguments],
         capture_output=True,
         text=True,
         timeout=300,

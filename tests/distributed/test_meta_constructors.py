@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from processes import run_ranks
 from torch import nn
 
 import initcfg
@@ -86,3 +87,61 @@ def test_own_reset_parameters_is_taken() -> None:
         model = OwnReset()
     ledger = initcfg.materialize(model, seed=0)
     assert (str(ledger["weight"].value), model.weight.tolist()) == ("Constant(3)", [3.0] * 4)
+
+
+def test_a_plan_of_another_dtype_says_how_to_trace() -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 4))
+
+    with torch.device("meta"):
+        model = build().to(torch.bfloat16)
+    with pytest.raises(errors.ApplyError, match=r"build\(\)\.to\(torch\.bfloat16\)"):
+        initcfg.materialize(model, plan=initcfg.trace(build), seed=0)
+    plan = initcfg.trace(lambda: build().to(torch.bfloat16))
+    assert initcfg.materialize(model, plan=plan, seed=0)["0.weight"].dtype == "bfloat16"
+
+
+def test_after_a_refused_seed_the_memory_is_not_taken_for_a_model() -> None:
+    with torch.device("meta"):
+        model = nn.Linear(4, 4)
+    with pytest.raises(errors.PlanError, match="seed"):
+        initcfg.materialize(model, seed=-1)
+    with pytest.raises(errors.ApplyError, match="given memory"):
+        model(torch.ones(1, 4))
+    initcfg.materialize(model, seed=0)
+    assert model(torch.ones(1, 4)).isfinite().all()
+
+
+def stages(rank: int, world: int) -> bool:
+    """Two stages, of which the second cannot be initialized."""
+    with torch.device("meta"):
+        model = Direct() if rank else nn.Linear(4, 4)
+    try:
+        initcfg.materialize(model, seed=0, process_group=torch.distributed.group.WORLD)
+    except errors.InitcfgError as error:
+        assert all(each.is_meta for each in model.parameters())
+        raise error
+    return True
+
+
+def test_a_refused_stage_stops_the_others() -> None:
+    first, second = run_ranks(2, stages, timeout=60)
+    assert (first.error, second.error) == ("AgreementError", "ApplyError")
+    assert "Rank 1 failed, so all stop: Nothing says what 2 tensors" in first.text
+    assert first.seconds < 20
+
+
+def other_seeds(rank: int, world: int) -> str:
+    with torch.device("meta"):
+        model = nn.Linear(4, 4)
+    with pytest.raises(errors.AgreementError, match="do not agree on the seed"):
+        initcfg.materialize(model, seed=rank, process_group=torch.distributed.group.WORLD)
+    with pytest.raises(errors.ApplyError) as caught:
+        model.state_dict()
+    return str(caught.value)
+
+
+def test_ranks_of_other_seeds_have_closed_models() -> None:
+    for result in run_ranks(2, other_seeds, timeout=60):
+        assert result.error is None, result.trace
+        assert "given memory" in result.value
