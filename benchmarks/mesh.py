@@ -5,8 +5,8 @@
 The model has the shape of Llama 3.1 405B, in bfloat16, on the meta device; ``parallelize_module`` and
 ``fully_shard`` lay it out as rank 0 of a fake process group of 1,024 ranks (dp 128 × tp 8) and of 16,384
 (dp 1,024 × tp 16). Seconds: to plan, by rules and by trace; for all blocks of a rank; and to fill everything
-that a rank holds, with one thread. For sampled ranks and tensors, what the rank's blocks hold is compared bit
-for bit with rows of the whole tensor, made alone.
+that a rank holds, with one thread. For sampled ranks and tensors, what the rank's blocks hold is compared
+bit for bit with rows of the whole tensor, made alone.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def worker(data: int, cut: int, layers: int) -> dict[str, Any]:
         torch.set_default_dtype(torch.float32)
         return model
 
+    # What is imported at the first call is imported.
+    initcfg.plan(nn.Linear(1, 1))
     found: dict[str, Any] = {"ranks": data * cut}
     clock = Clock(found)
     torch.distributed.init_process_group("fake", rank=0, world_size=data * cut, store=FakeStore())

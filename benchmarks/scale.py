@@ -1,13 +1,13 @@
 """What each rank of a sharded model does, by number of ranks: peak memory, elements, CPU seconds.
 
-    python benchmarks/scale.py [--worlds 1 2 4 8]
+    python benchmarks/scale.py [--worlds 1 2 4 8] [--repeats 3]
 
 A model in the shape of Llama, 310 million float32 parameters, built on the meta device, sharded by
 ``fully_shard``, and materialized, on gloo; each rank is a process with one thread. The memory is the peak
 above what there was after the imports and a first small model. The times are CPU times of a rank: of
 writing, and of ``materialize`` in all, with planning and the agreement. Figures are the largest of the
-ranks. Values that are not blockwise, such as orthogonal matrices, are made whole by each rank that holds a
-part of them: the last rows, a model of eight such matrices.
+ranks; medians of the repeats. Values that are not blockwise, such as orthogonal matrices, are made whole by
+each rank that holds a part of them: the last rows, a model of eight such matrices.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import math
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -176,6 +177,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--worker", choices=KINDS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -188,7 +190,8 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for kind in KINDS:
         for world in arguments.worlds:
-            found = run(world, kind)
+            runs = [run(world, kind) for _ in range(arguments.repeats)]
+            found = {name: statistics.median(each[name] for each in runs) for name in runs[0]}
             megabytes = [found["shards"] / 1e6, found["peak"] / 1e6, (found["peak"] - found["shards"]) / 1e6]
             print(
                 f"| {kind} | {found['parameters']:,} | {world} | "

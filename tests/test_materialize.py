@@ -235,3 +235,28 @@ def test_parametrized_weights():
     assert torch.equal(model[0].weight, other[0].weight)
     with pytest.raises(ApplyError, match=r"0\.weight"):
         initcfg.materialize(on_meta(build), seed=1)
+
+
+def test_fsdp_modules_that_own_pending_parameters():
+    """Sharding replaces parameters, and moving swaps tensors: what was meant is found after both."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    with initcfg.deferred():
+        model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    whole = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    initcfg.trace(lambda: nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))).apply(whole, seed=2)
+    torch.distributed.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
+    try:
+        mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("seen by rank 1",))
+        for module in (*model, model):
+            fully_shard(module, mesh=mesh)
+        with pytest.raises(initcfg.errors.PendingModelError):
+            model(torch.zeros(1, 4))
+        ledger = initcfg.materialize(model, seed=2)
+        assert {entry.by for entry in ledger.values()} == {"default"}
+        for here, there in zip(model.parameters(), whole.parameters(), strict=True):
+            assert torch.equal(here.to_local(), there[2:])
+    finally:
+        torch.distributed.destroy_process_group()

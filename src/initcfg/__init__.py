@@ -13,6 +13,7 @@ from initcfg._version import __version__
 
 if TYPE_CHECKING:
     from initcfg._api import build, init_weights, initialize, plan
+    from initcfg._assignment import Assignment
     from initcfg._compare import Difference, differences
     from initcfg._config import Config, ConfigDict
     from initcfg._deferral.context import deferred
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from initcfg._ledger import Ledger
     from initcfg._materialize import materialize
     from initcfg._modules import BaseModule, ModuleDict, ModuleList, Sequential
-    from initcfg._plan import Assignment, Plan
+    from initcfg._plan import Plan
     from initcfg._pretrained.initializer import PretrainedInit
     from initcfg._registry import (
         INITIALIZERS,
@@ -100,7 +101,8 @@ _HOME = {
     "_ledger": ("Ledger",),
     "_materialize": ("materialize",),
     "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
-    "_plan": ("Assignment", "Plan"),
+    "_assignment": ("Assignment",),
+    "_plan": ("Plan",),
     "_torch_defaults": ("TorchDefaultInit",),
     "_registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
     "_tracing.trace": ("trace",),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import os
-import sys
-import time
-from dataclasses import fields
-from typing import Any
-
 import click
 
+from initcfg._command import (
+    FULL,
+    JSON,
+    NO_PYTHON,
+    Group,
+    common,
+    launched_rank,
+    print_json,
+    show,
+    takes_request,
+)
 from initcfg._request import Request
 from initcfg._version import __version__
-from initcfg.errors import InitcfgError
 
 _EXAMPLES = {
     "plan": "initcfg plan retinanet.py --set model.backbone.depth=50",
@@ -29,106 +31,7 @@ _EXAMPLES = {
 }
 
 
-# Seconds that other ranks leave the first to say what went wrong.
-_PATIENCE = 5.0
-
-
-class _Group(click.Group):
-    """A group whose errors are messages, never tracebacks."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs["standalone_mode"] = False
-        try:
-            code = super().main(*args, **kwargs)
-            sys.exit(code if isinstance(code, int) else 0)
-        except InitcfgError as error:
-            _fail(str(error))
-        except click.ClickException as error:
-            error.show()
-            sys.exit(2)
-        except (click.Abort, KeyboardInterrupt):
-            _fail("Interrupted; no file was left half-written.", code=130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-        except Exception as error:
-            if os.environ.get("INITCFG_TRACEBACK"):
-                raise
-            _fail(_unexpected(error))
-
-
-def _fail(message: str, code: int = 2) -> None:
-    if _rank() > 0:
-        # The first rank tells of any failure, and its end ends the others. It may have ended already.
-        time.sleep(_PATIENCE)
-    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
-    sys.exit(code)
-
-
-def _rank() -> int:
-    """The rank of this process, where torchrun started several."""
-    rank = os.environ.get("RANK", "")
-    return int(rank) if rank.isdecimal() and os.environ.get("WORLD_SIZE", "1") != "1" else 0
-
-
-def _unexpected(error: Exception) -> str:
-    """An error from somebody else's code: what, and where."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    place = ""
-    if traceback is not None:
-        place = f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
-    return (
-        f"{type(error).__name__}: {error}{place}\n"
-        "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."
-    )
-
-
-_NO_PYTHON = click.option("--no-python", is_flag=True, help="Refuse configs that are Python code.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_FULL = click.option("--full", is_flag=True, help="A line for every parameter, repeated layers too.")
-
-
-def _request(*rules: Any, metavar: str = "CONFIG") -> Any:
-    """The options of a :class:`Request`, gathered into one, and ``--json``."""
-
-    def decorate(function: Any) -> Any:
-        names = [field.name for field in fields(Request)]
-
-        @functools.wraps(function)
-        def command(**options: Any) -> Any:
-            request = Request(**{name: options.pop(name) for name in names if name in options})
-            return function(request=request, **options)
-
-        options = [
-            click.argument("config", type=click.Path(), metavar=metavar),
-            click.option(
-                "--set",
-                "overrides",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Change the config: a.b.c=value. Of a builder: an argument.",
-            ),
-            _NO_PYTHON,
-            *rules,
-            _JSON,
-        ]
-        made: Any = command
-        for option in reversed(options):
-            made = option(made)
-        return made
-
-    return decorate
-
-
-_common = _request(
-    click.option("--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."),
-    click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error."),
-)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="initcfg")
 def main() -> None:
     """Say in config how every weight of a PyTorch model starts, and see it before it happens.
@@ -144,8 +47,8 @@ def main() -> None:
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['plan']}")
-@_common
-@_FULL
+@common
+@FULL
 def plan(
     request: Request,
     as_json: bool,
@@ -156,15 +59,15 @@ def plan(
 
     _, made = planned(request)
     if as_json:
-        _print_json(made.to_json())
+        print_json(made.to_json())
         return
     from initcfg._table import plan_view
 
-    _show(plan_view(made, full=full))
+    show(plan_view(made, full=full))
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['init']}")
-@_common
+@common
 @click.option(
     "-o",
     "--output",
@@ -223,19 +126,19 @@ def init(
 
         options = Options(shard_size, dtype, file_format or "safetensors", rng, overwrite, dcp_key)
         saved = streamed(request, output, seed=seed, options=options)
-        if _rank() > 0:
+        if launched_rank() > 0:
             # The first speaks for all.
             return
         if as_json:
-            _print_json(saved_json(saved))
+            print_json(saved_json(saved))
         else:
-            _show(*attention(saved.outline.plan), saved_view(saved))
+            show(*attention(saved.outline.plan), saved_view(saved))
         return
     from initcfg._jobs import initialized
 
     done = initialized(request, output, seed=seed, rng=rng)
     if as_json:
-        _print_json(
+        print_json(
             {"weights": done.weights, "ledger": done.ledger_path, "seed": done.ledger.seed, **done.counts()}
         )
         return
@@ -243,12 +146,12 @@ def init(
 
     from initcfg._table import attention, ledger_view
 
-    _show(*attention(done.plan), ledger_view(done.ledger))
-    _show(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
+    show(*attention(done.plan), ledger_view(done.ledger))
+    show(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['explain']}")
-@_common
+@common
 @click.argument("parameter")
 def explain(
     request: Request,
@@ -267,14 +170,14 @@ def explain(
         found = assignment["parameters"].get(item.name) or assignment["buffers"][item.name]
         chain = [each["rule"] for each in found["shadowed"]] + [found["rule"]]
         rules = {where: assignment["rules"].get(where) for where in chain if where}
-        _print_json({"name": item.name, **found, "rules": rules})
+        print_json({"name": item.name, **found, "rules": rules})
         return
     click.echo(text)
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['trace']}")
-@_request(metavar="TARGET")
-@_FULL
+@takes_request(metavar="TARGET")
+@FULL
 @click.option("-o", "--output", type=click.Path(), help="Config to write: .yaml, .json, .toml or .py.")
 @click.option(
     "--buffers", is_flag=True, help="Rules for masks, tables and the like too, which constructors make."
@@ -291,17 +194,17 @@ def trace(
 
     done = traced_target(request, output, plan_file, buffers=buffers)
     if as_json:
-        _print_json(done.plan.to_json())
+        print_json(done.plan.to_json())
         return
     from rich.text import Text
 
     from initcfg._table import plan_view, symbolic
 
     if not done.files:
-        _show(plan_view(done.plan, full=full))
-    _show(Text(symbolic(done.plan), style="bold"))
+        show(plan_view(done.plan, full=full))
+    show(Text(symbolic(done.plan), style="bold"))
     if done.files:
-        _show(Text(", ".join(done.files)))
+        show(Text(", ".join(done.files)))
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['diff']}")
@@ -309,9 +212,9 @@ def trace(
 @click.argument("b", type=click.Path())
 @click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Change the config A.")
 @click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Change the config B.")
-@_NO_PYTHON
-@_JSON
-@_FULL
+@NO_PYTHON
+@JSON
+@FULL
 def diff(
     a: str,
     b: str,
@@ -330,19 +233,19 @@ def diff(
 
     found = compared(Request(a, set_a, no_python), Request(b, set_b, no_python))
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         from initcfg._diff_view import diff_view
 
-        _show(diff_view(found, full=full))
+        show(diff_view(found, full=full))
     return 0 if found.same else 1
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['inspect']}")
 @click.argument("checkpoint", type=click.Path())
 @click.option("--part", metavar="KEY", help="Which set of weights, where there are several: state_dict_ema.")
-@_JSON
-@_FULL
+@JSON
+@FULL
 def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> None:
     """Show what is in CHECKPOINT: keys, shapes, types. No number is read, and no code in it is run.
 
@@ -352,11 +255,11 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 
     found = inspected(checkpoint, part=part)
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
     from initcfg._inspect import inspection_view
 
-    _show(inspection_view(found, full=full))
+    show(inspection_view(found, full=full))
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['verify']}")
@@ -366,8 +269,8 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change that config.")
 @click.option("--seed", type=int, help="The seed; by default that of the ledger.")
 @click.option("--part", metavar="KEY", help="Which set of weights, where there are several.")
-@_JSON
-@_FULL
+@JSON
+@FULL
 def verify(
     checkpoint: str,
     plan_file: str | None,
@@ -388,11 +291,11 @@ def verify(
     request = Request(config, tuple(overrides)) if config is not None else None
     found = verified_checkpoint(checkpoint, plan_file, request, seed=seed, part=part)
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         from initcfg._verify_view import verification_view
 
-        _show(verification_view(found, full=full))
+        show(verification_view(found, full=full))
     return 1 if found.differs else 0
 
 
@@ -409,7 +312,7 @@ def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) 
 
     entries = [entry for entry in listed(what, imports) if not like or like.lower() in entry["name"].lower()]
     if as_json:
-        _print_json(entries)
+        print_json(entries)
         return
     from rich.markup import escape
     from rich.table import Table
@@ -419,7 +322,7 @@ def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) 
         table.add_column(column, overflow="fold")
     for entry in entries:
         table.add_row(*(escape(str(item)) for item in entry.values()))
-    _show(table)
+    show(table)
 
 
 @main.command(epilog=f"Example:  {_EXAMPLES['doctor']}")
@@ -433,27 +336,10 @@ def doctor(as_json: bool) -> int:
 
     found = examined()
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         click.echo(str(found))
     return 0 if found.healthy else 1
-
-
-def _show(*views: Any) -> None:
-    """On a terminal with colors; in a pipe as plain lines that stay whole."""
-    from rich.console import Console
-
-    from initcfg._table import render
-
-    for view in views:
-        if sys.stdout is not None and sys.stdout.isatty():
-            Console(highlight=False).print(view)
-        else:
-            click.echo(render(view, width=int(os.environ.get("COLUMNS", "200"))))
-
-
-def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=1, default=str))
 
 
 if __name__ == "__main__":

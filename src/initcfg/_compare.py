@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from initcfg._assignment import Assignment
 from initcfg._layout import Layout
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._values import Opaque, PaddingRow, Value
 
 NESTED = "nested"

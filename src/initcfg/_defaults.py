@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from initcfg._assignment import Shadowed
 from initcfg._deferral.naming import named_values
 from initcfg._layout import Layout
 from initcfg._names import Entry, Names
 from initcfg._pending import Default, default_of
-from initcfg._plan import Shadowed
 from initcfg._stack import Piece, Stack
 
 ORDER = -1

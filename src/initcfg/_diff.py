@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from initcfg import _ledger, _plan
+from initcfg._assignment import Assignment, effect
 from initcfg._compare import differences
 from initcfg._ledger import Ledger
-from initcfg._plan import Assignment, Plan, effect
+from initcfg._plan import Plan
 from initcfg._values import Opaque, to_json
 from initcfg.errors import PlanError
 

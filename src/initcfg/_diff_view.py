@@ -10,8 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from initcfg._assignment import Assignment
 from initcfg._diff import Comparison, Pair
-from initcfg._plan import Assignment
 from initcfg._table import PlanRows, mask, merge_names, merge_texts, rows, shape_of_value, value_text
 from initcfg._text import plural
 from initcfg._values import Value, to_json

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from initcfg._plan import Assignment, Plan, Shadowed
+from initcfg._assignment import Assignment, Shadowed
+from initcfg._plan import Plan
 from initcfg._text import nearest
 from initcfg._values import Keep, Opaque, Value, to_json
 from initcfg.errors import FanError, PlanError

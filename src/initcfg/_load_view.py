@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.text import Text
 
+from initcfg._assignment import Assignment
 from initcfg._loads import Load
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._text import plural
 from initcfg._values import Keep
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
+from initcfg._assignment import Assignment
 from initcfg._checkpoints.finite import non_finite
 from initcfg._loads import Load, Loaded
 from initcfg._names import Entry
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._pretrained.opening import Opened, open_source
 from initcfg._sharding import pieces_of
 from initcfg._steps import steps_text

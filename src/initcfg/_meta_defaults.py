@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from initcfg._assignment import Shadowed
 from initcfg._defaults import MetaDefaults
 from initcfg._deferral import patches
 from initcfg._deferral.naming import named_values
@@ -25,7 +26,6 @@ from initcfg._deferral.outcome import Outcome, Outcomes
 from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.session import Session
 from initcfg._names import Entry, child_items
-from initcfg._plan import Shadowed
 from initcfg._torch_defaults import torch_default
 from initcfg._tracing.generators import Aside, others_kept
 from initcfg._tracing.memory import memory_not_filled

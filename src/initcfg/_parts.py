@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from initcfg._assignment import Assignment
 from initcfg._names import Entry, named_tensors
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._text import nearest
 from initcfg._values import CopyOf, FromCheckpoint, Keep, Opaque, Value
 from initcfg.errors import PlanError

@@ -7,7 +7,6 @@ puts in the place of one is that person's: its note is forgotten.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -97,11 +96,12 @@ class _Note:
 
     Attributes:
         default: What.
-        parameter: The parameter on which it was last seen, weakly: that one knows by itself whether it waits.
+        parameter: The parameter on which it was last seen: that one knows by itself whether it waits. No weak
+            reference, which torch would not let be swapped.
     """
 
     default: Default
-    parameter: weakref.ref[torch.Tensor]
+    parameter: torch.Tensor
 
 
 class _Notes(dict[str, _Note]):
@@ -123,11 +123,11 @@ def recall(model: nn.Module) -> None:
     for module in model.modules():
         for name, note in module.__dict__.get(_NOTES, {}).items():
             parameter = module._parameters.get(name)
-            if parameter is None or parameter is note.parameter():
+            if parameter is None or parameter is note.parameter:
                 continue
             if default_of(parameter) is None:
                 set_default(parameter, note.default)
-            note.parameter = weakref.ref(parameter)
+            note.parameter = parameter
 
 
 def forget(model: nn.Module) -> None:
@@ -141,7 +141,7 @@ def _note(module: nn.Module, name: str, parameter: torch.Tensor, default: Defaul
     if not _hooked:
         _hooked = True
         nn.modules.module.register_module_parameter_registration_hook(_registered)
-    module.__dict__.setdefault(_NOTES, _Notes())[name] = _Note(default, weakref.ref(parameter))
+    module.__dict__.setdefault(_NOTES, _Notes())[name] = _Note(default, parameter)
 
 
 _hooked = False

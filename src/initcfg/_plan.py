@@ -6,14 +6,21 @@ Immutable, free of tensors, printable, comparable, and JSON. Making one is the w
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from initcfg._assignment import (
+    Assignment,
+    RuleNote,
+    Unused,
+    assignment_from_json,
+    assignment_to_json,
+    content_of,
+    digest_of,
+    effect,
+)
 from initcfg._loads import Load
-from initcfg._values import Value, from_json, number_to_json, to_json
 from initcfg.errors import PlanError
 
 if TYPE_CHECKING:
@@ -22,89 +29,12 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.distributed import ProcessGroup
 
-    from initcfg._layout import Layout
     from initcfg._ledger import Ledger
     from initcfg._tape import Tape
     from initcfg._tracing.record import Record
 
 FORMAT = "initcfg-plan"
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Shadowed:
-    """A write that a later one overrides.
-
-    Attributes:
-        rule: Path of the rule that asked for it.
-        value: What it would have written.
-        initializer: The initializer as JSON data.
-    """
-
-    rule: str
-    value: Value
-    initializer: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What one tensor gets.
-
-    Attributes:
-        name: Canonical name.
-        shape: Global shape; of a parametrized weight, the shape that the layer sees.
-        dtype: Data type: ``"float32"``.
-        value: The value.
-        initializer: Type and arguments of the initializer that gave it; None if no rule did.
-        rule: Path of the rule that gave it; None if no rule did.
-        shadowed: Earlier writes that this one overrides, first to last.
-        frozen: Whether the parameter has ``requires_grad=False``.
-        default: In a model that was built deferred: what its constructor meant to write, with the
-            constructor in the place of the rule.
-        layout: Meaning of the axes, for fans; None where no rule asked, or in a plan from JSON.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    value: Value
-    initializer: Mapping[str, Any] | None = None
-    rule: str | None = None
-    shadowed: tuple[Shadowed, ...] = ()
-    frozen: bool = False
-    default: Shadowed | None = None
-    layout: Layout | None = field(default=None, compare=False)
-
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
-
-
-@dataclass(frozen=True)
-class Unused:
-    """A rule that reached nothing.
-
-    Attributes:
-        rule: Its path.
-        cfg: The entry as it was written.
-        reason: Why.
-    """
-
-    rule: str
-    cfg: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class RuleNote:
-    """What a plan remembers of a rule: the entry, and where it was written."""
-
-    cfg: str
-    written: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,11 +129,11 @@ class Plan(Mapping[str, Assignment]):
     @property
     def digest(self) -> str:
         """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
-        return _digest({name: _content(item) for name, item in self._all_items()})
+        return digest_of({name: content_of(item) for name, item in self._all_items()})
 
     def digests(self) -> dict[str, str]:
         """By tensor: a short digest of what it gets."""
-        return {name: _digest(_content(item))[:16] for name, item in self._all_items()}
+        return {name: digest_of(content_of(item))[:16] for name, item in self._all_items()}
 
     def _all_items(self) -> list[tuple[str, Assignment]]:
         return [*self.parameters.items(), *self.buffers.items()]
@@ -394,9 +324,9 @@ class Plan(Mapping[str, Assignment]):
             "version": VERSION,
             "compat": self.compat,
             **({"whole": self.whole} if self.whole else {}),
-            "parameters": {name: _assignment_to_json(item) for name, item in self.parameters.items()},
+            "parameters": {name: assignment_to_json(item) for name, item in self.parameters.items()},
             "aliases": dict(self.aliases),
-            "buffers": {name: _assignment_to_json(item) for name, item in self.buffers.items()},
+            "buffers": {name: assignment_to_json(item) for name, item in self.buffers.items()},
             "unused": [vars(item).copy() for item in self.unused],
             "loads": [item.to_json() for item in self.loads],
             "notes": list(self.notes),
@@ -424,8 +354,10 @@ class Plan(Mapping[str, Assignment]):
             )
         try:
             return Plan(
-                parameters={name: _assignment(name, item) for name, item in data["parameters"].items()},
-                buffers={name: _assignment(name, item) for name, item in data["buffers"].items()},
+                parameters={
+                    name: assignment_from_json(name, item) for name, item in data["parameters"].items()
+                },
+                buffers={name: assignment_from_json(name, item) for name, item in data["buffers"].items()},
                 aliases=dict(data["aliases"]),
                 unused=tuple(Unused(**item) for item in data["unused"]),
                 loads=tuple(Load.from_json(item) for item in data.get("loads", [])),
@@ -441,61 +373,9 @@ class Plan(Mapping[str, Assignment]):
             raise PlanError(f"The plan is damaged: {error!r}.") from error
 
 
-def _content(item: Assignment) -> list[Any]:
-    return [list(item.shape), item.dtype, to_json(item.value)]
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _assignments(data: Mapping[str, Any]) -> dict[str, Assignment]:
+    return {name: assignment_from_json(name, item) for name, item in data.items()}
 
 
 def _lookup(plan: Plan, name: str) -> Assignment | None:
     return plan.parameters.get(name) or plan.buffers.get(name)
-
-
-def effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
-    """What of an assignment makes a difference to the model."""
-    if assignment is None:
-        return None
-    return assignment.shape, assignment.dtype, assignment.value
-
-
-def _assignment_to_json(item: Assignment) -> dict[str, Any]:
-    return {
-        "shape": list(item.shape),
-        "dtype": item.dtype,
-        "value": to_json(item.value),
-        "initializer": _numbers(item.initializer),
-        "rule": item.rule,
-        "shadowed": [_shadowed_to_json(each) for each in item.shadowed],
-        **({"frozen": True} if item.frozen else {}),
-        **({"default": _shadowed_to_json(item.default)} if item.default else {}),
-    }
-
-
-def _shadowed_to_json(item: Shadowed) -> dict[str, Any]:
-    return {"rule": item.rule, "value": to_json(item.value), "initializer": _numbers(item.initializer)}
-
-
-def _shadowed(data: Mapping[str, Any]) -> Shadowed:
-    return Shadowed(data["rule"], from_json(data["value"]), data.get("initializer"))
-
-
-def _numbers(initializer: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if initializer is None:
-        return None
-    return {key: number_to_json(item) for key, item in initializer.items()}
-
-
-def _assignment(name: str, data: Mapping[str, Any]) -> Assignment:
-    return Assignment(
-        name=name,
-        shape=tuple(data["shape"]),
-        dtype=data["dtype"],
-        value=from_json(data["value"]),
-        initializer=data["initializer"],
-        rule=data["rule"],
-        shadowed=tuple(map(_shadowed, data["shadowed"])),
-        frozen=bool(data.get("frozen", False)),
-        default=_shadowed(data["default"]) if data.get("default") else None,
-    )

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from initcfg._assignment import Shadowed
 from initcfg._context import Context, Steps
 from initcfg._layout import Layout
 from initcfg._limits import problem
 from initcfg._names import Entry, Names, child_items, relative_name
-from initcfg._plan import Shadowed
 from initcfg._program import Program, Step
 from initcfg._rules import Rule, location, show_cfg
 from initcfg._select import Pattern, check_layer_names, module_classes, unmatched

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from initcfg._assignment import Assignment
 from initcfg._deferral import patches
 from initcfg._deferral.naming import named_values
 from initcfg._deferral.outcome import Outcome, Outcomes
@@ -21,7 +22,7 @@ from initcfg._deferral.session import Session
 from initcfg._loads import Load
 from initcfg._names import Entry, named_tensors
 from initcfg._pending import default_of
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._run import Run
 from initcfg._sharding import is_sharded
 from initcfg._tape import Call, Write

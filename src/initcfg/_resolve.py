@@ -8,11 +8,12 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from initcfg._assignment import Assignment, RuleNote, Unused
 from initcfg._defaults import ORDER, Defaults, MetaDefaults, defaults
 from initcfg._layout import Layout
 from initcfg._loads import Load
 from initcfg._names import Entry, Names, named_tensors
-from initcfg._plan import Assignment, Plan, RuleNote, Unused
+from initcfg._plan import Plan
 from initcfg._planner import Planned, Walk
 from initcfg._pretrained.match import Opener, match
 from initcfg._program import Program, Step

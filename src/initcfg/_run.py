@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from initcfg import _random
+from initcfg._assignment import Assignment
 from initcfg._generators import seeded
 from initcfg._guard import close_pending
 from initcfg._later import Later
@@ -26,7 +27,7 @@ from initcfg._loads import Load, Loaded
 from initcfg._names import Entry, named_tensors
 from initcfg._observe import Observer, by_storage
 from initcfg._pending import Default, default_of, forget, recall, set_default, settle
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._sharding import is_sharded, pieces_of
 from initcfg._tape import Call, Write, of_values
 from initcfg._tracing.record import Record

@@ -58,6 +58,7 @@ def pieces_of(tensor: torch.Tensor) -> list[Piece]:
     coordinate = mesh.get_coordinate()
     if coordinate is None or local.numel() == 0:
         return []
+    _check_order(tensor)
     runs = runs_of(tuple(tensor.shape), tuple(mesh.shape), coordinate, tensor.placements, tuple(local.shape))
     return [
         Piece(narrowed(local, starts, sizes), Block(tuple(tensor.shape), offsets))
@@ -104,6 +105,18 @@ def runs_of(
     )
 
 
+def _check_order(tensor: Any) -> None:
+    """torch can note that dimensions of the mesh were cut in another order than they are written in."""
+    for entry in getattr(getattr(tensor, "_spec", None), "shard_order", None) or ():
+        if list(entry.mesh_dims) != sorted(entry.mesh_dims):
+            raise TensorError(
+                f"Dimension {entry.tensor_dim} of a tensor is sharded over the dimensions {entry.mesh_dims} "
+                "of its mesh in this order, which is not known here.",
+                shape=tuple(tensor.shape),
+                mend="Let distribute_tensor or fully_shard make the shards.",
+            )
+
+
 def _check(placement: Any, shape: Sequence[int]) -> None:
     if placement.is_partial():
         raise TensorError(
@@ -138,12 +151,12 @@ def _runs(
         if inner_first and factor == after > 1:
             strided.insert(0, (axis, placement))
             continue
-        pieces = _chunks(runs[placement.dim], factor)
+        pieces = [_chunk(runs[placement.dim], factor, index) for index in range(factor)]
         runs[placement.dim] = [
-            run for piece in pieces for run in _chunks(piece, mesh_shape[axis])[coordinate[axis]]
+            run for piece in pieces for run in _chunk(piece, mesh_shape[axis], coordinate[axis])
         ]
     for axis, placement in strided:
-        runs[placement.dim] = _chunks(runs[placement.dim], mesh_shape[axis])[coordinate[axis]]
+        runs[placement.dim] = _chunk(runs[placement.dim], mesh_shape[axis], coordinate[axis])
     return [_joined(each) for each in runs]
 
 
@@ -156,11 +169,11 @@ def _shards_after(axis: int, dim: int, mesh_shape: Sequence[int], placements: Se
     )
 
 
-def _chunks(runs: Sequence[Run], count: int) -> list[list[Run]]:
-    """The runs in ``count`` chunks, as ``torch.chunk`` cuts: the last are shorter, or empty."""
+def _chunk(runs: Sequence[Run], count: int, index: int) -> list[Run]:
+    """One of ``count`` chunks of the runs, as ``torch.chunk`` cuts: the last are shorter, or empty."""
     total = _total(runs)
     size = -(-total // count)
-    return [_cut(runs, min(size * index, total), min(size * (index + 1), total)) for index in range(count)]
+    return _cut(runs, min(size * index, total), min(size * (index + 1), total))
 
 
 def _cut(runs: Sequence[Run], start: int, stop: int) -> list[Run]:
@@ -206,9 +219,12 @@ def _products(
 
 
 def rank_sets(tensors: Iterable[torch.Tensor]) -> list[tuple[int, ...]]:
-    """The sets of ranks that hold shards of these tensors, in the order in which they are met."""
+    """The sets of ranks that hold shards of these tensors, in the order in which they are met.
+
+    Only those that this rank is in: a stage of a pipeline may know of the others' meshes.
+    """
     meshes: dict[int, Any] = {}
     for tensor in tensors:
-        if is_sharded(tensor):
+        if is_sharded(tensor) and tensor.device_mesh.get_coordinate() is not None:
             meshes.setdefault(id(tensor.device_mesh), tensor.device_mesh)
     return list(dict.fromkeys(tuple(mesh.mesh.flatten().tolist()) for mesh in meshes.values()))

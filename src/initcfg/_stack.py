@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from initcfg._assignment import Shadowed
 from initcfg._layout import Layout
-from initcfg._plan import Shadowed
 from initcfg._values import Opaque, Value
 
 

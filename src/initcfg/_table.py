@@ -17,9 +17,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from initcfg._assignment import Assignment
 from initcfg._ledger import Ledger, Written
 from initcfg._load_view import load_lines
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._steps import steps_text
 from initcfg._text import plural
 from initcfg._values import Adapted, Computed, Constant, FromCheckpoint, Keep, Opaque, Value

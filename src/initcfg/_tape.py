@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from initcfg._plan import Assignment
+from initcfg._assignment import Assignment
 from initcfg._stack import Piece, merge
 from initcfg._values import Computed, Keep, Opaque, Value
 from initcfg.errors import ApplyError

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from initcfg._assignment import Assignment
 from initcfg._checkpoints.finite import non_finite
 from initcfg._checkpoints.reader import Reader
 from initcfg._ledger import Ledger, Written
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._text import nearest
 from initcfg._values import Computed, Formula, FromCheckpoint, Keep, Opaque, Value
 from initcfg._writing.stream import fill_stream

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from initcfg._assignment import Assignment
 from initcfg._limits import problem
 from initcfg._names import Entry, Names
 from initcfg._pending import waits
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._shapes import shape_problem
 from initcfg._sharding import is_sharded, local_of, pieces_of
 from initcfg._text import nearest

@@ -12,9 +12,9 @@ from layout_models import Llama, built
 from layouts import bits, tensors
 from processes import run_ranks, values_of
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 import initcfg
 from initcfg import errors
@@ -167,6 +167,30 @@ def test_torchs_own_stages() -> None:
     for _, wrong, same in results:
         assert wrong == []
         assert same
+
+
+def others_meshes(rank: int, world: int) -> Any:
+    """Each rank knows of both stages, and holds nothing of the other's."""
+    meshes = [DeviceMesh("cpu", [0, 1]), DeviceMesh("cpu", [2, 3])]
+    layers = [nn.Linear(3, 5), nn.Linear(3, 7)]
+    plain = nn.Sequential(*(nn.Linear(each.in_features, each.out_features) for each in layers))
+    model = nn.Sequential(*layers)
+    plan = initcfg.plan(plain, dict(type="Normal", layer="Linear", std=0.02, bias=0.5))
+    plan.apply(plain, seed=3)
+    for layer, mesh in zip(layers, meshes, strict=True):
+        for name, parameter in list(layer.named_parameters()):
+            layer.register_parameter(name, nn.Parameter(distribute_tensor(parameter, mesh, [Shard(0)])))
+    plan.apply(model, seed=3)
+    stage, first = rank // 2, (rank % 2) * -(-layers[rank // 2].out_features // 2)
+    mine = model[stage].weight.to_local()  # type: ignore[operator, union-attr]
+    other = model[1 - stage].weight.to_local()  # type: ignore[operator, union-attr]
+    meant = plain[stage].weight[first : first + len(mine)]  # type: ignore[index]
+    return len(mine), torch.equal(mine, meant), other.numel()
+
+
+def test_a_rank_that_holds_nothing_of_a_mesh() -> None:
+    results = values_of(run_ranks(4, others_meshes))
+    assert results == [(3, True, 0), (2, True, 0), (4, True, 0), (3, True, 0)]
 
 
 # -- without processes ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Sharded models at the doors: what is refused and why, wrappers, states of FSDP2, what torch does itself."""
+"""Sharded models: what is refused and why, states of FSDP2, wrappers, rules, checkpoints; and torch's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 from torch.distributed.fsdp import FullyShardedDataParallel as Fsdp1
-from torch.distributed.tensor import DTensor, Partial, Replicate
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import initcfg
@@ -53,6 +53,13 @@ def refused(rank: int, world: int) -> dict[str, str]:
     plan = initcfg.plan(model, LINEAR)
     model.weight = nn.Parameter(DTensor.from_local(torch.ones(4, 4), mesh, [Partial()]))
     found["partial"] = message(lambda: plan.apply(model, seed=0))
+    whole = distribute_tensor(torch.ones(4, 4), init_device_mesh("cpu", (1, world)), [Shard(0)] * 2)
+    other = nn.Linear(4, 4)
+    other.weight = nn.Parameter(whole)
+    if order := getattr(other.weight._spec, "shard_order", None):
+        # torch notes the order since some version.
+        other.weight._spec.shard_order = (order[0]._replace(mesh_dims=(1, 0)),)
+        found["order"] = message(lambda: initcfg.init_weights(other, LINEAR, seed=0))
     found["unwritten"] = str(model.weight.to_local().unique().tolist())
     model = nn.Linear(4, 4)
     fully_shard(model, mesh=mesh)
@@ -61,12 +68,15 @@ def refused(rank: int, world: int) -> dict[str, str]:
     fully_shard(model, mesh=mesh)
     found["parametrized"] = message(lambda: initcfg.init_weights(model, LINEAR, seed=0))
     for original in (True, False):
-        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-        plan = initcfg.plan(model, LINEAR)
-        model = Fsdp1(model, use_orig_params=original, device_id=torch.device("cpu"))
-        found[f"plan {original}"] = message(partial(initcfg.plan, model, LINEAR))
-        found[f"apply {original}"] = message(partial(plan.apply, model, seed=0))
-        found[f"materialize {original}"] = message(partial(initcfg.materialize, model, LINEAR, seed=0))
+        plain = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        before = initcfg.plan(plain, LINEAR)
+        flat = Fsdp1(plain, use_orig_params=original, device_id=torch.device("cpu"))
+        calls: dict[str, Callable[[], Any]] = {
+            "plan": partial(initcfg.plan, flat, LINEAR),
+            "apply": partial(before.apply, flat, seed=0),
+            "materialize": partial(initcfg.materialize, flat, LINEAR, seed=0),
+        }
+        found |= {f"{name} {original}": message(call) for name, call in calls.items()}
     model = built("llama")
     plan = initcfg.trace(lambda: built("llama"))
     styles = {"embed": RowwiseParallel(input_layouts=Replicate()), "head": ColwiseParallel()}
@@ -84,6 +94,8 @@ def test_what_is_refused() -> None:
     assert "TensorError: A tensor placed as" in first["partial"]
     assert "sum that is not made yet" in first["partial"]
     assert "redistribute(placements=[Replicate()])" in first["partial"]
+    known = "over the dimensions (1, 0) of its mesh in this order, which is not known here"
+    assert known in first.get("order", known)
     assert first["unwritten"] == "[1.0]"
     assert "torch's generator draws whole tensors" in first["rng"]
     assert "parametrized and sharded" in first["parametrized"]
@@ -417,10 +429,9 @@ def torchs_own(rank: int, world: int, rows: int) -> Any:
 
 
 def test_torchs_own_initialization_depends_on_the_layout() -> None:
-    """On CPU meshes DTensor has no generator that knows of shards.
-
-    Each rank draws its local tensor from its own default generator, which has the same seed on all. So the
-    shards are copies of one another, and each number of ranks gives another whole.
+    """On CPU meshes DTensor has no generator that knows of shards: each rank draws its local tensor from its
+    own default generator, which has the same seed on all. So the shards are copies of one another, and each
+    number of ranks gives another whole.
     """
     alone = nn.Sequential(nn.Linear(3, 8, bias=False))
     initcfg.plan(alone, LINEAR).apply(alone, seed=0)

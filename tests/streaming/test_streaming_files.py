@@ -269,12 +269,21 @@ def test_meta_models_are_enough_where_the_plan_says_everything(tmp_path):
     initcfg.plan(real, rules).apply(real, seed=3)
     assert all_bits(stored(tmp_path / "meta")) == all_bits(real.state_dict())
     with torch.device("meta"):
-        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        model = Scaled()
     with pytest.raises(
-        TensorError, match="weight' is Keep, so it is taken from the model's memory"
+        TensorError, match="'scale' is Keep, so it is taken from the model's memory"
     ) as caught:
         initcfg.plan(model, rules).save_weights(tmp_path / "other", model, seed=3)
     assert "deferred" in caught.value.mend
+
+
+class Scaled(nn.Module):
+    """On the meta device, nobody knows what its scale was to be."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((4,), 0.1))
+        self.fc = nn.Linear(4, 4)
 
 
 def test_a_plan_from_json_needs_a_model(tmp_path):

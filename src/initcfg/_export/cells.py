@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from initcfg._assignment import Assignment
 from initcfg._export.patterns import NameIndex
 from initcfg._layout import Layout
 from initcfg._names import Names, child_items, named_tensors
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._targets import Target, targets
 from initcfg._torch_defaults import torch_default
 from initcfg._values import Computed, Keep, Opaque, Value

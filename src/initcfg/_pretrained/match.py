@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from initcfg._assignment import Shadowed
 from initcfg._layout import Layout
 from initcfg._loads import Load
 from initcfg._names import Entry, Names
-from initcfg._plan import Shadowed
 from initcfg._pretrained.fitting import COMPUTED, Place, fit, hint
 from initcfg._pretrained.initializer import PretrainedInit
 from initcfg._pretrained.keys import Named, named_keys

@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from torch import nn
 
+from initcfg._assignment import Assignment
 from initcfg._guard import close_pending, reopen_all
 from initcfg._limits import problem
 from initcfg._names import Entry, Names, named_tensors
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Plan
 from initcfg._values import Adapted, Computed, CopyOf, Formula, FromCheckpoint, Keep, Opaque, Value
 from initcfg._writable import check_fits
 from initcfg._writing.memory import PLAIN_TENSORS, memory_problem

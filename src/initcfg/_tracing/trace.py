@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from initcfg._assignment import Assignment, effect
 from initcfg._deferral import patches
 from initcfg._deferral.naming import named_values
 from initcfg._deferral.operations import OTHERWISE
@@ -19,7 +20,7 @@ from initcfg._deferral.recorder import Recorder
 from initcfg._deferral.regions import region_of
 from initcfg._deferral.session import Session
 from initcfg._names import Entry, Names, named_tensors, wrapper_attribute
-from initcfg._plan import Assignment, Plan, effect
+from initcfg._plan import Plan
 from initcfg._tracing.generators import Aside, others_kept, torch_kept
 from initcfg._tracing.memory import memory_not_filled
 from initcfg._tracing.record import Lying, Record, adopt
