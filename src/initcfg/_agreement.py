@@ -52,14 +52,14 @@ class Agreement:
     Args:
         rank_sets: Sets of global ranks, each given in the same order on each of its ranks; the first of a
             set leads it. This rank is in each.
-        timeout: Seconds to wait for a rank that lives, but does not come; by default ``INITCFG_TIMEOUT``,
+        timeout: Seconds to wait for a rank that lives, but does not come; by default ``INITCFG_RANK_TIMEOUT``,
             or 300. While others write, there is no limit, as long as they show that they live.
         store: The store; by default, that of the default process group.
         rank: This rank, if ``store`` is given.
 
     Raises:
         AgreementError: Another rank failed, has ended, did not come, or has other facts.
-        ApplyError: ``INITCFG_TIMEOUT`` is no number of seconds.
+        ApplyError: ``INITCFG_RANK_TIMEOUT`` is no number of seconds.
 
     Example:
         >>> from initcfg._agreement import Agreement
@@ -371,7 +371,7 @@ def _default_store() -> tuple[Store | None, int | None]:
 def _timeout(given: float | None) -> float:
     if given is not None:
         return float(given)
-    text = os.environ.get("INITCFG_TIMEOUT", "").strip()
+    text = os.environ.get("INITCFG_RANK_TIMEOUT", "").strip()
     if not text:
         return _TIMEOUT
     try:
@@ -380,6 +380,6 @@ def _timeout(given: float | None) -> float:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise ApplyError(
-            f"INITCFG_TIMEOUT is {text!r}.", mend="Set it to a number of seconds, or leave it away."
+            f"INITCFG_RANK_TIMEOUT is {text!r}.", mend="Set it to a number of seconds, or leave it away."
         )
     return seconds

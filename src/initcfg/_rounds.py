@@ -183,7 +183,7 @@ def late(missing: Sequence[int], waiting: Sequence[int], seconds: float) -> Fail
     return Failure(
         text[0].upper() + text[1:],
         f"Look at what {ranks_text([*missing, *waiting])} did meanwhile: every rank must make the same "
-        "calls. INITCFG_TIMEOUT=SECONDS gives more time.",
+        "calls. INITCFG_RANK_TIMEOUT=SECONDS gives more time.",
         tuple(missing),
     )
 

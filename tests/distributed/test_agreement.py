@@ -464,7 +464,7 @@ def test_a_rank_that_never_comes_and_then_all_do(failing: int) -> None:
     mend = outcomes[failing - 1].mend
     assert mend == (
         f"Look at what rank {failing} did meanwhile: every rank must make the same calls. "
-        "INITCFG_TIMEOUT=SECONDS gives more time."
+        "INITCFG_RANK_TIMEOUT=SECONDS gives more time."
     )
     # In whatever order they come the next time.
     for number, delay in ((1, 0.2), (2, -0.2), (3, 0.0)):
@@ -632,21 +632,21 @@ def test_a_fake_process_group_exchanges_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["soon", "0", "-3", "inf", "nan", "5s"])
 def test_a_wrong_time_limit(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INITCFG_TIMEOUT", text)
-    with pytest.raises(ApplyError, match=rf"INITCFG_TIMEOUT is '{text}'\.\n.*a number of seconds"):
+    monkeypatch.setenv("INITCFG_RANK_TIMEOUT", text)
+    with pytest.raises(ApplyError, match=rf"INITCFG_RANK_TIMEOUT is '{text}'\.\n.*a number of seconds"):
         Agreement([(0, 1)], store=HashStore(), rank=0)
     # Where nobody is waited for, it does not matter.
     Agreement([(0,)])
 
 
 def test_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INITCFG_TIMEOUT", " 0.2 ")
+    monkeypatch.setenv("INITCFG_RANK_TIMEOUT", " 0.2 ")
     for given, seconds in ((None, 0.2), (0.1, 0.1)):
         agreement = Agreement([(0, 1)], store=HashStore(), rank=0, timeout=given)
         with pytest.raises(AgreementError, match=rf"Rank 1 did not come within {seconds} s\."), agreement:
             agreement.on({}, seed=0, draw=lambda: 0)
     for text, seconds in (("", 300.0), ("1e3", 1000.0)):
-        monkeypatch.setenv("INITCFG_TIMEOUT", text)
+        monkeypatch.setenv("INITCFG_RANK_TIMEOUT", text)
         assert Agreement([(0, 1)], store=HashStore(), rank=0)._timeout == seconds
 
 
