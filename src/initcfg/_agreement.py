@@ -52,8 +52,9 @@ class Agreement:
     Args:
         rank_sets: Sets of global ranks, each given in the same order on each of its ranks; the first of a
             set leads it. This rank is in each.
-        timeout: Seconds to wait for a rank that lives, but does not come; by default ``INITCFG_RANK_TIMEOUT``,
-            or 300. While others write, there is no limit, as long as they show that they live.
+        timeout: Seconds to wait for a rank that lives, but does not come; by default
+            ``INITCFG_RANK_TIMEOUT``, or 300. While others write, there is no limit, as long as they show that
+            they live.
         store: The store; by default, that of the default process group.
         rank: This rank, if ``store`` is given.
 

@@ -20,6 +20,9 @@ integers here. Unary minus would be ``0 − x``, which loses the sign of zero, s
 The code keeps to what Triton's interpreter runs too; in 3.2, annotations must not be strings for that.
 """
 
+# What Triton takes for types are values to Python.
+# pyright: reportInvalidTypeForm=false, reportGeneralTypeIssues=false
+
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
