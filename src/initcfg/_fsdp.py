@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from initcfg.errors import ApplyError
+
 
 def hold_shards(model: nn.Module) -> None:
     """Let each module of FSDP2 hold its shards again."""
@@ -26,10 +28,21 @@ def hold_shards(model: nn.Module) -> None:
 
 
 def note_shards(model: nn.Module) -> None:
-    """Tell each module of FSDP2 that its shards lie elsewhere now."""
+    """Tell each module of FSDP2 that its shards lie elsewhere now.
+
+    Raises:
+        ApplyError: FSDP2 cannot have them there, as it could not after ``to_empty``.
+    """
     for module in _fully_sharded(model):
-        # The class's own method: that of a pending model is closed.
-        type(module)._apply(module, lambda tensor: tensor, recurse=False)
+        try:
+            # The class's own method: that of a pending model is closed.
+            type(module)._apply(module, lambda tensor: tensor, recurse=False)
+        except (AssertionError, RuntimeError) as error:
+            raise ApplyError(
+                f"FSDP2 does not take the shards of {type(module).__name__}: {error}",
+                mend="This is a layout that torch cannot bring from the meta device. Shard along another "
+                "dimension, or build the model with memory: initcfg.deferred() does not fill it.",
+            ) from error
 
 
 def _fully_sharded(model: nn.Module) -> Iterator[Any]:

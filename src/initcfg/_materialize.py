@@ -83,7 +83,8 @@ def materialize(
         names = named_tensors(model)
         check_fits(made, names, "stream", memory=False)
         _check_complete(made, model, names)
-    _give_memory(model, _target(names, device))
+    with Agreement(agreeing_ranks(model, process_group)):
+        _give_memory(model, _target(names, device))
     try:
         return made.apply(model, seed=seed, process_group=process_group)
     except BaseException:
@@ -145,7 +146,8 @@ def _give_memory(model: nn.Module, device: torch.device) -> None:
                     if id(tensor) not in made:
                         made[id(tensor)] = tensor, _with_memory(tensor, device)
                     container[name] = made[id(tensor)][1]  # type: ignore[assignment]
-    note_shards(model)
+    if any(is_sharded(new) and new is not old for old, new in made.values()):
+        note_shards(model)
 
 
 def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

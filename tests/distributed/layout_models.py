@@ -94,7 +94,7 @@ class Llama(Model):
     norms = ("attention_norm", "ffn_norm")
     experts = ("experts.up", "experts.down")
 
-    def __init__(self, depth: int = 2, experts: int = 5) -> None:
+    def __init__(self, depth: int = 2, experts: int = 7) -> None:
         super().__init__()
         self.embed = nn.Embedding(51, 16, padding_idx=7)
         self.blocks = nn.ModuleList(LlamaBlock(16, each, experts) for each in range(depth))

@@ -446,3 +446,45 @@ def test_torchs_own_initialization_depends_on_the_layout() -> None:
         assert all(mine == ours for *_, mine in results)
     assert wholes[2] != wholes[1]
     assert wholes[4] not in (wholes[1], wholes[2])
+
+
+# -- shards that are empty for two reasons ---------------------------------------------------------
+
+
+class Stacked(nn.Module):
+    """Three experts: over four ranks, the last has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.empty(3, 4, 6))
+        nn.init.normal_(self.up)
+
+
+def fewer_experts_than_ranks(rank: int, world: int) -> dict[str, Any]:
+    plan = initcfg.trace(Stacked)
+    whole = Stacked()
+    plan.apply(whole, seed=3)
+    mesh = init_device_mesh("cpu", (1, world), mesh_dim_names=("dp", "ep"))
+
+    def laid_out(context: Any) -> Stacked:
+        with context:
+            model = Stacked()
+        model.up = nn.Parameter(distribute_tensor(model.up, mesh["ep"], [Shard(0)]))
+        fully_shard(model, mesh=mesh["dp"], shard_placement_fn=lambda parameter: Shard(1))
+        return model
+
+    model = laid_out(initcfg.deferred())
+    initcfg.materialize(model, plan=plan, seed=3)
+    here = whole.up[rank : rank + 1]
+    found: dict[str, Any] = {"deferred": torch.equal(model.up.to_local().flatten(), here.flatten())}
+    model = laid_out(torch.device("meta"))
+    found["meta"] = message(lambda: initcfg.materialize(model, plan=plan, seed=3))
+    return found
+
+
+def test_what_torch_cannot_bring_from_the_meta_device_stops_all_at_once() -> None:
+    results = values_of(run_ranks(4, fewer_experts_than_ranks))
+    assert [each["deferred"] for each in results] == [True] * 4
+    assert results[3]["meta"].startswith("ApplyError: FSDP2 does not take the shards of FSDPStacked: ")
+    for each in results[:3]:
+        assert each["meta"].startswith("AgreementError: Rank 3 failed, so all stop: FSDP2 does not take")
