@@ -16,7 +16,7 @@ from initcfg._request import Request
 from initcfg.errors import InitcfgError
 
 # Seconds that other ranks leave the first to say what went wrong.
-_PATIENCE = 5.0
+_PATIENCE = 20.0
 
 
 class Group(click.Group):
