@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from layout_models import Model
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
@@ -24,6 +24,23 @@ _NAMES = {1: ("dp",), 2: ("dp", "tp"), 3: ("replicate", "dp", "tp")}
 
 
 # -- placing -------------------------------------------------------------------------------------
+
+
+# Each mesh has process groups of its own, and each of gloo's has threads: dozens of meshes on eight ranks
+# would be thousands.
+_meshes: dict[tuple[Any, ...], tuple[Any, DeviceMesh]] = {}
+
+
+def mesh_of(shape: tuple[int, ...], mesh_dim_names: tuple[str, ...] | None = None) -> DeviceMesh:
+    """A mesh of this shape, made once for each run."""
+    run = torch.distributed.group.WORLD
+    found = _meshes.get((shape, mesh_dim_names))
+    if found is None or found[0] is not run:
+        found = _meshes[shape, mesh_dim_names] = (
+            run,
+            init_device_mesh("cpu", shape, mesh_dim_names=mesh_dim_names),
+        )
+    return found[1]
 
 
 def sharded(model: Model, mesh: Any, **arguments: Any) -> None:
@@ -61,7 +78,7 @@ def _place(model: nn.Module, place: Callable[[str, torch.Tensor], torch.Tensor |
 
 
 def fsdp(model: Model) -> None:
-    sharded(model, init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
+    sharded(model, mesh_of((torch.distributed.get_world_size(),)))
 
 
 def fsdp_along_1(model: Model) -> None:
@@ -71,27 +88,27 @@ def fsdp_along_1(model: Model) -> None:
     def where(parameter: nn.Parameter) -> Shard:
         return Shard(1 if parameter.ndim > 1 and parameter.shape[1] % world == 0 else 0)
 
-    sharded(model, init_device_mesh("cpu", (world,)), shard_placement_fn=where)
+    sharded(model, mesh_of((world,)), shard_placement_fn=where)
 
 
 def hsdp(*shape: int) -> Layout:
     """Replicas of shards."""
-    return lambda model: sharded(model, init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard")))
+    return lambda model: sharded(model, mesh_of(shape, mesh_dim_names=("replicate", "shard")))
 
 
 def tp(model: Model) -> None:
-    _cut(model, init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
+    _cut(model, mesh_of((torch.distributed.get_world_size(),)))
 
 
 def tp_sequence(model: Model) -> None:
-    _cut(model, init_device_mesh("cpu", (torch.distributed.get_world_size(),)), norms=True)
+    _cut(model, mesh_of((torch.distributed.get_world_size(),)), norms=True)
 
 
 def fsdp_over_tp(*shape: int, norms: bool = False) -> Layout:
     """Two dimensions; three with replicas."""
 
     def lay(model: Model) -> None:
-        mesh = init_device_mesh("cpu", shape, mesh_dim_names=_NAMES[len(shape)])
+        mesh = mesh_of(shape, mesh_dim_names=_NAMES[len(shape)])
         _cut(model, mesh["tp"], norms=norms)
         sharded(model, mesh["dp"] if len(shape) == 2 else mesh["replicate", "dp"])
 
@@ -102,7 +119,7 @@ def experts(*shape: int, along: int = 1) -> Layout:
     """Stacked experts over one dimension of the mesh, FSDP2 over the other, along another dimension."""
 
     def lay(model: Model) -> None:
-        mesh = init_device_mesh("cpu", shape, mesh_dim_names=("dp", "ep"))
+        mesh = mesh_of(shape, mesh_dim_names=("dp", "ep"))
 
         def place(name: str, tensor: torch.Tensor) -> torch.Tensor | None:
             own = any(name.endswith(each) for each in model.experts)
@@ -122,7 +139,7 @@ def placed(*shape: int, seed: int = 0) -> Layout:
     """Each parameter and buffer anywhere, by ``distribute_tensor``."""
 
     def lay(model: Model) -> None:
-        mesh = init_device_mesh("cpu", shape)
+        mesh = mesh_of(shape)
         choice = random.Random(f"{shape} {seed}")
 
         def place(_: str, tensor: torch.Tensor) -> torch.Tensor:

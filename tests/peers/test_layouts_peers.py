@@ -17,7 +17,7 @@ from initcfg.values import Constant, Eye, Normal, Orthogonal, PaddingRow, Parts,
 sys.path.append(str(Path(__file__).parents[1] / "distributed"))
 
 from layout_models import MODELS
-from layouts import LAYOUTS, differences, fsdp_over_tp, indices, placed, sharded, tensors
+from layouts import LAYOUTS, differences, fsdp_over_tp, indices, mesh_of, placed, sharded, tensors
 from processes import run_ranks, values_of
 from test_layouts import all_layouts
 
@@ -29,9 +29,9 @@ MESHES = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("world", LAYOUTS)
+@pytest.mark.parametrize("world", [2, 3, 4])
 def test_every_flow_and_type(world: int, name: str) -> None:
-    for result in values_of(run_ranks(world, all_layouts, name, 3, timeout=500)):
+    for result in values_of(run_ranks(world, all_layouts, name, 3, timeout=240)):
         assert result["wrong"] == {}
         assert result["looked"] >= 3 * 15 * len(LAYOUTS[world])
 
@@ -89,7 +89,7 @@ def random_models(rank: int, world: int, start: int, count: int) -> dict[int, li
         if len(shape) > 1 and choice.random() < 0.6:
             layout = fsdp_over_tp(*shape)
         elif len(shape) == 1 and choice.random() < 0.5:
-            mesh = torch.distributed.device_mesh.init_device_mesh("cpu", shape)
+            mesh = mesh_of(shape)
 
             def layout(model: Any, mesh: Any = mesh) -> None:
                 sharded(model, mesh)
@@ -107,8 +107,8 @@ def random_models(rank: int, world: int, start: int, count: int) -> dict[int, li
     return wrong
 
 
-@pytest.mark.parametrize("start", range(0, 60, 20))
+@pytest.mark.parametrize("start", [0, 15])
 @pytest.mark.parametrize("world", MESHES)
 def test_random_models_on_random_meshes(world: int, start: int) -> None:
-    for wrong in values_of(run_ranks(world, random_models, start, 20, timeout=500)):
+    for wrong in values_of(run_ranks(world, random_models, start, 15, timeout=240)):
         assert wrong == {}
