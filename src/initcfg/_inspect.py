@@ -19,7 +19,7 @@ from initcfg._checkpoints.reader import TensorInfo
 from initcfg._ledger import FORMAT
 from initcfg._sources import locate
 from initcfg._table import limited, mask, merge_names
-from initcfg._text import plural
+from initcfg._text import in_bytes, plural
 
 _LEDGER = "initcfg.ledger"
 _MOST_PREFIXES = 12
@@ -228,18 +228,3 @@ def _ledger_text(ledger: Mapping[str, Any]) -> str:
 def _line(text: str) -> str:
     """A text of a file that nobody vouches for, on one line, without what would steer a terminal."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def in_bytes(count: int) -> str:
-    """A number of bytes for a person.
-
-    Example:
-        >>> from initcfg._inspect import in_bytes
-        >>> in_bytes(512), in_bytes(2_400_000)
-        ('512 B', '2.4 MB')
-    """
-    value, units = float(count), ["B", "kB", "MB", "GB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{count} B" if units[0] == "B" else f"{value:,.1f} {units[0]}"

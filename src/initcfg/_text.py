@@ -20,3 +20,18 @@ def nearest(name: str, candidates: Iterable[str], count: int = 4) -> list[str]:
 def plural(count: int, noun: str) -> str:
     """``1 rule``, ``2 rules``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for a person.
+
+    Example:
+        >>> from initcfg._text import in_bytes
+        >>> in_bytes(512), in_bytes(2_400_000)
+        ('512 B', '2.4 MB')
+    """
+    value, units = float(count), ["B", "kB", "MB", "GB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{count} B" if units[0] == "B" else f"{value:,.1f} {units[0]}"

@@ -18,11 +18,11 @@ from initcfg._checkpoints.folders import UNFINISHED
 from initcfg._checkpoints.opening import open_path
 from initcfg._checkpoints.reader import TensorInfo
 from initcfg._files import output_error, write_atomically
-from initcfg._inspect import in_bytes
 from initcfg._ledger import Ledger
 from initcfg._streaming.items import Item
 from initcfg._streaming.shards import INDEX, Shard
 from initcfg._streaming.writer import sync_folder
+from initcfg._text import in_bytes
 from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError
 
 LEDGER = "model.ledger.json"

@@ -152,7 +152,7 @@ def save_plan(
             facts = {"initcfg": __version__, **{k: str(v) for k, v in asdict(work.identity).items()}}
             del facts["seed"]
             seed = agreement.on(
-                facts, seed=seed, draw=lambda: _seed(path, options), details=plan_details(plan)
+                facts, seed=seed, draw=lambda: _seed(path, options), details=outline.plan.digests
             )
             _random.stream_key(seed, "")
             work = _work(outline, options, seed=seed)
@@ -283,16 +283,6 @@ def _write_chunks(
     maker.prepare(items)
     write_distributed(path, maker, mine, prefix=prefix, ranks=ranks, told=told)
     return maker.accounts(items)
-
-
-def plan_details(plan: Plan) -> Callable[[], dict[str, str]]:
-    """What each tensor gets, in a few letters, for ranks whose plans differ."""
-
-    def details() -> dict[str, str]:
-        items = [*plan.parameters.items(), *plan.buffers.items()]
-        return {name: f"{item.dtype} {item.shape}: {item.value}" for name, item in items}
-
-    return details
 
 
 def _index(work: _Work) -> dict[str, Any]:

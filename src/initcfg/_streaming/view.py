@@ -8,9 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initcfg._inspect import in_bytes
 from initcfg._streaming.save import Saved
-from initcfg._text import plural
+from initcfg._text import in_bytes, plural
 
 _SHOWN = 12
 _WORDS = {
