@@ -71,7 +71,7 @@ def _rank(rank: int, world: int, ports: Any, results: Any, times: int) -> None:
     import torch
     from torch import distributed
 
-    from initcfg._agreement import Agreement
+    from initcfg._apply.ranks.agreement import Agreement
 
     torch.set_num_threads(1)
     store = _store(rank, world, ports)
@@ -103,8 +103,8 @@ def _rank(rank: int, world: int, ports: Any, results: Any, times: int) -> None:
 
 
 def _leader(rank: int, processes: int, ports: Any, results: Any, times: int, world: int) -> None:
-    from initcfg._agreement import Agreement
-    from initcfg._rounds import Round
+    from initcfg._apply.ranks.agreement import Agreement
+    from initcfg._apply.ranks.rounds import Round
 
     store, ranks = _store(rank, processes, ports), tuple(range(world))
     agreed, ended, beats = [], [], []

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from initcfg._writing import device
-from initcfg._writing.stream import StreamWriter, fill_stream
+from initcfg._stream.writing import device
+from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.values import Normal, TruncNormal, Uniform, Value
 
 CASES: dict[str, tuple[Value, Callable[[torch.Tensor], object]]] = {

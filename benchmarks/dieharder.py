@@ -21,9 +21,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from initcfg._random import kernel, stream_key
-from initcfg._random.kernel import Dim, Job
-from initcfg._random.recipe import BITS, uniform_recipe
+from initcfg._stream.bits import kernel, stream_key
+from initcfg._stream.bits.kernel import Dim, Job
+from initcfg._stream.bits.recipe import BITS, uniform_recipe
 
 SHORT = 1000
 WORDS_AT_ONCE = 1 << 20

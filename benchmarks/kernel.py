@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from initcfg._random import kernel
-from initcfg._writing.stream import StreamWriter, fill_stream
+from initcfg._stream.bits import kernel
+from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.values import Constant, Normal, TruncNormal, Uniform, Value
 
 CASES: dict[str, tuple[Value, Callable[[torch.Tensor], object]]] = {

@@ -55,7 +55,7 @@ def run(*words: str) -> None:
     """The command, in this process."""
     from click.testing import CliRunner
 
-    from initcfg._cli import main as command
+    from initcfg._api.command.cli import main as command
 
     done = CliRunner().invoke(command, list(words))
     assert done.exit_code == 0, done.output

@@ -35,9 +35,9 @@ def worker(data: int, cut: int, layers: int) -> dict[str, Any]:
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     import initcfg
-    from initcfg._sharding import _products, pieces_of, runs_of
-    from initcfg._writing.blocks import Block
-    from initcfg._writing.stream import StreamWriter, fill_stream
+    from initcfg._model.shards import _products, pieces_of, runs_of
+    from initcfg._stream.writing.blocks import Block
+    from initcfg._stream.writing.stream import StreamWriter, fill_stream
 
     class Layer(nn.Module):
         def __init__(self, width: int, hidden: int, heads: int, groups: int) -> None:

@@ -107,7 +107,7 @@ def worker(kind: str) -> dict[str, Any]:
 
 def count_elements() -> tuple[list[int], list[float]]:
     """Kept for each write: elements that are generated, all where a value is made whole; and CPU seconds."""
-    from initcfg._writing import stream
+    from initcfg._stream.writing import stream
 
     counted: list[int] = []
     seconds: list[float] = []

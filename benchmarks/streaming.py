@@ -62,9 +62,9 @@ def check(folder: Path, blocks: int) -> int:
     import torch
 
     import initcfg
-    from initcfg._checkpoints.opening import open_path
-    from initcfg._writing.blocks import Block
-    from initcfg._writing.stream import fill_stream
+    from initcfg._checkpoints.formats.opening import open_path
+    from initcfg._stream.writing.blocks import Block
+    from initcfg._stream.writing.stream import fill_stream
 
     ledger = initcfg.Ledger.load(folder / "model.ledger.json")
     chosen = random.Random(0)

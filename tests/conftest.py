@@ -32,4 +32,4 @@ def _fixed_generator() -> None:
 @pytest.fixture
 def without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans say which code runs and when, and not what it means: the program alone."""
-    monkeypatch.setattr("initcfg._api.rehearsed", lambda plan, model: plan)
+    monkeypatch.setattr("initcfg._api.functions.rehearsed", lambda plan, model: plan)

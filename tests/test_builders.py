@@ -17,11 +17,11 @@ from torch import nn
 
 import initcfg
 from initcfg import MODELS, errors
-from initcfg._builders import builder, is_builder, load_target
-from initcfg._builders.offline import offline
-from initcfg._cli import main
-from initcfg._diff import compare, read_saved
-from initcfg._plan import Plan
+from initcfg._api.command.cli import main
+from initcfg._config.builders import builder, is_builder, load_target
+from initcfg._config.builders.offline import offline
+from initcfg._plan.compare.comparison import compare, read_saved
+from initcfg._plan.plan import Plan
 
 MODULE = "builder_models"
 CODE = """
@@ -292,7 +292,7 @@ def test_trace_shows_the_plan(folder: Path) -> None:
 
 def test_the_last_line_counts_what_has_no_name(folder: Path, without_rehearsal: None) -> None:
     plan = initcfg.plan(builder(f"{MODULE}:Own")())
-    from initcfg._table import symbolic
+    from initcfg._plan.report.table import symbolic
 
     assert symbolic(plan) == "0 of 2 tensors symbolic (0 % of elements); 2 opaque: fc.weight, fc.bias."
 
@@ -413,8 +413,8 @@ def test_what_one_side_alone_has_and_other_shapes(folder: Path) -> None:
 def test_data_types() -> None:
     a = initcfg.plan(nn.Linear(2, 2))
     b = initcfg.plan(nn.Linear(2, 2, dtype=torch.bfloat16))
-    from initcfg._diff_view import diff_view
-    from initcfg._table import render
+    from initcfg._plan.compare.view import diff_view
+    from initcfg._plan.report.table import render
 
     found = compare(a, b)
     assert set(found.changed) == {"weight", "bias"}

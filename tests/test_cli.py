@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import initcfg
-from initcfg._cli import main
+from initcfg._api.command.cli import main
 
 ROOT = Path(__file__).parents[1]
 RETINANET = str(ROOT / "examples/retinanet/retinanet_r18_fpn.py")
@@ -85,7 +85,7 @@ def run(*arguments: str, cwd: Path | None = None):
 
 def run_apart(*arguments: str, cwd: Path | None = None, **options):
     """The command, in a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "initcfg._cli", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "initcfg._api.command.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=cwd, env=environment, **options
@@ -213,7 +213,8 @@ def test_a_process_of_its_own(folder):
 
 
 def test_help_and_import_do_not_load_torch():
-    code = "import sys, initcfg, initcfg._cli; assert not {'torch', 'numpy', 'rich'} & set(sys.modules)"
+    code = "import sys, initcfg, initcfg._api.command.cli\n"
+    code += "assert not {'torch', 'numpy', 'rich'} & set(sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
 

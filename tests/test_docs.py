@@ -33,10 +33,10 @@ import pytest
 from click.testing import CliRunner
 
 import initcfg
-from initcfg._cli import main
-from initcfg._jobs import planned
-from initcfg._request import Request
-from initcfg._table import plan_view, render
+from initcfg._api.command.cli import main
+from initcfg._api.command.jobs import planned
+from initcfg._api.command.request import Request
+from initcfg._plan.report.table import plan_view, render
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,7 +44,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(initcfg.__path__, "initcfg.")
-    if module.name not in ("initcfg._kernel", "initcfg._random.triton_kernel")
+    if module.name not in ("initcfg._kernel", "initcfg._stream.bits.triton_kernel")
 )
 BLOCK = re.compile(r"^(<!-- needs mmengine -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -18,8 +18,8 @@ from torch import nn
 
 import initcfg
 from initcfg import MODELS, Config, build_from_cfg, errors
-from initcfg._cli import main
-from initcfg._random import stream_key, uniform
+from initcfg._api.command.cli import main
+from initcfg._stream.bits import stream_key, uniform
 from initcfg.compat import mmengine as compat
 
 FOLDER = Path(__file__).parents[1] / "examples" / "documentation"
@@ -281,12 +281,12 @@ def test_second_call_does_nothing(family, caplog):
 def test_invalid_config(name, mode):
     with pytest.raises(errors.OverrideError) as caught:
         initcfg.build(FOLDER / name, **mode)
-    problem, rule, mend = INVALID[name]
+    problem, rule, fix = INVALID[name]
     assert caught.value.problem.startswith(problem)
     assert caught.value.rule == rule
     assert caught.value.where is not None
     assert re.fullmatch(rf"model\.init_cfg\.override \({name}:\d+\)", caught.value.where)
-    assert mend in str(caught.value)
+    assert fix in str(caught.value)
 
 
 @FAMILIES
@@ -357,7 +357,7 @@ def test_the_command_runs_from_any_folder(folder):
     config = os.path.relpath(FOLDER / "override_without_layer.yaml", folder)
     source = str(Path(initcfg.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-m", "initcfg._cli", "plan", config],
+        [sys.executable, "-m", "initcfg._api.command.cli", "plan", config],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": source},
         capture_output=True,

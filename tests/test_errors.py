@@ -1,4 +1,4 @@
-"""Nothing is silent: each error names the rule, its place, the likely meaning, and the mend."""
+"""Nothing is silent: each error names the rule, its place, the likely meaning, and the fix."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import initcfg
 from initcfg import Config, Ledger, errors
-from initcfg._cli import main
+from initcfg._api.command.cli import main
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RETINANET = EXAMPLES / "retinanet"

@@ -17,9 +17,9 @@ from torch.nn.utils import parametrizations
 
 import initcfg
 from initcfg import Plan, errors
-from initcfg._export import _searched, init_cfg_of
-from initcfg._export.cells import view_of
-from initcfg._export.check import differing, planned
+from initcfg._plan.export import _searched, init_cfg_of
+from initcfg._plan.export.cells import view_of
+from initcfg._plan.export.check import differing, planned
 from initcfg.values import Constant, CopyOf, Normal, Parts, Uniform, Value
 from trees import LEAVES, Tree, build, trees
 

@@ -113,7 +113,7 @@ def test_impossible_shapes_name_the_rule(module: nn.Module, rule: dict[str, Any]
     assert caught.value.parameter == "0.weight"
     assert caught.value.where == "init_cfg"
     assert rule["type"] in str(caught.value.rule)
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize(

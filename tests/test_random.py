@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from initcfg._random import (
+from initcfg._stream.bits import (
     STREAM_VERSION,
     bits,
     gauss,
@@ -27,7 +27,7 @@ from initcfg._random import (
     truncation_integers,
     uniform,
 )
-from initcfg._random.philox import philox4x32
+from initcfg._stream.bits.philox import philox4x32
 from initcfg.errors import PlanError
 
 KEY = stream_key(42, "weight")
@@ -271,7 +271,7 @@ def test_double_normal_is_the_exact_inverse() -> None:
 
 
 def _words_to_normal(words: list[int]) -> np.ndarray:
-    from initcfg._random.reference import _standard_normal
+    from initcfg._stream.bits.reference import _standard_normal
 
     return _standard_normal(np.array(words, dtype=np.uint32))
 
@@ -411,10 +411,10 @@ def test_impossible_arguments(call: Any, message: str) -> None:
 
 @pytest.mark.parametrize("name", ["key", "philox", "gauss", "reference"])
 def test_examples(name: str) -> None:
-    module = importlib.import_module(f"initcfg._random.{name}")
+    module = importlib.import_module(f"initcfg._stream.bits.{name}")
     assert doctest.testmod(module).failed == 0
 
 
 def test_no_torch() -> None:
-    program = "import sys, initcfg._random; assert 'torch' not in sys.modules"
+    program = "import sys, initcfg._stream.bits; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from initcfg import _lookup, _registry
-from initcfg._registry import INITIALIZERS, MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
+from initcfg._config import import_paths
+from initcfg._config import registry as registry_module
+from initcfg._config.registry import INITIALIZERS, MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
 from initcfg.errors import (
     BuildError,
     DuplicateNameError,
@@ -474,18 +475,18 @@ def test_the_registries_of_the_package() -> None:
 
 def test_torch_is_not_imported() -> None:
     program = (
-        "import sys; from initcfg._registry import INITIALIZERS, MODELS, Registry\n"
+        "import sys; from initcfg._config.registry import INITIALIZERS, MODELS, Registry\n"
         "registry = Registry('thing')\n"
         "registry.register_module(module=dict)\n"
         "assert registry.build(dict(type='dict', a=1)) == {'a': 1}\n"
-        "assert 'torch' not in sys.modules and 'initcfg._initializers' not in sys.modules\n"
+        "assert 'torch' not in sys.modules and 'initcfg._rules.initializers.original' not in sys.modules\n"
         "assert 'Kaiming' in INITIALIZERS.module_dict\n"
     )
     result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("module", [_registry, _lookup])
+@pytest.mark.parametrize("module", [registry_module, import_paths])
 def test_examples(module: types.ModuleType) -> None:
     state = torch.random.get_rng_state()
     assert doctest.testmod(module).failed == 0

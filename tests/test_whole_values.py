@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from initcfg import _random, errors
-from initcfg._values import from_json, to_json
-from initcfg._writing import orthogonal
-from initcfg._writing.whole import block, whole, whole_torch, zeros_of
+from initcfg import errors
+from initcfg._stream import bits
+from initcfg._stream.writing import orthogonal
+from initcfg._stream.writing.whole import block, whole, whole_torch, zeros_of
 from initcfg.values import (
     Constant,
     Dirac,
@@ -38,12 +38,13 @@ from initcfg.values import (
     Uniform,
     Value,
 )
+from initcfg.values.kinds import from_json, to_json
 
 SHAPES = [(5, 5), (1, 1), (1, 7), (7, 1), (3, 8), (8, 3), (40, 70), (70, 33), (4, 3, 3, 3), (64, 3, 1, 1)]
 
 
 def key_of(draw: int) -> int:
-    return _random.stream_key(3, "weight", 0, draw)
+    return bits.stream_key(3, "weight", 0, draw)
 
 
 def gram(matrix: np.ndarray) -> np.ndarray:
@@ -54,7 +55,7 @@ def gram(matrix: np.ndarray) -> np.ndarray:
 
 def torch_orthogonal(shape: tuple[int, ...], gain: float, dtype: Any, monkeypatch: Any) -> torch.Tensor:
     """What torch makes of the same Gaussian."""
-    numbers = torch.from_numpy(_random.normal(key_of(0), 0, math.prod(shape), 0.0, 1.0, dtype=dtype))
+    numbers = torch.from_numpy(bits.normal(key_of(0), 0, math.prod(shape), 0.0, 1.0, dtype=dtype))
     with monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "normal_", lambda self, *_, **__: self.copy_(numbers.view(self.shape)))
         return nn.init.orthogonal_(torch.empty(shape, dtype=numbers.dtype), gain)
@@ -106,7 +107,7 @@ def test_orthogonal_entries_follow_haar() -> None:
 
 def test_orthogonal_signs_follow_the_gaussian() -> None:
     """Q of -A is -Q, and a column's length does not matter."""
-    gaussian = _random.normal(key_of(0), 0, 60, 0.0, 1.0, dtype=np.float64).reshape(10, 6)
+    gaussian = bits.normal(key_of(0), 0, 60, 0.0, 1.0, dtype=np.float64).reshape(10, 6)
     made = orthogonal.orthogonal(gaussian, 1.0)
     assert (orthogonal.orthogonal(-gaussian, 1.0) == -made).all()
     assert (orthogonal.orthogonal(gaussian * 2.0 ** np.arange(6), 1.0) - made < 1e-14).all()
@@ -116,7 +117,7 @@ def test_orthogonal_signs_follow_the_gaussian() -> None:
 def test_each_matrix_of_a_stack_is_orthogonal_on_its_own() -> None:
     shape = (3, 4, 6)
     made = whole(Orthogonal(2.0, (2,), (0,)), shape, key_of)
-    numbers = _random.normal(key_of(0), 0, 72, 0.0, 1.0).reshape(shape)
+    numbers = bits.normal(key_of(0), 0, 72, 0.0, 1.0).reshape(shape)
     for expert, gaussian in zip(made, numbers, strict=True):
         assert (expert == orthogonal.orthogonal(gaussian.T, 2.0).T).all()
         np.testing.assert_allclose(expert @ expert.T, 4 * np.eye(4), atol=1e-6)
@@ -150,8 +151,8 @@ def test_a_zero_has_the_sign_plus() -> None:
 DIGESTS = """
 import hashlib, json
 import numpy as np
-from initcfg._random import stream_key
-from initcfg._writing.whole import whole
+from initcfg._stream.bits import stream_key
+from initcfg._stream.writing.whole import whole
 from initcfg.values import Orthogonal
 
 found = {}
@@ -236,13 +237,13 @@ def test_each_column_has_its_zeros(shape: tuple[int, int], sparsity: float) -> N
     made = whole(Sparse(sparsity, 0.5), shape, key_of)
     theirs = nn.init.sparse_(torch.empty(shape), sparsity, 0.5)
     assert ((made == 0).sum(0) == (theirs == 0).sum(0).numpy()).all()
-    normal = _random.normal(key_of(0), 0, made.size, 0.0, 0.5).reshape(shape)
+    normal = bits.normal(key_of(0), 0, made.size, 0.0, 0.5).reshape(shape)
     assert (made == np.where(made == 0, 0, normal)).all()
 
 
 def test_the_smallest_pairs_of_word_and_row_are_zero() -> None:
     rows, columns, count = 9, 5, 4
-    words = _random.bits(key_of(1), 0, rows * columns).tolist()
+    words = bits.bits(key_of(1), 0, rows * columns).tolist()
     found = zeros_of(Sparse(0.4, 1.0), (rows, columns), (0, 0), (rows, columns), key_of(1))
     for column in range(columns):
         pairs = sorted((words[column * rows + row], row) for row in range(rows))
@@ -250,7 +251,7 @@ def test_the_smallest_pairs_of_word_and_row_are_zero() -> None:
 
 
 def test_equal_words_fall_to_the_first_rows(monkeypatch: Any) -> None:
-    monkeypatch.setattr(_random, "bits", lambda key, start, count: np.zeros(count, np.uint32))
+    monkeypatch.setattr(bits, "bits", lambda key, start, count: np.zeros(count, np.uint32))
     found = zeros_of(Sparse(0.5, 1.0), (6, 2), (0, 0), (6, 2), 0)
     assert found.T.tolist() == [[True] * 3 + [False] * 3] * 2
 
@@ -310,7 +311,7 @@ def test_a_block_is_a_slice_of_the_whole(data: Any, case: tuple[Value, tuple[int
 
 def test_sparse_blocks_in_pieces(monkeypatch: Any) -> None:
     expected = whole(Sparse(0.4, 0.1), (11, 7), key_of)
-    monkeypatch.setattr("initcfg._writing.whole._WORDS", 25)
+    monkeypatch.setattr("initcfg._stream.writing.whole._WORDS", 25)
     assert np.array_equal(whole(Sparse(0.4, 0.1), (11, 7), key_of), expected)
     assert np.array_equal(block(Sparse(0.4, 0.1), (11, 7), (3, 1), (5, 6), key_of), expected[3:8, 1:])
 
@@ -322,7 +323,7 @@ def test_a_block_outside_is_an_error(offsets: tuple[int, ...], sizes: tuple[int,
 
 
 def test_the_numbers_depend_on_the_key() -> None:
-    other = lambda draw: _random.stream_key(4, "weight", 0, draw)  # noqa: E731
+    other = lambda draw: bits.stream_key(4, "weight", 0, draw)  # noqa: E731
     for value in (Orthogonal(1.0), Sparse(0.5, 1.0)):
         here, there = whole(value, (6, 6), key_of), whole(value, (6, 6), other)
         assert np.array_equal(here, whole(value, (6, 6), key_of))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from initcfg._jobs import planned
-from initcfg._request import Request
-from initcfg._table import plan_view
+from initcfg._api.command.jobs import planned
+from initcfg._api.command.request import Request
+from initcfg._plan.report.table import plan_view
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "examples/retinanet/retinanet_r50_fpn.py"

@@ -12,12 +12,24 @@ from initcfg import errors
 from initcfg._version import __version__
 
 if TYPE_CHECKING:
-    from initcfg._api import build, init_weights, initialize, plan
-    from initcfg._assignment import Assignment
-    from initcfg._compare import Difference, differences
-    from initcfg._config import Config, ConfigDict
-    from initcfg._deferral.context import deferred
-    from initcfg._functions import (
+    from initcfg._api.functions import build, init_weights, initialize, plan
+    from initcfg._api.materialize import materialize
+    from initcfg._config.files import Config, ConfigDict
+    from initcfg._config.registry import (
+        INITIALIZERS,
+        MODELS,
+        WEIGHT_INITIALIZERS,
+        Registry,
+        build_from_cfg,
+    )
+    from initcfg._model.base_module import BaseModule, ModuleDict, ModuleList, Sequential
+    from initcfg._plan.assignment import Assignment
+    from initcfg._plan.compare.with_mmengine import Difference, differences
+    from initcfg._plan.ledger import Ledger
+    from initcfg._plan.plan import Plan
+    from initcfg._record.deferred import deferred
+    from initcfg._record.trace import trace
+    from initcfg._rules.initializers.functions import (
         caffe2_xavier_init,
         constant_init,
         kaiming_init,
@@ -27,7 +39,15 @@ if TYPE_CHECKING:
         uniform_init,
         xavier_init,
     )
-    from initcfg._initializers import (
+    from initcfg._rules.initializers.further import (
+        DiracInit,
+        IdentityInit,
+        LeCunInit,
+        OrthogonalInit,
+        SparseInit,
+        VarianceScalingInit,
+    )
+    from initcfg._rules.initializers.original import (
         BaseInit,
         Caffe2XavierInit,
         ConstantInit,
@@ -38,35 +58,15 @@ if TYPE_CHECKING:
         XavierInit,
         bias_init_with_prob,
     )
-    from initcfg._initializers_literal import ValueInit
-    from initcfg._initializers_more import (
-        DiracInit,
-        IdentityInit,
-        LeCunInit,
-        OrthogonalInit,
-        SparseInit,
-        VarianceScalingInit,
-    )
-    from initcfg._ledger import Ledger
-    from initcfg._materialize import materialize
-    from initcfg._modules import BaseModule, ModuleDict, ModuleList, Sequential
-    from initcfg._plan import Plan
-    from initcfg._pretrained.initializer import PretrainedInit
-    from initcfg._registry import (
-        INITIALIZERS,
-        MODELS,
-        WEIGHT_INITIALIZERS,
-        Registry,
-        build_from_cfg,
-    )
-    from initcfg._torch_defaults import TorchDefaultInit
-    from initcfg._tracing.trace import trace
+    from initcfg._rules.initializers.pretrained import PretrainedInit
+    from initcfg._rules.initializers.torch_default import TorchDefaultInit
+    from initcfg._rules.initializers.value import ValueInit
 
 _HOME = {
-    "_api": ("build", "init_weights", "initialize", "plan"),
-    "_compare": ("Difference", "differences"),
-    "_config": ("Config", "ConfigDict"),
-    "_functions": (
+    "_api.functions": ("build", "init_weights", "initialize", "plan"),
+    "_plan.compare.with_mmengine": ("Difference", "differences"),
+    "_config.files": ("Config", "ConfigDict"),
+    "_rules.initializers.functions": (
         "caffe2_xavier_init",
         "constant_init",
         "kaiming_init",
@@ -76,8 +76,8 @@ _HOME = {
         "uniform_init",
         "xavier_init",
     ),
-    "_deferral.context": ("deferred",),
-    "_initializers": (
+    "_record.deferred": ("deferred",),
+    "_rules.initializers.original": (
         "BaseInit",
         "Caffe2XavierInit",
         "ConstantInit",
@@ -88,9 +88,9 @@ _HOME = {
         "XavierInit",
         "bias_init_with_prob",
     ),
-    "_initializers_literal": ("ValueInit",),
-    "_pretrained.initializer": ("PretrainedInit",),
-    "_initializers_more": (
+    "_rules.initializers.value": ("ValueInit",),
+    "_rules.initializers.pretrained": ("PretrainedInit",),
+    "_rules.initializers.further": (
         "DiracInit",
         "IdentityInit",
         "LeCunInit",
@@ -98,14 +98,14 @@ _HOME = {
         "SparseInit",
         "VarianceScalingInit",
     ),
-    "_ledger": ("Ledger",),
-    "_materialize": ("materialize",),
-    "_modules": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
-    "_assignment": ("Assignment",),
-    "_plan": ("Plan",),
-    "_torch_defaults": ("TorchDefaultInit",),
-    "_registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
-    "_tracing.trace": ("trace",),
+    "_plan.ledger": ("Ledger",),
+    "_api.materialize": ("materialize",),
+    "_model.base_module": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
+    "_plan.assignment": ("Assignment",),
+    "_plan.plan": ("Plan",),
+    "_rules.initializers.torch_default": ("TorchDefaultInit",),
+    "_config.registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
+    "_record.trace": ("trace",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

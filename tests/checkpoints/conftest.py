@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import server as http
 
-from initcfg._sources import download
+from initcfg._checkpoints.sources import download
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from initcfg._sources import Located, locate
+from initcfg._checkpoints.sources import Located, locate
 from initcfg.errors import CheckpointError, InitcfgError
 
 DATA = random.Random(5).randbytes(300_000)

@@ -18,8 +18,8 @@ import pytest
 import server as http
 from fetched import DATA, DIGEST, HALF, assert_clean, contents, index_of, refused
 
-from initcfg._sources import Located, locate, part
-from initcfg._sources.address import key
+from initcfg._checkpoints.sources import Located, locate, part
+from initcfg._checkpoints.sources.address import key
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -98,7 +98,7 @@ def test_a_finished_part_needs_no_request(server, home):
 
 CHILD = """
 import sys
-from initcfg._sources import download, locate
+from initcfg._checkpoints.sources import download, locate
 download.BACKOFF = 0.001
 print(locate(sys.argv[1]).path, flush=True)
 """
@@ -217,7 +217,7 @@ def test_file_systems_without_locks(server, home, monkeypatch):
     def unsupported(handle):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("initcfg._sources.locks._try", unsupported)
+    monkeypatch.setattr("initcfg._checkpoints.sources.locks._try", unsupported)
     url = server.add("/net.pth", DATA, script=[http.cut(HALF)])
     assert contents(locate(url)) == DATA
     assert_clean(home)

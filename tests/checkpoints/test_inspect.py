@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initcfg
-from initcfg._checkpoints.spans import Span
-from initcfg._cli import main
-from initcfg._inspect import common_prefix, inspected
+from initcfg._api.command.cli import main
+from initcfg._api.command.inspection import common_prefix, inspected
+from initcfg._checkpoints.formats.spans import Span
 
 
 def run(*arguments: str, code: int = 0) -> str:

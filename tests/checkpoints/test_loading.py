@@ -135,7 +135,7 @@ def test_user_code_between_the_rules(rng):
 
 
 def test_only_what_is_needed_is_read(monkeypatch):
-    from initcfg._pretrained import opening
+    from initcfg._plan.pretrained import opening
 
     read: list[str] = []
     original: Callable[..., torch.Tensor] = opening.Opened.read_block

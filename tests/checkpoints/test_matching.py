@@ -13,7 +13,7 @@ from torch import nn
 
 import initcfg
 from initcfg import errors
-from initcfg._table import plan_text
+from initcfg._plan.report.table import plan_text
 
 # -- sources in code -----------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ def test_the_nearest_prefix():
 def test_the_checkpoint_of_a_part():
     with pytest.raises(errors.CheckpointError, match="No key") as caught:
         initcfg.plan(Detector(outer=loading(state_of(Backbone()))))
-    assert "9 tensors of its part 'backbone'" in caught.value.mend
+    assert "9 tensors of its part 'backbone'" in caught.value.fix
 
 
 def test_a_hint_where_little_fits_by_chance():
@@ -354,8 +354,8 @@ def test_by_override_and_the_names_that_the_account_has():
     ],
 )
 def test_what_the_reader_took_off_may_be_meant(prefix, taken_off, local, names):
-    from initcfg._pretrained.initializer import PretrainedInit
-    from initcfg._pretrained.keys import named_keys
+    from initcfg._plan.pretrained.keys import named_keys
+    from initcfg._rules.initializers.pretrained import PretrainedInit
 
     initializer = PretrainedInit("a.pth", prefix)
     found = named_keys(initializer, ["net.a"], local, prefix=prefix, taken_off=taken_off, compat=False)

@@ -21,8 +21,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from initcfg._checkpoints import non_finite, open_mapping, open_path
-from initcfg._checkpoints.reader import TensorInfo
+from initcfg._checkpoints.formats import non_finite, open_mapping, open_path
+from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
 DTYPES = [
@@ -296,7 +296,7 @@ def test_threads_may_read_together(tmp_path):
 
 def test_a_tensor_that_memory_cannot_hold(tmp_path, monkeypatch):
     torch.save({"a": torch.zeros(20_000_001)}, tmp_path / "a", _use_new_zipfile_serialization=False)
-    monkeypatch.setattr("initcfg._checkpoints.spans.available_memory", lambda: 1000)
+    monkeypatch.setattr("initcfg._checkpoints.formats.spans.available_memory", lambda: 1000)
     # Moved by a byte, so that it cannot be mapped.
     with open_path(tmp_path / "a") as reader:
         storage = reader._tensors["a"].storage

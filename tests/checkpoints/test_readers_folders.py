@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
 
-from initcfg._checkpoints import open_path
-from initcfg._checkpoints.reader import TensorInfo
+from initcfg._checkpoints.formats import open_path
+from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
 

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from initcfg._checkpoints import open_path
-from initcfg._checkpoints.made import PickleProblem, RefusedName
-from initcfg._checkpoints.names import may_be_named
-from initcfg._checkpoints.pickled import Pickled
-from initcfg._inspect import inspected, inspection_view
-from initcfg._table import render
+from initcfg._api.command.inspection import inspected, inspection_view
+from initcfg._checkpoints.formats import open_path
+from initcfg._checkpoints.formats.made import PickleProblem, RefusedName
+from initcfg._checkpoints.formats.names import may_be_named
+from initcfg._checkpoints.formats.pickled import Pickled
+from initcfg._plan.report.table import render
 from initcfg.errors import CheckpointError
 
 COMMON = dict(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from initcfg._checkpoints import open_mapping, open_path
+from initcfg._checkpoints.formats import open_mapping, open_path
 from initcfg.errors import CheckpointError, InitcfgError
 
 ATTACKS = sorted(hostile.attacks(Path("trace")))
@@ -37,7 +37,7 @@ def same(path: Path, state: dict[str, torch.Tensor]) -> bool:
         with open_path(path) as reader:
             found = {key: reader.read(key) for key in reader.keys()}  # noqa: SIM118
     except CheckpointError as error:
-        assert error.mend is not None, "an error says how to mend it"
+        assert error.fix is not None, "an error says how to fix it"
         return False
     assert list(found) == list(state)
     assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
@@ -61,7 +61,7 @@ def test_no_code_runs(tmp_path, attack, container):
     with pytest.raises(CheckpointError) as caught:
         open_path(path)
     assert not trace.exists()
-    assert "to mend" in str(caught.value)
+    assert "fix: " in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_safetensors_headers(tmp_path, name):
         assert len(data) == 1
     with pytest.raises(CheckpointError) as caught:
         open_path(path)
-    assert caught.value.mend is not None
+    assert caught.value.fix is not None
 
 
 def test_every_bit_of_a_safetensors_header(tmp_path, state):

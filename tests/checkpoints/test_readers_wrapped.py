@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from initcfg._checkpoints import open_mapping, open_path
+from initcfg._checkpoints.formats import open_mapping, open_path
 from initcfg.errors import CheckpointError
 
 WEIGHTS = {"conv.weight": torch.ones(2), "conv.bias": torch.zeros(1)}

@@ -14,9 +14,9 @@ import server as http
 import torch
 from fetched import DATA, DIGEST, HALF, assert_clean, contents, index_of, refused
 
-from initcfg._sources import Located, locate, part, register, schemes
-from initcfg._sources.address import file_name, identity, scrubbed, shown
-from initcfg._sources.digests import named_digest
+from initcfg._checkpoints.sources import Located, locate, part, register, schemes
+from initcfg._checkpoints.sources.address import file_name, identity, scrubbed, shown
+from initcfg._checkpoints.sources.digests import named_digest
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -54,7 +54,7 @@ def test_the_name_of_a_local_file_is_taken_at_its_word(tmp_path):
     assert locate(right).sha256 == DIGEST
     right.write_bytes(DATA[:50] + bytes([DATA[50] ^ 4]) + DATA[51:])
     error = refused(right)
-    assert "not what its name says" in str(error) and "rename" in str(error.mend)
+    assert "not what its name says" in str(error) and "rename" in str(error.fix)
     date = tmp_path / "net-20240131.pth"
     date.write_bytes(DATA)
     assert locate(date).sha256 is None
@@ -127,7 +127,7 @@ def test_schemes_of_other_packages(tmp_path, monkeypatch):
         "wrong = shelf_plugin:wrong\nhttps = shelf_plugin:wrong\n"
     )
     (tmp_path / "shelf_plugin.py").write_text(
-        "from pathlib import Path\nfrom initcfg._sources import Located\n"
+        "from pathlib import Path\nfrom initcfg._checkpoints.sources import Located\n"
         "def find(source, *, sha256, offline): return Located(Path(__file__), None, source, None)\n"
         "def bad(source, *, sha256, offline): raise KeyError('no shelf')\n"
         "def wrong(source, *, sha256, offline): return 3\n"
@@ -154,7 +154,7 @@ def test_what_is_not_installed_is_said(monkeypatch, home):
         "open-mmlab://resnet50_v1c": "mm",
         "mmcls://vgg11": "mm",
     }.items():
-        assert f"initcfg[{extra}]" in str(refused(source).mend)
+        assert f"initcfg[{extra}]" in str(refused(source).fix)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     assert "s3fs" in str(refused("s3://bucket/net.pth"))
 
@@ -310,7 +310,7 @@ def test_digests_in_names():
 
 
 def test_a_bar_is_shown_on_a_terminal_alone(server, capfd, monkeypatch):
-    monkeypatch.setattr("initcfg._sources.progress._SMALL", 1)
+    monkeypatch.setattr("initcfg._checkpoints.sources.progress._SMALL", 1)
     locate(server.add("/net.pth", DATA))
     assert capfd.readouterr() == ("", "")
     monkeypatch.setenv("FORCE_COLOR", "1")

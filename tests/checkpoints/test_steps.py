@@ -13,9 +13,9 @@ from torch import nn
 
 import initcfg
 from initcfg import errors
-from initcfg._steps import steps_text
-from initcfg._values import Adapted, from_json, to_json
-from initcfg._writing.steps import carried_out, result_shape
+from initcfg._stream.writing.adaptation import carried_out, result_shape
+from initcfg.values.adaptation import steps_text
+from initcfg.values.kinds import Adapted, from_json, to_json
 
 # -- steps ---------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import initcfg
-from initcfg._cli import main
+from initcfg._api.command.cli import main
 
 CONFIG = """
 model = dict(

@@ -9,7 +9,7 @@ import pytest
 import server as http
 from fetched import DATA, DIGEST, HALF, assert_clean, assert_sound, contents, refused
 
-from initcfg._sources import connection, download, locate
+from initcfg._checkpoints.sources import connection, download, locate
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -264,7 +264,7 @@ def test_a_digest_that_was_right_may_not_fit_the_next_time(server, home):
 def test_bodies_that_never_end_well(server, home):
     url = server.add("/net.pth", DATA, ranges=False, script=[http.truncated(HALF)] * 9)
     text = str(refused(url))
-    assert f"{HALF:,} of {len(DATA):,} bytes" in text and "to mend" in text
+    assert f"{HALF:,} of {len(DATA):,} bytes" in text and "fix: " in text
     assert len(server.asked) == 3
     assert_sound(home)
     server.files["/net.pth"].script.clear()

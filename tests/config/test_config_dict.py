@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from initcfg._config import DELETE_KEY, Config, ConfigDict
+from initcfg._config.files import DELETE_KEY, Config, ConfigDict
 from initcfg.errors import ConfigError, ConfigKeyError, ConfigMergeError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import initcfg._config as package
+import initcfg._config.files as package
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "config.md"
 
@@ -28,7 +28,7 @@ def test_the_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_docstrings_run():
     attempted = 0
-    for module in pkgutil.iter_modules(package.__path__, "initcfg._config."):
+    for module in pkgutil.iter_modules(package.__path__, "initcfg._config.files."):
         result = doctest.testmod(importlib.import_module(module.name))
         assert result.failed == 0, module.name
         attempted += result.attempted

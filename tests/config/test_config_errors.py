@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from initcfg._config import Config
+from initcfg._config.files import Config
 from initcfg.errors import (
     ConfigError,
     ConfigExecutionError,
@@ -128,7 +128,7 @@ def test_what_cannot_be_merged_names_both_places(tmp_path: Path):
     with pytest.raises(ConfigMergeError, match=r"'m\.a\.b' is a dict here, but int 3 in the base") as caught:
         Config.fromfile(file)
     assert caught.value.where == f"dict: {file}:4; base: {tmp_path}/base.py:2"
-    assert "_delete_=True" in str(caught.value.mend)
+    assert "_delete_=True" in str(caught.value.fix)
     assert isinstance(caught.value, TypeError)
 
 

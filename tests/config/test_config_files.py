@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from initcfg._config import Config
+from initcfg._config.files import Config
 from initcfg.errors import ConfigError, ConfigExecutionError, PythonRefusedError
 
 EXPECTED = {"model": {"type": "ResNet", "depth": 18, "init_cfg": [{"type": "Normal", "std": 0.001}]}}
@@ -281,13 +281,13 @@ def test_read_base_without_mmengine_says_what_to_install(tmp_path: Path, monkeyp
     text = "from mmengine.config import read_base\nwith read_base():\n    from .a import *\n"
     with pytest.raises(ConfigError, match="read by MMEngine") as caught:
         Config.fromfile(write(tmp_path, lazy_py=text))
-    assert "pip install mmengine" in str(caught.value.mend)
+    assert "pip install mmengine" in str(caught.value.fix)
 
 
 def test_reading_needs_neither_torch_nor_numpy(tmp_path: Path):
     file = write(tmp_path, a_py="a = 1", b_yaml="_base_: a.py")
     code = (
-        "import sys\nfrom initcfg._config import Config\n"
+        "import sys\nfrom initcfg._config.files import Config\n"
         f"assert Config.fromfile({str(file)!r}).a == 1\n"
         "assert not {'torch', 'numpy', 'mmengine'} & set(sys.modules)\n"
     )

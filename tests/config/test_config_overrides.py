@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from initcfg._config import Config, parse_overrides
+from initcfg._config.files import Config, parse_overrides
 from initcfg.errors import ConfigError, ConfigMergeError
 
 
@@ -43,7 +43,7 @@ def test_keys():
 def test_malformed_pairs(pair: str):
     with pytest.raises(ConfigError, match="is no override") as caught:
         parse_overrides([pair])
-    assert "KEY=VALUE" in str(caught.value.mend)
+    assert "KEY=VALUE" in str(caught.value.fix)
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "(1", "{'a': 1", "dict(a=1", "'a", "[f(x)]", "dict(1)", "{**a}"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from initcfg._config import Config
+from initcfg._config.files import Config
 
 BASE = """\
 norm = dict(type='BN',

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from initcfg._config import Config
+from initcfg._config.files import Config
 from initcfg.errors import ConfigError
 
 FORMATS = (".py", ".yaml", ".json", ".toml")

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import initcfg
-from initcfg._apply import apply_plan
-from initcfg._writing.stream import fill_stream
+from initcfg._apply.apply import apply_plan
+from initcfg._stream.writing.stream import fill_stream
 from initcfg.errors import ApplyError
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, TruncNormal, Uniform, Value
 

@@ -13,18 +13,19 @@ import pytest
 import torch.distributed
 from torch.distributed import FileStore, HashStore, PrefixStore, TCPStore
 
-from initcfg import _agreement, _heartbeat
-from initcfg._agreement import Agreement
-from initcfg._disagreement import ranks_text
-from initcfg._rounds import Round
+from initcfg._apply.ranks import agreement as agreement_module
+from initcfg._apply.ranks import heartbeat
+from initcfg._apply.ranks.agreement import Agreement
+from initcfg._apply.ranks.disagreement import ranks_text
+from initcfg._apply.ranks.rounds import Round
 from initcfg.errors import AgreementError, ApplyError
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_heartbeat, "INTERVAL", 0.05)
-    monkeypatch.setattr(_heartbeat, "SILENCE", 20.0)
-    monkeypatch.setattr(_agreement, "_LINGER", 0.5)
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.05)
+    monkeypatch.setattr(heartbeat, "SILENCE", 20.0)
+    monkeypatch.setattr(agreement_module, "_LINGER", 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +84,7 @@ def message(outcomes: list[Any], *, but: int | None = None) -> str:
     errors = [each for rank, each in enumerate(outcomes) if rank != but]
     assert all(type(each) is AgreementError for each in errors), errors
     assert len({str(each) for each in errors}) == 1, errors
-    assert all(each.mend for each in errors) or "failed, so all stop" in errors[0].problem
+    assert all(each.fix for each in errors) or "failed, so all stop" in errors[0].problem
     return errors[0].problem
 
 
@@ -146,7 +147,7 @@ def test_another_seed(seeds: tuple[int | None, ...], told: str) -> None:
     store, world = HashStore(), len(seeds)
     outcomes = run(world, lambda rank: agree(store, rank, world, seed=seeds[rank]))
     assert message(outcomes) == f"The ranks do not agree on the seed: {told}."
-    assert outcomes[0].mend == "Give every rank the same seed, or none."
+    assert outcomes[0].fix == "Give every rank the same seed, or none."
 
 
 def test_another_version_and_all_else_that_differs() -> None:
@@ -161,7 +162,7 @@ def test_another_version_and_all_else_that_differs() -> None:
         "The ranks do not agree on the version of initcfg: rank 0 has 0.1.0, rank 1 has 0.2.0; "
         "nor on rng: rank 0 has torch, rank 1 has stream; nor on the seed: rank 0 has 0, rank 1 has 1."
     )
-    assert outcomes[1].mend == (
+    assert outcomes[1].fix == (
         "Install the same version of initcfg on every rank. Give every rank the same rng. "
         "Give every rank the same seed, or none."
     )
@@ -207,7 +208,7 @@ def test_another_plan(details: list[dict[str, str]], told: str) -> None:
 
     outcomes = run(world, one)
     assert message(outcomes) == f"The ranks do not agree on the plan: {told}."
-    assert outcomes[0].mend == "Build the same model and give the same rules on every rank."
+    assert outcomes[0].fix == "Build the same model and give the same rules on every rank."
     # One of each group, and each once.
     assert len(asked) == len({f"{each}" for each in details}) + (details == [A, A])
 
@@ -293,7 +294,7 @@ def test_seeds_drawn_in_sets_that_meet_too_late() -> None:
 
     outcomes = run(6, one)
     assert message(outcomes) == "The ranks do not agree on the seed: rank 2 has 0, rank 3 has 3."
-    assert outcomes[0].mend == "Each was drawn in another set of ranks: give all the same seed."
+    assert outcomes[0].fix == "Each was drawn in another set of ranks: give all the same seed."
 
 
 def test_a_failure_reaches_ranks_of_other_sets() -> None:
@@ -339,7 +340,7 @@ def test_this_rank_must_be_in_every_set() -> None:
 @pytest.mark.parametrize("failing", [0, 1, 2])
 @pytest.mark.parametrize("agreed", [False, True])
 def test_a_rank_that_fails(failing: int, agreed: bool) -> None:
-    store, own = HashStore(), ApplyError("No space.", mend="Free some.")
+    store, own = HashStore(), ApplyError("No space.", fix="Free some.")
 
     def one(rank: int) -> None:
         with Agreement([(0, 1, 2)], store=store, rank=rank, timeout=50) as agreement:
@@ -352,7 +353,7 @@ def test_a_rank_that_fails(failing: int, agreed: bool) -> None:
     start = time.monotonic()
     outcomes = run(3, one)
     assert outcomes[failing] is own
-    told = f"Rank {failing} failed, so all stop: No space.\n  to mend:      Free some."
+    told = f"Rank {failing} failed, so all stop: No space.\n  fix:          Free some."
     assert message(outcomes, but=failing) == told
     assert str(outcomes[failing - 1]) == told
     assert time.monotonic() - start < 25
@@ -372,7 +373,7 @@ def test_who_comes_late_hears_why_the_others_failed() -> None:
     outcomes = run(2, one)
     assert type(outcomes[0]) is KeyError
     assert message(outcomes, but=0) == "Rank 0 failed, so all stop: KeyError: 'x'"
-    assert outcomes[1].mend == "Look at what rank 0 itself says."
+    assert outcomes[1].fix == "Look at what rank 0 itself says."
 
 
 def test_who_writes_for_long_can_ask() -> None:
@@ -461,8 +462,8 @@ def test_a_rank_that_never_comes_and_then_all_do(failing: int) -> None:
     outcomes = run(3, lambda rank: one(rank, 0))
     assert outcomes[failing] == "no plan"
     assert message(outcomes, but=failing) == f"Rank {failing} did not come within 0.5 s."
-    mend = outcomes[failing - 1].mend
-    assert mend == (
+    fix = outcomes[failing - 1].fix
+    assert fix == (
         f"Look at what rank {failing} did meanwhile: every rank must make the same calls. "
         "INITCFG_RANK_TIMEOUT=SECONDS gives more time."
     )
@@ -533,7 +534,7 @@ def test_an_end_without_agreeing_waits_too() -> None:
 @pytest.mark.parametrize("dead", [0, 1, 2, 3])
 @pytest.mark.parametrize("when", ["before on", "after on"])
 def test_a_rank_that_gives_no_sign_of_life(dead: int, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_heartbeat, "SILENCE", 1.0)
+    monkeypatch.setattr(heartbeat, "SILENCE", 1.0)
     store, ranks = HashStore(), (0, 1, 2, 3)
 
     def one(rank: int) -> None:
@@ -578,7 +579,7 @@ class Broken:
     ("how", "why"), [("gone", "Failed to recv, got 0 bytes"), ("stuck", "no answer for 0.3 s")]
 )
 def test_the_store_is_gone(how: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_heartbeat, "ANSWER", 0.3)
+    monkeypatch.setattr(heartbeat, "ANSWER", 0.3)
     store = Broken(how)
     start = time.monotonic()
     agreement = Agreement([(1, 0)], store=store, rank=1, timeout=50)  # type: ignore[arg-type]

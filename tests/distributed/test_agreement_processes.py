@@ -12,8 +12,8 @@ import pytest
 import torch
 from processes import Result, run_ranks, values_of
 
-from initcfg import _heartbeat
-from initcfg._agreement import Agreement
+from initcfg._apply.ranks import heartbeat
+from initcfg._apply.ranks.agreement import Agreement
 from initcfg.errors import AgreementError, ApplyError
 
 WORLD = 3
@@ -85,7 +85,7 @@ def test_agreeing_and_not() -> None:
 
 def ending(rank: int, world: int, how: str, when: str, which: int) -> float:
     """One rank ends; how long the others need to notice."""
-    _heartbeat.INTERVAL, _heartbeat.SILENCE = 0.1, 3.0
+    heartbeat.INTERVAL, heartbeat.SILENCE = 0.1, 3.0
     start = time.monotonic()
     try:
         with Agreement([tuple(range(world))], timeout=90) as agreement:
@@ -102,7 +102,7 @@ def ending(rank: int, world: int, how: str, when: str, which: int) -> float:
             os._exit(1)
         raise
     finally:
-        _heartbeat.INTERVAL, _heartbeat.SILENCE = 2.0, 20.0
+        heartbeat.INTERVAL, heartbeat.SILENCE = 2.0, 20.0
     return time.monotonic() - start
 
 

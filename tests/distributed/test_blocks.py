@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.placement_types import _StridedShard
 
-from initcfg._sharding import Run, runs_of
+from initcfg._model.shards import Run, runs_of
 from initcfg.errors import TensorError
 
 

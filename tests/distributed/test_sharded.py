@@ -233,7 +233,7 @@ def test_the_forward_pass_is_the_whole_models() -> None:
 
 def failing(rank: int, world: int) -> list[Any]:
     """A write that fails on one rank, with a copy and without."""
-    from initcfg._writing.stream import StreamWriter
+    from initcfg._stream.writing.stream import StreamWriter
 
     plan = initcfg.trace(lambda: built("vit"))
     flush = StreamWriter.flush

@@ -22,7 +22,7 @@ def main(wheel: str) -> None:
         sys.path.insert(0, folder)
         import numpy as np
 
-        from initcfg._random import kernel, recipe, reference, stream_key
+        from initcfg._stream.bits import kernel, recipe, reference, stream_key
 
         assert Path(kernel.__file__).is_relative_to(folder)
         assert kernel.available(), kernel.why_not()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from initcfg._random import reference
-from initcfg._random.recipe import (
+from initcfg._stream.bits import reference
+from initcfg._stream.bits.recipe import (
     BITS,
     Recipe,
     constant_recipe,

@@ -19,11 +19,11 @@ from device_cases import DTYPES, all_cases, pattern, recipe_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from initcfg._random import stream_key
-from initcfg._random.kernel import Dim
-from initcfg._random.recipe import Kind, normal_recipe, uniform_recipe
-from initcfg._writing import device, fallback, stream
-from initcfg._writing.stream import fill_stream
+from initcfg._stream.bits import stream_key
+from initcfg._stream.bits.kernel import Dim
+from initcfg._stream.bits.recipe import Kind, normal_recipe, uniform_recipe
+from initcfg._stream.writing import device, fallback, stream
+from initcfg._stream.writing.stream import fill_stream
 from initcfg.errors import ApplyError
 from initcfg.values import Normal, TruncNormal
 
@@ -91,7 +91,7 @@ def test_only_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "initcfg._random.triton_kernel", raising=False)
+    monkeypatch.delitem(sys.modules, "initcfg._stream.bits.triton_kernel", raising=False)
     device._triton.cache_clear()
     try:
         assert device.why_not(GPU) == "triton is not installed"
@@ -109,7 +109,7 @@ def test_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     for name in [each for each in sys.modules if each.split(".")[0] == "triton"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "initcfg._random.triton_kernel", raising=False)
+    monkeypatch.delitem(sys.modules, "initcfg._stream.bits.triton_kernel", raising=False)
     device._triton.cache_clear()
     try:
         reason = device.why_not(GPU)

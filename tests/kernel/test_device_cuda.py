@@ -12,12 +12,12 @@ from device_cases import DTYPES, SENTINEL, all_cases, expected, pattern, recipe_
 from torch import nn
 
 import initcfg
-from initcfg._random import bits, stream_key
-from initcfg._random.kernel import Dim
-from initcfg._random.recipe import BITS, Kind, normal_recipe, uniform_recipe
-from initcfg._writing import device, fallback
-from initcfg._writing.blocks import Block
-from initcfg._writing.stream import StreamWriter, fill_stream
+from initcfg._stream.bits import bits, stream_key
+from initcfg._stream.bits.kernel import Dim
+from initcfg._stream.bits.recipe import BITS, Kind, normal_recipe, uniform_recipe
+from initcfg._stream.writing import device, fallback
+from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
 if not torch.cuda.is_available():

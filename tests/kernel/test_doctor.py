@@ -9,9 +9,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from initcfg import _doctor
-from initcfg._cli import main
-from initcfg._writing import device
+from initcfg._api.command import doctor
+from initcfg._api.command.cli import main
+from initcfg._stream.writing import device
 
 
 def line(text: str) -> str:
@@ -55,13 +55,13 @@ def test_on_a_device(
     expected: tuple[str, str | None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    examination = _doctor.examined()
+    examination = doctor.examined()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(device, "why_not", lambda device: reason)
     monkeypatch.setattr(device, "_proofs", dict(enumerate(proofs)))
     monkeypatch.setattr(device, "triton_version", lambda: "3.9.0")
-    assert _doctor._on_cuda() == expected
+    assert doctor._on_cuda() == expected
     found = dataclasses.replace(examination, on_cuda=expected[0], on_cuda_reason=expected[1])
     said = "the kernel in Triton 3.9.0"
     if expected[0] == "copies":

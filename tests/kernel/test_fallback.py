@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import initcfg
-from initcfg._random import kernel
-from initcfg._writing import queue
-from initcfg._writing.blocks import Block
-from initcfg._writing.stream import fill_stream
+from initcfg._stream.bits import kernel
+from initcfg._stream.writing import queue
+from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.stream import fill_stream
 from initcfg.values import (
     Constant,
     Normal,

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from initcfg._random import normal, stream_key
-from initcfg._writing.blocks import Block
-from initcfg._writing.stream import StreamWriter, fill_stream
+from initcfg._stream.bits import normal, stream_key
+from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.errors import ApplyError, InitcfgError, TensorError
 from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from initcfg._random import kernel, reference, stream_key
-from initcfg._random.kernel import Dim, Job
-from initcfg._random.recipe import (
+from initcfg._stream.bits import kernel, reference, stream_key
+from initcfg._stream.bits.kernel import Dim, Job
+from initcfg._stream.bits.recipe import (
     BITS,
     Kind,
     Recipe,
@@ -277,8 +277,8 @@ def test_fork_after_threads() -> None:
         pytest.skip("this system does not fork")
     program = (
         "import os, numpy as np\n"
-        "from initcfg._random import kernel\n"
-        "from initcfg._random.recipe import normal_recipe\n"
+        "from initcfg._stream.bits import kernel\n"
+        "from initcfg._stream.bits.recipe import normal_recipe\n"
         "memory = np.empty(300_000, np.float32)\n"
         "job = kernel.Job(memory.ctypes.data, 'float32', normal_recipe(0.0, 1.0, False), 1, 0,\n"
         "                 (kernel.Dim(memory.size, 1, 1),))\n"

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import initcfg
-from initcfg._apply import apply_plan
-from initcfg._writing import queue, stream
-from initcfg._writing.blocks import Block
-from initcfg._writing.stream import StreamWriter, fill_stream
+from initcfg._apply.apply import apply_plan
+from initcfg._stream.writing import queue, stream
+from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.errors import ApplyError
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, Parts, Uniform, Value
 

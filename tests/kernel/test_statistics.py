@@ -11,7 +11,7 @@ import scipy.special
 import scipy.stats
 import torch
 
-from initcfg._writing.stream import StreamWriter, fill_stream
+from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.values import Normal, TruncNormal, Uniform, Value
 
 COUNT = 10**7

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from initcfg._random import bits, stream_key
+from initcfg._stream.bits import bits, stream_key
 
 
 def uniforms_of_torch(key: int, count: int) -> Any:

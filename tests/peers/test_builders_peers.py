@@ -17,7 +17,7 @@ from torch import nn
 
 import initcfg
 from initcfg import MODELS, errors
-from initcfg._cli import main
+from initcfg._api.command.cli import main
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
@@ -245,7 +245,7 @@ def test_configs_of_packages(openmmlab: None, text: str) -> None:
     from mmengine.registry import MODELS as theirs
     from mmengine.registry import DefaultScope
 
-    from initcfg._builders.openmmlab import config_file
+    from initcfg._config.builders.openmmlab import config_file
 
     before = getattr(DefaultScope.get_current_instance(), "scope_name", None)
     plan = planned(text)

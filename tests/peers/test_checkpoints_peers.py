@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from initcfg._checkpoints import non_finite, open_path
-from initcfg._inspect import inspected
+from initcfg._api.command.inspection import inspected
+from initcfg._checkpoints.formats import non_finite, open_path
 
 pytestmark = pytest.mark.peers
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from initcfg._config import Config, ConfigDict
+from initcfg._config.files import Config, ConfigDict
 from initcfg.errors import ConfigError
 
 pytestmark = pytest.mark.peers

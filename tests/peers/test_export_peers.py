@@ -14,7 +14,7 @@ from torch import nn
 
 import initcfg
 from initcfg import Config, Plan
-from initcfg._export import init_cfg_of
+from initcfg._plan.export import init_cfg_of
 
 pytestmark = pytest.mark.peers
 

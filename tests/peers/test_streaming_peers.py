@@ -45,7 +45,7 @@ def test_the_command_with_a_builder_and_a_type(tmp_path, monkeypatch):
     from click.testing import CliRunner
     from transformers import AutoModelForCausalLM
 
-    from initcfg._cli import main
+    from initcfg._api.command.cli import main
 
     monkeypatch.chdir(tmp_path)
     made = config()

@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kernel"))
 
 from device_cases import DTYPES, recipe_for
 
-from initcfg._random import triton_kernel
-from initcfg._random.kernel import Dim
-from initcfg._random.recipe import Kind
-from initcfg._writing import device
+from initcfg._stream.bits import triton_kernel
+from initcfg._stream.bits.kernel import Dim
+from initcfg._stream.bits.recipe import Kind
+from initcfg._stream.writing import device
 
 assert "TRITON_INTERPRET" not in os.environ
 AMPERE, HOPPER = 80, 90
@@ -132,7 +132,7 @@ def test_exact_arithmetic_alone(
 
 def test_constants_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """A number that went through float32 on its way would have other bits."""
-    from initcfg._random import gauss
+    from initcfg._stream.bits import gauss
 
     ptx = compiled("float64", "upper", "whole", HOPPER, monkeypatch).asm["ptx"]
     found = {int(each, 16) & (1 << 63) - 1 for each in re.findall(r"\b0d([0-9A-Fa-f]{16})", ptx)}

@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kernel"))
 
 from device_cases import DTYPES, SENTINEL, all_cases, expected, pattern, recipe_for
 
-from initcfg._random import bits, stream_key
-from initcfg._random.kernel import Dim
-from initcfg._random.recipe import BITS, Kind, constant_recipe, normal_recipe, uniform_recipe
-from initcfg._writing import device, fallback, stream
-from initcfg._writing.blocks import Block, dims_of
-from initcfg._writing.stream import fill_stream
+from initcfg._stream.bits import bits, stream_key
+from initcfg._stream.bits.kernel import Dim
+from initcfg._stream.bits.recipe import BITS, Kind, constant_recipe, normal_recipe, uniform_recipe
+from initcfg._stream.writing import device, fallback, stream
+from initcfg._stream.writing.blocks import Block, dims_of
+from initcfg._stream.writing.stream import fill_stream
 from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
 assert os.environ["TRITON_INTERPRET"] == "1"

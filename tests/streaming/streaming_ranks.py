@@ -15,8 +15,8 @@ sys.path.append(str(Path(__file__).parent))
 from streaming_models import RULES, all_bits, applied, pending
 
 import initcfg
-from initcfg._streaming import writer
-from initcfg._streaming.making import Maker
+from initcfg._apply.streaming import writer
+from initcfg._apply.streaming.making import Maker
 from initcfg.errors import OutputError
 
 

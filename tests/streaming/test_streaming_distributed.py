@@ -16,9 +16,9 @@ from streaming_models import RULES, all_bits, applied, pending, stored
 from torch import nn
 
 import initcfg
-from initcfg._checkpoints.folders import UNFINISHED
-from initcfg._checkpoints.opening import open_path
-from initcfg._streaming import distributed
+from initcfg._apply.streaming import distributed
+from initcfg._checkpoints.formats.folders import UNFINISHED
+from initcfg._checkpoints.formats.opening import open_path
 from initcfg.errors import OutputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*assuming the intent is to load in a single process")
@@ -90,7 +90,7 @@ def test_chunks_are_made_one_ahead_and_their_memory_is_taken_back(tmp_path, monk
 def test_a_kill_leaves_no_checkpoint_and_it_is_begun_again(tmp_path, monkeypatch, wanted):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("initcfg._streaming.folder.Folder.give_up", lambda *_, **__: None)
+        patch.setattr("initcfg._apply.streaming.folder.Folder.give_up", lambda *_, **__: None)
         patch.setattr(
             distributed._Planner, "resolve_data", lambda *_: (_ for _ in ()).throw(OutputError("killed"))
         )

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initcfg._streaming.distributed import chunks, share
-from initcfg._streaming.header import header
-from initcfg._streaming.items import Item
-from initcfg._streaming.pieces import pieces
-from initcfg._streaming.ranks import Ranks
-from initcfg._streaming.shards import Shard, divided, parsed_size, shards, weight_map
-from initcfg._values import Constant, Orthogonal
+from initcfg._apply.streaming.distributed import chunks, share
+from initcfg._apply.streaming.header import header
+from initcfg._apply.streaming.items import Item
+from initcfg._apply.streaming.pieces import pieces
+from initcfg._apply.streaming.ranks import Ranks
+from initcfg._apply.streaming.shards import Shard, divided, parsed_size, shards, weight_map
 from initcfg.errors import OutputError
+from initcfg.values.kinds import Constant, Orthogonal
 
 SHAPES = st.lists(st.integers(0, 7), max_size=4).map(tuple)
 DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.float64, torch.int8, torch.bool])

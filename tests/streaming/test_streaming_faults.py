@@ -19,12 +19,12 @@ from streaming_models import all_bits, stored
 from torch import nn
 
 import initcfg
-from initcfg._checkpoints.folders import UNFINISHED
-from initcfg._checkpoints.opening import open_path
-from initcfg._cli import main
-from initcfg._files import output_error
-from initcfg._streaming import folder as folders
-from initcfg._streaming import writer as writers
+from initcfg._api.command.cli import main
+from initcfg._apply.streaming import folder as folders
+from initcfg._apply.streaming import writer as writers
+from initcfg._checkpoints.formats.folders import UNFINISHED
+from initcfg._checkpoints.formats.opening import open_path
+from initcfg._config.files.atomic import output_error
 from initcfg.errors import CheckpointError, OutputError
 
 # Of 8 linear layers, each in a shard of its own.
@@ -118,7 +118,7 @@ def test_a_stale_partial_is_an_error_that_says_what_differs(tmp_path, monkeypatc
     before = sorted(os.listdir(out))
     with pytest.raises(OutputError, match=message) as caught:
         save(out, **options)
-    assert "--overwrite" in caught.value.mend
+    assert "--overwrite" in caught.value.fix
     assert sorted(os.listdir(out)) == before
     save(out, **options, overwrite=True)
     with open_path(out) as reader:
@@ -216,7 +216,7 @@ def test_an_error_while_making_numbers_ends_the_threads_and_leaves_nothing(tmp_p
     def broken(self, into, item, piece):
         raise CheckpointError("damaged there")
 
-    monkeypatch.setattr("initcfg._streaming.making.Maker.put", broken)
+    monkeypatch.setattr("initcfg._apply.streaming.making.Maker.put", broken)
     with pytest.raises(CheckpointError, match="damaged there"):
         save(tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -231,14 +231,14 @@ CONFIG = "model = dict(type='torch.nn.TransformerEncoderLayer', d_model=256, nhe
 # A transformer of 5 MB: small buffers and shards, so that there is a middle to be killed in.
 SLOW = """
 import sys, time
-import initcfg._streaming.writer as writer
+import initcfg._apply.streaming.writer as writer
 finish = writer.Writer._finish
 def slow(self, shard):
     finish(self, shard)
     print("finished", flush=True)
     time.sleep(0.3)
 writer.Writer._finish = slow
-from initcfg._cli import main
+from initcfg._api.command.cli import main
 main(sys.argv[1:], prog_name="initcfg")
 """
 

@@ -14,12 +14,12 @@ from streaming_models import RULES, Everything, all_bits, applied, bits, pending
 from torch import nn
 
 import initcfg
-from initcfg._cli import main
-from initcfg._streaming import save as saving
-from initcfg._streaming.header import header, in_order
-from initcfg._streaming.items import Item, outlined
-from initcfg._values import Keep
+from initcfg._api.command.cli import main
+from initcfg._apply.streaming import save as saving
+from initcfg._apply.streaming.header import header, in_order
+from initcfg._apply.streaming.items import Item, outlined
 from initcfg.errors import ApplyError, OutputError, PlanError, TensorError
+from initcfg.values.kinds import Keep
 
 
 @pytest.fixture(params=["1kB", "4kB", "5GB"])
@@ -274,7 +274,7 @@ def test_meta_models_are_enough_where_the_plan_says_everything(tmp_path):
         TensorError, match="'scale' is Keep, so it is taken from the model's memory"
     ) as caught:
         initcfg.plan(model, rules).save_weights(tmp_path / "other", model, seed=3)
-    assert "deferred" in caught.value.mend
+    assert "deferred" in caught.value.fix
 
 
 class Scaled(nn.Module):

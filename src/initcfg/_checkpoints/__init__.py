@@ -1,6 +1,0 @@
-"""Checkpoints: opened safely, read lazily. ``reader`` is what the rest of the package sees of any of them."""
-
-from initcfg._checkpoints.finite import non_finite
-from initcfg._checkpoints.opening import OpenedCheckpoint, open_mapping, open_path
-
-__all__ = ["OpenedCheckpoint", "non_finite", "open_mapping", "open_path"]

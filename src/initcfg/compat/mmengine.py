@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 import initcfg
-from initcfg._config import Config, ConfigDict
-from initcfg._functions import (
+from initcfg._config.files import Config, ConfigDict
+from initcfg._config.registry import MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
+from initcfg._rules.initializers.functions import (
     caffe2_xavier_init,
     constant_init,
     kaiming_init,
@@ -24,7 +25,7 @@ from initcfg._functions import (
     uniform_init,
     xavier_init,
 )
-from initcfg._initializers import (
+from initcfg._rules.initializers.original import (
     BaseInit,
     Caffe2XavierInit,
     ConstantInit,
@@ -35,8 +36,7 @@ from initcfg._initializers import (
     XavierInit,
     bias_init_with_prob,
 )
-from initcfg._pretrained.initializer import PretrainedInit
-from initcfg._registry import MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
+from initcfg._rules.initializers.pretrained import PretrainedInit
 
 
 class BaseModule(initcfg.BaseModule):

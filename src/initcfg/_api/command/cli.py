@@ -1,0 +1,346 @@
+"""The command ``initcfg``."""
+
+from __future__ import annotations
+
+import click
+
+from initcfg._api.command.options import (
+    FULL,
+    JSON,
+    NO_PYTHON,
+    Group,
+    common,
+    launched_rank,
+    print_json,
+    show,
+    takes_request,
+)
+from initcfg._api.command.request import Request
+from initcfg._version import __version__
+
+_EXAMPLES = {
+    "plan": "initcfg plan retinanet.py --set model.backbone.depth=50",
+    "init": "initcfg init retinanet.py -o weights.safetensors --seed 0",
+    "trace": "initcfg trace timm:vit_base_patch16_224 -o vit.yaml",
+    "diff": "initcfg diff config.py weights.safetensors",
+    "explain": "initcfg explain retinanet.py backbone.layer1.0.bn3.weight",
+    "inspect": "initcfg inspect retinanet_r50.pth",
+    "verify": "initcfg verify weights.safetensors",
+    "list": "initcfg list layers --like conv",
+    "doctor": "initcfg doctor",
+}
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="initcfg")
+def main() -> None:
+    """Say in config how every weight of a PyTorch model starts, and see it before it happens.
+
+    \b
+    initcfg plan retinanet.py                      what every weight will be
+    initcfg init retinanet.py -o weights.safetensors
+    initcfg explain retinanet.py head.cls.bias     why one of them is what it is
+
+    CONFIG is a config file, or a builder: timm:NAME, torchvision:NAME, hf:NAME, hf:CONFIG.json,
+    mmdet:CONFIG, package.module:function.
+    """
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['plan']}")
+@common
+@FULL
+def plan(
+    request: Request,
+    as_json: bool,
+    full: bool,
+) -> None:
+    """Show what every weight of the model in CONFIG will be, and which rule says so."""
+    from initcfg._api.command.jobs import planned
+
+    _, made = planned(request)
+    if as_json:
+        print_json(made.to_json())
+        return
+    from initcfg._plan.report.table import plan_view
+
+    show(plan_view(made, full=full))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['init']}")
+@common
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    help="File to write (.safetensors, .pth, .pt), or a folder, for a checkpoint of any size in shards.",
+)
+@click.option("--seed", type=int, help="Integer in [0, 2^64); drawn at random if not given.")
+@click.option(
+    "--rng",
+    type=click.Choice(["stream", "torch"]),
+    default="stream",
+    show_default=True,
+    help="stream: values depend on seed, name and index alone. torch: its generator, in MMEngine's order.",
+)
+@click.option(
+    "--shard-size", metavar="SIZE", help="Of a folder: bytes of tensors a file: 5GB (default), 2GiB."
+)
+@click.option("--format", "file_format", type=click.Choice(["safetensors", "dcp"]), help="Of a folder.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    help="Of a folder: the type of floating-point tensors; their own if not given.",
+)
+@click.option(
+    "--dcp-key",
+    metavar="KEY",
+    help="Of --format dcp: put the weights under this key: model.",
+)
+@click.option("--overwrite", is_flag=True, help="Of a folder: replace the checkpoint that is in it.")
+def init(
+    request: Request,
+    as_json: bool,
+    output: str,
+    seed: int | None,
+    rng: str,
+    shard_size: str | None,
+    file_format: str | None,
+    dtype: str | None,
+    dcp_key: str | None,
+    overwrite: bool,
+) -> None:
+    """Build the model in CONFIG, initialize it, and write its weights.
+
+    The ledger (what was written, by which rule, with which seed) goes beside the weights as JSON, and
+    into the metadata of a safetensors file. Into a folder the weights are streamed, piece by piece: the model
+    may be larger than memory, and a run that was interrupted goes on where it stopped.
+    """
+    from initcfg._apply.weights_file import is_folder
+
+    if is_folder(output, asked=bool(shard_size or file_format or dtype or dcp_key or overwrite)):
+        from initcfg._api.command.jobs import streamed
+        from initcfg._api.command.saved_view import saved_json, saved_view
+        from initcfg._apply.streaming.save import Options
+        from initcfg._plan.report.table import attention
+
+        options = Options(shard_size, dtype, file_format or "safetensors", rng, overwrite, dcp_key)
+        saved = streamed(request, output, seed=seed, options=options)
+        if launched_rank() > 0:
+            # The first speaks for all.
+            return
+        if as_json:
+            print_json(saved_json(saved))
+        else:
+            show(*attention(saved.outline.plan), saved_view(saved))
+        return
+    from initcfg._api.command.jobs import initialized
+
+    done = initialized(request, output, seed=seed, rng=rng)
+    if as_json:
+        print_json(
+            {"weights": done.weights, "ledger": done.ledger_path, "seed": done.ledger.seed, **done.counts()}
+        )
+        return
+    from rich.text import Text
+
+    from initcfg._plan.report.table import attention, ledger_view
+
+    show(*attention(done.plan), ledger_view(done.ledger))
+    show(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['explain']}")
+@common
+@click.argument("parameter")
+def explain(
+    request: Request,
+    as_json: bool,
+    parameter: str,
+) -> None:
+    """Tell the whole story of one PARAMETER of the model in CONFIG."""
+    from initcfg._api.command.jobs import planned
+    from initcfg._plan.report.explanation import explain_text
+
+    _, made = planned(request)
+    text = explain_text(made, parameter)
+    if as_json:
+        item = made[parameter]
+        assignment = made.to_json()
+        found = assignment["parameters"].get(item.name) or assignment["buffers"][item.name]
+        chain = [each["rule"] for each in found["shadowed"]] + [found["rule"]]
+        rules = {where: assignment["rules"].get(where) for where in chain if where}
+        print_json({"name": item.name, **found, "rules": rules})
+        return
+    click.echo(text)
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['trace']}")
+@takes_request(metavar="TARGET")
+@FULL
+@click.option("-o", "--output", type=click.Path(), help="Config to write: .yaml, .json, .toml or .py.")
+@click.option(
+    "--buffers", is_flag=True, help="Rules for masks, tables and the like too, which constructors make."
+)
+@click.option("--plan", "plan_file", type=click.Path(), help="JSON file to write the plan to.")
+def trace(
+    request: Request, as_json: bool, full: bool, output: str | None, buffers: bool, plan_file: str | None
+) -> None:
+    """Show what the initialization code of TARGET does, as a plan.
+
+    With -o, the builder and the rules that say the same are written as a config, to be changed and used.
+    """
+    from initcfg._api.command.jobs import traced_target
+
+    done = traced_target(request, output, plan_file, buffers=buffers)
+    if as_json:
+        print_json(done.plan.to_json())
+        return
+    from rich.text import Text
+
+    from initcfg._plan.report.table import plan_view, symbolic
+
+    if not done.files:
+        show(plan_view(done.plan, full=full))
+    show(Text(symbolic(done.plan), style="bold"))
+    if done.files:
+        show(Text(", ".join(done.files)))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['diff']}")
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Change the config A.")
+@click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Change the config B.")
+@NO_PYTHON
+@JSON
+@FULL
+def diff(
+    a: str,
+    b: str,
+    set_a: tuple[str, ...],
+    set_b: tuple[str, ...],
+    no_python: bool,
+    as_json: bool,
+    full: bool,
+) -> int:
+    """Show what differs between A and B.
+
+    Each is a config, a builder, a saved plan, or a ledger: a .ledger.json file, or the weights that it
+    belongs to. Ends with 1 if anything differs.
+    """
+    from initcfg._api.command.jobs import compared
+
+    found = compared(Request(a, set_a, no_python), Request(b, set_b, no_python))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from initcfg._plan.compare.view import diff_view
+
+        show(diff_view(found, full=full))
+    return 0 if found.same else 1
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['inspect']}")
+@click.argument("checkpoint", type=click.Path())
+@click.option("--part", metavar="KEY", help="Which set of weights, where there are several: state_dict_ema.")
+@JSON
+@FULL
+def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> None:
+    """Show what is in CHECKPOINT: keys, shapes, types. No number is read, and no code in it is run.
+
+    A file of safetensors or torch.save, an index of shards, or a folder; also by an address: hf://, https://.
+    """
+    from initcfg._api.command.inspection import inspected
+
+    found = inspected(checkpoint, part=part)
+    if as_json:
+        print_json(found.to_json())
+        return
+    from initcfg._api.command.inspection import inspection_view
+
+    show(inspection_view(found, full=full))
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['verify']}")
+@click.argument("checkpoint", type=click.Path())
+@click.option("--plan", "plan_file", type=click.Path(), help="A plan (JSON), or a ledger.")
+@click.option("--config", type=click.Path(), help="A config or builder, to be planned.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change that config.")
+@click.option("--seed", type=int, help="The seed; by default that of the ledger.")
+@click.option("--part", metavar="KEY", help="Which set of weights, where there are several.")
+@JSON
+@FULL
+def verify(
+    checkpoint: str,
+    plan_file: str | None,
+    config: str | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    part: str | None,
+    as_json: bool,
+    full: bool,
+) -> int:
+    """Say which tensors of CHECKPOINT still hold their planned initial value, and by how much others changed.
+
+    The values are made again from seed and name. Without --plan and --config, the ledger that the checkpoint
+    carries, or that lies beside it, says what was planned. Ends with 1 if anything changed or is not finite.
+    """
+    from initcfg._api.command.jobs import verified_checkpoint
+
+    request = Request(config, tuple(overrides)) if config is not None else None
+    found = verified_checkpoint(checkpoint, plan_file, request, seed=seed, part=part)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from initcfg._api.command.verification_view import verification_view
+
+        show(verification_view(found, full=full))
+    return 1 if found.differs else 0
+
+
+@main.command("list", epilog=f"Example:  {_EXAMPLES['list']}")
+@click.argument(
+    "what", type=click.Choice(["initializers", "layers", "models"]), default="initializers", required=False
+)
+@click.option("--like", help="Only names that contain this, letter case aside.")
+@click.option("--import", "imports", multiple=True, metavar="MODULE", help="Import a module first.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) -> None:
+    """List what a config can name: initializers (with their arguments), layers, or models."""
+    from initcfg._api.command.jobs import listed
+
+    entries = [entry for entry in listed(what, imports) if not like or like.lower() in entry["name"].lower()]
+    if as_json:
+        print_json(entries)
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in entries[0] if entries else ("nothing found",):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        table.add_row(*(escape(str(item)) for item in entry.values()))
+    show(table)
+
+
+@main.command(epilog=f"Example:  {_EXAMPLES['doctor']}")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> int:
+    """Say what draws the random numbers here, check that it is right, and time it.
+
+    Ends with 1 if a number differs from the reference.
+    """
+    from initcfg._api.command.doctor import examined
+
+    found = examined()
+    if as_json:
+        print_json(found.to_json())
+    else:
+        click.echo(str(found))
+    return 0 if found.healthy else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Materialize: a model without memory gets it, and every tensor in it gets its numbers.
+
+A large model is built on the meta device, sharded there, and given memory last, a rank its shards. What its
+constructors meant is lost by then, buffers and ties too, so all of it comes from the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg._api.functions import InitCfg
+from initcfg._api.functions import plan as make_plan
+from initcfg._apply.apply import agreeing_ranks
+from initcfg._apply.checks import check_fits
+from initcfg._apply.ranks.agreement import Agreement
+from initcfg._model.fsdp import hold_shards, note_shards
+from initcfg._model.names import Entry, Names, named_tensors
+from initcfg._model.shards import is_sharded
+from initcfg._plan.ledger import Ledger
+from initcfg._plan.plan import Plan
+from initcfg._record.guard import close, is_closed
+from initcfg._record.meta_defaults import meta_defaults
+from initcfg._record.pending import waits
+from initcfg.errors import ApplyError
+from initcfg.errors.words import plural
+from initcfg.values.kinds import Computed, Keep
+
+_SHOWN = 4
+
+
+def materialize(
+    model: nn.Module,
+    init_cfg: InitCfg = None,
+    *,
+    device: torch.device | str | None = None,
+    plan: Plan | None = None,
+    seed: int | None = None,
+    process_group: Any = None,
+) -> Ledger:
+    """Give a model that was built on the meta device its memory, and all its tensors their numbers.
+
+    Build it under ``torch.device("meta")`` or :class:`initcfg.deferred`, shard it (``parallelize_module``,
+    ``fully_shard``), then call this on every rank. Parameters and buffers come from the plan, each rank's
+    shards alone; tensors that were one are one again.
+
+    On the meta device constructors leave no trace. What no rule reaches is taken from ``reset_parameters``
+    of the layers, where nothing else can have been meant; else it is an error, which names the code that may
+    have been. ``plan=initcfg.trace(build)`` knows all that the constructors do.
+
+    Args:
+        model: The model.
+        init_cfg: Rules, as for :func:`initcfg.plan`; not with ``plan``.
+        device: Where to; by default the device of the meshes, or the CPU. Real tensors are moved there too.
+        plan: The plan of this model, of :func:`initcfg.plan` or :func:`initcfg.trace`.
+        seed: See :meth:`Plan.apply`, as for ``process_group``.
+
+    Raises:
+        ApplyError: Nothing says what a tensor is to hold; or the plan is another model's. No memory has been
+            given then.
+        InitcfgError: See :func:`initcfg.plan` and :meth:`Plan.apply`.
+
+    Example:
+        >>> import initcfg, torch
+        >>> from torch import nn
+        >>> with torch.device("meta"):
+        ...     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> ledger = initcfg.materialize(model, dict(type="Normal", layer="Linear", std=0.02), seed=0)
+        >>> print(ledger["1.running_var"].value, model[1].running_var.tolist())
+        Constant(1) [1.0, 1.0, 1.0, 1.0]
+    """
+    if not isinstance(model, nn.Module):
+        raise ApplyError(f"materialize takes a torch.nn.Module, not {model!r}.")
+    if plan is not None and init_cfg is not None:
+        raise ApplyError("A plan and rules were given, and either says everything.", fix="Give one of them.")
+    hold_shards(model)
+    # A rank whose part of the model is refused lets all the others know.
+    with Agreement(agreeing_ranks(model, process_group)):
+        made = make_plan(model, init_cfg) if plan is None else plan
+        names = named_tensors(model)
+        check_fits(made, names, "stream", memory=False)
+        _check_complete(made, model, names)
+    with Agreement(agreeing_ranks(model, process_group)):
+        _give_memory(model, _target(names, device))
+    try:
+        return made.apply(model, seed=seed, process_group=process_group)
+    except BaseException:
+        if not is_closed(model):
+            close(model, "This model was given memory, and then its initialization was refused.")
+        raise
+
+
+def _target(names: Names, device: torch.device | str | None) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    for entry in names.entries.values():
+        if is_sharded(entry.tensor):
+            return torch.device(entry.tensor.device_mesh.device_type)
+    return torch.get_default_device()
+
+
+def _check_complete(plan: Plan, model: nn.Module, names: Names) -> None:
+    """Every tensor without memory must be said."""
+    missing = [
+        entry
+        for entry in (*names.parameters, *names.buffers)
+        if any(tensor.is_meta for tensor in entry.stored) and _says_nothing(plan, entry)
+    ]
+    if not missing:
+        return
+    first = missing[0]
+    reasons = meta_defaults(model, missing).unwritten
+    code = next((reason for entry in missing if (reason := reasons.get(entry.name))), None)
+    listed = ", ".join(entry.name for entry in missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+    what = "buffer" if all(entry.buffer for entry in missing) else "tensor"
+    raise ApplyError(
+        f"Nothing says what {plural(len(missing), what)} of this model should hold: {listed}."
+        + (f" It may be {code} that does, and on the meta device its work is lost." if code else ""),
+        parameter=first.name,
+        shape=first.shape,
+        fix="Apply the plan of the code that builds it (plan=initcfg.trace(build)), build it under "
+        "initcfg.deferred(), or give them rules.",
+    )
+
+
+def _says_nothing(plan: Plan, entry: Entry) -> bool:
+    item = plan.parameters.get(entry.name) or plan.buffers.get(entry.name)
+    return item is None or isinstance(item.value, (Keep, Computed))
+
+
+# -- memory --------------------------------------------------------------------------------------
+
+
+def _give_memory(model: nn.Module, device: torch.device) -> None:
+    """Put tensors with memory in the place of those that have none; those that were one stay one."""
+    made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    with torch.no_grad():
+        for module in model.modules():
+            for container in (module._parameters, module._buffers):
+                for name, tensor in container.items():
+                    if tensor is None:
+                        continue
+                    if id(tensor) not in made:
+                        made[id(tensor)] = tensor, _with_memory(tensor, device)
+                    container[name] = made[id(tensor)][1]  # type: ignore[assignment]
+    if any(is_sharded(new) and new is not old for old, new in made.values()):
+        note_shards(model)
+
+
+def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if tensor.is_meta or (waits(tensor) and not is_sharded(tensor) and tensor.device != device):
+        new = torch.empty_like(tensor, device=device)
+    elif is_sharded(tensor) or tensor.device == device:
+        return tensor
+    else:
+        new = tensor.to(device)
+    if isinstance(tensor, nn.Parameter):
+        new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+    _keep_attributes(new, vars(tensor))
+    return new
+
+
+def _keep_attributes(tensor: torch.Tensor, attributes: Mapping[str, Any]) -> None:
+    """What others have noted on a tensor: which it shares, whether it decays, what its constructor meant."""
+    for name, item in attributes.items():
+        if name not in vars(tensor):
+            setattr(tensor, name, item)

@@ -1,0 +1,386 @@
+"""The ranks of a job agree on what they are about to write, and fail together.
+
+They speak through the key-value store of ``torch.distributed``, not through a collective of a backend:
+a store needs no device, waits no longer than it is told to, and serves any set of ranks. In each set,
+
+- the first rank leads: it opens a round, and the others join it;
+- each says what it would write; the leader compares, and answers with the seed or with what differs;
+- each writes, says that it is done, and leaves when all are.
+
+Meanwhile a thread of each rank says every 2 s that it lives, looks after the leader and its neighbour,
+and hears of failures; who waits for something looks for failures, too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch.distributed
+
+from initcfg._apply.ranks.disagreement import differing, disagreement, groups_of
+from initcfg._apply.ranks.heartbeat import Line, StoreGoneError
+from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent
+from initcfg.errors import ApplyError
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+# Seconds to wait for a rank that does not come, if nothing else is said.
+_TIMEOUT = 300.0
+# Seconds that others wait longer than the leader, who knows best why.
+_GRACE = 15.0
+# Seconds that the rank whose process holds the store stays, so that the others can read the last word.
+_LINGER = 5.0
+# Ranks that are asked for details, where plans differ.
+_ASKED = 5
+
+_Found = TypeVar("_Found")
+
+
+class Agreement:
+    """What the ranks of some sets do between its beginning and its end, all do or none.
+
+    Every rank must make the same agreements in the same order. Where there is nobody to agree with (no
+    set of two ranks or more, no process group, a fake one) nothing is exchanged.
+
+    Args:
+        rank_sets: Sets of global ranks, each given in the same order on each of its ranks; the first of a
+            set leads it. This rank is in each.
+        timeout: Seconds to wait for a rank that lives, but does not come; by default
+            ``INITCFG_RANK_TIMEOUT``, or 300. While others write, there is no limit, as long as they show that
+            they live.
+        store: The store; by default, that of the default process group.
+        rank: This rank, if ``store`` is given.
+
+    Raises:
+        AgreementError: Another rank failed, has ended, did not come, or has other facts.
+        ApplyError: ``INITCFG_RANK_TIMEOUT`` is no number of seconds.
+
+    Example:
+        >>> from initcfg._apply.ranks.agreement import Agreement
+        >>> with Agreement([(0,)]) as agreement:
+        ...     agreement.on({"plan": "2c26b4"}, seed=None, draw=lambda: 7)
+        7
+    """
+
+    def __init__(
+        self,
+        rank_sets: Sequence[Sequence[int]] = (),
+        *,
+        timeout: float | None = None,
+        store: Store | None = None,
+        rank: int | None = None,
+    ) -> None:
+        self._rounds: list[Round] = []
+        self._line: Line | None = None
+        self._failure: Failure | None = None
+        # How often ``on`` was called.
+        self._steps = 0
+        sets = dict.fromkeys(tuple(ranks) for ranks in rank_sets if len(set(ranks)) > 1)
+        if sets and store is None:
+            store, rank = _default_store()
+        if not sets or store is None or rank is None:
+            return
+        if any(rank not in ranks for ranks in sets):
+            raise ValueError(f"rank {rank} is not in every set of {list(sets)}")
+        self._store, self._rank = store, rank
+        self._timeout = _timeout(timeout)
+        # One order on all ranks, so that no two sets wait for each other; the largest gives the seed.
+        self._rounds = [Round(ranks, rank) for ranks in sorted(sets, key=lambda each: (-len(each), each))]
+
+    def __enter__(self) -> Agreement:
+        if self._rounds:
+            self._line = Line(self._store, self._beat)
+            try:
+                # Those that this rank leads, first: others wait for them.
+                for each in sorted(self._rounds, key=lambda each: each.leader != self._rank):
+                    self._wait(each.join, self._timeout, lambda store, each=each: ([each.leader], []))
+            except BaseException as error:
+                self._leave(error)
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._line is None:
+            return
+        try:
+            if error is None:
+                self._finish()
+        except BaseException as own:
+            error = own
+            raise
+        finally:
+            self._leave(error)
+
+    def on(
+        self,
+        facts: Mapping[str, str],
+        *,
+        seed: int | None,
+        draw: Callable[[], int],
+        details: Callable[[], Mapping[str, str]] | None = None,
+    ) -> int:
+        """The seed, if all ranks have the same facts and the same seed.
+
+        Args:
+            facts: What must be the same: ``initcfg``, ``stream``, ``plan``, ``rng``.
+            seed: The seed; None for that of the first rank's ``draw``.
+            draw: Draws a seed; called on every rank if ``seed`` is None.
+            details: Called where ``plan`` differs: names of tensors and digests of what they get.
+
+        Raises:
+            AgreementError: They have not, or a rank failed.
+        """
+        drawn = draw() if seed is None else seed
+        agreed: int | None = None
+        self._steps += 1
+        for each in self._rounds:
+            said = {"facts": {**facts, "seed": seed}, "drawn": drawn, "agreed": agreed}
+            self._say(each, "facts", said)
+            agreed = self._lead(each, details) if each.leader == self._rank else self._follow(each, details)
+        return drawn if agreed is None else agreed
+
+    def check(self) -> None:
+        """Costs nothing: to be called now and then in what takes long.
+
+        Raises:
+            AgreementError: Another rank has failed or ended.
+        """
+        if self._failure is not None:
+            raise self._failure.error()
+
+    # -- agreeing --------------------------------------------------------------------------------
+
+    def _lead(self, each: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
+        said = self._collect(each, "facts", each.ranks)
+        facts = {rank: one["facts"] for rank, one in said.items()}
+        names = differing(facts)
+        if names:
+            plans: dict[int, Mapping[str, str]] = {}
+            if "plan" in names and details is not None:
+                groups = groups_of({rank: one.get("plan") for rank, one in facts.items()})
+                asked = [ranks[0] for ranks in groups.values()][:_ASKED]
+                self._answer(each, {"details": asked})
+                self._say(each, "details", dict(details()))
+                plans = self._collect(each, "details", asked)
+            self._stop(Failure(*disagreement(facts, plans)))
+        # Where it was drawn, some may have agreed on it in another set already.
+        seeds = {rank: one["agreed"] for rank, one in said.items() if one["agreed"] is not None}
+        if len(set(seeds.values())) > 1:
+            text, _ = disagreement({rank: {"seed": seed} for rank, seed in seeds.items()}, {})
+            self._stop(Failure(text, "Each was drawn in another set of ranks: give all the same seed."))
+        seed = next(iter(seeds.values()), said[self._rank]["drawn"])
+        self._answer(each, {"seed": seed})
+        return seed
+
+    def _follow(self, each: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
+        key = each.key(self._steps, "answer")
+
+        def answered(store: Store) -> Any:
+            return json.loads(store.get(key)) if store.check([key]) else None
+
+        def leader(store: Store) -> tuple[list[int], list[int]]:
+            return [], [each.leader]
+
+        answer = self._wait(answered, self._timeout + _GRACE, leader)
+        if "seed" in answer:
+            return answer["seed"]
+        if self._rank in answer["details"]:
+            self._say(each, "details", {} if details is None else dict(details()))
+        # The leader says what differs, and all stop.
+        return self._wait(lambda store: None, self._timeout + _GRACE, leader)
+
+    def _say(self, each: Round, topic: str, said: Any) -> None:
+        self._call(lambda store: each.say(store, self._steps, topic, said))
+
+    def _answer(self, each: Round, answer: Any) -> None:
+        self._call(lambda store: store.set(each.key(self._steps, "answer"), json.dumps(answer)))
+
+    def _collect(self, each: Round, topic: str, ranks: Sequence[int]) -> dict[int, Any]:
+        """What each of the ranks says on a topic."""
+        keys = {rank: each.key(self._steps, topic, rank) for rank in ranks}
+
+        def collected(store: Store) -> list[bytes] | None:
+            return store.multi_get(list(keys.values())) if store.check(list(keys.values())) else None
+
+        def lacking(store: Store) -> tuple[list[int], list[int]]:
+            here = set(each.here(store))
+            lack = [rank for rank, key in keys.items() if not store.check([key])]
+            return [rank for rank in lack if rank not in here], [rank for rank in lack if rank in here]
+
+        found = self._wait(collected, self._timeout, lacking)
+        return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """Wait until all are done."""
+
+        def finished(store: Store) -> bool:
+            return all(each.all(store, "done") for each in self._rounds)
+
+        def lacking(store: Store) -> tuple[list[int], list[int]]:
+            for each in self._rounds:
+                if not each.all(store, "done"):
+                    here = each.here(store)
+                    others = [rank for rank in each.ranks if rank not in here]
+                    return others, [] if others else [rank for rank in here if rank != self._rank]
+            return [], []
+
+        for each in self._rounds:
+            self._call(lambda store, each=each: each.count(store, "done"))
+        # Who has agreed is here, and writes: that may take long.
+        self._wait(finished, None if self._steps else self._timeout, lacking)
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Tell the others if this rank failed, and end the line."""
+        assert self._line is not None
+        try:
+            if error is None:
+                self._line.call(self._say_left)
+            else:
+                failure = self._failure or failed(self._rank, error)
+                self._line.call(lambda store: self._tell(store, failure))
+            if self._rank == 0:
+                self._linger(self._line)
+        except StoreGoneError:
+            # Nobody can be told.
+            pass
+        finally:
+            self._line.close()
+
+    def _linger(self, line: Line) -> None:
+        """As a rule rank 0 holds the store: it stays until the others have read the last word."""
+
+        def alone(store: Store) -> bool:
+            absent = () if self._failure is None else self._failure.absent
+            return all(each.all(store, "left", absent) for each in self._joined())
+
+        start = time.monotonic()
+        while not line.call(alone) and (waited := time.monotonic() - start) < _LINGER:
+            time.sleep(_pause(waited))
+
+    # -- failing; all but the first in the thread of the line ------------------------------------
+
+    def _stop(self, failure: Failure) -> None:
+        self._call(lambda store: self._tell(store, failure))
+        self.check()
+
+    def _tell(self, store: Store, failure: Failure) -> None:
+        """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet."""
+        for each in self._rounds:
+            if each.number is None and not each.join(store):
+                if each.leader in failure.absent:
+                    # It does not take part in this at all.
+                    continue
+                each.join_ahead(store)
+            failure = each.fail(store, failure)
+        self._failure = self._failure or failure
+        self._say_left(store)
+
+    def _say_left(self, store: Store) -> None:
+        for each in self._joined():
+            if not each.left:
+                each.left = True
+                each.count(store, "left")
+
+    def _listen(self, store: Store) -> None:
+        if self._failure is None:
+            failures = (each.failure(store) for each in self._joined())
+            failure = next((failure for failure in failures if failure is not None), None)
+            if failure is not None:
+                self._tell(store, failure)
+
+    def _beat(self, store: Store) -> None:
+        """Called now and then: this rank lives; do the others?"""
+        self._listen(store)
+        for each in self._joined():
+            other = each.beat(store, str(time.monotonic()))
+            if other is not None and self._failure is None:
+                self._tell(store, silent(other))
+
+    def _joined(self) -> list[Round]:
+        return [each for each in self._rounds if each.number is not None]
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def _wait(
+        self,
+        find: Callable[[Store], _Found | None],
+        limit: float | None,
+        lacking: Callable[[Store], tuple[list[int], list[int]]],
+    ) -> _Found:
+        """What ``find`` finds at last, unless a rank fails.
+
+        After ``limit`` seconds all fail: ``lacking`` says which ranks have not come, and which have, but
+        do not go on.
+        """
+
+        def look(store: Store) -> _Found | None:
+            self._listen(store)
+            return None if self._failure is not None else find(store)
+
+        start = time.monotonic()
+        while True:
+            found = self._call(look)
+            self.check()
+            if found:
+                return found
+            waited = time.monotonic() - start
+            if limit is not None and waited >= limit:
+                missing, waiting = self._call(lacking)
+                if missing or waiting:
+                    self._stop(late(missing, waiting, self._timeout))
+            time.sleep(_pause(waited))
+
+    def _call(self, ask: Callable[[Store], _Found]) -> _Found:
+        assert self._line is not None, "an agreement is a context manager"
+        try:
+            return self._line.call(ask)
+        except StoreGoneError as error:
+            self._failure = self._failure or gone(str(error))
+            raise self._failure.error() from None
+
+
+def _pause(waited: float) -> float:
+    """Seconds until the next look: few at first, and never many against what was waited already."""
+    return min(max(waited / 8, 0.001), 0.5)
+
+
+def _default_store() -> tuple[Store | None, int | None]:
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        return None, None
+    if distributed.get_backend() == "fake":
+        return None, None
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    return _get_default_store(), distributed.get_rank()
+
+
+def _timeout(given: float | None) -> float:
+    if given is not None:
+        return float(given)
+    text = os.environ.get("INITCFG_RANK_TIMEOUT", "").strip()
+    if not text:
+        return _TIMEOUT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ApplyError(
+            f"INITCFG_RANK_TIMEOUT is {text!r}.", fix="Set it to a number of seconds, or leave it away."
+        )
+    return seconds

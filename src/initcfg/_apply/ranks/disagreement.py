@@ -1,0 +1,124 @@
+"""What the ranks of a job do not agree on, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+# Names shown of tensors, and groups shown of ranks.
+_TENSORS, _GROUPS = 5, 4
+_TOPICS = {
+    "initcfg": ("the version of initcfg", "Install the same version of initcfg on every rank."),
+    "stream": ("the version of the random stream", "Install the same version of initcfg on every rank."),
+    "rng": ("rng", "Give every rank the same rng."),
+    "plan": ("the plan", "Build the same model and give the same rules on every rank."),
+    "seed": ("the seed", "Give every rank the same seed, or none."),
+}
+
+
+def ranks_text(ranks: Iterable[int]) -> str:
+    """Ranks in few words.
+
+    Example:
+        >>> ranks_text([3]), ranks_text([4, 0, 1, 2]), ranks_text([0, 1, 5])
+        ('rank 3', 'ranks 0-2 and 4', 'ranks 0, 1 and 5')
+    """
+    ordered = sorted(set(ranks))
+    if len(ordered) == 1:
+        return f"rank {ordered[0]}"
+    starts = [ordered[0]] + [after for before, after in pairwise(ordered) if after != before + 1]
+    ends = [before for before, after in pairwise(ordered) if after != before + 1] + [ordered[-1]]
+    parts: list[str] = []
+    for start, end in zip(starts, ends, strict=True):
+        parts += [f"{start}-{end}"] if end > start + 1 else map(str, range(start, end + 1))
+    return "ranks " + (parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}")
+
+
+def groups_of(values: Mapping[int, Hashable]) -> dict[Hashable, list[int]]:
+    """The ranks that have each value, in the order of the ranks given."""
+    groups: dict[Hashable, list[int]] = {}
+    for rank, value in values.items():
+        groups.setdefault(value, []).append(rank)
+    return groups
+
+
+def differing(facts: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """The names of facts that are not the same on all ranks, in the order of the first rank's."""
+    names = dict.fromkeys(name for each in facts.values() for name in each)
+    return [name for name in names if len({each.get(name) for each in facts.values()}) > 1]
+
+
+def disagreement(
+    facts: Mapping[int, Mapping[str, Any]], details: Mapping[int, Mapping[str, str]]
+) -> tuple[str, str]:
+    """What differs in one sentence, and how to fix it.
+
+    Args:
+        facts: Each rank's facts, that of the leader first.
+        details: Of some ranks whose plans differ, that of the leader first: tensor names and digests.
+
+    Example:
+        >>> disagreement({0: {"seed": 0}, 1: {"seed": None}}, {})[0]
+        'The ranks do not agree on the seed: rank 0 has 0, rank 1 has none.'
+    """
+    parts: list[str] = []
+    fixes: list[str] = []
+    for name in differing(facts):
+        topic, fix = _TOPICS.get(name, (name, "Give every rank the same."))
+        if fix not in fixes:
+            fixes.append(fix)
+        groups = groups_of({rank: each.get(name) for rank, each in facts.items()})
+        if name == "plan" and len(details) > 1:
+            told = _plans_text(list(groups.values()), details)
+        else:
+            told = _values_text(groups)
+        parts.append(f"{topic}: {told}")
+    return f"The ranks do not agree on {'; nor on '.join(parts)}.", " ".join(fixes)
+
+
+def _values_text(groups: Mapping[Hashable, Sequence[int]]) -> str:
+    told = [
+        f"{ranks_text(ranks)} {'has' if len(ranks) == 1 else 'have'} {_short(value)}"
+        for value, ranks in groups.items()
+    ]
+    return ", ".join(told[:_GROUPS]) + _more(len(told) - _GROUPS)
+
+
+def _plans_text(groups: Sequence[Sequence[int]], details: Mapping[int, Mapping[str, str]]) -> str:
+    first = groups[0][0]
+    told: list[str] = []
+    for ranks in groups[1:]:
+        if ranks[0] not in details:
+            continue
+        whose = f"{ranks_text(ranks)}'s" if len(ranks) == 1 else f"that of {ranks_text(ranks)}"
+        reference = "" if sum(map(len, groups)) == 2 else f" from rank {first}'s"
+        names = _names(details[first], details[ranks[0]], ranks_text([first]), ranks_text(ranks[:1]))
+        if not names:
+            told.append(f"{whose} differs{reference}, though in no tensor")
+            continue
+        count = f"{len(names):,} tensor{'' if len(names) == 1 else 's'}"
+        told.append(
+            f"{whose} differs{reference} in {count}: {', '.join(names[:_TENSORS])}"
+            f"{_more(len(names) - _TENSORS)}"
+        )
+    return "; ".join(told) + _more(len(groups) - 1 - len(told))
+
+
+def _names(mine: Mapping[str, str], other: Mapping[str, str], me: str, you: str) -> list[str]:
+    names = [
+        name if name in other else f"{name} (only {me} has it)"
+        for name in mine
+        if mine[name] != other.get(name)
+    ]
+    return names + [f"{name} (only {you} has it)" for name in other if name not in mine]
+
+
+def _short(value: Hashable) -> str:
+    text = "none" if value is None else str(value)
+    # A digest is known by its beginning.
+    return text[:12] if len(text) >= 32 else text
+
+
+def _more(count: int) -> str:
+    return f" and {count:,} more" if count > 0 else ""

@@ -1,0 +1,363 @@
+"""The folder of a checkpoint: what is in it already, and what was begun there and not finished."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from initcfg._apply.streaming.items import Item
+from initcfg._apply.streaming.shards import INDEX, Shard
+from initcfg._apply.streaming.writer import sync_folder
+from initcfg._checkpoints.formats.distributed import METADATA
+from initcfg._checkpoints.formats.folders import UNFINISHED
+from initcfg._checkpoints.formats.opening import open_path
+from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._config.files.atomic import output_error, write_atomically
+from initcfg._plan.ledger import Ledger
+from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError
+from initcfg.errors.words import in_bytes
+
+LEDGER = "model.ledger.json"
+_FORMAT = "initcfg-unfinished"
+_OURS = re.compile(
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|model\.ledger\.json"
+    r"|\.metadata|__\d+_\d+\.distcp"
+)
+# What a killed process leaves.
+_STALE = re.compile(
+    r"\.model[-.\w]*\.partial|\.metadata\.tmp|__\d+_\d+\.distcp"
+    r"|\.(model\.ledger\.json|model\.safetensors\.index\.json|\.initcfg-unfinished\.json)\..*\.json"
+)
+# Room for the ledger, the index, and what a file system needs itself.
+_MARGIN = 1 << 20
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must be the same for two runs to write the same checkpoint.
+
+    Attributes:
+        plan: Digest of the plan, in the types that are stored.
+        seed: The seed.
+        rng: ``"stream"`` or ``"torch"``.
+        stream: Version of the stream.
+        format: ``"safetensors"`` or ``"dcp"``.
+        tensors: Digest of keys, shapes and types, and of what lies in which file.
+    """
+
+    plan: str
+    seed: int
+    rng: str
+    stream: int
+    format: str
+    tensors: str
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """In what another run is another, for a person."""
+        said = {
+            "format": "format {}",
+            "seed": "seed {}",
+            "rng": "rng {}",
+            "stream": "stream version {}",
+        }
+        found: list[str] = []
+        for name, here in asdict(self).items():
+            there = other.get(name)
+            if there == here:
+                continue
+            if name == "plan":
+                found.append("another plan (another config, or other types)")
+            elif name == "tensors":
+                found.append("other tensors, or another division into files")
+            else:
+                found.append(f"{said[name].format(there)} instead of {here}")
+        # Where the plan is another, the tensors follow.
+        return [each for each in found if not (each.startswith("other tensors") and len(found) > 1)]
+
+
+def seed_in(folder: Path) -> int | None:
+    """The seed of what was begun or finished in a folder; None if nothing was."""
+    begun = _begun(folder)
+    if begun is not None:
+        seed = begun.get("seed")
+        return seed if isinstance(seed, int) else None
+    with contextlib.suppress(PlanError):
+        return Ledger.load(folder / LEDGER).seed
+    return None
+
+
+class Folder:
+    """The folder that a checkpoint is written to.
+
+    Args:
+        path: The folder; it is made if its parent exists.
+        identity: What is to be written.
+
+    Use it as a context, by one process: it holds a lock, so that two commands do not write to one folder.
+
+    Raises:
+        OutputError: It cannot be made or written, or another process writes to it.
+    """
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        self.path = path
+        self._identity = identity
+        self._made = False
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Folder:
+        check_folder(self.path)
+        try:
+            self._made = not self.path.is_dir()
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self._stack.enter_context(_locked(self.path))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        if self._made:
+            # Nothing was written: it is gone again.
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    # -- what is there ---------------------------------------------------------------------------
+
+    def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item] | None) -> Ledger | None:
+        """The ledger of the checkpoint that is there already, if it is the one to be written.
+
+        Args:
+            shards: Its files, of safetensors.
+            tensors: Its tensors by key, of DCP.
+        """
+        try:
+            ledger = Ledger.load(self.path / LEDGER)
+        except PlanError:
+            return None
+        said = {
+            "plan": ledger.plan_digest,
+            "seed": ledger.seed,
+            "rng": ledger.rng,
+            "stream": ledger.stream_version if ledger.rng == "stream" else self._identity.stream,
+            "format": "dcp" if (self.path / METADATA).is_file() else "safetensors",
+            "tensors": self._identity.tensors,
+        }
+        if self.unfinished() or self._identity.differences(said):
+            return None
+        if self._identity.format == "safetensors":
+            indexed = len(shards) == 1 or (self.path / INDEX).is_file()
+            return ledger if indexed and len(self.finished(shards)) == len(shards) else None
+        return ledger if tensors is not None and self._holds(tensors) else None
+
+    def unfinished(self) -> bool:
+        """Whether it was begun to write there."""
+        return (self.path / UNFINISHED).exists()
+
+    def kept(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards that were whole when this run began, on any rank."""
+        names = (_begun(self.path) or {}).get("kept", ())
+        return [shard for shard in shards if shard.name in names]
+
+    def finished(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards that are there already, whole."""
+        return [shard for shard in shards if _is_whole(self.path / shard.name, shard)]
+
+    def begin(self, shards: Sequence[Shard], *, size: int, overwrite: bool = False) -> None:
+        """Say in the folder what is written to it, and look at what an earlier run left.
+
+        Args:
+            shards: The files.
+            size: Bytes of everything that is to be written.
+            overwrite: Whether a checkpoint or an unfinished one that is there is removed.
+
+        Raises:
+            OutputError: Something else was begun there, or is there; or there is no room.
+        """
+        begun = _begun(self.path)
+        different = None if begun is None else self._identity.differences(begun)
+        if begun == {}:
+            different = ["what it was cannot be told"]
+        occupied = self._occupied() if begun is None else []
+        if not overwrite:
+            self._refuse(different, occupied)
+        going_on = different == []
+        kept = self.finished(shards) if going_on and not overwrite else []
+        keep = {shard.name for shard in kept}
+        old = [each for each in self._ours() if each.name not in keep]
+        self._check_room(size - sum(shard.size for shard in kept), old)
+        try:
+            note = {"format": _FORMAT, **_renamed(asdict(self._identity)), "kept": sorted(keep)}
+            text = json.dumps(note, indent=1)
+            write_atomically(self.path / UNFINISHED, text.encode() + b"\n")
+            # The index first, so that what is left is never taken for a whole.
+            for each in sorted(old, key=lambda file: file.name not in (INDEX, METADATA)):
+                each.unlink(missing_ok=True)
+            sync_folder(self.path)
+        except OSError as error:
+            raise (error if isinstance(error, InitcfgError) else output_error(self.path, error)) from error
+        self._made = False
+
+    def finish(self, ledger: Ledger, index: Mapping[str, Any] | None) -> None:
+        """Write what makes the files a checkpoint.
+
+        Args:
+            ledger: The ledger.
+            index: Where each tensor is; None where one file is all.
+        """
+        ledger.save(self.path / LEDGER)
+        if index is not None:
+            text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
+            write_atomically(self.path / INDEX, text.encode() + b"\n")
+        try:
+            sync_folder(self.path)
+            (self.path / UNFINISHED).unlink()
+            sync_folder(self.path)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def give_up(self, shards: Sequence[Shard], *, alone: bool) -> None:
+        """After an error: what an interrupted run can go on from stays, and the rest is gone.
+
+        Args:
+            shards: The files.
+            alone: Whether no other rank may be finishing a file just now.
+        """
+        with contextlib.suppress(OSError):
+            for each in self.path.iterdir():
+                if _STALE.fullmatch(each.name):
+                    each.unlink(missing_ok=True)
+            if alone and not self.finished(shards):
+                (self.path / UNFINISHED).unlink(missing_ok=True)
+                self._made = not any(self.path.iterdir())
+
+    # --------------------------------------------------------------------------------------------
+
+    def _refuse(self, different: list[str] | None, occupied: list[str]) -> None:
+        if different:
+            raise OutputError(
+                f"Another checkpoint was begun in {str(self.path)!r} and not finished: "
+                f"{'; '.join(different)}.",
+                where=str(self.path / UNFINISHED),
+                fix="Take another folder; or give the command that began it, to finish that; --overwrite "
+                "removes it.",
+            )
+        if occupied:
+            shown = ", ".join(occupied[:3]) + (", ..." if len(occupied) > 3 else "")
+            raise OutputError(
+                f"The folder {str(self.path)!r} holds another checkpoint already ({shown}){self._why()}.",
+                fix="Take another folder; --overwrite replaces it.",
+            )
+
+    def _holds(self, tensors: Mapping[str, Item]) -> bool:
+        """Whether the checkpoint there has these tensors, and no others."""
+        try:
+            with open_path(self.path) as reader:
+                found = {key: reader.info(key) for key in reader.keys()}  # noqa: SIM118
+        except CheckpointError:
+            return False
+        return found == {
+            key: TensorInfo(item.shape, str(item.dtype).removeprefix("torch."))
+            for key, item in tensors.items()
+        }
+
+    def _why(self) -> str:
+        """In what the checkpoint that is there is another."""
+        try:
+            ledger = Ledger.load(self.path / LEDGER)
+        except PlanError:
+            return ""
+        said = {**asdict(self._identity), "plan": ledger.plan_digest, "seed": ledger.seed, "rng": ledger.rng}
+        found = self._identity.differences(said)
+        return ": " + "; ".join(found) if found else ": its files are others"
+
+    def _occupied(self) -> list[str]:
+        return sorted(each.name for each in self.path.iterdir() if _OURS.fullmatch(each.name))
+
+    def _ours(self) -> list[Path]:
+        return [
+            each for each in self.path.iterdir() if _OURS.fullmatch(each.name) or _STALE.fullmatch(each.name)
+        ]
+
+    def _check_room(self, needed: int, removed: Sequence[Path]) -> None:
+        free = shutil.disk_usage(self.path).free + sum(each.stat().st_size for each in removed)
+        if needed + _MARGIN > free:
+            raise OutputError(
+                f"The checkpoint needs {in_bytes(needed)}, and where {str(self.path)!r} is, "
+                f"{in_bytes(free)} are free.",
+                fix="Make room, or take another folder.",
+            )
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be written to, before the work begins.
+
+    Raises:
+        OutputError: It is a file, its parent does not exist, or there is no permission.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{str(path)!r} is a file, and a checkpoint in shards needs a folder.")
+    place = path if path.is_dir() else path.parent
+    if not place.is_dir():
+        raise OutputError(f"The folder {str(place)!r} does not exist.", fix="Make it first.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"No permission to write in {str(place)!r}.")
+
+
+def _begun(folder: Path) -> dict[str, Any] | None:
+    """What was begun in a folder; None if nothing was."""
+    path = folder / UNFINISHED
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        data = None
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        return {}
+    return {**data, "format": data.get("files")}
+
+
+def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
+    # "format" says what kind of file this one is.
+    return {("files" if key == "format" else key): item for key, item in identity.items()}
+
+
+def _is_whole(path: Path, shard: Shard) -> bool:
+    try:
+        if path.stat().st_size != shard.size:
+            return False
+        with open(path, "rb") as file:
+            return file.read(len(shard.header)) == shard.header
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which the system lets go of when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise OutputError(
+                    f"Another process is writing to {str(folder)!r}.", fix="Wait for it, or end it."
+                ) from error
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,247 @@
+"""Items: what a checkpoint of a planned model holds, and how each tensor of it is made.
+
+They are the tensors of the model's ``state_dict``, in its order. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from initcfg._apply.checks import check_fits
+from initcfg._model.names import Entry, Names, named_tensors
+from initcfg._plan.assignment import Assignment
+from initcfg._plan.plan import Plan
+from initcfg._record.guard import close_pending, reopen_all
+from initcfg._stream.writing.memory import PLAIN_TENSORS, memory_problem
+from initcfg.errors import ApplyError, TensorError
+from initcfg.values.kinds import Adapted, Computed, CopyOf, Formula, FromCheckpoint, Keep, Opaque, Value
+from initcfg.values.limits import problem
+
+Way = Literal["streamed", "whole", "loaded", "resident"]
+"""How a tensor is made: piece by piece, whole and alone, read from a checkpoint, or taken from the model."""
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+DTYPES = ("bfloat16", "float16", "float32")
+"""What ``--dtype`` can be."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A tensor to be stored.
+
+    Attributes:
+        key: Its key in the checkpoint: that of the ``state_dict``, of tied names the first.
+        others: Its other keys there, if it is tied.
+        name: Its canonical name, in plan and ledger; the key itself where the model does not know it.
+        shape: Its shape.
+        dtype: The type that it is stored as.
+        value: What it is filled with.
+        way: How it is made.
+    """
+
+    key: str
+    others: tuple[str, ...]
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    value: Value
+    way: Way
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.elements * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is to be stored of a planned model.
+
+    Attributes:
+        plan: The plan, in the types that are stored.
+        items: The tensors.
+        in_memory: Why the plan must be applied to the model in memory first; None if it need not.
+        left_out: Keys of the ``state_dict`` that are no tensors.
+    """
+
+    plan: Plan
+    items: tuple[Item, ...]
+    in_memory: str | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return sum(item.size for item in self.items)
+
+
+def outlined(plan: Plan, model: nn.Module, *, dtype: str | None = None, rng: str = "stream") -> Outline:
+    """What is to be stored of a model, of which no weight is read.
+
+    Args:
+        plan: Its plan.
+        model: The model; on the meta device too, or with parameters that are DTensors.
+        dtype: The type that floating-point tensors are stored as; their own if None.
+        rng: ``"stream"`` or ``"torch"``.
+
+    Raises:
+        ApplyError: The plan does not fit the model, or a value the type.
+        TensorError: A tensor is of a kind that cannot be stored.
+    """
+    names = named_tensors(model)
+    check_fits(plan, names, rng, memory=False)
+    state, left_out = _state(model)
+    stored = cast(plan, dtype)
+    reason = _why_in_memory(plan, names, state, rng)
+    shared = _sharing(names)
+    keys: dict[int, list[str]] = {}
+    for key, tensor in state.items():
+        keys.setdefault(id(tensor), []).append(key)
+    items: list[Item] = []
+    for key, tensor in state.items():
+        first, *others = keys[id(tensor)]
+        if key != first:
+            continue
+        entry = names.entries.get(id(tensor))
+        name = key if entry is None else entry.name
+        planned = stored.parameters.get(name) or stored.buffers.get(name)
+        value = Keep() if planned is None or entry is None or entry.holder else planned.value
+        way: Way = "resident" if reason or id(tensor) in shared else _way(value)
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+            raise TensorError(
+                f"{key!r} is sparse, quantized or nested, and no checkpoint of this kind stores that.",
+                parameter=name,
+                fix="Initialize the dense floating-point model, then convert it.",
+            )
+        if way == "resident" and reason is None:
+            _check_resident(tensor, name, entry, planned)
+        kind = _stored_dtype(tensor.dtype, dtype)
+        items.append(Item(key, tuple(others), name, tuple(tensor.shape), kind, value, way))
+    return Outline(stored, tuple(items), reason, left_out)
+
+
+def key_name(item: Item) -> str:
+    """The name whose numbers of the stream a tensor gets."""
+    return item.name
+
+
+def cast(plan: Plan, dtype: str | None) -> Plan:
+    """The plan of the same model in another floating-point type.
+
+    The stream samples in float32 and rounds once, so that what it makes of a float32 tensor's value in
+    bfloat16 is the float32 tensor, rounded.
+
+    Raises:
+        ApplyError: A value does not fit the type.
+    """
+    if dtype is None:
+        return plan
+
+    def other(item: Assignment) -> Assignment:
+        if item.dtype not in _FLOATS or item.dtype == dtype:
+            return item
+        found = problem(item.value, getattr(torch, dtype))
+        if found is not None:
+            raise ApplyError(
+                f"{item.value} cannot be written as {dtype}: {found}.",
+                where=item.rule,
+                parameter=item.name,
+                shape=item.shape,
+            )
+        return replace(item, dtype=dtype)
+
+    return replace(
+        plan,
+        parameters={name: other(item) for name, item in plan.parameters.items()},
+        buffers={name: other(item) for name, item in plan.buffers.items()},
+    )
+
+
+def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a model's ``state_dict``, pending or not."""
+    return _state(model)[0]
+
+
+def _state(model: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    # A pending model refuses: here its tensors are looked at, and not their numbers.
+    reopen_all(model)
+    try:
+        state = model.state_dict(keep_vars=True)
+    finally:
+        for module in model.modules():
+            close_pending(module)
+    tensors = {str(key): item for key, item in state.items() if isinstance(item, torch.Tensor)}
+    return tensors, tuple(str(key) for key in state if key not in tensors)
+
+
+def _way(value: Value) -> Way:
+    inner = value
+    while isinstance(inner, CopyOf):
+        inner = inner.value
+    if isinstance(inner, (Keep, Computed, Opaque)):
+        return "resident"
+    if isinstance(inner, Formula) and inner.begins_with_itself:
+        return "resident"
+    if isinstance(inner, FromCheckpoint):
+        return "whole" if isinstance(inner, Adapted) else "loaded"
+    return "streamed" if inner.blockwise else "whole"
+
+
+def _why_in_memory(plan: Plan, names: Names, state: dict[str, torch.Tensor], rng: str) -> str | None:
+    if rng == "torch":
+        return "torch's generator draws them in the order of the model's own code"
+    if plan.tape is not None and plan.tape.calls:
+        code = plan.tape.calls[0][1].code
+        return f"code of the model's own must run ({code})"
+    strangers = [key for key, tensor in state.items() if id(tensor) not in names.entries]
+    if strangers:
+        return f"its state_dict holds {strangers[0]!r}, which is no tensor of its modules"
+    return None
+
+
+def _sharing(names: Names) -> set[int]:
+    """Tensors that share memory with others: what one gets, the others get too, in the plan's order."""
+    owners: dict[int, set[int]] = {}
+    for entry in names.entries.values():
+        for tensor in entry.stored:
+            if type(tensor) in PLAIN_TENSORS and tensor.layout is torch.strided and not tensor.is_meta:
+                owners.setdefault(tensor.untyped_storage()._cdata, set()).add(id(tensor))
+    return {each for sharers in owners.values() if len(sharers) > 1 for each in sharers}
+
+
+def _check_resident(tensor: torch.Tensor, name: str, entry: Entry | None, planned: Assignment | None) -> None:
+    found = memory_problem(tensor)
+    if found is None and type(tensor).__name__ == "DTensor":
+        found = "is a DTensor, whose numbers are on several ranks", "Save it by torch.distributed.checkpoint."
+    if found is None:
+        return
+    what = "keeps what it holds" if planned is None else f"is {planned.value}"
+    if entry is not None and entry.holder:
+        what = "is parametrized"
+    raise TensorError(
+        f"{name!r} {what}, so it is taken from the model's memory, but it {found[0]}.",
+        parameter=name,
+        shape=tuple(tensor.shape),
+        fix=found[1] if not tensor.is_meta else "Build the model with initcfg.deferred(), not on meta.",
+    )
+
+
+def _stored_dtype(own: torch.dtype, wanted: str | None) -> torch.dtype:
+    name = str(own).removeprefix("torch.")
+    return getattr(torch, wanted) if wanted is not None and name in _FLOATS else own
+
+
+def total(items: Iterable[Item]) -> int:
+    """The bytes of some items."""
+    return sum(item.size for item in items)

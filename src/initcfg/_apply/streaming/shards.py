@@ -1,0 +1,104 @@
+"""Shards: which tensor goes into which file, and where in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from initcfg._apply.streaming.header import header, in_order
+from initcfg._apply.streaming.items import Item
+from initcfg.errors import OutputError
+
+DEFAULT_SIZE = "5GB"
+INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?\s*", re.IGNORECASE | re.ASCII)
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parsed_size(text: str | int) -> int:
+    """A number of bytes: ``"5GB"``, ``"500 MB"``, ``"2GiB"``, ``1000``.
+
+    Raises:
+        OutputError: It is no such thing, or zero.
+
+    Example:
+        >>> from initcfg._apply.streaming.shards import parsed_size
+        >>> parsed_size("5GB"), parsed_size("2GiB"), parsed_size("1.5kB")
+        (5000000000, 2147483648, 1500)
+    """
+    found = _SIZE.fullmatch(str(text)) if not isinstance(text, bool) else None
+    size = 0
+    if found is not None:
+        number, unit, binary = found.groups()
+        size = int(float(number) * (1024 if binary else 1000) ** _POWERS.get((unit or "").lower(), 0))
+    if size < 1:
+        raise OutputError(
+            f"{text!r} is no size of a shard.", fix="Write a number of bytes, with a unit: 5GB, 500MB, 2GiB."
+        )
+    return size
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of a checkpoint.
+
+    Attributes:
+        name: Its name.
+        items: Its tensors, in the order in which they lie in it.
+        header: What it begins with.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    header: bytes
+
+    @property
+    def size(self) -> int:
+        """How long the file is, in bytes."""
+        return len(self.header) + sum(item.size for item in self.items)
+
+
+def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
+    """Tensors into shards: in their order, each shard as full as it gets; no tensor is cut.
+
+    Args:
+        items: The tensors.
+        most: Bytes of tensors that a shard may have; a larger tensor has a shard to itself.
+    """
+    groups: list[list[Item]] = [[]]
+    size = 0
+    for item in items:
+        if groups[-1] and size + item.size > most:
+            groups.append([])
+            size = 0
+        groups[-1].append(item)
+        size += item.size
+    return groups
+
+
+def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> list[Shard]:
+    """The files that hold the tensors.
+
+    Args:
+        items: The tensors.
+        most: Bytes of tensors that a file may have.
+        metadata: What each file says of itself.
+
+    Raises:
+        OutputError: A key cannot stand in such a file.
+    """
+    groups = divided(items, most)
+    found: list[Shard] = []
+    for number, group in enumerate(groups, 1):
+        ordered = in_order(group)
+        count = len(groups)
+        name = _SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+        found.append(Shard(name, tuple(ordered), header(ordered, metadata)))
+    return found
+
+
+def weight_map(found: Iterable[Shard]) -> dict[str, str]:
+    """From each key to its file."""
+    return {item.key: shard.name for shard in found for item in shard.items}

@@ -1,0 +1,187 @@
+"""The writer: buffers that are filled, written and brought to disk at the same time.
+
+Two buffers: one is filled while a thread writes the other. What was written, a second thread has the system
+bring to disk meanwhile, so that the end of a file does not wait for all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+import torch
+
+from initcfg._apply.streaming.making import Maker
+from initcfg._apply.streaming.pieces import pieces
+from initcfg._apply.streaming.shards import Shard
+from initcfg._config.files.atomic import output_error
+
+BUFFER = "INITCFG_STREAM_BUFFER"
+"""Variable of the environment: bytes of a buffer, for tests."""
+_BUFFER_SIZE = 32 << 20
+_BUFFERS = 2
+# Bytes from one call for the disk to the next.
+_SYNCED = 256 << 20
+# No tensor's elements are wider.
+_LEAST = 1 << 10
+
+
+def buffer_size() -> int:
+    """Bytes of a buffer."""
+    return max(int(os.environ.get(BUFFER, _BUFFER_SIZE)), _LEAST)
+
+
+def partial_name(name: str) -> str:
+    """What a file is called until it is whole."""
+    return f".{name}.partial"
+
+
+class Writer:
+    """Writes shards into a folder; each appears under its name when it is whole, and on disk.
+
+    Args:
+        folder: The folder.
+        maker: Makes the numbers.
+        told: Told how many bytes were written, now and then, in another thread.
+
+    Use it as a context: at its end everything is on disk, or the error is raised.
+    """
+
+    def __init__(self, folder: Path, maker: Maker, told: Callable[[int], None]) -> None:
+        self._folder = folder
+        self._maker = maker
+        self._told = told
+        self._size = buffer_size()
+        self._free: queue.Queue[torch.Tensor] = queue.Queue()
+        for _ in range(_BUFFERS):
+            self._free.put(torch.empty(self._size, dtype=torch.uint8))
+        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._error: BaseException | None = None
+        self._ending: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._threads = [
+            threading.Thread(target=self._do_all, args=(work,), name="initcfg-writer", daemon=True)
+            for work in (self._work, self._ending)
+        ]
+        self._unsynced = 0
+        self._open: dict[str, FileIO] = {}
+
+    def __enter__(self) -> Writer:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._error is None:
+            # What waits is not written any more.
+            self._error = InterruptedError()
+        for work, thread in zip((self._work, self._ending), self._threads, strict=True):
+            work.put(None)
+            thread.join()
+        for name, file in self._open.items():
+            file.close()
+            (self._folder / partial_name(name)).unlink(missing_ok=True)
+        self._open.clear()
+        if kind is None:
+            self._check()
+
+    def write(self, shard: Shard) -> None:
+        """Make a shard and have it written; it is whole at the latest when the context ends.
+
+        Raises:
+            OutputError: It cannot be written, or an earlier one.
+        """
+        self._check()
+        self._work.put(lambda: self._begin(shard))
+        buffer, used = self._free.get(), 0
+        for item in shard.items:
+            width = item.dtype.itemsize
+            for piece in pieces(item.shape, self._size // width):
+                length = piece.elements * width
+                if used + length > self._size:
+                    self._hand_over(shard, buffer, used)
+                    buffer, used = self._free.get(), 0
+                    self._check()
+                into = buffer[used : used + length].view(item.dtype).view(piece.sizes)
+                self._maker.put(into, item, piece)
+                used += length
+        self._hand_over(shard, buffer, used)
+        self._maker.release()
+        self._work.put(lambda: self._ending.put(lambda: self._finish(shard)))
+
+    def _hand_over(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
+        self._maker.flush()
+
+        def write() -> None:
+            self._put(shard, buffer.numpy().data[:length])
+            self._free.put(buffer)
+
+        self._work.put(write)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # -- in the threads --------------------------------------------------------------------------
+
+    def _do_all(self, work: queue.Queue[Callable[[], None] | None]) -> None:
+        while (job := work.get()) is not None:
+            if self._error is None:
+                try:
+                    job()
+                except BaseException as error:
+                    self._error = error
+            if self._error is not None and self._free.empty():
+                # Whoever waits for a buffer is to see the error.
+                self._free.put(torch.empty(self._size, dtype=torch.uint8))
+
+    def _begin(self, shard: Shard) -> None:
+        path = self._folder / partial_name(shard.name)
+        try:
+            self._open[shard.name] = FileIO(path, "w")
+        except OSError as error:
+            raise output_error(self._folder / shard.name, error) from error
+        self._put(shard, memoryview(shard.header))
+
+    def _put(self, shard: Shard, data: memoryview) -> None:
+        try:
+            while data:
+                done = self._open[shard.name].write(data)
+                data = data[done:]
+                self._unsynced += done
+                self._told(done)
+        except OSError as error:
+            raise output_error(self._folder / shard.name, error) from error
+        if self._unsynced >= _SYNCED and self._ending.empty():
+            self._unsynced = 0
+            self._ending.put(lambda: self._sync(shard))
+
+    def _sync(self, shard: Shard) -> None:
+        try:
+            os.fsync(self._open[shard.name].fileno())
+        except OSError as error:
+            raise output_error(self._folder / shard.name, error) from error
+
+    def _finish(self, shard: Shard) -> None:
+        path = self._folder / shard.name
+        try:
+            os.fsync(self._open[shard.name].fileno())
+            self._open.pop(shard.name).close()
+            os.replace(self._folder / partial_name(shard.name), path)
+            sync_folder(self._folder)
+        except OSError as error:
+            raise output_error(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on disk."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,124 @@
+"""Saving an initialized model: the weights, and the ledger beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from initcfg._config.files.atomic import replacing
+from initcfg._plan.ledger import Ledger
+from initcfg.errors import OutputError
+from initcfg.errors.words import nearest
+
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
+    """Refuse an output that cannot be written, before the work begins.
+
+    Args:
+        output: The file.
+        suffixes: The endings that its name may have.
+
+    Raises:
+        OutputError: Unknown ending, missing folder, or no permission.
+    """
+    path = Path(output)
+    if path.suffix not in suffixes:
+        raise OutputError(
+            f"{output!r} ends in none of {', '.join(suffixes)}, so its format is unknown.",
+            meant=nearest(path.suffix, suffixes),
+        )
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"The folder {str(folder)!r} does not exist.", fix="Make it first.")
+    if path.is_dir():
+        raise OutputError(f"{output!r} is a folder.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"No permission to write in {str(folder)!r}.")
+
+
+def is_folder(output: str, *, asked: bool) -> bool:
+    """Whether an output is a folder for a checkpoint in shards, and no file.
+
+    Args:
+        output: The path.
+        asked: Whether something was asked for that only a folder can be.
+
+    Raises:
+        OutputError: It was, and this is the name of a file.
+
+    Example:
+        >>> from initcfg._apply.weights_file import is_folder
+        >>> [is_folder(name, asked=False) for name in ("llama", "llama-3.1", "w.safetensors", "w.onnx")]
+        [True, True, False, False]
+    """
+    path = Path(output)
+    if output.endswith(("/", os.sep)) or (path.is_dir() and path.suffix not in _SUFFIXES):
+        return True
+    if asked and path.suffix in _SUFFIXES:
+        raise OutputError(
+            f"{output!r} is the name of a file, and --shard-size, --format, --dtype and --overwrite are for "
+            "checkpoints in a folder.",
+            fix=f"Give a folder: -o {str(path.with_suffix(''))!r}.",
+        )
+    return asked or not re.fullmatch(r"\.[A-Za-z]\w*", path.suffix)
+
+
+def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
+    """Write the ``state_dict`` and, beside it, the ledger; both whole, or neither.
+
+    A tied tensor is stored once, under its canonical name; the metadata of a safetensors file names
+    the others, as ``safetensors.torch.load_model`` expects it.
+
+    Returns:
+        Path of the ledger.
+
+    Raises:
+        OutputError: The files cannot be written.
+    """
+    path = Path(output)
+    ledger_path = path.with_suffix(".ledger.json")
+    text = json.dumps(ledger.to_json(), indent=1, default=str)
+    with replacing(path) as weights, replacing(ledger_path) as account:
+        try:
+            if path.suffix == ".safetensors":
+                tensors, removed = _distinct(model, ledger)
+                compact = json.dumps(ledger.to_json(), separators=(",", ":"), default=str)
+                save_file(tensors, weights, {"format": "pt", "initcfg.ledger": compact, **removed})
+            else:
+                # Through a file object: a path would put its random name into the archive.
+                with open(weights, "wb") as file:
+                    torch.save(model.state_dict(), file)
+        except (SafetensorError, RuntimeError) as error:
+            raise OutputError(
+                f"{output!r} cannot be written: {error}.", fix="Make room; nothing was left half-written."
+            ) from error
+        Path(account).write_text(text + "\n", encoding="utf-8")
+    return str(ledger_path)
+
+
+def _distinct(model: nn.Module, ledger: Ledger) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of the ``state_dict`` that share no memory, and the names left out."""
+    kept: dict[str, torch.Tensor] = {}
+    removed: dict[str, str] = {}
+    name_of: dict[tuple[Any, ...], str] = {}
+    state = {name: item for name, item in model.state_dict().items() if isinstance(item, torch.Tensor)}
+    # Canonical names first, so that they are the ones that stay.
+    for name in [*(n for n in state if n not in ledger.aliases), *(n for n in state if n in ledger.aliases)]:
+        tensor = state[name]
+        key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
+        if key[0] and key in name_of:
+            removed[name] = name_of[key]
+            continue
+        name_of[key] = name
+        kept[name] = tensor.contiguous()
+    return kept, removed

@@ -1,0 +1,162 @@
+"""Zip archives as torch writes them: every member stored as it is, its bytes read where they lie."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from typing import NamedTuple
+
+from initcfg._checkpoints.formats.spans import Span
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_ENCRYPTED = 0x1
+
+
+class Member(NamedTuple):
+    """A member of an archive.
+
+    Attributes:
+        name: Its name.
+        start: Where its bytes begin in the file.
+        size: How many they are.
+        checksum: CRC-32 of them; 0 if nobody computed it.
+    """
+
+    name: str
+    start: int
+    size: int
+    checksum: int
+
+
+class Archive:
+    """The table of an archive, and its members as far as they are asked for.
+
+    Args:
+        span: The file, or the stretch of one that is the archive.
+
+    Raises:
+        CheckpointError: The table is damaged, or a name in it leads out of the archive or occurs twice.
+    """
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self._table: dict[str, zipfile.ZipInfo] = {}
+        for entry in self._entries():
+            parts = entry.filename.replace("\\", "/").split("/")
+            if ".." in parts or entry.filename.startswith(("/", "\\")) or "\0" in entry.filename:
+                raise span.damaged(f"a member is called {entry.filename!r}, which leads out of the archive")
+            if entry.filename in self._table:
+                raise span.damaged(f"the member {entry.filename!r} is there twice")
+            self._table[entry.filename] = entry
+
+    def _entries(self) -> list[zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(_File(self.span)) as opened:
+                return opened.infolist()
+        # A damaged table ends in whatever it comes upon.
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as error:
+            raise self.span.damaged(f"it is no whole zip archive ({error})") from error
+        except (IndexError, KeyError, AssertionError) as error:
+            raise self.span.damaged("it is no whole zip archive") from error
+
+    def root(self, file: str) -> str:
+        """The one folder that has ``file`` in it."""
+        found = [name for name in self._table if name.count("/") == 1 and name.endswith("/" + file)]
+        if len(found) == 1:
+            return found[0].removesuffix("/" + file)
+        if any(name.endswith(".npy") for name in self._table):
+            raise self.span.refused("is an archive of NumPy arrays", "Save the tensors with torch.save.")
+        what = f"has {len(found)} folders with a {file}" if found else f"has no {file}"
+        raise self.span.refused(
+            f"is a zip archive that {what}, so torch.save did not write it",
+            "Give the file that was packed, not an archive of it.",
+        )
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a member."""
+        return name in self._table
+
+    def member(self, name: str) -> Member:
+        """Where the bytes of a member lie.
+
+        Raises:
+            CheckpointError: There is none, or it is compressed or damaged.
+        """
+        entry = self._table.get(name)
+        if entry is None:
+            raise self.span.damaged(f"the member {name!r} is missing")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
+            raise self.span.refused(
+                f"has its member {name!r} compressed or encrypted (to {entry.compress_size:,} bytes of "
+                f"{entry.file_size:,}), which torch.save never does",
+                "Unpack it and save the tensors again with torch.save.",
+            )
+        if entry.file_size != entry.compress_size:
+            raise self.span.damaged(f"the member {name!r} has two sizes")
+        start = self._start(name, entry)
+        self.span.check(start, entry.file_size, f"the member {name!r}")
+        return Member(name, start, entry.file_size, entry.CRC)
+
+    def _start(self, name: str, entry: zipfile.ZipInfo) -> int:
+        """Behind the member's own header, which must say the same as the table."""
+        head = self.span.read(entry.header_offset, _LOCAL.size, f"the header of {name!r}")
+        magic, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack(head)
+        place = entry.header_offset + _LOCAL.size
+        own = self.span.read(place, name_length + extra_length, f"the header of {name!r}")
+        same = own[:name_length] == (entry.orig_filename.encode("utf-8"))
+        if magic != b"PK\x03\x04" or not same or method != entry.compress_type or flags & _ENCRYPTED:
+            raise self.span.damaged(f"the header of the member {name!r} is not what the table says")
+        extra = own[name_length:]
+        # The parts of the padding must fill it: a wrong length would shift all numbers.
+        while len(extra) >= 4:
+            extra = extra[4 + int.from_bytes(extra[2:4], "little") :] if _fits(extra) else b"?"
+        if extra:
+            raise self.span.damaged(f"the header of the member {name!r} has a wrong length")
+        return place + name_length + extra_length
+
+    def read(self, member: Member, most: int) -> bytes:
+        """The bytes of a small member, checked."""
+        if member.size > most:
+            raise self.span.damaged(f"the member {member.name!r} has {member.size:,} bytes")
+        data = self.span.read(member.start, member.size)
+        if member.checksum and zlib.crc32(data) != member.checksum:
+            raise self.span.damaged(f"the member {member.name!r} has not its checksum")
+        return data
+
+
+def _fits(extra: bytes) -> bool:
+    return 4 + int.from_bytes(extra[2:4], "little") <= len(extra)
+
+
+class _File(io.RawIOBase):
+    """A stretch of a file as a file."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__()
+        self.span = span
+        self.place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.place
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = (0, self.place, self.span.size)[whence]
+        if start + offset < 0:
+            raise ValueError("a position before the beginning")
+        self.place = start + offset
+        return self.place
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self.span.size - self.place)
+        count = left if size is None or size < 0 else min(size, left)
+        data = self.span.read(self.place, count) if count else b""
+        self.place += count
+        return data

@@ -1,0 +1,250 @@
+"""Folders of ``torch.distributed.checkpoint``, read by one process, a tensor at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from initcfg._checkpoints.formats.made import Made, Name
+from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.spans import Span
+from initcfg._checkpoints.formats.stored import Contents, Stored, is_shape
+from initcfg._checkpoints.formats.tensors import DTYPES, TensorCalls
+from initcfg._checkpoints.formats.torch_file import open_archive
+from initcfg._checkpoints.formats.wrapped import as_stored
+from initcfg._stream.writing.blocks import narrowed
+from initcfg.errors import CheckpointError
+
+METADATA = ".metadata"
+_LONGEST_METADATA = 1 << 30
+# Cells of the grid that the edges of a tensor's chunks make.
+_MOST_CELLS = 1 << 26
+
+_MODULE = "torch.distributed.checkpoint.metadata."
+_FILES = "torch.distributed.checkpoint.filesystem."
+_NAMES = frozenset(
+    [
+        *(
+            _MODULE + each
+            for each in (
+                "Metadata",
+                "TensorStorageMetadata",
+                "TensorProperties",
+                "ChunkStorageMetadata",
+                "BytesStorageMetadata",
+                "MetadataIndex",
+                "StorageMeta",
+                "_MEM_FORMAT_ENCODING",
+            )
+        ),
+        _FILES + "_StorageInfo",
+        _FILES + "_StoragePrefix",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A block of a tensor: where in the tensor, and where in which file."""
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    file: str
+    start: int
+    length: int
+
+
+def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+    """What a folder of ``torch.distributed.checkpoint`` holds.
+
+    Raises:
+        CheckpointError: Its metadata is damaged, or a file is missing.
+    """
+    span = Span(path / METADATA, name)
+    try:
+        if span.size > _LONGEST_METADATA:
+            raise span.damaged(f"metadata of {span.size:,} bytes are none")
+        calls = TensorCalls(span, _NAMES | set(allow))
+        root, _ = calls.load(span.read(0, span.size))
+        state = _state(span, root, "Metadata")
+        entries = state.get("state_dict_metadata")
+        if not isinstance(entries, dict):
+            raise span.damaged("its metadata has no table of tensors")
+        places = dict(_places(span, state.get("storage_data")))
+        paths = state.get("planner_data")
+        tree: dict[str, Any] = {}
+        for key, entry in entries.items():
+            value = _tensor(span, path, key, entry, places)
+            _put(tree, _path(span, paths, key), value)
+        _check_files(span, path, {file for file, _, _ in places.values()})
+    finally:
+        span.close()
+    return Contents(tree, "torch.distributed.checkpoint")
+
+
+def _state(span: Span, made: Any, kind: str) -> dict[Any, Any]:
+    """The attributes of an object of some class."""
+    name = made.name.rpartition(".")[2] if isinstance(made, Made) else None
+    if name != kind or not isinstance(made.state, dict):
+        raise span.damaged(f"its metadata has something else where a {kind} must be")
+    return made.state
+
+
+def _places(span: Span, data: Any) -> Iterator[tuple[tuple[Any, ...], tuple[str, int, int]]]:
+    """Where each block lies, by key and offsets."""
+    from initcfg._checkpoints.formats.folders import leads_out
+
+    for index, info in data.items() if isinstance(data, dict) else ():
+        where, what = _state(span, index, "MetadataIndex"), _state(span, info, "_StorageInfo")
+        file, start, length = what.get("relative_path"), what.get("offset"), what.get("length")
+        if not isinstance(file, str) or leads_out(file):
+            raise span.damaged(f"its metadata names the file {file!r}, which is not in its folder")
+        if type(start) is not int or type(length) is not int or start < 0 or length < 0:
+            raise span.damaged("its metadata has a block without a place")
+        if what.get("transform_descriptors"):
+            raise span.refused("has blocks that an extension transformed", "Save it without the extension.")
+        key, offset = where.get("fqn"), where.get("offset")
+        if not isinstance(key, str) or not (offset is None or is_shape(offset)):
+            raise span.damaged("its metadata has a block of no tensor")
+        yield (key, None if offset is None else tuple(offset)), (file, start, length)
+
+
+def _tensor(span: Span, folder: Path, key: Any, entry: Any, places: dict[Any, tuple[str, int, int]]) -> Any:
+    if isinstance(entry, Made) and entry.name == _MODULE + "BytesStorageMetadata":
+        return entry
+    state = _state(span, entry, "TensorStorageMetadata")
+    size, dtype = state.get("size"), _dtype(state.get("properties"))
+    if dtype is None or not is_shape(size) or not isinstance(state.get("chunks"), list):
+        raise span.damaged(f"its metadata says no shape or type of {key!r}")
+    size = tuple(size)
+    chunks: list[Chunk] = []
+    for each in state["chunks"]:
+        block = _state(span, each, "ChunkStorageMetadata")
+        offsets, sizes = block.get("offsets"), block.get("sizes")
+        if not is_shape(offsets) or not is_shape(sizes) or not len(offsets) == len(sizes) == len(size):
+            raise span.damaged(f"its metadata has a block of {key!r} of no shape")
+        place = places.get((key, tuple(offsets))) or places.get((key, None))
+        if place is None:
+            raise span.damaged(f"its metadata does not say where a block of {key!r} lies")
+        chunks.append(Chunk(tuple(offsets), tuple(sizes), *place))
+    _check_chunks(span, key, size, chunks)
+    info = TensorInfo(size, str(dtype).removeprefix("torch."))
+    return InChunks(folder, span.name, info, dtype, tuple(chunks))
+
+
+def _dtype(properties: Any) -> torch.dtype | None:
+    state = properties.state if isinstance(properties, Made) else None
+    if isinstance(state, dict):
+        state = (state.get("dtype"),)
+    named = state[0] if isinstance(state, tuple) and state else None
+    return DTYPES.get(named.text) if isinstance(named, Name) else None
+
+
+def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[Chunk]) -> None:
+    """Refuse blocks that overlap, lie outside, or leave something out."""
+    edges = [sorted({0, count}) for count in size]
+    for chunk in chunks:
+        for place, count in enumerate(size):
+            first, last = chunk.offsets[place], chunk.offsets[place] + chunk.sizes[place]
+            if last > count:
+                raise span.damaged(f"a block of {key!r} lies outside of it")
+            edges[place] += [first, last]
+    if sum(math.prod(chunk.sizes) for chunk in chunks) != math.prod(size):
+        raise span.damaged(f"the blocks of {key!r} are not the whole of it")
+    if math.prod(size) == 0 or len(chunks) == 1:
+        return
+    cuts = [np.unique(np.asarray(each)) for each in edges]
+    if math.prod(len(each) - 1 for each in cuts) > _MOST_CELLS:
+        raise span.refused(f"has {key!r} in blocks that make no grid", "Save it again with fewer processes.")
+    covered = np.zeros([len(each) - 1 for each in cuts], dtype=bool)
+    for chunk in chunks:
+        cells = tuple(
+            slice(*np.searchsorted(cut, (first, first + count)).tolist())
+            for cut, first, count in zip(cuts, chunk.offsets, chunk.sizes, strict=True)
+        )
+        if covered[cells].any():
+            raise span.damaged(f"the blocks of {key!r} overlap")
+        covered[cells] = True
+
+
+def _path(span: Span, paths: Any, key: Any) -> tuple[str, ...]:
+    """Where in the saved tables something was: DCP joins the keys on the way to it with dots."""
+    if not isinstance(key, str):
+        raise span.damaged("its metadata has a key that is no text")
+    found = paths.get(key) if isinstance(paths, dict) else None
+    if not isinstance(found, tuple) or not 0 < len(found) <= 64:
+        return (key,)
+    return tuple(str(each)[:1000] for each in found)
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for step in path[:-1]:
+        inner = tree.setdefault(step, {})
+        if not isinstance(inner, dict):
+            return
+        tree = inner
+    tree[path[-1]] = value
+
+
+def _check_files(span: Span, folder: Path, files: set[str]) -> None:
+    missing = sorted(file for file in files if not (folder / file).is_file())
+    if missing:
+        raise span.damaged(
+            f"{len(missing)} of its {len(files)} files are missing, {missing[0]!r} for one",
+            "Fetch the missing files into the folder.",
+        )
+
+
+class InChunks(Stored):
+    """A tensor in blocks, each an archive of ``torch.save`` within a file."""
+
+    def __init__(
+        self, folder: Path, name: str, info: TensorInfo, dtype: torch.dtype, chunks: tuple[Chunk, ...]
+    ) -> None:
+        self._folder = folder
+        self._name = name
+        self._info = info
+        self._dtype = dtype
+        self._chunks = chunks
+
+    @property
+    def info(self) -> TensorInfo:
+        return self._info
+
+    def read(self) -> torch.Tensor:
+        if len(self._chunks) == 1:
+            return self._read(self._chunks[0])
+        return self.read_block((0,) * len(self._info.shape), self._info.shape)
+
+    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        made = torch.empty(tuple(sizes), dtype=self._dtype)
+        for chunk in self._chunks:
+            starts = [max(first, offset) for first, offset in zip(chunk.offsets, offsets, strict=True)]
+            ends = [
+                min(first + count, offset + size)
+                for first, count, offset, size in zip(chunk.offsets, chunk.sizes, offsets, sizes, strict=True)
+            ]
+            lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+            if all(length > 0 for length in lengths):
+                there = [start - first for start, first in zip(starts, chunk.offsets, strict=True)]
+                here = [start - offset for start, offset in zip(starts, offsets, strict=True)]
+                narrowed(made, here, lengths).copy_(narrowed(self._read(chunk), there, lengths))
+        return made
+
+    def _read(self, chunk: Chunk) -> torch.Tensor:
+        span = Span(self._folder / chunk.file, self._name, start=chunk.start, length=chunk.length)
+        try:
+            stored = as_stored(open_archive(span).tree)
+            if stored is None or stored.info != TensorInfo(chunk.sizes, self._info.dtype):
+                raise span.damaged("a block is not what the metadata says")
+            return stored.read()
+        except CheckpointError:
+            raise
+        finally:
+            span.close()

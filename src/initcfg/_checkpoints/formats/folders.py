@@ -1,0 +1,205 @@
+"""Checkpoints of several files: an index and its shards, and the folders that hold them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import torch
+
+from initcfg._checkpoints.formats.distributed import METADATA, open_distributed
+from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.safe_file import looks_safe, open_safe
+from initcfg._checkpoints.formats.spans import Span
+from initcfg._checkpoints.formats.stored import Contents, Stored
+from initcfg._checkpoints.formats.strict_json import parsed
+from initcfg._checkpoints.formats.torch_file import open_torch
+from initcfg._checkpoints.formats.wrapped import as_stored
+from initcfg.errors import CheckpointError, CheckpointNotFoundError
+from initcfg.errors.words import plural
+
+UNFINISHED = ".initcfg-unfinished.json"
+"""What lies in a folder for as long as a checkpoint is being written there."""
+
+_LONGEST_INDEX = 1 << 28
+# What a Hugging Face folder calls its weights, the safer format first.
+_USUAL = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+# And what others do: the one file with such an ending.
+_NUMBERED = re.compile(r"-\d{5}-of-(\d{5})\.")
+_ENDINGS = (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin", ".pth", ".pt", ".ckpt")
+
+
+def open_folder(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+    """What a folder holds: the checkpoint in it.
+
+    Raises:
+        CheckpointError: There is none, or several.
+    """
+    from initcfg._checkpoints.formats.opening import opened
+
+    if (path / UNFINISHED).is_file():
+        raise CheckpointError(
+            f"The checkpoint in {name!r} is not whole: it is being written, or that was interrupted.",
+            where=str(path),
+            fix="Give the command that writes it once more: it goes on where it stopped.",
+        )
+    if (path / METADATA).is_file():
+        return open_distributed(path, name, allow)
+    for usual in _USUAL:
+        if (path / usual).is_file():
+            return opened(path / usual, name, allow)
+    try:
+        names = sorted(each.name for each in path.iterdir() if each.is_file())
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint {name!r} cannot be opened: {error.strerror or error}."
+        ) from error
+    for ending in _ENDINGS:
+        found = [each for each in names if each.endswith(ending)]
+        if len(found) == 1 and (numbers := _NUMBERED.search(found[0])) and int(numbers[1]) > 1:
+            raise CheckpointNotFoundError(
+                f"The folder {name!r} holds {found[0]!r}, and no index nor the other shards.",
+                where=str(path),
+                fix="Fetch the rest; or give the path of that file, to have what is in it.",
+            )
+        if len(found) == 1:
+            return opened(path / found[0], name, allow)
+        if found:
+            raise CheckpointError(
+                f"The folder {name!r} holds {len(found)} files that end in {ending!r}, and no index of them.",
+                where=str(path),
+                meant=[str(path / each) for each in found[:4]],
+                fix="Give the path of one.",
+            )
+    raise CheckpointNotFoundError(
+        f"The folder {name!r} holds no checkpoint.",
+        where=str(path),
+        fix="Give the path of a file, or a folder with model.safetensors, pytorch_model.bin or an index.",
+    )
+
+
+def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+    """What the shards of an index hold. A shard is opened when something in it is asked for.
+
+    Raises:
+        CheckpointError: The index is damaged, or a shard is missing.
+    """
+    span = Span(path, name)
+    try:
+        if span.size > _LONGEST_INDEX:
+            raise span.damaged(f"an index of {span.size:,} bytes is none")
+        index = parsed(span, span.read(0, span.size), "the index")
+        files = index.get("weight_map")
+        if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+            raise span.refused(
+                "is a JSON file without a weight_map, which an index of shards has",
+                "Give the index, or the file with the weights.",
+            )
+        shards = Shards(path.parent, name, allow)
+        shards.check(span, set(files.values()))
+    finally:
+        span.close()
+    metadata = index.get("metadata")
+    told = {key: str(each) for key, each in metadata.items()} if isinstance(metadata, dict) else {}
+    tree: dict[str, Any] = {key: InShard(shards, file, key) for key, file in files.items()}
+    return Contents(tree, plural(len(set(files.values())), "shard"), told, (shards,))
+
+
+class Shards:
+    """The files of an index, opened as they are needed.
+
+    Args:
+        folder: Where they are.
+        name: How messages call the checkpoint.
+        allow: Names that their pickles may hold besides.
+    """
+
+    def __init__(self, folder: Path, name: str, allow: Collection[str]) -> None:
+        self.folder = folder
+        self.name = name
+        self.allow = allow
+        self._opened: dict[str, Contents] = {}
+
+    def check(self, index: Span, files: set[str]) -> None:
+        """Refuse an index whose files are elsewhere, or missing."""
+        outside = sorted(file for file in files if leads_out(file))
+        if outside:
+            raise index.damaged(f"the index names {outside[0]!r}, which is not in its folder")
+        missing = sorted(file for file in files if not (self.folder / file).is_file())
+        if missing:
+            shown = ", ".join(repr(file) for file in missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise CheckpointNotFoundError(
+                f"{self.name!r} lacks {len(missing)} of {plural(len(files), 'shard')}: {shown}.",
+                where=str(index.path),
+                fix="Fetch the missing files into the folder of the index.",
+            )
+
+    def tensor(self, file: str, key: str) -> Stored:
+        """A tensor of a file."""
+        if file not in self._opened:
+            self._opened[file] = _open_shard(self.folder / file, self.name, self.allow)
+        tree = self._opened[file].tree
+        stored = as_stored(tree.get(key)) if isinstance(tree, dict) else None
+        if stored is None:
+            raise CheckpointError(
+                f"The index of {self.name!r} says that {key!r} is in {file}, and it is not.",
+                where=str(self.folder / file),
+                fix="Fetch the index and the shards again, from one place.",
+            )
+        return stored
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for contents in self._opened.values():
+            for span in contents.files:
+                span.close()
+
+
+class InShard(Stored):
+    """A tensor in a shard that was perhaps not opened yet."""
+
+    def __init__(self, shards: Shards, file: str, key: str) -> None:
+        self._place = (shards, file, key)
+
+    @property
+    def info(self) -> TensorInfo:
+        return self._stored().info
+
+    def read(self) -> torch.Tensor:
+        return self._stored().read()
+
+    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        return self._stored().read_block(offsets, sizes)
+
+    def intact(self) -> bool | None:
+        return self._stored().intact()
+
+    def _stored(self) -> Stored:
+        shards, file, key = self._place
+        return shards.tensor(file, key)
+
+
+def _open_shard(path: Path, name: str, allow: Collection[str]) -> Contents:
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return open_safe(path, name) if looks_safe(head) else open_torch(path, name, allow)
+
+
+def leads_out(file: str) -> bool:
+    """Whether a name in an index leads out of the folder that the index is in.
+
+    Example:
+        >>> from initcfg._checkpoints.formats.folders import leads_out
+        >>> [leads_out(each) for each in ("model-00001.safetensors", "../a", "/etc/passwd", "C:a", "")]
+        [False, True, True, True, True]
+    """
+    windows = PureWindowsPath(file)
+    parts = (*PurePosixPath(file).parts, *windows.parts)
+    return not file or file.startswith("/") or bool(windows.anchor) or ".." in parts or "\0" in file

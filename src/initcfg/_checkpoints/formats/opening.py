@@ -1,0 +1,183 @@
+"""Opening a checkpoint: whatever it is by its content, never by its name."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.stored import Contents
+from initcfg._checkpoints.formats.wrapped import Unwrapped, unwrapped
+from initcfg.errors import CheckpointError, CheckpointNotFoundError
+from initcfg.errors.words import nearest
+
+# Files that people take for checkpoints, by how they begin.
+_OTHERS = (
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself", "Fetch it: git lfs pull."),
+    (b"<!DOCTYPE", "is a web page", "Download the file itself, not the page about it."),
+    (b"<!doctype", "is a web page", "Download the file itself, not the page about it."),
+    (b"<html", "is a web page", "Download the file itself, not the page about it."),
+    (b"GGUF", "is a GGUF file", "Take the safetensors file that it was made from."),
+    (b"\x89HDF", "is an HDF5 file", "Save its tensors as safetensors."),
+    (b"\x1f\x8b", "is compressed by gzip", "Unpack it first."),
+    (b"(\xb5/\xfd", "is compressed by zstd", "Unpack it first."),
+    (b"\x93NUMPY", "is a NumPy array", "Save the tensors with torch.save, by name."),
+    (b"PK\x05\x06", "is an empty zip archive", "Fetch or save the file again."),
+)
+
+
+class OpenedCheckpoint:
+    """A checkpoint that was opened: a ``reader.Reader`` that knows a little more.
+
+    Attributes:
+        name: How messages call it.
+        wrapping: What was taken off on the way to the tensors; what ends in a dot was before every key.
+        format: What kind of file it is, for a person.
+        metadata: What a safetensors file says of itself.
+        parts: Other sets of weights in it: what ``part`` can be.
+        beside: What else is in it, and what it is, in a few words.
+    """
+
+    def __init__(self, contents: Contents, found: Unwrapped, name: str) -> None:
+        self.name = name
+        self.wrapping = found.wrapping
+        self.format = contents.format
+        self.metadata = contents.metadata
+        self.parts = found.parts
+        self.beside = found.beside
+        self._tensors = found.tensors
+        self._files = contents.files
+
+    def keys(self) -> Iterator[str]:
+        """The names of its tensors, in its order."""
+        return iter(self._tensors)
+
+    def info(self, key: str) -> TensorInfo:
+        """Shape and type of a tensor; KeyError if there is none."""
+        return self._tensors[key].info
+
+    def read(self, key: str) -> torch.Tensor:
+        """The tensor, mapped from the file where it is long.
+
+        It may be written to: that changes what is in memory, never the file.
+
+        Raises:
+            CheckpointError: The file is damaged there, or the tensor is of a kind that cannot be read.
+            KeyError: There is none.
+        """
+        return self._tensors[key].read()
+
+    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """A block of a tensor; see :meth:`read`."""
+        return self._tensors[key].read_block(offsets, sizes)
+
+    def intact(self, key: str) -> bool | None:
+        """Whether a tensor's bytes have the checksum that the file gives; None if it gives none.
+
+        Archives of ``torch.save`` have one for each storage. Checking takes about a second for a gigabyte.
+        """
+        return self._tensors[key].intact()
+
+    def close(self) -> None:
+        """Let go of the files. Tensors that were read stay."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> OpenedCheckpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_path(
+    path: Path | str, *, name: str | None = None, part: str | None = None, allow: Collection[str] = ()
+) -> OpenedCheckpoint:
+    """Open a file or a folder. No number is read, and no code that it holds is run.
+
+    Args:
+        path: A file of safetensors or ``torch.save``, an index of shards, or a folder: of Hugging Face, or
+            of ``torch.distributed.checkpoint``.
+        name: How messages call it; by default, the path.
+        part: Which set of weights to take where there are several: ``"state_dict_ema"``. By default the
+            ordinary weights, and moving averages where there are no others.
+        allow: Names that its pickle may hold besides those that are known. They stay names all the same.
+
+    Raises:
+        CheckpointNotFoundError: There is no such file.
+        CheckpointError: It is damaged, holds more than tensors, or has no weights.
+    """
+    path = Path(path)
+    name = str(path) if name is None else name
+    contents = opened(path, name, allow)
+    try:
+        return OpenedCheckpoint(contents, unwrapped(contents, name, part), name)
+    except CheckpointError:
+        for file in contents.files:
+            file.close()
+        raise
+
+
+def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None) -> OpenedCheckpoint:
+    """A state_dict, or a checkpoint with one in it, that is in memory already.
+
+    Raises:
+        CheckpointError: It has no weights.
+    """
+    contents = Contents(state, "in memory")
+    return OpenedCheckpoint(contents, unwrapped(contents, name, part), name)
+
+
+def opened(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+    """What a file or folder holds."""
+    from initcfg._checkpoints.formats.folders import open_folder, open_index
+    from initcfg._checkpoints.formats.safe_file import looks_safe, open_safe
+    from initcfg._checkpoints.formats.torch_file import open_torch
+
+    if path.is_dir():
+        return open_folder(path, name, allow)
+    head, size = _head(path, name)
+    for magic, what, fix in _OTHERS:
+        if head.startswith(magic):
+            raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
+    if looks_safe(head):
+        return open_safe(path, name)
+    if head.startswith((b"PK\x03\x04", b"\x80")):
+        return open_torch(path, name, allow)
+    if head.lstrip().startswith(b"{") and b"\0" not in head:
+        return open_index(path, name, allow)
+    if head[257:262] == b"ustar":
+        raise CheckpointError(
+            f"The checkpoint {name!r} is a tar archive, which torch.save wrote before version 0.1.10.",
+            where=str(path),
+            fix="Unpack it if it holds a checkpoint, or save it again with a newer torch.",
+        )
+    if path.suffix == ".safetensors":
+        return open_safe(path, name)
+    what = "is empty" if not size else "is neither safetensors nor a file of torch.save"
+    raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix="Fetch or save it again.")
+
+
+def _head(path: Path, name: str) -> tuple[bytes, int]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            # Opening a pipe would wait for somebody to write to it.
+            raise CheckpointError(f"The checkpoint {name!r} is neither a file nor a folder.")
+        with open(path, "rb") as file:
+            return file.read(512), path.stat().st_size
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        folder = path.parent
+        names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        raise CheckpointNotFoundError(
+            f"There is no checkpoint {name!r}.",
+            meant=[str(folder / each) for each in nearest(path.name, names)],
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"The checkpoint {name!r} cannot be opened: {reason}.") from error

@@ -1,0 +1,214 @@
+"""Tensors that lie in a file, and are read when asked for."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+
+from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.spans import Span
+from initcfg._stream.writing.blocks import narrowed
+from initcfg.errors import CheckpointError
+
+# torch allows no more dimensions either.
+_MOST_DIMENSIONS = 64
+_MOST_ELEMENTS = 1 << 62
+_PIECE = 1 << 20
+
+
+class Stored:
+    """A tensor that was not read yet."""
+
+    @property
+    def info(self) -> TensorInfo:
+        """Its shape and type."""
+        raise NotImplementedError
+
+    def read(self) -> torch.Tensor:
+        """The tensor.
+
+        Raises:
+            CheckpointError: The file is damaged there.
+        """
+        raise NotImplementedError
+
+    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """The block that begins at ``offsets`` and has ``sizes``; of a mapped file, no other page is read."""
+        return narrowed(self.read(), offsets, sizes)
+
+    def intact(self) -> bool | None:
+        """Whether its bytes have the checksum that the file gives; None if it gives none."""
+        return None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a checkpoint holds, before anybody looked for the weights in it.
+
+    Attributes:
+        tree: Its tensors (:class:`Stored`) and the rest, by name, nested as they are in the file.
+        format: What kind of file it is, for a person.
+        metadata: What the file says of itself.
+        files: What to close in the end.
+        plain: The tree is the weights, and a key of it means nothing but a module's name.
+    """
+
+    tree: Mapping[Any, Any]
+    format: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Any, ...] = ()
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class StoredView(Stored):
+    """A tensor in a storage: where it begins, its sizes and strides, all of them checked.
+
+    Args:
+        storage: The storage.
+        dtype: Type of its elements.
+        offset: Element at which it begins.
+        size: Its shape.
+        stride: Elements from one to the next, by dimension.
+        conjugated: Whether the numbers are the conjugates of those stored.
+        negated: Whether they are the negatives.
+    """
+
+    storage: Storage
+    dtype: torch.dtype
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    conjugated: bool = False
+    negated: bool = False
+
+    @property
+    def info(self) -> TensorInfo:
+        return TensorInfo(self.size, str(self.dtype).removeprefix("torch."))
+
+    def read(self) -> torch.Tensor:
+        count = extent(self.size, self.stride)
+        tensor = self.storage.elements(self.offset, count, self.dtype)
+        tensor = tensor.as_strided(self.size, self.stride)
+        if self.conjugated:
+            tensor = tensor.conj().resolve_conj()
+        return tensor.neg() if self.negated else tensor
+
+    def intact(self) -> bool | None:
+        return self.storage.intact()
+
+
+@dataclass
+class Storage:
+    """The bytes that tensors share.
+
+    Args:
+        span: The file that holds them.
+        start: Where they begin in it.
+        length: How many they are.
+        swapped: Whether their byte order is not that of this machine.
+        checksum: CRC-32 of them; 0 if the file has none.
+    """
+
+    span: Span
+    start: int
+    length: int
+    swapped: bool = False
+    checksum: int = 0
+
+    def elements(self, offset: int, count: int, dtype: torch.dtype) -> torch.Tensor:
+        """Some elements, in one dimension."""
+        end = (offset + count) * dtype.itemsize
+        if end > self.length:
+            raise self.span.damaged(f"a tensor ends at byte {end} of a storage of {self.length} bytes")
+        tensor = self.span.tensor(self.start + offset * dtype.itemsize, count, dtype)
+        return _swapped(tensor) if self.swapped and count else tensor
+
+    def intact(self) -> bool | None:
+        """Whether the bytes have their checksum; None if there is none."""
+        if not self.checksum:
+            return None
+        found = 0
+        for place in range(0, self.length, _PIECE):
+            found = zlib.crc32(self.span.read(self.start + place, min(_PIECE, self.length - place)), found)
+        return found == self.checksum
+
+
+class Unreadable(Stored):
+    """A tensor of a kind that no module can be initialized from: quantized, sparse, without numbers.
+
+    Args:
+        info: Its shape and kind.
+        error: What reading it raises.
+    """
+
+    def __init__(self, info: TensorInfo, error: CheckpointError) -> None:
+        self._info = info
+        self._error = error
+
+    @property
+    def info(self) -> TensorInfo:
+        return self._info
+
+    def read(self) -> torch.Tensor:
+        raise self._error
+
+
+@dataclass(frozen=True)
+class InMemory(Stored):
+    """A tensor that is in memory already."""
+
+    tensor: torch.Tensor
+
+    @property
+    def info(self) -> TensorInfo:
+        return TensorInfo(tuple(self.tensor.shape), str(self.tensor.dtype).removeprefix("torch."))
+
+    def read(self) -> torch.Tensor:
+        return self.tensor.detach()
+
+
+def extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """How many elements of a storage a tensor reaches over, from its first to its last.
+
+    Example:
+        >>> from initcfg._checkpoints.formats.stored import extent
+        >>> extent((2, 3), (3, 1)), extent((2, 3), (10, 1)), extent((), ()), extent((0, 3), (3, 1))
+        (6, 13, 1, 0)
+    """
+    if 0 in size:
+        return 0
+    return 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+
+
+def is_shape(value: Any) -> TypeGuard[tuple[int, ...] | list[int]]:
+    """Whether something is a tuple of sizes, of no more elements than can be counted."""
+    if not isinstance(value, (tuple, list)) or len(value) > _MOST_DIMENSIONS:
+        return False
+    elements = 1
+    for each in value:
+        if type(each) is not int or not 0 <= each <= _MOST_ELEMENTS:
+            return False
+        elements *= max(each, 1)
+        if elements > _MOST_ELEMENTS:
+            return False
+    return True
+
+
+def _swapped(tensor: torch.Tensor) -> torch.Tensor:
+    item = tensor.element_size() // (2 if tensor.is_complex() else 1)
+    if item == 1:
+        return tensor
+    words = tensor.view(torch.uint8).numpy().view(f"u{item}")
+    return torch.from_numpy(np.ascontiguousarray(words.byteswap()).view(np.uint8)).view(tensor.dtype)
+
+
+def is_swapped(order: str) -> bool:
+    """Whether ``order`` (``"little"`` or ``"big"``) is not that of this machine."""
+    return order != sys.byteorder

@@ -1,0 +1,213 @@
+"""What torch's pickles say of tensors: the only calls in a pickle that mean something here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import torch
+
+from initcfg._checkpoints.formats.made import Made, Name, PickleProblem, RefusedName
+from initcfg._checkpoints.formats.names import may_be_named
+from initcfg._checkpoints.formats.pickled import Call, Pickled, fill
+from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.spans import Span
+from initcfg._checkpoints.formats.stored import Storage, Stored, StoredView, Unreadable, extent, is_shape
+from initcfg.errors import CheckpointError
+
+# Names of storage classes; older files have those of CUDA under torch.cuda.
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
+    "QInt8Storage": torch.qint8,
+    "QUInt8Storage": torch.quint8,
+    "QInt32Storage": torch.qint32,
+    "UntypedStorage": None,
+}
+STORAGES = {
+    f"{module}.{name}": dtype
+    for module in ("torch", "torch.cuda", "torch.storage")
+    for name, dtype in _STORAGES.items()
+}
+DTYPES = {
+    f"torch.{name}": item for name in dir(torch) if isinstance(item := getattr(torch, name), torch.dtype)
+}
+_QUANTIZED = {dtype for name, dtype in DTYPES.items() if name.startswith(("torch.qi", "torch.qu"))}
+# A pair costs a call's worth of memory each time that it is named again; no file repeats this many.
+_MOST_PAIRS = 200_000
+
+
+class StorageRef(NamedTuple):
+    """A storage as a pickle names it.
+
+    Attributes:
+        storage: Its bytes.
+        dtype: Type of its elements; None if the tensor says it.
+        first: Element of the storage at which it begins: of views in older files.
+    """
+
+    storage: Storage
+    dtype: torch.dtype | None
+    first: int = 0
+
+
+class TensorCalls:
+    """The calls of one file.
+
+    Args:
+        span: The file, for errors.
+        more: Names that are allowed besides those of ``names``.
+    """
+
+    def __init__(self, span: Span, more: Collection[str] = ()) -> None:
+        self.span = span
+        self.more = more
+        self._pairs = 0
+        self.calls: dict[str, Call] = {
+            "collections.OrderedDict": self._ordered,
+            "collections.defaultdict": lambda args: {},
+            "torch.Size": _size,
+            "builtins.getattr": self._attribute,
+            "torch._utils._rebuild_tensor": self._tensor,
+            "torch._utils._rebuild_tensor_v2": self._tensor,
+            "torch._utils._rebuild_tensor_v3": self._tensor_with_type,
+            "torch._utils._rebuild_parameter": _first,
+            "torch._utils._rebuild_parameter_with_state": _first,
+            "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
+            "torch._utils._rebuild_qtensor": self._quantized,
+            "torch._utils._rebuild_sparse_tensor": self._sparse,
+            "torch._utils._rebuild_meta_tensor_no_storage": self._meta,
+            "torch._tensor._rebuild_from_type_v2": self._of_subclass,
+        }
+
+    def load(self, data: Any, start: int = 0, *, persistent: Any = None) -> tuple[Any, int]:
+        """A pickle, and where it ends.
+
+        Raises:
+            CheckpointError: It is malformed, or names something that is not allowed.
+        """
+        machine = Pickled(data, start, calls=self.calls, allowed=self._allowed, persistent=persistent)
+        try:
+            return machine.load(), machine.place
+        except PickleProblem as error:
+            raise self.span.damaged(f"its pickle cannot be read: {error}") from error
+        except RefusedName as error:
+            raise refusal(self.span, error.name) from error
+
+    def _allowed(self, name: str) -> bool:
+        return name in STORAGES or name in DTYPES or may_be_named(name, self.more)
+
+    # -- containers ------------------------------------------------------------------------------
+
+    def _ordered(self, args: tuple[Any, ...]) -> dict[Any, Any]:
+        table: dict[Any, Any] = {}
+        for pair in args[0] if args and isinstance(args[0], list) else ():
+            self._pairs += 1
+            if self._pairs > _MOST_PAIRS or not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise PickleProblem("it has an ordered table of no pairs")
+            fill(table, list(pair))
+        return table
+
+    def _attribute(self, args: tuple[Any, ...]) -> Made:
+        # MMEngine's HistoryBuffer holds its own methods, which are pickled so. It stays what it says.
+        owner, attribute = args
+        inert = isinstance(owner, Name) and owner.text not in self.calls and "." in owner.text
+        if not inert or owner.text.startswith("builtins.") or not isinstance(attribute, str):
+            raise RefusedName("builtins.getattr")
+        if attribute.startswith("_") or not attribute.isidentifier():
+            raise RefusedName(f"{owner.text}.{attribute[:100]}")
+        return Made(f"{owner.text}.{attribute}")
+
+    # -- tensors ---------------------------------------------------------------------------------
+
+    def _tensor(self, args: tuple[Any, ...]) -> Stored:
+        storage, offset, size, stride = args[:4]
+        metadata = args[6] if len(args) > 6 else None
+        dtype = storage.dtype if isinstance(storage, StorageRef) else None
+        return self._view(storage, dtype, offset, size, stride, metadata)
+
+    def _tensor_with_type(self, args: tuple[Any, ...]) -> Stored:
+        storage, offset, size, stride, _, _, dtype = args[:7]
+        metadata = args[7] if len(args) > 7 else None
+        named = DTYPES.get(dtype.text) if isinstance(dtype, Name) else None
+        return self._view(storage, named, offset, size, stride, metadata)
+
+    def _view(
+        self, ref: Any, dtype: torch.dtype | None, offset: Any, size: Any, stride: Any, metadata: Any
+    ) -> Stored:
+        if not isinstance(ref, StorageRef) or dtype is None:
+            raise PickleProblem("it has a tensor without a storage, or of no type")
+        fits = is_shape(size) and is_shape((offset,)) and isinstance(stride, (tuple, list))
+        if not fits or len(stride) != len(size) or not all(is_shape((each,)) for each in stride):
+            raise PickleProblem("it has a tensor of no shape")
+        if dtype in _QUANTIZED:
+            return self._unreadable(size, "quantized", "quantized")
+        size, stride = tuple(size), tuple(stride)
+        first = ref.first + offset
+        if (first + extent(size, stride)) * dtype.itemsize > ref.storage.length:
+            raise self.span.damaged(f"a tensor of shape {size} is longer than its storage")
+        flags = metadata if isinstance(metadata, dict) else {}
+        return StoredView(
+            ref.storage, dtype, first, size, stride, flags.get("conj") is True, flags.get("neg") is True
+        )
+
+    def _of_subclass(self, args: tuple[Any, ...]) -> Any:
+        function, _, inner = args[:3]
+        known = self.calls.get(function.text) if isinstance(function, Name) else None
+        if known is None or not isinstance(inner, tuple) or not function.text.startswith("torch._utils._"):
+            raise PickleProblem("it has a tensor of an unknown class")
+        return known(inner)
+
+    def _quantized(self, args: tuple[Any, ...]) -> Unreadable:
+        size = args[2]
+        return self._unreadable(size, "quantized", "quantized")
+
+    def _sparse(self, args: tuple[Any, ...]) -> Unreadable:
+        parts = args[1]
+        size = next((each for each in parts if isinstance(each, tuple)), ())
+        return self._unreadable(size, "sparse", "sparse")
+
+    def _meta(self, args: tuple[Any, ...]) -> Unreadable:
+        return self._unreadable(args[1], "meta", "without numbers, on the meta device")
+
+    def _unreadable(self, size: Any, kind: str, what: str) -> Unreadable:
+        if not is_shape(size):
+            raise PickleProblem("it has a tensor of no shape")
+        error = self.span.refused(
+            f"has a tensor that is {what}, which no parameter can be set from", "Save it as a plain tensor."
+        )
+        return Unreadable(TensorInfo(tuple(size), kind), error)
+
+
+def refusal(span: Span, name: str) -> CheckpointError:
+    """The error for a name that is not allowed."""
+    name = name if name.isprintable() else repr(name)
+    return CheckpointError(
+        f"The checkpoint {span.name!r} holds more than tensors (it needs {name}), "
+        "and pickled code is never run.",
+        where=str(span.path),
+        fix="Save its state_dict alone: torch.save(model.state_dict(), path), or use safetensors.",
+    )
+
+
+def _size(args: tuple[Any, ...]) -> tuple[int, ...]:
+    size = args[0] if args else ()
+    if not is_shape(size):
+        raise PickleProblem("it has a size that is none")
+    return tuple(size)
+
+
+def _first(args: tuple[Any, ...]) -> Any:
+    if not args or not isinstance(args[0], Stored):
+        raise PickleProblem("it has a parameter that is no tensor")
+    return args[0]

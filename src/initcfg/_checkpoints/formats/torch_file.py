@@ -1,0 +1,169 @@
+"""Files that ``torch.save`` writes: zip archives, and the single stream of older versions."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from initcfg._checkpoints.formats.archive import Archive, Member
+from initcfg._checkpoints.formats.made import Made, Name, PickleProblem
+from initcfg._checkpoints.formats.spans import Span
+from initcfg._checkpoints.formats.stored import Contents, Storage, is_swapped
+from initcfg._checkpoints.formats.tensors import STORAGES, StorageRef, TensorCalls
+from initcfg._checkpoints.formats.wrapped import flattened
+from initcfg.errors import CheckpointError
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+# The pickle of a model with 100,000 tensors has 20 MB.
+_LONGEST_PICKLE = 1 << 30
+
+
+def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
+    """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too.
+
+    Raises:
+        CheckpointError: It is damaged, or names something that is not allowed.
+    """
+    archive = Archive(span)
+    root = archive.root("data.pkl")
+    pickled = archive.member(f"{root}/data.pkl")
+    if pickled.size > _LONGEST_PICKLE:
+        raise span.damaged(f"its pickle would have {pickled.size:,} bytes")
+    order = "little"
+    if archive.has(f"{root}/byteorder"):
+        order = archive.read(archive.member(f"{root}/byteorder"), 16).decode("ascii", "replace")
+        if order not in ("little", "big"):
+            raise span.damaged(f"its byte order is {order!r}")
+    swapped = is_swapped(order)
+    storages: dict[str, Storage] = {}
+
+    def find(key: str, length: int) -> Storage:
+        if key not in storages:
+            member: Member = archive.member(f"{root}/data/{key}")
+            storages[key] = Storage(span, member.start, member.size, swapped, member.checksum)
+        if storages[key].length != length:
+            raise span.damaged(
+                f"the storage {key!r} has {storages[key].length:,} bytes, and its tensors speak of {length:,}"
+            )
+        return storages[key]
+
+    compiled = archive.has(f"{root}/constants.pkl")
+    # A compiled module's classes are of its own code, which lies in the archive and is not run either.
+    calls = TensorCalls(span, _CompiledNames(more) if compiled else more)
+    tree, _ = calls.load(archive.read(pickled, _LONGEST_PICKLE), persistent=_persistent(span, find))
+    if compiled:
+        modules = _module(tree)
+        if modules is None:
+            raise span.refused("is a TorchScript archive that holds no module", "Save its state_dict.")
+        tensors = dict(flattened(modules, span.name, _module))
+        return Contents(tensors, "TorchScript", {}, (span,), plain=True)
+    return Contents(tree, "torch", {}, (span,))
+
+
+def _module(value: Any) -> Mapping[Any, Any] | None:
+    """The attributes of a compiled module: its tensors, and the modules in it."""
+    own = isinstance(value, Made) and value.name.startswith("__torch__.")
+    return value.state if own and isinstance(value.state, dict) else None
+
+
+class _CompiledNames(frozenset[str]):
+    """The names of a compiled module's own classes, and those given."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (
+            name.startswith(("__torch__.", "torch.jit._pickle.")) or super().__contains__(name)
+        )
+
+
+def _persistent(span: Span, find: Callable[[str, int], Storage]) -> Callable[[Any], StorageRef]:
+    def storage(reference: Any) -> StorageRef:
+        if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
+            raise PickleProblem("it refers to something that is no storage")
+        _, kind, key, _, count = reference[:5]
+        if not isinstance(kind, Name) or kind.text not in STORAGES:
+            raise PickleProblem("it has a storage of no known type")
+        if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
+            raise PickleProblem("it has a storage without a key or a size")
+        dtype = STORAGES[kind.text]
+        found = find(key, count * (1 if dtype is None else dtype.itemsize))
+        return StorageRef(found, dtype, _first_of_view(reference))
+
+    def _first_of_view(reference: tuple[Any, ...]) -> int:
+        view = reference[5] if len(reference) > 5 else None
+        if view is None:
+            return 0
+        if not isinstance(view, tuple) or len(view) != 3 or type(view[1]) is not int or view[1] < 0:
+            raise PickleProblem("it has a view of a storage that is none")
+        return view[1]
+
+    return storage
+
+
+def open_stream(span: Span, more: Collection[str] = ()) -> Contents:
+    """What a file of an older ``torch.save`` holds: pickles, one after the other, then the storages.
+
+    Raises:
+        CheckpointError: It is damaged, or names something that is not allowed.
+    """
+    with open(span.path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    calls = TensorCalls(span, more)
+    storages: dict[str, Storage] = {}
+
+    def find(key: str, length: int) -> Storage:
+        known = storages.setdefault(key, Storage(span, -1, length))
+        if known.length != length:
+            raise span.damaged(f"its tensors speak of storage {key!r} with two sizes")
+        return known
+
+    with data:
+        magic, place = calls.load(data)
+        if magic != _MAGIC or type(magic) is not int:
+            raise span.refused(
+                "is a pickle that torch.save did not write",
+                "Save the tensors with torch.save, or as safetensors.",
+            )
+        protocol, place = calls.load(data, place)
+        system, place = calls.load(data, place)
+        little = system.get("little_endian") if isinstance(system, dict) else None
+        if protocol != _PROTOCOL or not isinstance(little, bool):
+            raise span.damaged("its beginning is not that of a file of torch.save")
+        tree, place = calls.load(data, place, persistent=_persistent(span, find))
+        keys, place = calls.load(data, place)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise span.damaged("its list of storages is none")
+    if len(set(keys)) < len(keys) or set(keys) != set(storages):
+        raise span.damaged("its list of storages is not that of its tensors")
+    swapped = is_swapped("little" if little else "big")
+    for key in keys:
+        place = _place(span, storages, key, place, "little" if little else "big", swapped)
+    if place != span.size:
+        raise span.damaged(f"its storages end at byte {place}, and the file at {span.size}")
+    return Contents(tree, "torch, the format before version 1.6", {}, (span,))
+
+
+def _place(span: Span, storages: dict[str, Storage], key: str, place: int, order: Any, swapped: bool) -> int:
+    """Say where a storage lies; where the next one begins."""
+    storage = storages[key]
+    count = int.from_bytes(span.read(place, 8, f"the size of storage {key!r}"), order, signed=True)
+    span.check(place + 8, storage.length, f"the storage {key!r}")
+    if count < 0 or (count != storage.length and (count == 0 or storage.length % count)):
+        raise span.damaged(f"the storage {key!r} has {count:,} elements, and its tensors speak of others")
+    storage.start = place + 8
+    storage.swapped = swapped
+    return place + 8 + storage.length
+
+
+def open_torch(path: Path, name: str, more: Collection[str] = ()) -> Contents:
+    """What a file of ``torch.save`` holds, whichever of the two it is."""
+    span = Span(path, name)
+    try:
+        if span.read(0, min(4, span.size)) == b"PK\x03\x04":
+            return open_archive(span, more)
+        return open_stream(span, more)
+    except CheckpointError:
+        span.close()
+        raise

@@ -1,0 +1,295 @@
+"""Where in a checkpoint the weights are: what was put around them, and what is beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from initcfg._checkpoints.formats.made import Made, Name
+from initcfg._checkpoints.formats.stored import Contents, InMemory, Stored
+from initcfg.errors import CheckpointError
+from initcfg.errors.words import nearest, plural
+
+# Under these keys training code keeps the weights, the more telling ones first.
+_ORDINARY = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "params",
+    "weights",
+)
+# And under these their moving averages, which are not taken where there are ordinary ones.
+_AVERAGED = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "model_ema_state_dict",
+    "ema_model",
+    "module_ema",
+    "params_ema",
+    "ema",
+)
+# What has tensors and is no weights: not taken together with what nobody knows the name of.
+_OF_TRAINING = re.compile(
+    r"optim(izer)?s?(_.*)?|(.*_)?schedulers?(_.*)?|lr_.*|(grad_)?scaler.*|amp|callbacks|loops|rng.*|random.*"
+    r"|message_hub|meta|_extra_state"
+)
+# What DDP and torch.compile put before every key.
+_PREFIXES = ("module.", "_orig_mod.")
+# Where averages are kept by torch.optim.swa_utils.AveragedModel, this stands beside "module.".
+_COUNTER = "n_averaged"
+_DEEPEST = 64
+# How often one table may stand in others, and how long all joined keys may be together.
+_MOST_PLACES = 100
+_MOST_CHARACTERS = 1 << 28
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """The weights of a checkpoint.
+
+    Attributes:
+        tensors: By key.
+        wrapping: What was taken off, outermost first; what ends in a dot was before every key.
+        parts: Other sets of weights in the file: what ``part`` can be.
+        beside: What else there is, and what it is, in a few words.
+    """
+
+    tensors: dict[str, Stored]
+    wrapping: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+def unwrapped(contents: Contents, name: str, part: str | None = None) -> Unwrapped:
+    """Find the weights.
+
+    Args:
+        contents: What the file holds.
+        name: How messages call the checkpoint.
+        part: The key of the set of weights to take: ``"state_dict_ema"``.
+
+    Raises:
+        CheckpointError: There are none, or there is no such part.
+    """
+    table = as_table(contents.tree)
+    if table is None:
+        raise CheckpointError(
+            f"The checkpoint {name!r} holds {described(contents.tree)}, not a state_dict.",
+            fix="Save the state_dict: torch.save(model.state_dict(), path).",
+        )
+    holders = _Holders(contents.tree)
+    wrapping: tuple[str, ...] = ()
+    beside: dict[str, str] = {}
+    others: tuple[str, ...] = ()
+    if not contents.plain:
+        others = holders.parts(table)
+        chosen = holders.asked(table, part, name) if part else holders.chosen(table)
+        while chosen is not None and len(wrapping) < 4:
+            beside |= {_text(key): described(value) for key, value in table.items() if key != chosen}
+            wrapping += (chosen,)
+            table = as_table(table[chosen]) or {}
+            chosen = holders.chosen(table)
+    tensors = {_text(key): each for key, value in table.items() if (each := as_stored(value)) is not None}
+    rest = {key: value for key, value in table.items() if as_stored(value) is None}
+    if rest and not contents.plain and (not tensors or _has_tables(rest)):
+        nested = {key: value for key, value in rest.items() if not _OF_TRAINING.fullmatch(_text(key))}
+        inside = dict(flattened(nested, name, lambda each: as_table(each) if holders.within(each) else None))
+        tensors |= {key: each for key, each in inside.items() if key not in tensors}
+        rest = {key: value for key, value in rest.items() if not holders.within(value) or key not in nested}
+    beside |= {_text(key): described(value) for key, value in rest.items()}
+    if not tensors:
+        raise _no_tensors(name, beside)
+    tensors, prefixes = _without_prefixes(tensors)
+    left = tuple(each for each in others if each not in wrapping)
+    return Unwrapped(tensors, wrapping + prefixes, left, beside)
+
+
+def _without_prefixes(tensors: dict[str, Stored]) -> tuple[dict[str, Stored], tuple[str, ...]]:
+    taken: tuple[str, ...] = ()
+    while len(taken) < 4:
+        prefix = next((each for each in _PREFIXES if _all_begin(tensors, each)), None)
+        if prefix is None:
+            break
+        tensors = {key.removeprefix(prefix): each for key, each in tensors.items()}
+        taken += (prefix,)
+    return tensors, taken
+
+
+def _all_begin(tensors: Mapping[str, Stored], prefix: str) -> bool:
+    """Whether every key has a prefix, and more than it."""
+    keys = [key for key in tensors if key != _COUNTER]
+    return bool(keys) and all(key.startswith(prefix) and len(key) > len(prefix) for key in keys)
+
+
+def _no_tensors(name: str, beside: Mapping[str, str]) -> CheckpointError:
+    held = ", ".join(f"{key!r} ({what})" for key, what in list(beside.items())[:6])
+    return CheckpointError(
+        f"The checkpoint {name!r} has no tensor in it" + (f", only {held}." if held else "."),
+        fix="Save the state_dict: torch.save(model.state_dict(), path).",
+    )
+
+
+# -- anything at all -----------------------------------------------------------------------------
+
+
+def as_stored(value: Any) -> Stored | None:
+    """A tensor as one that can be read; None if it is none."""
+    if isinstance(value, torch.Tensor):
+        return InMemory(value)
+    return value if isinstance(value, Stored) else None
+
+
+def as_table(value: Any) -> Mapping[Any, Any] | None:
+    """A table of things by key; None if it is none."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, Made) and value.items:
+        return value.items
+    return None
+
+
+def flattened(
+    table: Mapping[Any, Any], name: str, inside: Callable[[Any], Mapping[Any, Any] | None] = as_table
+) -> Iterator[tuple[str, Stored]]:
+    """The tensors of nested tables, by their keys joined with dots.
+
+    Args:
+        table: The outermost.
+        name: How messages call the checkpoint.
+        inside: The table that a value is, if it is one.
+
+    Raises:
+        CheckpointError: It is nested in itself, or too deeply.
+    """
+    places: dict[int, int] = {}
+    characters = 0
+    endless = CheckpointError(
+        f"The checkpoint {name!r} is damaged: its tables are nested without end.",
+        fix="Fetch or save the file again.",
+    )
+    waiting: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter(table.items()))]
+    while waiting:
+        prefix, items = waiting[-1]
+        item = next(items, None)
+        if item is None:
+            waiting.pop()
+            continue
+        key, value = item
+        stored = as_stored(value)
+        characters += len(prefix)
+        if characters > _MOST_CHARACTERS:
+            raise endless
+        if stored is not None:
+            yield prefix + _text(key), stored
+            continue
+        further = inside(value)
+        if further is None:
+            continue
+        places[id(further)] = places.get(id(further), 0) + 1
+        if places[id(further)] > _MOST_PLACES or len(waiting) > _DEEPEST:
+            raise endless
+        waiting.append((f"{prefix}{_text(key)}.", iter(further.items())))
+
+
+def _has_tables(values: Mapping[Any, Any]) -> bool:
+    return any(as_table(value) is not None for value in values.values())
+
+
+class _Holders:
+    """Which tables have a tensor in them, or in tables within them: found once, whatever their number."""
+
+    def __init__(self, root: Any) -> None:
+        self._holding: set[int] = set()
+        above: dict[int, list[int]] = {}
+        waiting, met = [as_table(root)], set[int]()
+        while waiting:
+            table = waiting.pop()
+            if table is None or id(table) in met:
+                continue
+            met.add(id(table))
+            for value in table.values():
+                if as_stored(value) is not None:
+                    self._holding.add(id(table))
+                inner = as_table(value)
+                if inner is not None:
+                    above.setdefault(id(inner), []).append(id(table))
+                    waiting.append(inner)
+        spreading = list(self._holding)
+        while spreading:
+            for outer in above.get(spreading.pop(), ()):
+                if outer not in self._holding:
+                    self._holding.add(outer)
+                    spreading.append(outer)
+
+    def within(self, value: Any) -> bool:
+        """Whether something is a table with a tensor in it."""
+        table = as_table(value)
+        return table is not None and id(table) in self._holding
+
+    def parts(self, table: Mapping[Any, Any]) -> tuple[str, ...]:
+        """The known keys under which there are tensors, the one to take first."""
+        return tuple(key for key in (*_ORDINARY, *_AVERAGED) if key in table and self.within(table[key]))
+
+    def chosen(self, table: Mapping[Any, Any]) -> str | None:
+        """The key that the weights are under; None if they are not under one."""
+        found = self.parts(table)
+        if found:
+            return found[0]
+        # One table around it all, under whatever name: {"app": {"model": ..., "optim": ...}}.
+        full = [key for key, value in table.items() if as_stored(value) is not None or self.within(value)]
+        inner = as_table(table[full[0]]) if len(full) == 1 else None
+        return full[0] if inner is not None and isinstance(full[0], str) and self.parts(inner) else None
+
+    def asked(self, table: Mapping[Any, Any], part: str, name: str) -> str:
+        """The key that somebody asked for."""
+        if self.within(table.get(part)):
+            return part
+        full = [_text(key) for key, value in table.items() if self.within(value)]
+        raise CheckpointError(
+            f"The checkpoint {name!r} has no weights under {part!r}.",
+            meant=nearest(part, full) or full[:4],
+            fix="Take one of those, or none." if full else "Leave the part away: they are under no key.",
+        )
+
+
+def _text(key: Any) -> str:
+    if isinstance(key, (Name, Made)):
+        return key.text if isinstance(key, Name) else key.name
+    return key if isinstance(key, str) else str(key)[:100]
+
+
+def described(value: Any) -> str:
+    """What something is, in a few words.
+
+    Example:
+        >>> from initcfg._checkpoints.formats.wrapped import described
+        >>> described({"a": 1}), described(12), described("x" * 100)
+        ('a table of 1', '12', 'a text of 100 characters')
+    """
+    if isinstance(value, (bool, int, float, type(None))):
+        return str(value)[:40]
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 60 else f"a text of {len(value):,} characters"
+    stored = as_stored(value)
+    if stored is not None:
+        return "a tensor"
+    table = as_table(value)
+    if table is not None:
+        return f"a table of {len(table):,}"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value):,}"
+    if isinstance(value, (Made, Name)):
+        text = value.name if isinstance(value, Made) else value.text
+        return text.rpartition(".")[2]
+    if isinstance(value, bytes):
+        return plural(len(value), "byte")
+    return type(value).__name__

@@ -1,0 +1,78 @@
+"""Digests: what a file should be, and what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from initcfg.errors import CheckpointError
+
+_NAMED = re.compile(r"-([0-9a-f]{8,64})(?:\.[A-Za-z]\w*)+$")
+_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\d*")
+_BLOCK = 1 << 20
+
+# A file that is looked for while planning and again while applying is read once.
+_known: dict[tuple[str, int, int, int], str] = {}
+
+
+def named_digest(name: str) -> str | None:
+    """The beginning of a digest that a file name ends with, as torch.hub has it: ``resnet50-0676ba61.pth``.
+
+    A date is none.
+
+    Example:
+        >>> named_digest("resnet50-0676ba61.pth"), named_digest("resnet50-20240131.pth")
+        ('0676ba61', None)
+    """
+    found = _NAMED.search(name)
+    return None if found is None or _DATE.fullmatch(found[1]) else found[1]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known of a file's digest beforehand.
+
+    Attributes:
+        start: The digest, or how it begins; None if nothing is known.
+        said: Who says so: the argument, or the file's name.
+    """
+
+    start: str | None
+    said: str
+
+    @classmethod
+    def of(cls, name: str, sha256: str | None) -> Expected:
+        """From the argument, or else from the name of the file."""
+        if sha256 is not None:
+            return cls(sha256, "sha256=")
+        return cls(named_digest(name), "its name")
+
+    def __bool__(self) -> bool:
+        return self.start is not None
+
+    def fits(self, digest: str) -> bool:
+        """Whether a digest is the expected one; any is, if nothing is known."""
+        return self.start is None or digest.startswith(self.start)
+
+    def error(self, origin: str, digest: str, fix: str) -> CheckpointError:
+        """The file has another digest."""
+        return CheckpointError(
+            f"The checkpoint {origin!r} is not what {self.said} says: its SHA-256 digest is {digest}, "
+            f"and should {'be' if len(self.start or '') == 64 else 'begin with'} {self.start}.",
+            fix=fix,
+        )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file; read once for as long as the file is the same."""
+    stat = path.stat()
+    known = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    if known not in _known:
+        digest = hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        _known[known] = digest.hexdigest()
+    return _known[known]

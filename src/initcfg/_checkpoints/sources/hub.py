@@ -1,0 +1,224 @@
+"""``hf://``: repositories of the Hugging Face Hub, by its own client.
+
+The client keeps its own cache, and honours its own variables: ``HF_HOME``, ``HF_HUB_CACHE``,
+``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, ``HF_TOKEN``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from initcfg._checkpoints.sources.clients import client
+from initcfg._checkpoints.sources.digests import Expected, file_digest
+from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.settings import flag, is_offline
+from initcfg._checkpoints.sources.shards import is_index, shard_names
+from initcfg.errors import CheckpointError, CheckpointNotFoundError
+from initcfg.errors.words import nearest
+
+PREFERRED = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+
+
+class Address(NamedTuple):
+    """The parts of ``hf://owner/repo@revision/file``."""
+
+    repository: str
+    revision: str | None
+    file: str | None
+
+
+def parse(source: str) -> Address:
+    """Take an ``hf://`` address apart.
+
+    Raises:
+        CheckpointError: It names no repository of models.
+
+    Example:
+        >>> parse("hf://owner/net@v1/part/model.safetensors")
+        Address(repository='owner/net', revision='v1', file='part/model.safetensors')
+        >>> parse("hf://owner/net@refs/pr/3")
+        Address(repository='owner/net', revision='refs/pr/3', file=None)
+    """
+    parts = source.partition("://")[2].strip("/").removeprefix("models/").split("/")
+    if parts[0] in ("datasets", "spaces", "buckets") or {"", ".", ".."} & set(parts):
+        raise CheckpointError(
+            f"{source!r} names no repository of models.", fix="Write hf://owner/repo[@revision][/file]."
+        )
+    # Repositories of one name have no owner: hf://gpt2.
+    count = 1 if len(parts) == 1 or "@" in parts[0] else 2
+    repository, at, revision = "/".join(parts[:count]).partition("@")
+    rest = parts[count:]
+    if revision == "refs" and len(rest) >= 2:
+        revision, rest = "/".join([revision, *rest[:2]]), rest[2:]
+    if at and not revision:
+        raise CheckpointError(f"{source!r} has an '@' and no revision after it.")
+    return Address(repository, unquote(revision) or None, "/".join(rest) or None)
+
+
+def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+    """A file of a repository, or the weights that it has.
+
+    Raises:
+        CheckpointNotFoundError: There is no such repository, revision or file.
+        CheckpointError: huggingface_hub is missing, or the file cannot be had.
+    """
+    where = parse(source)
+    files: Sequence[str] = PREFERRED
+    if where.file is not None:
+        files = [where.file]
+        if not PurePosixPath(where.file).suffix:
+            # Perhaps a folder of the repository.
+            files += [f"{where.file}/{name}" for name in PREFERRED]
+    return find(where.repository, where.revision, files, source, sha256=sha256, offline=offline)
+
+
+def find(
+    repository: str,
+    revision: str | None,
+    files: Sequence[str],
+    source: str,
+    *,
+    sha256: str | None,
+    offline: bool | None,
+) -> Located:
+    """The first of some files that a repository has; with its shards, if it is an index.
+
+    Args:
+        repository: ``owner/repo``.
+        revision: A branch, tag or commit.
+        files: Names of files, the preferred one first.
+        source: What is looked for, for messages.
+        sha256: The digest of the file.
+        offline: Whether only the client's cache is used.
+
+    Raises:
+        CheckpointNotFoundError: There is no such repository, revision or file.
+        CheckpointError: huggingface_hub is missing, or the file cannot be had.
+    """
+    repo = _Repository(repository, revision, source, is_offline(offline))
+    for name in files:
+        path = repo.file(name)
+        if path is not None:
+            break
+    else:
+        raise repo.missing(files)
+    commit = path.parents[len(PurePosixPath(name).parts) - 1].name
+    origin = f"hf://{repository}@{commit}/{name}"
+    if not is_index(name):
+        return Located(path, None, origin, _checked(path, origin, Expected.of(path.name, sha256)))
+    if sha256 is not None:
+        raise CheckpointError(
+            f"sha256= is the digest of one file, and {source!r} has its weights in several.",
+            fix="Leave sha256= out, and name a commit after '@'.",
+        )
+    # All of one commit, whatever happens to the branch meanwhile.
+    pinned = _Repository(repository, commit, source, repo.offline)
+    for shard in shard_names(path, origin):
+        other = str(PurePosixPath(name).with_name(shard))
+        if pinned.file(other) is None:
+            raise pinned.missing([other])
+    return Located(path.parent, None, origin, None)
+
+
+def _checked(path: Path, origin: str, expected: Expected) -> str | None:
+    if not expected:
+        return None
+    digest = file_digest(path)
+    if not expected.fits(digest):
+        raise expected.error(
+            origin, digest, "Check the digest and the revision, or clear the client's cache."
+        )
+    return digest
+
+
+class _Repository:
+    def __init__(self, name: str, revision: str | None, source: str, offline: bool) -> None:
+        self.name = name
+        self.revision = revision
+        self.source = source
+        self.offline = offline
+        self._hub: Any = client("huggingface_hub", source, "hf")
+        self._errors: Any = client("huggingface_hub.errors", source, "hf")
+
+    @property
+    def _without_network(self) -> bool:
+        return self.offline or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
+
+    def file(self, name: str) -> Path | None:
+        """A file in the client's cache, fetched if need be; None if the repository has none of the name."""
+        errors = self._errors
+        try:
+            path = self._hub.hf_hub_download(
+                self.name,
+                name,
+                revision=self.revision,
+                local_files_only=self._without_network,
+                library_name="initcfg",
+            )
+            # Without the network the client hands out folders, too.
+            return Path(path) if Path(path).is_file() else None
+        except errors.LocalEntryNotFoundError as error:
+            if self._without_network:
+                return None
+            raise self._failed(error) from error
+        except errors.EntryNotFoundError:
+            return None
+        except errors.GatedRepoError as error:
+            raise CheckpointError(
+                f"The repository of {self.source!r} is given out to those who accepted its terms only.",
+                fix="Accept them on its page, and sign in: hf auth login, or HF_TOKEN.",
+            ) from error
+        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+            what = "revision" if isinstance(error, errors.RevisionNotFoundError) else "repository"
+            raise CheckpointNotFoundError(
+                f"The Hugging Face Hub has no {what} {self.source!r}, or it is private.",
+                fix="Check the name; for a private repository sign in: hf auth login, or HF_TOKEN.",
+            ) from error
+        except (OSError, self._network_error()) as error:
+            raise self._failed(error) from error
+        except ValueError as error:
+            raise CheckpointError(f"{self.source!r} is no valid address: {_first_line(error)}") from error
+
+    def _network_error(self) -> type[Exception]:
+        # Which network library it uses has changed twice; the base class of its errors is there in each.
+        return self._errors.HfHubHTTPError.__mro__[1]
+
+    def _failed(self, error: Exception) -> CheckpointError:
+        cause = error.__cause__ or error
+        return CheckpointError(
+            f"The checkpoint {self.source!r} cannot be fetched: {_first_line(cause)}",
+            fix="Try again when the network and the Hugging Face Hub work; offline=True uses its cache.",
+        )
+
+    def missing(self, files: Sequence[str]) -> CheckpointError:
+        """None of the files is there."""
+        if self._without_network:
+            return CheckpointError(
+                f"The checkpoint {self.source!r} is not in the cache of the Hugging Face Hub's client, and "
+                "the network is not to be used.",
+                fix="Fetch it once with the network: without offline=True, INITCFG_OFFLINE, HF_HUB_OFFLINE.",
+            )
+        names: list[str] = []
+        # Only to help: whatever goes wrong here is not the news.
+        with contextlib.suppress(Exception):
+            names = self._hub.HfApi().list_repo_files(self.name, revision=self.revision)
+        weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pth", ".pt", ".ckpt"))]
+        at = f"@{self.revision}" if self.revision else ""
+        return CheckpointNotFoundError(
+            f"The repository of {self.source!r} has no {' or '.join(files)}.",
+            meant=[f"hf://{self.name}{at}/{n}" for n in nearest(files[0], weights) or weights[:4]],
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".") + "."

@@ -1,0 +1,100 @@
+"""``open-mmlab://``, ``openmmlab://``, ``mmcls://``, ``jhu://``: OpenMMLab's tables of names.
+
+The tables are files of mmengine (or of mmcv 1.x); no code of theirs is run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from initcfg._checkpoints.sources import local, web
+from initcfg._checkpoints.sources.clients import missing
+from initcfg._checkpoints.sources.located import Located
+from initcfg.errors import CheckpointError
+from initcfg.errors.words import nearest
+
+# The package, the folder in it, and the file of OpenMMLab's own names; the others are called alike.
+_PLACES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mmlab.json"))
+
+
+def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+    """What a name stands for; of ``mmcls://`` names the backbone is meant, as in MMEngine.
+
+    Raises:
+        CheckpointError: No table is installed, or none has the name.
+    """
+    scheme, _, name = source.partition("://")
+    scheme = scheme.lower()
+    if scheme == "jhu":
+        name = f"jhu/{name}"
+    folder, own = _tables(source)
+    if scheme == "mmcls":
+        table = _read(folder / "mmcls.json")
+    else:
+        table = {**_read(folder / own), **_read(_home() / "open_mmlab.json")}
+        name = _current(name, folder, scheme)
+    target = table.get(name)
+    if not isinstance(target, str):
+        shorten = "jhu/" if scheme == "jhu" else ""
+        names = [other for other in table if other.startswith(shorten)]
+        raise CheckpointError(
+            f"The tables of OpenMMLab have no checkpoint {source!r}.",
+            meant=[f"{scheme}://{other.removeprefix(shorten)}" for other in nearest(name, names)],
+        )
+    if target.startswith(("http://", "https://")):
+        located = web.locate(target, sha256=sha256, offline=offline)
+    else:
+        located = local.locate(str(_home() / target), sha256=sha256, offline=offline)
+    return replace(located, prefix="backbone.") if scheme == "mmcls" else located
+
+
+def _current(name: str, folder: Path, scheme: str) -> str:
+    new = _read(folder / "deprecated.json").get(name)
+    if new is None:
+        return name
+    warnings.warn(f"{scheme}://{name} has a new name: {scheme}://{new}.", stacklevel=2)
+    return new
+
+
+def _tables(source: str) -> tuple[Path, str]:
+    for package, inside, own in _PLACES:
+        folder = _package_folder(package)
+        if folder is not None and (folder / inside / own).is_file():
+            return folder / inside, own
+    raise missing("mmengine", source, "mm")
+
+
+def _package_folder(package: str) -> Path | None:
+    loaded = getattr(sys.modules.get(package), "__file__", None)
+    if loaded:
+        return Path(loaded).parent
+    try:
+        # This looks the package up, and does not import it.
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The table of names {str(path)!r} cannot be read: {error}.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _home() -> Path:
+    """Where MMEngine looks for more names, and for files that they stand for."""
+    own = os.environ.get("MMENGINE_HOME")
+    base = own or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "mmengine")
+    return Path(base).expanduser()

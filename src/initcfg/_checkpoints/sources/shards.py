@@ -1,0 +1,102 @@
+"""A checkpoint in several files, fetched by its index."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.settings import home
+from initcfg.errors import CheckpointError
+
+_INDEX = ".index.json"
+
+
+def is_index(name: str) -> bool:
+    """Whether a file name is that of an index of shards."""
+    return name.endswith(_INDEX)
+
+
+def shard_names(index: Path, origin: str) -> list[str]:
+    """The files that an index names, each once.
+
+    Raises:
+        CheckpointError: It is no index, or names something that is not beside it.
+    """
+    try:
+        content: Any = json.loads(index.read_text(encoding="utf-8"))
+        names = list(dict.fromkeys(content["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"The file {origin!r} is no index of shards: it has no 'weight_map'."
+        ) from error
+    for name in names:
+        if not isinstance(name, str) or not name or Path(name).name != name or set(name) & set('\\:?#%"'):
+            raise CheckpointError(
+                f"The index {origin!r} names {name!r}, which is no file beside it.",
+                fix="Do not use this checkpoint: its index is damaged, or made to do harm.",
+            )
+    return names
+
+
+def with_shards(index: Located, source: str, fetch: Callable[[str], Located]) -> Located:
+    """A folder with an index and its shards.
+
+    Args:
+        index: The index.
+        source: The address of the index.
+        fetch: What fetches another address.
+
+    Raises:
+        CheckpointError: A shard cannot be fetched.
+    """
+    assert index.path is not None
+    base, _, query = source.partition("?")
+    base = base.rpartition("/")[0]
+    files = {source.partition("?")[0].partition("#")[0].rpartition("/")[2]: index}
+    for name in shard_names(index.path, index.origin):
+        files[name] = fetch(f"{base}/{name}" + (f"?{query}" if query else ""))
+    return gather(files, index.origin)
+
+
+def gather(files: dict[str, Located], origin: str) -> Located:
+    """A folder in the cache that holds files from elsewhere under their names.
+
+    Raises:
+        CheckpointError: The cache cannot be written.
+    """
+    paths = {name: located.path for name, located in files.items() if located.path is not None}
+    # The cache knows files by their content: another content is another folder.
+    digest = hashlib.sha256(repr(sorted((name, str(path)) for name, path in paths.items())).encode())
+    folder = home() / "folders" / digest.hexdigest()
+    try:
+        _assemble(folder, paths)
+    except OSError as error:
+        raise CheckpointError(
+            f"The files of {origin!r} cannot be put into {str(folder)!r}: {error.strerror or error}.",
+            fix="Make room, or let INITCFG_HOME name a folder that can be written.",
+        ) from error
+    return Located(folder, None, origin, None)
+
+
+def _assemble(folder: Path, files: dict[str, Path]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in files.items():
+        target = folder / name
+        with contextlib.suppress(OSError):
+            if target.samefile(path):
+                continue
+        temporary = folder / f".{name}.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, target)

@@ -1,0 +1,85 @@
+"""``torchvision://``: names of torchvision's registry of weights.
+
+A plain model name means what it means to MMEngine: the weights that torchvision 0.12 had for it, which are
+the first ones in today's registry (``IMAGENET1K_V1``), whatever ``DEFAULT`` is by now.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from initcfg._checkpoints.sources import web
+from initcfg._checkpoints.sources.clients import client
+from initcfg._checkpoints.sources.located import Located
+from initcfg.errors import CheckpointError
+from initcfg.errors.words import nearest
+
+_SITE = "https://download.pytorch.org/models/"
+# Where the first weights of today are not those of 0.12, or the name is gone.
+_BEFORE = {
+    "efficientnet_b0": "efficientnet_b0_rwightman-3dd342df.pth",
+    "efficientnet_b1": "efficientnet_b1_rwightman-533bc792.pth",
+    "efficientnet_b2": "efficientnet_b2_rwightman-bcdf34b7.pth",
+    "efficientnet_b3": "efficientnet_b3_rwightman-cf984f9c.pth",
+    "efficientnet_b4": "efficientnet_b4_rwightman-7eb33cd5.pth",
+    "efficientnet_b5": "efficientnet_b5_lukemelas-b6417697.pth",
+    "efficientnet_b6": "efficientnet_b6_lukemelas-c76e70fd.pth",
+    "efficientnet_b7": "efficientnet_b7_lukemelas-dcc49843.pth",
+    "inception_v3_google": "inception_v3_google-0cc3c7bd.pth",
+    "shufflenetv2_x0.5": "shufflenetv2_x0.5-f707e7126e.pth",
+    "shufflenetv2_x1.0": "shufflenetv2_x1-5666bf0f80.pth",
+}
+
+
+def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+    """Weights by model (``resnet50``), by model and name, or by the name of the enumeration's member.
+
+    Raises:
+        CheckpointError: torchvision is missing, or has no such weights.
+    """
+    return web.locate(address_of(source), sha256=sha256, offline=offline)
+
+
+def address_of(source: str) -> str:
+    """The address that a ``torchvision://`` name stands for.
+
+    Raises:
+        CheckpointError: torchvision is missing, or has no such weights.
+    """
+    name = source.partition("://")[2].strip("/")
+    if name in _BEFORE:
+        return _SITE + _BEFORE[name]
+    models = client("torchvision.models", source, "torchvision")
+    head, dot, member = name.partition(".")
+    weights, by_class = _weights(models, head, source)
+    members = list(weights)
+    if not members:
+        raise CheckpointError(f"torchvision has no weights for {source!r}.")
+    if not dot and not by_class:
+        return members[0].url
+    if member.lower() == "default":
+        return weights.DEFAULT.url
+    found = [item for item in members if item.name.lower() == member.lower()]
+    if not found:
+        names = [f"torchvision://{head}.{item.name}" for item in members]
+        raise CheckpointError(
+            f"torchvision has no weights {source!r}.",
+            meant=[f"torchvision://{head}.{n}" for n in nearest(member, [item.name for item in members])]
+            or names[:4],
+        )
+    return found[0].url
+
+
+def _weights(models: Any, head: str, source: str) -> tuple[Any, bool]:
+    """The enumeration that a model, or its own name, leads to; and whether it was its own."""
+    names = models.list_models()
+    if head.lower() in names:
+        return models.get_model_weights(head.lower()), False
+    classes = {weights.__name__: weights for weights in map(models.get_model_weights, names)}
+    for name, weights in classes.items():
+        if name.lower() == head.lower():
+            return weights, True
+    raise CheckpointError(
+        f"torchvision has no model and no weights {head!r} ({source!r}).",
+        meant=[f"torchvision://{name}" for name in nearest(head, [*names, *classes])],
+    )

@@ -1,0 +1,161 @@
+"""From the text of a builder to what builds."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from initcfg._config.builders.calls import call_library
+from initcfg._config.import_paths import call
+from initcfg.errors import BuildError, UnknownTypeError
+from initcfg.errors.words import nearest
+
+LIBRARIES = ("timm", "torchvision", "hf")
+OPENMMLAB = ("mmdet", "mmseg", "mmpretrain")
+_NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_OBJECT = re.compile(rf"{_NAME}:{_NAME}")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds a model, and gives it the rules that its own class does not take.
+
+    Attributes:
+        text: What it was called: ``"timm:resnet18"``.
+        make: Called with the arguments.
+        takes_rules: Whether ``make`` has an argument ``init_cfg`` itself.
+    """
+
+    text: str
+    make: Callable[..., Any]
+    takes_rules: bool = False
+
+    def __call__(self, **arguments: Any) -> Any:
+        """The model."""
+        from torch import nn
+
+        rules = None if self.takes_rules else arguments.pop("init_cfg", None)
+        model = self.make(**arguments)
+        if not isinstance(model, nn.Module):
+            raise BuildError(
+                f"{self.text!r} returns {_kind(model)}, which is no torch.nn.Module.",
+                fix="Name a module class, or a function that returns a model.",
+            )
+        if rules is not None:
+            attach_rules(model, rules)
+        return model
+
+
+def is_builder(text: str) -> bool:
+    """Whether a text has the form of a builder.
+
+    Example:
+        >>> from initcfg._config.builders import is_builder
+        >>> [is_builder(text) for text in ("timm:resnet18", "my.models:Net", "ResNet", "config.py")]
+        [True, True, False, False]
+    """
+    prefix, colon, name = text.partition(":")
+    if not colon or not name:
+        return False
+    return prefix in (*LIBRARIES, *OPENMMLAB) or _OBJECT.fullmatch(text) is not None
+
+
+def is_object(text: str) -> bool:
+    """Whether a builder is somebody's own code: ``package.module:function``."""
+    return is_builder(text) and text.partition(":")[0] not in (*LIBRARIES, *OPENMMLAB)
+
+
+def builder(text: str) -> Builder:
+    """The builder that a text names; the library that it needs is imported.
+
+    Raises:
+        UnknownTypeError: There is no such model, module, attribute or config.
+        BuildError: The library is not installed, or cannot be imported.
+    """
+    prefix, _, name = text.partition(":")
+    if prefix == "timm":
+        from initcfg._config.builders.libraries import timm_model
+
+        return Builder(text, timm_model(name))
+    if prefix == "torchvision":
+        from initcfg._config.builders.libraries import torchvision_model
+
+        return Builder(text, torchvision_model(name))
+    if prefix == "hf":
+        from initcfg._config.builders.hf import hf_model
+
+        return Builder(text, hf_model(name))
+    if prefix in OPENMMLAB:
+        from initcfg._config.builders.openmmlab import config_model
+
+        return Builder(text, config_model(text), takes_rules=True)
+    return _object(text)
+
+
+def attach_rules(model: Any, rules: Any) -> None:
+    """Give a built model an ``init_cfg``, as if its class had taken one."""
+    if not hasattr(model, "init_cfg"):
+        # An init_weights of a class that knows no init_cfg does not carry rules out.
+        model.__dict__["_initcfg_attached"] = True
+    model.init_cfg = copy.deepcopy(rules)
+
+
+def _object(text: str) -> Builder:
+    """``package.module:function_or_class``."""
+    path, _, attribute = text.partition(":")
+    try:
+        found: Any = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise _import_error(text, path, error) from error
+        raise UnknownTypeError(
+            f"The builder {text!r} names the module {path!r}, and there is no module {error.name!r}.",
+            meant=[f"{close}:{attribute}" for close in nearest(path, (*LIBRARIES, *OPENMMLAB))],
+            fix="It is looked for as by an import: among the installed packages, and in the current folder.",
+        ) from None
+    except Exception as error:
+        raise _import_error(text, path, error) from error
+    at = path
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            names = [name for name in dir(found) if not name.startswith("_")]
+            raise UnknownTypeError(
+                f"The builder {text!r} names {part!r}, which {at!r} does not have.",
+                meant=nearest(part, names),
+            )
+        found, at = getattr(found, part), f"{at}.{part}"
+    if not callable(found):
+        raise UnknownTypeError(
+            f"The builder {text!r} names {_kind(found)}, which is no class or function.",
+            fix="Name a module class, or a function that returns a model.",
+        )
+
+    def make(**arguments: Any) -> Any:
+        return call_library(text, lambda **given: call(found, given), arguments)
+
+    return Builder(text, make, takes_rules=_takes(found, "init_cfg"))
+
+
+def _import_error(text: str, path: str, error: Exception) -> BuildError:
+    return BuildError(
+        f"The builder {text!r} names the module {path!r}, which cannot be imported. "
+        f"{type(error).__name__}: {error}",
+        fix="The module's own code raised this.",
+    )
+
+
+def _takes(factory: Any, name: str) -> bool:
+    try:
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return False
+    return name in parameters
+
+
+def _kind(found: Any) -> str:
+    return "None" if found is None else f"a {type(found).__name__}"

@@ -1,0 +1,88 @@
+"""``timm:NAME`` and ``torchvision:NAME``."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from initcfg._config.builders.calls import call_library, library
+from initcfg._config.builders.offline import offline
+from initcfg._config.files.dict import plain
+from initcfg.errors import BuildError, UnknownTypeError
+from initcfg.errors.words import nearest
+
+
+def timm_model(name: str) -> Callable[..., Any]:
+    """What builds timm's model of that name.
+
+    Raises:
+        UnknownTypeError: timm has no such model.
+        BuildError: timm cannot be imported.
+    """
+    text = f"timm:{name}"
+    with offline():
+        timm = library("timm", text, "'initcfg[timm]'")
+    if not timm.is_model(name):
+        raise UnknownTypeError(
+            f"timm has no model {name!r}.",
+            meant=[f"timm:{close}" for close in nearest(name, timm.list_models())],
+            fix="timm.list_models() lists them.",
+        )
+
+    def make(**arguments: Any) -> Any:
+        _without_weights(text, arguments, "pretrained", "checkpoint_path")
+        with offline():
+            return call_library(
+                text, lambda **given: timm.create_model(name, pretrained=False, **given), plain(arguments)
+            )
+
+    return make
+
+
+def torchvision_model(name: str) -> Callable[..., Any]:
+    """What builds torchvision's model of that name: detection, segmentation, video and quantized ones too.
+
+    Raises:
+        UnknownTypeError: torchvision has no such model.
+        BuildError: torchvision cannot be imported.
+    """
+    text = f"torchvision:{name}"
+    models = library("torchvision.models", text, "'initcfg[torchvision]'")
+    if name not in models.list_models():
+        raise UnknownTypeError(
+            f"torchvision has no model {name!r}.",
+            meant=[f"torchvision:{close}" for close in nearest(name, models.list_models())],
+            fix="torchvision.models.list_models() lists them.",
+        )
+    given_always: dict[str, Any] = {"weights": None}
+    parameters = inspect.signature(models.get_model_builder(name)).parameters
+    if "weights_backbone" in parameters:
+        given_always["weights_backbone"] = None
+    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
+        # The same as to leave it out, which warns that this will change.
+        given_always["init_weights"] = True
+
+    def make(**arguments: Any) -> Any:
+        _without_weights(text, arguments, "weights", "weights_backbone", "pretrained", "pretrained_backbone")
+        with warnings.catch_warnings():
+            if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
+                # They warn that initializing takes long; here it is only noted.
+                warnings.simplefilter("ignore")
+            return call_library(
+                text, lambda **given: models.get_model(name, **given), {**given_always, **plain(arguments)}
+            )
+
+    return make
+
+
+def _without_weights(text: str, arguments: dict[str, Any], *names: str) -> None:
+    """Take out arguments that ask for no weights, and refuse those that ask for some."""
+    for name in names:
+        value = arguments.pop(name, None)
+        if value:
+            raise BuildError(
+                f"{text!r} is built without weights, but {name}={value!r} asks for some.",
+                fix="Load a local file by a rule: init_cfg=dict(type='Pretrained', checkpoint='FILE').",
+            )

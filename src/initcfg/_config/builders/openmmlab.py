@@ -1,0 +1,107 @@
+"""Configs of mmdet, mmseg and mmpretrain, built beside their own registries."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from initcfg._config.builders.calls import library
+from initcfg._config.files import Config
+from initcfg._config.files.merge import set_path
+from initcfg.errors import BuildError, ConfigFileNotFoundError
+from initcfg.errors.words import nearest
+
+_INSTALLED_AS = {"mmseg": "mmsegmentation"}
+
+
+def config_file(text: str) -> str:
+    """The file that ``mmdet:retinanet/retinanet_r50_fpn_1x_coco`` names.
+
+    Raises:
+        ConfigFileNotFoundError: The package has no such config.
+        BuildError: The package is not installed.
+    """
+    package, _, name = text.partition(":")
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if not folders:
+        raise BuildError(f"{text!r} needs {package}, which is not installed.", fix=_install(package))
+    name = name.lstrip(":").removesuffix(".py")
+    root = os.path.join(folders[0], ".mim", "configs")
+    path = os.path.join(root, *name.split("/")) + ".py"
+    if os.path.isfile(path):
+        return path
+    names = [
+        os.path.relpath(found, root).removesuffix(".py").replace(os.sep, "/")
+        for found in glob.glob(os.path.join(root, "*", "*.py"))
+    ]
+    last = name.rpartition("/")[2]
+    by_last = {each.rpartition("/")[2]: each for each in names}
+    meant = nearest(name, names) or [by_last[each] for each in nearest(last, by_last)]
+    if last in by_last:
+        meant = list(dict.fromkeys([by_last[last], *meant]))
+    raise ConfigFileNotFoundError(
+        f"{package} has no config {name!r}.",
+        meant=[f"{package}:{each}" for each in meant],
+        fix=f"A name is a path below {package}/.mim/configs, without the .py.",
+    )
+
+
+def config_model(text: str) -> Callable[..., Any]:
+    """What builds the model of a package's config; the arguments change the model's dict."""
+    path = config_file(text)
+    package = text.partition(":")[0]
+    import_models(package)
+
+    def make(**arguments: Any) -> Any:
+        from initcfg._config.registry import MODELS, build_from_cfg
+
+        cfg: Any = Config.fromfile(path)["model"]
+        for key, value in arguments.items():
+            cfg = set_path(cfg, key, value)
+        with default_scope(package):
+            return build_from_cfg(cfg, MODELS)
+
+    return make
+
+
+def scope_of(config: Any, cfg: Mapping[str, Any]) -> str | None:
+    """The package whose registry a config means, if it is one of MMEngine's: mmdet, mmseg, mmpretrain, ...
+
+    Args:
+        config: The whole config.
+        cfg: Its model.
+    """
+    for named in (cfg.get("_scope_"), config.get("default_scope")):
+        if isinstance(named, str) and named.startswith("mm") and named.isidentifier():
+            return named
+    # A part of a package's configs, which leaves the scope to the one that includes it.
+    parts = Path(os.path.abspath(getattr(config, "filename", None) or "")).parts
+    at = parts.index(".mim") if ".mim" in parts else 0
+    return parts[at - 1] if at > 0 and parts[at - 1].startswith("mm") else None
+
+
+def import_models(package: str) -> None:
+    """Let a package register its models.
+
+    Raises:
+        BuildError: It cannot be imported.
+    """
+    library(f"{package}.models", package, f"'initcfg[mm]' {_INSTALLED_AS.get(package, package)}")
+
+
+@contextlib.contextmanager
+def default_scope(package: str) -> Iterator[None]:
+    """Within, MMEngine's registries look in that package first."""
+    registry = library("mmengine.registry", package, "'initcfg[mm]'")
+    with registry.DefaultScope.overwrite_default_scope(package):
+        yield
+
+
+def _install(package: str) -> str:
+    return f"Install it with: pip install 'initcfg[mm]' {_INSTALLED_AS.get(package, package)}"

@@ -1,0 +1,72 @@
+"""Importing what a config asks for, so that its classes register themselves."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from initcfg.errors import ConfigError
+from initcfg.errors.words import nearest
+
+
+def import_modules(
+    values: Mapping[str, Any], where: Callable[[str], str | None], folder: str | None = None
+) -> None:
+    """Import the modules of ``imports`` and of ``custom_imports``, in this order.
+
+    Args:
+        values: The whole config.
+        where: Gives the place of a dotted path of the config.
+        folder: Folder of the config; it stays on the import path, for what is imported later.
+
+    Raises:
+        ConfigError: A module cannot be imported, or one of the two keys has the wrong form.
+    """
+    asked = values.get("imports") or values.get("custom_imports")
+    if asked and folder is not None and folder not in sys.path:
+        sys.path.insert(0, folder)
+    _import_all(values.get("imports"), "imports", False, where)
+    custom = values.get("custom_imports")
+    if not custom:
+        return
+    known = ("imports", "allow_failed_imports")
+    unknown = [key for key in custom if key not in known] if isinstance(custom, Mapping) else []
+    if not isinstance(custom, Mapping) or unknown:
+        raise ConfigError(
+            f"custom_imports is a dict with the keys {known[0]!r} and {known[1]!r}, but is {custom!r}.",
+            where=where("custom_imports"),
+            meant=nearest(str(unknown[0]), known) if unknown else (),
+        )
+    allowed = bool(custom.get("allow_failed_imports", False))
+    _import_all(custom.get("imports"), "custom_imports.imports", allowed, where)
+
+
+def _import_all(names: Any, key: str, may_fail: bool, where: Callable[[str], str | None]) -> None:
+    if not names:
+        return
+    single = isinstance(names, str)
+    if not single and not isinstance(names, (list, tuple)):
+        raise ConfigError(
+            f"{key} is a list of module names, but is a {type(names).__name__}.", where=where(key) or key
+        )
+    for index, name in enumerate([names] if single else names):
+        place = where(key if single else f"{key}.{index}") or key
+        if not isinstance(name, str) or not name or name.startswith("."):
+            raise ConfigError(f"{key} is a list of module names, but holds {name!r}.", where=place)
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            if may_fail and isinstance(error, ImportError):
+                warnings.warn(f"The module {name!r} of {key} cannot be imported, and is left out: {error}")
+                continue
+            raise ConfigError(
+                f"The module {name!r}, which the config imports, cannot be imported. "
+                f"{type(error).__name__}: {error}.",
+                where=place,
+                fix="Install it, or put the folder that holds it on PYTHONPATH."
+                if isinstance(error, ModuleNotFoundError)
+                else None,
+            ) from error

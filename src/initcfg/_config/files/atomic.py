@@ -1,0 +1,70 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from initcfg.errors import InitcfgError, OutputError
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[str]:
+    """A temporary file beside ``path`` that takes its place if all goes well, and is gone if not.
+
+    Raises:
+        OutputError: The folder does not exist, cannot be written, or is full.
+    """
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent or "."
+        )
+    except OSError as error:
+        raise output_error(target, error) from error
+    os.close(handle)
+    try:
+        try:
+            yield temporary
+            _sync(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
+        except OSError as error:
+            raise error if isinstance(error, InitcfgError) else output_error(target, error) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a whole file, or nothing.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+def _sync(path: str) -> None:
+    # What cannot be stored (a full disk) must fail before the old file is replaced.
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def output_error(target: Path, error: OSError) -> OutputError:
+    """What became of a file that was to be written."""
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"{str(target)!r} cannot be written: {reason}.",
+        fix="Choose another place, or make room; nothing was left half-written.",
+    )

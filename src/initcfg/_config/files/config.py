@@ -1,0 +1,377 @@
+"""A config: what a config file says."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from initcfg._config.files.asked_imports import import_modules as import_asked_modules
+from initcfg._config.files.atomic import write_atomically
+from initcfg._config.files.dict import ConfigDict, convert, plain
+from initcfg._config.files.load import Loaded, Reader, pseudo_path
+from initcfg._config.files.merge import set_path
+from initcfg._config.files.overrides import parse_overrides
+from initcfg._config.files.where import locate
+from initcfg._config.files.write import to_text
+from initcfg.errors import ConfigError, ConfigKeyError
+from initcfg.errors.words import nearest
+
+_RESERVED = ("filename", "text", "pretty_text", "env_variables")
+_FIELDS = ("_loaded", "_filename", "_changed")
+Overrides = Mapping[str, Any] | Iterable[str]
+
+
+class Config(MutableMapping[str, Any]):
+    """The content of a config file: a mapping with attribute access, all the way down.
+
+    Args:
+        cfg_dict: The keys and values.
+        cfg_text: The text they come from, for :attr:`text`.
+        filename: The file they come from.
+        env_variables: The environment variables that were used.
+
+    Raises:
+        ConfigError: A top-level key is one of ``filename``, ``text``, ``pretty_text``,
+            ``env_variables``, or ``cfg_dict`` is no dict.
+
+    Example:
+        >>> from initcfg import Config
+        >>> cfg = Config(dict(model=dict(type="ResNet", depth=18)))
+        >>> cfg.model.depth = 50
+        >>> print(cfg.pretty_text, end="")
+        model = dict(type='ResNet', depth=50)
+    """
+
+    def __init__(
+        self,
+        cfg_dict: Mapping[str, Any] | None = None,
+        cfg_text: str | None = None,
+        filename: str | os.PathLike[str] | None = None,
+        env_variables: Mapping[str, str] | None = None,
+    ) -> None:
+        if cfg_dict is not None and not isinstance(cfg_dict, Mapping):
+            raise ConfigError(f"A config is made from a dict, not from a {type(cfg_dict).__name__}.")
+        if isinstance(cfg_dict, Config):
+            cfg_dict = cfg_dict._loaded.values
+        values = cfg_dict if isinstance(cfg_dict, ConfigDict) else ConfigDict(cfg_dict or {})
+        self._set_up(Loaded(values, cfg_text or "", dict(env_variables or {})), filename)
+
+    def _set_up(self, loaded: Loaded, filename: str | os.PathLike[str] | None) -> None:
+        for key in _RESERVED:
+            if key in loaded.values:
+                raise ConfigError(
+                    f"{key!r} is an attribute of every config, and cannot be one of its keys.",
+                    where=self._place(loaded, key),
+                    fix="Rename the key.",
+                )
+        object.__setattr__(self, "_loaded", loaded)
+        object.__setattr__(self, "_filename", None if filename is None else os.fspath(filename))
+        object.__setattr__(self, "_changed", set())
+
+    # -- making one ------------------------------------------------------------------------------
+
+    @classmethod
+    def fromfile(
+        cls,
+        filename: str | os.PathLike[str],
+        *,
+        use_python: bool = True,
+        import_modules: bool = True,
+        overrides: Overrides | None = None,
+        use_predefined_variables: bool = True,
+        use_environment_variables: bool = True,
+    ) -> Config:
+        """Read a config file, its bases first.
+
+        **A Python config is code: reading it runs it**, with your rights. ``use_python=False`` refuses it.
+
+        Args:
+            filename: A ``.py``, ``.yaml``, ``.yml``, ``.json`` or ``.toml`` file.
+            use_python: Whether Python files, as the config or as a base, may be run.
+            import_modules: Whether the modules of ``imports`` and ``custom_imports`` are imported.
+            overrides: Values by dotted path, or ``"key=value"`` strings, to set after merging.
+            use_predefined_variables: Whether ``{{ fileDirname }}`` and its like are replaced.
+            use_environment_variables: Whether ``{{$NAME:default}}`` is replaced.
+
+        Returns:
+            Config: The config.
+
+        Raises:
+            ConfigFileNotFoundError: The file, or a base, does not exist.
+            ConfigSyntaxError: A file cannot be parsed.
+            ConfigExecutionError: The code of a Python config raised.
+            ConfigMergeError: A config and its base, or an override, do not fit together.
+            PythonRefusedError: A Python file, under ``use_python=False``.
+            ConfigError: Anything else: a circle of bases, an import that fails.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> from initcfg import Config
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     file = pathlib.Path(folder, "resnet.yaml")
+            ...     _ = file.write_text("model: {type: ResNet, depth: 18}")
+            ...     cfg = Config.fromfile(file, overrides=["model.depth=50"])
+            >>> cfg.model
+            {'type': 'ResNet', 'depth': 50}
+        """
+        reader = Reader(use_python, import_modules, use_predefined_variables, use_environment_variables)
+        config = cls.__new__(cls)
+        config._set_up(reader.read(os.fspath(filename)), filename)
+        return config._finished(overrides, import_modules)
+
+    @classmethod
+    def fromstring(
+        cls,
+        text: str,
+        file_format: str,
+        *,
+        use_python: bool = True,
+        import_modules: bool = True,
+        overrides: Overrides | None = None,
+    ) -> Config:
+        """Read a config from a text; its bases are looked for in the working folder.
+
+        Args:
+            text: The text.
+            file_format: ``".py"``, ``".yaml"``, ``".yml"``, ``".json"`` or ``".toml"``.
+            use_python: As in :meth:`fromfile`.
+            import_modules: As in :meth:`fromfile`.
+            overrides: As in :meth:`fromfile`.
+
+        Raises:
+            ConfigError: As in :meth:`fromfile`; or the format is unknown.
+
+        Example:
+            >>> from initcfg import Config
+            >>> Config.fromstring("std = 0.01", ".py").std
+            0.01
+        """
+        config = cls.__new__(cls)
+        reader = Reader(use_python, import_modules)
+        config._set_up(reader.evaluate(text, pseudo_path(file_format)), None)
+        return config._finished(overrides, import_modules)
+
+    def _finished(self, overrides: Overrides | None, import_modules: bool) -> Config:
+        if overrides:
+            options = overrides if isinstance(overrides, Mapping) else parse_overrides(overrides)
+            for path in options:
+                first, dot, _ = path.partition(".")
+                if dot and first not in self._loaded.values:
+                    raise ConfigKeyError(
+                        f"The override {path!r} goes into {first!r}, which the config does not have.",
+                        where=self._filename,
+                        meant=nearest(first, self._loaded.values),
+                    )
+            self.merge_from_dict(options)
+        if import_modules:
+            # Modules beside the config are found wherever the command is run, as beside a script.
+            folder = None if self._filename is None else os.path.dirname(os.path.abspath(self._filename))
+            import_asked_modules(self._loaded.values, self.where, folder)
+        return self
+
+    # -- as a mapping ----------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        return self._loaded.values[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._changed.add((key,))
+        self._loaded.values[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self._loaded.values:
+            self._loaded.values[key]  # the error that names the nearest keys
+        del self._loaded.values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded.values)
+
+    def __len__(self) -> int:
+        return len(self._loaded.values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FIELDS or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(name)
+        return getattr(self._loaded.values, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            raise ConfigKeyError(
+                f"The attribute {name!r} of a config cannot be set.",
+                fix=f"Write cfg[{name!r}] = ... for a key of that name.",
+            )
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+    def __repr__(self) -> str:
+        return f"Config (path: {self._filename}): {self._loaded.values!r}"
+
+    def pop(self, key: str, default: Any = None) -> Any:
+        """Take a key out; ``default`` where it is missing."""
+        return self._loaded.values.pop(key, default)
+
+    def copy(self) -> Config:
+        """A shallow copy."""
+        return copy.copy(self)
+
+    def __copy__(self) -> Config:
+        loaded = self._loaded
+        other = type(self).__new__(type(self))
+        values = loaded.values.copy()
+        other._set_up(Loaded(values, loaded.text, dict(loaded.environment), loaded.sources), self._filename)
+        other._changed.update(self._changed)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+        other = self.__copy__()
+        memo[id(self)] = other
+        other._loaded.values = copy.deepcopy(self._loaded.values, memo)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _FIELDS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in _FIELDS:
+            object.__setattr__(self, name, state[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, with plain dicts inside; a copy."""
+        return plain(self._loaded.values)
+
+    # -- where it comes from ---------------------------------------------------------------------
+
+    @property
+    def filename(self) -> str | None:
+        """The file that was read, as it was given; None for a config made otherwise."""
+        return self._filename
+
+    @property
+    def text(self) -> str:
+        """The path and the text of each file that was read, bases first."""
+        return self._loaded.text
+
+    @property
+    def env_variables(self) -> dict[str, str]:
+        """The environment variables that were put in place, with their values."""
+        return self._loaded.environment
+
+    def where(self, path: str) -> str | None:
+        """The line of the file that wrote a value.
+
+        Args:
+            path: Dotted, with list indices as numbers: ``model.init_cfg.1`` or ``model.init_cfg[1]``.
+
+        Returns:
+            str or None: Such as ``retinanet.py:41``; a base in another folder as seen from the config
+            file's. None for a value that was set later, does not exist, or comes from TOML. Code that
+            computes a value is where the value is.
+
+        Example:
+            >>> from initcfg import Config
+            >>> Config.fromstring("a = 1\\nb = dict(c=2,\\n    d=[3, 4])", ".py").where("b.d.1")
+            '<text>.py:3'
+        """
+        if not isinstance(path, str):
+            return None
+        keys = tuple(path.replace("[", ".").replace("]", "").split("."))
+        if any(keys[: len(changed)] == changed for changed in self._changed):
+            return None
+        value: Any = self._loaded.values
+        try:
+            for key in keys:
+                value = value[int(key)] if isinstance(value, (list, tuple)) else value[key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+        return self._place(self._loaded, *keys)
+
+    @staticmethod
+    def _place(loaded: Loaded, *keys: str) -> str | None:
+        if not loaded.sources:
+            return None
+        return locate(loaded.sources, keys, os.path.dirname(loaded.sources[-1].path))
+
+    # -- changing it -----------------------------------------------------------------------------
+
+    def merge_from_dict(self, options: Mapping[str, Any], allow_list_keys: bool = True) -> None:
+        """Set values by dotted path.
+
+        Dicts on the way that are missing are made; a dict over a dict is merged into it, unless it has
+        ``_delete_=True``. All options are set, or none.
+
+        Args:
+            options: Values by path, such as ``{"model.backbone.depth": 50, "model.init_cfg.0.std": 0.1}``.
+            allow_list_keys: Whether numbers in a path are list indices.
+
+        Raises:
+            ConfigMergeError: A path is malformed, walks into what is no dict or list, or leaves a list.
+
+        Example:
+            >>> from initcfg import Config
+            >>> cfg = Config(dict(a=[dict(b=1), dict(b=2)]))
+            >>> cfg.merge_from_dict({"a.1.b": 3, "c.d": 4})
+            >>> cfg.to_dict()
+            {'a': [{'b': 1}, {'b': 3}], 'c': {'d': 4}}
+        """
+        values = self._loaded.values
+        for path, value in options.items():
+            values = set_path(values, path, value, allow_list_keys)
+        for path, value in options.items():
+            keys = tuple(path.split("."))
+            self._changed.update(_leaves(keys, value))
+        self._loaded.values = values
+
+    # -- writing it ------------------------------------------------------------------------------
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as the text of a ``.py`` file that reads back the same."""
+        return to_text(self._loaded.values, ".py")
+
+    def dump(self, path: str | os.PathLike[str] | None = None, *, file_format: str | None = None) -> str:
+        """The config as the text of one file, without bases; written to ``path`` if there is one.
+
+        ``.py`` text reads back the same, types too. In the other formats a tuple becomes a list, and TOML
+        has no ``None``. In all of them a class or function that can be imported becomes its dotted path.
+        The file is replaced in one step: no reader sees half of it.
+
+        Args:
+            path: The file to write.
+            file_format: ``".py"``, ``".yaml"``, ``".json"`` or ``".toml"``. Without it, what ``path`` ends
+                with, else what the config was read from, else ``".py"``.
+
+        Returns:
+            str: The text.
+
+        Raises:
+            ConfigError: A value cannot be written in this format; the message names its key.
+            OSError: The file cannot be written.
+
+        Example:
+            >>> from initcfg import Config
+            >>> print(Config(dict(model=dict(depth=50))).dump(file_format=".toml"), end="")
+            [model]
+            depth = 50
+        """
+        suffix = file_format
+        if suffix is None:
+            name = path if path is not None else self._filename
+            suffix = os.path.splitext(os.fspath(name))[1].lower() if name is not None else ".py"
+        text = to_text(self._loaded.values, suffix)
+        if path is not None:
+            # A link stays a link: what it leads to is replaced.
+            write_atomically(os.path.realpath(path), text.encode())
+        return text
+
+
+def _leaves(keys: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
+    """The paths that setting ``value`` at ``keys`` changes: a merged dict changes its own keys only."""
+    if isinstance(convert(value), dict) and value and not value.get("_delete_", False):
+        for key, item in value.items():
+            yield from _leaves((*keys, str(key)), item)
+    else:
+        yield keys

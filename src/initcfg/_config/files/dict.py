@@ -1,0 +1,185 @@
+"""A dict whose keys are attributes too."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from initcfg.errors import ConfigKeyError
+from initcfg.errors.words import nearest
+
+
+class ConfigDict(dict[str, Any]):
+    """A dict with attribute access; dicts inside it, in lists and tuples too, are of its kind.
+
+    As in MMEngine, ``update`` merges dicts in dicts, ``pop`` of a missing key gives ``None``, ``copy`` is
+    shallow, and a dict of another class than ``dict`` or ``OrderedDict`` is kept as it is.
+
+    Args:
+        *args: What ``dict`` takes: one mapping, or pairs.
+        **kwargs: Further keys.
+
+    Raises:
+        ConfigKeyError: A missing key, by attribute or item; it is a ``KeyError`` and an
+            ``AttributeError``, and names the nearest keys.
+
+    Example:
+        >>> from initcfg import ConfigDict
+        >>> cfg = ConfigDict(backbone=dict(depth=18))
+        >>> cfg.backbone.depth = 50
+        >>> cfg
+        {'backbone': {'depth': 50}}
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *args: Mapping[str, Any] | Iterable[tuple[str, Any]], **kwargs: Any) -> None:
+        super().__init__()
+        for key, value in dict(*args, **kwargs).items():
+            dict.__setitem__(self, key, convert(value))
+
+    def __missing__(self, key: object) -> Any:
+        raise self._missing("key", key)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return dict.__getitem__(self, name)
+        except KeyError:
+            raise self._missing("attribute", name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            raise ConfigKeyError(
+                f"The attribute {name!r} of a config is a method, and cannot be set.",
+                fix=f"Write cfg[{name!r}] = ... for a key of that name.",
+            )
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self:
+            raise self._missing("attribute", name)
+        del self[name]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        dict.__setitem__(self, key, convert(value))
+
+    def __copy__(self) -> ConfigDict:
+        other = type(self)()
+        dict.update(other, self)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ConfigDict:
+        other = type(self)()
+        memo[id(self)] = other
+        for key, value in self.items():
+            dict.__setitem__(other, copy.deepcopy(key, memo), copy.deepcopy(value, memo))
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()
+
+    def __or__(self, other: Any) -> Any:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        merged = copy.deepcopy(self)
+        merged.update(other)
+        return merged
+
+    def __ior__(self, other: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.update(other)
+        return self
+
+    def copy(self) -> ConfigDict:
+        """A shallow copy."""
+        return self.__copy__()
+
+    def pop(self, key: str, default: Any = None) -> Any:
+        """Take a key out; ``default`` where it is missing (no error, as in MMEngine)."""
+        return dict.pop(self, key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, set to ``default`` first where it is missing."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *args: Mapping[str, Any] | Iterable[tuple[str, Any]], **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Set keys; a dict over a dict is merged into it, key by key."""
+        for key, value in dict(*args, **kwargs).items():
+            old = self.get(key)
+            if isinstance(old, dict) and isinstance(value, Mapping):
+                old.update(value)
+            else:
+                self[key] = value
+
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Merge ``other`` as a child config: deep, with ``_delete_=True`` understood.
+
+        Args:
+            other: The keys to merge; left as it is.
+
+        Raises:
+            ConfigMergeError: A dict would go over a value that is no dict.
+        """
+        from initcfg._config.files.merge import merged_or_error
+
+        result = merged_or_error(convert(copy.deepcopy(dict(other))), self)
+        self.clear()
+        dict.update(self, result)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict, with plain dicts inside."""
+        return plain(self)
+
+    def _missing(self, kind: str, name: object) -> ConfigKeyError:
+        keys = [key for key in self if isinstance(key, str)]
+        meant = nearest(name, keys) if isinstance(name, str) and not name.startswith("__") else []
+        return ConfigKeyError(f"This config has no {kind} {name!r}.", meant=meant)
+
+
+_ATOMS = (str, int, float, bool, type(None))
+
+
+def convert(value: Any) -> Any:
+    """``value`` with each plain dict in it, at any depth of dicts, lists and tuples, a ConfigDict."""
+    kind = type(value)
+    if kind in _ATOMS or kind is ConfigDict:
+        return value
+    if kind is dict or kind is OrderedDict:
+        return ConfigDict(value)
+    if kind is list or kind is tuple:
+        return kind([convert(item) for item in value])
+    return value
+
+
+def fresh(value: Any) -> Any:
+    """A converted copy in which no container occurs twice; what is no container is shared."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is ConfigDict or kind is dict or kind is OrderedDict:
+        copied = ConfigDict()
+        for key, item in value.items():
+            dict.__setitem__(copied, key, fresh(item))
+        return copied
+    if kind is list or kind is tuple:
+        return kind([fresh(item) for item in value])
+    if isinstance(value, (dict, list, set)):
+        return copy.deepcopy(value)
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A copy of ``value`` with each dict in it a plain dict."""
+    if type(value) in _ATOMS:
+        return value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)([plain(item) for item in value])
+    return value

@@ -1,0 +1,227 @@
+"""Python configs: parsed, and run as the code that they are."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from initcfg._config.files.dict import ConfigDict
+from initcfg._config.files.formats import place
+from initcfg.errors import ConfigError, ConfigExecutionError, ConfigSyntaxError
+
+BASE_KEY = "_base_"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Python config, parsed and compiled.
+
+    Attributes:
+        code: All but the ``_base_`` line and the deferred imports.
+        bases: The names of the base files, each with its line.
+        deferred: The imports to run once a name is used, by the name that they bind.
+        imported: The names that are imported and nothing else: no keys of the config.
+        read_base: Whether this is a config in MMEngine's ``read_base()`` style.
+    """
+
+    code: types.CodeType
+    bases: tuple[tuple[str, int], ...]
+    deferred: dict[str, tuple[types.CodeType, ...]]
+    imported: frozenset[str]
+    read_base: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_python(text: str, path: str, import_unused: bool) -> Program:
+    """Parse and compile the text of a Python config; nothing in it runs but the ``_base_`` expression.
+
+    An import at top level runs when its name is first used while the config runs: a config often imports
+    for its ``__main__`` block only. An import of a name that occurs nowhere else is meant for its side
+    effect, and runs in its place if ``import_unused``.
+
+    Raises:
+        ConfigSyntaxError: The text is no Python.
+        ConfigError: ``_base_`` is no file name or list of file names.
+    """
+    try:
+        tree = ast.parse(text, path)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line, column = (error.lineno, error.offset) if isinstance(error, SyntaxError) else (None, None)
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        source = error.text.strip() if isinstance(error, SyntaxError) and error.text else ""
+        raise ConfigSyntaxError(
+            f"This Python cannot be parsed: {message}." + (f" The line is: {source}" if source else ""),
+            where=place(path, line, column),
+        ) from None
+    if any(map(_is_read_base, tree.body)):
+        return Program(compile("", path, "exec"), (), {}, frozenset(), True)
+
+    bases: tuple[tuple[str, int], ...] = ()
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    stored = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    imported: set[str] = set()
+    deferred: dict[str, list[types.CodeType]] = {}
+    kept: list[ast.stmt] = []
+    seen_base = False
+    for statement in tree.body:
+        value = _base_expression(statement)
+        if value is not None:
+            # The first one counts, and none is assigned: `_base_` is the merged bases while the code runs.
+            bases = bases if seen_base else _base_files(value, path)
+            seen_base = True
+            continue
+        for single in _single_imports(statement):
+            name = _bound_name(single)
+            if name is None or name in stored:
+                kept.append(single)
+                continue
+            imported.add(name)
+            if name in used or not import_unused:
+                module = ast.Module([single], type_ignores=[])
+                deferred.setdefault(name, []).append(compile(module, path, "exec"))
+            else:
+                kept.append(single)
+    tree.body = kept
+    code = compile(tree, path, "exec")
+    frozen = {name: tuple(codes) for name, codes in deferred.items()}
+    return Program(code, bases, frozen, frozenset(imported), False)
+
+
+def run_python(program: Program, text: str, path: str, base: ConfigDict) -> dict[str, Any]:
+    """Run a config over its merged bases, which it may change; give the names that it leaves behind.
+
+    Raises:
+        ConfigExecutionError: The code raised; with the line.
+    """
+    namespace = _Namespace(program.deferred)
+    namespace.update({BASE_KEY: base, "__file__": path, "__name__": "<config>"})
+    try:
+        exec(program.code, namespace)
+    except (Exception, SystemExit) as error:
+        raise _explained(error, text, path) from error
+    return {
+        key: value
+        for key, value in namespace.items()
+        if not key.startswith("__")
+        and key != BASE_KEY
+        and key not in program.imported
+        and not isinstance(value, (types.FunctionType, types.ModuleType))
+    }
+
+
+class _Namespace(dict[str, Any]):
+    """The globals of a running config, which import a deferred name when it is first asked for."""
+
+    def __init__(self, deferred: dict[str, tuple[types.CodeType, ...]]) -> None:
+        super().__init__()
+        self.deferred = deferred
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self.deferred:
+            raise KeyError(name)
+        for code in self.deferred[name]:
+            exec(code, self)
+        return dict.__getitem__(self, name)
+
+
+def _explained(error: BaseException, text: str, path: str) -> ConfigExecutionError:
+    """The error of a config's code, with the last line of the config that was running."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    lines = text.splitlines()
+    source = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
+    message = error.problem if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+    return ConfigExecutionError(
+        f"The code of this config raised. {message.rstrip('.')}."
+        + (f" The line is: {source}" if source else ""),
+        where=place(path, line),
+        meant=error.meant if isinstance(error, ConfigError) else (),
+    )
+
+
+def _is_read_base(statement: ast.stmt) -> bool:
+    """A ``with read_base():``, or an import relative to the config."""
+    if isinstance(statement, ast.With):
+        call = statement.items[0].context_expr
+        return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "read_base"
+    return isinstance(statement, ast.ImportFrom) and statement.level > 0
+
+
+def _base_expression(statement: ast.stmt) -> ast.expr | None:
+    """What a top-level statement assigns to ``_base_``."""
+    target = None
+    if isinstance(statement, ast.Assign):
+        target = statement.targets[0]
+    elif isinstance(statement, ast.AnnAssign):
+        target = statement.target
+    if isinstance(target, ast.Name) and target.id == BASE_KEY:
+        return statement.value  # pyright: ignore[reportAttributeAccessIssue]
+    return None
+
+
+def _base_files(value: ast.expr, path: str) -> tuple[tuple[str, int], ...]:
+    try:
+        files = ast.literal_eval(value)
+        items = value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]
+        lines = [item.lineno for item in items]
+    except ValueError:
+        code = compile(ast.Expression(value), path, "eval")
+        try:
+            files = eval(code, {})
+        except Exception as error:
+            raise ConfigExecutionError(
+                f"The expression after {BASE_KEY} raised. {type(error).__name__}: {error}.",
+                where=place(path, value.lineno),
+                fix="It may use no name of the file: write the base files as strings.",
+            ) from error
+        lines = []
+    names = checked_bases(files, place(path, value.lineno))
+    return tuple((name, lines[i] if i < len(lines) else value.lineno) for i, name in enumerate(names))
+
+
+def checked_bases(files: object, where: str) -> list[str]:
+    """``_base_`` as a list of file names.
+
+    Raises:
+        ConfigError: It is neither a string nor a list of strings.
+    """
+    names: list[Any] = list(files) if isinstance(files, (list, tuple)) else [files]
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ConfigError(
+                f"{BASE_KEY} is a file name or a list of file names, but holds {name!r}.", where=where
+            )
+    return names
+
+
+def _single_imports(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """An import of several names as several imports; any other statement as it is."""
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            yield ast.copy_location(ast.Import([alias]), statement)
+    elif isinstance(statement, ast.ImportFrom):
+        for alias in statement.names:
+            single = ast.ImportFrom(statement.module, [alias], statement.level)
+            yield ast.copy_location(single, statement)
+    else:
+        yield statement
+
+
+def _bound_name(statement: ast.stmt) -> str | None:
+    """The name that a single import binds, where it can be told."""
+    if isinstance(statement, ast.Import):
+        alias = statement.names[0]
+        return alias.asname or alias.name.split(".")[0]
+    if isinstance(statement, ast.ImportFrom) and statement.module != "__future__":
+        alias = statement.names[0]
+        return None if alias.name == "*" else alias.asname or alias.name
+    return None

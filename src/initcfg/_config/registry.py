@@ -1,0 +1,452 @@
+"""Registries: names for classes, and building from a config that holds such a name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar, overload
+
+from initcfg._config.builders.forms import builder, is_builder
+from initcfg._config.import_paths import (
+    call,
+    from_mmengine,
+    import_path,
+    mmengine_names,
+    place,
+    torch_nn_class,
+    torch_nn_names,
+)
+from initcfg.errors import (
+    BuildError,
+    DuplicateNameError,
+    NoTypeError,
+    RegistryTypeError,
+    UnknownTypeError,
+)
+from initcfg.errors.words import nearest, plural
+
+Registered = TypeVar("Registered", bound=Callable[..., Any])
+
+_current_scope: ContextVar[str | None] = ContextVar("initcfg_current_scope", default=None)
+
+
+class Registry:
+    """Classes and functions by name, in a tree of scopes.
+
+    A name is looked for in the registry and then in its parents; ``"mmdet.ResNet"`` is looked for in
+    the registry whose scope is ``mmdet``, in the same tree.
+
+    Args:
+        name: What is registered here, for messages: ``"model"``.
+        build_func: What :meth:`build` calls, ``build_func(cfg, registry=...)``. By default the
+            parent's, or :func:`build_from_cfg`.
+        parent: The registry that this one is a child of.
+        scope: The name of this registry among its relatives; by default the top-level package of the
+            code that creates it.
+        locations: Modules that register into this registry when they are imported; they are imported
+            at the first look-up.
+
+    Raises:
+        RegistryTypeError: an argument has the wrong type.
+        DuplicateNameError: the parent has a child of that scope already.
+
+    Example:
+        >>> from initcfg import Registry
+        >>> BACKBONES = Registry("backbone", scope="example")
+        >>> @BACKBONES.register_module(name=["Tiny", "TinyNet"])
+        ... class Tiny:
+        ...     def __init__(self, depth=1):
+        ...         self.depth = depth
+        >>> BACKBONES.build(dict(type="TinyNet", depth=3)).depth
+        3
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build_func: Callable[..., Any] | None = None,
+        parent: Registry | None = None,
+        scope: str | None = None,
+        locations: Sequence[str] = (),
+    ) -> None:
+        if scope is not None and not isinstance(scope, str):
+            raise RegistryTypeError(f"The scope of a registry must be a string, not {scope!r}.")
+        if parent is not None and not isinstance(parent, Registry):
+            raise RegistryTypeError(f"The parent of a registry must be a Registry, not {parent!r}.")
+        self._name = name
+        self._scope = self.infer_scope() if scope is None else scope
+        self._module_dict: dict[str, Any] = {}
+        self._children: dict[str, Registry] = {}
+        self._locations = tuple(locations)
+        self._imported = False
+        self.parent = parent
+        if parent is not None:
+            parent._add_child(self)
+        self.build_func: Callable[..., Any]
+        if build_func is not None:
+            self.build_func = build_func
+        else:
+            self.build_func = build_from_cfg if parent is None else parent.build_func
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What is registered here."""
+        return self._name
+
+    @property
+    def scope(self) -> str:
+        """The name of this registry among its relatives."""
+        return self._scope
+
+    @property
+    def module_dict(self) -> dict[str, Any]:
+        """What is registered, by name, after its locations are imported."""
+        self.import_from_location()
+        return self._module_dict
+
+    @property
+    def children(self) -> dict[str, Registry]:
+        """The child registries by scope."""
+        return self._children
+
+    @property
+    def root(self) -> Registry:
+        """The registry at the top of the tree."""
+        registry = self
+        while registry.parent is not None:
+            registry = registry.parent
+        return registry
+
+    def __len__(self) -> int:
+        return len(self.module_dict)
+
+    def __bool__(self) -> bool:
+        return True  # an empty registry is one all the same
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.get(key) is not None
+
+    def __repr__(self) -> str:
+        names = ", ".join(sorted(self._module_dict)) or "nothing"
+        return f"<Registry {self.name!r} of scope {self.scope!r}: {names}>"
+
+    @staticmethod
+    def infer_scope() -> str:
+        """The top-level package of the code that creates the registry: two calls up."""
+        module = sys._getframe(2).f_globals.get("__name__") or "initcfg"
+        return module.partition(".")[0]
+
+    @staticmethod
+    def split_scope_key(key: str) -> tuple[str | None, str]:
+        """``("mmdet", "ResNet")`` of ``"mmdet.ResNet"``, and ``(None, "ResNet")`` of ``"ResNet"``."""
+        scope, dot, name = key.partition(".")
+        return (scope, name) if dot else (None, key)
+
+    # -- registering -----------------------------------------------------------------------------
+
+    @overload
+    def register_module(self, name: Registered) -> Registered: ...
+    @overload
+    def register_module(
+        self, name: str | Sequence[str] | None = None, force: bool = False, *, module: Registered
+    ) -> Registered: ...
+    @overload
+    def register_module(
+        self, name: str | Sequence[str] | None = None, force: bool = False, module: None = None
+    ) -> Callable[[Registered], Registered]: ...
+    def register_module(self, name: Any = None, force: bool = False, module: Any = None) -> Any:
+        """Register a class or a function: as decorator, with or without parentheses, or as a call.
+
+        Args:
+            name: Its name, or a list of names; by default its own.
+            force: Replace what has the name already.
+            module: What to register; without it, a decorator is returned.
+
+        Returns:
+            What was registered, unchanged, or the decorator.
+
+        Raises:
+            DuplicateNameError: a name is taken, and ``force`` is not set; no name is registered then.
+            RegistryTypeError: an argument has the wrong type.
+
+        Example:
+            >>> from initcfg import Registry
+            >>> HEADS = Registry("head", scope="example")
+            >>> @HEADS.register_module
+            ... class Head: ...
+            >>> HEADS.register_module("Dict", module=dict)
+            <class 'dict'>
+            >>> sorted(HEADS.module_dict)
+            ['Dict', 'Head']
+        """
+        if not isinstance(force, bool):
+            raise RegistryTypeError(f"force must be True or False, not {force!r}.")
+        if module is None and callable(name):
+            return self._register(name, None, force)
+        names = [name] if isinstance(name, str) else name
+        if names is not None and not (
+            isinstance(names, Sequence) and all(isinstance(each, str) for each in names)
+        ):
+            raise RegistryTypeError(f"A name must be a string, or a list of strings, not {name!r}.")
+        if module is not None:
+            return self._register(module, names, force)
+        return lambda decorated: self._register(decorated, names, force)
+
+    def _register(self, module: Any, names: Sequence[str] | None, force: bool) -> Any:
+        if not callable(module):
+            raise RegistryTypeError(f"Only classes and functions can be registered, not {module!r}.")
+        if names is None:
+            own = getattr(module, "__name__", None)
+            if own is None:
+                raise RegistryTypeError(f"{module!r} has no name of its own.", fix="Give it one: name='...'.")
+            names = [own]
+        for name in names:
+            if name in self._module_dict and not force:
+                raise DuplicateNameError(
+                    f"{name!r} is registered already in registry {self.name!r} of scope {self.scope!r}.",
+                    where=place(self._module_dict[name]),
+                    fix="Choose another name, or replace it with force=True.",
+                )
+        for name in names:
+            self._module_dict[name] = module
+        return module
+
+    def _add_child(self, child: Registry) -> None:
+        if child.scope in self._children:
+            raise DuplicateNameError(
+                f"Registry {self.name!r} has a child of scope {child.scope!r} already.",
+                fix="Give the new registry another scope.",
+            )
+        self._children[child.scope] = child
+
+    # -- looking up ------------------------------------------------------------------------------
+
+    def import_from_location(self) -> None:
+        """Import the locations, once; what an import raises goes through."""
+        if self._imported:
+            return
+        self._imported = True  # first, since the modules imported here may look something up
+        try:
+            for location in self._locations:
+                importlib.import_module(location)
+        except BaseException:
+            self._imported = False
+            raise
+
+    def get(self, key: str) -> Any:
+        """What is registered under ``key``, or what the import path ``key`` leads to, or None.
+
+        Args:
+            key: A name, a name with its scope (``"mmdet.ResNet"``), or a dotted import path.
+
+        Raises:
+            RegistryTypeError: ``key`` is no string.
+
+        Example:
+            >>> from initcfg import MODELS
+            >>> MODELS.get("collections.OrderedDict").__name__
+            'OrderedDict'
+            >>> MODELS.get("NoSuchModel") is None
+            True
+        """
+        found = self._registered(key)
+        if found is None and "." in key:
+            found, _ = import_path(key)
+        return found
+
+    def _registered(self, key: str) -> Any:
+        if not isinstance(key, str):
+            raise RegistryTypeError(f"A name must be a string, not {key!r}.")
+        registry: Registry | None = self
+        while registry is not None:
+            if key in registry.module_dict:
+                return registry._module_dict[key]
+            registry = registry.parent
+        scope, name = self.split_scope_key(key)
+        if scope is None:
+            return None
+        related = self._of_scope(scope) or self.root._of_scope(scope)
+        return None if related is None else related._within(name)
+
+    def _within(self, name: str) -> Any:
+        """A name in this registry itself, or with a further scope, in its children."""
+        if name in self.module_dict:
+            return self._module_dict[name]
+        scope, rest = self.split_scope_key(name)
+        child = None if scope is None else self._of_scope(scope)
+        return None if child is None else child._within(rest)
+
+    def _of_scope(self, scope: str) -> Registry | None:
+        """The registry of that scope, here or below."""
+        if self._scope == scope:
+            return self
+        return next(filter(None, (child._of_scope(scope) for child in self._children.values())), None)
+
+    @contextmanager
+    def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry]:
+        """Within, ``_scope_`` is ``scope`` (where it is given) for this build and those nested in it.
+
+        Yields:
+            The registry of that scope in this tree; this registry, where there is none.
+        """
+        token = None if scope is None else _current_scope.set(scope)
+        try:
+            current = _current_scope.get()
+            yield self if current is None else self.root._of_scope(current) or self
+        finally:
+            if token is not None:
+                _current_scope.reset(token)
+
+    # -- building --------------------------------------------------------------------------------
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build what ``cfg`` says, by ``build_func``; see :func:`build_from_cfg`."""
+        return self.build_func(cfg, *args, **kwargs, registry=self)
+
+
+def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """Build what ``cfg["type"]`` names, with the other keys as its arguments; nothing is initialized.
+
+    A nested dict with a ``type`` is passed on as it is: the class that takes it builds it.
+
+    Args:
+        cfg: A dict with the key ``type``: a registered name, a class or function, a dotted import path
+            (``"torchvision.models.resnet50"``), or, for :data:`MODELS` and its children, the bare name
+            of a ``torch.nn`` class or a builder (``"timm:resnet18"``, ``"package.module:function"``).
+            ``_scope_`` chooses the registry of that scope, for this build and those nested in it.
+            ``cfg`` is not changed.
+        registry: Where names are looked for.
+        default_args: Arguments for the keys that ``cfg`` does not have; ``type`` may be among them.
+
+    Raises:
+        NoTypeError: neither has a ``type``.
+        UnknownTypeError: ``type`` leads nowhere.
+        BuildError: the class or function does not take these arguments, or an argument of this
+            function has the wrong type. What is raised inside the call goes through unchanged.
+
+    Example:
+        >>> from initcfg import MODELS, build_from_cfg
+        >>> build_from_cfg(dict(type="Linear", in_features=2, out_features=3), MODELS)
+        Linear(in_features=2, out_features=3, bias=True)
+    """
+    arguments = _as_dict(cfg, "cfg")
+    for key, value in _as_dict({} if default_args is None else default_args, "default_args").items():
+        arguments.setdefault(key, value)
+    if not isinstance(registry, Registry):
+        raise BuildError(f"registry must be a Registry, not {registry!r}.")
+    if "type" not in arguments:
+        raise NoTypeError(
+            "The config does not say what to build: it has no 'type'.",
+            rule=arguments,
+            meant=nearest("type", [key for key in arguments if isinstance(key, str)]),
+            fix=f"Add type='...', a name in registry {registry.name!r}, a class, or an import path.",
+        )
+    type_ = arguments.pop("type")
+    scope = arguments.pop("_scope_", None)
+    with registry.switch_scope_and_registry(scope) as chosen:
+        if isinstance(type_, str):
+            factory = _resolve(type_, chosen, _current_scope.get())
+        elif callable(type_):
+            factory = type_
+        else:
+            raise BuildError(f"type must be a name, an import path, a class or a function, not {type_!r}.")
+        return call(factory, arguments)
+
+
+def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """:func:`build_from_cfg`, but of a list of configs, a ``Sequential`` of what they build."""
+    if isinstance(cfg, list):
+        from initcfg._model.base_module import Sequential
+
+        return Sequential(*(build_from_cfg(each, registry, default_args) for each in cfg))
+    return build_from_cfg(cfg, registry, default_args)
+
+
+def _as_dict(given: Any, what: str) -> dict[str, Any]:
+    # MMEngine's Config is no Mapping, but has items.
+    if isinstance(given, Mapping) or type(given).__name__ == "Config":
+        return dict(given.items())
+    raise BuildError(f"{what} must be a dict, not {type(given).__name__}: {given!r}.")
+
+
+def _resolve(name: str, registry: Registry, scope: str | None) -> Any:
+    """What ``type=name`` names: in a registry, a builder, of torch.nn, an import path, or MMEngine's."""
+    models = registry.root is MODELS
+    if models and ":" in name and registry._registered(name) is None and is_builder(name):
+        return builder(name)
+    if models and scope is not None and registry.scope != scope:
+        # The scope is none of ours: it can only be one of a loaded MMEngine.
+        found = from_mmengine(name, scope)
+        if found is not None:
+            return found
+    found = registry._registered(name)
+    if found is None and models and "." not in name:
+        found = torch_nn_class(name)
+    reason = ""
+    if found is None and "." in name:
+        found, reason = import_path(name)
+    if found is None and models:
+        found = from_mmengine(name)
+    if found is not None:
+        return found
+    raise _unknown(name, registry, scope, reason)
+
+
+def _unknown(name: str, registry: Registry, scope: str | None, reason: str) -> UnknownTypeError:
+    known: dict[str, None] = {}
+    looked = []
+    above: Registry | None = registry
+    while above is not None:
+        known.update(dict.fromkeys(above.module_dict))
+        looked.append(f"registry {above.name!r} of scope {above.scope!r} ({plural(len(above), 'name')})")
+        above = above.parent
+    known.update(dict.fromkeys(_scoped_names(registry.root)))
+    if scope is not None and registry.scope != scope:
+        looked.append(f"scope {scope!r}, of which there is no registry")
+    if registry.root is MODELS:
+        if "." not in name:
+            looked.append("torch.nn")
+            known.update(dict.fromkeys(torch_nn_names()))
+        if "mmengine.registry" in sys.modules:
+            looked.append("the registries of mmengine")
+            known.update(dict.fromkeys(mmengine_names()))
+    looked.append(f"the import path: {reason}" if reason else "no import path, since it has no dot")
+    meant = nearest(name, known)
+    return UnknownTypeError(
+        f"type={name!r} names nothing that can be built. Looked in: {'; '.join(looked)}.",
+        meant=meant or nearest(name.rpartition(".")[2], known),
+        fix=f"Import the module that registers it, register it with "
+        f"@{'MODELS' if registry is MODELS else 'registry'}.register_module(), or give its import path.",
+    )
+
+
+def _scoped_names(registry: Registry) -> Iterator[str]:
+    for child in registry.children.values():
+        for name in child.module_dict:
+            yield f"{child.scope}.{name}"
+        yield from _scoped_names(child)
+
+
+MODELS = Registry("model", build_func=build_model_from_cfg, scope="initcfg")
+"""Modules of models."""
+
+INITIALIZERS = Registry(
+    "weight initializer",
+    scope="initcfg",
+    locations=[
+        "initcfg._rules.initializers.original",
+        "initcfg._rules.initializers.pretrained",
+        "initcfg._rules.initializers.further",
+        "initcfg._rules.initializers.value",
+        "initcfg._rules.initializers.torch_default",
+    ],
+)
+"""Weight initializers."""
+
+WEIGHT_INITIALIZERS = INITIALIZERS
+"""The original's name of :data:`INITIALIZERS`."""

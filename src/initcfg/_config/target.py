@@ -1,0 +1,103 @@
+"""What a command is given: a config file or a builder, as a config."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from initcfg._config.builders.forms import OPENMMLAB, builder, is_builder, is_object
+from initcfg._config.files import Config, parse_overrides
+from initcfg._config.files.dict import ConfigDict
+from initcfg._config.files.merge import set_path
+from initcfg._config.import_paths import import_path, torch_nn_class
+from initcfg.errors import BuildError, InitcfgError, PythonRefusedError
+
+
+def load_target(
+    text: str, *, overrides: Sequence[str] = (), use_python: bool = True
+) -> Config | dict[str, Any]:
+    """The config that a path or a builder means: a file's content, or ``{"type": BUILDER, **arguments}``.
+
+    Args:
+        text: Path of a config file, or a builder. A file of that very name wins.
+        overrides: ``"key=value"`` pairs: they change the config, or are the builder's arguments.
+        use_python: Whether configs and builders may be Python code of somebody's own.
+
+    Raises:
+        ConfigError: The file cannot be used; see :meth:`Config.fromfile`.
+        BuildError: An override is no argument.
+
+    Example:
+        >>> from initcfg._config.builders import load_target
+        >>> load_target("timm:resnet18", overrides=["num_classes=10"])
+        {'type': 'timm:resnet18', 'num_classes': 10}
+    """
+    values = parse_overrides(overrides)
+    if not is_builder(text) or os.path.exists(text):
+        return Config.fromfile(text, use_python=use_python, overrides=values)
+    if text.partition(":")[0] in OPENMMLAB:
+        from initcfg._config.builders.openmmlab import config_file
+
+        return Config.fromfile(config_file(text), use_python=use_python, overrides=values)
+    if is_object(text) and not use_python:
+        raise PythonRefusedError(
+            f"The builder {text!r} is Python code, and running code was refused.",
+            fix="Allow Python if you trust it.",
+        )
+    if "type" in values:
+        raise BuildError(f"The builder is {text!r}, so 'type' cannot be one of its arguments.")
+    arguments = ConfigDict()
+    for path, value in values.items():
+        arguments = set_path(arguments, path, value)
+    return {"type": text, **arguments}
+
+
+@contextlib.contextmanager
+def prepared(config: Any, cfg: Mapping[str, Any]) -> Iterator[None]:
+    """Import what the builders in a model's config need, outside of what records; then build within.
+
+    A config of mmdet and its relatives, whose ``type`` is none of ours, has the package's scope within.
+
+    Args:
+        config: The whole config.
+        cfg: Its model.
+    """
+    from initcfg._config.registry import MODELS
+
+    for name in _names(cfg):
+        if is_builder(name) and MODELS._registered(name) is None:
+            # What is wrong is said where the name is resolved.
+            with contextlib.suppress(InitcfgError):
+                builder(name)
+    with contextlib.ExitStack() as stack:
+        type_ = cfg.get("type")
+        if isinstance(type_, str) and not is_builder(type_) and not _is_ours(type_):
+            from initcfg._config.builders import openmmlab
+
+            scope = openmmlab.scope_of(config, cfg)
+            if scope is not None:
+                openmmlab.import_models(scope)
+                stack.enter_context(openmmlab.default_scope(scope))
+        yield
+
+
+def _is_ours(type_: str) -> bool:
+    from initcfg._config.registry import MODELS
+
+    if MODELS._registered(type_) is not None:
+        return True
+    return import_path(type_)[0] is not None if "." in type_ else torch_nn_class(type_) is not None
+
+
+def _names(node: Any) -> Iterator[str]:
+    """Every ``type`` in a config that is a text."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("type"), str):
+            yield node["type"]
+        for child in node.values():
+            yield from _names(child)
+    elif isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _names(child)

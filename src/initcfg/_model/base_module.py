@@ -1,0 +1,123 @@
+"""The BaseModule family: modules that carry an ``init_cfg``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from initcfg._model.copies import copied
+
+
+class BaseModule(nn.Module):
+    """A module with rules of its own.
+
+    Args:
+        init_cfg: A rule (dict) or a list of rules for this module and those below it.
+
+    Attributes:
+        init_cfg: The rules, a copy of what was given.
+        is_init: Whether the weights have been initialized.
+
+    Example:
+        >>> from initcfg import BaseModule
+        >>> from torch import nn
+        >>> class FooModel(BaseModule):
+        ...     def __init__(self, init_cfg=None):
+        ...         super().__init__(init_cfg)
+        ...         self.linear = nn.Linear(2, 2)
+        >>> model = FooModel(init_cfg=dict(type="Constant", layer="Linear", val=1, bias=2))
+        >>> model.init_weights()
+        >>> model.linear.bias.tolist()
+        [2.0, 2.0]
+    """
+
+    _initcfg_compat: ClassVar[str | None] = None
+    _initcfg_rng: ClassVar[Literal["stream", "torch"]] = "stream"
+
+    def __init__(self, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
+        super().__init__()
+        self._is_init = False
+        self.init_cfg = copied(init_cfg)
+        if init_cfg:
+            self._init_cfg_written = _caller()
+
+    @property
+    def is_init(self) -> bool:
+        """Whether the weights have been initialized."""
+        return self._is_init
+
+    @is_init.setter
+    def is_init(self, value: bool) -> None:
+        self._is_init = value
+
+    def init_weights(self) -> None:
+        """Initialize the weights by the rules: this module's, then its children's, then Pretrained.
+
+        A second call warns and does nothing.
+        """
+        from initcfg._api.functions import run_base_init_weights
+
+        run_base_init_weights(self, compat=self._initcfg_compat, rng=self._initcfg_rng)
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return f"{text}\ninit_cfg={self.init_cfg}" if self.init_cfg else text
+
+
+class Sequential(BaseModule, nn.Sequential):
+    """:class:`torch.nn.Sequential` with rules of its own.
+
+    Args:
+        args: The modules.
+        init_cfg: See :class:`BaseModule`.
+    """
+
+    def __init__(self, *args: Any, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.Sequential.__init__(self, *args)
+
+
+class ModuleList(BaseModule, nn.ModuleList):
+    """:class:`torch.nn.ModuleList` with rules of its own.
+
+    Args:
+        modules: The modules.
+        init_cfg: See :class:`BaseModule`.
+    """
+
+    def __init__(
+        self,
+        modules: Iterable[nn.Module] | None = None,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.ModuleList.__init__(self, modules)
+
+
+class ModuleDict(BaseModule, nn.ModuleDict):
+    """:class:`torch.nn.ModuleDict` with rules of its own.
+
+    Args:
+        modules: The modules by name.
+        init_cfg: See :class:`BaseModule`.
+    """
+
+    def __init__(
+        self,
+        modules: Any = None,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        BaseModule.__init__(self, init_cfg)
+        nn.ModuleDict.__init__(self, modules)
+
+
+def _caller() -> str | None:
+    """File and line of the call that gave the rules: the first frame outside of this file."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"

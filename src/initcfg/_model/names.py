@@ -1,0 +1,218 @@
+"""Names: every tensor of a model under one canonical name.
+
+The canonical name is the qualified name without what a wrapper (compile, DDP, FSDP, activation
+checkpointing) or a parametrization adds; of the names of a tied tensor, the smallest in byte order.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from initcfg.errors import LazyParameterError, TensorError
+
+
+@dataclass(eq=False)
+class Entry:
+    """One tensor of a model.
+
+    Attributes:
+        name: Canonical name.
+        names: All its names, in the order they are met.
+        tensor: The tensor itself.
+        shape: Its shape; of a parametrized weight, the shape of what the layer sees.
+        buffer: Whether it is a buffer.
+        holder: For a parametrized weight: the module and the attribute that it is seen as.
+        originals: For a parametrized weight: the tensors that it is stored as.
+        padding_index: Row that an embedding, one of its owners, takes for padding.
+        one_way: For a parametrized weight: the class in its chain that has no ``right_inverse``.
+    """
+
+    name: str
+    names: list[str]
+    tensor: torch.Tensor
+    shape: tuple[int, ...]
+    buffer: bool = False
+    holder: tuple[nn.Module, str] | None = None
+    originals: tuple[torch.Tensor, ...] = ()
+    padding_index: int | None = None
+    one_way: str | None = None
+
+    @property
+    def stored(self) -> tuple[torch.Tensor, ...]:
+        """The tensors that its module stores."""
+        return self.originals or (self.tensor,)
+
+
+@dataclass(eq=False)
+class Names:
+    """The tensors and modules of a model by identity.
+
+    Attributes:
+        entries: Entry of each tensor, by ``id``; in registration order.
+        modules: First canonical name of each module, by ``id``.
+    """
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    modules: dict[int, str] = field(default_factory=dict)
+
+    @cached_property
+    def parameters(self) -> list[Entry]:
+        """The parameters, once each, in registration order."""
+        return [entry for entry in self._unique if not entry.buffer]
+
+    @cached_property
+    def buffers(self) -> list[Entry]:
+        """The buffers, once each, in registration order."""
+        return [entry for entry in self._unique if entry.buffer]
+
+    @cached_property
+    def _unique(self) -> list[Entry]:
+        return list(dict.fromkeys(self.entries.values()))
+
+
+def named_tensors(model: nn.Module) -> Names:
+    """The tensors and modules of ``model``.
+
+    Raises:
+        LazyParameterError: A module is lazy, so that shapes are not known yet.
+        TensorError: A parameter is of a kind that cannot be initialized.
+    """
+    names = Names()
+    _collect(model, "", names)
+    for entry in names.entries.values():
+        if len(entry.names) > 1:
+            entry.name = min(entry.names, key=str.encode)
+    return names
+
+
+def child_items(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    """The children of a module once each, under canonical names that begin with ``prefix``."""
+    if not module._modules:
+        return
+    hidden = wrapper_attribute(type(module))
+    seen: set[int] = set()
+    for name, child in module._modules.items():
+        if child is None or id(child) in seen:
+            continue
+        seen.add(id(child))
+        yield (prefix if name == hidden else f"{prefix}.{name}" if prefix else name), child
+
+
+@lru_cache(maxsize=4096)
+def wrapper_attribute(cls: type) -> str | None:
+    """The attribute under which a wrapper class holds what it wraps; None for any other class."""
+    for found in _wrappers():
+        if issubclass(cls, found[0]):
+            return found[1]
+    return None
+
+
+def _wrappers() -> list[tuple[type, str]]:
+    """The wrapper classes that are loaded; a wrapper exists only if its module is."""
+    # By type, never by the string: a plain model may own a child called "module".
+    known = [
+        ("torch.nn.parallel", "DataParallel", "module"),
+        ("torch.nn.parallel", "DistributedDataParallel", "module"),
+        ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
+        (
+            "torch.distributed.fsdp.fully_sharded_data_parallel",
+            "FullyShardedDataParallel",
+            "_fsdp_wrapped_module",
+        ),
+        (
+            "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
+            "CheckpointWrapper",
+            "_checkpoint_wrapped_module",
+        ),
+    ]
+    found = [(getattr(sys.modules.get(home), name, None), attribute) for home, name, attribute in known]
+    return [(cls, attribute) for cls, attribute in found if isinstance(cls, type)]
+
+
+def _collect(module: nn.Module, prefix: str, names: Names) -> None:
+    names.modules.setdefault(id(module), prefix)
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            _add(names, f"{prefix}.{name}" if prefix else name, parameter, buffer=False)
+    for name, buffer in module._buffers.items():
+        if buffer is not None:
+            _add(names, f"{prefix}.{name}" if prefix else name, buffer, buffer=True)
+    if isinstance(parametrizations := module._modules.get("parametrizations"), nn.ModuleDict):
+        for attribute, chain in parametrizations._modules.items():
+            if isinstance(chain, parametrize.ParametrizationList):
+                _add_parametrized(names, module, prefix, attribute, chain)
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.padding_idx is not None:
+        entry = names.entries.get(id(module._parameters.get("weight")))
+        if entry is not None:
+            entry.padding_index = module.padding_idx
+    for child_name, child in child_items(module, prefix):
+        _collect(child, child_name, names)
+
+
+def _add(names: Names, name: str, tensor: torch.Tensor, *, buffer: bool) -> None:
+    entry = names.entries.get(id(tensor))
+    if entry is not None:
+        if entry.holder is None:
+            entry.names.append(name)
+        return
+    if is_lazy(tensor):
+        raise LazyParameterError(
+            "A lazy module has no shape until it has seen data, so nothing can be planned for it.",
+            parameter=name,
+            fix="Run one batch through the model first (model(torch.zeros(...))), then plan.",
+        )
+    if getattr(tensor, "_fsdp_flattened", False):
+        raise TensorError(
+            "FullyShardedDataParallel (FSDP1) has laid this model's parameters end to end and cut them "
+            "anywhere, so that no rank has a parameter with its shape.",
+            parameter=name,
+            shape=tuple(tensor.shape),
+            fix="Use torch.distributed.fsdp.fully_shard, whose parameters keep their shapes; or initialize "
+            "the model before it is wrapped (and wrap it with sync_module_states=True, or the same seed).",
+        )
+    names.entries[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
+
+
+def _add_parametrized(
+    names: Names, module: nn.Module, prefix: str, attribute: str, chain: parametrize.ParametrizationList
+) -> None:
+    name = f"{prefix}.{attribute}" if prefix else attribute
+    count = getattr(chain, "ntensors", None) if not chain.is_tensor else None
+    originals = (
+        [chain.original] if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(count or 0)]
+    )
+    if id(originals[0]) in names.entries:
+        return
+    shape = _effective_shape(chain, originals)
+    entry = Entry(name, [name], originals[0], shape, False, (module, attribute), tuple(originals))
+    entry.one_way = next((type(each).__name__ for each in chain if not hasattr(each, "right_inverse")), None)
+    for original in originals:
+        names.entries[id(original)] = entry
+
+
+def _effective_shape(chain: nn.Module, originals: list[torch.Tensor]) -> tuple[int, ...]:
+    """The shape that the layer sees, found without reading a weight."""
+    if not isinstance(originals[0], nn.Parameter):
+        raise TensorError("A parametrized buffer cannot be planned.")
+    stored = [*chain.named_parameters(), *chain.named_buffers()]
+    fake = {name: tensor.to("meta") for name, tensor in stored}
+    try:
+        return tuple(torch.func.functional_call(chain, fake, ()).shape)
+    except (RuntimeError, NotImplementedError):
+        # Code that cannot run on meta tensors: nearly all keep the shape.
+        return tuple(originals[0].shape)
+
+
+def relative_name(name: str, owner: str) -> str | None:
+    """``name`` counted from ``owner``; None for the owner itself."""
+    if not owner:
+        return name or None
+    return name[len(owner) + 1 :] or None

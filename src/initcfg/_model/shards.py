@@ -1,0 +1,230 @@
+"""Shards: which rectangular blocks of a global tensor a rank holds, and the ranks that hold the others.
+
+The layout is PyTorch's own: a DTensor, its mesh and its placements. The blocks follow from these alone, so
+nothing is communicated. Along each dimension, a rank holds runs of indices; a block is a product of runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+import torch
+
+from initcfg._stream.writing.blocks import Block, narrowed
+from initcfg.errors import TensorError
+
+Run = tuple[int, int]
+"""A run of indices: the first, and how many."""
+
+
+class Piece(NamedTuple):
+    """A rectangular piece of a rank's tensor, and where in the global tensor it lies."""
+
+    tensor: torch.Tensor
+    block: Block
+
+
+def is_sharded(tensor: torch.Tensor) -> TypeGuard[Any]:
+    """Whether a tensor is a DTensor; replicated ones count too."""
+    # Where its module is not loaded, there is none.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def local_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that holds this rank's numbers."""
+    if not is_sharded(tensor):
+        return tensor
+    with torch.no_grad():
+        return tensor.to_local()
+
+
+def pieces_of(tensor: torch.Tensor) -> list[Piece]:
+    """What this rank holds of a tensor: pieces that together are its local tensor.
+
+    A tensor that is no DTensor is one piece.
+
+    Raises:
+        TensorError: It is a partial sum, of a placement that is not known, or its local tensor has another
+            shape than its placements say.
+    """
+    if not is_sharded(tensor):
+        return [Piece(tensor, Block.whole(tensor.shape))]
+    local, mesh = local_of(tensor), tensor.device_mesh
+    coordinate = mesh.get_coordinate()
+    if coordinate is None or local.numel() == 0:
+        return []
+    _check_order(tensor)
+    runs = runs_of(tuple(tensor.shape), tuple(mesh.shape), coordinate, tensor.placements, tuple(local.shape))
+    return [
+        Piece(narrowed(local, starts, sizes), Block(tuple(tensor.shape), offsets))
+        for starts, offsets, sizes in _products(runs)
+    ]
+
+
+def runs_of(
+    shape: Sequence[int],
+    mesh_shape: Sequence[int],
+    coordinate: Sequence[int],
+    placements: Sequence[Any],
+    local_shape: Sequence[int] | None = None,
+) -> list[list[Run]]:
+    """The runs of indices that a rank holds, dimension by dimension.
+
+    Args:
+        shape: The global shape.
+        mesh_shape: How many ranks each dimension of the mesh has.
+        coordinate: The rank's place in the mesh.
+        placements: One for each dimension of the mesh.
+        local_shape: The shape of its local tensor, where there is one.
+
+    Raises:
+        TensorError: See :func:`pieces_of`.
+
+    Example:
+        >>> from torch.distributed.tensor import Replicate, Shard
+        >>> from initcfg._model.shards import runs_of
+        >>> runs_of((10, 4), (2, 4), (1, 2), (Replicate(), Shard(0)))
+        [[(6, 3)], [(0, 4)]]
+    """
+    for placement in placements:
+        _check(placement, shape)
+    for inner_first in (True, False):
+        runs = _runs(shape, mesh_shape, coordinate, placements, inner_first=inner_first)
+        if local_shape is None or tuple(map(_total, runs)) == tuple(local_shape):
+            return runs
+    raise TensorError(
+        f"A rank at {tuple(coordinate)} of a mesh of {tuple(mesh_shape)} holds {tuple(local_shape or ())} of "
+        f"a tensor that is placed as {tuple(placements)}, which says {tuple(map(_total, runs))}.",
+        shape=tuple(shape),
+        fix="Let distribute_tensor or fully_shard make the shards.",
+    )
+
+
+def _check_order(tensor: Any) -> None:
+    """torch can note that dimensions of the mesh were cut in another order than they are written in."""
+    for entry in getattr(getattr(tensor, "_spec", None), "shard_order", None) or ():
+        if list(entry.mesh_dims) != sorted(entry.mesh_dims):
+            raise TensorError(
+                f"Dimension {entry.tensor_dim} of a tensor is sharded over the dimensions {entry.mesh_dims} "
+                "of its mesh in this order, which is not known here.",
+                shape=tuple(tensor.shape),
+                fix="Let distribute_tensor or fully_shard make the shards.",
+            )
+
+
+def _check(placement: Any, shape: Sequence[int]) -> None:
+    if placement.is_partial():
+        raise TensorError(
+            f"A tensor placed as {placement} is a sum that is not made yet: no rank holds its numbers.",
+            shape=tuple(shape),
+            fix="Redistribute it first: tensor.redistribute(placements=[Replicate()]).",
+        )
+    if not placement.is_replicate() and not isinstance(getattr(placement, "dim", None), int):
+        raise TensorError(f"The placement {placement} is not known.", shape=tuple(shape))
+
+
+def _runs(
+    shape: Sequence[int],
+    mesh_shape: Sequence[int],
+    coordinate: Sequence[int],
+    placements: Sequence[Any],
+    *,
+    inner_first: bool,
+) -> list[list[Run]]:
+    """The runs by the placements, left to right; or, for FSDP over other shards, in the order it was done.
+
+    FSDP shards what tensor parallelism has left on a rank, so the strided shard to the left comes last. Both
+    orders give the same blocks but where the sizes do not divide.
+    """
+    runs: list[list[Run]] = [[(0, size)] for size in shape]
+    strided: list[tuple[int, Any]] = []
+    for axis, placement in enumerate(placements):
+        if placement.is_replicate():
+            continue
+        factor = getattr(placement, "split_factor", 1)
+        after = _shards_after(axis, placement.dim, mesh_shape, placements)
+        if inner_first and factor == after > 1:
+            strided.insert(0, (axis, placement))
+            continue
+        pieces = [_chunk(runs[placement.dim], factor, index) for index in range(factor)]
+        runs[placement.dim] = [
+            run for piece in pieces for run in _chunk(piece, mesh_shape[axis], coordinate[axis])
+        ]
+    for axis, placement in strided:
+        runs[placement.dim] = _chunk(runs[placement.dim], mesh_shape[axis], coordinate[axis])
+    return [_joined(each) for each in runs]
+
+
+def _shards_after(axis: int, dim: int, mesh_shape: Sequence[int], placements: Sequence[Any]) -> int:
+    """Into how many shards the mesh dimensions after ``axis`` cut a tensor dimension."""
+    return math.prod(
+        mesh_shape[other]
+        for other in range(axis + 1, len(placements))
+        if not placements[other].is_replicate() and placements[other].dim == dim
+    )
+
+
+def _chunk(runs: Sequence[Run], count: int, index: int) -> list[Run]:
+    """One of ``count`` chunks of the runs, as ``torch.chunk`` cuts: the last are shorter, or empty."""
+    total = _total(runs)
+    size = -(-total // count)
+    return _cut(runs, min(size * index, total), min(size * (index + 1), total))
+
+
+def _cut(runs: Sequence[Run], start: int, stop: int) -> list[Run]:
+    found: list[Run] = []
+    at = 0
+    for first, length in runs:
+        low, high = max(start - at, 0), min(stop - at, length)
+        if low < high:
+            found.append((first + low, high - low))
+        at += length
+    return found
+
+
+def _joined(runs: Iterable[Run]) -> list[Run]:
+    """The runs, with those that follow on each other made one."""
+    found: list[Run] = []
+    for first, length in runs:
+        if found and sum(found[-1]) == first:
+            found[-1] = (found[-1][0], found[-1][1] + length)
+        else:
+            found.append((first, length))
+    return found
+
+
+def _total(runs: Iterable[Run]) -> int:
+    return sum(length for _, length in runs)
+
+
+def _products(
+    runs: Sequence[Sequence[Run]],
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+    """For each block: where it begins in the local tensor, where in the global one, and its sizes."""
+    placed: list[list[tuple[int, int, int]]] = []
+    for each in runs:
+        starts = itertools.accumulate((length for _, length in each), initial=0)
+        placed.append([(at, first, length) for at, (first, length) in zip(starts, each, strict=False)])
+    for product in itertools.product(*placed):
+        starts, offsets, sizes = zip(*product, strict=True) if product else ((), (), ())
+        yield tuple(starts), tuple(offsets), tuple(sizes)
+
+
+# -- the ranks -----------------------------------------------------------------------------------
+
+
+def rank_sets(tensors: Iterable[torch.Tensor]) -> list[tuple[int, ...]]:
+    """The sets of ranks that hold shards of these tensors, in the order in which they are met.
+
+    Only those that this rank is in: a stage of a pipeline may know of the others' meshes.
+    """
+    meshes: dict[int, Any] = {}
+    for tensor in tensors:
+        if is_sharded(tensor) and tensor.device_mesh.get_coordinate() is not None:
+            meshes.setdefault(id(tensor.device_mesh), tensor.device_mesh)
+    return list(dict.fromkeys(tuple(mesh.mesh.flatten().tolist()) for mesh in meshes.values()))

@@ -1,0 +1,210 @@
+"""What differs between two plans, two ledgers, or a plan and a ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from initcfg._plan import ledger, plan
+from initcfg._plan.assignment import Assignment, effect
+from initcfg._plan.compare.with_mmengine import differences
+from initcfg._plan.ledger import Ledger
+from initcfg._plan.plan import Plan
+from initcfg.errors import PlanError
+from initcfg.values.kinds import Opaque, to_json
+
+Pair = tuple[Assignment, Assignment]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between A and B, tensor by tensor.
+
+    Attributes:
+        changed: Tensors of both whose value, shape or data type differs.
+        only_a: Tensors that B does not have.
+        only_b: Tensors that A does not have.
+        tied: Names that are another name of some tensor on one side, and a tensor of their own on the other:
+            what they are tied to in A, and in B.
+        settings: For two ledgers: generator, seed and version of the stream, where they differ.
+        alike: Number of tensors that are the same in both.
+        reasons: Why MMEngine's reach differs, for a plan and its like under ``compat="mmengine"``.
+    """
+
+    changed: Mapping[str, Pair]
+    only_a: Mapping[str, Assignment]
+    only_b: Mapping[str, Assignment]
+    tied: Mapping[str, tuple[str | None, str | None]]
+    settings: Mapping[str, tuple[Any, Any]]
+    alike: int
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.changed or self.only_a or self.only_b or self.tied or self.settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as JSON data."""
+        changed = {
+            name: {
+                "a": _content(a),
+                "b": _content(b),
+                **({"reason": self.reasons[name]} if name in self.reasons else {}),
+            }
+            for name, (a, b) in self.changed.items()
+        }
+        return {
+            "same": self.same,
+            "alike": self.alike,
+            "changed": changed,
+            "only_a": {name: _content(item) for name, item in self.only_a.items()},
+            "only_b": {name: _content(item) for name, item in self.only_b.items()},
+            "tied": {name: {"a": a, "b": b} for name, (a, b) in self.tied.items()},
+            "settings": {name: {"a": a, "b": b} for name, (a, b) in self.settings.items()},
+        }
+
+
+def compare(a: Plan | Ledger, b: Plan | Ledger) -> Comparison:
+    """What differs between two plans or ledgers, or a plan and a ledger.
+
+    Where a model's own code runs, a ledger knows what it wrote, and a plan that it may: the two are alike if
+    it is the same code, or if it left the tensor alone.
+
+    Example:
+        >>> import initcfg
+        >>> from initcfg._plan.compare.comparison import compare
+        >>> from torch import nn
+        >>> model = nn.Linear(2, 2)
+        >>> rules = [dict(type="Normal", layer="Linear", std=std) for std in (1, 2)]
+        >>> found = compare(*(initcfg.plan(model, rule) for rule in rules))
+        >>> list(found.changed), found.alike
+        (['weight'], 1)
+    """
+    here, there = _as_plan(a), _as_plan(b)
+    mixed = isinstance(a, Ledger) != isinstance(b, Ledger)
+    changed: dict[str, Pair] = {}
+    only: tuple[dict[str, Assignment], dict[str, Assignment]] = ({}, {})
+    tied: dict[str, tuple[str | None, str | None]] = {}
+    for name, (first, second) in here.diff(there).items():
+        left, right = first or _by_alias(here, name), second or _by_alias(there, name)
+        if left is None or right is None:
+            known = left or right
+            assert known is not None
+            only[0 if right is None else 1][name] = known
+        elif effect(left) != effect(right) and not (mixed and _same_code(left, right)):
+            changed[name] = (left, right)
+        if left is not None and right is not None and (first is None or second is None):
+            tied[name] = (here.aliases.get(name), there.aliases.get(name))
+    names = {*here.parameters, *here.buffers, *there.parameters, *there.buffers}
+    settings: dict[str, tuple[Any, Any]] = {}
+    if isinstance(a, Ledger) and isinstance(b, Ledger):
+        both = {name: (getattr(a, name), getattr(b, name)) for name in ("rng", "seed", "stream_version")}
+        settings = {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+    differing = {*changed, *only[0], *only[1], *tied}
+    return Comparison(
+        changed, *only, tied, settings, len(names - differing), _reasons(a, b) if changed else {}
+    )
+
+
+def read_saved(path: str) -> Plan | Ledger | None:
+    """The plan or ledger in a file; None if the file is a config.
+
+    A ledger is in a ``.ledger.json`` file, in the metadata of a safetensors file, beside a ``.pth`` file, or
+    in the folder of a checkpoint.
+
+    Raises:
+        PlanError: The file should hold one, and does not.
+    """
+    file = Path(path)
+    if file.is_dir() or file.name.endswith(".safetensors.index.json"):
+        return _beside(file if file.is_dir() else file.parent, path)
+    if file.suffix == ".safetensors":
+        return Ledger.load(path)
+    if file.suffix in (".pth", ".pt"):
+        beside = file.with_suffix(".ledger.json")
+        if not beside.is_file():
+            raise PlanError(
+                f"{path!r} has no ledger beside it: there is no {str(beside)!r}.",
+                fix="A ledger is written by initcfg init; other weights cannot be compared.",
+            )
+        return Ledger.load(beside)
+    if file.suffix != ".json" or not file.is_file():
+        return None
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # What is wrong with it is said where configs are read.
+        return None
+    written = data.get("format") if isinstance(data, dict) else None
+    if written == plan.FORMAT:
+        return Plan.from_json(data)
+    return Ledger.load(path) if written == ledger.FORMAT else None
+
+
+def _beside(folder: Path, path: str) -> Ledger | None:
+    """The ledger in the folder of a checkpoint."""
+    found = sorted(folder.glob("*.ledger.json"))
+    if len(found) > 1:
+        raise PlanError(
+            f"There are {len(found)} ledgers in the folder of {path!r}.",
+            meant=[str(each) for each in found[:4]],
+            fix="Give the path of one.",
+        )
+    return Ledger.load(found[0]) if found else None
+
+
+def _as_plan(given: Plan | Ledger) -> Plan:
+    """A ledger as the plan that would have said the same."""
+    if isinstance(given, Plan):
+        return given
+    parameters = {
+        name: Assignment(
+            name,
+            entry.shape,
+            entry.dtype,
+            Opaque(entry.code, entry.value) if entry.code else entry.value,
+            entry.initializer,
+            entry.rule,
+        )
+        for name, entry in given.entries.items()
+    }
+    return Plan(parameters, aliases=given.aliases)
+
+
+def _by_alias(plan: Plan, name: str) -> Assignment | None:
+    return plan[name] if name in plan.aliases else None
+
+
+def _same_code(a: Assignment, b: Assignment) -> bool:
+    """Whether a plan that says what code may write, and a ledger that says what it did, agree."""
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return False
+    if isinstance(a.value, Opaque) and isinstance(b.value, Opaque):
+        return a.value.code == b.value.code
+    # The code left it alone.
+    return any(isinstance(x, Opaque) and x.over == y for x, y in ((a.value, b.value), (b.value, a.value)))
+
+
+def _reasons(a: Plan | Ledger, b: Plan | Ledger) -> dict[str, str]:
+    if not (isinstance(a, Plan) and isinstance(b, Plan)):
+        return {}
+    if (a.compat, b.compat) == (None, "mmengine"):
+        found: Iterable[Any] = differences(a, b)
+    elif (a.compat, b.compat) == ("mmengine", None):
+        found = differences(b, a)
+    else:
+        return {}
+    return {each.name: each.reason for each in found}
+
+
+def _content(item: Assignment) -> dict[str, Any]:
+    return {
+        "shape": list(item.shape),
+        "dtype": item.dtype,
+        "value": to_json(item.value),
+        "rule": item.rule,
+    }

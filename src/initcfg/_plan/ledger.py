@@ -1,0 +1,193 @@
+"""The ledger: what apply did, tensor by tensor. Exact: it is written as the writes are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from initcfg._config.files.atomic import write_atomically
+from initcfg._plan.loads import Load, Loaded
+from initcfg.errors import PlanError
+from initcfg.values.kinds import Keep, Value, from_json, number_to_json, to_json
+
+FORMAT = "initcfg-ledger"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one tensor got.
+
+    Attributes:
+        name: Canonical name.
+        shape: Its shape.
+        dtype: Its data type.
+        by: ``"rule"``, ``"default"`` (its constructor's value, written by the plan of a deferred build),
+            ``"code"`` (a user's own code) or ``"nobody"`` (it keeps what its constructor wrote).
+        value: What a rule or default wrote last, or what the code's writes mean where the stream did them;
+            :class:`Keep` if there is neither.
+        rule: Path of that rule; the constructor, for a default.
+        initializer: Type and arguments of its initializer.
+        code: The user's code that wrote last, if any did.
+        operations: The in-place operations by which that code wrote, in order: ``aten.normal_``.
+        altered: For a parametrized weight: its parametrization makes something else of what was written
+            (spectral_norm divides by the norm, orthogonal takes the nearest such matrix).
+        loaded: For a tensor from a checkpoint: what was read, and how it was made to fit.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    by: str = "nobody"
+    value: Value = field(default_factory=Keep)
+    rule: str | None = None
+    initializer: Mapping[str, Any] | None = None
+    code: str | None = None
+    operations: tuple[str, ...] = ()
+    altered: bool = False
+    loaded: Loaded | None = None
+
+
+@dataclass(frozen=True)
+class Ledger(Mapping[str, Written]):
+    """What apply did: a mapping from canonical name to :class:`Written`, parameters then buffers.
+
+    Attributes:
+        entries: One entry a tensor.
+        rng: ``"stream"`` or ``"torch"``.
+        seed: The seed; under ``rng="torch"`` the one torch's generator was seeded with, if any.
+        stream_version: Version of the stream; None under ``rng="torch"``.
+        plan_digest: Digest of the plan that was carried out.
+        aliases: Other names of tied tensors.
+        versions: Versions of initcfg and torch.
+        loads: The account of each checkpoint.
+    """
+
+    entries: Mapping[str, Written]
+    rng: str
+    seed: int | None
+    stream_version: int | None
+    plan_digest: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    loads: tuple[Load, ...] = ()
+
+    def __getitem__(self, name: str) -> Written:
+        return self.entries[self.aliases.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __str__(self) -> str:
+        from initcfg._plan.report.table import ledger_text
+
+        return ledger_text(self)
+
+    def written(self) -> list[str]:
+        """Names of the tensors that somebody wrote."""
+        return [name for name, entry in self.entries.items() if entry.by != "nobody"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The ledger as JSON data."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "rng": self.rng,
+            "seed": self.seed,
+            "stream_version": self.stream_version,
+            "plan_digest": self.plan_digest,
+            "versions": dict(self.versions),
+            "aliases": dict(self.aliases),
+            **({"loads": [load.to_json() for load in self.loads]} if self.loads else {}),
+            "tensors": {name: _to_json(entry) for name, entry in self.entries.items()},
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Ledger:
+        """The ledger that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: ``data`` is no ledger.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") != VERSION:
+            raise PlanError("This is no ledger that this package can read.")
+        return Ledger(
+            entries={name: _from_json(name, item) for name, item in data["tensors"].items()},
+            rng=data["rng"],
+            seed=data["seed"],
+            stream_version=data["stream_version"],
+            plan_digest=data["plan_digest"],
+            aliases=dict(data["aliases"]),
+            versions=dict(data["versions"]),
+            loads=tuple(Load.from_json(load) for load in data.get("loads", ())),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the ledger as JSON; the file appears whole or not at all."""
+        write_atomically(path, (json.dumps(self.to_json(), indent=1, default=str) + "\n").encode())
+
+    @staticmethod
+    def load(path: str | Path) -> Ledger:
+        """The ledger in a JSON file, or in the metadata of a safetensors file.
+
+        Raises:
+            PlanError: The file holds none.
+        """
+        try:
+            return Ledger.from_json(json.loads(_text_of(path)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, PlanError):
+                raise
+            raise PlanError(f"{str(path)!r} holds no ledger: {error}.") from error
+
+
+def _text_of(path: str | Path) -> str:
+    if not str(path).endswith(".safetensors"):
+        return Path(path).read_text(encoding="utf-8")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            metadata = opened.metadata() or {}
+    except SafetensorError as error:
+        raise PlanError(f"{str(path)!r} is damaged: {error}.") from error
+    if "initcfg.ledger" not in metadata:
+        raise PlanError(f"{str(path)!r} carries no ledger.")
+    return metadata["initcfg.ledger"]
+
+
+def _to_json(entry: Written) -> dict[str, Any]:
+    initializer = entry.initializer
+    return {
+        "shape": list(entry.shape),
+        "dtype": entry.dtype,
+        "by": entry.by,
+        "value": to_json(entry.value),
+        "rule": entry.rule,
+        "initializer": initializer and {key: number_to_json(item) for key, item in initializer.items()},
+        **({"code": entry.code, "operations": list(entry.operations)} if entry.code else {}),
+        **({"altered": True} if entry.altered else {}),
+        **({"loaded": entry.loaded.to_json()} if entry.loaded else {}),
+    }
+
+
+def _from_json(name: str, data: Mapping[str, Any]) -> Written:
+    return Written(
+        name=name,
+        shape=tuple(data["shape"]),
+        dtype=data["dtype"],
+        by=data["by"],
+        value=from_json(data["value"]),
+        rule=data["rule"],
+        initializer=data["initializer"],
+        code=data.get("code"),
+        operations=tuple(data.get("operations", ())),
+        altered=bool(data.get("altered", False)),
+        loaded=Loaded.from_json(data["loaded"]) if data.get("loaded") else None,
+    )

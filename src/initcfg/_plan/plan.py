@@ -1,0 +1,381 @@
+"""The plan: what every parameter of a model will be, and which rule said so.
+
+Immutable, free of tensors, printable, comparable, and JSON. Making one is the work of
+``_planner.py``, carrying it out of ``_apply.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from initcfg._plan.assignment import (
+    Assignment,
+    RuleNote,
+    Unused,
+    assignment_from_json,
+    assignment_to_json,
+    content_of,
+    digest_of,
+    effect,
+)
+from initcfg._plan.loads import Load
+from initcfg.errors import PlanError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+    from torch.distributed import ProcessGroup
+
+    from initcfg._plan.ledger import Ledger
+    from initcfg._plan.tape import Tape
+    from initcfg._record.traced import Record
+
+FORMAT = "initcfg-plan"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(Mapping[str, Assignment]):
+    """What every parameter of a model will be: an ordered mapping from name to assignment.
+
+    Iteration gives the parameters in registration order; look-ups also answer for buffers that a
+    rule fills, and for the other names of a tied tensor.
+
+    Attributes:
+        parameters: Assignment of each parameter.
+        buffers: Assignment of each buffer that some rule reaches.
+        aliases: The other names of tied tensors, each with its canonical name.
+        unused: Rules that reached nothing.
+        loads: Checkpoints that are loaded.
+        notes: Remarks: bounds that cut nothing, and the like.
+        uncalled: Modules whose own ``init_weights`` nobody calls, as in the original.
+        nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
+        uninitialized: Parameters that nobody writes, neither a rule nor their constructor: they hold
+            whatever the memory held. Known for models that :func:`initcfg.build` made.
+        rules: Every rule by its path.
+        compat: ``"mmengine"`` or None.
+        whole: Of a part of a model: the digest of the whole model's plan.
+    """
+
+    parameters: Mapping[str, Assignment]
+    buffers: Mapping[str, Assignment] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[Unused, ...] = ()
+    loads: tuple[Load, ...] = ()
+    notes: tuple[str, ...] = ()
+    uncalled: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+    uninitialized: tuple[str, ...] = ()
+    rules: Mapping[str, RuleNote] = field(default_factory=dict)
+    compat: str | None = None
+    whole: str | None = None
+    tape: Tape | None = field(default=None, repr=False)
+    record: Record | None = field(default=None, repr=False)
+    reached: tuple[str, ...] = field(default=(), repr=False)
+
+    # -- mapping ---------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Assignment:
+        found = self.parameters.get(name) or self.buffers.get(name)
+        if found is None and name in self.aliases:
+            canonical = self.aliases[name]
+            found = self.parameters.get(canonical) or self.buffers.get(canonical)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # -- views -----------------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        from initcfg._plan.report.table import plan_text
+
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        from initcfg._plan.report.table import plan_html
+
+        return plan_html(self)
+
+    def explain(self, name: str) -> str:
+        """The whole story of one parameter: each rule that reached it, in order, and who won.
+
+        Raises:
+            PlanError: There is no such parameter.
+        """
+        from initcfg._plan.report.explanation import explain_text
+
+        return explain_text(self, name)
+
+    def diff(self, other: Plan) -> dict[str, tuple[Assignment | None, Assignment | None]]:
+        """The parameters and buffers whose value differs: name → (here, there); None if not there."""
+        names = dict.fromkeys([*self.parameters, *self.buffers, *other.parameters, *other.buffers])
+        pairs = {name: (_lookup(self, name), _lookup(other, name)) for name in names}
+        return {name: (here, there) for name, (here, there) in pairs.items() if effect(here) != effect(there)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
+        return digest_of({name: content_of(item) for name, item in self._all_items()})
+
+    def digests(self) -> dict[str, str]:
+        """By tensor: a short digest of what it gets."""
+        return {name: digest_of(content_of(item))[:16] for name, item in self._all_items()}
+
+    def _all_items(self) -> list[tuple[str, Assignment]]:
+        return [*self.parameters.items(), *self.buffers.items()]
+
+    def to_init_cfg(self, model: nn.Module | None = None, *, buffers: bool = True) -> list[dict[str, Any]]:
+        """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.
+
+        They are plain data, for a config file. Tensors that the plan keeps, or that only code can fill,
+        are left out.
+
+        Args:
+            model: The model; not needed for a plan that :func:`initcfg.trace` made.
+            buffers: Whether to say buffers that nothing random is in, too: running statistics, tables of
+                indices, masks. A model that is built has them from its constructor.
+
+        Raises:
+            PlanError: There is no model to say which modules there are, or it is another one; or no rule
+                can give a tensor its value.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> plan = initcfg.trace(lambda: nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)))
+            >>> for rule in plan.to_init_cfg():
+            ...     print(rule)
+            {'type': 'TorchDefault', 'layer': 'Linear'}
+            {'type': 'Constant', 'layer': 'LayerNorm', 'val': 1, 'bias': 0}
+        """
+        from initcfg._plan.export import init_cfg_of
+
+        if model is None and self.record is not None:
+            model = self.record.model
+        if model is None:
+            raise PlanError(
+                "Rules name the modules of a model, and this plan knows only its tensors.",
+                fix="Pass the model: plan.to_init_cfg(model).",
+            )
+        drawn = {name: item for name, item in self.buffers.items() if item.value.random}
+        return init_cfg_of(self if buffers else replace(self, buffers=drawn), model)
+
+    def part(
+        self,
+        module: nn.Module,
+        *,
+        name_prefix: str = "",
+        name_map: Mapping[str, str] | Callable[[str], str] | None = None,
+    ) -> Plan:
+        """The plan of a module that holds some of this model's tensors: a stage of a pipeline, say.
+
+        Each tensor gets what this plan says of it, with the numbers of its name in the whole model; so the
+        stages together hold what the whole model would.
+
+        Args:
+            module: The part.
+            name_prefix: What stands before its names in the whole model: ``"backbone."``.
+            name_map: From names in the part to names in the whole model, where they are counted anew:
+                ``{"layers.0": "layers.8"}`` (of several that fit, the longest), or a function.
+
+        Raises:
+            PlanError: This plan does not know a tensor of the part, or it is left to the model's own code.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+            >>> stage = nn.Sequential(nn.Linear(4, 4))
+            >>> plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=0.02))
+            >>> part = plan.part(stage, name_map={"0": "1"})
+            >>> print(part["0.weight"].value)
+            copy of 1.weight: Normal(mean=0, std=0.02)
+            >>> _, _ = plan.apply(model, seed=0), part.apply(stage, seed=0)
+            >>> bool((stage[0].weight == model[1].weight).all())
+            True
+        """
+        from initcfg._plan.part import part_of
+
+        return part_of(self, module, name_prefix, name_map)
+
+    # -- carrying out ----------------------------------------------------------------------------
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        seed: int | None = None,
+        rng: Literal["stream", "torch"] = "stream",
+        atomic: bool = False,
+        process_group: Any = None,
+    ) -> Ledger:
+        """Write the values into ``model``.
+
+        Of a DTensor, each rank makes its own block, from its place in the whole: nothing is sent, and the
+        result is that of one process. The ranks of its mesh agree beforehand on plan, seed and version, and
+        fail together.
+
+        Args:
+            model: A model with the tensors that the plan was made for.
+            seed: Integer in [0, 2⁶⁴); drawn from torch's global generator if None.
+            rng: ``"stream"``: a value depends on seed, name and index alone. ``"torch"``: torch's
+                global generator, draw by draw in the original's order.
+            atomic: Work on a copy, so that an error in the middle leaves the model as it was; costs
+                one model of memory.
+            process_group: Ranks that must agree besides, such as those of DDP.
+
+        Returns:
+            What was done, tensor by tensor.
+
+        Raises:
+            ApplyError: The model does not fit the plan, or a step failed.
+            CheckpointError: A checkpoint cannot be read.
+            AgreementError: Another rank failed, or has another plan, seed or version.
+        """
+        from initcfg._apply.apply import apply_plan
+
+        return apply_plan(self, model, seed=seed, rng=rng, atomic=atomic, process_group=process_group)
+
+    def save_weights(
+        self,
+        directory: str | Path,
+        model: nn.Module | None = None,
+        *,
+        seed: int | None = None,
+        shard_size: str | int | None = None,
+        dtype: str | None = None,
+        format: Literal["safetensors", "dcp"] = "safetensors",
+        overwrite: bool = False,
+        dcp_key: str | None = None,
+        process_group: ProcessGroup | None = None,
+    ) -> Ledger:
+        """Write the checkpoint of a model straight to disk, however large: its weights are not in memory.
+
+        The tensors are made piece by piece, those that are not blockwise one at a time. Of ``model`` only
+        the names are used, and what the plan cannot say: buffers that it does not know, parametrized
+        weights. Where the plan holds code of the model's own, the model is initialized in memory first.
+        Interrupted, the same call goes on where it stopped.
+
+        Args:
+            directory: The folder, made if its parent exists. It gets ``model.safetensors``, or shards and
+                ``model.safetensors.index.json``; ``model.ledger.json`` in any case.
+            model: The model: one of :func:`initcfg.deferred`, or on the meta device. Not needed for a plan
+                that :func:`initcfg.trace` made.
+            seed: Integer in [0, 2⁶⁴). If None, that of what was begun in the folder, else drawn.
+            shard_size: Bytes of tensors in a file at most: ``"2GiB"``; ``"5GB"`` if None.
+            dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``: the type of floating-point tensors.
+            format: ``"safetensors"``, or ``"dcp"`` for a folder of ``torch.distributed.checkpoint``.
+            overwrite: Whether to replace a checkpoint that is there.
+            dcp_key: For ``"dcp"``: the weights are under this key of the saved dict, as in
+                ``{"model": model.state_dict()}``; None for its top.
+            process_group: Ranks that split the work, each of which makes this call.
+
+        Returns:
+            The ledger.
+
+        Raises:
+            OutputError: The folder cannot be written, or holds another checkpoint.
+            AgreementError: Ranks have different plans or seeds, or one of them failed.
+            ApplyError: The model does not fit the plan.
+
+        Example:
+            >>> import initcfg, os, tempfile
+            >>> from torch import nn
+            >>> plan = initcfg.trace(lambda: nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     ledger = plan.save_weights(folder, seed=0)
+            ...     print(sorted(os.listdir(folder)))
+            ['model.ledger.json', 'model.safetensors']
+        """
+        from initcfg._apply.streaming.ranks import ranks_of
+        from initcfg._apply.streaming.save import Options, save_plan
+
+        if model is None and self.record is not None:
+            model = self.record.model
+        if model is None:
+            raise PlanError(
+                "A checkpoint has the keys of a model's state_dict, and this plan knows only its tensors.",
+                fix="Pass the model, built by initcfg.deferred() or on the meta device.",
+            )
+        options = Options(shard_size, dtype, format, overwrite=overwrite, dcp_key=dcp_key)
+        ranks = ranks_of(process_group)
+        return save_plan(self, model, directory, seed=seed, options=options, ranks=ranks).ledger
+
+    # -- JSON ------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON data; everything but the tape."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "compat": self.compat,
+            **({"whole": self.whole} if self.whole else {}),
+            "parameters": {name: assignment_to_json(item) for name, item in self.parameters.items()},
+            "aliases": dict(self.aliases),
+            "buffers": {name: assignment_to_json(item) for name, item in self.buffers.items()},
+            "unused": [vars(item).copy() for item in self.unused],
+            "loads": [item.to_json() for item in self.loads],
+            "notes": list(self.notes),
+            "uncalled": list(self.uncalled),
+            "nested": list(self.nested),
+            "uninitialized": list(self.uninitialized),
+            "rules": {
+                where: {"cfg": note.cfg, "written": note.written} for where, note in self.rules.items()
+            },
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Plan:
+        """The plan that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: ``data`` is no plan, or of a version that this package does not know.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise PlanError('This is no plan: it lacks "format": "initcfg-plan".')
+        if data.get("version") != VERSION:
+            raise PlanError(
+                f"The plan has version {data.get('version')!r}; this package reads version {VERSION}.",
+                fix="Use the version of initcfg that wrote it, or a newer one.",
+            )
+        try:
+            return Plan(
+                parameters={
+                    name: assignment_from_json(name, item) for name, item in data["parameters"].items()
+                },
+                buffers={name: assignment_from_json(name, item) for name, item in data["buffers"].items()},
+                aliases=dict(data["aliases"]),
+                unused=tuple(Unused(**item) for item in data["unused"]),
+                loads=tuple(Load.from_json(item) for item in data.get("loads", [])),
+                notes=tuple(data.get("notes", [])),
+                uncalled=tuple(data.get("uncalled", [])),
+                nested=tuple(data.get("nested", [])),
+                uninitialized=tuple(data.get("uninitialized", [])),
+                rules={where: RuleNote(**note) for where, note in data.get("rules", {}).items()},
+                compat=data.get("compat"),
+                whole=data.get("whole"),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"The plan is damaged: {error!r}.") from error
+
+
+def _assignments(data: Mapping[str, Any]) -> dict[str, Assignment]:
+    return {name: assignment_from_json(name, item) for name, item in data.items()}
+
+
+def _lookup(plan: Plan, name: str) -> Assignment | None:
+    return plan.parameters.get(name) or plan.buffers.get(name)

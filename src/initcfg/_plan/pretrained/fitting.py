@@ -1,0 +1,225 @@
+"""Which steps make a tensor of one shape into one of another, where something allows it.
+
+Each kind looks at the shape as it is so far and gives its step and the shape after it, or nothing where it
+has no meaning. Kinds that are not tied to names by the rule ask for more evidence than shapes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from initcfg._rules.initializers.adapt import NEED_NAMES, Permission
+from initcfg.values.adaptation import Step
+
+Shape = tuple[int, ...]
+Found = tuple[Step, Shape] | None
+
+# A tensor holds the positions of an image; its module computes those of the second kind by itself.
+_POSITIONS = re.compile(r"(^|[._])(pos|position|positional)([._]|_?emb|$)")
+_TABLES = ("relative_position_bias_table", "rel_pos_bias")
+COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
+_MOST_PREFIX_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor stands in its module.
+
+    Attributes:
+        name: Its name.
+        shape: Its shape.
+        module: The module that owns it.
+        first_conv: Whether it is the weight of the first convolution.
+        tokens: Tokens that its module puts before those of the image: class token, registers.
+    """
+
+    name: str
+    shape: Shape
+    module: nn.Module
+    first_conv: bool = False
+    tokens: int | None = None
+
+
+def fit(place: Place, there: Shape, permissions: Sequence[Permission]) -> tuple[Step, ...] | None:
+    """The steps from the shape there to the shape here; None if what is allowed does not lead to it."""
+    steps: list[Step] = []
+    shape = there
+    for kind, function in _FUNCTIONS.items():
+        for permission in permissions:
+            declared = permission.pattern is not None
+            if permission.kind != kind or not (declared or shape != place.shape):
+                continue
+            found = function(place, shape, permission.options, declared)
+            if found is not None:
+                step, shape = found
+                steps.append(step)
+                break
+    return tuple(steps) if shape == place.shape else None
+
+
+def hint(place: Place, there: Shape) -> str | None:
+    """The kind of adaptation that would fit, for a message."""
+    for kinds in (*([kind] for kind in _FUNCTIONS), ["channels", "patch"], ["inflate", "channels"]):
+        if kinds == ["select"]:
+            continue
+        anywhere = [Permission(kind, None) for kind in kinds]
+        if kinds[0] in NEED_NAMES:
+            if place.name.endswith("weight") and len(there) == 2 and there[::-1] == place.shape:
+                return repr(kinds[0])
+        elif fit(place, there, anywhere):
+            return repr(kinds[0] if len(kinds) == 1 else kinds)
+    if len(there) == len(place.shape) and there[1:] == place.shape[1:]:
+        return "'drop'"
+    return None
+
+
+def _transpose(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    # A square matrix, too: nothing but its declaration says how it lies.
+    if not declared or len(shape) != 2 or len(place.shape) != 2:
+        return None
+    return ("transpose",), shape[::-1]
+
+
+def _inflate(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if len(shape) != 4 or len(place.shape) != 5 or place.shape[0] != shape[0]:
+        return None
+    if place.shape[3:] != shape[2:]:
+        return None
+    depth = place.shape[2]
+    return ("inflate", options.get("by", "mean"), depth), (*shape[:2], depth, *shape[2:])
+
+
+def _channels(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if len(shape) < 3 or len(shape) != len(place.shape) or shape[0] != place.shape[0]:
+        return None
+    if shape[1] == place.shape[1] or not shape[1] or not place.shape[1]:
+        return None
+    # Images have 1, 3 or 4 channels; deeper convolutions of other widths are of another model.
+    if not declared and not (place.first_conv and shape[1] in (1, 3, 4)):
+        return None
+    return ("channels", place.shape[1]), (shape[0], place.shape[1], *shape[2:])
+
+
+def _patch(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if len(shape) != 4 or len(place.shape) != 4 or shape[:2] != place.shape[:2] or shape == place.shape:
+        return None
+    stride, kernel = getattr(place.module, "stride", None), getattr(place.module, "kernel_size", None)
+    if not declared and not (place.first_conv and stride == kernel):
+        return None
+    return ("patch", place.shape[2], place.shape[3]), place.shape
+
+
+def _resize(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    last = place.name.rpartition(".")[2]
+    if shape == place.shape or len(shape) != len(place.shape):
+        return None
+    if any(table in place.name for table in _TABLES) and len(shape) == 2:
+        return _resize_table(place, shape, options)
+    named = declared or (_POSITIONS.search(last) is not None and "rel" not in last)
+    if not named:
+        return None
+    if len(shape) == 4 and shape[0] == place.shape[0] == 1:
+        if shape[3] == place.shape[3]:
+            return ("resize_grid", 1, place.shape[1], place.shape[2]), place.shape
+        if shape[1] == place.shape[1]:
+            return ("resize_grid", 2, place.shape[2], place.shape[3]), place.shape
+        return None
+    if len(shape) not in (2, 3) or shape[-1] != place.shape[-1] or shape[:-2] != place.shape[:-2]:
+        return None
+    return _resize_tokens(place, shape, options)
+
+
+def _resize_tokens(place: Place, shape: Shape, options: Mapping[str, Any]) -> Found:
+    here, there = place.shape[-2], shape[-2]
+    size = _pair(options.get("size")) or _grid(place.module, here)
+    candidates = [*([] if place.tokens is None else [place.tokens]), *range(_MOST_PREFIX_TOKENS + 1)]
+    if "prefix_tokens" in options:
+        candidates = [options["prefix_tokens"]]
+    for tokens in candidates:
+        new = size or _square(here - tokens)
+        old = _pair(options.get("old_size")) or _square(there - tokens)
+        if new and old and math.prod(new) == here - tokens and math.prod(old) == there - tokens:
+            return ("resize_tokens", tokens, *old, *new), place.shape
+    return None
+
+
+def _resize_table(place: Place, shape: Shape, options: Mapping[str, Any]) -> Found:
+    if shape[1] != place.shape[1]:
+        return None
+    window = _pair(getattr(place.module, "window_size", None))
+    for extra in (0, 3):
+        new = _pair(options.get("size")) or (window and (2 * window[0] - 1, 2 * window[1] - 1))
+        if new is None or math.prod(new) != place.shape[0] - extra:
+            new = _square(place.shape[0] - extra)
+        old = _pair(options.get("old_size")) or _square(shape[0] - extra)
+        if new and old and math.prod(old) == shape[0] - extra:
+            return ("resize_table", extra, *old, *new), place.shape
+    return None
+
+
+def _grid(module: nn.Module, count: int) -> tuple[int, int] | None:
+    """The grid that a module says it has, where it accounts for the tokens."""
+    embed = getattr(module, "patch_embed", None)
+    for owner, attribute in ((embed, "grid_size"), (embed, "init_out_size"), (module, "patch_resolution")):
+        found = _pair(getattr(owner, attribute, None))
+        if found and 0 <= count - math.prod(found) <= _MOST_PREFIX_TOKENS:
+            return found
+    return None
+
+
+def _pair(item: Any) -> tuple[int, int] | None:
+    if isinstance(item, int) and not isinstance(item, bool):
+        return item, item
+    if isinstance(item, (list, tuple)) and len(item) == 2 and all(isinstance(each, int) for each in item):
+        return item[0], item[1]
+    return None
+
+
+def _square(count: int) -> tuple[int, int] | None:
+    root = math.isqrt(count) if count > 0 else 0
+    return (root, root) if root and root * root == count else None
+
+
+def _select(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    classes = tuple(options["classes"])
+    if not shape or max(classes) >= shape[0]:
+        return None
+    return ("select", *classes), (len(classes), *shape[1:])
+
+
+def _rows_differ(place: Place, shape: Shape) -> bool:
+    return bool(shape) and len(shape) == len(place.shape) and shape[1:] == place.shape[1:]
+
+
+def _shrink(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if not _rows_differ(place, shape) or place.shape[0] >= shape[0]:
+        return None
+    if not declared and not isinstance(place.module, nn.Embedding):
+        return None
+    return ("narrow", 0, place.shape[0]), place.shape
+
+
+def _grow(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if not _rows_differ(place, shape) or place.shape[0] <= shape[0] or not shape[0]:
+        return None
+    if not declared and not isinstance(place.module, nn.Embedding):
+        return None
+    return ("grow", options.get("by", "mean"), place.shape[0]), place.shape
+
+
+_FUNCTIONS: dict[str, Callable[[Place, Shape, Mapping[str, Any], bool], Found]] = {
+    "transpose": _transpose,
+    "inflate": _inflate,
+    "channels": _channels,
+    "patch": _patch,
+    "resize": _resize,
+    "select": _select,
+    "shrink": _shrink,
+    "grow": _grow,
+}

@@ -1,0 +1,136 @@
+"""The whole story of one parameter."""
+
+from __future__ import annotations
+
+from initcfg._plan.assignment import Assignment, Shadowed
+from initcfg._plan.plan import Plan
+from initcfg.errors import FanError, PlanError
+from initcfg.errors.words import nearest
+from initcfg.values.kinds import Keep, Opaque, Value, to_json
+
+
+def explain_text(plan: Plan, name: str) -> str:
+    """Each rule that reached a parameter, in order, where each was written, who won and why.
+
+    Raises:
+        PlanError: There is no such parameter.
+    """
+    if name not in plan:
+        known = [*plan.parameters, *plan.buffers, *plan.aliases]
+        tail = name.rpartition(".")[2]
+        meant = nearest(name, known) or [each for each in known if each.endswith("." + tail)][:4]
+        raise PlanError(f"There is no parameter {name!r}.", meant=meant)
+    item = plan[name]
+    lines = [_head(plan, name, item), ""]
+    reached = [*item.shadowed] + ([Shadowed(item.rule, item.value, item.initializer)] if item.rule else [])
+    if item.default is not None:
+        lines += [f"Without any rule, {item.default.rule} makes it {item.default.value}.", ""]
+    if not reached and item.default is not None:
+        lines.append("No rule reaches it.")
+    elif not reached:
+        lines.append("No rule reaches it: it keeps the value that its constructor gave it.")
+    else:
+        lines.append("Rules that reach it, in order; the last wins:")
+        for index, each in enumerate(reached):
+            following = reached[index + 1] if index + 1 < len(reached) else None
+            lines += _step(plan, index + 1, each, following)
+    lines += _checkpoints(plan, item)
+    lines += _numbers(item)
+    lines += _others(plan, item, {each.rule for each in reached})
+    return "\n".join(lines)
+
+
+def _head(plan: Plan, name: str, item: Assignment) -> str:
+    facts = [item.dtype, "×".join(map(str, item.shape)) or "scalar", f"{item.elements:,} elements"]
+    if item.frozen:
+        facts.append("frozen (requires_grad=False)")
+    if item.name in plan.buffers:
+        facts.append("buffer")
+    aliases = [alias for alias, canonical in plan.aliases.items() if canonical == item.name]
+    tied = f"\n  also known as {', '.join(aliases)}: one tensor" if aliases else ""
+    shown = item.name if name == item.name else f"{name} (tied to {item.name})"
+    return f"{shown}\n  {', '.join(facts)}{tied}\n  {_sentence(item.value)}"
+
+
+def _sentence(value: Value) -> str:
+    if isinstance(value, Keep):
+        return "keeps its constructor's value"
+    return f"becomes {value}"
+
+
+def _step(plan: Plan, number: int, each: Shadowed, following: Shadowed | None) -> list[str]:
+    note = plan.rules.get(each.rule)
+    written = f" ({note.written})" if note and note.written else ""
+    lines = [f"  {number}. {each.rule}{written}"]
+    if note:
+        lines.append(f"     {note.cfg}")
+    if following is None:
+        lines.append(f"     → {each.value}   wins")
+    else:
+        lines.append(f"     → {each.value}   overridden: {_why(plan, each, following)}")
+    return lines
+
+
+def _why(plan: Plan, loser: Shadowed, winner: Shadowed) -> str:
+    if isinstance(winner.value, Opaque):
+        return "a module's own init_weights runs after its parents' rules"
+    if (winner.initializer or {}).get("type") == "Pretrained":
+        return "Pretrained beats every other rule of its module and of the modules below"
+    if winner.rule.startswith(f"{loser.rule}.override"):
+        return "an override beats the rule that it stands in"
+    owner, other = _owner(loser.rule), _owner(winner.rule)
+    if owner == other:
+        return "a later entry of the list beats an earlier one"
+    if isinstance(loser.value, Opaque):
+        return "it runs after that code"
+    return "a child's init_cfg beats its parents'"
+
+
+def _checkpoints(plan: Plan, item: Assignment) -> list[str]:
+    """Checkpoints that could have had it, and why they have not."""
+    lines: list[str] = []
+    for load in plan.loads:
+        shapes = {name: there for name, _, there in load.mismatched}
+        if item.name in load.missing:
+            lines.append(f"  {load.rule}: {load.source} does not hold it")
+        elif item.name in shapes:
+            there = "×".join(map(str, shapes[item.name])) or "scalar"
+            lines.append(f"  {load.rule}: {load.source} has it as {there}, which does not fit")
+        elif item.name in load.excluded:
+            lines.append(f"  {load.rule}: leaves it out")
+    return ["", "Checkpoints that do not give it:", *lines] if lines else []
+
+
+def _owner(rule: str) -> str:
+    return rule.rpartition("init_cfg")[0]
+
+
+def _numbers(item: Assignment) -> list[str]:
+    lines = [""]
+    if item.initializer:
+        inner = ", ".join(f"{key}={value!r}" for key, value in item.initializer.items() if key != "type")
+        lines.append(f"initializer  {item.initializer.get('type')}({inner})")
+    if not isinstance(item.value, Keep):
+        lines.append(f"resolved     {to_json(item.value)}")
+    if item.layout is not None:
+        layout = item.layout.part(item.layout.parts[0]) if item.layout.parts else item.layout
+        try:
+            fan_in, fan_out = layout.fans()
+        except FanError:
+            return lines
+        apart = f", for each of {len(item.layout.parts)} parts" if item.layout.parts else ""
+        kind = ", transposed" if item.layout.transposed else ""
+        groups = f", {item.layout.groups} groups" if item.layout.groups > 1 else ""
+        lines.append(f"fans         fan_in {fan_in}, fan_out {fan_out}{apart}{groups}{kind}")
+    return lines
+
+
+def _others(plan: Plan, item: Assignment, reached: set[str | None]) -> list[str]:
+    """Rules of the modules above it that do not reach it."""
+    lines: list[str] = []
+    for where, note in plan.rules.items():
+        owner = _owner(where).rstrip(".").removeprefix("model").lstrip(".")
+        above = not owner or item.name.startswith(owner + ".")
+        if above and where not in reached:
+            lines.append(f"  {where}  {note.cfg}")
+    return ["", "Rules above it that do not reach it:", *lines] if lines else []

@@ -1,0 +1,147 @@
+"""The tape: every write of a plan in its order, and the user's code between them.
+
+It is unrolled only when a plan is applied. A tensor needs the write that shows, and any that user
+code must find in it; under torch's generator the others are drawn too, into scratch, since each
+draw moves the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from initcfg._plan.assignment import Assignment
+from initcfg._plan.stacks import Piece, merge
+from initcfg.errors import ApplyError
+from initcfg.values.kinds import Computed, Keep, Opaque, Value
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write in its order.
+
+    Attributes:
+        name: Canonical name of the tensor; None if it is none of the model's.
+        value: What is written.
+        final: Whether it reaches the tensor, or is drawn into scratch.
+        rule: Path of the rule that asks for it; the constructor, if ``default``.
+        initializer: Type and arguments of its initializer.
+        shape: Shape of the tensor.
+        dtype: Data type of the tensor.
+    """
+
+    name: str | None
+    value: Value
+    final: bool
+    rule: str
+    initializer: Any
+    shape: tuple[int, ...]
+    dtype: str
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """Code of the user's that runs as it is.
+
+    Attributes:
+        module: Canonical name of the module that it belongs to.
+        code: What it is, and where.
+        rule: Path of the rule, for an initializer of the original's protocol.
+        foreign: That initializer, and the attribute that an override names.
+    """
+
+    module: str
+    code: str
+    rule: str | None = None
+    foreign: Any = field(default=None, compare=False)
+
+
+class Track(NamedTuple):
+    """The writes of one tensor: its stacks, not yet unrolled."""
+
+    name: str | None
+    shape: tuple[int, ...]
+    dtype: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Tracks and calls.
+
+    Attributes:
+        tracks: One a tensor.
+        calls: The user's code, with its place in the program.
+        repeats: See :func:`initcfg._plan.stacks.merge`.
+    """
+
+    tracks: tuple[Track, ...]
+    calls: tuple[tuple[int, Call], ...] = ()
+    repeats: bool = False
+
+    def unroll(self, *, draws: bool) -> list[Write | Call]:
+        """The entries in order; with the draws that go into scratch, or without."""
+        found: list[tuple[int, int, Write | Call]] = [(order, 0, call) for order, call in self.calls]
+        for track in self.tracks:
+            found += self._unrolled(track, draws)
+        found.sort(key=lambda entry: entry[:2])
+        return [entry[2] for entry in found]
+
+    def _unrolled(self, track: Track, draws: bool) -> Iterator[tuple[int, int, Write]]:
+        top = track.pieces[-1]
+        alone = len(track.pieces) == 1 or (len(track.pieces) == 2 and track.pieces[0][1].orders[0] < 0)
+        if not draws and alone and not isinstance(top[1].top.value, Opaque):
+            merged = [(top[1].orders[-1], top[0], top[1].top)]
+        else:
+            merged = merge(track.pieces, repeats=self.repeats)
+        for index, (order, sequence, write) in enumerate(merged):
+            if isinstance(write.value, (Opaque, Computed)) or (draws and order < 0):
+                # Under torch's generator the recorded operations themselves are the defaults.
+                continue
+            last = index + 1 == len(merged) or isinstance(merged[index + 1][2].value, Opaque)
+            final = last and track.name is not None
+            if final or (draws and write.value.random):
+                yield (
+                    order,
+                    sequence,
+                    Write(
+                        track.name,
+                        write.value,
+                        final,
+                        write.rule,
+                        write.initializer,
+                        track.shape,
+                        track.dtype,
+                        default=order < 0,
+                    ),
+                )
+
+
+def of_values(assignments: Iterable[Assignment]) -> list[Write | Call]:
+    """The writes of a plan that was read from JSON: the values that show.
+
+    Raises:
+        ApplyError: One of them is code, which JSON cannot carry.
+    """
+    found: list[Write | Call] = []
+    for item in assignments:
+        if isinstance(item.value, Opaque):
+            raise ApplyError("A plan with user code in it cannot be applied from JSON.")
+        if isinstance(item.value, (Keep, Computed)):
+            continue
+        shown = item.default if item.rule is None and item.default else item
+        found.append(
+            Write(
+                item.name,
+                item.value,
+                True,
+                shown.rule or "",
+                shown.initializer,
+                item.shape,
+                item.dtype,
+                default=item.rule is None,
+            )
+        )
+    return found

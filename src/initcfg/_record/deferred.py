@@ -1,0 +1,175 @@
+"""The door: ``with initcfg.deferred(): model = MyModel()``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from types import TracebackType
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from initcfg._record.guard import close_pending
+from initcfg._record.pending import Default, Recording, note_defaults, set_default
+from initcfg._record.recording import patches
+from initcfg._record.recording.held import Held
+from initcfg._record.recording.outcome import Outcome, Outcomes
+from initcfg._record.recording.recorder import Recorder
+from initcfg.errors import BuildError
+from initcfg.values.kinds import Computed
+
+# Pending parameters up to this size hold NaN, so that reading one by accident shows.
+_POISONED_BYTES = 1 << 14
+
+
+class deferred:
+    """Build a model without writing its weights: its constructor's writes become the plan's defaults.
+
+    Inside, ``torch.nn.init`` functions and in-place operations that fill a parameter are recorded, and
+    memory is handed out untouched. A weight that the constructor reads is computed there and then
+    (:class:`initcfg.values.Computed`). Buffers are real when the context ends. After it, the model is
+    *pending*: using it is an error until its plan was applied.
+
+    Args:
+        guard: Whether to close the pending model's doors: calling it, its ``state_dict``, moving,
+            copying or pickling it. The model's tensors themselves cannot be guarded.
+
+    Raises:
+        BuildError: Contexts are nested.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> with initcfg.deferred():
+        ...     model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+        >>> plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=0.02))
+        >>> print(plan["0.weight"].value, plan["1.weight"].value)
+        Normal(mean=0, std=0.02) Constant(1)
+        >>> ledger = plan.apply(model, seed=0)
+        >>> model[1].weight.tolist()
+        [1.0, 1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, *, guard: bool = True) -> None:
+        self.recorder = Recorder()
+        self._guard = guard
+        self._modules: dict[int, weakref.ref[nn.Module]] = {}
+        self.generators = None
+        self._token = None
+
+    def __enter__(self) -> deferred:
+        if patches.current.get() is not None:
+            raise BuildError(
+                "A deferred build was begun inside of another.",
+                fix="Take the inner initcfg.deferred() away.",
+            )
+        patches.install()
+        self._token = patches.current.set(self)
+        self.recorder.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.recorder.__exit__(kind, error, trace)
+            # After an error nobody has the model; its records go with it.
+            if error is None:
+                self._finish()
+        finally:
+            assert self._token is not None
+            patches.current.reset(self._token)
+            patches.remove()
+            self._modules.clear()
+
+    def note_module(self, module: nn.Module) -> None:
+        """Remember a module that was made."""
+        self._modules.setdefault(id(module), weakref.ref(module))
+
+    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
+        """The layers have it."""
+
+    def _finish(self) -> None:
+        modules = self._all_modules()
+        parameters = {
+            id(parameter): (parameter, isinstance(module, ParametrizationList))
+            for module in modules
+            for parameter in module._parameters.values()
+            if parameter is not None
+        }
+        found = Outcomes(self.recorder)
+        bare = {
+            key: parameter
+            for key, (parameter, parametrized) in parameters.items()
+            if not parametrized and self.recorder.held_by(parameter) is not None
+        }
+        defaults = [(bare[key], outcome) for key, outcome in found.of_all(bare).items()]
+        waiting: set[int] = set()
+        for parameter, outcome in defaults:
+            held = self.recorder.held_by(parameter)
+            if outcome.value is not None and held is not None and held.pending:
+                waiting.add(id(held))
+        # What is no parameter, and what cannot be said as a value.
+        self.recorder.compute([each for each in self.recorder.in_use() if id(each) not in waiting])
+        self._set_defaults(defaults, parameters.values(), waiting)
+        for module in modules:
+            note_defaults(module)
+        if self._guard:
+            # What a parametrization computes from, planning looks at.
+            inner = {
+                id(each)
+                for module in modules
+                if isinstance(module, ParametrizationList)
+                for each in module.modules()
+            }
+            for module in modules:
+                if id(module) not in inner:
+                    close_pending(module)
+
+    def _set_defaults(
+        self,
+        defaults: list[tuple[nn.Parameter, Outcome]],
+        parameters: Iterable[tuple[nn.Parameter, bool]],
+        waiting: set[int],
+    ) -> None:
+        """Note on each parameter what its constructor meant."""
+        bound: dict[int, torch.UntypedStorage] = {}
+        for parameter, _ in parameters:
+            held = self.recorder.held_by(parameter)
+            if held is not None and held.storage is not None and not self._looked_at(held):
+                bound[id(held)] = held.storage
+        log = self.recorder.log
+        recording = Recording(lambda: log.replay(bound))
+        for parameter, outcome in defaults:
+            code, call = (outcome.layer.code, outcome.layer.call) if outcome.layer else ("?", {})
+            value = outcome.value
+            if value is None and outcome.written:
+                if not self._random(parameter):
+                    # It holds what its constructor wrote.
+                    continue
+                value = Computed(code)
+            if value is None:
+                code, call = "", {}
+            set_default(parameter, Default(value, code, call, outcome.sources, recording, outcome.draft))
+            held = self.recorder.held_by(parameter)
+            small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
+            if self._guard and small and id(held) in waiting and not parameter.is_inference():
+                with torch.no_grad():
+                    parameter.fill_(float("nan"))
+
+    def _looked_at(self, held: Held) -> bool:
+        """Whether the constructor looked at its numbers: then it holds what fits what was seen."""
+        return any(step.seen is not None for step in self.recorder.log.sliced(held))
+
+    def _random(self, parameter: torch.Tensor) -> bool:
+        held = self.recorder.held_by(parameter)
+        return held is not None and any(step.random for step in self.recorder.log.sliced(held))
+
+    def _all_modules(self) -> list[nn.Module]:
+        found: dict[int, nn.Module] = {}
+        for reference in self._modules.values():
+            module = reference()
+            if module is not None and id(module) not in found:
+                found.update((id(each), each) for each in module.modules())
+        return list(found.values())

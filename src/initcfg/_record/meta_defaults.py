@@ -1,0 +1,258 @@
+"""Defaults of a model on the meta device: what its layers' ``reset_parameters`` write, recorded.
+
+A constructor that ran on the meta device wrote nothing, and left no trace of what it meant. torch's answer is
+to call each module's ``reset_parameters`` once there is memory. The same calls are recorded here, children
+before parents, over a shadow of the model. Where a class initializes in another way too, or layers of several
+kinds share a tensor, nothing is assumed of the tensors there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from initcfg._model.names import Entry, child_items
+from initcfg._plan.assignment import Shadowed
+from initcfg._plan.planner.first_writes import MetaDefaults
+from initcfg._record.recording import patches
+from initcfg._record.recording.naming import named_values
+from initcfg._record.recording.outcome import Outcome, Outcomes
+from initcfg._record.recording.recorder import Recorder
+from initcfg._record.recording.session import Session
+from initcfg._record.tracing.generators import Aside, others_kept
+from initcfg._record.tracing.memory import memory_not_filled
+from initcfg._record.tracing.shadow import shadowed
+from initcfg._rules.initializers.torch_default import torch_default
+from initcfg.errors import TensorError
+from initcfg.values.kinds import Value
+
+_RESETS = ("reset_parameters", "_reset_parameters")
+# Methods by which classes initialize; their constructors may call them.
+_METHODS = (
+    "init_weights",
+    "_init_weights",
+    "initialize_weights",
+    "_initialize_weights",
+    "weight_init",
+    "_weight_init",
+    "init_parameters",
+    "initialize_parameters",
+    "_init_params",
+    "init_params",
+)
+# What a constructor that initializes by itself names.
+_WRITES = frozenset(
+    [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
+    + ["normal_", "uniform_", "fill_", "zero_", "copy_", "mul_", "apply", "trunc_normal_", "constant_init"]
+)
+
+
+def meta_defaults(
+    model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()
+) -> MetaDefaults:
+    """The defaults of some of a model's tensors, which are on the meta device.
+
+    Args:
+        model: The model.
+        missing: The tensors.
+        executed: Modules whose own ``init_weights`` the plan runs.
+    """
+    if not missing or patches.current.get() is not None:
+        return MetaDefaults()
+    modules = _Modules({id(each) for each in executed})
+    modules.visit(model, "", _Above(None, ()))
+    known: dict[str, Shadowed] = {}
+    recorded: dict[str, _Place] = {}
+    unsure: dict[str, str | None] = {}
+    for entry in missing:
+        place = modules.places[id(entry.tensor)]
+        unsure[entry.name] = reason = _unsure(entry, modules.codes)
+        if reason is not None:
+            continue
+        default = _of_torch(place, entry)
+        if default is not None:
+            known[entry.name] = default
+        else:
+            recorded[entry.name] = place
+    outcomes = _recorded(model, recorded) if recorded else {}
+    found = {name: each for name, each in outcomes.items() if each.written and each.value is not None}
+    values = named_values(found.items())
+    known.update((name, _write(outcome, values[name])) for name, outcome in found.items())
+    return MetaDefaults(
+        {entry.name: known[entry.name] for entry in missing if entry.name in known},
+        {name: reason for name, reason in unsure.items() if name not in known},
+    )
+
+
+class _Above(NamedTuple):
+    """What is above a module: code that may initialize it, and the modules whose resets reach it."""
+
+    code: str | None
+    resetting: tuple[nn.Module, ...]
+
+
+class _Place(NamedTuple):
+    """Where a tensor is: its module and attribute, and the modules above whose resets reach it."""
+
+    module: nn.Module
+    attribute: str
+    resetting: tuple[nn.Module, ...]
+
+
+class _Modules:
+    """What is known of the modules of a model."""
+
+    def __init__(self, executed: Collection[int]) -> None:
+        self._executed = executed
+        # By name: other code that may initialize what is in it.
+        self.codes: dict[str, str] = {}
+        # By ``id`` of a tensor.
+        self.places: dict[int, _Place] = {}
+
+    def visit(self, module: nn.Module, name: str, above: _Above) -> None:
+        """Look at a module and at all below it."""
+        code = above.code if id(module) in self._executed else (_other_code(type(module)) or above.code)
+        if code is not None:
+            self.codes[name] = code
+        for container in (module._parameters, module._buffers):
+            for attribute, tensor in container.items():
+                if tensor is not None:
+                    self.places.setdefault(id(tensor), _Place(module, attribute, above.resetting))
+        resetting = (*above.resetting, module) if _reset(module) else above.resetting
+        for child_name, child in child_items(module, name):
+            self.visit(child, child_name, _Above(code, resetting))
+
+
+def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
+    """The default of a layer of torch's own that nothing above resets; None of any other."""
+    method = _reset(place.module)
+    if place.resetting or method is None:
+        return None
+    try:
+        value = torch_default(place.module, place.attribute, entry.shape)
+    except TensorError:
+        return None
+    return Shadowed(f"{type(place.module).__name__}.{method.__name__}", value, {"type": "TorchDefault"})
+
+
+# -- the record ----------------------------------------------------------------------------------
+
+
+def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:
+    """What the tensors of these names hold after every ``reset_parameters`` that reaches them."""
+    wanted = {id(module) for place in places.values() for module in (*place.resetting, place.module)}
+    recorder = Recorder(Aside())
+    try:
+        with others_kept(), memory_not_filled(), shadowed(model) as own:
+            for tensor, original in own:
+                recorder.know(tensor, original)
+            with torch.no_grad(), Session(recorder, generators=Aside()):
+                for module in _children_first(model, set()):
+                    method = _reset(module) if id(module) in wanted else None
+                    if method is not None:
+                        # Code that fails on untouched memory says nothing.
+                        with contextlib.suppress(Exception):
+                            method()
+            now: dict[str, torch.Tensor] = {}
+            for name, (module, attribute, _) in places.items():
+                tensor = module._parameters.get(attribute)
+                tensor = module._buffers.get(attribute) if tensor is None else tensor
+                if tensor is not None:
+                    now[name] = tensor
+            return Outcomes(recorder).of_all(now)
+    except TensorError:
+        return {}
+
+
+def _write(outcome: Outcome, value: Value) -> Shadowed:
+    layer = outcome.layer
+    return Shadowed("" if layer is None else layer.code, value, None if layer is None else layer.call)
+
+
+def _children_first(module: nn.Module, seen: set[int]) -> Iterator[nn.Module]:
+    """The modules in the order in which constructors end."""
+    if id(module) not in seen:
+        seen.add(id(module))
+        for child in module.children():
+            yield from _children_first(child, seen)
+        yield module
+
+
+def _reset(module: nn.Module) -> Callable[[], object] | None:
+    """The method that fills a module as its constructor does."""
+    cls = type(module)
+    name = next((name for name in _RESETS if hasattr(cls, name)), None)
+    return getattr(module, name) if name is not None and _needs_nothing(cls, name) else None
+
+
+@lru_cache(maxsize=4096)
+def _needs_nothing(cls: type, name: str) -> bool:
+    try:
+        _, *parameters = inspect.signature(getattr(cls, name)).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return all(
+        each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        for each in parameters
+    )
+
+
+# -- what else may initialize --------------------------------------------------------------------
+
+
+def _unsure(entry: Entry, codes: Mapping[str, str]) -> str | None:
+    """Why ``reset_parameters`` may not be what the constructor did with a tensor."""
+    owners = [name.rpartition(".")[0] for name in entry.names]
+    for owner in owners:
+        if owner in codes:
+            return codes[owner]
+    if len(set(owners)) > 1:
+        return f"one of its owners, {' and '.join(dict.fromkeys(owners))}"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _other_code(cls: type) -> str | None:
+    for base in cls.__mro__:
+        if base.__module__.startswith("torch.") or base.__name__ == "BaseModule":
+            continue
+        for method in _METHODS:
+            if method in vars(base):
+                return f"{base.__name__}.{method}"
+        constructor = vars(base).get("__init__")
+        if isinstance(constructor, FunctionType) and _all_names(constructor, cls) & _WRITES:
+            return f"{base.__name__}.__init__"
+    return None
+
+
+def _all_names(function: FunctionType, cls: type) -> set[str]:
+    """The names that a constructor uses, and those in methods and functions that it names, in turn."""
+    names: set[str] = set()
+    waiting, seen = [function], {function}
+    while waiting:
+        each = waiting.pop()
+        own = _names_of(each.__code__)
+        names |= own
+        for name in own.difference(_RESETS):
+            for found in (getattr(cls, name, None), each.__globals__.get(name)):
+                if (
+                    isinstance(found, FunctionType)
+                    and found not in seen
+                    and not (found.__module__ or "").startswith("torch.")
+                ):
+                    seen.add(found)
+                    waiting.append(found)
+    return names
+
+
+def _names_of(code: CodeType) -> frozenset[str]:
+    """The names that code uses, and the functions in it."""
+    inner = [_names_of(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return frozenset(code.co_names).union(*inner)

@@ -1,0 +1,158 @@
+"""Pending parameters: what a deferred constructor meant to write, kept on the parameter until it is done.
+
+Sharding puts other tensors in the place of parameters, and knows nothing of what is kept on them. So it is
+noted on their modules too, under the attribute's name, and found again from there. A parameter that a person
+puts in the place of one is that person's: its note is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from initcfg._model.shards import is_sharded
+from initcfg.values.kinds import Computed, Value
+
+if TYPE_CHECKING:
+    from initcfg._record.recording.formula import Draft
+
+_ATTRIBUTE = "_initcfg_default"
+_NOTES = "_initcfg_defaults"
+
+
+@dataclass(eq=False)
+class Recording:
+    """The operations of a build in their order, for ``rng="torch"``: done once, all together."""
+
+    replay: Callable[[], None]
+    done: bool = False
+
+    def carry_out(self) -> None:
+        """Do them, unless they have been done."""
+        if not self.done:
+            self.done = True
+            self.replay()
+
+
+@dataclass(frozen=True, eq=False)
+class Default:
+    """What a parameter's constructor meant to write.
+
+    Attributes:
+        value: What; None if nobody wrote it.
+        code: The constructor: ``"Conv2d.reset_parameters"``.
+        call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
+        sources: What the numbers come from; parameters with the very same sources are copies.
+        draft: For a formula: what it is, before its random parts have names.
+        recording: The build that it belongs to.
+    """
+
+    value: Value | None
+    code: str
+    call: Mapping[str, Any]
+    sources: tuple[object, ...]
+    recording: Recording
+    draft: Draft | None = None
+
+
+def set_default(parameter: torch.Tensor, default: Default) -> None:
+    """Note on a parameter what it is to hold."""
+    setattr(parameter, _ATTRIBUTE, default)
+
+
+def default_of(tensor: torch.Tensor) -> Default | None:
+    """What the constructor of a pending parameter meant; None if it is not pending."""
+    return tensor.__dict__.get(_ATTRIBUTE)
+
+
+def settle(tensor: torch.Tensor) -> None:
+    """The parameter holds what it should."""
+    if default_of(tensor) is not None:
+        delattr(tensor, _ATTRIBUTE)
+
+
+def is_pending(module: nn.Module) -> bool:
+    """Whether some parameter of the module waits for its plan to be applied."""
+    recall(module)
+    return any(waits(parameter) for parameter in module.parameters())
+
+
+def waits(parameter: torch.Tensor) -> bool:
+    """Whether a parameter does not hold yet what its constructor meant."""
+    default = default_of(parameter)
+    return default is not None and default.value is not None and not isinstance(default.value, Computed)
+
+
+# -- notes on modules ----------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Note:
+    """What a module's attribute is to hold.
+
+    Attributes:
+        default: What.
+        parameter: The parameter on which it was last seen: that one knows by itself whether it waits. No weak
+            reference, which torch would not let be swapped.
+    """
+
+    default: Default
+    parameter: torch.Tensor
+
+
+class _Notes(dict[str, _Note]):
+    """The notes of one module; its copies and pickles have none."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Notes, ()
+
+
+def note_defaults(module: nn.Module) -> None:
+    """Note on a module what its parameters are to hold."""
+    for name, parameter in module._parameters.items():
+        if parameter is not None and (default := default_of(parameter)) is not None:
+            _note(module, name, parameter, default)
+
+
+def recall(model: nn.Module) -> None:
+    """Parameters that stand in the place of pending ones are pending themselves."""
+    for module in model.modules():
+        for name, note in module.__dict__.get(_NOTES, {}).items():
+            parameter = module._parameters.get(name)
+            if parameter is None or parameter is note.parameter:
+                continue
+            if default_of(parameter) is None:
+                set_default(parameter, note.default)
+            note.parameter = parameter
+
+
+def forget(model: nn.Module) -> None:
+    """The plan was applied: nothing in the model is pending."""
+    for module in model.modules():
+        module.__dict__.pop(_NOTES, None)
+
+
+def _note(module: nn.Module, name: str, parameter: torch.Tensor, default: Default) -> None:
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        nn.modules.module.register_module_parameter_registration_hook(_registered)
+    module.__dict__.setdefault(_NOTES, _Notes())[name] = _Note(default, parameter)
+
+
+_hooked = False
+
+
+def _registered(module: nn.Module, name: str, parameter: torch.Tensor | None) -> None:
+    """A module gets a parameter: pending itself, a person's own, or the shards of what was there."""
+    if parameter is None:
+        return
+    default = default_of(parameter)
+    if default is not None:
+        _note(module, name, parameter, default)
+    elif _NOTES in module.__dict__ and not is_sharded(parameter):
+        module.__dict__[_NOTES].pop(name, None)

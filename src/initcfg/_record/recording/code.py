@@ -1,0 +1,134 @@
+"""A model's own ``init_weights`` under the stream: what it writes is recorded, and becomes values.
+
+What it fills with something that has a name comes from the stream like everything else, and each tensor
+is written once, at the end. What it reads is there when it reads it; what has no name is done as it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from initcfg._model.storages import storage_of
+from initcfg._record.recording.held import Held
+from initcfg._record.recording.layers import Layer
+from initcfg._record.recording.naming import named_values
+from initcfg._record.recording.outcome import Outcome, Outcomes
+from initcfg._record.recording.recorder import Recorder
+from initcfg._record.recording.regions import region_of
+from initcfg.values.kinds import Value
+
+
+class Planned(NamedTuple):
+    """A tensor, what it is to hold, and its canonical name."""
+
+    tensor: torch.Tensor
+    value: Value
+    name: str
+
+
+class Account(NamedTuple):
+    """What a recording leaves behind.
+
+    Attributes:
+        waiting: Writes that are still to be done.
+        meant: Values that the code means, by canonical name; they are among ``waiting``.
+    """
+
+    waiting: list[Planned]
+    meant: dict[str, Value]
+
+
+Lookup = Callable[[int], "tuple[torch.Tensor, str, Planned | None] | None"]
+
+
+class CodeRecorder(Recorder):
+    """Records writes on tensors that were there before.
+
+    Args:
+        lookup: For a storage, its tensor, name, and the write that it waits for; None if it is not to be
+            recorded.
+        fill: Does a planned write, into another tensor on the same memory.
+    """
+
+    def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, Planned], None]) -> None:
+        super().__init__()
+        self._lookup = lookup
+        self._do_write = fill
+        self._asked: set[int] = set()
+        self.adopted: list[tuple[torch.Tensor, str, Held, Sequence[Layer]]] = []
+
+    def held_by(self, tensor: torch.Tensor) -> Held | None:
+        """The storage of a tensor; a known one is taken in when it is first met."""
+        held = super().held_by(tensor)
+        if held is not None or self._passing:
+            return held
+        storage = storage_of(tensor)
+        if storage == 0 or storage in self._asked:
+            return None
+        self._asked.add(storage)
+        found = self._lookup(storage)
+        if found is None:
+            return None
+        known, name, planned = found
+        held = self._held[storage] = Held(known.untyped_storage(), region_of(known), before=True)
+        if planned is not None:
+            self.plan(planned)
+        self.adopted.append((known, name, held, tuple(held.layers)))
+        return held
+
+    def has(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor was met, so that writes on it are in order with the code's."""
+        return storage_of(tensor) in self._held
+
+    def plan(self, planned: Planned) -> None:
+        """Note a write as if the code did it."""
+        tensor = planned.tensor
+        if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
+            self._do_write(tensor, planned)
+
+    def settle(self) -> Account:
+        """Make real what is no value."""
+        found = Outcomes(self)
+        outcomes: dict[str, tuple[Planned, Held, Outcome, bool]] = {}
+        wanted = [
+            each
+            for each in self.adopted
+            if each[2].pending and all(region_of(each[0]).covers(layer.region) for layer in each[2].layers)
+        ]
+        made = found.of_all({name: tensor for tensor, name, _, _ in wanted})
+        for tensor, name, held, before in wanted:
+            outcome = made[name]
+            if outcome.value is not None:
+                planned = Planned(tensor, outcome.value, name)
+                outcomes[name] = planned, held, outcome, tuple(held.layers) != before
+        for name in self._drawn_elsewhere({name: held for name, (_, held, _, _) in outcomes.items()}):
+            del outcomes[name]
+        values = named_values((name, outcome) for name, (_, _, outcome, _) in outcomes.items())
+        waiting: list[Planned] = []
+        meant: dict[str, Value] = {}
+        for name, (planned, _, _, changed) in outcomes.items():
+            waiting.append(planned._replace(value=values[name]))
+            if changed:
+                meant[name] = values[name]
+        left = {id(held) for _, held, _, _ in outcomes.values()}
+        self.compute([held for held in self.in_use() if held.pending and id(held) not in left])
+        return Account(waiting, meant)
+
+    def _drawn_elsewhere(self, held_by_name: dict[str, Held]) -> set[str]:
+        """Of these tensors, those that share draws with one that has to be made real: all would be equal."""
+        drawn: set[str] = set()
+        while True:
+            left = {id(held) for name, held in held_by_name.items() if name not in drawn}
+            real = [held for held in self.in_use() if held.pending and id(held) not in left]
+            due = {step.index for held in real for step in self.log.sliced(held) if step.random}
+            more = {
+                name
+                for name, held in held_by_name.items()
+                if name not in drawn and any(step.index in due for step in self.log.sliced(held))
+            }
+            if not more:
+                return drawn
+            drawn |= more

@@ -1,0 +1,323 @@
+"""From recorded operations to a :class:`Formula`: the few that one tensor comes from, as data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._pytree import tree_flatten
+
+from initcfg._record.recording.held import Held, Operand, Snapshot, Step, Use, is_shared
+from initcfg._record.recording.regions import Region
+from initcfg.values.kinds import Constant, Formula, Parts, Value, to_json
+
+MOST_BYTES = 900
+"""A longer program is no description any more; with the names that it shares numbers with, 1 KB is full."""
+MOST_NUMBERS = 16
+"""Numbers that the code itself writes down; more are data."""
+
+Identity = tuple[int, ...]
+
+
+class Unspeakable(Exception):
+    """The operations cannot be written down; the message says why."""
+
+
+class Leaf(NamedTuple):
+    """Stands for the key of a random part, which is not known yet."""
+
+    number: int
+
+
+@dataclass
+class Draft:
+    """A program whose random parts have no names yet.
+
+    Attributes:
+        instructions: See :class:`initcfg.values.Formula`; a key is a :class:`Leaf`.
+        leaves: What its random parts come from, with the number of independent parts of each.
+        uses: The draws that it shows, each with its form.
+    """
+
+    instructions: list[list[Any]] = field(default_factory=list)
+    leaves: list[tuple[Identity, int]] = field(default_factory=list)
+    uses: set[Use] = field(default_factory=set)
+
+    def named(self, name: str, owners: dict[Identity, tuple[str, int]]) -> Formula:
+        """The formula of the tensor ``name``."""
+        out: list[list[Any]] = []
+        for instruction in self.instructions:
+            if isinstance(instruction[-1], Leaf):
+                source, part = owners[self.leaves[instruction[-1].number][0]]
+                instruction = [*instruction[:-1], part if source == name else [source, part]]
+            out.append(instruction)
+        return Formula(json.dumps(out, separators=(",", ":")))
+
+    def alone(self) -> Formula:
+        """The formula as if nothing else shared its numbers."""
+        owners: dict[Identity, tuple[str, int]] = {}
+        part = 0
+        for identity, count in self.leaves:
+            owners[identity] = ("", part)
+            part += count
+        return self.named("", owners)
+
+
+def assign_owners(
+    direct: Iterable[tuple[Identity, str]], drafts: Mapping[str, Draft]
+) -> dict[Identity, tuple[str, int]]:
+    """For everything random: the name and the part that it is drawn under, the same wherever it is used."""
+    owners = {identity: (name, 0) for identity, name in direct}
+    for name in sorted(drafts, key=str.encode):
+        part = 0
+        for identity, count in drafts[name].leaves:
+            if identity not in owners:
+                owners[identity] = (name, part)
+                part += count
+    return owners
+
+
+class Slicer:
+    """Finds the operations that one region comes from, and writes them down.
+
+    Args:
+        shared: Draws that show in several forms: what was made of them is not a name, but operations.
+    """
+
+    def __init__(self, shared: set[int]) -> None:
+        self.draft = Draft()
+        self._shared = shared
+        self._found: dict[int, Step] = {}
+        self._first: dict[int, Snapshot | None] = {}
+        self._slots: dict[int, int] = {}
+        self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
+        self._leaf_index: dict[Identity, int] = {}
+        self._count = 0
+        self._last = -1
+        self._own: Held | None = None
+
+    def run(self, held: Held, region: Region) -> Draft:
+        """The draft of a region.
+
+        Raises:
+            Unspeakable: Some operation is none of torch's, or works on data.
+        """
+        self._own = held
+        self._need(held, math.inf)
+        self._last = max(self._found, default=-1)
+        for index in sorted(self._found):
+            self._emit(self._found[index])
+        self._base(held)
+        self.draft.instructions.append(["result", self._ref(held, region)])
+        if len(self.draft.alone().program) > MOST_BYTES:
+            raise Unspeakable(f"it takes {len(self.draft.instructions)} operations to say")
+        return self.draft
+
+    def _need(self, held: Held, limit: float) -> None:
+        todo = [(held, limit)]
+        while todo:
+            held, limit = todo.pop()
+            for step in reversed(held.writers):
+                if step.index >= limit:
+                    continue
+                if step.index in self._found:
+                    break
+                self._found[step.index] = step
+                if len(self._found) > 400:
+                    raise Unspeakable("it takes more than 400 operations to say")
+                for operand in _operands(step):
+                    if operand.held not in step.writes and self._known(operand.known) is None:
+                        todo.append((operand.held, step.index))
+                todo += [(other, step.index) for other in step.writes if other is not held]
+                if step.overwrites:
+                    break
+                if (before := self._known(step.before.get(id(held)))) is not None:
+                    self._first[id(held)] = before
+                    break
+
+    def _known(self, known: Snapshot | None) -> Snapshot | None:
+        return None if known is None or is_shared(known, self._shared) else known
+
+    def _emit(self, step: Step) -> None:
+        if step.hidden is not None:
+            raise Unspeakable(step.hidden)
+        if step.fill is not None and step.target is not None:
+            target = step.target
+            if step.overwrites and target.region == target.held.whole and id(target.held) not in self._slots:
+                self._slots[id(target.held)] = self._value(step.fill, target.region)
+                return
+            self._base(target.held)
+            self._add(["fill", self._ref(target.held, target.region), *self._filling(step.fill)], 0)
+            return
+        func = step.func
+        if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
+            raise Unspeakable(f"{getattr(func, '__name__', func)} is no operation of torch's own")
+        if step.index == self._last and self._is_another(step):
+            return
+        made = {id(out.held) for out in step.outs if out is not None}
+        for held in step.writes:
+            if id(held) not in made:
+                self._base(held)
+        args = [self._argument(item, step) for item in step.args]
+        kwargs = {
+            key: self._argument(item, step)
+            for key, item in step.kwargs.items()
+            if item is not None and key not in ("device", "layout", "pin_memory", "non_blocking")
+        }
+        name = func._schema.name.removeprefix("aten::")
+        overload = func._overloadname
+        instruction: list[Any] = [name if overload == "default" else f"{name}.{overload}", *args]
+        if kwargs:
+            instruction.append(kwargs)
+        if step.draws:
+            instruction = ["draw", *instruction, self._leaf((id(step),), 1)]
+        self._add(instruction, len(step.outs))
+        for place, out in enumerate(step.outs):
+            if out is not None:
+                self._slots[id(out.held)] = self._count - len(step.outs) + place
+
+    def _is_another(self, step: Step) -> bool:
+        """Whether the last operation copies a whole tensor into a new one: the other is the result."""
+        if step.func is not torch.ops.aten.copy_.default or not step.overwrites:
+            return False
+        target, source = step.args[0], step.args[1]
+        if (
+            not isinstance(target, Operand)
+            or not isinstance(source, Operand)
+            or self._known(source.known) is not None
+        ):
+            return False
+        same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.held.whole
+        if not same or id(target.held) in self._slots or source.region != source.held.whole:
+            return False
+        self._base(source.held)
+        self._slots[id(target.held)] = self._slots[id(source.held)]
+        return True
+
+    def _base(self, held: Held) -> None:
+        """Give a storage its slot, with what it held before the first operation that counts."""
+        if id(held) in self._slots:
+            return
+        first = self._first.get(id(held))
+        if first is not None:
+            self._slots[id(held)] = self._value(first, held.whole)
+        elif held.before:
+            if held is not self._own:
+                raise Unspeakable("it comes from what another tensor held before")
+            self._slots[id(held)] = self._add(["initial"], 1)
+        elif held.foreign:
+            self._slots[id(held)] = self._data(held)
+        else:
+            whole = held.whole
+            self._slots[id(held)] = self._add(
+                ["empty", list(whole.sizes), list(whole.strides), _name(whole.dtype)], 1
+            )
+
+    def _data(self, held: Held) -> int:
+        assert held.data is not None
+        whole = held.whole
+        numbers = torch.empty(0, dtype=whole.dtype).set_(  # type: ignore[call-overload]
+            held.data.clone().untyped_storage(), whole.offset, whole.sizes, whole.strides
+        )
+        if numbers.numel() > MOST_NUMBERS or numbers.is_complex():
+            raise Unspeakable(
+                f"it comes from {numbers.numel():,} numbers that no operation of torch's computed "
+                "(NumPy, or a list)"
+            )
+        flat = [_plain(number) for number in numbers.flatten().tolist()]
+        return self._add(["data", list(whole.sizes), _name(whole.dtype), flat], 1)
+
+    def _value(self, known: Snapshot, region: Region) -> int:
+        if not region.contiguous:
+            raise Unspeakable("it is laid out in another order than its index")
+        return self._add(["value", list(region.sizes), _name(region.dtype), *self._filling(known)], 1)
+
+    def _filling(self, known: Snapshot) -> list[Any]:
+        """A value, and its key where it is random."""
+        if isinstance(known.value, Constant):
+            return [_plain(known.value.val)]
+        if not known.value.random:
+            return [to_json(known.value)]
+        self.draft.uses |= known.uses
+        leaf = self._leaf(tuple(map(id, known.sources)), part_count(known.value))
+        return [to_json(known.value), leaf]
+
+    def _leaf(self, identity: Identity, parts: int) -> Leaf:
+        found = self._leaf_index.get(identity)
+        if found is None:
+            found = self._leaf_index[identity] = len(self.draft.leaves)
+            self.draft.leaves.append((identity, parts))
+        return Leaf(found)
+
+    def _argument(self, item: Any, step: Step) -> Any:
+        if isinstance(item, Operand):
+            known = self._known(item.known)
+            if item.held not in step.writes and known is not None:
+                return f"${self._leaf_slot(item, known)}"
+            self._base(item.held)
+            return self._ref(item.held, item.region)
+        if isinstance(item, (list, tuple)):
+            return [self._argument(each, step) for each in item]
+        if isinstance(item, torch.dtype):
+            return str(item)
+        if isinstance(item, torch.memory_format):
+            return str(item)
+        if item is None or isinstance(item, (bool, int, str)):
+            return item
+        if isinstance(item, float):
+            return _plain(item)
+        if isinstance(item, (torch.device, torch.layout)):
+            return None
+        raise Unspeakable(f"one of its operations takes a {type(item).__name__}")
+
+    def _leaf_slot(self, operand: Operand, known: Snapshot) -> int:
+        place = (tuple(map(id, known.sources)), operand.region.sizes, operand.region.dtype)
+        found = self._leaf_slots.get(place)
+        if found is None:
+            region = Region(operand.region.sizes, _strides(operand.region.sizes), 0, operand.region.dtype)
+            found = self._leaf_slots[place] = self._value(known, region)
+        return found
+
+    def _ref(self, held: Held, region: Region) -> str:
+        slot = f"${self._slots[id(held)]}"
+        if region == held.whole:
+            return slot
+        if region.dtype != held.whole.dtype:
+            raise Unspeakable("it looks at the same memory as numbers of two types")
+        sizes, strides = (",".join(map(str, each)) for each in (region.sizes, region.strides))
+        return f"{slot}:{sizes}:{strides}:{region.offset - held.whole.offset}"
+
+    def _add(self, instruction: list[Any], slots: int) -> int:
+        self.draft.instructions.append(instruction)
+        self._count += slots
+        return self._count - 1
+
+
+def part_count(value: Value) -> int:
+    """The number of independent parts of a value."""
+    return sum(map(part_count, value.values)) if isinstance(value, Parts) else 1
+
+
+def _operands(step: Step) -> list[Operand]:
+    return [item for item in tree_flatten((step.args, step.kwargs))[0] if isinstance(item, Operand)]
+
+
+def _strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    strides: list[int] = []
+    reach = 1
+    for size in reversed(sizes):
+        strides.insert(0, reach)
+        reach *= max(size, 1)
+    return tuple(strides)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _plain(number: Any) -> Any:
+    return {"float": repr(number)} if isinstance(number, float) and not math.isfinite(number) else number

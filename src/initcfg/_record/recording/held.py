@@ -1,0 +1,180 @@
+"""Storages whose content is known without looking, and the recorded operations that would make it real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from initcfg._record.recording.layers import Layer, parts_of, value_of
+from initcfg._record.recording.regions import Region
+from initcfg.values.kinds import Value
+
+Use = tuple[int, tuple[int, ...]]
+"""A draw, and what it became a part of, by ``id``; nothing for a piece of it."""
+
+
+class Snapshot(NamedTuple):
+    """What a tensor holds at some time, by name.
+
+    Attributes:
+        value: The value.
+        sources: What its numbers come from; tensors with the very same sources are copies.
+        drawn: What was drawn for each of these.
+        piece: Whether it is a part of what the sources name.
+    """
+
+    value: Value
+    sources: tuple[object, ...]
+    drawn: tuple[object, ...] = ()
+    piece: bool = False
+
+    @property
+    def uses(self) -> set[Use]:
+        """Which draws it shows, and in what form."""
+        whole = tuple(map(id, self.sources))
+        return {
+            # One draw that shows in two places shows in two forms.
+            (id(root), () if self.piece else (*whole, place) if place else whole)
+            for place, root in enumerate(self.drawn)
+            if getattr(root, "random", True)
+        }
+
+
+def is_shared(known: Snapshot, shared: set[int]) -> bool:
+    """Whether a name hides that the numbers are those of a draw that shows elsewhere in another form."""
+    return any(root in shared and form != (root,) for root, form in known.uses)
+
+
+@dataclass(eq=False)
+class Held:
+    """One storage.
+
+    Attributes:
+        storage: The memory; held, so that its address is not given to another. None once nobody else
+            has it.
+        whole: The region of the tensor that it was made for.
+        layers: What was written, first to last, as far as it has names.
+        writers: The recorded operations that write it, in order.
+        waiting: Those that touch it and are not done, by index.
+        exposed: Whether its address was given out, so that it may change unseen.
+        data: For a tensor that was made elsewhere: its content when it was met.
+        foreign: Whether it was made elsewhere.
+        fresh: Of a foreign one: whether it was made just now, from a list or from NumPy.
+        before: Whether the recorded code found it, with a content of its own.
+        original: Where that content is, as long as it was not fetched.
+    """
+
+    storage: torch.UntypedStorage | None
+    whole: Region
+    layers: list[Layer] = field(default_factory=list)
+    writers: list[Step] = field(default_factory=list)
+    waiting: dict[int, Step] = field(default_factory=dict)
+    exposed: bool = False
+    data: torch.Tensor | None = None
+    foreign: bool = False
+    fresh: bool = False
+    before: bool = False
+    original: torch.UntypedStorage | None = None
+
+    @property
+    def lazy(self) -> bool:
+        """Whether its memory does not hold yet what it should."""
+        return self.pending or self.original is not None
+
+    @property
+    def pending(self) -> bool:
+        """Whether operations that write it were recorded and not done."""
+        return any(self in step.writes for step in self.waiting.values())
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody holds the memory any more, but the records of it."""
+        return self.storage is None or torch._C._storage_Use_Count(self.storage._cdata) <= 1
+
+    def write(self, layer: Layer) -> None:
+        """Put a layer on top; those that it covers are forgotten."""
+        self.layers = [below for below in self.layers if not layer.region.covers(below.region)]
+        self.layers.append(layer)
+
+    def snapshot(self, region: Region, *, exact: bool = True) -> Snapshot | None:
+        """What a region holds, if that has a name.
+
+        Args:
+            region: The region.
+            exact: Whether its numbers must be the very ones of that name. If not, a piece of something
+                random is random in the same way, with numbers of its own.
+        """
+        value = value_of(self.layers, region)
+        if value is None:
+            return None
+        shown = parts_of(self.layers, region)
+        if shown is None:
+            shown = [layer for layer in self.layers if not layer.region.apart(region)]
+            same = region == self.whole
+        else:
+            same = shown[0].region == region
+        drawn = tuple(layer.root for layer in shown)
+        found = Snapshot(value, tuple(layer.known for layer in shown), drawn, value.random and not same)
+        return None if exact and found.piece else found
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """A tensor in a recorded operation.
+
+    Attributes:
+        held: Its storage.
+        region: Where it lies there.
+        known: What it held at that time, if that had a name.
+    """
+
+    held: Held
+    region: Region
+    known: Snapshot | None = None
+
+
+@dataclass(eq=False)
+class Step:
+    """A recorded operation.
+
+    Attributes:
+        index: Its place in the order.
+        func: The operation: an ATen overload, or a sampler of ours.
+        args: Its arguments, with operands in place of tensors.
+        kwargs: Likewise.
+        reads: The storages of the operands.
+        writes: The storages that it writes.
+        outs: For each tensor that it returns: where that lies. None for one that is no plain tensor.
+        draws: Whether it draws random numbers.
+        fill: What it fills its target with, if that has a name.
+        target: Where, for a fill.
+        before: By ``id`` of a storage that is written in place: what it held before.
+        overwrites: Whether nothing of what was there before shows.
+        done: Whether it was done.
+        seen: Where code looked at numbers that this operation drew.
+        hidden: Why doing it again would not give the same; None if it would.
+    """
+
+    index: int
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    reads: Sequence[Held]
+    writes: Sequence[Held]
+    outs: Sequence[Operand | None] = ()
+    draws: bool = False
+    fill: Snapshot | None = None
+    target: Operand | None = None
+    before: dict[int, Snapshot | None] = field(default_factory=dict)
+    overwrites: bool = False
+    done: bool = False
+    seen: str | None = None
+    hidden: str | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws random numbers, itself or to fill something with a value."""
+        return self.draws or (self.fill is not None and self.fill.value.random)

@@ -1,0 +1,95 @@
+"""Who writes: the code on the stack that decided, and the initialization function that it called."""
+
+from __future__ import annotations
+
+import math
+import sys
+from functools import lru_cache
+from types import FrameType
+from typing import NamedTuple
+
+import torch
+
+_INIT_FILE = torch.nn.init.__file__
+# The station of recording, whose folder this file's folder lies in.
+_HERE = __file__.rpartition("recording")[0]
+_TORCH = torch.__file__.rpartition("__init__.py")[0]
+_MODULES = torch.nn.modules.__file__.rpartition("__init__.py")[0]
+
+
+class Origin(NamedTuple):
+    """Where a write comes from.
+
+    Attributes:
+        code: The function that decided: ``"Conv2d.reset_parameters"``.
+        place: Its file and line: ``"torch/nn/modules/conv.py:186"``.
+        call: The initialization function that it called, with the arguments that JSON can hold:
+            ``{"type": "kaiming_uniform_", "a": 2.236}``; None if it called none.
+    """
+
+    code: str
+    place: str
+    call: dict[str, object] | None
+
+
+def code_that_writes() -> Origin:
+    """The nearest function on the stack that is no helper.
+
+    Helpers are those of torch outside of its layers, our own, and whatever is named as the functions of
+    torch.nn.init are, with an underscore at the end: they do what their caller decided.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    called: FrameType | None = None
+    outermost: FrameType | None = None
+    while frame is not None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        helper = name.endswith("_") and not name.startswith("__")
+        if file == _INIT_FILE or (helper and not _between(file)):
+            called = frame
+        elif not _between(file):
+            break
+        outermost = frame
+        frame = frame.f_back
+    found = frame or outermost
+    call = None if called is None else _call(called)
+    if found is None:
+        return Origin("?", "?", call)
+    return Origin(_label(found), f"{_shown(found)}:{found.f_lineno}", call)
+
+
+def _label(frame: FrameType) -> str:
+    code = frame.f_code
+    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    if isinstance(owner, torch.nn.Module) and hasattr(type(owner), code.co_name):
+        return f"{type(owner).__name__}.{code.co_name}"
+    return code.co_name
+
+
+def _shown(frame: FrameType) -> str:
+    return _path(frame.f_code.co_filename, str(frame.f_globals.get("__name__", "")))
+
+
+@lru_cache(maxsize=4096)
+def _path(file: str, module: str) -> str:
+    """A file, counted from the folder that holds its package."""
+    package = module.partition(".")[0]
+    start = file.rfind(f"/{package}/") if package and "." in module else -1
+    return file[start + 1 :] if start >= 0 else file.rpartition("/")[2]
+
+
+def _call(frame: FrameType) -> dict[str, object]:
+    code = frame.f_code
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    arguments = {name: frame.f_locals.get(name) for name in names}
+    kept = {name: item for name, item in arguments.items() if _plain(item)}
+    return {"type": code.co_name, **kept}
+
+
+@lru_cache(maxsize=4096)
+def _between(file: str) -> bool:
+    """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
+    return file.startswith((_HERE, _TORCH)) and not file.startswith(_MODULES)
+
+
+def _plain(item: object) -> bool:
+    return isinstance(item, (str, int)) or (isinstance(item, float) and math.isfinite(item))

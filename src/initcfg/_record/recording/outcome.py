@@ -1,0 +1,118 @@
+"""What a record amounts to: for each tensor a Value, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from initcfg._record.recording.formula import Draft, Slicer, Unspeakable
+from initcfg._record.recording.held import Held, Use, is_shared
+from initcfg._record.recording.layers import Layer, parts_of
+from initcfg._record.recording.log import tensor_at
+from initcfg._record.recording.recorder import Recorder
+from initcfg._record.recording.regions import region_of
+from initcfg.values.kinds import Constant, Value
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one tensor.
+
+    Attributes:
+        value: What it is to hold; None if that cannot be said. Of a draft, as if nothing shared its numbers.
+        reason: Why it cannot be said.
+        layer: Its last write over all of it, with who wrote; None if nobody did.
+        sources: What the numbers of a named value come from; tensors with the very same are copies.
+        draft: The formula that it is, whose random parts have no names yet.
+        written: Whether the recorded code wrote it at all.
+        uses: The draws that it shows, each with its form.
+    """
+
+    value: Value | None
+    reason: str | None = None
+    layer: Layer | None = None
+    sources: tuple[object, ...] = ()
+    draft: Draft | None = None
+    written: bool = True
+    uses: frozenset[Use] = frozenset()
+
+
+class Outcomes:
+    """The outcomes of a record.
+
+    Args:
+        recorder: The record, complete.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._shared: set[int] = set()
+        self._looked = any(step.seen for step in recorder.log.steps)
+
+    def of_all(self, tensors: Mapping[K, torch.Tensor]) -> dict[K, Outcome]:
+        """The outcomes of all the tensors that there are.
+
+        Where one draw shows in several forms (as it is and times two, say), each form has a name of its own,
+        and yet they share their numbers: then only what was drawn keeps its name, and the rest are formulas.
+        """
+        while True:
+            found = {key: self.of(tensor) for key, tensor in tensors.items()}
+            forms: dict[int, set[tuple[int, ...]]] = {}
+            for root, form in {use for each in found.values() for use in each.uses}:
+                forms.setdefault(root, set()).add(form)
+            shared = {root for root, each in forms.items() if len(each) > 1}
+            if shared <= self._shared:
+                return found
+            self._shared |= shared
+
+    def of(self, tensor: torch.Tensor) -> Outcome:
+        """The outcome of a tensor."""
+        held = self._recorder.held_by(tensor)
+        if held is None:
+            # What cannot be written, a plan does not speak of.
+            other = type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
+            return Outcome(None, f"it is a {type(tensor).__name__}", written=other and not tensor.is_meta)
+        region = region_of(tensor)
+        shown = parts_of(held.layers, region)
+        layer = shown[0] if shown else held.layers[-1] if held.layers else None
+        if not held.writers and not held.foreign:
+            return Outcome(None, layer=layer, written=held.exposed)
+        if held.exposed:
+            return Outcome(None, "its memory was handed out (numpy() or data_ptr())", layer)
+        if self._looked:
+            for step in self._recorder.log.sliced(held):
+                if step.seen is not None:
+                    return Outcome(None, f"code looks at its random numbers ({step.seen})", layer)
+        known = held.snapshot(region, exact=False)
+        if known is not None and not is_shared(known, self._shared):
+            sources = () if known.piece else known.sources
+            return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses))
+        try:
+            draft = Slicer(self._shared).run(held, region)
+            problem = None
+        except Unspeakable as error:
+            draft, problem = None, str(error)
+        if draft is None or not draft.leaves:
+            constant = self._constant(held, tensor)
+            if constant is not None:
+                return Outcome(constant, None, layer)
+        if draft is None:
+            return Outcome(None, problem, layer)
+        return Outcome(draft.alone(), None, layer, draft=draft, uses=frozenset(draft.uses))
+
+    def _constant(self, held: Held, tensor: torch.Tensor) -> Constant | None:
+        """The one number that a tensor holds everywhere, if nothing about it is random or undone."""
+        if held.pending or tensor.numel() == 0 or tensor.is_complex() or held.storage is None:
+            return None
+        if any(step.random for step in self._recorder.log.sliced(held)):
+            return None
+        with torch.no_grad():
+            here = tensor_at(held.storage, region_of(tensor))
+            first = here.flatten()[0].item()
+            same = float(first) == first and bool((here == first).all())
+            return Constant(float(first)) if same else None

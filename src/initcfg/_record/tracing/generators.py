@@ -1,0 +1,124 @@
+"""Random numbers of a trace: drawn aside, so that the process's own generators do not move."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from initcfg._stream.torch_generator import lock
+
+
+class Aside:
+    """A state of torch's CPU generator of its own, for what a trace has to draw.
+
+    Calling it gives a context within which the process's generator has that state.
+
+    Attributes:
+        state: The state.
+        touched: Where code seeded it, or read or set its state; None if it only drew.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.state = torch.Generator().manual_seed(seed).get_state()
+        self.touched: str | None = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        generator = torch.default_generator
+        with lock:
+            before = generator.get_state()
+            generator.set_state(self.state)
+            try:
+                yield
+            finally:
+                self.state = generator.get_state()
+                generator.set_state(before)
+
+    def manual_seed(self, seed: int) -> torch.Generator:
+        """What ``torch.manual_seed`` does to this state."""
+        self.state = torch.Generator().manual_seed(seed).get_state()
+        return torch.default_generator
+
+    def set_state(self, state: torch.Tensor) -> None:
+        """What ``torch.set_rng_state`` does to this state."""
+        self.state = state.clone()
+
+    def get_state(self) -> torch.Tensor:
+        """What ``torch.get_rng_state`` gives."""
+        return self.state.clone()
+
+    def initial_seed(self) -> int:
+        """What ``torch.initial_seed`` gives."""
+        generator = torch.Generator()
+        generator.set_state(self.get_state())
+        return generator.initial_seed()
+
+    def note(self, place: str) -> None:
+        """Code at this place seeds it, or reads or sets its state."""
+        self.touched = self.touched or place
+
+
+@contextlib.contextmanager
+def others_kept(seed: int | None = None) -> Iterator[Callable[[], bool]]:
+    """Within this, Python's and NumPy's generators may move; afterwards they are as they were.
+
+    Args:
+        seed: What they are seeded with; if None, they go on from where they are.
+
+    Yields:
+        Says whether they have moved.
+    """
+    # NumPy's old generator is global, and initialization code uses it.
+    python, numpy = random.getstate(), np.random.get_state()
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed % (1 << 32))
+    start = random.getstate(), np.random.get_state()
+
+    def moved() -> bool:
+        return random.getstate() != start[0] or _differ(np.random.get_state(), start[1])
+
+    try:
+        yield moved
+    finally:
+        if random.getstate() != python:
+            random.setstate(python)
+        if _differ(np.random.get_state(), numpy):
+            np.random.set_state(numpy)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@contextlib.contextmanager
+def torch_kept(seed: int) -> Iterator[Callable[[], bool]]:
+    """Within this, torch's own generator should not move; afterwards it is as it was.
+
+    Other threads may use it meanwhile, and then nothing is known, and nothing done.
+
+    Args:
+        seed: What it is seeded with, unless that is 0.
+
+    Yields:
+        Says whether it has moved.
+    """
+    before = start = torch.default_generator.get_state()
+    if seed and threading.active_count() == 1:
+        start = torch.default_generator.manual_seed(seed).get_state()
+
+    def moved(since: torch.Tensor = start) -> bool:
+        alone = threading.active_count() == 1
+        return alone and not torch.equal(torch.default_generator.get_state(), since)
+
+    try:
+        yield moved
+    finally:
+        if moved(before):
+            torch.default_generator.set_state(before)

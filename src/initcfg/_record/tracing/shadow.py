@@ -1,0 +1,148 @@
+"""A model that is there already, while code runs over it: its tensors lie elsewhere, and nothing stays.
+
+Each parameter and buffer gets memory that nobody has touched in the place of its own, as long as the trace
+lasts. Afterwards the model is as it was: tensors, modules and attributes, also those that code replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg._model.names import named_tensors
+from initcfg._model.shards import is_sharded
+from initcfg._record.recording.log import tensor_at
+from initcfg._record.recording.operations import is_plain
+from initcfg._record.recording.regions import region_of
+from initcfg.errors import TensorError
+
+# What a module keeps in containers of its own.
+_CONTAINERS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+
+
+# Two threads that plan one model would take each other's shadow for the model.
+_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Within this, the model's tensors lie in other memory.
+
+    Args:
+        model: The model.
+        copied: Whether that memory holds the same numbers; it is untouched if not.
+
+    Yields:
+        Each tensor of the model, with one on the model's own memory. Those on the meta device have none, and
+        those that are sharded are elsewhere too; whole tensors with untouched memory stand in for them.
+
+    Raises:
+        TensorError: A tensor is of a kind that cannot be moved aside.
+    """
+    with _lock:
+        yield from _shadowed(model, copied)
+
+
+def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    states = [(module, _state_of(module)) for module in model.modules()]
+    tensors = _tensors(model)
+    here = [tensor for tensor in tensors if not _stood_for(tensor)]
+    kept = [(tensor, dict(vars(tensor)), tensor.requires_grad, tensor._version) for tensor in here]
+    own = [(tensor, tensor.data) for tensor in here]
+    gradients = [(tensor, tensor.grad) for tensor in here if tensor.is_leaf]
+    memory: dict[int, torch.UntypedStorage] = {}
+    try:
+        for tensor, original in own:
+            storage = original.untyped_storage()
+            if storage._cdata not in memory:
+                memory[storage._cdata] = storage.clone() if copied else torch.UntypedStorage(storage.nbytes())
+            tensor.data = tensor_at(memory[storage._cdata], region_of(original))
+        for tensor, gradient in gradients:
+            if gradient is not None:
+                tensor.grad = gradient.clone()
+        given = _give_memory(model, [tensor for tensor in tensors if _stood_for(tensor)])
+        yield own + [(tensor, tensor) for tensor in given]
+    finally:
+        for tensor, original in own:
+            tensor.data = original
+        for tensor, attributes, needed, version in kept:
+            _restore(vars(tensor), attributes)
+            if tensor.requires_grad != needed:
+                tensor.requires_grad_(needed)
+            if tensor._version != version:
+                _set_version(tensor, version)
+        for tensor, gradient in gradients:
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
+        for module, (attributes, containers) in states:
+            _restore(vars(module), attributes)
+            for name, items in containers.items():
+                container = attributes[name]
+                container.clear()
+                container.update(items)
+
+
+def _set_version(tensor: torch.Tensor, version: int) -> None:
+    """Operations that were recorded and not done count as changes; they were none."""
+    autograd: Any = vars(torch._C)["_autograd"]
+    set_counter = autograd._unsafe_set_version_counter
+    try:
+        set_counter((tensor,), (version,))
+    except TypeError:
+        # torch 2.6 takes one tensor.
+        set_counter(tensor, version)
+
+
+def _restore(now: Any, before: dict[str, Any]) -> None:
+    now.clear()
+    now.update(before)
+
+
+def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Put tensors with memory in the place of those that have none; the new ones."""
+    made: dict[int, torch.Tensor] = {}
+    for tensor in tensors:
+        new = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)  # of a shard, the whole
+        if isinstance(tensor, nn.Parameter):
+            new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+        vars(new).update(vars(tensor))  # type: ignore[attr-defined]
+        made[id(tensor)] = new
+    for module in model.modules() if made else ():
+        for container in (module._parameters, module._buffers):
+            for name, tensor in container.items():
+                if id(tensor) in made:
+                    container[name] = made[id(tensor)]  # type: ignore[assignment]
+    return list(made.values())
+
+
+def _stood_for(tensor: torch.Tensor) -> bool:
+    """Whether the tensor has no memory here that the code could be shown."""
+    return is_sharded(tensor) or (tensor.is_meta and type(tensor) in (torch.Tensor, nn.Parameter))
+
+
+def _state_of(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    attributes = dict(module.__dict__)
+    containers = {
+        name: type(attributes[name])(attributes[name]) for name in _CONTAINERS if name in attributes
+    }
+    return attributes, containers
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    found: dict[int, torch.Tensor] = {}
+    for entry in named_tensors(model).entries.values():
+        for tensor in entry.stored:
+            if not is_plain(tensor) and not _stood_for(tensor):
+                raise TensorError(
+                    f"A {type(tensor).__name__} on {tensor.device} cannot be traced.",
+                    parameter=entry.name,
+                    shape=tuple(tensor.shape),
+                    fix="Trace the function that builds the model: initcfg.trace(build).",
+                )
+            found[id(tensor)] = tensor
+    return list(found.values())

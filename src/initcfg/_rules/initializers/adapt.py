@@ -1,0 +1,142 @@
+"""What ``adapt`` says: which adaptations are allowed, and for which tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from initcfg._rules.selection import Pattern, parse_patterns
+from initcfg.errors import ArgumentError
+from initcfg.errors.words import nearest
+
+# Without a name, these would say nothing that a shape could confirm.
+NEED_NAMES = ("drop", "select", "transpose")
+AUTO = ("inflate", "channels", "patch", "resize", "qkv")
+
+
+def _count(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool) and item >= 0
+
+
+def _size(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and len(item) == 2 and all(_count(each) for each in item)
+
+
+def _indices(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and bool(item) and all(_count(each) for each in item)
+
+
+Check = tuple[Callable[[Any], bool], str]
+
+# By kind: its options, each with a check and what it is in words.
+KINDS: dict[str, dict[str, Check]] = {
+    "transpose": {},
+    "inflate": {"by": (lambda item: item in ("mean", "center"), "'mean' or 'center'")},
+    "channels": {},
+    "patch": {},
+    "resize": {
+        "prefix_tokens": (_count, "a number of tokens"),
+        "size": (_size, "two numbers, height and width"),
+        "old_size": (_size, "two numbers, height and width"),
+    },
+    "select": {"classes": (_indices, "a list of row numbers")},
+    "shrink": {},
+    "grow": {"by": (lambda item: item in ("mean", "covariance"), "'mean' or 'covariance'")},
+    "qkv": {},
+    "dtype": {},
+    "drop": {},
+}
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One adaptation that a rule allows.
+
+    Attributes:
+        kind: Which.
+        pattern: For which tensors, or modules with all below; None for all that it evidently fits.
+        options: Its options.
+    """
+
+    kind: str
+    pattern: Pattern | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def covers(self, name: str) -> bool:
+        """Whether the tensor ``name`` is meant."""
+        return self.pattern is None or covers(self.pattern, name)
+
+
+def covers(pattern: Pattern, name: str) -> bool:
+    """Whether a pattern matches a name, or that of a module around it.
+
+    Example:
+        >>> from initcfg._rules.initializers.adapt import covers
+        >>> from initcfg._rules.selection import parse_patterns
+        >>> (pattern,) = parse_patterns("exclude", "head")
+        >>> covers(pattern, "head.fc.weight"), covers(pattern, "neck.head")
+        (True, False)
+    """
+    parts = name.split(".")
+    return any(pattern.matches(".".join(parts[: count + 1])) for count in range(len(parts)))
+
+
+def parse_adapt(adapt: Any) -> tuple[Permission, ...]:
+    """The permissions of an ``adapt`` as it was written.
+
+    Raises:
+        ArgumentError: It says something that is no adaptation.
+    """
+    if adapt is None:
+        return ()
+    if isinstance(adapt, str) or (isinstance(adapt, Mapping) and "type" in adapt):
+        adapt = [adapt]
+    if isinstance(adapt, Mapping):
+        found: list[Permission] = []
+        for text, written in adapt.items():
+            (pattern,) = parse_patterns("adapt", text)
+            for item in written if isinstance(written, (list, tuple)) else [written]:
+                found += _permissions(item, pattern)
+        return tuple(found)
+    if not isinstance(adapt, (list, tuple)):
+        raise ArgumentError(
+            f"adapt must be a kind of adaptation, a list of them, or a dict from names, not {adapt!r}.",
+            fix=_kinds_text(),
+        )
+    return tuple(permission for item in adapt for permission in _permissions(item, None))
+
+
+def _permissions(written: Any, pattern: Pattern | None) -> list[Permission]:
+    options = dict(written) if isinstance(written, Mapping) else {"type": written}
+    kind = options.pop("type", None)
+    if kind == "auto" and not options:
+        return [Permission(each, pattern) for each in AUTO]
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ArgumentError(
+            f"adapt: {written!r} is no adaptation.", meant=nearest(str(kind), KINDS), fix=_kinds_text()
+        )
+    if pattern is None and kind in NEED_NAMES:
+        raise ArgumentError(
+            f"adapt={kind!r} does not say for which tensors.", fix=f"Write adapt=dict(NAME={kind!r})."
+        )
+    for key, item in options.items():
+        if key not in KINDS[kind]:
+            raise ArgumentError(
+                f"The adaptation {kind!r} takes no {key!r}.",
+                meant=nearest(key, KINDS[kind]),
+                fix=f"It takes {', '.join(KINDS[kind]) or 'nothing'}.",
+            )
+        check, words = KINDS[kind][key]
+        if not check(item):
+            raise ArgumentError(f"The adaptation {kind!r}: {key} must be {words}, not {item!r}.")
+    if kind == "select" and "classes" not in options:
+        raise ArgumentError(
+            "The adaptation 'select' needs the rows to take.",
+            fix="Write adapt=dict(NAME=dict(type='select', classes=[...])).",
+        )
+    return [Permission(kind, pattern, options)]
+
+
+def _kinds_text() -> str:
+    return f"The kinds are 'auto', {', '.join(map(repr, KINDS))}."

@@ -1,0 +1,122 @@
+"""The module functions of the original: each fills one module's ``weight`` and ``bias`` at once.
+
+They are for a user's own ``init_weights``. Draws come from torch's global generator, as there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from initcfg._model.targets import original_targets
+from initcfg._rules.initializers.original import (
+    BaseInit,
+    Caffe2XavierInit,
+    ConstantInit,
+    KaimingInit,
+    NormalInit,
+    TruncNormalInit,
+    UniformInit,
+    XavierInit,
+    bias_init_with_prob,
+)
+from initcfg._stream.writing.torch_draws import fill_torch
+from initcfg.errors import InitcfgError, TensorError
+from initcfg.values.kinds import TruncNormal
+
+
+def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:
+    """Fill ``module.weight`` with ``val`` and ``module.bias`` with ``bias``.
+
+    Raises:
+        TensorError: ``module`` is a tensor: the original does nothing then, without a word.
+
+    Example:
+        >>> from initcfg import constant_init
+        >>> from torch import nn
+        >>> linear = nn.Linear(2, 1)
+        >>> constant_init(linear, 3, bias=4)
+        >>> linear.weight.tolist(), linear.bias.tolist()
+        ([[3.0, 3.0]], [4.0])
+    """
+    _fill(module, ConstantInit(val), bias)
+
+
+def xavier_init(module: nn.Module, gain: float = 1, bias: float = 0, distribution: str = "normal") -> None:
+    """Fill ``module.weight`` as :class:`XavierInit` says, and ``module.bias`` with ``bias``."""
+    _fill(module, XavierInit(gain, distribution), bias)
+
+
+def normal_init(module: nn.Module, mean: float = 0, std: float = 1, bias: float = 0) -> None:
+    """Fill ``module.weight`` from N(mean, std²), and ``module.bias`` with ``bias``."""
+    _fill(module, NormalInit(mean, std), bias)
+
+
+def trunc_normal_init(
+    module: nn.Module, mean: float = 0, std: float = 1, a: float = -2, b: float = 2, bias: float = 0
+) -> None:
+    """Fill ``module.weight`` from N(mean, std²) within [a, b], and ``module.bias`` with ``bias``."""
+    _fill(module, TruncNormalInit(mean, std, a, b), bias)
+
+
+def uniform_init(module: nn.Module, a: float = 0, b: float = 1, bias: float = 0) -> None:
+    """Fill ``module.weight`` from U(a, b), and ``module.bias`` with ``bias``."""
+    _fill(module, UniformInit(a, b), bias)
+
+
+def kaiming_init(
+    module: nn.Module,
+    a: float = 0,
+    mode: str = "fan_out",
+    nonlinearity: str = "relu",
+    bias: float = 0,
+    distribution: str = "normal",
+) -> None:
+    """Fill ``module.weight`` as :class:`KaimingInit` says, and ``module.bias`` with ``bias``."""
+    _fill(module, KaimingInit(a, mode, nonlinearity, distribution), bias)
+
+
+def caffe2_xavier_init(module: nn.Module, bias: float = 0) -> None:
+    """Fill ``module.weight`` as :class:`Caffe2XavierInit` says, and ``module.bias`` with ``bias``."""
+    _fill(module, Caffe2XavierInit(), bias)
+
+
+def trunc_normal_(
+    tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+) -> torch.Tensor:
+    """Fill a tensor from N(mean, std²) within [a, b], by the original's sampler."""
+    with torch.no_grad():
+        fill_torch(tensor, TruncNormal(mean, std, a, b))
+    return tensor
+
+
+def _fill(module: nn.Module, initializer: BaseInit, bias: float) -> None:
+    if isinstance(module, torch.Tensor):
+        raise TensorError(
+            "This function takes a module, and was given a tensor.",
+            fix="Give the module, or use torch.nn.init for a tensor.",
+        )
+    with torch.no_grad():
+        for target in original_targets(module):
+            if target.role == "bias":
+                target.tensor.fill_(bias)
+                continue
+            try:
+                value = initializer.resolve(target.layout)
+            except InitcfgError as error:
+                error.parameter, error.shape = f"weight of a {type(module).__name__}", target.layout.shape
+                raise
+            fill_torch(target.tensor, value)
+
+
+__all__ = [
+    "bias_init_with_prob",
+    "caffe2_xavier_init",
+    "constant_init",
+    "kaiming_init",
+    "normal_init",
+    "trunc_normal_",
+    "trunc_normal_init",
+    "uniform_init",
+    "xavier_init",
+]

@@ -1,0 +1,100 @@
+"""While user code runs, the original's own functions come back to us.
+
+A user's ``init_weights`` may end in ``super().init_weights()`` of MMEngine's BaseModule, call
+``initialize``, or call an initializer on a module. For as long as such code runs, these lead to the
+run that called it. Nothing is patched where MMEngine or MMCV 1.x is not loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from initcfg._config.registry import INITIALIZERS
+from initcfg._rules.initializers.original import BaseInit
+from initcfg._rules.initializers.pretrained import PretrainedInit
+
+_HOMES = (
+    ("mmengine.model.base_module", "mmengine.model.weight_init"),
+    ("mmcv.runner.base_module", "mmcv.cnn.utils.weight_init"),
+)
+_MISSING = object()
+_lock = threading.RLock()
+_depth = 0
+_saved: list[tuple[Any, str, Any]] = []
+
+
+@contextlib.contextmanager
+def originals_come_back() -> Iterator[None]:
+    """Lead the original's entry points to the active run, until the outermost of these ends."""
+    global _depth
+    with _lock:
+        _depth += 1
+        if _depth == 1:
+            _patch()
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                while _saved:
+                    owner, name, original = _saved.pop()
+                    setattr(owner, name, original)
+
+
+def _patch() -> None:
+    for base_home, init_home in _HOMES:
+        base_module, weight_init = sys.modules.get(base_home), sys.modules.get(init_home)
+        if base_module is None or weight_init is None:
+            continue
+        _replace(base_module.BaseModule, "init_weights", _init_weights)
+        theirs = {id(vars(home).get("initialize")) for home in (base_module, weight_init)}
+        for module in list(sys.modules.values()):
+            # Also where a user's module imported the function by name.
+            if id(getattr(module, "__dict__", {}).get("initialize", _MISSING)) in theirs:
+                _replace(module, "initialize", _initialize)
+        for name in INITIALIZERS.module_dict:
+            cls = getattr(weight_init, f"{name}Init", None)
+            if cls is not None and "__call__" in vars(cls):
+                _replace(cls, "__call__", _call_of(name))
+
+
+def _replace(owner: Any, name: str, new: Any) -> None:
+    _saved.append((owner, name, vars(owner)[name]))
+    setattr(owner, name, new)
+
+
+def _init_weights(self: Any) -> None:
+    from initcfg._api.functions import run_base_init_weights
+
+    run_base_init_weights(self, compat="mmengine", rng="torch")
+
+
+def _initialize(module: Any, init_cfg: Any) -> None:
+    from initcfg._api.functions import initialize
+
+    initialize(module, init_cfg, compat="mmengine", rng="torch")
+
+
+def _call_of(name: str) -> Callable[[Any, Any], None]:
+    def call(self: Any, module: Any) -> None:
+        from initcfg._api.calling import call_initializer
+
+        ours = _ours(name, self)
+        ours.wholemodule = getattr(self, "wholemodule", False)  # type: ignore[union-attr]
+        call_initializer(ours, module)
+
+    return call
+
+
+def _ours(name: str, theirs: Any) -> BaseInit | PretrainedInit:
+    """Our initializer with the arguments of one of theirs."""
+    cls = INITIALIZERS.module_dict[name]
+    arguments = {key: item for key, item in vars(theirs).items() if key != "wholemodule"}
+    if name == "Caffe2Xavier":
+        arguments = {key: item for key, item in arguments.items() if key in ("bias", "layer")}
+    return cls(**arguments)

@@ -1,0 +1,350 @@
+"""The program: what would run, and in which order, by the rules of the original.
+
+``init_weights`` of the original runs a module's own rules, then its children's, then its Pretrained;
+a later write wins. Here nothing runs: the same walk lists the steps, and their order is the
+precedence that the planner resolves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+from initcfg._model.names import child_items, wrapper_attribute
+from initcfg._rules.rule import Rule, location, parse_init_cfg
+from initcfg.errors import OverrideError, OverrideTargetError
+
+
+@dataclass(eq=False)
+class Step:
+    """One run of one rule over one subtree, or of a user's own code.
+
+    Attributes:
+        order: Place in the program; later steps win.
+        owner: The module that owns the rule.
+        owner_name: Its canonical name.
+        target: Root of the subtree that is reached: the owner, or what an override names.
+        rule: The rule; None for a user's method.
+        whole: Every layer of the subtree is meant (an override, or ``name`` without ``layer``).
+        kind: ``"rule"``, ``"pretrained"``, ``"foreign"`` (an initializer of the original's protocol)
+            or ``"method"`` (a user's ``init_weights``).
+        code: For user code: what it is and where.
+        called: Whether the original would reach this step.
+        used: Whether it writes anything.
+    """
+
+    order: int
+    owner: nn.Module
+    owner_name: str
+    target: Any
+    rule: Rule | None
+    whole: bool = False
+    kind: str = "rule"
+    code: str = ""
+    called: bool = True
+    used: bool = False
+    started: bool = False
+
+
+@dataclass(eq=False)
+class Program:
+    """The steps in order, and what was seen on the way.
+
+    Attributes:
+        steps: The steps.
+        reached: Modules whose ``is_init`` is set once the program has run.
+        uncalled: Modules whose own ``init_weights`` the original would not call, and so nobody does.
+        nested: Modules whose ``init_cfg`` the original would skip.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    reached: list[nn.Module] = field(default_factory=list)
+    uncalled: list[str] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
+
+
+def base_class_of_init_weights(cls: type) -> type | None:
+    """The class in the MRO that defines ``init_weights``; None if there is none."""
+    return next((base for base in cls.__mro__ if "init_weights" in vars(base)), None)
+
+
+@lru_cache(maxsize=16384)
+def has_own_method(cls: type) -> bool:
+    """Whether a class has an ``init_weights`` that a user wrote.
+
+    That of a class called BaseModule is the original's (MMEngine's, MMCV's, one of the many copies
+    of it that repositories carry, or ours): it runs rules, and the program stands in for it.
+    """
+    base = base_class_of_init_weights(cls)
+    return base is not None and base.__name__ != "BaseModule"
+
+
+def code_label(cls: type) -> str:
+    """What a user's ``init_weights`` is called, and where it is: ``Head.init_weights (head.py:41)``."""
+    base = base_class_of_init_weights(cls) or cls
+    method = vars(base).get("init_weights")
+    try:
+        line = inspect.unwrap(method).__code__.co_firstlineno  # type: ignore[union-attr,arg-type]
+        file = os.path.basename(inspect.unwrap(method).__code__.co_filename)  # type: ignore[union-attr,arg-type]
+    except AttributeError:
+        return f"{base.__name__}.init_weights"
+    return f"{base.__name__}.init_weights ({file}:{line})"
+
+
+class Compiler:
+    """Lists the steps of a model.
+
+    Args:
+        model: The root.
+        compat: Reach what the original reaches, and no more.
+        root_name: What the root is called in the paths of rules.
+        locate: From the path of an init_cfg and what it holds: a function from the paths of its rules to
+            file and line, or None if it was not written where that function looks.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, compat: bool, root_name: str = "model", locate: Any = None
+    ) -> None:
+        self.model = model
+        self.compat = compat
+        self.root_name = root_name
+        self.locate = locate
+        self.program = Program()
+        self._visited: set[int] = set()
+        self._called: set[int] = set()
+        self._names = _first_names(model)
+        # An initialized root is planned anew, with all below it.
+        self._respect_is_init = not _is_init(model)
+
+    def run(self, init_cfg: Any, *, own_method: bool = True) -> Program:
+        """The program of ``init_weights`` on the model, within an outer ``init_cfg``.
+
+        Args:
+            init_cfg: Rules of an outer parent, or None.
+            own_method: Whether the model's own ``init_weights`` runs, where its class has one; False
+                when that method is running already and has called its base.
+        """
+        outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat)
+        self._add_rules(outer, self.model, "", pretrained=False)
+        cls = type(self.model)
+        if _is_attached(self.model):
+            self._plain(self.model, "")
+        elif has_init_weights(self.model):
+            configured = _has_init_cfg(self.model)
+            if own_method and has_own_method(cls) and (self.compat or configured):
+                self._add_method(self.model, "")
+            elif configured or self.compat:
+                self._note_called(self.model)
+                self._base(self.model, "", called=True)
+            else:
+                self._plain(self.model, "")
+        elif not self.compat:
+            self._plain(self.model, "")
+        self._add_rules(outer, self.model, "", pretrained=True)
+        return self.program
+
+    def run_rules(self, init_cfg: Any) -> Program:
+        """The program of ``initialize``: these rules, in their order, and nothing else."""
+        for rule in parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, bare=True):
+            self._add_rule(rule, self.model, "", called=True)
+        return self.program
+
+    # -- the walk --------------------------------------------------------------------------------
+
+    def _base(self, module: nn.Module, name: str, *, called: bool) -> None:
+        """What the original's own ``init_weights`` does."""
+        self._visited.add(id(module))
+        rules = self._own_rules(module, name)
+        self._add_rules(rules, module, name, pretrained=False, called=called)
+        if rules and not called:
+            self.program.nested.append(name)
+        for child_name, child in child_items(module, name):
+            self._child(child, child_name, called=called)
+        self._add_rules(rules, module, name, pretrained=True, called=called)
+        if has_init_weights(module):
+            self.program.reached.append(module)
+
+    def _note_called(self, module: nn.Module) -> None:
+        """Note what the original calls below ``module``: such a one, met elsewhere too, waits for that."""
+        for _, child in child_items(module, ""):
+            self._note_one(_without_wrapper(child))
+
+    def _note_one(self, module: nn.Module) -> None:
+        if has_init_weights(module) and id(module) not in self._called and not self._is_done(module):
+            self._called.add(id(module))
+            if not has_own_method(type(module)):
+                self._note_called(module)
+
+    def _is_done(self, module: nn.Module) -> bool:
+        return self._respect_is_init and _is_init(module)
+
+    def _child(self, module: nn.Module, name: str, *, called: bool) -> None:
+        module = _without_wrapper(module)
+        # A shared module has one name, whichever way it is come upon.
+        name = self._names[id(module)]
+        if _is_attached(module) and (called or not self.compat):
+            if id(module) not in self._visited:
+                self._plain(module, name)
+            return
+        own = has_init_weights(module)
+        if (own and self._is_done(module)) or (not called and id(module) in self._called):
+            return
+        if own and called:
+            if has_own_method(type(module)):
+                self._add_method(module, name)
+            elif id(module) not in self._visited:
+                self._base(module, name, called=True)
+        elif not self.compat:
+            if own and has_own_method(type(module)):
+                self.program.uncalled.append(name)
+            if id(module) not in self._visited:
+                self._base(module, name, called=False)
+
+    def _plain(self, module: nn.Module, name: str) -> None:
+        """A module without ``init_weights``, or with one that knows no ``init_cfg`` (timm's, say).
+
+        It is taken as one that has it all the same; of its children, those of the BaseModule family are
+        called, and other people's ``init_weights`` methods are left alone.
+        """
+        self._visited.add(id(module))
+        rules = self._own_rules(module, name)
+        self._add_rules(rules, module, name, pretrained=False)
+        for _, child in child_items(module, name):
+            if _carries_rules(child):
+                self._note_one(_without_wrapper(child))
+        for child_name, child in child_items(module, name):
+            self._child(child, child_name, called=_carries_rules(child))
+        self._add_rules(rules, module, name, pretrained=True)
+
+    def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
+        if not _has_init_cfg(module) or not module.init_cfg:
+            return []
+        where = ".".join(filter(None, (self.root_name, name, "init_cfg")))
+        given = getattr(module, "_init_cfg_written", None)
+        if given is None and not _is_attached(module):
+            given = _class_file(type(module))
+        locate = None if self.locate is None else self.locate(where, module.init_cfg)
+
+        def written(path: str) -> str | None:
+            return (locate(path) if locate is not None else None) or given
+
+        return parse_init_cfg(module.init_cfg, where, written=written, compat=self.compat)
+
+    def _add_rules(
+        self, rules: list[Rule], owner: nn.Module, name: str, *, pretrained: bool, called: bool = True
+    ) -> None:
+        for rule in rules:
+            if _counts_as_pretrained(rule) == pretrained:
+                self._add_rule(rule, owner, name, called=called)
+
+    def _add_rule(self, rule: Rule, owner: nn.Module, name: str, *, called: bool) -> None:
+        kind = "foreign" if rule.foreign is not None else "pretrained" if rule.pretrained else "rule"
+        # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
+        whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers)
+        self._append(owner, name, owner, rule, whole=whole, kind=kind, called=called)
+        for override in rule.overrides:
+            target = self._override_target(override, owner)
+            kind = "foreign" if override.foreign else "pretrained" if override.pretrained else "rule"
+            self._append(owner, name, target, override, whole=True, kind=kind, called=called)
+
+    def _add_method(self, module: nn.Module, name: str) -> None:
+        self._append(module, name, module, None, kind="method", code=code_label(type(module)))
+
+    def _append(self, owner: nn.Module, name: str, target: Any, rule: Rule | None, **fields: Any) -> None:
+        if rule is not None and rule.foreign is not None:
+            fields["code"] = f"{rule.type_name} initializer"
+        self.program.steps.append(Step(len(self.program.steps), owner, name, target, rule, **fields))
+
+    def _override_target(self, rule: Rule, owner: nn.Module) -> Any:
+        name = rule.override_name
+        assert name is not None
+        context: dict[str, Any] = {"rule": str(rule), "where": location(rule.where, rule.written)}
+        missing = object()
+        target = getattr(owner, name, missing)
+        if target is missing:
+            raise OverrideError(
+                f"The override names {name!r}, but a {type(owner).__name__} has no such attribute.",
+                meant=_near_attributes(name, owner),
+                fix="An override names a direct attribute of the module that owns the init_cfg"
+                + ("; for a deeper one, give a rule name='...'." if "." in name else "."),
+                **context,
+            )
+        if isinstance(target, nn.Module):
+            return target
+        if isinstance(target, nn.Parameter) and not self.compat:
+            return target
+        raise OverrideTargetError(
+            f"The override names {name!r}, of type {type(target).__name__}: only a module"
+            + ("" if self.compat else " or a parameter")
+            + " can be initialized.",
+            **context,
+        )
+
+
+def _near_attributes(name: str, owner: nn.Module) -> list[str]:
+    from initcfg.errors.words import nearest
+
+    tensors = [key for key, item in owner._parameters.items() if item is not None]
+    return nearest(name.split(".", maxsplit=1)[0], [*owner._modules, *tensors])
+
+
+def _counts_as_pretrained(rule: Rule) -> bool:
+    """Only these two spellings are moved to the end, as in the original."""
+    type_ = rule.cfg.get("type")
+    return rule.pretrained is not None and (type_ == "Pretrained" or isinstance(type_, type))
+
+
+def has_init_weights(module: nn.Module) -> bool:
+    """Whether a module has a method ``init_weights``, by class or instance."""
+    return hasattr(type(module), "init_weights") or "init_weights" in vars(module)
+
+
+def _has_init_cfg(module: nn.Module) -> bool:
+    return "init_cfg" in vars(module) or hasattr(type(module), "init_cfg")
+
+
+def _is_attached(module: nn.Module) -> bool:
+    """Whether a builder's model got its rules from outside, and its class knows nothing of them."""
+    return "_initcfg_attached" in vars(module)
+
+
+def _carries_rules(module: nn.Module) -> bool:
+    """Whether a module is of the BaseModule family: it has ``init_weights``, and ``init_cfg`` too."""
+    module = _without_wrapper(module)
+    return has_init_weights(module) and _has_init_cfg(module)
+
+
+def _without_wrapper(module: nn.Module) -> nn.Module:
+    wrapped = wrapper_attribute(type(module))
+    if wrapped and not has_init_weights(module):
+        return module._modules[wrapped]  # type: ignore[return-value]
+    return module
+
+
+def _first_names(model: nn.Module) -> dict[int, str]:
+    """The first canonical name of each module, by ``id``."""
+    names: dict[int, str] = {}
+    todo = [("", model)]
+    while todo:
+        name, module = todo.pop()
+        if id(module) not in names:
+            names[id(module)] = name
+            todo += reversed(list(child_items(module, name)))
+    return names
+
+
+def _is_init(module: nn.Module) -> bool:
+    return has_init_weights(module) and bool(getattr(module, "is_init", False))
+
+
+@lru_cache(maxsize=16384)
+def _class_file(cls: type) -> str | None:
+    """Where a class is written: the best that is known of an ``init_cfg`` given in code."""
+    init = vars(cls).get("__init__")
+    code = getattr(init, "__code__", None)
+    return None if code is None else f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"

@@ -1,0 +1,166 @@
+"""Initializers by ``type``: from a name and arguments to an object that fills tensors."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from functools import lru_cache
+from typing import Any
+
+from initcfg._config.registry import INITIALIZERS
+from initcfg._rules.initializers.original import BaseInit
+from initcfg._rules.initializers.pretrained import PretrainedInit
+from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError
+from initcfg.errors.words import nearest
+
+# Keys of a rule that are no arguments of its initializer.
+SELECTION = ("layer", "name", "param", "buffer", "exclude")
+
+
+def type_label(type_: Any) -> str:
+    """How a ``type`` is shown: its registered name where it has one."""
+    if isinstance(type_, str):
+        return type_.rpartition(".")[2]
+    for name, registered in INITIALIZERS.module_dict.items():
+        if registered is type_:
+            return name
+    name = getattr(type_, "__name__", type(type_).__name__)
+    return name.removesuffix("Init") if _is_original(type_) else name
+
+
+def _is_original(type_: Any) -> bool:
+    """Whether a class is one of MMEngine's or MMCV's own initializers."""
+    module = getattr(type_, "__module__", "")
+    return module in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init")
+
+
+def resolve_type(type_: Any) -> Any:
+    """The initializer class (or foreign callable) that ``type`` means.
+
+    Raises:
+        UnknownInitializerError: It names none.
+    """
+    if not isinstance(type_, str):
+        if _is_original(type_):
+            return INITIALIZERS.get(type_label(type_))
+        if getattr(type_, "__module__", "").split(".")[0] == "torch":
+            raise UnknownInitializerError(
+                f"type={type_.__name__} is no initializer, but something of torch's own.",
+                fix=f"Take one of {', '.join(sorted(INITIALIZERS.module_dict))}, or a BaseInit of yours.",
+            )
+        if callable(type_):
+            return type_
+        raise RuleTypeError(f"type must be the name of an initializer, or a class, not {type_!r}.")
+    scope, _, name = type_.rpartition(".")
+    found = INITIALIZERS.module_dict.get(type_) or INITIALIZERS.get(type_)
+    if found is None and scope and "." not in scope:
+        # 'mmengine.Kaiming', 'mmdet.Kaiming': a scope of the original's registries.
+        found = INITIALIZERS.module_dict.get(name)
+    if found is None:
+        found = _from_mmengine(type_)
+    if found is None:
+        raise UnknownInitializerError(
+            f"type={type_!r} names no initializer.",
+            meant=nearest(name, INITIALIZERS.module_dict),
+            fix=f"Registered are {', '.join(sorted(INITIALIZERS.module_dict))}; register your own with "
+            "@INITIALIZERS.register_module().",
+        )
+    return resolve_type(found) if _is_original(found) else found
+
+
+def _from_mmengine(name: str) -> Any:
+    """An initializer that the user registered with a loaded MMEngine."""
+    module = sys.modules.get("mmengine.registry")
+    if module is None:
+        return None
+    registries = [module.WEIGHT_INITIALIZERS]
+    while registries:
+        registry = registries.pop()
+        found = registry.module_dict.get(name.rpartition(".")[2])
+        if found is not None:
+            return found
+        registries.extend(registry.children.values())
+    return None
+
+
+def is_foreign(type_: Any) -> bool:
+    """Whether ``type`` means an initializer of the original's protocol: a callable on modules."""
+    if type_ is None:
+        return False
+    cls = resolve_type(type_)
+    return not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit)))
+
+
+def is_pretrained(type_: Any) -> bool:
+    """Whether ``type`` means the initializer that loads checkpoints."""
+    cls = None if type_ is None else resolve_type(type_)
+    return inspect.isclass(cls) and issubclass(cls, PretrainedInit)
+
+
+def accepts(type_: Any, key: str) -> bool:
+    """Whether a user's own initializer takes ``key``."""
+    if type_ is None:
+        return False
+    cls = resolve_type(type_)
+    own = inspect.isclass(cls) and cls.__module__ not in (BaseInit.__module__, PretrainedInit.__module__)
+    return own and key in _signature(cls).parameters
+
+
+@lru_cache(maxsize=1024)
+def _signature(cls: Any) -> inspect.Signature:
+    return inspect.signature(cls)
+
+
+def construct(type_: Any, arguments: dict[str, Any]) -> Any:
+    """The initializer of this ``type`` with these arguments.
+
+    Raises:
+        UnknownInitializerError: ``type`` names none.
+        ArgumentError: It does not take such an argument, or needs one more.
+    """
+    cls, name = resolve_type(type_), type_label(type_)
+    signature = _signature(cls)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise _argument_error(cls, name, arguments, signature, error) from None
+    known = _parameters(cls)
+    unknown = [key for key in arguments if known is not None and key not in known]
+    if unknown:
+        raise _argument_error(cls, name, arguments, signature, None)
+    made = cls(**arguments)
+    if not callable(made):
+        raise RuleTypeError(f"type={name!r} makes {made!r}, which is no initializer.")
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _parameters(cls: Any) -> frozenset[str] | None:
+    """All keyword names that a class takes, also through ``**kwargs``; None if that cannot be known."""
+    if not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit))):
+        return None
+    names: set[str] = set()
+    for base in cls.__mro__:
+        init = vars(base).get("__init__")
+        if init is None:
+            continue
+        parameters = inspect.signature(init).parameters.values()
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return frozenset(names - {"self"})
+
+
+def _argument_error(
+    cls: Any, name: str, arguments: dict[str, Any], signature: inspect.Signature, error: TypeError | None
+) -> ArgumentError:
+    known = _parameters(cls) or set(signature.parameters)
+    shown = sorted(known - {"layer"})
+    unknown = [key for key in arguments if key not in known]
+    if unknown:
+        return ArgumentError(
+            f"{name} takes no argument {unknown[0]!r}.",
+            meant=nearest(unknown[0], {*known, *SELECTION, "override", "weight"}),
+            fix=f"It takes {', '.join(shown)}.",
+        )
+    return ArgumentError(f"{name}: {error}.", fix=f"It takes {', '.join(shown)}.")

@@ -1,0 +1,323 @@
+"""The kernel: a compiled library that draws whole batches of blocks, bit for bit as the reference.
+
+It is optional. It trusts its pointers and sizes, so everything that crosses into it is checked here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib import resources
+from operator import index
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from initcfg._stream.bits.recipe import Kind, Recipe
+from initcfg.errors import ApplyError
+
+_ABI = 2
+# Code of a type, and bytes of an element.
+_TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
+BYTES = {name: size for name, (_, size) in _TYPES.items()}
+"""Bytes of an element, by the name of its type."""
+_PATHS = {"plain": 1, "AVX2": 2, "AVX-512": 3}
+_SUFFIXES = (".so", ".dylib", ".pyd", ".dll")
+_MOST_THREADS = 4096
+
+# As rust/src/job.rs has them: a dimension; a job, up to its recipe; a recipe.
+_DIM = struct.Struct("<QqQ")
+_JOB = struct.Struct("<QQQQII")
+_RECIPE = struct.Struct("<4I7d")
+_DIM_LAYOUT = np.dtype([("size", "<u8"), ("stride", "<i8"), ("index_stride", "<u8")])
+_JOB_LAYOUT = np.dtype(
+    [
+        ("pointer", "<u8"),
+        ("dims", "<u8"),
+        ("key", "<u8"),
+        ("base", "<u8"),
+        ("rank", "<u4"),
+        ("dtype", "<u4"),
+        ("recipe", f"V{_RECIPE.size}"),
+    ]
+)
+
+
+class Dim(NamedTuple):
+    """One dimension of a block: how many elements, and how far apart in memory and in the tensor.
+
+    Attributes:
+        size: How many elements.
+        stride: Elements in memory from one to the next.
+        index_stride: Elements in the global tensor, row-major, from one to the next.
+    """
+
+    size: int
+    stride: int
+    index_stride: int
+
+
+class Job(NamedTuple):
+    """A block to draw.
+
+    Attributes:
+        pointer: Address of its first element.
+        dtype: Its type: ``"float32"``, ``"float64"``, ``"bfloat16"``, ``"float16"``; ``"uint32"`` for bits.
+        recipe: What to draw.
+        key: Key of the tensor.
+        base: Row-major index of the first element in the global tensor.
+        dims: Its dimensions; no two elements may share memory.
+    """
+
+    pointer: int
+    dtype: str
+    recipe: Recipe
+    key: int
+    base: int
+    dims: tuple[Dim, ...]
+
+
+def available() -> bool:
+    """Whether the kernel can be used."""
+    return why_not() is None
+
+
+def why_not() -> str | None:
+    """Why the kernel cannot be used; None if it can."""
+    if os.environ.get("INITCFG_KERNEL") == "0":
+        return "INITCFG_KERNEL=0 turns it off"
+    return _load()[1]
+
+
+def features() -> str:
+    """The instruction set that the kernel uses here: the last of :func:`paths`, or ``"none"``."""
+    return (paths() or ("none",))[-1]
+
+
+def paths() -> tuple[str, ...]:
+    """The instruction sets that the kernel can use here, the fastest last."""
+    library = _load()[0]
+    best = 0 if library is None else library.initcfg_features()
+    return tuple(name for name, number in _PATHS.items() if number <= best)
+
+
+class Runs:
+    """Whole tensors to draw, each one run of memory from index 0 on, in columns."""
+
+    def __init__(self) -> None:
+        self._pointers: list[int] = []
+        self._dtypes: list[str] = []
+        self._recipes: list[Recipe] = []
+        self._keys: list[int] = []
+        self._counts: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._pointers)
+
+    def add(self, pointer: int, dtype: str, recipe: Recipe, key: int, count: int) -> None:
+        """Add one; see :class:`Job`."""
+        self._pointers.append(pointer)
+        self._dtypes.append(dtype)
+        self._recipes.append(recipe)
+        self._keys.append(key)
+        self._counts.append(count)
+
+    def jobs(self) -> Iterator[Job]:
+        """The runs as jobs."""
+        for pointer, dtype, recipe, key, count in zip(
+            self._pointers, self._dtypes, self._recipes, self._keys, self._counts, strict=True
+        ):
+            yield Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
+
+    def overlap(self) -> bool:
+        """Whether two of them share memory."""
+        if len(self) < 2:
+            return False
+        starts = np.array(self._pointers, dtype=np.uint64)
+        stops = starts + np.array(self._counts, dtype=np.uint64) * self._sizes()
+        order = np.argsort(starts)
+        return bool((stops[order][:-1] > starts[order][1:]).any())
+
+    def packed_dims(self) -> bytes:
+        """Their dimensions, one each, as the kernel reads them."""
+        dims = np.ones(len(self), dtype=_DIM_LAYOUT)
+        dims["size"] = self._counts
+        return dims.tobytes()
+
+    def packed(self, dims: int) -> bytes:
+        """The jobs, as the kernel reads them.
+
+        Args:
+            dims: Where in memory the dimensions are.
+
+        Raises:
+            ApplyError: One makes no sense.
+        """
+        pointers = np.array(self._pointers, dtype=np.uint64)
+        counts = np.array(self._counts, dtype=np.uint64)
+        if (pointers == 0).any() or (pointers >= 1 << 62).any() or (counts >= 1 << 57).any():
+            raise ApplyError("A block lies outside of the memory.")
+        if (pointers % self._sizes()).any():
+            raise ApplyError("The memory of a block is not aligned to its elements.")
+        jobs = np.zeros(len(self), dtype=_JOB_LAYOUT)
+        jobs["pointer"] = pointers
+        jobs["dims"] = dims + _DIM.size * np.arange(len(self), dtype=np.uint64)
+        jobs["key"] = np.array(self._keys, dtype=np.uint64)
+        jobs["rank"] = 1
+        jobs["dtype"] = [_TYPES[dtype][0] for dtype in self._dtypes]
+        recipes = b"".join(map(_packed_recipe, self._recipes, self._dtypes))
+        jobs["recipe"] = np.frombuffer(recipes, dtype=_JOB_LAYOUT["recipe"])
+        return jobs.tobytes()
+
+    def _sizes(self) -> np.ndarray:
+        return np.array([BYTES[dtype] for dtype in self._dtypes], dtype=np.uint64)
+
+
+def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None, runs: Runs | None = None) -> None:
+    """Draw a batch of blocks into memory.
+
+    Args:
+        jobs: The blocks. No two may share an element.
+        threads: How many threads may work at most; the numbers do not depend on it.
+        path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
+        runs: More blocks, of which likewise no element is shared.
+
+    Raises:
+        ApplyError: The kernel is not there, or a job makes no sense; then nothing is written.
+    """
+    reason, library = why_not(), _load()[0]
+    if reason is not None or library is None:
+        raise ApplyError(f"The kernel cannot be used: {reason}.")
+    if path is not None and path not in paths():
+        raise ApplyError(f"The kernel has no path {path!r} here.", meant=paths())
+    try:
+        if not 1 <= index(threads) <= _MOST_THREADS:
+            raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
+        packed, dims = _packed(jobs, Runs() if runs is None else runs)
+    except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
+        raise ApplyError(f"A job for the kernel holds something of the wrong type: {error}.") from error
+    if not packed:
+        return
+    wanted = 0 if path is None else _PATHS[path]
+    memory = (ctypes.c_char * len(packed)).from_buffer(packed)
+    count = len(packed) // _JOB_LAYOUT.itemsize
+    code = library.initcfg_fill(ctypes.addressof(memory), count, index(threads), wanted)
+    # The jobs point into them.
+    del dims
+    if code != 0:
+        raise ApplyError(f"The kernel failed, with code {code}.", fix="INITCFG_KERNEL=0 turns it off.")
+
+
+def _packed(jobs: Sequence[Job], runs: Runs) -> tuple[bytearray, Any]:
+    """All jobs as the kernel reads them, and the memory of their dimensions."""
+    packed, sizes = bytearray(), bytearray()
+    offsets: list[int] = []
+    for job in jobs:
+        pointer, dtype, recipe, key, base, dims = job
+        recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
+        dims = dims or (Dim(1, 1, 1),)
+        if _check_block(job, dims, size) == 0:
+            continue
+        offsets.append(len(sizes))
+        packed += _JOB.pack(pointer, 0, key, base, len(dims), code)
+        packed += recipe
+        for dim in dims:
+            sizes += _DIM.pack(*dim)
+    of_runs = len(sizes)
+    sizes += runs.packed_dims() if len(runs) else b""
+    memory = (ctypes.c_char * len(sizes)).from_buffer(sizes)
+    address = ctypes.addressof(memory)
+    for number, offset in enumerate(offsets):
+        struct.pack_into("<Q", packed, number * _JOB_LAYOUT.itemsize + 8, address + offset)
+    packed += runs.packed(address + of_runs) if len(runs) else b""
+    return packed, memory
+
+
+def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:
+    """How many elements a block has.
+
+    Raises:
+        ApplyError: It cannot lie in memory, or the stream has no such elements.
+    """
+    elements, low, high = 1, 0, 0
+    for count, stride, index_stride in dims:
+        if count < 0 or index_stride < 0:
+            raise ApplyError(f"A block has no dimension of {count} elements, {index_stride} apart.")
+        elements *= index(count)
+        reach = (count - 1) * index(stride)
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
+    if elements == 0:
+        return 0
+    check_indices(job.recipe, job.key, job.base, dims)
+    pointer = index(job.pointer)
+    if pointer <= 0 or pointer + low * size <= 0 or pointer + (high + 1) * size > 1 << 63:
+        raise ApplyError("A block lies outside of the memory.")
+    if elements > 1 << 60:
+        raise ApplyError(f"A block of {elements} elements fits no memory.")
+    if pointer % size:
+        raise ApplyError(f"The memory of a block of {job.dtype} is not aligned to its elements.")
+    return elements
+
+
+def check_indices(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> None:
+    """Raise ApplyError unless the stream has every element of a block."""
+    if not 0 <= index(key) < 1 << 64:
+        raise ApplyError(f"A key must be an integer from 0 to 2**64 - 1, not {key!r}.")
+    last = index(base)
+    for count, _, index_stride in dims:
+        last += (count - 1) * index(index_stride)
+    if base < 0 or (last + 1) * (2 if recipe.double else 1) > 1 << 64:
+        raise ApplyError(f"A key has the words 0 to 2**64 - 1; elements {base} to {last} lie beyond.")
+
+
+@lru_cache(maxsize=4096)
+def _packed_recipe(recipe: Recipe, dtype: str) -> bytes:
+    """The recipe's part of a job.
+
+    Raises:
+        ApplyError: It does not make that type, or holds no numbers.
+    """
+    if dtype not in _TYPES:
+        raise ApplyError(f"The kernel does not make {dtype!r}.", meant=tuple(_TYPES))
+    if recipe.double != (dtype == "float64") or (recipe.kind is Kind.BITS) != (dtype == "uint32"):
+        raise ApplyError(f"A recipe for another type cannot make {dtype}.")
+    if recipe.kind is not Kind.CONSTANT and not all(map(math.isfinite, recipe.numbers)):
+        raise ApplyError("A recipe holds a number that is not finite.")
+    numbers = (*recipe.numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[: max(5, len(recipe.numbers))]
+    return _RECIPE.pack(recipe.kind, recipe.first, recipe.width, 0, *numbers, recipe.low, recipe.high)
+
+
+@lru_cache(maxsize=1)
+def _load() -> tuple[ctypes.CDLL | None, str | None]:
+    """The library, or why there is none."""
+    folder = Path(str(resources.files("initcfg")))
+    found = [each for each in folder.glob("_kernel*") if each.suffix in _SUFFIXES]
+    reason = "it was not built, since a Rust toolchain was missing when initcfg was installed"
+    # The one that was built last, where an editable install has left several.
+    for each in sorted(found, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            library = ctypes.CDLL(str(each))
+            abi = library.initcfg_abi()
+            library.initcfg_features.restype = ctypes.c_uint32
+            library.initcfg_fill.argtypes = (
+                ctypes.c_void_p,
+                ctypes.c_uint64,
+                ctypes.c_uint32,
+                ctypes.c_uint32,
+            )
+            library.initcfg_fill.restype = ctypes.c_int32
+        except (OSError, AttributeError) as error:
+            reason = f"{each.name} cannot be loaded: {error}"
+            continue
+        if abi == _ABI:
+            return library, None
+        reason = f"{each.name} is of another version of initcfg"
+    return None, reason

@@ -1,0 +1,180 @@
+"""Steps, carried out: from tensors of a checkpoint to one that fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from initcfg.errors import PlanError
+from initcfg.values.adaptation import Step
+
+Draw = Callable[[tuple[int, ...]], torch.Tensor]
+"""Gives a tensor of standard normal numbers, in float32."""
+
+
+def carried_out(
+    tensors: Sequence[torch.Tensor], steps: Sequence[Step], draw: Draw = torch.randn
+) -> torch.Tensor:
+    """The tensor that the steps make.
+
+    Args:
+        tensors: What they begin with.
+        steps: The steps.
+        draw: Gives random numbers, for new rows by covariance.
+
+    Raises:
+        PlanError: The steps have no meaning for these tensors.
+
+    Example:
+        >>> import torch
+        >>> from initcfg._stream.writing.adaptation import carried_out
+        >>> carried_out([torch.tensor([[1.0], [2.0]])], [("grow", "mean", 3)]).tolist()
+        [[1.0], [2.0], [1.5]]
+    """
+    current = list(tensors)
+    for step in steps:
+        try:
+            if step[0] == "concat":
+                current = [torch.cat(current)]
+            elif step[0] == "grow":
+                current = [_grow(each, *step[1:], draw=draw) for each in current]
+            else:
+                current = [_STEPS[step[0]](each, *step[1:]) for each in current]
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            shapes = ", ".join(str(tuple(each.shape)) for each in current)
+            raise PlanError(f"The step {step!r} has no meaning for {shapes}: {error}.") from error
+    if len(current) != 1:
+        raise PlanError(f"These steps leave {len(current)} tensors, and one is needed.")
+    return current[0]
+
+
+def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[Step]) -> tuple[int, ...]:
+    """The shape that the steps lead to, without numbers.
+
+    Raises:
+        PlanError: They have no meaning for these shapes.
+    """
+
+    def nothing(shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.empty(shape, device="meta")
+
+    return tuple(carried_out([nothing(shape) for shape in shapes], steps, nothing).shape)
+
+
+def _transpose(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.t()
+
+
+def _narrow(tensor: torch.Tensor, start: int, rows: int) -> torch.Tensor:
+    return tensor.narrow(0, start, rows)
+
+
+def _select(tensor: torch.Tensor, *rows: int) -> torch.Tensor:
+    if not all(0 <= row < tensor.shape[0] for row in rows):
+        raise ValueError(f"there are {tensor.shape[0]} rows")
+    return tensor.index_select(0, torch.tensor(rows, device=tensor.device))
+
+
+def _channels(tensor: torch.Tensor, count: int) -> torch.Tensor:
+    """As timm does it: one channel is the sum, more are the old ones in turn, scaled to keep the output."""
+    there = tensor.shape[1]
+    whole = tensor.float()
+    if count == 1:
+        return whole.sum(dim=1, keepdim=True).to(tensor.dtype)
+    repeats = [1, math.ceil(count / there), *[1] * (whole.dim() - 2)]
+    whole = whole.repeat(repeats).narrow(1, 0, count) * (there / float(count))
+    return whole.to(tensor.dtype)
+
+
+def _patch(tensor: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """FlexiViT (Beyer et al. 2023): the kernel whose output on a resized patch is nearest to the old."""
+    if tensor.dim() != 4:
+        raise ValueError("patches are of four dimensions")
+    old = math.prod(tensor.shape[-2:])
+    unit = torch.eye(old, device=tensor.device).reshape(old, 1, *tensor.shape[-2:])
+    moved = functional.interpolate(
+        unit, size=(height, width), mode="bicubic", antialias=True, align_corners=False
+    )
+    matrix = moved.squeeze(1).permute(1, 2, 0).reshape(height * width, old)
+    if tensor.is_meta:
+        return tensor.new_empty((*tensor.shape[:-2], height, width))
+    flat = tensor.reshape(*tensor.shape[:2], -1).float() @ torch.linalg.pinv(matrix)
+    return flat.reshape(*tensor.shape[:2], height, width).to(tensor.dtype)
+
+
+def _inflate(tensor: torch.Tensor, how: str, depth: int) -> torch.Tensor:
+    """I3D (Carreira & Zisserman 2017): of a still video, what the image network makes of the image."""
+    if how == "mean":
+        return (tensor.unsqueeze(2).float() / depth).repeat(1, 1, depth, 1, 1).to(tensor.dtype)
+    made = tensor.new_zeros((*tensor.shape[:2], depth, *tensor.shape[2:]))
+    made[:, :, depth // 2] = tensor
+    return made
+
+
+def _bicubic(image: torch.Tensor, size: tuple[int, int], antialias: bool) -> torch.Tensor:
+    made = functional.interpolate(
+        image.float(), size=size, mode="bicubic", align_corners=False, antialias=antialias
+    )
+    return made.to(image.dtype)
+
+
+def _resize_tokens(
+    tensor: torch.Tensor, prefix: int, old_height: int, old_width: int, height: int, width: int
+) -> torch.Tensor:
+    channels = tensor.shape[-1]
+    whole = tensor.reshape(1, -1, channels)
+    image = whole[:, prefix:].reshape(1, old_height, old_width, channels).permute(0, 3, 1, 2)
+    grid = _bicubic(image, (height, width), antialias=True).permute(0, 2, 3, 1).reshape(1, -1, channels)
+    made = torch.cat([whole[:, :prefix], grid], dim=1)
+    return made.reshape(*tensor.shape[:-2], -1, channels)
+
+
+def _resize_table(
+    tensor: torch.Tensor, extra: int, old_height: int, old_width: int, height: int, width: int
+) -> torch.Tensor:
+    rows = old_height * old_width
+    image = tensor[:rows].transpose(1, 0).reshape(1, -1, old_height, old_width)
+    grid = _bicubic(image, (height, width), antialias=False).reshape(-1, height * width).transpose(0, 1)
+    if tensor.shape[0] != rows + extra:
+        raise ValueError(f"{tensor.shape[0]} rows are not {old_height}×{old_width} and {extra}")
+    return torch.cat([grid, tensor[rows:]])
+
+
+def _resize_grid(tensor: torch.Tensor, axis: int, height: int, width: int) -> torch.Tensor:
+    if axis == 2:
+        return _bicubic(tensor, (height, width), antialias=True)
+    image = tensor.permute(0, 3, 1, 2)
+    return _bicubic(image, (height, width), antialias=True).permute(0, 2, 3, 1)
+
+
+def _grow(tensor: torch.Tensor, how: str, rows: int, *, draw: Draw) -> torch.Tensor:
+    """New rows as transformers gives them: N(mean, 1e-9 · covariance), or the mean where that has no root."""
+    there = tensor.shape[0]
+    numbers = tensor.float()
+    mean = numbers.mean(dim=0)
+    shape = (rows - there, *tensor.shape[1:])
+    added = mean.expand(shape)
+    if how == "covariance" and tensor.dim() == 2 and not tensor.is_meta:
+        centered = numbers - mean
+        covariance = 1e-9 * (centered.T @ centered / there)
+        root, failed = torch.linalg.cholesky_ex(covariance)
+        if not failed.item():
+            added = mean + (root @ draw(shape).unsqueeze(-1)).squeeze(-1)
+    return torch.cat([tensor, added.to(tensor.dtype)])
+
+
+_STEPS: dict[Any, Callable[..., torch.Tensor]] = {
+    "transpose": _transpose,
+    "narrow": _narrow,
+    "select": _select,
+    "channels": _channels,
+    "patch": _patch,
+    "inflate": _inflate,
+    "resize_tokens": _resize_tokens,
+    "resize_table": _resize_table,
+    "resize_grid": _resize_grid,
+}

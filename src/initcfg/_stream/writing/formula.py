@@ -1,0 +1,160 @@
+"""Doing what a formula says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import torch
+
+from initcfg._record.recording.operations import made_by
+from initcfg.errors import ApplyError, InitcfgError
+from initcfg.values.kinds import Formula, Value, from_json
+
+# Operations that reach beyond their arguments.
+_REFUSED = (
+    "from_file",
+    "record_stream",
+    "set_",
+    "_print",
+    "sym_",
+    "_cuda",
+    "resize_",
+    "_local_scalar_dense",
+    "save",
+)
+
+
+class Sources(NamedTuple):
+    """Where a formula's random numbers come from.
+
+    Attributes:
+        fill: Fills a tensor with a value, under a name (None: the tensor's own) and from a part on.
+        seeded: Within this, torch's generator depends on a name and a part.
+    """
+
+    fill: Callable[[torch.Tensor, Value, str | None, int], None]
+    seeded: Callable[[str | None, int], AbstractContextManager[Any]]
+
+
+def evaluate(formula: Formula, sources: Sources, initial: torch.Tensor | None = None) -> torch.Tensor:
+    """The tensor that a formula describes.
+
+    Args:
+        formula: The formula.
+        sources: Where its random numbers come from.
+        initial: What the tensor itself holds; for formulas that begin with it.
+
+    Raises:
+        ApplyError: The formula is none.
+    """
+    with torch.no_grad():
+        try:
+            return _Machine(sources, initial).run(formula)
+        except InitcfgError:
+            raise
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:
+            raise ApplyError(f"{formula} cannot be computed: {error}.") from error
+
+
+class _Machine:
+    def __init__(self, sources: Sources, initial: torch.Tensor | None) -> None:
+        self._sources = sources
+        self._initial = initial
+        self._slots: list[Any] = []
+
+    def run(self, formula: Formula) -> torch.Tensor:
+        for instruction in formula.instructions:
+            kind, *rest = instruction
+            if kind == "result":
+                return self._tensor(rest[0])
+            self._do(kind, rest)
+        raise ApplyError("A formula ends with its result, and this one does not.")
+
+    def _do(self, kind: str, rest: list[Any]) -> None:
+        if kind == "value":
+            shape, dtype, filling, *key = rest
+            tensor = torch.empty(shape, dtype=_torch(f"torch.{dtype}"))
+            self._fill(tensor, filling, key)
+            self._slots.append(tensor)
+        elif kind == "fill":
+            ref, filling, *key = rest
+            self._fill(self._tensor(ref), filling, key)
+        elif kind == "empty":
+            shape, strides, dtype = rest
+            self._slots.append(torch.empty_strided(shape, strides, dtype=_torch(f"torch.{dtype}")).zero_())
+        elif kind == "data":
+            shape, dtype, numbers = rest
+            flat = [self._argument(number) for number in numbers]
+            self._slots.append(torch.tensor(flat, dtype=_torch(f"torch.{dtype}")).reshape(shape))
+        elif kind == "initial":
+            if self._initial is None:
+                raise ApplyError("A formula begins with what its tensor holds, and there is no tensor.")
+            self._slots.append(self._initial.clone())
+        elif kind == "draw":
+            with self._sources.seeded(*_key(rest[-1])):
+                self._call(rest[0], rest[1:-1])
+        else:
+            self._call(kind, rest)
+
+    def _fill(self, tensor: torch.Tensor, filling: Any, key: list[Any]) -> None:
+        value = filling if isinstance(filling, dict) and "kind" in filling else None
+        if value is None:
+            tensor.fill_(self._argument(filling))
+        else:
+            self._sources.fill(tensor, from_json(value), *_key(key[0] if key else 0))
+
+    def _call(self, name: str, args: list[Any]) -> None:
+        base, _, overload = name.partition(".")
+        if any(refused in base for refused in _REFUSED):
+            raise ApplyError(f"A formula may not call {name!r}.")
+        func = getattr(getattr(torch.ops.aten, base), overload or "default")
+        schema = func._schema
+        if not any("Tensor" in str(each.type) for each in (*schema.arguments, *schema.returns)):
+            # Such as manual_seed.
+            raise ApplyError(f"A formula may not call {name!r}, which is no operation on tensors.")
+        keywords: dict[str, Any] = {}
+        if args and isinstance(args[-1], dict) and "float" not in args[-1]:
+            *args, keywords = args
+        result = func(
+            *map(self._argument, args), **{key: self._argument(item) for key, item in keywords.items()}
+        )
+        self._slots += made_by(func, result)
+
+    def _argument(self, item: Any) -> Any:
+        if isinstance(item, list):
+            return [self._argument(each) for each in item]
+        if isinstance(item, dict):
+            return float(item["float"])
+        if isinstance(item, str) and item.startswith("$"):
+            return self._tensor(item)
+        return _torch(item) if isinstance(item, str) and item.startswith("torch.") else item
+
+    def _tensor(self, ref: str) -> torch.Tensor:
+        slot, *view = ref.removeprefix("$").split(":")
+        tensor = self._slots[int(slot)]
+        if not view:
+            return tensor
+        sizes, strides, offset = ([int(number) for number in each.split(",") if number] for each in view)
+        return torch.as_strided(tensor, sizes, strides, offset[0])
+
+
+def _key(key: Any) -> tuple[str | None, int]:
+    return (str(key[0]), int(key[1])) if isinstance(key, list) else (None, int(key))
+
+
+def _torch(name: str) -> Any:
+    """A type, or an order of memory."""
+    found = getattr(torch, name.removeprefix("torch."))
+    if not isinstance(found, (torch.dtype, torch.memory_format)):
+        raise ApplyError(f"{name!r} is no type of tensors.")
+    return found

@@ -1,0 +1,81 @@
+"""Which tensors have memory that may be written, and which have not."""
+
+from __future__ import annotations
+
+import torch
+
+from initcfg.errors import TensorError
+
+PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+"""The types of tensors that own their memory; a subclass may not."""
+
+
+def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
+    """Why a tensor's memory cannot be written, and how to fix it; None if it can."""
+    if tensor.is_meta:
+        return (
+            "is on the meta device, where there is nothing to write",
+            "Call initcfg.materialize(model, device=...).",
+        )
+    if tensor.is_nested or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor"):
+        return f"is a {type(tensor).__name__}", "Build the model with real tensors."
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return "is sparse or quantized", "Initialize the dense floating-point model, then convert it."
+    if tensor.is_inference():
+        return "was made under torch.inference_mode", "Build the model outside of it."
+    if _has_no_storage(tensor):
+        return f"is a {type(tensor).__name__} without memory of its own", "Initialize the plain tensor."
+    if not within_storage(tensor):
+        return "has had its memory taken away (its storage was resized)", "Give it back: storage.resize_()."
+    if _overlaps_itself(tensor):
+        return "is an expanded view, whose elements share memory", "Make it contiguous."
+    return None
+
+
+def check_memory(tensor: torch.Tensor) -> None:
+    """Raise TensorError unless the tensor's memory may be written.
+
+    A view of read-only memory (a NumPy array of ``np.memmap(mode="r")``) is not seen here: torch warns
+    when it is made, and forgets.
+    """
+    problem = memory_problem(tensor)
+    if problem is not None:
+        raise TensorError(
+            f"A tensor cannot be written: it {problem[0]}.", shape=tuple(tensor.shape), fix=problem[1]
+        )
+    if tensor.is_conj() or tensor.is_neg():
+        raise TensorError(
+            "A tensor cannot be written: it is a lazy conjugate or negative.", fix="Resolve it first."
+        )
+
+
+def within_storage(tensor: torch.Tensor) -> bool:
+    """Whether every element of a strided tensor lies in its storage, which others may resize."""
+    reach = 1
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if size == 0:
+            return True
+        reach += (size - 1) * stride
+    needed = (tensor.storage_offset() + reach) * tensor.element_size()
+    return tensor.untyped_storage().nbytes() >= needed
+
+
+def _has_no_storage(tensor: torch.Tensor) -> bool:
+    if type(tensor) in PLAIN_TENSORS:
+        return False
+    try:
+        return tensor.numel() > 0 and tensor.untyped_storage().data_ptr() == 0
+    except (NotImplementedError, RuntimeError):
+        return True
+
+
+def _overlaps_itself(tensor: torch.Tensor) -> bool:
+    """Whether two elements may share memory: in order of their strides, the dimensions must nest."""
+    if tensor.is_contiguous() or tensor.numel() == 0:
+        return False
+    reach = 0
+    for stride, size in sorted((s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False

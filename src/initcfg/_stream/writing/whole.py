@@ -1,0 +1,274 @@
+"""Values that are more than one number after another: matrices, permutations, identities.
+
+:func:`whole` makes a whole tensor, :func:`block` a rectangular block of one; the numbers are those of the
+random stream (``docs/initializers.md`` says which), or under :func:`whole_torch` those of torch's own
+generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initcfg._stream import bits
+from initcfg._stream.writing.orthogonal import orthogonal
+from initcfg.errors import ApplyError, TensorError
+from initcfg.values.kinds import Dirac, Eye, Orthogonal, Sparse, Value
+from initcfg.values.shapes import shape_problem
+
+if TYPE_CHECKING:
+    import torch
+
+Numbers = npt.NDArray[Any]
+Keys = Callable[[int], int]
+"""From the number of a draw to its stream key."""
+
+# Words that are sorted at once: bounds the extra memory.
+_WORDS = 1 << 20
+
+
+def whole(value: Value, shape: Sequence[int], key_of: Keys, dtype: npt.DTypeLike = np.float32) -> Numbers:
+    """A whole tensor of ``value``.
+
+    Args:
+        value: An Orthogonal, Sparse, Dirac or Eye.
+        shape: The global shape.
+        key_of: Gives the stream key of a draw.
+        dtype: float32 or float64; smaller types are float32, rounded once.
+
+    Raises:
+        TensorError: ``value`` has no meaning for that shape.
+        ApplyError: ``value`` is of another kind.
+
+    Example:
+        >>> from initcfg._stream.bits import stream_key
+        >>> from initcfg._stream.writing.whole import whole
+        >>> from initcfg.values import Orthogonal
+        >>> q = whole(Orthogonal(1.0), (2, 2), lambda draw: stream_key(0, "weight", 0, draw))
+        >>> abs(q @ q.T).round(6).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    return block(value, shape, (0,) * len(shape), shape, key_of, dtype)
+
+
+def block(
+    value: Value,
+    shape: Sequence[int],
+    offsets: Sequence[int],
+    sizes: Sequence[int],
+    key_of: Keys,
+    dtype: npt.DTypeLike = np.float32,
+) -> Numbers:
+    """The block of ``whole(value, shape, ...)`` that begins at ``offsets`` and has ``sizes``.
+
+    Of an Orthogonal, whole matrices are made: all that the block touches, one at a time.
+
+    Args:
+        value: An Orthogonal, Sparse, Dirac or Eye.
+        shape: The global shape.
+        offsets: Where the block begins, axis by axis.
+        sizes: How long it is, axis by axis.
+        key_of: Gives the stream key of a draw; Dirac and Eye never ask.
+        dtype: float32 or float64.
+
+    Raises:
+        TensorError: ``value`` has no meaning for that shape.
+        ApplyError: ``value`` is of another kind, or the block lies outside of the tensor.
+
+    Example:
+        >>> from initcfg._stream.writing.whole import block
+        >>> from initcfg.values import Eye
+        >>> block(Eye(2.0), (4, 4), (1, 0), (2, 3), lambda draw: 0).tolist()
+        [[0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
+    """
+    _check(value, shape)
+    if not len(shape) == len(offsets) == len(sizes) or any(
+        not 0 <= start <= start + size <= full
+        for start, size, full in zip(offsets, sizes, shape, strict=True)
+    ):
+        raise ApplyError(f"There is no block of sizes {tuple(sizes)} at {tuple(offsets)}.", shape=shape)
+    kind = np.dtype(dtype)
+    out = np.zeros(tuple(sizes), dtype=kind)
+    if 0 in out.shape:
+        return out
+    if isinstance(value, Orthogonal):
+        _fill_orthogonal(out, value, shape, offsets, key_of(0))
+    elif isinstance(value, Sparse):
+        _fill_sparse(out, value, shape, offsets, key_of)
+    elif isinstance(value, Dirac):
+        per_group = shape[0] // value.groups
+        rows = np.arange(offsets[0], offsets[0] + sizes[0])
+        center = tuple(size // 2 - start for size, start in zip(shape[2:], offsets[2:], strict=True))
+        if all(0 <= at < size for at, size in zip(center, sizes[2:], strict=True)):
+            _set_ones(out[(slice(None), slice(None), *center)], rows % per_group - offsets[1], 1.0)
+    elif isinstance(value, Eye):
+        _set_ones(out, np.arange(offsets[0], offsets[0] + sizes[0]) - offsets[1], value.gain)
+    return out
+
+
+def _check(value: Value, shape: Sequence[int]) -> None:
+    if not isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
+        raise ApplyError(f"A value of kind {value.kind} is not made whole.")
+    found = shape_problem(value, shape)
+    if found is not None:
+        raise TensorError(f"{value} cannot be made: {found}.", shape=shape)
+
+
+# -- orthogonal ----------------------------------------------------------------------------------
+
+
+def _fill_orthogonal(
+    out: Numbers, value: Orthogonal, shape: Sequence[int], offsets: Sequence[int], key: int
+) -> None:
+    """Every matrix that the block touches, one at a time, and the block's share of it."""
+    rest = tuple(axis for axis in range(len(shape)) if axis not in value.stack)
+    columns = tuple(axis for axis in rest if axis not in value.rows)
+    stacked = tuple(out.shape[axis] for axis in value.stack)
+    inside = tuple(slice(offsets[axis], offsets[axis] + out.shape[axis]) for axis in rest)
+    for index in np.ndindex(*stacked):
+        at: dict[int, int] = dict(zip(value.stack, index, strict=True))
+        place = {axis: offsets[axis] + step for axis, step in at.items()}
+        gaussian = _gaussian(shape, place, key, out.dtype)
+        order = tuple(rest.index(axis) for axis in (*value.rows, *columns))
+        rows = math.prod(shape[axis] for axis in value.rows)
+        matrix = orthogonal(gaussian.transpose(order).reshape(rows, -1), value.gain)
+        made = matrix.reshape([gaussian.shape[axis] for axis in order]).transpose(np.argsort(order))
+        share = tuple(at[axis] if axis in at else slice(None) for axis in range(len(shape)))
+        out[share] = made[inside]
+
+
+def _gaussian(shape: Sequence[int], place: dict[int, int], key: int, dtype: np.dtype[Any]) -> Numbers:
+    """The unit normals of one matrix: elements of draw 0 at their own row-major index in the tensor."""
+    if not place:
+        count = math.prod(shape)
+        return bits.normal(key, 0, count, 0.0, 1.0, dtype=dtype).reshape(tuple(shape))
+    leading = 0
+    while leading in place:
+        leading += 1
+    start, run = 0, math.prod(shape[leading:])
+    for axis in range(leading):
+        start = start * shape[axis] + place[axis]
+    flat = bits.normal(key, start * run, run, 0.0, 1.0, dtype=dtype).reshape(tuple(shape[leading:]))
+    return flat[tuple(place.get(axis, slice(None)) for axis in range(leading, len(shape)))]
+
+
+# -- sparse --------------------------------------------------------------------------------------
+
+
+def _fill_sparse(
+    out: Numbers, value: Sparse, shape: Sequence[int], offsets: Sequence[int], key_of: Keys
+) -> None:
+    key, std, width = key_of(0), value.std, out.shape[1]
+    # Rows that lie side by side in the tensor are drawn together.
+    at_once = max(1, _WORDS // width) if width == shape[1] else 1
+    for first in range(0, len(out), at_once):
+        rows = out[first : first + at_once]
+        start = (offsets[0] + first) * shape[1] + offsets[1]
+        rows[:] = bits.normal(key, start, rows.size, 0.0, std, dtype=out.dtype).reshape(rows.shape)
+    out[zeros_of(value, shape, offsets, out.shape, key_of(1))] = 0.0
+
+
+def zeros_of(
+    value: Sparse, shape: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], key: int
+) -> npt.NDArray[np.bool_]:
+    """Where a block of a Sparse is zero.
+
+    Element (row, column) has the word ``column · rows + row`` of the key. In each column, the
+    ``ceil(sparsity · rows)`` smallest of the pairs (word, row) are zero. So a block needs the words of
+    its own columns, and no others.
+
+    Args:
+        value: The sparsity.
+        shape: Shape of the whole matrix.
+        offsets: Where the block begins.
+        sizes: How long it is.
+        key: The stream key of draw 1.
+    """
+    rows = shape[0]
+    count = math.ceil(value.sparsity * rows)
+    found = np.zeros(tuple(sizes), dtype=np.bool_)
+    if count == 0:
+        return found
+    at_once = max(1, _WORDS // rows)
+    row_numbers = np.arange(rows, dtype=np.uint64)
+    inside = slice(offsets[0], offsets[0] + sizes[0])
+    for first in range(0, sizes[1], at_once):
+        width = min(at_once, sizes[1] - first)
+        start = (offsets[1] + first) * rows
+        pairs = bits.bits(key, start, width * rows).astype(np.uint64).reshape(width, rows)
+        pairs <<= np.uint64(32)
+        pairs |= row_numbers
+        last = np.partition(pairs, count - 1, axis=1)[:, count - 1 : count]
+        found[:, first : first + width] = (pairs <= last)[:, inside].T
+    return found
+
+
+# -- identities ----------------------------------------------------------------------------------
+
+
+def _set_ones(out: Numbers, columns: npt.NDArray[np.int64], number: float) -> None:
+    """``number`` at (i, columns[i]), where that column exists."""
+    rows = np.flatnonzero((columns >= 0) & (columns < out.shape[1]))
+    out[rows, columns[rows]] = number
+
+
+# -- torch ---------------------------------------------------------------------------------------
+
+
+def whole_torch(tensor: torch.Tensor, value: Value) -> None:
+    """Fill ``tensor`` by torch.nn.init's own functions, from torch's global generator.
+
+    A stack of matrices is drawn one matrix after another. torch has no QR for types smaller than
+    float32: these are drawn in float32, and rounded.
+
+    Raises:
+        TensorError: ``value`` has no meaning for that shape.
+        ApplyError: ``value`` is of another kind.
+
+    Example:
+        >>> import torch
+        >>> from initcfg._stream.writing.whole import whole_torch
+        >>> from initcfg.values import Eye
+        >>> tensor = torch.empty(2, 3)
+        >>> whole_torch(tensor, Eye(1.0))
+        >>> tensor.tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
+    import torch
+    from torch.nn import init
+
+    _check(value, tensor.shape)
+    if tensor.numel() == 0:
+        return
+    with torch.no_grad():
+        if isinstance(value, Orthogonal):
+            _orthogonal_torch(tensor, value)
+        elif isinstance(value, Sparse):
+            init.sparse_(tensor, value.sparsity, value.std)
+        elif isinstance(value, Dirac):
+            init.dirac_(tensor, value.groups)
+        elif isinstance(value, Eye):
+            init.eye_(tensor)
+            if value.gain != 1:
+                tensor.mul_(value.gain)
+
+
+def _orthogonal_torch(tensor: torch.Tensor, value: Orthogonal) -> None:
+    import torch
+    from torch.nn import init
+
+    columns = [axis for axis in range(tensor.dim()) if axis not in (*value.rows, *value.stack)]
+    # A view with the stack first, then the rows, then the columns.
+    view = tensor.permute(*value.stack, *value.rows, *columns)
+    rows = math.prod(tensor.shape[axis] for axis in value.rows)
+    for index in np.ndindex(*view.shape[: len(value.stack)]):
+        matrix = view[index]
+        dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        made = init.orthogonal_(
+            torch.empty(rows, matrix.numel() // rows, dtype=dtype, device=tensor.device), value.gain
+        )
+        matrix.copy_(made.view(matrix.shape))

@@ -1,0 +1,222 @@
+"""What can go wrong, said in full.
+
+Every error says what is wrong in one sentence and then, as far as it is known: the rule, where it
+was written, the parameter and its shape, what was perhaps meant, and how to fix it. Each class also
+derives from the built-in exception that the original system raised in that place, so that code
+written for it still catches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class InitcfgError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        problem: What is wrong: one complete sentence.
+        rule: The rule (an ``init_cfg`` entry) as it was written.
+        where: Where the rule, or the config, was written.
+        parameter: Qualified name of the parameter concerned.
+        shape: Shape of that parameter.
+        meant: Names that could have been meant, nearest first.
+        fix: What to do about it: one complete sentence.
+
+    Example:
+        >>> from initcfg.errors import InitcfgError
+        >>> print(InitcfgError("'Conv2D' names no class.", where="model.init_cfg[0]", meant=["Conv2d"]))
+        'Conv2D' names no class.
+          where:        model.init_cfg[0]
+          did you mean: 'Conv2d'
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        rule: Any = None,
+        where: str | None = None,
+        parameter: str | None = None,
+        shape: Sequence[int] | None = None,
+        meant: Sequence[str] = (),
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.rule = rule
+        self.where = where
+        self.parameter = parameter
+        self.shape = None if shape is None else tuple(shape)
+        self.meant = tuple(meant)
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        if self.rule is not None:
+            lines.append(f"  rule:         {self.rule}")
+        if self.where:
+            lines.append(f"  where:        {self.where}")
+        if self.parameter is not None:
+            shape = "" if self.shape is None else f", shape {self.shape}"
+            lines.append(f"  parameter:    {self.parameter}{shape}")
+        if self.meant:
+            lines.append("  did you mean: " + ", ".join(repr(name) for name in self.meant))
+        if self.fix:
+            lines.append(f"  fix:          {self.fix}")
+        return "\n".join(lines)
+
+
+# -- config files --------------------------------------------------------------------------------
+
+
+class ConfigError(InitcfgError, ValueError):
+    """A config file cannot be used."""
+
+
+class ConfigFileNotFoundError(ConfigError, FileNotFoundError):
+    """A config file, or one of its bases, does not exist."""
+
+
+class ConfigSyntaxError(ConfigError, SyntaxError):
+    """A config file cannot be parsed; the message holds file and line."""
+
+
+class ConfigMergeError(ConfigError, TypeError):
+    """A config and its base, or an override, do not fit together."""
+
+
+class ConfigKeyError(ConfigError, KeyError, AttributeError):
+    """A config has no such key."""
+
+    __str__ = InitcfgError.__str__
+
+
+class ConfigExecutionError(ConfigError, RuntimeError):
+    """The code of a Python config raised; the message holds file and line."""
+
+
+class PythonRefusedError(ConfigError, PermissionError):
+    """A Python config is code, and code was refused (``--no-python``)."""
+
+
+# -- registry and building -----------------------------------------------------------------------
+
+
+class RegistryError(InitcfgError, KeyError):
+    """A name cannot be registered or found."""
+
+    __str__ = InitcfgError.__str__
+
+
+class UnknownTypeError(RegistryError):
+    """``type`` names nothing that can be built."""
+
+
+class DuplicateNameError(RegistryError):
+    """A name is registered already."""
+
+
+class RegistryTypeError(RegistryError, TypeError):
+    """Something of the wrong Python type was given to a registry."""
+
+
+class BuildError(InitcfgError, TypeError):
+    """A class or function refused its arguments, or ``cfg`` has the wrong form."""
+
+
+class NoTypeError(BuildError, KeyError):
+    """A ``cfg`` does not say what to build: it has no ``type``."""
+
+    __str__ = InitcfgError.__str__
+
+
+# -- rules ---------------------------------------------------------------------------------------
+
+
+class RuleError(InitcfgError, ValueError):
+    """A rule (an ``init_cfg`` entry) is wrong."""
+
+
+class RuleTypeError(RuleError, TypeError):
+    """A rule, or one of its keys, has the wrong Python type."""
+
+
+class MissingTypeError(RuleError, KeyError):
+    """A rule says nothing about the initializer: it has no ``type``."""
+
+    __str__ = InitcfgError.__str__
+
+
+class UnknownInitializerError(RuleError, UnknownTypeError):
+    """``type`` names no initializer."""
+
+
+class ArgumentError(RuleError, TypeError):
+    """An initializer does not take such an argument, or needs one that is missing."""
+
+
+class UnknownLayerError(RuleError):
+    """``layer`` names a class that exists nowhere."""
+
+
+class PatternError(RuleError):
+    """A pattern matches nothing, or is no valid pattern."""
+
+
+class OverrideError(RuleError, RuntimeError):
+    """An ``override`` is malformed, or names a missing attribute."""
+
+
+class OverrideTargetError(OverrideError, AttributeError):
+    """An ``override`` names something that cannot be initialized."""
+
+
+class UnusedRuleError(RuleError):
+    """Under ``strict=True``: a rule reached nothing."""
+
+
+# -- plan and apply ------------------------------------------------------------------------------
+
+
+class PlanError(InitcfgError, ValueError):
+    """No plan can be made, or a saved plan cannot be read."""
+
+
+class FanError(PlanError):
+    """Fans were asked of a tensor that has none."""
+
+
+class LazyParameterError(PlanError):
+    """A lazy module has no shape yet."""
+
+
+class TensorError(PlanError, TypeError):
+    """A tensor of a kind that cannot be initialized."""
+
+
+class ApplyError(InitcfgError, RuntimeError):
+    """A plan could not be carried out."""
+
+
+class AgreementError(ApplyError):
+    """The ranks of a job do not agree on what to write, or one of them failed."""
+
+
+class PendingModelError(ApplyError):
+    """A model that was built deferred is used before its plan was applied."""
+
+
+class CheckpointError(InitcfgError, ValueError):
+    """A checkpoint cannot be read, or does not fit."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """A checkpoint does not exist."""
+
+
+class OutputError(InitcfgError, OSError):
+    """A file cannot be written."""
+
+    __str__ = InitcfgError.__str__

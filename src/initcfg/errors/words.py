@@ -1,0 +1,37 @@
+"""Small helpers for messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, candidates: Iterable[str], count: int = 4) -> list[str]:
+    """The candidates most like ``name``, best first; letter case counts little."""
+    by_lower: dict[str, list[str]] = {}
+    name = str(name)
+    for candidate in candidates:
+        by_lower.setdefault(candidate.lower(), []).append(candidate)
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.6)
+    found = [original for lower in close for original in sorted(set(by_lower[lower]))]
+    return found[:count]
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 rule``, ``2 rules``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for a person.
+
+    Example:
+        >>> from initcfg.errors.words import in_bytes
+        >>> in_bytes(512), in_bytes(2_400_000)
+        ('512 B', '2.4 MB')
+    """
+    value, units = float(count), ["B", "kB", "MB", "GB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{count} B" if units[0] == "B" else f"{value:,.1f} {units[0]}"

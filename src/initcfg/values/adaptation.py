@@ -1,0 +1,62 @@
+"""Steps: what is done to a tensor of a checkpoint so that it fits, as pure data.
+
+- ``("transpose",)``: a matrix, turned;
+- ``("concat",)``: the tensors so far, one below the other; steps before it are done to each;
+- ``("narrow", start, rows)``: some rows;
+- ``("select", *rows)``: these rows, in this order;
+- ``("grow", how, rows)``: new rows at the end, the ``mean`` of the others, or with their ``covariance`` too;
+- ``("channels", count)``: another number of input channels;
+- ``("patch", height, width)``: another patch size;
+- ``("inflate", how, depth)``: a time axis, filled by ``mean`` or in the ``center``;
+- ``("resize_tokens", prefix, height, width, height, width)``: positions, from a grid to another;
+- ``("resize_table", extra, height, width, height, width)``: relative positions;
+- ``("resize_grid", axis, height, width)``: positions that lie as an image does.
+
+What they compute is in ``_writing/steps.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from initcfg.errors.words import plural
+
+Step = tuple[Any, ...]
+"""The name of a step, and its numbers."""
+
+_TEXTS: dict[str, Callable[..., str]] = {
+    "transpose": lambda: "transposed",
+    "concat": lambda: "joined",
+    "narrow": lambda start, rows: f"rows {start} to {start + rows}",
+    "select": lambda *rows: f"{len(rows)} selected rows",
+    "grow": lambda how, rows: f"grown to {rows} rows by {how}",
+    "channels": lambda count: f"input channels to {count}",
+    "patch": lambda height, width: f"patches to {height}×{width}",
+    "inflate": lambda how, depth: f"inflated to depth {depth} by {how}",
+    "resize_tokens": lambda prefix, *size: (
+        _resized("positions", size) + (f" after {plural(prefix, 'token')}" if prefix else "")
+    ),
+    "resize_table": lambda extra, *size: (
+        _resized("relative positions", size) + (f" before {plural(extra, 'row')}" if extra else "")
+    ),
+    "resize_grid": lambda axis, height, width: f"positions to {height}×{width}",
+}
+
+
+def _resized(what: str, size: tuple[int, ...]) -> str:
+    return f"{what} {size[0]}×{size[1]} → {size[2]}×{size[3]}"
+
+
+def steps_text(steps: tuple[Step, ...]) -> str:
+    """Steps for a person.
+
+    Example:
+        >>> from initcfg.values.adaptation import steps_text
+        >>> steps_text((("inflate", "mean", 3), ("channels", 4)))
+        'inflated to depth 3 by mean, input channels to 4'
+    """
+    try:
+        return ", ".join(_TEXTS[step[0]](*step[1:]) for step in steps)
+    except (KeyError, TypeError):
+        return f"steps {steps!r}, which are not known"
