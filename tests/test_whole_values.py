@@ -21,7 +21,7 @@ from torch import nn
 from initcfg import errors
 from initcfg._stream import bits
 from initcfg._stream.writing import orthogonal
-from initcfg._stream.writing.whole import block, whole, whole_torch, zeros_of
+from initcfg._stream.writing.whole_values import block, whole, whole_torch, zeros_of
 from initcfg.values import (
     Constant,
     Dirac,
@@ -152,7 +152,7 @@ DIGESTS = """
 import hashlib, json
 import numpy as np
 from initcfg._stream.bits import stream_key
-from initcfg._stream.writing.whole import whole
+from initcfg._stream.writing.whole_values import whole
 from initcfg.values import Orthogonal
 
 found = {}
@@ -311,7 +311,7 @@ def test_a_block_is_a_slice_of_the_whole(data: Any, case: tuple[Value, tuple[int
 
 def test_sparse_blocks_in_pieces(monkeypatch: Any) -> None:
     expected = whole(Sparse(0.4, 0.1), (11, 7), key_of)
-    monkeypatch.setattr("initcfg._stream.writing.whole._WORDS", 25)
+    monkeypatch.setattr("initcfg._stream.writing.whole_values._WORDS", 25)
     assert np.array_equal(whole(Sparse(0.4, 0.1), (11, 7), key_of), expected)
     assert np.array_equal(block(Sparse(0.4, 0.1), (11, 7), (3, 1), (5, 6), key_of), expected[3:8, 1:])
 

@@ -1,72 +1,45 @@
 """initcfg: say in config how every weight of a PyTorch model starts, and see it before it happens.
 
-Nothing heavy is imported until it is used: ``import initcfg`` does not load torch.
+Nothing heavy is imported until it is used: ``import initcfg`` does not load torch. A name is imported from
+the front door of its station when it is first asked for; ``__init__.pyi`` says the same to type checkers,
+and is made from the table below by ``tools/stubs.py``.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import Any
 
 from initcfg import errors
 from initcfg._version import __version__
 
-if TYPE_CHECKING:
-    from initcfg._api.functions import build, init_weights, initialize, plan
-    from initcfg._api.materialize import materialize
-    from initcfg._config.files import Config, ConfigDict
-    from initcfg._config.registry import (
-        INITIALIZERS,
-        MODELS,
-        WEIGHT_INITIALIZERS,
-        Registry,
-        build_from_cfg,
-    )
-    from initcfg._model.base_module import BaseModule, ModuleDict, ModuleList, Sequential
-    from initcfg._plan.assignment import Assignment
-    from initcfg._plan.compare.with_mmengine import Difference, differences
-    from initcfg._plan.ledger import Ledger
-    from initcfg._plan.plan import Plan
-    from initcfg._record.deferred import deferred
-    from initcfg._record.trace import trace
-    from initcfg._rules.initializers.functions import (
-        caffe2_xavier_init,
-        constant_init,
-        kaiming_init,
-        normal_init,
-        trunc_normal_,
-        trunc_normal_init,
-        uniform_init,
-        xavier_init,
-    )
-    from initcfg._rules.initializers.further import (
-        DiracInit,
-        IdentityInit,
-        LeCunInit,
-        OrthogonalInit,
-        SparseInit,
-        VarianceScalingInit,
-    )
-    from initcfg._rules.initializers.original import (
-        BaseInit,
-        Caffe2XavierInit,
-        ConstantInit,
-        KaimingInit,
-        NormalInit,
-        TruncNormalInit,
-        UniformInit,
-        XavierInit,
-        bias_init_with_prob,
-    )
-    from initcfg._rules.initializers.pretrained import PretrainedInit
-    from initcfg._rules.initializers.torch_default import TorchDefaultInit
-    from initcfg._rules.initializers.value import ValueInit
-
-_HOME = {
-    "_api.functions": ("build", "init_weights", "initialize", "plan"),
-    "_plan.compare.with_mmengine": ("Difference", "differences"),
-    "_config.files": ("Config", "ConfigDict"),
-    "_rules.initializers.functions": (
+EXPORTS = {
+    "_api": ("build", "init_weights", "initialize", "materialize", "plan"),
+    "_record": ("deferred", "trace"),
+    "_plan": ("Assignment", "Ledger", "Plan"),
+    "_plan.compare": ("Difference", "differences"),
+    "_rules.initializers": (
+        "BaseInit",
+        "Caffe2XavierInit",
+        "ConstantInit",
+        "DiracInit",
+        "INITIALIZERS",
+        "IdentityInit",
+        "KaimingInit",
+        "LeCunInit",
+        "NormalInit",
+        "OrthogonalInit",
+        "PretrainedInit",
+        "SparseInit",
+        "TorchDefaultInit",
+        "TruncNormalInit",
+        "UniformInit",
+        "ValueInit",
+        "VarianceScalingInit",
+        "WEIGHT_INITIALIZERS",
+        "XavierInit",
+        "bias_init_with_prob",
         "caffe2_xavier_init",
         "constant_init",
         "kaiming_init",
@@ -76,102 +49,39 @@ _HOME = {
         "uniform_init",
         "xavier_init",
     ),
-    "_record.deferred": ("deferred",),
-    "_rules.initializers.original": (
-        "BaseInit",
-        "Caffe2XavierInit",
-        "ConstantInit",
-        "KaimingInit",
-        "NormalInit",
-        "TruncNormalInit",
-        "UniformInit",
-        "XavierInit",
-        "bias_init_with_prob",
-    ),
-    "_rules.initializers.value": ("ValueInit",),
-    "_rules.initializers.pretrained": ("PretrainedInit",),
-    "_rules.initializers.further": (
-        "DiracInit",
-        "IdentityInit",
-        "LeCunInit",
-        "OrthogonalInit",
-        "SparseInit",
-        "VarianceScalingInit",
-    ),
-    "_plan.ledger": ("Ledger",),
-    "_api.materialize": ("materialize",),
-    "_model.base_module": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
-    "_plan.assignment": ("Assignment",),
-    "_plan.plan": ("Plan",),
-    "_rules.initializers.torch_default": ("TorchDefaultInit",),
-    "_config.registry": ("INITIALIZERS", "MODELS", "WEIGHT_INITIALIZERS", "Registry", "build_from_cfg"),
-    "_record.trace": ("trace",),
+    "_config": ("MODELS", "Registry", "build_from_cfg"),
+    "_config.files": ("Config", "ConfigDict"),
+    "_model": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+"""What the package exports, by the front door that has it. Errors and version come on top."""
 
-__all__ = [
-    "Assignment",
-    "BaseInit",
-    "BaseModule",
-    "Caffe2XavierInit",
-    "Config",
-    "ConfigDict",
-    "ConstantInit",
-    "Difference",
-    "DiracInit",
-    "INITIALIZERS",
-    "IdentityInit",
-    "KaimingInit",
-    "LeCunInit",
-    "Ledger",
-    "MODELS",
-    "ModuleDict",
-    "ModuleList",
-    "NormalInit",
-    "OrthogonalInit",
-    "Plan",
-    "PretrainedInit",
-    "Registry",
-    "Sequential",
-    "SparseInit",
-    "TorchDefaultInit",
-    "TruncNormalInit",
-    "UniformInit",
-    "ValueInit",
-    "VarianceScalingInit",
-    "WEIGHT_INITIALIZERS",
-    "XavierInit",
-    "__version__",
-    "bias_init_with_prob",
-    "build",
-    "build_from_cfg",
-    "caffe2_xavier_init",
-    "constant_init",
-    "deferred",
-    "differences",
-    "errors",
-    "init_weights",
-    "initialize",
-    "kaiming_init",
-    "materialize",
-    "normal_init",
-    "plan",
-    "trace",
-    "trunc_normal_",
-    "trunc_normal_init",
-    "uniform_init",
-    "xavier_init",
-]
+_PUBLIC_MODULES = ("compat", "sources", "stream", "values")
+# What is of use without a model, and costs no import of torch.
+_LIGHT = {"Config", "ConfigDict", "Registry", "build_from_cfg"}
+_HOME = {name: home for home, names in EXPORTS.items() for name in names}
+
+__all__ = ["__version__", "errors", *sorted(_HOME)]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    home = _MODULE_OF.get(name)
-    if home is None:
+    if name in _PUBLIC_MODULES:
+        return importlib.import_module(f"initcfg.{name}")
+    if name not in _HOME:
         raise AttributeError(f"module 'initcfg' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"initcfg.{home}"), name)
-    globals()[name] = value
-    return value
+    # Lower stations call upper ones by the one door (_model/doors.py), where those register when imported.
+    for home in (_HOME[name],) if name in _LIGHT else EXPORTS:
+        _take(home)
+    return globals()[name]
+
+
+def _take(home: str) -> None:
+    """Take the names that a front door exports; each says that it is of this package."""
+    door = importlib.import_module(f"initcfg.{home}")
+    for name in EXPORTS[home]:
+        value = globals()[name] = getattr(door, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            value.__module__ = "initcfg"
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PUBLIC_MODULES})

@@ -1,6 +1,6 @@
 """``python -m initcfg``: the command."""
 
-from initcfg._api.command.cli import main
+from initcfg._api.command import main
 
 if __name__ == "__main__":
     main(prog_name="initcfg")

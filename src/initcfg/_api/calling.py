@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from initcfg._apply.run import active_run
-from initcfg._checkpoints.opened import open_pretrained
-from initcfg._plan.planner.make import make_plan
-from initcfg._rules.initializers.original import BaseInit
-from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg._rules.program import Program, Step
-from initcfg._rules.rule import Rule, bias_of
-from initcfg._rules.selection import parse_layers
-from initcfg._rules.types import type_label
+from initcfg._model import doors
+from initcfg._plan.planner import make_plan
+from initcfg._record import defaults
+from initcfg._rules import Program, Rule, Step, bias_of, parse_layers, type_label
+from initcfg._rules.initializers import BaseInit, PretrainedInit
 
 
+@doors.call_initializer.leads_to
 def call_initializer(initializer: BaseInit | PretrainedInit, module: nn.Module) -> None:
     """Initialize ``module`` now, from torch's generator, with the reach of the original."""
     name = type_label(type(initializer))
@@ -38,8 +35,8 @@ def call_initializer(initializer: BaseInit | PretrainedInit, module: nn.Module) 
         )
         kind, whole = "rule", bool(getattr(initializer, "wholemodule", False))
     program = Program([Step(0, module, "", module, rule, whole=whole, kind=kind)])
-    made = make_plan(module, program, compat=True, strict=False, opener=open_pretrained)
-    run = active_run()
+    made = make_plan(module, program, compat=True, strict=False, first_writes=defaults)
+    run = doors.active_run()
     if run is not None:
         run.run_part(made, module)
     else:

@@ -10,22 +10,15 @@ from typing import Any, Literal
 
 from torch import nn
 
-from initcfg._apply.rehearsal import rehearsed
-from initcfg._apply.run import active_run
-from initcfg._checkpoints.opened import open_pretrained
-from initcfg._config.builders import load_target, prepared
+from initcfg._apply import rehearsed
+from initcfg._config import MODELS, build_from_cfg, load_target, prepared
 from initcfg._config.files import Config
-from initcfg._config.registry import MODELS, build_from_cfg
-from initcfg._model.fsdp import hold_shards
-from initcfg._model.names import wrapper_attribute
-from initcfg._plan.ledger import Ledger
-from initcfg._plan.plan import Plan
-from initcfg._plan.planner.make import make_plan
-from initcfg._record.deferred import deferred
-from initcfg._record.meta_defaults import meta_defaults
-from initcfg._record.pending import recall
-from initcfg._rules.program import Compiler, has_init_weights
-from initcfg._stream.torch_generator import seeded
+from initcfg._model import active_run, doors, hold_shards, wrapper_attribute
+from initcfg._plan import Ledger, Plan
+from initcfg._plan.planner import make_plan
+from initcfg._record import defaults, deferred, meta_defaults, recall
+from initcfg._rules import Compiler, has_init_weights
+from initcfg._stream import seeded
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]
@@ -79,7 +72,7 @@ def plan(
             program,
             compat=exact,
             strict=strict,
-            opener=open_pretrained,
+            first_writes=defaults,
             lost=lambda missing: meta_defaults(model, missing, executed),
         )
     return rehearsed(made, model)
@@ -109,6 +102,7 @@ def init_weights(
     return made.apply(_unwrapped(model), seed=seed, rng=rng, process_group=process_group)
 
 
+@doors.initialize.leads_to
 def initialize(
     module: nn.Module,
     init_cfg: Mapping[str, Any] | list[Any],
@@ -134,15 +128,16 @@ def initialize(
         (1.0, 2.0)
     """
     run = active_run()
-    exact = _check_compat(compat) if run is None else run.plan.compat is not None
+    exact = _check_compat(compat) if run is None else run.compat
     program = Compiler(module, compat=exact).run_rules(init_cfg)
-    made = make_plan(module, program, compat=exact, strict=False, opener=open_pretrained)
+    made = make_plan(module, program, compat=exact, strict=False, first_writes=defaults)
     if run is not None:
         run.run_part(made, module)
         return None
     return made.apply(module, seed=seed, rng=rng)
 
 
+@doors.init_base_module.leads_to
 def run_base_init_weights(module: nn.Module, *, compat: str | None, rng: Rng) -> None:
     """What ``BaseModule.init_weights`` does: the module's own rules, its children's, its Pretrained."""
     import logging
@@ -154,10 +149,10 @@ def run_base_init_weights(module: nn.Module, *, compat: str | None, rng: Rng) ->
                 "init_weights of %s has been called more than once.", type(module).__name__
             )
         return
-    exact = (compat if run is None else run.plan.compat) is not None
+    exact = compat is not None if run is None else run.compat
     root_name = "model" if run is None else run.part_name(module)
     program = Compiler(module, compat=exact, root_name=root_name).run(None, own_method=False)
-    made = make_plan(module, program, compat=exact, strict=False, opener=open_pretrained)
+    made = make_plan(module, program, compat=exact, strict=False, first_writes=defaults)
     for item in made.unused if run is None else ():
         logging.getLogger("initcfg").warning("%s reached nothing: %s.", item.rule, item.reason)
     if run is None:

@@ -8,21 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._apply.ranks.agreement import Agreement
+from initcfg._apply.ranks import Agreement
 from initcfg._apply.run import Run
-from initcfg._model.fsdp import hold_shards
-from initcfg._model.names import named_tensors
-from initcfg._model.shards import rank_sets
-from initcfg._plan.ledger import Ledger
-from initcfg._plan.plan import Plan
-from initcfg._record.guard import close, reopen_all
+from initcfg._model import doors, hold_shards, named_tensors, rank_sets
+from initcfg._plan import Ledger, Plan
+from initcfg._record import close, reopen_all
 from initcfg._stream.bits import STREAM_VERSION, stream_key
-from initcfg._stream.writing.stream import StreamWriter
+from initcfg._stream.writing import StreamWriter
 from initcfg._version import __version__
-from initcfg.errors import ApplyError, InitcfgError
-from initcfg.errors.words import plural
+from initcfg.errors import ApplyError, InitcfgError, plural
 
 
+@doors.apply_plan.leads_to
 def apply_plan(
     plan: Plan,
     model: nn.Module,

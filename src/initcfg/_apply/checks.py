@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from initcfg._model.names import Entry, Names
-from initcfg._model.shards import is_sharded, local_of, pieces_of
-from initcfg._plan.assignment import Assignment
-from initcfg._plan.plan import Plan
-from initcfg._record.pending import waits
-from initcfg._stream.writing.memory import memory_problem
-from initcfg.errors import ApplyError, TensorError
-from initcfg.errors.words import nearest
-from initcfg.values.kinds import Computed, Formula, FromCheckpoint, Keep, Opaque
-from initcfg.values.limits import problem
-from initcfg.values.shapes import shape_problem
+from initcfg._model import Entry, Names, is_sharded, local_of, pieces_of
+from initcfg._plan import Assignment, Plan
+from initcfg._record import waits
+from initcfg._stream.writing import memory_problem
+from initcfg.errors import ApplyError, TensorError, nearest
+from initcfg.values import Computed, Formula, FromCheckpoint, Keep, Opaque, dtype_problem, shape_problem
 
 
 def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> None:
@@ -56,7 +51,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                     fix="Plan this model.",
                 )
             _check_same(assignment, entry)
-            found = problem(assignment.value, entry.tensor.dtype) or shape_problem(
+            found = dtype_problem(assignment.value, entry.tensor.dtype) or shape_problem(
                 assignment.value, entry.shape
             )
             if found is not None:

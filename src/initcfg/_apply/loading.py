@@ -6,19 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
-from initcfg._checkpoints.formats.finite import non_finite
-from initcfg._checkpoints.opened import Opened, open_source
-from initcfg._model.names import Entry
-from initcfg._model.shards import pieces_of
-from initcfg._plan.assignment import Assignment
-from initcfg._plan.loads import Load, Loaded
-from initcfg._plan.plan import Plan
-from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape
-from initcfg._stream.writing.blocks import narrowed
-from initcfg.errors import ApplyError, CheckpointError, PlanError
-from initcfg.errors.words import plural
-from initcfg.values.adaptation import steps_text
-from initcfg.values.kinds import Adapted, FromCheckpoint, Opaque
+from initcfg._checkpoints import Opened, open_source
+from initcfg._checkpoints.formats import non_finite
+from initcfg._model import Entry, pieces_of
+from initcfg._plan import Assignment, Load, Loaded, Plan
+from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
+from initcfg.errors import ApplyError, CheckpointError, PlanError, plural
+from initcfg.values import Adapted, FromCheckpoint, Opaque, steps_text
 
 _SHOWN = 5
 

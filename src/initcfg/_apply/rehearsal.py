@@ -15,26 +15,14 @@ from torch import nn
 
 from initcfg._apply.run import Run
 from initcfg._apply.user_code import run_user_code
-from initcfg._model.names import Entry, named_tensors
-from initcfg._model.shards import is_sharded
-from initcfg._plan.assignment import Assignment
-from initcfg._plan.loads import Load
-from initcfg._plan.plan import Plan
-from initcfg._plan.tape import Call, Write
-from initcfg._record.pending import default_of
-from initcfg._record.recording import patches
-from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.outcome import Outcome, Outcomes
-from initcfg._record.recording.recorder import Recorder
-from initcfg._record.recording.session import Session
-from initcfg._record.traced import adopt
-from initcfg._record.tracing.files import FileNeeded, files_closed
-from initcfg._record.tracing.generators import Aside, others_kept
-from initcfg._record.tracing.memory import memory_not_filled
-from initcfg._record.tracing.shadow import shadowed
-from initcfg._stream.writing.stream import fill_stream
+from initcfg._model import Entry, is_sharded, named_tensors, running
+from initcfg._plan import Assignment, Call, Load, Plan, Write
+from initcfg._record import adopt, default_of
+from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, named_values, patches
+from initcfg._record.tracing import Aside, FileNeeded, files_closed, memory_not_filled, others_kept, shadowed
+from initcfg._stream.writing import fill_stream
 from initcfg.errors import TensorError
-from initcfg.values.kinds import Computed, FromCheckpoint, Keep, Opaque, Value
+from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value
 
 
 def rehearsed(plan: Plan, model: nn.Module) -> Plan:
@@ -101,7 +89,7 @@ class _Rehearsal(Run):
 
     def execute(self) -> None:
         """Run the tape."""
-        from initcfg._rules.originals import originals_come_back
+        from initcfg._rules import originals_come_back
 
         with torch.no_grad(), originals_come_back(), files_closed():
             for entry in self.names.parameters:
@@ -141,7 +129,7 @@ class _Rehearsal(Run):
         if call.foreign is None and bool(getattr(module, "is_init", False)):
             return
         try:
-            with self._as_active(), self._traced(), torch.set_grad_enabled(self._grad):
+            with running(self), self._traced(), torch.set_grad_enabled(self._grad):
                 run_user_code(call, module)
         except FileNeeded as error:
             self._failed[call.module] = f"it loads {error}"

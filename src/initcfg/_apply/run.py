@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import replace
 
 import torch
@@ -20,31 +19,15 @@ from initcfg._apply.checks import check_fits
 from initcfg._apply.loading import Sources
 from initcfg._apply.user_code import modules_by_name, reset_is_init, run_user_code, set_is_init
 from initcfg._apply.waiting import Later
-from initcfg._model.names import Entry, named_tensors
-from initcfg._model.shards import is_sharded, pieces_of
-from initcfg._model.storages import Observer, by_storage
-from initcfg._plan.assignment import Assignment
-from initcfg._plan.ledger import Ledger, Written
-from initcfg._plan.loads import Load, Loaded
-from initcfg._plan.plan import Plan
-from initcfg._plan.tape import Call, Write, of_values
-from initcfg._record.guard import close_pending
-from initcfg._record.pending import Default, default_of, forget, recall, set_default, settle
-from initcfg._record.traced import Record
+from initcfg._model import Entry, Observer, by_storage, is_sharded, named_tensors, pieces_of, running
+from initcfg._plan import Assignment, Call, Ledger, Load, Loaded, Plan, Recorded, Write, Written, of_values
+from initcfg._record import Default, close_pending, default_of, forget, recall, set_default, settle
+from initcfg._rules import originals_come_back
+from initcfg._stream import seeded
 from initcfg._stream.bits import STREAM_VERSION
-from initcfg._stream.torch_generator import seeded
-from initcfg._stream.writing.adaptation import Draw
-from initcfg._stream.writing.stream import StreamWriter, fill_stream
-from initcfg._stream.writing.torch_draws import fill_torch
+from initcfg._stream.writing import Draw, StreamWriter, fill_stream, fill_torch
 from initcfg.errors import ApplyError, InitcfgError
-from initcfg.values.kinds import Computed, FromCheckpoint, Keep, Normal, Opaque, Value
-
-_active: ContextVar[Run | None] = ContextVar("initcfg_run", default=None)
-
-
-def active_run() -> Run | None:
-    """The run whose user code is executing in this thread, if any."""
-    return _active.get()
+from initcfg.values import Computed, FromCheckpoint, Keep, Normal, Opaque, Value
 
 
 class Run:
@@ -86,12 +69,15 @@ class Run:
             check_fits(plan, self.names, rng)
             self._sources.check(plan, self.entries)
 
+    @property
+    def compat(self) -> bool:
+        """Whether the plan reaches exactly what the original reaches."""
+        return self.plan.compat is not None
+
     # -- execution -------------------------------------------------------------------------------
 
     def execute(self) -> None:
         """Run the tape."""
-        from initcfg._rules.originals import originals_come_back
-
         reset_is_init(self.model)
         runs_code = bool(self.plan.tape and self.plan.tape.calls) and not self._values_only
         with torch.no_grad(), originals_come_back() if runs_code else contextlib.nullcontext():
@@ -145,7 +131,7 @@ class Run:
                     written.initializer,
                 )
 
-    def _replay_record(self, record: Record) -> None:
+    def _replay_record(self, record: Recorded) -> None:
         """A traced plan under torch's generator: what the code did, in its order."""
         for entry in self.names.parameters:
             self._settle(entry.tensor)
@@ -154,7 +140,7 @@ class Run:
             if name in self.plan.parameters or name in self.plan.buffers:
                 self._note_traced(self.plan[name])
 
-    def _run_opaque(self, record: Record) -> None:
+    def _run_opaque(self, record: Recorded) -> None:
         """What a traced plan cannot say is done by the code itself."""
         items = [*self.plan.parameters.values(), *self.plan.buffers.values()]
         opaque = [item for item in items if isinstance(item.value, Opaque)]
@@ -352,7 +338,7 @@ class Run:
         where = f"{call.code} of {call.module or 'the model'}"
         try:
             with (
-                self._as_active(),
+                running(self),
                 self._user_generator(call.module),
                 self._recorded(meant),
                 torch.set_grad_enabled(self._grad),
@@ -374,15 +360,6 @@ class Run:
             done = self._done.get(name)
             if done is not None and done.by == "code":
                 self._done[name] = replace(done, value=value)
-
-    @contextlib.contextmanager
-    def _as_active(self) -> Iterator[None]:
-        """Within this, what the user's code calls for comes to this run."""
-        token = _active.set(self)
-        try:
-            yield
-        finally:
-            _active.reset(token)
 
     def _recorded(self, meant: dict[str, Value]) -> contextlib.AbstractContextManager[None]:
         if self._later is None:

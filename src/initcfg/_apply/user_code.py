@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from initcfg._model.names import named_tensors
-from initcfg._plan.tape import Call
+from initcfg._model import named_tensors
+from initcfg._plan import Call
 
 
 def run_user_code(call: Call, module: nn.Module) -> None:

@@ -9,15 +9,11 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.finite import non_finite
-from initcfg._checkpoints.formats.reader import Reader
-from initcfg._plan.assignment import Assignment
-from initcfg._plan.ledger import Ledger, Written
-from initcfg._plan.plan import Plan
-from initcfg._stream.writing.stream import fill_stream
-from initcfg.errors import CheckpointError
-from initcfg.errors.words import nearest
-from initcfg.values.kinds import Computed, Formula, FromCheckpoint, Keep, Opaque, Value
+from initcfg._checkpoints.formats import Reader, non_finite
+from initcfg._plan import Assignment, Ledger, Plan, Written
+from initcfg._stream.writing import fill_stream
+from initcfg.errors import CheckpointError, nearest
+from initcfg.values import Computed, Formula, FromCheckpoint, Keep, Opaque, Value
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from initcfg._model.storages import storage_of
-from initcfg._record.pending import waits
-from initcfg._record.recording.code import CodeRecorder, Planned
-from initcfg._record.recording.session import Session
-from initcfg.values.kinds import FromCheckpoint, Value
+from initcfg._model import storage_of
+from initcfg._record import waits
+from initcfg._record.recording import CodeRecorder, Planned, Session
+from initcfg.values import FromCheckpoint, Value
 
 
 class Later:

@@ -13,10 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from initcfg._config.files.atomic import replacing
-from initcfg._plan.ledger import Ledger
-from initcfg.errors import OutputError
-from initcfg.errors.words import nearest
+from initcfg._config.files import replacing
+from initcfg._plan import Ledger
+from initcfg.errors import OutputError, nearest
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 

@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.opening import open_mapping, open_path
-from initcfg._checkpoints.formats.reader import Reader, TensorInfo
+from initcfg._checkpoints.formats import Reader, TensorInfo, open_mapping, open_path
 from initcfg._checkpoints.sources import locate
-from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg.errors import CheckpointError
 
 
@@ -82,14 +80,3 @@ def open_source(
         assert located.memory is not None
         reader = open_mapping(located.memory, name=name or located.origin, part=part)
     return Opened(reader, located.sha256, located.prefix)
-
-
-def open_pretrained(initializer: PretrainedInit) -> Opened:
-    """The checkpoint of a Pretrained rule."""
-    return open_source(
-        initializer.state(),
-        sha256=initializer.sha256,
-        offline=initializer.offline,
-        part=initializer.part,
-        name=initializer.label,
-    )

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from initcfg.errors import BuildError, UnknownTypeError
-from initcfg.errors.words import nearest
+from initcfg.errors import BuildError, UnknownTypeError, nearest
 
 _NOTHING = object()
 

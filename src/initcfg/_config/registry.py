@@ -9,24 +9,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
-from initcfg._config.builders.forms import builder, is_builder
-from initcfg._config.import_paths import (
-    call,
-    from_mmengine,
-    import_path,
-    mmengine_names,
-    place,
-    torch_nn_class,
-    torch_nn_names,
-)
+from initcfg._config.import_paths import call, import_path, place
 from initcfg.errors import (
     BuildError,
     DuplicateNameError,
     NoTypeError,
     RegistryTypeError,
     UnknownTypeError,
+    nearest,
+    plural,
 )
-from initcfg.errors.words import nearest, plural
 
 Registered = TypeVar("Registered", bound=Callable[..., Any])
 
@@ -302,6 +294,70 @@ class Registry:
             if token is not None:
                 _current_scope.reset(token)
 
+    # -- resolving a type ------------------------------------------------------------------------
+
+    def resolve(self, name: str, registry: Registry, scope: str | None) -> Any:
+        """What ``type=name`` names for ``registry``, one of this tree: a registered name, or an import path.
+
+        Args:
+            name: The name.
+            registry: Where to begin.
+            scope: The scope that the config asks for, if it does.
+
+        Raises:
+            UnknownTypeError: It leads nowhere.
+        """
+        found, reason = registry._registered(name), ""
+        if found is None and "." in name:
+            found, reason = import_path(name)
+        if found is None:
+            raise self.unknown(name, registry, scope, reason)
+        return found
+
+    def further_names(self, name: str) -> tuple[list[str], list[str]]:
+        """Where else than in registries ``name`` was looked for, in words, and the names there are there."""
+        return [], []
+
+    def unknown(self, name: str, registry: Registry, scope: str | None, reason: str) -> UnknownTypeError:
+        """The error that says where ``name`` was looked for, and what was perhaps meant.
+
+        Args:
+            name: The name.
+            registry: Where the search began.
+            scope: The scope that the config asks for, if it does.
+            reason: Why it is no import path either.
+        """
+        known: dict[str, None] = {}
+        looked = []
+        above: Registry | None = registry
+        while above is not None:
+            known.update(dict.fromkeys(above.module_dict))
+            looked.append(f"registry {above.name!r} of scope {above.scope!r} ({plural(len(above), 'name')})")
+            above = above.parent
+        known.update(dict.fromkeys(self._scoped_names()))
+        if scope is not None and registry.scope != scope:
+            looked.append(f"scope {scope!r}, of which there is no registry")
+        places, names = self.further_names(name)
+        looked += places
+        known.update(dict.fromkeys(names))
+        looked.append(f"the import path: {reason}" if reason else "no import path, since it has no dot")
+        meant = nearest(name, known)
+        return UnknownTypeError(
+            f"type={name!r} names nothing that can be built. Looked in: {'; '.join(looked)}.",
+            meant=meant or nearest(name.rpartition(".")[2], known),
+            fix="Import the module that registers it, register it with "
+            f"@{registry.variable}.register_module(), or give its import path.",
+        )
+
+    variable = "registry"
+    """What code calls it, in messages."""
+
+    def _scoped_names(self) -> Iterator[str]:
+        for child in self.children.values():
+            for name in child.module_dict:
+                yield f"{child.scope}.{name}"
+            yield from child._scoped_names()
+
     # -- building --------------------------------------------------------------------------------
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
@@ -350,7 +406,7 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
     scope = arguments.pop("_scope_", None)
     with registry.switch_scope_and_registry(scope) as chosen:
         if isinstance(type_, str):
-            factory = _resolve(type_, chosen, _current_scope.get())
+            factory = chosen.root.resolve(type_, chosen, _current_scope.get())
         elif callable(type_):
             factory = type_
         else:
@@ -358,95 +414,8 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
         return call(factory, arguments)
 
 
-def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
-    """:func:`build_from_cfg`, but of a list of configs, a ``Sequential`` of what they build."""
-    if isinstance(cfg, list):
-        from initcfg._model.base_module import Sequential
-
-        return Sequential(*(build_from_cfg(each, registry, default_args) for each in cfg))
-    return build_from_cfg(cfg, registry, default_args)
-
-
 def _as_dict(given: Any, what: str) -> dict[str, Any]:
     # MMEngine's Config is no Mapping, but has items.
     if isinstance(given, Mapping) or type(given).__name__ == "Config":
         return dict(given.items())
     raise BuildError(f"{what} must be a dict, not {type(given).__name__}: {given!r}.")
-
-
-def _resolve(name: str, registry: Registry, scope: str | None) -> Any:
-    """What ``type=name`` names: in a registry, a builder, of torch.nn, an import path, or MMEngine's."""
-    models = registry.root is MODELS
-    if models and ":" in name and registry._registered(name) is None and is_builder(name):
-        return builder(name)
-    if models and scope is not None and registry.scope != scope:
-        # The scope is none of ours: it can only be one of a loaded MMEngine.
-        found = from_mmengine(name, scope)
-        if found is not None:
-            return found
-    found = registry._registered(name)
-    if found is None and models and "." not in name:
-        found = torch_nn_class(name)
-    reason = ""
-    if found is None and "." in name:
-        found, reason = import_path(name)
-    if found is None and models:
-        found = from_mmengine(name)
-    if found is not None:
-        return found
-    raise _unknown(name, registry, scope, reason)
-
-
-def _unknown(name: str, registry: Registry, scope: str | None, reason: str) -> UnknownTypeError:
-    known: dict[str, None] = {}
-    looked = []
-    above: Registry | None = registry
-    while above is not None:
-        known.update(dict.fromkeys(above.module_dict))
-        looked.append(f"registry {above.name!r} of scope {above.scope!r} ({plural(len(above), 'name')})")
-        above = above.parent
-    known.update(dict.fromkeys(_scoped_names(registry.root)))
-    if scope is not None and registry.scope != scope:
-        looked.append(f"scope {scope!r}, of which there is no registry")
-    if registry.root is MODELS:
-        if "." not in name:
-            looked.append("torch.nn")
-            known.update(dict.fromkeys(torch_nn_names()))
-        if "mmengine.registry" in sys.modules:
-            looked.append("the registries of mmengine")
-            known.update(dict.fromkeys(mmengine_names()))
-    looked.append(f"the import path: {reason}" if reason else "no import path, since it has no dot")
-    meant = nearest(name, known)
-    return UnknownTypeError(
-        f"type={name!r} names nothing that can be built. Looked in: {'; '.join(looked)}.",
-        meant=meant or nearest(name.rpartition(".")[2], known),
-        fix=f"Import the module that registers it, register it with "
-        f"@{'MODELS' if registry is MODELS else 'registry'}.register_module(), or give its import path.",
-    )
-
-
-def _scoped_names(registry: Registry) -> Iterator[str]:
-    for child in registry.children.values():
-        for name in child.module_dict:
-            yield f"{child.scope}.{name}"
-        yield from _scoped_names(child)
-
-
-MODELS = Registry("model", build_func=build_model_from_cfg, scope="initcfg")
-"""Modules of models."""
-
-INITIALIZERS = Registry(
-    "weight initializer",
-    scope="initcfg",
-    locations=[
-        "initcfg._rules.initializers.original",
-        "initcfg._rules.initializers.pretrained",
-        "initcfg._rules.initializers.further",
-        "initcfg._rules.initializers.value",
-        "initcfg._rules.initializers.torch_default",
-    ],
-)
-"""Weight initializers."""
-
-WEIGHT_INITIALIZERS = INITIALIZERS
-"""The original's name of :data:`INITIALIZERS`."""

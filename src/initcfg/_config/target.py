@@ -7,11 +7,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from initcfg._config.builders.forms import OPENMMLAB, builder, is_builder, is_object
-from initcfg._config.files import Config, parse_overrides
-from initcfg._config.files.dict import ConfigDict
-from initcfg._config.files.merge import set_path
+from initcfg._config.builders import OPENMMLAB, builder, is_builder, is_object
+from initcfg._config.files import Config, ConfigDict, parse_overrides, set_path
 from initcfg._config.import_paths import import_path, torch_nn_class
+from initcfg._config.models import MODELS, build_model
 from initcfg.errors import BuildError, InitcfgError, PythonRefusedError
 
 
@@ -30,7 +29,7 @@ def load_target(
         BuildError: An override is no argument.
 
     Example:
-        >>> from initcfg._config.builders import load_target
+        >>> from initcfg._config import load_target
         >>> load_target("timm:resnet18", overrides=["num_classes=10"])
         {'type': 'timm:resnet18', 'num_classes': 10}
     """
@@ -38,7 +37,7 @@ def load_target(
     if not is_builder(text) or os.path.exists(text):
         return Config.fromfile(text, use_python=use_python, overrides=values)
     if text.partition(":")[0] in OPENMMLAB:
-        from initcfg._config.builders.openmmlab import config_file
+        from initcfg._config.builders import config_file
 
         return Config.fromfile(config_file(text), use_python=use_python, overrides=values)
     if is_object(text) and not use_python:
@@ -64,13 +63,11 @@ def prepared(config: Any, cfg: Mapping[str, Any]) -> Iterator[None]:
         config: The whole config.
         cfg: Its model.
     """
-    from initcfg._config.registry import MODELS
-
     for name in _names(cfg):
         if is_builder(name) and MODELS._registered(name) is None:
             # What is wrong is said where the name is resolved.
             with contextlib.suppress(InitcfgError):
-                builder(name)
+                builder(name, build_model)
     with contextlib.ExitStack() as stack:
         type_ = cfg.get("type")
         if isinstance(type_, str) and not is_builder(type_) and not _is_ours(type_):
@@ -84,8 +81,6 @@ def prepared(config: Any, cfg: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _is_ours(type_: str) -> bool:
-    from initcfg._config.registry import MODELS
-
     if MODELS._registered(type_) is not None:
         return True
     return import_path(type_)[0] is not None if "." in type_ else torch_nn_class(type_) is not None

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from initcfg._model import doors
 from initcfg._model.copies import copied
 
 
@@ -59,9 +60,7 @@ class BaseModule(nn.Module):
 
         A second call warns and does nothing.
         """
-        from initcfg._api.functions import run_base_init_weights
-
-        run_base_init_weights(self, compat=self._initcfg_compat, rng=self._initcfg_rng)
+        doors.init_base_module(self, compat=self._initcfg_compat, rng=self._initcfg_rng)
 
     def __repr__(self) -> str:
         text = super().__repr__()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import torch
 
-from initcfg._stream.writing.blocks import Block, narrowed
+from initcfg._stream.writing import Block, narrowed
 from initcfg.errors import TensorError
 
 Run = tuple[int, int]

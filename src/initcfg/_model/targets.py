@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from initcfg.errors import LazyParameterError, TensorError
-from initcfg.values.layout import Layout
+from initcfg.values import Layout
 
 
 class Target(NamedTuple):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from initcfg.values.kinds import Value, from_json, number_to_json, to_json
+from initcfg.values import Value, from_json, number_to_json, to_json
 
 if TYPE_CHECKING:
-    from initcfg.values.layout import Layout
+    from initcfg.values import Layout
 
 
 @dataclass(frozen=True)

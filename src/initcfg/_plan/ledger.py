@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from initcfg._config.files.atomic import write_atomically
+from initcfg._config.files import write_atomically
 from initcfg._plan.loads import Load, Loaded
 from initcfg.errors import PlanError
-from initcfg.values.kinds import Keep, Value, from_json, number_to_json, to_json
+from initcfg.values import Keep, Value, from_json, number_to_json, to_json
 
 FORMAT = "initcfg-ledger"
 VERSION = 1
@@ -85,7 +85,7 @@ class Ledger(Mapping[str, Written]):
         return len(self.entries)
 
     def __str__(self) -> str:
-        from initcfg._plan.report.table import ledger_text
+        from initcfg._plan.report import ledger_text
 
         return ledger_text(self)
 

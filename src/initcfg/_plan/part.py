@@ -7,15 +7,18 @@ plan says, with the numbers of their names there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from initcfg._model.names import Entry, named_tensors
+from initcfg._model import Entry, named_tensors
 from initcfg._plan.assignment import Assignment
-from initcfg._plan.plan import Plan
-from initcfg.errors import PlanError
-from initcfg.errors.words import nearest
-from initcfg.values.kinds import CopyOf, FromCheckpoint, Keep, Opaque, Value
+from initcfg.errors import PlanError, nearest
+from initcfg.values import CopyOf, FromCheckpoint, Keep, Opaque, Value
+
+if TYPE_CHECKING:
+    from initcfg._plan.plan import Plan
 
 NameMap = Mapping[str, str] | Callable[[str], str]
 
@@ -38,16 +41,23 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
         for item in (*parameters.values(), *buffers.values())
         if isinstance(item.value, FromCheckpoint)
     }
-    return Plan(
+    return replace(
+        plan,
         parameters=parameters,
         buffers=buffers,
         aliases={
             name: entry.name for entry in entries for name in sorted(set(entry.names)) if name != entry.name
         },
+        unused=(),
         loads=tuple(load for load in plan.loads if load.source in used),
-        rules=plan.rules,
-        compat=plan.compat,
+        notes=(),
+        uncalled=(),
+        nested=(),
+        uninitialized=(),
         whole=plan.whole or plan.digest,
+        tape=None,
+        record=None,
+        reached=(),
     )
 
 

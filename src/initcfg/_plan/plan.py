@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from initcfg._model import doors
 from initcfg._plan.assignment import (
     Assignment,
     RuleNote,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from initcfg._plan.ledger import Ledger
+    from initcfg._plan.recorded import Recorded
     from initcfg._plan.tape import Tape
-    from initcfg._record.traced import Record
 
 FORMAT = "initcfg-plan"
 VERSION = 1
@@ -73,7 +74,7 @@ class Plan(Mapping[str, Assignment]):
     compat: str | None = None
     whole: str | None = None
     tape: Tape | None = field(default=None, repr=False)
-    record: Record | None = field(default=None, repr=False)
+    record: Recorded | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
 
     # -- mapping ---------------------------------------------------------------------------------
@@ -101,12 +102,12 @@ class Plan(Mapping[str, Assignment]):
     # -- views -----------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        from initcfg._plan.report.table import plan_text
+        from initcfg._plan.report import plan_text
 
         return plan_text(self)
 
     def _repr_html_(self) -> str:
-        from initcfg._plan.report.table import plan_html
+        from initcfg._plan.report import plan_html
 
         return plan_html(self)
 
@@ -116,7 +117,7 @@ class Plan(Mapping[str, Assignment]):
         Raises:
             PlanError: There is no such parameter.
         """
-        from initcfg._plan.report.explanation import explain_text
+        from initcfg._plan.report import explain_text
 
         return explain_text(self, name)
 
@@ -162,8 +163,6 @@ class Plan(Mapping[str, Assignment]):
             {'type': 'TorchDefault', 'layer': 'Linear'}
             {'type': 'Constant', 'layer': 'LayerNorm', 'val': 1, 'bias': 0}
         """
-        from initcfg._plan.export import init_cfg_of
-
         if model is None and self.record is not None:
             model = self.record.model
         if model is None:
@@ -172,7 +171,7 @@ class Plan(Mapping[str, Assignment]):
                 fix="Pass the model: plan.to_init_cfg(model).",
             )
         drawn = {name: item for name, item in self.buffers.items() if item.value.random}
-        return init_cfg_of(self if buffers else replace(self, buffers=drawn), model)
+        return doors.export_plan(self if buffers else replace(self, buffers=drawn), model)
 
     def part(
         self,
@@ -246,9 +245,7 @@ class Plan(Mapping[str, Assignment]):
             CheckpointError: A checkpoint cannot be read.
             AgreementError: Another rank failed, or has another plan, seed or version.
         """
-        from initcfg._apply.apply import apply_plan
-
-        return apply_plan(self, model, seed=seed, rng=rng, atomic=atomic, process_group=process_group)
+        return doors.apply_plan(self, model, seed=seed, rng=rng, atomic=atomic, process_group=process_group)
 
     def save_weights(
         self,
@@ -301,9 +298,6 @@ class Plan(Mapping[str, Assignment]):
             ...     print(sorted(os.listdir(folder)))
             ['model.ledger.json', 'model.safetensors']
         """
-        from initcfg._apply.streaming.ranks import ranks_of
-        from initcfg._apply.streaming.save import Options, save_plan
-
         if model is None and self.record is not None:
             model = self.record.model
         if model is None:
@@ -311,9 +305,18 @@ class Plan(Mapping[str, Assignment]):
                 "A checkpoint has the keys of a model's state_dict, and this plan knows only its tensors.",
                 fix="Pass the model, built by initcfg.deferred() or on the meta device.",
             )
-        options = Options(shard_size, dtype, format, overwrite=overwrite, dcp_key=dcp_key)
-        ranks = ranks_of(process_group)
-        return save_plan(self, model, directory, seed=seed, options=options, ranks=ranks).ledger
+        return doors.save_plan(
+            self,
+            model,
+            directory,
+            seed=seed,
+            shard_size=shard_size,
+            dtype=dtype,
+            format=format,
+            overwrite=overwrite,
+            dcp_key=dcp_key,
+            process_group=process_group,
+        )
 
     # -- JSON ------------------------------------------------------------------------------------
 

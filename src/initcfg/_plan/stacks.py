@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from initcfg._plan.assignment import Shadowed
-from initcfg.values.kinds import Opaque, Value
-from initcfg.values.layout import Layout
+from initcfg.values import Layout, Opaque, Value
 
 
 @dataclass(frozen=True)

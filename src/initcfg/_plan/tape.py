@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.stacks import Piece, merge
 from initcfg.errors import ApplyError
-from initcfg.values.kinds import Computed, Keep, Opaque, Value
+from initcfg.values import Computed, Keep, Opaque, Value
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,9 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, Recording, note_defaults, set_default
-from initcfg._record.recording import patches
-from initcfg._record.recording.held import Held
-from initcfg._record.recording.outcome import Outcome, Outcomes
-from initcfg._record.recording.recorder import Recorder
+from initcfg._record.recording import Held, Outcome, Outcomes, Recorder, patches
 from initcfg.errors import BuildError
-from initcfg.values.kinds import Computed
+from initcfg.values import Computed
 
 # Pending parameters up to this size hold NaN, so that reading one by accident shows.
 _POISONED_BYTES = 1 << 14

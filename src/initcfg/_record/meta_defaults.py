@@ -18,20 +18,14 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from initcfg._model.names import Entry, child_items
-from initcfg._plan.assignment import Shadowed
-from initcfg._plan.planner.first_writes import MetaDefaults
-from initcfg._record.recording import patches
-from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.outcome import Outcome, Outcomes
-from initcfg._record.recording.recorder import Recorder
-from initcfg._record.recording.session import Session
-from initcfg._record.tracing.generators import Aside, others_kept
-from initcfg._record.tracing.memory import memory_not_filled
-from initcfg._record.tracing.shadow import shadowed
-from initcfg._rules.initializers.torch_default import torch_default
+from initcfg._model import Entry, child_items
+from initcfg._plan import Shadowed
+from initcfg._plan.planner import MetaDefaults
+from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, named_values, patches
+from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed
+from initcfg._rules.initializers import torch_default
 from initcfg.errors import TensorError
-from initcfg.values.kinds import Value
+from initcfg.values import Value
 
 _RESETS = ("reset_parameters", "_reset_parameters")
 # Methods by which classes initialize; their constructors may call them.

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initcfg._model.shards import is_sharded
-from initcfg.values.kinds import Computed, Value
+from initcfg._model import is_sharded
+from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
-    from initcfg._record.recording.formula import Draft
+    from initcfg._record.recording import Draft
 
 _ATTRIBUTE = "_initcfg_default"
 _NOTES = "_initcfg_defaults"

@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._model.names import Entry, Names, named_tensors, wrapper_attribute
-from initcfg._plan.assignment import Assignment, effect
-from initcfg._plan.plan import Plan
-from initcfg._record.recording import patches
-from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.operations import OTHERWISE
-from initcfg._record.recording.outcome import Outcome, Outcomes
-from initcfg._record.recording.recorder import Recorder
-from initcfg._record.recording.regions import region_of
-from initcfg._record.recording.session import Session
+from initcfg._model import Entry, Names, named_tensors, wrapper_attribute
+from initcfg._plan import Assignment, Plan, effect
+from initcfg._record.recording import (
+    OTHERWISE,
+    Outcome,
+    Outcomes,
+    Recorder,
+    Session,
+    named_values,
+    patches,
+    region_of,
+)
 from initcfg._record.traced import Lying, Record, adopt
-from initcfg._record.tracing.generators import Aside, others_kept, torch_kept
-from initcfg._record.tracing.memory import memory_not_filled
-from initcfg._record.tracing.shadow import shadowed
+from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed, torch_kept
 from initcfg.errors import BuildError
-from initcfg.values.kinds import Keep, Opaque, Value
+from initcfg.values import Keep, Opaque, Value
 
 
 def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> Plan:
@@ -97,16 +97,17 @@ def traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0)
             with Session(recorder, generators=aside):
                 made = run()
             plan = _plan(made, recorder, run, model)
-        assert plan.record is not None
+        record = plan.record
+        assert isinstance(record, Record)
         looked = next((step.seen for step in recorder.log.steps if step.seen is not None), None)
         if moved():
             looked = looked or "Python's or NumPy's generator"
-            plan.record.again = plan.record.again or "it draws from Python's or NumPy's generator"
+            record.again = record.again or "it draws from Python's or NumPy's generator"
         if strange():
-            plan.record.again = "torch's generator moves where a trace does not see it (in another thread?)"
+            record.again = "torch's generator moves where a trace does not see it (in another thread?)"
             looked = looked or "in another thread"
         if aside.touched is not None:
-            plan.record.again = plan.record.again or f"it seeds torch's generator ({aside.touched})"
+            record.again = record.again or f"it seeds torch's generator ({aside.touched})"
             note = (
                 f"The code seeds torch's generator, or saves its state ({aside.touched}): under the stream "
                 "the seed of apply decides instead, and draws that are repeated so are independent."

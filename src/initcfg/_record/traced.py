@@ -10,17 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from initcfg._model.names import Entry, named_tensors
-from initcfg._model.shards import pieces_of
-from initcfg._record.recording.held import Held
-from initcfg._record.recording.log import tensor_at
-from initcfg._record.recording.recorder import Recorder
-from initcfg._record.recording.regions import Region, region_of
-from initcfg._record.recording.session import Session
-from initcfg._record.tracing.generators import others_kept
-from initcfg._record.tracing.shadow import shadowed
-from initcfg._stream.torch_generator import seeded
-from initcfg._stream.writing.blocks import narrowed
+from initcfg._model import Entry, named_tensors, pieces_of
+from initcfg._record.recording import Held, Recorder, Region, Session, region_of, tensor_at
+from initcfg._record.tracing import others_kept, shadowed
+from initcfg._stream import seeded
+from initcfg._stream.writing import narrowed
 from initcfg.errors import ApplyError
 
 

@@ -13,9 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from initcfg._config.registry import INITIALIZERS
-from initcfg._rules.initializers.original import BaseInit
-from initcfg._rules.initializers.pretrained import PretrainedInit
+from initcfg._model import doors
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
 
 _HOMES = (
     ("mmengine.model.base_module", "mmengine.model.weight_init"),
@@ -69,24 +68,18 @@ def _replace(owner: Any, name: str, new: Any) -> None:
 
 
 def _init_weights(self: Any) -> None:
-    from initcfg._api.functions import run_base_init_weights
-
-    run_base_init_weights(self, compat="mmengine", rng="torch")
+    doors.init_base_module(self, compat="mmengine", rng="torch")
 
 
 def _initialize(module: Any, init_cfg: Any) -> None:
-    from initcfg._api.functions import initialize
-
-    initialize(module, init_cfg, compat="mmengine", rng="torch")
+    doors.initialize(module, init_cfg, compat="mmengine", rng="torch")
 
 
 def _call_of(name: str) -> Callable[[Any, Any], None]:
     def call(self: Any, module: Any) -> None:
-        from initcfg._api.calling import call_initializer
-
         ours = _ours(name, self)
         ours.wholemodule = getattr(self, "wholemodule", False)  # type: ignore[union-attr]
-        call_initializer(ours, module)
+        doors.call_initializer(ours, module)
 
     return call
 

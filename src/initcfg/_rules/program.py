@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model.names import child_items, wrapper_attribute
+from initcfg._model import child_items, wrapper_attribute
 from initcfg._rules.rule import Rule, location, parse_init_cfg
 from initcfg.errors import OverrideError, OverrideTargetError
 
@@ -287,7 +287,7 @@ class Compiler:
 
 
 def _near_attributes(name: str, owner: nn.Module) -> list[str]:
-    from initcfg.errors.words import nearest
+    from initcfg.errors import nearest
 
     tensors = [key for key, item in owner._parameters.items() if item is not None]
     return nearest(name.split(".", maxsplit=1)[0], [*owner._modules, *tensors])

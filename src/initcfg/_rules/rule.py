@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
-from initcfg._config.registry import INITIALIZERS
-from initcfg._model.copies import copied, holds_tensors
-from initcfg._rules.initializers.original import BaseInit
-from initcfg._rules.initializers.pretrained import PretrainedInit
+from initcfg._model import copied, holds_tensors
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
 from initcfg._rules.selection import Layers, Pattern, parse_layers, parse_patterns
 from initcfg._rules.types import SELECTION, accepts, construct, is_foreign, is_pretrained, type_label
 from initcfg.errors import (
@@ -20,9 +18,9 @@ from initcfg.errors import (
     OverrideError,
     PatternError,
     RuleTypeError,
+    plural,
 )
-from initcfg.errors.words import plural
-from initcfg.values.layout import axes
+from initcfg.values import axes
 
 _NO_LAYERS = Layers(frozenset(), (), True)
 _AXES = ("in_axis", "out_axis", "batch_axis")
@@ -103,7 +101,7 @@ class _Plain(BaseInit):
     """The bias of a rule: a number."""
 
     def value(self, layout: Any) -> Any:
-        from initcfg.values.kinds import Constant
+        from initcfg.values import Constant
 
         return Constant(float(self.bias))
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from initcfg.errors import PatternError, RuleTypeError, UnknownLayerError
-from initcfg.errors.words import nearest
+from initcfg.errors import PatternError, RuleTypeError, UnknownLayerError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -223,7 +222,7 @@ def known_layer_names() -> set[str]:
     """Names of all loaded module classes, of the registered ones, and of the shipped list."""
     from torch import nn
 
-    from initcfg._config.registry import MODELS
+    from initcfg._config import MODELS
 
     names: set[str] = set(OPENMMLAB_LAYERS)
     todo: list[type] = [nn.Module]
@@ -234,7 +233,7 @@ def known_layer_names() -> set[str]:
             seen.add(cls)
             names.update(_names_of(cls))
             todo.extend(cls.__subclasses__())
-    registries = [MODELS]
+    registries: list[Any] = [MODELS]
     other = sys.modules.get("mmengine.registry")
     if other is not None:
         registries.append(other.MODELS)

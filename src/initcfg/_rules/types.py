@@ -7,11 +7,8 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from initcfg._config.registry import INITIALIZERS
-from initcfg._rules.initializers.original import BaseInit
-from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError
-from initcfg.errors.words import nearest
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
+from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError, nearest
 
 # Keys of a rule that are no arguments of its initializer.
 SELECTION = ("layer", "name", "param", "buffer", "exclude")

@@ -13,9 +13,20 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 import initcfg
+from initcfg._config import MODELS, Registry, build_from_cfg
 from initcfg._config.files import Config, ConfigDict
-from initcfg._config.registry import MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
-from initcfg._rules.initializers.functions import (
+from initcfg._rules.initializers import (
+    WEIGHT_INITIALIZERS,
+    BaseInit,
+    Caffe2XavierInit,
+    ConstantInit,
+    KaimingInit,
+    NormalInit,
+    PretrainedInit,
+    TruncNormalInit,
+    UniformInit,
+    XavierInit,
+    bias_init_with_prob,
     caffe2_xavier_init,
     constant_init,
     kaiming_init,
@@ -25,18 +36,6 @@ from initcfg._rules.initializers.functions import (
     uniform_init,
     xavier_init,
 )
-from initcfg._rules.initializers.original import (
-    BaseInit,
-    Caffe2XavierInit,
-    ConstantInit,
-    KaimingInit,
-    NormalInit,
-    TruncNormalInit,
-    UniformInit,
-    XavierInit,
-    bias_init_with_prob,
-)
-from initcfg._rules.initializers.pretrained import PretrainedInit
 
 
 class BaseModule(initcfg.BaseModule):

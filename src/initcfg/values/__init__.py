@@ -6,6 +6,7 @@ Example:
     {'mean': 0.0, 'std': 0.02}
 """
 
+from initcfg.values.adaptation import Step, steps_text
 from initcfg.values.kinds import (
     Adapted,
     Computed,
@@ -25,8 +26,13 @@ from initcfg.values.kinds import (
     TruncNormal,
     Uniform,
     Value,
+    from_json,
+    number_to_json,
+    to_json,
 )
-from initcfg.values.layout import Layout
+from initcfg.values.layout import Layout, axes
+from initcfg.values.limits import dtype_problem
+from initcfg.values.shapes import shape_problem
 
 __all__ = [
     "Adapted",
@@ -48,4 +54,13 @@ __all__ = [
     "TruncNormal",
     "Uniform",
     "Value",
+    "from_json",
+    "to_json",
+    # For the package itself.
+    "Step",
+    "axes",
+    "dtype_problem",
+    "number_to_json",
+    "shape_problem",
+    "steps_text",
 ]

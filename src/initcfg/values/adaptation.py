@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from initcfg.errors.words import plural
+from initcfg.errors import plural
 
 Step = tuple[Any, ...]
 """The name of a step, and its numbers."""

@@ -25,7 +25,7 @@ from initcfg.values.kinds import (
 _WIDEST = 8.3
 
 
-def problem(value: Value, dtype: torch.dtype) -> str | None:
+def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
     """Why ``value`` cannot be written to a tensor of type ``dtype``; None if it can.
 
     Example:
@@ -36,9 +36,9 @@ def problem(value: Value, dtype: torch.dtype) -> str | None:
         '70000 is beyond float16, which ends at 65504'
     """
     if isinstance(value, Parts):
-        return next((found for each in value.values if (found := problem(each, dtype))), None)
+        return next((found for each in value.values if (found := dtype_problem(each, dtype))), None)
     if isinstance(value, (PaddingRow, CopyOf)):
-        return problem(value.value, dtype)
+        return dtype_problem(value.value, dtype)
     if isinstance(value, Constant):
         return _constant(value.val, dtype)
     if isinstance(value, Formula):

@@ -61,7 +61,7 @@ def plan(
     if as_json:
         print_json(made.to_json())
         return
-    from initcfg._plan.report.table import plan_view
+    from initcfg._plan.report import plan_view
 
     show(plan_view(made, full=full))
 
@@ -116,13 +116,13 @@ def init(
     into the metadata of a safetensors file. Into a folder the weights are streamed, piece by piece: the model
     may be larger than memory, and a run that was interrupted goes on where it stopped.
     """
-    from initcfg._apply.weights_file import is_folder
+    from initcfg._apply import is_folder
 
     if is_folder(output, asked=bool(shard_size or file_format or dtype or dcp_key or overwrite)):
         from initcfg._api.command.jobs import streamed
         from initcfg._api.command.saved_view import saved_json, saved_view
-        from initcfg._apply.streaming.save import Options
-        from initcfg._plan.report.table import attention
+        from initcfg._apply.streaming import Options
+        from initcfg._plan.report import attention
 
         options = Options(shard_size, dtype, file_format or "safetensors", rng, overwrite, dcp_key)
         saved = streamed(request, output, seed=seed, options=options)
@@ -144,7 +144,7 @@ def init(
         return
     from rich.text import Text
 
-    from initcfg._plan.report.table import attention, ledger_view
+    from initcfg._plan.report import attention, ledger_view
 
     show(*attention(done.plan), ledger_view(done.ledger))
     show(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
@@ -160,7 +160,7 @@ def explain(
 ) -> None:
     """Tell the whole story of one PARAMETER of the model in CONFIG."""
     from initcfg._api.command.jobs import planned
-    from initcfg._plan.report.explanation import explain_text
+    from initcfg._plan.report import explain_text
 
     _, made = planned(request)
     text = explain_text(made, parameter)
@@ -198,7 +198,7 @@ def trace(
         return
     from rich.text import Text
 
-    from initcfg._plan.report.table import plan_view, symbolic
+    from initcfg._plan.report import plan_view, symbolic
 
     if not done.files:
         show(plan_view(done.plan, full=full))
@@ -235,7 +235,7 @@ def diff(
     if as_json:
         print_json(found.to_json())
     else:
-        from initcfg._plan.compare.view import diff_view
+        from initcfg._plan.compare import diff_view
 
         show(diff_view(found, full=full))
     return 0 if found.same else 1

@@ -13,14 +13,10 @@ import numpy as np
 import torch
 
 from initcfg._stream import bits
-from initcfg._stream.bits import kernel
-from initcfg._stream.bits.reference import drawn
-from initcfg._stream.writing import device
-from initcfg._stream.writing.stream import fill_stream, recipe_of
-from initcfg._stream.writing.threads import thread_count
-from initcfg._stream.writing.torch_draws import fill_torch
+from initcfg._stream.bits import drawn, kernel
+from initcfg._stream.writing import device, fill_stream, fill_torch, recipe_of, thread_count
 from initcfg._version import versions
-from initcfg.values.kinds import Normal, TruncNormal, Uniform, Value
+from initcfg.values import Normal, TruncNormal, Uniform, Value
 
 _CHECKED: dict[str, Value] = {
     "uniform": Uniform(-0.5, 0.25),

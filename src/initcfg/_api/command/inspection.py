@@ -14,12 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from initcfg._checkpoints.formats.opening import open_path
-from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats import TensorInfo, open_path
 from initcfg._checkpoints.sources import locate
-from initcfg._plan.ledger import FORMAT
-from initcfg._plan.report.table import limited, mask, merge_names
-from initcfg.errors.words import in_bytes, plural
+from initcfg._plan import FORMAT
+from initcfg._plan.report import limited, mask, merge_names
+from initcfg.errors import in_bytes, plural
 
 _LEDGER = "initcfg.ledger"
 _MOST_PREFIXES = 12

@@ -18,24 +18,26 @@ from torch import nn
 
 from initcfg._api import functions
 from initcfg._api.command.request import Request
-from initcfg._apply.apply import apply_plan
-from initcfg._apply.ranks.agreement import Agreement
-from initcfg._apply.streaming.folder import check_folder, seed_in
-from initcfg._apply.streaming.items import outlined
-from initcfg._apply.streaming.ranks import Ranks, launched_ranks
-from initcfg._apply.streaming.save import Options, Saved, save_plan
-from initcfg._apply.verification import Verification, verified
-from initcfg._apply.weights_file import check_output, save_weights
-from initcfg._checkpoints.formats.opening import open_path
+from initcfg._apply import Verification, apply_plan, check_output, save_weights, verified
+from initcfg._apply.ranks import Agreement
+from initcfg._apply.streaming import (
+    Options,
+    Ranks,
+    Saved,
+    check_folder,
+    launched_ranks,
+    outlined,
+    save_plan,
+    seed_in,
+)
+from initcfg._checkpoints.formats import open_path
 from initcfg._checkpoints.sources import locate
-from initcfg._config.builders import is_builder, load_target, prepared
-from initcfg._config.files import Config
-from initcfg._config.files.atomic import replacing
-from initcfg._config.files.formats import SUFFIXES
-from initcfg._plan.compare.comparison import Comparison, compare, read_saved
-from initcfg._plan.ledger import Ledger
-from initcfg._plan.plan import Plan
-from initcfg._record.trace import trace
+from initcfg._config import load_target, prepared
+from initcfg._config.builders import is_builder
+from initcfg._config.files import SUFFIXES, Config, replacing
+from initcfg._plan import Ledger, Plan
+from initcfg._plan.compare import Comparison, compare, read_saved
+from initcfg._record import trace
 from initcfg._version import __version__
 from initcfg.errors import ConfigError, OutputError
 
@@ -239,10 +241,11 @@ def listed(what: str, imports: Sequence[str]) -> list[dict[str, Any]]:
         except (ImportError, ValueError) as error:
             raise ConfigError(f"The module {name!r} cannot be imported: {error}.") from error
     if what == "layers":
-        from initcfg._rules.selection import known_layer_names
+        from initcfg._rules import known_layer_names
 
         return [{"name": name} for name in sorted(known_layer_names(), key=str.lower) if "." not in name]
-    from initcfg._config.registry import INITIALIZERS, MODELS
+    from initcfg._config import MODELS
+    from initcfg._rules.initializers import INITIALIZERS
 
     if what == "models":
         return [

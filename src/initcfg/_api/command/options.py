@@ -118,7 +118,7 @@ def show(*views: Any) -> None:
     """On a terminal with colors; in a pipe as plain lines that stay whole."""
     from rich.console import Console
 
-    from initcfg._plan.report.table import render
+    from initcfg._plan.report import render
 
     for view in views:
         if sys.stdout is not None and sys.stdout.isatty():

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initcfg._apply.streaming.save import Saved
-from initcfg.errors.words import in_bytes, plural
+from initcfg._apply.streaming import Saved
+from initcfg.errors import in_bytes, plural
 
 _SHOWN = 12
 _WORDS = {

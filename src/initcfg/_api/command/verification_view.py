@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from initcfg._apply.verification import Verification, Verified
-from initcfg._plan.report.table import mask, merge_names
-from initcfg.errors.words import plural
+from initcfg._apply import Verification, Verified
+from initcfg._plan.report import mask, merge_names
+from initcfg.errors import plural
 
 _WORDS = {
     "initial": "as initialized",

@@ -5,3 +5,10 @@
 what was finished before; ``distributed`` does it all for ``torch.distributed.checkpoint``, and ``ranks``
 splits the work.
 """
+
+from initcfg._apply.streaming.folder import check_folder, seed_in
+from initcfg._apply.streaming.items import outlined
+from initcfg._apply.streaming.ranks import Ranks, launched_ranks
+from initcfg._apply.streaming.save import Options, Saved, save_plan
+
+__all__ = ["Options", "Ranks", "Saved", "check_folder", "launched_ranks", "outlined", "save_plan", "seed_in"]

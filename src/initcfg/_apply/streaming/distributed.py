@@ -34,7 +34,7 @@ from initcfg._apply.streaming.making import Maker
 from initcfg._apply.streaming.pieces import Piece, pieces
 from initcfg._apply.streaming.ranks import Ranks
 from initcfg._apply.streaming.writer import buffer_size
-from initcfg._config.files.atomic import output_error
+from initcfg._config.files import output_error
 from initcfg.errors import InitcfgError, OutputError
 
 # A chunk is as long as two buffers of a safetensors file: fewer make a smaller table, and quicker loads.

@@ -16,14 +16,10 @@ from typing import Any
 from initcfg._apply.streaming.items import Item
 from initcfg._apply.streaming.shards import INDEX, Shard
 from initcfg._apply.streaming.writer import sync_folder
-from initcfg._checkpoints.formats.distributed import METADATA
-from initcfg._checkpoints.formats.folders import UNFINISHED
-from initcfg._checkpoints.formats.opening import open_path
-from initcfg._checkpoints.formats.reader import TensorInfo
-from initcfg._config.files.atomic import output_error, write_atomically
-from initcfg._plan.ledger import Ledger
-from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError
-from initcfg.errors.words import in_bytes
+from initcfg._checkpoints.formats import METADATA, UNFINISHED, TensorInfo, open_path
+from initcfg._config.files import output_error, write_atomically
+from initcfg._plan import Ledger
+from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError, in_bytes
 
 LEDGER = "model.ledger.json"
 _FORMAT = "initcfg-unfinished"

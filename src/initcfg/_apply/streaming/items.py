@@ -14,14 +14,22 @@ import torch
 from torch import nn
 
 from initcfg._apply.checks import check_fits
-from initcfg._model.names import Entry, Names, named_tensors
-from initcfg._plan.assignment import Assignment
-from initcfg._plan.plan import Plan
-from initcfg._record.guard import close_pending, reopen_all
-from initcfg._stream.writing.memory import PLAIN_TENSORS, memory_problem
+from initcfg._model import Entry, Names, named_tensors
+from initcfg._plan import Assignment, Plan
+from initcfg._record import close_pending, reopen_all
+from initcfg._stream.writing import PLAIN_TENSORS, memory_problem
 from initcfg.errors import ApplyError, TensorError
-from initcfg.values.kinds import Adapted, Computed, CopyOf, Formula, FromCheckpoint, Keep, Opaque, Value
-from initcfg.values.limits import problem
+from initcfg.values import (
+    Adapted,
+    Computed,
+    CopyOf,
+    Formula,
+    FromCheckpoint,
+    Keep,
+    Opaque,
+    Value,
+    dtype_problem,
+)
 
 Way = Literal["streamed", "whole", "loaded", "resident"]
 """How a tensor is made: piece by piece, whole and alone, read from a checkpoint, or taken from the model."""
@@ -151,7 +159,7 @@ def cast(plan: Plan, dtype: str | None) -> Plan:
     def other(item: Assignment) -> Assignment:
         if item.dtype not in _FLOATS or item.dtype == dtype:
             return item
-        found = problem(item.value, getattr(torch, dtype))
+        found = dtype_problem(item.value, getattr(torch, dtype))
         if found is not None:
             raise ApplyError(
                 f"{item.value} cannot be written as {dtype}: {found}.",

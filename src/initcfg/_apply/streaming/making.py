@@ -14,17 +14,12 @@ from initcfg._apply.run import Run
 from initcfg._apply.streaming.items import Item, Outline, key_name, state_of
 from initcfg._apply.streaming.pieces import Piece, pieces
 from initcfg._apply.user_code import reset_is_init
-from initcfg._checkpoints.formats.finite import non_finite
-from initcfg._model.names import Entry
-from initcfg._plan.ledger import Ledger, Written
-from initcfg._plan.loads import Loaded
-from initcfg._plan.plan import Plan
-from initcfg._plan.tape import Write
-from initcfg._record.traced import Record
-from initcfg._stream.writing.blocks import Block
-from initcfg._stream.writing.stream import StreamWriter
+from initcfg._checkpoints.formats import non_finite
+from initcfg._model import Entry
+from initcfg._plan import Ledger, Loaded, Plan, Recorded, Write, Written
+from initcfg._stream.writing import Block, StreamWriter
 from initcfg.errors import CheckpointError
-from initcfg.values.kinds import FromCheckpoint, Opaque
+from initcfg.values import FromCheckpoint, Opaque
 
 # Elements at a time.
 _SURVEYED = 1 << 22
@@ -232,7 +227,7 @@ class _Sparing(Run):
         else:
             self._note_write(write, entries[write.name], write.name)
 
-    def _run_opaque(self, record: Record) -> None:
+    def _run_opaque(self, record: Recorded) -> None:
         items = [*self.plan.parameters.values(), *self.plan.buffers.values()]
         opaque = [item for item in items if isinstance(item.value, Opaque)]
         wanted = [item.name for item in opaque if item.name in self._wanted]

@@ -15,15 +15,15 @@ from typing import Any
 from torch import nn
 
 from initcfg._apply.apply import draw_seed
-from initcfg._apply.ranks.agreement import Agreement
+from initcfg._apply.ranks import Agreement
 from initcfg._apply.streaming.folder import LEDGER, Folder, Identity, seed_in
 from initcfg._apply.streaming.items import DTYPES, Item, Outline, outlined
 from initcfg._apply.streaming.making import Maker
-from initcfg._apply.streaming.ranks import ALONE, Ranks
+from initcfg._apply.streaming.ranks import ALONE, Ranks, ranks_of
 from initcfg._apply.streaming.shards import DEFAULT_SIZE, Shard, parsed_size, shards, weight_map
 from initcfg._apply.streaming.writer import Writer
-from initcfg._plan.ledger import Ledger, Written
-from initcfg._plan.plan import Plan
+from initcfg._model import doors
+from initcfg._plan import Ledger, Plan, Written
 from initcfg._stream.bits import STREAM_VERSION, stream_key
 from initcfg._version import __version__
 from initcfg.errors import OutputError
@@ -121,6 +121,21 @@ class Saved:
             count, size = found.get(item.way, (0, 0))
             found[item.way] = count + 1, size + item.size
         return found
+
+
+@doors.save_plan.leads_to
+def save_weights(
+    plan: Plan,
+    model: nn.Module,
+    directory: str | Path,
+    *,
+    seed: int | None,
+    process_group: Any = None,
+    **options: Any,
+) -> Ledger:
+    """See :meth:`Plan.save_weights`; the options are those of :class:`Options`."""
+    ranks = ranks_of(process_group)
+    return save_plan(plan, model, directory, seed=seed, options=Options(**options), ranks=ranks).ledger
 
 
 def save_plan(

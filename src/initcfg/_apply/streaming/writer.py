@@ -18,7 +18,7 @@ import torch
 from initcfg._apply.streaming.making import Maker
 from initcfg._apply.streaming.pieces import pieces
 from initcfg._apply.streaming.shards import Shard
-from initcfg._config.files.atomic import output_error
+from initcfg._config.files import output_error
 
 BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""

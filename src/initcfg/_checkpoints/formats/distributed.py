@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from initcfg._checkpoints.formats.made import Made, Name
+from initcfg._checkpoints.formats.paths import leads_out
 from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import Contents, Stored, is_shape
 from initcfg._checkpoints.formats.tensors import DTYPES, TensorCalls
 from initcfg._checkpoints.formats.torch_file import open_archive
 from initcfg._checkpoints.formats.wrapped import as_stored
-from initcfg._stream.writing.blocks import narrowed
+from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
 
 METADATA = ".metadata"
@@ -98,8 +99,6 @@ def _state(span: Span, made: Any, kind: str) -> dict[Any, Any]:
 
 def _places(span: Span, data: Any) -> Iterator[tuple[tuple[Any, ...], tuple[str, int, int]]]:
     """Where each block lies, by key and offsets."""
-    from initcfg._checkpoints.formats.folders import leads_out
-
     for index, info in data.items() if isinstance(data, dict) else ():
         where, what = _state(span, index, "MetadataIndex"), _state(span, info, "_StorageInfo")
         file, start, length = what.get("relative_path"), what.get("offset"), what.get("length")

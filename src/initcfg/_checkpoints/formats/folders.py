@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.distributed import METADATA, open_distributed
+from initcfg._checkpoints.formats.distributed import METADATA
+from initcfg._checkpoints.formats.paths import leads_out
 from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg._checkpoints.formats.safe_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.spans import Span
@@ -17,8 +18,7 @@ from initcfg._checkpoints.formats.stored import Contents, Stored
 from initcfg._checkpoints.formats.strict_json import parsed
 from initcfg._checkpoints.formats.torch_file import open_torch
 from initcfg._checkpoints.formats.wrapped import as_stored
-from initcfg.errors import CheckpointError, CheckpointNotFoundError
-from initcfg.errors.words import plural
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, plural
 
 UNFINISHED = ".initcfg-unfinished.json"
 """What lies in a folder for as long as a checkpoint is being written there."""
@@ -36,14 +36,12 @@ _NUMBERED = re.compile(r"-\d{5}-of-(\d{5})\.")
 _ENDINGS = (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin", ".pth", ".pt", ".ckpt")
 
 
-def open_folder(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
-    """What a folder holds: the checkpoint in it.
+def file_in_folder(path: Path, name: str) -> Path:
+    """The file that the checkpoint in a folder is: its weights, their index, or the metadata of DCP.
 
     Raises:
         CheckpointError: There is none, or several.
     """
-    from initcfg._checkpoints.formats.opening import opened
-
     if (path / UNFINISHED).is_file():
         raise CheckpointError(
             f"The checkpoint in {name!r} is not whole: it is being written, or that was interrupted.",
@@ -51,10 +49,10 @@ def open_folder(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
             fix="Give the command that writes it once more: it goes on where it stopped.",
         )
     if (path / METADATA).is_file():
-        return open_distributed(path, name, allow)
+        return path / METADATA
     for usual in _USUAL:
         if (path / usual).is_file():
-            return opened(path / usual, name, allow)
+            return path / usual
     try:
         names = sorted(each.name for each in path.iterdir() if each.is_file())
     except OSError as error:
@@ -70,7 +68,7 @@ def open_folder(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
                 fix="Fetch the rest; or give the path of that file, to have what is in it.",
             )
         if len(found) == 1:
-            return opened(path / found[0], name, allow)
+            return path / found[0]
         if found:
             raise CheckpointError(
                 f"The folder {name!r} holds {len(found)} files that end in {ending!r}, and no index of them.",
@@ -190,16 +188,3 @@ def _open_shard(path: Path, name: str, allow: Collection[str]) -> Contents:
     with open(path, "rb") as file:
         head = file.read(9)
     return open_safe(path, name) if looks_safe(head) else open_torch(path, name, allow)
-
-
-def leads_out(file: str) -> bool:
-    """Whether a name in an index leads out of the folder that the index is in.
-
-    Example:
-        >>> from initcfg._checkpoints.formats.folders import leads_out
-        >>> [leads_out(each) for each in ("model-00001.safetensors", "../a", "/etc/passwd", "C:a", "")]
-        [False, True, True, True, True]
-    """
-    windows = PureWindowsPath(file)
-    parts = (*PurePosixPath(file).parts, *windows.parts)
-    return not file or file.startswith("/") or bool(windows.anchor) or ".." in parts or "\0" in file

@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 
+from initcfg._checkpoints.formats.distributed import METADATA, open_distributed
+from initcfg._checkpoints.formats.folders import file_in_folder, open_index
 from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.safe_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.stored import Contents
+from initcfg._checkpoints.formats.torch_file import open_torch
 from initcfg._checkpoints.formats.wrapped import Unwrapped, unwrapped
-from initcfg.errors import CheckpointError, CheckpointNotFoundError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 # Files that people take for checkpoints, by how they begin.
 _OTHERS = (
@@ -134,12 +137,9 @@ def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None
 
 def opened(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
     """What a file or folder holds."""
-    from initcfg._checkpoints.formats.folders import open_folder, open_index
-    from initcfg._checkpoints.formats.safe_file import looks_safe, open_safe
-    from initcfg._checkpoints.formats.torch_file import open_torch
-
     if path.is_dir():
-        return open_folder(path, name, allow)
+        found = file_in_folder(path, name)
+        return open_distributed(path, name, allow) if found.name == METADATA else opened(found, name, allow)
     head, size = _head(path, name)
     for magic, what, fix in _OTHERS:
         if head.startswith(magic):

@@ -13,7 +13,7 @@ import torch
 
 from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg._checkpoints.formats.spans import Span
-from initcfg._stream.writing.blocks import narrowed
+from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
 
 # torch allows no more dimensions either.

@@ -11,8 +11,7 @@ import torch
 
 from initcfg._checkpoints.formats.made import Made, Name
 from initcfg._checkpoints.formats.stored import Contents, InMemory, Stored
-from initcfg.errors import CheckpointError
-from initcfg.errors.words import nearest, plural
+from initcfg.errors import CheckpointError, nearest, plural
 
 # Under these keys training code keeps the weights, the more telling ones first.
 _ORDINARY = (

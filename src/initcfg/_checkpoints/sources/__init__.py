@@ -6,6 +6,6 @@ here opens a checkpoint: that is what :mod:`initcfg._checkpoints.formats` does w
 
 from initcfg._checkpoints.sources.locate import locate
 from initcfg._checkpoints.sources.located import Located
-from initcfg._checkpoints.sources.schemes import register
+from initcfg._checkpoints.sources.schemes import Source, register
 
-__all__ = ["Located", "locate", "register"]
+__all__ = ["Located", "Source", "locate", "register"]

@@ -87,3 +87,21 @@ def file_name(url: str) -> str:
     safe = _UNSAFE.sub("_", last).strip("._") or "checkpoint"
     # The end holds the digest and the suffix.
     return safe[-120:]
+
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+
+
+def scheme_of(source: str) -> str | None:
+    """The scheme of an address, in lower case; None of a path.
+
+    Example:
+        >>> scheme_of("HTTPS://example.org/a.pth"), scheme_of("weights/a.pth")
+        ('https', None)
+    """
+    found = SCHEME.match(source)
+    scheme = found[1].lower() if found else None
+    # fsspec chains: "simplecache::s3://bucket/a.pth"; but http://[::1]/a.pth is none.
+    if "::" in source and "://" in source and scheme not in ("http", "https"):
+        return "fsspec"
+    return scheme

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from initcfg._checkpoints.sources.located import Located
-from initcfg.errors import CheckpointError
-from initcfg.errors.words import plural
+from initcfg.errors import CheckpointError, plural
 
 
 def locate(source: Any, *, sha256: str | None) -> Located:

@@ -17,8 +17,7 @@ from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import flag, is_offline
 from initcfg._checkpoints.sources.shards import is_index, shard_names
-from initcfg.errors import CheckpointError, CheckpointNotFoundError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 PREFERRED = (
     "model.safetensors.index.json",

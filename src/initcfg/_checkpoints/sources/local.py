@@ -8,8 +8,7 @@ from urllib.parse import unquote
 
 from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.located import Located
-from initcfg.errors import CheckpointError, CheckpointNotFoundError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 WHOLE_FOLDERS = (
     ".metadata",

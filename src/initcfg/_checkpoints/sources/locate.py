@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from initcfg._checkpoints.sources.address import shown
+from initcfg._checkpoints.sources.address import scheme_of, shown
 from initcfg._checkpoints.sources.located import Located
-from initcfg._checkpoints.sources.schemes import scheme_of, source_for
+from initcfg._checkpoints.sources.schemes import source_for
 from initcfg.errors import CheckpointError, InitcfgError
 
 
@@ -63,6 +63,10 @@ def locate(
 
         return local.locate(text, sha256=digest, offline=offline)
     function = source_for(scheme, text)
+    if function is None:
+        from initcfg._checkpoints.sources import remote
+
+        function = remote.locate
     try:
         located = function(text, sha256=digest, offline=offline)
     except InitcfgError:

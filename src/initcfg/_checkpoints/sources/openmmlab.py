@@ -17,8 +17,7 @@ from typing import Any
 from initcfg._checkpoints.sources import local, web
 from initcfg._checkpoints.sources.clients import missing
 from initcfg._checkpoints.sources.located import Located
-from initcfg.errors import CheckpointError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, nearest
 
 # The package, the folder in it, and the file of OpenMMLab's own names; the others are called alike.
 _PLACES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mmlab.json"))

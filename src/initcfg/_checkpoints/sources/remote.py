@@ -8,16 +8,15 @@ import warnings
 from typing import Any
 
 from initcfg._checkpoints.sources import address, local
+from initcfg._checkpoints.sources.address import scheme_of
 from initcfg._checkpoints.sources.digests import Expected
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.part import Part
 from initcfg._checkpoints.sources.progress import watching
-from initcfg._checkpoints.sources.schemes import scheme_of
 from initcfg._checkpoints.sources.settings import is_offline
 from initcfg._checkpoints.sources.shards import gather, is_index, with_shards
 from initcfg._checkpoints.sources.store import Record, Store
-from initcfg.errors import CheckpointError, CheckpointNotFoundError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 _BLOCK = 4 << 20
 _HERE = {None, "file", "local", "memory", "zip", "tar", "simplecache", "filecache", "blockcache", "dir"}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import re
 from collections.abc import Callable
 from typing import Protocol
 
-from initcfg._checkpoints.sources.address import shown
+from initcfg._checkpoints.sources.address import SCHEME, shown
 from initcfg._checkpoints.sources.located import Located
-from initcfg.errors import CheckpointError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, nearest
 
 GROUP = "initcfg.sources"
 
@@ -40,23 +38,6 @@ _BUILT_IN = {
 }
 _registered: dict[str, Source] = {}
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
-
-
-def scheme_of(source: str) -> str | None:
-    """The scheme of an address, in lower case; None of a path.
-
-    Example:
-        >>> scheme_of("HTTPS://example.org/a.pth"), scheme_of("weights/a.pth")
-        ('https', None)
-    """
-    found = _SCHEME.match(source)
-    scheme = found[1].lower() if found else None
-    # fsspec chains: "simplecache::s3://bucket/a.pth"; but http://[::1]/a.pth is none.
-    if "::" in source and "://" in source and scheme not in ("http", "https"):
-        return "fsspec"
-    return scheme
-
 
 def register(scheme: str, function: Source) -> None:
     """Let a function answer for a scheme, in this process.
@@ -78,7 +59,7 @@ def register(scheme: str, function: Source) -> None:
         ...     return Located(Path("/shelf") / source.removeprefix("shelf-example://"), None, source, None)
         >>> register("shelf-example", from_shelf)
     """
-    if not _SCHEME.fullmatch(f"{scheme}://"):
+    if not SCHEME.fullmatch(f"{scheme}://"):
         raise CheckpointError(
             f"{scheme!r} cannot be a scheme.",
             fix="A scheme begins with a letter and holds letters, digits, '+', '-' and '.'.",
@@ -89,8 +70,8 @@ def register(scheme: str, function: Source) -> None:
     _registered[name] = function
 
 
-def source_for(scheme: str, source: str) -> Callable[..., Located]:
-    """The function that answers for a scheme.
+def source_for(scheme: str, source: str) -> Callable[..., Located] | None:
+    """The function that answers for a scheme; None for the file systems of fsspec.
 
     Raises:
         CheckpointError: There is none, or the plugin that has it cannot be imported.
@@ -104,9 +85,7 @@ def source_for(scheme: str, source: str) -> Callable[..., Located]:
     if plugins:
         return _plugin(scheme, plugins)
     if scheme == "fsspec" or scheme in _fsspec_schemes():
-        from initcfg._checkpoints.sources import remote
-
-        return remote.locate
+        return None
     known = known_schemes()
     raise CheckpointError(
         f"The checkpoint {shown(source)!r} has the scheme {scheme!r}, which is unknown.",

@@ -7,8 +7,7 @@ from typing import Any
 from initcfg._checkpoints.sources import given, hub, local, web
 from initcfg._checkpoints.sources.clients import client
 from initcfg._checkpoints.sources.located import Located
-from initcfg.errors import CheckpointError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, nearest
 
 
 def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:

@@ -11,8 +11,7 @@ from typing import Any
 from initcfg._checkpoints.sources import web
 from initcfg._checkpoints.sources.clients import client
 from initcfg._checkpoints.sources.located import Located
-from initcfg.errors import CheckpointError
-from initcfg.errors.words import nearest
+from initcfg.errors import CheckpointError, nearest
 
 _SITE = "https://download.pytorch.org/models/"
 # Where the first weights of today are not those of 0.12, or the name is gone.

@@ -5,7 +5,7 @@
 stand, and as the ``type`` of a model config.
 """
 
-from initcfg._config.builders.forms import Builder, builder, is_builder
-from initcfg._config.target import load_target, prepared
+from initcfg._config.builders.forms import OPENMMLAB, Builder, builder, is_builder, is_object
+from initcfg._config.builders.openmmlab import config_file
 
-__all__ = ["Builder", "builder", "is_builder", "load_target", "prepared"]
+__all__ = ["Builder", "OPENMMLAB", "builder", "config_file", "is_builder", "is_object"]

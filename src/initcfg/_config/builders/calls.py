@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from initcfg.errors import BuildError
-from initcfg.errors.words import nearest
+from initcfg.errors import BuildError, nearest
 
 _UNEXPECTED = re.compile(r"(?:([\w.<>]+)\(\) )?got an unexpected keyword argument '(\w+)'")
 _TWICE = re.compile(r"(?:([\w.<>]+)\(\) )?got multiple values for (?:keyword )?argument '(\w+)'")

@@ -12,8 +12,7 @@ from typing import Any
 
 from initcfg._config.builders.calls import call_library
 from initcfg._config.import_paths import call
-from initcfg.errors import BuildError, UnknownTypeError
-from initcfg.errors.words import nearest
+from initcfg.errors import BuildError, UnknownTypeError, nearest
 
 LIBRARIES = ("timm", "torchvision", "hf")
 OPENMMLAB = ("mmdet", "mmseg", "mmpretrain")
@@ -70,8 +69,12 @@ def is_object(text: str) -> bool:
     return is_builder(text) and text.partition(":")[0] not in (*LIBRARIES, *OPENMMLAB)
 
 
-def builder(text: str) -> Builder:
+def builder(text: str, build_model: Callable[[Any], Any]) -> Builder:
     """The builder that a text names; the library that it needs is imported.
+
+    Args:
+        text: The text.
+        build_model: Builds the model of a config, for the configs of packages.
 
     Raises:
         UnknownTypeError: There is no such model, module, attribute or config.
@@ -93,7 +96,7 @@ def builder(text: str) -> Builder:
     if prefix in OPENMMLAB:
         from initcfg._config.builders.openmmlab import config_model
 
-        return Builder(text, config_model(text), takes_rules=True)
+        return Builder(text, config_model(text, build_model), takes_rules=True)
     return _object(text)
 
 

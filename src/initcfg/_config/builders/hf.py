@@ -9,9 +9,8 @@ from typing import Any
 
 from initcfg._config.builders.calls import library
 from initcfg._config.builders.offline import offline
-from initcfg._config.files.dict import plain
-from initcfg.errors import BuildError, ConfigError, ConfigFileNotFoundError, UnknownTypeError
-from initcfg.errors.words import nearest
+from initcfg._config.files import plain
+from initcfg.errors import BuildError, ConfigError, ConfigFileNotFoundError, UnknownTypeError, nearest
 
 # What a config takes besides its own attributes.
 _ALSO = ("attn_implementation", "torch_dtype")

@@ -9,9 +9,8 @@ from typing import Any
 
 from initcfg._config.builders.calls import call_library, library
 from initcfg._config.builders.offline import offline
-from initcfg._config.files.dict import plain
-from initcfg.errors import BuildError, UnknownTypeError
-from initcfg.errors.words import nearest
+from initcfg._config.files import plain
+from initcfg.errors import BuildError, UnknownTypeError, nearest
 
 
 def timm_model(name: str) -> Callable[..., Any]:

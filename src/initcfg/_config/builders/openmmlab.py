@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from initcfg._config.builders.calls import library
-from initcfg._config.files import Config
-from initcfg._config.files.merge import set_path
-from initcfg.errors import BuildError, ConfigFileNotFoundError
-from initcfg.errors.words import nearest
+from initcfg._config.files import Config, set_path
+from initcfg.errors import BuildError, ConfigFileNotFoundError, nearest
 
 _INSTALLED_AS = {"mmseg": "mmsegmentation"}
 
@@ -52,20 +50,18 @@ def config_file(text: str) -> str:
     )
 
 
-def config_model(text: str) -> Callable[..., Any]:
+def config_model(text: str, build_model: Callable[[Any], Any]) -> Callable[..., Any]:
     """What builds the model of a package's config; the arguments change the model's dict."""
     path = config_file(text)
     package = text.partition(":")[0]
     import_models(package)
 
     def make(**arguments: Any) -> Any:
-        from initcfg._config.registry import MODELS, build_from_cfg
-
         cfg: Any = Config.fromfile(path)["model"]
         for key, value in arguments.items():
             cfg = set_path(cfg, key, value)
         with default_scope(package):
-            return build_from_cfg(cfg, MODELS)
+            return build_model(cfg)
 
     return make
 

@@ -8,8 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from initcfg.errors import ConfigError
-from initcfg.errors.words import nearest
+from initcfg.errors import ConfigError, nearest
 
 
 def import_modules(

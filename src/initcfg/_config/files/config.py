@@ -10,13 +10,12 @@ from typing import Any
 from initcfg._config.files.asked_imports import import_modules as import_asked_modules
 from initcfg._config.files.atomic import write_atomically
 from initcfg._config.files.dict import ConfigDict, convert, plain
+from initcfg._config.files.key_paths import set_path
 from initcfg._config.files.load import Loaded, Reader, pseudo_path
-from initcfg._config.files.merge import set_path
 from initcfg._config.files.overrides import parse_overrides
 from initcfg._config.files.where import locate
 from initcfg._config.files.write import to_text
-from initcfg.errors import ConfigError, ConfigKeyError
-from initcfg.errors.words import nearest
+from initcfg.errors import ConfigError, ConfigKeyError, nearest
 
 _RESERVED = ("filename", "text", "pretty_text", "env_variables")
 _FIELDS = ("_loaded", "_filename", "_changed")

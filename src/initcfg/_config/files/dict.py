@@ -7,8 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from initcfg.errors import ConfigKeyError
-from initcfg.errors.words import nearest
+from initcfg.errors import ConfigKeyError, ConfigMergeError, nearest
 
 
 class ConfigDict(dict[str, Any]):
@@ -126,8 +125,6 @@ class ConfigDict(dict[str, Any]):
         Raises:
             ConfigMergeError: A dict would go over a value that is no dict.
         """
-        from initcfg._config.files.merge import merged_or_error
-
         result = merged_or_error(convert(copy.deepcopy(dict(other))), self)
         self.clear()
         dict.update(self, result)
@@ -183,3 +180,71 @@ def plain(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)([plain(item) for item in value])
     return value
+
+
+# -- merging -----------------------------------------------------------------------------------
+
+DELETE_KEY = "_delete_"
+
+
+class Clash(Exception):
+    """A dict would be merged over something that is no dict."""
+
+    def __init__(self, keys: tuple[str, ...], base_value: Any) -> None:
+        super().__init__(keys)
+        self.keys = keys
+        self.base_value = base_value
+
+    def explained(self, child_where: str | None = None, base_where: str | None = None) -> ConfigMergeError:
+        """The error for the user, with the places of both values where they are known."""
+        path = ".".join(map(str, self.keys))
+        places = [f"dict: {child_where}"] if child_where else []
+        places += [f"base: {base_where}"] if base_where else []
+        return ConfigMergeError(
+            f"{path!r} is a dict here, but {shown(self.base_value)} in the base: they cannot be merged.",
+            where="; ".join(places) or path,
+            fix=f"Write {DELETE_KEY}=True into the dict to replace the base's value.",
+        )
+
+
+def merge(child: dict[str, Any], base: ConfigDict, keys: tuple[str, ...] = ()) -> ConfigDict:
+    """``child`` merged over ``base``: dict over dict key by key, anything else replaces.
+
+    Neither is changed, but the result shares their values. ``_delete_=True`` in a dict of ``child``
+    replaces the base's value in place of merging; where the base has no such key, there is nothing to
+    delete and the mark stays a key (as in MMEngine).
+
+    Raises:
+        Clash: A dict over something that is no dict.
+    """
+    result = base.copy()
+    for key, value in child.items():
+        if not isinstance(value, dict) or key not in base:
+            dict.__setitem__(result, key, convert(value))
+            continue
+        delete = value.get(DELETE_KEY, False)
+        if DELETE_KEY in value:
+            value = ConfigDict((k, v) for k, v in value.items() if k != DELETE_KEY)
+        if delete:
+            dict.__setitem__(result, key, convert(value))
+            continue
+        old = base[key]
+        if not isinstance(old, dict):
+            raise Clash((*keys, key), old)
+        old = old if isinstance(old, ConfigDict) else ConfigDict(old)
+        dict.__setitem__(result, key, merge(value, old, (*keys, key)))
+    return result
+
+
+def merged_or_error(child: dict[str, Any], base: ConfigDict) -> ConfigDict:
+    """``merge`` with its clash as the error for the user."""
+    try:
+        return merge(child, base)
+    except Clash as clash:
+        raise clash.explained() from None
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: its type, and the value itself where it is short."""
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= 40 else f"a {type(value).__name__}"

@@ -8,10 +8,9 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from initcfg._config.files.dict import ConfigDict, fresh
+from initcfg._config.files.dict import Clash, ConfigDict, fresh, merge
 from initcfg._config.files.external import external_config, read_with_mmengine
 from initcfg._config.files.formats import DATA_SUFFIXES, SUFFIXES, parse_data, place
-from initcfg._config.files.merge import Clash, merge
 from initcfg._config.files.placeholders import (
     mark_base_values,
     put_base_values,
@@ -20,8 +19,7 @@ from initcfg._config.files.placeholders import (
 )
 from initcfg._config.files.python import BASE_KEY, checked_bases, parse_python, run_python
 from initcfg._config.files.where import Source, locate
-from initcfg.errors import ConfigError, ConfigFileNotFoundError, ConfigMergeError, PythonRefusedError
-from initcfg.errors.words import nearest
+from initcfg.errors import ConfigError, ConfigFileNotFoundError, ConfigMergeError, PythonRefusedError, nearest
 
 DEPRECATION_KEY = "_deprecation_"
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from initcfg._config.files.formats import SUFFIXES, add_float_resolver
 from initcfg._config.files.placeholders import ANY
-from initcfg.errors import ConfigError
-from initcfg.errors.words import nearest
+from initcfg.errors import ConfigError, nearest
 
 _WIDTH = 100
 # Names that the text of a .py config calls; a key of that name would hide them.

@@ -14,7 +14,7 @@ from initcfg._plan.compare.with_mmengine import differences
 from initcfg._plan.ledger import Ledger
 from initcfg._plan.plan import Plan
 from initcfg.errors import PlanError
-from initcfg.values.kinds import Opaque, to_json
+from initcfg.values import Opaque, to_json
 
 Pair = tuple[Assignment, Assignment]
 

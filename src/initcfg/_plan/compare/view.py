@@ -12,17 +12,9 @@ from rich.text import Text
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.compare.comparison import Comparison, Pair
-from initcfg._plan.report.table import (
-    PlanRows,
-    mask,
-    merge_names,
-    merge_texts,
-    rows,
-    shape_of_value,
-    value_text,
-)
-from initcfg.errors.words import plural
-from initcfg.values.kinds import Value, to_json
+from initcfg._plan.report import PlanRows, mask, merge_names, merge_texts, rows, shape_of_value, value_text
+from initcfg.errors import plural
+from initcfg.values import Value, to_json
 
 _SETTINGS = {"rng": "generator", "seed": "seed", "stream_version": "version of the stream"}
 

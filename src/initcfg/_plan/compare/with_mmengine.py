@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.plan import Plan
-from initcfg.values.kinds import Opaque, PaddingRow, Value
-from initcfg.values.layout import Layout
+from initcfg.values import Layout, Opaque, PaddingRow, Value
 
 NESTED = "nested"
 BASES = "bases"

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model.names import wrapper_attribute
+from initcfg._model import doors, wrapper_attribute
 from initcfg._plan.export.cells import View, view_of
 from initcfg._plan.export.check import differing, planned
 from initcfg._plan.export.classes import class_drafts
@@ -23,9 +23,10 @@ from initcfg._plan.export.pretrained import pretrained_rules
 from initcfg._plan.export.specs import Specs
 from initcfg._plan.plan import Plan
 from initcfg.errors import InitcfgError, PlanError
-from initcfg.values.kinds import to_json
+from initcfg.values import to_json
 
 
+@doors.export_plan.leads_to
 def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
     """Rules that give every tensor of ``model`` the value that it has in ``plan``, without its constructors.
 

@@ -9,15 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model.names import Names, child_items, named_tensors
-from initcfg._model.targets import Target, targets
+from initcfg._model import Names, Target, child_items, named_tensors, targets
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.export.patterns import NameIndex
 from initcfg._plan.plan import Plan
-from initcfg._rules.initializers.torch_default import torch_default
+from initcfg._rules.initializers import torch_default
 from initcfg.errors import InitcfgError, PlanError
-from initcfg.values.kinds import Computed, Keep, Opaque, Value
-from initcfg.values.layout import Layout
+from initcfg.values import Computed, Keep, Layout, Opaque, Value
 
 
 @dataclass(frozen=True, eq=False)

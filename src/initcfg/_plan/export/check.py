@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from initcfg._checkpoints.opened import open_pretrained
 from initcfg._plan.export.cells import View
 from initcfg._plan.plan import Plan
-from initcfg._plan.planner.make import make_plan
-from initcfg._rules.program import Compiler
+from initcfg._plan.planner import make_plan
+from initcfg._rules import Compiler
 
 
 def planned(view: View, rules: list[dict[str, Any]]) -> Plan:
@@ -19,9 +18,7 @@ def planned(view: View, rules: list[dict[str, Any]]) -> Plan:
         program,
         compat=False,
         strict=False,
-        opener=open_pretrained,
         names=view.names,
-        with_defaults=False,
     )
 
 

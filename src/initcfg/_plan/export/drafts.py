@@ -11,8 +11,8 @@ from torch import nn
 from initcfg._plan.export.cells import Cell, View, Visit
 from initcfg._plan.export.patterns import bits, matches
 from initcfg._plan.export.specs import Spec
-from initcfg._rules.selection import dotted
-from initcfg.values.kinds import Value
+from initcfg._rules import dotted
+from initcfg.values import Value
 
 
 @dataclass(eq=False)

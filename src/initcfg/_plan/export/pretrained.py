@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from initcfg._plan.export.cells import View
-from initcfg.values.kinds import FromCheckpoint
+from initcfg.values import FromCheckpoint
 
 
 def pretrained_rules(view: View) -> tuple[list[dict[str, Any]], View]:

@@ -11,13 +11,14 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from initcfg._plan.export.cells import Cell
-from initcfg._rules.initializers.original import BaseInit
-from initcfg._rules.types import construct, resolve_type
+from initcfg._rules import construct, resolve_type
+from initcfg._rules.initializers import BaseInit
 from initcfg.errors import InitcfgError
-from initcfg.values.kinds import (
+from initcfg.values import (
     Constant,
     Dirac,
     Eye,
+    Layout,
     Normal,
     Orthogonal,
     PaddingRow,
@@ -28,7 +29,6 @@ from initcfg.values.kinds import (
     Value,
     to_json,
 )
-from initcfg.values.layout import Layout
 
 # Arguments that are written even where they are the default: a person wants to see them.
 _SHOWN = {

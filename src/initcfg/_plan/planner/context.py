@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from initcfg._rules.program import Step
+from initcfg._rules import Step
 
 Steps = tuple[Step, ...]
 

@@ -8,21 +8,18 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from initcfg._model.names import Entry, Names, named_tensors
+from initcfg._model import Entry, Names, named_tensors
 from initcfg._plan.assignment import Assignment, RuleNote, Unused
 from initcfg._plan.loads import Load
 from initcfg._plan.plan import Plan
-from initcfg._plan.planner.first_writes import ORDER, Defaults, MetaDefaults, defaults
+from initcfg._plan.planner.first_writes import ORDER, Defaults, MetaDefaults
 from initcfg._plan.planner.walk import Planned, Walk
-from initcfg._plan.pretrained.match import Opener, match
+from initcfg._plan.pretrained import match, open_pretrained
 from initcfg._plan.stacks import Piece, Stack, merge
 from initcfg._plan.tape import Call, Tape, Track
-from initcfg._rules.program import Program, Step
-from initcfg._rules.rule import show_cfg
-from initcfg.errors import UnusedRuleError
-from initcfg.errors.words import plural
-from initcfg.values.kinds import Computed, Keep, Opaque
-from initcfg.values.layout import Layout
+from initcfg._rules import Program, Step, show_cfg
+from initcfg.errors import UnusedRuleError, plural
+from initcfg.values import Computed, Keep, Layout, Opaque
 
 
 def make_plan(
@@ -31,9 +28,8 @@ def make_plan(
     *,
     compat: bool,
     strict: bool,
-    opener: Opener,
     names: Names | None = None,
-    with_defaults: bool = True,
+    first_writes: Callable[[Names], Defaults] | None = None,
     lost: Callable[[list[Entry]], MetaDefaults] | None = None,
 ) -> Plan:
     """The plan of a program for a model.
@@ -43,9 +39,8 @@ def make_plan(
         program: The steps.
         compat: Write what the original writes, and no more.
         strict: A rule that reaches nothing is an error.
-        opener: Opens checkpoints.
         names: Its tensors, where they have been collected.
-        with_defaults: Whether what the constructors of a pending model meant counts as a first write.
+        first_writes: What the constructors of a pending model meant: the first write of each tensor.
         lost: What is known of tensors on the meta device that no rule reaches: a first write, too.
 
     Raises:
@@ -56,12 +51,12 @@ def make_plan(
     loads: list[Load] = []
     for step in program.steps:
         if step.kind == "pretrained":
-            found, load = match(step, names, opener, compat=compat)
+            found, load = match(step, names, open_pretrained, compat=compat)
             loads.append(load)
             for entry, stack in found:
                 planned.sequence += 1
                 planned.pieces.setdefault(id(entry), []).append((planned.sequence, stack))
-    built = defaults(names) if with_defaults else Defaults()
+    built = Defaults() if first_writes is None else first_writes(names)
     for key, piece in built.pieces.items():
         planned.pieces[key] = [piece, *planned.pieces.get(key, ())]
     missing = [entry for entry in (*names.parameters, *names.buffers) if _is_missing(entry, planned)]

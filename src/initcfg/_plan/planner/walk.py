@@ -14,18 +14,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._model.names import Entry, Names, child_items, relative_name
-from initcfg._model.targets import Target, original_targets, targets
+from initcfg._model import Entry, Names, Target, child_items, original_targets, relative_name, targets
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.planner.context import Context, Steps
 from initcfg._plan.stacks import Piece, Stack
-from initcfg._rules.program import Program, Step
-from initcfg._rules.rule import Rule, location, show_cfg
-from initcfg._rules.selection import Pattern, check_layer_names, module_classes, unmatched
+from initcfg._rules import (
+    Pattern,
+    Program,
+    Rule,
+    Step,
+    check_layer_names,
+    location,
+    module_classes,
+    show_cfg,
+    unmatched,
+)
 from initcfg.errors import InitcfgError, OverrideTargetError, PlanError, TensorError
-from initcfg.values.kinds import Keep, Opaque
-from initcfg.values.layout import Layout
-from initcfg.values.limits import problem
+from initcfg.values import Keep, Layout, Opaque, dtype_problem
 
 
 @dataclass(eq=False)
@@ -205,7 +210,7 @@ class Walk:
         self, layout: Layout, target: Target, prefix: str, module: nn.Module, rule: Rule
     ) -> Layout:
         """The layout, with what torch's own layer does."""
-        from initcfg._rules.initializers.torch_default import torch_default
+        from initcfg._rules.initializers import torch_default
 
         try:
             return replace(layout, default=torch_default(module, target.attribute, layout.shape))
@@ -229,7 +234,7 @@ class Walk:
         key = (id(stack), dtype)
         if key in self._within_limits:
             return
-        found = problem(stack.top.value, dtype)
+        found = dtype_problem(stack.top.value, dtype)
         if found is not None:
             error = TensorError(
                 f"{stack.top.value} cannot be written: {found}.",

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._rules.initializers.adapt import NEED_NAMES, Permission
-from initcfg.values.adaptation import Step
+from initcfg._rules.initializers import NEED_NAMES, Permission
+from initcfg.values import Step
 
 Shape = tuple[int, ...]
 Found = tuple[Step, Shape] | None

@@ -6,9 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg.errors import CheckpointError, PatternError
-from initcfg.errors.words import nearest
+from initcfg._rules.initializers import PretrainedInit
+from initcfg.errors import CheckpointError, PatternError, nearest
 
 # What DataParallel and torch.compile put before, or in, the names.
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.opened import Opened
-from initcfg._model.names import Entry, Names
+from initcfg._checkpoints import Opened
+from initcfg._model import Entry, Names
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.fitting import COMPUTED, Place, fit, hint
@@ -22,15 +22,11 @@ from initcfg._plan.pretrained.places import local_tensors, places_of
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
 from initcfg._plan.pretrained.qkv import fused_from, split_from
 from initcfg._plan.stacks import Stack
-from initcfg._rules.initializers.adapt import Permission, covers
-from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg._rules.program import Step as Run
-from initcfg._rules.rule import Rule, location
-from initcfg.errors import CheckpointError, InitcfgError, TensorError
-from initcfg.errors.words import plural
-from initcfg.values.adaptation import Step, steps_text
-from initcfg.values.kinds import Adapted, FromCheckpoint
-from initcfg.values.layout import Layout
+from initcfg._rules import Rule, location
+from initcfg._rules import Step as Run
+from initcfg._rules.initializers import Permission, PretrainedInit, covers
+from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
+from initcfg.values import Adapted, FromCheckpoint, Layout, Step, steps_text
 
 Opener = Callable[[PretrainedInit], Opened]
 

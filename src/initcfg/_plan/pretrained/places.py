@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from initcfg._model.names import Entry, Names
+from initcfg._model import Entry, Names
 from initcfg._plan.pretrained.fitting import Place
 
 _TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "reg_token", "register_tokens")

@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from initcfg._plan.pretrained.keys import Named, nearest_prefixes
-from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg._rules.selection import Pattern, unmatched
-from initcfg.errors import CheckpointError, PatternError
-from initcfg.errors.words import plural
+from initcfg._rules import Pattern, unmatched
+from initcfg._rules.initializers import PretrainedInit
+from initcfg.errors import CheckpointError, PatternError, plural
 
 _SHOWN = 5
 

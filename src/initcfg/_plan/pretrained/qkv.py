@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from initcfg.values.adaptation import Step
+from initcfg.values import Step
 
 Shape = tuple[int, ...]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from initcfg._plan.assignment import Assignment, Shadowed
-from initcfg._plan.plan import Plan
-from initcfg.errors import FanError, PlanError
-from initcfg.errors.words import nearest
-from initcfg.values.kinds import Keep, Opaque, Value, to_json
+from initcfg.errors import FanError, PlanError, nearest
+from initcfg.values import Keep, Opaque, Value, to_json
+
+if TYPE_CHECKING:
+    from initcfg._plan.plan import Plan
 
 
 def explain_text(plan: Plan, name: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.loads import Load
-from initcfg._plan.plan import Plan
-from initcfg.errors.words import plural
-from initcfg.values.kinds import Keep
+from initcfg.errors import plural
+from initcfg.values import Keep
+
+if TYPE_CHECKING:
+    from initcfg._plan.plan import Plan
 
 _FIRST = 3
 

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
@@ -18,12 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from initcfg._plan.assignment import Assignment
-from initcfg._plan.ledger import Ledger, Written
-from initcfg._plan.plan import Plan
 from initcfg._plan.report.loads import load_lines
-from initcfg.errors.words import plural
-from initcfg.values.adaptation import steps_text
-from initcfg.values.kinds import Adapted, Computed, Constant, FromCheckpoint, Keep, Opaque, Value
+from initcfg.errors import plural
+from initcfg.values import Adapted, Computed, Constant, FromCheckpoint, Keep, Opaque, Value, steps_text
+
+if TYPE_CHECKING:
+    from initcfg._plan.ledger import Ledger, Written
+    from initcfg._plan.plan import Plan
 
 # A number that is a whole part of a name, or ends one: not the index of a list in a rule.
 _NUMBER = re.compile(r"(?<![\[\d])\d+(?=\.|$)")

@@ -3,3 +3,31 @@
 ``content`` knows what recorded writes amount to, ``regions`` which part of a tensor they reach,
 ``recorder`` catches them, ``patches`` what no dispatch mode sees, ``context`` is the door.
 """
+
+from initcfg._record.recording.code import CodeRecorder, Planned
+from initcfg._record.recording.formula import Draft
+from initcfg._record.recording.held import Held
+from initcfg._record.recording.log import tensor_at
+from initcfg._record.recording.naming import named_values
+from initcfg._record.recording.operations import OTHERWISE, is_plain
+from initcfg._record.recording.outcome import Outcome, Outcomes
+from initcfg._record.recording.recorder import Recorder
+from initcfg._record.recording.regions import Region, region_of
+from initcfg._record.recording.session import Session
+
+__all__ = [
+    "CodeRecorder",
+    "Draft",
+    "Held",
+    "OTHERWISE",
+    "Outcome",
+    "Outcomes",
+    "Planned",
+    "Recorder",
+    "Region",
+    "Session",
+    "is_plain",
+    "named_values",
+    "region_of",
+    "tensor_at",
+]

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._model.storages import storage_of
+from initcfg._model import storage_of
 from initcfg._record.recording.held import Held
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.naming import named_values
 from initcfg._record.recording.outcome import Outcome, Outcomes
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
-from initcfg.values.kinds import Value
+from initcfg.values import Value
 
 
 class Planned(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from initcfg.values.kinds import Constant, Normal, TruncNormal, Uniform, Value
+from initcfg.values import Constant, Normal, TruncNormal, Uniform, Value
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from initcfg._record.recording.held import Held, Operand, Snapshot, Step, Use, is_shared
 from initcfg._record.recording.regions import Region
-from initcfg.values.kinds import Constant, Formula, Parts, Value, to_json
+from initcfg.values import Constant, Formula, Parts, Value, to_json
 
 MOST_BYTES = 900
 """A longer program is no description any more; with the names that it shares numbers with, 1 KB is full."""

@@ -10,7 +10,7 @@ import torch
 
 from initcfg._record.recording.layers import Layer, parts_of, value_of
 from initcfg._record.recording.regions import Region
-from initcfg.values.kinds import Value
+from initcfg.values import Value
 
 Use = tuple[int, tuple[int, ...]]
 """A draw, and what it became a part of, by ``id``; nothing for a piece of it."""

@@ -11,7 +11,7 @@ import torch
 
 from initcfg._record.recording.content import Erfinv, Known, after, rounded
 from initcfg._record.recording.regions import Region, rows, slab
-from initcfg.values.kinds import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
+from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
 
 class Layer(NamedTuple):

@@ -10,8 +10,8 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from initcfg._record.recording.held import Held, Operand, Step
-from initcfg._record.recording.operations import made_by
 from initcfg._record.recording.regions import Region
+from initcfg._stream.writing import made_by
 
 Place = Callable[[Held], "torch.UntypedStorage | None"]
 """Where a storage of the record lies; None if it has no memory yet."""

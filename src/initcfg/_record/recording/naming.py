@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from initcfg._record.recording.formula import Draft, assign_owners
-from initcfg.values.kinds import Constant, CopyOf, Value
+from initcfg.values import Constant, CopyOf, Value
 
 
 class Meant(Protocol):

@@ -16,7 +16,7 @@ from initcfg._record.recording.log import operands_in
 from initcfg._record.recording.operations import OVERWRITING, draws, is_plain
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import region_of
-from initcfg.values.kinds import Constant, Value
+from initcfg.values import Constant, Value
 
 
 class Notes(Books):

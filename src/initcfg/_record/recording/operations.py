@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten
 
 from initcfg._record.recording.content import Known
-from initcfg.values.kinds import Constant, Normal, Uniform, Value
+from initcfg.values import Constant, Normal, Uniform, Value
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of tensors whose memory is handed out untouched."""
@@ -101,16 +100,6 @@ def reshapes(func: Any, schema: Any) -> bool:
 def draws(func: Any) -> bool:
     """Whether an operation draws random numbers."""
     return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
-
-
-def made_by(func: Any, result: Any) -> list[torch.Tensor]:
-    """The tensors of a result that the operation made: not those that it was given and has changed."""
-    schema = getattr(func, "_schema", None)
-    items: Any = result
-    if schema is not None and schema.is_mutable:
-        each = result if len(schema.returns) > 1 else [result]
-        items = [item for item, kind in zip(each, schema.returns, strict=False) if kind.alias_info is None]
-    return [item for item in tree_flatten(items)[0] if isinstance(item, torch.Tensor)]
 
 
 def as_it_says(func: Any, args: tuple[Any, ...]) -> Any:

@@ -14,7 +14,7 @@ from initcfg._record.recording.layers import Layer, parts_of
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
-from initcfg.values.kinds import Constant, Value
+from initcfg.values import Constant, Value
 
 K = TypeVar("K")
 

@@ -18,8 +18,7 @@ import torch
 from torch import nn
 
 from initcfg._record.recording.origin import code_that_writes
-from initcfg.values import kinds
-from initcfg.values.shapes import shape_problem
+from initcfg.values import kinds, shape_problem
 
 if TYPE_CHECKING:
     from initcfg._record.recording.recorder import Recorder

@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._model.storages import tensors_in, written
+from initcfg._model import tensors_in, written
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.held import Held, Operand
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
@@ -33,13 +33,13 @@ from initcfg._record.recording.operations import (
     draws,
     filled_with,
     is_plain,
-    made_by,
     only_views,
     pointwise,
 )
 from initcfg._record.recording.regions import Region, region_of
+from initcfg._stream.writing import made_by
 from initcfg.errors import BuildError
-from initcfg.values.kinds import Constant, Value
+from initcfg.values import Constant, Value
 
 _FORCED = object()
 

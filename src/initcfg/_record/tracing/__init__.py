@@ -3,3 +3,18 @@
 ``trace`` is the door, ``shadow`` keeps a model that is there already as it is, ``generators`` the process's
 random numbers, ``record`` carries a traced plan out again.
 """
+
+from initcfg._record.tracing.files import FileNeeded, files_closed
+from initcfg._record.tracing.generators import Aside, others_kept, torch_kept
+from initcfg._record.tracing.memory import memory_not_filled
+from initcfg._record.tracing.shadow import shadowed
+
+__all__ = [
+    "Aside",
+    "FileNeeded",
+    "files_closed",
+    "memory_not_filled",
+    "others_kept",
+    "shadowed",
+    "torch_kept",
+]

@@ -14,11 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._model.names import named_tensors
-from initcfg._model.shards import is_sharded
-from initcfg._record.recording.log import tensor_at
-from initcfg._record.recording.operations import is_plain
-from initcfg._record.recording.regions import region_of
+from initcfg._model import is_sharded, named_tensors
+from initcfg._record.recording import is_plain, region_of, tensor_at
 from initcfg.errors import TensorError
 
 # What a module keeps in containers of its own.

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from initcfg._rules.selection import Pattern, parse_patterns
-from initcfg.errors import ArgumentError
-from initcfg.errors.words import nearest
+from initcfg.errors import ArgumentError, nearest
 
 # Without a name, these would say nothing that a shape could confirm.
 NEED_NAMES = ("drop", "select", "transpose")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from initcfg._model.targets import original_targets
+from initcfg._model import original_targets
 from initcfg._rules.initializers.original import (
     BaseInit,
     Caffe2XavierInit,
@@ -20,9 +20,9 @@ from initcfg._rules.initializers.original import (
     XavierInit,
     bias_init_with_prob,
 )
-from initcfg._stream.writing.torch_draws import fill_torch
+from initcfg._stream.writing import fill_torch
 from initcfg.errors import InitcfgError, TensorError
-from initcfg.values.kinds import TruncNormal
+from initcfg.values import TruncNormal
 
 
 def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:

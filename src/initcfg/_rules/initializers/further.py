@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from initcfg._config.registry import INITIALIZERS
 from initcfg._rules.initializers.original import BaseInit, _number, _std
+from initcfg._rules.initializers.registry import INITIALIZERS
 from initcfg.errors import ArgumentError, TensorError
-from initcfg.values.kinds import Dirac, Eye, Normal, Orthogonal, Sparse, TruncNormal, Uniform, Value
-from initcfg.values.layout import Layout
-from initcfg.values.shapes import shape_problem
+from initcfg.values import (
+    Dirac,
+    Eye,
+    Layout,
+    Normal,
+    Orthogonal,
+    Sparse,
+    TruncNormal,
+    Uniform,
+    Value,
+    shape_problem,
+)
 
 # Standard deviation of N(0, 1) between ±2, as JAX and Keras write it.
 _STD_WITHIN_TWO = 0.87962566103423978

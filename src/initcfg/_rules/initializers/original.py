@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from initcfg._config.registry import INITIALIZERS
+from initcfg._model import doors
+from initcfg._rules.initializers.registry import INITIALIZERS
 from initcfg.errors import ArgumentError
-from initcfg.values.kinds import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
-from initcfg.values.layout import Layout
+from initcfg.values import Constant, Layout, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -132,9 +132,7 @@ class BaseInit:
 
     def __call__(self, module: nn.Module) -> None:
         """Initialize ``module`` now, as the original does."""
-        from initcfg._api.calling import call_initializer
-
-        call_initializer(self, module)
+        doors.call_initializer(self, module)
 
     def __repr__(self) -> str:
         inner = ", ".join(f"{name}={item!r}" for name, item in self.arguments().items())

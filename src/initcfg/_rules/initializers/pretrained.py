@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from initcfg._config.registry import INITIALIZERS
+from initcfg._model import doors
 from initcfg._rules.initializers.adapt import Permission, parse_adapt
+from initcfg._rules.initializers.registry import INITIALIZERS
 from initcfg._rules.selection import Pattern, parse_patterns
-from initcfg.errors import ArgumentError, PatternError
-from initcfg.errors.words import nearest
+from initcfg.errors import ArgumentError, PatternError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -146,9 +146,7 @@ class PretrainedInit:
 
     def __call__(self, module: nn.Module) -> None:
         """Load into ``module`` now, as the original does."""
-        from initcfg._api.calling import call_initializer
-
-        call_initializer(self, module)
+        doors.call_initializer(self, module)
 
 
 def _renames(written: Any) -> tuple[Rename, ...]:

@@ -14,11 +14,10 @@ from typing import Any
 from torch import nn
 from torch.nn.init import calculate_gain
 
-from initcfg._config.registry import INITIALIZERS
 from initcfg._rules.initializers.original import BaseInit
+from initcfg._rules.initializers.registry import INITIALIZERS
 from initcfg.errors import TensorError
-from initcfg.values.kinds import Constant, Normal, PaddingRow, Uniform, Value
-from initcfg.values.layout import Layout
+from initcfg.values import Constant, Layout, Normal, PaddingRow, Uniform, Value
 
 Known = Callable[[nn.Module, str, Sequence[int]], Value | None]
 

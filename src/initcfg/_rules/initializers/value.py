@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from initcfg._config.registry import INITIALIZERS
 from initcfg._rules.initializers.original import BaseInit
+from initcfg._rules.initializers.registry import INITIALIZERS
 from initcfg.errors import ArgumentError, PlanError, TensorError
-from initcfg.values.kinds import Computed, CopyOf, Keep, Opaque, PaddingRow, Parts, Value, from_json, to_json
-from initcfg.values.layout import Layout
-from initcfg.values.shapes import shape_problem
+from initcfg.values import (
+    Computed,
+    CopyOf,
+    Keep,
+    Layout,
+    Opaque,
+    PaddingRow,
+    Parts,
+    Value,
+    from_json,
+    shape_problem,
+    to_json,
+)
 
 
 @INITIALIZERS.register_module(name="Value")

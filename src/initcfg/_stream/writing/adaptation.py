@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from initcfg.errors import PlanError
-from initcfg.values.adaptation import Step
+from initcfg.values import Step
 
 Draw = Callable[[tuple[int, ...]], torch.Tensor]
 """Gives a tensor of standard normal numbers, in float32."""

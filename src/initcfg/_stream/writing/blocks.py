@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from initcfg._stream.bits.kernel import Dim
+from initcfg._stream.bits import Dim
 from initcfg.errors import ApplyError
 
 

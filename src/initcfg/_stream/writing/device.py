@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._stream.bits.kernel import Dim, check_indices
-from initcfg._stream.bits.recipe import Kind, Recipe
+from initcfg._stream.bits import Dim, Kind, Recipe, check_indices
 from initcfg._stream.writing import fallback
 
 MOST_DIMS = 6

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from initcfg._stream.bits.kernel import Dim, check_indices
-from initcfg._stream.bits.recipe import Kind, Recipe
-from initcfg._stream.bits.reference import Numbers, drawn, drawn_at
+from initcfg._stream.bits import Dim, Kind, Numbers, Recipe, check_indices, drawn, drawn_at
 
 # Elements at a time.
 _PIECE = 1 << 18

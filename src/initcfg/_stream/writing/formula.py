@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._record.recording.operations import made_by
+from initcfg._stream.writing.results import made_by
 from initcfg.errors import ApplyError, InitcfgError
-from initcfg.values.kinds import Formula, Value, from_json
+from initcfg.values import Formula, Value, from_json
 
 # Operations that reach beyond their arguments.
 _REFUSED = (

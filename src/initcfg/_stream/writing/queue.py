@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._stream.bits import kernel
-from initcfg._stream.bits.kernel import BYTES, Dim, Job
-from initcfg._stream.bits.recipe import Recipe
+from initcfg._stream.bits import BYTES, Dim, Job, Recipe, kernel
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.threads import thread_count
 

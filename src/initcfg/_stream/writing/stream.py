@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from initcfg._stream.bits.kernel import Dim, Job
-from initcfg._stream.bits.key import Keys
-from initcfg._stream.bits.recipe import (
+from initcfg._stream.bits import (
+    Dim,
+    Job,
+    Keys,
     Recipe,
     constant_recipe,
     normal_recipe,
@@ -20,14 +21,13 @@ from initcfg._stream.bits.recipe import (
     uniform_recipe,
 )
 from initcfg._stream.torch_generator import seeded
-from initcfg._stream.writing import device
-from initcfg._stream.writing import whole as whole_values
+from initcfg._stream.writing import device, whole_values
 from initcfg._stream.writing.blocks import Block, dims_of, narrowed
 from initcfg._stream.writing.formula import Sources, evaluate
 from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory
 from initcfg._stream.writing.queue import Queue, elements
 from initcfg.errors import ApplyError
-from initcfg.values.kinds import (
+from initcfg.values import (
     Constant,
     CopyOf,
     Dirac,

@@ -7,10 +7,10 @@ from contextlib import nullcontext
 
 import torch
 
-from initcfg._stream.writing import whole
 from initcfg._stream.writing.formula import Sources, evaluate
+from initcfg._stream.writing.whole_values import whole_torch
 from initcfg.errors import ApplyError
-from initcfg.values.kinds import (
+from initcfg.values import (
     Constant,
     Dirac,
     Eye,
@@ -47,7 +47,7 @@ def fill_torch(tensor: torch.Tensor, value: Value) -> None:
         fill_torch(tensor, value.value)
         tensor[value.index].zero_()
     elif isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
-        whole.whole_torch(tensor, value)
+        whole_torch(tensor, value)
     elif isinstance(value, Formula):
         tensor.copy_(evaluate(value, _GLOBAL, tensor))
     else:

@@ -14,20 +14,13 @@ from torch import nn
 
 from initcfg._api.functions import InitCfg
 from initcfg._api.functions import plan as make_plan
-from initcfg._apply.apply import agreeing_ranks
-from initcfg._apply.checks import check_fits
-from initcfg._apply.ranks.agreement import Agreement
-from initcfg._model.fsdp import hold_shards, note_shards
-from initcfg._model.names import Entry, Names, named_tensors
-from initcfg._model.shards import is_sharded
-from initcfg._plan.ledger import Ledger
-from initcfg._plan.plan import Plan
-from initcfg._record.guard import close, is_closed
-from initcfg._record.meta_defaults import meta_defaults
-from initcfg._record.pending import waits
-from initcfg.errors import ApplyError
-from initcfg.errors.words import plural
-from initcfg.values.kinds import Computed, Keep
+from initcfg._apply import agreeing_ranks, check_fits
+from initcfg._apply.ranks import Agreement
+from initcfg._model import Entry, Names, hold_shards, is_sharded, named_tensors, note_shards
+from initcfg._plan import Ledger, Plan
+from initcfg._record import close, is_closed, meta_defaults, waits
+from initcfg.errors import ApplyError, plural
+from initcfg.values import Computed, Keep
 
 _SHOWN = 4
 

@@ -17,8 +17,7 @@ import numpy.typing as npt
 from initcfg._stream import bits
 from initcfg._stream.writing.orthogonal import orthogonal
 from initcfg.errors import ApplyError, TensorError
-from initcfg.values.kinds import Dirac, Eye, Orthogonal, Sparse, Value
-from initcfg.values.shapes import shape_problem
+from initcfg.values import Dirac, Eye, Orthogonal, Sparse, Value, shape_problem
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +45,7 @@ def whole(value: Value, shape: Sequence[int], key_of: Keys, dtype: npt.DTypeLike
 
     Example:
         >>> from initcfg._stream.bits import stream_key
-        >>> from initcfg._stream.writing.whole import whole
+        >>> from initcfg._stream.writing.whole_values import whole
         >>> from initcfg.values import Orthogonal
         >>> q = whole(Orthogonal(1.0), (2, 2), lambda draw: stream_key(0, "weight", 0, draw))
         >>> abs(q @ q.T).round(6).tolist()
@@ -80,7 +79,7 @@ def block(
         ApplyError: ``value`` is of another kind, or the block lies outside of the tensor.
 
     Example:
-        >>> from initcfg._stream.writing.whole import block
+        >>> from initcfg._stream.writing.whole_values import block
         >>> from initcfg.values import Eye
         >>> block(Eye(2.0), (4, 4), (1, 0), (2, 3), lambda draw: 0).tolist()
         [[0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
@@ -231,7 +230,7 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
 
     Example:
         >>> import torch
-        >>> from initcfg._stream.writing.whole import whole_torch
+        >>> from initcfg._stream.writing.whole_values import whole_torch
         >>> from initcfg.values import Eye
         >>> tensor = torch.empty(2, 3)
         >>> whole_torch(tensor, Eye(1.0))

@@ -1,70 +1,11 @@
-"""Merging a config over its base."""
+"""Values at dotted paths: ``model.backbone.depth``, ``layers.0.type``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from initcfg._config.files.dict import ConfigDict, convert
+from initcfg._config.files.dict import DELETE_KEY, Clash, ConfigDict, convert, shown
 from initcfg.errors import ConfigMergeError
-
-DELETE_KEY = "_delete_"
-
-
-class Clash(Exception):
-    """A dict would be merged over something that is no dict."""
-
-    def __init__(self, keys: tuple[str, ...], base_value: Any) -> None:
-        super().__init__(keys)
-        self.keys = keys
-        self.base_value = base_value
-
-    def explained(self, child_where: str | None = None, base_where: str | None = None) -> ConfigMergeError:
-        """The error for the user, with the places of both values where they are known."""
-        path = ".".join(map(str, self.keys))
-        places = [f"dict: {child_where}"] if child_where else []
-        places += [f"base: {base_where}"] if base_where else []
-        return ConfigMergeError(
-            f"{path!r} is a dict here, but {shown(self.base_value)} in the base: they cannot be merged.",
-            where="; ".join(places) or path,
-            fix=f"Write {DELETE_KEY}=True into the dict to replace the base's value.",
-        )
-
-
-def merge(child: dict[str, Any], base: ConfigDict, keys: tuple[str, ...] = ()) -> ConfigDict:
-    """``child`` merged over ``base``: dict over dict key by key, anything else replaces.
-
-    Neither is changed, but the result shares their values. ``_delete_=True`` in a dict of ``child``
-    replaces the base's value in place of merging; where the base has no such key, there is nothing to
-    delete and the mark stays a key (as in MMEngine).
-
-    Raises:
-        Clash: A dict over something that is no dict.
-    """
-    result = base.copy()
-    for key, value in child.items():
-        if not isinstance(value, dict) or key not in base:
-            dict.__setitem__(result, key, convert(value))
-            continue
-        delete = value.get(DELETE_KEY, False)
-        if DELETE_KEY in value:
-            value = ConfigDict((k, v) for k, v in value.items() if k != DELETE_KEY)
-        if delete:
-            dict.__setitem__(result, key, convert(value))
-            continue
-        old = base[key]
-        if not isinstance(old, dict):
-            raise Clash((*keys, key), old)
-        old = old if isinstance(old, ConfigDict) else ConfigDict(old)
-        dict.__setitem__(result, key, merge(value, old, (*keys, key)))
-    return result
-
-
-def merged_or_error(child: dict[str, Any], base: ConfigDict) -> ConfigDict:
-    """``merge`` with its clash as the error for the user."""
-    try:
-        return merge(child, base)
-    except Clash as clash:
-        raise clash.explained() from None
 
 
 def set_path(values: ConfigDict, path: str, value: Any, list_keys: bool = True) -> ConfigDict:
@@ -139,9 +80,3 @@ def _over(old: Any, keys: list[str], value: Any, list_keys: bool) -> Any:
         if key != DELETE_KEY:
             result = _put(result, [*keys, key], len(keys), item, list_keys)
     return result
-
-
-def shown(value: Any) -> str:
-    """A value in a sentence: its type, and the value itself where it is short."""
-    text = repr(value)
-    return f"{type(value).__name__} {text}" if len(text) <= 40 else f"a {type(value).__name__}"

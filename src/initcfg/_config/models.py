@@ -1,0 +1,73 @@
+"""MODELS: the registry of modules, whose ``type`` also leads to torch.nn, to builders, and to MMEngine's."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from initcfg._config.builders import builder, is_builder
+from initcfg._config.import_paths import (
+    from_mmengine,
+    import_path,
+    mmengine_names,
+    torch_nn_class,
+    torch_nn_names,
+)
+from initcfg._config.registry import Registry, build_from_cfg
+
+
+class ModelRegistry(Registry):
+    """A registry of modules, and the root of those that are its children."""
+
+    variable = "MODELS"
+
+    def resolve(self, name: str, registry: Registry, scope: str | None) -> Any:
+        """See :meth:`Registry.resolve`; also classes of torch.nn, builders, models of a loaded MMEngine."""
+        registered = registry._registered(name)
+        if registered is None and ":" in name and is_builder(name):
+            return builder(name, build_model)
+        if scope is not None and registry.scope != scope:
+            # The scope is none of ours: it can only be one of a loaded MMEngine.
+            found = from_mmengine(name, scope)
+            if found is not None:
+                return found
+        found, reason = registered, ""
+        if found is None and "." in name:
+            found, reason = import_path(name)
+        elif found is None:
+            found = torch_nn_class(name)
+        if found is None:
+            found = from_mmengine(name)
+        if found is None:
+            raise self.unknown(name, registry, scope, reason)
+        return found
+
+    def further_names(self, name: str) -> tuple[list[str], list[str]]:
+        """See :meth:`Registry.further_names`."""
+        places: list[str] = []
+        names: list[str] = []
+        if "." not in name:
+            places.append("torch.nn")
+            names += torch_nn_names()
+        if "mmengine.registry" in sys.modules:
+            places.append("the registries of mmengine")
+            names += mmengine_names()
+        return places, names
+
+
+def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """:func:`build_from_cfg`, but of a list of configs, a ``Sequential`` of what they build."""
+    if isinstance(cfg, list):
+        from initcfg._model import Sequential
+
+        return Sequential(*(build_from_cfg(each, registry, default_args) for each in cfg))
+    return build_from_cfg(cfg, registry, default_args)
+
+
+MODELS = ModelRegistry("model", build_func=build_model_from_cfg, scope="initcfg")
+"""Modules of models."""
+
+
+def build_model(cfg: Any) -> Any:
+    """The model of a config, by the names in :data:`MODELS`."""
+    return build_from_cfg(cfg, MODELS)

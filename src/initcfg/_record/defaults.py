@@ -1,0 +1,31 @@
+"""Defaults: what the constructors of a pending model meant to write, as the first write of each tensor."""
+
+from __future__ import annotations
+
+from initcfg._model import Entry, Names
+from initcfg._plan import Piece, Shadowed, Stack
+from initcfg._plan.planner import ORDER, Defaults
+from initcfg._record.pending import Default, default_of
+from initcfg._record.recording import named_values
+from initcfg.values import Layout
+
+
+def defaults(names: Names) -> Defaults:
+    """The defaults of the pending parameters of a model; of any other model, nothing."""
+    pending: list[tuple[Entry, Default]] = []
+    unwritten: list[str] = []
+    for entry in names.parameters:
+        default = default_of(entry.tensor)
+        if default is None:
+            continue
+        if default.value is None:
+            unwritten.append(entry.name)
+        else:
+            pending.append((entry, default))
+    values = named_values((entry.name, default) for entry, default in pending)
+    pieces: dict[int, Piece] = {}
+    for entry, default in pending:
+        value = values[entry.name]
+        write = Shadowed(default.code, value, default.call)
+        pieces[id(entry)] = (0, Stack((ORDER,), (write,), Layout(entry.shape)))
+    return Defaults(pieces, tuple(unwritten))
