@@ -14,7 +14,7 @@ from torch import nn
 import initcfg
 from initcfg.values import Constant, Eye, Normal, Orthogonal, PaddingRow, Parts, Sparse, TruncNormal, Uniform
 
-sys.path.append(str(Path(__file__).parents[1] / "distributed"))
+sys.path.append(str(Path(__file__).parents[1] / "apply" / "sharded"))
 
 from layout_models import MODELS
 from layouts import LAYOUTS, differences, fsdp_over_tp, indices, mesh_of, placed, sharded, tensors

@@ -9,10 +9,10 @@ import torch
 from forbidden import mmengine_forbidden
 from hypothesis import HealthCheck, event, given, settings
 from torch import nn
+from trees import Tree, build, trees
 
 import initcfg
 from initcfg.errors import ApplyError, InitcfgError
-from trees import Tree, build, trees
 
 pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("real")]
 

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "distributed"))
-
 from processes import run_ranks, values_of
 from scripts import SCALE, free_port, run_script, said, torchrun
 

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "kernel"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from device_cases import DTYPES, SENTINEL, all_cases, expected, pattern, recipe_for
 

@@ -494,7 +494,7 @@ def test_examples(module: types.ModuleType) -> None:
 
 
 def test_documentation(models: Registry) -> None:
-    page = Path(__file__).parents[1] / "docs" / "registry.md"
+    page = Path(__file__).parents[2] / "docs" / "registry.md"
     namespace: dict[str, Any] = {"__name__": "docs_registry"}
     blocks = page.read_text(encoding="utf-8").split("```python\n")[1:]
     assert blocks

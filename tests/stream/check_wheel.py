@@ -1,6 +1,6 @@
 """What a wheel is tested by where it was built: its kernel is there, and makes the reference's numbers.
 
-    python tests/kernel/check_wheel.py WHEEL
+    python tests/stream/check_wheel.py WHEEL
 
 Needs NumPy alone: the wheel is unpacked, not installed, since not every platform has torch.
 """

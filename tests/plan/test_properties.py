@@ -13,11 +13,11 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from trees import LEAVES, Tree, build, trees
 
 import initcfg
 from initcfg import values
 from initcfg.errors import ApplyError, InitcfgError
-from trees import LEAVES, Tree, build, trees
 
 some = settings(
     max_examples=60,

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, event, given, settings
+from oracle import Description, Oracle, Refused
 from torch import nn
+from trees import Tree, build, trees
 
 import initcfg
 from initcfg import values
 from initcfg.errors import InitcfgError
-from oracle import Description, Oracle, Refused
-from trees import Tree, build, trees
 
 quickly = settings(
     max_examples=300,

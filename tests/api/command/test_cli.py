@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 import initcfg
 from initcfg._api.command.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 RETINANET = str(ROOT / "examples/retinanet/retinanet_r18_fpn.py")
 
 MODELS = """

@@ -38,7 +38,7 @@ from initcfg._api.command.jobs import planned
 from initcfg._api.command.request import Request
 from initcfg._plan.report.table import plan_view, render
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
 # The kernel is a library, and no module of Python's; the one for GPUs can be imported only where Triton is.
 MODULES = sorted(

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrizations
+from trees import LEAVES, Tree, build, trees
 
 import initcfg
 from initcfg import Plan, errors
@@ -21,7 +22,6 @@ from initcfg._plan.export import _searched, init_cfg_of
 from initcfg._plan.export.cells import view_of
 from initcfg._plan.export.check import differing, planned
 from initcfg.values import Constant, CopyOf, Normal, Parts, Uniform, Value
-from trees import LEAVES, Tree, build, trees
 
 UNREACHED = ("Keep", "Computed", "Opaque")
 

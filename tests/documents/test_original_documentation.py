@@ -22,7 +22,7 @@ from initcfg._api.command.cli import main
 from initcfg._stream.bits import stream_key, uniform
 from initcfg.compat import mmengine as compat
 
-FOLDER = Path(__file__).parents[1] / "examples" / "documentation"
+FOLDER = Path(__file__).parents[2] / "examples" / "documentation"
 KEPT = None
 
 # What each config makes: by layer, weight and bias; KEPT is what the constructor gave.

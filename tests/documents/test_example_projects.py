@@ -19,7 +19,7 @@ import initcfg
 from initcfg import Config, Ledger, errors
 from initcfg._api.command.cli import main
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 RETINANET = EXAMPLES / "retinanet"
 R50 = RETINANET / "retinanet_r50_fpn.py"
 OWN_RULES = RETINANET / "retinanet_r50_fpn_own_rules.py"
@@ -153,7 +153,7 @@ def test_the_original_would_do_the_same(config):
 
 def test_it_is_mmdetections_retinanet(monkeypatch):
     """Names, order, shapes, and what each starts with, as MMDetection's were recorded (for one class)."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "truth"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "truth"))
     from records import load
 
     (record,) = (each for each in load() if each.file == "mmdet__wider_face__retinanet_r50_fpn_1x_widerface")

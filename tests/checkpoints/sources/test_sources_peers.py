@@ -35,7 +35,7 @@ def surroundings(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("INITCFG_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("INITCFG_RETRIES", "0")
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "peers")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "peers")
     importlib.import_module("openmmlab_stand_ins").install()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -167,7 +167,7 @@ print(json.dumps(said))
 def answers(tmp_path: Path, endpoint: str, *sources: Any, **environment: str) -> dict[str, list[Any]]:
     asked = [source if isinstance(source, tuple) else (source, {}) for source in sources]
     process = subprocess.run(
-        [sys.executable, "-c", CODE, str(Path(__file__).parents[1] / "peers"), json.dumps(asked)],
+        [sys.executable, "-c", CODE, str(Path(__file__).parents[2] / "peers"), json.dumps(asked)],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
