@@ -64,3 +64,8 @@ __all__ = [
     "shape_problem",
     "steps_text",
 ]
+
+for _name in __all__:
+    if isinstance(_kind := globals()[_name], type):
+        # Where people import it from.
+        _kind.__module__ = __name__

@@ -18,7 +18,10 @@ from torch import nn
 import initcfg
 from initcfg import MODELS, errors
 from initcfg._api.command.cli import main
-from initcfg._config.builders import builder, is_builder, load_target
+from initcfg._config import load_target
+from initcfg._config.builders import builder as builder_of
+from initcfg._config.builders import is_builder
+from initcfg._config.models import build_model
 from initcfg._config.builders.offline import offline
 from initcfg._plan.compare.comparison import compare, read_saved
 from initcfg._plan.plan import Plan
@@ -218,7 +221,7 @@ def test_modules_and_attributes_that_are_not_there(folder: Path) -> None:
 def test_what_is_no_module(folder: Path) -> None:
     assert "returns None, which is no torch.nn.Module" in refused("plan", f"{MODULE}:nothing")
     with pytest.raises(errors.BuildError, match="returns a list"):
-        builder("builtins:list")()
+        builder_of("builtins:list", build_model)()
 
 
 def test_wrong_arguments(folder: Path) -> None:
@@ -291,7 +294,7 @@ def test_trace_shows_the_plan(folder: Path) -> None:
 
 
 def test_the_last_line_counts_what_has_no_name(folder: Path, without_rehearsal: None) -> None:
-    plan = initcfg.plan(builder(f"{MODULE}:Own")())
+    plan = initcfg.plan(builder_of(f"{MODULE}:Own", build_model)())
     from initcfg._plan.report.table import symbolic
 
     assert symbolic(plan) == "0 of 2 tensors symbolic (0 % of elements); 2 opaque: fc.weight, fc.bias."
