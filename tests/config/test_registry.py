@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import nn
 
+from initcfg import INITIALIZERS, MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
 from initcfg._config import import_paths
 from initcfg._config import registry as registry_module
-from initcfg import INITIALIZERS, MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
 from initcfg.errors import (
     BuildError,
     DuplicateNameError,

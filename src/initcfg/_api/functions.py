@@ -13,7 +13,7 @@ from torch import nn
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_target, prepared
 from initcfg._config.files import Config
-from initcfg._model import active_run, doors, hold_shards, wrapper_attribute
+from initcfg._model import active_run, doors, hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import make_plan
 from initcfg._record import defaults, deferred, meta_defaults, recall
@@ -59,7 +59,7 @@ def plan(
         Normal(mean=0, std=0.1667) Keep
     """
     exact = _check_compat(compat)
-    model = _unwrapped(model)
+    model = _model_in(model)
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
@@ -99,7 +99,7 @@ def init_weights(
         ([[1.0, 1.0]], [2.0])
     """
     made = plan(model, init_cfg, compat=compat, strict=strict)
-    return made.apply(_unwrapped(model), seed=seed, rng=rng, process_group=process_group)
+    return made.apply(_model_in(model), seed=seed, rng=rng, process_group=process_group)
 
 
 @doors.initialize.leads_to
@@ -261,9 +261,7 @@ def _check_compat(compat: str | None) -> bool:
     return compat is not None
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _model_in(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise PlanError(f"A plan is made for a torch.nn.Module, not for {model!r}.")
-    while attribute := wrapper_attribute(type(model)):
-        model = model._modules[attribute]  # type: ignore[assignment]
-    return model
+    return unwrapped(model)

@@ -9,7 +9,16 @@ from initcfg._plan import Assignment, Plan
 from initcfg._record import waits
 from initcfg._stream.writing import memory_problem
 from initcfg.errors import ApplyError, TensorError, nearest
-from initcfg.values import Computed, Formula, FromCheckpoint, Keep, Opaque, dtype_problem, shape_problem
+from initcfg.values import (
+    Computed,
+    Formula,
+    FromCheckpoint,
+    Keep,
+    Opaque,
+    dtype_name,
+    dtype_problem,
+    shape_problem,
+)
 
 
 def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> None:
@@ -155,7 +164,7 @@ def _code_is_left(plan: Plan) -> bool:
 
 
 def _check_same(assignment: Assignment, entry: Entry) -> None:
-    dtype = str(entry.tensor.dtype).removeprefix("torch.")
+    dtype = dtype_name(entry.tensor.dtype)
     if assignment.shape != entry.shape or assignment.dtype != dtype:
         raise ApplyError(
             f"The plan was made for {assignment.dtype} of shape {assignment.shape}, and this model has "

@@ -12,7 +12,7 @@ from initcfg._model import Entry, pieces_of
 from initcfg._plan import Assignment, Load, Loaded, Plan
 from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
 from initcfg.errors import ApplyError, CheckpointError, PlanError, plural
-from initcfg.values import Adapted, FromCheckpoint, Opaque, steps_text
+from initcfg.values import Adapted, FromCheckpoint, Opaque, dtype_name, steps_text
 
 _SHOWN = 5
 
@@ -160,7 +160,7 @@ class Sources:
 
     def account(self, value: FromCheckpoint, dtype: torch.dtype, bad: int) -> Loaded:
         """The account of a tensor that was read by :meth:`stored`; ``bad`` of its numbers are not finite."""
-        name = str(dtype).removeprefix("torch.")
+        name = dtype_name(dtype)
         return Loaded(value.source, value.keys, name, None, self._open(value.source).sha256, bad)
 
     def _open(self, source: str) -> Opened:

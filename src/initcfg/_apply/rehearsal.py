@@ -22,7 +22,7 @@ from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, name
 from initcfg._record.tracing import Aside, FileNeeded, files_closed, memory_not_filled, others_kept, shadowed
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import TensorError
-from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value
+from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value, dtype_name
 
 
 def rehearsed(plan: Plan, model: nn.Module) -> Plan:
@@ -218,7 +218,7 @@ class _Rehearsal(Run):
 
 
 def _of_code(entry: Entry) -> Assignment:
-    dtype = str(entry.tensor.dtype).removeprefix("torch.")
+    dtype = dtype_name(entry.tensor.dtype)
     return Assignment(entry.name, entry.shape, dtype, Opaque("init_weights", Keep()))
 
 

@@ -27,7 +27,7 @@ from initcfg._stream import seeded
 from initcfg._stream.bits import STREAM_VERSION
 from initcfg._stream.writing import Draw, StreamWriter, fill_stream, fill_torch
 from initcfg.errors import ApplyError, InitcfgError
-from initcfg.values import Computed, FromCheckpoint, Keep, Normal, Opaque, Value
+from initcfg.values import Computed, FromCheckpoint, Keep, Normal, Opaque, Value, dtype_name
 
 
 class Run:
@@ -120,7 +120,7 @@ class Run:
             written = self.plan.parameters[entry.name].default
             if written is not None and not isinstance(written.value, Computed):
                 self.written.append(entry.name)
-                dtype = str(entry.tensor.dtype).removeprefix("torch.")
+                dtype = dtype_name(entry.tensor.dtype)
                 self._done[entry.name] = Written(
                     entry.name,
                     entry.shape,
@@ -384,7 +384,7 @@ class Run:
             self._done[name] = Written(
                 name,
                 entry.shape,
-                str(entry.tensor.dtype).removeprefix("torch."),
+                dtype_name(entry.tensor.dtype),
                 "code",
                 Keep() if before is None else before.value,
                 None if before is None else before.rule,
@@ -433,7 +433,7 @@ class Run:
             if done is None:
                 if entry.buffer:
                     continue
-                dtype = str(entry.tensor.dtype).removeprefix("torch.")
+                dtype = dtype_name(entry.tensor.dtype)
                 done = Written(entry.name, entry.shape, dtype)
             entries[entry.name] = done
         return Ledger(

@@ -5,7 +5,15 @@ from initcfg._model.base_module import BaseModule, ModuleDict, ModuleList, Seque
 from initcfg._model.copies import copied, holds_tensors
 from initcfg._model.doors import active_run, running
 from initcfg._model.fsdp import hold_shards, note_shards
-from initcfg._model.names import Entry, Names, child_items, named_tensors, relative_name, wrapper_attribute
+from initcfg._model.names import (
+    Entry,
+    Names,
+    child_items,
+    named_tensors,
+    relative_name,
+    unwrapped,
+    wrapper_attribute,
+)
 from initcfg._model.shards import is_sharded, local_of, pieces_of, rank_sets
 from initcfg._model.storages import Observer, by_storage, storage_of, tensors_in, written
 from initcfg._model.targets import Target, original_targets, targets
@@ -38,6 +46,7 @@ __all__ = [
     "storage_of",
     "targets",
     "tensors_in",
+    "unwrapped",
     "wrapper_attribute",
     "written",
 ]

@@ -74,6 +74,16 @@ class Names:
         return [entry for entry in self._unique if entry.buffer]
 
     @cached_property
+    def aliases(self) -> dict[str, str]:
+        """The other names of tied tensors, each with its canonical name."""
+        return {
+            name: entry.name
+            for entry in (*self.parameters, *self.buffers)
+            for name in sorted(set(entry.names))
+            if name != entry.name
+        }
+
+    @cached_property
     def _unique(self) -> list[Entry]:
         return list(dict.fromkeys(self.entries.values()))
 
@@ -113,6 +123,13 @@ def wrapper_attribute(cls: type) -> str | None:
         if issubclass(cls, found[0]):
             return found[1]
     return None
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of its wrappers."""
+    while attribute := wrapper_attribute(type(model)):
+        model = model._modules[attribute]  # type: ignore[assignment]
+    return model
 
 
 def _wrappers() -> list[tuple[type, str]]:

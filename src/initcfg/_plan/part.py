@@ -15,7 +15,7 @@ from torch import nn
 from initcfg._model import Entry, named_tensors
 from initcfg._plan.assignment import Assignment
 from initcfg.errors import PlanError, nearest
-from initcfg.values import CopyOf, FromCheckpoint, Keep, Opaque, Value
+from initcfg.values import CopyOf, FromCheckpoint, Keep, Opaque, Value, dtype_name
 
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
@@ -35,7 +35,6 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
     for entry in names.buffers:
         if any(_known(plan, there) for there in _there(entry, name_prefix, name_map)):
             buffers[entry.name] = _assignment(plan, entry, name_prefix, name_map)
-    entries = (*names.parameters, *names.buffers)
     used = {
         item.value.source
         for item in (*parameters.values(), *buffers.values())
@@ -45,9 +44,7 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
         plan,
         parameters=parameters,
         buffers=buffers,
-        aliases={
-            name: entry.name for entry in entries for name in sorted(set(entry.names)) if name != entry.name
-        },
+        aliases=names.aliases,
         unused=(),
         loads=tuple(load for load in plan.loads if load.source in used),
         notes=(),
@@ -80,7 +77,7 @@ def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | 
             shape=found.shape,
             fix="Give this tensor a rule.",
         )
-    dtype = str(entry.tensor.dtype).removeprefix("torch.")
+    dtype = dtype_name(entry.tensor.dtype)
     if (found.shape, found.dtype) != (entry.shape, dtype):
         raise PlanError(
             f"The plan's {found.name!r} is {found.dtype} of shape {found.shape}, and here it is {dtype} "

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._model import Entry, Names, named_tensors, wrapper_attribute
+from initcfg._model import Entry, named_tensors, unwrapped
 from initcfg._plan import Assignment, Plan, effect
 from initcfg._record.recording import (
     OTHERWISE,
@@ -26,7 +26,7 @@ from initcfg._record.recording import (
 from initcfg._record.traced import Lying, Record, adopt
 from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed, torch_kept
 from initcfg.errors import BuildError
-from initcfg.values import Keep, Opaque, Value
+from initcfg.values import Keep, Opaque, Value, dtype_name
 
 
 def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> Plan:
@@ -199,8 +199,7 @@ def without_luck(plan: Plan, looked: str, run: Callable[[], nn.Module], model: n
 def _plan(
     model: nn.Module, recorder: Recorder, run: Callable[[], nn.Module], existing: nn.Module | None
 ) -> Plan:
-    while attribute := wrapper_attribute(type(model)):
-        model = model._modules[attribute]  # type: ignore[assignment]
+    model = unwrapped(model)
     names = named_tensors(model)
     lying: list[Lying] = []
     again: str | None = None
@@ -237,7 +236,7 @@ def _plan(
             for each in names.buffers
             if outcomes[each.name].written
         },
-        aliases=_aliases(names),
+        aliases=names.aliases,
         uninitialized=tuple(
             each.name for each in names.parameters if not outcomes[each.name].written and existing is None
         ),
@@ -276,18 +275,9 @@ def _assign(entry: Entry, outcome: Outcome, values: dict[str, Value]) -> Assignm
     return Assignment(
         name=entry.name,
         shape=entry.shape,
-        dtype=str(entry.tensor.dtype).removeprefix("torch."),
+        dtype=dtype_name(entry.tensor.dtype),
         value=value,
         initializer=layer.call if layer is not None and outcome.value is not None else None,
         rule=where if outcome.written else None,
         frozen=frozen,
     )
-
-
-def _aliases(names: Names) -> dict[str, str]:
-    return {
-        name: entry.name
-        for entry in dict.fromkeys(names.entries.values())
-        for name in sorted(set(entry.names))
-        if name != entry.name
-    }

@@ -7,6 +7,7 @@ Example:
 """
 
 from initcfg.values.adaptation import Step, steps_text
+from initcfg.values.dtypes import dtype_name
 from initcfg.values.kinds import (
     Adapted,
     Computed,
@@ -59,6 +60,7 @@ __all__ = [
     # For the package itself.
     "Step",
     "axes",
+    "dtype_name",
     "dtype_problem",
     "number_to_json",
     "shape_problem",

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from initcfg.values.dtypes import dtype_name
 from initcfg.values.kinds import (
     Constant,
     CopyOf,
@@ -44,7 +45,7 @@ def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
     if isinstance(value, Formula):
         return None
     if value.random and not dtype.is_floating_point:
-        return f"random values need a floating-point tensor, and this one is {_name(dtype)}"
+        return f"random values need a floating-point tensor, and this one is {dtype_name(dtype)}"
     if isinstance(value, Uniform):
         return _beyond((value.a, value.b), dtype) or _order(value.a, value.b)
     if isinstance(value, (Normal, TruncNormal)):
@@ -71,7 +72,7 @@ def _constant(number: float, dtype: torch.dtype) -> str | None:
         info = torch.iinfo(dtype)
         low, high = info.min, info.max
     if not math.isfinite(number) or number != int(number) or not low <= number <= high:
-        return f"{number:g} is no value of {_name(dtype)}"
+        return f"{number:g} is no value of {dtype_name(dtype)}"
     return None
 
 
@@ -81,13 +82,9 @@ def _beyond(numbers: tuple[float, ...], dtype: torch.dtype) -> str | None:
         if not math.isfinite(number):
             return f"{number} is not finite"
         if abs(number) > largest:
-            return f"{number:g} is beyond {_name(dtype)}, which ends at {largest:g}"
+            return f"{number:g} is beyond {dtype_name(dtype)}, which ends at {largest:g}"
     return None
 
 
 def _order(low: float, high: float) -> str | None:
     return f"the lower bound {low:g} lies above the upper one, {high:g}" if low > high else None
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

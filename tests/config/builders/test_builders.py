@@ -21,8 +21,8 @@ from initcfg._api.command.cli import main
 from initcfg._config import load_target
 from initcfg._config.builders import builder as builder_of
 from initcfg._config.builders import is_builder
-from initcfg._config.models import build_model
 from initcfg._config.builders.offline import offline
+from initcfg._config.models import build_model
 from initcfg._plan.compare.comparison import compare, read_saved
 from initcfg._plan.plan import Plan
 

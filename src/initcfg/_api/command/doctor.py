@@ -16,7 +16,7 @@ from initcfg._stream import bits
 from initcfg._stream.bits import drawn, kernel
 from initcfg._stream.writing import device, fill_stream, fill_torch, recipe_of, thread_count
 from initcfg._version import versions
-from initcfg.values import Normal, TruncNormal, Uniform, Value
+from initcfg.values import Normal, TruncNormal, Uniform, Value, dtype_name
 
 _CHECKED: dict[str, Value] = {
     "uniform": Uniform(-0.5, 0.25),
@@ -130,7 +130,7 @@ def _differing() -> list[str]:
                 fill_stream(tensor, value, seed=1, name=name)
                 if tensor.cpu().numpy().tobytes() != expected.tobytes():
                     on_device = "" if where == "cpu" else f" on {where}"
-                    found.append(f"{name}, {str(dtype).removeprefix('torch.')}{on_device}")
+                    found.append(f"{name}, {dtype_name(dtype)}{on_device}")
     return found
 
 

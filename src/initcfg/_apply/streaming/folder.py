@@ -20,6 +20,7 @@ from initcfg._checkpoints.formats import METADATA, UNFINISHED, TensorInfo, open_
 from initcfg._config.files import output_error, write_atomically
 from initcfg._plan import Ledger
 from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError, in_bytes
+from initcfg.values import dtype_name
 
 LEDGER = "model.ledger.json"
 _FORMAT = "initcfg-unfinished"
@@ -260,10 +261,7 @@ class Folder:
                 found = {key: reader.info(key) for key in reader.keys()}  # noqa: SIM118
         except CheckpointError:
             return False
-        return found == {
-            key: TensorInfo(item.shape, str(item.dtype).removeprefix("torch."))
-            for key, item in tensors.items()
-        }
+        return found == {key: TensorInfo(item.shape, dtype_name(item.dtype)) for key, item in tensors.items()}
 
     def _why(self) -> str:
         """In what the checkpoint that is there is another."""

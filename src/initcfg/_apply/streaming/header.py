@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from initcfg._apply.streaming.items import Item
 from initcfg.errors import OutputError
+from initcfg.values import dtype_name
 
 # In this order they lie in a file: the widest first, so that each is aligned.
 _TYPES = {
@@ -73,7 +74,7 @@ def header(items: Sequence[Item], metadata: Mapping[str, str]) -> bytes:
 
 
 def _name(item: Item) -> str:
-    return str(item.dtype).removeprefix("torch.")
+    return dtype_name(item.dtype)
 
 
 def _in_utf8(key: str) -> bool:

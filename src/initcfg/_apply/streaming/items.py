@@ -28,6 +28,7 @@ from initcfg.values import (
     Keep,
     Opaque,
     Value,
+    dtype_name,
     dtype_problem,
 )
 
@@ -246,7 +247,7 @@ def _check_resident(tensor: torch.Tensor, name: str, entry: Entry | None, planne
 
 
 def _stored_dtype(own: torch.dtype, wanted: str | None) -> torch.dtype:
-    name = str(own).removeprefix("torch.")
+    name = dtype_name(own)
     return getattr(torch, wanted) if wanted is not None and name in _FLOATS else own
 
 

@@ -19,7 +19,7 @@ from initcfg._model import Entry
 from initcfg._plan import Ledger, Loaded, Plan, Recorded, Write, Written
 from initcfg._stream.writing import Block, StreamWriter
 from initcfg.errors import CheckpointError
-from initcfg.values import FromCheckpoint, Opaque
+from initcfg.values import FromCheckpoint, Opaque, dtype_name
 
 # Elements at a time.
 _SURVEYED = 1 << 22
@@ -154,7 +154,7 @@ class Maker:
         """
         assert self._ledger is not None
         entries: dict[str, Written] = {}
-        stored = {item.name: str(item.dtype).removeprefix("torch.") for item in self._outline.items}
+        stored = {item.name: dtype_name(item.dtype) for item in self._outline.items}
         for name, entry in self._ledger.entries.items():
             planned = self._outline.plan.parameters.get(name) or self._outline.plan.buffers.get(name)
             dtype = stored.get(name) or (entry.dtype if planned is None else planned.dtype)

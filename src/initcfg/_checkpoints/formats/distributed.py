@@ -21,6 +21,7 @@ from initcfg._checkpoints.formats.torch_file import open_archive
 from initcfg._checkpoints.formats.wrapped import as_stored
 from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
+from initcfg.values import dtype_name
 
 METADATA = ".metadata"
 _LONGEST_METADATA = 1 << 30
@@ -133,7 +134,7 @@ def _tensor(span: Span, folder: Path, key: Any, entry: Any, places: dict[Any, tu
             raise span.damaged(f"its metadata does not say where a block of {key!r} lies")
         chunks.append(Chunk(tuple(offsets), tuple(sizes), *place))
     _check_chunks(span, key, size, chunks)
-    info = TensorInfo(size, str(dtype).removeprefix("torch."))
+    info = TensorInfo(size, dtype_name(dtype))
     return InChunks(folder, span.name, info, dtype, tuple(chunks))
 
 

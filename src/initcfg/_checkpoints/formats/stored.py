@@ -15,6 +15,7 @@ from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
+from initcfg.values import dtype_name
 
 # torch allows no more dimensions either.
 _MOST_DIMENSIONS = 64
@@ -90,7 +91,7 @@ class StoredView(Stored):
 
     @property
     def info(self) -> TensorInfo:
-        return TensorInfo(self.size, str(self.dtype).removeprefix("torch."))
+        return TensorInfo(self.size, dtype_name(self.dtype))
 
     def read(self) -> torch.Tensor:
         count = extent(self.size, self.stride)
@@ -168,7 +169,7 @@ class InMemory(Stored):
 
     @property
     def info(self) -> TensorInfo:
-        return TensorInfo(tuple(self.tensor.shape), str(self.tensor.dtype).removeprefix("torch."))
+        return TensorInfo(tuple(self.tensor.shape), dtype_name(self.tensor.dtype))
 
     def read(self) -> torch.Tensor:
         return self.tensor.detach()

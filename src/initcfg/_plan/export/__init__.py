@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import doors, wrapper_attribute
+from initcfg._model import doors, unwrapped
 from initcfg._plan.export.cells import View, view_of
 from initcfg._plan.export.check import differing, planned
 from initcfg._plan.export.classes import class_drafts
@@ -51,8 +51,7 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
         {'type': 'TorchDefault', 'layer': 'Conv2d'}
         {'type': 'Constant', 'layer': 'BatchNorm2d', 'val': 1, 'bias': 0}
     """
-    while attribute := wrapper_attribute(type(model)):
-        model = model._modules[attribute]  # type: ignore[assignment]
+    model = unwrapped(model)
     for load in plan.loads:
         if load.checkpoint is None:
             raise PlanError(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
-import torch
 from torch import nn
 
 from initcfg._model import Entry, Names, named_tensors
@@ -19,7 +17,7 @@ from initcfg._plan.stacks import Piece, Stack, merge
 from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Step, show_cfg
 from initcfg.errors import UnusedRuleError, plural
-from initcfg.values import Computed, Keep, Layout, Opaque
+from initcfg.values import Computed, Keep, Layout, Opaque, dtype_name
 
 
 def make_plan(
@@ -76,7 +74,7 @@ def make_plan(
     plan = Plan(
         parameters=parameters,
         buffers=buffers,
-        aliases=_aliases(names),
+        aliases=names.aliases,
         unused=tuple(_unused(program, loads)),
         loads=tuple(loads),
         notes=tuple(dict.fromkeys(planned.notes)),
@@ -138,23 +136,6 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
         default=default,
         layout=layout,
     )
-
-
-@lru_cache(maxsize=64)
-def dtype_name(dtype: torch.dtype) -> str:
-    """``"float32"``."""
-    return str(dtype).removeprefix("torch.")
-
-
-def _aliases(names: Names) -> dict[str, str]:
-    return {
-        name: entry.name
-        for entries in (names.parameters, names.buffers)
-        for entry in entries
-        if len(entry.names) > 1
-        for name in sorted(set(entry.names))
-        if name != entry.name
-    }
 
 
 def _tape(program: Program, names: Names, planned: Planned, compat: bool) -> Tape:

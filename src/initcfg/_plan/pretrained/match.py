@@ -26,7 +26,7 @@ from initcfg._rules import Rule, location
 from initcfg._rules import Step as Run
 from initcfg._rules.initializers import Permission, PretrainedInit, covers
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
-from initcfg.values import Adapted, FromCheckpoint, Layout, Step, steps_text
+from initcfg.values import Adapted, FromCheckpoint, Layout, Step, dtype_name, steps_text
 
 Opener = Callable[[PretrainedInit], Opened]
 
@@ -284,7 +284,7 @@ class _Match:
     ) -> bool:
         """Whether the type there may become the type here; what changes is counted."""
         types = {self.opened.info(key).dtype for key in keys}
-        mine = str(here).removeprefix("torch.")
+        mine = dtype_name(here)
         for there in types:
             theirs = getattr(torch, there, None)
             loses = isinstance(theirs, torch.dtype) and _rank(theirs) > _rank(here)

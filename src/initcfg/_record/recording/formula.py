@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from initcfg._record.recording.held import Held, Operand, Snapshot, Step, Use, is_shared
 from initcfg._record.recording.regions import Region
-from initcfg.values import Constant, Formula, Parts, Value, to_json
+from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
 MOST_BYTES = 900
 """A longer program is no description any more; with the names that it shares numbers with, 1 KB is full."""
@@ -214,7 +214,7 @@ class Slicer:
         else:
             whole = held.whole
             self._slots[id(held)] = self._add(
-                ["empty", list(whole.sizes), list(whole.strides), _name(whole.dtype)], 1
+                ["empty", list(whole.sizes), list(whole.strides), dtype_name(whole.dtype)], 1
             )
 
     def _data(self, held: Held) -> int:
@@ -229,12 +229,12 @@ class Slicer:
                 "(NumPy, or a list)"
             )
         flat = [_plain(number) for number in numbers.flatten().tolist()]
-        return self._add(["data", list(whole.sizes), _name(whole.dtype), flat], 1)
+        return self._add(["data", list(whole.sizes), dtype_name(whole.dtype), flat], 1)
 
     def _value(self, known: Snapshot, region: Region) -> int:
         if not region.contiguous:
             raise Unspeakable("it is laid out in another order than its index")
-        return self._add(["value", list(region.sizes), _name(region.dtype), *self._filling(known)], 1)
+        return self._add(["value", list(region.sizes), dtype_name(region.dtype), *self._filling(known)], 1)
 
     def _filling(self, known: Snapshot) -> list[Any]:
         """A value, and its key where it is random."""
@@ -313,10 +313,6 @@ def _strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
         strides.insert(0, reach)
         reach *= max(size, 1)
     return tuple(strides)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _plain(number: Any) -> Any:

@@ -19,6 +19,7 @@ import torch
 
 from initcfg._stream.bits import Dim, Kind, Recipe, check_indices
 from initcfg._stream.writing import fallback
+from initcfg.values import dtype_name
 
 MOST_DIMS = 6
 """Dimensions that the kernel counts through by itself."""
@@ -213,7 +214,7 @@ def _is_proved(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: 
             logging.getLogger("initcfg").warning(
                 "The stream's kernel for GPUs is not used for %s of %s on %s: %s. The numbers are made "
                 "on the CPU and copied.",
-                str(tensor.dtype).removeprefix("torch."),
+                dtype_name(tensor.dtype),
                 recipe.kind.name,
                 tensor.device,
                 problem,
