@@ -13,8 +13,8 @@ import time
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "import initcfg": ["-c", "import initcfg"],
-    "initcfg --help": ["-m", "initcfg._api.command.cli", "--help"],
-    "initcfg plan --help": ["-m", "initcfg._api.command.cli", "plan", "--help"],
+    "initcfg --help": ["-m", "initcfg", "--help"],
+    "initcfg plan --help": ["-m", "initcfg", "plan", "--help"],
 }
 RUNS = 15
 

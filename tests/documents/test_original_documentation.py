@@ -357,7 +357,7 @@ def test_the_command_runs_from_any_folder(folder):
     config = os.path.relpath(FOLDER / "override_without_layer.yaml", folder)
     source = str(Path(initcfg.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-m", "initcfg._api.command.cli", "plan", config],
+        [sys.executable, "-m", "initcfg", "plan", config],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": source},
         capture_output=True,

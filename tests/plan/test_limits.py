@@ -200,7 +200,7 @@ def test_interrupted(tmp_path):
     (tmp_path / "slow.py").write_text(
         "import sys, time\nprint('ready', file=sys.stderr, flush=True)\ntime.sleep(60)\nmodel = 1\n"
     )
-    command = [sys.executable, "-m", "initcfg._api.command.cli", "init", "slow.py", "-o", "w.pth"]
+    command = [sys.executable, "-m", "initcfg", "init", "slow.py", "-o", "w.pth"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stderr is not None
     assert process.stderr.readline() == "ready\n"

@@ -18,7 +18,7 @@ from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import make_plan
 from initcfg._record import defaults, deferred, meta_defaults, recall
 from initcfg._rules import Compiler, has_init_weights
-from initcfg._stream import seeded
+from initcfg._stream.writing import seeded
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]

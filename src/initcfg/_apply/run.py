@@ -23,9 +23,8 @@ from initcfg._model import Entry, Observer, by_storage, is_sharded, named_tensor
 from initcfg._plan import Assignment, Call, Ledger, Load, Loaded, Plan, Recorded, Write, Written, of_values
 from initcfg._record import Default, close_pending, default_of, forget, recall, set_default, settle
 from initcfg._rules import originals_come_back
-from initcfg._stream import seeded
 from initcfg._stream.bits import STREAM_VERSION
-from initcfg._stream.writing import Draw, StreamWriter, fill_stream, fill_torch
+from initcfg._stream.writing import Draw, StreamWriter, fill_stream, fill_torch, seeded
 from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import Computed, FromCheckpoint, Keep, Normal, Opaque, Value, dtype_name
 

@@ -13,8 +13,7 @@ from torch import nn
 from initcfg._model import Entry, named_tensors, pieces_of
 from initcfg._record.recording import Held, Recorder, Region, Session, region_of, tensor_at
 from initcfg._record.tracing import others_kept, shadowed
-from initcfg._stream import seeded
-from initcfg._stream.writing import narrowed
+from initcfg._stream.writing import narrowed, seeded
 from initcfg.errors import ApplyError
 
 

@@ -1,5 +1,1 @@
 """initcfg._stream"""
-
-from initcfg._stream.torch_generator import lock, seeded
-
-__all__ = ["lock", "seeded"]

@@ -85,7 +85,7 @@ def run(*arguments: str, cwd: Path | None = None):
 
 def run_apart(*arguments: str, cwd: Path | None = None, **options):
     """The command, in a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "initcfg._api.command.cli", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "initcfg", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=cwd, env=environment, **options

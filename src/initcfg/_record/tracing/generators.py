@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from initcfg._stream import lock
+from initcfg._stream.writing import lock
 
 
 class Aside:

@@ -12,6 +12,7 @@ from initcfg._stream.writing.results import made_by
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.threads import thread_count
 from initcfg._stream.writing.torch_draws import fill_torch
+from initcfg._stream.writing.torch_generator import lock, seeded
 from initcfg._stream.writing.whole_values import block, whole
 
 __all__ = [
@@ -23,11 +24,13 @@ __all__ = [
     "carried_out",
     "fill_stream",
     "fill_torch",
+    "lock",
     "made_by",
     "memory_problem",
     "narrowed",
     "recipe_of",
     "result_shape",
+    "seeded",
     "thread_count",
     "whole",
 ]

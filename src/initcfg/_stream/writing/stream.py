@@ -20,12 +20,12 @@ from initcfg._stream.bits import (
     trunc_normal_recipe,
     uniform_recipe,
 )
-from initcfg._stream.torch_generator import seeded
 from initcfg._stream.writing import device, whole_values
 from initcfg._stream.writing.blocks import Block, dims_of, narrowed
 from initcfg._stream.writing.formula import Sources, evaluate
 from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory
 from initcfg._stream.writing.queue import Queue, elements
+from initcfg._stream.writing.torch_generator import seeded
 from initcfg.errors import ApplyError
 from initcfg.values import (
     Constant,
