@@ -25,6 +25,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 	if command -v cargo > /dev/null; then cd rust && cargo fmt --check && cargo test --quiet --release --locked; fi
 
 # The library of the fast random stream, for this machine. The running Python may have the old one mapped,

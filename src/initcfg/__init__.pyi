@@ -25,12 +25,11 @@ from initcfg._plan.compare import Difference as Difference
 from initcfg._plan.compare import differences as differences
 from initcfg._record import deferred as deferred
 from initcfg._record import trace as trace
-from initcfg._rules.initializers import INITIALIZERS as INITIALIZERS
-from initcfg._rules.initializers import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS
 from initcfg._rules.initializers import BaseInit as BaseInit
 from initcfg._rules.initializers import Caffe2XavierInit as Caffe2XavierInit
 from initcfg._rules.initializers import ConstantInit as ConstantInit
 from initcfg._rules.initializers import DiracInit as DiracInit
+from initcfg._rules.initializers import INITIALIZERS as INITIALIZERS
 from initcfg._rules.initializers import IdentityInit as IdentityInit
 from initcfg._rules.initializers import KaimingInit as KaimingInit
 from initcfg._rules.initializers import LeCunInit as LeCunInit
@@ -43,6 +42,7 @@ from initcfg._rules.initializers import TruncNormalInit as TruncNormalInit
 from initcfg._rules.initializers import UniformInit as UniformInit
 from initcfg._rules.initializers import ValueInit as ValueInit
 from initcfg._rules.initializers import VarianceScalingInit as VarianceScalingInit
+from initcfg._rules.initializers import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS
 from initcfg._rules.initializers import XavierInit as XavierInit
 from initcfg._rules.initializers import bias_init_with_prob as bias_init_with_prob
 from initcfg._rules.initializers import caffe2_xavier_init as caffe2_xavier_init
