@@ -9,6 +9,7 @@ holds them current.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import sys
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def room(folder: Path) -> Room:
     name = folder.relative_to(PACKAGE).as_posix()
     tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
     docstring = ast.get_docstring(tree) or ""
-    purpose, *paragraphs = [" ".join(part.split()) for part in docstring.split("\n\n")]
+    purpose, *_paragraphs = [" ".join(part.split()) for part in docstring.split("\n\n")]
     found: dict[str, str] = {}
     for line in "\n\n".join(docstring.split("\n\n")[1:]).splitlines():
         label = re.match(r"(In|Out|Read): ", line)
@@ -106,7 +107,7 @@ def picture() -> str:
         for name in layer:
             words = room(PACKAGE / name).purpose.rstrip(".").replace("`", "").replace('"', "'")
             lines.append(f'    {name.strip("_")}["<b>{name}</b><br>{words}"]')
-    for above, below in zip(layers, layers[1:], strict=False):
+    for above, below in itertools.pairwise(layers):
         lines += [f"    {high.strip('_')} --> {low.strip('_')}" for high in above for low in below]
     return "\n".join([*lines, "```"])
 

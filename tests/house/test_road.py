@@ -6,7 +6,6 @@ import importlib.util
 import re
 import sys
 from collections import defaultdict
-from pathlib import Path
 from types import ModuleType
 
 from imports import PACKAGE, exported, folder, imports, modules
