@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import functools
 import subprocess
 import sys
@@ -12,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
-from initcfg._config import import_paths
-from initcfg._config import registry as registry_module
 from initcfg._config.registry import INITIALIZERS, MODELS, WEIGHT_INITIALIZERS, Registry, build_from_cfg
 from initcfg.errors import (
     BuildError,
@@ -484,20 +480,3 @@ def test_torch_is_not_imported() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.parametrize("module", [registry_module, import_paths])
-def test_examples(module: types.ModuleType) -> None:
-    state = torch.random.get_rng_state()
-    assert doctest.testmod(module).failed == 0
-    torch.random.set_rng_state(state)
-
-
-def test_documentation(models: Registry) -> None:
-    page = Path(__file__).parents[2] / "docs" / "registry.md"
-    namespace: dict[str, Any] = {"__name__": "docs_registry"}
-    blocks = page.read_text(encoding="utf-8").split("```python\n")[1:]
-    assert blocks
-    for block in blocks:
-        exec(compile(block.partition("```")[0], str(page), "exec"), namespace)
-    assert len(models) == 4

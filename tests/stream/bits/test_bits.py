@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import doctest
 import hashlib
-import importlib
 import math
 import subprocess
 import sys
@@ -407,12 +405,6 @@ def test_impossible_arguments(call: Any, message: str) -> None:
 
 
 # -- the package ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["key", "philox", "gauss", "reference"])
-def test_examples(name: str) -> None:
-    module = importlib.import_module(f"initcfg._stream.bits.{name}")
-    assert doctest.testmod(module).failed == 0
 
 
 def test_no_torch() -> None:
