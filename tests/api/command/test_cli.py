@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -307,3 +309,9 @@ def test_failing_user_code_leaves_no_file(folder):
     message = refused(folder, "init", "own.py", "-o", "w.safetensors")
     assert "Own.init_weights" in message
     assert "RuntimeError: five" in message
+
+
+def test_python_m_is_the_command():
+    with mock.patch.object(sys, "argv", ["initcfg", "--version"]), pytest.raises(SystemExit) as ended:
+        runpy.run_module("initcfg", run_name="__main__")
+    assert ended.value.code == 0
