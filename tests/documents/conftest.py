@@ -18,7 +18,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     kept = [(dict(registry.module_dict), dict(registry.children)) for registry in registries]
     for registry, (names, _) in zip(registries, kept, strict=True):
         for name, item in names.items():
-            if not item.__module__.startswith("initcfg."):
+            if item.__module__.partition(".")[0] != "initcfg":
                 del registry.module_dict[name]
         registry.children.clear()
     modules = set(sys.modules)
