@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations, parametrize, prune
 
 import initcfg
 from initcfg import errors, values
@@ -173,3 +173,37 @@ def test_names_in_json_and_ledger_are_the_layers() -> None:
     again.load_state_dict(model.state_dict())
     initcfg.Plan.from_json(plan.to_json()).apply(again, seed=1)
     assert torch.equal(again[0].weight, model[0].weight)
+
+
+@pytest.mark.parametrize("wrap", [parametrizations.spectral_norm, parametrizations.orthogonal])
+def test_a_parametrization_that_changes_what_is_written_is_told(wrap):
+    model = nn.Sequential(wrap(nn.Linear(4, 4)))
+    plan = initcfg.plan(model, dict(type="Constant", val=3, layer="Linear"))
+    assert any("0.weight is written through" in note for note in plan.notes)
+    ledger = plan.apply(model)
+    assert ledger["0.weight"].altered
+    assert not ledger["0.bias"].altered
+    assert "changed by their parametrization: 0.weight" in str(ledger)
+    assert initcfg.Ledger.from_json(ledger.to_json()) == ledger
+
+
+def test_weight_norm_changes_nothing():
+    model = parametrizations.weight_norm(nn.Linear(4, 4))
+    plan = initcfg.plan(model, dict(type="Normal", layer="Linear"))
+    assert plan.notes == ()
+    assert not plan.apply(model, seed=1)["weight"].altered
+
+
+def test_weights_that_old_wrappers_compute_are_refused():
+    rule = dict(type="Normal", layer="Conv2d")
+    with warnings.catch_warnings():
+        # Some versions of torch call it deprecated.
+        warnings.simplefilter("ignore")
+        spectral = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(2, 2, 1)))
+    with pytest.raises(errors.TensorError, match=r"parametrizations\.spectral_norm"):
+        initcfg.plan(spectral, rule)
+    pruned = nn.Sequential(prune.random_unstructured(nn.Conv2d(2, 2, 1), "weight", 0.5))
+    with pytest.raises(errors.TensorError, match="prune after"):
+        initcfg.plan(pruned, rule)
+    plan = initcfg.plan(pruned, dict(type="Normal", param="*.weight_orig"))
+    assert plan["0.weight_orig"].rule == "init_cfg"

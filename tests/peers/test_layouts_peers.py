@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from all_layouts import all_layouts
+from layout_models import MODELS
+from layouts import LAYOUTS, differences, fsdp_over_tp, indices, mesh_of, placed, sharded, tensors
+from processes import run_ranks, values_of
 from torch import nn
 
 import initcfg
 from initcfg.values import Constant, Eye, Normal, Orthogonal, PaddingRow, Parts, Sparse, TruncNormal, Uniform
-
-sys.path.append(str(Path(__file__).parents[1] / "apply" / "sharded"))
-
-from layout_models import MODELS
-from layouts import LAYOUTS, differences, fsdp_over_tp, indices, mesh_of, placed, sharded, tensors
-from processes import run_ranks, values_of
-from test_layouts import all_layouts
 
 pytestmark = pytest.mark.peers
 MESHES = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import math
 import pickle
 import random
@@ -15,49 +14,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from held_tensors import bits, changed, holding, tensors_of
 from torch import nn
 
 import initcfg
 from initcfg.errors import ApplyError
-from initcfg.values import Constant, Formula, Keep, Normal, Opaque, TruncNormal
-
-
-def holding(**tensors):
-    """A module of these parameters; integers and booleans are buffers."""
-    module = nn.Module()
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() or tensor.is_complex():
-            module.register_parameter(name, nn.Parameter(tensor))
-        else:
-            module.register_buffer(name, tensor)
-    return module
-
-
-def tensors_of(module):
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-def bits(tensor):
-    tensor = tensor.detach().resolve_conj().clone().contiguous()
-    return tensor.reshape(-1).view(torch.uint8).tolist() if tensor.numel() else []
+from initcfg.values import Constant, Keep, Normal, Opaque
 
 
 def seed_all(seed):
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
-
-
-def changed(change, *shape):
-    """Builds a module with a parameter ``p`` that was changed."""
-
-    def build():
-        module = holding(p=torch.empty(*shape or (16, 8)))
-        with torch.no_grad():
-            change(module.p)
-        return module
-
-    return build
 
 
 # -- with torch's generator: the code's own bits -------------------------------------------------
@@ -299,118 +267,6 @@ def test_code_that_seeds_is_told():
     assert "test_hostile_code.py" in plan.notes[0]
     assert not initcfg.trace(lambda: nn.Linear(2, 2)).notes
     assert "s is sparse" in initcfg.trace(sparse).notes[0]
-
-
-# -- one draw in several tensors -----------------------------------------------------------------
-
-
-def scaled():
-    draw = torch.randn(8, 4)
-    return holding(a=draw * 2, b=draw * 3, c=-draw, d=draw.clone(), e=draw.tanh())
-
-
-def pieces():
-    draw = torch.randn(8, 4)
-    return holding(a=draw[:4], b=draw[4:], c=draw.tanh())
-
-
-def columns():
-    draw = torch.randn(8, 8)
-    return holding(a=draw[:, :4].clone(), b=draw[:, 4:].clone(), c=draw)
-
-
-def mirrored():
-    weight = torch.empty(8, 4)
-    nn.init.normal_(weight[:4])
-    weight[4:].copy_(-weight[:4])
-    return holding(a=weight, b=weight.clone())
-
-
-def repeated():
-    weight = torch.empty(8, 4)
-    nn.init.normal_(weight[:4])
-    weight[4:].copy_(weight[:4])
-    return holding(a=weight)
-
-
-def averaged():
-    module = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
-    with torch.no_grad():
-        module[2].weight.copy_(module[0].weight).mul_(0.5).add_(module[1].weight, alpha=0.5)
-    return module
-
-
-def changed_later():
-    module = holding(a=torch.randn(8, 4))
-    module.b = nn.Parameter(module.a.data.clone())
-    module.a.data.mul_(2)
-    return module
-
-
-def types():
-    draw = torch.randn(8, 4)
-    return holding(a=draw, b=draw.double(), c=draw.bfloat16(), d=draw.bfloat16().float())
-
-
-def copies():
-    layer = nn.Linear(4, 4)
-    module = nn.ModuleList([copy.deepcopy(layer) for _ in range(3)])
-    module[1].weight.data.mul_(0.5)
-    return module
-
-
-SHARED = {
-    "scaled": (
-        scaled,
-        lambda m: [(m.a, m.d * 2), (m.b, m.d * 3), (m.c, -m.d), (m.e, m.d.tanh())],
-    ),
-    "pieces": (pieces, lambda m: [(torch.cat([m.a, m.b]).tanh(), m.c)]),
-    "columns": (columns, lambda m: [(torch.cat([m.a, m.b], 1), m.c)]),
-    "mirrored": (mirrored, lambda m: [(m.a[4:], -m.a[:4]), (m.a, m.b)]),
-    "repeated": (repeated, lambda m: [(m.a[4:], m.a[:4])]),
-    "averaged": (averaged, lambda m: [(m[2].weight, m[0].weight * 0.5 + m[1].weight * 0.5)]),
-    "changed later": (changed_later, lambda m: [(m.a, m.b * 2)]),
-    "types": (types, lambda m: [(m.b, m.a.double()), (m.c, m.a.bfloat16()), (m.d, m.c.float())]),
-    "copies": (copies, lambda m: [(m[0].weight, m[2].weight), (m[0].weight * 0.5, m[1].weight)]),
-    "folded": (
-        changed(lambda p: (p.normal_(), p.copy_(torch.where(p > 0, p, -p)))),
-        lambda m: [(m.p, m.p.abs())],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SHARED)
-def test_tensors_of_one_draw_agree(name):
-    build, pairs = SHARED[name]
-    for one, two in pairs(build()):
-        assert torch.equal(one, two)
-    plan = initcfg.trace(build)
-    read = initcfg.Plan.from_json(json.loads(json.dumps(plan.to_json())))
-    models = build(), build()
-    plan.apply(models[0], seed=3)
-    read.apply(models[1], seed=3)
-    for key, tensor in tensors_of(models[0]).items():
-        assert bits(tensor) == bits(tensors_of(models[1])[key])
-    for one, two in pairs(models[0]):
-        assert torch.equal(one, two)
-    with initcfg.deferred():
-        model = build()
-    initcfg.plan(model).apply(model, seed=3)
-    for one, two in pairs(model):
-        assert torch.equal(one, two)
-
-
-def test_what_is_not_shared_keeps_its_name():
-    def build():
-        draw = torch.randn(8, 4)
-        return holding(a=draw * 2, b=nn.init.trunc_normal_(torch.empty(4, 4)), c=draw[:2] * 0)
-
-    plan = initcfg.trace(build)
-    assert plan["b"].value == TruncNormal(0.0, 1.0, -2.0, 2.0)
-    assert initcfg.trace(lambda: holding(a=torch.randn(4) * 2))["a"].value == Normal(0.0, 2.0)
-    assert initcfg.trace(changed_later)["b"].value == Normal(0.0, 1.0)
-    assert isinstance(initcfg.trace(changed_later)["a"].value, Formula)
-    assert initcfg.trace(copies)["2.weight"].value.source == "0.weight"
 
 
 # -- numbers that are known ----------------------------------------------------------------------

@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
-from adapted import Holder, numbers
+from adapted import numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-import initcfg
 from initcfg import errors
 from initcfg._stream.writing.adaptation import carried_out, result_shape
 from initcfg.values.adaptation import steps_text
 from initcfg.values.kinds import Adapted, from_json, to_json
-
-# -- steps ---------------------------------------------------------------------------------------
 
 _STEPS = st.one_of(
     st.just(("transpose",)),
@@ -55,35 +50,3 @@ def test_steps_through_json(steps, others):
     assert from_json(json.loads(json.dumps(to_json(value)))) == value
     assert hash(value) == hash(Adapted("a.pth", "key", steps, others))
     assert steps_text(steps) in str(value)
-
-
-def test_a_plan_with_steps_that_mean_nothing_writes_nothing():
-    model = Holder(conv=nn.Conv2d(4, 2, 3), fc=nn.Linear(2, 2))
-    torch_state = {"conv.weight": numbers(2, 3, 3, 3)}
-    plan = initcfg.plan(
-        model,
-        [
-            dict(type="Constant", layer="Linear", val=7),
-            dict(type="Pretrained", checkpoint=torch_state, adapt="auto"),
-        ],
-    )
-    data = plan.to_json()
-    data["parameters"]["conv.weight"]["value"]["steps"] = [["transpose"]]
-    broken = initcfg.Plan.from_json(data)
-    object.__setattr__(broken, "loads", plan.loads)
-    before = {name: item.clone() for name, item in model.state_dict().items()}
-    with pytest.raises(errors.PlanError, match="has no meaning"):
-        broken.apply(model)
-    assert all(torch.equal(item, before[name]) for name, item in model.state_dict().items())
-
-
-def test_an_adapted_plan_as_rules(tmp_path):
-    torch.save({"conv.weight": numbers(2, 3, 3, 3), "conv.bias": numbers(2)}, tmp_path / "a.pth")
-    rule = dict(type="Pretrained", checkpoint=str(tmp_path / "a.pth"), adapt="auto")
-    model, other = Holder(conv=nn.Conv2d(4, 2, 3)), Holder(conv=nn.Conv2d(4, 2, 3))
-    plan = initcfg.plan(model, rule)
-    plan.apply(model)
-    again = initcfg.plan(other, plan.to_init_cfg(other))
-    assert not again.diff(plan)
-    again.apply(other)
-    assert torch.equal(other.conv.weight, model.conv.weight)

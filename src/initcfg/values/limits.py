@@ -31,9 +31,9 @@ def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
 
     Example:
         >>> import torch
-        >>> from initcfg.values.limits import problem
+        >>> from initcfg.values.limits import dtype_problem
         >>> from initcfg.values import Constant
-        >>> problem(Constant(70000.0), torch.float16)
+        >>> dtype_problem(Constant(70000.0), torch.float16)
         '70000 is beyond float16, which ends at 65504'
     """
     if isinstance(value, Parts):

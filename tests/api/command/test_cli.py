@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -59,6 +61,10 @@ class Own(Small):
 """
 
 
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "small_models.py").write_text(MODELS)
@@ -86,9 +92,8 @@ def run(*arguments: str, cwd: Path | None = None):
 def run_apart(*arguments: str, cwd: Path | None = None, **options):
     """The command, in a process of its own."""
     command = [sys.executable, "-W", "error", "-m", "initcfg", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=cwd, env=environment, **options
+        command, check=False, capture_output=True, text=True, cwd=cwd, env=environment(), **options
     )
 
 
@@ -215,8 +220,7 @@ def test_a_process_of_its_own(folder):
 def test_help_and_import_do_not_load_torch():
     code = "import sys, initcfg, initcfg._api.command.cli\n"
     code += "assert not {'torch', 'numpy', 'rich'} & set(sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=environment()).returncode == 0
 
 
 # -- refusals ------------------------------------------------------------------------------------
@@ -307,3 +311,45 @@ def test_failing_user_code_leaves_no_file(folder):
     message = refused(folder, "init", "own.py", "-o", "w.safetensors")
     assert "Own.init_weights" in message
     assert "RuntimeError: five" in message
+
+
+def test_python_m_is_the_command():
+    with mock.patch.object(sys, "argv", ["initcfg", "--version"]), pytest.raises(SystemExit) as ended:
+        runpy.run_module("initcfg", run_name="__main__")
+    assert ended.value.code == 0
+
+
+def test_without_a_seed_the_command_draws_one_that_makes_the_file_again(tmp_path):
+    (tmp_path / "kept.yaml").write_text("model: {type: Linear, in_features: 3, out_features: 3}\n")
+    run = CliRunner().invoke
+    first, second, again = (str(tmp_path / f"{name}.pth") for name in ("a", "b", "c"))
+    config = str(tmp_path / "kept.yaml")
+    for output in (first, second):
+        assert run(main, ["init", config, "-o", output]).exit_code == 0
+    seeds = [initcfg.Ledger.load(path.replace(".pth", ".ledger.json")).seed for path in (first, second)]
+    assert seeds[0] != seeds[1]
+    assert run(main, ["init", config, "-o", again, "--seed", str(seeds[0])]).exit_code == 0
+    with open(first, "rb") as a, open(again, "rb") as b:
+        assert a.read() == b.read()
+
+
+def test_set_into_a_key_that_is_not_there(tmp_path):
+    (tmp_path / "a.yaml").write_text("model: {type: Linear, in_features: 3, out_features: 3}\n")
+    done = CliRunner().invoke(main, ["plan", str(tmp_path / "a.yaml"), "--set", "modle.bias=False"])
+    assert done.exit_code == 2
+    assert "'model'" in done.stderr
+
+
+def test_interrupted(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import sys, time\nprint('ready', file=sys.stderr, flush=True)\ntime.sleep(60)\nmodel = 1\n"
+    )
+    command = [sys.executable, "-m", "initcfg", "init", "slow.py", "-o", "w.pth"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stderr is not None
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted; no file was left half-written." in message
+    assert [path.name for path in tmp_path.iterdir()] == ["slow.py"]

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from pathlib import Path
 
 import torch
 import torch.distributed
-
-sys.path.append(str(Path(__file__).parent))
-
 from streaming_models import RULES, all_bits, applied, pending
 
 import initcfg

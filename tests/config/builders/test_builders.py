@@ -1,4 +1,4 @@
-"""Builders, and the commands trace and diff, on small modules of one's own."""
+"""Builders, on small modules of one's own."""
 
 from __future__ import annotations
 
@@ -6,98 +6,24 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from own_models import MODULE, models_folder, refused, run
 from safetensors.torch import load_file
 from torch import nn
 
 import initcfg
 from initcfg import MODELS, errors
-from initcfg._api.command.cli import main
 from initcfg._config import load_target
 from initcfg._config.builders import builder as builder_of
 from initcfg._config.builders import is_builder
 from initcfg._config.builders.offline import offline
 from initcfg._config.models import build_model
-from initcfg._plan.compare.comparison import compare, read_saved
 from initcfg._plan.plan import Plan
 
-MODULE = "builder_models"
-CODE = """
-from torch import nn
-import initcfg
-
-def net(width=4, depth=3, std=0.02, bias=True):
-    layers = [nn.Linear(width, width, bias=bias) for _ in range(depth)]
-    for layer in layers:
-        nn.init.normal_(layer.weight, std=std)
-    return nn.Sequential(*layers, nn.LayerNorm(width))
-
-def forwards(**arguments):
-    return net(**arguments)
-
-def nothing():
-    return None
-
-class Outer:
-    class Net(nn.Module):
-        def __init__(self, width=4):
-            super().__init__()
-            self.fc = nn.Linear(width, width)
-
-        # Of a class that knows no init_cfg, as timm's and transformers' are.
-        def init_weights(self):
-            nn.init.ones_(self.fc.weight)
-
-class Ruled(initcfg.BaseModule):
-    def __init__(self, init_cfg=None):
-        super().__init__(init_cfg)
-        self.fc = nn.Linear(2, 2)
-
-class Tied(nn.Module):
-    def __init__(self, tie=True):
-        super().__init__()
-        self.a, self.b = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
-        if tie:
-            self.b.weight = self.a.weight
-
-class Own(initcfg.BaseModule):
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(2, 2)
-
-    def init_weights(self):
-        self.fc.weight.data.copy_(self.fc.weight.data.cumsum(0))
-
-number = 3
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / f"{MODULE}.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    yield tmp_path
-    sys.modules.pop(MODULE, None)
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(main, list(arguments), prog_name="initcfg")
-
-
-def refused(*arguments: str) -> str:
-    before = sorted(path.name for path in Path().iterdir() if path.name != "__pycache__")
-    done = run(*arguments)
-    assert done.exit_code == 2, done.output
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in Path().iterdir() if path.name != "__pycache__") == before
-    return done.stderr
+folder = pytest.fixture(models_folder)
 
 
 # -- forms ---------------------------------------------------------------------------------------
@@ -275,197 +201,3 @@ def test_offline_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError
     assert "HF_HUB_OFFLINE" not in os.environ
     assert os.environ["TRANSFORMERS_OFFLINE"] == "0"
-
-
-# -- trace ---------------------------------------------------------------------------------------
-
-needs_export = pytest.mark.skipif(
-    not hasattr(Plan, "to_init_cfg"), reason="Plan.to_init_cfg is not there yet"
-)
-
-
-def test_trace_shows_the_plan(folder: Path) -> None:
-    done = run("trace", f"{MODULE}:net", "--set", "depth=2")
-    assert done.exit_code == 0, done.stderr
-    assert "{0,1}.weight" in done.stdout
-    assert done.stdout.splitlines()[-1] == "6 of 6 tensors symbolic (100 % of elements)."
-    assert "0.weight" in run("trace", f"{MODULE}:net", "--full").stdout
-    assert Plan.from_json(json.loads(run("trace", f"{MODULE}:net", "--json").stdout))
-
-
-def test_the_last_line_counts_what_has_no_name(folder: Path, without_rehearsal: None) -> None:
-    plan = initcfg.plan(builder_of(f"{MODULE}:Own", build_model)())
-    from initcfg._plan.report.table import symbolic
-
-    assert symbolic(plan) == "0 of 2 tensors symbolic (0 % of elements); 2 opaque: fc.weight, fc.bias."
-
-
-def test_trace_writes_a_plan(folder: Path) -> None:
-    done = run("trace", f"{MODULE}:net", "--plan", "p.json")
-    assert done.exit_code == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "p.json"
-    assert isinstance(read_saved("p.json"), Plan)
-    assert run("diff", f"{MODULE}:net", "p.json").exit_code == 0
-
-
-@needs_export
-@pytest.mark.parametrize("name", ["x.yaml", "x.json", "x.py", "x.toml"])
-def test_trace_writes_a_config(folder: Path, name: str) -> None:
-    done = run("trace", f"{MODULE}:net", "--set", "depth=2", "-o", name, "--plan", "p.json")
-    assert done.exit_code == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"{name}, p.json"
-    found = run("diff", name, "p.json")
-    assert found.exit_code == 0, found.output
-    model = initcfg.Config.fromfile(name).model
-    assert model.type == f"{MODULE}:net"
-    assert model.depth == 2
-    # The rules, not the constructors, say it: they can be changed.
-    data = json.loads(run("plan", name, "--json").stdout)
-    assert data["parameters"]["0.weight"]["rule"].startswith("model.init_cfg")
-
-
-def test_what_trace_writes_appears_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rules: list[dict] = [dict(type="Constant", layer="Linear", val=9)]
-    monkeypatch.setattr(Plan, "to_init_cfg", lambda self, **options: rules, raising=False)
-    arguments = ("trace", f"{MODULE}:net", "--set", "depth=1", "-o", "x.yaml", "--plan", "p.json")
-    assert run(*arguments).exit_code == 0
-    assert initcfg.Config.fromfile("x.yaml").to_dict() == {
-        "model": {"type": f"{MODULE}:net", "depth": 1, "init_cfg": rules}
-    }
-    assert json.loads(run("plan", "x.yaml", "--json").stdout)["parameters"]["0.weight"]["value"]["val"] == 9
-
-    Path("x.yaml").write_text("old")
-    Path("p.json").unlink()
-    Path("p.json").mkdir()
-    assert "is a folder" in refused(*arguments)
-    assert Path("x.yaml").read_text() == "old"
-    # A rule that no YAML can hold is found before anything is written.
-    Path("p.json").rmdir()
-    rules[0]["val"] = object()
-    assert "a .yaml file cannot say" in refused(*arguments)
-    assert Path("x.yaml").read_text() == "old"
-
-
-def test_outputs_of_trace_that_cannot_be(folder: Path) -> None:
-    target = f"{MODULE}:net"
-    assert "ends in none of" in refused("trace", target, "-o", "x.txt")
-    assert "ends in none of" in refused("trace", target, "--plan", "x.yaml")
-    assert "does not exist" in refused("trace", target, "--plan", "no/x.json")
-    assert "one file" in refused("trace", target, "-o", "x.json", "--plan", "x.json")
-    (folder / "c.py").write_text("model = dict(type='Identity')")
-    assert "no config is written" in refused("trace", "c.py", "-o", "x.yaml")
-
-
-# -- diff ----------------------------------------------------------------------------------------
-
-
-def differing(*arguments: str) -> str:
-    done = run("diff", *arguments)
-    assert done.exit_code == 1, done.output
-    return done.stdout
-
-
-def test_nothing_differs(folder: Path) -> None:
-    done = run("diff", f"{MODULE}:net", f"{MODULE}:net")
-    assert done.exit_code == 0
-    assert done.stdout == "Nothing differs: 8 tensors are alike.\n"
-
-
-def test_values_that_differ_are_one_line_a_pattern(folder: Path) -> None:
-    shown = differing(f"{MODULE}:net", f"{MODULE}:net", "--set-b", "std=0.5")
-    lines = [line.split() for line in shown.splitlines()]
-    assert lines[1] == [
-        *("{0..2}.weight", "3"),
-        *("Normal(mean=0,", "std=0.02)", "→", "Normal(mean=0,", "std=0.5)"),
-    ]
-    assert shown.splitlines()[-1] == "3 changed; 5 tensors are alike."
-    full = differing(f"{MODULE}:net", f"{MODULE}:net", "--set-b", "std=0.5", "--full")
-    assert [line.split()[0] for line in full.splitlines()[1:4]] == ["0.weight", "1.weight", "2.weight"]
-
-
-def test_digits_that_are_not_shown(folder: Path) -> None:
-    shown = differing(f"{MODULE}:net", f"{MODULE}:net", "--set-b", "std=0.0200001")
-    assert "std=0.02 " in shown
-    assert "std=0.0200001" in shown
-
-
-def test_narrow_terminals(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    lines = differing(f"{MODULE}:net", f"{MODULE}:net", "--set-b", "std=0.5").splitlines()
-    assert lines[:3] == [
-        "{0..2}.weight  ×3",
-        "    Normal(mean=0, std=0.02)",
-        "  → Normal(mean=0, std=0.5)",
-    ]
-
-
-def test_what_one_side_alone_has_and_other_shapes(folder: Path) -> None:
-    net = f"{MODULE}:net"
-    data = json.loads(differing(net, net, "--set-a", "bias=false", "--set-b", "width=5", "--json"))
-    assert list(data["only_b"]) == ["0.bias", "1.bias", "2.bias"]
-    assert data["only_a"] == {}
-    assert data["changed"]["0.weight"]["a"]["shape"] == [4, 4]
-    assert data["changed"]["0.weight"]["b"]["shape"] == [5, 5]
-    assert data["alike"] == 0
-    shown = differing(net, net, "--set-a", "bias=false", "--set-b", "width=5")
-    assert "only in B" in shown
-    assert "4×4  →  5×5" in shown
-    assert "5 changed, 3 only in B; 0 tensors are alike." in shown
-
-
-def test_data_types() -> None:
-    a = initcfg.plan(nn.Linear(2, 2))
-    b = initcfg.plan(nn.Linear(2, 2, dtype=torch.bfloat16))
-    from initcfg._plan.compare.view import diff_view
-    from initcfg._plan.report.table import render
-
-    found = compare(a, b)
-    assert set(found.changed) == {"weight", "bias"}
-    assert "float32  →  bfloat16" in render(diff_view(found))
-
-
-def test_ties(folder: Path) -> None:
-    data = json.loads(differing(f"{MODULE}:Tied", f"{MODULE}:Tied", "--set-b", "tie=false", "--json"))
-    assert data["tied"] == {"b.weight": {"a": "a.weight", "b": None}}
-    assert data["changed"] == data["only_a"] == data["only_b"] == {}
-    assert "in A it is a.weight" in differing(f"{MODULE}:Tied", f"{MODULE}:Tied", "--set-b", "tie=false")
-
-
-def test_ledgers_and_weights(folder: Path) -> None:
-    for name, seed in (("a.safetensors", "1"), ("b.pth", "1"), ("c.pt", "2")):
-        assert run("init", f"{MODULE}:net", "-o", name, "--seed", seed).exit_code == 0
-    for name in ("a.safetensors", "a.ledger.json", "b.pth", "b.ledger.json"):
-        assert run("diff", "a.safetensors", name).exit_code == 0
-        assert run("diff", name, f"{MODULE}:net").exit_code == 0
-    data = json.loads(differing("a.safetensors", "c.pt", "--json"))
-    assert data["settings"] == {"seed": {"a": 1, "b": 2}}
-    assert (data["alike"], data["changed"]) == (8, {})
-    assert "seed: 1 → 2" in differing("a.ledger.json", "c.ledger.json")
-
-
-def test_code_of_its_own_is_alike_in_plan_and_ledger(folder: Path) -> None:
-    assert run("init", f"{MODULE}:Own", "-o", "own.safetensors", "--seed", "1").exit_code == 0
-    done = run("diff", f"{MODULE}:Own", "own.safetensors")
-    assert done.exit_code == 0, done.output
-
-
-def test_reach_of_mmengine_is_explained(folder: Path) -> None:
-    model = initcfg.Sequential(
-        nn.MultiheadAttention(4, 2), init_cfg=dict(type="Normal", std=1.0, layer="MultiheadAttention")
-    )
-    found = compare(initcfg.plan(model), initcfg.plan(model, compat="mmengine"))
-    assert "does not know in_proj_weight" in found.reasons["0.in_proj_weight"]
-    assert set(found.reasons) == set(found.changed)
-
-
-def test_what_cannot_be_compared(folder: Path) -> None:
-    assert run("trace", f"{MODULE}:net", "--plan", "p.json").exit_code == 0
-    assert "is a plan" in refused("diff", "p.json", "p.json", "--set-b", "x=1")
-    assert "no ledger beside it" in refused("diff", "p.json", "w.pth")
-    assert "holds no ledger" in refused("diff", "w.safetensors", "p.json")
-    (folder / "bad.json").write_text('{"format": "initcfg-plan", "version": 99}')
-    assert "version 99" in refused("diff", "bad.json", "p.json")
-    (folder / "bad.json").write_text("{")
-    assert "cannot be parsed" in refused("diff", "bad.json", "p.json")
-    (folder / "bad.json").write_text('{"format": "initcfg-ledger", "version": 1}')
-    assert "ledger" in refused("diff", "bad.json", "p.json")

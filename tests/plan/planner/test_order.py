@@ -8,7 +8,6 @@ from torch import nn
 
 import initcfg
 from initcfg import BaseModule, ModuleList, Sequential
-from initcfg.compat import mmengine as compat
 from initcfg.values import Constant
 
 CONSTANT_1 = dict(type="Constant", layer="Linear", val=1, bias=1)
@@ -276,19 +275,6 @@ def test_configs_are_never_changed():
     before = repr(cfg)
     initcfg.plan(Branch(Leaf(), cfg), cfg)
     assert repr(cfg) == before
-
-
-def test_compat_classes_draw_from_torch():
-    class Model(compat.BaseModule):
-        def __init__(self):
-            super().__init__(dict(type="Normal", layer="Linear", std=0.01))
-            self.linear = nn.Linear(4, 4)
-
-    model = Model()
-    torch.manual_seed(3)
-    model.init_weights()
-    torch.manual_seed(3)
-    assert torch.equal(model.linear.weight, torch.empty(4, 4).normal_(0, 0.01))
 
 
 def test_regular_expressions_keep_their_flags_and_references():

@@ -342,3 +342,38 @@ def test_types_that_lose_their_kind_are_declared():
     assert "'dtype'" in load.hints[0]
     loaded(model, state, {"count": "dtype"})
     assert model.count.tolist() == [1, 2]
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+
+def test_a_plan_with_steps_that_mean_nothing_writes_nothing():
+    model = Holder(conv=nn.Conv2d(4, 2, 3), fc=nn.Linear(2, 2))
+    torch_state = {"conv.weight": numbers(2, 3, 3, 3)}
+    plan = initcfg.plan(
+        model,
+        [
+            dict(type="Constant", layer="Linear", val=7),
+            dict(type="Pretrained", checkpoint=torch_state, adapt="auto"),
+        ],
+    )
+    data = plan.to_json()
+    data["parameters"]["conv.weight"]["value"]["steps"] = [["transpose"]]
+    broken = initcfg.Plan.from_json(data)
+    object.__setattr__(broken, "loads", plan.loads)
+    before = {name: item.clone() for name, item in model.state_dict().items()}
+    with pytest.raises(errors.PlanError, match="has no meaning"):
+        broken.apply(model)
+    assert all(torch.equal(item, before[name]) for name, item in model.state_dict().items())
+
+
+def test_an_adapted_plan_as_rules(tmp_path):
+    torch.save({"conv.weight": numbers(2, 3, 3, 3), "conv.bias": numbers(2)}, tmp_path / "a.pth")
+    rule = dict(type="Pretrained", checkpoint=str(tmp_path / "a.pth"), adapt="auto")
+    model, other = Holder(conv=nn.Conv2d(4, 2, 3)), Holder(conv=nn.Conv2d(4, 2, 3))
+    plan = initcfg.plan(model, rule)
+    plan.apply(model)
+    again = initcfg.plan(other, plan.to_init_cfg(other))
+    assert not again.diff(plan)
+    again.apply(other)
+    assert torch.equal(other.conv.weight, model.conv.weight)

@@ -1,0 +1,37 @@
+"""A folder for whoever reads a document or a docstring."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import initcfg
+
+
+@pytest.fixture
+def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder, and registries with nobody's classes; what a document adds is forgotten afterwards."""
+    registries = [initcfg.MODELS, initcfg.INITIALIZERS]
+    kept = [(dict(registry.module_dict), dict(registry.children)) for registry in registries]
+    for registry, (names, _) in zip(registries, kept, strict=True):
+        for name, item in names.items():
+            if item.__module__.partition(".")[0] != "initcfg":
+                del registry.module_dict[name]
+        registry.children.clear()
+    modules = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield tmp_path
+    for registry, (names, children) in zip(registries, kept, strict=True):
+        registry.module_dict.clear()
+        registry.module_dict.update(names)
+        registry.children.clear()
+        registry.children.update(children)
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]

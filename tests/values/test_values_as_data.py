@@ -1,0 +1,53 @@
+"""Values as data: they go through JSON, and say whether they can be made by blocks."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from initcfg.values import (
+    Constant,
+    Dirac,
+    Eye,
+    FromCheckpoint,
+    Keep,
+    Normal,
+    Opaque,
+    Orthogonal,
+    PaddingRow,
+    Parts,
+    Sparse,
+    TruncNormal,
+    Uniform,
+    Value,
+)
+from initcfg.values.kinds import from_json, to_json
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Orthogonal(math.sqrt(2)),
+        Orthogonal(0.1, (1, 2), (0,)),
+        Sparse(0.9, 0.01),
+        Dirac(3),
+        Eye(0.5),
+        Parts(0, (2, 2), (Orthogonal(1.0), Eye(1.0))),
+        PaddingRow(1, Sparse(0.5, 1.0)),
+    ],
+)
+def test_json_round_trip(value: Value) -> None:
+    assert from_json(json.loads(json.dumps(to_json(value)))) == value
+    assert hash(from_json(to_json(value))) == hash(value)
+
+
+def test_which_values_can_be_made_by_blocks() -> None:
+    by_blocks = [Constant(1.0), Uniform(0, 1), Normal(0, 1), TruncNormal(0, 1, -2, 2), Keep()]
+    by_blocks += [FromCheckpoint("file", "key"), Sparse(0.5, 1.0), Dirac(1), Eye(1.0)]
+    by_blocks += [Parts(0, (1, 1), (Eye(1.0), Normal(0, 1))), PaddingRow(0, Normal(0, 1))]
+    assert all(value.blockwise for value in by_blocks)
+    whole_only = [Orthogonal(1.0), Opaque("f", Keep()), PaddingRow(0, Orthogonal(1.0))]
+    whole_only += [Parts(0, (1, 1), (Orthogonal(1.0), Normal(0, 1)))]
+    assert not any(value.blockwise for value in whole_only)
