@@ -41,8 +41,8 @@ def page() -> str:
     lines = [
         "# Reference",
         "",
-        "Every public name, in a sentence. `help(initcfg.plan)` has arguments, errors and an example. What is not",
-        "on this page is private, and may change.",
+        "Every public name, in a sentence. `help(initcfg.plan)` has arguments, errors and an example. What is",
+        "not on this page is private, and may change.",
     ]
     for home, title in _TITLES.items():
         lines += _section(title, "initcfg", initcfg, initcfg.EXPORTS[home])
@@ -58,7 +58,7 @@ def page() -> str:
 
 
 def _public(module: Any) -> list[str]:
-    """The names of a module that are for users: of values and errors, the kinds, not what the package shares."""
+    """The names that are for users: of values and errors the classes, not what the package shares."""
     if module in (initcfg.sources, initcfg.stream):
         return module.__all__
     return [name for name in module.__all__ if inspect.isclass(getattr(module, name)) or name in _FUNCTIONS]

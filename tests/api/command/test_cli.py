@@ -313,7 +313,9 @@ def test_failing_user_code_leaves_no_file(folder):
     assert "RuntimeError: five" in message
 
 
-def test_python_m_is_the_command():
+def test_python_m_is_the_command(monkeypatch):
+    # Where the examples of all modules ran before.
+    monkeypatch.delitem(sys.modules, "initcfg.__main__", raising=False)
     with mock.patch.object(sys, "argv", ["initcfg", "--version"]), pytest.raises(SystemExit) as ended:
         runpy.run_module("initcfg", run_name="__main__")
     assert ended.value.code == 0
