@@ -41,8 +41,8 @@ def page() -> str:
     lines = [
         "# Reference",
         "",
-        "Every public name, in a sentence. `help(initcfg.plan)` has arguments, errors and an example. What is",
-        "not on this page is private, and may change.",
+        "Every public name, in a sentence. `help(initcfg.plan)` has arguments, errors and an example. What",
+        "is not on this page is private, and may change.",
     ]
     for home, title in _TITLES.items():
         lines += _section(title, "initcfg", initcfg, initcfg.EXPORTS[home])
