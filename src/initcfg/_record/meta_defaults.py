@@ -21,8 +21,8 @@ from torch import nn
 from initcfg._model import Entry, child_items
 from initcfg._plan import Shadowed
 from initcfg._plan.planner import MetaDefaults
-from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, named_values, patches
-from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed
+from initcfg._record.recorded import recorded
+from initcfg._record.recording import Outcome, Outcomes, current_session, named_values
 from initcfg._rules.initializers import torch_default
 from initcfg.errors import TensorError
 from initcfg.values import Value
@@ -58,12 +58,12 @@ def meta_defaults(
         missing: The tensors.
         executed: Modules whose own ``init_weights`` the plan runs.
     """
-    if not missing or patches.current.get() is not None:
+    if not missing or current_session() is not None:
         return MetaDefaults()
     modules = _Modules({id(each) for each in executed})
     modules.visit(model, "", _Above(None, ()))
     known: dict[str, Shadowed] = {}
-    recorded: dict[str, _Place] = {}
+    places: dict[str, _Place] = {}
     unsure: dict[str, str | None] = {}
     for entry in missing:
         place = modules.places[id(entry.tensor)]
@@ -74,8 +74,8 @@ def meta_defaults(
         if default is not None:
             known[entry.name] = default
         else:
-            recorded[entry.name] = place
-    outcomes = _recorded(model, recorded) if recorded else {}
+            places[entry.name] = place
+    outcomes = _recorded(model, places) if places else {}
     found = {name: each for name, each in outcomes.items() if each.written and each.value is not None}
     values = named_values(found.items())
     known.update((name, _write(outcome, values[name])) for name, outcome in found.items())
@@ -142,12 +142,9 @@ def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
 def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:
     """What the tensors of these names hold after every ``reset_parameters`` that reaches them."""
     wanted = {id(module) for place in places.values() for module in (*place.resetting, place.module)}
-    recorder = Recorder(Aside())
     try:
-        with others_kept(), memory_not_filled(), shadowed(model) as own:
-            for tensor, original in own:
-                recorder.know(tensor, original)
-            with torch.no_grad(), Session(recorder, generators=Aside()):
+        with recorded(model) as recording:
+            with torch.no_grad(), recording.code():
                 for module in _children_first(model, set()):
                     method = _reset(module) if id(module) in wanted else None
                     if method is not None:
@@ -160,7 +157,7 @@ def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outco
                 tensor = module._buffers.get(attribute) if tensor is None else tensor
                 if tensor is not None:
                     now[name] = tensor
-            return Outcomes(recorder).of_all(now)
+            return Outcomes(recording.recorder).of_all(now)
     except TensorError:
         return {}
 

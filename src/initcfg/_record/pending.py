@@ -25,7 +25,7 @@ _NOTES = "_initcfg_defaults"
 
 
 @dataclass(eq=False)
-class Recording:
+class Replay:
     """The operations of a build in their order, for ``rng="torch"``: done once, all together."""
 
     replay: Callable[[], None]
@@ -55,7 +55,7 @@ class Default:
     code: str
     call: Mapping[str, Any]
     sources: tuple[object, ...]
-    recording: Recording
+    recording: Replay
     draft: Draft | None = None
 
 
@@ -69,7 +69,7 @@ def default_of(tensor: torch.Tensor) -> Default | None:
     return tensor.__dict__.get(_ATTRIBUTE)
 
 
-def settle(tensor: torch.Tensor) -> None:
+def unset_default(tensor: torch.Tensor) -> None:
     """The parameter holds what it should."""
     if default_of(tensor) is not None:
         delattr(tensor, _ATTRIBUTE)
@@ -77,7 +77,7 @@ def settle(tensor: torch.Tensor) -> None:
 
 def is_pending(module: nn.Module) -> bool:
     """Whether some parameter of the module waits for its plan to be applied."""
-    recall(module)
+    recall_defaults(module)
     return any(waits(parameter) for parameter in module.parameters())
 
 
@@ -118,7 +118,7 @@ def note_defaults(module: nn.Module) -> None:
             _note(module, name, parameter, default)
 
 
-def recall(model: nn.Module) -> None:
+def recall_defaults(model: nn.Module) -> None:
     """Parameters that stand in the place of pending ones are pending themselves."""
     for module in model.modules():
         for name, note in module.__dict__.get(_NOTES, {}).items():
@@ -130,7 +130,7 @@ def recall(model: nn.Module) -> None:
             note.parameter = parameter
 
 
-def forget(model: nn.Module) -> None:
+def forget_defaults(model: nn.Module) -> None:
     """The plan was applied: nothing in the model is pending."""
     for module in model.modules():
         module.__dict__.pop(_NOTES, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,18 +12,17 @@ from torch import nn
 
 from initcfg._model import Entry, named_tensors, unwrapped
 from initcfg._plan import Assignment, Plan, effect
+from initcfg._record.recorded import recorded
 from initcfg._record.recording import (
     OTHERWISE,
     Outcome,
     Outcomes,
     Recorder,
-    Session,
+    current_session,
     named_values,
-    patches,
     region_of,
 )
-from initcfg._record.traced import Lying, Record, adopt
-from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed, torch_kept
+from initcfg._record.traced import Lying, TraceRecord
 from initcfg.errors import BuildError
 from initcfg.values import Keep, Opaque, Value, dtype_name
 
@@ -65,7 +63,7 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
         >>> print(plan["weight"].value, plan["bias"].value)
         Keep Constant(0)
     """
-    if patches.current.get() is not None:
+    if current_session() is not None:
         raise BuildError(
             "A trace was begun inside of another, or of a deferred build.",
             fix="Call initcfg.trace outside of initcfg.deferred() and of traced code.",
@@ -88,29 +86,25 @@ def traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0)
     Returns:
         The plan, and where the code got to see random numbers; None if it did not.
     """
-    aside = Aside(seed)
-    recorder = Recorder(aside, refuse_foreign_parameters=model is None)
-    with others_kept(seed or None) as moved, torch_kept(seed) as strange, memory_not_filled():
-        with contextlib.ExitStack() as stack:
-            if model is not None:
-                adopt(recorder, stack.enter_context(shadowed(model)))
-            with Session(recorder, generators=aside):
-                made = run()
-            plan = _plan(made, recorder, run, model)
+    with recorded(model, seed=seed) as recording:
+        with recording.code():
+            made = run()
+        recorder, generator = recording.recorder, recording.generator
+        plan = _plan(made, recorder, run, model)
         record = plan.record
-        assert isinstance(record, Record)
+        assert isinstance(record, TraceRecord) and generator is not None
         looked = next((step.seen for step in recorder.log.steps if step.seen is not None), None)
-        if moved():
+        if recording.others_moved():
             looked = looked or "Python's or NumPy's generator"
             record.again = record.again or "it draws from Python's or NumPy's generator"
-        if strange():
+        if recording.torch_moved():
             record.again = "torch's generator moves where a trace does not see it (in another thread?)"
             looked = looked or "in another thread"
-        if aside.touched is not None:
-            record.again = record.again or f"it seeds torch's generator ({aside.touched})"
+        if generator.touched is not None:
+            record.again = record.again or f"it seeds torch's generator ({generator.touched})"
             note = (
-                f"The code seeds torch's generator, or saves its state ({aside.touched}): under the stream "
-                "the seed of apply decides instead, and draws that are repeated so are independent."
+                f"The code seeds torch's generator, or saves its state ({generator.touched}): under the "
+                "stream the seed of apply decides instead, and draws that are repeated so are independent."
             )
             plan = replace(plan, notes=(*plan.notes, note))
         return plan, looked
@@ -247,7 +241,7 @@ def _plan(
                 for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
             ),
         ),
-        record=Record(run, existing, model, recorder, lying, again),
+        record=TraceRecord(run, existing, model, recorder, lying, again),
     )
 
 

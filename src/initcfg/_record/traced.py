@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from initcfg._model import Entry, named_tensors, pieces_of
-from initcfg._record.recording import Held, Recorder, Region, Session, region_of, tensor_at
-from initcfg._record.tracing import others_kept, shadowed
+from initcfg._record.isolation import others_kept, shadowed
+from initcfg._record.recorded import recorded
+from initcfg._record.recording import Held, Recorder, Region, region_of, tensor_at
 from initcfg._stream.writing import narrowed, seeded
 from initcfg.errors import ApplyError
 
@@ -26,7 +27,7 @@ class Lying(NamedTuple):
 
 
 @dataclass(eq=False)
-class Record:
+class TraceRecord:
     """What a trace leaves behind.
 
     Attributes:
@@ -81,39 +82,25 @@ class Record:
     def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
         """Fill the tensors that only the code itself can, by running it, with a generator of this seed."""
         wanted = set(names)
-        recorder = Recorder()
         with (
-            torch.enable_grad(),
+            torch.no_grad(),
             others_kept(seed),
             seeded(seed, ""),
-            self._model_of(recorder) as model,
-            torch.no_grad(),
+            recorded(self.existing, own_generator=False) as recording,
         ):
+            with torch.enable_grad(), recording.code():
+                model = self.run()
+            recorder = recording.recorder
             found = [entry for entry in named_tensors(model).entries.values() if entry.name in wanted]
             pairs = [(entry.name, tensor) for entry in dict.fromkeys(found) for tensor in entry.stored]
             recorder.compute([held for _, each in pairs if (held := recorder.held_by(each)) is not None])
-            made = {(name, index): tensor for index, (name, tensor) in enumerate(pairs)}
             numbers: dict[str, list[torch.Tensor]] = {}
-            for (name, _), tensor in made.items():
+            for name, tensor in pairs:
                 numbers.setdefault(name, []).append(tensor.detach())
             for name, tensors in numbers.items():
                 for target, tensor in zip(entries[name].stored, tensors, strict=True):
                     for piece, block in pieces_of(target):
                         piece.copy_(narrowed(tensor, block.offsets, piece.shape))
-
-    @contextlib.contextmanager
-    def _model_of(self, recorder: Recorder) -> Iterator[nn.Module]:
-        """The model that the code makes once more, recorded."""
-        if self.existing is None:
-            with Session(recorder):
-                model = self.run()
-            yield model
-            return
-        with shadowed(self.existing) as own:
-            adopt(recorder, own)
-            with Session(recorder):
-                model = self.run()
-            yield model
 
     def _run_for_real(self, entries: dict[str, Entry]) -> list[str]:
         context: Any = (
@@ -139,12 +126,6 @@ class Record:
                     "The traced model and this one are parametrized in different ways.", parameter=name
                 )
             yield name, stored[place], held, region
-
-
-def adopt(recorder: Recorder, own: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Let a recorder know the tensors that were there before, and where their numbers are."""
-    for tensor, original in own:
-        recorder.know(tensor, original)
 
 
 def _memory_with(target: torch.Tensor, held: Held, region: Region) -> torch.UntypedStorage:

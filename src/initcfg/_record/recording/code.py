@@ -21,7 +21,7 @@ from initcfg._record.recording.regions import region_of
 from initcfg.values import Value
 
 
-class Planned(NamedTuple):
+class WaitingWrite(NamedTuple):
     """A tensor, what it is to hold, and its canonical name."""
 
     tensor: torch.Tensor
@@ -37,11 +37,11 @@ class Account(NamedTuple):
         meant: Values that the code means, by canonical name; they are among ``waiting``.
     """
 
-    waiting: list[Planned]
+    waiting: list[WaitingWrite]
     meant: dict[str, Value]
 
 
-Lookup = Callable[[int], "tuple[torch.Tensor, str, Planned | None] | None"]
+Lookup = Callable[[int], "tuple[torch.Tensor, str, WaitingWrite | None] | None"]
 
 
 class CodeRecorder(Recorder):
@@ -53,7 +53,7 @@ class CodeRecorder(Recorder):
         fill: Does a planned write, into another tensor on the same memory.
     """
 
-    def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, Planned], None]) -> None:
+    def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, WaitingWrite], None]) -> None:
         super().__init__()
         self._lookup = lookup
         self._do_write = fill
@@ -83,16 +83,16 @@ class CodeRecorder(Recorder):
         """Whether the tensor was met, so that writes on it are in order with the code's."""
         return storage_of(tensor) in self._held
 
-    def plan(self, planned: Planned) -> None:
+    def plan(self, planned: WaitingWrite) -> None:
         """Note a write as if the code did it."""
         tensor = planned.tensor
         if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
             self._do_write(tensor, planned)
 
-    def settle(self) -> Account:
+    def finish(self) -> Account:
         """Make real what is no value."""
         found = Outcomes(self)
-        outcomes: dict[str, tuple[Planned, Held, Outcome, bool]] = {}
+        outcomes: dict[str, tuple[WaitingWrite, Held, Outcome, bool]] = {}
         wanted = [
             each
             for each in self.adopted
@@ -102,12 +102,12 @@ class CodeRecorder(Recorder):
         for tensor, name, held, before in wanted:
             outcome = made[name]
             if outcome.value is not None:
-                planned = Planned(tensor, outcome.value, name)
+                planned = WaitingWrite(tensor, outcome.value, name)
                 outcomes[name] = planned, held, outcome, tuple(held.layers) != before
         for name in self._drawn_elsewhere({name: held for name, (_, held, _, _) in outcomes.items()}):
             del outcomes[name]
         values = named_values((name, outcome) for name, (_, _, outcome, _) in outcomes.items())
-        waiting: list[Planned] = []
+        waiting: list[WaitingWrite] = []
         meant: dict[str, Value] = {}
         for name, (planned, _, _, changed) in outcomes.items():
             waiting.append(planned._replace(value=values[name]))

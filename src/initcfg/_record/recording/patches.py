@@ -6,13 +6,14 @@ there before.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,57 +22,16 @@ from initcfg._record.recording.origin import code_that_writes
 from initcfg.values import kinds, shape_problem
 
 if TYPE_CHECKING:
-    from initcfg._record.recording.recorder import Recorder
+    from initcfg._record.recording.session import Session
 
 
-class Generators(Protocol):
-    """Stands in for torch's generator."""
-
-    def note(self, place: str) -> None:
-        """Code at this place does one of the following."""
-        ...
-
-    def manual_seed(self, seed: int) -> torch.Generator:
-        """Seed it."""
-        ...
-
-    def set_state(self, state: torch.Tensor) -> None:
-        """Set its state."""
-        ...
-
-    def get_state(self) -> torch.Tensor:
-        """Its state."""
-        ...
-
-    def initial_seed(self) -> int:
-        """What it was seeded with."""
-        ...
+_current: ContextVar[Session | None] = ContextVar("initcfg_session", default=None)
 
 
-class Building(Protocol):
-    """A deferred build that is under way."""
+def current_session() -> Session | None:
+    """What records the code of this thread; None if nothing does."""
+    return _current.get()
 
-    @property
-    def recorder(self) -> Recorder:
-        """Where writes are recorded."""
-        ...
-
-    @property
-    def generators(self) -> Generators | None:
-        """What seeding torch seeds in its place; None if that is the process's generator."""
-        ...
-
-    def note_module(self, module: nn.Module) -> None:
-        """Remember a module that was made."""
-        ...
-
-    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
-        """A sampler was recorded."""
-        ...
-
-
-current: ContextVar[Building | None] = ContextVar("initcfg_building", default=None)
-"""The deferred build of this thread."""
 
 # Methods that read the memory, and those that hand it out.
 _READERS = ("tolist", "__deepcopy__", "__reduce_ex__", "__repr__", "__format__")
@@ -81,51 +41,58 @@ _users = 0
 _undo: list[Callable[[], None]] = []
 
 
-def install() -> None:
-    """Put the patches in, unless another build has."""
+@contextlib.contextmanager
+def patched(session: Session) -> Iterator[None]:
+    """Within this, what no dispatch mode sees of this thread's code reaches the session.
+
+    The patches are there as long as any thread needs them; in other threads they do what was there before.
+    """
     global _users
     with _lock:
         _users += 1
-        if _users > 1:
-            return
-        for name, sampler in _samplers().items():
-            _replace_function(
-                getattr(nn.init, name), lambda original, sampler=sampler: _recording(original, sampler)
-            )
-        for name in (*_READERS, *_DOORS):
-            _replace(torch.Tensor, name, _reading(getattr(torch.Tensor, name), exposing=name in _DOORS))
-        for home in (torch, torch.random):
-            _replace(home, "manual_seed", _aside(torch.manual_seed, lambda own, seed: own.manual_seed(seed)))
-            _replace(home, "seed", _aside(torch.seed, lambda own: own.manual_seed(0).initial_seed()))
-            _replace(home, "set_rng_state", _aside(torch.set_rng_state, lambda own, new: own.set_state(new)))
-            _replace(home, "get_rng_state", _aside(torch.get_rng_state, lambda own: own.get_state()))
-        for home in (torch, torch.random):
-            _replace(home, "initial_seed", _aside(torch.initial_seed, lambda own: own.initial_seed()))
-        _replace(torch, "from_numpy", _fresh(torch.from_numpy))
-        for owner, name in ((torch, "tensor"), (torch, "as_tensor"), (torch, "asarray")):
-            _replace(owner, name, _of_numbers(getattr(owner, name)))
-        _replace(torch.Tensor, "new_tensor", _of_numbers(torch.Tensor.new_tensor))
-        for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
-            compares = getattr(sys.modules.get(home), "update_init_info", None)
-            if compares is not None:
-                _replace_function(compares, _left_out)
-        _replace(nn.Module, "__setstate__", _noting(nn.Module.__setstate__))
-        register = nn.modules.module
-        for hook in (
-            register.register_module_parameter_registration_hook(_registered),
-            register.register_module_module_registration_hook(_registered),
-        ):
-            _undo.append(hook.remove)
+        if _users == 1:
+            _install()
+    token = _current.set(session)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                while _undo:
+                    _undo.pop()()
 
 
-def remove() -> None:
-    """Take the patches out, if no other build needs them."""
-    global _users
-    with _lock:
-        _users -= 1
-        if _users == 0:
-            while _undo:
-                _undo.pop()()
+def _install() -> None:
+    for name, sampler in _samplers().items():
+        _replace_function(
+            getattr(nn.init, name), lambda original, sampler=sampler: _recording(original, sampler)
+        )
+    for name in (*_READERS, *_DOORS):
+        _replace(torch.Tensor, name, _reading(getattr(torch.Tensor, name), exposing=name in _DOORS))
+    for home in (torch, torch.random):
+        _replace(home, "manual_seed", _aside(torch.manual_seed, lambda own, seed: own.manual_seed(seed)))
+        _replace(home, "seed", _aside(torch.seed, lambda own: own.manual_seed(0).initial_seed()))
+        _replace(home, "set_rng_state", _aside(torch.set_rng_state, lambda own, new: own.set_state(new)))
+        _replace(home, "get_rng_state", _aside(torch.get_rng_state, lambda own: own.get_state()))
+    for home in (torch, torch.random):
+        _replace(home, "initial_seed", _aside(torch.initial_seed, lambda own: own.initial_seed()))
+    _replace(torch, "from_numpy", _fresh(torch.from_numpy))
+    for owner, name in ((torch, "tensor"), (torch, "as_tensor"), (torch, "asarray")):
+        _replace(owner, name, _of_numbers(getattr(owner, name)))
+    _replace(torch.Tensor, "new_tensor", _of_numbers(torch.Tensor.new_tensor))
+    for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
+        compares = getattr(sys.modules.get(home), "update_init_info", None)
+        if compares is not None:
+            _replace_function(compares, _left_out)
+    _replace(nn.Module, "__setstate__", _noting(nn.Module.__setstate__))
+    register = nn.modules.module
+    for hook in (
+        register.register_module_parameter_registration_hook(_registered),
+        register.register_module_module_registration_hook(_registered),
+    ):
+        _undo.append(hook.remove)
 
 
 def _replace(owner: Any, name: str, new: Any) -> None:
@@ -190,18 +157,18 @@ def _samplers() -> dict[str, Sampler]:
 def _recording(original: Callable[..., Any], sampler: Sampler) -> Callable[..., Any]:
     @functools.wraps(original)
     def function(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        building = current.get()
-        if building is None or kwargs.get("generator") is not None or not sampler.takes(tensor):
+        session = current_session()
+        if session is None or kwargs.get("generator") is not None or not sampler.takes(tensor):
             return original(tensor, *args, **kwargs)
         value = sampler.value(*args, **kwargs)
         if shape_problem(value, tuple(tensor.shape)) is not None:
             return original(tensor, *args, **kwargs)
-        recorded = building.recorder.record_sampler(
+        recorded = session.recorder.record_sampler(
             tensor, value, lambda alias: original(alias, *args, **kwargs)
         )
         if not recorded:
             return original(tensor, *args, **kwargs)
-        building.note_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
+        session.on_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
         return tensor
 
     return function
@@ -210,9 +177,9 @@ def _recording(original: Callable[..., Any], sampler: Sampler) -> Callable[..., 
 def _reading(original: Callable[..., Any], *, exposing: bool) -> Callable[..., Any]:
     @functools.wraps(original)
     def method(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        building = current.get()
-        if building is not None:
-            building.recorder.make_real(self, exposing=exposing, looking=True)
+        session = current_session()
+        if session is not None:
+            session.recorder.make_real(self, exposing=exposing, looking=True)
         return original(self, *args, **kwargs)
 
     return method
@@ -223,12 +190,12 @@ def _aside(original: Callable[..., Any], instead: Callable[..., Any]) -> Callabl
 
     @functools.wraps(original)
     def function(*args: Any, **kwargs: Any) -> Any:
-        building = current.get()
-        if building is None or building.generators is None:
+        session = current_session()
+        if session is None or session.generator is None:
             return original(*args, **kwargs)
         origin = code_that_writes()
-        building.generators.note(f"{origin.place} {origin.code}")
-        return instead(building.generators, *args, **kwargs)
+        session.generator.note(f"{origin.place} {origin.code}")
+        return instead(session.generator, *args, **kwargs)
 
     return function
 
@@ -237,9 +204,9 @@ def _fresh(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]
     @functools.wraps(original)
     def function(*args: Any, **kwargs: Any) -> torch.Tensor:
         tensor = original(*args, **kwargs)
-        building = current.get()
-        if building is not None:
-            building.recorder.know_fresh(tensor)
+        session = current_session()
+        if session is not None:
+            session.recorder.know_fresh(tensor)
         return tensor
 
     return function
@@ -250,12 +217,12 @@ def _of_numbers(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Te
 
     @functools.wraps(original)
     def function(*args: Any, **kwargs: Any) -> torch.Tensor:
-        building = current.get()
-        if building is not None:
+        session = current_session()
+        if session is not None:
             for item in (*args, *kwargs.values()):
                 if isinstance(item, (list, tuple)):
                     for each in _inner(item):
-                        building.recorder.make_real(each, looking=True)
+                        session.recorder.make_real(each, looking=True)
         return original(*args, **kwargs)
 
     return function
@@ -276,7 +243,7 @@ def _left_out(original: Callable[..., Any]) -> Callable[..., Any]:
     """MMEngine compares the mean of every parameter with an earlier one, only to say so in its log."""
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        return original(*args, **kwargs) if current.get() is None else None
+        return original(*args, **kwargs) if current_session() is None else None
 
     return function
 
@@ -285,16 +252,16 @@ def _noting(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def set_state(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        building = current.get()
-        if building is not None:
-            building.note_module(self)
+        session = current_session()
+        if session is not None:
+            session.on_module(self)
 
     return set_state
 
 
 def _registered(module: nn.Module, name: str, item: Any) -> None:
-    building = current.get()
-    if building is not None:
-        building.note_module(module)
+    session = current_session()
+    if session is not None:
+        session.on_module(module)
         if isinstance(item, nn.Module):
-            building.note_module(item)
+            session.on_module(item)
