@@ -16,7 +16,7 @@ from initcfg._record.pending import (
 )
 from initcfg._record.recorded import Recording, recorded
 from initcfg._record.trace import trace
-from initcfg._record.traced import TraceRecord
+from initcfg._record.trace_record import TraceRecord
 
 __all__ = [
     "Default",

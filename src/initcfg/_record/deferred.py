@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, Replay, note_defaults, set_default
-from initcfg._record.recording import Held, Outcome, Outcomes, Recorder, Session, current_session
+from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, TrackedStorage, current_session
 from initcfg.errors import BuildError
 from initcfg.values import Computed
 
@@ -87,14 +87,14 @@ class deferred:
         bare = {
             key: parameter
             for key, (parameter, parametrized) in parameters.items()
-            if not parametrized and self._recorder.held_by(parameter) is not None
+            if not parametrized and self._recorder.tracked(parameter) is not None
         }
         defaults = [(bare[key], outcome) for key, outcome in found.of_all(bare).items()]
         waiting: set[int] = set()
         for parameter, outcome in defaults:
-            held = self._recorder.held_by(parameter)
-            if outcome.value is not None and held is not None and held.pending:
-                waiting.add(id(held))
+            tracked = self._recorder.tracked(parameter)
+            if outcome.value is not None and tracked is not None and tracked.pending:
+                waiting.add(id(tracked))
         # What is no parameter, and what cannot be said as a value.
         self._recorder.compute([each for each in self._recorder.in_use() if id(each) not in waiting])
         self._set_defaults(defaults, parameters.values(), waiting)
@@ -121,9 +121,9 @@ class deferred:
         """Note on each parameter what its constructor meant."""
         bound: dict[int, torch.UntypedStorage] = {}
         for parameter, _ in parameters:
-            held = self._recorder.held_by(parameter)
-            if held is not None and held.storage is not None and not self._looked_at(held):
-                bound[id(held)] = held.storage
+            tracked = self._recorder.tracked(parameter)
+            if tracked is not None and tracked.storage is not None and not self._looked_at(tracked):
+                bound[id(tracked)] = tracked.storage
         log = self._recorder.log
         recording = Replay(lambda: log.replay(bound))
         for parameter, outcome in defaults:
@@ -137,19 +137,19 @@ class deferred:
             if value is None:
                 code, call = "", {}
             set_default(parameter, Default(value, code, call, outcome.sources, recording, outcome.draft))
-            held = self._recorder.held_by(parameter)
+            tracked = self._recorder.tracked(parameter)
             small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
-            if self._guard and small and id(held) in waiting and not parameter.is_inference():
+            if self._guard and small and id(tracked) in waiting and not parameter.is_inference():
                 with torch.no_grad():
                     parameter.fill_(float("nan"))
 
-    def _looked_at(self, held: Held) -> bool:
+    def _looked_at(self, tracked: TrackedStorage) -> bool:
         """Whether the constructor looked at its numbers: then it holds what fits what was seen."""
-        return any(step.seen is not None for step in self._recorder.log.sliced(held))
+        return any(step.seen is not None for step in self._recorder.log.sliced(tracked))
 
     def _random(self, parameter: torch.Tensor) -> bool:
-        held = self._recorder.held_by(parameter)
-        return held is not None and any(step.random for step in self._recorder.log.sliced(held))
+        tracked = self._recorder.tracked(parameter)
+        return tracked is not None and any(step.random for step in self._recorder.log.sliced(tracked))
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}

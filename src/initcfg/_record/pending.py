@@ -18,7 +18,7 @@ from initcfg._model import is_sharded
 from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
-    from initcfg._record.recording import Draft
+    from initcfg._record.recording import FormulaDraft
 
 _ATTRIBUTE = "_initcfg_default"
 _NOTES = "_initcfg_defaults"
@@ -56,7 +56,7 @@ class Default:
     call: Mapping[str, Any]
     sources: tuple[object, ...]
     recording: Replay
-    draft: Draft | None = None
+    draft: FormulaDraft | None = None
 
 
 def set_default(parameter: torch.Tensor, default: Default) -> None:

@@ -56,5 +56,5 @@ def recorded(model: nn.Module | None, *, seed: int = 0, own_generator: bool = Tr
         stack.enter_context(memory_not_filled())
         if model is not None:
             for tensor, original in stack.enter_context(shadowed(model)):
-                recorder.know(tensor, original)
+                recorder.track_existing(tensor, original)
         yield Recording(recorder, generator, others_moved, torch_moved)

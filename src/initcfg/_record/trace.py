@@ -22,7 +22,7 @@ from initcfg._record.recording import (
     named_values,
     region_of,
 )
-from initcfg._record.traced import Lying, TraceRecord
+from initcfg._record.trace_record import TracedTensor, TraceRecord
 from initcfg.errors import BuildError
 from initcfg.values import Keep, Opaque, Value, dtype_name
 
@@ -195,17 +195,17 @@ def _plan(
 ) -> Plan:
     model = unwrapped(model)
     names = named_tensors(model)
-    lying: list[Lying] = []
+    lying: list[TracedTensor] = []
     again: str | None = None
     for entry in dict.fromkeys(names.entries.values()):
         for tensor in entry.stored:
-            held = recorder.held_by(tensor) or recorder.know_foreign(tensor)
-            if held is None:
+            tracked = recorder.tracked(tensor) or recorder.track_foreign(tensor)
+            if tracked is None:
                 again = again or f"{entry.name} is no plain tensor"
                 continue
-            if held.exposed:
+            if tracked.exposed:
                 again = again or f"the memory of {entry.name} was handed out"
-            lying.append(Lying(entry.name, held, region_of(tensor)))
+            lying.append(TracedTensor(entry.name, tracked, region_of(tensor)))
     for step in recorder.log.steps:
         if step.seen is not None or step.hidden is not None:
             again = again or step.hidden or f"code looks at its random numbers ({step.seen})"

@@ -1,4 +1,4 @@
-"""The process's generators, kept as they are while code is recorded."""
+"""The process's generators, as they were once recorded code has run."""
 
 from __future__ import annotations
 
@@ -23,26 +23,22 @@ def others_kept(seed: int | None = None) -> Iterator[Callable[[], bool]]:
         Says whether they have moved.
     """
     # NumPy's old generator is global, and initialization code uses it.
-    python, numpy = random.getstate(), np.random.get_state()
+    before = start = random.getstate(), np.random.get_state()
     if seed is not None:
         random.seed(seed)
         np.random.seed(seed % (1 << 32))
-    start = random.getstate(), np.random.get_state()
+        start = random.getstate(), np.random.get_state()
 
-    def moved() -> bool:
-        return random.getstate() != start[0] or _differ(np.random.get_state(), start[1])
+    def moved(since: tuple[Any, Any] = start) -> bool:
+        numpy = zip(np.random.get_state(), since[1], strict=True)
+        return random.getstate() != since[0] or any(not np.array_equal(a, b) for a, b in numpy)
 
     try:
         yield moved
     finally:
-        if random.getstate() != python:
-            random.setstate(python)
-        if _differ(np.random.get_state(), numpy):
-            np.random.set_state(numpy)
-
-
-def _differ(one: Any, other: Any) -> bool:
-    return any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+        if moved(before):
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 @contextlib.contextmanager

@@ -1,34 +1,26 @@
-"""Memory that is handed out while code is traced stays untouched."""
+"""Memory that is handed out while code is recorded stays untouched."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import torch.utils.deterministic
 
-_deterministic: Any = torch.utils.deterministic
-
-_lock = threading.RLock()
-_users = 0
-_before = True
+from initcfg._record.process_wide import ProcessWide
 
 
-@contextlib.contextmanager
-def memory_not_filled() -> Iterator[None]:
+def memory_not_filled() -> contextlib.AbstractContextManager[None]:
     """Under deterministic algorithms torch fills what ``empty`` gives; that would touch all of it."""
-    global _users, _before
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _before = _deterministic.fill_uninitialized_memory
-            _deterministic.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _deterministic.fill_uninitialized_memory = _before
+    return _not_filled.needed(True)
+
+
+def _switch_off(undo: contextlib.ExitStack) -> None:
+    deterministic: Any = torch.utils.deterministic
+    undo.callback(
+        setattr, deterministic, "fill_uninitialized_memory", deterministic.fill_uninitialized_memory
+    )
+    deterministic.fill_uninitialized_memory = False
+
+
+_not_filled: ProcessWide[bool] = ProcessWide(_switch_off)

@@ -85,7 +85,7 @@ def after(
 
 
 def rounded(known: Constant, before: torch.dtype, dtype: torch.dtype) -> Constant | None:
-    """A number that was held as one type, as another holds it; None if it has no place there."""
+    """A number that was tracked as one type, as another holds it; None if it has no place there."""
     return _plain_constant(known, torch.full((1,), known.val, dtype=before).to(dtype))
 
 

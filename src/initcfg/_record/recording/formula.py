@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._pytree import tree_flatten
 
-from initcfg._record.recording.held import Held, Operand, Snapshot, Step, Use, is_shared
 from initcfg._record.recording.regions import Region
+from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage, Use, is_shared
 from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
 MOST_BYTES = 900
@@ -34,7 +34,7 @@ class Leaf(NamedTuple):
 
 
 @dataclass
-class Draft:
+class FormulaDraft:
     """A program whose random parts have no names yet.
 
     Attributes:
@@ -68,7 +68,7 @@ class Draft:
 
 
 def assign_owners(
-    direct: Iterable[tuple[Identity, str]], drafts: Mapping[str, Draft]
+    direct: Iterable[tuple[Identity, str]], drafts: Mapping[str, FormulaDraft]
 ) -> dict[Identity, tuple[str, int]]:
     """For everything random: the name and the part that it is drawn under, the same wherever it is used."""
     owners = {identity: (name, 0) for identity, name in direct}
@@ -89,39 +89,39 @@ class Slicer:
     """
 
     def __init__(self, shared: set[int]) -> None:
-        self.draft = Draft()
+        self.draft = FormulaDraft()
         self._shared = shared
-        self._found: dict[int, Step] = {}
+        self._found: dict[int, LogStep] = {}
         self._first: dict[int, Snapshot | None] = {}
         self._slots: dict[int, int] = {}
         self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
         self._leaf_index: dict[Identity, int] = {}
         self._count = 0
         self._last = -1
-        self._own: Held | None = None
+        self._own: TrackedStorage | None = None
 
-    def run(self, held: Held, region: Region) -> Draft:
+    def run(self, tracked: TrackedStorage, region: Region) -> FormulaDraft:
         """The draft of a region.
 
         Raises:
             Unspeakable: Some operation is none of torch's, or works on data.
         """
-        self._own = held
-        self._need(held, math.inf)
+        self._own = tracked
+        self._need(tracked, math.inf)
         self._last = max(self._found, default=-1)
         for index in sorted(self._found):
             self._emit(self._found[index])
-        self._base(held)
-        self.draft.instructions.append(["result", self._ref(held, region)])
+        self._base(tracked)
+        self.draft.instructions.append(["result", self._ref(tracked, region)])
         if len(self.draft.alone().program) > MOST_BYTES:
             raise Unspeakable(f"it takes {len(self.draft.instructions)} operations to say")
         return self.draft
 
-    def _need(self, held: Held, limit: float) -> None:
-        todo = [(held, limit)]
+    def _need(self, tracked: TrackedStorage, limit: float) -> None:
+        todo = [(tracked, limit)]
         while todo:
-            held, limit = todo.pop()
-            for step in reversed(held.writers):
+            tracked, limit = todo.pop()
+            for step in reversed(tracked.writers):
                 if step.index >= limit:
                     continue
                 if step.index in self._found:
@@ -130,38 +130,42 @@ class Slicer:
                 if len(self._found) > 400:
                     raise Unspeakable("it takes more than 400 operations to say")
                 for operand in _operands(step):
-                    if operand.held not in step.writes and self._known(operand.known) is None:
-                        todo.append((operand.held, step.index))
-                todo += [(other, step.index) for other in step.writes if other is not held]
+                    if operand.tracked not in step.writes and self._known(operand.known) is None:
+                        todo.append((operand.tracked, step.index))
+                todo += [(other, step.index) for other in step.writes if other is not tracked]
                 if step.overwrites:
                     break
-                if (before := self._known(step.before.get(id(held)))) is not None:
-                    self._first[id(held)] = before
+                if (before := self._known(step.before.get(id(tracked)))) is not None:
+                    self._first[id(tracked)] = before
                     break
 
     def _known(self, known: Snapshot | None) -> Snapshot | None:
         return None if known is None or is_shared(known, self._shared) else known
 
-    def _emit(self, step: Step) -> None:
+    def _emit(self, step: LogStep) -> None:
         if step.hidden is not None:
             raise Unspeakable(step.hidden)
         if step.fill is not None and step.target is not None:
             target = step.target
-            if step.overwrites and target.region == target.held.whole and id(target.held) not in self._slots:
-                self._slots[id(target.held)] = self._value(step.fill, target.region)
+            if (
+                step.overwrites
+                and target.region == target.tracked.whole
+                and id(target.tracked) not in self._slots
+            ):
+                self._slots[id(target.tracked)] = self._value(step.fill, target.region)
                 return
-            self._base(target.held)
-            self._add(["fill", self._ref(target.held, target.region), *self._filling(step.fill)], 0)
+            self._base(target.tracked)
+            self._add(["fill", self._ref(target.tracked, target.region), *self._filling(step.fill)], 0)
             return
         func = step.func
         if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
             raise Unspeakable(f"{getattr(func, '__name__', func)} is no operation of torch's own")
         if step.index == self._last and self._is_another(step):
             return
-        made = {id(out.held) for out in step.outs if out is not None}
-        for held in step.writes:
-            if id(held) not in made:
-                self._base(held)
+        made = {id(out.tracked) for out in step.outs if out is not None}
+        for tracked in step.writes:
+            if id(tracked) not in made:
+                self._base(tracked)
         args = [self._argument(item, step) for item in step.args]
         kwargs = {
             key: self._argument(item, step)
@@ -178,9 +182,9 @@ class Slicer:
         self._add(instruction, len(step.outs))
         for place, out in enumerate(step.outs):
             if out is not None:
-                self._slots[id(out.held)] = self._count - len(step.outs) + place
+                self._slots[id(out.tracked)] = self._count - len(step.outs) + place
 
-    def _is_another(self, step: Step) -> bool:
+    def _is_another(self, step: LogStep) -> bool:
         """Whether the last operation copies a whole tensor into a new one: the other is the result."""
         if step.func is not torch.ops.aten.copy_.default or not step.overwrites:
             return False
@@ -191,37 +195,37 @@ class Slicer:
             or self._known(source.known) is not None
         ):
             return False
-        same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.held.whole
-        if not same or id(target.held) in self._slots or source.region != source.held.whole:
+        same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.tracked.whole
+        if not same or id(target.tracked) in self._slots or source.region != source.tracked.whole:
             return False
-        self._base(source.held)
-        self._slots[id(target.held)] = self._slots[id(source.held)]
+        self._base(source.tracked)
+        self._slots[id(target.tracked)] = self._slots[id(source.tracked)]
         return True
 
-    def _base(self, held: Held) -> None:
-        """Give a storage its slot, with what it held before the first operation that counts."""
-        if id(held) in self._slots:
+    def _base(self, tracked: TrackedStorage) -> None:
+        """Give a storage its slot, with what it tracked before the first operation that counts."""
+        if id(tracked) in self._slots:
             return
-        first = self._first.get(id(held))
+        first = self._first.get(id(tracked))
         if first is not None:
-            self._slots[id(held)] = self._value(first, held.whole)
-        elif held.before:
-            if held is not self._own:
-                raise Unspeakable("it comes from what another tensor held before")
-            self._slots[id(held)] = self._add(["initial"], 1)
-        elif held.foreign:
-            self._slots[id(held)] = self._data(held)
+            self._slots[id(tracked)] = self._value(first, tracked.whole)
+        elif tracked.before:
+            if tracked is not self._own:
+                raise Unspeakable("it comes from what another tensor tracked before")
+            self._slots[id(tracked)] = self._add(["initial"], 1)
+        elif tracked.foreign:
+            self._slots[id(tracked)] = self._data(tracked)
         else:
-            whole = held.whole
-            self._slots[id(held)] = self._add(
+            whole = tracked.whole
+            self._slots[id(tracked)] = self._add(
                 ["empty", list(whole.sizes), list(whole.strides), dtype_name(whole.dtype)], 1
             )
 
-    def _data(self, held: Held) -> int:
-        assert held.data is not None
-        whole = held.whole
+    def _data(self, tracked: TrackedStorage) -> int:
+        assert tracked.data is not None
+        whole = tracked.whole
         numbers = torch.empty(0, dtype=whole.dtype).set_(  # type: ignore[call-overload]
-            held.data.clone().untyped_storage(), whole.offset, whole.sizes, whole.strides
+            tracked.data.clone().untyped_storage(), whole.offset, whole.sizes, whole.strides
         )
         if numbers.numel() > MOST_NUMBERS or numbers.is_complex():
             raise Unspeakable(
@@ -253,13 +257,13 @@ class Slicer:
             self.draft.leaves.append((identity, parts))
         return Leaf(found)
 
-    def _argument(self, item: Any, step: Step) -> Any:
+    def _argument(self, item: Any, step: LogStep) -> Any:
         if isinstance(item, Operand):
             known = self._known(item.known)
-            if item.held not in step.writes and known is not None:
+            if item.tracked not in step.writes and known is not None:
                 return f"${self._leaf_slot(item, known)}"
-            self._base(item.held)
-            return self._ref(item.held, item.region)
+            self._base(item.tracked)
+            return self._ref(item.tracked, item.region)
         if isinstance(item, (list, tuple)):
             return [self._argument(each, step) for each in item]
         if isinstance(item, torch.dtype):
@@ -282,14 +286,14 @@ class Slicer:
             found = self._leaf_slots[place] = self._value(known, region)
         return found
 
-    def _ref(self, held: Held, region: Region) -> str:
-        slot = f"${self._slots[id(held)]}"
-        if region == held.whole:
+    def _ref(self, tracked: TrackedStorage, region: Region) -> str:
+        slot = f"${self._slots[id(tracked)]}"
+        if region == tracked.whole:
             return slot
-        if region.dtype != held.whole.dtype:
+        if region.dtype != tracked.whole.dtype:
             raise Unspeakable("it looks at the same memory as numbers of two types")
         sizes, strides = (",".join(map(str, each)) for each in (region.sizes, region.strides))
-        return f"{slot}:{sizes}:{strides}:{region.offset - held.whole.offset}"
+        return f"{slot}:{sizes}:{strides}:{region.offset - tracked.whole.offset}"
 
     def _add(self, instruction: list[Any], slots: int) -> int:
         self.draft.instructions.append(instruction)
@@ -302,7 +306,7 @@ def part_count(value: Value) -> int:
     return sum(map(part_count, value.values)) if isinstance(value, Parts) else 1
 
 
-def _operands(step: Step) -> list[Operand]:
+def _operands(step: LogStep) -> list[Operand]:
     return [item for item in tree_flatten((step.args, step.kwargs))[0] if isinstance(item, Operand)]
 
 

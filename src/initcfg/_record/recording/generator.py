@@ -11,17 +11,17 @@ from initcfg._stream.writing import lock
 
 
 class OwnGenerator:
-    """A state of torch's CPU generator of its own, for what a trace has to draw.
+    """A state of torch's CPU generator, for what recorded code draws.
 
-    Calling it gives a context within which the process's generator has that state.
+    Calling it gives a context within which the process's generator has that state. The methods do to it what
+    torch's functions of these names do to the process's.
 
     Attributes:
-        state: The state.
         touched: Where code seeded it, or read or set its state; None if it only drew.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.state = torch.Generator().manual_seed(seed).get_state()
+        self.manual_seed(seed)
         self.touched: str | None = None
 
     @contextlib.contextmanager
@@ -29,31 +29,30 @@ class OwnGenerator:
         generator = torch.default_generator
         with lock:
             before = generator.get_state()
-            generator.set_state(self.state)
+            generator.set_state(self._state)
             try:
                 yield
             finally:
-                self.state = generator.get_state()
+                self._state = generator.get_state()
                 generator.set_state(before)
 
     def manual_seed(self, seed: int) -> torch.Generator:
-        """What ``torch.manual_seed`` does to this state."""
-        self.state = torch.Generator().manual_seed(seed).get_state()
+        self._state = torch.Generator().manual_seed(seed).get_state()
         return torch.default_generator
 
-    def set_state(self, state: torch.Tensor) -> None:
-        """What ``torch.set_rng_state`` does to this state."""
-        self.state = state.clone()
-
-    def get_state(self) -> torch.Tensor:
-        """What ``torch.get_rng_state`` gives."""
-        return self.state.clone()
+    def seed(self) -> int:
+        return self.manual_seed(0).initial_seed()
 
     def initial_seed(self) -> int:
-        """What ``torch.initial_seed`` gives."""
         generator = torch.Generator()
-        generator.set_state(self.get_state())
+        generator.set_state(self._state)
         return generator.initial_seed()
+
+    def set_rng_state(self, new_state: torch.Tensor) -> None:
+        self._state = new_state.clone()
+
+    def get_rng_state(self) -> torch.Tensor:
+        return self._state.clone()
 
     def note(self, place: str) -> None:
         """Code at this place seeds it, or reads or sets its state."""

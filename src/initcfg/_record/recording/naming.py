@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from initcfg._record.recording.formula import Draft, assign_owners
+from initcfg._record.recording.formula import FormulaDraft, assign_owners
 from initcfg.values import Constant, CopyOf, Value
 
 
@@ -23,7 +23,7 @@ class Meant(Protocol):
         ...
 
     @property
-    def draft(self) -> Draft | None:
+    def draft(self) -> FormulaDraft | None:
         """A formula whose random parts have no names yet."""
         ...
 

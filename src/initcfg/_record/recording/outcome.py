@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import torch
 
-from initcfg._record.recording.formula import Draft, Slicer, Unspeakable
-from initcfg._record.recording.held import Held, Use, is_shared
+from initcfg._record.recording.formula import FormulaDraft, Slicer, Unspeakable
 from initcfg._record.recording.layers import Layer, parts_of
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.storage import TrackedStorage, Use, is_shared
 from initcfg.values import Constant, Value
 
 K = TypeVar("K")
@@ -37,7 +37,7 @@ class Outcome:
     reason: str | None = None
     layer: Layer | None = None
     sources: tuple[object, ...] = ()
-    draft: Draft | None = None
+    draft: FormulaDraft | None = None
     written: bool = True
     uses: frozenset[Use] = frozenset()
 
@@ -72,47 +72,47 @@ class Outcomes:
 
     def of(self, tensor: torch.Tensor) -> Outcome:
         """The outcome of a tensor."""
-        held = self._recorder.held_by(tensor)
-        if held is None:
+        tracked = self._recorder.tracked(tensor)
+        if tracked is None:
             # What cannot be written, a plan does not speak of.
             other = type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
             return Outcome(None, f"it is a {type(tensor).__name__}", written=other and not tensor.is_meta)
         region = region_of(tensor)
-        shown = parts_of(held.layers, region)
-        layer = shown[0] if shown else held.layers[-1] if held.layers else None
-        if not held.writers and not held.foreign:
-            return Outcome(None, layer=layer, written=held.exposed)
-        if held.exposed:
+        shown = parts_of(tracked.layers, region)
+        layer = shown[0] if shown else tracked.layers[-1] if tracked.layers else None
+        if not tracked.writers and not tracked.foreign:
+            return Outcome(None, layer=layer, written=tracked.exposed)
+        if tracked.exposed:
             return Outcome(None, "its memory was handed out (numpy() or data_ptr())", layer)
         if self._looked:
-            for step in self._recorder.log.sliced(held):
+            for step in self._recorder.log.sliced(tracked):
                 if step.seen is not None:
                     return Outcome(None, f"code looks at its random numbers ({step.seen})", layer)
-        known = held.snapshot(region, exact=False)
+        known = tracked.snapshot(region, exact=False)
         if known is not None and not is_shared(known, self._shared):
             sources = () if known.piece else known.sources
             return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses))
         try:
-            draft = Slicer(self._shared).run(held, region)
+            draft = Slicer(self._shared).run(tracked, region)
             problem = None
         except Unspeakable as error:
             draft, problem = None, str(error)
         if draft is None or not draft.leaves:
-            constant = self._constant(held, tensor)
+            constant = self._constant(tracked, tensor)
             if constant is not None:
                 return Outcome(constant, None, layer)
         if draft is None:
             return Outcome(None, problem, layer)
         return Outcome(draft.alone(), None, layer, draft=draft, uses=frozenset(draft.uses))
 
-    def _constant(self, held: Held, tensor: torch.Tensor) -> Constant | None:
+    def _constant(self, tracked: TrackedStorage, tensor: torch.Tensor) -> Constant | None:
         """The one number that a tensor holds everywhere, if nothing about it is random or undone."""
-        if held.pending or tensor.numel() == 0 or tensor.is_complex() or held.storage is None:
+        if tracked.pending or tensor.numel() == 0 or tensor.is_complex() or tracked.storage is None:
             return None
-        if any(step.random for step in self._recorder.log.sliced(held)):
+        if any(step.random for step in self._recorder.log.sliced(tracked)):
             return None
         with torch.no_grad():
-            here = tensor_at(held.storage, region_of(tensor))
+            here = tensor_at(tracked.storage, region_of(tensor))
             first = here.flatten()[0].item()
             same = float(first) == first and bool((here == first).all())
             return Constant(float(first)) if same else None

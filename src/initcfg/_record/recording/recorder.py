@@ -17,11 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._model import tensors_in, written
-from initcfg._record.recording.content import Known
-from initcfg._record.recording.held import Held, Operand
-from initcfg._record.recording.layers import Layer, copied, covered, transformed
-from initcfg._record.recording.notes import Notes, hidden
-from initcfg._record.recording.operations import (
+from initcfg._record.recording.aten import (
     COPIES,
     COPY_OPTIONS,
     DRAWERS,
@@ -36,7 +32,11 @@ from initcfg._record.recording.operations import (
     only_views,
     pointwise,
 )
+from initcfg._record.recording.content import Known
+from initcfg._record.recording.layers import Layer, copied, covered, transformed
+from initcfg._record.recording.log_writer import LogWriter, hidden
 from initcfg._record.recording.regions import Region, region_of
+from initcfg._record.recording.storage import Operand, TrackedStorage
 from initcfg._stream.writing import made_by
 from initcfg.errors import BuildError
 from initcfg.values import Constant, Value
@@ -44,7 +44,7 @@ from initcfg.values import Constant, Value
 _FORCED = object()
 
 
-class Recorder(Notes, TorchDispatchMode):
+class Recorder(LogWriter, TorchDispatchMode):
     """Records writes instead of doing them.
 
     Args:
@@ -79,7 +79,7 @@ class Recorder(Notes, TorchDispatchMode):
                 return made
         if only_views(func, schema):
             if name == "aten::lift_fresh":
-                self.know_fresh(args[0])
+                self.track_fresh(args[0])
             return func(*args, **kwargs)
         if name == "aten::copy_" and _same_place(args):
             # What x[0] += 1 ends with.
@@ -91,12 +91,12 @@ class Recorder(Notes, TorchDispatchMode):
                 return target
         elif (named := self._record_result(operation, func, args, kwargs)) is not None:
             return named
-        held = [each for tensor in _tensors(args, kwargs) if (each := self.held_by(tensor)) is not None]
-        if any(each.lazy for each in held):
+        tracked = [each for tensor in _tensors(args, kwargs) if (each := self.tracked(tensor)) is not None]
+        if any(each.lazy for each in tracked):
             result = self._record_any(func, schema, args, kwargs)
             if result is not _FORCED:
                 return result
-        return self._really(func, args, kwargs, held)
+        return self._really(func, args, kwargs, tracked)
 
     def _make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The tensor that ``zeros`` and its like make; None if what it holds is not known."""
@@ -106,11 +106,11 @@ class Recorder(Notes, TorchDispatchMode):
         # The arguments of new_zeros and its like lend their type and nothing else.
         templates = tuple(_template(item) for item in args)
         tensor = func(*args, **kwargs)
-        held = self._hold(tensor)
-        if held is not None and known is not None:
+        tracked = self._track(tensor)
+        if tracked is not None and known is not None:
             layer = self._layer(tensor, known, {"type": name[6:]})
-            held.write(layer)
-            out = Operand(held, layer.region)
+            tracked.write(layer)
+            out = Operand(tracked, layer.region)
             self._add(
                 func, templates, kwargs, outs=(out,), fill=layer, target=out, done=True, overwrites=True
             )
@@ -125,13 +125,13 @@ class Recorder(Notes, TorchDispatchMode):
             return None
         make = torch.empty_like if name.endswith("_like") else torch.empty
         tensor = make(args[0], **options)
-        held = self._hold(tensor)
-        if held is None or tensor.dtype not in FLOATS:
+        tracked = self._track(tensor)
+        if tracked is None or tensor.dtype not in FLOATS:
             return None
         fill, value = DRAWERS[name]
         # A value of its own: those of copies are the same object.
         layer = self._layer(tensor, replace(value), {"type": name[6:]})
-        self._fill(held, layer, getattr(torch.ops.aten, fill).default, ())
+        self._fill(tracked, layer, getattr(torch.ops.aten, fill).default, ())
         return tensor
 
     def _record_write(self, operation: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -139,22 +139,22 @@ class Recorder(Notes, TorchDispatchMode):
         target = args[0] if args else None
         if not isinstance(target, torch.Tensor) or target.dtype not in FLOATS:
             return False
-        held = self.held_by(target)
-        if held is None or held.exposed or held.foreign or kwargs.get("generator") is not None:
+        tracked = self.tracked(target)
+        if tracked is None or tracked.exposed or tracked.foreign or kwargs.get("generator") is not None:
             return False
         if not disjoint(target):
             return False
         region = region_of(target)
         if operation in ELEMENTWISE:
-            layers = transformed(held.layers, region, operation, args[1:], kwargs)
-            if layers is None or not held.pending:
+            layers = transformed(tracked.layers, region, operation, args[1:], kwargs)
+            if layers is None or not tracked.pending:
                 return False
-            step = self._in_place(func, args, kwargs, held)
-            held.layers = layers
+            step = self._in_place(func, args, kwargs, tracked)
+            tracked.layers = layers
             self.log.add(step)
             return True
         if operation == "copy":
-            return self._copy(held, target, func, args, kwargs)
+            return self._copy(tracked, target, func, args, kwargs)
         if any(isinstance(each, torch.Tensor) and self._depends(each) for each in args[1:]):
             return False
         for tensor in _tensors(args[1:], {}):
@@ -163,28 +163,33 @@ class Recorder(Notes, TorchDispatchMode):
         known = filled_with(operation, args[1:], kwargs)
         if known is None:
             return False
-        if not held.pending and _holds(held, region, known):
+        if not tracked.pending and _holds(tracked, region, known):
             # A buffer that is reset to what it was made with.
             return True
         numbers = tuple(item.item() if isinstance(item, torch.Tensor) else item for item in args[1:])
         layer = self._layer(target, known, {"type": operation + "_"})
-        self._fill(held, layer, getattr(torch.ops.aten, operation + "_"), numbers, kwargs)
+        self._fill(tracked, layer, getattr(torch.ops.aten, operation + "_"), numbers, kwargs)
         return True
 
     def _copy(
-        self, held: Held, target: torch.Tensor, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        tracked: TrackedStorage,
+        target: torch.Tensor,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> bool:
         source = args[1]
-        found = self.held_by(source) if isinstance(source, torch.Tensor) else None
-        if found is None or source.shape != target.shape or found is held:
+        found = self.tracked(source) if isinstance(source, torch.Tensor) else None
+        if found is None or source.shape != target.shape or found is tracked:
             return False
         region = region_of(target)
         layers = copied(found.layers, region_of(source), region)
         if layers is None:
             return False
-        step = self._in_place(func, args, kwargs, held, overwrites=region.covers(held.whole))
+        step = self._in_place(func, args, kwargs, tracked, overwrites=region.covers(tracked.whole))
         for layer in layers:
-            held.write(layer)
+            tracked.write(layer)
         self.log.add(step)
         return True
 
@@ -193,7 +198,7 @@ class Recorder(Notes, TorchDispatchMode):
     ) -> torch.Tensor | None:
         """The unwritten result of a copy or of an elementwise operation that has a name; else None."""
         source = args[0] if args else None
-        found = self.held_by(source) if isinstance(source, torch.Tensor) else None
+        found = self.tracked(source) if isinstance(source, torch.Tensor) else None
         if found is None or source is None or source.dtype not in FLOATS:
             return None
         region = region_of(source)
@@ -222,11 +227,11 @@ class Recorder(Notes, TorchDispatchMode):
         layers = copied(layers, region, region_of(result))
         if layers is None:
             return None
-        held = self._hold(result)
-        if held is None:
+        tracked = self._track(result)
+        if tracked is None:
             return None
-        held.layers = layers
-        self._add(func, arguments, kwargs, outs=(Operand(held, region_of(result)),), overwrites=True)
+        tracked.layers = layers
+        self._add(func, arguments, kwargs, outs=(Operand(tracked, region_of(result)),), overwrites=True)
         return result
 
     def _of_constants(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
@@ -236,8 +241,8 @@ class Recorder(Notes, TorchDispatchMode):
             if not isinstance(item, torch.Tensor):
                 small.append(item)
                 continue
-            held = self.held_by(item)
-            known = None if held is None else held.snapshot(region_of(item))
+            tracked = self.tracked(item)
+            known = None if tracked is None else tracked.snapshot(region_of(item))
             if known is None or not isinstance(known.value, Constant):
                 return None
             small.append(torch.full((1,), known.value.val, dtype=item.dtype))
@@ -247,11 +252,11 @@ class Recorder(Notes, TorchDispatchMode):
         known = Constant(func(*small, **kwargs).item())
         arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype)
-        held = self._hold(result)
-        if held is None:
+        tracked = self._track(result)
+        if tracked is None:
             return None
-        held.write(self._layer(result, known, {"type": func._schema.name[6:]}))
-        self._add(func, arguments, kwargs, outs=(Operand(held, region_of(result)),), overwrites=True)
+        tracked.write(self._layer(result, known, {"type": func._schema.name[6:]}))
+        self._add(func, arguments, kwargs, outs=(Operand(tracked, region_of(result)),), overwrites=True)
         return result
 
     def _record_any(self, func: Any, schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -261,12 +266,12 @@ class Recorder(Notes, TorchDispatchMode):
         ):
             return _FORCED
         if any(
-            (each := self.held_by(tensor)) is not None and each.exposed for tensor in _tensors(args, kwargs)
+            (each := self.tracked(tensor)) is not None and each.exposed for tensor in _tensors(args, kwargs)
         ):
             return _FORCED
         if schema.is_mutable:
             targets = list(written(func, args, kwargs))
-            if not targets or any(self.held_by(each) is None or not each.numel() for each in targets):
+            if not targets or any(self.tracked(each) is None or not each.numel() for each in targets):
                 # An empty target may be given another size.
                 return _FORCED
             returned = _returned(schema, args, kwargs)
@@ -284,11 +289,11 @@ class Recorder(Notes, TorchDispatchMode):
             if not isinstance(item, torch.Tensor):
                 return item
             tensor = torch.empty_strided(item.shape, item.stride(), dtype=item.dtype)
-            held = self._hold(tensor)
-            assert held is not None
+            tracked = self._track(tensor)
+            assert tracked is not None
             region = region_of(tensor)
-            held.write(self._layer(tensor, None, {"type": schema.name[6:]}))
-            outs.append(Operand(held, region))
+            tracked.write(self._layer(tensor, None, {"type": schema.name[6:]}))
+            outs.append(Operand(tracked, region))
             return tensor
 
         result = tree_map(unwritten, meta)
@@ -320,15 +325,17 @@ class Recorder(Notes, TorchDispatchMode):
         self, tensor: torch.Tensor, value: Value, run: Callable[[torch.Tensor], object]
     ) -> bool:
         """Note a call of a known sampler; False if the tensor is not one of ours."""
-        held = self.held_by(tensor)
-        if held is None or held.exposed or held.foreign or not disjoint(tensor):
+        tracked = self.tracked(tensor)
+        if tracked is None or tracked.exposed or tracked.foreign or not disjoint(tensor):
             return False
         if tensor.dtype not in FLOATS:
             return False
-        self._fill(held, self._layer(tensor, value, {"type": value.kind}), run, ())
+        self._fill(tracked, self._layer(tensor, value, {"type": value.kind}), run, ())
         return True
 
-    def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
+    def _really(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tracked: list[TrackedStorage]
+    ) -> Any:
         targets = list(written(func, args, kwargs))
         if self._refuse and any(
             isinstance(each, torch.nn.Parameter) and not each.is_meta and self._was_there(each)
@@ -339,9 +346,9 @@ class Recorder(Notes, TorchDispatchMode):
                 shape=tuple(targets[0].shape),
                 fix="Pass the model too: initcfg.trace(init, model).",
             )
-        changed = [each for tensor in targets if (each := self.held_by(tensor)) is not None]
+        changed = [each for tensor in targets if (each := self.tracked(tensor)) is not None]
         # What waits to be read from a storage must be done before it changes.
-        self.compute([each for each in held if each.lazy])
+        self.compute([each for each in tracked if each.lazy])
         readers = [other for each in changed for step in each.waiting.values() for other in step.writes]
         self.compute(readers)
         drawing = draws(func)
@@ -357,7 +364,7 @@ class Recorder(Notes, TorchDispatchMode):
                 self._note_outs(step, tuple(self._held_out(tensor, func) for tensor in tensors))
             return result
         if not tensors or torch.Tag.dynamic_output_shape in func.tags:
-            self._note_look(held)
+            self._note_look(tracked)
         if not tensors or operands is None:
             return result
         outs = tuple(self._held_out(tensor, func) for tensor in tensors)
@@ -402,7 +409,7 @@ def _returned(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return _FORCED
 
 
-def _holds(held: Held, region: Region, known: Known) -> bool:
+def _holds(tracked: TrackedStorage, region: Region, known: Known) -> bool:
     """Whether the memory is known to hold a constant already."""
-    found = held.snapshot(region)
+    found = tracked.snapshot(region)
     return found is not None and isinstance(known, Constant) and found.value == known

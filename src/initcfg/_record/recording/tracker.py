@@ -8,19 +8,19 @@ from typing import Any
 
 import torch
 
-from initcfg._record.recording.held import Held, Step
+from initcfg._record.recording.aten import is_plain
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.log import Log, run_step
-from initcfg._record.recording.operations import is_plain
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.storage import LogStep, TrackedStorage
 
 _PRUNE_EVERY = 256
 # Tensors that were made elsewhere are copied when they are met, up to this size.
 _COPIED_BYTES = 1 << 20
 
 
-class Books:
+class StorageTracker:
     """Storages by address, and the log.
 
     Args:
@@ -33,7 +33,7 @@ class Books:
     def __init__(self, drawing: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
         super().__init__()
         self.log = Log()
-        self._held: dict[int, Held] = {}
+        self._storages: dict[int, TrackedStorage] = {}
         self._made = 0
         self._prune_at = _PRUNE_EVERY
         self._passing = False
@@ -41,38 +41,34 @@ class Books:
 
     # -- the storages ----------------------------------------------------------------------------
 
-    def held_by(self, tensor: torch.Tensor) -> Held | None:
+    def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """The storage of a tensor, if it is known here."""
         try:
-            return self._held.get(tensor.untyped_storage()._cdata)
+            return self._storages.get(tensor.untyped_storage()._cdata)
         except (NotImplementedError, RuntimeError):
             return None
 
-    def in_use(self) -> list[Held]:
+    def in_use(self) -> list[TrackedStorage]:
         """Every storage that somebody else still holds."""
-        return [held for held in self._held.values() if not held.abandoned]
+        return [tracked for tracked in self._storages.values() if not tracked.abandoned]
 
-    def know(self, tensor: torch.Tensor, original: torch.Tensor) -> None:
+    def track_existing(self, tensor: torch.Tensor, original: torch.Tensor) -> None:
         """Take in a tensor that was there before; its numbers are those of another, fetched if need be."""
-        known = self._held.get(tensor.untyped_storage()._cdata)
+        known = self._storages.get(tensor.untyped_storage()._cdata)
         if known is None:
-            held = self._hold(tensor)
-            assert held is not None
-            held.before, held.original = True, original.untyped_storage()
+            tracked = self._track(tensor)
+            assert tracked is not None
+            tracked.before, tracked.original = True, original.untyped_storage()
 
-    def know_foreign(self, tensor: torch.Tensor) -> Held | None:
-        """Take in a tensor of the model that no recorded operation touched."""
-        return self._adopt(tensor)
-
-    def know_fresh(self, tensor: torch.Tensor) -> None:
+    def track_fresh(self, tensor: torch.Tensor) -> None:
         """Take in a tensor that was made just now, from a list or from NumPy."""
-        if self.held_by(tensor) is None and (held := self._adopt(tensor)) is not None:
-            held.fresh = True
+        if self.tracked(tensor) is None and (tracked := self.track_foreign(tensor)) is not None:
+            tracked.fresh = True
 
     def _was_there(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is older than the record."""
-        held = self.held_by(tensor)
-        return held is None or (held.foreign and not held.fresh)
+        tracked = self.tracked(tensor)
+        return tracked is None or (tracked.foreign and not tracked.fresh)
 
     def _is_held(self, args: tuple[Any, ...]) -> bool:
         """Whether a number among these arguments is a tensor whose content depends on what was recorded."""
@@ -82,37 +78,37 @@ class Books:
 
     def _depends(self, tensor: torch.Tensor) -> bool:
         """Whether random numbers make a tensor."""
-        held = self.held_by(tensor)
-        return held is not None and any(step.random for step in self.log.sliced(held))
+        tracked = self.tracked(tensor)
+        return tracked is not None and any(step.random for step in self.log.sliced(tracked))
 
-    def _hold(self, tensor: Any) -> Held | None:
+    def _track(self, tensor: Any) -> TrackedStorage | None:
         if not is_plain(tensor):
             return None
         self._made += 1
         if self._made >= self._prune_at:
             self._prune()
         storage = tensor.untyped_storage()
-        held = self._held[storage._cdata] = Held(storage, region_of(tensor))
-        return held
+        tracked = self._storages[storage._cdata] = TrackedStorage(storage, region_of(tensor))
+        return tracked
 
-    def _adopt(self, tensor: torch.Tensor) -> Held | None:
+    def track_foreign(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """Take in a tensor that was made elsewhere, with what it holds now."""
-        held = self._hold(tensor)
-        if held is not None:
+        tracked = self._track(tensor)
+        if tracked is not None:
             storage = tensor.untyped_storage()
             with self._through(), torch.no_grad():
                 data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
-                held.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
-            held.foreign = True
-        return held
+                tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
+            tracked.foreign = True
+        return tracked
 
     def _prune(self) -> None:
         """Forget memory that nobody else holds."""
-        for key, held in list(self._held.items()):
-            if not held.waiting and held.abandoned:
-                held.storage = None
-                del self._held[key]
-        self._prune_at = self._made + max(_PRUNE_EVERY, len(self._held))
+        for key, tracked in list(self._storages.items()):
+            if not tracked.waiting and tracked.abandoned:
+                tracked.storage = None
+                del self._storages[key]
+        self._prune_at = self._made + max(_PRUNE_EVERY, len(self._storages))
 
     # -- what is done ----------------------------------------------------------------------------
 
@@ -126,20 +122,20 @@ class Books:
         """
         if self._passing:
             return
-        held = self.held_by(tensor)
-        if held is None:
+        tracked = self.tracked(tensor)
+        if tracked is None:
             return
         if looking or exposing:
-            self._note_look([held])
-        if held.lazy:
-            self.compute([held])
-        if exposing and not held.exposed:
-            held.exposed = True
-            held.layers = [layer._replace(known=None) for layer in held.layers] or [
+            self._note_look([tracked])
+        if tracked.lazy:
+            self.compute([tracked])
+        if exposing and not tracked.exposed:
+            tracked.exposed = True
+            tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
                 Layer(region_of(tensor), None, "?", {"type": "?"})
             ]
 
-    def compute(self, wanted: Iterable[Held]) -> None:
+    def compute(self, wanted: Iterable[TrackedStorage]) -> None:
         """Do what was recorded for these storages, in the order of recording."""
         wanted = list(wanted)
         with self._through(), torch.no_grad():
@@ -147,7 +143,7 @@ class Books:
             for each in wanted:
                 _load(each)
 
-    def _run(self, step: Step, place: Any) -> None:
+    def _run(self, step: LogStep, place: Any) -> None:
         for each in (*step.reads, *step.writes):
             _load(each)
         with self._drawing() if step.random else contextlib.nullcontext():
@@ -162,18 +158,18 @@ class Books:
         finally:
             self._passing = before
 
-    def _note_look(self, held: Iterable[Held]) -> None:
+    def _note_look(self, tracked: Iterable[TrackedStorage]) -> None:
         """Code sees numbers: what was drawn for them is not the stream's to draw again."""
         place = None
-        for each in held:
+        for each in tracked:
             for step in self.log.sliced(each):
                 if step.seen is None and step.random:
                     place = place or code_that_writes().place
                     step.seen = place
 
 
-def _load(held: Held) -> None:
+def _load(tracked: TrackedStorage) -> None:
     """Fetch the numbers of a tensor that was there before."""
-    if held.original is not None and held.storage is not None:
-        held.storage.copy_(held.original)
-        held.original = None
+    if tracked.original is not None and tracked.storage is not None:
+        tracked.storage.copy_(tracked.original)
+        tracked.original = None

@@ -49,11 +49,11 @@ def is_shared(known: Snapshot, shared: set[int]) -> bool:
 
 
 @dataclass(eq=False)
-class Held:
+class TrackedStorage:
     """One storage.
 
     Attributes:
-        storage: The memory; held, so that its address is not given to another. None once nobody else
+        storage: The memory; tracked, so that its address is not given to another. None once nobody else
             has it.
         whole: The region of the tensor that it was made for.
         layers: What was written, first to last, as far as it has names.
@@ -70,8 +70,8 @@ class Held:
     storage: torch.UntypedStorage | None
     whole: Region
     layers: list[Layer] = field(default_factory=list)
-    writers: list[Step] = field(default_factory=list)
-    waiting: dict[int, Step] = field(default_factory=dict)
+    writers: list[LogStep] = field(default_factory=list)
+    waiting: dict[int, LogStep] = field(default_factory=dict)
     exposed: bool = False
     data: torch.Tensor | None = None
     foreign: bool = False
@@ -126,18 +126,18 @@ class Operand:
     """A tensor in a recorded operation.
 
     Attributes:
-        held: Its storage.
+        tracked: Its storage.
         region: Where it lies there.
-        known: What it held at that time, if that had a name.
+        known: What it tracked at that time, if that had a name.
     """
 
-    held: Held
+    tracked: TrackedStorage
     region: Region
     known: Snapshot | None = None
 
 
 @dataclass(eq=False)
-class Step:
+class LogStep:
     """A recorded operation.
 
     Attributes:
@@ -151,7 +151,7 @@ class Step:
         draws: Whether it draws random numbers.
         fill: What it fills its target with, if that has a name.
         target: Where, for a fill.
-        before: By ``id`` of a storage that is written in place: what it held before.
+        before: By ``id`` of a storage that is written in place: what it tracked before.
         overwrites: Whether nothing of what was there before shows.
         done: Whether it was done.
         seen: Where code looked at numbers that this operation drew.
@@ -162,8 +162,8 @@ class Step:
     func: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    reads: Sequence[Held]
-    writes: Sequence[Held]
+    reads: Sequence[TrackedStorage]
+    writes: Sequence[TrackedStorage]
     outs: Sequence[Operand | None] = ()
     draws: bool = False
     fill: Snapshot | None = None

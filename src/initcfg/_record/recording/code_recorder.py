@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 
 from initcfg._model import storage_of
-from initcfg._record.recording.held import Held
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.naming import named_values
 from initcfg._record.recording.outcome import Outcome, Outcomes
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.storage import TrackedStorage
 from initcfg.values import Value
 
 
@@ -29,7 +29,7 @@ class WaitingWrite(NamedTuple):
     name: str
 
 
-class Account(NamedTuple):
+class CodeResult(NamedTuple):
     """What a recording leaves behind.
 
     Attributes:
@@ -58,13 +58,13 @@ class CodeRecorder(Recorder):
         self._lookup = lookup
         self._do_write = fill
         self._asked: set[int] = set()
-        self.adopted: list[tuple[torch.Tensor, str, Held, Sequence[Layer]]] = []
+        self.adopted: list[tuple[torch.Tensor, str, TrackedStorage, Sequence[Layer]]] = []
 
-    def held_by(self, tensor: torch.Tensor) -> Held | None:
+    def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """The storage of a tensor; a known one is taken in when it is first met."""
-        held = super().held_by(tensor)
-        if held is not None or self._passing:
-            return held
+        tracked = super().tracked(tensor)
+        if tracked is not None or self._passing:
+            return tracked
         storage = storage_of(tensor)
         if storage == 0 or storage in self._asked:
             return None
@@ -73,15 +73,17 @@ class CodeRecorder(Recorder):
         if found is None:
             return None
         known, name, planned = found
-        held = self._held[storage] = Held(known.untyped_storage(), region_of(known), before=True)
+        tracked = self._storages[storage] = TrackedStorage(
+            known.untyped_storage(), region_of(known), before=True
+        )
         if planned is not None:
             self.plan(planned)
-        self.adopted.append((known, name, held, tuple(held.layers)))
-        return held
+        self.adopted.append((known, name, tracked, tuple(tracked.layers)))
+        return tracked
 
     def has(self, tensor: torch.Tensor) -> bool:
         """Whether the tensor was met, so that writes on it are in order with the code's."""
-        return storage_of(tensor) in self._held
+        return storage_of(tensor) in self._storages
 
     def plan(self, planned: WaitingWrite) -> None:
         """Note a write as if the code did it."""
@@ -89,22 +91,22 @@ class CodeRecorder(Recorder):
         if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
             self._do_write(tensor, planned)
 
-    def finish(self) -> Account:
+    def finish(self) -> CodeResult:
         """Make real what is no value."""
         found = Outcomes(self)
-        outcomes: dict[str, tuple[WaitingWrite, Held, Outcome, bool]] = {}
+        outcomes: dict[str, tuple[WaitingWrite, TrackedStorage, Outcome, bool]] = {}
         wanted = [
             each
             for each in self.adopted
             if each[2].pending and all(region_of(each[0]).covers(layer.region) for layer in each[2].layers)
         ]
         made = found.of_all({name: tensor for tensor, name, _, _ in wanted})
-        for tensor, name, held, before in wanted:
+        for tensor, name, tracked, before in wanted:
             outcome = made[name]
             if outcome.value is not None:
                 planned = WaitingWrite(tensor, outcome.value, name)
-                outcomes[name] = planned, held, outcome, tuple(held.layers) != before
-        for name in self._drawn_elsewhere({name: held for name, (_, held, _, _) in outcomes.items()}):
+                outcomes[name] = planned, tracked, outcome, tuple(tracked.layers) != before
+        for name in self._drawn_elsewhere({name: tracked for name, (_, tracked, _, _) in outcomes.items()}):
             del outcomes[name]
         values = named_values((name, outcome) for name, (_, _, outcome, _) in outcomes.items())
         waiting: list[WaitingWrite] = []
@@ -113,21 +115,21 @@ class CodeRecorder(Recorder):
             waiting.append(planned._replace(value=values[name]))
             if changed:
                 meant[name] = values[name]
-        left = {id(held) for _, held, _, _ in outcomes.values()}
-        self.compute([held for held in self.in_use() if held.pending and id(held) not in left])
-        return Account(waiting, meant)
+        left = {id(tracked) for _, tracked, _, _ in outcomes.values()}
+        self.compute([tracked for tracked in self.in_use() if tracked.pending and id(tracked) not in left])
+        return CodeResult(waiting, meant)
 
-    def _drawn_elsewhere(self, held_by_name: dict[str, Held]) -> set[str]:
+    def _drawn_elsewhere(self, held_by_name: dict[str, TrackedStorage]) -> set[str]:
         """Of these tensors, those that share draws with one that has to be made real: all would be equal."""
         drawn: set[str] = set()
         while True:
-            left = {id(held) for name, held in held_by_name.items() if name not in drawn}
-            real = [held for held in self.in_use() if held.pending and id(held) not in left]
-            due = {step.index for held in real for step in self.log.sliced(held) if step.random}
+            left = {id(tracked) for name, tracked in held_by_name.items() if name not in drawn}
+            real = [tracked for tracked in self.in_use() if tracked.pending and id(tracked) not in left]
+            due = {step.index for tracked in real for step in self.log.sliced(tracked) if step.random}
             more = {
                 name
-                for name, held in held_by_name.items()
-                if name not in drawn and any(step.index in due for step in self.log.sliced(held))
+                for name, tracked in held_by_name.items()
+                if name not in drawn and any(step.index in due for step in self.log.sliced(tracked))
             }
             if not more:
                 return drawn

@@ -1,4 +1,4 @@
-"""Notes: a recorded operation as data, with where its operands lie and what they hold."""
+"""LogWriter: a recorded operation as data, with where its operands lie and what they hold."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._record.recording.books import Books
+from initcfg._record.recording.aten import OVERWRITING, draws, is_plain
 from initcfg._record.recording.content import Known
-from initcfg._record.recording.held import Held, Operand, Snapshot, Step
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.log import operands_in
-from initcfg._record.recording.operations import OVERWRITING, draws, is_plain
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage
+from initcfg._record.recording.tracker import StorageTracker
 from initcfg.values import Constant, Value
 
 
-class Notes(Books):
+class LogWriter(StorageTracker):
     """Writes operations into the log."""
 
     def _layer(self, tensor: torch.Tensor, known: Known | None, call: dict[str, object]) -> Layer:
@@ -32,40 +32,42 @@ class Notes(Books):
     def _operand(self, item: Any) -> Any:
         if not isinstance(item, torch.Tensor) or not is_plain(item):
             return item
-        held = self.held_by(item) or self._adopt(item)
-        if held is None:
+        tracked = self.tracked(item) or self.track_foreign(item)
+        if tracked is None:
             return item
         region = region_of(item)
-        return Operand(held, region, held.snapshot(region))
+        return Operand(tracked, region, tracked.snapshot(region))
 
     def _fill(
         self,
-        held: Held,
+        tracked: TrackedStorage,
         layer: Layer,
         func: Callable[..., Any],
         numbers: tuple[Any, ...],
         kwargs: dict[str, Any] | None = None,
     ) -> None:
         """Note that a region is filled with a named value."""
-        whole = layer.region.covers(held.whole)
-        target = Operand(held, layer.region)
-        before = {} if whole else {id(held): held.snapshot(held.whole)}
-        held.write(layer)
+        whole = layer.region.covers(tracked.whole)
+        target = Operand(tracked, layer.region)
+        before = {} if whole else {id(tracked): tracked.snapshot(tracked.whole)}
+        tracked.write(layer)
         self._add(
             func,
             (target, *numbers),
             kwargs or {},
-            writes=(held,),
+            writes=(tracked,),
             fill=layer,
             target=target,
             before=before,
             overwrites=whole,
         )
 
-    def _in_place(self, func: Any, args: Any, kwargs: Any, held: Held, *, overwrites: bool = False) -> Step:
+    def _in_place(
+        self, func: Any, args: Any, kwargs: Any, tracked: TrackedStorage, *, overwrites: bool = False
+    ) -> LogStep:
         arguments, options = self._operands((args, kwargs))
-        before = {} if overwrites else {id(held): held.snapshot(held.whole)}
-        return self._step(func, arguments, options, writes=(held,), before=before, overwrites=overwrites)
+        before = {} if overwrites else {id(tracked): tracked.snapshot(tracked.whole)}
+        return self._step(func, arguments, options, writes=(tracked,), before=before, overwrites=overwrites)
 
     def _note_in_place(
         self,
@@ -75,9 +77,9 @@ class Notes(Books):
         targets: list[torch.Tensor],
         *,
         done: bool,
-    ) -> Step | None:
+    ) -> LogStep | None:
         arguments, options = self._operands((args, kwargs))
-        changed = [each for tensor in targets if (each := self.held_by(tensor)) is not None]
+        changed = [each for tensor in targets if (each := self.tracked(tensor)) is not None]
         if not changed:
             return None
         operation = func._schema.name.removeprefix("aten::").removesuffix("_")
@@ -88,7 +90,7 @@ class Notes(Books):
         known = self._number_filled(operation, args) if len(targets) == 1 else None
         fields: dict[str, Any] = {}
         for tensor in targets:
-            each = self.held_by(tensor)
+            each = self.tracked(tensor)
             if each is not None:
                 layer = self._layer(tensor, known, {"type": func._schema.name[6:]})
                 each.write(layer)
@@ -108,20 +110,20 @@ class Notes(Books):
         step.hidden = hidden(args, kwargs)
         return step
 
-    def _note_size(self, step: Step, tensor: torch.Tensor) -> None:
+    def _note_size(self, step: LogStep, tensor: torch.Tensor) -> None:
         """An operation may have given an empty target the size of its result."""
-        held = self.held_by(tensor)
-        if held is not None and not held.whole.elements and tensor.numel():
+        tracked = self.tracked(tensor)
+        if tracked is not None and not tracked.whole.elements and tensor.numel():
             step.hidden = "it gives a tensor another size"
-            held.whole = region_of(tensor)
-            held.layers = [self._layer(tensor, None, {"type": "?"})]
+            tracked.whole = region_of(tensor)
+            tracked.layers = [self._layer(tensor, None, {"type": "?"})]
 
-    def _note_outs(self, step: Step, outs: tuple[Operand | None, ...]) -> None:
+    def _note_outs(self, step: LogStep, outs: tuple[Operand | None, ...]) -> None:
         """An operation that changes some tensors has made others too."""
-        made = tuple(out.held for out in outs if out is not None)
+        made = tuple(out.tracked for out in outs if out is not None)
         step.outs, step.writes = outs, (*step.writes, *made)
-        for held in made:
-            held.writers.append(step)
+        for tracked in made:
+            tracked.writers.append(step)
 
     def _number_filled(self, operation: str, args: tuple[Any, ...]) -> Known | None:
         """The number that ``fill_`` and ``zero_`` write, where it stands in the code."""
@@ -131,8 +133,8 @@ class Notes(Books):
             return None
         number = args[1]
         if isinstance(number, torch.Tensor):
-            held = self.held_by(number)
-            if number.numel() != 1 or (held is not None and not held.foreign):
+            tracked = self.tracked(number)
+            if number.numel() != 1 or (tracked is not None and not tracked.foreign):
                 return None
             with self._through():
                 number = number.item()
@@ -140,13 +142,13 @@ class Notes(Books):
         return Constant(float(number)) if exact else None
 
     def _held_out(self, tensor: torch.Tensor, func: Any) -> Operand | None:
-        held = self._hold(tensor)
-        if held is None:
+        tracked = self._track(tensor)
+        if tracked is None:
             return None
-        held.write(self._layer(tensor, None, {"type": func._schema.name[6:]}))
-        return Operand(held, region_of(tensor))
+        tracked.write(self._layer(tensor, None, {"type": func._schema.name[6:]}))
+        return Operand(tracked, region_of(tensor))
 
-    def _add(self, *args: Any, **fields: Any) -> Step:
+    def _add(self, *args: Any, **fields: Any) -> LogStep:
         step = self._step(*args, **fields)
         self.log.add(step)
         return step
@@ -157,25 +159,25 @@ class Notes(Books):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         *,
-        writes: tuple[Held, ...] = (),
+        writes: tuple[TrackedStorage, ...] = (),
         outs: tuple[Operand | None, ...] = (),
         fill: Layer | None = None,
         **fields: Any,
-    ) -> Step:
-        reads = dict.fromkeys(each.held for each in operands_in((args, kwargs)))
+    ) -> LogStep:
+        reads = dict.fromkeys(each.tracked for each in operands_in((args, kwargs)))
         target = fields.get("target")
         if target is not None or fields.get("overwrites"):
             # A target that is only written.
             for each in writes:
-                if not any(o.held is each for o in operands_in((args[1:], kwargs))):
+                if not any(o.tracked is each for o in operands_in((args[1:], kwargs))):
                     reads.pop(each, None)
-        made = dict.fromkeys(out.held for out in outs if out is not None)
+        made = dict.fromkeys(out.tracked for out in outs if out is not None)
         known = (
             Snapshot(fill.known, (fill.known,), (fill.known,))
             if fill and isinstance(fill.known, Value)
             else None
         )
-        return Step(
+        return LogStep(
             len(self.log.steps),
             func,
             args,

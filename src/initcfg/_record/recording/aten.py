@@ -35,7 +35,7 @@ OVERWRITING = (
     "geometric",
     "random",
 )
-"""In-place operations that do not look at what their target held."""
+"""In-place operations that do not look at what their target tracked."""
 
 OTHERWISE = ("aten::_linalg_svd", "aten::_linalg_eigh")
 """Operations that also give vectors while a mode sees them, and other last bits with them than without."""

@@ -13,16 +13,16 @@ from torch import nn
 from initcfg._model import Entry, named_tensors, pieces_of
 from initcfg._record.isolation import others_kept, shadowed
 from initcfg._record.recorded import recorded
-from initcfg._record.recording import Held, Recorder, Region, region_of, tensor_at
+from initcfg._record.recording import Recorder, Region, TrackedStorage, region_of, tensor_at
 from initcfg._stream.writing import narrowed, seeded
 from initcfg.errors import ApplyError
 
 
-class Lying(NamedTuple):
+class TracedTensor(NamedTuple):
     """Where a tensor of the traced model lies in the record."""
 
     name: str
-    held: Held
+    tracked: TrackedStorage
     region: Region
 
 
@@ -43,7 +43,7 @@ class TraceRecord:
     existing: nn.Module | None
     model: nn.Module
     recorder: Recorder
-    lying: list[Lying]
+    lying: list[TracedTensor]
     again: str | None
 
     def replay(self, entries: dict[str, Entry]) -> list[str]:
@@ -55,28 +55,28 @@ class TraceRecord:
         if self.again is not None:
             return self._run_for_real(entries)
         bound: dict[int, torch.UntypedStorage] = {}
-        moved: list[tuple[torch.Tensor, Held, Region]] = []
+        moved: list[tuple[torch.Tensor, TrackedStorage, Region]] = []
         written: list[str] = []
-        for name, target, held, region in self._pairs(entries):
-            if not held.writers and not held.foreign:
-                if held.before and id(held) not in bound:
-                    bound[id(held)] = _memory_with(target, held, region)
+        for name, target, tracked, region in self._pairs(entries):
+            if not tracked.writers and not tracked.foreign:
+                if tracked.before and id(tracked) not in bound:
+                    bound[id(tracked)] = _memory_with(target, tracked, region)
                 continue
             written.append(name)
-            if id(held) in bound:
-                moved.append((target, held, region))
-            elif held.writers and _fits(target, held, region):
-                bound[id(held)] = target.untyped_storage()
+            if id(tracked) in bound:
+                moved.append((target, tracked, region))
+            elif tracked.writers and _fits(target, tracked, region):
+                bound[id(tracked)] = target.untyped_storage()
                 torch.autograd.graph.increment_version(target)
             else:
-                bound[id(held)] = _memory_with(target, held, region)
-                if held.data is not None:
-                    bound[id(held)].copy_(held.data.untyped_storage())
-                moved.append((target, held, region))
+                bound[id(tracked)] = _memory_with(target, tracked, region)
+                if tracked.data is not None:
+                    bound[id(tracked)].copy_(tracked.data.untyped_storage())
+                moved.append((target, tracked, region))
         self.recorder.log.replay(bound)
-        for target, held, region in moved:
-            if bound[id(held)] is not target.untyped_storage():
-                target.copy_(tensor_at(bound[id(held)], region))
+        for target, tracked, region in moved:
+            if bound[id(tracked)] is not target.untyped_storage():
+                target.copy_(tensor_at(bound[id(tracked)], region))
         return written
 
     def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
@@ -93,7 +93,9 @@ class TraceRecord:
             recorder = recording.recorder
             found = [entry for entry in named_tensors(model).entries.values() if entry.name in wanted]
             pairs = [(entry.name, tensor) for entry in dict.fromkeys(found) for tensor in entry.stored]
-            recorder.compute([held for _, each in pairs if (held := recorder.held_by(each)) is not None])
+            recorder.compute(
+                [tracked for _, each in pairs if (tracked := recorder.tracked(each)) is not None]
+            )
             numbers: dict[str, list[torch.Tensor]] = {}
             for name, tensor in pairs:
                 numbers.setdefault(name, []).append(tensor.detach())
@@ -116,34 +118,34 @@ class TraceRecord:
                     written.append(entry.name)
         return written
 
-    def _pairs(self, entries: dict[str, Entry]) -> Iterator[tuple[str, torch.Tensor, Held, Region]]:
+    def _pairs(self, entries: dict[str, Entry]) -> Iterator[tuple[str, torch.Tensor, TrackedStorage, Region]]:
         count: dict[str, int] = {}
-        for name, held, region in self.lying:
+        for name, tracked, region in self.lying:
             place = count[name] = count.get(name, -1) + 1
             stored = entries[name].stored
             if place >= len(stored):
                 raise ApplyError(
                     "The traced model and this one are parametrized in different ways.", parameter=name
                 )
-            yield name, stored[place], held, region
+            yield name, stored[place], tracked, region
 
 
-def _memory_with(target: torch.Tensor, held: Held, region: Region) -> torch.UntypedStorage:
+def _memory_with(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> torch.UntypedStorage:
     """Memory for the operations, which holds what the target does where they begin with that."""
-    if held.before and _fits(target, held, region):
+    if tracked.before and _fits(target, tracked, region):
         return target.untyped_storage()
-    assert held.storage is not None
-    memory = torch.UntypedStorage(held.storage.nbytes())
-    if held.before:
+    assert tracked.storage is not None
+    memory = torch.UntypedStorage(tracked.storage.nbytes())
+    if tracked.before:
         tensor_at(memory, region).copy_(target)
     return memory
 
 
-def _fits(target: torch.Tensor, held: Held, region: Region) -> bool:
+def _fits(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> bool:
     """Whether the operations can be done in the target's own memory."""
     return (
         target.device.type == "cpu"
         and region_of(target) == region
-        and held.storage is not None
-        and target.untyped_storage().nbytes() == held.storage.nbytes()
+        and tracked.storage is not None
+        and target.untyped_storage().nbytes() == tracked.storage.nbytes()
     )
