@@ -17,7 +17,7 @@ from initcfg._apply.user_code import run_user_code
 from initcfg._model import Entry, is_sharded, named_tensors, running
 from initcfg._plan import Assignment, Call, Load, Plan, Write
 from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
-from initcfg._record.recording import Outcome, Outcomes, named_values
+from initcfg._record.recording import Outcome, named_values, outcomes_of
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import TensorError
 from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value, dtype_name
@@ -134,7 +134,6 @@ class _Rehearsal(Run):
     def result(self) -> Plan:
         """The plan, with values where it had code."""
         names = named_tensors(self.model)
-        found = Outcomes(self._recorder)
         items = {**self.plan.parameters, **self.plan.buffers}
         coded: dict[str, torch.Tensor] = {}
         for entry in dict.fromkeys(names.entries.values()):
@@ -143,8 +142,8 @@ class _Rehearsal(Run):
                 items[entry.name] = item = _of_code(entry)
             if item is not None and isinstance(item.value, Opaque) and entry.holder is None:
                 coded[entry.name] = entry.tensor
-        outcomes = found.of_all(coded)
-        values = named_values((name, each) for name, each in outcomes.items() if each.value is not None)
+        outcomes = outcomes_of(self._recorder, coded)
+        values = named_values(outcomes.items())
         made = {
             name: self._said(items[name], outcome, values.get(name))
             for name, outcome in outcomes.items()

@@ -122,7 +122,7 @@ class Run:
             default = default_of(entry.tensor)
             if default is None:
                 continue
-            default.recording.carry_out()
+            default.replay()
             self._settle(entry.tensor)
             written = self.plan.parameters[entry.name].default
             if written is not None and not isinstance(written.value, Computed):

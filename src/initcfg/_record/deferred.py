@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
 from types import TracebackType
 
 import torch
@@ -11,8 +12,8 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg._record.guard import close_pending
-from initcfg._record.pending import Default, Replay, note_defaults, set_default
-from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, TrackedStorage, current_session
+from initcfg._record.pending import Default, note_defaults, set_default
+from initcfg._record.recording import Recorder, Session, current_session, outcomes_of
 from initcfg.errors import BuildError
 from initcfg.values import Computed
 
@@ -76,80 +77,48 @@ class deferred:
         self._modules.setdefault(id(module), weakref.ref(module))
 
     def _finish(self) -> None:
-        modules = self._all_modules()
-        parameters = {
-            id(parameter): (parameter, isinstance(module, ParametrizationList))
+        recorder, modules = self._recorder, self._all_modules()
+        storages = {
+            parameter: tracked
             for module in modules
             for parameter in module._parameters.values()
-            if parameter is not None
+            if parameter is not None and (tracked := recorder.tracked(parameter)) is not None
         }
-        found = Outcomes(self._recorder)
-        bare = {
-            key: parameter
-            for key, (parameter, parametrized) in parameters.items()
-            if not parametrized and self._recorder.tracked(parameter) is not None
+        parametrizations = [module for module in modules if isinstance(module, ParametrizationList)]
+        originals = {parameter for module in parametrizations for parameter in module._parameters.values()}
+        outcomes = outcomes_of(recorder, {each: each for each in storages if each not in originals})
+        waiting = {
+            parameter: storages[parameter]
+            for parameter, outcome in outcomes.items()
+            if outcome.value is not None and storages[parameter].pending
         }
-        defaults = [(bare[key], outcome) for key, outcome in found.of_all(bare).items()]
-        waiting: set[int] = set()
-        for parameter, outcome in defaults:
-            tracked = self._recorder.tracked(parameter)
-            if outcome.value is not None and tracked is not None and tracked.pending:
-                waiting.add(id(tracked))
-        # What is no parameter, and what cannot be said as a value.
-        self._recorder.compute([each for each in self._recorder.in_use() if id(each) not in waiting])
-        self._set_defaults(defaults, parameters.values(), waiting)
-        for module in modules:
-            note_defaults(module)
-        if self._guard:
-            # What a parametrization computes from, planning looks at.
-            inner = {
-                id(each)
-                for module in modules
-                if isinstance(module, ParametrizationList)
-                for each in module.modules()
-            }
-            for module in modules:
-                if id(module) not in inner:
-                    close_pending(module)
-
-    def _set_defaults(
-        self,
-        defaults: list[tuple[nn.Parameter, Outcome]],
-        parameters: Iterable[tuple[nn.Parameter, bool]],
-        waiting: set[int],
-    ) -> None:
-        """Note on each parameter what its constructor meant."""
-        bound: dict[int, torch.UntypedStorage] = {}
-        for parameter, _ in parameters:
-            tracked = self._recorder.tracked(parameter)
-            if tracked is not None and tracked.storage is not None and not self._looked_at(tracked):
-                bound[id(tracked)] = tracked.storage
-        log = self._recorder.log
-        recording = Replay(lambda: log.replay(bound))
-        for parameter, outcome in defaults:
-            code, call = (outcome.layer.code, outcome.layer.call) if outcome.layer else ("?", {})
-            value = outcome.value
-            if value is None and outcome.written:
-                if not self._random(parameter):
+        # What is not a parameter, and what cannot be said as a value.
+        left = set(waiting.values())
+        recorder.compute([each for each in recorder.in_use() if each not in left])
+        # Where the constructor looked at its numbers, a parameter holds what fits what was seen.
+        bound = {
+            id(tracked): tracked.storage
+            for tracked in storages.values()
+            if tracked.storage is not None and recorder.log.seen(tracked) is None
+        }
+        replay = cache(lambda: recorder.log.replay(bound))
+        for parameter, outcome in outcomes.items():
+            if outcome.value is None and outcome.written:
+                if not recorder.is_random(parameter):
                     # It holds what its constructor wrote.
                     continue
-                value = Computed(code)
-            if value is None:
-                code, call = "", {}
-            set_default(parameter, Default(value, code, call, outcome.sources, recording, outcome.draft))
-            tracked = self._recorder.tracked(parameter)
+                outcome = replace(outcome, value=Computed(outcome.code))
+            set_default(parameter, Default(outcome, replay))
             small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
-            if self._guard and small and id(tracked) in waiting and not parameter.is_inference():
+            if self._guard and small and parameter in waiting and not parameter.is_inference():
                 with torch.no_grad():
                     parameter.fill_(float("nan"))
-
-    def _looked_at(self, tracked: TrackedStorage) -> bool:
-        """Whether the constructor looked at its numbers: then it holds what fits what was seen."""
-        return any(step.seen is not None for step in self._recorder.log.sliced(tracked))
-
-    def _random(self, parameter: torch.Tensor) -> bool:
-        tracked = self._recorder.tracked(parameter)
-        return tracked is not None and any(step.random for step in self._recorder.log.sliced(tracked))
+        # What a parametrization computes from, planning looks at.
+        inner = {id(each) for module in parametrizations for each in module.modules()}
+        for module in modules:
+            note_defaults(module)
+            if self._guard and id(module) not in inner:
+                close_pending(module)
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}

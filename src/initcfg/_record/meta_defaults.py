@@ -22,10 +22,9 @@ from initcfg._model import Entry, child_items
 from initcfg._plan import Shadowed
 from initcfg._plan.planner import MetaDefaults
 from initcfg._record.recorded import recorded
-from initcfg._record.recording import Outcome, Outcomes, current_session, named_values
+from initcfg._record.recording import Outcome, current_session, named_values, outcomes_of
 from initcfg._rules.initializers import torch_default
 from initcfg.errors import TensorError
-from initcfg.values import Value
 
 _RESETS = ("reset_parameters", "_reset_parameters")
 # Methods by which classes initialize; their constructors may call them.
@@ -76,9 +75,10 @@ def meta_defaults(
         else:
             places[entry.name] = place
     outcomes = _recorded(model, places) if places else {}
-    found = {name: each for name, each in outcomes.items() if each.written and each.value is not None}
-    values = named_values(found.items())
-    known.update((name, _write(outcome, values[name])) for name, outcome in found.items())
+    values = named_values((name, outcome) for name, outcome in outcomes.items() if outcome.written)
+    known.update(
+        (name, Shadowed(outcomes[name].code, value, outcomes[name].call)) for name, value in values.items()
+    )
     return MetaDefaults(
         {entry.name: known[entry.name] for entry in missing if entry.name in known},
         {name: reason for name, reason in unsure.items() if name not in known},
@@ -151,20 +151,11 @@ def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outco
                         # Code that fails on untouched memory says nothing.
                         with contextlib.suppress(Exception):
                             method()
-            now: dict[str, torch.Tensor] = {}
-            for name, (module, attribute, _) in places.items():
-                tensor = module._parameters.get(attribute)
-                tensor = module._buffers.get(attribute) if tensor is None else tensor
-                if tensor is not None:
-                    now[name] = tensor
-            return Outcomes(recording.recorder).of_all(now)
+            tensors = {name: getattr(module, attribute) for name, (module, attribute, _) in places.items()}
+            now = {name: each for name, each in tensors.items() if isinstance(each, torch.Tensor)}
+            return outcomes_of(recording.recorder, now)
     except TensorError:
         return {}
-
-
-def _write(outcome: Outcome, value: Value) -> Shadowed:
-    layer = outcome.layer
-    return Shadowed("" if layer is None else layer.code, value, None if layer is None else layer.call)
 
 
 def _children_first(module: nn.Module, seen: set[int]) -> Iterator[nn.Module]:

@@ -7,7 +7,7 @@ puts in the place of one is that person's: its note is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +18,10 @@ from initcfg._model import is_sharded
 from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
-    from initcfg._record.recording import FormulaDraft
+    from initcfg._record.recording import Outcome
 
 _ATTRIBUTE = "_initcfg_default"
 _NOTES = "_initcfg_defaults"
-
-
-@dataclass(eq=False)
-class Replay:
-    """The operations of a build in their order, for ``rng="torch"``: done once, all together."""
-
-    replay: Callable[[], None]
-    done: bool = False
-
-    def carry_out(self) -> None:
-        """Do them, unless they have been done."""
-        if not self.done:
-            self.done = True
-            self.replay()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +29,17 @@ class Default:
     """What a parameter's constructor meant to write.
 
     Attributes:
-        value: What; None if nobody wrote it.
-        code: The constructor: ``"Conv2d.reset_parameters"``.
-        call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
-        sources: What the numbers come from; parameters with the very same sources are copies.
-        draft: For a formula: what it is, before its random parts have names.
-        recording: The build that it belongs to.
+        outcome: What became of the parameter; its value is None if nobody wrote it.
+        replay: Does the operations of the whole build in their order, once, for ``rng="torch"``.
     """
 
-    value: Value | None
-    code: str
-    call: Mapping[str, Any]
-    sources: tuple[object, ...]
-    recording: Replay
-    draft: FormulaDraft | None = None
+    outcome: Outcome
+    replay: Callable[[], None]
+
+    @property
+    def value(self) -> Value | None:
+        """What it is to hold."""
+        return self.outcome.value
 
 
 def set_default(parameter: torch.Tensor, default: Default) -> None:

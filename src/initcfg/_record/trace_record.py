@@ -35,7 +35,7 @@ class TraceRecord:
         existing: The model that was there before, for code that initializes one.
         model: The model of the trace, never written.
         recorder: The log.
-        lying: The tensors of the model, in the order of its entries.
+        tensors: The tensors of the model, in the order of its entries.
         again: Why the log cannot be done again; None if it can.
     """
 
@@ -43,7 +43,7 @@ class TraceRecord:
     existing: nn.Module | None
     model: nn.Module
     recorder: Recorder
-    lying: list[TracedTensor]
+    tensors: list[TracedTensor]
     again: str | None
 
     def replay(self, entries: dict[str, Entry]) -> list[str]:
@@ -90,44 +90,39 @@ class TraceRecord:
         ):
             with torch.enable_grad(), recording.code():
                 model = self.run()
+            found = [each for each in _distinct(model) if each.name in wanted]
             recorder = recording.recorder
-            found = [entry for entry in named_tensors(model).entries.values() if entry.name in wanted]
-            pairs = [(entry.name, tensor) for entry in dict.fromkeys(found) for tensor in entry.stored]
-            recorder.compute(
-                [tracked for _, each in pairs if (tracked := recorder.tracked(each)) is not None]
-            )
-            numbers: dict[str, list[torch.Tensor]] = {}
-            for name, tensor in pairs:
-                numbers.setdefault(name, []).append(tensor.detach())
-            for name, tensors in numbers.items():
-                for target, tensor in zip(entries[name].stored, tensors, strict=True):
+            recorder.compute(recorder.all_tracked(tensor for each in found for tensor in each.stored))
+            for entry in found:
+                for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
                     for piece, block in pieces_of(target):
-                        piece.copy_(narrowed(tensor, block.offsets, piece.shape))
+                        piece.copy_(narrowed(tensor.detach(), block.offsets, piece.shape))
 
     def _run_for_real(self, entries: dict[str, Entry]) -> list[str]:
         context: Any = (
             contextlib.nullcontext() if self.existing is None else shadowed(self.existing, copied=True)
         )
-        written: list[str] = []
         with context, torch.enable_grad():
-            made = named_tensors(self.run())
+            made = _distinct(self.run())
             with torch.no_grad():
-                for entry in dict.fromkeys(made.entries.values()):
+                for entry in made:
                     for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
                         target.copy_(tensor)
-                    written.append(entry.name)
-        return written
+        return [entry.name for entry in made]
 
     def _pairs(self, entries: dict[str, Entry]) -> Iterator[tuple[str, torch.Tensor, TrackedStorage, Region]]:
-        count: dict[str, int] = {}
-        for name, tracked, region in self.lying:
-            place = count[name] = count.get(name, -1) + 1
-            stored = entries[name].stored
-            if place >= len(stored):
+        """The tensors of a model, each with where its counterpart lies."""
+        remaining = {name: list(entries[name].stored) for name, _, _ in self.tensors}
+        for name, tracked, region in self.tensors:
+            if not remaining[name]:
                 raise ApplyError(
                     "The traced model and this one are parametrized in different ways.", parameter=name
                 )
-            yield name, stored[place], tracked, region
+            yield name, remaining[name].pop(0), tracked, region
+
+
+def _distinct(model: nn.Module) -> list[Entry]:
+    return list(dict.fromkeys(named_tensors(model).entries.values()))
 
 
 def _memory_with(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> torch.UntypedStorage:

@@ -4,13 +4,13 @@
 ``recorder`` catches them, ``patches`` what no dispatch mode sees, ``context`` is the door.
 """
 
-from initcfg._record.recording.aten import OTHERWISE, is_plain
+from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
 from initcfg._record.recording.formula import FormulaDraft
 from initcfg._record.recording.generator import OwnGenerator
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.outcome import Outcome, Outcomes
+from initcfg._record.recording.outcome import Outcome, outcomes_of
 from initcfg._record.recording.patches import current_session
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region, region_of
@@ -21,9 +21,8 @@ __all__ = [
     "CodeRecorder",
     "FormulaDraft",
     "TrackedStorage",
-    "OTHERWISE",
+    "COMPUTED_OTHERWISE",
     "Outcome",
-    "Outcomes",
     "WaitingWrite",
     "Recorder",
     "Region",
@@ -32,6 +31,7 @@ __all__ = [
     "current_session",
     "OwnGenerator",
     "named_values",
+    "outcomes_of",
     "region_of",
     "tensor_at",
 ]

@@ -1,4 +1,4 @@
-"""What the recorder knows of ATen's operations."""
+"""What the recorder knows of ATen's operations, by their names without namespace."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import torch
 from initcfg._record.recording.content import Known
 from initcfg.values import Constant, Normal, Uniform, Value
 
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """Types of tensors whose memory is handed out untouched."""
 
 DRAWERS: dict[str, tuple[str, Value]] = {
-    "aten::rand": ("uniform_", Uniform(0.0, 1.0)),
-    "aten::rand_like": ("uniform_", Uniform(0.0, 1.0)),
-    "aten::randn": ("normal_", Normal(0.0, 1.0)),
-    "aten::randn_like": ("normal_", Normal(0.0, 1.0)),
+    **dict.fromkeys(("rand", "rand_like"), ("uniform_", Uniform(0.0, 1.0))),
+    **dict.fromkeys(("randn", "randn_like"), ("normal_", Normal(0.0, 1.0))),
 }
+"""Operations that draw a new tensor: the operation that fills one in place, and with what."""
+
 COPIES = ("clone", "_to_copy")
 COPY_OPTIONS = ("dtype", "memory_format", "device", "layout", "pin_memory", "non_blocking")
 ELEMENTWISE = ("mul", "div", "add", "sub", "neg", "erfinv", "clamp", "clamp_min", "clamp_max")
@@ -35,66 +38,60 @@ OVERWRITING = (
     "geometric",
     "random",
 )
-"""In-place operations that do not look at what their target tracked."""
+"""In-place operations that do not look at what their target held."""
 
-OTHERWISE = ("aten::_linalg_svd", "aten::_linalg_eigh")
+COMPUTED_OTHERWISE = ("aten::_linalg_svd", "aten::_linalg_eigh")
 """Operations that also give vectors while a mode sees them, and other last bits with them than without."""
-
-_RESHAPING = ("aten::set_", "aten::resize_", "aten::resize_as_", "aten::_resize_output_")
 
 
 def constant(number: Any) -> Known | None:
-    """A number as a value; None if it is none, or not known."""
+    """A number as a value; None of what is not a number, or not known."""
     if isinstance(number, torch.Tensor):
         number = number.item() if number.dim() == 0 and not number.is_meta else None
     exact = isinstance(number, (bool, float)) or (isinstance(number, int) and abs(number) < 1 << 53)
     return Constant(float(number)) if exact else None
 
 
-MAKERS: dict[str, Callable[[tuple[Any, ...]], Known | None]] = {
-    "aten::empty": lambda args: None,
-    "aten::empty_like": lambda args: None,
-    "aten::empty_strided": lambda args: None,
-    "aten::new_empty": lambda args: None,
-    "aten::new_empty_strided": lambda args: None,
-    "aten::zeros": lambda args: Constant(0.0),
-    "aten::zeros_like": lambda args: Constant(0.0),
-    "aten::new_zeros": lambda args: Constant(0.0),
-    "aten::ones": lambda args: Constant(1.0),
-    "aten::ones_like": lambda args: Constant(1.0),
-    "aten::new_ones": lambda args: Constant(1.0),
-    "aten::full": lambda args: constant(args[1]),
-    "aten::full_like": lambda args: constant(args[1]),
-    "aten::new_full": lambda args: constant(args[2]),
+MAKERS: dict[str, Callable[[Args], Known | None]] = {
+    **dict.fromkeys(
+        ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"), lambda args: None
+    ),
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda args: Constant(0.0)),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda args: Constant(1.0)),
+    **dict.fromkeys(("full", "full_like"), lambda args: constant(args[1])),
+    "new_full": lambda args: constant(args[2]),
 }
 """Operations that hand out memory without reading their arguments; what the new tensor holds."""
 
-
-def filled_with(operation: str, numbers: tuple[Any, ...], kwargs: dict[str, Any]) -> Known | None:
-    """What an in-place operation fills its target with; None if it has no name."""
-    if operation == "zero":
-        return Constant(0.0)
-    if operation == "fill":
-        return constant(numbers[0])
-    if operation == "uniform":
-        low, high = (*numbers, *(0.0, 1.0)[len(numbers) :])[:2]
-        return Uniform(float(kwargs.get("from", low)), float(kwargs.get("to", high)))
-    if operation == "normal":
-        mean, std = (*numbers, *(0.0, 1.0)[len(numbers) :])[:2]
-        return Normal(float(kwargs.get("mean", mean)), float(kwargs.get("std", std)))
-    return None
+_FILLS: dict[str, Callable[..., Known | None]] = {
+    "zero": lambda: Constant(0.0),
+    "fill": constant,
+    "uniform": lambda low=0.0, high=1.0, **named: Uniform(
+        float(named.get("from", low)), float(named.get("to", high))
+    ),
+    "normal": lambda mean=0.0, std=1.0: Normal(float(mean), float(std)),
+}
 
 
-def only_views(func: Any, schema: Any) -> bool:
+def filled_with(operation: str, numbers: Args, kwargs: Kwargs) -> Known | None:
+    """What an in-place operation fills its target with; None if that has no name."""
+    if operation not in _FILLS:
+        return None
+    return _FILLS[operation](*numbers, **{key: item for key, item in kwargs.items() if key != "generator"})
+
+
+def operation_of(func: Any) -> str:
+    """The name of an operation: ``"add_"``."""
+    return func._schema.name.removeprefix("aten::")
+
+
+def only_views(func: Any) -> bool:
     """Whether an operation gives views of its arguments, and neither reads nor writes a number."""
+    name, schema = operation_of(func), func._schema
     if schema.is_mutable:
-        return reshapes(func, schema)
-    return schema.name == "aten::_unsafe_view" or any(each.alias_info is not None for each in schema.returns)
-
-
-def reshapes(func: Any, schema: Any) -> bool:
-    """Whether an operation changes what a tensor is a view of, and no number."""
-    return torch.Tag.inplace_view in func.tags or schema.name in _RESHAPING
+        reshaping = ("set_", "resize_", "resize_as_", "_resize_output_")
+        return torch.Tag.inplace_view in func.tags or name in reshaping
+    return name == "_unsafe_view" or any(each.alias_info is not None for each in schema.returns)
 
 
 def draws(func: Any) -> bool:
@@ -102,7 +99,7 @@ def draws(func: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
 
 
-def as_it_says(func: Any, args: tuple[Any, ...]) -> Any:
+def as_it_says(func: Any, args: Args) -> Any:
     """The operation under a schema that says what it writes.
 
     In training, batch normalization moves its running statistics, and the schema of the older form is silent.
@@ -122,10 +119,7 @@ def is_plain(tensor: Any) -> bool:
     return (
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.layout is torch.strided
-        and not tensor.is_meta
-        and not tensor.is_quantized
-        and not tensor.is_conj()
-        and not tensor.is_neg()
+        and not (tensor.is_meta or tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
     )
 
 

@@ -6,7 +6,7 @@ is written once, at the end. What it reads is there when it reads it; what has n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from initcfg._model import storage_of
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.outcome import Outcome, Outcomes
+from initcfg._record.recording.outcome import outcomes_of
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import TrackedStorage
@@ -41,6 +41,22 @@ class CodeResult(NamedTuple):
     meant: dict[str, Value]
 
 
+class _Met(NamedTuple):
+    """A tensor that the code touched, and what was known of it before.
+
+    Attributes:
+        tensor: The tensor.
+        name: Its canonical name.
+        tracked: Its storage.
+        layers: What was to be written there already.
+    """
+
+    tensor: torch.Tensor
+    name: str
+    tracked: TrackedStorage
+    layers: list[Layer]
+
+
 Lookup = Callable[[int], "tuple[torch.Tensor, str, WaitingWrite | None] | None"]
 
 
@@ -58,7 +74,7 @@ class CodeRecorder(Recorder):
         self._lookup = lookup
         self._do_write = fill
         self._asked: set[int] = set()
-        self.adopted: list[tuple[torch.Tensor, str, TrackedStorage, Sequence[Layer]]] = []
+        self._met: list[_Met] = []
 
     def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """The storage of a tensor; a known one is taken in when it is first met."""
@@ -78,7 +94,7 @@ class CodeRecorder(Recorder):
         )
         if planned is not None:
             self.plan(planned)
-        self.adopted.append((known, name, tracked, tuple(tracked.layers)))
+        self._met.append(_Met(known, name, tracked, list(tracked.layers)))
         return tracked
 
     def has(self, tensor: torch.Tensor) -> bool:
@@ -92,45 +108,34 @@ class CodeRecorder(Recorder):
             self._do_write(tensor, planned)
 
     def finish(self) -> CodeResult:
-        """Make real what is no value."""
-        found = Outcomes(self)
-        outcomes: dict[str, tuple[WaitingWrite, TrackedStorage, Outcome, bool]] = {}
-        wanted = [
-            each
-            for each in self.adopted
-            if each[2].pending and all(region_of(each[0]).covers(layer.region) for layer in each[2].layers)
-        ]
-        made = found.of_all({name: tensor for tensor, name, _, _ in wanted})
-        for tensor, name, tracked, before in wanted:
-            outcome = made[name]
-            if outcome.value is not None:
-                planned = WaitingWrite(tensor, outcome.value, name)
-                outcomes[name] = planned, tracked, outcome, tuple(tracked.layers) != before
-        for name in self._drawn_elsewhere({name: tracked for name, (_, tracked, _, _) in outcomes.items()}):
+        """Make real what is not a value."""
+        met = {
+            each.name: each
+            for each in self._met
+            if each.tracked.pending
+            and all(region_of(each.tensor).covers(layer.region) for layer in each.tracked.layers)
+        }
+        found = outcomes_of(self, {name: each.tensor for name, each in met.items()})
+        outcomes = {name: outcome for name, outcome in found.items() if outcome.value is not None}
+        for name in self._drawn_elsewhere({name: met[name].tracked for name in outcomes}):
             del outcomes[name]
-        values = named_values((name, outcome) for name, (_, _, outcome, _) in outcomes.items())
-        waiting: list[WaitingWrite] = []
-        meant: dict[str, Value] = {}
-        for name, (planned, _, _, changed) in outcomes.items():
-            waiting.append(planned._replace(value=values[name]))
-            if changed:
-                meant[name] = values[name]
-        left = {id(tracked) for _, tracked, _, _ in outcomes.values()}
-        self.compute([tracked for tracked in self.in_use() if tracked.pending and id(tracked) not in left])
-        return CodeResult(waiting, meant)
+        values = named_values(outcomes.items())
+        left = {id(met[name].tracked) for name in values}
+        self.compute([each for each in self.in_use() if id(each) not in left and each.pending])
+        return CodeResult(
+            [WaitingWrite(met[name].tensor, value, name) for name, value in values.items()],
+            {name: value for name, value in values.items() if met[name].tracked.layers != met[name].layers},
+        )
 
-    def _drawn_elsewhere(self, held_by_name: dict[str, TrackedStorage]) -> set[str]:
+    def _drawn_elsewhere(self, storages: dict[str, TrackedStorage]) -> set[str]:
         """Of these tensors, those that share draws with one that has to be made real: all would be equal."""
+        steps = {name: {step.index for step in self.log.sliced(each)} for name, each in storages.items()}
         drawn: set[str] = set()
         while True:
-            left = {id(tracked) for name, tracked in held_by_name.items() if name not in drawn}
-            real = [tracked for tracked in self.in_use() if tracked.pending and id(tracked) not in left]
-            due = {step.index for tracked in real for step in self.log.sliced(tracked) if step.random}
-            more = {
-                name
-                for name, tracked in held_by_name.items()
-                if name not in drawn and any(step.index in due for step in self.log.sliced(tracked))
-            }
+            left = {id(each) for name, each in storages.items() if name not in drawn}
+            real = [each for each in self.in_use() if each.pending and id(each) not in left]
+            due = {step.index for each in real for step in self.log.sliced(each) if step.random}
+            more = {name for name in steps if name not in drawn and steps[name] & due}
             if not more:
                 return drawn
             drawn |= more

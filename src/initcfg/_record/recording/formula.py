@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._pytree import tree_flatten
 
+from initcfg._record.recording.aten import operation_of
+from initcfg._record.recording.log import operands_in, tensor_at
 from initcfg._record.recording.regions import Region
-from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage, Use, is_shared
+from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage, Use
 from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
 MOST_BYTES = 900
@@ -59,12 +60,7 @@ class FormulaDraft:
 
     def alone(self) -> Formula:
         """The formula as if nothing else shared its numbers."""
-        owners: dict[Identity, tuple[str, int]] = {}
-        part = 0
-        for identity, count in self.leaves:
-            owners[identity] = ("", part)
-            part += count
-        return self.named("", owners)
+        return self.named("", assign_owners((), {"": self}))
 
 
 def assign_owners(
@@ -92,8 +88,8 @@ class Slicer:
         self.draft = FormulaDraft()
         self._shared = shared
         self._found: dict[int, LogStep] = {}
-        self._first: dict[int, Snapshot | None] = {}
-        self._slots: dict[int, int] = {}
+        self._first: dict[TrackedStorage, Snapshot] = {}
+        self._slots: dict[TrackedStorage, int] = {}
         self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
         self._leaf_index: dict[Identity, int] = {}
         self._count = 0
@@ -129,52 +125,48 @@ class Slicer:
                 self._found[step.index] = step
                 if len(self._found) > 400:
                     raise Unspeakable("it takes more than 400 operations to say")
-                for operand in _operands(step):
+                for operand in operands_in((step.args, step.kwargs)):
                     if operand.tracked not in step.writes and self._known(operand.known) is None:
                         todo.append((operand.tracked, step.index))
                 todo += [(other, step.index) for other in step.writes if other is not tracked]
                 if step.overwrites:
                     break
                 if (before := self._known(step.before.get(id(tracked)))) is not None:
-                    self._first[id(tracked)] = before
+                    self._first[tracked] = before
                     break
 
     def _known(self, known: Snapshot | None) -> Snapshot | None:
-        return None if known is None or is_shared(known, self._shared) else known
+        return None if known is None or known.is_shared(self._shared) else known
 
     def _emit(self, step: LogStep) -> None:
         if step.hidden is not None:
             raise Unspeakable(step.hidden)
         if step.fill is not None and step.target is not None:
             target = step.target
-            if (
-                step.overwrites
-                and target.region == target.tracked.whole
-                and id(target.tracked) not in self._slots
-            ):
-                self._slots[id(target.tracked)] = self._value(step.fill, target.region)
+            storage = step.target.tracked
+            if step.overwrites and target.region == storage.whole and storage not in self._slots:
+                self._slots[storage] = self._value(step.fill, target.region)
                 return
-            self._base(target.tracked)
-            self._add(["fill", self._ref(target.tracked, target.region), *self._filling(step.fill)], 0)
+            self._base(storage)
+            self._add(["fill", self._ref(storage, target.region), *self._filling(step.fill)], 0)
             return
         func = step.func
         if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
             raise Unspeakable(f"{getattr(func, '__name__', func)} is no operation of torch's own")
         if step.index == self._last and self._is_another(step):
             return
-        made = {id(out.tracked) for out in step.outs if out is not None}
+        made = {out.tracked for out in step.outs if out is not None}
         for tracked in step.writes:
-            if id(tracked) not in made:
+            if tracked not in made:
                 self._base(tracked)
-        args = [self._argument(item, step) for item in step.args]
+        name, overload = operation_of(func), func._overloadname
+        instruction: list[Any] = [name if overload == "default" else f"{name}.{overload}"]
+        instruction += [self._argument(item, step) for item in step.args]
         kwargs = {
             key: self._argument(item, step)
             for key, item in step.kwargs.items()
             if item is not None and key not in ("device", "layout", "pin_memory", "non_blocking")
         }
-        name = func._schema.name.removeprefix("aten::")
-        overload = func._overloadname
-        instruction: list[Any] = [name if overload == "default" else f"{name}.{overload}", *args]
         if kwargs:
             instruction.append(kwargs)
         if step.draws:
@@ -182,58 +174,47 @@ class Slicer:
         self._add(instruction, len(step.outs))
         for place, out in enumerate(step.outs):
             if out is not None:
-                self._slots[id(out.tracked)] = self._count - len(step.outs) + place
+                self._slots[out.tracked] = self._count - len(step.outs) + place
 
     def _is_another(self, step: LogStep) -> bool:
         """Whether the last operation copies a whole tensor into a new one: the other is the result."""
         if step.func is not torch.ops.aten.copy_.default or not step.overwrites:
             return False
         target, source = step.args[0], step.args[1]
-        if (
-            not isinstance(target, Operand)
-            or not isinstance(source, Operand)
-            or self._known(source.known) is not None
-        ):
+        if not (isinstance(target, Operand) and isinstance(source, Operand)) or self._known(source.known):
             return False
         same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.tracked.whole
-        if not same or id(target.tracked) in self._slots or source.region != source.tracked.whole:
+        if not same or target.tracked in self._slots or source.region != source.tracked.whole:
             return False
         self._base(source.tracked)
-        self._slots[id(target.tracked)] = self._slots[id(source.tracked)]
+        self._slots[target.tracked] = self._slots[source.tracked]
         return True
 
     def _base(self, tracked: TrackedStorage) -> None:
-        """Give a storage its slot, with what it tracked before the first operation that counts."""
-        if id(tracked) in self._slots:
+        """Give a storage its slot, with what it held before the first operation that counts."""
+        if tracked in self._slots:
             return
-        first = self._first.get(id(tracked))
-        if first is not None:
-            self._slots[id(tracked)] = self._value(first, tracked.whole)
+        if tracked in self._first:
+            slot = self._value(self._first[tracked], tracked.whole)
         elif tracked.before:
             if tracked is not self._own:
-                raise Unspeakable("it comes from what another tensor tracked before")
-            self._slots[id(tracked)] = self._add(["initial"], 1)
-        elif tracked.foreign:
-            self._slots[id(tracked)] = self._data(tracked)
+                raise Unspeakable("it comes from what another tensor held before")
+            slot = self._add(["initial"], 1)
+        elif tracked.data is not None:
+            slot = self._data(tensor_at(tracked.data.clone().untyped_storage(), tracked.whole))
         else:
-            whole = tracked.whole
-            self._slots[id(tracked)] = self._add(
-                ["empty", list(whole.sizes), list(whole.strides), dtype_name(whole.dtype)], 1
-            )
+            sizes, strides, _, dtype = tracked.whole
+            slot = self._add(["empty", list(sizes), list(strides), dtype_name(dtype)], 1)
+        self._slots[tracked] = slot
 
-    def _data(self, tracked: TrackedStorage) -> int:
-        assert tracked.data is not None
-        whole = tracked.whole
-        numbers = torch.empty(0, dtype=whole.dtype).set_(  # type: ignore[call-overload]
-            tracked.data.clone().untyped_storage(), whole.offset, whole.sizes, whole.strides
-        )
+    def _data(self, numbers: torch.Tensor) -> int:
         if numbers.numel() > MOST_NUMBERS or numbers.is_complex():
             raise Unspeakable(
                 f"it comes from {numbers.numel():,} numbers that no operation of torch's computed "
                 "(NumPy, or a list)"
             )
         flat = [_plain(number) for number in numbers.flatten().tolist()]
-        return self._add(["data", list(whole.sizes), dtype_name(whole.dtype), flat], 1)
+        return self._add(["data", list(numbers.shape), dtype_name(numbers.dtype), flat], 1)
 
     def _value(self, known: Snapshot, region: Region) -> int:
         if not region.contiguous:
@@ -251,11 +232,10 @@ class Slicer:
         return [to_json(known.value), leaf]
 
     def _leaf(self, identity: Identity, parts: int) -> Leaf:
-        found = self._leaf_index.get(identity)
-        if found is None:
-            found = self._leaf_index[identity] = len(self.draft.leaves)
+        if identity not in self._leaf_index:
+            self._leaf_index[identity] = len(self.draft.leaves)
             self.draft.leaves.append((identity, parts))
-        return Leaf(found)
+        return Leaf(self._leaf_index[identity])
 
     def _argument(self, item: Any, step: LogStep) -> Any:
         if isinstance(item, Operand):
@@ -266,9 +246,7 @@ class Slicer:
             return self._ref(item.tracked, item.region)
         if isinstance(item, (list, tuple)):
             return [self._argument(each, step) for each in item]
-        if isinstance(item, torch.dtype):
-            return str(item)
-        if isinstance(item, torch.memory_format):
+        if isinstance(item, (torch.dtype, torch.memory_format)):
             return str(item)
         if item is None or isinstance(item, (bool, int, str)):
             return item
@@ -280,14 +258,14 @@ class Slicer:
 
     def _leaf_slot(self, operand: Operand, known: Snapshot) -> int:
         place = (tuple(map(id, known.sources)), operand.region.sizes, operand.region.dtype)
-        found = self._leaf_slots.get(place)
-        if found is None:
-            region = Region(operand.region.sizes, _strides(operand.region.sizes), 0, operand.region.dtype)
-            found = self._leaf_slots[place] = self._value(known, region)
-        return found
+        if place not in self._leaf_slots:
+            sizes = operand.region.sizes
+            strides = tuple(math.prod(max(size, 1) for size in sizes[dim + 1 :]) for dim in range(len(sizes)))
+            self._leaf_slots[place] = self._value(known, Region(sizes, strides, 0, operand.region.dtype))
+        return self._leaf_slots[place]
 
     def _ref(self, tracked: TrackedStorage, region: Region) -> str:
-        slot = f"${self._slots[id(tracked)]}"
+        slot = f"${self._slots[tracked]}"
         if region == tracked.whole:
             return slot
         if region.dtype != tracked.whole.dtype:
@@ -304,19 +282,6 @@ class Slicer:
 def part_count(value: Value) -> int:
     """The number of independent parts of a value."""
     return sum(map(part_count, value.values)) if isinstance(value, Parts) else 1
-
-
-def _operands(step: LogStep) -> list[Operand]:
-    return [item for item in tree_flatten((step.args, step.kwargs))[0] if isinstance(item, Operand)]
-
-
-def _strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    strides: list[int] = []
-    reach = 1
-    for size in reversed(sizes):
-        strides.insert(0, reach)
-        reach *= max(size, 1)
-    return tuple(strides)
 
 
 def _plain(number: Any) -> Any:

@@ -22,10 +22,12 @@ class Log:
 
     Attributes:
         steps: The operations, done or not.
+        looked: Whether code looked at random numbers.
     """
 
     def __init__(self) -> None:
         self.steps: list[LogStep] = []
+        self.looked = False
 
     def add(self, step: LogStep) -> None:
         """Append an operation."""
@@ -49,27 +51,21 @@ class Log:
             if step.index in found:
                 continue
             found[step.index] = step
-            for tracked in step.writes:
-                todo += [other for other in tracked.waiting.values() if other.index < step.index]
-            for tracked in step.reads:
+            for tracked in (*step.writes, *step.reads):
                 todo += [
                     other
                     for other in tracked.waiting.values()
-                    if other.index < step.index and tracked in other.writes
+                    if other.index < step.index and (tracked in step.writes or tracked in other.writes)
                 ]
         return [found[index] for index in sorted(found)]
 
-    def compute(
-        self, wanted: Iterable[TrackedStorage], run: Callable[[LogStep, Place], None]
-    ) -> list[LogStep]:
+    def compute(self, wanted: Iterable[TrackedStorage], run: Callable[[LogStep, Place], None]) -> None:
         """Do what must be done, in the memory that the record has."""
-        due = self.due(wanted)
-        for step in due:
+        for step in self.due(wanted):
             run(step, lambda tracked: tracked.storage)
             step.done = True
             for tracked in (*step.writes, *step.reads):
                 tracked.waiting.pop(step.index, None)
-        return due
 
     def sliced(self, tracked: TrackedStorage) -> list[LogStep]:
         """The operations that the content of a storage comes from, in order."""
@@ -88,6 +84,11 @@ class Log:
                     break
         return [found[index] for index in sorted(found)]
 
+    def seen(self, tracked: TrackedStorage) -> str | None:
+        """Where code looked at random numbers that the content of a storage comes from."""
+        steps = self.sliced(tracked) if self.looked else ()
+        return next((step.seen for step in steps if step.seen is not None), None)
+
     def replay(self, bound: dict[int, torch.UntypedStorage]) -> None:
         """Do every operation anew, in order.
 
@@ -96,10 +97,7 @@ class Log:
                 of their own while they are needed.
         """
         steps = self._needed(bound)
-        last: dict[int, int] = {}
-        for step in steps:
-            for tracked in (*step.reads, *step.writes):
-                last[id(tracked)] = step.index
+        last = {id(tracked): step.index for step in steps for tracked in (*step.reads, *step.writes)}
         memory = dict(bound)
 
         def place(tracked: TrackedStorage) -> torch.UntypedStorage | None:
@@ -110,8 +108,7 @@ class Log:
 
         with torch.no_grad():
             for step in steps:
-                for operand, storage in run_step(step, place, make=True):
-                    memory[id(operand.tracked)] = storage
+                memory.update(run_step(step, place))
                 for tracked in (*step.reads, *step.writes):
                     if last[id(tracked)] == step.index and id(tracked) not in bound:
                         memory.pop(id(tracked), None)
@@ -121,10 +118,9 @@ class Log:
         live = set(bound)
         needed: list[LogStep] = []
         for step in reversed(self.steps):
-            if not step.random and not any(id(tracked) in live for tracked in step.writes):
-                continue
-            needed.append(step)
-            live.update(id(tracked) for tracked in (*step.reads, *step.writes))
+            if step.random or any(id(tracked) in live for tracked in step.writes):
+                needed.append(step)
+                live.update(id(tracked) for tracked in (*step.reads, *step.writes))
         return needed[::-1]
 
 
@@ -134,30 +130,24 @@ def tensor_at(storage: torch.UntypedStorage, region: Region) -> torch.Tensor:
     return empty.set_(storage, region.offset, region.sizes, region.strides)  # type: ignore[call-overload]
 
 
-def run_step(
-    step: LogStep, place: Place, *, make: bool = False
-) -> list[tuple[Operand, torch.UntypedStorage]]:
+def run_step(step: LogStep, place: Place) -> dict[int, torch.UntypedStorage]:
     """Do an operation.
 
     Args:
         step: The operation.
-        place: The memory of its operands.
-        make: Give memory to what has none.
+        place: The memory of its operands; what has none is given some.
 
     Returns:
-        The memory that was made.
+        The memory that was given, by ``id`` of a storage.
     """
-    made: list[tuple[Operand, torch.UntypedStorage]] = []
-    fresh: dict[int, torch.UntypedStorage] = {}
+    given: dict[int, torch.UntypedStorage] = {}
 
     def real(operand: Operand) -> torch.Tensor:
-        storage = fresh.get(id(operand.tracked)) or place(operand.tracked)
+        storage = given.get(id(operand.tracked)) or place(operand.tracked)
         if storage is None:
-            assert make
             whole = operand.tracked.whole
-            size = whole.span[1] * torch.empty(0, dtype=whole.dtype).element_size()
-            storage = fresh[id(operand.tracked)] = torch.UntypedStorage(size)
-            made.append((operand, storage))
+            size = whole.span[1] * whole.dtype.itemsize
+            storage = given[id(operand.tracked)] = torch.UntypedStorage(size)
         return tensor_at(storage, operand.region)
 
     args, kwargs = tree_map_only(Operand, real, (step.args, step.kwargs))
@@ -166,7 +156,7 @@ def run_step(
         for out, tensor in zip(step.outs, made_by(step.func, result), strict=True):
             if out is not None:
                 real(out).copy_(tensor)
-    return made
+    return given
 
 
 def operands_in(items: Any) -> list[Operand]:

@@ -183,7 +183,7 @@ def _use_generator(
 
 def _fresh(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
     tensor = original(*args, **kwargs)
-    session.recorder.track_fresh(tensor)
+    session.recorder.track_foreign(tensor, fresh=True)
     return tensor
 
 

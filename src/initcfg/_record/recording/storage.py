@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._record.recording.layers import Layer, parts_of, value_of
+from initcfg._record.recording.layers import Layer, shown_in, value_of
 from initcfg._record.recording.regions import Region
 from initcfg.values import Value
 
@@ -23,13 +23,13 @@ class Snapshot(NamedTuple):
         value: The value.
         sources: What its numbers come from; tensors with the very same sources are copies.
         drawn: What was drawn for each of these.
-        piece: Whether it is a part of what the sources name.
+        partial: Whether it is a part of what the sources name.
     """
 
     value: Value
     sources: tuple[object, ...]
-    drawn: tuple[object, ...] = ()
-    piece: bool = False
+    drawn: tuple[Any, ...] = ()
+    partial: bool = False
 
     @property
     def uses(self) -> set[Use]:
@@ -37,15 +37,14 @@ class Snapshot(NamedTuple):
         whole = tuple(map(id, self.sources))
         return {
             # One draw that shows in two places shows in two forms.
-            (id(root), () if self.piece else (*whole, place) if place else whole)
+            (id(root), () if self.partial else (*whole, place) if place else whole)
             for place, root in enumerate(self.drawn)
-            if getattr(root, "random", True)
+            if root.random
         }
 
-
-def is_shared(known: Snapshot, shared: set[int]) -> bool:
-    """Whether a name hides that the numbers are those of a draw that shows elsewhere in another form."""
-    return any(root in shared and form != (root,) for root, form in known.uses)
+    def is_shared(self, shared: set[int]) -> bool:
+        """Whether its name hides that a draw that it shows is shown elsewhere in another form."""
+        return any(root in shared and form != (root,) for root, form in self.uses)
 
 
 @dataclass(eq=False)
@@ -53,7 +52,7 @@ class TrackedStorage:
     """One storage.
 
     Attributes:
-        storage: The memory; tracked, so that its address is not given to another. None once nobody else
+        storage: The memory; held, so that its address is not given to another. None once nobody else
             has it.
         whole: The region of the tensor that it was made for.
         layers: What was written, first to last, as far as it has names.
@@ -61,8 +60,7 @@ class TrackedStorage:
         waiting: Those that touch it and are not done, by index.
         exposed: Whether its address was given out, so that it may change unseen.
         data: For a tensor that was made elsewhere: its content when it was met.
-        foreign: Whether it was made elsewhere.
-        fresh: Of a foreign one: whether it was made just now, from a list or from NumPy.
+        fresh: Of such a one: whether it was made just now, from a list or from NumPy.
         before: Whether the recorded code found it, with a content of its own.
         original: Where that content is, as long as it was not fetched.
     """
@@ -74,15 +72,19 @@ class TrackedStorage:
     waiting: dict[int, LogStep] = field(default_factory=dict)
     exposed: bool = False
     data: torch.Tensor | None = None
-    foreign: bool = False
     fresh: bool = False
     before: bool = False
     original: torch.UntypedStorage | None = None
 
     @property
+    def foreign(self) -> bool:
+        """Whether it was made elsewhere."""
+        return self.data is not None
+
+    @property
     def lazy(self) -> bool:
         """Whether its memory does not hold yet what it should."""
-        return self.pending or self.original is not None
+        return self.original is not None or self.pending
 
     @property
     def pending(self) -> bool:
@@ -93,6 +95,12 @@ class TrackedStorage:
     def abandoned(self) -> bool:
         """Whether nobody holds the memory any more, but the records of it."""
         return self.storage is None or torch._C._storage_Use_Count(self.storage._cdata) <= 1
+
+    def fetch(self) -> None:
+        """Fetch the numbers of a tensor that was there before."""
+        if self.original is not None and self.storage is not None:
+            self.storage.copy_(self.original)
+            self.original = None
 
     def write(self, layer: Layer) -> None:
         """Put a layer on top; those that it covers are forgotten."""
@@ -110,15 +118,11 @@ class TrackedStorage:
         value = value_of(self.layers, region)
         if value is None:
             return None
-        shown = parts_of(self.layers, region)
-        if shown is None:
-            shown = [layer for layer in self.layers if not layer.region.apart(region)]
-            same = region == self.whole
-        else:
-            same = shown[0].region == region
+        shown, based = shown_in(self.layers, region)
+        same = region == (shown[0].region if based else self.whole)
         drawn = tuple(layer.root for layer in shown)
         found = Snapshot(value, tuple(layer.known for layer in shown), drawn, value.random and not same)
-        return None if exact and found.piece else found
+        return None if exact and found.partial else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +132,7 @@ class Operand:
     Attributes:
         tracked: Its storage.
         region: Where it lies there.
-        known: What it tracked at that time, if that had a name.
+        known: What it held at that time, if that had a name.
     """
 
     tracked: TrackedStorage
@@ -147,11 +151,11 @@ class LogStep:
         kwargs: Likewise.
         reads: The storages of the operands.
         writes: The storages that it writes.
-        outs: For each tensor that it returns: where that lies. None for one that is no plain tensor.
+        outs: For each tensor that it returns: where that lies. None for one that is not a plain tensor.
         draws: Whether it draws random numbers.
         fill: What it fills its target with, if that has a name.
         target: Where, for a fill.
-        before: By ``id`` of a storage that is written in place: what it tracked before.
+        before: By ``id`` of a storage that is written in place: what it held before.
         overwrites: Whether nothing of what was there before shows.
         done: Whether it was done.
         seen: Where code looked at numbers that this operation drew.

@@ -1,16 +1,16 @@
-"""The books of a recorder: the storages that it knows, and what was recorded for them."""
+"""What a recorder knows: the storages of tensors, by address, and what was recorded for them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
+from initcfg._model import storage_of
 from initcfg._record.recording.aten import is_plain
 from initcfg._record.recording.layers import Layer
-from initcfg._record.recording.log import Log, run_step
+from initcfg._record.recording.log import Log, Place, run_step
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import LogStep, TrackedStorage
@@ -43,10 +43,11 @@ class StorageTracker:
 
     def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """The storage of a tensor, if it is known here."""
-        try:
-            return self._storages.get(tensor.untyped_storage()._cdata)
-        except (NotImplementedError, RuntimeError):
-            return None
+        return self._storages.get(storage_of(tensor))
+
+    def all_tracked(self, tensors: Iterable[torch.Tensor]) -> list[TrackedStorage]:
+        """The storages of those tensors that are known here."""
+        return [found for tensor in tensors if (found := self.tracked(tensor)) is not None]
 
     def in_use(self) -> list[TrackedStorage]:
         """Every storage that somebody else still holds."""
@@ -54,34 +55,35 @@ class StorageTracker:
 
     def track_existing(self, tensor: torch.Tensor, original: torch.Tensor) -> None:
         """Take in a tensor that was there before; its numbers are those of another, fetched if need be."""
-        known = self._storages.get(tensor.untyped_storage()._cdata)
-        if known is None:
+        if self.tracked(tensor) is None:
             tracked = self._track(tensor)
             assert tracked is not None
             tracked.before, tracked.original = True, original.untyped_storage()
 
-    def track_fresh(self, tensor: torch.Tensor) -> None:
-        """Take in a tensor that was made just now, from a list or from NumPy."""
-        if self.tracked(tensor) is None and (tracked := self.track_foreign(tensor)) is not None:
-            tracked.fresh = True
+    def track_foreign(self, tensor: torch.Tensor, *, fresh: bool = False) -> TrackedStorage | None:
+        """Take in a tensor that was made elsewhere, with what it holds now, if it is not known.
 
-    def _was_there(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor is older than the record."""
+        Args:
+            tensor: The tensor.
+            fresh: Whether it was made just now, from a list or from NumPy.
+        """
         tracked = self.tracked(tensor)
-        return tracked is None or (tracked.foreign and not tracked.fresh)
+        if tracked is None and (tracked := self._track(tensor)) is not None:
+            storage = tensor.untyped_storage()
+            with self._through(), torch.no_grad():
+                data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
+                tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
+            tracked.fresh = fresh
+        return tracked
 
-    def _is_held(self, args: tuple[Any, ...]) -> bool:
-        """Whether a number among these arguments is a tensor whose content depends on what was recorded."""
-        return any(
-            isinstance(each, torch.Tensor) and each.dim() == 0 and self._depends(each) for each in args[1:]
-        )
-
-    def _depends(self, tensor: torch.Tensor) -> bool:
+    def is_random(self, tensor: torch.Tensor) -> bool:
         """Whether random numbers make a tensor."""
-        tracked = self.tracked(tensor)
-        return tracked is not None and any(step.random for step in self.log.sliced(tracked))
+        return any(step.random for each in self.all_tracked([tensor]) for step in self.log.sliced(each))
 
-    def _track(self, tensor: Any) -> TrackedStorage | None:
+    def _any_random(self, items: Iterable[object]) -> bool:
+        return any(isinstance(each, torch.Tensor) and self.is_random(each) for each in items)
+
+    def _track(self, tensor: torch.Tensor) -> TrackedStorage | None:
         if not is_plain(tensor):
             return None
         self._made += 1
@@ -89,17 +91,6 @@ class StorageTracker:
             self._prune()
         storage = tensor.untyped_storage()
         tracked = self._storages[storage._cdata] = TrackedStorage(storage, region_of(tensor))
-        return tracked
-
-    def track_foreign(self, tensor: torch.Tensor) -> TrackedStorage | None:
-        """Take in a tensor that was made elsewhere, with what it holds now."""
-        tracked = self._track(tensor)
-        if tracked is not None:
-            storage = tensor.untyped_storage()
-            with self._through(), torch.no_grad():
-                data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
-                tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
-            tracked.foreign = True
         return tracked
 
     def _prune(self) -> None:
@@ -120,15 +111,12 @@ class StorageTracker:
             exposing: Whether its address goes out, so that nothing is known of its content from here on.
             looking: Whether code gets to see its numbers.
         """
-        if self._passing:
-            return
-        tracked = self.tracked(tensor)
+        tracked = None if self._passing else self.tracked(tensor)
         if tracked is None:
             return
         if looking or exposing:
             self._note_look([tracked])
-        if tracked.lazy:
-            self.compute([tracked])
+        self.compute([tracked])
         if exposing and not tracked.exposed:
             tracked.exposed = True
             tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
@@ -137,20 +125,21 @@ class StorageTracker:
 
     def compute(self, wanted: Iterable[TrackedStorage]) -> None:
         """Do what was recorded for these storages, in the order of recording."""
-        wanted = list(wanted)
-        with self._through(), torch.no_grad():
-            self.log.compute([each for each in wanted if each.waiting], self._run)
-            for each in wanted:
-                _load(each)
+        wanted = [each for each in wanted if each.lazy]
+        if wanted:
+            with self._through(), torch.no_grad():
+                self.log.compute(wanted, self._run)
+                for each in wanted:
+                    each.fetch()
 
-    def _run(self, step: LogStep, place: Any) -> None:
+    def _run(self, step: LogStep, place: Place) -> None:
         for each in (*step.reads, *step.writes):
-            _load(each)
+            each.fetch()
         with self._drawing() if step.random else contextlib.nullcontext():
             run_step(step, place)
 
     @contextlib.contextmanager
-    def _through(self) -> Any:
+    def _through(self) -> Iterator[None]:
         """Within this, operations pass by."""
         before, self._passing = self._passing, True
         try:
@@ -158,18 +147,11 @@ class StorageTracker:
         finally:
             self._passing = before
 
-    def _note_look(self, tracked: Iterable[TrackedStorage]) -> None:
+    def _note_look(self, storages: Iterable[TrackedStorage]) -> None:
         """Code sees numbers: what was drawn for them is not the stream's to draw again."""
         place = None
-        for each in tracked:
+        for each in storages:
             for step in self.log.sliced(each):
                 if step.seen is None and step.random:
                     place = place or code_that_writes().place
-                    step.seen = place
-
-
-def _load(tracked: TrackedStorage) -> None:
-    """Fetch the numbers of a tensor that was there before."""
-    if tracked.original is not None and tracked.storage is not None:
-        tracked.storage.copy_(tracked.original)
-        tracked.original = None
+                    step.seen, self.log.looked = place, True
