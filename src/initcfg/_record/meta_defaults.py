@@ -60,7 +60,7 @@ def meta_defaults(
     if not missing or current_session() is not None:
         return MetaDefaults()
     modules = _Modules({id(each) for each in executed})
-    modules.visit(model, "", _Above(None, ()))
+    modules.visit(model, "")
     known: dict[str, Shadowed] = {}
     places: dict[str, _Place] = {}
     unsure: dict[str, str | None] = {}
@@ -85,13 +85,6 @@ def meta_defaults(
     )
 
 
-class _Above(NamedTuple):
-    """What is above a module: code that may initialize it, and the modules whose resets reach it."""
-
-    code: str | None
-    resetting: tuple[nn.Module, ...]
-
-
 class _Place(NamedTuple):
     """Where a tensor is: its module and attribute, and the modules above whose resets reach it."""
 
@@ -110,18 +103,32 @@ class _Modules:
         # By ``id`` of a tensor.
         self.places: dict[int, _Place] = {}
 
-    def visit(self, module: nn.Module, name: str, above: _Above) -> None:
-        """Look at a module and at all below it."""
-        code = above.code if id(module) in self._executed else (_other_code(type(module)) or above.code)
+    def visit(
+        self,
+        module: nn.Module,
+        name: str,
+        above: str | None = None,
+        resetting: tuple[nn.Module, ...] = (),
+    ) -> None:
+        """Look at a module and at all below it.
+
+        Args:
+            module: The module.
+            name: Its name.
+            above: Code of a module above that may initialize it.
+            resetting: The modules above whose resets reach it.
+        """
+        code = above if id(module) in self._executed else (_other_code(type(module)) or above)
         if code is not None:
             self.codes[name] = code
         for container in (module._parameters, module._buffers):
             for attribute, tensor in container.items():
                 if tensor is not None:
-                    self.places.setdefault(id(tensor), _Place(module, attribute, above.resetting))
-        resetting = (*above.resetting, module) if _reset(module) else above.resetting
+                    self.places.setdefault(id(tensor), _Place(module, attribute, resetting))
+        if _reset(module):
+            resetting = (*resetting, module)
         for child_name, child in child_items(module, name):
-            self.visit(child, child_name, _Above(code, resetting))
+            self.visit(child, child_name, code, resetting)
 
 
 def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,22 +74,12 @@ def waits(parameter: torch.Tensor) -> bool:
 # -- notes on modules ----------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class _Note:
-    """What a module's attribute is to hold.
+class _Notes(dict[str, tuple[Default, torch.Tensor]]):
+    """For each attribute of a module, what it is to hold; copies and pickles of the module have no notes.
 
-    Attributes:
-        default: What.
-        parameter: The parameter on which it was last seen: that one knows by itself whether it waits. No weak
-            reference, which torch would not let be swapped.
+    Beside it stands the parameter on which it was last seen: that one knows by itself whether it waits. It is
+    not a weak reference, which torch would not let be swapped.
     """
-
-    default: Default
-    parameter: torch.Tensor
-
-
-class _Notes(dict[str, _Note]):
-    """The notes of one module; its copies and pickles have none."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Notes, ()
@@ -104,13 +95,13 @@ def note_defaults(module: nn.Module) -> None:
 def recall_defaults(model: nn.Module) -> None:
     """Parameters that stand in the place of pending ones are pending themselves."""
     for module in model.modules():
-        for name, note in module.__dict__.get(_NOTES, {}).items():
+        notes: _Notes = module.__dict__.get(_NOTES, _Notes())
+        for name, (default, last_seen) in notes.items():
             parameter = module._parameters.get(name)
-            if parameter is None or parameter is note.parameter:
-                continue
-            if default_of(parameter) is None:
-                set_default(parameter, note.default)
-            note.parameter = parameter
+            if parameter is not None and parameter is not last_seen:
+                if default_of(parameter) is None:
+                    set_default(parameter, default)
+                notes[name] = default, parameter
 
 
 def forget_defaults(model: nn.Module) -> None:
@@ -120,14 +111,14 @@ def forget_defaults(model: nn.Module) -> None:
 
 
 def _note(module: nn.Module, name: str, parameter: torch.Tensor, default: Default) -> None:
-    global _hooked
-    if not _hooked:
-        _hooked = True
-        nn.modules.module.register_module_parameter_registration_hook(_registered)
-    module.__dict__.setdefault(_NOTES, _Notes())[name] = _Note(default, parameter)
+    _watch_registrations()
+    module.__dict__.setdefault(_NOTES, _Notes())[name] = default, parameter
 
 
-_hooked = False
+@cache
+def _watch_registrations() -> None:
+    """From the first pending parameter on, each module that gets a parameter is looked at, for good."""
+    nn.modules.module.register_module_parameter_registration_hook(_registered)
 
 
 def _registered(module: nn.Module, name: str, parameter: torch.Tensor | None) -> None:
