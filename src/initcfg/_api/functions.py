@@ -16,7 +16,7 @@ from initcfg._config.files import Config
 from initcfg._model import active_run, doors, hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import make_plan
-from initcfg._record import defaults, deferred, meta_defaults, recall
+from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
 from initcfg._rules import Compiler, has_init_weights
 from initcfg._stream.writing import seeded
 from initcfg.errors import BuildError, PlanError, RuleTypeError
@@ -63,7 +63,7 @@ def plan(
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
-    recall(model)
+    recall_defaults(model)
     with _no_collections():
         program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
         executed = [step.owner for step in program.steps if step.kind == "method"]

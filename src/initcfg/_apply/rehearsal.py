@@ -6,7 +6,6 @@ between them. What the code means then stands in the plan as values, in place of
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -17,9 +16,8 @@ from initcfg._apply.run import Run
 from initcfg._apply.user_code import run_user_code
 from initcfg._model import Entry, is_sharded, named_tensors, running
 from initcfg._plan import Assignment, Call, Load, Plan, Write
-from initcfg._record import adopt, default_of
-from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, named_values, patches
-from initcfg._record.tracing import Aside, FileNeeded, files_closed, memory_not_filled, others_kept, shadowed
+from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
+from initcfg._record.recording import Outcome, named_values, outcomes_of
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import TensorError
 from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value, dtype_name
@@ -29,8 +27,6 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
     """The plan with what the model's own code means, as far as that can be said."""
     if plan.tape is None or not plan.tape.calls:
         return plan
-    aside = Aside()
-    recorder = Recorder(aside)
     entries = list(named_tensors(model).entries.values())
     elsewhere = any(entry.tensor.is_meta or is_sharded(entry.tensor) for entry in entries)
     lost = {
@@ -39,9 +35,8 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
         if entry.tensor.is_meta and not entry.buffer and plan.parameters[entry.name].default is None
     }
     try:
-        with others_kept(), memory_not_filled(), shadowed(model) as own:
-            adopt(recorder, own)
-            run = _Rehearsal(plan, model, recorder, aside, buffers_count=elsewhere, lost=lost)
+        with recorded(model) as recording:
+            run = _Rehearsal(plan, model, recording, buffers_count=elsewhere, lost=lost)
             run.execute()
             return run.result()
     except TensorError:
@@ -55,8 +50,7 @@ class _Rehearsal(Run):
     Args:
         plan: The plan.
         model: The model, in the shadow.
-        recorder: Records.
-        aside: Gives the numbers that code looks at.
+        recording: Records.
         buffers_count: Whether what the code writes into buffers is to be in the plan: where the code will not
             run on the model itself, or the model's buffers have no numbers yet.
         lost: Parameters that nobody wrote, as far as is known before the code runs.
@@ -66,16 +60,15 @@ class _Rehearsal(Run):
         self,
         plan: Plan,
         model: nn.Module,
-        recorder: Recorder,
-        aside: Aside,
+        recording: Recording,
         *,
         buffers_count: bool,
         lost: Iterable[str],
     ) -> None:
         super().__init__(plan, model, "stream", checked=False)
         self._buffers_count = buffers_count
-        self._recorder = recorder
-        self._aside = aside
+        self._recording = recording
+        self._recorder = recording.recorder
         self._ruled: dict[int, tuple[Value, Write | None]] = {}
         self._current: Write | None = None
         self._rules = dict(plan.rules)
@@ -129,25 +122,18 @@ class _Rehearsal(Run):
         if call.foreign is None and bool(getattr(module, "is_init", False)):
             return
         try:
-            with running(self), self._traced(), torch.set_grad_enabled(self._grad):
+            with running(self), self._recording.code(), torch.set_grad_enabled(self._grad):
                 run_user_code(call, module)
         except FileNeeded as error:
             self._failed[call.module] = f"it loads {error}"
         except Exception as error:
             self._failed[call.module] = f"it raised {type(error).__name__} when it was tried"
 
-    def _traced(self) -> contextlib.AbstractContextManager[object]:
-        if patches.current.get() is not None:
-            # Code that called for rules, in which there is code again.
-            return contextlib.nullcontext()
-        return Session(self._recorder, generators=self._aside)
-
     # -- the plan --------------------------------------------------------------------------------
 
     def result(self) -> Plan:
         """The plan, with values where it had code."""
         names = named_tensors(self.model)
-        found = Outcomes(self._recorder)
         items = {**self.plan.parameters, **self.plan.buffers}
         coded: dict[str, torch.Tensor] = {}
         for entry in dict.fromkeys(names.entries.values()):
@@ -156,8 +142,8 @@ class _Rehearsal(Run):
                 items[entry.name] = item = _of_code(entry)
             if item is not None and isinstance(item.value, Opaque) and entry.holder is None:
                 coded[entry.name] = entry.tensor
-        outcomes = found.of_all(coded)
-        values = named_values((name, each) for name, each in outcomes.items() if each.value is not None)
+        outcomes = outcomes_of(self._recorder, coded)
+        values = named_values(outcomes.items())
         made = {
             name: self._said(items[name], outcome, values.get(name))
             for name, outcome in outcomes.items()

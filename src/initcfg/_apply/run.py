@@ -21,7 +21,15 @@ from initcfg._apply.user_code import modules_by_name, reset_is_init, run_user_co
 from initcfg._apply.waiting import Later
 from initcfg._model import Entry, Observer, by_storage, is_sharded, named_tensors, pieces_of, running
 from initcfg._plan import Assignment, Call, Ledger, Load, Loaded, Plan, Recorded, Write, Written, of_values
-from initcfg._record import Default, close_pending, default_of, forget, recall, set_default, settle
+from initcfg._record import (
+    Default,
+    close_pending,
+    default_of,
+    forget_defaults,
+    recall_defaults,
+    set_default,
+    unset_default,
+)
 from initcfg._rules import originals_come_back
 from initcfg._stream.bits import STREAM_VERSION
 from initcfg._stream.writing import Draw, StreamWriter, fill_stream, fill_torch, seeded
@@ -48,7 +56,7 @@ class Run:
         self.rng = rng
         self.seed: int | None = None
         self.writer: StreamWriter | None = None
-        recall(model)
+        recall_defaults(model)
         self.names = named_tensors(model)
         self.entries: dict[str, Entry] = {entry.name: entry for entry in self.names.entries.values()}
         self.written: list[str] = []
@@ -114,7 +122,7 @@ class Run:
             default = default_of(entry.tensor)
             if default is None:
                 continue
-            default.recording.carry_out()
+            default.replay()
             self._settle(entry.tensor)
             written = self.plan.parameters[entry.name].default
             if written is not None and not isinstance(written.value, Computed):
@@ -167,7 +175,7 @@ class Run:
         default = default_of(tensor)
         if default is not None:
             self._settled.append((tensor, default))
-            settle(tensor)
+            unset_default(tensor)
 
     def back_to_pending(self) -> None:
         """After an error: what was pending is pending again."""
@@ -179,7 +187,7 @@ class Run:
 
     def forget_pending(self) -> None:
         """All is written: nothing waits any more."""
-        forget(self.model)
+        forget_defaults(self.model)
 
     def close(self) -> None:
         """Let go of the checkpoints."""

@@ -13,7 +13,7 @@ import torch
 
 from initcfg._model import storage_of
 from initcfg._record import waits
-from initcfg._record.recording import CodeRecorder, Planned, Session
+from initcfg._record.recording import CodeRecorder, Session, WaitingWrite
 from initcfg.values import FromCheckpoint, Value
 
 
@@ -37,7 +37,7 @@ class Later:
             self._tensors.setdefault(storage_of(tensor), []).append((name, tensor))
         self._fill = fill
         self._default = default
-        self._planned: dict[int, Planned] = {}
+        self._planned: dict[int, WaitingWrite] = {}
         self._recorder: CodeRecorder | None = None
 
     def put(self, tensor: torch.Tensor, value: Value, name: str) -> bool:
@@ -46,14 +46,14 @@ class Later:
         if isinstance(value, FromCheckpoint) or len(self._tensors.get(storage, ())) != 1:
             self._planned.pop(storage, None)
             return False
-        planned = Planned(tensor, value, name)
+        planned = WaitingWrite(tensor, value, name)
         if self._recorder is not None and self._recorder.has(tensor):
             self._recorder.plan(planned)
         else:
             self._planned[storage] = planned
         return True
 
-    def take(self) -> list[Planned]:
+    def take(self) -> list[WaitingWrite]:
         """The writes that wait; they wait no longer."""
         found = list(self._planned.values())
         self._planned.clear()
@@ -68,15 +68,15 @@ class Later:
             return
         self._recorder = recorder = CodeRecorder(self._look_up, self._do)
         try:
-            with Session(recorder, noted=noted):
+            with Session(recorder, on_sampler=noted):
                 yield
-                account = recorder.settle()
+                account = recorder.finish()
         finally:
             self._recorder = None
         meant.update(account.meant)
         self._planned.update((storage_of(each.tensor), each) for each in account.waiting)
 
-    def _look_up(self, storage: int) -> tuple[torch.Tensor, str, Planned | None] | None:
+    def _look_up(self, storage: int) -> tuple[torch.Tensor, str, WaitingWrite | None] | None:
         found = self._tensors.get(storage, ())
         if len(found) != 1:
             for name, tensor in found:
@@ -86,15 +86,15 @@ class Later:
         planned = self._planned.pop(storage, None) or self._take_default(tensor, name, now=False)
         return tensor, name, planned
 
-    def _take_default(self, tensor: torch.Tensor, name: str, *, now: bool) -> Planned | None:
+    def _take_default(self, tensor: torch.Tensor, name: str, *, now: bool) -> WaitingWrite | None:
         value = self._default(tensor) if waits(tensor) else None
         if value is None:
             return None
-        planned = Planned(tensor, value, name)
+        planned = WaitingWrite(tensor, value, name)
         if now:
             self._do(tensor, planned)
         return planned
 
-    def _do(self, tensor: torch.Tensor, planned: Planned) -> None:
+    def _do(self, tensor: torch.Tensor, planned: WaitingWrite) -> None:
         with torch.no_grad():
             self._fill(tensor, planned.value, planned.name)

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from initcfg._model import Entry, Names
+from initcfg._model import Names
 from initcfg._plan import Piece, Shadowed, Stack
 from initcfg._plan.planner import ORDER, Defaults
-from initcfg._record.pending import Default, default_of
+from initcfg._record.pending import default_of
 from initcfg._record.recording import named_values
 from initcfg.values import Layout
 
 
 def defaults(names: Names) -> Defaults:
     """The defaults of the pending parameters of a model; of any other model, nothing."""
-    pending: list[tuple[Entry, Default]] = []
-    unwritten: list[str] = []
-    for entry in names.parameters:
-        default = default_of(entry.tensor)
-        if default is None:
-            continue
-        if default.value is None:
-            unwritten.append(entry.name)
-        else:
-            pending.append((entry, default))
-    values = named_values((entry.name, default) for entry, default in pending)
+    found = {entry.name: (entry, default_of(entry.tensor)) for entry in names.parameters}
+    outcomes = {name: default.outcome for name, (_, default) in found.items() if default is not None}
     pieces: dict[int, Piece] = {}
-    for entry, default in pending:
-        value = values[entry.name]
-        write = Shadowed(default.code, value, default.call)
+    for name, value in named_values(outcomes.items()).items():
+        entry, outcome = found[name][0], outcomes[name]
+        write = Shadowed(outcome.code, value, outcome.call or {})
         pieces[id(entry)] = (0, Stack((ORDER,), (write,), Layout(entry.shape)))
-    return Defaults(pieces, tuple(unwritten))
+    return Defaults(pieces, tuple(name for name, outcome in outcomes.items() if outcome.value is None))

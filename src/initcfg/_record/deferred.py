@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
 from types import TracebackType
 
 import torch
@@ -11,8 +12,8 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg._record.guard import close_pending
-from initcfg._record.pending import Default, Recording, note_defaults, set_default
-from initcfg._record.recording import Held, Outcome, Outcomes, Recorder, patches
+from initcfg._record.pending import Default, note_defaults, set_default
+from initcfg._record.recording import Recorder, Session, current_session, outcomes_of
 from initcfg.errors import BuildError
 from initcfg.values import Computed
 
@@ -49,119 +50,75 @@ class deferred:
     """
 
     def __init__(self, *, guard: bool = True) -> None:
-        self.recorder = Recorder()
         self._guard = guard
         self._modules: dict[int, weakref.ref[nn.Module]] = {}
-        self.generators = None
-        self._token = None
+        self._recorder = Recorder()
+        self._session = Session(self._recorder, on_module=self._note_module)
 
     def __enter__(self) -> deferred:
-        if patches.current.get() is not None:
+        if current_session() is not None:
             raise BuildError(
                 "A deferred build was begun inside of another.",
                 fix="Take the inner initcfg.deferred() away.",
             )
-        patches.install()
-        self._token = patches.current.set(self)
-        self.recorder.__enter__()
+        self._modules.clear()
+        self._session.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.recorder.__exit__(kind, error, trace)
-            # After an error nobody has the model; its records go with it.
-            if error is None:
-                self._finish()
-        finally:
-            assert self._token is not None
-            patches.current.reset(self._token)
-            patches.remove()
-            self._modules.clear()
+        self._session.__exit__(kind, error, trace)
+        # After an error nobody has the model; its records go with it.
+        if error is None:
+            self._finish()
 
-    def note_module(self, module: nn.Module) -> None:
-        """Remember a module that was made."""
+    def _note_module(self, module: nn.Module) -> None:
         self._modules.setdefault(id(module), weakref.ref(module))
 
-    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
-        """The layers have it."""
-
     def _finish(self) -> None:
-        modules = self._all_modules()
-        parameters = {
-            id(parameter): (parameter, isinstance(module, ParametrizationList))
+        recorder, modules = self._recorder, self._all_modules()
+        storages = {
+            parameter: tracked
             for module in modules
             for parameter in module._parameters.values()
-            if parameter is not None
+            if parameter is not None and (tracked := recorder.tracked(parameter)) is not None
         }
-        found = Outcomes(self.recorder)
-        bare = {
-            key: parameter
-            for key, (parameter, parametrized) in parameters.items()
-            if not parametrized and self.recorder.held_by(parameter) is not None
+        parametrizations = [module for module in modules if isinstance(module, ParametrizationList)]
+        originals = {parameter for module in parametrizations for parameter in module._parameters.values()}
+        outcomes = outcomes_of(recorder, {each: each for each in storages if each not in originals})
+        waiting = {
+            parameter: storages[parameter]
+            for parameter, outcome in outcomes.items()
+            if outcome.value is not None and storages[parameter].pending
         }
-        defaults = [(bare[key], outcome) for key, outcome in found.of_all(bare).items()]
-        waiting: set[int] = set()
-        for parameter, outcome in defaults:
-            held = self.recorder.held_by(parameter)
-            if outcome.value is not None and held is not None and held.pending:
-                waiting.add(id(held))
-        # What is no parameter, and what cannot be said as a value.
-        self.recorder.compute([each for each in self.recorder.in_use() if id(each) not in waiting])
-        self._set_defaults(defaults, parameters.values(), waiting)
-        for module in modules:
-            note_defaults(module)
-        if self._guard:
-            # What a parametrization computes from, planning looks at.
-            inner = {
-                id(each)
-                for module in modules
-                if isinstance(module, ParametrizationList)
-                for each in module.modules()
-            }
-            for module in modules:
-                if id(module) not in inner:
-                    close_pending(module)
-
-    def _set_defaults(
-        self,
-        defaults: list[tuple[nn.Parameter, Outcome]],
-        parameters: Iterable[tuple[nn.Parameter, bool]],
-        waiting: set[int],
-    ) -> None:
-        """Note on each parameter what its constructor meant."""
-        bound: dict[int, torch.UntypedStorage] = {}
-        for parameter, _ in parameters:
-            held = self.recorder.held_by(parameter)
-            if held is not None and held.storage is not None and not self._looked_at(held):
-                bound[id(held)] = held.storage
-        log = self.recorder.log
-        recording = Recording(lambda: log.replay(bound))
-        for parameter, outcome in defaults:
-            code, call = (outcome.layer.code, outcome.layer.call) if outcome.layer else ("?", {})
-            value = outcome.value
-            if value is None and outcome.written:
-                if not self._random(parameter):
+        # What is not a parameter, and what cannot be said as a value.
+        left = set(waiting.values())
+        recorder.compute([each for each in recorder.in_use() if each not in left])
+        # Where the constructor looked at its numbers, a parameter holds what fits what was seen.
+        bound = {
+            id(tracked): tracked.storage
+            for tracked in storages.values()
+            if tracked.storage is not None and recorder.log.seen(tracked) is None
+        }
+        replay = cache(lambda: recorder.log.replay(bound))
+        for parameter, outcome in outcomes.items():
+            if outcome.value is None and outcome.written:
+                if not recorder.is_random(parameter):
                     # It holds what its constructor wrote.
                     continue
-                value = Computed(code)
-            if value is None:
-                code, call = "", {}
-            set_default(parameter, Default(value, code, call, outcome.sources, recording, outcome.draft))
-            held = self.recorder.held_by(parameter)
+                outcome = replace(outcome, value=Computed(outcome.code))
+            set_default(parameter, Default(outcome, replay))
             small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
-            if self._guard and small and id(held) in waiting and not parameter.is_inference():
+            if self._guard and small and parameter in waiting and not parameter.is_inference():
                 with torch.no_grad():
                     parameter.fill_(float("nan"))
-
-    def _looked_at(self, held: Held) -> bool:
-        """Whether the constructor looked at its numbers: then it holds what fits what was seen."""
-        return any(step.seen is not None for step in self.recorder.log.sliced(held))
-
-    def _random(self, parameter: torch.Tensor) -> bool:
-        held = self.recorder.held_by(parameter)
-        return held is not None and any(step.random for step in self.recorder.log.sliced(held))
+        # What a parametrization computes from, planning looks at.
+        inner = {id(each) for module in parametrizations for each in module.modules()}
+        for module in modules:
+            note_defaults(module)
+            if self._guard and id(module) not in inner:
+                close_pending(module)
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}

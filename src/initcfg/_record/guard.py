@@ -16,7 +16,7 @@ from initcfg._record.pending import is_pending
 from initcfg.errors import ApplyError, PendingModelError
 
 _ATTRIBUTE = "_initcfg_closed"
-_METHODS = ("_apply", "__deepcopy__", "__reduce_ex__")
+_METHODS = {"_apply": "moving it", "__deepcopy__": "copying it", "__reduce_ex__": "pickling it"}
 
 
 def close(model: nn.Module, why: str) -> None:
@@ -74,18 +74,15 @@ def reopen_all(model: nn.Module) -> None:
 def _close(module: nn.Module, refuse: Callable[[str], None]) -> None:
     reopen(module)
 
-    def refusing(what: str) -> Callable[..., Any]:
-        def hook(*_: Any, **__: Any) -> None:
-            refuse(what)
-
-        return hook
+    def refusing(what: str) -> Callable[..., None]:
+        return lambda *_, **__: refuse(what)
 
     module.__dict__[_ATTRIBUTE] = [
         module.register_forward_pre_hook(refusing("calling it")),
         module.register_state_dict_pre_hook(refusing("taking its state_dict")),
         module.register_load_state_dict_pre_hook(refusing("loading a state_dict into it")),
     ]
-    for name, what in zip(_METHODS, ("moving it", "copying it", "pickling it"), strict=True):
+    for name, what in _METHODS.items():
         module.__dict__[name] = _method(module, name, what, refuse)
 
 

@@ -21,11 +21,10 @@ from torch import nn
 from initcfg._model import Entry, child_items
 from initcfg._plan import Shadowed
 from initcfg._plan.planner import MetaDefaults
-from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, named_values, patches
-from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed
+from initcfg._record.recorded import recorded
+from initcfg._record.recording import Outcome, current_session, named_values, outcomes_of
 from initcfg._rules.initializers import torch_default
 from initcfg.errors import TensorError
-from initcfg.values import Value
 
 _RESETS = ("reset_parameters", "_reset_parameters")
 # Methods by which classes initialize; their constructors may call them.
@@ -58,12 +57,12 @@ def meta_defaults(
         missing: The tensors.
         executed: Modules whose own ``init_weights`` the plan runs.
     """
-    if not missing or patches.current.get() is not None:
+    if not missing or current_session() is not None:
         return MetaDefaults()
     modules = _Modules({id(each) for each in executed})
-    modules.visit(model, "", _Above(None, ()))
+    modules.visit(model, "")
     known: dict[str, Shadowed] = {}
-    recorded: dict[str, _Place] = {}
+    places: dict[str, _Place] = {}
     unsure: dict[str, str | None] = {}
     for entry in missing:
         place = modules.places[id(entry.tensor)]
@@ -74,22 +73,16 @@ def meta_defaults(
         if default is not None:
             known[entry.name] = default
         else:
-            recorded[entry.name] = place
-    outcomes = _recorded(model, recorded) if recorded else {}
-    found = {name: each for name, each in outcomes.items() if each.written and each.value is not None}
-    values = named_values(found.items())
-    known.update((name, _write(outcome, values[name])) for name, outcome in found.items())
+            places[entry.name] = place
+    outcomes = _recorded(model, places) if places else {}
+    values = named_values((name, outcome) for name, outcome in outcomes.items() if outcome.written)
+    known.update(
+        (name, Shadowed(outcomes[name].code, value, outcomes[name].call)) for name, value in values.items()
+    )
     return MetaDefaults(
         {entry.name: known[entry.name] for entry in missing if entry.name in known},
         {name: reason for name, reason in unsure.items() if name not in known},
     )
-
-
-class _Above(NamedTuple):
-    """What is above a module: code that may initialize it, and the modules whose resets reach it."""
-
-    code: str | None
-    resetting: tuple[nn.Module, ...]
 
 
 class _Place(NamedTuple):
@@ -110,18 +103,32 @@ class _Modules:
         # By ``id`` of a tensor.
         self.places: dict[int, _Place] = {}
 
-    def visit(self, module: nn.Module, name: str, above: _Above) -> None:
-        """Look at a module and at all below it."""
-        code = above.code if id(module) in self._executed else (_other_code(type(module)) or above.code)
+    def visit(
+        self,
+        module: nn.Module,
+        name: str,
+        above: str | None = None,
+        resetting: tuple[nn.Module, ...] = (),
+    ) -> None:
+        """Look at a module and at all below it.
+
+        Args:
+            module: The module.
+            name: Its name.
+            above: Code of a module above that may initialize it.
+            resetting: The modules above whose resets reach it.
+        """
+        code = above if id(module) in self._executed else (_other_code(type(module)) or above)
         if code is not None:
             self.codes[name] = code
         for container in (module._parameters, module._buffers):
             for attribute, tensor in container.items():
                 if tensor is not None:
-                    self.places.setdefault(id(tensor), _Place(module, attribute, above.resetting))
-        resetting = (*above.resetting, module) if _reset(module) else above.resetting
+                    self.places.setdefault(id(tensor), _Place(module, attribute, resetting))
+        if _reset(module):
+            resetting = (*resetting, module)
         for child_name, child in child_items(module, name):
-            self.visit(child, child_name, _Above(code, resetting))
+            self.visit(child, child_name, code, resetting)
 
 
 def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
@@ -142,32 +149,20 @@ def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
 def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:
     """What the tensors of these names hold after every ``reset_parameters`` that reaches them."""
     wanted = {id(module) for place in places.values() for module in (*place.resetting, place.module)}
-    recorder = Recorder(Aside())
     try:
-        with others_kept(), memory_not_filled(), shadowed(model) as own:
-            for tensor, original in own:
-                recorder.know(tensor, original)
-            with torch.no_grad(), Session(recorder, generators=Aside()):
+        with recorded(model) as recording:
+            with torch.no_grad(), recording.code():
                 for module in _children_first(model, set()):
                     method = _reset(module) if id(module) in wanted else None
                     if method is not None:
                         # Code that fails on untouched memory says nothing.
                         with contextlib.suppress(Exception):
                             method()
-            now: dict[str, torch.Tensor] = {}
-            for name, (module, attribute, _) in places.items():
-                tensor = module._parameters.get(attribute)
-                tensor = module._buffers.get(attribute) if tensor is None else tensor
-                if tensor is not None:
-                    now[name] = tensor
-            return Outcomes(recorder).of_all(now)
+            tensors = {name: getattr(module, attribute) for name, (module, attribute, _) in places.items()}
+            now = {name: each for name, each in tensors.items() if isinstance(each, torch.Tensor)}
+            return outcomes_of(recording.recorder, now)
     except TensorError:
         return {}
-
-
-def _write(outcome: Outcome, value: Value) -> Shadowed:
-    layer = outcome.layer
-    return Shadowed("" if layer is None else layer.code, value, None if layer is None else layer.call)
 
 
 def _children_first(module: nn.Module, seen: set[int]) -> Iterator[nn.Module]:

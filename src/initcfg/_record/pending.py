@@ -7,8 +7,9 @@ puts in the place of one is that person's: its note is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,24 +19,10 @@ from initcfg._model import is_sharded
 from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
-    from initcfg._record.recording import Draft
+    from initcfg._record.recording import Outcome
 
 _ATTRIBUTE = "_initcfg_default"
 _NOTES = "_initcfg_defaults"
-
-
-@dataclass(eq=False)
-class Recording:
-    """The operations of a build in their order, for ``rng="torch"``: done once, all together."""
-
-    replay: Callable[[], None]
-    done: bool = False
-
-    def carry_out(self) -> None:
-        """Do them, unless they have been done."""
-        if not self.done:
-            self.done = True
-            self.replay()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +30,17 @@ class Default:
     """What a parameter's constructor meant to write.
 
     Attributes:
-        value: What; None if nobody wrote it.
-        code: The constructor: ``"Conv2d.reset_parameters"``.
-        call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
-        sources: What the numbers come from; parameters with the very same sources are copies.
-        draft: For a formula: what it is, before its random parts have names.
-        recording: The build that it belongs to.
+        outcome: What became of the parameter; its value is None if nobody wrote it.
+        replay: Does the operations of the whole build in their order, once, for ``rng="torch"``.
     """
 
-    value: Value | None
-    code: str
-    call: Mapping[str, Any]
-    sources: tuple[object, ...]
-    recording: Recording
-    draft: Draft | None = None
+    outcome: Outcome
+    replay: Callable[[], None]
+
+    @property
+    def value(self) -> Value | None:
+        """What it is to hold."""
+        return self.outcome.value
 
 
 def set_default(parameter: torch.Tensor, default: Default) -> None:
@@ -69,7 +53,7 @@ def default_of(tensor: torch.Tensor) -> Default | None:
     return tensor.__dict__.get(_ATTRIBUTE)
 
 
-def settle(tensor: torch.Tensor) -> None:
+def unset_default(tensor: torch.Tensor) -> None:
     """The parameter holds what it should."""
     if default_of(tensor) is not None:
         delattr(tensor, _ATTRIBUTE)
@@ -77,7 +61,7 @@ def settle(tensor: torch.Tensor) -> None:
 
 def is_pending(module: nn.Module) -> bool:
     """Whether some parameter of the module waits for its plan to be applied."""
-    recall(module)
+    recall_defaults(module)
     return any(waits(parameter) for parameter in module.parameters())
 
 
@@ -90,22 +74,12 @@ def waits(parameter: torch.Tensor) -> bool:
 # -- notes on modules ----------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class _Note:
-    """What a module's attribute is to hold.
+class _Notes(dict[str, tuple[Default, torch.Tensor]]):
+    """For each attribute of a module, what it is to hold; copies and pickles of the module have no notes.
 
-    Attributes:
-        default: What.
-        parameter: The parameter on which it was last seen: that one knows by itself whether it waits. No weak
-            reference, which torch would not let be swapped.
+    Beside it stands the parameter on which it was last seen: that one knows by itself whether it waits. It is
+    not a weak reference, which torch would not let be swapped.
     """
-
-    default: Default
-    parameter: torch.Tensor
-
-
-class _Notes(dict[str, _Note]):
-    """The notes of one module; its copies and pickles have none."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Notes, ()
@@ -118,33 +92,33 @@ def note_defaults(module: nn.Module) -> None:
             _note(module, name, parameter, default)
 
 
-def recall(model: nn.Module) -> None:
+def recall_defaults(model: nn.Module) -> None:
     """Parameters that stand in the place of pending ones are pending themselves."""
     for module in model.modules():
-        for name, note in module.__dict__.get(_NOTES, {}).items():
+        notes: _Notes = module.__dict__.get(_NOTES, _Notes())
+        for name, (default, last_seen) in notes.items():
             parameter = module._parameters.get(name)
-            if parameter is None or parameter is note.parameter:
-                continue
-            if default_of(parameter) is None:
-                set_default(parameter, note.default)
-            note.parameter = parameter
+            if parameter is not None and parameter is not last_seen:
+                if default_of(parameter) is None:
+                    set_default(parameter, default)
+                notes[name] = default, parameter
 
 
-def forget(model: nn.Module) -> None:
+def forget_defaults(model: nn.Module) -> None:
     """The plan was applied: nothing in the model is pending."""
     for module in model.modules():
         module.__dict__.pop(_NOTES, None)
 
 
 def _note(module: nn.Module, name: str, parameter: torch.Tensor, default: Default) -> None:
-    global _hooked
-    if not _hooked:
-        _hooked = True
-        nn.modules.module.register_module_parameter_registration_hook(_registered)
-    module.__dict__.setdefault(_NOTES, _Notes())[name] = _Note(default, parameter)
+    _watch_registrations()
+    module.__dict__.setdefault(_NOTES, _Notes())[name] = default, parameter
 
 
-_hooked = False
+@cache
+def _watch_registrations() -> None:
+    """From the first pending parameter on, each module that gets a parameter is looked at, for good."""
+    nn.modules.module.register_module_parameter_registration_hook(_registered)
 
 
 def _registered(module: nn.Module, name: str, parameter: torch.Tensor | None) -> None:

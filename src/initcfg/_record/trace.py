@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
-from initcfg._model import Entry, named_tensors, unwrapped
 from initcfg._plan import Assignment, Plan, effect
-from initcfg._record.recording import (
-    OTHERWISE,
-    Outcome,
-    Outcomes,
-    Recorder,
-    Session,
-    named_values,
-    patches,
-    region_of,
-)
-from initcfg._record.traced import Lying, Record, adopt
-from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed, torch_kept
+from initcfg._record.recorded import recorded
+from initcfg._record.recording import current_session
+from initcfg._record.trace_plan import plan_of
 from initcfg.errors import BuildError
-from initcfg.values import Keep, Opaque, Value, dtype_name
+from initcfg.values import Keep, Opaque
 
 
 def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> Plan:
@@ -65,7 +53,7 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
         >>> print(plan["weight"].value, plan["bias"].value)
         Keep Constant(0)
     """
-    if patches.current.get() is not None:
+    if current_session() is not None:
         raise BuildError(
             "A trace was begun inside of another, or of a deferred build.",
             fix="Call initcfg.trace outside of initcfg.deferred() and of traced code.",
@@ -73,47 +61,22 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
     if model is not None and not isinstance(model, nn.Module):
         raise BuildError(f"trace(init, model) takes a torch.nn.Module, not {model!r}.")
     run = _runner(build_or_init, model)
-    plan, looked = traced(run, model)
-    return plan if looked is None else without_luck(plan, looked, run, model)
+    plan, looked = _traced(run, model)
+    return plan if looked is None else _without_chance(plan, looked, run, model)
 
 
-def traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0) -> tuple[Plan, str | None]:
-    """The plan of code, run once.
-
-    Args:
-        run: The code.
-        model: The model that was there before.
-        seed: Of what it draws to look at.
-
-    Returns:
-        The plan, and where the code got to see random numbers; None if it did not.
-    """
-    aside = Aside(seed)
-    recorder = Recorder(aside, refuse_foreign_parameters=model is None)
-    with others_kept(seed or None) as moved, torch_kept(seed) as strange, memory_not_filled():
-        with contextlib.ExitStack() as stack:
-            if model is not None:
-                adopt(recorder, stack.enter_context(shadowed(model)))
-            with Session(recorder, generators=aside):
-                made = run()
-            plan = _plan(made, recorder, run, model)
-        record = plan.record
-        assert isinstance(record, Record)
-        looked = next((step.seen for step in recorder.log.steps if step.seen is not None), None)
-        if moved():
+def _traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0) -> tuple[Plan, str | None]:
+    """The plan of code, run once, and where it saw random numbers (of this seed); None if it did not."""
+    with recorded(model, seed=seed) as recording:
+        with recording.code():
+            made = run()
+        steps = recording.recorder.log.steps
+        looked = next((step.seen for step in steps if step.seen is not None), None)
+        if recording.others_moved():
             looked = looked or "Python's or NumPy's generator"
-            record.again = record.again or "it draws from Python's or NumPy's generator"
-        if strange():
-            record.again = "torch's generator moves where a trace does not see it (in another thread?)"
+        if recording.torch_moved():
             looked = looked or "in another thread"
-        if aside.touched is not None:
-            record.again = record.again or f"it seeds torch's generator ({aside.touched})"
-            note = (
-                f"The code seeds torch's generator, or saves its state ({aside.touched}): under the stream "
-                "the seed of apply decides instead, and draws that are repeated so are independent."
-            )
-            plan = replace(plan, notes=(*plan.notes, note))
-        return plan, looked
+        return plan_of(made, recording, run, model), looked
 
 
 def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[], nn.Module]:
@@ -160,124 +123,31 @@ def _needs_argument(function: Callable[..., Any]) -> bool:
 # -- code that looks at random numbers -----------------------------------------------------------
 
 
-def without_luck(plan: Plan, looked: str, run: Callable[[], nn.Module], model: nn.Module | None) -> Plan:
+def _without_chance(plan: Plan, looked: str, run: Callable[[], nn.Module], model: nn.Module | None) -> Plan:
     """The plan without what would have come out otherwise, had the code seen other random numbers."""
-    lucky: set[str] = set()
-    refused: str | None = None
+    by_chance: set[str] = set()
+    notes = plan.notes
     for seed in (1, 2):
         try:
-            other, _ = traced(run, model, seed)
+            other, _ = _traced(run, model, seed)
         except Exception as error:
-            refused = f"{type(error).__name__}: {error}"
+            notes = (
+                *plan.notes,
+                f"The code looks at random numbers ({looked}) and cannot be run on others "
+                f"({type(error).__name__}: {error}): what depends on them may be missed.",
+            )
             continue
         for name, item in (*plan.parameters.items(), *plan.buffers.items()):
             found = other.parameters.get(name) or other.buffers.get(name)
             if not isinstance(item.value, Opaque) and effect(found) != effect(item):
-                lucky.add(name)
+                by_chance.add(name)
 
-    def said(item: Assignment) -> Assignment:
-        if item.name not in lucky:
-            return item
-        reason = f"{item.rule or '?'}: it depends on random numbers at which the code looks ({looked})"
-        return replace(item, value=Opaque(reason, Keep()), initializer=None)
+    def without(items: Mapping[str, Assignment]) -> dict[str, Assignment]:
+        kept = dict(items)
+        for name in by_chance.intersection(kept):
+            rule = kept[name].rule or "?"
+            reason = f"{rule}: it depends on random numbers at which the code looks ({looked})"
+            kept[name] = replace(kept[name], value=Opaque(reason, Keep()), initializer=None)
+        return kept
 
-    note = (
-        f"The code looks at random numbers ({looked}) and does not bear being run on others ({refused}): "
-        "what depends on them may be missed."
-    )
-    return replace(
-        plan,
-        notes=plan.notes if refused is None else (*plan.notes, note),
-        parameters={name: said(item) for name, item in plan.parameters.items()},
-        buffers={name: said(item) for name, item in plan.buffers.items()},
-    )
-
-
-# -- from the record to the plan -----------------------------------------------------------------
-
-
-def _plan(
-    model: nn.Module, recorder: Recorder, run: Callable[[], nn.Module], existing: nn.Module | None
-) -> Plan:
-    model = unwrapped(model)
-    names = named_tensors(model)
-    lying: list[Lying] = []
-    again: str | None = None
-    for entry in dict.fromkeys(names.entries.values()):
-        for tensor in entry.stored:
-            held = recorder.held_by(tensor) or recorder.know_foreign(tensor)
-            if held is None:
-                again = again or f"{entry.name} is no plain tensor"
-                continue
-            if held.exposed:
-                again = again or f"the memory of {entry.name} was handed out"
-            lying.append(Lying(entry.name, held, region_of(tensor)))
-    for step in recorder.log.steps:
-        if step.seen is not None or step.hidden is not None:
-            again = again or step.hidden or f"code looks at its random numbers ({step.seen})"
-            break
-        operation = getattr(getattr(step.func, "_schema", None), "name", None)
-        if operation in OTHERWISE:
-            again = again or f"torch computes {operation} in another way while it is recorded"
-    left = [
-        f"{each.name} is sparse or quantized: the plan leaves it as the model has it."
-        for each in dict.fromkeys(names.entries.values())
-        if each.tensor.layout is not torch.strided or each.tensor.is_quantized
-    ]
-    found = Outcomes(recorder)
-    entries = list(dict.fromkeys(names.entries.values()))
-    bare = found.of_all({each.name: each.stored[-1] for each in entries})
-    outcomes = {each.name: _outcome(each, bare[each.name]) for each in entries}
-    values = named_values((name, outcome) for name, outcome in outcomes.items() if outcome.value is not None)
-    return Plan(
-        parameters={each.name: _assign(each, outcomes[each.name], values) for each in names.parameters},
-        buffers={
-            each.name: _assign(each, outcomes[each.name], values)
-            for each in names.buffers
-            if outcomes[each.name].written
-        },
-        aliases=names.aliases,
-        uninitialized=tuple(
-            each.name for each in names.parameters if not outcomes[each.name].written and existing is None
-        ),
-        notes=(
-            *left,
-            *(
-                f"at {place} code looks at random numbers: what it does after may be otherwise for others"
-                for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
-            ),
-        ),
-        record=Record(run, existing, model, recorder, lying, again),
-    )
-
-
-def _outcome(entry: Entry, last: Outcome) -> Outcome:
-    if entry.holder is None:
-        return last
-    module, attribute = entry.holder
-    chain = module.parametrizations[attribute]  # type: ignore[index]
-    classes = [type(each).__name__ for each in chain]  # type: ignore[union-attr]
-    if not last.written:
-        return last
-    if all(name in ("_WeightNorm", "_SpectralNorm") for name in classes):
-        # Written through the parametrization, it makes its parts again as it made them.
-        return last
-    return Outcome(None, f"it is parametrized by {', '.join(classes)}", last.layer)
-
-
-def _assign(entry: Entry, outcome: Outcome, values: dict[str, Value]) -> Assignment:
-    layer = outcome.layer
-    where = None if layer is None else f"{layer.place} {layer.code}"
-    value: Value = values.get(entry.name, Keep())
-    if outcome.value is None and outcome.written:
-        value = Opaque(f"{layer.code if layer else '?'}: {outcome.reason}", Keep())
-    frozen = not entry.buffer and not entry.tensor.requires_grad
-    return Assignment(
-        name=entry.name,
-        shape=entry.shape,
-        dtype=dtype_name(entry.tensor.dtype),
-        value=value,
-        initializer=layer.call if layer is not None and outcome.value is not None else None,
-        rule=where if outcome.written else None,
-        frozen=frozen,
-    )
+    return replace(plan, notes=notes, parameters=without(plan.parameters), buffers=without(plan.buffers))

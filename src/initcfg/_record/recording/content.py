@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -25,6 +25,7 @@ class Erfinv:
     high: float
     scale: float = 1.0
     shift: float = 0.0
+    random: ClassVar[bool] = True
 
     def value(self) -> Value | None:
         """The distribution that it is: a normal, cut where U ends."""
@@ -80,7 +81,7 @@ def after(
             return _plain_constant(found, made)
         return found if found is None or found is known or _finite(found) else None
     except (TypeError, ZeroDivisionError, OverflowError):
-        # An argument that is no number: a tensor, or an option such as rounding_mode.
+        # An argument that is not a number: a tensor, or an option such as rounding_mode.
         return None
 
 
@@ -109,44 +110,19 @@ def _finite(known: Known) -> bool:
 
 
 def _affine(known: Known, scale: float, shift: float) -> Known | None:
-    scale, shift = _number(scale), _number(shift)
     if isinstance(known, Constant):
         return Constant(known.val * scale + shift)
     if isinstance(known, Erfinv):
         return replace(known, scale=known.scale * scale, shift=known.shift * scale + shift)
-    if isinstance(known, Uniform):
-        ends = (known.a * scale + shift, known.b * scale + shift)
-        return Uniform(min(ends), max(ends))
     if isinstance(known, Normal):
         return Normal(known.mean * scale + shift, known.std * abs(scale))
-    if isinstance(known, TruncNormal):
+    if isinstance(known, (Uniform, TruncNormal)):
         ends = (known.a * scale + shift, known.b * scale + shift)
-        return TruncNormal(known.mean * scale + shift, known.std * abs(scale), min(ends), max(ends))
+        a, b = min(ends), max(ends)
+        if isinstance(known, Uniform):
+            return Uniform(a, b)
+        return TruncNormal(known.mean * scale + shift, known.std * abs(scale), a, b)
     return known if scale == 1.0 and shift == 0.0 else None
-
-
-def _multiplied(known: Known, factor: float) -> Known | None:
-    return _affine(known, factor, 0.0)
-
-
-def _divided(known: Known, divisor: float) -> Known | None:
-    return _affine(known, 1.0 / _number(divisor), 0.0)
-
-
-def _added(known: Known, other: float, *, alpha: float = 1) -> Known | None:
-    return _affine(known, 1.0, _number(other) * _number(alpha))
-
-
-def _subtracted(known: Known, other: float, *, alpha: float = 1) -> Known | None:
-    return _affine(known, 1.0, -_number(other) * _number(alpha))
-
-
-def _negated(known: Known) -> Known | None:
-    return _affine(known, -1.0, 0.0)
-
-
-def _erfinv(known: Known) -> Known | None:
-    return Erfinv(known.a, known.b) if isinstance(known, Uniform) else None
 
 
 def _clamped(known: Known, min: float | None = None, max: float | None = None) -> Known | None:
@@ -168,12 +144,12 @@ def _number(number: Any) -> float:
 
 
 _TRANSFORMS: dict[str, Callable[..., Known | None]] = {
-    "mul": _multiplied,
-    "div": _divided,
-    "add": _added,
-    "sub": _subtracted,
-    "neg": _negated,
-    "erfinv": _erfinv,
+    "mul": lambda known, factor: _affine(known, _number(factor), 0.0),
+    "div": lambda known, divisor: _affine(known, 1.0 / _number(divisor), 0.0),
+    "add": lambda known, other, *, alpha=1: _affine(known, 1.0, _number(other) * _number(alpha)),
+    "sub": lambda known, other, *, alpha=1: _affine(known, 1.0, -_number(other) * _number(alpha)),
+    "neg": lambda known: _affine(known, -1.0, 0.0),
+    "erfinv": lambda known: Erfinv(known.a, known.b) if isinstance(known, Uniform) else None,
     "clamp": _clamped,
     "clamp_min": _clamped,
     "clamp_max": lambda known, high: _clamped(known, None, high),

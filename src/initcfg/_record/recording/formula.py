@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._pytree import tree_flatten
 
-from initcfg._record.recording.held import Held, Operand, Snapshot, Step, Use, is_shared
+from initcfg._record.recording.aten import operation_of
+from initcfg._record.recording.log import operands_in, tensor_at
 from initcfg._record.recording.regions import Region
+from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage, Use
 from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
 MOST_BYTES = 900
@@ -34,7 +35,7 @@ class Leaf(NamedTuple):
 
 
 @dataclass
-class Draft:
+class FormulaDraft:
     """A program whose random parts have no names yet.
 
     Attributes:
@@ -59,16 +60,11 @@ class Draft:
 
     def alone(self) -> Formula:
         """The formula as if nothing else shared its numbers."""
-        owners: dict[Identity, tuple[str, int]] = {}
-        part = 0
-        for identity, count in self.leaves:
-            owners[identity] = ("", part)
-            part += count
-        return self.named("", owners)
+        return self.named("", assign_owners((), {"": self}))
 
 
 def assign_owners(
-    direct: Iterable[tuple[Identity, str]], drafts: Mapping[str, Draft]
+    direct: Iterable[tuple[Identity, str]], drafts: Mapping[str, FormulaDraft]
 ) -> dict[Identity, tuple[str, int]]:
     """For everything random: the name and the part that it is drawn under, the same wherever it is used."""
     owners = {identity: (name, 0) for identity, name in direct}
@@ -89,39 +85,39 @@ class Slicer:
     """
 
     def __init__(self, shared: set[int]) -> None:
-        self.draft = Draft()
+        self.draft = FormulaDraft()
         self._shared = shared
-        self._found: dict[int, Step] = {}
-        self._first: dict[int, Snapshot | None] = {}
-        self._slots: dict[int, int] = {}
+        self._found: dict[int, LogStep] = {}
+        self._first: dict[TrackedStorage, Snapshot] = {}
+        self._slots: dict[TrackedStorage, int] = {}
         self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
         self._leaf_index: dict[Identity, int] = {}
         self._count = 0
         self._last = -1
-        self._own: Held | None = None
+        self._own: TrackedStorage | None = None
 
-    def run(self, held: Held, region: Region) -> Draft:
+    def run(self, tracked: TrackedStorage, region: Region) -> FormulaDraft:
         """The draft of a region.
 
         Raises:
             Unspeakable: Some operation is none of torch's, or works on data.
         """
-        self._own = held
-        self._need(held, math.inf)
+        self._own = tracked
+        self._need(tracked, math.inf)
         self._last = max(self._found, default=-1)
         for index in sorted(self._found):
             self._emit(self._found[index])
-        self._base(held)
-        self.draft.instructions.append(["result", self._ref(held, region)])
+        self._base(tracked)
+        self.draft.instructions.append(["result", self._ref(tracked, region)])
         if len(self.draft.alone().program) > MOST_BYTES:
             raise Unspeakable(f"it takes {len(self.draft.instructions)} operations to say")
         return self.draft
 
-    def _need(self, held: Held, limit: float) -> None:
-        todo = [(held, limit)]
+    def _need(self, tracked: TrackedStorage, limit: float) -> None:
+        todo = [(tracked, limit)]
         while todo:
-            held, limit = todo.pop()
-            for step in reversed(held.writers):
+            tracked, limit = todo.pop()
+            for step in reversed(tracked.writers):
                 if step.index >= limit:
                     continue
                 if step.index in self._found:
@@ -129,48 +125,48 @@ class Slicer:
                 self._found[step.index] = step
                 if len(self._found) > 400:
                     raise Unspeakable("it takes more than 400 operations to say")
-                for operand in _operands(step):
-                    if operand.held not in step.writes and self._known(operand.known) is None:
-                        todo.append((operand.held, step.index))
-                todo += [(other, step.index) for other in step.writes if other is not held]
+                for operand in operands_in((step.args, step.kwargs)):
+                    if operand.tracked not in step.writes and self._known(operand.known) is None:
+                        todo.append((operand.tracked, step.index))
+                todo += [(other, step.index) for other in step.writes if other is not tracked]
                 if step.overwrites:
                     break
-                if (before := self._known(step.before.get(id(held)))) is not None:
-                    self._first[id(held)] = before
+                if (before := self._known(step.before.get(id(tracked)))) is not None:
+                    self._first[tracked] = before
                     break
 
     def _known(self, known: Snapshot | None) -> Snapshot | None:
-        return None if known is None or is_shared(known, self._shared) else known
+        return None if known is None or known.is_shared(self._shared) else known
 
-    def _emit(self, step: Step) -> None:
+    def _emit(self, step: LogStep) -> None:
         if step.hidden is not None:
             raise Unspeakable(step.hidden)
         if step.fill is not None and step.target is not None:
             target = step.target
-            if step.overwrites and target.region == target.held.whole and id(target.held) not in self._slots:
-                self._slots[id(target.held)] = self._value(step.fill, target.region)
+            storage = step.target.tracked
+            if step.overwrites and target.region == storage.whole and storage not in self._slots:
+                self._slots[storage] = self._value(step.fill, target.region)
                 return
-            self._base(target.held)
-            self._add(["fill", self._ref(target.held, target.region), *self._filling(step.fill)], 0)
+            self._base(storage)
+            self._add(["fill", self._ref(storage, target.region), *self._filling(step.fill)], 0)
             return
         func = step.func
         if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
             raise Unspeakable(f"{getattr(func, '__name__', func)} is no operation of torch's own")
         if step.index == self._last and self._is_another(step):
             return
-        made = {id(out.held) for out in step.outs if out is not None}
-        for held in step.writes:
-            if id(held) not in made:
-                self._base(held)
-        args = [self._argument(item, step) for item in step.args]
+        made = {out.tracked for out in step.outs if out is not None}
+        for tracked in step.writes:
+            if tracked not in made:
+                self._base(tracked)
+        name, overload = operation_of(func), func._overloadname
+        instruction: list[Any] = [name if overload == "default" else f"{name}.{overload}"]
+        instruction += [self._argument(item, step) for item in step.args]
         kwargs = {
             key: self._argument(item, step)
             for key, item in step.kwargs.items()
             if item is not None and key not in ("device", "layout", "pin_memory", "non_blocking")
         }
-        name = func._schema.name.removeprefix("aten::")
-        overload = func._overloadname
-        instruction: list[Any] = [name if overload == "default" else f"{name}.{overload}", *args]
         if kwargs:
             instruction.append(kwargs)
         if step.draws:
@@ -178,58 +174,47 @@ class Slicer:
         self._add(instruction, len(step.outs))
         for place, out in enumerate(step.outs):
             if out is not None:
-                self._slots[id(out.held)] = self._count - len(step.outs) + place
+                self._slots[out.tracked] = self._count - len(step.outs) + place
 
-    def _is_another(self, step: Step) -> bool:
+    def _is_another(self, step: LogStep) -> bool:
         """Whether the last operation copies a whole tensor into a new one: the other is the result."""
         if step.func is not torch.ops.aten.copy_.default or not step.overwrites:
             return False
         target, source = step.args[0], step.args[1]
-        if (
-            not isinstance(target, Operand)
-            or not isinstance(source, Operand)
-            or self._known(source.known) is not None
-        ):
+        if not (isinstance(target, Operand) and isinstance(source, Operand)) or self._known(source.known):
             return False
-        same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.held.whole
-        if not same or id(target.held) in self._slots or source.region != source.held.whole:
+        same = source.region._replace(offset=0) == target.region._replace(offset=0) == target.tracked.whole
+        if not same or target.tracked in self._slots or source.region != source.tracked.whole:
             return False
-        self._base(source.held)
-        self._slots[id(target.held)] = self._slots[id(source.held)]
+        self._base(source.tracked)
+        self._slots[target.tracked] = self._slots[source.tracked]
         return True
 
-    def _base(self, held: Held) -> None:
+    def _base(self, tracked: TrackedStorage) -> None:
         """Give a storage its slot, with what it held before the first operation that counts."""
-        if id(held) in self._slots:
+        if tracked in self._slots:
             return
-        first = self._first.get(id(held))
-        if first is not None:
-            self._slots[id(held)] = self._value(first, held.whole)
-        elif held.before:
-            if held is not self._own:
+        if tracked in self._first:
+            slot = self._value(self._first[tracked], tracked.whole)
+        elif tracked.before:
+            if tracked is not self._own:
                 raise Unspeakable("it comes from what another tensor held before")
-            self._slots[id(held)] = self._add(["initial"], 1)
-        elif held.foreign:
-            self._slots[id(held)] = self._data(held)
+            slot = self._add(["initial"], 1)
+        elif tracked.data is not None:
+            slot = self._data(tensor_at(tracked.data.clone().untyped_storage(), tracked.whole))
         else:
-            whole = held.whole
-            self._slots[id(held)] = self._add(
-                ["empty", list(whole.sizes), list(whole.strides), dtype_name(whole.dtype)], 1
-            )
+            sizes, strides, _, dtype = tracked.whole
+            slot = self._add(["empty", list(sizes), list(strides), dtype_name(dtype)], 1)
+        self._slots[tracked] = slot
 
-    def _data(self, held: Held) -> int:
-        assert held.data is not None
-        whole = held.whole
-        numbers = torch.empty(0, dtype=whole.dtype).set_(  # type: ignore[call-overload]
-            held.data.clone().untyped_storage(), whole.offset, whole.sizes, whole.strides
-        )
+    def _data(self, numbers: torch.Tensor) -> int:
         if numbers.numel() > MOST_NUMBERS or numbers.is_complex():
             raise Unspeakable(
                 f"it comes from {numbers.numel():,} numbers that no operation of torch's computed "
                 "(NumPy, or a list)"
             )
         flat = [_plain(number) for number in numbers.flatten().tolist()]
-        return self._add(["data", list(whole.sizes), dtype_name(whole.dtype), flat], 1)
+        return self._add(["data", list(numbers.shape), dtype_name(numbers.dtype), flat], 1)
 
     def _value(self, known: Snapshot, region: Region) -> int:
         if not region.contiguous:
@@ -247,24 +232,21 @@ class Slicer:
         return [to_json(known.value), leaf]
 
     def _leaf(self, identity: Identity, parts: int) -> Leaf:
-        found = self._leaf_index.get(identity)
-        if found is None:
-            found = self._leaf_index[identity] = len(self.draft.leaves)
+        if identity not in self._leaf_index:
+            self._leaf_index[identity] = len(self.draft.leaves)
             self.draft.leaves.append((identity, parts))
-        return Leaf(found)
+        return Leaf(self._leaf_index[identity])
 
-    def _argument(self, item: Any, step: Step) -> Any:
+    def _argument(self, item: Any, step: LogStep) -> Any:
         if isinstance(item, Operand):
             known = self._known(item.known)
-            if item.held not in step.writes and known is not None:
+            if item.tracked not in step.writes and known is not None:
                 return f"${self._leaf_slot(item, known)}"
-            self._base(item.held)
-            return self._ref(item.held, item.region)
+            self._base(item.tracked)
+            return self._ref(item.tracked, item.region)
         if isinstance(item, (list, tuple)):
             return [self._argument(each, step) for each in item]
-        if isinstance(item, torch.dtype):
-            return str(item)
-        if isinstance(item, torch.memory_format):
+        if isinstance(item, (torch.dtype, torch.memory_format)):
             return str(item)
         if item is None or isinstance(item, (bool, int, str)):
             return item
@@ -276,20 +258,20 @@ class Slicer:
 
     def _leaf_slot(self, operand: Operand, known: Snapshot) -> int:
         place = (tuple(map(id, known.sources)), operand.region.sizes, operand.region.dtype)
-        found = self._leaf_slots.get(place)
-        if found is None:
-            region = Region(operand.region.sizes, _strides(operand.region.sizes), 0, operand.region.dtype)
-            found = self._leaf_slots[place] = self._value(known, region)
-        return found
+        if place not in self._leaf_slots:
+            sizes = operand.region.sizes
+            strides = tuple(math.prod(max(size, 1) for size in sizes[dim + 1 :]) for dim in range(len(sizes)))
+            self._leaf_slots[place] = self._value(known, Region(sizes, strides, 0, operand.region.dtype))
+        return self._leaf_slots[place]
 
-    def _ref(self, held: Held, region: Region) -> str:
-        slot = f"${self._slots[id(held)]}"
-        if region == held.whole:
+    def _ref(self, tracked: TrackedStorage, region: Region) -> str:
+        slot = f"${self._slots[tracked]}"
+        if region == tracked.whole:
             return slot
-        if region.dtype != held.whole.dtype:
+        if region.dtype != tracked.whole.dtype:
             raise Unspeakable("it looks at the same memory as numbers of two types")
         sizes, strides = (",".join(map(str, each)) for each in (region.sizes, region.strides))
-        return f"{slot}:{sizes}:{strides}:{region.offset - held.whole.offset}"
+        return f"{slot}:{sizes}:{strides}:{region.offset - tracked.whole.offset}"
 
     def _add(self, instruction: list[Any], slots: int) -> int:
         self.draft.instructions.append(instruction)
@@ -300,19 +282,6 @@ class Slicer:
 def part_count(value: Value) -> int:
     """The number of independent parts of a value."""
     return sum(map(part_count, value.values)) if isinstance(value, Parts) else 1
-
-
-def _operands(step: Step) -> list[Operand]:
-    return [item for item in tree_flatten((step.args, step.kwargs))[0] if isinstance(item, Operand)]
-
-
-def _strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    strides: list[int] = []
-    reach = 1
-    for size in reversed(sizes):
-        strides.insert(0, reach)
-        reach *= max(size, 1)
-    return tuple(strides)
 
 
 def _plain(number: Any) -> Any:

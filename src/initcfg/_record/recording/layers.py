@@ -40,16 +40,14 @@ class Layer(NamedTuple):
 
     def becomes(self, known: Known) -> Layer:
         """The same write, after something was computed from it."""
-        same = known is self.known or not is_random(known)
+        same = known is self.known or not known.random
         return self._replace(known=known, drawn=self.drawn if same else self.root)
 
 
 def covered(layers: Sequence[Layer], region: Region) -> int | None:
     """Index of the last layer that covers the region."""
-    for index in range(len(layers) - 1, -1, -1):
-        if layers[index].region.covers(region):
-            return index
-    return None
+    found = (index for index in reversed(range(len(layers))) if layers[index].region.covers(region))
+    return next(found, None)
 
 
 def transformed(
@@ -69,8 +67,8 @@ def transformed(
             return None
         if region.covers(layer.region):
             out[index] = layer.becomes(known)
-        elif index == base and _any_order(known) and _alone(layers[base + 1 :], region):
-            # A piece of a wider layer changes: it becomes a layer of its own.
+        elif index == base and _any_order(known) and len(shown_in(layers, region)[0]) == 1:
+            # A part of a wider layer changes: it becomes a layer of its own.
             return [*layers, layer.becomes(known)._replace(region=region)]
         else:
             return None
@@ -80,10 +78,10 @@ def transformed(
 def copied(layers: Sequence[Layer], region: Region, target: Region) -> list[Layer] | None:
     """The layers of a copy of ``region`` that lies at ``target``; None where they cannot be said."""
     base = covered(layers, region)
-    if base is None or layers[base].known is None:
+    known = None if base is None else layers[base].known
+    if base is None or known is None:
         return None
-    known = layers[base].known
-    if layers[base].region != region and (not _any_order(known) or is_random(known)):
+    if layers[base].region != region and (not _any_order(known) or known.random):
         # Some of its numbers, or all in another order, are not those of a tensor of its own.
         return None
     out = [_converted(layers[base], target.dtype)._replace(region=target)]
@@ -114,12 +112,12 @@ def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
     return layer.becomes(replace(known))
 
 
-def parts_of(layers: Sequence[Layer], region: Region) -> list[Layer] | None:
-    """The layers that show in ``region``, the one that covers it first; None if none does."""
+def shown_in(layers: Sequence[Layer], region: Region) -> tuple[list[Layer], bool]:
+    """The layers that show in a region, first to last, and whether the first covers it."""
     base = covered(layers, region)
     if base is None:
-        return None
-    return [layers[base], *(layer for layer in layers[base + 1 :] if not layer.region.apart(region))]
+        return [layer for layer in layers if not layer.region.apart(region)], False
+    return [layers[base], *(layer for layer in layers[base + 1 :] if not layer.region.apart(region))], True
 
 
 def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
@@ -127,61 +125,61 @@ def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
 
     A base that covers the tensor, and slabs over it, whole in every dimension but one; or slabs alone.
     """
-    shown = parts_of(layers, region)
-    first = None
-    if shown is not None:
-        first = _value(shown[0].known)
+    shown, based = shown_in(layers, region)
+    base = None
+    if based:
+        base = _value(shown[0].known)
         # Independent elements may be counted in any order; a matrix such as an identity may not.
-        if first is None or not (_any_order(first) or shown[0].region == region):
+        if base is None or not (_any_order(base) or shown[0].region == region):
             return None
-    above = [each for each in layers if not each.region.apart(region)] if shown is None else shown[1:]
-    slabs: list[tuple[int, int, int, Value]] = []
-    for layer in above:
+    slabs: list[_Slab] = []
+    for layer in shown[1:] if based else shown:
         place, value = slab(region, layer.region), _value(layer.known)
         if place is None and _any_order(layer.known):
             place = rows(region, layer.region)
         if place is None or value is None:
             return None
-        slabs.append((*place, value))
-    return _overlaid(region, first, slabs)
-
-
-def _overlaid(region: Region, base: Value | None, slabs: list[tuple[int, int, int, Value]]) -> Value | None:
-    slabs = [each for each in slabs if each[3] != base or each[3].random]
+        if value != base or value.random:
+            slabs.append(_Slab(*place, value))
     if not slabs:
         return base
-    if base is not None and not _any_order(base):
+    if any(each.dim != slabs[0].dim for each in slabs) or not (base is None or _any_order(base)):
         return None
-    dim = slabs[0][0]
-    if any(each[0] != dim for each in slabs):
-        return None
-    row = slabs[0]
-    one_row = len(slabs) == 1 and len(region.sizes) == 2 and dim == 0 and row[2] - row[1] == 1
-    if one_row and row[3] == Constant(0.0) and base is not None:
-        return PaddingRow(row[1], base)
-    edges = sorted({0, region.sizes[dim], *(each[1] for each in slabs), *(each[2] for each in slabs)})
-    pieces: list[tuple[int, Value, int]] = []
+    return _overlaid(region, base, slabs)
+
+
+class _Slab(NamedTuple):
+    """Whole in every dimension but one."""
+
+    dim: int
+    start: int
+    stop: int
+    value: Value
+
+
+def _overlaid(region: Region, base: Value | None, slabs: list[_Slab]) -> Value | None:
+    """Slabs of one dimension over a base; None where neither reaches."""
+    dim, start, stop, value = slabs[0]
+    one_row = len(slabs) == 1 and len(region.sizes) == 2 and dim == 0 and stop - start == 1
+    if one_row and value == Constant(0.0) and base is not None:
+        return PaddingRow(start, base)
+    edges = sorted({0, region.sizes[dim], *(each.start for each in slabs), *(each.stop for each in slabs)})
+    parts: list[tuple[int, Value, int]] = []  # length, value, and which slab it is of
     for start, stop in pairwise(edges):
-        owner, value = -1, base
-        for index, (_, low, high, written) in enumerate(slabs):
-            if low <= start and stop <= high:
-                owner, value = index, written
-        if value is None:
-            # Nobody wrote there.
+        owner, found = -1, base
+        for index, each in enumerate(slabs):
+            if each.start <= start and stop <= each.stop:
+                owner, found = index, each.value
+        if found is None:
             return None
-        if pieces and pieces[-1][2] == owner:
-            pieces[-1] = (pieces[-1][0] + stop - start, value, owner)
-        else:
-            pieces.append((stop - start, value, owner))
-    values = tuple(value for _, value, _ in pieces)
+        length = stop - start
+        if parts and parts[-1][2] == owner:
+            length += parts.pop()[0]
+        parts.append((length, found, owner))
+    sizes, values, _ = zip(*parts, strict=True)
     if len(set(values)) == 1 and (len(values) == 1 or not values[0].random):
         return values[0]
-    return Parts(dim, tuple(size for size, _, _ in pieces), values)
-
-
-def is_random(known: Known | None) -> bool:
-    """Whether numbers were drawn for it."""
-    return isinstance(known, Erfinv) or (known is not None and known.random)
+    return Parts(dim, sizes, values)
 
 
 def _value(known: Known | None) -> Value | None:
@@ -190,7 +188,3 @@ def _value(known: Known | None) -> Value | None:
 
 def _any_order(known: Known | None) -> bool:
     return isinstance(known, (Constant, Uniform, Normal, TruncNormal, Erfinv))
-
-
-def _alone(above: Sequence[Layer], region: Region) -> bool:
-    return all(layer.region.apart(region) for layer in above)

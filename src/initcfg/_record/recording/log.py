@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from initcfg._record.recording.held import Held, Operand, Step
 from initcfg._record.recording.regions import Region
+from initcfg._record.recording.storage import LogStep, Operand, TrackedStorage
 from initcfg._stream.writing import made_by
 
-Place = Callable[[Held], "torch.UntypedStorage | None"]
+Place = Callable[[TrackedStorage], "torch.UntypedStorage | None"]
 """Where a storage of the record lies; None if it has no memory yet."""
 
 
@@ -22,69 +22,72 @@ class Log:
 
     Attributes:
         steps: The operations, done or not.
+        looked: Whether code looked at random numbers.
     """
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[LogStep] = []
+        self.looked = False
 
-    def add(self, step: Step) -> None:
+    def add(self, step: LogStep) -> None:
         """Append an operation."""
         self.steps.append(step)
-        for held in step.writes:
-            held.writers.append(step)
+        for tracked in step.writes:
+            tracked.writers.append(step)
         if not step.done:
-            for held in (*step.writes, *step.reads):
-                held.waiting[step.index] = step
+            for tracked in (*step.writes, *step.reads):
+                tracked.waiting[step.index] = step
 
-    def due(self, wanted: Iterable[Held]) -> list[Step]:
+    def due(self, wanted: Iterable[TrackedStorage]) -> list[LogStep]:
         """What must be done before these storages can be read, in order.
 
         An operation waits for the earlier writes of what it reads, and, since it overwrites, for the earlier
         readers of what it writes.
         """
-        found: dict[int, Step] = {}
-        todo = [step for held in wanted for step in held.waiting.values() if held in step.writes]
+        found: dict[int, LogStep] = {}
+        todo = [step for tracked in wanted for step in tracked.waiting.values() if tracked in step.writes]
         while todo:
             step = todo.pop()
             if step.index in found:
                 continue
             found[step.index] = step
-            for held in step.writes:
-                todo += [other for other in held.waiting.values() if other.index < step.index]
-            for held in step.reads:
+            for tracked in (*step.writes, *step.reads):
                 todo += [
                     other
-                    for other in held.waiting.values()
-                    if other.index < step.index and held in other.writes
+                    for other in tracked.waiting.values()
+                    if other.index < step.index and (tracked in step.writes or tracked in other.writes)
                 ]
         return [found[index] for index in sorted(found)]
 
-    def compute(self, wanted: Iterable[Held], run: Callable[[Step, Place], None]) -> list[Step]:
+    def compute(self, wanted: Iterable[TrackedStorage], run: Callable[[LogStep, Place], None]) -> None:
         """Do what must be done, in the memory that the record has."""
-        due = self.due(wanted)
-        for step in due:
-            run(step, lambda held: held.storage)
+        for step in self.due(wanted):
+            run(step, lambda tracked: tracked.storage)
             step.done = True
-            for held in (*step.writes, *step.reads):
-                held.waiting.pop(step.index, None)
-        return due
+            for tracked in (*step.writes, *step.reads):
+                tracked.waiting.pop(step.index, None)
 
-    def sliced(self, held: Held) -> list[Step]:
+    def sliced(self, tracked: TrackedStorage) -> list[LogStep]:
         """The operations that the content of a storage comes from, in order."""
-        found: dict[int, Step] = {}
-        todo: list[tuple[Held, float]] = [(held, math.inf)]
+        found: dict[int, LogStep] = {}
+        todo: list[tuple[TrackedStorage, float]] = [(tracked, math.inf)]
         while todo:
-            held, limit = todo.pop()
-            for step in reversed(held.writers):
+            tracked, limit = todo.pop()
+            for step in reversed(tracked.writers):
                 if step.index >= limit:
                     continue
                 if step.index in found:
                     break
                 found[step.index] = step
-                todo += [(read, step.index) for read in step.reads if read is not held]
+                todo += [(read, step.index) for read in step.reads if read is not tracked]
                 if step.overwrites:
                     break
         return [found[index] for index in sorted(found)]
+
+    def seen(self, tracked: TrackedStorage) -> str | None:
+        """Where code looked at random numbers that the content of a storage comes from."""
+        steps = self.sliced(tracked) if self.looked else ()
+        return next((step.seen for step in steps if step.seen is not None), None)
 
     def replay(self, bound: dict[int, torch.UntypedStorage]) -> None:
         """Do every operation anew, in order.
@@ -94,35 +97,30 @@ class Log:
                 of their own while they are needed.
         """
         steps = self._needed(bound)
-        last: dict[int, int] = {}
-        for step in steps:
-            for held in (*step.reads, *step.writes):
-                last[id(held)] = step.index
+        last = {id(tracked): step.index for step in steps for tracked in (*step.reads, *step.writes)}
         memory = dict(bound)
 
-        def place(held: Held) -> torch.UntypedStorage | None:
-            found = memory.get(id(held))
-            if found is None and held.data is not None:
-                found = memory[id(held)] = held.data.clone().untyped_storage()
+        def place(tracked: TrackedStorage) -> torch.UntypedStorage | None:
+            found = memory.get(id(tracked))
+            if found is None and tracked.data is not None:
+                found = memory[id(tracked)] = tracked.data.clone().untyped_storage()
             return found
 
         with torch.no_grad():
             for step in steps:
-                for operand, storage in run_step(step, place, make=True):
-                    memory[id(operand.held)] = storage
-                for held in (*step.reads, *step.writes):
-                    if last[id(held)] == step.index and id(held) not in bound:
-                        memory.pop(id(held), None)
+                memory.update(run_step(step, place))
+                for tracked in (*step.reads, *step.writes):
+                    if last[id(tracked)] == step.index and id(tracked) not in bound:
+                        memory.pop(id(tracked), None)
 
-    def _needed(self, bound: dict[int, torch.UntypedStorage]) -> list[Step]:
+    def _needed(self, bound: dict[int, torch.UntypedStorage]) -> list[LogStep]:
         """The operations that draw, or that something bound comes from: not what code only looked at."""
         live = set(bound)
-        needed: list[Step] = []
+        needed: list[LogStep] = []
         for step in reversed(self.steps):
-            if not step.random and not any(id(held) in live for held in step.writes):
-                continue
-            needed.append(step)
-            live.update(id(held) for held in (*step.reads, *step.writes))
+            if step.random or any(id(tracked) in live for tracked in step.writes):
+                needed.append(step)
+                live.update(id(tracked) for tracked in (*step.reads, *step.writes))
         return needed[::-1]
 
 
@@ -132,28 +130,24 @@ def tensor_at(storage: torch.UntypedStorage, region: Region) -> torch.Tensor:
     return empty.set_(storage, region.offset, region.sizes, region.strides)  # type: ignore[call-overload]
 
 
-def run_step(step: Step, place: Place, *, make: bool = False) -> list[tuple[Operand, torch.UntypedStorage]]:
+def run_step(step: LogStep, place: Place) -> dict[int, torch.UntypedStorage]:
     """Do an operation.
 
     Args:
         step: The operation.
-        place: The memory of its operands.
-        make: Give memory to what has none.
+        place: The memory of its operands; what has none is given some.
 
     Returns:
-        The memory that was made.
+        The memory that was given, by ``id`` of a storage.
     """
-    made: list[tuple[Operand, torch.UntypedStorage]] = []
-    fresh: dict[int, torch.UntypedStorage] = {}
+    given: dict[int, torch.UntypedStorage] = {}
 
     def real(operand: Operand) -> torch.Tensor:
-        storage = fresh.get(id(operand.held)) or place(operand.held)
+        storage = given.get(id(operand.tracked)) or place(operand.tracked)
         if storage is None:
-            assert make
-            whole = operand.held.whole
-            size = whole.span[1] * torch.empty(0, dtype=whole.dtype).element_size()
-            storage = fresh[id(operand.held)] = torch.UntypedStorage(size)
-            made.append((operand, storage))
+            whole = operand.tracked.whole
+            size = whole.span[1] * whole.dtype.itemsize
+            storage = given[id(operand.tracked)] = torch.UntypedStorage(size)
         return tensor_at(storage, operand.region)
 
     args, kwargs = tree_map_only(Operand, real, (step.args, step.kwargs))
@@ -162,7 +156,7 @@ def run_step(step: Step, place: Place, *, make: bool = False) -> list[tuple[Oper
         for out, tensor in zip(step.outs, made_by(step.func, result), strict=True):
             if out is not None:
                 real(out).copy_(tensor)
-    return made
+    return given
 
 
 def operands_in(items: Any) -> list[Operand]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from functools import lru_cache
 from types import FrameType
@@ -11,10 +12,10 @@ from typing import NamedTuple
 import torch
 
 _INIT_FILE = torch.nn.init.__file__
-# The station of recording, whose folder this file's folder lies in.
-_HERE = __file__.rpartition("recording")[0]
-_TORCH = torch.__file__.rpartition("__init__.py")[0]
-_MODULES = torch.nn.modules.__file__.rpartition("__init__.py")[0]
+# The folders of this station, of torch, and of its layers.
+_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_LAYERS = os.path.join(os.path.dirname(torch.nn.modules.__file__), "")
 
 
 class Origin(NamedTuple):
@@ -33,28 +34,26 @@ class Origin(NamedTuple):
 
 
 def code_that_writes() -> Origin:
-    """The nearest function on the stack that is no helper.
+    """The nearest function on the stack that is not a helper.
 
     Helpers are those of torch outside of its layers, our own, and whatever is named as the functions of
     torch.nn.init are, with an underscore at the end: they do what their caller decided.
     """
-    frame: FrameType | None = sys._getframe(1)
+    outermost = sys._getframe(1)
+    frame: FrameType | None = outermost
     called: FrameType | None = None
-    outermost: FrameType | None = None
     while frame is not None:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
         helper = name.endswith("_") and not name.startswith("__")
-        if file == _INIT_FILE or (helper and not _between(file)):
+        if file == _INIT_FILE or (helper and not is_helper_file(file)):
             called = frame
-        elif not _between(file):
+        elif not is_helper_file(file):
             break
-        outermost = frame
-        frame = frame.f_back
+        outermost, frame = frame, frame.f_back
     found = frame or outermost
     call = None if called is None else _call(called)
-    if found is None:
-        return Origin("?", "?", call)
-    return Origin(_label(found), f"{_shown(found)}:{found.f_lineno}", call)
+    file = _path(found.f_code.co_filename, str(found.f_globals.get("__name__", "")))
+    return Origin(_label(found), f"{file}:{found.f_lineno}", call)
 
 
 def _label(frame: FrameType) -> str:
@@ -63,10 +62,6 @@ def _label(frame: FrameType) -> str:
     if isinstance(owner, torch.nn.Module) and hasattr(type(owner), code.co_name):
         return f"{type(owner).__name__}.{code.co_name}"
     return code.co_name
-
-
-def _shown(frame: FrameType) -> str:
-    return _path(frame.f_code.co_filename, str(frame.f_globals.get("__name__", "")))
 
 
 @lru_cache(maxsize=4096)
@@ -81,14 +76,13 @@ def _call(frame: FrameType) -> dict[str, object]:
     code = frame.f_code
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     arguments = {name: frame.f_locals.get(name) for name in names}
-    kept = {name: item for name, item in arguments.items() if _plain(item)}
-    return {"type": code.co_name, **kept}
+    return {"type": code.co_name, **{name: item for name, item in arguments.items() if _plain(item)}}
 
 
 @lru_cache(maxsize=4096)
-def _between(file: str) -> bool:
+def is_helper_file(file: str) -> bool:
     """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
-    return file.startswith((_HERE, _TORCH)) and not file.startswith(_MODULES)
+    return file.startswith((_OURS, _TORCH)) and not file.startswith(_LAYERS)
 
 
 def _plain(item: object) -> bool:

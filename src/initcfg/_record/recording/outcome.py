@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import torch
 
-from initcfg._record.recording.formula import Draft, Slicer, Unspeakable
-from initcfg._record.recording.held import Held, Use, is_shared
-from initcfg._record.recording.layers import Layer, parts_of
+from initcfg._record.recording.formula import FormulaDraft, Slicer, Unspeakable
+from initcfg._record.recording.layers import Layer, shown_in
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.storage import TrackedStorage, Use
 from initcfg.values import Constant, Value
 
 K = TypeVar("K")
@@ -37,82 +37,77 @@ class Outcome:
     reason: str | None = None
     layer: Layer | None = None
     sources: tuple[object, ...] = ()
-    draft: Draft | None = None
+    draft: FormulaDraft | None = None
     written: bool = True
     uses: frozenset[Use] = frozenset()
 
+    @property
+    def code(self) -> str:
+        """The code that wrote it: ``"Conv2d.reset_parameters"``."""
+        return "?" if self.layer is None else self.layer.code
 
-class Outcomes:
-    """The outcomes of a record.
+    @property
+    def call(self) -> dict[str, object] | None:
+        """The function that it called, with arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``."""
+        return None if self.layer is None else self.layer.call
 
-    Args:
-        recorder: The record, complete.
+
+def outcomes_of(recorder: Recorder, tensors: Mapping[K, torch.Tensor]) -> dict[K, Outcome]:
+    """The outcomes of all the tensors that there are, once the record is complete.
+
+    Where one draw shows in several forms (as it is and times two, say), each form has a name of its own,
+    and yet they share their numbers: then only what was drawn keeps its name, and the rest are formulas.
     """
+    shared: set[int] = set()
+    while True:
+        found = {key: _outcome(recorder, tensor, shared) for key, tensor in tensors.items()}
+        forms: dict[int, set[tuple[int, ...]]] = {}
+        for root, form in {use for each in found.values() for use in each.uses}:
+            forms.setdefault(root, set()).add(form)
+        more = {root for root, each in forms.items() if len(each) > 1}
+        if more <= shared:
+            return found
+        shared |= more
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._shared: set[int] = set()
-        self._looked = any(step.seen for step in recorder.log.steps)
 
-    def of_all(self, tensors: Mapping[K, torch.Tensor]) -> dict[K, Outcome]:
-        """The outcomes of all the tensors that there are.
+def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outcome:
+    tracked = recorder.tracked(tensor)
+    if tracked is None:
+        # What cannot be written, a plan does not speak of.
+        other = type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
+        return Outcome(None, f"it is a {type(tensor).__name__}", written=other and not tensor.is_meta)
+    region = region_of(tensor)
+    shown, based = shown_in(tracked.layers, region)
+    layer = shown[0] if based else tracked.layers[-1] if tracked.layers else None
+    if not tracked.writers and not tracked.foreign:
+        return Outcome(None, layer=layer, written=tracked.exposed)
+    if tracked.exposed:
+        return Outcome(None, "its memory was handed out (numpy() or data_ptr())", layer)
+    if (seen := recorder.log.seen(tracked)) is not None:
+        return Outcome(None, f"code looks at its random numbers ({seen})", layer)
+    known = tracked.snapshot(region, exact=False)
+    if known is not None and not known.is_shared(shared):
+        sources = () if known.partial else known.sources
+        return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses))
+    try:
+        draft, problem = Slicer(shared).run(tracked, region), None
+    except Unspeakable as error:
+        draft, problem = None, str(error)
+    if draft is None or not draft.leaves:
+        constant = None if recorder.is_random(tensor) else _constant(tracked, tensor)
+        if constant is not None:
+            return Outcome(constant, None, layer)
+    if draft is None:
+        return Outcome(None, problem, layer)
+    return Outcome(draft.alone(), None, layer, draft=draft, uses=frozenset(draft.uses))
 
-        Where one draw shows in several forms (as it is and times two, say), each form has a name of its own,
-        and yet they share their numbers: then only what was drawn keeps its name, and the rest are formulas.
-        """
-        while True:
-            found = {key: self.of(tensor) for key, tensor in tensors.items()}
-            forms: dict[int, set[tuple[int, ...]]] = {}
-            for root, form in {use for each in found.values() for use in each.uses}:
-                forms.setdefault(root, set()).add(form)
-            shared = {root for root, each in forms.items() if len(each) > 1}
-            if shared <= self._shared:
-                return found
-            self._shared |= shared
 
-    def of(self, tensor: torch.Tensor) -> Outcome:
-        """The outcome of a tensor."""
-        held = self._recorder.held_by(tensor)
-        if held is None:
-            # What cannot be written, a plan does not speak of.
-            other = type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
-            return Outcome(None, f"it is a {type(tensor).__name__}", written=other and not tensor.is_meta)
-        region = region_of(tensor)
-        shown = parts_of(held.layers, region)
-        layer = shown[0] if shown else held.layers[-1] if held.layers else None
-        if not held.writers and not held.foreign:
-            return Outcome(None, layer=layer, written=held.exposed)
-        if held.exposed:
-            return Outcome(None, "its memory was handed out (numpy() or data_ptr())", layer)
-        if self._looked:
-            for step in self._recorder.log.sliced(held):
-                if step.seen is not None:
-                    return Outcome(None, f"code looks at its random numbers ({step.seen})", layer)
-        known = held.snapshot(region, exact=False)
-        if known is not None and not is_shared(known, self._shared):
-            sources = () if known.piece else known.sources
-            return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses))
-        try:
-            draft = Slicer(self._shared).run(held, region)
-            problem = None
-        except Unspeakable as error:
-            draft, problem = None, str(error)
-        if draft is None or not draft.leaves:
-            constant = self._constant(held, tensor)
-            if constant is not None:
-                return Outcome(constant, None, layer)
-        if draft is None:
-            return Outcome(None, problem, layer)
-        return Outcome(draft.alone(), None, layer, draft=draft, uses=frozenset(draft.uses))
-
-    def _constant(self, held: Held, tensor: torch.Tensor) -> Constant | None:
-        """The one number that a tensor holds everywhere, if nothing about it is random or undone."""
-        if held.pending or tensor.numel() == 0 or tensor.is_complex() or held.storage is None:
-            return None
-        if any(step.random for step in self._recorder.log.sliced(held)):
-            return None
-        with torch.no_grad():
-            here = tensor_at(held.storage, region_of(tensor))
-            first = here.flatten()[0].item()
-            same = float(first) == first and bool((here == first).all())
-            return Constant(float(first)) if same else None
+def _constant(tracked: TrackedStorage, tensor: torch.Tensor) -> Constant | None:
+    """The one number that a tensor holds everywhere, if nothing about it is undone."""
+    if tracked.pending or tensor.numel() == 0 or tensor.is_complex() or tracked.storage is None:
+        return None
+    with torch.no_grad():
+        here = tensor_at(tracked.storage, region_of(tensor))
+        first = here.flatten()[0].item()
+        same = float(first) == first and bool((here == first).all())
+        return Constant(float(first)) if same else None

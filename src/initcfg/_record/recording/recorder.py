@@ -17,26 +17,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._model import tensors_in, written
-from initcfg._record.recording.content import Known
-from initcfg._record.recording.held import Held, Operand
-from initcfg._record.recording.layers import Layer, copied, covered, transformed
-from initcfg._record.recording.notes import Notes, hidden
-from initcfg._record.recording.operations import (
+from initcfg._record.recording.aten import (
     COPIES,
     COPY_OPTIONS,
     DRAWERS,
     ELEMENTWISE,
     FLOATS,
     MAKERS,
+    Args,
+    Kwargs,
     as_it_says,
     disjoint,
     draws,
     filled_with,
     is_plain,
     only_views,
+    operation_of,
     pointwise,
 )
-from initcfg._record.recording.regions import Region, region_of
+from initcfg._record.recording.layers import Layer, copied, covered, transformed
+from initcfg._record.recording.log_writer import LogWriter, hidden
+from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.storage import Operand, TrackedStorage
 from initcfg._stream.writing import made_by
 from initcfg.errors import BuildError
 from initcfg.values import Constant, Value
@@ -44,7 +46,7 @@ from initcfg.values import Constant, Value
 _FORCED = object()
 
 
-class Recorder(Notes, TorchDispatchMode):
+class Recorder(LogWriter, TorchDispatchMode):
     """Records writes instead of doing them.
 
     Args:
@@ -61,101 +63,102 @@ class Recorder(Notes, TorchDispatchMode):
         super().__init__(drawing)
         self._refuse = refuse_foreign_parameters
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         """Record the operation, or run it on real numbers."""
         kwargs = kwargs or {}
-        schema = getattr(func, "_schema", None)
-        if schema is None or self._passing:
+        if getattr(func, "_schema", None) is None or self._passing:
             return func(*args, **kwargs)
         func = as_it_says(func, args)
-        schema = func._schema
-        name: str = schema.name
+        operation = operation_of(func)
+        named = None
         if "out" not in kwargs:
-            if name in MAKERS and (made := self._make(name, func, args, kwargs)) is not None:
-                return made
-            if name in DRAWERS and (made := self._draw(name, args, kwargs)) is not None:
-                return made
-        if only_views(func, schema):
-            if name == "aten::lift_fresh":
-                self.know_fresh(args[0])
+            if operation in MAKERS:
+                named = self._make(operation, func, args, kwargs)
+            elif operation in DRAWERS:
+                named = self._draw(operation, args, kwargs)
+        if named is not None:
+            return named
+        if only_views(func):
+            if operation == "lift_fresh":
+                self.track_foreign(args[0], fresh=True)
             return func(*args, **kwargs)
-        if name == "aten::copy_" and _same_place(args):
+        if operation == "copy_" and _same_place(*args[:2]):
             # What x[0] += 1 ends with.
             return args[0]
-        operation = name.removeprefix("aten::")
-        if schema.is_mutable:
-            target = args[0] if args else None
-            if "out" not in kwargs and self._record_write(operation.removesuffix("_"), func, args, kwargs):
-                return target
-        elif (named := self._record_result(operation, func, args, kwargs)) is not None:
+        if not func._schema.is_mutable:
+            named = self._record_result(operation, func, args, kwargs)
+        elif "out" not in kwargs and self._record_write(operation.removesuffix("_"), func, args, kwargs):
+            named = args[0]
+        if named is not None:
             return named
-        held = [each for tensor in _tensors(args, kwargs) if (each := self.held_by(tensor)) is not None]
-        if any(each.lazy for each in held):
-            result = self._record_any(func, schema, args, kwargs)
+        operands = self.all_tracked(_tensors(args, kwargs))
+        if any(each.lazy for each in operands):
+            result = self._record_any(func, args, kwargs)
             if result is not _FORCED:
                 return result
-        return self._really(func, args, kwargs, held)
+        return self._really(func, args, kwargs, operands)
 
-    def _make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # -- what has a name -------------------------------------------------------------------------
+
+    def _make(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The tensor that ``zeros`` and its like make; None if what it holds is not known."""
-        known = MAKERS[name](args) if not self._is_held(args) else None
-        if known is None and "full" in name:
+        numbers = [each for each in args[1:] if isinstance(each, torch.Tensor) and each.dim() == 0]
+        known = None if self._any_random(numbers) else MAKERS[operation](args)
+        if known is None and "full" in operation:
             return None
         # The arguments of new_zeros and its like lend their type and nothing else.
         templates = tuple(_template(item) for item in args)
         tensor = func(*args, **kwargs)
-        held = self._hold(tensor)
-        if held is not None and known is not None:
-            layer = self._layer(tensor, known, {"type": name[6:]})
-            held.write(layer)
-            out = Operand(held, layer.region)
-            self._add(
-                func, templates, kwargs, outs=(out,), fill=layer, target=out, done=True, overwrites=True
-            )
+        if known is None:
+            self._track(tensor)
+        elif (out := self._out(tensor, known, operation)) is not None:
+            fill = out.tracked.layers[-1]
+            self.log.add(self._step(func, templates, kwargs, outs=(out,), fill=fill, target=out, done=True))
         return tensor
 
-    def _draw(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _draw(self, operation: str, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten tensor that ``randn`` and its like make; None if it must be drawn."""
         if kwargs.get("generator") is not None or kwargs.get("names") is not None or len(args) != 1:
             return None
         options = {key: item for key, item in kwargs.items() if item is not None}
         if options.get("dtype", torch.get_default_dtype()) not in FLOATS:
             return None
-        make = torch.empty_like if name.endswith("_like") else torch.empty
+        make = torch.empty_like if operation.endswith("_like") else torch.empty
         tensor = make(args[0], **options)
-        held = self._hold(tensor)
-        if held is None or tensor.dtype not in FLOATS:
+        tracked = self._track(tensor)
+        if tracked is None or tensor.dtype not in FLOATS:
             return None
-        fill, value = DRAWERS[name]
+        fill, value = DRAWERS[operation]
         # A value of its own: those of copies are the same object.
-        layer = self._layer(tensor, replace(value), {"type": name[6:]})
-        self._fill(held, layer, getattr(torch.ops.aten, fill).default, ())
+        layer = self._layer(tensor, replace(value), operation)
+        self._fill(tracked, layer, getattr(torch.ops.aten, fill).default, (), {})
         return tensor
 
-    def _record_write(self, operation: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Note an in-place operation that has a name; False if it has none."""
-        target = args[0] if args else None
+    def _writable(self, target: Any) -> TrackedStorage | None:
+        """The storage of a tensor on which a write can be noted by name."""
         if not isinstance(target, torch.Tensor) or target.dtype not in FLOATS:
+            return None
+        tracked = self.tracked(target)
+        plain = tracked is not None and not tracked.exposed and not tracked.foreign and disjoint(target)
+        return tracked if plain else None
+
+    def _record_write(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> bool:
+        """Note an in-place operation that has a name; False if it has none."""
+        tracked = self._writable(args[0]) if args and kwargs.get("generator") is None else None
+        if tracked is None:
             return False
-        held = self.held_by(target)
-        if held is None or held.exposed or held.foreign or kwargs.get("generator") is not None:
-            return False
-        if not disjoint(target):
-            return False
+        target, *numbers = args
         region = region_of(target)
         if operation in ELEMENTWISE:
-            layers = transformed(held.layers, region, operation, args[1:], kwargs)
-            if layers is None or not held.pending:
+            layers = transformed(tracked.layers, region, operation, args[1:], kwargs)
+            if layers is None or not tracked.pending:
                 return False
-            step = self._in_place(func, args, kwargs, held)
-            held.layers = layers
-            self.log.add(step)
+            self._add_in_place(func, args, kwargs, tracked, overwrites=False)
+            tracked.layers = layers
             return True
         if operation == "copy":
-            return self._copy(held, target, func, args, kwargs)
-        if any(isinstance(each, torch.Tensor) and self._depends(each) for each in args[1:]):
+            return self._copy(tracked, func, args, kwargs)
+        if self._any_random(args[1:]):
             return False
         for tensor in _tensors(args[1:], {}):
             # A number in a tensor, as in weight[0] = 1.
@@ -163,139 +166,134 @@ class Recorder(Notes, TorchDispatchMode):
         known = filled_with(operation, args[1:], kwargs)
         if known is None:
             return False
-        if not held.pending and _holds(held, region, known):
-            # A buffer that is reset to what it was made with.
-            return True
-        numbers = tuple(item.item() if isinstance(item, torch.Tensor) else item for item in args[1:])
-        layer = self._layer(target, known, {"type": operation + "_"})
-        self._fill(held, layer, getattr(torch.ops.aten, operation + "_"), numbers, kwargs)
+        if not tracked.pending and isinstance(known, Constant):
+            found = tracked.snapshot(region)
+            if found is not None and found.value == known:
+                # A buffer that is reset to what it was made with.
+                return True
+        numbers = tuple(item.item() if isinstance(item, torch.Tensor) else item for item in numbers)
+        layer = self._layer(target, known, operation + "_")
+        self._fill(tracked, layer, getattr(torch.ops.aten, operation + "_"), numbers, kwargs)
         return True
 
-    def _copy(
-        self, held: Held, target: torch.Tensor, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bool:
-        source = args[1]
-        found = self.held_by(source) if isinstance(source, torch.Tensor) else None
-        if found is None or source.shape != target.shape or found is held:
+    def _copy(self, tracked: TrackedStorage, func: Any, args: Args, kwargs: Kwargs) -> bool:
+        target, source = args[:2]
+        found = self.tracked(source) if isinstance(source, torch.Tensor) else None
+        if found is None or source.shape != target.shape or found is tracked:
             return False
         region = region_of(target)
         layers = copied(found.layers, region_of(source), region)
         if layers is None:
             return False
-        step = self._in_place(func, args, kwargs, held, overwrites=region.covers(held.whole))
+        self._add_in_place(func, args, kwargs, tracked, overwrites=region.covers(tracked.whole))
         for layer in layers:
-            held.write(layer)
-        self.log.add(step)
+            tracked.write(layer)
         return True
 
-    def _record_result(
-        self, operation: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> torch.Tensor | None:
+    def _add_in_place(
+        self, func: Any, args: Args, kwargs: Kwargs, tracked: TrackedStorage, *, overwrites: bool
+    ) -> None:
+        arguments, options = self._operands((args, kwargs))
+        self.log.add(self._step(func, arguments, options, writes=[tracked], overwrites=overwrites))
+
+    def _record_result(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of a copy or of an elementwise operation that has a name; else None."""
         source = args[0] if args else None
-        found = self.held_by(source) if isinstance(source, torch.Tensor) else None
+        found = self.tracked(source) if isinstance(source, torch.Tensor) else None
         if found is None or source is None or source.dtype not in FLOATS:
             return None
         region = region_of(source)
+        options: Kwargs = {}
+        layers: list[Layer] | None = None
         if operation in COPIES:
             if set(kwargs) - set(COPY_OPTIONS) or (kwargs.get("dtype") or source.dtype) not in FLOATS:
                 return None
-            options = {
-                key: kwargs[key]
-                for key in ("dtype", "device", "memory_format")
-                if kwargs.get(key) is not None
-            }
-            layers: list[Layer] | None = found.layers
+            kept = ("dtype", "device", "memory_format")
+            options = {key: item for key, item in kwargs.items() if key in kept and item is not None}
+            layers = found.layers
         elif operation in ELEMENTWISE:
-            options = {}
             layers = transformed(found.layers, region, operation, args[1:], kwargs)
-            if layers is None:
-                return self._of_constants(func, args, kwargs)
-        elif pointwise(func):
-            return self._of_constants(func, args, kwargs)
-        else:
+        elif not pointwise(func):
             return None
-        if layers is None or covered(layers, region) is None:
+        if layers is None:
+            return self._of_constants(func, args, kwargs)
+        if covered(layers, region) is None:
             return None
         arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_like(source, **options)
         layers = copied(layers, region, region_of(result))
-        if layers is None:
+        tracked = None if layers is None else self._track(result)
+        if layers is None or tracked is None:
             return None
-        held = self._hold(result)
-        if held is None:
-            return None
-        held.layers = layers
-        self._add(func, arguments, kwargs, outs=(Operand(held, region_of(result)),), overwrites=True)
+        tracked.layers = layers
+        self.log.add(self._step(func, arguments, kwargs, outs=(Operand(tracked, tracked.whole),)))
         return result
 
-    def _of_constants(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    def _of_constants(self, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of an elementwise operation on tensors that are constant; else None."""
         small: list[Any] = []
         for item in args:
-            if not isinstance(item, torch.Tensor):
-                small.append(item)
-                continue
-            held = self.held_by(item)
-            known = None if held is None else held.snapshot(region_of(item))
-            if known is None or not isinstance(known.value, Constant):
-                return None
-            small.append(torch.full((1,), known.value.val, dtype=item.dtype))
+            if isinstance(item, torch.Tensor):
+                tracked = self.tracked(item)
+                known = None if tracked is None else tracked.snapshot(region_of(item))
+                if known is None or not isinstance(known.value, Constant):
+                    return None
+                item = torch.full((1,), known.value.val, dtype=item.dtype)
+            small.append(item)
         meta = self._shapes(func, args, kwargs)
         if not isinstance(meta, torch.Tensor) or meta.dtype not in FLOATS:
             return None
         known = Constant(func(*small, **kwargs).item())
         arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype)
-        held = self._hold(result)
-        if held is None:
-            return None
-        held.write(self._layer(result, known, {"type": func._schema.name[6:]}))
-        self._add(func, arguments, kwargs, outs=(Operand(held, region_of(result)),), overwrites=True)
+        out = self._out(result, known, operation_of(func))
+        self.log.add(self._step(func, arguments, kwargs, outs=(out,)))
         return result
 
-    def _record_any(self, func: Any, schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def record_sampler(
+        self, tensor: torch.Tensor, value: Value, run: Callable[[torch.Tensor], object]
+    ) -> bool:
+        """Note a call of a known sampler; False if the tensor is not one of ours."""
+        tracked = self._writable(tensor)
+        if tracked is not None:
+            self._fill(tracked, self._layer(tensor, value, value.kind), run, (), {})
+        return tracked is not None
+
+    # -- what has none ---------------------------------------------------------------------------
+
+    def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
-        if kwargs.get("generator") is not None or any(
-            isinstance(item, torch.Tensor) and not is_plain(item) for item in tree_flatten((args, kwargs))[0]
-        ):
+        operands = [item for item in tree_flatten((args, kwargs))[0] if isinstance(item, torch.Tensor)]
+        exposed = any(each.exposed for each in self.all_tracked(operands))
+        if exposed or kwargs.get("generator") is not None or not all(map(is_plain, operands)):
             return _FORCED
-        if any(
-            (each := self.held_by(tensor)) is not None and each.exposed for tensor in _tensors(args, kwargs)
-        ):
-            return _FORCED
-        if schema.is_mutable:
+        if func._schema.is_mutable:
             targets = list(written(func, args, kwargs))
-            if not targets or any(self.held_by(each) is None or not each.numel() for each in targets):
+            if not targets or any(self.tracked(each) is None or not each.numel() for each in targets):
                 # An empty target may be given another size.
                 return _FORCED
-            returned = _returned(schema, args, kwargs)
-            if returned is _FORCED:
-                return _FORCED
-            self._note_in_place(func, args, kwargs, targets, done=False)
+            returned = _returned(func._schema, args, kwargs)
+            if returned is not _FORCED:
+                self._note_in_place(func, args, kwargs, targets, done=False)
             return returned
         meta = self._shapes(func, args, kwargs)
         if meta is _FORCED:
             return _FORCED
         arguments, options = self._operands((args, kwargs))
-        outs: list[Operand | None] = []
+        made: list[torch.Tensor] = []
 
         def unwritten(item: Any) -> Any:
             if not isinstance(item, torch.Tensor):
                 return item
-            tensor = torch.empty_strided(item.shape, item.stride(), dtype=item.dtype)
-            held = self._hold(tensor)
-            assert held is not None
-            region = region_of(tensor)
-            held.write(self._layer(tensor, None, {"type": schema.name[6:]}))
-            outs.append(Operand(held, region))
-            return tensor
+            made.append(torch.empty_strided(item.shape, item.stride(), dtype=item.dtype))
+            return made[-1]
 
         result = tree_map(unwritten, meta)
-        self._add(func, arguments, options, outs=tuple(outs), draws=draws(func), overwrites=True)
+        outs = tuple(self._out(tensor, None, operation_of(func)) for tensor in made)
+        self.log.add(self._step(func, arguments, options, outs=outs, draws=draws(func)))
         return result
 
-    def _shapes(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _shapes(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """The result on meta tensors; ``_FORCED`` where numbers decide."""
 
         def meta(item: Any) -> Any:
@@ -311,24 +309,11 @@ class Recorder(Notes, TorchDispatchMode):
             # No such kernel, or numbers decide; the operation itself says if it is wrong.
             return _FORCED
         tensors = [item for item in tree_flatten(found)[0] if isinstance(item, torch.Tensor)]
-        plain = bool(tensors) and all(
-            type(each) is torch.Tensor and each.is_meta and not each.is_quantized for each in tensors
-        )
-        return found if plain else _FORCED
+        plain = all(type(each) is torch.Tensor and each.is_meta and not each.is_quantized for each in tensors)
+        return found if tensors and plain else _FORCED
 
-    def record_sampler(
-        self, tensor: torch.Tensor, value: Value, run: Callable[[torch.Tensor], object]
-    ) -> bool:
-        """Note a call of a known sampler; False if the tensor is not one of ours."""
-        held = self.held_by(tensor)
-        if held is None or held.exposed or held.foreign or not disjoint(tensor):
-            return False
-        if tensor.dtype not in FLOATS:
-            return False
-        self._fill(held, self._layer(tensor, value, {"type": value.kind}), run, ())
-        return True
-
-    def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
+    def _really(self, func: Any, args: Args, kwargs: Kwargs, operands: list[TrackedStorage]) -> Any:
+        """The result of an operation that is done here, and logged."""
         targets = list(written(func, args, kwargs))
         if self._refuse and any(
             isinstance(each, torch.nn.Parameter) and not each.is_meta and self._was_there(each)
@@ -339,41 +324,44 @@ class Recorder(Notes, TorchDispatchMode):
                 shape=tuple(targets[0].shape),
                 fix="Pass the model too: initcfg.trace(init, model).",
             )
-        changed = [each for tensor in targets if (each := self.held_by(tensor)) is not None]
         # What waits to be read from a storage must be done before it changes.
-        self.compute([each for each in held if each.lazy])
-        readers = [other for each in changed for step in each.waiting.values() for other in step.writes]
-        self.compute(readers)
+        self.compute(operands)
+        waiting = [step for each in self.all_tracked(targets) for step in each.waiting.values()]
+        self.compute([each for step in waiting for each in step.writes])
         drawing = draws(func)
         step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
-        operands = None if targets else self._operands((args, kwargs))
+        arguments, options = (args, kwargs) if targets else self._operands((args, kwargs))
         with self._drawing() if drawing else contextlib.nullcontext():
             result = func(*args, **kwargs)
-        tensors = made_by(func, result)
+        made = made_by(func, result)
         if step is not None:
             for tensor in targets:
                 self._note_size(step, tensor)
-            if tensors:
-                self._note_outs(step, tuple(self._held_out(tensor, func) for tensor in tensors))
-            return result
-        if not tensors or torch.Tag.dynamic_output_shape in func.tags:
-            self._note_look(held)
-        if not tensors or operands is None:
-            return result
-        outs = tuple(self._held_out(tensor, func) for tensor in tensors)
-        arguments, options = operands
-        step = self._add(func, arguments, options, outs=outs, draws=drawing, done=True, overwrites=True)
-        step.hidden = hidden(args, kwargs)
+        elif not made or torch.Tag.dynamic_output_shape in func.tags:
+            self._note_look(operands)
+        if made and (step is not None or not targets):
+            outs = tuple(self._out(tensor, None, operation_of(func)) for tensor in made)
+            if step is not None:
+                self._note_outs(step, outs)
+            else:
+                why = hidden(args, kwargs)
+                self.log.add(
+                    self._step(func, arguments, options, outs=outs, draws=drawing, done=True, hidden=why)
+                )
         return result
 
+    def _was_there(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is older than the record."""
+        tracked = self.tracked(tensor)
+        return tracked is None or (tracked.foreign and not tracked.fresh)
 
-def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+
+def _tensors(args: Args, kwargs: Kwargs) -> list[torch.Tensor]:
     return [tensor for item in (*args, *kwargs.values()) for tensor in tensors_in(item)]
 
 
-def _same_place(args: tuple[Any, ...]) -> bool:
+def _same_place(target: Any, source: Any) -> bool:
     """Whether a tensor is copied onto itself."""
-    target, source = args[:2]
     return (
         is_plain(target)
         and is_plain(source)
@@ -389,7 +377,7 @@ def _template(item: Any) -> Any:
     return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device=item.device)
 
 
-def _returned(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _returned(schema: Any, args: Args, kwargs: Kwargs) -> Any:
     """What an operation that writes its arguments returns: one of them, or nothing."""
     if not schema.returns:
         return None
@@ -400,9 +388,3 @@ def _returned(schema: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         if argument.alias_info is not None and argument.alias_info.before_set == names:
             return args[index] if index < len(args) else kwargs.get(argument.name)
     return _FORCED
-
-
-def _holds(held: Held, region: Region, known: Known) -> bool:
-    """Whether the memory is known to hold a constant already."""
-    found = held.snapshot(region)
-    return found is not None and isinstance(known, Constant) and found.value == known

@@ -2,56 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from contextvars import Token
 from types import TracebackType
 
 import torch
 from torch import nn
 
-from initcfg._record.recording import patches
+from initcfg._record.recording.generator import OwnGenerator
+from initcfg._record.recording.patches import patched
 from initcfg._record.recording.recorder import Recorder
 
 
+def _ignored(*_: object) -> None:
+    pass
+
+
 class Session:
-    """Within this, what code writes goes to a recorder.
+    """Within this, what code of this thread writes goes to a recorder.
 
     Args:
         recorder: Records.
-        generators: What seeding torch seeds in its place; None if that is the process's generator.
-        noted: Told of each call of a sampler, which no dispatch mode sees: the tensor, and the function.
+        generator: What the code seeds and draws from; None for the process's own.
+        on_sampler: Told of each call of a sampler, which no dispatch mode sees: the tensor, and the function.
+        on_module: Told of each module that is made.
     """
 
     def __init__(
         self,
         recorder: Recorder,
         *,
-        generators: patches.Generators | None = None,
-        noted: Callable[[torch.Tensor, str], None] | None = None,
+        generator: OwnGenerator | None = None,
+        on_sampler: Callable[[torch.Tensor, str], None] = _ignored,
+        on_module: Callable[[nn.Module], None] = _ignored,
     ) -> None:
         self.recorder = recorder
-        self.generators = generators
-        self._noted = noted
-        self._token: Token[patches.Building | None] | None = None
+        self.generator = generator
+        self.on_sampler = on_sampler
+        self.on_module = on_module
+        self._entered = contextlib.ExitStack()
 
-    def __enter__(self) -> Session:
-        patches.install()
-        self._token = patches.current.set(self)
-        self.recorder.__enter__()
-        return self
+    def __enter__(self) -> None:
+        self._entered.enter_context(patched(self))
+        self._entered.enter_context(self.recorder)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._token is not None
-        self.recorder.__exit__(kind, error, trace)
-        patches.current.reset(self._token)
-        patches.remove()
-
-    def note_module(self, module: nn.Module) -> None:
-        """The model says itself which modules it has."""
-
-    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
-        """A sampler was recorded."""
-        if self._noted is not None:
-            self._noted(tensor, function)
+        self._entered.close()

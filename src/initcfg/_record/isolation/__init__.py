@@ -4,13 +4,12 @@
 random numbers, ``record`` carries a traced plan out again.
 """
 
-from initcfg._record.tracing.files import FileNeeded, files_closed
-from initcfg._record.tracing.generators import Aside, others_kept, torch_kept
-from initcfg._record.tracing.memory import memory_not_filled
-from initcfg._record.tracing.shadow import shadowed
+from initcfg._record.isolation.files import FileNeeded, files_closed
+from initcfg._record.isolation.generators import others_kept, torch_kept
+from initcfg._record.isolation.memory import memory_not_filled
+from initcfg._record.isolation.shadow import shadowed
 
 __all__ = [
-    "Aside",
     "FileNeeded",
     "files_closed",
     "memory_not_filled",

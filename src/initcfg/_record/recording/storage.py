@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._record.recording.layers import Layer, parts_of, value_of
+from initcfg._record.recording.layers import Layer, shown_in, value_of
 from initcfg._record.recording.regions import Region
 from initcfg.values import Value
 
@@ -23,13 +23,13 @@ class Snapshot(NamedTuple):
         value: The value.
         sources: What its numbers come from; tensors with the very same sources are copies.
         drawn: What was drawn for each of these.
-        piece: Whether it is a part of what the sources name.
+        partial: Whether it is a part of what the sources name.
     """
 
     value: Value
     sources: tuple[object, ...]
-    drawn: tuple[object, ...] = ()
-    piece: bool = False
+    drawn: tuple[Any, ...] = ()
+    partial: bool = False
 
     @property
     def uses(self) -> set[Use]:
@@ -37,19 +37,18 @@ class Snapshot(NamedTuple):
         whole = tuple(map(id, self.sources))
         return {
             # One draw that shows in two places shows in two forms.
-            (id(root), () if self.piece else (*whole, place) if place else whole)
+            (id(root), () if self.partial else (*whole, place) if place else whole)
             for place, root in enumerate(self.drawn)
-            if getattr(root, "random", True)
+            if root.random
         }
 
-
-def is_shared(known: Snapshot, shared: set[int]) -> bool:
-    """Whether a name hides that the numbers are those of a draw that shows elsewhere in another form."""
-    return any(root in shared and form != (root,) for root, form in known.uses)
+    def is_shared(self, shared: set[int]) -> bool:
+        """Whether its name hides that a draw that it shows is shown elsewhere in another form."""
+        return any(root in shared and form != (root,) for root, form in self.uses)
 
 
 @dataclass(eq=False)
-class Held:
+class TrackedStorage:
     """One storage.
 
     Attributes:
@@ -61,8 +60,7 @@ class Held:
         waiting: Those that touch it and are not done, by index.
         exposed: Whether its address was given out, so that it may change unseen.
         data: For a tensor that was made elsewhere: its content when it was met.
-        foreign: Whether it was made elsewhere.
-        fresh: Of a foreign one: whether it was made just now, from a list or from NumPy.
+        fresh: Of such a one: whether it was made just now, from a list or from NumPy.
         before: Whether the recorded code found it, with a content of its own.
         original: Where that content is, as long as it was not fetched.
     """
@@ -70,19 +68,23 @@ class Held:
     storage: torch.UntypedStorage | None
     whole: Region
     layers: list[Layer] = field(default_factory=list)
-    writers: list[Step] = field(default_factory=list)
-    waiting: dict[int, Step] = field(default_factory=dict)
+    writers: list[LogStep] = field(default_factory=list)
+    waiting: dict[int, LogStep] = field(default_factory=dict)
     exposed: bool = False
     data: torch.Tensor | None = None
-    foreign: bool = False
     fresh: bool = False
     before: bool = False
     original: torch.UntypedStorage | None = None
 
     @property
+    def foreign(self) -> bool:
+        """Whether it was made elsewhere."""
+        return self.data is not None
+
+    @property
     def lazy(self) -> bool:
         """Whether its memory does not hold yet what it should."""
-        return self.pending or self.original is not None
+        return self.original is not None or self.pending
 
     @property
     def pending(self) -> bool:
@@ -93,6 +95,12 @@ class Held:
     def abandoned(self) -> bool:
         """Whether nobody holds the memory any more, but the records of it."""
         return self.storage is None or torch._C._storage_Use_Count(self.storage._cdata) <= 1
+
+    def fetch(self) -> None:
+        """Fetch the numbers of a tensor that was there before."""
+        if self.original is not None and self.storage is not None:
+            self.storage.copy_(self.original)
+            self.original = None
 
     def write(self, layer: Layer) -> None:
         """Put a layer on top; those that it covers are forgotten."""
@@ -110,15 +118,11 @@ class Held:
         value = value_of(self.layers, region)
         if value is None:
             return None
-        shown = parts_of(self.layers, region)
-        if shown is None:
-            shown = [layer for layer in self.layers if not layer.region.apart(region)]
-            same = region == self.whole
-        else:
-            same = shown[0].region == region
+        shown, based = shown_in(self.layers, region)
+        same = region == (shown[0].region if based else self.whole)
         drawn = tuple(layer.root for layer in shown)
         found = Snapshot(value, tuple(layer.known for layer in shown), drawn, value.random and not same)
-        return None if exact and found.piece else found
+        return None if exact and found.partial else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,18 +130,18 @@ class Operand:
     """A tensor in a recorded operation.
 
     Attributes:
-        held: Its storage.
+        tracked: Its storage.
         region: Where it lies there.
         known: What it held at that time, if that had a name.
     """
 
-    held: Held
+    tracked: TrackedStorage
     region: Region
     known: Snapshot | None = None
 
 
 @dataclass(eq=False)
-class Step:
+class LogStep:
     """A recorded operation.
 
     Attributes:
@@ -147,7 +151,7 @@ class Step:
         kwargs: Likewise.
         reads: The storages of the operands.
         writes: The storages that it writes.
-        outs: For each tensor that it returns: where that lies. None for one that is no plain tensor.
+        outs: For each tensor that it returns: where that lies. None for one that is not a plain tensor.
         draws: Whether it draws random numbers.
         fill: What it fills its target with, if that has a name.
         target: Where, for a fill.
@@ -162,8 +166,8 @@ class Step:
     func: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    reads: Sequence[Held]
-    writes: Sequence[Held]
+    reads: Sequence[TrackedStorage]
+    writes: Sequence[TrackedStorage]
     outs: Sequence[Operand | None] = ()
     draws: bool = False
     fill: Snapshot | None = None

@@ -1,7 +1,7 @@
-"""A model that is there already, while code runs over it: its tensors lie elsewhere, and nothing stays.
+"""A model that exists, while code runs over it: its tensors have other memory, and nothing stays.
 
-Each parameter and buffer gets memory that nobody has touched in the place of its own, as long as the trace
-lasts. Afterwards the model is as it was: tensors, modules and attributes, also those that code replaced.
+Each parameter and buffer gets memory that nobody has touched in the place of its own. Afterwards the model is
+as it was: tensors, modules and attributes, also those that code replaced.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from initcfg.errors import TensorError
 
 # What a module keeps in containers of its own.
 _CONTAINERS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-
-
 # Two threads that plan one model would take each other's shadow for the model.
 _lock = threading.RLock()
 
@@ -41,63 +39,65 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
     Raises:
         TensorError: A tensor is of a kind that cannot be moved aside.
     """
-    with _lock:
-        yield from _shadowed(model, copied)
-
-
-def _shadowed(model: nn.Module, copied: bool) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
-    states = [(module, _state_of(module)) for module in model.modules()]
-    tensors = _tensors(model)
-    here = [tensor for tensor in tensors if not _stood_for(tensor)]
-    kept = [(tensor, dict(vars(tensor)), tensor.requires_grad, tensor._version) for tensor in here]
-    own = [(tensor, tensor.data) for tensor in here]
-    gradients = [(tensor, tensor.grad) for tensor in here if tensor.is_leaf]
-    memory: dict[int, torch.UntypedStorage] = {}
-    try:
+    with _lock, contextlib.ExitStack() as undo:
+        tensors = _tensors(model)
+        here = [tensor for tensor in tensors if not _stood_for(tensor)]
+        for module in model.modules():
+            _keep_module(undo, module)
+        own = [(tensor, tensor.data) for tensor in here]
+        memory: dict[int, torch.UntypedStorage] = {}
         for tensor, original in own:
+            _keep_tensor(undo, tensor)
             storage = original.untyped_storage()
             if storage._cdata not in memory:
                 memory[storage._cdata] = storage.clone() if copied else torch.UntypedStorage(storage.nbytes())
             tensor.data = tensor_at(memory[storage._cdata], region_of(original))
-        for tensor, gradient in gradients:
-            if gradient is not None:
-                tensor.grad = gradient.clone()
+            if tensor.is_leaf and tensor.grad is not None:
+                tensor.grad = tensor.grad.clone()
         given = _give_memory(model, [tensor for tensor in tensors if _stood_for(tensor)])
         yield own + [(tensor, tensor) for tensor in given]
-    finally:
-        for tensor, original in own:
-            tensor.data = original
-        for tensor, attributes, needed, version in kept:
-            _restore(vars(tensor), attributes)
-            if tensor.requires_grad != needed:
-                tensor.requires_grad_(needed)
-            if tensor._version != version:
-                _set_version(tensor, version)
-        for tensor, gradient in gradients:
-            if tensor.grad is not gradient:
-                tensor.grad = gradient
-        for module, (attributes, containers) in states:
-            _restore(vars(module), attributes)
-            for name, items in containers.items():
-                container = attributes[name]
-                container.clear()
-                container.update(items)
+
+
+def _keep_module(undo: contextlib.ExitStack, module: nn.Module) -> None:
+    attributes = dict(vars(module))
+    containers = [attributes[name] for name in _CONTAINERS if name in attributes]
+    items = [type(container)(container) for container in containers]
+
+    def restore() -> None:
+        for now, before in zip((vars(module), *containers), (attributes, *items), strict=True):
+            now.clear()
+            now.update(before)
+
+    undo.callback(restore)
+
+
+def _keep_tensor(undo: contextlib.ExitStack, tensor: torch.Tensor) -> None:
+    data, attributes = tensor.data, dict(vars(tensor))
+    needed, version, leaf = tensor.requires_grad, tensor._version, tensor.is_leaf
+    gradient = tensor.grad if leaf else None
+
+    def restore() -> None:
+        tensor.data = data
+        vars(tensor).clear()
+        vars(tensor).update(attributes)
+        if tensor.requires_grad != needed:
+            tensor.requires_grad_(needed)
+        if tensor._version != version:
+            _set_version(tensor, version)
+        if leaf and tensor.grad is not gradient:
+            tensor.grad = gradient
+
+    undo.callback(restore)
 
 
 def _set_version(tensor: torch.Tensor, version: int) -> None:
     """Operations that were recorded and not done count as changes; they were none."""
-    autograd: Any = vars(torch._C)["_autograd"]
-    set_counter = autograd._unsafe_set_version_counter
+    set_counter: Any = vars(torch._C)["_autograd"]._unsafe_set_version_counter
     try:
         set_counter((tensor,), (version,))
     except TypeError:
         # torch 2.6 takes one tensor.
         set_counter(tensor, version)
-
-
-def _restore(now: Any, before: dict[str, Any]) -> None:
-    now.clear()
-    now.update(before)
 
 
 def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -120,14 +120,6 @@ def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Te
 def _stood_for(tensor: torch.Tensor) -> bool:
     """Whether the tensor has no memory here that the code could be shown."""
     return is_sharded(tensor) or (tensor.is_meta and type(tensor) in (torch.Tensor, nn.Parameter))
-
-
-def _state_of(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    attributes = dict(module.__dict__)
-    containers = {
-        name: type(attributes[name])(attributes[name]) for name in _CONTAINERS if name in attributes
-    }
-    return attributes, containers
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:

@@ -1,0 +1,58 @@
+"""Changes of the whole process, such as patches: made while any thread needs them, then undone."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class ProcessWide(Generic[T]):
+    """A change of the process: the first who needs it makes it, and the last undoes it.
+
+    Other threads meet it too: what it puts in place asks :meth:`here`, and does as before where that is None.
+
+    Args:
+        change: Makes the change, and leaves on the stack how to undo it.
+    """
+
+    def __init__(self, change: Callable[[contextlib.ExitStack], None]) -> None:
+        self._change = change
+        self._lock = threading.RLock()
+        self._users = 0
+        self._undo = contextlib.ExitStack()
+        self._here: ContextVar[T | None] = ContextVar("initcfg_process_wide", default=None)
+
+    def here(self) -> T | None:
+        """What this thread needs the change for; None if it does not."""
+        return self._here.get()
+
+    @contextlib.contextmanager
+    def needed(self, purpose: T) -> Iterator[None]:
+        """Within this, the change is made."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._change(self._undo)
+        token = self._here.set(purpose)
+        try:
+            yield
+        finally:
+            self._here.reset(token)
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._undo.close()
+
+
+def replace_attribute(undo: contextlib.ExitStack, owner: Any, name: str, new: Any) -> None:
+    """Give an attribute another value until the stack is closed; one that is inherited is then so again."""
+    if name in vars(owner):
+        undo.callback(setattr, owner, name, vars(owner)[name])
+    else:
+        undo.callback(delattr, owner, name)
+    setattr(owner, name, new)

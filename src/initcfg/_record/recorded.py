@@ -1,0 +1,60 @@
+"""How other people's code is recorded: it runs, its writes are noted, and the process stays as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from initcfg._record.isolation import memory_not_filled, others_kept, shadowed, torch_kept
+from initcfg._record.recording import OwnGenerator, Recorder, Session, current_session
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Code that is recorded.
+
+    Attributes:
+        recorder: Knows the tensors of the model, and notes what is written.
+        generator: What the code draws from and seeds, in place of torch's generator; None for that one.
+        others_moved: Says whether Python's or NumPy's generator has moved.
+        torch_moved: Says whether torch's own generator has moved.
+    """
+
+    recorder: Recorder
+    generator: OwnGenerator | None
+    others_moved: Callable[[], bool]
+    torch_moved: Callable[[], bool]
+
+    def code(self) -> contextlib.AbstractContextManager[object]:
+        """Within this, what code of this thread writes is recorded; nested in itself, it changes nothing."""
+        session = current_session()
+        if session is not None and session.recorder is self.recorder:
+            return contextlib.nullcontext()
+        return Session(self.recorder, generator=self.generator)
+
+
+@contextlib.contextmanager
+def recorded(model: nn.Module | None, *, seed: int = 0, own_generator: bool = True) -> Iterator[Recording]:
+    """Within this, code can be recorded; afterwards the model and every generator are as they were.
+
+    Code runs within :meth:`Recording.code`; what it meant is asked while this context lasts.
+
+    Args:
+        model: The model that the code initializes: its tensors have other memory until the end. None for code
+            that makes its model, which may then write no parameter of any other.
+        seed: Of the random numbers that the code looks at.
+        own_generator: Whether the code draws from a generator of its own, and not from torch's.
+    """
+    generator = OwnGenerator(seed) if own_generator else None
+    recorder = Recorder(generator or contextlib.nullcontext, refuse_foreign_parameters=model is None)
+    with contextlib.ExitStack() as stack:
+        others_moved = stack.enter_context(others_kept(seed or None))
+        torch_moved = stack.enter_context(torch_kept(seed))
+        stack.enter_context(memory_not_filled())
+        if model is not None:
+            for tensor, original in stack.enter_context(shadowed(model)):
+                recorder.track_existing(tensor, original)
+        yield Recording(recorder, generator, others_moved, torch_moved)

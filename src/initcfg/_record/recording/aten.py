@@ -1,0 +1,128 @@
+"""What the recorder knows of ATen's operations, by their names without namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from initcfg._record.recording.content import Known
+from initcfg.values import Constant, Normal, Uniform, Value
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""Types of tensors whose memory is handed out untouched."""
+
+DRAWERS: dict[str, tuple[str, Value]] = {
+    **dict.fromkeys(("rand", "rand_like"), ("uniform_", Uniform(0.0, 1.0))),
+    **dict.fromkeys(("randn", "randn_like"), ("normal_", Normal(0.0, 1.0))),
+}
+"""Operations that draw a new tensor: the operation that fills one in place, and with what."""
+
+COPIES = ("clone", "_to_copy")
+COPY_OPTIONS = ("dtype", "memory_format", "device", "layout", "pin_memory", "non_blocking")
+ELEMENTWISE = ("mul", "div", "add", "sub", "neg", "erfinv", "clamp", "clamp_min", "clamp_max")
+
+OVERWRITING = (
+    "copy",
+    "fill",
+    "zero",
+    "uniform",
+    "normal",
+    "log_normal",
+    "cauchy",
+    "exponential",
+    "geometric",
+    "random",
+)
+"""In-place operations that do not look at what their target held."""
+
+COMPUTED_OTHERWISE = ("aten::_linalg_svd", "aten::_linalg_eigh")
+"""Operations that also give vectors while a mode sees them, and other last bits with them than without."""
+
+
+def constant(number: Any) -> Known | None:
+    """A number as a value; None of what is not a number, or not known."""
+    if isinstance(number, torch.Tensor):
+        number = number.item() if number.dim() == 0 and not number.is_meta else None
+    exact = isinstance(number, (bool, float)) or (isinstance(number, int) and abs(number) < 1 << 53)
+    return Constant(float(number)) if exact else None
+
+
+MAKERS: dict[str, Callable[[Args], Known | None]] = {
+    **dict.fromkeys(
+        ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"), lambda args: None
+    ),
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda args: Constant(0.0)),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda args: Constant(1.0)),
+    **dict.fromkeys(("full", "full_like"), lambda args: constant(args[1])),
+    "new_full": lambda args: constant(args[2]),
+}
+"""Operations that hand out memory without reading their arguments; what the new tensor holds."""
+
+_FILLS: dict[str, Callable[..., Known | None]] = {
+    "zero": lambda: Constant(0.0),
+    "fill": constant,
+    "uniform": lambda low=0.0, high=1.0, **named: Uniform(
+        float(named.get("from", low)), float(named.get("to", high))
+    ),
+    "normal": lambda mean=0.0, std=1.0: Normal(float(mean), float(std)),
+}
+
+
+def filled_with(operation: str, numbers: Args, kwargs: Kwargs) -> Known | None:
+    """What an in-place operation fills its target with; None if that has no name."""
+    if operation not in _FILLS:
+        return None
+    return _FILLS[operation](*numbers, **{key: item for key, item in kwargs.items() if key != "generator"})
+
+
+def operation_of(func: Any) -> str:
+    """The name of an operation: ``"add_"``."""
+    return func._schema.name.removeprefix("aten::")
+
+
+def only_views(func: Any) -> bool:
+    """Whether an operation gives views of its arguments, and neither reads nor writes a number."""
+    name, schema = operation_of(func), func._schema
+    if schema.is_mutable:
+        reshaping = ("set_", "resize_", "resize_as_", "_resize_output_")
+        return torch.Tag.inplace_view in func.tags or name in reshaping
+    return name == "_unsafe_view" or any(each.alias_info is not None for each in schema.returns)
+
+
+def draws(func: Any) -> bool:
+    """Whether an operation draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
+
+
+def as_it_says(func: Any, args: Args) -> Any:
+    """The operation under a schema that says what it writes.
+
+    In training, batch normalization moves its running statistics, and the schema of the older form is silent.
+    """
+    if func is torch.ops.aten.native_batch_norm.default and args[5] and args[3] is not None:
+        return torch.ops.aten._native_batch_norm_legit.default
+    return func
+
+
+def pointwise(func: Any) -> bool:
+    """Whether each element of the result depends on one element of each argument."""
+    return torch.Tag.pointwise in getattr(func, "tags", ())
+
+
+def is_plain(tensor: Any) -> bool:
+    """Whether a tensor is memory of the usual kind, which a record can speak of."""
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and not (tensor.is_meta or tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+    )
+
+
+def disjoint(tensor: torch.Tensor) -> bool:
+    """Whether no two elements share memory."""
+    return all(stride or size <= 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))

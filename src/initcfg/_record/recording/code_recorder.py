@@ -1,0 +1,141 @@
+"""A model's own ``init_weights`` under the stream: what it writes is recorded, and becomes values.
+
+What it fills with something that has a name comes from the stream like everything else, and each tensor
+is written once, at the end. What it reads is there when it reads it; what has no name is done as it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from initcfg._model import storage_of
+from initcfg._record.recording.layers import Layer
+from initcfg._record.recording.naming import named_values
+from initcfg._record.recording.outcome import outcomes_of
+from initcfg._record.recording.recorder import Recorder
+from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.storage import TrackedStorage
+from initcfg.values import Value
+
+
+class WaitingWrite(NamedTuple):
+    """A tensor, what it is to hold, and its canonical name."""
+
+    tensor: torch.Tensor
+    value: Value
+    name: str
+
+
+class CodeResult(NamedTuple):
+    """What a recording leaves behind.
+
+    Attributes:
+        waiting: Writes that are still to be done.
+        meant: Values that the code means, by canonical name; they are among ``waiting``.
+    """
+
+    waiting: list[WaitingWrite]
+    meant: dict[str, Value]
+
+
+class _Met(NamedTuple):
+    """A tensor that the code touched, and what was known of it before.
+
+    Attributes:
+        tensor: The tensor.
+        name: Its canonical name.
+        tracked: Its storage.
+        layers: What was to be written there already.
+    """
+
+    tensor: torch.Tensor
+    name: str
+    tracked: TrackedStorage
+    layers: list[Layer]
+
+
+Lookup = Callable[[int], "tuple[torch.Tensor, str, WaitingWrite | None] | None"]
+
+
+class CodeRecorder(Recorder):
+    """Records writes on tensors that were there before.
+
+    Args:
+        lookup: For a storage, its tensor, name, and the write that it waits for; None if it is not to be
+            recorded.
+        fill: Does a planned write, into another tensor on the same memory.
+    """
+
+    def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, WaitingWrite], None]) -> None:
+        super().__init__()
+        self._lookup = lookup
+        self._do_write = fill
+        self._asked: set[int] = set()
+        self._met: list[_Met] = []
+
+    def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
+        """The storage of a tensor; a known one is taken in when it is first met."""
+        tracked = super().tracked(tensor)
+        if tracked is not None or self._passing:
+            return tracked
+        storage = storage_of(tensor)
+        if storage == 0 or storage in self._asked:
+            return None
+        self._asked.add(storage)
+        found = self._lookup(storage)
+        if found is None:
+            return None
+        known, name, planned = found
+        tracked = self._storages[storage] = TrackedStorage(
+            known.untyped_storage(), region_of(known), before=True
+        )
+        if planned is not None:
+            self.plan(planned)
+        self._met.append(_Met(known, name, tracked, list(tracked.layers)))
+        return tracked
+
+    def has(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor was met, so that writes on it are in order with the code's."""
+        return storage_of(tensor) in self._storages
+
+    def plan(self, planned: WaitingWrite) -> None:
+        """Note a write as if the code did it."""
+        tensor = planned.tensor
+        if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
+            self._do_write(tensor, planned)
+
+    def finish(self) -> CodeResult:
+        """Make real what is not a value."""
+        met = {
+            each.name: each
+            for each in self._met
+            if each.tracked.pending
+            and all(region_of(each.tensor).covers(layer.region) for layer in each.tracked.layers)
+        }
+        found = outcomes_of(self, {name: each.tensor for name, each in met.items()})
+        outcomes = {name: outcome for name, outcome in found.items() if outcome.value is not None}
+        for name in self._drawn_elsewhere({name: met[name].tracked for name in outcomes}):
+            del outcomes[name]
+        values = named_values(outcomes.items())
+        left = {id(met[name].tracked) for name in values}
+        self.compute([each for each in self.in_use() if id(each) not in left and each.pending])
+        return CodeResult(
+            [WaitingWrite(met[name].tensor, value, name) for name, value in values.items()],
+            {name: value for name, value in values.items() if met[name].tracked.layers != met[name].layers},
+        )
+
+    def _drawn_elsewhere(self, storages: dict[str, TrackedStorage]) -> set[str]:
+        """Of these tensors, those that share draws with one that has to be made real: all would be equal."""
+        steps = {name: {step.index for step in self.log.sliced(each)} for name, each in storages.items()}
+        drawn: set[str] = set()
+        while True:
+            left = {id(each) for name, each in storages.items() if name not in drawn}
+            real = [each for each in self.in_use() if each.pending and id(each) not in left]
+            due = {step.index for each in real for step in self.log.sliced(each) if step.random}
+            more = {name for name in steps if name not in drawn and steps[name] & due}
+            if not more:
+                return drawn
+            drawn |= more

@@ -1,0 +1,146 @@
+"""A traced plan's memory of the code: what apply needs beyond the values."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from initcfg._model import Entry, named_tensors, pieces_of
+from initcfg._record.isolation import others_kept, shadowed
+from initcfg._record.recorded import recorded
+from initcfg._record.recording import Recorder, Region, TrackedStorage, region_of, tensor_at
+from initcfg._stream.writing import narrowed, seeded
+from initcfg.errors import ApplyError
+
+
+class TracedTensor(NamedTuple):
+    """Where a tensor of the traced model lies in the record."""
+
+    name: str
+    tracked: TrackedStorage
+    region: Region
+
+
+@dataclass(eq=False)
+class TraceRecord:
+    """What a trace leaves behind.
+
+    Attributes:
+        run: The code; it returns the model.
+        existing: The model that was there before, for code that initializes one.
+        model: The model of the trace, never written.
+        recorder: The log.
+        tensors: The tensors of the model, in the order of its entries.
+        again: Why the log cannot be done again; None if it can.
+    """
+
+    run: Callable[[], nn.Module]
+    existing: nn.Module | None
+    model: nn.Module
+    recorder: Recorder
+    tensors: list[TracedTensor]
+    again: str | None
+
+    def replay(self, entries: dict[str, Entry]) -> list[str]:
+        """Fill a model from torch's generator, as the code itself would.
+
+        Returns:
+            Names of the tensors that were written.
+        """
+        if self.again is not None:
+            return self._run_for_real(entries)
+        bound: dict[int, torch.UntypedStorage] = {}
+        moved: list[tuple[torch.Tensor, TrackedStorage, Region]] = []
+        written: list[str] = []
+        for name, target, tracked, region in self._pairs(entries):
+            if not tracked.writers and not tracked.foreign:
+                if tracked.before and id(tracked) not in bound:
+                    bound[id(tracked)] = _memory_with(target, tracked, region)
+                continue
+            written.append(name)
+            if id(tracked) in bound:
+                moved.append((target, tracked, region))
+            elif tracked.writers and _fits(target, tracked, region):
+                bound[id(tracked)] = target.untyped_storage()
+                torch.autograd.graph.increment_version(target)
+            else:
+                bound[id(tracked)] = _memory_with(target, tracked, region)
+                if tracked.data is not None:
+                    bound[id(tracked)].copy_(tracked.data.untyped_storage())
+                moved.append((target, tracked, region))
+        self.recorder.log.replay(bound)
+        for target, tracked, region in moved:
+            if bound[id(tracked)] is not target.untyped_storage():
+                target.copy_(tensor_at(bound[id(tracked)], region))
+        return written
+
+    def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
+        """Fill the tensors that only the code itself can, by running it, with a generator of this seed."""
+        wanted = set(names)
+        with (
+            torch.no_grad(),
+            others_kept(seed),
+            seeded(seed, ""),
+            recorded(self.existing, own_generator=False) as recording,
+        ):
+            with torch.enable_grad(), recording.code():
+                model = self.run()
+            found = [each for each in _distinct(model) if each.name in wanted]
+            recorder = recording.recorder
+            recorder.compute(recorder.all_tracked(tensor for each in found for tensor in each.stored))
+            for entry in found:
+                for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
+                    for piece, block in pieces_of(target):
+                        piece.copy_(narrowed(tensor.detach(), block.offsets, piece.shape))
+
+    def _run_for_real(self, entries: dict[str, Entry]) -> list[str]:
+        context: Any = (
+            contextlib.nullcontext() if self.existing is None else shadowed(self.existing, copied=True)
+        )
+        with context, torch.enable_grad():
+            made = _distinct(self.run())
+            with torch.no_grad():
+                for entry in made:
+                    for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
+                        target.copy_(tensor)
+        return [entry.name for entry in made]
+
+    def _pairs(self, entries: dict[str, Entry]) -> Iterator[tuple[str, torch.Tensor, TrackedStorage, Region]]:
+        """The tensors of a model, each with where its counterpart lies."""
+        remaining = {name: list(entries[name].stored) for name, _, _ in self.tensors}
+        for name, tracked, region in self.tensors:
+            if not remaining[name]:
+                raise ApplyError(
+                    "The traced model and this one are parametrized in different ways.", parameter=name
+                )
+            yield name, remaining[name].pop(0), tracked, region
+
+
+def _distinct(model: nn.Module) -> list[Entry]:
+    return list(dict.fromkeys(named_tensors(model).entries.values()))
+
+
+def _memory_with(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> torch.UntypedStorage:
+    """Memory for the operations, which holds what the target does where they begin with that."""
+    if tracked.before and _fits(target, tracked, region):
+        return target.untyped_storage()
+    assert tracked.storage is not None
+    memory = torch.UntypedStorage(tracked.storage.nbytes())
+    if tracked.before:
+        tensor_at(memory, region).copy_(target)
+    return memory
+
+
+def _fits(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> bool:
+    """Whether the operations can be done in the target's own memory."""
+    return (
+        target.device.type == "cpu"
+        and region_of(target) == region
+        and tracked.storage is not None
+        and target.untyped_storage().nbytes() == tracked.storage.nbytes()
+    )
