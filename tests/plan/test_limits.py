@@ -31,9 +31,9 @@ from initcfg._api.command.cli import main
         (dict(type="Uniform", a=float("-inf"), b=0), torch.float32, "not finite"),
         (dict(type="Constant", val=70000), torch.float16, "70000 is beyond float16"),
         (dict(type="Constant", val=1e39), torch.float32, "beyond float32"),
-        (dict(type="Constant", val=3.7), torch.int64, "3.7 is no value of int64"),
-        (dict(type="Constant", val=-1), torch.uint8, "-1 is no value of uint8"),
-        (dict(type="Constant", val=0.5), torch.bool, "0.5 is no value of bool"),
+        (dict(type="Constant", val=3.7), torch.int64, "3.7 is not a value of int64"),
+        (dict(type="Constant", val=-1), torch.uint8, "-1 is not a value of uint8"),
+        (dict(type="Constant", val=0.5), torch.bool, "0.5 is not a value of bool"),
         (dict(type="Normal"), torch.int64, "floating-point"),
     ],
 )
@@ -168,7 +168,7 @@ def test_keys_and_types_of_the_wrong_kind():
     with pytest.raises(errors.RuleTypeError, match="keys of a rule are strings, not 2"):
         initcfg.plan(nn.Linear(2, 2), {"type": "Normal", "layer": "Linear", 2: 3})
     for type_ in (nn.init.orthogonal_, nn.Linear):
-        with pytest.raises(errors.UnknownInitializerError, match="no initializer"):
+        with pytest.raises(errors.UnknownInitializerError, match="is not an initializer"):
             initcfg.plan(nn.Linear(2, 2), dict(type=type_, layer="Linear"))
     with pytest.raises(errors.ArgumentError, match="beyond what a float can hold"):
         initcfg.plan(nn.Linear(2, 2), dict(type="Normal", layer="Linear", std=10**400))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from initcfg._model import doors
-from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
+from initcfg._rules.initializers import INITIALIZERS
 
 _HOMES = (
     ("mmengine.model.base_module", "mmengine.model.weight_init"),
@@ -23,7 +23,7 @@ _HOMES = (
 _MISSING = object()
 _lock = threading.RLock()
 _depth = 0
-_saved: list[tuple[Any, str, Any]] = []
+_undo = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
@@ -40,9 +40,7 @@ def originals_come_back() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                while _saved:
-                    owner, name, original = _saved.pop()
-                    setattr(owner, name, original)
+                _undo.close()
 
 
 def _patch() -> None:
@@ -63,7 +61,7 @@ def _patch() -> None:
 
 
 def _replace(owner: Any, name: str, new: Any) -> None:
-    _saved.append((owner, name, vars(owner)[name]))
+    _undo.callback(setattr, owner, name, vars(owner)[name])
     setattr(owner, name, new)
 
 
@@ -77,17 +75,12 @@ def _initialize(module: Any, init_cfg: Any) -> None:
 
 def _call_of(name: str) -> Callable[[Any, Any], None]:
     def call(self: Any, module: Any) -> None:
-        ours = _ours(name, self)
-        ours.wholemodule = getattr(self, "wholemodule", False)  # type: ignore[union-attr]
+        arguments = {key: item for key, item in vars(self).items() if key != "wholemodule"}
+        if name == "Caffe2Xavier":
+            # The others are those of the Kaiming that it is.
+            arguments = {key: arguments[key] for key in ("bias", "layer") if key in arguments}
+        ours = INITIALIZERS.module_dict[name](**arguments)
+        ours.wholemodule = getattr(self, "wholemodule", False)
         doors.call_initializer(ours, module)
 
     return call
-
-
-def _ours(name: str, theirs: Any) -> BaseInit | PretrainedInit:
-    """Our initializer with the arguments of one of theirs."""
-    cls = INITIALIZERS.module_dict[name]
-    arguments = {key: item for key, item in vars(theirs).items() if key != "wholemodule"}
-    if name == "Caffe2Xavier":
-        arguments = {key: item for key, item in arguments.items() if key in ("bias", "layer")}
-    return cls(**arguments)

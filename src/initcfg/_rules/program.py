@@ -16,8 +16,9 @@ from typing import Any
 from torch import nn
 
 from initcfg._model import child_items, wrapper_attribute
-from initcfg._rules.rule import Rule, location, parse_init_cfg
-from initcfg.errors import OverrideError, OverrideTargetError
+from initcfg._rules.parsing import parse_init_cfg
+from initcfg._rules.rule import Rule, location
+from initcfg.errors import OverrideError, OverrideTargetError, nearest
 
 
 @dataclass(eq=False)
@@ -243,14 +244,12 @@ class Compiler:
                 self._add_rule(rule, owner, name, called=called)
 
     def _add_rule(self, rule: Rule, owner: nn.Module, name: str, *, called: bool) -> None:
-        kind = "foreign" if rule.foreign is not None else "pretrained" if rule.pretrained else "rule"
         # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
         whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers)
-        self._append(owner, name, owner, rule, whole=whole, kind=kind, called=called)
+        self._append(owner, name, owner, rule, whole=whole, kind=rule.kind, called=called)
         for override in rule.overrides:
             target = self._override_target(override, owner)
-            kind = "foreign" if override.foreign else "pretrained" if override.pretrained else "rule"
-            self._append(owner, name, target, override, whole=True, kind=kind, called=called)
+            self._append(owner, name, target, override, whole=True, kind=override.kind, called=called)
 
     def _add_method(self, module: nn.Module, name: str) -> None:
         self._append(module, name, module, None, kind="method", code=code_label(type(module)))
@@ -287,8 +286,6 @@ class Compiler:
 
 
 def _near_attributes(name: str, owner: nn.Module) -> list[str]:
-    from initcfg.errors import nearest
-
     tensors = [key for key, item in owner._parameters.items() if item is not None]
     return nearest(name.split(".", maxsplit=1)[0], [*owner._modules, *tensors])
 

@@ -542,7 +542,7 @@ def test_torch_default_of_a_class_that_it_does_not_know() -> None:
     ("value", "problem"),
     [
         (3, "must be an object"),
-        ({"kind": "Norml"}, "no kind of value"),
+        ({"kind": "Norml"}, "not a kind of value"),
         ({"kind": "Normal", "mean": 0.0}, "these are given"),
         ({"kind": "Normal", "mean": "x", "std": 1}, "mean of Normal is 'x'"),
         ({"kind": "Parts", "dim": 0, "sizes": 3, "values": []}, "sizes of Parts"),

@@ -37,8 +37,9 @@ from initcfg.values import (
     TruncNormal,
     Uniform,
     Value,
+    from_json,
+    to_json,
 )
-from initcfg.values.kinds import from_json, to_json
 
 SHAPES = [(5, 5), (1, 1), (1, 7), (7, 1), (3, 8), (8, 3), (40, 70), (70, 33), (4, 3, 3, 3), (64, 3, 1, 1)]
 

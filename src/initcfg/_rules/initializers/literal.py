@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any
 
-from initcfg._rules.initializers.original import BaseInit
-from initcfg._rules.initializers.registry import INITIALIZERS
+from initcfg._rules.initializers.arguments import plain_data
+from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import ArgumentError, PlanError, TensorError
 from initcfg.values import (
     Computed,
@@ -18,6 +17,7 @@ from initcfg.values import (
     PaddingRow,
     Parts,
     Value,
+    declared_types,
     from_json,
     shape_problem,
     to_json,
@@ -47,7 +47,7 @@ class ValueInit(BaseInit):
 
     def __init__(self, value: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._value = _with_types(value if isinstance(value, Value) else _read(value))
+        self._value = _writable(_read(to_json(value) if isinstance(value, Value) else value))
 
     def arguments(self) -> dict[str, Any]:
         return {"value": to_json(self._value)}
@@ -67,65 +67,36 @@ class ValueInit(BaseInit):
 
 def _read(data: Any) -> Value:
     try:
-        return from_json(_plain(data))
+        return from_json(plain_data(data))
     except PlanError as error:
         raise ArgumentError(
-            error.problem,
-            meant=error.meant,
-            fix="Write a value as a plan has it: dict(kind='Normal', mean=0.0, std=0.02).",
+            error.problem, fix="Write a value as a plan has it: dict(kind='Normal', mean=0.0, std=0.02)."
         ) from error
 
 
-def _plain(item: Any) -> Any:
-    """Without the dicts of config files."""
-    if isinstance(item, Mapping):
-        return {key: _plain(each) for key, each in item.items()}
-    return [_plain(each) for each in item] if isinstance(item, (list, tuple)) else item
-
-
-def _with_types(value: Value) -> Value:
-    """The value, its numbers of the types that its kind has."""
+def _writable(value: Value) -> Value:
+    """The value, with floats where whole numbers were written for them."""
     if isinstance(value, (Keep, Computed, Opaque)):
         raise ArgumentError(f"{value} is nothing that a rule can write.", fix="Exclude the tensor instead.")
-    made: dict[str, Any] = {}
-    for field in fields(value):
-        item = getattr(value, field.name)
-        made[field.name] = _typed(str(field.type), item, f"{field.name} of {value.kind}")
-    return type(value)(**made)
 
+    def item_of(name: str, type_: Any) -> Any:
+        item = value.args[name]
+        if isinstance(item, tuple):
+            return tuple(_writable(each) if isinstance(each, Value) else each for each in item)
+        if isinstance(item, Value):
+            return _writable(item)
+        return float(item) if type_ is float else item
 
-def _typed(annotation: str, item: Any, what: str) -> Any:
-    wrong = ArgumentError(f"The {what} is {item!r}, and should be of type {annotation}.")
-    inner, is_tuple = (
-        annotation.removeprefix("tuple[").removesuffix(", ...]"),
-        annotation.startswith("tuple["),
-    )
-    if is_tuple and inner in _CHECKS:
-        if not isinstance(item, tuple):
-            raise wrong
-        return tuple(_typed(inner, each, what) for each in item)
-    check = _CHECKS.get(annotation)
-    if check is None:
-        return item
-    if not isinstance(item, check) or isinstance(item, bool):
-        raise wrong
-    if isinstance(item, Value):
-        return _with_types(item)
-    return float(item) if annotation == "float" else item
-
-
-_CHECKS: dict[str, Any] = {"float": (int, float), "int": int, "str": str, "Value": Value}
+    return type(value)(**{name: item_of(name, type_) for name, type_ in declared_types(type(value)).items()})
 
 
 def _problem(value: Value, shape: Sequence[int]) -> str | None:
     """Why a value, with those inside it, has no meaning for a tensor of ``shape``."""
     if isinstance(value, Parts):
         return _parts_problem(value, shape)
-    if isinstance(value, PaddingRow):
-        if not shape or not 0 <= value.index < shape[0]:
-            return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
-        return _problem(value.value, shape)
-    if isinstance(value, CopyOf):
+    if isinstance(value, PaddingRow) and not (shape and 0 <= value.index < shape[0]):
+        return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
+    if isinstance(value, (PaddingRow, CopyOf)):
         return _problem(value.value, shape)
     return shape_problem(value, shape)
 
