@@ -40,9 +40,15 @@ class Layers:
     classes: tuple[type, ...]
     whole_mro: bool
 
+    @lru_cache(maxsize=65536)  # noqa: B019  # Rules are few, and equal ones share what is found.
     def matches(self, cls: type) -> bool:
         """Whether a module of class ``cls`` is meant."""
-        return _matches(self, cls)
+        if not self.whole_mro:
+            # The original: the class's own name and those of its direct bases.
+            return any(each.__name__ in self.names for each in (cls, *cls.__bases__))
+        if self.classes and issubclass(cls, self.classes):
+            return True
+        return any(not self.names.isdisjoint(_names_of(base)) for base in cls.__mro__[:-1])
 
     def __bool__(self) -> bool:
         return bool(self.names or self.classes)
@@ -51,27 +57,13 @@ class Layers:
 NO_LAYERS = Layers(frozenset(), (), True)
 
 
-@lru_cache(maxsize=65536)
-def _matches(layers: Layers, cls: type) -> bool:
-    if not layers.whole_mro:
-        # The original: the class's own name and those of its direct bases.
-        return cls.__name__ in layers.names or any(base.__name__ in layers.names for base in cls.__bases__)
-    if layers.classes and issubclass(cls, layers.classes):
-        return True
-    return any(base.__name__ in layers.names or dotted(base) in layers.names for base in cls.__mro__[:-1])
-
-
 def dotted(cls: type) -> str:
     """Import path of a class."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def parse_layers(layer: Any, *, compat: bool) -> Layers:
-    """``layer`` as written: a class name, a dotted path, a class, or a list of them.
-
-    Raises:
-        RuleTypeError: It is something else.
-    """
+    """``layer`` as written: a class name, a dotted path, a class, or a list of them."""
     items = layer if isinstance(layer, list) else [layer]
     if compat:
         if not isinstance(layer, (str, list)):
@@ -98,16 +90,10 @@ def _import_class(path: str) -> type | str:
 
 
 def check_layer_names(layers: Layers, model: nn.Module, **context: Any) -> None:
-    """Every name must be a class that exists somewhere.
-
-    Args:
-        layers: The classes named.
-        model: Where they are looked for first.
-        context: ``rule`` and ``where`` for the error.
+    """Every name must be a class: of this model, loaded, registered, or on the shipped list.
 
     Raises:
-        UnknownLayerError: A name is in no MRO of this model, no loaded Module subclass, no registry,
-            and not in the shipped list.
+        UnknownLayerError: One is not; the error has the ``context``, ``rule`` and ``where``.
     """
     # The common names first: looking through every loaded class costs milliseconds.
     unknown = sorted(name for name in layers.names if name not in OPENMMLAB_LAYERS and not _in_torch(name))

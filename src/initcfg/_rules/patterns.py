@@ -36,26 +36,20 @@ class Pattern:
 
 
 def parse_patterns(key: str, written: Any) -> tuple[Pattern, ...]:
-    """A pattern, or a list of them.
-
-    Raises:
-        RuleTypeError: Not a string nor a list of strings.
-        PatternError: A regex that does not compile.
-    """
+    """A pattern, or a list of them, as written."""
     if written is None:
         return ()
     items = [written] if isinstance(written, str) else written
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) and item for item in items):
         raise RuleTypeError(f"{key} must be a pattern or a list of patterns, not {written!r}.")
-    return tuple(_compile(key, item) for item in items)
+    return tuple(Pattern(item, _compiled(key, item)) for item in items)
 
 
-def _compile(key: str, text: str) -> Pattern:
+def _compiled(key: str, text: str) -> re.Pattern[str]:
     try:
-        regex = re.compile(text[3:] if text.startswith("re:") else fnmatch.translate(text))
+        return re.compile(text[3:] if text.startswith("re:") else fnmatch.translate(text))
     except re.error as error:
-        raise PatternError(f"{key}={text!r} is no valid regular expression: {error}.") from error
-    return Pattern(text, regex)
+        raise PatternError(f"{key}={text!r} is not a valid regular expression: {error}.") from error
 
 
 def unmatched(key: str, pattern: Pattern, names: Iterable[str], **context: Any) -> PatternError:

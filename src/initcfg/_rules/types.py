@@ -33,11 +33,7 @@ def _is_original(type_: Any) -> bool:
 
 
 def resolve_type(type_: Any) -> Any:
-    """The initializer class (or foreign callable) that ``type`` means.
-
-    Raises:
-        UnknownInitializerError: It names none.
-    """
+    """The initializer class (or foreign callable) that ``type`` means."""
     if not isinstance(type_, str):
         if _is_original(type_):
             return INITIALIZERS.get(type_label(type_))
@@ -104,12 +100,7 @@ def _signature(cls: Any) -> inspect.Signature:
 
 
 def construct(type_: Any, arguments: dict[str, Any]) -> Any:
-    """The initializer of this ``type`` with these arguments.
-
-    Raises:
-        UnknownInitializerError: ``type`` names none.
-        ArgumentError: It does not take such an argument, or needs one more.
-    """
+    """The initializer of this ``type`` with these arguments."""
     cls, name = resolve_type(type_), type_label(type_)
     signature, names = _signature(cls), _parameters(cls)
     problem = ""

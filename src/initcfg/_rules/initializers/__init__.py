@@ -13,18 +13,8 @@ To add one, derive a class from `BaseInit`, give it a method `value`, and regist
 """
 
 from initcfg._rules.initializers.adapt import NEED_NAMES, Permission
-from initcfg._rules.initializers.base import (
-    INITIALIZERS,
-    WEIGHT_INITIALIZERS,
-    BaseInit,
-    bias_init_with_prob,
-)
-from initcfg._rules.initializers.distributions import (
-    ConstantInit,
-    NormalInit,
-    TruncNormalInit,
-    UniformInit,
-)
+from initcfg._rules.initializers.base import INITIALIZERS, WEIGHT_INITIALIZERS, BaseInit, bias_init_with_prob
+from initcfg._rules.initializers.distributions import ConstantInit, NormalInit, TruncNormalInit, UniformInit
 from initcfg._rules.initializers.fans import (
     Caffe2XavierInit,
     KaimingInit,
