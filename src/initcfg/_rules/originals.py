@@ -20,6 +20,7 @@ _HOMES = (
     ("mmengine.model.base_module", "mmengine.model.weight_init"),
     ("mmcv.runner.base_module", "mmcv.cnn.utils.weight_init"),
 )
+_ORIGINAL = {"compat": "mmengine", "rng": "torch"}
 _MISSING = object()
 _lock = threading.RLock()
 _depth = 0
@@ -44,16 +45,22 @@ def originals_come_back() -> Iterator[None]:
 
 
 def _patch() -> None:
+    def init_weights(self: Any) -> None:
+        doors.init_base_module(self, **_ORIGINAL)
+
+    def initialize(module: Any, init_cfg: Any) -> None:
+        doors.initialize(module, init_cfg, **_ORIGINAL)
+
     for base_home, init_home in _HOMES:
         base_module, weight_init = sys.modules.get(base_home), sys.modules.get(init_home)
         if base_module is None or weight_init is None:
             continue
-        _replace(base_module.BaseModule, "init_weights", _init_weights)
+        _replace(base_module.BaseModule, "init_weights", init_weights)
         theirs = {id(vars(home).get("initialize")) for home in (base_module, weight_init)}
         for module in list(sys.modules.values()):
             # Also where a user's module imported the function by name.
             if id(getattr(module, "__dict__", {}).get("initialize", _MISSING)) in theirs:
-                _replace(module, "initialize", _initialize)
+                _replace(module, "initialize", initialize)
         for name in INITIALIZERS.module_dict:
             cls = getattr(weight_init, f"{name}Init", None)
             if cls is not None and "__call__" in vars(cls):
@@ -63,14 +70,6 @@ def _patch() -> None:
 def _replace(owner: Any, name: str, new: Any) -> None:
     _undo.callback(setattr, owner, name, vars(owner)[name])
     setattr(owner, name, new)
-
-
-def _init_weights(self: Any) -> None:
-    doors.init_base_module(self, compat="mmengine", rng="torch")
-
-
-def _initialize(module: Any, init_cfg: Any) -> None:
-    doors.initialize(module, init_cfg, compat="mmengine", rng="torch")
 
 
 def _call_of(name: str) -> Callable[[Any, Any], None]:

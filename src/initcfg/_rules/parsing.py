@@ -44,17 +44,10 @@ def parse_init_cfg(
     compat: bool = False,
     bare: bool = False,
 ) -> list[Rule]:
-    """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts.
+    """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts; never changed.
 
-    Args:
-        init_cfg: As written; never changed.
-        where: Path of it, for messages.
-        written: Gives file and line of a rule's path, where known.
-        compat: Refuse what the original does not know.
-        bare: It was given to ``initialize``, which takes no tuple.
-
-    Raises:
-        RuleError: Some entry is wrong; the error says which, and how to fix it.
+    Its path, and what gives file and line of the path of a rule, are for messages. ``compat`` refuses what
+    the original does not know; ``bare`` ones were given to ``initialize``, which takes no tuple.
     """
     if not bare and not init_cfg:
         return []
@@ -95,7 +88,7 @@ def _parse_entry(entry: Any, where: str, written: Written, compat: bool) -> Rule
         rule = _build(cfg, where, written(where), entry, compat)
         if override is None:
             return rule
-        return replace(rule, overrides=_parse_overrides(override, cfg, where, written, compat))
+        return replace(rule, overrides=tuple(_parse_overrides(override, cfg, where, written, compat)))
 
 
 def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,12 +117,10 @@ def _check_extensions(cfg: Mapping[str, Any]) -> None:
 
 def _parse_overrides(
     override: Any, outer: dict[str, Any], where: str, written: Written, compat: bool
-) -> tuple[Rule, ...]:
+) -> Iterator[Rule]:
     if not isinstance(override, (Mapping, list)):
         raise RuleTypeError(f"override must be a dict or a list of dicts, not {override!r}.")
-    inherited = {key: item for key, item in outer.items() if key not in SELECTION}
     single = isinstance(override, Mapping)
-    rules = []
     for index, entry in enumerate([override] if single else override):
         path = f"{where}.override" if single else f"{where}.override[{index}]"
         file_and_line = written(path) or written(where)
@@ -137,13 +128,15 @@ def _parse_overrides(
         if not isinstance(entry, Mapping):
             raise RuleTypeError(f"Each override is a dict, not {entry!r}.", where=place)
         with _errors_of(entry, place):
-            rules.append(_parse_override(entry, inherited, path, file_and_line, compat))
-    return tuple(rules)
+            name, cfg = _override_cfg(entry, outer, compat)
+            rule = _build(cfg, path, file_and_line, entry, compat)
+        yield replace(rule, override_name=name)
 
 
-def _parse_override(
-    entry: Mapping[str, Any], inherited: dict[str, Any], where: str, written: str | None, compat: bool
-) -> Rule:
+def _override_cfg(
+    entry: Mapping[str, Any], outer: Mapping[str, Any], compat: bool
+) -> tuple[str, dict[str, Any]]:
+    """What an override names, and its initializer: its own, or that of the rule around it."""
     cfg = _copied(entry)
     name = cfg.pop("name", None)
     if name is None:
@@ -155,17 +148,17 @@ def _parse_override(
         raise RuleTypeError(f"The name of an override is a string, not {name!r}.")
     if "override" in cfg:
         raise RuleTypeError("An override cannot hold another override.")
-    if not cfg:
-        cfg = dict(inherited)
-    elif "type" not in cfg:
+    if cfg and "type" not in cfg:
         raise OverrideError(
             f"The override of {name!r} gives {', '.join(map(repr, cfg))} but no type, so nothing says what "
             "they are arguments of.",
             fix="Add type='...', or give only name= to take over the outer rule's initializer.",
         )
-    for key in ("layer", *([] if compat else SELECTION[1:4])):
+    if not cfg:
+        return name, {key: item for key, item in outer.items() if key not in SELECTION}
+    for key in ("layer",) if compat else SELECTION[:4]:
         cfg.pop(key, None)
-    return replace(_build(cfg, where, written, entry, compat), override_name=name)
+    return name, cfg
 
 
 def _build(

@@ -156,13 +156,9 @@ class Compiler:
     def _visit(self, module: nn.Module, name: str, *, original: bool = True, called: bool = True) -> None:
         """A module's own rules, its children, and its Pretrained.
 
-        Args:
-            module: The module.
-            name: Its canonical name.
-            original: Whether it has the original's ``init_weights``. One that has none, or one that knows
-                no ``init_cfg`` (timm's, say), is taken as if it had it; of its children, those of the
-                BaseModule family are called, and other people's ``init_weights`` are left alone.
-            called: Whether the original would reach it.
+        A module that lacks the original's ``init_weights``, or has one that knows no ``init_cfg`` (timm's,
+        say), is taken as if it had it; of its children, those of the BaseModule family are called, and
+        other people's ``init_weights`` are left alone.
         """
         self._visited.add(id(module))
         rules = self._own_rules(module, name)

@@ -5,5 +5,3 @@ Out: the same names, from here; such code reaches and draws what the original do
 
 Read: `mmengine.py` (what `mmengine.model` exports), then `mmcv/` (what MMCV 1.x exports).
 """
-
-__all__: list[str] = []

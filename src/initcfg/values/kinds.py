@@ -243,12 +243,12 @@ class Formula(Value):
 
     def __str__(self) -> str:
         shown: list[str] = []
-        for each in self.instructions:
-            if each[0] in ("value", "fill"):
-                filling = each[3 if each[0] == "value" else 2]
+        for name, *rest in self.instructions:
+            if name in ("value", "fill"):
+                filling = rest[2 if name == "value" else 1]
                 shown.append(str(from_json(filling) if isinstance(filling, dict) else filling))
-            elif each[0] not in ("result", "empty"):
-                shown.append(str(each[each[0] == "draw"]).partition(".")[0].removesuffix("_"))
+            elif name not in ("result", "empty"):
+                shown.append(str(rest[0] if name == "draw" else name).partition(".")[0].removesuffix("_"))
         if len(shown) > 7:
             shown[3:-3] = [f"{len(shown) - 6} more"]
         return f"Formula({', '.join(shown)})"

@@ -96,6 +96,12 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
         'it is for matrices, and this tensor has 4 dimensions'
     """
     rank = len(shape)
+    if isinstance(value, Parts):
+        return _parts_problem(value, shape)
+    if isinstance(value, PaddingRow) and not (shape and 0 <= value.index < shape[0]):
+        return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
+    if isinstance(value, (PaddingRow, CopyOf)):
+        return shape_problem(value.value, shape)
     if isinstance(value, Orthogonal):
         named = (*value.rows, *value.stack)
         if rank < 2:
@@ -113,3 +119,15 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
         if value.groups < 1 or shape[0] % value.groups:
             return f"{shape[0]} channels on axis 0 do not make {value.groups} equal groups"
     return None
+
+
+def _parts_problem(value: Parts, shape: Sequence[int]) -> str | None:
+    dim, sizes = value.dim, value.sizes
+    if not 0 <= dim < len(shape):
+        return f"a tensor of {len(shape)} dimensions has no dimension {dim}"
+    if len(sizes) != len(value.values):
+        return f"it has {len(sizes)} sizes for {len(value.values)} values"
+    if min(sizes, default=0) < 0 or sum(sizes) != shape[dim]:
+        return f"its sizes {sizes} do not make the {shape[dim]} along dimension {dim}"
+    shapes = ((*shape[:dim], size, *shape[dim + 1 :]) for size in sizes)
+    return next(filter(None, map(shape_problem, value.values, shapes)), None)

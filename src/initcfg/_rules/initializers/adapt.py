@@ -68,22 +68,19 @@ class Permission:
 
 
 def parse_adapt(adapt: Any) -> tuple[Permission, ...]:
-    """The permissions of an ``adapt`` as it was written.
-
-    Raises:
-        ArgumentError: It says something that is not an adaptation.
-    """
+    """The permissions of an ``adapt`` as it was written."""
     if adapt is None:
         return ()
     if isinstance(adapt, str) or (isinstance(adapt, Mapping) and "type" in adapt):
         adapt = [adapt]
     if isinstance(adapt, Mapping):
-        found: list[Permission] = []
-        for text, written in adapt.items():
-            (pattern,) = parse_patterns("adapt", text)
-            for item in written if isinstance(written, (list, tuple)) else [written]:
-                found += _permissions(item, pattern)
-        return tuple(found)
+        return tuple(
+            permission
+            for text, written in adapt.items()
+            for pattern in parse_patterns("adapt", text)
+            for item in (written if isinstance(written, (list, tuple)) else [written])
+            for permission in _permissions(item, pattern)
+        )
     if not isinstance(adapt, (list, tuple)):
         raise ArgumentError(
             f"adapt must be a kind of adaptation, a list of them, or a dict from names, not {adapt!r}.",

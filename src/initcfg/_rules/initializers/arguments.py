@@ -1,4 +1,4 @@
-"""Checks of arguments that several initializers share."""
+"""Checks of arguments and values that several initializers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from initcfg.errors import ArgumentError, nearest
+from initcfg.errors import ArgumentError, TensorError, nearest
+from initcfg.values import Layout, Value, shape_problem
 
 
 def number(name: str, given: Any) -> float:
@@ -64,3 +65,11 @@ def plain_data(item: Any) -> Any:
     if isinstance(item, Mapping):
         return {str(key): plain_data(each) for key, each in item.items()}
     return [plain_data(each) for each in item] if isinstance(item, (list, tuple)) else item
+
+
+def possible(value: Value, layout: Layout, fix: str) -> Value:
+    """``value``, if it has a meaning for a tensor of this layout."""
+    found = shape_problem(value, layout.shape)
+    if found is not None:
+        raise TensorError(f"{value} cannot be made: {found}.", fix=fix)
+    return value

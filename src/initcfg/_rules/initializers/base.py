@@ -79,11 +79,7 @@ class BaseInit:
     fills_bias: bool = False
 
     def __init__(
-        self,
-        *,
-        bias: float = 0,
-        bias_prob: float | None = None,
-        layer: str | list[str] | None = None,
+        self, *, bias: float = 0, bias_prob: float | None = None, layer: str | list[str] | None = None
     ) -> None:
         bias = number("bias", bias)
         if bias_prob is not None and not isinstance(bias_prob, float):
@@ -118,22 +114,17 @@ class BaseInit:
         return found
 
     def _resolve(self, layout: Layout) -> Value:
-        if layout.parts:
-            values = tuple(self._checked(self.value(layout.part(size))) for size in layout.parts)
-            if len(set(values)) == 1 and isinstance(values[0], Constant):
-                return values[0]
+        values = tuple(map(self.value, map(layout.part, layout.parts) if layout.parts else [layout]))
+        for value in values:
+            if not isinstance(value, Value):
+                raise ArgumentError(
+                    f"{type(self).__name__}.value gives {value!r}, which is not a value of initcfg.values."
+                )
+        if layout.parts and not (isinstance(values[0], Constant) and len(set(values)) == 1):
             return Parts(0, layout.parts, values)
-        value = self._checked(self.value(layout))
-        if layout.padding_index is not None and value != Constant(0.0):
-            return PaddingRow(layout.padding_index, value)
-        return value
-
-    def _checked(self, value: Any) -> Value:
-        if not isinstance(value, Value):
-            raise ArgumentError(
-                f"{type(self).__name__}.value gives {value!r}, which is no value of initcfg.values."
-            )
-        return value
+        if layout.padding_index is not None and values[0] != Constant(0.0):
+            return PaddingRow(layout.padding_index, values[0])
+        return values[0]
 
     def __call__(self, module: nn.Module) -> None:
         """Initialize ``module`` now, as the original does."""

@@ -84,14 +84,9 @@ class Caffe2XavierInit(KaimingInit):
     """
 
     def __init__(
-        self,
-        *,
-        bias: float = 0,
-        bias_prob: float | None = None,
-        layer: str | list[str] | None = None,
+        self, *, bias: float = 0, bias_prob: float | None = None, layer: str | list[str] | None = None
     ) -> None:
-        fixed: dict[str, Any] = {"mode": "fan_in", "nonlinearity": "leaky_relu", "distribution": "uniform"}
-        super().__init__(a=1, **fixed, bias=bias, bias_prob=bias_prob, layer=layer)
+        super().__init__(1, "fan_in", "leaky_relu", "uniform", bias=bias, bias_prob=bias_prob, layer=layer)
 
 
 @INITIALIZERS.register_module(name="VarianceScaling")

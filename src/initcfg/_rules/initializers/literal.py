@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from initcfg._rules.initializers.arguments import plain_data
+from initcfg._rules.initializers.arguments import plain_data, possible
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
-from initcfg.errors import ArgumentError, PlanError, TensorError
+from initcfg.errors import ArgumentError, PlanError
 from initcfg.values import (
     Computed,
-    CopyOf,
     Keep,
     Layout,
     Opaque,
-    PaddingRow,
-    Parts,
     Value,
     declared_types,
     from_json,
-    shape_problem,
     to_json,
 )
 
@@ -53,12 +48,7 @@ class ValueInit(BaseInit):
         return {"value": to_json(self._value)}
 
     def value(self, layout: Layout) -> Value:
-        found = _problem(self._value, layout.shape)
-        if found is not None:
-            raise TensorError(
-                f"{self._value} cannot be made: {found}.", fix="Correct the value, or what the rule selects."
-            )
-        return self._value
+        return possible(self._value, layout, "Correct the value, or what the rule selects.")
 
     def resolve(self, layout: Layout) -> Value:
         """The value itself, without regard to parts and padding rows."""
@@ -88,28 +78,3 @@ def _writable(value: Value) -> Value:
         return float(item) if type_ is float else item
 
     return type(value)(**{name: item_of(name, type_) for name, type_ in declared_types(type(value)).items()})
-
-
-def _problem(value: Value, shape: Sequence[int]) -> str | None:
-    """Why a value, with those inside it, has no meaning for a tensor of ``shape``."""
-    if isinstance(value, Parts):
-        return _parts_problem(value, shape)
-    if isinstance(value, PaddingRow) and not (shape and 0 <= value.index < shape[0]):
-        return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
-    if isinstance(value, (PaddingRow, CopyOf)):
-        return _problem(value.value, shape)
-    return shape_problem(value, shape)
-
-
-def _parts_problem(value: Parts, shape: Sequence[int]) -> str | None:
-    if not 0 <= value.dim < len(shape):
-        return f"a tensor of {len(shape)} dimensions has no dimension {value.dim}"
-    if len(value.sizes) != len(value.values):
-        return f"it has {len(value.sizes)} sizes for {len(value.values)} values"
-    if min(value.sizes, default=0) < 0 or sum(value.sizes) != shape[value.dim]:
-        return f"its sizes {value.sizes} do not make the {shape[value.dim]} along dimension {value.dim}"
-    for size, each in zip(value.sizes, value.values, strict=True):
-        found = _problem(each, (*shape[: value.dim], size, *shape[value.dim + 1 :]))
-        if found is not None:
-            return found
-    return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from initcfg._rules.initializers.arguments import finite, gain_of, number, standard_deviation
+from initcfg._rules.initializers.arguments import finite, gain_of, number, possible, standard_deviation
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
-from initcfg.errors import ArgumentError, TensorError
-from initcfg.values import Dirac, Eye, Layout, Orthogonal, Sparse, Value, shape_problem
+from initcfg.errors import ArgumentError
+from initcfg.values import Dirac, Eye, Layout, Orthogonal, Sparse, Value
 
 
 @INITIALIZERS.register_module(name="Orthogonal")
@@ -52,7 +52,7 @@ class OrthogonalInit(BaseInit):
             rank = len(layout.shape)
             rows = tuple(sorted(axis % rank for axis in layout.out_axis))
             stack = tuple(sorted(axis % rank for axis in layout.batch_axis))
-        return _possible(
+        return possible(
             Orthogonal(self._gain, rows, stack),
             layout,
             "Exclude such tensors, or give them a rule of their own (Constant, Normal, ...).",
@@ -87,7 +87,7 @@ class SparseInit(BaseInit):
         self.std = standard_deviation(std)
 
     def value(self, layout: Layout) -> Value:
-        return _possible(
+        return possible(
             Sparse(float(self.sparsity), float(self.std)),
             layout,
             "Name the layers that have matrices, such as layer='Linear'.",
@@ -123,7 +123,7 @@ class DiracInit(BaseInit):
         fix = "Name convolutions, such as layer='Conv2d'; the identity of a Linear is type='Identity'."
         if 3 <= len(layout.shape) <= 5:
             fix = "Leave out groups: by default they are the convolution's own."
-        return _possible(Dirac(layout.groups if self.groups is None else self.groups), layout, fix)
+        return possible(Dirac(layout.groups if self.groups is None else self.groups), layout, fix)
 
 
 @INITIALIZERS.register_module(name=["Identity", "Eye"])
@@ -150,15 +150,8 @@ class IdentityInit(BaseInit):
         self.gain = finite("gain", gain)
 
     def value(self, layout: Layout) -> Value:
-        return _possible(
+        return possible(
             Eye(float(self.gain)),
             layout,
             "Name layers that have matrices, such as layer='Linear'; for convolutions there is Dirac.",
         )
-
-
-def _possible(value: Value, layout: Layout, fix: str) -> Value:
-    found = shape_problem(value, layout.shape)
-    if found is not None:
-        raise TensorError(f"{value} cannot be made: {found}.", fix=fix)
-    return value

@@ -144,9 +144,7 @@ class PretrainedInit:
 
 
 def _renames(written: Any) -> tuple[Rename, ...]:
-    if written is None:
-        return ()
-    pairs: Any = list(written.items()) if isinstance(written, Mapping) else written
+    pairs = list(written.items()) if isinstance(written, Mapping) else [] if written is None else written
     if not isinstance(pairs, (list, tuple)) or not all(
         isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         for pair in pairs

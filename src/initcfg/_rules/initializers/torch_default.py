@@ -48,10 +48,7 @@ class TorchDefaultInit(BaseInit):
     asks_default = True
 
     def __init__(
-        self,
-        bias: float | None = None,
-        bias_prob: float | None = None,
-        layer: str | list[str] | None = None,
+        self, bias: float | None = None, bias_prob: float | None = None, layer: str | list[str] | None = None
     ) -> None:
         super().__init__(bias=0 if bias is None else bias, bias_prob=bias_prob, layer=layer)
         self.fills_bias = bias is None and bias_prob is None
@@ -76,13 +73,7 @@ def torch_default(module: nn.Module, attribute: str, shape: Sequence[int]) -> Va
     """What a layer of torch fills its tensor ``attribute``, of this shape, with.
 
     Raises:
-        TensorError: The class is none of torch's, or has no such tensor.
-
-    Example:
-        >>> from torch import nn
-        >>> from initcfg._rules.initializers.torch_default import torch_default
-        >>> torch_default(nn.LayerNorm(8), "weight", (8,))
-        Constant(val=1.0)
+        TensorError: The class is not one of torch's, or has no such tensor.
     """
     defaults = _defaults_of(type(module))
     found = (fill for pattern, fill in (defaults or {}).items() if fnmatchcase(attribute, pattern))

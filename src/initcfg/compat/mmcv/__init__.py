@@ -5,5 +5,3 @@ Out: the same names, from here.
 
 Read: `runner.py` (the modules), then `cnn.py` (the initializers).
 """
-
-__all__: list[str] = []
