@@ -68,7 +68,7 @@ def test_pattern_that_matches_nothing(key, pattern, meant):
 def test_pattern_for_the_wrong_kind():
     fails(dict(type="Constant", val=1, name="head.weight"), errors.PatternError, "write param='head.weight'")
     fails(dict(type="Constant", val=1, param="*.running_mean"), errors.PatternError, "write buffer=")
-    fails(dict(type="Constant", val=1, param="re:("), errors.PatternError, "no valid regular expression")
+    fails(dict(type="Constant", val=1, param="re:("), errors.PatternError, "not a valid regular expression")
 
 
 def test_unknown_key():

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from initcfg import errors
 from initcfg._stream.writing.adaptation import carried_out, result_shape
-from initcfg.values.adaptation import steps_text
-from initcfg.values.kinds import Adapted, from_json, to_json
+from initcfg.values import Adapted, from_json, steps_text, to_json
 
 _STEPS = st.one_of(
     st.just(("transpose",)),

@@ -21,9 +21,9 @@ from initcfg import errors
         (dict(type="Uniform", a=float("-inf"), b=0), torch.float32, "not finite"),
         (dict(type="Constant", val=70000), torch.float16, "70000 is beyond float16"),
         (dict(type="Constant", val=1e39), torch.float32, "beyond float32"),
-        (dict(type="Constant", val=3.7), torch.int64, "3.7 is no value of int64"),
-        (dict(type="Constant", val=-1), torch.uint8, "-1 is no value of uint8"),
-        (dict(type="Constant", val=0.5), torch.bool, "0.5 is no value of bool"),
+        (dict(type="Constant", val=3.7), torch.int64, "3.7 is not a value of int64"),
+        (dict(type="Constant", val=-1), torch.uint8, "-1 is not a value of uint8"),
+        (dict(type="Constant", val=0.5), torch.bool, "0.5 is not a value of bool"),
         (dict(type="Normal"), torch.int64, "floating-point"),
     ],
 )

@@ -23,7 +23,6 @@ from initcfg.values import (
     Uniform,
     Value,
 )
-from initcfg.values.kinds import from_json, to_json
 
 
 @pytest.mark.parametrize(

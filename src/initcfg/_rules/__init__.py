@@ -1,17 +1,19 @@
-"""initcfg._rules"""
+"""Rules: the entries of an `init_cfg`, and the order in which they would run.
 
+In: an `init_cfg` as it was written, and a model.
+Out: a program: its steps, each a rule over a subtree, or code of a user's own. No tensor is touched.
+
+Read: `initializers/` (what a rule fills with), then `layers.py` and `patterns.py` (which modules and tensors
+are meant), `types.py` (from a `type` to an initializer), `rule.py` (one entry), `parsing.py` (from what was
+written to rules), `program.py` (the walk over the model, in the order of the original), `originals.py` (the
+original's own functions, while code of a user's own runs).
+"""
+
+from initcfg._rules.layers import check_layer_names, dotted, known_layer_names, parse_layers
 from initcfg._rules.originals import originals_come_back
+from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, has_init_weights
 from initcfg._rules.rule import Rule, bias_of, location, show_cfg
-from initcfg._rules.selection import (
-    Pattern,
-    check_layer_names,
-    dotted,
-    known_layer_names,
-    module_classes,
-    parse_layers,
-    unmatched,
-)
 from initcfg._rules.types import construct, resolve_type, type_label
 
 __all__ = [
@@ -27,7 +29,6 @@ __all__ = [
     "has_init_weights",
     "known_layer_names",
     "location",
-    "module_classes",
     "originals_come_back",
     "parse_layers",
     "resolve_type",

@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from initcfg._model import doors
-from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
+from initcfg._rules.initializers import INITIALIZERS
 
 _HOMES = (
     ("mmengine.model.base_module", "mmengine.model.weight_init"),
     ("mmcv.runner.base_module", "mmcv.cnn.utils.weight_init"),
 )
+_ORIGINAL = {"compat": "mmengine", "rng": "torch"}
 _MISSING = object()
 _lock = threading.RLock()
 _depth = 0
-_saved: list[tuple[Any, str, Any]] = []
+_undo = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
@@ -40,22 +41,26 @@ def originals_come_back() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                while _saved:
-                    owner, name, original = _saved.pop()
-                    setattr(owner, name, original)
+                _undo.close()
 
 
 def _patch() -> None:
+    def init_weights(self: Any) -> None:
+        doors.init_base_module(self, **_ORIGINAL)
+
+    def initialize(module: Any, init_cfg: Any) -> None:
+        doors.initialize(module, init_cfg, **_ORIGINAL)
+
     for base_home, init_home in _HOMES:
         base_module, weight_init = sys.modules.get(base_home), sys.modules.get(init_home)
         if base_module is None or weight_init is None:
             continue
-        _replace(base_module.BaseModule, "init_weights", _init_weights)
+        _replace(base_module.BaseModule, "init_weights", init_weights)
         theirs = {id(vars(home).get("initialize")) for home in (base_module, weight_init)}
         for module in list(sys.modules.values()):
             # Also where a user's module imported the function by name.
             if id(getattr(module, "__dict__", {}).get("initialize", _MISSING)) in theirs:
-                _replace(module, "initialize", _initialize)
+                _replace(module, "initialize", initialize)
         for name in INITIALIZERS.module_dict:
             cls = getattr(weight_init, f"{name}Init", None)
             if cls is not None and "__call__" in vars(cls):
@@ -63,31 +68,18 @@ def _patch() -> None:
 
 
 def _replace(owner: Any, name: str, new: Any) -> None:
-    _saved.append((owner, name, vars(owner)[name]))
+    _undo.callback(setattr, owner, name, vars(owner)[name])
     setattr(owner, name, new)
-
-
-def _init_weights(self: Any) -> None:
-    doors.init_base_module(self, compat="mmengine", rng="torch")
-
-
-def _initialize(module: Any, init_cfg: Any) -> None:
-    doors.initialize(module, init_cfg, compat="mmengine", rng="torch")
 
 
 def _call_of(name: str) -> Callable[[Any, Any], None]:
     def call(self: Any, module: Any) -> None:
-        ours = _ours(name, self)
-        ours.wholemodule = getattr(self, "wholemodule", False)  # type: ignore[union-attr]
+        arguments = {key: item for key, item in vars(self).items() if key != "wholemodule"}
+        if name == "Caffe2Xavier":
+            # The others are those of the Kaiming that it is.
+            arguments = {key: arguments[key] for key in ("bias", "layer") if key in arguments}
+        ours = INITIALIZERS.module_dict[name](**arguments)
+        ours.wholemodule = getattr(self, "wholemodule", False)
         doors.call_initializer(ours, module)
 
     return call
-
-
-def _ours(name: str, theirs: Any) -> BaseInit | PretrainedInit:
-    """Our initializer with the arguments of one of theirs."""
-    cls = INITIALIZERS.module_dict[name]
-    arguments = {key: item for key, item in vars(theirs).items() if key != "wholemodule"}
-    if name == "Caffe2Xavier":
-        arguments = {key: item for key, item in arguments.items() if key in ("bias", "layer")}
-    return cls(**arguments)

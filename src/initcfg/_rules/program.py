@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 from torch import nn
 
 from initcfg._model import child_items, wrapper_attribute
-from initcfg._rules.rule import Rule, location, parse_init_cfg
-from initcfg.errors import OverrideError, OverrideTargetError
+from initcfg._rules.parsing import parse_init_cfg
+from initcfg._rules.rule import Rule, location
+from initcfg.errors import OverrideError, OverrideTargetError, nearest
 
 
 @dataclass(eq=False)
@@ -68,7 +70,7 @@ class Program:
     nested: list[str] = field(default_factory=list)
 
 
-def base_class_of_init_weights(cls: type) -> type | None:
+def _home_of_init_weights(cls: type) -> type | None:
     """The class in the MRO that defines ``init_weights``; None if there is none."""
     return next((base for base in cls.__mro__ if "init_weights" in vars(base)), None)
 
@@ -80,20 +82,20 @@ def has_own_method(cls: type) -> bool:
     That of a class called BaseModule is the original's (MMEngine's, MMCV's, one of the many copies
     of it that repositories carry, or ours): it runs rules, and the program stands in for it.
     """
-    base = base_class_of_init_weights(cls)
-    return base is not None and base.__name__ != "BaseModule"
+    home = _home_of_init_weights(cls)
+    return home is not None and home.__name__ != "BaseModule"
 
 
 def code_label(cls: type) -> str:
     """What a user's ``init_weights`` is called, and where it is: ``Head.init_weights (head.py:41)``."""
-    base = base_class_of_init_weights(cls) or cls
-    method = vars(base).get("init_weights")
-    try:
-        line = inspect.unwrap(method).__code__.co_firstlineno  # type: ignore[union-attr,arg-type]
-        file = os.path.basename(inspect.unwrap(method).__code__.co_filename)  # type: ignore[union-attr,arg-type]
-    except AttributeError:
-        return f"{base.__name__}.init_weights"
-    return f"{base.__name__}.init_weights ({file}:{line})"
+    home = _home_of_init_weights(cls) or cls
+    return location(f"{home.__name__}.init_weights", _file_and_line(vars(home).get("init_weights")))
+
+
+@lru_cache(maxsize=16384)
+def _file_and_line(function: Any) -> str | None:
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return code and f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
 
 
 class Compiler:
@@ -131,20 +133,15 @@ class Compiler:
         """
         outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat)
         self._add_rules(outer, self.model, "", pretrained=False)
-        cls = type(self.model)
-        if _is_attached(self.model):
-            self._plain(self.model, "")
-        elif has_init_weights(self.model):
-            configured = _has_init_cfg(self.model)
-            if own_method and has_own_method(cls) and (self.compat or configured):
-                self._add_method(self.model, "")
-            elif configured or self.compat:
-                self._note_called(self.model)
-                self._base(self.model, "", called=True)
-            else:
-                self._plain(self.model, "")
-        elif not self.compat:
-            self._plain(self.model, "")
+        model, configured = self.model, _has_init_cfg(self.model)
+        method = has_init_weights(model) and not _is_attached(model)
+        if method and own_method and has_own_method(type(model)) and (self.compat or configured):
+            self._add_method(model, "")
+        elif method and (self.compat or configured):
+            self._note_called(child for _, child in child_items(model, ""))
+            self._visit(model, "")
+        elif not self.compat or _is_attached(model):
+            self._visit(model, "", original=False)
         self._add_rules(outer, self.model, "", pretrained=True)
         return self.program
 
@@ -156,29 +153,34 @@ class Compiler:
 
     # -- the walk --------------------------------------------------------------------------------
 
-    def _base(self, module: nn.Module, name: str, *, called: bool) -> None:
-        """What the original's own ``init_weights`` does."""
+    def _visit(self, module: nn.Module, name: str, *, original: bool = True, called: bool = True) -> None:
+        """A module's own rules, its children, and its Pretrained.
+
+        A module that lacks the original's ``init_weights``, or has one that knows no ``init_cfg`` (timm's,
+        say), is taken as if it had it; of its children, those of the BaseModule family are called, and
+        other people's ``init_weights`` are left alone.
+        """
         self._visited.add(id(module))
         rules = self._own_rules(module, name)
         self._add_rules(rules, module, name, pretrained=False, called=called)
         if rules and not called:
             self.program.nested.append(name)
-        for child_name, child in child_items(module, name):
-            self._child(child, child_name, called=called)
+        children = list(child_items(module, name))
+        if not original:
+            self._note_called(child for _, child in children if _carries_rules(child))
+        for child_name, child in children:
+            self._child(child, child_name, called=called if original else _carries_rules(child))
         self._add_rules(rules, module, name, pretrained=True, called=called)
-        if has_init_weights(module):
+        if original and has_init_weights(module):
             self.program.reached.append(module)
 
-    def _note_called(self, module: nn.Module) -> None:
-        """Note what the original calls below ``module``: such a one, met elsewhere too, waits for that."""
-        for _, child in child_items(module, ""):
-            self._note_one(_without_wrapper(child))
-
-    def _note_one(self, module: nn.Module) -> None:
-        if has_init_weights(module) and id(module) not in self._called and not self._is_done(module):
-            self._called.add(id(module))
-            if not has_own_method(type(module)):
-                self._note_called(module)
+    def _note_called(self, modules: Iterable[nn.Module]) -> None:
+        """Note what the original calls there and below: such a one, met elsewhere too, waits for that."""
+        for module in map(_without_wrapper, modules):
+            if has_init_weights(module) and id(module) not in self._called and not self._is_done(module):
+                self._called.add(id(module))
+                if not has_own_method(type(module)):
+                    self._note_called(child for _, child in child_items(module, ""))
 
     def _is_done(self, module: nn.Module) -> bool:
         return self._respect_is_init and _is_init(module)
@@ -189,7 +191,7 @@ class Compiler:
         name = self._names[id(module)]
         if _is_attached(module) and (called or not self.compat):
             if id(module) not in self._visited:
-                self._plain(module, name)
+                self._visit(module, name, original=False)
             return
         own = has_init_weights(module)
         if (own and self._is_done(module)) or (not called and id(module) in self._called):
@@ -198,28 +200,12 @@ class Compiler:
             if has_own_method(type(module)):
                 self._add_method(module, name)
             elif id(module) not in self._visited:
-                self._base(module, name, called=True)
+                self._visit(module, name)
         elif not self.compat:
             if own and has_own_method(type(module)):
                 self.program.uncalled.append(name)
             if id(module) not in self._visited:
-                self._base(module, name, called=False)
-
-    def _plain(self, module: nn.Module, name: str) -> None:
-        """A module without ``init_weights``, or with one that knows no ``init_cfg`` (timm's, say).
-
-        It is taken as one that has it all the same; of its children, those of the BaseModule family are
-        called, and other people's ``init_weights`` methods are left alone.
-        """
-        self._visited.add(id(module))
-        rules = self._own_rules(module, name)
-        self._add_rules(rules, module, name, pretrained=False)
-        for _, child in child_items(module, name):
-            if _carries_rules(child):
-                self._note_one(_without_wrapper(child))
-        for child_name, child in child_items(module, name):
-            self._child(child, child_name, called=_carries_rules(child))
-        self._add_rules(rules, module, name, pretrained=True)
+                self._visit(module, name, called=False)
 
     def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
         if not _has_init_cfg(module) or not module.init_cfg:
@@ -227,7 +213,8 @@ class Compiler:
         where = ".".join(filter(None, (self.root_name, name, "init_cfg")))
         given = getattr(module, "_init_cfg_written", None)
         if given is None and not _is_attached(module):
-            given = _class_file(type(module))
+            # The best that is known of an init_cfg given in code: where the class is written.
+            given = _file_and_line(vars(type(module)).get("__init__"))
         locate = None if self.locate is None else self.locate(where, module.init_cfg)
 
         def written(path: str) -> str | None:
@@ -243,54 +230,46 @@ class Compiler:
                 self._add_rule(rule, owner, name, called=called)
 
     def _add_rule(self, rule: Rule, owner: nn.Module, name: str, *, called: bool) -> None:
-        kind = "foreign" if rule.foreign is not None else "pretrained" if rule.pretrained else "rule"
         # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
         whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers)
-        self._append(owner, name, owner, rule, whole=whole, kind=kind, called=called)
+        self._append(rule, owner, name, owner, whole=whole, called=called)
         for override in rule.overrides:
             target = self._override_target(override, owner)
-            kind = "foreign" if override.foreign else "pretrained" if override.pretrained else "rule"
-            self._append(owner, name, target, override, whole=True, kind=kind, called=called)
+            self._append(override, owner, name, target, whole=True, called=called)
+
+    def _append(self, rule: Rule, owner: nn.Module, name: str, target: Any, **fields: Any) -> None:
+        code = "" if rule.foreign is None else f"{rule.type_name} initializer"
+        step = Step(len(self.program.steps), owner, name, target, rule, kind=rule.kind, code=code, **fields)
+        self.program.steps.append(step)
 
     def _add_method(self, module: nn.Module, name: str) -> None:
-        self._append(module, name, module, None, kind="method", code=code_label(type(module)))
-
-    def _append(self, owner: nn.Module, name: str, target: Any, rule: Rule | None, **fields: Any) -> None:
-        if rule is not None and rule.foreign is not None:
-            fields["code"] = f"{rule.type_name} initializer"
-        self.program.steps.append(Step(len(self.program.steps), owner, name, target, rule, **fields))
+        code = code_label(type(module))
+        step = Step(len(self.program.steps), module, name, module, None, kind="method", code=code)
+        self.program.steps.append(step)
 
     def _override_target(self, rule: Rule, owner: nn.Module) -> Any:
         name = rule.override_name
         assert name is not None
         context: dict[str, Any] = {"rule": str(rule), "where": location(rule.where, rule.written)}
-        missing = object()
-        target = getattr(owner, name, missing)
-        if target is missing:
+        if not hasattr(owner, name):
+            tensors = [key for key, item in owner._parameters.items() if item is not None]
             raise OverrideError(
                 f"The override names {name!r}, but a {type(owner).__name__} has no such attribute.",
-                meant=_near_attributes(name, owner),
+                meant=nearest(name.split(".", maxsplit=1)[0], [*owner._modules, *tensors]),
                 fix="An override names a direct attribute of the module that owns the init_cfg"
                 + ("; for a deeper one, give a rule name='...'." if "." in name else "."),
                 **context,
             )
-        if isinstance(target, nn.Module):
-            return target
-        if isinstance(target, nn.Parameter) and not self.compat:
-            return target
-        raise OverrideTargetError(
-            f"The override names {name!r}, of type {type(target).__name__}: only a module"
-            + ("" if self.compat else " or a parameter")
-            + " can be initialized.",
-            **context,
-        )
-
-
-def _near_attributes(name: str, owner: nn.Module) -> list[str]:
-    from initcfg.errors import nearest
-
-    tensors = [key for key, item in owner._parameters.items() if item is not None]
-    return nearest(name.split(".", maxsplit=1)[0], [*owner._modules, *tensors])
+        target = getattr(owner, name)
+        kinds = (nn.Module,) if self.compat else (nn.Module, nn.Parameter)
+        if not isinstance(target, kinds):
+            raise OverrideTargetError(
+                f"The override names {name!r}, of type {type(target).__name__}: only a module"
+                + ("" if self.compat else " or a parameter")
+                + " can be initialized.",
+                **context,
+            )
+        return target
 
 
 def _counts_as_pretrained(rule: Rule) -> bool:
@@ -340,11 +319,3 @@ def _first_names(model: nn.Module) -> dict[int, str]:
 
 def _is_init(module: nn.Module) -> bool:
     return has_init_weights(module) and bool(getattr(module, "is_init", False))
-
-
-@lru_cache(maxsize=16384)
-def _class_file(cls: type) -> str | None:
-    """Where a class is written: the best that is known of an ``init_cfg`` given in code."""
-    init = vars(cls).get("__init__")
-    code = getattr(init, "__code__", None)
-    return None if code is None else f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"

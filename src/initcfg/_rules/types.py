@@ -7,10 +7,11 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
+from initcfg._rules.initializers import INITIALIZERS, OURS, BaseInit, PretrainedInit
+from initcfg._rules.layers import with_descendants
 from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError, nearest
 
-# Keys of a rule that are no arguments of its initializer.
+# Keys of a rule that are not arguments of its initializer.
 SELECTION = ("layer", "name", "param", "buffer", "exclude")
 
 
@@ -32,17 +33,13 @@ def _is_original(type_: Any) -> bool:
 
 
 def resolve_type(type_: Any) -> Any:
-    """The initializer class (or foreign callable) that ``type`` means.
-
-    Raises:
-        UnknownInitializerError: It names none.
-    """
+    """The initializer class (or foreign callable) that ``type`` means."""
     if not isinstance(type_, str):
         if _is_original(type_):
             return INITIALIZERS.get(type_label(type_))
         if getattr(type_, "__module__", "").split(".")[0] == "torch":
             raise UnknownInitializerError(
-                f"type={type_.__name__} is no initializer, but something of torch's own.",
+                f"type={type_.__name__} is not an initializer, but something of torch's own.",
                 fix=f"Take one of {', '.join(sorted(INITIALIZERS.module_dict))}, or a BaseInit of yours.",
             )
         if callable(type_):
@@ -70,22 +67,19 @@ def _from_mmengine(name: str) -> Any:
     module = sys.modules.get("mmengine.registry")
     if module is None:
         return None
-    registries = [module.WEIGHT_INITIALIZERS]
-    while registries:
-        registry = registries.pop()
-        found = registry.module_dict.get(name.rpartition(".")[2])
-        if found is not None:
-            return found
-        registries.extend(registry.children.values())
-    return None
+    registries = with_descendants(module.WEIGHT_INITIALIZERS)
+    found = (registry.module_dict.get(name.rpartition(".")[2]) for registry in registries)
+    return next(filter(None, found), None)
+
+
+def _has_our_protocol(cls: Any) -> bool:
+    """Whether a class follows our protocol: the package's own and what inherits from them."""
+    return inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit))
 
 
 def is_foreign(type_: Any) -> bool:
     """Whether ``type`` means an initializer of the original's protocol: a callable on modules."""
-    if type_ is None:
-        return False
-    cls = resolve_type(type_)
-    return not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit)))
+    return type_ is not None and not _has_our_protocol(resolve_type(type_))
 
 
 def is_pretrained(type_: Any) -> bool:
@@ -96,11 +90,8 @@ def is_pretrained(type_: Any) -> bool:
 
 def accepts(type_: Any, key: str) -> bool:
     """Whether a user's own initializer takes ``key``."""
-    if type_ is None:
-        return False
-    cls = resolve_type(type_)
-    own = inspect.isclass(cls) and cls.__module__ not in (BaseInit.__module__, PretrainedInit.__module__)
-    return own and key in _signature(cls).parameters
+    cls = None if type_ is None else resolve_type(type_)
+    return inspect.isclass(cls) and cls not in OURS and key in _signature(cls).parameters
 
 
 @lru_cache(maxsize=1024)
@@ -109,32 +100,32 @@ def _signature(cls: Any) -> inspect.Signature:
 
 
 def construct(type_: Any, arguments: dict[str, Any]) -> Any:
-    """The initializer of this ``type`` with these arguments.
-
-    Raises:
-        UnknownInitializerError: ``type`` names none.
-        ArgumentError: It does not take such an argument, or needs one more.
-    """
+    """The initializer of this ``type`` with these arguments."""
     cls, name = resolve_type(type_), type_label(type_)
-    signature = _signature(cls)
+    signature, names = _signature(cls), _parameters(cls)
+    problem = ""
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        raise _argument_error(cls, name, arguments, signature, error) from None
-    known = _parameters(cls)
-    unknown = [key for key in arguments if known is not None and key not in known]
-    if unknown:
-        raise _argument_error(cls, name, arguments, signature, None)
+        problem = str(error)
+    known = set(signature.parameters) if names is None else names
+    unknown = [key for key in arguments if key not in known]
+    if problem or (unknown and names is not None):
+        fix = f"It takes {', '.join(sorted(known - {'layer'}))}."
+        if not unknown:
+            raise ArgumentError(f"{name}: {problem}.", fix=fix)
+        meant = nearest(unknown[0], {*known, *SELECTION, "override", "weight"})
+        raise ArgumentError(f"{name} takes no argument {unknown[0]!r}.", meant=meant, fix=fix)
     made = cls(**arguments)
     if not callable(made):
-        raise RuleTypeError(f"type={name!r} makes {made!r}, which is no initializer.")
+        raise RuleTypeError(f"type={name!r} makes {made!r}, which is not an initializer.")
     return made
 
 
 @lru_cache(maxsize=1024)
 def _parameters(cls: Any) -> frozenset[str] | None:
     """All keyword names that a class takes, also through ``**kwargs``; None if that cannot be known."""
-    if not (inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit))):
+    if not _has_our_protocol(cls):
         return None
     names: set[str] = set()
     for base in cls.__mro__:
@@ -146,18 +137,3 @@ def _parameters(cls: Any) -> frozenset[str] | None:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return frozenset(names - {"self"})
-
-
-def _argument_error(
-    cls: Any, name: str, arguments: dict[str, Any], signature: inspect.Signature, error: TypeError | None
-) -> ArgumentError:
-    known = _parameters(cls) or set(signature.parameters)
-    shown = sorted(known - {"layer"})
-    unknown = [key for key in arguments if key not in known]
-    if unknown:
-        return ArgumentError(
-            f"{name} takes no argument {unknown[0]!r}.",
-            meant=nearest(unknown[0], {*known, *SELECTION, "override", "weight"}),
-            fix=f"It takes {', '.join(shown)}.",
-        )
-    return ArgumentError(f"{name}: {error}.", fix=f"It takes {', '.join(shown)}.")

@@ -13,20 +13,23 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 import initcfg
-from initcfg._config import MODELS, Registry, build_from_cfg
-from initcfg._config.files import Config, ConfigDict
-from initcfg._rules.initializers import (
+from initcfg import (
+    MODELS,
     WEIGHT_INITIALIZERS,
     BaseInit,
     Caffe2XavierInit,
+    Config,
+    ConfigDict,
     ConstantInit,
     KaimingInit,
     NormalInit,
     PretrainedInit,
+    Registry,
     TruncNormalInit,
     UniformInit,
     XavierInit,
     bias_init_with_prob,
+    build_from_cfg,
     caffe2_xavier_init,
     constant_init,
     kaiming_init,

@@ -1,9 +1,13 @@
-"""What can go wrong, said in full.
+"""Errors: what can go wrong, said in full, and the words for it.
 
-Every error says what is wrong in one sentence and then, as far as it is known: the rule, where it
-was written, the parameter and its shape, what was perhaps meant, and how to fix it. Each class also
-derives from the built-in exception that the original system raised in that place, so that code
-written for it still catches it.
+In: what was found, where, and what would mend it.
+Out: an error whose text is one sentence and what is known besides: the rule, its place, the parameter, names
+that were perhaps meant, and the fix.
+
+Read: this file (the errors, by station), then `words.py` (numbers, bytes and near names in messages).
+
+Each class also derives from the built-in exception that the original system raised in that place, so that
+code written for it still catches it.
 """
 
 from __future__ import annotations
@@ -65,14 +69,15 @@ class InitcfgError(Exception):
         parameter: Qualified name of the parameter concerned.
         shape: Shape of that parameter.
         meant: Names that could have been meant, nearest first.
-        fix: What to do about it: one complete sentence.
+        fix: The remedy: one sentence that says what to do, such as ``"Write layer='Conv2d'."``. It is
+            given where there is one, and shown as the last line.
 
     Example:
         >>> from initcfg.errors import InitcfgError
-        >>> print(InitcfgError("'Conv2D' names no class.", where="model.init_cfg[0]", meant=["Conv2d"]))
+        >>> print(InitcfgError("'Conv2D' names no class.", meant=["Conv2d"], fix="Correct the name."))
         'Conv2D' names no class.
-          where:        model.init_cfg[0]
           did you mean: 'Conv2d'
+          fix:          Correct the name.
     """
 
     def __init__(
@@ -96,19 +101,16 @@ class InitcfgError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        lines = [self.problem]
-        if self.rule is not None:
-            lines.append(f"  rule:         {self.rule}")
-        if self.where:
-            lines.append(f"  where:        {self.where}")
-        if self.parameter is not None:
-            shape = "" if self.shape is None else f", shape {self.shape}"
-            lines.append(f"  parameter:    {self.parameter}{shape}")
-        if self.meant:
-            lines.append("  did you mean: " + ", ".join(repr(name) for name in self.meant))
-        if self.fix:
-            lines.append(f"  fix:          {self.fix}")
-        return "\n".join(lines)
+        shape = "" if self.shape is None else f", shape {self.shape}"
+        known = {
+            "rule": self.rule,
+            "where": self.where,
+            "parameter": None if self.parameter is None else f"{self.parameter}{shape}",
+            "did you mean": ", ".join(map(repr, self.meant)),
+            "fix": self.fix,
+        }
+        lines = [f"  {f'{name}:':13} {text}" for name, text in known.items() if text not in (None, "")]
+        return "\n".join([self.problem, *lines])
 
 
 # -- config files --------------------------------------------------------------------------------
@@ -133,8 +135,6 @@ class ConfigMergeError(ConfigError, TypeError):
 class ConfigKeyError(ConfigError, KeyError, AttributeError):
     """A config has no such key."""
 
-    __str__ = InitcfgError.__str__
-
 
 class ConfigExecutionError(ConfigError, RuntimeError):
     """The code of a Python config raised; the message holds file and line."""
@@ -149,8 +149,6 @@ class PythonRefusedError(ConfigError, PermissionError):
 
 class RegistryError(InitcfgError, KeyError):
     """A name cannot be registered or found."""
-
-    __str__ = InitcfgError.__str__
 
 
 class UnknownTypeError(RegistryError):
@@ -172,8 +170,6 @@ class BuildError(InitcfgError, TypeError):
 class NoTypeError(BuildError, KeyError):
     """A ``cfg`` does not say what to build: it has no ``type``."""
 
-    __str__ = InitcfgError.__str__
-
 
 # -- rules ---------------------------------------------------------------------------------------
 
@@ -188,8 +184,6 @@ class RuleTypeError(RuleError, TypeError):
 
 class MissingTypeError(RuleError, KeyError):
     """A rule says nothing about the initializer: it has no ``type``."""
-
-    __str__ = InitcfgError.__str__
 
 
 class UnknownInitializerError(RuleError, UnknownTypeError):
@@ -261,5 +255,3 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 class OutputError(InitcfgError, OSError):
     """A file cannot be written."""
-
-    __str__ = InitcfgError.__str__

@@ -30,8 +30,8 @@ def in_bytes(count: int) -> str:
         >>> in_bytes(512), in_bytes(2_400_000)
         ('512 B', '2.4 MB')
     """
-    value, units = float(count), ["B", "kB", "MB", "GB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{count} B" if units[0] == "B" else f"{value:,.1f} {units[0]}"
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size >= 1000:
+            size, unit = size / 1000, larger
+    return f"{count} B" if unit == "B" else f"{size:,.1f} {unit}"

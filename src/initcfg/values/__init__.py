@@ -1,4 +1,14 @@
-"""The kinds of values, for initializers of your own and for reading plans.
+"""Values: what a whole tensor is filled with, as pure data.
+
+In: resolved numbers, or the JSON of a value.
+Out: a :class:`Value`, which compares, hashes, prints and goes through JSON; the fans of a :class:`Layout`;
+what speaks against writing a value into a tensor of some shape and data type.
+
+Read: `value.py` (the base, and JSON), then `kinds.py` (the kinds), `adaptation.py` (what may be done to a
+tensor of a checkpoint), `layout.py` (what axes mean), `problems.py` (values that a tensor cannot hold),
+`dtypes.py` (names of data types).
+
+Which value a parameter gets is decided by the initializers and the planner; it is written in `_stream`.
 
 Example:
     >>> from initcfg.values import Normal
@@ -6,7 +16,7 @@ Example:
     {'mean': 0.0, 'std': 0.02}
 """
 
-from initcfg.values.adaptation import Step, steps_text
+from initcfg.values.adaptation import AdaptationStep, steps_text
 from initcfg.values.dtypes import dtype_name
 from initcfg.values.kinds import (
     Adapted,
@@ -26,14 +36,10 @@ from initcfg.values.kinds import (
     Sparse,
     TruncNormal,
     Uniform,
-    Value,
-    from_json,
-    number_to_json,
-    to_json,
 )
-from initcfg.values.layout import Layout, axes
-from initcfg.values.limits import dtype_problem
-from initcfg.values.shapes import shape_problem
+from initcfg.values.layout import Layout
+from initcfg.values.problems import dtype_problem, shape_problem
+from initcfg.values.value import JsonText, Value, declared_types, from_json, number_to_json, to_json
 
 __all__ = [
     "Adapted",
@@ -58,8 +64,9 @@ __all__ = [
     "from_json",
     "to_json",
     # For the package itself.
-    "Step",
-    "axes",
+    "AdaptationStep",
+    "JsonText",
+    "declared_types",
     "dtype_name",
     "dtype_problem",
     "number_to_json",
@@ -68,6 +75,6 @@ __all__ = [
 ]
 
 for _name in __all__:
-    if isinstance(_kind := globals()[_name], type):
+    if type(_exported := globals()[_name]) is type:
         # Where people import it from.
-        _kind.__module__ = __name__
+        _exported.__module__ = __name__

@@ -12,7 +12,7 @@
 - ``("resize_table", extra, height, width, height, width)``: relative positions;
 - ``("resize_grid", axis, height, width)``: positions that lie as an image does.
 
-What they compute is in ``_writing/steps.py``.
+What they compute is in ``_stream/writing/adaptation.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from initcfg.errors import plural
 
-Step = tuple[Any, ...]
+AdaptationStep = tuple[Any, ...]
 """The name of a step, and its numbers."""
 
 _TEXTS: dict[str, Callable[..., str]] = {
@@ -48,7 +48,7 @@ def _resized(what: str, size: tuple[int, ...]) -> str:
     return f"{what} {size[0]}×{size[1]} → {size[2]}×{size[3]}"
 
 
-def steps_text(steps: tuple[Step, ...]) -> str:
+def steps_text(steps: tuple[AdaptationStep, ...]) -> str:
     """Steps for a person.
 
     Example:

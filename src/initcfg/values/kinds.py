@@ -1,52 +1,15 @@
-"""Values: what a whole tensor is filled with, as pure data.
-
-A Value holds resolved numbers and nothing else: no tensor, no shape, no generator. It compares,
-hashes, prints, and goes through JSON without losing a bit. Writing one into a tensor is the work of
-``_writing``; deciding which one a parameter gets is the work of the initializers and the planner.
-"""
+"""The kinds of values."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from initcfg.errors import PlanError
-from initcfg.values.adaptation import Step, steps_text
-
-_KINDS: dict[str, type[Value]] = {}
-
-
-@dataclass(frozen=True)
-class Value:
-    """Base of all values.
-
-    Attributes:
-        random: Whether producing the value consumes random numbers.
-        blockwise: Whether any rectangular block can be made alone; what is not is made whole.
-    """
-
-    random: ClassVar[bool] = False
-    blockwise: ClassVar[bool] = True
-
-    def __init_subclass__(cls) -> None:
-        _KINDS[cls.__name__] = cls
-
-    @property
-    def kind(self) -> str:
-        """Name of the kind, as in JSON: ``"Normal"``."""
-        return type(self).__name__
-
-    @cached_property
-    def args(self) -> dict[str, Any]:
-        """The resolved numbers by name; nested values stay values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def __str__(self) -> str:
-        inner = ", ".join(f"{name}={_short(item)}" for name, item in self.args.items() if item is not None)
-        return f"{self.kind}({inner})"
+from initcfg.values.adaptation import AdaptationStep, steps_text
+from initcfg.values.value import JsonText, Value, from_json, number_text
 
 
 @dataclass(frozen=True)
@@ -56,14 +19,14 @@ class Constant(Value):
     val: float
 
     def __str__(self) -> str:
-        return f"Constant({_short(self.val)})"
+        return f"Constant({number_text(self.val)})"
 
 
 @dataclass(frozen=True)
 class Uniform(Value):
     """U(a, b)."""
 
-    random: ClassVar[bool] = True
+    random = True
     a: float
     b: float
 
@@ -72,7 +35,7 @@ class Uniform(Value):
 class Normal(Value):
     """N(mean, std²)."""
 
-    random: ClassVar[bool] = True
+    random = True
     mean: float
     std: float
 
@@ -81,7 +44,7 @@ class Normal(Value):
 class TruncNormal(Value):
     """N(mean, std²) given that it lies in [a, b]; the bounds are absolute values."""
 
-    random: ClassVar[bool] = True
+    random = True
     mean: float
     std: float
     a: float
@@ -96,8 +59,8 @@ class Orthogonal(Value):
     ``stack`` count matrices, each orthogonal on its own. Both are in increasing order, from 0 on.
     """
 
-    random: ClassVar[bool] = True
-    blockwise: ClassVar[bool] = False
+    random = True
+    blockwise = False
     gain: float = 1.0
     rows: tuple[int, ...] = (0,)
     stack: tuple[int, ...] = ()
@@ -105,14 +68,14 @@ class Orthogonal(Value):
     def __str__(self) -> str:
         rows = "" if self.rows == (0,) else f", rows={self.rows}"
         stack = f", stack={self.stack}" if self.stack else ""
-        return f"Orthogonal(gain={_short(self.gain)}{rows}{stack})"
+        return f"Orthogonal(gain={number_text(self.gain)}{rows}{stack})"
 
 
 @dataclass(frozen=True)
 class Sparse(Value):
     """A matrix of N(0, std²) where ``ceil(sparsity · rows)`` elements of each column are zero."""
 
-    random: ClassVar[bool] = True
+    random = True
     sparsity: float
     std: float
 
@@ -154,13 +117,10 @@ class FromCheckpoint(Value):
 
 @dataclass(frozen=True)
 class Adapted(FromCheckpoint):
-    """What ``steps`` make of the tensor ``key`` of a checkpoint, and of the ``others``, so that it fits.
+    """What ``steps`` make of the tensor ``key`` of a checkpoint, and of the ``others``, so that it fits."""
 
-    The steps are in ``_steps.py``.
-    """
-
-    blockwise: ClassVar[bool] = False
-    steps: tuple[Step, ...] = ()
+    blockwise = False
+    steps: tuple[AdaptationStep, ...] = ()
     others: tuple[str, ...] = ()
 
     @property
@@ -201,27 +161,33 @@ class Parts(Value):
         return "[" + " | ".join(str(value) for value in self.values) + "]"
 
 
+class _OfAnother:
+    """What a value is that changes or repeats another one."""
+
+    value: Value
+
+    @property
+    def random(self) -> bool:
+        return self.value.random
+
+    @property
+    def blockwise(self) -> bool:
+        return self.value.blockwise
+
+
 @dataclass(frozen=True)
-class PaddingRow(Value):
+class PaddingRow(_OfAnother, Value):  # type: ignore[misc]
     """``value``, but row ``index`` (the padding row of an embedding) is zero."""
 
     index: int
     value: Value
-
-    @property
-    def random(self) -> bool:  # type: ignore[override]
-        return self.value.random
-
-    @property
-    def blockwise(self) -> bool:  # type: ignore[override]
-        return self.value.blockwise
 
     def __str__(self) -> str:
         return f"{self.value}, row {self.index} zero"
 
 
 @dataclass(frozen=True)
-class CopyOf(Value):
+class CopyOf(_OfAnother, Value):  # type: ignore[misc]
     """A copy that was made while building: the numbers that ``value`` gives the tensor ``source``.
 
     They are made again from that name, so that neither tensor waits for the other.
@@ -229,14 +195,6 @@ class CopyOf(Value):
 
     source: str
     value: Value
-
-    @property
-    def random(self) -> bool:  # type: ignore[override]
-        return self.value.random
-
-    @property
-    def blockwise(self) -> bool:  # type: ignore[override]
-        return self.value.blockwise
 
     def __str__(self) -> str:
         return f"copy of {self.source}: {self.value}"
@@ -262,8 +220,8 @@ class Formula(Value):
     is random, and where there are no keywords, they are left out.
     """
 
-    blockwise: ClassVar[bool] = False
-    program: str
+    blockwise = False
+    program: JsonText
 
     @cached_property
     def instructions(self) -> list[list[Any]]:
@@ -285,12 +243,12 @@ class Formula(Value):
 
     def __str__(self) -> str:
         shown: list[str] = []
-        for each in self.instructions:
-            if each[0] in ("value", "fill"):
-                filling = each[3 if each[0] == "value" else 2]
+        for name, *rest in self.instructions:
+            if name in ("value", "fill"):
+                filling = rest[2 if name == "value" else 1]
                 shown.append(str(from_json(filling) if isinstance(filling, dict) else filling))
-            elif each[0] not in ("result", "empty"):
-                shown.append(str(each[each[0] == "draw"]).partition(".")[0].removesuffix("_"))
+            elif name not in ("result", "empty"):
+                shown.append(str(rest[0] if name == "draw" else name).partition(".")[0].removesuffix("_"))
         if len(shown) > 7:
             shown[3:-3] = [f"{len(shown) - 6} more"]
         return f"Formula({', '.join(shown)})"
@@ -310,88 +268,10 @@ class Computed(Value):
 class Opaque(Value):
     """Whatever the user's own ``code`` writes; ``over`` is what the tensor holds before it runs."""
 
-    blockwise: ClassVar[bool] = False
+    blockwise = False
     code: str
     over: Value
 
     def __str__(self) -> str:
         over = "" if isinstance(self.over, Keep) else f" over {self.over}"
         return f"Opaque({self.code}){over}"
-
-
-def _short(item: Any) -> str:
-    if isinstance(item, float):
-        return f"{item:.4g}"
-    return str(item) if not isinstance(item, str) else item
-
-
-# -- JSON ----------------------------------------------------------------------------------------
-
-_NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
-
-
-def number_to_json(number: Any) -> Any:
-    """A float as JSON can hold it: non-finite ones become strings."""
-    if isinstance(number, float) and not math.isfinite(number):
-        return repr(number)
-    return number
-
-
-def to_json(value: Value) -> dict[str, Any]:
-    """A value as JSON data; floats round-trip exactly (shortest repr).
-
-    Example:
-        >>> from initcfg.values.kinds import Normal, to_json, from_json
-        >>> to_json(Normal(0.0, 0.02))
-        {'kind': 'Normal', 'mean': 0.0, 'std': 0.02}
-        >>> from_json(to_json(Normal(0.0, 0.02))) == Normal(0.0, 0.02)
-        True
-    """
-    data: dict[str, Any] = {"kind": value.kind}
-    if isinstance(value, Formula):
-        return {**data, "program": value.instructions}
-    for name, item in value.args.items():
-        if isinstance(item, Value):
-            data[name] = to_json(item)
-        elif isinstance(item, tuple):
-            data[name] = [_member_to_json(each) for each in item]
-        else:
-            data[name] = number_to_json(item)
-    return data
-
-
-def _member_to_json(item: Any) -> Any:
-    if isinstance(item, tuple):
-        return [_member_to_json(each) for each in item]
-    return to_json(item) if isinstance(item, Value) else item
-
-
-def from_json(data: Any) -> Value:
-    """The value that :func:`to_json` wrote.
-
-    Raises:
-        PlanError: ``data`` is no such thing.
-    """
-    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-        raise PlanError(f"A value must be an object with a 'kind', not {data!r}.")
-    cls = _KINDS.get(data["kind"])
-    if cls is None:
-        raise PlanError(f"{data['kind']!r} is no kind of value.", meant=[])
-    names = [field.name for field in fields(cls)]
-    unknown = set(data) - {"kind", *names}
-    missing = [name for name in names if name not in data]
-    if unknown or missing:
-        raise PlanError(f"A value of kind {cls.__name__} has {names}, but these are given: {sorted(data)}.")
-    if cls is Formula:
-        return Formula(json.dumps(data["program"], separators=(",", ":")))
-    return cls(**{name: _item_from_json(cls, name, data[name]) for name in names})
-
-
-def _item_from_json(cls: type[Value], name: str, item: Any) -> Any:
-    if isinstance(item, dict):
-        return from_json(item)
-    if isinstance(item, list):
-        return tuple(_item_from_json(cls, "", each) for each in item)
-    if cls is Constant or (isinstance(item, str) and name in ("val", "a", "b", "mean", "std", "gain")):
-        return _NON_FINITE.get(item, item) if isinstance(item, str) else item
-    return item

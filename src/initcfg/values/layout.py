@@ -9,13 +9,11 @@ stores its gates on top of each other, a mixture of experts stacks whole matrice
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property
 
 from initcfg.errors import FanError
-
-if TYPE_CHECKING:
-    from initcfg.values.kinds import Value
+from initcfg.values.value import Value
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Layout:
         default: What torch's own layer fills the tensor with, where an initializer asks for that.
 
     Example:
-        >>> from initcfg.values.layout import Layout
+        >>> from initcfg.values import Layout
         >>> Layout((64, 1, 3, 3), groups=64).fans()
         (9, 9)
         >>> Layout((8, 512, 2048), in_axis=(1,), out_axis=(2,), batch_axis=(0,)).fans()
@@ -50,11 +48,13 @@ class Layout:
     batch_axis: tuple[int, ...] = ()
     padding_index: int | None = None
     default: Value | None = None
-    _hash: int = field(init=False, repr=False, compare=False, default=0)
 
-    def __post_init__(self) -> None:
-        key = (self.shape, self.groups, self.transposed, self.parts, self.in_axis, self.out_axis)
-        object.__setattr__(self, "_hash", hash((key, self.batch_axis, self.padding_index, self.default)))
+    @cached_property
+    def _hash(self) -> int:
+        axes = (self.in_axis, self.out_axis, self.batch_axis)
+        return hash(
+            (self.shape, self.groups, self.transposed, self.parts, axes, self.padding_index, self.default)
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -84,26 +84,14 @@ class Layout:
 
     def _fans_by_axis(self, in_axis: tuple[int, ...], out_axis: tuple[int, ...]) -> tuple[int, int]:
         rank = len(self.shape)
-        for axis in (*in_axis, *out_axis, *self.batch_axis):
+        given = (*in_axis, *out_axis, *self.batch_axis)
+        for axis in given:
             if not -rank <= axis < rank:
                 raise FanError(f"There is no axis {axis} in a tensor of {rank} dimensions.")
-        named = {axis % rank for axis in (*in_axis, *out_axis, *self.batch_axis)}
-        if len(named) != len(in_axis) + len(out_axis) + len(self.batch_axis):
+        named = {axis % rank for axis in given}
+        if len(named) != len(given):
             raise FanError("in_axis, out_axis and batch_axis name the same axis twice.")
         fan_in = math.prod(self.shape[axis] for axis in in_axis)
         fan_out = math.prod(self.shape[axis] for axis in out_axis)
         field_size = math.prod(size for axis, size in enumerate(self.shape) if axis not in named)
         return fan_in * field_size, fan_out * field_size
-
-
-def axes(value: Any) -> tuple[int, ...]:
-    """An axis, or several, as a tuple.
-
-    Raises:
-        TypeError: ``value`` is no int and no sequence of ints.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value,)
-    if isinstance(value, (list, tuple)) and all(isinstance(axis, int) for axis in value):
-        return tuple(value)
-    raise TypeError(f"an axis must be an integer or a list of them, not {value!r}")

@@ -51,7 +51,7 @@ def test_what_another_model_has_is_not_made_to_fit():
 @pytest.mark.parametrize(
     ("adapt", "says"),
     [
-        ("resise", "no adaptation"),
+        ("resise", "not an adaptation"),
         (3, "adapt must be"),
         ("drop", "for which tensors"),
         ("transpose", "for which tensors"),
@@ -59,7 +59,7 @@ def test_what_another_model_has_is_not_made_to_fit():
         ({"fc": dict(type="select", classes="all")}, "a list of row numbers"),
         ({"fc": dict(type="grow", by="median")}, "'mean' or 'covariance'"),
         ({"fc": dict(type="grow", how="mean")}, "takes no 'how'"),
-        ({"fc": dict(type="auto", by="mean")}, "no adaptation"),
+        ({"fc": dict(type="auto", by="mean")}, "not an adaptation"),
         (["channels", dict(type="resize", size=4)], "two numbers"),
     ],
 )

@@ -17,7 +17,7 @@ from initcfg.values import Constant, CopyOf, Normal, Parts
     ("value", "problem"),
     [
         (3, "must be an object"),
-        ({"kind": "Norml"}, "no kind of value"),
+        ({"kind": "Norml"}, "not a kind of value"),
         ({"kind": "Normal", "mean": 0.0}, "these are given"),
         ({"kind": "Normal", "mean": "x", "std": 1}, "mean of Normal is 'x'"),
         ({"kind": "Parts", "dim": 0, "sizes": 3, "values": []}, "sizes of Parts"),

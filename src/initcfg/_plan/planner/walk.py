@@ -25,7 +25,6 @@ from initcfg._rules import (
     Step,
     check_layer_names,
     location,
-    module_classes,
     show_cfg,
     unmatched,
 )
@@ -82,12 +81,11 @@ class Walk:
         Raises:
             InitcfgError: A rule cannot be carried out; the error names it.
         """
-        classes = module_classes(self.model)
         for step in self.program.steps:
             rule = step.rule
             if rule is not None:
                 if rule.layers and not self.compat:
-                    check_layer_names(rule.layers, classes, **_context(rule))
+                    check_layer_names(rule.layers, self.model, **_context(rule))
                 for initializer in (rule.weight, rule.bias):
                     for note in initializer.notes() if initializer is not None else ():
                         self.planned.notes.append(f"{rule.where}: {note}")

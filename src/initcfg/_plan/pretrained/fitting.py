@@ -15,10 +15,10 @@ from typing import Any
 from torch import nn
 
 from initcfg._rules.initializers import NEED_NAMES, Permission
-from initcfg.values import Step
+from initcfg.values import AdaptationStep
 
 Shape = tuple[int, ...]
-Found = tuple[Step, Shape] | None
+Found = tuple[AdaptationStep, Shape] | None
 
 # A tensor holds the positions of an image; its module computes those of the second kind by itself.
 _POSITIONS = re.compile(r"(^|[._])(pos|position|positional)([._]|_?emb|$)")
@@ -46,9 +46,9 @@ class Place:
     tokens: int | None = None
 
 
-def fit(place: Place, there: Shape, permissions: Sequence[Permission]) -> tuple[Step, ...] | None:
+def fit(place: Place, there: Shape, permissions: Sequence[Permission]) -> tuple[AdaptationStep, ...] | None:
     """The steps from the shape there to the shape here; None if what is allowed does not lead to it."""
-    steps: list[Step] = []
+    steps: list[AdaptationStep] = []
     shape = there
     for kind, function in _FUNCTIONS.items():
         for permission in permissions:

@@ -24,9 +24,9 @@ from initcfg._plan.pretrained.qkv import fused_from, split_from
 from initcfg._plan.stacks import Stack
 from initcfg._rules import Rule, location
 from initcfg._rules import Step as Run
-from initcfg._rules.initializers import Permission, PretrainedInit, covers
+from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
-from initcfg.values import Adapted, FromCheckpoint, Layout, Step, dtype_name, steps_text
+from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, dtype_name, steps_text
 
 Opener = Callable[[PretrainedInit], Opened]
 
@@ -228,7 +228,7 @@ class _Match:
 
     def _keys_of(
         self, name: str, place: Place, permissions: Sequence[Permission]
-    ) -> tuple[tuple[str, ...], tuple[Step, ...]]:
+    ) -> tuple[tuple[str, ...], tuple[AdaptationStep, ...]]:
         """The keys that a tensor comes from, and what takes it out of them."""
         if name in self.named.keys:
             return self.named.keys[name], ()
@@ -238,7 +238,7 @@ class _Match:
             return (), ()
         return keys, steps
 
-    def _projections(self, name: str, place: Place) -> tuple[tuple[str, ...], tuple[Step, ...]]:
+    def _projections(self, name: str, place: Place) -> tuple[tuple[str, ...], tuple[AdaptationStep, ...]]:
         """Attention's q, k and v, where they are one tensor there and three here, or the other way round."""
         if self.compat:
             return (), ()
@@ -252,8 +252,8 @@ class _Match:
         return (), ()
 
     def _left_out(self, name: str, permissions: Sequence[Permission]) -> bool:
-        included = [each for each in self.initializer.include if covers(each, name)]
-        excluded = [each for each in self.initializer.exclude if covers(each, name)]
+        included = [each for each in self.initializer.include if each.covers(name)]
+        excluded = [each for each in self.initializer.exclude if each.covers(name)]
         self.counts.hits.update("include:" + each.text for each in included)
         self.counts.hits.update("exclude:" + each.text for each in excluded)
         dropped = any(each.kind == "drop" for each in permissions)

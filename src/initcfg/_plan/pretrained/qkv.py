@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from initcfg.values import Step
+from initcfg.values import AdaptationStep
 
 Shape = tuple[int, ...]
 
@@ -45,7 +45,7 @@ def split_from(
     shapes: Mapping[str, Shape],
     keys: Mapping[str, tuple[str, ...]],
     shape_of: Callable[[str], Shape],
-) -> tuple[str, tuple[Step, ...]] | None:
+) -> tuple[str, tuple[AdaptationStep, ...]] | None:
     """The fused name there that holds ``name``, and the steps to take it out; None if there is none.
 
     Args:
@@ -62,7 +62,7 @@ def split_from(
                 continue
             rows = [shapes[sister][0] for sister in sisters]
             place = sisters.index(name)
-            narrow: Step = ("narrow", sum(rows[:place]), rows[place])
+            narrow: AdaptationStep = ("narrow", sum(rows[:place]), rows[place])
             for each in _FUSED:
                 fused = base + each.format(role)
                 if len(keys.get(fused, ())) != 1:

@@ -1,6 +1,27 @@
-"""initcfg._rules.initializers"""
+"""Initializers: from arguments and a tensor's layout to a value.
 
-from initcfg._rules.initializers.adapt import NEED_NAMES, Permission, covers
+In: the arguments of a rule, and the layout of a tensor.
+Out: a value of `initcfg.values`; for Pretrained, arguments that the planner carries out.
+
+Read: `base.py` (the base class and the registry), then `arguments.py` (checks that several share),
+`distributions.py` (Constant, Uniform, Normal, TruncNormal), `fans.py` (Xavier, Kaiming, VarianceScaling,
+LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_default.py` (what torch does by itself),
+`literal.py` (a value as it is written), `adapt.py` and `pretrained.py` (checkpoints), `functions.py` (the
+original's functions, such as `kaiming_init`).
+
+To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
+"""
+
+from initcfg._rules.initializers.adapt import NEED_NAMES, Permission
+from initcfg._rules.initializers.base import INITIALIZERS, WEIGHT_INITIALIZERS, BaseInit, bias_init_with_prob
+from initcfg._rules.initializers.distributions import ConstantInit, NormalInit, TruncNormalInit, UniformInit
+from initcfg._rules.initializers.fans import (
+    Caffe2XavierInit,
+    KaimingInit,
+    LeCunInit,
+    VarianceScalingInit,
+    XavierInit,
+)
 from initcfg._rules.initializers.functions import (
     caffe2_xavier_init,
     constant_init,
@@ -11,29 +32,13 @@ from initcfg._rules.initializers.functions import (
     uniform_init,
     xavier_init,
 )
-from initcfg._rules.initializers.further import (
-    DiracInit,
-    IdentityInit,
-    LeCunInit,
-    OrthogonalInit,
-    SparseInit,
-    VarianceScalingInit,
-)
-from initcfg._rules.initializers.original import (
-    BaseInit,
-    Caffe2XavierInit,
-    ConstantInit,
-    KaimingInit,
-    NormalInit,
-    TruncNormalInit,
-    UniformInit,
-    XavierInit,
-    bias_init_with_prob,
-)
+from initcfg._rules.initializers.literal import ValueInit
+from initcfg._rules.initializers.matrices import DiracInit, IdentityInit, OrthogonalInit, SparseInit
 from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg._rules.initializers.registry import INITIALIZERS, WEIGHT_INITIALIZERS
 from initcfg._rules.initializers.torch_default import TorchDefaultInit, torch_default
-from initcfg._rules.initializers.value import ValueInit
+
+OURS = frozenset(INITIALIZERS.module_dict.values())
+"""The package's own classes: what else is registered later is a user's."""
 
 __all__ = [
     "BaseInit",
@@ -42,25 +47,24 @@ __all__ = [
     "DiracInit",
     "INITIALIZERS",
     "IdentityInit",
-    "LeCunInit",
-    "OrthogonalInit",
-    "SparseInit",
-    "TorchDefaultInit",
-    "ValueInit",
-    "VarianceScalingInit",
     "KaimingInit",
+    "LeCunInit",
     "NEED_NAMES",
     "NormalInit",
+    "OrthogonalInit",
     "Permission",
     "PretrainedInit",
+    "SparseInit",
+    "TorchDefaultInit",
     "TruncNormalInit",
     "UniformInit",
+    "VarianceScalingInit",
+    "ValueInit",
     "WEIGHT_INITIALIZERS",
     "XavierInit",
     "bias_init_with_prob",
     "caffe2_xavier_init",
     "constant_init",
-    "covers",
     "kaiming_init",
     "normal_init",
     "torch_default",

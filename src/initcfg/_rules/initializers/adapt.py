@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from initcfg._rules.selection import Pattern, parse_patterns
+from initcfg._rules.patterns import Pattern, parse_patterns
 from initcfg.errors import ArgumentError, nearest
 
 # Without a name, these would say nothing that a shape could confirm.
@@ -64,40 +64,23 @@ class Permission:
 
     def covers(self, name: str) -> bool:
         """Whether the tensor ``name`` is meant."""
-        return self.pattern is None or covers(self.pattern, name)
-
-
-def covers(pattern: Pattern, name: str) -> bool:
-    """Whether a pattern matches a name, or that of a module around it.
-
-    Example:
-        >>> from initcfg._rules.initializers.adapt import covers
-        >>> from initcfg._rules.selection import parse_patterns
-        >>> (pattern,) = parse_patterns("exclude", "head")
-        >>> covers(pattern, "head.fc.weight"), covers(pattern, "neck.head")
-        (True, False)
-    """
-    parts = name.split(".")
-    return any(pattern.matches(".".join(parts[: count + 1])) for count in range(len(parts)))
+        return self.pattern is None or self.pattern.covers(name)
 
 
 def parse_adapt(adapt: Any) -> tuple[Permission, ...]:
-    """The permissions of an ``adapt`` as it was written.
-
-    Raises:
-        ArgumentError: It says something that is no adaptation.
-    """
+    """The permissions of an ``adapt`` as it was written."""
     if adapt is None:
         return ()
     if isinstance(adapt, str) or (isinstance(adapt, Mapping) and "type" in adapt):
         adapt = [adapt]
     if isinstance(adapt, Mapping):
-        found: list[Permission] = []
-        for text, written in adapt.items():
-            (pattern,) = parse_patterns("adapt", text)
-            for item in written if isinstance(written, (list, tuple)) else [written]:
-                found += _permissions(item, pattern)
-        return tuple(found)
+        return tuple(
+            permission
+            for text, written in adapt.items()
+            for pattern in parse_patterns("adapt", text)
+            for item in (written if isinstance(written, (list, tuple)) else [written])
+            for permission in _permissions(item, pattern)
+        )
     if not isinstance(adapt, (list, tuple)):
         raise ArgumentError(
             f"adapt must be a kind of adaptation, a list of them, or a dict from names, not {adapt!r}.",
@@ -113,7 +96,7 @@ def _permissions(written: Any, pattern: Pattern | None) -> list[Permission]:
         return [Permission(each, pattern) for each in AUTO]
     if not isinstance(kind, str) or kind not in KINDS:
         raise ArgumentError(
-            f"adapt: {written!r} is no adaptation.", meant=nearest(str(kind), KINDS), fix=_kinds_text()
+            f"adapt: {written!r} is not an adaptation.", meant=nearest(str(kind), KINDS), fix=_kinds_text()
         )
     if pattern is None and kind in NEED_NAMES:
         raise ArgumentError(

@@ -9,17 +9,9 @@ import torch
 from torch import nn
 
 from initcfg._model import original_targets
-from initcfg._rules.initializers.original import (
-    BaseInit,
-    Caffe2XavierInit,
-    ConstantInit,
-    KaimingInit,
-    NormalInit,
-    TruncNormalInit,
-    UniformInit,
-    XavierInit,
-    bias_init_with_prob,
-)
+from initcfg._rules.initializers.base import BaseInit
+from initcfg._rules.initializers.distributions import ConstantInit, NormalInit, TruncNormalInit, UniformInit
+from initcfg._rules.initializers.fans import Caffe2XavierInit, KaimingInit, XavierInit
 from initcfg._stream.writing import fill_torch
 from initcfg.errors import InitcfgError, TensorError
 from initcfg.values import TruncNormal
@@ -107,16 +99,3 @@ def _fill(module: nn.Module, initializer: BaseInit, bias: float) -> None:
                 error.parameter, error.shape = f"weight of a {type(module).__name__}", target.layout.shape
                 raise
             fill_torch(target.tensor, value)
-
-
-__all__ = [
-    "bias_init_with_prob",
-    "caffe2_xavier_init",
-    "constant_init",
-    "kaiming_init",
-    "normal_init",
-    "trunc_normal_",
-    "trunc_normal_init",
-    "uniform_init",
-    "xavier_init",
-]

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from initcfg._model import doors
 from initcfg._rules.initializers.adapt import Permission, parse_adapt
-from initcfg._rules.initializers.registry import INITIALIZERS
-from initcfg._rules.selection import Pattern, parse_patterns
-from initcfg.errors import ArgumentError, PatternError, nearest
+from initcfg._rules.initializers.arguments import one_of, plain_data
+from initcfg._rules.initializers.base import INITIALIZERS
+from initcfg._rules.patterns import Pattern, parse_patterns
+from initcfg.errors import ArgumentError, PatternError
 
 if TYPE_CHECKING:
     from torch import nn
-
-STRICT = ("none", "model", "all")
 
 Rename = tuple[re.Pattern[str], str]
 
@@ -80,11 +79,6 @@ class PretrainedInit:
                 raise ArgumentError(f"{name} must be a string, not {text!r}.")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ArgumentError(f"sha256 is 64 hexadecimal digits, not {sha256!r}.")
-        if strict not in STRICT:
-            raise ArgumentError(
-                f"strict must be one of {', '.join(map(repr, STRICT))}, not {strict!r}.",
-                meant=nearest(str(strict), STRICT),
-            )
         for name, switch in (("finite", finite), ("offline", offline)):
             if not isinstance(switch, bool) and not (name == "offline" and switch is None):
                 raise ArgumentError(f"{name} must be True or False, not {switch!r}.")
@@ -94,7 +88,7 @@ class PretrainedInit:
         self.rename: tuple[Rename, ...] = _renames(rename)
         self.include: tuple[Pattern, ...] = parse_patterns("include", include)
         self.exclude: tuple[Pattern, ...] = parse_patterns("exclude", exclude)
-        self.strict = strict
+        self.strict = one_of("strict", strict, ("none", "model", "all"))
         self.sha256 = None if sha256 is None else sha256.lower()
         self.offline = offline
         self.part = part
@@ -110,7 +104,7 @@ class PretrainedInit:
             "offline": offline,
             "part": part,
             "finite": finite or None,
-            "adapt": _plain(adapt),
+            "adapt": plain_data(adapt),
         }
         self._state: Any = None
 
@@ -150,9 +144,7 @@ class PretrainedInit:
 
 
 def _renames(written: Any) -> tuple[Rename, ...]:
-    if written is None:
-        return ()
-    pairs: Any = list(written.items()) if isinstance(written, Mapping) else written
+    pairs = list(written.items()) if isinstance(written, Mapping) else [] if written is None else written
     if not isinstance(pairs, (list, tuple)) or not all(
         isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
         for pair in pairs
@@ -171,9 +163,3 @@ def _renames(written: Any) -> tuple[Rename, ...]:
             raise PatternError(f"rename: {text!r} → {replacement!r} is not valid: {error}.") from error
         found.append((pattern, replacement))
     return tuple(found)
-
-
-def _plain(item: Any) -> Any:
-    if isinstance(item, Mapping):
-        return {str(key): _plain(each) for key, each in item.items()}
-    return [_plain(each) for each in item] if isinstance(item, (list, tuple)) else item

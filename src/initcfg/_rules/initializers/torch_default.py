@@ -7,19 +7,20 @@ and one that has a method of its own is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
 from torch import nn
 from torch.nn.init import calculate_gain
 
-from initcfg._rules.initializers.original import BaseInit
-from initcfg._rules.initializers.registry import INITIALIZERS
+from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import TensorError
 from initcfg.values import Constant, Layout, Normal, PaddingRow, Uniform, Value
 
-Known = Callable[[nn.Module, str, Sequence[int]], Value | None]
+Default = Callable[[Any, Sequence[int]], Value]
+"""From a layer, and the shape of one of its tensors, to the tensor's value."""
 
 
 @INITIALIZERS.register_module(name="TorchDefault")
@@ -47,10 +48,7 @@ class TorchDefaultInit(BaseInit):
     asks_default = True
 
     def __init__(
-        self,
-        bias: float | None = None,
-        bias_prob: float | None = None,
-        layer: str | list[str] | None = None,
+        self, bias: float | None = None, bias_prob: float | None = None, layer: str | list[str] | None = None
     ) -> None:
         super().__init__(bias=0 if bias is None else bias, bias_prob=bias_prob, layer=layer)
         self.fills_bias = bias is None and bias_prob is None
@@ -75,129 +73,107 @@ def torch_default(module: nn.Module, attribute: str, shape: Sequence[int]) -> Va
     """What a layer of torch fills its tensor ``attribute``, of this shape, with.
 
     Raises:
-        TensorError: The class is none of torch's, or has no such tensor.
-
-    Example:
-        >>> from torch import nn
-        >>> from initcfg._rules.initializers.torch_default import torch_default
-        >>> torch_default(nn.LayerNorm(8), "weight", (8,))
-        Constant(val=1.0)
+        TensorError: The class is not one of torch's, or has no such tensor.
     """
-    known = _known(type(module))
-    found = None if known is None else known(module, attribute, shape)
-    if found is None:
+    defaults = _defaults_of(type(module))
+    found = (fill for pattern, fill in (defaults or {}).items() if fnmatchcase(attribute, pattern))
+    default = next(found, None)
+    if default is None:
         owner = type(module).__name__
-        what = "it has its own way" if known is None else f"it has no {attribute!r} of torch's"
+        what = "it has its own way" if defaults is None else f"it has no {attribute!r} of torch's"
         raise TensorError(
             f"TorchDefault does not know what a {owner} does with its {attribute}: {what}.",
             fix="It knows the layers of torch.nn and what inherits their reset_parameters; give this one "
             "another initializer, or exclude it.",
         )
-    return found
+    return default(module, shape)
 
 
 @lru_cache(maxsize=4096)
-def _known(cls: type) -> Known | None:
+def _defaults_of(cls: type) -> Mapping[str, Default] | None:
     for base in cls.__mro__:
         if "reset_parameters" in vars(base) or "_reset_parameters" in vars(base):
-            return _KNOWN.get(base)
+            return _DEFAULTS.get(base)
     return None
 
 
-def _kaiming(shape: Sequence[int]) -> Value:
-    fan_in = _fan_in(shape)
-    gain = calculate_gain("leaky_relu", math.sqrt(5))
-    # The order of torch's own operations, for the same last bit.
-    bound = math.sqrt(3.0) * (gain / math.sqrt(fan_in)) if fan_in else 0.0
+def _within(bound: float) -> Value:
     return Uniform(-bound, bound)
+
+
+def _one_over_root(count: int) -> Value:
+    """U(-b, b) with b = 1 / sqrt(count)."""
+    return _within(1 / math.sqrt(count) if count > 0 else 0.0)
+
+
+def _kaiming(module: Any, shape: Sequence[int]) -> Value:
+    # As torch counts it, from the shape alone, and in the order of its operations, for the same last bit.
+    fan_in = shape[1] * math.prod(shape[2:])
+    gain = calculate_gain("leaky_relu", math.sqrt(5))
+    return _within(math.sqrt(3.0) * (gain / math.sqrt(fan_in)) if fan_in else 0.0)
 
 
 def _xavier_std(shape: Sequence[int]) -> float:
-    field = math.prod(shape[2:])
-    fans = shape[1] * field + shape[0] * field
+    field_size = math.prod(shape[2:])
+    fans = shape[1] * field_size + shape[0] * field_size
     return math.sqrt(2.0 / float(fans)) if fans else 0.0
 
 
-def _fan_in(shape: Sequence[int]) -> int:
-    """As torch counts it, from the shape alone."""
-    return shape[1] * math.prod(shape[2:])
+def _xavier_uniform(module: Any, shape: Sequence[int]) -> Value:
+    return _within(math.sqrt(3.0) * _xavier_std(shape))
 
 
-def _within(fan: int) -> Value:
-    bound = 1 / math.sqrt(fan) if fan > 0 else 0.0
-    return Uniform(-bound, bound)
+def _xavier_normal(module: Any, shape: Sequence[int]) -> Value:
+    return Normal(0.0, _xavier_std(shape))
 
 
-def _linear(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    if attribute == "weight":
-        return _kaiming(shape)
-    return _within(module.in_features) if attribute == "bias" else None
-
-
-def _convolution(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    if attribute == "weight":
-        return _kaiming(shape)
-    if attribute != "bias":
-        return None
+def _convolution_bias(module: Any, shape: Sequence[int]) -> Value:
     # A transposed one stores its outputs on the axis where torch looks for inputs.
     channels = module.out_channels if module.transposed else module.in_channels
-    return _within(channels // module.groups * math.prod(module.kernel_size))
+    return _one_over_root(channels // module.groups * math.prod(module.kernel_size))
 
 
-def _bilinear(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    return _within(module.in1_features) if attribute in ("weight", "bias") else None
-
-
-def _norm(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    numbers = {
-        "weight": 1.0,
-        "bias": 0.0,
-        "running_mean": 0.0,
-        "running_var": 1.0,
-        "num_batches_tracked": 0.0,
-    }
-    return Constant(numbers[attribute]) if attribute in numbers else None
-
-
-def _embedding(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    if attribute != "weight":
-        return None
+def _embedding(module: Any, shape: Sequence[int]) -> Value:
     drawn = Normal(0.0, 1.0)
     return drawn if module.padding_idx is None else PaddingRow(module.padding_idx, drawn)
 
 
-def _recurrent(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    bound = 1.0 / math.sqrt(module.hidden_size) if module.hidden_size > 0 else 0.0
-    return Uniform(-bound, bound) if attribute.startswith(("weight", "bias")) else None
+def _recurrent(module: Any, shape: Sequence[int]) -> Value:
+    return _one_over_root(module.hidden_size)
 
 
-def _attention(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    if attribute in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
-        bound = math.sqrt(3.0) * _xavier_std(shape)
-        return Uniform(-bound, bound)
-    if attribute in ("bias_k", "bias_v"):
-        return Normal(0.0, _xavier_std(shape))
-    if attribute in ("in_proj_bias", "out_proj.bias"):
-        return Constant(0.0)
-    return _kaiming(shape) if attribute == "out_proj.weight" else None
+def _always(number: float) -> Default:
+    return lambda module, shape: Constant(number)
 
 
-def _prelu(module: Any, attribute: str, shape: Sequence[int]) -> Value | None:
-    return Constant(float(module.init)) if attribute == "weight" else None
+_NORM = {
+    "weight": _always(1.0),
+    "bias": _always(0.0),
+    "running_mean": _always(0.0),
+    "running_var": _always(1.0),
+    "num_batches_tracked": _always(0.0),
+}
 
-
-_KNOWN: dict[type, Known] = {
-    nn.Linear: _linear,
-    nn.Bilinear: _bilinear,
-    nn.modules.conv._ConvNd: _convolution,
-    nn.modules.batchnorm._NormBase: _norm,
-    nn.LayerNorm: _norm,
-    nn.GroupNorm: _norm,
-    nn.RMSNorm: _norm,
-    nn.Embedding: _embedding,
-    nn.EmbeddingBag: _embedding,
-    nn.RNNBase: _recurrent,
-    nn.RNNCellBase: _recurrent,
-    nn.MultiheadAttention: _attention,
-    nn.PReLU: _prelu,
+# By the class that has the method: patterns of its tensors' names, and what they are filled with.
+_DEFAULTS: dict[type, Mapping[str, Default]] = {
+    nn.Linear: {"weight": _kaiming, "bias": lambda module, shape: _one_over_root(module.in_features)},
+    nn.Bilinear: dict.fromkeys(("weight", "bias"), lambda module, shape: _one_over_root(module.in1_features)),
+    nn.modules.conv._ConvNd: {"weight": _kaiming, "bias": _convolution_bias},
+    nn.modules.batchnorm._NormBase: _NORM,
+    nn.LayerNorm: _NORM,
+    nn.GroupNorm: _NORM,
+    nn.RMSNorm: _NORM,
+    nn.Embedding: {"weight": _embedding},
+    nn.EmbeddingBag: {"weight": _embedding},
+    nn.RNNBase: {"weight*": _recurrent, "bias*": _recurrent},
+    nn.RNNCellBase: {"weight*": _recurrent, "bias*": _recurrent},
+    nn.MultiheadAttention: {
+        "in_proj_weight": _xavier_uniform,
+        "[qkv]_proj_weight": _xavier_uniform,
+        "bias_[kv]": _xavier_normal,
+        "in_proj_bias": _always(0.0),
+        "out_proj.weight": _kaiming,
+        "out_proj.bias": _always(0.0),
+    },
+    nn.PReLU: {"weight": lambda module, shape: Constant(float(module.init))},
 }

@@ -10,14 +10,14 @@ import torch
 from torch.nn import functional
 
 from initcfg.errors import PlanError
-from initcfg.values import Step
+from initcfg.values import AdaptationStep
 
 Draw = Callable[[tuple[int, ...]], torch.Tensor]
 """Gives a tensor of standard normal numbers, in float32."""
 
 
 def carried_out(
-    tensors: Sequence[torch.Tensor], steps: Sequence[Step], draw: Draw = torch.randn
+    tensors: Sequence[torch.Tensor], steps: Sequence[AdaptationStep], draw: Draw = torch.randn
 ) -> torch.Tensor:
     """The tensor that the steps make.
 
@@ -52,7 +52,7 @@ def carried_out(
     return current[0]
 
 
-def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[Step]) -> tuple[int, ...]:
+def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[AdaptationStep]) -> tuple[int, ...]:
     """The shape that the steps lead to, without numbers.
 
     Raises:

@@ -1,0 +1,75 @@
+"""Checks of arguments and values that several initializers share."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from initcfg.errors import ArgumentError, TensorError, nearest
+from initcfg.values import Layout, Value, shape_problem
+
+
+def number(name: str, given: Any) -> float:
+    """``given``, if it is a number that a float can hold."""
+    if not isinstance(given, numbers.Real):
+        raise ArgumentError(f"{name} must be a number, not {given!r}.")
+    try:
+        converted = float(given)
+    except OverflowError as error:
+        raise ArgumentError(f"{name} is beyond what a float can hold.") from error
+    return given if isinstance(given, (int, float)) else converted
+
+
+def finite(name: str, given: Any) -> float:
+    """``given`` as a float, if it is a finite number."""
+    converted = float(number(name, given))
+    if not math.isfinite(converted):
+        raise ArgumentError(f"{name} must be finite, not {given!r}.")
+    return converted
+
+
+def standard_deviation(std: Any) -> float:
+    """``std``, if it is a number from 0 on."""
+    if number("std", std) < 0 or math.isnan(std):
+        raise ArgumentError(f"A standard deviation is not negative, but std is {std}.")
+    return std
+
+
+def one_of(name: str, given: Any, known: tuple[str, ...]) -> str:
+    """``given``, if it is one of the words that are known."""
+    if given not in known:
+        raise ArgumentError(
+            f"{name} must be one of {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, not {given!r}.",
+            meant=nearest(str(given), known),
+        )
+    return given
+
+
+def gain_of(name: str, nonlinearity: Any, a: float | None) -> float:
+    """torch's gain for the function that follows."""
+    from torch.nn.init import calculate_gain
+
+    try:
+        return float(calculate_gain(nonlinearity, a))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ArgumentError(
+            f"{name}={nonlinearity!r} names no function: {error}.",
+            fix="Give a name such as 'relu', 'tanh', 'selu' or 'linear'.",
+        ) from error
+
+
+def plain_data(item: Any) -> Any:
+    """What a config file gives, as dicts with keys of text, and lists."""
+    if isinstance(item, Mapping):
+        return {str(key): plain_data(each) for key, each in item.items()}
+    return [plain_data(each) for each in item] if isinstance(item, (list, tuple)) else item
+
+
+def possible(value: Value, layout: Layout, fix: str) -> Value:
+    """``value``, if it has a meaning for a tensor of this layout."""
+    found = shape_problem(value, layout.shape)
+    if found is not None:
+        raise TensorError(f"{value} cannot be made: {found}.", fix=fix)
+    return value

@@ -1,0 +1,262 @@
+"""Parsing: from an ``init_cfg`` as it was written to rules."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from initcfg._model import copied
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
+from initcfg._rules.layers import NO_LAYERS, parse_layers
+from initcfg._rules.patterns import parse_patterns
+from initcfg._rules.rule import PlainBias, Rule, bias_of, location, show_cfg
+from initcfg._rules.types import SELECTION, accepts, construct, is_foreign, is_pretrained, type_label
+from initcfg.errors import (
+    ArgumentError,
+    InitcfgError,
+    MissingTypeError,
+    OverrideError,
+    PatternError,
+    RuleTypeError,
+)
+
+_AXES = ("in_axis", "out_axis", "batch_axis")
+# What the original does not know: of Pretrained, all that has to be given by name.
+_EXTENSIONS = ("name", "param", "buffer", "exclude", "weight", *_AXES, "a_sigma", "b_sigma", "preserve_std")
+_PRETRAINED_EXTENSIONS = tuple(
+    name
+    for name, parameter in inspect.signature(PretrainedInit).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+)
+
+Written = Callable[[str], str | None]
+"""From the path of a rule to file and line."""
+
+
+def parse_init_cfg(
+    init_cfg: Any,
+    where: str,
+    *,
+    written: Written = lambda where: None,
+    compat: bool = False,
+    bare: bool = False,
+) -> list[Rule]:
+    """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts; never changed.
+
+    Its path, and what gives file and line of the path of a rule, are for messages. ``compat`` refuses what
+    the original does not know; ``bare`` ones were given to ``initialize``, which takes no tuple.
+    """
+    if not bare and not init_cfg:
+        return []
+    if isinstance(init_cfg, Mapping):
+        return [_parse_entry(init_cfg, where, written, compat)]
+    if isinstance(init_cfg, list) or (isinstance(init_cfg, tuple) and not bare):
+        return [_parse_entry(item, f"{where}[{i}]", written, compat) for i, item in enumerate(init_cfg)]
+    raise RuleTypeError(
+        f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.",
+        where=location(where, written(where)),
+        fix="Write init_cfg=dict(type='Kaiming', layer='Conv2d').",
+    )
+
+
+@contextlib.contextmanager
+def _errors_of(entry: Mapping[str, Any], place: str) -> Iterator[None]:
+    """Errors from further inside know neither the rule nor where it stands."""
+    try:
+        yield
+    except InitcfgError as error:
+        error.rule = error.rule or show_cfg(entry)
+        error.where = error.where or place
+        raise
+
+
+def _parse_entry(entry: Any, where: str, written: Written, compat: bool) -> Rule:
+    place = location(where, written(where))
+    if not isinstance(entry, Mapping):
+        raise RuleTypeError(f"Each entry of an init_cfg is a dict, not {entry!r}.", where=place)
+    with _errors_of(entry, place):
+        for key in entry:
+            if not isinstance(key, str):
+                raise RuleTypeError(f"The keys of a rule are strings, not {key!r}.", fix="In YAML, quote it.")
+        cfg = _copied(entry)
+        override = cfg.pop("override", None)
+        if compat:
+            _check_extensions(cfg)
+        rule = _build(cfg, where, written(where), entry, compat)
+        if override is None:
+            return rule
+        return replace(rule, overrides=tuple(_parse_overrides(override, cfg, where, written, compat)))
+
+
+def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry, copied as the original does before use: shared configs stay as they are."""
+    return {
+        key: copied(item) if isinstance(item, (Mapping, list, tuple)) else item
+        for key, item in entry.items()
+        if key != "_scope_"
+    }
+
+
+def _check_extensions(cfg: Mapping[str, Any]) -> None:
+    fix = "Leave out compat='mmengine' to use it."
+    type_ = cfg.get("type")
+    if is_pretrained(type_) and (extra := [key for key in cfg if key in _PRETRAINED_EXTENSIONS]):
+        raise ArgumentError(
+            f"{extra[0]} is an extension of Pretrained that the original does not know.", fix=fix
+        )
+    apart = [] if isinstance(cfg.get("bias", 0), (int, float)) else ["bias"]
+    for key in (*_EXTENSIONS, *apart):
+        if key in cfg and not accepts(type_, key):
+            raise ArgumentError(
+                f"{key}={cfg[key]!r} is an extension that the original does not know.", fix=fix
+            )
+
+
+def _parse_overrides(
+    override: Any, outer: dict[str, Any], where: str, written: Written, compat: bool
+) -> Iterator[Rule]:
+    if not isinstance(override, (Mapping, list)):
+        raise RuleTypeError(f"override must be a dict or a list of dicts, not {override!r}.")
+    single = isinstance(override, Mapping)
+    for index, entry in enumerate([override] if single else override):
+        path = f"{where}.override" if single else f"{where}.override[{index}]"
+        file_and_line = written(path) or written(where)
+        place = location(path, file_and_line)
+        if not isinstance(entry, Mapping):
+            raise RuleTypeError(f"Each override is a dict, not {entry!r}.", where=place)
+        with _errors_of(entry, place):
+            name, cfg = _override_cfg(entry, outer, compat)
+            rule = _build(cfg, path, file_and_line, entry, compat)
+        yield replace(rule, override_name=name)
+
+
+def _override_cfg(
+    entry: Mapping[str, Any], outer: Mapping[str, Any], compat: bool
+) -> tuple[str, dict[str, Any]]:
+    """What an override names, and its initializer: its own, or that of the rule around it."""
+    cfg = _copied(entry)
+    name = cfg.pop("name", None)
+    if name is None:
+        raise OverrideError(
+            "This override has no name: it does not say which attribute it is for.",
+            fix="Add name='...', an attribute of the module that owns the init_cfg.",
+        )
+    if not isinstance(name, str):
+        raise RuleTypeError(f"The name of an override is a string, not {name!r}.")
+    if "override" in cfg:
+        raise RuleTypeError("An override cannot hold another override.")
+    if cfg and "type" not in cfg:
+        raise OverrideError(
+            f"The override of {name!r} gives {', '.join(map(repr, cfg))} but no type, so nothing says what "
+            "they are arguments of.",
+            fix="Add type='...', or give only name= to take over the outer rule's initializer.",
+        )
+    if not cfg:
+        return name, {key: item for key, item in outer.items() if key not in SELECTION}
+    for key in ("layer",) if compat else SELECTION[:4]:
+        cfg.pop(key, None)
+    return name, cfg
+
+
+def _build(
+    cfg: dict[str, Any], where: str, written: str | None, entry: Mapping[str, Any], compat: bool
+) -> Rule:
+    arguments = dict(cfg)
+    layer = arguments.pop("layer", None)
+    type_ = arguments.get("type")
+    # The exclude of Pretrained is its own: it loads whole modules, and leaves out tensors.
+    keys = SELECTION[1:4] if is_pretrained(type_) else SELECTION[1:]
+    patterns = {key: parse_patterns(key, arguments.pop(key, None)) for key in keys}
+    axes = _parse_axes(arguments)
+    if layer is not None and is_foreign(type_):
+        # By the original's protocol, layer is the initializer's own affair.
+        arguments["layer"] = layer
+    rule = Rule(
+        where=where,
+        written=written,
+        cfg=dict(entry),
+        layers=NO_LAYERS if layer is None else parse_layers(layer, compat=compat),
+        axes=axes,
+        **{f"{key}s": found for key, found in patterns.items()},
+        **_parse_initializers(arguments, one_by_one=bool(patterns["param"] or patterns["buffer"])),
+    )
+    if rule.excludes and not rule.selects:
+        raise PatternError("exclude subtracts, but this rule selects nothing to subtract from.")
+    if rule.pretrained is not None and rule.selects:
+        raise ArgumentError(
+            "Pretrained loads whole modules: it takes no layer, name, param or buffer.",
+            fix="Say which of its tensors by include and exclude.",
+        )
+    return rule
+
+
+def _parse_axes(arguments: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """``in_axis``, ``out_axis`` and ``batch_axis``, taken out of the arguments."""
+    found: dict[str, tuple[int, ...]] = {}
+    for key in _AXES:
+        written = arguments.pop(key, None)
+        axes = written if isinstance(written, (list, tuple)) else [written]
+        if written is None:
+            continue
+        if not all(isinstance(axis, int) and not isinstance(axis, bool) for axis in axes):
+            raise RuleTypeError(f"{key} must be a whole number or a list of them, not {written!r}.")
+        found[key] = tuple(axes)
+    if found and not {"in_axis", "out_axis"} <= set(found):
+        raise ArgumentError("Fans by axis need both in_axis and out_axis.")
+    return found
+
+
+def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool) -> dict[str, Any]:
+    """The fields of a Rule that say what to write."""
+    apart = {"weight": arguments.pop("weight")} if "weight" in arguments else {}
+    bias = arguments.get("bias", 0)
+    if "bias" in arguments and (bias is None or isinstance(bias, (str, Mapping)) or "type" not in arguments):
+        apart["bias"] = arguments.pop("bias")
+    if one_by_one and (extra := [key for key in ("bias", "bias_prob") if key in arguments] + list(apart)):
+        raise ArgumentError(
+            f"param and buffer select tensors one by one, and each takes the value of type; "
+            f"{', '.join(map(repr, extra))} would have no meaning.",
+            fix="Give the biases a rule of their own.",
+        )
+    if "type" not in arguments:
+        if not apart or arguments:
+            raise MissingTypeError(
+                "This rule has no type, so it names no initializer.",
+                fix=f"Add type='...': one of {', '.join(sorted(INITIALIZERS.module_dict))}.",
+            )
+        return _parse_apart(apart)
+    type_ = arguments.pop("type")
+    made = construct(type_, arguments)
+    found: dict[str, Any] = {"type_name": type_label(type_)}
+    if isinstance(made, PretrainedInit):
+        return {**found, "pretrained": made}
+    if not isinstance(made, BaseInit):
+        return {**found, "foreign": made}
+    return {**found, "weight": made, "bias": bias_of(made), **_parse_apart(apart)}
+
+
+def _parse_apart(apart: Mapping[str, Any]) -> dict[str, BaseInit | None]:
+    return {key: _parse_one(key, written) for key, written in apart.items()}
+
+
+def _parse_one(key: str, written: Any) -> BaseInit | None:
+    """``weight=`` or ``bias=`` given apart: an initializer, a number, or nothing at all."""
+    if written is None or written == "keep":
+        return None
+    if isinstance(written, (int, float)) and not isinstance(written, bool):
+        return PlainBias(written)
+    if not isinstance(written, Mapping):
+        raise RuleTypeError(
+            f"{key} must be a number, an initializer (dict(type=...)), or None to leave it, not {written!r}."
+        )
+    arguments = dict(written)
+    if "type" not in arguments:
+        raise MissingTypeError(f"{key}={show_cfg(written)} has no type, so it names no initializer.")
+    type_ = arguments.pop("type")
+    made = construct(type_, arguments)
+    if not isinstance(made, BaseInit):
+        raise ArgumentError(f"{type_label(type_)} cannot initialize a {key} alone.")
+    return made

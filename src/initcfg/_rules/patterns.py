@@ -1,0 +1,71 @@
+"""Patterns: which names of modules, parameters and buffers are meant."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from initcfg.errors import PatternError, RuleTypeError, nearest
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A glob over a whole qualified name (``*`` passes dots too), or a regex after ``re:``."""
+
+    text: str
+    regex: re.Pattern[str]
+
+    def matches(self, name: str) -> bool:
+        """Whether the whole name matches."""
+        return self.regex.fullmatch(name) is not None
+
+    def covers(self, name: str) -> bool:
+        """Whether a name matches, or that of a module around it.
+
+        Example:
+            >>> from initcfg._rules.patterns import parse_patterns
+            >>> (pattern,) = parse_patterns("exclude", "head")
+            >>> pattern.covers("head.fc.weight"), pattern.covers("neck.head")
+            (True, False)
+        """
+        parts = name.split(".")
+        return any(self.matches(".".join(parts[: count + 1])) for count in range(len(parts)))
+
+
+def parse_patterns(key: str, written: Any) -> tuple[Pattern, ...]:
+    """A pattern, or a list of them, as written."""
+    if written is None:
+        return ()
+    items = [written] if isinstance(written, str) else written
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) and item for item in items):
+        raise RuleTypeError(f"{key} must be a pattern or a list of patterns, not {written!r}.")
+    return tuple(Pattern(item, _compiled(key, item)) for item in items)
+
+
+def _compiled(key: str, text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text[3:] if text.startswith("re:") else fnmatch.translate(text))
+    except re.error as error:
+        raise PatternError(f"{key}={text!r} is not a valid regular expression: {error}.") from error
+
+
+def unmatched(key: str, pattern: Pattern, names: Iterable[str], **context: Any) -> PatternError:
+    """The error for a pattern that matches nothing among ``names``."""
+    names = list(names)
+    text = pattern.text.removeprefix("re:")
+    last = text.rpartition(".")[2].replace("*", "").replace("\\", "")
+    tails = [name for name in names if last and name.rpartition(".")[2] == last]
+    meant = nearest(text, names, 3) or tails[:3]
+    if not meant and last:
+        close = nearest(last, {name.rpartition(".")[2] for name in names}, 1)
+        meant = [name for name in names if close and name.rpartition(".")[2] == close[0]][:3]
+    return PatternError(
+        f"{key}={pattern.text!r} matches nothing.",
+        meant=meant,
+        fix="Patterns match whole names, counted from the module that owns the init_cfg; '*' stands for "
+        "any run of characters, dots too, and 're:' begins a regular expression.",
+        **context,
+    )

@@ -1,0 +1,133 @@
+"""What a value asks of its tensor: a data type that holds it, and a shape that it has a meaning for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from initcfg.errors import plural
+from initcfg.values.dtypes import dtype_name
+from initcfg.values.kinds import (
+    Constant,
+    CopyOf,
+    Dirac,
+    Eye,
+    Formula,
+    Normal,
+    Orthogonal,
+    PaddingRow,
+    Parts,
+    Sparse,
+    TruncNormal,
+    Uniform,
+)
+from initcfg.values.value import Value
+
+# The widest draw of the stream, in standard deviations (float64; float32 ends at 6.4).
+_WIDEST = 8.3
+
+
+def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
+    """Why ``value`` cannot be written to a tensor of type ``dtype``; None if it can.
+
+    Example:
+        >>> import torch
+        >>> from initcfg.values import Constant, dtype_problem
+        >>> dtype_problem(Constant(70000.0), torch.float16)
+        '70000 is beyond float16, which ends at 65504'
+    """
+    if isinstance(value, Parts):
+        return next((found for each in value.values if (found := dtype_problem(each, dtype))), None)
+    if isinstance(value, (PaddingRow, CopyOf)):
+        return dtype_problem(value.value, dtype)
+    if isinstance(value, Constant):
+        return _constant_problem(value.val, dtype)
+    if isinstance(value, Formula):
+        return None
+    if value.random and not dtype.is_floating_point:
+        return f"random values need a floating-point tensor, and this one is {dtype_name(dtype)}"
+    if isinstance(value, (Normal, TruncNormal, Sparse)) and value.std < 0:
+        return f"a standard deviation is not negative, and this one is {value.std:g}"
+    if isinstance(value, Normal):
+        return _beyond((abs(value.mean) + _WIDEST * value.std,), dtype)
+    if isinstance(value, Sparse):
+        return _beyond((_WIDEST * value.std,), dtype)
+    if isinstance(value, (Orthogonal, Eye)):
+        return _beyond((value.gain,), dtype)
+    if isinstance(value, (Uniform, TruncNormal)):
+        if found := _beyond(tuple(value.args.values()), dtype):
+            return found
+        if value.a > value.b:
+            return f"the lower bound {value.a:g} lies above the upper one, {value.b:g}"
+    return None
+
+
+def _constant_problem(number: float, dtype: torch.dtype) -> str | None:
+    if dtype.is_floating_point or dtype.is_complex:
+        return None if not math.isfinite(number) else _beyond((number,), dtype)
+    if dtype == torch.bool:
+        low, high = 0, 1
+    else:
+        info = torch.iinfo(dtype)
+        low, high = info.min, info.max
+    if not math.isfinite(number) or number != int(number) or not low <= number <= high:
+        return f"{number:g} is not a value of {dtype_name(dtype)}"
+    return None
+
+
+def _beyond(numbers: tuple[float, ...], dtype: torch.dtype) -> str | None:
+    largest = torch.finfo(dtype).max
+    for number in numbers:
+        if not math.isfinite(number):
+            return f"{number} is not finite"
+        if abs(number) > largest:
+            return f"{number:g} is beyond {dtype_name(dtype)}, which ends at {largest:g}"
+    return None
+
+
+def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
+    """Why ``value`` has no meaning for a tensor of ``shape``; None if it has, as values of other kinds do.
+
+    Example:
+        >>> from initcfg.values import Sparse, shape_problem
+        >>> shape_problem(Sparse(0.9, 0.01), (8, 3, 3, 3))
+        'it is for matrices, and this tensor has 4 dimensions'
+    """
+    rank = len(shape)
+    if isinstance(value, Parts):
+        return _parts_problem(value, shape)
+    if isinstance(value, PaddingRow) and not (shape and 0 <= value.index < shape[0]):
+        return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
+    if isinstance(value, (PaddingRow, CopyOf)):
+        return shape_problem(value.value, shape)
+    if isinstance(value, Orthogonal):
+        named = (*value.rows, *value.stack)
+        if rank < 2:
+            return f"rows and columns need two dimensions or more, and this tensor has {rank}"
+        if any(not 0 <= axis < rank for axis in named) or len(set(named)) != len(named):
+            return f"rows={value.rows} and stack={value.stack} are not axes of {rank} dimensions"
+        return None if math.isfinite(value.gain) else f"its gain is {value.gain}"
+    if isinstance(value, (Sparse, Eye)) and rank != 2:
+        return f"it is for matrices, and this tensor has {plural(rank, 'dimension')}"
+    if isinstance(value, Sparse) and not 0 <= value.sparsity <= 1:
+        return "a sparsity lies between 0 and 1"
+    if isinstance(value, Dirac):
+        if rank not in (3, 4, 5):
+            return f"it is for convolutions (3 to 5 dimensions), and this tensor has {rank}"
+        if value.groups < 1 or shape[0] % value.groups:
+            return f"{shape[0]} channels on axis 0 do not make {value.groups} equal groups"
+    return None
+
+
+def _parts_problem(value: Parts, shape: Sequence[int]) -> str | None:
+    dim, sizes = value.dim, value.sizes
+    if not 0 <= dim < len(shape):
+        return f"a tensor of {len(shape)} dimensions has no dimension {dim}"
+    if len(sizes) != len(value.values):
+        return f"it has {len(sizes)} sizes for {len(value.values)} values"
+    if min(sizes, default=0) < 0 or sum(sizes) != shape[dim]:
+        return f"its sizes {sizes} do not make the {shape[dim]} along dimension {dim}"
+    shapes = ((*shape[:dim], size, *shape[dim + 1 :]) for size in sizes)
+    return next(filter(None, map(shape_problem, value.values, shapes)), None)
