@@ -90,8 +90,8 @@ def source_for(scheme: str, source: str) -> Source:
     raise CheckpointError(
         f"The checkpoint {shown(source)!r} has the scheme {scheme!r}, which is unknown.",
         meant=[f"{name}://" for name in nearest(scheme, known_schemes())],
-        fix=f"Use one of {', '.join(sorted({*_BUILT_IN, *_registered}))}, one of fsspec's (s3, gs, ...), or one "
-        f"of a package with an entry point of the group {GROUP!r}.",
+        fix=f"Use one of {', '.join(sorted({*_BUILT_IN, *_registered}))}, one of fsspec's (s3, gs, ...), or "
+        f"one of a package with an entry point of the group {GROUP!r}.",
     )
 
 

@@ -70,7 +70,7 @@ def may_be_named(name: str, more: Collection[str] = ()) -> bool:
         more: Names that are allowed besides.
 
     Example:
-        >>> from initcfg._checkpoints.formats.names import may_be_named
+        >>> from initcfg._checkpoints.formats.allowed_names import may_be_named
         >>> may_be_named("mmengine.logging.history_buffer.HistoryBuffer"), may_be_named("os.system")
         (True, False)
     """
