@@ -12,8 +12,9 @@ from collections.abc import Collection
 _OF_MODULES = {
     "_codecs": "encode",
     "argparse": "Namespace",
-    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple",
-    "collections": "Counter",
+    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
+    "xrange",
+    "collections": "Counter deque",
     "copyreg": "_reconstructor",
     "datetime": "date datetime time timedelta timezone",
     "decimal": "Decimal",
