@@ -62,7 +62,7 @@ def check(folder: Path, blocks: int) -> int:
     import torch
 
     import initcfg
-    from initcfg._checkpoints.formats.opening import open_path
+    from initcfg._checkpoints.formats import open_path
     from initcfg._stream.writing.blocks import Block
     from initcfg._stream.writing.stream import fill_stream
 

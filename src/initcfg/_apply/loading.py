@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
-from initcfg._checkpoints import Opened, open_source
+from initcfg._checkpoints import OpenedCheckpoint, open_source
 from initcfg._checkpoints.formats import non_finite
 from initcfg._model import Entry, pieces_of
 from initcfg._plan import Assignment, Load, Loaded, Plan
@@ -32,7 +32,7 @@ class Sources:
             if before.given is not load.given:
                 # Code that is given different things under one name; each of its calls checks its own.
                 self._ambiguous.add(load.source)
-        self._opened: dict[str, Opened] = {}
+        self._opened: dict[str, OpenedCheckpoint] = {}
 
     def check(self, plan: Plan, entries: Mapping[str, Entry]) -> None:
         """All that can be foreseen: sources, digests, keys, shapes; under ``finite``, the numbers too.
@@ -163,7 +163,7 @@ class Sources:
         name = dtype_name(dtype)
         return Loaded(value.source, value.keys, name, None, self._open(value.source).sha256, bad)
 
-    def _open(self, source: str) -> Opened:
+    def _open(self, source: str) -> OpenedCheckpoint:
         opened = self._opened.get(source)
         if opened is not None:
             return opened

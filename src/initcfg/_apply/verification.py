@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats import Reader, non_finite
+from initcfg._checkpoints.formats import OpenedCheckpoint, non_finite
 from initcfg._plan import Assignment, Ledger, Plan, Written
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import CheckpointError, nearest
@@ -72,7 +72,7 @@ class Verification:
         return {"seed": self.seed, "counts": self.counts(), "tensors": tensors}
 
 
-def verified(reader: Reader, planned: Plan | Ledger, seed: int | None = None) -> Verification:
+def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None = None) -> Verification:
     """Compare each tensor of a checkpoint with its planned value, made again from seed and name.
 
     One tensor is in memory at a time.
@@ -138,7 +138,9 @@ def _absent(name: str, value: Value, shape: tuple[int, ...]) -> Verified | None:
     return None if isinstance(value, Keep) else Verified(name, "missing")
 
 
-def _one(reader: Reader, name: str, key: str, value: Value, shape: tuple[int, ...], seed: int) -> Verified:
+def _one(
+    reader: OpenedCheckpoint, name: str, key: str, value: Value, shape: tuple[int, ...], seed: int
+) -> Verified:
     info = reader.info(key)
     if info.shape != shape:
         return Verified(name, "shape", detail=f"planned {list(shape)}, there {list(info.shape)}")
@@ -169,7 +171,7 @@ def _initial(like: torch.Tensor, value: Value, name: str, seed: int) -> torch.Te
     return made
 
 
-def _unplanned(reader: Reader, key: str) -> Verified:
+def _unplanned(reader: OpenedCheckpoint, key: str) -> Verified:
     return Verified(key, "unplanned", None, *not_finite(reader.read(key)))
 
 

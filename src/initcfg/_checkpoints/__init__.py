@@ -1,5 +1,13 @@
-"""initcfg._checkpoints"""
+"""Checkpoints: found wherever they are, fetched, and opened safely.
 
-from initcfg._checkpoints.opened import Opened, open_source
+In: what a rule says in ``checkpoint=``: a path, an address with a scheme, a state_dict, a function.
+Out: an ``OpenedCheckpoint``, which knows its tensors and reads them one by one.
 
-__all__ = ["Opened", "open_source"]
+Read: `open_source.py` (both steps as one), then `sources/` (from the text to a file on this machine) and
+`formats/` (from the file to its tensors).
+"""
+
+from initcfg._checkpoints.formats import OpenedCheckpoint
+from initcfg._checkpoints.open_source import open_source
+
+__all__ = ["OpenedCheckpoint", "open_source"]

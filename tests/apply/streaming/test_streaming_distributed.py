@@ -17,8 +17,7 @@ from torch import nn
 
 import initcfg
 from initcfg._apply.streaming import distributed
-from initcfg._checkpoints.formats.folders import UNFINISHED
-from initcfg._checkpoints.formats.opening import open_path
+from initcfg._checkpoints.formats import UNFINISHED, open_path
 from initcfg.errors import OutputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*assuming the intent is to load in a single process")

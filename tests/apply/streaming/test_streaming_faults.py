@@ -22,8 +22,7 @@ import initcfg
 from initcfg._api.command.cli import main
 from initcfg._apply.streaming import folder as folders
 from initcfg._apply.streaming import writer as writers
-from initcfg._checkpoints.formats.folders import UNFINISHED
-from initcfg._checkpoints.formats.opening import open_path
+from initcfg._checkpoints.formats import UNFINISHED, open_path
 from initcfg._config.files.atomic import output_error
 from initcfg.errors import CheckpointError, OutputError
 
@@ -184,7 +183,7 @@ def test_a_shard_without_its_index_is_no_checkpoint(tmp_path, whole):
     out = tmp_path / "reference"
     for name in [*shards(out)[1:], "model.safetensors.index.json"]:
         (out / name).unlink()
-    with pytest.raises(CheckpointError, match="no index nor the other shards"):
+    with pytest.raises(CheckpointError, match="neither an index nor the other shards"):
         open_path(out)
     # The file itself can be had.
     with open_path(out / shards(out)[0]) as reader:

@@ -21,8 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from initcfg._checkpoints.formats import non_finite, open_mapping, open_path
-from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats import TensorInfo, non_finite, open_mapping, open_path
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
 DTYPES = [

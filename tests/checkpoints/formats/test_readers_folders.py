@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
 
-from initcfg._checkpoints.formats import open_path
-from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats import TensorInfo, open_path
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
 
@@ -201,7 +200,7 @@ def test_blocks_that_do_not_fit(distributed, offsets, problem):
         ("missing", 0, 10, "files are missing"),
         ("__0_0.distcp", -1, 10, "without a place"),
         ("__0_0.distcp", 0, 1 << 50, "ends before its part"),
-        ("__0_0.distcp", 5, 100, "no whole zip archive"),
+        ("__0_0.distcp", 5, 100, "not a whole zip archive"),
     ],
 )
 def test_places_of_blocks(distributed, file, start, length, problem):

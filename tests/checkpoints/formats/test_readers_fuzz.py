@@ -16,9 +16,8 @@ from safetensors.torch import save
 
 from initcfg._api.command.inspection import inspected, inspection_view
 from initcfg._checkpoints.formats import open_path
-from initcfg._checkpoints.formats.made import PickleProblem, RefusedName
-from initcfg._checkpoints.formats.names import may_be_named
-from initcfg._checkpoints.formats.pickled import Pickled
+from initcfg._checkpoints.formats.allowed_names import may_be_named
+from initcfg._checkpoints.formats.pickled import PickleMachine, PickleProblem, RefusedName
 from initcfg._plan.report.table import render
 from initcfg.errors import CheckpointError
 
@@ -114,7 +113,7 @@ PIECES = st.one_of(
 @given(pieces=st.lists(PIECES, max_size=30))
 def test_random_programs(pieces: list[bytes]) -> None:
     """Any sequence of instructions: data, or a refusal."""
-    machine = Pickled(b"\x80\x02" + b"".join(pieces) + b".", calls={}, allowed=may_be_named)
+    machine = PickleMachine(b"\x80\x02" + b"".join(pieces) + b".", calls={}, allowed=may_be_named)
     try:
         machine.load()
     except (PickleProblem, RefusedName) as error:
@@ -143,7 +142,7 @@ PLAIN = st.recursive(
 @given(value=PLAIN, protocol=st.integers(2, 5))
 def test_plain_data_comes_back(value: object, protocol: int) -> None:
     """The machine reads what Python's own would."""
-    machine = Pickled(pickle.dumps(value, protocol), calls=_BYTES, allowed=may_be_named)
+    machine = PickleMachine(pickle.dumps(value, protocol), calls=_BYTES, allowed=may_be_named)
     assert machine.load() == value
 
 

@@ -282,7 +282,7 @@ def test_what_is_no_checkpoint_says_what_it_is(tmp_path):
         (b"GGUF\3\0\0\0", "GGUF"),
         (b"\x1f\x8b\x08", "gzip"),
         (b"not a checkpoint", "neither safetensors nor"),
-        (b"PK\x03\x04 broken", "no whole zip archive"),
+        (b"PK\x03\x04 broken", "not a whole zip archive"),
         (b"PK\x05\x06" + bytes(18), "empty zip archive"),
         (pickle.dumps({"a": 1}), "a pickle that torch.save did not write"),
         (bytes(257) + b"ustar", "tar archive"),

@@ -69,7 +69,7 @@ def test_averages_are_taken_when_asked_for():
     with pytest.raises(CheckpointError) as caught:
         opened(content, part="state_dict_emma")
     assert caught.value.meant[0] == "state_dict_ema"
-    with pytest.raises(CheckpointError, match="Leave the part away"):
+    with pytest.raises(CheckpointError, match="Name no part"):
         opened(WEIGHTS, part="state_dict")
 
 

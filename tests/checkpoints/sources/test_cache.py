@@ -18,7 +18,7 @@ import pytest
 import server as http
 from fetched import DATA, DIGEST, HALF, assert_clean, contents, index_of, refused
 
-from initcfg._checkpoints.sources import Located, locate, part
+from initcfg._checkpoints.sources import Located, cache, locate
 from initcfg._checkpoints.sources.address import key
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -158,7 +158,7 @@ def test_a_killed_process_leaves_a_part_that_the_next_goes_on_with(server, home)
 
 def test_a_full_disk(server, home, monkeypatch):
     url = server.add("/net.pth", DATA)
-    whole = part.write
+    whole = cache.write
     room = [100_000]
 
     def full(file, block):
@@ -168,11 +168,11 @@ def test_a_full_disk(server, home, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         whole(file, block)
 
-    monkeypatch.setattr(part, "write", full)
+    monkeypatch.setattr(cache, "write", full)
     text = str(refused(url))
     assert "no room left" in text and "INITCFG_HOME" in text
     assert_clean(home)
-    monkeypatch.setattr(part, "write", whole)
+    monkeypatch.setattr(cache, "write", whole)
     assert contents(locate(url)) == DATA
     assert_clean(home)
 
@@ -188,7 +188,7 @@ def test_a_disk_that_takes_no_more_bytes(server, home):
 
 def test_a_full_disk_is_foreseen(server, home, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(part.shutil, "disk_usage", lambda path: usage(10, 9, 1))
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(10, 9, 1))
     assert "has room for 1." in str(refused(server.add("/net.pth", DATA)))
     assert_clean(home)
 
@@ -214,10 +214,10 @@ def test_a_cache_that_cannot_be_made(server, tmp_path, monkeypatch):
 
 
 def test_file_systems_without_locks(server, home, monkeypatch):
-    def unsupported(handle):
+    def unsupported(lock):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("initcfg._checkpoints.sources.locks._try", unsupported)
+    monkeypatch.setattr("filelock.FileLock.acquire", unsupported)
     url = server.add("/net.pth", DATA, script=[http.cut(HALF)])
     assert contents(locate(url)) == DATA
     assert_clean(home)

@@ -14,7 +14,7 @@ import server as http
 import torch
 from fetched import DATA, DIGEST, HALF, assert_clean, contents, index_of, refused
 
-from initcfg._checkpoints.sources import Located, locate, part, register, schemes
+from initcfg._checkpoints.sources import Located, cache, locate, register, schemes
 from initcfg._checkpoints.sources.address import file_name, identity, scrubbed, shown
 from initcfg._checkpoints.sources.digests import named_digest
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
@@ -254,7 +254,7 @@ def test_fsspec_and_a_full_disk(memory, home, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(part, "write", full)
+        patched.setattr(cache, "write", full)
         assert "no room left" in str(refused("memory://net.pth"))
     assert_clean(home)
     assert contents(locate("memory://net.pth")) == DATA

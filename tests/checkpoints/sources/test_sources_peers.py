@@ -55,7 +55,7 @@ def server():
 def test_plain_names_mean_what_they_mean_to_mmengine():
     import mmengine
 
-    from initcfg._checkpoints.sources.vision import address_of
+    from initcfg._checkpoints.sources.torchvision_names import address_of
 
     table = json.loads((Path(mmengine.__file__).parent / "hub" / "torchvision_0.12.json").read_text())
     asked = {name: url for name, url in table.items() if url}
@@ -67,7 +67,7 @@ def test_members_of_the_registry():
     from torchvision.models import ResNet50_Weights as Weights
     from torchvision.models import get_model_weights, list_models
 
-    from initcfg._checkpoints.sources.vision import address_of
+    from initcfg._checkpoints.sources.torchvision_names import address_of
 
     second = Weights.IMAGENET1K_V2.url
     for name in ("ResNet50_Weights.IMAGENET1K_V2", "resnet50.IMAGENET1K_V2", "resnet50.imagenet1k_v2"):

@@ -281,7 +281,7 @@ def test_redirects_in_circles_and_to_elsewhere(server, home):
     assert "more than 10 times" in str(refused(f"{server.url}/0.pth"))
     for target in ("file:///etc/passwd", "ftp://127.0.0.1/a.pth"):
         url = server.add("/c.pth", b"", script=[http.redirect(target)])
-        assert "no web address" in str(refused(url))
+        assert "not a web address" in str(refused(url))
     assert_clean(home)
 
 
@@ -304,9 +304,9 @@ def test_no_server(home):
     with http.serving() as gone:
         url = gone.add("/net.pth", DATA)
     assert "no connection" in str(refused(url))
-    assert "no valid address" in str(refused("http:///net.pth"))
-    assert "no valid address" in str(refused("http://127.0.0.1:port/net.pth"))
-    assert "no valid address" in str(refused("http://[::1/net.pth"))
+    assert "not a valid address" in str(refused("http:///net.pth"))
+    assert "not a valid address" in str(refused("http://127.0.0.1:port/net.pth"))
+    assert "not a valid address" in str(refused("http://[::1/net.pth"))
     assert_clean(home)
 
 

@@ -55,7 +55,7 @@ def test_a_module_gives_its_state_dict():
 def test_a_function_that_gives_nothing_of_use():
     model = Backbone()
     before = bits(model)
-    with pytest.raises(errors.CheckpointError, match="gave a int, and no state_dict"):
+    with pytest.raises(errors.CheckpointError, match="gave a int, not a state_dict"):
         initcfg.init_weights(model, loading(lambda: 3))
     assert bits(model) == before
 

@@ -1,17 +1,28 @@
-"""Checkpoints: opened safely, read lazily. ``reader`` is what the rest of the package sees of any of them."""
+"""Checkpoints: opened safely, read lazily.
 
-from initcfg._checkpoints.formats.distributed import METADATA
+In: a file, a folder, or a mapping that is in memory; nobody vouches for what is in it.
+Out: an ``OpenedCheckpoint``: names, shapes and types at once, numbers one tensor at a time.
+
+Read: `checkpoint.py` (the way in, by content and not by name), `stored.py` (a tensor that was not read yet),
+`spans.py` (stretches of a file); the formats: `safetensors_file.py`, `torch_file.py` with `archive.py` (zip),
+`pickled.py` (pickles as data), `torch_tensors.py` (the calls that mean something) and `allowed_names.py`,
+`sharded_folder.py`, `distributed_folder.py`, `untrusted.py` (JSON and names of files); `unwrapping.py` (where
+in it the weights are), `finite.py` (counting NaN and infinity).
+
+No code that a file holds is run, and a damaged file ends in an error, not in wrong numbers.
+"""
+
+from initcfg._checkpoints.formats.checkpoint import OpenedCheckpoint, open_mapping, open_path
+from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.finite import non_finite
-from initcfg._checkpoints.formats.folders import UNFINISHED
-from initcfg._checkpoints.formats.opening import OpenedCheckpoint, open_mapping, open_path
-from initcfg._checkpoints.formats.reader import Reader, TensorInfo
+from initcfg._checkpoints.formats.sharded_folder import UNFINISHED
+from initcfg._checkpoints.formats.stored import TensorInfo
 
 __all__ = [
     "METADATA",
-    "OpenedCheckpoint",
-    "Reader",
-    "TensorInfo",
     "UNFINISHED",
+    "OpenedCheckpoint",
+    "TensorInfo",
     "non_finite",
     "open_mapping",
     "open_path",

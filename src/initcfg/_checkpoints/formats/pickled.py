@@ -1,18 +1,18 @@
 """Pickles read as data: a machine that knows the format and cannot call anything.
 
 A pickle is a little program. Python's own machine looks up whatever name it asks for and calls it. This one
-never imports, looks up or calls anything that a file names: a name stays a text (:class:`Name`), an object
-stays what it was made from (:class:`Made`), and only the few names of ``names`` that stand for tensors and
-plain containers become one, by code of this package.
+never imports, looks up or calls anything that a file names: a name stays a text (:class:`PickledName`), an
+object stays what it was made from (:class:`PickledObject`), and only the few names of ``torch_tensors`` that
+stand for tensors and plain containers become one, by code of this package.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from initcfg._checkpoints.formats.made import Made, Name, PickleProblem, RefusedName
 from initcfg.errors import CheckpointError
 
 # Nothing in a checkpoint needs longer ones; they cost what their bytes say.
@@ -22,14 +22,45 @@ _LONGEST_NAME = 1024
 _WIDEST_KEY = 64
 # Python hashes a larger integer to the same as a smaller one: files could make a table slow with them.
 _LARGEST_KEY = (1 << 61) - 2
-
-
 Call = Callable[[tuple[Any, ...]], Any]
-_MARK = object()
 
 
-class Pickled:
-    """One pickle, read from a place in some bytes.
+class PickleProblem(Exception):
+    """The bytes are not a pickle, or not one that a checkpoint has."""
+
+
+class RefusedName(Exception):
+    """A pickle asks for something that is not on the list: ``"os.system"``."""
+
+
+@dataclass(eq=False, slots=True)
+class PickledName:
+    """A name of a class or a function. Nothing was looked up."""
+
+    text: str
+
+
+@dataclass(eq=False, slots=True)
+class PickledObject:
+    """An object, as what it is made from.
+
+    Attributes:
+        name: Of its class, or of the function that would make it.
+        args: The arguments.
+        state: The attributes that it would get.
+        items: What would be set in it by key.
+        elements: What would be appended to it.
+    """
+
+    name: str
+    args: tuple[Any, ...] = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    elements: list[Any] = field(default_factory=list)
+
+
+class PickleMachine:
+    """Reads one pickle, from a place in some bytes.
 
     Args:
         data: The bytes.
@@ -64,29 +95,28 @@ class Pickled:
             PickleProblem: It is malformed.
             RefusedName: It names something that is not on the list.
         """
-        steps = _STEPS
         try:
             while True:
-                code = self.data[self.place]
+                code = self.data[self.place : self.place + 1]
                 self.place += 1
-                if code == _STOP:
+                if code == b".":
                     if len(self.stack) != 1 or self.marks:
                         raise PickleProblem("it ends before it is complete")
                     return self.stack.pop()
-                step = steps.get(code)
-                if step is None:
-                    raise PickleProblem(
-                        f"it has the instruction {bytes([code])!r}, which no checkpoint needs"
-                    )
-                step(self)
+                if code in _VALUES:
+                    self.stack.append(_VALUES[code](self))
+                elif code in _STEPS:
+                    _STEPS[code](self)
+                elif code:
+                    raise PickleProblem(f"it has the instruction {code!r}, which no checkpoint needs")
+                else:
+                    raise PickleProblem("it ends in the middle")
         except CheckpointError:
             raise
-        except IndexError as error:
+        except (IndexError, struct.error) as error:
             raise PickleProblem("it ends in the middle, or takes more than was put") from error
-        except struct.error as error:
-            raise PickleProblem("it ends in the middle") from error
         except (TypeError, ValueError, AttributeError) as error:
-            raise PickleProblem("it does something with what cannot be used so") from error
+            raise PickleProblem("it uses something as what it is not") from error
 
     # -- bytes ---------------------------------------------------------------------------------
 
@@ -117,9 +147,6 @@ class Pickled:
             raise PickleProblem("it takes what lies below a mark")
         return self.stack.pop()
 
-    def top(self) -> Any:
-        return self.stack[-1]
-
     def above_mark(self) -> list[Any]:
         if not self.marks:
             raise PickleProblem("it takes a mark that it never put")
@@ -128,22 +155,41 @@ class Pickled:
         del self.stack[mark:]
         return taken
 
+    def remember(self, place: int) -> None:
+        self.memo[place] = self.stack[-1]
+
+    def remembered(self, place: int) -> Any:
+        if place not in self.memo:
+            raise PickleProblem("it takes what it never remembered")
+        return self.memo[place]
+
     # -- names and calls -----------------------------------------------------------------------
 
-    def name(self, module: str, attribute: str) -> Name:
+    def name(self, module: str, attribute: str) -> PickledName:
         text = f"{_RENAMED.get(module, module)}.{attribute}"
         if len(text) > _LONGEST_NAME or not (text in self.calls or self.allowed(text)):
             raise RefusedName(text[:_LONGEST_NAME])
-        return Name(text)
+        return PickledName(text)
 
-    def call(self, function: Any, args: Any) -> Any:
-        if not isinstance(function, Name):
-            raise PickleProblem("it calls something that is no name")
-        if not isinstance(args, tuple):
+    def name_on_stack(self) -> PickledName:
+        attribute, module = self.pop(), self.pop()
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise PickleProblem("it has a name that is not a text")
+        return self.name(module, attribute)
+
+    def call(self, named: bool = False) -> Any:
+        """The call of what lies on the stack; with arguments by name, if they are there too."""
+        more = self.pop() if named else {}
+        args, function = self.pop(), self.pop()
+        if not isinstance(function, PickledName):
+            raise PickleProblem("it calls something that is not a name")
+        if not isinstance(args, tuple) or not isinstance(more, dict):
             raise PickleProblem(f"it calls {function.text} with no arguments")
         known = self.calls.get(function.text)
+        if more:
+            args += (more,)
         if known is None:
-            return Made(function.text, args)
+            return PickledObject(function.text, args)
         try:
             return known(args)
         except CheckpointError:
@@ -152,28 +198,46 @@ class Pickled:
             raise PickleProblem(f"it calls {function.text} with arguments that it cannot have") from error
 
     def build(self) -> None:
-        state, target = self.pop(), self.top()
-        if isinstance(target, Made):
+        state, target = self.pop(), self.stack[-1]
+        if isinstance(target, PickledObject):
             target.state = state
-        elif isinstance(target, (Name, str, bytes, int, float, tuple, list, type(None))):
+        elif isinstance(target, (PickledName, str, bytes, int, float, tuple, list, type(None))):
             raise PickleProblem("it gives attributes to what has none")
         # What a dictionary or a tensor has beside its items is of no use here.
 
     def append(self, values: list[Any]) -> None:
-        target = self.top()
-        if isinstance(target, list):
-            target.extend(values)
-        elif isinstance(target, Made):
-            target.elements.extend(values)
-        else:
-            raise PickleProblem("it appends to what is no list")
+        target = self.stack[-1]
+        elements = target.elements if isinstance(target, PickledObject) else target
+        if not isinstance(elements, list):
+            raise PickleProblem("it appends to what is not a list")
+        elements.extend(values)
 
     def set_items(self, flat: list[Any]) -> None:
-        target = self.top()
-        table = target.items if isinstance(target, Made) else target
+        target = self.stack[-1]
+        table = target.items if isinstance(target, PickledObject) else target
         if not isinstance(table, dict):
-            raise PickleProblem("it sets an item of what is no table")
+            raise PickleProblem("it sets an item of what is not a table")
         fill(table, flat)
+
+    def table(self) -> dict[Any, Any]:
+        made: dict[Any, Any] = {}
+        fill(made, self.above_mark())
+        return made
+
+    # -- what else an instruction may say ------------------------------------------------------
+
+    def check_protocol(self) -> None:
+        if not 2 <= self.number("B") <= 5:
+            raise PickleProblem("its protocol is not one that a checkpoint has")
+
+    def check_frame(self) -> None:
+        if self.number("Q") > len(self.data) - self.place:
+            raise PickleProblem("it has a frame that is longer than the file")
+
+    def outside(self) -> Any:
+        if self.persistent is None:
+            raise PickleProblem("it refers to something outside it")
+        return self.persistent(self.pop())
 
 
 def fill(table: dict[Any, Any], flat: list[Any]) -> None:
@@ -193,14 +257,14 @@ def _can_be_key(value: Any) -> bool:
         )
     if type(value) is int:
         return abs(value) <= _LARGEST_KEY
-    return isinstance(value, (str, bytes, float, bool, type(None), Name, Made))
+    return isinstance(value, (str, bytes, float, bool, type(None), PickledName, PickledObject))
 
 
 def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise PickleProblem("it has a text that is none") from error
+        raise PickleProblem("it has a text that is not UTF-8") from error
 
 
 def _old_text(data: bytes) -> str:
@@ -211,178 +275,71 @@ def _old_text(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _integer(machine: Pickled, count: int) -> int:
+def _integer(machine: PickleMachine, count: int) -> int:
     if not 0 <= count <= _LONGEST_INTEGER:
         raise PickleProblem(f"it has an integer of {count:,} bytes")
     return int.from_bytes(machine.take(count), "little", signed=True)
 
 
-# -- the instructions ----------------------------------------------------------------------------
+# -- the instructions, as pickletools lists them ---------------------------------------------------
 
-_STOP = ord(".")
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-_STEPS: dict[int, Callable[[Pickled], None]] = {}
 
-
-def _step(code: bytes) -> Callable[[Callable[[Pickled], None]], Callable[[Pickled], None]]:
-    def register(function: Callable[[Pickled], None]) -> Callable[[Pickled], None]:
-        _STEPS[code[0]] = function
-        return function
-
-    return register
-
-
-def _push(code: bytes, make: Callable[[Pickled], Any]) -> None:
-    _STEPS[code[0]] = lambda machine: machine.stack.append(make(machine))
-
-
-_push(b"N", lambda _: None)
-_push(b"\x88", lambda _: True)
-_push(b"\x89", lambda _: False)
-_push(b"J", lambda machine: machine.number("i"))
-_push(b"K", lambda machine: machine.number("B"))
-_push(b"M", lambda machine: machine.number("H"))
-_push(b"\x8a", lambda machine: _integer(machine, machine.number("B")))
-_push(b"\x8b", lambda machine: _integer(machine, machine.number("i")))
-_push(b"G", lambda machine: struct.unpack(">d", machine.take(8))[0])
-_push(b"U", lambda machine: _old_text(machine.take(machine.number("B"))))
-_push(b"T", lambda machine: _old_text(machine.take(machine.number("I"))))
-_push(b"C", lambda machine: machine.take(machine.number("B")))
-_push(b"B", lambda machine: machine.take(machine.number("I")))
-_push(b"\x8e", lambda machine: machine.take(machine.number("Q")))
-_push(b"\x96", lambda machine: machine.take(machine.number("Q")))
-_push(b"\x8c", lambda machine: _decoded(machine.take(machine.number("B"))))
-_push(b"X", lambda machine: _decoded(machine.take(machine.number("I"))))
-_push(b"\x8d", lambda machine: _decoded(machine.take(machine.number("Q"))))
-_push(b"]", lambda _: [])
-_push(b"}", lambda _: {})
-_push(b")", lambda _: ())
-_push(b"\x8f", lambda _: Made("builtins.set"))
-_push(b"l", lambda machine: machine.above_mark())
-_push(b"t", lambda machine: tuple(machine.above_mark()))
-_push(b"\x85", lambda machine: (machine.pop(),))
-_push(b"\x86", lambda machine: (machine.pop(), machine.pop())[::-1])
-_push(b"\x87", lambda machine: (machine.pop(), machine.pop(), machine.pop())[::-1])
-_push(b"2", lambda machine: machine.top())
-_push(b"c", lambda machine: machine.name(machine.line(), machine.line()))
-
-
-@_step(b"\x80")
-def _protocol(machine: Pickled) -> None:
-    if not 2 <= machine.number("B") <= 5:
-        raise PickleProblem("its protocol is none that a checkpoint has")
-
-
-@_step(b"\x95")
-def _frame(machine: Pickled) -> None:
-    if machine.number("Q") > len(machine.data) - machine.place:
-        raise PickleProblem("it has a frame that is longer than the file")
-
-
-@_step(b"(")
-def _mark(machine: Pickled) -> None:
-    machine.marks.append(len(machine.stack))
-
-
-@_step(b"0")
-def _pop(machine: Pickled) -> None:
-    machine.pop()
-
-
-@_step(b"1")
-def _pop_mark(machine: Pickled) -> None:
-    machine.above_mark()
-
-
-@_step(b"q")
-def _put(machine: Pickled) -> None:
-    machine.memo[machine.number("B")] = machine.top()
-
-
-@_step(b"r")
-def _put_long(machine: Pickled) -> None:
-    machine.memo[machine.number("I")] = machine.top()
-
-
-@_step(b"\x94")
-def _memoize(machine: Pickled) -> None:
-    machine.memo[len(machine.memo)] = machine.top()
-
-
-def _remembered(machine: Pickled, place: int) -> Any:
-    if place not in machine.memo:
-        raise PickleProblem("it takes what it never remembered")
-    return machine.memo[place]
-
-
-_push(b"h", lambda machine: _remembered(machine, machine.number("B")))
-_push(b"j", lambda machine: _remembered(machine, machine.number("I")))
-
-
-@_step(b"d")
-def _table(machine: Pickled) -> None:
-    flat = machine.above_mark()
-    machine.stack.append({})
-    machine.set_items(flat)
-
-
-@_step(b"a")
-def _append(machine: Pickled) -> None:
-    machine.append([machine.pop()])
-
-
-@_step(b"e")
-@_step(b"\x90")
-def _append_all(machine: Pickled) -> None:
-    machine.append(machine.above_mark())
-
-
-@_step(b"\x91")
-def _frozen_set(machine: Pickled) -> None:
-    machine.stack.append(Made("builtins.frozenset", tuple(machine.above_mark())))
-
-
-@_step(b"s")
-def _set_item(machine: Pickled) -> None:
-    value, key = machine.pop(), machine.pop()
-    machine.set_items([key, value])
-
-
-@_step(b"u")
-def _set_items(machine: Pickled) -> None:
-    machine.set_items(machine.above_mark())
-
-
-@_step(b"\x93")
-def _stack_name(machine: Pickled) -> None:
-    attribute, module = machine.pop(), machine.pop()
-    if not isinstance(module, str) or not isinstance(attribute, str):
-        raise PickleProblem("it has a name that is no text")
-    machine.stack.append(machine.name(module, attribute))
-
-
-@_step(b"R")
-@_step(b"\x81")
-def _call(machine: Pickled) -> None:
-    args, function = machine.pop(), machine.pop()
-    machine.stack.append(machine.call(function, args))
-
-
-@_step(b"\x92")
-def _call_with_names(machine: Pickled) -> None:
-    named, args, function = machine.pop(), machine.pop(), machine.pop()
-    if not isinstance(args, tuple) or not isinstance(named, dict):
-        raise PickleProblem("it makes an object with no arguments")
-    machine.stack.append(machine.call(function, (*args, named) if named else args))
-
-
-@_step(b"b")
-def _build(machine: Pickled) -> None:
-    machine.build()
-
-
-@_step(b"Q")
-def _persistent(machine: Pickled) -> None:
-    if machine.persistent is None:
-        raise PickleProblem("it refers to something outside it")
-    machine.stack.append(machine.persistent(machine.pop()))
+# Those that put something on the stack.
+_VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
+    b"N": lambda machine: None,
+    b"\x88": lambda machine: True,
+    b"\x89": lambda machine: False,
+    b"J": lambda machine: machine.number("i"),
+    b"K": lambda machine: machine.number("B"),
+    b"M": lambda machine: machine.number("H"),
+    b"\x8a": lambda machine: _integer(machine, machine.number("B")),
+    b"\x8b": lambda machine: _integer(machine, machine.number("i")),
+    b"G": lambda machine: struct.unpack(">d", machine.take(8))[0],
+    b"U": lambda machine: _old_text(machine.take(machine.number("B"))),
+    b"T": lambda machine: _old_text(machine.take(machine.number("I"))),
+    b"C": lambda machine: machine.take(machine.number("B")),
+    b"B": lambda machine: machine.take(machine.number("I")),
+    b"\x8e": lambda machine: machine.take(machine.number("Q")),
+    b"\x96": lambda machine: machine.take(machine.number("Q")),
+    b"\x8c": lambda machine: _decoded(machine.take(machine.number("B"))),
+    b"X": lambda machine: _decoded(machine.take(machine.number("I"))),
+    b"\x8d": lambda machine: _decoded(machine.take(machine.number("Q"))),
+    b"]": lambda machine: [],
+    b"}": lambda machine: {},
+    b")": lambda machine: (),
+    b"\x8f": lambda machine: PickledObject("builtins.set"),
+    b"\x91": lambda machine: PickledObject("builtins.frozenset", tuple(machine.above_mark())),
+    b"d": PickleMachine.table,
+    b"l": PickleMachine.above_mark,
+    b"t": lambda machine: tuple(machine.above_mark()),
+    b"\x85": lambda machine: (machine.pop(),),
+    b"\x86": lambda machine: (machine.pop(), machine.pop())[::-1],
+    b"\x87": lambda machine: (machine.pop(), machine.pop(), machine.pop())[::-1],
+    b"2": lambda machine: machine.stack[-1],
+    b"h": lambda machine: machine.remembered(machine.number("B")),
+    b"j": lambda machine: machine.remembered(machine.number("I")),
+    b"c": lambda machine: machine.name(machine.line(), machine.line()),
+    b"\x93": PickleMachine.name_on_stack,
+    b"R": PickleMachine.call,
+    b"\x81": PickleMachine.call,
+    b"\x92": lambda machine: machine.call(named=True),
+    b"Q": PickleMachine.outside,
+}
+# Those that change something.
+_STEPS: dict[bytes, Callable[[PickleMachine], Any]] = {
+    b"\x80": PickleMachine.check_protocol,
+    b"\x95": PickleMachine.check_frame,
+    b"(": lambda machine: machine.marks.append(len(machine.stack)),
+    b"0": PickleMachine.pop,
+    b"1": PickleMachine.above_mark,
+    b"q": lambda machine: machine.remember(machine.number("B")),
+    b"r": lambda machine: machine.remember(machine.number("I")),
+    b"\x94": lambda machine: machine.remember(len(machine.memo)),
+    b"a": lambda machine: machine.append([machine.pop()]),
+    b"e": lambda machine: machine.append(machine.above_mark()),
+    b"\x90": lambda machine: machine.append(machine.above_mark()),
+    b"s": lambda machine: machine.set_items([machine.pop(), machine.pop()][::-1]),
+    b"u": lambda machine: machine.set_items(machine.above_mark()),
+    b"b": PickleMachine.build,
+}

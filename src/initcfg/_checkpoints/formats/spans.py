@@ -31,6 +31,9 @@ class Span:
         start: Where in the file it begins.
         length: How long it is; to the end of the file by default.
 
+    Attributes:
+        close: Lets go of the file; tensors that are mapped from it stay.
+
     Raises:
         CheckpointError: The file cannot be opened, or ends before the stretch does.
     """
@@ -41,22 +44,15 @@ class Span:
         self.start = start
         self._lock = threading.Lock()
         try:
-            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            # A checkpoint that nobody closed is no fault of anybody's.
-            self._closing = weakref.finalize(self, os.close, self._file)
-            size = os.fstat(self._file).st_size
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+            size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
-            raise CheckpointError(
-                f"The checkpoint {name!r} cannot be opened: {error.strerror or error}."
-            ) from error
+            raise cannot("opened", name, error) from error
+        # A checkpoint that nobody closed is no fault of anybody's.
+        self.close = weakref.finalize(self, self._file.close)
         self.size = size - start if length is None else length
         if start < 0 or self.size < 0 or start + self.size > size:
             raise self.damaged(f"{path.name} ends before its part at byte {start} does")
-
-    def part(self, start: int, length: int) -> Span:
-        """A stretch of this one."""
-        self.check(start, length, "its part")
-        return Span(self.path, self.name, start=self.start + start, length=length)
 
     def damaged(self, what: str, fix: str = _AGAIN) -> CheckpointError:
         """The error for a file that is not what it should be."""
@@ -89,29 +85,28 @@ class Span:
         length = count * dtype.itemsize
         self.check(start, length, "a tensor")
         self._check_open()
-        if not count:
-            return torch.empty(0, dtype=dtype)
         place = self.start + start
         if length >= _MAPPED_FROM and place % dtype.itemsize == 0:
             before = place % mmap.ALLOCATIONGRANULARITY
             try:
                 mapped = mmap.mmap(
-                    self._file, before + length, access=mmap.ACCESS_COPY, offset=place - before
+                    self._file.fileno(), before + length, access=mmap.ACCESS_COPY, offset=place - before
                 )
             except (OSError, ValueError) as error:
                 raise self.damaged(f"it cannot be mapped ({error})") from error
             return torch.frombuffer(mapped, dtype=dtype, count=count, offset=before)
-        self._check_memory(length)
+        free = available_memory() if length >= _CHECKED_FROM else None
+        if free is not None and length > free:
+            raise self.refused(
+                f"holds a tensor of {length:,} bytes that cannot be mapped, and {free:,} bytes are free",
+                "Save it as safetensors on a machine with more memory.",
+            )
         data = torch.empty(length, dtype=torch.uint8)
         self._into(memoryview(data.numpy()), start)  # pyright: ignore[reportArgumentType]
         return data.view(dtype)
 
-    def close(self) -> None:
-        """Let go of the file; tensors that are mapped from it stay."""
-        self._closing()
-
     def _check_open(self) -> None:
-        if not self._closing.alive:
+        if self._file.closed:
             raise CheckpointError(f"The checkpoint {self.name!r} was closed.", fix="Open it again.")
 
     def _into(self, target: memoryview, start: int) -> None:
@@ -119,35 +114,25 @@ class Span:
         with self._lock:
             self._check_open()
             try:
-                os.lseek(self._file, self.start + start, os.SEEK_SET)
+                self._file.seek(self.start + start)
                 while done < len(target):
-                    count = self._some(target[done:])
+                    count = self._file.readinto(target[done:])
                     if not count:
                         raise self.damaged(f"{self.path.name} became shorter while it was read")
                     done += count
             except OSError as error:
-                raise CheckpointError(
-                    f"The checkpoint {self.name!r} cannot be read: {error.strerror or error}."
-                ) from error
+                raise cannot("read", self.name, error) from error
 
-    def _some(self, target: memoryview) -> int:
-        if hasattr(os, "readv"):
-            return os.readv(self._file, [target])
-        data = os.read(self._file, len(target))
-        target[: len(data)] = data
-        return len(data)
 
-    def _check_memory(self, length: int) -> None:
-        free = available_memory() if length >= _CHECKED_FROM else None
-        if free is not None and length > free:
-            raise self.refused(
-                f"holds a tensor of {length:,} bytes that cannot be mapped, and {free:,} bytes are free",
-                "Save it as safetensors on a machine with more memory.",
-            )
+def cannot(done: str, name: str, error: OSError | ValueError) -> CheckpointError:
+    """The error for a file that the system does not let be ``"opened"`` or ``"read"``."""
+    return CheckpointError(
+        f"The checkpoint {name!r} cannot be {done}: {getattr(error, 'strerror', None) or error}."
+    )
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can still be had; None where the system does not say."""
+    """Bytes of memory that are free; None where the system does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))

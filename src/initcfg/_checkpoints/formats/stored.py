@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
 
-from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
@@ -21,6 +21,18 @@ from initcfg.values import dtype_name
 _MOST_DIMENSIONS = 64
 _MOST_ELEMENTS = 1 << 62
 _PIECE = 1 << 20
+
+
+class TensorInfo(NamedTuple):
+    """What is known of a tensor without reading it.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type as torch names it: ``"float32"``.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 class Stored:
@@ -141,24 +153,24 @@ class Storage:
         return found == self.checksum
 
 
+@dataclass(frozen=True)
 class Unreadable(Stored):
     """A tensor of a kind that no module can be initialized from: quantized, sparse, without numbers.
 
     Args:
-        info: Its shape and kind.
+        known: Its shape and kind.
         error: What reading it raises.
     """
 
-    def __init__(self, info: TensorInfo, error: CheckpointError) -> None:
-        self._info = info
-        self._error = error
+    known: TensorInfo
+    error: CheckpointError
 
     @property
     def info(self) -> TensorInfo:
-        return self._info
+        return self.known
 
     def read(self) -> torch.Tensor:
-        raise self._error
+        raise self.error
 
 
 @dataclass(frozen=True)
@@ -190,16 +202,12 @@ def extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
 
 def is_shape(value: Any) -> TypeGuard[tuple[int, ...] | list[int]]:
     """Whether something is a tuple of sizes, of no more elements than can be counted."""
-    if not isinstance(value, (tuple, list)) or len(value) > _MOST_DIMENSIONS:
-        return False
-    elements = 1
-    for each in value:
-        if type(each) is not int or not 0 <= each <= _MOST_ELEMENTS:
-            return False
-        elements *= max(each, 1)
-        if elements > _MOST_ELEMENTS:
-            return False
-    return True
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) <= _MOST_DIMENSIONS
+        and all(type(each) is int and 0 <= each <= _MOST_ELEMENTS for each in value)
+        and math.prod(max(each, 1) for each in value) <= _MOST_ELEMENTS
+    )
 
 
 def _swapped(tensor: torch.Tensor) -> torch.Tensor:

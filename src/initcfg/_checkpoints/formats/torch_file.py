@@ -5,14 +5,14 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from initcfg._checkpoints.formats.archive import Archive, Member
-from initcfg._checkpoints.formats.made import Made, Name, PickleProblem
+from initcfg._checkpoints.formats.archive import Archive
+from initcfg._checkpoints.formats.pickled import PickledName, PickledObject, PickleProblem
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import Contents, Storage, is_swapped
-from initcfg._checkpoints.formats.tensors import STORAGES, StorageRef, TensorCalls
-from initcfg._checkpoints.formats.wrapped import flattened
+from initcfg._checkpoints.formats.torch_tensors import STORAGES, StorageRef, TensorCalls
+from initcfg._checkpoints.formats.unwrapping import flattened
 from initcfg.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -22,11 +22,7 @@ _LONGEST_PICKLE = 1 << 30
 
 
 def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
-    """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too.
-
-    Raises:
-        CheckpointError: It is damaged, or names something that is not allowed.
-    """
+    """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too."""
     archive = Archive(span)
     root = archive.root("data.pkl")
     pickled = archive.member(f"{root}/data.pkl")
@@ -42,7 +38,7 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
 
     def find(key: str, length: int) -> Storage:
         if key not in storages:
-            member: Member = archive.member(f"{root}/data/{key}")
+            member = archive.member(f"{root}/data/{key}")
             storages[key] = Storage(span, member.start, member.size, swapped, member.checksum)
         if storages[key].length != length:
             raise span.damaged(
@@ -65,7 +61,7 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
 
 def _module(value: Any) -> Mapping[Any, Any] | None:
     """The attributes of a compiled module: its tensors, and the modules in it."""
-    own = isinstance(value, Made) and value.name.startswith("__torch__.")
+    own = isinstance(value, PickledObject) and value.name.startswith("__torch__.")
     return value.state if own and isinstance(value.state, dict) else None
 
 
@@ -81,33 +77,26 @@ class _CompiledNames(frozenset[str]):
 def _persistent(span: Span, find: Callable[[str, int], Storage]) -> Callable[[Any], StorageRef]:
     def storage(reference: Any) -> StorageRef:
         if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
-            raise PickleProblem("it refers to something that is no storage")
-        _, kind, key, _, count = reference[:5]
-        if not isinstance(kind, Name) or kind.text not in STORAGES:
+            raise PickleProblem("it refers to something that is not a storage")
+        _, kind, key, _, count, *rest = reference
+        if not isinstance(kind, PickledName) or kind.text not in STORAGES:
             raise PickleProblem("it has a storage of no known type")
         if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
             raise PickleProblem("it has a storage without a key or a size")
         dtype = STORAGES[kind.text]
         found = find(key, count * (1 if dtype is None else dtype.itemsize))
-        return StorageRef(found, dtype, _first_of_view(reference))
-
-    def _first_of_view(reference: tuple[Any, ...]) -> int:
-        view = reference[5] if len(reference) > 5 else None
-        if view is None:
-            return 0
+        if not rest or rest[0] is None:
+            return StorageRef(found, dtype)
+        view = rest[0]
         if not isinstance(view, tuple) or len(view) != 3 or type(view[1]) is not int or view[1] < 0:
-            raise PickleProblem("it has a view of a storage that is none")
-        return view[1]
+            raise PickleProblem("it has a view of a storage that is not one")
+        return StorageRef(found, dtype, view[1])
 
     return storage
 
 
 def open_stream(span: Span, more: Collection[str] = ()) -> Contents:
-    """What a file of an older ``torch.save`` holds: pickles, one after the other, then the storages.
-
-    Raises:
-        CheckpointError: It is damaged, or names something that is not allowed.
-    """
+    """What a file of an older ``torch.save`` holds: pickles, one after the other, then the storages."""
     with open(span.path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     calls = TensorCalls(span, more)
@@ -134,26 +123,24 @@ def open_stream(span: Span, more: Collection[str] = ()) -> Contents:
         tree, place = calls.load(data, place, persistent=_persistent(span, find))
         keys, place = calls.load(data, place)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise span.damaged("its list of storages is none")
+        raise span.damaged("its list of storages is not one")
     if len(set(keys)) < len(keys) or set(keys) != set(storages):
         raise span.damaged("its list of storages is not that of its tensors")
-    swapped = is_swapped("little" if little else "big")
     for key in keys:
-        place = _place(span, storages, key, place, "little" if little else "big", swapped)
+        place = _put_storage(span, storages[key], key, place, "little" if little else "big")
     if place != span.size:
         raise span.damaged(f"its storages end at byte {place}, and the file at {span.size}")
     return Contents(tree, "torch, the format before version 1.6", {}, (span,))
 
 
-def _place(span: Span, storages: dict[str, Storage], key: str, place: int, order: Any, swapped: bool) -> int:
+def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Literal["little", "big"]) -> int:
     """Say where a storage lies; where the next one begins."""
-    storage = storages[key]
     count = int.from_bytes(span.read(place, 8, f"the size of storage {key!r}"), order, signed=True)
     span.check(place + 8, storage.length, f"the storage {key!r}")
     if count < 0 or (count != storage.length and (count == 0 or storage.length % count)):
         raise span.damaged(f"the storage {key!r} has {count:,} elements, and its tensors speak of others")
     storage.start = place + 8
-    storage.swapped = swapped
+    storage.swapped = is_swapped(order)
     return place + 8 + storage.length
 
 

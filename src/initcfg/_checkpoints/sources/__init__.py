@@ -1,11 +1,22 @@
 """From the text in ``checkpoint=`` to a file or a folder on this machine.
 
-The one function is :func:`locate`; each scheme has a module of its own, imported when it is used. Nothing
-here opens a checkpoint: that is what :mod:`initcfg._checkpoints.formats` does with what is found.
+In: a path, an address with a scheme, or a state_dict, a module or a function that is given in code.
+Out: a ``Located``: a file that is whole and has its digest, a folder, or a mapping in memory.
+
+Read: `locate.py` (the way in), `located.py` (the answer), `schemes.py` (the table of schemes, and how to
+register one); a file for each kind of source: `local.py`, `in_memory.py`, `web.py`, `file_systems.py`
+(fsspec), `hugging_face.py`, and names in the tables of others: `torchvision_names.py`, `timm_names.py`,
+`openmmlab_names.py`, with `optional_packages.py`; what fetches: `through_cache.py` (one file, whoever
+fetches it), `cache.py` (the cache on disk), `download.py` (a file of the web), `connection.py` (one
+request), `digests.py`, `shard_index.py` (several files), `address.py` (without secrets), `settings.py` (the
+environment), `progress.py` (a bar).
+
+Nothing here opens a checkpoint: `initcfg._checkpoints.formats` opens what is found.
 """
 
 from initcfg._checkpoints.sources.locate import locate
 from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.progress import progress_bar
 from initcfg._checkpoints.sources.schemes import Source, register
 
-__all__ = ["Located", "Source", "locate", "register"]
+__all__ = ["Located", "Source", "locate", "progress_bar", "register"]

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from initcfg._checkpoints.sources.address import scrubbed, shown
@@ -55,7 +56,7 @@ def request(url: str, headers: Mapping[str, str], timeout: float) -> Iterator[ht
     """
     current, authorization = _without_user(url)
     if not urlsplit(current).hostname:
-        raise CheckpointError(f"{shown(url)!r} is no valid address: it names no server.")
+        raise CheckpointError(f"{shown(url)!r} is not a valid address: it names no server.")
     seen = [current]
     while True:
         response = _send(current, {**headers, **authorization}, timeout, url)
@@ -91,7 +92,7 @@ def _check_redirect(url: str, current: str, target: str, seen: list[str]) -> Non
         raise CheckpointError(f"The address {shown(url)!r} {problem}.", fix="Give another address.")
     if scheme not in ("http", "https") or not host:
         raise CheckpointError(
-            f"The address {shown(url)!r} redirects to {shown(target)!r}, which is no web address."
+            f"The address {shown(url)!r} redirects to {shown(target)!r}, which is not a web address."
         )
     if scheme == "http" and urlsplit(current).scheme == "https":
         raise CheckpointError(
@@ -114,7 +115,7 @@ def _send(url: str, headers: Mapping[str, str], timeout: float, asked: str) -> h
                 fix="Let SSL_CERT_FILE name the certificates to trust, or download the file otherwise.",
             ) from error
         if isinstance(error, (http.client.InvalidURL, ValueError, UnicodeError)):
-            raise CheckpointError(f"{origin!r} is no valid address: {scrubbed(error, asked)}.") from error
+            raise CheckpointError(f"{origin!r} is not a valid address: {scrubbed(error, asked)}.") from error
         if isinstance(reason, TimeoutError):
             raise TransientError("the server did not answer in time") from error
         said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
@@ -157,56 +158,35 @@ def _retry_after(text: str | None) -> float | None:
 # -- timeouts: one for connecting, one for every read ----------------------------------------------
 
 
-class _Patient:
-    """A connection whose timeout, once it stands, is another one."""
+class _Handler(urllib.request.HTTPSHandler):
+    """Opens connections whose timeout, once they stand, is another one."""
 
-    sock: socket.socket
-    patience: float
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self.sock.settimeout(self.patience)
-
-
-class _PlainConnection(_Patient, http.client.HTTPConnection):
-    pass
-
-
-class _SecureConnection(_Patient, http.client.HTTPSConnection):
-    pass
-
-
-class _PlainHandler(urllib.request.HTTPHandler):
     def __init__(self, patience: float) -> None:
         super().__init__()
         self._patience = patience
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_patient(_PlainConnection, self._patience), req)
-
-
-class _SecureHandler(urllib.request.HTTPSHandler):
-    def __init__(self, patience: float) -> None:
-        super().__init__()
-        self._patience = patience
+        return self.do_open(_patient(http.client.HTTPConnection, self._patience), req)
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_patient(_SecureConnection, self._patience), req)
+        return self.do_open(_patient(http.client.HTTPSConnection, self._patience), req)
+
+    http_request = urllib.request.AbstractHTTPHandler.do_request_
 
 
 @functools.cache
-def _patient(base: type, patience: float) -> type:
-    return type(base.__name__, (base,), {"patience": patience})
+def _patient(base: Any, patience: float) -> Any:
+    class Connection(base):
+        def connect(self) -> None:
+            super().connect()
+            self.sock.settimeout(patience)
+
+    return Connection
 
 
 def _opener(timeout: float) -> urllib.request.OpenerDirector:
     # No handler of errors and redirects: every response comes back as it is. No ftp, file or data either.
     opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        _PlainHandler(timeout),
-        _SecureHandler(timeout),
-    ):
+    for handler in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), _Handler(timeout)):
         opener.add_handler(handler)
     return opener

@@ -13,14 +13,14 @@ _NAMED = re.compile(r"-([0-9a-f]{8,64})(?:\.[A-Za-z]\w*)+$")
 _DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\d*")
 _BLOCK = 1 << 20
 
-# A file that is looked for while planning and again while applying is read once.
-_known: dict[tuple[str, int, int, int], str] = {}
+# A file that is looked for while planning and again while applying is read once, also if it is renamed.
+_known: dict[tuple[int, int, int, int], str] = {}
 
 
 def named_digest(name: str) -> str | None:
     """The beginning of a digest that a file name ends with, as torch.hub has it: ``resnet50-0676ba61.pth``.
 
-    A date is none.
+    A date is not a digest.
 
     Example:
         >>> named_digest("resnet50-0676ba61.pth"), named_digest("resnet50-20240131.pth")
@@ -45,9 +45,7 @@ class Expected:
     @classmethod
     def of(cls, name: str, sha256: str | None) -> Expected:
         """From the argument, or else from the name of the file."""
-        if sha256 is not None:
-            return cls(sha256, "sha256=")
-        return cls(named_digest(name), "its name")
+        return cls(named_digest(name), "its name") if sha256 is None else cls(sha256, "sha256=")
 
     def __bool__(self) -> bool:
         return self.start is not None
@@ -55,6 +53,21 @@ class Expected:
     def fits(self, digest: str) -> bool:
         """Whether a digest is the expected one; any is, if nothing is known."""
         return self.start is None or digest.startswith(self.start)
+
+    def checked(self, path: Path, origin: str, fix: str) -> str | None:
+        """The digest of a file, which must be the expected one; None if nothing is known.
+
+        ``{digest}`` in ``fix`` stands for the digest that the file has.
+        """
+        if not self:
+            return None
+        try:
+            digest = file_digest(path)
+        except OSError as error:
+            raise CheckpointError(f"The checkpoint {origin!r} cannot be read: {error.strerror}.") from error
+        if not self.fits(digest):
+            raise self.error(origin, digest, fix.format(digest=digest))
+        return digest
 
     def error(self, origin: str, digest: str, fix: str) -> CheckpointError:
         """The file has another digest."""
@@ -68,7 +81,7 @@ class Expected:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file; read once for as long as the file is the same."""
     stat = path.stat()
-    known = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    known = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if known not in _known:
         digest = hashlib.sha256()
         with open(path, "rb", buffering=0) as file:

@@ -6,25 +6,27 @@ import os
 from pathlib import Path
 from urllib.parse import unquote
 
-from initcfg._checkpoints.sources.digests import Expected, file_digest
+from initcfg._checkpoints.sources.digests import Expected
 from initcfg._checkpoints.sources.located import Located
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
-WHOLE_FOLDERS = (
+FOLDER_FILES = (
     ".metadata",
     "model.safetensors.index.json",
     "model.safetensors",
     "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
 )
+"""What makes a folder a checkpoint, the preferred file first."""
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".json"}
 
 
-def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+def from_path(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """A path, or a ``file://`` address.
 
     Raises:
         CheckpointNotFoundError: There is nothing.
-        CheckpointError: It is no checkpoint, or its digest is another.
+        CheckpointError: It is not a checkpoint, or has another digest.
     """
     text = source[7:] if source[:7].lower() == "file://" else source
     path = Path(text).expanduser()
@@ -33,53 +35,43 @@ def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     if path.is_dir():
         return _folder(path, source, sha256)
     if not path.exists():
-        raise _missing(path, source)
+        # Look-alikes of the last name only: a wrong folder has no names to offer.
+        names = os.listdir(path.parent) if path.parent.is_dir() and os.access(path.parent, os.R_OK) else []
+        raise CheckpointNotFoundError(
+            f"There is no checkpoint {source!r}.",
+            meant=[str(Path(source).parent / name) for name in nearest(path.name, names)],
+        )
     if not path.is_file():
         raise CheckpointError(f"The checkpoint {source!r} is neither a file nor a folder.")
     expected = Expected.of(path.name, sha256)
-    if not expected:
-        return Located(path, None, source, None)
-    return Located(path, None, source, _checked(path, source, expected))
-
-
-def _checked(path: Path, source: str, expected: Expected) -> str:
-    try:
-        digest = file_digest(path)
-    except OSError as error:
-        raise CheckpointError(f"The checkpoint {source!r} cannot be read: {error.strerror}.") from error
-    if not expected.fits(digest):
-        fix = "Get the file again; if it is meant to be as it is, "
-        fix += "change sha256=." if expected.said == "sha256=" else f"rename it, or say sha256={digest!r}."
-        raise expected.error(source, digest, fix)
-    return digest
+    repair = "change sha256=." if expected.said == "sha256=" else "rename it, or say sha256='{digest}'."
+    fix = f"Get the file again; if it is meant to be as it is, {repair}"
+    return Located(path, None, source, expected.checked(path, source, fix))
 
 
 def _folder(path: Path, source: str, sha256: str | None) -> Located:
+    refuse_digest(sha256, source)
+    found = next((name for name in FOLDER_FILES if (path / name).is_file()), None)
+    if found is None:
+        files = sorted(name for name in os.listdir(path) if Path(name).suffix in _SUFFIXES)
+        raise no_checkpoint(source, [os.path.join(source, name) for name in files])
+    return Located(path / found if found == FOLDER_FILES[-1] else path, None, source, None)
+
+
+def refuse_digest(sha256: str | None, origin: str) -> None:
+    """Refuse a digest where there are several files."""
     if sha256 is not None:
         raise CheckpointError(
-            f"sha256= is the digest of one file, and {source!r} is a folder.",
+            f"sha256= is the digest of one file, and {origin!r} is a folder.",
             fix="Leave sha256= out, or name the file.",
         )
-    if any((path / name).is_file() for name in WHOLE_FOLDERS):
-        return Located(path, None, source, None)
-    if (path / "pytorch_model.bin").is_file():
-        return Located(path / "pytorch_model.bin", None, source, None)
-    files = sorted(name for name in os.listdir(path) if Path(name).suffix in _SUFFIXES)
-    raise CheckpointError(
-        f"The folder {source!r} holds no checkpoint that is a folder: neither .metadata (a distributed "
-        "checkpoint) nor model.safetensors or an index of its shards.",
-        meant=[os.path.join(source, name) for name in files[:4]],
+
+
+def no_checkpoint(origin: str, files: list[str]) -> CheckpointError:
+    """The error for a folder that is not a checkpoint, though some of its files may be."""
+    return CheckpointError(
+        f"The folder {origin!r} holds no checkpoint: neither .metadata (a distributed checkpoint) nor "
+        "model.safetensors or an index of its shards.",
+        meant=files[:4],
         fix="Name the file.",
     )
-
-
-def _missing(path: Path, source: str) -> CheckpointNotFoundError:
-    from initcfg._checkpoints.sources.schemes import known_schemes
-
-    # Why look-alikes of the last name only: a wrong folder has no names to offer.
-    names = os.listdir(path.parent) if path.parent.is_dir() and os.access(path.parent, os.R_OK) else []
-    meant = [str(Path(source).parent / name) for name in nearest(path.name, names)]
-    scheme, colon, rest = source.partition(":")
-    if colon and "/" not in scheme and scheme.lower() in known_schemes():
-        meant.insert(0, f"{scheme}://{rest.lstrip('/')}")
-    return CheckpointNotFoundError(f"There is no checkpoint {source!r}.", meant=meant)

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from initcfg._checkpoints.sources.address import scheme_of, shown
+from initcfg._checkpoints.sources.in_memory import from_code
+from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
-from initcfg._checkpoints.sources.schemes import source_for
-from initcfg.errors import CheckpointError, InitcfgError
+from initcfg._checkpoints.sources.schemes import known_schemes, source_for
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, InitcfgError
 
 
 def locate(
@@ -34,7 +36,7 @@ def locate(
 
     Raises:
         CheckpointNotFoundError: There is no such checkpoint.
-        CheckpointError: It cannot be had, or is not what its digest says.
+        CheckpointError: It cannot be fetched, or is not what its digest says.
 
     Example:
         >>> import torch
@@ -45,13 +47,11 @@ def locate(
         isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256.lower().strip())
     ):
         raise CheckpointError(
-            f"sha256={sha256!r} is no SHA-256 digest.", fix="Give its 64 hexadecimal digits."
+            f"sha256={sha256!r} is not a SHA-256 digest.", fix="Give its 64 hexadecimal digits."
         )
     digest = None if sha256 is None else sha256.lower().strip()
     if not isinstance(source, (str, os.PathLike)):
-        from initcfg._checkpoints.sources import given
-
-        return given.locate(source, sha256=digest)
+        return from_code(source, sha256=digest)
     text = os.fspath(source)
     if not isinstance(text, str) or not text.strip():
         raise CheckpointError(
@@ -59,20 +59,21 @@ def locate(
         )
     scheme = scheme_of(text) if isinstance(source, str) else None
     if scheme is None:
-        from initcfg._checkpoints.sources import local
-
-        return local.locate(text, sha256=digest, offline=offline)
+        try:
+            return from_path(text, sha256=digest, offline=offline)
+        except CheckpointNotFoundError as error:
+            # The slashes are easily forgotten: "torchvision:resnet50".
+            head, colon, rest = text.partition(":")
+            if colon and "/" not in head and head.lower() in known_schemes():
+                error.meant = (f"{head}://{rest.lstrip('/')}", *error.meant)
+            raise
     function = source_for(scheme, text)
-    if function is None:
-        from initcfg._checkpoints.sources import remote
-
-        function = remote.locate
     try:
         located = function(text, sha256=digest, offline=offline)
     except InitcfgError:
         raise
     except Exception as error:
-        if function.__module__.startswith("initcfg."):
+        if getattr(function, "__module__", "").startswith("initcfg."):
             raise
         raise CheckpointError(
             f"The plugin of the scheme {scheme!r} failed on {shown(text)!r}: {type(error).__name__}: {error}."

@@ -1,4 +1,4 @@
-"""A bar on a terminal, and nothing elsewhere."""
+"""A progress bar on a terminal, and nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -9,35 +9,40 @@ _SMALL = 4 << 20
 
 
 @contextlib.contextmanager
-def watching(name: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show how a transfer goes on, on standard error if that is a terminal.
+def progress_bar(
+    text: str, total: int | None, *, done: int = 0, in_bytes: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Show how far a transfer or another long work is, on standard error if that is a terminal.
 
     Args:
-        name: What is transferred.
-        total: Its size in bytes, if it is known.
-        done: How much of it was there before.
+        text: What stands before the bar.
+        total: How much there is to do, if that is known.
+        done: How much of it was done before.
+        in_bytes: Whether it is counted in bytes: then their number and speed are shown, and less than 4 MiB
+            have no bar.
 
     Returns:
-        What to call with the number of bytes that came.
+        What to call with the amount that was done since the last call.
     """
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal or (total is not None and total < _SMALL):
+    if not console.is_terminal or (in_bytes and total is not None and total < _SMALL):
         yield lambda count: None
         return
     from rich import progress
     from rich.errors import LiveError
 
-    columns = (
+    transfer = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
+    bar = progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
+        *transfer,
         progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
     )
-    bar = progress.Progress(*columns, console=console, transient=True)
-    task = bar.add_task(name, total=total, completed=done)
+    task = bar.add_task(text, total=total, completed=done)
     # Where something else is being shown, that goes on.
     with contextlib.suppress(LiveError):
         bar.start()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
-from collections.abc import Callable
 from typing import Protocol
 
 from initcfg._checkpoints.sources.address import SCHEME, shown
+from initcfg._checkpoints.sources.file_systems import from_file_system
+from initcfg._checkpoints.sources.hugging_face import from_hugging_face
+from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.openmmlab_names import from_openmmlab
+from initcfg._checkpoints.sources.timm_names import from_timm
+from initcfg._checkpoints.sources.torchvision_names import from_torchvision
+from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 GROUP = "initcfg.sources"
@@ -22,19 +27,18 @@ class Source(Protocol):
         ...
 
 
-# Imported when used: some of them import large packages.
-_BUILT_IN = {
-    "file": "initcfg._checkpoints.sources.local:locate",
-    "http": "initcfg._checkpoints.sources.web:locate",
-    "https": "initcfg._checkpoints.sources.web:locate",
-    "torchvision": "initcfg._checkpoints.sources.vision:locate",
-    "modelzoo": "initcfg._checkpoints.sources.vision:locate",
-    "timm": "initcfg._checkpoints.sources.timm_names:locate",
-    "hf": "initcfg._checkpoints.sources.hub:locate",
-    "open-mmlab": "initcfg._checkpoints.sources.openmmlab:locate",
-    "openmmlab": "initcfg._checkpoints.sources.openmmlab:locate",
-    "mmcls": "initcfg._checkpoints.sources.openmmlab:locate",
-    "jhu": "initcfg._checkpoints.sources.openmmlab:locate",
+_BUILT_IN: dict[str, Source] = {
+    "file": from_path,
+    "http": from_web,
+    "https": from_web,
+    "torchvision": from_torchvision,
+    "modelzoo": from_torchvision,
+    "timm": from_timm,
+    "hf": from_hugging_face,
+    "open-mmlab": from_openmmlab,
+    "openmmlab": from_openmmlab,
+    "mmcls": from_openmmlab,
+    "jhu": from_openmmlab,
 }
 _registered: dict[str, Source] = {}
 
@@ -70,28 +74,24 @@ def register(scheme: str, function: Source) -> None:
     _registered[name] = function
 
 
-def source_for(scheme: str, source: str) -> Callable[..., Located] | None:
-    """The function that answers for a scheme; None for the file systems of fsspec.
+def source_for(scheme: str, source: str) -> Source:
+    """The function that answers for a scheme.
 
     Raises:
         CheckpointError: There is none, or the plugin that has it cannot be imported.
     """
-    if scheme in _registered:
-        return _registered[scheme]
-    if scheme in _BUILT_IN:
-        module, _, function = _BUILT_IN[scheme].partition(":")
-        return getattr(importlib.import_module(module), function)
+    if found := _registered.get(scheme) or _BUILT_IN.get(scheme):
+        return found
     plugins = [point for point in _entry_points() if point.name.lower() == scheme]
     if plugins:
         return _plugin(scheme, plugins)
     if scheme == "fsspec" or scheme in _fsspec_schemes():
-        return None
-    known = known_schemes()
+        return from_file_system
     raise CheckpointError(
         f"The checkpoint {shown(source)!r} has the scheme {scheme!r}, which is unknown.",
-        meant=[f"{name}://" for name in nearest(scheme, known)],
-        fix="Known are " + ", ".join(sorted({*_BUILT_IN, *_registered})) + ", those of fsspec "
-        f"(s3, gs, ...), and those of packages with an entry point of the group {GROUP!r}.",
+        meant=[f"{name}://" for name in nearest(scheme, known_schemes())],
+        fix=f"Use one of {', '.join(sorted({*_BUILT_IN, *_registered}))}, one of fsspec's (s3, gs, ...), or "
+        f"one of a package with an entry point of the group {GROUP!r}.",
     )
 
 
@@ -101,12 +101,12 @@ def known_schemes() -> list[str]:
     return sorted({*_BUILT_IN, *_registered, *plugins, *_fsspec_schemes()})
 
 
-def _plugin(scheme: str, plugins: list[importlib.metadata.EntryPoint]) -> Callable[..., Located]:
+def _plugin(scheme: str, plugins: list[importlib.metadata.EntryPoint]) -> Source:
     values = sorted({point.value for point in plugins})
     if len(values) > 1:
         raise CheckpointError(
             f"The scheme {scheme!r} is claimed by several packages: {', '.join(values)}.",
-            fix="Uninstall all but one, or register one with initcfg's register.",
+            fix="Uninstall all but one, or register one with initcfg.sources.register.",
         )
     try:
         return plugins[0].load()

@@ -13,11 +13,8 @@ _NO = {"", "0", "false", "no", "off"}
 
 def home() -> Path:
     """The folder of everything that is kept: ``INITCFG_HOME``, or ``initcfg`` in the user's cache folder."""
-    own = os.environ.get("INITCFG_HOME")
-    if own:
-        return Path(own).expanduser().absolute()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser().absolute() / "initcfg"
+    return Path(os.environ.get("INITCFG_HOME") or f"{cache}/initcfg").expanduser().absolute()
 
 
 def is_offline(offline: bool | None) -> bool:
@@ -59,6 +56,6 @@ def _number(name: str, default: float, least: float) -> float:
         value = -1.0
     if not least <= value < 1e6:
         raise CheckpointError(
-            f"The environment variable {name} is {text!r}, which is no number of at least {least:g}."
+            f"The environment variable {name} is {text!r}, which is not a number of at least {least:g}."
         )
     return value

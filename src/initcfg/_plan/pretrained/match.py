@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints import Opened
+from initcfg._checkpoints import OpenedCheckpoint
 from initcfg._model import Entry, Names
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
@@ -28,7 +28,7 @@ from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
 from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, dtype_name, steps_text
 
-Opener = Callable[[PretrainedInit], Opened]
+Opener = Callable[[PretrainedInit], OpenedCheckpoint]
 
 
 def match(step: Run, names: Names, opener: Opener, *, compat: bool) -> tuple[list[tuple[Entry, Stack]], Load]:
@@ -94,7 +94,7 @@ class _Match:
         self,
         step: Run,
         names: Names,
-        opened: Opened,
+        opened: OpenedCheckpoint,
         rule: Rule,
         initializer: PretrainedInit,
         account: Load,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from initcfg._checkpoints import Opened, open_source
+from initcfg._checkpoints import OpenedCheckpoint, open_source
 from initcfg._rules.initializers import PretrainedInit
 
 
-def open_pretrained(initializer: PretrainedInit) -> Opened:
+def open_pretrained(initializer: PretrainedInit) -> OpenedCheckpoint:
     """The checkpoint of a Pretrained rule."""
     return open_source(
         initializer.state(),

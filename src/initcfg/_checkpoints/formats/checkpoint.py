@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.distributed import METADATA, open_distributed
-from initcfg._checkpoints.formats.folders import file_in_folder, open_index
-from initcfg._checkpoints.formats.reader import TensorInfo
-from initcfg._checkpoints.formats.safe_file import looks_safe, open_safe
-from initcfg._checkpoints.formats.stored import Contents
+from initcfg._checkpoints.formats.distributed_folder import METADATA, open_distributed
+from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
+from initcfg._checkpoints.formats.sharded_folder import file_in_folder, open_index
+from initcfg._checkpoints.formats.spans import cannot
+from initcfg._checkpoints.formats.stored import Contents, TensorInfo
 from initcfg._checkpoints.formats.torch_file import open_torch
-from initcfg._checkpoints.formats.wrapped import Unwrapped, unwrapped
+from initcfg._checkpoints.formats.unwrapping import Unwrapped, unwrapped
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 # Files that people take for checkpoints, by how they begin.
@@ -34,15 +34,17 @@ _OTHERS = (
 
 
 class OpenedCheckpoint:
-    """A checkpoint that was opened: a ``reader.Reader`` that knows a little more.
+    """A checkpoint that was opened: names, shapes and types at once, numbers one tensor at a time.
 
     Attributes:
-        name: How messages call it.
+        name: How messages call it: the source as it was written.
         wrapping: What was taken off on the way to the tensors; what ends in a dot was before every key.
         format: What kind of file it is, for a person.
         metadata: What a safetensors file says of itself.
         parts: Other sets of weights in it: what ``part`` can be.
         beside: What else is in it, and what it is, in a few words.
+        sha256: The digest of its file, where it is known.
+        prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
     """
 
     def __init__(self, contents: Contents, found: Unwrapped, name: str) -> None:
@@ -52,6 +54,8 @@ class OpenedCheckpoint:
         self.metadata = contents.metadata
         self.parts = found.parts
         self.beside = found.beside
+        self.sha256: str | None = None
+        self.prefix: str | None = None
         self._tensors = found.tensors
         self._files = contents.files
 
@@ -126,11 +130,7 @@ def open_path(
 
 
 def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None) -> OpenedCheckpoint:
-    """A state_dict, or a checkpoint with one in it, that is in memory already.
-
-    Raises:
-        CheckpointError: It has no weights.
-    """
+    """A state_dict, or a checkpoint with one in it, that is in memory already."""
     contents = Contents(state, "in memory")
     return OpenedCheckpoint(contents, unwrapped(contents, name, part), name)
 
@@ -179,5 +179,4 @@ def _head(path: Path, name: str) -> tuple[bytes, int]:
             meant=[str(folder / each) for each in nearest(path.name, names)],
         ) from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"The checkpoint {name!r} cannot be opened: {reason}.") from error
+        raise cannot("opened", name, error) from error

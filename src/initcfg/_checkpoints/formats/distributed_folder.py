@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from initcfg._checkpoints.formats.made import Made, Name
-from initcfg._checkpoints.formats.paths import leads_out
-from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.pickled import PickledName, PickledObject
 from initcfg._checkpoints.formats.spans import Span
-from initcfg._checkpoints.formats.stored import Contents, Stored, is_shape
-from initcfg._checkpoints.formats.tensors import DTYPES, TensorCalls
+from initcfg._checkpoints.formats.stored import Contents, Stored, TensorInfo, is_shape
 from initcfg._checkpoints.formats.torch_file import open_archive
-from initcfg._checkpoints.formats.wrapped import as_stored
+from initcfg._checkpoints.formats.torch_tensors import DTYPES, TensorCalls
+from initcfg._checkpoints.formats.untrusted import leads_out
+from initcfg._checkpoints.formats.unwrapping import as_stored
 from initcfg._stream.writing import narrowed
-from initcfg.errors import CheckpointError
 from initcfg.values import dtype_name
 
 METADATA = ".metadata"
@@ -31,23 +29,9 @@ _MOST_CELLS = 1 << 26
 _MODULE = "torch.distributed.checkpoint.metadata."
 _FILES = "torch.distributed.checkpoint.filesystem."
 _NAMES = frozenset(
-    [
-        *(
-            _MODULE + each
-            for each in (
-                "Metadata",
-                "TensorStorageMetadata",
-                "TensorProperties",
-                "ChunkStorageMetadata",
-                "BytesStorageMetadata",
-                "MetadataIndex",
-                "StorageMeta",
-                "_MEM_FORMAT_ENCODING",
-            )
-        ),
-        _FILES + "_StorageInfo",
-        _FILES + "_StoragePrefix",
-    ]
+    [_MODULE + name for name in ("Metadata", "MetadataIndex", "StorageMeta", "_MEM_FORMAT_ENCODING")]
+    + [_MODULE + kind + "StorageMetadata" for kind in ("Tensor", "Chunk", "Bytes")]
+    + [_MODULE + "TensorProperties", _FILES + "_StorageInfo", _FILES + "_StoragePrefix"]
 )
 
 
@@ -63,15 +47,11 @@ class Chunk:
 
 
 def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
-    """What a folder of ``torch.distributed.checkpoint`` holds.
-
-    Raises:
-        CheckpointError: Its metadata is damaged, or a file is missing.
-    """
+    """What a folder of ``torch.distributed.checkpoint`` holds."""
     span = Span(path / METADATA, name)
     try:
         if span.size > _LONGEST_METADATA:
-            raise span.damaged(f"metadata of {span.size:,} bytes are none")
+            raise span.damaged(f"its metadata has {span.size:,} bytes")
         calls = TensorCalls(span, _NAMES | set(allow))
         root, _ = calls.load(span.read(0, span.size))
         state = _state(span, root, "Metadata")
@@ -84,7 +64,13 @@ def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Cont
         for key, entry in entries.items():
             value = _tensor(span, path, key, entry, places)
             _put(tree, _path(span, paths, key), value)
-        _check_files(span, path, {file for file, _, _ in places.values()})
+        files = {file for file, _, _ in places.values()}
+        missing = sorted(file for file in files if not (path / file).is_file())
+        if missing:
+            raise span.damaged(
+                f"{len(missing)} of its {len(files)} files are missing, {missing[0]!r} for one",
+                "Fetch the missing files into the folder.",
+            )
     finally:
         span.close()
     return Contents(tree, "torch.distributed.checkpoint")
@@ -92,7 +78,7 @@ def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Cont
 
 def _state(span: Span, made: Any, kind: str) -> dict[Any, Any]:
     """The attributes of an object of some class."""
-    name = made.name.rpartition(".")[2] if isinstance(made, Made) else None
+    name = made.name.rpartition(".")[2] if isinstance(made, PickledObject) else None
     if name != kind or not isinstance(made.state, dict):
         raise span.damaged(f"its metadata has something else where a {kind} must be")
     return made.state
@@ -116,7 +102,7 @@ def _places(span: Span, data: Any) -> Iterator[tuple[tuple[Any, ...], tuple[str,
 
 
 def _tensor(span: Span, folder: Path, key: Any, entry: Any, places: dict[Any, tuple[str, int, int]]) -> Any:
-    if isinstance(entry, Made) and entry.name == _MODULE + "BytesStorageMetadata":
+    if isinstance(entry, PickledObject) and entry.name == _MODULE + "BytesStorageMetadata":
         return entry
     state = _state(span, entry, "TensorStorageMetadata")
     size, dtype = state.get("size"), _dtype(state.get("properties"))
@@ -139,11 +125,11 @@ def _tensor(span: Span, folder: Path, key: Any, entry: Any, places: dict[Any, tu
 
 
 def _dtype(properties: Any) -> torch.dtype | None:
-    state = properties.state if isinstance(properties, Made) else None
+    state = properties.state if isinstance(properties, PickledObject) else None
     if isinstance(state, dict):
         state = (state.get("dtype"),)
     named = state[0] if isinstance(state, tuple) and state else None
-    return DTYPES.get(named.text) if isinstance(named, Name) else None
+    return DTYPES.get(named.text) if isinstance(named, PickledName) else None
 
 
 def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[Chunk]) -> None:
@@ -192,59 +178,45 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def _check_files(span: Span, folder: Path, files: set[str]) -> None:
-    missing = sorted(file for file in files if not (folder / file).is_file())
-    if missing:
-        raise span.damaged(
-            f"{len(missing)} of its {len(files)} files are missing, {missing[0]!r} for one",
-            "Fetch the missing files into the folder.",
-        )
-
-
+@dataclass(frozen=True)
 class InChunks(Stored):
     """A tensor in blocks, each an archive of ``torch.save`` within a file."""
 
-    def __init__(
-        self, folder: Path, name: str, info: TensorInfo, dtype: torch.dtype, chunks: tuple[Chunk, ...]
-    ) -> None:
-        self._folder = folder
-        self._name = name
-        self._info = info
-        self._dtype = dtype
-        self._chunks = chunks
+    folder: Path
+    name: str
+    known: TensorInfo
+    dtype: torch.dtype
+    chunks: tuple[Chunk, ...]
 
     @property
     def info(self) -> TensorInfo:
-        return self._info
+        return self.known
 
     def read(self) -> torch.Tensor:
-        if len(self._chunks) == 1:
-            return self._read(self._chunks[0])
-        return self.read_block((0,) * len(self._info.shape), self._info.shape)
+        if len(self.chunks) == 1:
+            return self._read(self.chunks[0])
+        return self.read_block((0,) * len(self.known.shape), self.known.shape)
 
     def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        made = torch.empty(tuple(sizes), dtype=self._dtype)
-        for chunk in self._chunks:
-            starts = [max(first, offset) for first, offset in zip(chunk.offsets, offsets, strict=True)]
-            ends = [
-                min(first + count, offset + size)
-                for first, count, offset, size in zip(chunk.offsets, chunk.sizes, offsets, sizes, strict=True)
-            ]
-            lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+        made = torch.empty(tuple(sizes), dtype=self.dtype)
+        for chunk in self.chunks:
+            # Where the block and the chunk overlap, counted from the beginning of each.
+            there, here, lengths = [], [], []
+            for first, count, offset, size in zip(chunk.offsets, chunk.sizes, offsets, sizes, strict=True):
+                start = max(first, offset)
+                there.append(start - first)
+                here.append(start - offset)
+                lengths.append(min(first + count, offset + size) - start)
             if all(length > 0 for length in lengths):
-                there = [start - first for start, first in zip(starts, chunk.offsets, strict=True)]
-                here = [start - offset for start, offset in zip(starts, offsets, strict=True)]
                 narrowed(made, here, lengths).copy_(narrowed(self._read(chunk), there, lengths))
         return made
 
     def _read(self, chunk: Chunk) -> torch.Tensor:
-        span = Span(self._folder / chunk.file, self._name, start=chunk.start, length=chunk.length)
+        span = Span(self.folder / chunk.file, self.name, start=chunk.start, length=chunk.length)
         try:
             stored = as_stored(open_archive(span).tree)
-            if stored is None or stored.info != TensorInfo(chunk.sizes, self._info.dtype):
+            if stored is None or stored.info != TensorInfo(chunk.sizes, self.known.dtype):
                 raise span.damaged("a block is not what the metadata says")
             return stored.read()
-        except CheckpointError:
-            raise
         finally:
             span.close()

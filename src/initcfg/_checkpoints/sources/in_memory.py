@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from initcfg._checkpoints.sources.located import Located
 from initcfg.errors import CheckpointError, plural
 
 
-def locate(source: Any, *, sha256: str | None) -> Located:
+def from_code(source: Any, *, sha256: str | None) -> Located:
     """A mapping, a module, or a function without arguments that returns one of them.
 
     Raises:
         CheckpointError: It is none of these, or the function fails.
     """
-    from torch import nn
-
     if sha256 is not None:
         raise CheckpointError(
             "sha256= is the digest of a file, and this checkpoint is given in code.", fix="Leave it out."

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.made import Made, Name
+from initcfg._checkpoints.formats.pickled import PickledName, PickledObject
 from initcfg._checkpoints.formats.stored import Contents, InMemory, Stored
 from initcfg.errors import CheckpointError, nearest, plural
 
@@ -141,17 +141,17 @@ def _no_tensors(name: str, beside: Mapping[str, str]) -> CheckpointError:
 
 
 def as_stored(value: Any) -> Stored | None:
-    """A tensor as one that can be read; None if it is none."""
+    """A tensor as one that can be read; None if it is not one."""
     if isinstance(value, torch.Tensor):
         return InMemory(value)
     return value if isinstance(value, Stored) else None
 
 
 def as_table(value: Any) -> Mapping[Any, Any] | None:
-    """A table of things by key; None if it is none."""
+    """A table of things by key; None if it is not one."""
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, Made) and value.items:
+    if isinstance(value, PickledObject) and value.items:
         return value.items
     return None
 
@@ -256,13 +256,13 @@ class _Holders:
         raise CheckpointError(
             f"The checkpoint {name!r} has no weights under {part!r}.",
             meant=nearest(part, full) or full[:4],
-            fix="Take one of those, or none." if full else "Leave the part away: they are under no key.",
+            fix="Name one of those, or no part." if full else "Name no part: they are under no key.",
         )
 
 
 def _text(key: Any) -> str:
-    if isinstance(key, (Name, Made)):
-        return key.text if isinstance(key, Name) else key.name
+    if isinstance(key, (PickledName, PickledObject)):
+        return key.text if isinstance(key, PickledName) else key.name
     return key if isinstance(key, str) else str(key)[:100]
 
 
@@ -270,7 +270,7 @@ def described(value: Any) -> str:
     """What something is, in a few words.
 
     Example:
-        >>> from initcfg._checkpoints.formats.wrapped import described
+        >>> from initcfg._checkpoints.formats.unwrapping import described
         >>> described({"a": 1}), described(12), described("x" * 100)
         ('a table of 1', '12', 'a text of 100 characters')
     """
@@ -286,8 +286,8 @@ def described(value: Any) -> str:
         return f"a table of {len(table):,}"
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value):,}"
-    if isinstance(value, (Made, Name)):
-        text = value.name if isinstance(value, Made) else value.text
+    if isinstance(value, (PickledObject, PickledName)):
+        text = value.name if isinstance(value, PickledObject) else value.text
         return text.rpartition(".")[2]
     if isinstance(value, bytes):
         return plural(len(value), "byte")

@@ -24,22 +24,18 @@ def is_index(name: str) -> bool:
 
 
 def shard_names(index: Path, origin: str) -> list[str]:
-    """The files that an index names, each once.
-
-    Raises:
-        CheckpointError: It is no index, or names something that is not beside it.
-    """
+    """The files that an index names, each once; one that names something elsewhere is refused."""
     try:
         content: Any = json.loads(index.read_text(encoding="utf-8"))
         names = list(dict.fromkeys(content["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"The file {origin!r} is no index of shards: it has no 'weight_map'."
+            f"The file {origin!r} is not an index of shards: it has no 'weight_map'."
         ) from error
     for name in names:
         if not isinstance(name, str) or not name or Path(name).name != name or set(name) & set('\\:?#%"'):
             raise CheckpointError(
-                f"The index {origin!r} names {name!r}, which is no file beside it.",
+                f"The index {origin!r} names {name!r}, which is not a file beside it.",
                 fix="Do not use this checkpoint: its index is damaged, or made to do harm.",
             )
     return names
@@ -52,9 +48,6 @@ def with_shards(index: Located, source: str, fetch: Callable[[str], Located]) ->
         index: The index.
         source: The address of the index.
         fetch: What fetches another address.
-
-    Raises:
-        CheckpointError: A shard cannot be fetched.
     """
     assert index.path is not None
     base, _, query = source.partition("?")
@@ -66,11 +59,7 @@ def with_shards(index: Located, source: str, fetch: Callable[[str], Located]) ->
 
 
 def gather(files: dict[str, Located], origin: str) -> Located:
-    """A folder in the cache that holds files from elsewhere under their names.
-
-    Raises:
-        CheckpointError: The cache cannot be written.
-    """
+    """A folder in the cache that holds files from elsewhere under their names."""
     paths = {name: located.path for name, located in files.items() if located.path is not None}
     # The cache knows files by their content: another content is another folder.
     digest = hashlib.sha256(repr(sorted((name, str(path)) for name, path in paths.items())).encode())

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from initcfg._checkpoints.sources import web
-from initcfg._checkpoints.sources.clients import client
 from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.optional_packages import imported
+from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 _SITE = "https://download.pytorch.org/models/"
@@ -30,25 +30,21 @@ _BEFORE = {
 }
 
 
-def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+def from_torchvision(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """Weights by model (``resnet50``), by model and name, or by the name of the enumeration's member.
 
     Raises:
         CheckpointError: torchvision is missing, or has no such weights.
     """
-    return web.locate(address_of(source), sha256=sha256, offline=offline)
+    return from_web(address_of(source), sha256=sha256, offline=offline)
 
 
 def address_of(source: str) -> str:
-    """The address that a ``torchvision://`` name stands for.
-
-    Raises:
-        CheckpointError: torchvision is missing, or has no such weights.
-    """
+    """The address that a ``torchvision://`` name stands for."""
     name = source.partition("://")[2].strip("/")
     if name in _BEFORE:
         return _SITE + _BEFORE[name]
-    models = client("torchvision.models", source, "torchvision")
+    models = imported("torchvision.models", source, "torchvision")
     head, dot, member = name.partition(".")
     weights, by_class = _weights(models, head, source)
     members = list(weights)
@@ -58,15 +54,14 @@ def address_of(source: str) -> str:
         return members[0].url
     if member.lower() == "default":
         return weights.DEFAULT.url
-    found = [item for item in members if item.name.lower() == member.lower()]
-    if not found:
-        names = [f"torchvision://{head}.{item.name}" for item in members]
+    found = next((item for item in members if item.name.lower() == member.lower()), None)
+    if found is None:
+        names = [item.name for item in members]
         raise CheckpointError(
             f"torchvision has no weights {source!r}.",
-            meant=[f"torchvision://{head}.{n}" for n in nearest(member, [item.name for item in members])]
-            or names[:4],
+            meant=[f"torchvision://{head}.{name}" for name in nearest(member, names) or names[:4]],
         )
-    return found[0].url
+    return found.url
 
 
 def _weights(models: Any, head: str, source: str) -> tuple[Any, bool]:

@@ -12,8 +12,9 @@ from collections.abc import Collection
 _OF_MODULES = {
     "_codecs": "encode",
     "argparse": "Namespace",
-    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple",
-    "collections": "Counter",
+    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
+    "xrange",
+    "collections": "Counter deque",
     "copyreg": "_reconstructor",
     "datetime": "date datetime time timedelta timezone",
     "decimal": "Decimal",
@@ -70,7 +71,7 @@ def may_be_named(name: str, more: Collection[str] = ()) -> bool:
         more: Names that are allowed besides.
 
     Example:
-        >>> from initcfg._checkpoints.formats.names import may_be_named
+        >>> from initcfg._checkpoints.formats.allowed_names import may_be_named
         >>> may_be_named("mmengine.logging.history_buffer.HistoryBuffer"), may_be_named("os.system")
         (True, False)
     """

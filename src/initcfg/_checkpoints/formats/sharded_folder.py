@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.distributed import METADATA
-from initcfg._checkpoints.formats.paths import leads_out
-from initcfg._checkpoints.formats.reader import TensorInfo
-from initcfg._checkpoints.formats.safe_file import looks_safe, open_safe
-from initcfg._checkpoints.formats.spans import Span
-from initcfg._checkpoints.formats.stored import Contents, Stored
-from initcfg._checkpoints.formats.strict_json import parsed
+from initcfg._checkpoints.formats.distributed_folder import METADATA
+from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
+from initcfg._checkpoints.formats.spans import Span, cannot
+from initcfg._checkpoints.formats.stored import Contents, Stored, TensorInfo
 from initcfg._checkpoints.formats.torch_file import open_torch
-from initcfg._checkpoints.formats.wrapped import as_stored
+from initcfg._checkpoints.formats.untrusted import leads_out, parsed
+from initcfg._checkpoints.formats.unwrapping import as_stored
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, plural
 
 UNFINISHED = ".initcfg-unfinished.json"
@@ -44,28 +43,24 @@ def file_in_folder(path: Path, name: str) -> Path:
     """
     if (path / UNFINISHED).is_file():
         raise CheckpointError(
-            f"The checkpoint in {name!r} is not whole: it is being written, or that was interrupted.",
+            f"The checkpoint in {name!r} is not whole: its writing still goes on, or was interrupted.",
             where=str(path),
-            fix="Give the command that writes it once more: it goes on where it stopped.",
+            fix="Run the command that writes it again: it goes on where it stopped.",
         )
-    if (path / METADATA).is_file():
-        return path / METADATA
-    for usual in _USUAL:
+    for usual in (METADATA, *_USUAL):
         if (path / usual).is_file():
             return path / usual
     try:
         names = sorted(each.name for each in path.iterdir() if each.is_file())
     except OSError as error:
-        raise CheckpointError(
-            f"The checkpoint {name!r} cannot be opened: {error.strerror or error}."
-        ) from error
+        raise cannot("opened", name, error) from error
     for ending in _ENDINGS:
         found = [each for each in names if each.endswith(ending)]
         if len(found) == 1 and (numbers := _NUMBERED.search(found[0])) and int(numbers[1]) > 1:
             raise CheckpointNotFoundError(
-                f"The folder {name!r} holds {found[0]!r}, and no index nor the other shards.",
+                f"The folder {name!r} holds {found[0]!r}, but neither an index nor the other shards.",
                 where=str(path),
-                fix="Fetch the rest; or give the path of that file, to have what is in it.",
+                fix="Fetch the rest, or give the path of that file to take only what is in it.",
             )
         if len(found) == 1:
             return path / found[0]
@@ -84,15 +79,11 @@ def file_in_folder(path: Path, name: str) -> Path:
 
 
 def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
-    """What the shards of an index hold. A shard is opened when something in it is asked for.
-
-    Raises:
-        CheckpointError: The index is damaged, or a shard is missing.
-    """
+    """What the shards of an index hold. A shard is opened when something in it is asked for."""
     span = Span(path, name)
     try:
         if span.size > _LONGEST_INDEX:
-            raise span.damaged(f"an index of {span.size:,} bytes is none")
+            raise span.damaged(f"its index has {span.size:,} bytes")
         index = parsed(span, span.read(0, span.size), "the index")
         files = index.get("weight_map")
         if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
@@ -100,10 +91,10 @@ def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
                 "is a JSON file without a weight_map, which an index of shards has",
                 "Give the index, or the file with the weights.",
             )
-        shards = Shards(path.parent, name, allow)
-        shards.check(span, set(files.values()))
+        _check_files(span, path.parent, set(files.values()))
     finally:
         span.close()
+    shards = Shards(path.parent, name, allow)
     metadata = index.get("metadata")
     told = {key: str(each) for key, each in metadata.items()} if isinstance(metadata, dict) else {}
     tree: dict[str, Any] = {key: InShard(shards, file, key) for key, file in files.items()}
@@ -124,20 +115,6 @@ class Shards:
         self.name = name
         self.allow = allow
         self._opened: dict[str, Contents] = {}
-
-    def check(self, index: Span, files: set[str]) -> None:
-        """Refuse an index whose files are elsewhere, or missing."""
-        outside = sorted(file for file in files if leads_out(file))
-        if outside:
-            raise index.damaged(f"the index names {outside[0]!r}, which is not in its folder")
-        missing = sorted(file for file in files if not (self.folder / file).is_file())
-        if missing:
-            shown = ", ".join(repr(file) for file in missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise CheckpointNotFoundError(
-                f"{self.name!r} lacks {len(missing)} of {plural(len(files), 'shard')}: {shown}.",
-                where=str(index.path),
-                fix="Fetch the missing files into the folder of the index.",
-            )
 
     def tensor(self, file: str, key: str) -> Stored:
         """A tensor of a file."""
@@ -160,11 +137,13 @@ class Shards:
                 span.close()
 
 
+@dataclass(frozen=True)
 class InShard(Stored):
     """A tensor in a shard that was perhaps not opened yet."""
 
-    def __init__(self, shards: Shards, file: str, key: str) -> None:
-        self._place = (shards, file, key)
+    shards: Shards
+    file: str
+    key: str
 
     @property
     def info(self) -> TensorInfo:
@@ -180,8 +159,22 @@ class InShard(Stored):
         return self._stored().intact()
 
     def _stored(self) -> Stored:
-        shards, file, key = self._place
-        return shards.tensor(file, key)
+        return self.shards.tensor(self.file, self.key)
+
+
+def _check_files(index: Span, folder: Path, files: set[str]) -> None:
+    """Refuse an index whose files are elsewhere, or missing."""
+    outside = sorted(file for file in files if leads_out(file))
+    if outside:
+        raise index.damaged(f"the index names {outside[0]!r}, which is not in its folder")
+    missing = sorted(file for file in files if not (folder / file).is_file())
+    if missing:
+        shown = ", ".join(repr(file) for file in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise CheckpointNotFoundError(
+            f"{index.name!r} lacks {len(missing)} of {plural(len(files), 'shard')}: {shown}.",
+            where=str(index.path),
+            fix="Fetch the missing files into the folder of the index.",
+        )
 
 
 def _open_shard(path: Path, name: str, allow: Collection[str]) -> Contents:

@@ -8,22 +8,22 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from initcfg._checkpoints.sources import local, web
-from initcfg._checkpoints.sources.clients import missing
+from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.optional_packages import missing
+from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 # The package, the folder in it, and the file of OpenMMLab's own names; the others are called alike.
-_PLACES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mmlab.json"))
+_TABLES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mmlab.json"))
 
 
-def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """What a name stands for; of ``mmcls://`` names the backbone is meant, as in MMEngine.
 
     Raises:
@@ -48,9 +48,9 @@ def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
             meant=[f"{scheme}://{other.removeprefix(shorten)}" for other in nearest(name, names)],
         )
     if target.startswith(("http://", "https://")):
-        located = web.locate(target, sha256=sha256, offline=offline)
+        located = from_web(target, sha256=sha256, offline=offline)
     else:
-        located = local.locate(str(_home() / target), sha256=sha256, offline=offline)
+        located = from_path(str(_home() / target), sha256=sha256, offline=offline)
     return replace(located, prefix="backbone.") if scheme == "mmcls" else located
 
 
@@ -63,7 +63,7 @@ def _current(name: str, folder: Path, scheme: str) -> str:
 
 
 def _tables(source: str) -> tuple[Path, str]:
-    for package, inside, own in _PLACES:
+    for package, inside, own in _TABLES:
         folder = _package_folder(package)
         if folder is not None and (folder / inside / own).is_file():
             return folder / inside, own
@@ -71,9 +71,6 @@ def _tables(source: str) -> tuple[Path, str]:
 
 
 def _package_folder(package: str) -> Path | None:
-    loaded = getattr(sys.modules.get(package), "__file__", None)
-    if loaded:
-        return Path(loaded).parent
     try:
         # This looks the package up, and does not import it.
         spec = importlib.util.find_spec(package)

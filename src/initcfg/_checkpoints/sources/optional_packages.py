@@ -1,4 +1,4 @@
-"""Other packages that know where weights are: imported when they are needed."""
+"""Packages that know where weights are: imported when they are needed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from initcfg.errors import CheckpointError
 
 
-def client(module: str, source: str, extra: str) -> Any:
-    """Import the package that a scheme needs.
+def imported(module: str, source: str, extra: str) -> Any:
+    """The module that a scheme needs.
 
     Args:
         module: The module to import.
@@ -22,26 +22,20 @@ def client(module: str, source: str, extra: str) -> Any:
     package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name not in (package, module):
-            raise _broken(package, source, error) from error
-        raise missing(package, source, extra) from error
     except Exception as error:
         # Compiled extensions fail in ways of their own: RuntimeError, OSError, AttributeError.
-        raise _broken(package, source, error) from error
+        if isinstance(error, ModuleNotFoundError) and error.name in (package, module):
+            raise missing(package, source, extra) from error
+        raise CheckpointError(
+            f"The checkpoint {source!r} needs the package {package!r}, which cannot be imported: "
+            f"{type(error).__name__}: {error}.",
+            fix=f"Repair the installation of {package}.",
+        ) from error
 
 
 def missing(package: str, source: str, extra: str) -> CheckpointError:
     """The error that says what to install."""
     return CheckpointError(
         f"The checkpoint {source!r} needs the package {package!r}, which is not installed.",
-        fix=f"pip install 'initcfg[{extra}]'",
-    )
-
-
-def _broken(package: str, source: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"The checkpoint {source!r} needs the package {package!r}, which cannot be imported: "
-        f"{type(error).__name__}: {error}.",
-        fix=f"Repair the installation of {package}.",
+        fix=f"Run pip install 'initcfg[{extra}]'.",
     )

@@ -7,13 +7,26 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._checkpoints.formats.made import Made, Name, PickleProblem, RefusedName
-from initcfg._checkpoints.formats.names import may_be_named
-from initcfg._checkpoints.formats.pickled import Call, Pickled, fill
-from initcfg._checkpoints.formats.reader import TensorInfo
+from initcfg._checkpoints.formats.allowed_names import may_be_named
+from initcfg._checkpoints.formats.pickled import (
+    Call,
+    PickledName,
+    PickledObject,
+    PickleMachine,
+    PickleProblem,
+    RefusedName,
+    fill,
+)
 from initcfg._checkpoints.formats.spans import Span
-from initcfg._checkpoints.formats.stored import Storage, Stored, StoredView, Unreadable, extent, is_shape
-from initcfg.errors import CheckpointError
+from initcfg._checkpoints.formats.stored import (
+    Storage,
+    Stored,
+    StoredView,
+    TensorInfo,
+    Unreadable,
+    extent,
+    is_shape,
+)
 
 # Names of storage classes; older files have those of CUDA under torch.cuda.
 _STORAGES = {
@@ -66,7 +79,7 @@ class TensorCalls:
 
     Args:
         span: The file, for errors.
-        more: Names that are allowed besides those of ``names``.
+        more: Names that are allowed besides those of ``allowed_names``.
     """
 
     def __init__(self, span: Span, more: Collection[str] = ()) -> None:
@@ -84,9 +97,11 @@ class TensorCalls:
             "torch._utils._rebuild_parameter": _first,
             "torch._utils._rebuild_parameter_with_state": _first,
             "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
-            "torch._utils._rebuild_qtensor": self._quantized,
-            "torch._utils._rebuild_sparse_tensor": self._sparse,
-            "torch._utils._rebuild_meta_tensor_no_storage": self._meta,
+            "torch._utils._rebuild_qtensor": lambda args: self._unreadable(args[2], "quantized"),
+            "torch._utils._rebuild_sparse_tensor": lambda args: self._unreadable(
+                next((each for each in args[1] if isinstance(each, tuple)), ()), "sparse"
+            ),
+            "torch._utils._rebuild_meta_tensor_no_storage": lambda args: self._unreadable(args[1], "meta"),
             "torch._tensor._rebuild_from_type_v2": self._of_subclass,
         }
 
@@ -96,13 +111,17 @@ class TensorCalls:
         Raises:
             CheckpointError: It is malformed, or names something that is not allowed.
         """
-        machine = Pickled(data, start, calls=self.calls, allowed=self._allowed, persistent=persistent)
+        machine = PickleMachine(data, start, calls=self.calls, allowed=self._allowed, persistent=persistent)
         try:
             return machine.load(), machine.place
         except PickleProblem as error:
             raise self.span.damaged(f"its pickle cannot be read: {error}") from error
         except RefusedName as error:
-            raise refusal(self.span, error.name) from error
+            name = str(error) if str(error).isprintable() else repr(str(error))
+            raise self.span.refused(
+                f"holds more than tensors (it needs {name}), and pickled code is never run",
+                "Save its state_dict alone: torch.save(model.state_dict(), path), or use safetensors.",
+            ) from error
 
     def _allowed(self, name: str) -> bool:
         return name in STORAGES or name in DTYPES or may_be_named(name, self.more)
@@ -118,32 +137,30 @@ class TensorCalls:
             fill(table, list(pair))
         return table
 
-    def _attribute(self, args: tuple[Any, ...]) -> Made:
+    def _attribute(self, args: tuple[Any, ...]) -> PickledObject:
         # MMEngine's HistoryBuffer holds its own methods, which are pickled so. It stays what it says.
         owner, attribute = args
-        inert = isinstance(owner, Name) and owner.text not in self.calls and "." in owner.text
+        inert = isinstance(owner, PickledName) and owner.text not in self.calls and "." in owner.text
         if not inert or owner.text.startswith("builtins.") or not isinstance(attribute, str):
             raise RefusedName("builtins.getattr")
         if attribute.startswith("_") or not attribute.isidentifier():
             raise RefusedName(f"{owner.text}.{attribute[:100]}")
-        return Made(f"{owner.text}.{attribute}")
+        return PickledObject(f"{owner.text}.{attribute}")
 
     # -- tensors ---------------------------------------------------------------------------------
 
     def _tensor(self, args: tuple[Any, ...]) -> Stored:
-        storage, offset, size, stride = args[:4]
-        metadata = args[6] if len(args) > 6 else None
+        storage, offset, size, stride, *rest = args
         dtype = storage.dtype if isinstance(storage, StorageRef) else None
-        return self._view(storage, dtype, offset, size, stride, metadata)
+        return self._view(storage, dtype, offset, size, stride, *rest[2:3])
 
     def _tensor_with_type(self, args: tuple[Any, ...]) -> Stored:
-        storage, offset, size, stride, _, _, dtype = args[:7]
-        metadata = args[7] if len(args) > 7 else None
-        named = DTYPES.get(dtype.text) if isinstance(dtype, Name) else None
-        return self._view(storage, named, offset, size, stride, metadata)
+        storage, offset, size, stride, _, _, dtype, *rest = args
+        named = DTYPES.get(dtype.text) if isinstance(dtype, PickledName) else None
+        return self._view(storage, named, offset, size, stride, *rest[:1])
 
     def _view(
-        self, ref: Any, dtype: torch.dtype | None, offset: Any, size: Any, stride: Any, metadata: Any
+        self, ref: Any, dtype: torch.dtype | None, offset: Any, size: Any, stride: Any, metadata: Any = None
     ) -> Stored:
         if not isinstance(ref, StorageRef) or dtype is None:
             raise PickleProblem("it has a tensor without a storage, or of no type")
@@ -151,63 +168,40 @@ class TensorCalls:
         if not fits or len(stride) != len(size) or not all(is_shape((each,)) for each in stride):
             raise PickleProblem("it has a tensor of no shape")
         if dtype in _QUANTIZED:
-            return self._unreadable(size, "quantized", "quantized")
+            return self._unreadable(size, "quantized")
         size, stride = tuple(size), tuple(stride)
         first = ref.first + offset
         if (first + extent(size, stride)) * dtype.itemsize > ref.storage.length:
             raise self.span.damaged(f"a tensor of shape {size} is longer than its storage")
         flags = metadata if isinstance(metadata, dict) else {}
-        return StoredView(
-            ref.storage, dtype, first, size, stride, flags.get("conj") is True, flags.get("neg") is True
-        )
+        conjugated, negated = flags.get("conj") is True, flags.get("neg") is True
+        return StoredView(ref.storage, dtype, first, size, stride, conjugated, negated)
 
     def _of_subclass(self, args: tuple[Any, ...]) -> Any:
         function, _, inner = args[:3]
-        known = self.calls.get(function.text) if isinstance(function, Name) else None
+        known = self.calls.get(function.text) if isinstance(function, PickledName) else None
         if known is None or not isinstance(inner, tuple) or not function.text.startswith("torch._utils._"):
             raise PickleProblem("it has a tensor of an unknown class")
         return known(inner)
 
-    def _quantized(self, args: tuple[Any, ...]) -> Unreadable:
-        size = args[2]
-        return self._unreadable(size, "quantized", "quantized")
-
-    def _sparse(self, args: tuple[Any, ...]) -> Unreadable:
-        parts = args[1]
-        size = next((each for each in parts if isinstance(each, tuple)), ())
-        return self._unreadable(size, "sparse", "sparse")
-
-    def _meta(self, args: tuple[Any, ...]) -> Unreadable:
-        return self._unreadable(args[1], "meta", "without numbers, on the meta device")
-
-    def _unreadable(self, size: Any, kind: str, what: str) -> Unreadable:
+    def _unreadable(self, size: Any, kind: str) -> Unreadable:
         if not is_shape(size):
             raise PickleProblem("it has a tensor of no shape")
+        what = "on the meta device, without numbers" if kind == "meta" else kind
         error = self.span.refused(
             f"has a tensor that is {what}, which no parameter can be set from", "Save it as a plain tensor."
         )
         return Unreadable(TensorInfo(tuple(size), kind), error)
 
 
-def refusal(span: Span, name: str) -> CheckpointError:
-    """The error for a name that is not allowed."""
-    name = name if name.isprintable() else repr(name)
-    return CheckpointError(
-        f"The checkpoint {span.name!r} holds more than tensors (it needs {name}), "
-        "and pickled code is never run.",
-        where=str(span.path),
-        fix="Save its state_dict alone: torch.save(model.state_dict(), path), or use safetensors.",
-    )
-
-
 def _size(args: tuple[Any, ...]) -> tuple[int, ...]:
     size = args[0] if args else ()
     if not is_shape(size):
-        raise PickleProblem("it has a size that is none")
+        raise PickleProblem("it has a size that is not one")
     return tuple(size)
 
 
 def _first(args: tuple[Any, ...]) -> Any:
     if not args or not isinstance(args[0], Stored):
-        raise PickleProblem("it has a parameter that is no tensor")
+        raise PickleProblem("it has a parameter that is not a tensor")
     return args[0]

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.reader import TensorInfo
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import (
     Contents,
     Storage,
     StoredView,
+    TensorInfo,
     Unreadable,
     is_shape,
     is_swapped,
 )
-from initcfg._checkpoints.formats.strict_json import parsed
+from initcfg._checkpoints.formats.untrusted import parsed
 from initcfg.errors import CheckpointError
 
 # The format's own bound.
@@ -59,15 +59,13 @@ def looks_safe(head: bytes) -> bool:
 
 
 def open_safe(path: Path, name: str) -> Contents:
-    """What a safetensors file holds.
-
-    Raises:
-        CheckpointError: Its header is not exactly what the format says.
-    """
+    """What a safetensors file holds, if its header is exactly what the format says."""
     span = Span(path, name)
     try:
         header, begin = _header(span)
-        metadata = _metadata(span, header.pop(_METADATA, {}))
+        metadata = header.pop(_METADATA, {})
+        if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
+            raise span.damaged("its metadata is not a table of texts")
         tree: dict[str, Any] = {}
         ranges: list[tuple[int, int, str]] = []
         for key, entry in header.items():
@@ -85,9 +83,7 @@ def _header(span: Span) -> tuple[dict[str, Any], int]:
         raise span.damaged(f"a safetensors file has at least 8 bytes, and it has {span.size}")
     length = int.from_bytes(span.read(0, 8), "little")
     if length > LONGEST_HEADER:
-        raise span.damaged(
-            f"its header would have {length:,} bytes, and the format allows {LONGEST_HEADER:,}"
-        )
+        raise span.damaged(f"its header would have {length:,} bytes; the format allows {LONGEST_HEADER:,}")
     if length > span.size - 8:
         raise span.damaged(f"its header would have {length:,} bytes, and the file has {span.size:,}")
     data = span.read(8, length)
@@ -96,19 +92,13 @@ def _header(span: Span) -> tuple[dict[str, Any], int]:
     return parsed(span, data, "its header"), 8 + length
 
 
-def _metadata(span: Span, found: Any) -> dict[str, str]:
-    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-        raise span.damaged("its metadata is not a table of texts")
-    return found
-
-
 def _entry(span: Span, key: str, entry: Any, begin: int) -> tuple[Any, int, int]:
     """A tensor, and where its bytes begin and end, counted from the end of the header."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise span.damaged(f"the entry of {key!r} has not just a dtype, a shape and data_offsets")
+        raise span.damaged(f"the entry of {key!r} does not have just a dtype, a shape and data_offsets")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not isinstance(shape, list) or not is_shape(shape):
-        raise span.damaged(f"the shape of {key!r} is none")
+        raise span.damaged(f"the shape of {key!r} is not a shape")
     if (
         not isinstance(offsets, list)
         or len(offsets) != 2
@@ -119,7 +109,7 @@ def _entry(span: Span, key: str, entry: Any, begin: int) -> tuple[Any, int, int]
     first, last = offsets
     known = _TYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if known is None:
-        raise span.damaged(f"the type {entry['dtype']!r} of {key!r} is none that the format knows")
+        raise span.damaged(f"the type {entry['dtype']!r} of {key!r} is not one that the format knows")
     bits, torch_name = known
     if math.prod(shape) * bits != (last - first) * 8:
         raise span.damaged(
@@ -137,7 +127,7 @@ def _entry(span: Span, key: str, entry: Any, begin: int) -> tuple[Any, int, int]
     if bits < 8:
         shape = [*shape[:-1], shape[-1] * bits // 8]
     size = tuple(shape)
-    stride = tuple(math.prod(size[place + 1 :]) for place in range(len(size)))
+    stride = tuple(math.prod(size[dimension + 1 :]) for dimension in range(len(size)))
     storage = Storage(span, begin + first, last - first, swapped=is_swapped("little"))
     return StoredView(storage, dtype, 0, size, stride), first, last
 

@@ -12,22 +12,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from initcfg._checkpoints.sources.clients import client
-from initcfg._checkpoints.sources.digests import Expected, file_digest
+from initcfg._checkpoints.sources.digests import Expected
+from initcfg._checkpoints.sources.local import FOLDER_FILES
 from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.optional_packages import imported
 from initcfg._checkpoints.sources.settings import flag, is_offline
-from initcfg._checkpoints.sources.shards import is_index, shard_names
+from initcfg._checkpoints.sources.shard_index import is_index, shard_names
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
-PREFERRED = (
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-)
+# What a repository calls its weights; .metadata is of distributed checkpoints, which are not kept there.
+PREFERRED = FOLDER_FILES[1:]
 
 
-class Address(NamedTuple):
+class HubAddress(NamedTuple):
     """The parts of ``hf://owner/repo@revision/file``."""
 
     repository: str
@@ -35,7 +32,7 @@ class Address(NamedTuple):
     file: str | None
 
 
-def parse(source: str) -> Address:
+def parse(source: str) -> HubAddress:
     """Take an ``hf://`` address apart.
 
     Raises:
@@ -43,14 +40,15 @@ def parse(source: str) -> Address:
 
     Example:
         >>> parse("hf://owner/net@v1/part/model.safetensors")
-        Address(repository='owner/net', revision='v1', file='part/model.safetensors')
+        HubAddress(repository='owner/net', revision='v1', file='part/model.safetensors')
         >>> parse("hf://owner/net@refs/pr/3")
-        Address(repository='owner/net', revision='refs/pr/3', file=None)
+        HubAddress(repository='owner/net', revision='refs/pr/3', file=None)
     """
     parts = source.partition("://")[2].strip("/").removeprefix("models/").split("/")
     if parts[0] in ("datasets", "spaces", "buckets") or {"", ".", ".."} & set(parts):
         raise CheckpointError(
-            f"{source!r} names no repository of models.", fix="Write hf://owner/repo[@revision][/file]."
+            f"{source!r} names no repository of models.",
+            fix="Write hf://owner/repo[@revision][/file].",
         )
     # Repositories of one name have no owner: hf://gpt2.
     count = 1 if len(parts) == 1 or "@" in parts[0] else 2
@@ -60,27 +58,29 @@ def parse(source: str) -> Address:
         revision, rest = "/".join([revision, *rest[:2]]), rest[2:]
     if at and not revision:
         raise CheckpointError(f"{source!r} has an '@' and no revision after it.")
-    return Address(repository, unquote(revision) or None, "/".join(rest) or None)
+    return HubAddress(repository, unquote(revision) or None, "/".join(rest) or None)
 
 
-def locate(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+def from_hugging_face(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """A file of a repository, or the weights that it has.
 
     Raises:
         CheckpointNotFoundError: There is no such repository, revision or file.
-        CheckpointError: huggingface_hub is missing, or the file cannot be had.
+        CheckpointError: huggingface_hub is missing, or the file cannot be fetched.
     """
-    where = parse(source)
+    address = parse(source)
     files: Sequence[str] = PREFERRED
-    if where.file is not None:
-        files = [where.file]
-        if not PurePosixPath(where.file).suffix:
+    if address.file is not None:
+        files = [address.file]
+        if not PurePosixPath(address.file).suffix:
             # Perhaps a folder of the repository.
-            files += [f"{where.file}/{name}" for name in PREFERRED]
-    return find(where.repository, where.revision, files, source, sha256=sha256, offline=offline)
+            files += [f"{address.file}/{name}" for name in PREFERRED]
+    return from_repository(
+        address.repository, address.revision, files, source, sha256=sha256, offline=offline
+    )
 
 
-def find(
+def from_repository(
     repository: str,
     revision: str | None,
     files: Sequence[str],
@@ -98,22 +98,14 @@ def find(
         source: What is looked for, for messages.
         sha256: The digest of the file.
         offline: Whether only the client's cache is used.
-
-    Raises:
-        CheckpointNotFoundError: There is no such repository, revision or file.
-        CheckpointError: huggingface_hub is missing, or the file cannot be had.
     """
     repo = _Repository(repository, revision, source, is_offline(offline))
-    for name in files:
-        path = repo.file(name)
-        if path is not None:
-            break
-    else:
-        raise repo.missing(files)
+    name, path = repo.first(files)
     commit = path.parents[len(PurePosixPath(name).parts) - 1].name
     origin = f"hf://{repository}@{commit}/{name}"
     if not is_index(name):
-        return Located(path, None, origin, _checked(path, origin, Expected.of(path.name, sha256)))
+        fix = "Check the digest and the revision, or clear the client's cache."
+        return Located(path, None, origin, Expected.of(path.name, sha256).checked(path, origin, fix))
     if sha256 is not None:
         raise CheckpointError(
             f"sha256= is the digest of one file, and {source!r} has its weights in several.",
@@ -122,21 +114,8 @@ def find(
     # All of one commit, whatever happens to the branch meanwhile.
     pinned = _Repository(repository, commit, source, repo.offline)
     for shard in shard_names(path, origin):
-        other = str(PurePosixPath(name).with_name(shard))
-        if pinned.file(other) is None:
-            raise pinned.missing([other])
+        pinned.first([str(PurePosixPath(name).with_name(shard))])
     return Located(path.parent, None, origin, None)
-
-
-def _checked(path: Path, origin: str, expected: Expected) -> str | None:
-    if not expected:
-        return None
-    digest = file_digest(path)
-    if not expected.fits(digest):
-        raise expected.error(
-            origin, digest, "Check the digest and the revision, or clear the client's cache."
-        )
-    return digest
 
 
 class _Repository:
@@ -144,15 +123,18 @@ class _Repository:
         self.name = name
         self.revision = revision
         self.source = source
-        self.offline = offline
-        self._hub: Any = client("huggingface_hub", source, "hf")
-        self._errors: Any = client("huggingface_hub.errors", source, "hf")
+        self.offline = offline or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
+        self._hub: Any = imported("huggingface_hub", source, "hf")
+        self._errors: Any = imported("huggingface_hub.errors", source, "hf")
 
-    @property
-    def _without_network(self) -> bool:
-        return self.offline or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
+    def first(self, files: Sequence[str]) -> tuple[str, Path]:
+        """The first of some files that is there, and where."""
+        for name in files:
+            if path := self._file(name):
+                return name, path
+        raise self._missing(files)
 
-    def file(self, name: str) -> Path | None:
+    def _file(self, name: str) -> Path | None:
         """A file in the client's cache, fetched if need be; None if the repository has none of the name."""
         errors = self._errors
         try:
@@ -160,20 +142,20 @@ class _Repository:
                 self.name,
                 name,
                 revision=self.revision,
-                local_files_only=self._without_network,
+                local_files_only=self.offline,
                 library_name="initcfg",
             )
             # Without the network the client hands out folders, too.
             return Path(path) if Path(path).is_file() else None
         except errors.LocalEntryNotFoundError as error:
-            if self._without_network:
+            if self.offline:
                 return None
             raise self._failed(error) from error
         except errors.EntryNotFoundError:
             return None
         except errors.GatedRepoError as error:
             raise CheckpointError(
-                f"The repository of {self.source!r} is given out to those who accepted its terms only.",
+                f"The repository of {self.source!r} is open only to those who accepted its terms.",
                 fix="Accept them on its page, and sign in: hf auth login, or HF_TOKEN.",
             ) from error
         except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
@@ -182,25 +164,20 @@ class _Repository:
                 f"The Hugging Face Hub has no {what} {self.source!r}, or it is private.",
                 fix="Check the name; for a private repository sign in: hf auth login, or HF_TOKEN.",
             ) from error
-        except (OSError, self._network_error()) as error:
+        # Which network library it uses has changed twice; the base class of its errors is there in each.
+        except (OSError, errors.HfHubHTTPError.__mro__[1]) as error:
             raise self._failed(error) from error
         except ValueError as error:
-            raise CheckpointError(f"{self.source!r} is no valid address: {_first_line(error)}") from error
-
-    def _network_error(self) -> type[Exception]:
-        # Which network library it uses has changed twice; the base class of its errors is there in each.
-        return self._errors.HfHubHTTPError.__mro__[1]
+            raise CheckpointError(f"{self.source!r} is not a valid address: {_first_line(error)}") from error
 
     def _failed(self, error: Exception) -> CheckpointError:
-        cause = error.__cause__ or error
         return CheckpointError(
-            f"The checkpoint {self.source!r} cannot be fetched: {_first_line(cause)}",
+            f"The checkpoint {self.source!r} cannot be fetched: {_first_line(error.__cause__ or error)}",
             fix="Try again when the network and the Hugging Face Hub work; offline=True uses its cache.",
         )
 
-    def missing(self, files: Sequence[str]) -> CheckpointError:
-        """None of the files is there."""
-        if self._without_network:
+    def _missing(self, files: Sequence[str]) -> CheckpointError:
+        if self.offline:
             return CheckpointError(
                 f"The checkpoint {self.source!r} is not in the cache of the Hugging Face Hub's client, and "
                 "the network is not to be used.",

@@ -1,0 +1,56 @@
+"""JSON, and names of files in it, that nobody vouches for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, NoReturn
+
+from initcfg._checkpoints.formats.spans import Span
+from initcfg.errors import CheckpointError
+
+
+def parsed(span: Span, data: bytes, what: str) -> dict[str, Any]:
+    """A JSON object, in which no key stands twice.
+
+    Args:
+        span: The file, for errors.
+        data: The text.
+        what: What it is: ``"its header"``.
+    """
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise span.damaged(f"{what} has the key {twice!r} more than once")
+        return result
+
+    def constant(text: str) -> NoReturn:
+        raise span.damaged(f"{what} is not JSON: it has the number {text}")
+
+    try:
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=distinct, parse_constant=constant)
+    except CheckpointError:
+        raise
+    except RecursionError as error:
+        raise span.damaged(f"{what} is nested too deeply") from error
+    except ValueError as error:
+        raise span.damaged(f"{what} is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise span.damaged(f"{what} is not a JSON object")
+    return found
+
+
+def leads_out(file: str) -> bool:
+    """Whether a name in an index leads out of the folder that the index is in.
+
+    Example:
+        >>> from initcfg._checkpoints.formats.untrusted import leads_out
+        >>> [leads_out(each) for each in ("model-00001.safetensors", "../a", "/etc/passwd", "C:a", "")]
+        [False, True, True, True, True]
+    """
+    windows = PureWindowsPath(file)
+    parts = (*PurePosixPath(file).parts, *windows.parts)
+    return not file or file.startswith("/") or bool(windows.anchor) or ".." in parts or "\0" in file

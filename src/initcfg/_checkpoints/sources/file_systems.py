@@ -1,0 +1,142 @@
+"""Any address of fsspec: ``s3://``, ``gs://``, ``memory://``, ..."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from typing import Any
+
+from initcfg._checkpoints.sources.address import file_name, scheme_of, scrubbed, shown
+from initcfg._checkpoints.sources.cache import Cache, CacheEntry
+from initcfg._checkpoints.sources.digests import Expected
+from initcfg._checkpoints.sources.local import FOLDER_FILES, from_path, no_checkpoint, refuse_digest
+from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.settings import is_offline
+from initcfg._checkpoints.sources.shard_index import gather
+from initcfg._checkpoints.sources.through_cache import file_through_cache, through_cache
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
+
+_BLOCK = 4 << 20
+_HERE = {None, "file", "local", "memory", "zip", "tar", "simplecache", "filecache", "blockcache", "dir"}
+
+
+def from_file_system(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+    """A file, an index with its shards, or a folder that is a checkpoint.
+
+    Raises:
+        CheckpointNotFoundError: There is no such file.
+        CheckpointError: It cannot be fetched, or is not what its digest says.
+    """
+    here = all((scheme_of(part) if "://" in part else None) in _HERE for part in source.split("::"))
+    without_network = is_offline(offline) and not here
+    if not without_network:
+        system, path = _system(source)
+        protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
+        if protocols & {"file", "local"}:
+            return from_path(path, sha256=sha256, offline=offline)
+        if _is_folder(system, path):
+            return _folder(system, path, source, sha256)
+    return through_cache(source, _fetch, sha256=sha256, offline=without_network)
+
+
+def _system(source: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(source)
+    except ImportError as error:
+        raise CheckpointError(
+            f"The checkpoint {shown(source)!r} needs a package that is not installed.", fix=f"{error}."
+        ) from error
+    except Exception as error:
+        # Each file system has its own errors, of its own classes.
+        raise _failed(source, error) from error
+
+
+def _failed(source: str, error: BaseException) -> CheckpointError:
+    said = scrubbed(error, source).strip() or type(error).__name__
+    return CheckpointError(f"The checkpoint {shown(source)!r} cannot be fetched: {said.splitlines()[0]}.")
+
+
+# -- one file --------------------------------------------------------------------------------------
+
+
+def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | None) -> CacheEntry:
+    system, path = _system(source)
+    try:
+        info = system.info(path)
+        version = str(system.ukey(path))
+        if cached is not None and cached.etag == version:
+            return cache.confirm(cached)
+        return _copy(system, path, file_name(source), cache, expected, info.get("size"), version)
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise _missing(system, path, cache.origin) from error
+    except Exception as error:
+        if cached is None:
+            raise _failed(source, error) from error
+        warnings.warn(
+            f"The copy of {cache.origin!r} in the cache is used, and was not compared with the original: "
+            f"{scrubbed(error, source)}.",
+            stacklevel=2,
+        )
+        return cached
+
+
+def _copy(
+    system: Any, path: str, name: str, cache: Cache, expected: Expected, size: int | None, version: str
+) -> CacheEntry:
+    try:
+        cache.begin_partial(version=version)
+        with system.open(path, "rb") as remote:
+            came = cache.receive(name, iter(functools.partial(remote.read, _BLOCK), b""), size)
+        if size is not None and came != size:
+            raise CheckpointError(
+                f"The checkpoint {cache.origin!r} has {size:,} bytes, and {came:,} came.", fix="Try again."
+            )
+        return cache.adopt(name, expected, etag=version)
+    finally:
+        cache.drop_partial()
+
+
+def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
+    parent, _, last = path.rstrip("/").rpartition("/")
+    names: list[str] = []
+    with contextlib.suppress(Exception):
+        names = [str(item).rstrip("/").rpartition("/")[2] for item in system.ls(parent, detail=False)]
+    base = origin.rpartition("/")[0]
+    return CheckpointNotFoundError(
+        f"There is no checkpoint {origin!r}.", meant=[f"{base}/{name}" for name in nearest(last, names)]
+    )
+
+
+# -- folders ---------------------------------------------------------------------------------------
+
+
+def _is_folder(system: Any, path: str) -> bool:
+    try:
+        return bool(system.isdir(path))
+    except Exception:
+        # Not every file system can tell; the file itself will.
+        return False
+
+
+def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:
+    origin = shown(source)
+    refuse_digest(sha256, origin)
+    try:
+        entries = system.ls(path, detail=True)
+    except Exception as error:
+        raise _failed(source, error) from error
+    names = [str(entry["name"]).rpartition("/")[2] for entry in entries if entry.get("type") == "file"]
+    base = source.rstrip("/")
+    found = next((name for name in FOLDER_FILES if name in names), None)
+    if found is None:
+        raise no_checkpoint(origin, [f"{shown(base)}/{name}" for name in sorted(names)])
+    if found != ".metadata":
+        return through_cache(f"{base}/{found}", _fetch, sha256=None, offline=False)
+    # A distributed checkpoint: its files know each other by name.
+    files = {name: file_through_cache(f"{base}/{name}", _fetch, sha256=None, offline=False) for name in names}
+    return gather(files, origin)
