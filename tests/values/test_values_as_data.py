@@ -22,6 +22,8 @@ from initcfg.values import (
     TruncNormal,
     Uniform,
     Value,
+    from_json,
+    to_json,
 )
 
 
