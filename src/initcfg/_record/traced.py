@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from initcfg._model import Entry, named_tensors, pieces_of
+from initcfg._model import Entry, local_blocks, named_tensors
 from initcfg._record.recording import Held, Recorder, Region, Session, region_of, tensor_at
 from initcfg._record.tracing import others_kept, shadowed
 from initcfg._stream.writing import narrowed, seeded
@@ -98,7 +98,7 @@ class Record:
                 numbers.setdefault(name, []).append(tensor.detach())
             for name, tensors in numbers.items():
                 for target, tensor in zip(entries[name].stored, tensors, strict=True):
-                    for piece, block in pieces_of(target):
+                    for piece, block in local_blocks(target):
                         piece.copy_(narrowed(tensor, block.offsets, piece.shape))
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
-from initcfg._model import copied, holds_tensors
+from initcfg._model import copied_rules, holds_tensors
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
 from initcfg._rules.selection import Layers, Pattern, parse_layers, parse_patterns
 from initcfg._rules.types import SELECTION, accepts, construct, is_foreign, is_pretrained, type_label
@@ -220,7 +220,7 @@ def _parse(entry: dict[str, Any], where: str, written: Written, compat: bool) ->
 
 
 def _copy(item: Any) -> Any:
-    return copied(item) if isinstance(item, (Mapping, list, tuple)) else item
+    return copied_rules(item) if isinstance(item, (Mapping, list, tuple)) else item
 
 
 def _parse_overrides(

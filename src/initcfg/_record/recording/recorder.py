@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._model import tensors_in, written
+from initcfg._model import tensors_in, written_tensors
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.held import Held, Operand
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
@@ -265,7 +265,7 @@ class Recorder(Notes, TorchDispatchMode):
         ):
             return _FORCED
         if schema.is_mutable:
-            targets = list(written(func, args, kwargs))
+            targets = list(written_tensors(func, args, kwargs))
             if not targets or any(self.held_by(each) is None or not each.numel() for each in targets):
                 # An empty target may be given another size.
                 return _FORCED
@@ -329,7 +329,7 @@ class Recorder(Notes, TorchDispatchMode):
         return True
 
     def _really(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], held: list[Held]) -> Any:
-        targets = list(written(func, args, kwargs))
+        targets = list(written_tensors(func, args, kwargs))
         if self._refuse and any(
             isinstance(each, torch.nn.Parameter) and not each.is_meta and self._was_there(each)
             for each in targets
