@@ -5,8 +5,8 @@ Out: its tensors under canonical names, with their layouts and local blocks; and
 
 Read: `names.py` (every tensor under one canonical name), then `targets.py` (the weights and biases of a
 layer, and what their axes mean), `shards.py` (the blocks of a tensor that a rank holds), `fsdp.py` (shards in
-their place while we write), `in_place_writes.py` (which tensors code wrote), `base_module.py` (modules with an
-``init_cfg``), `copies.py` (copies of one), `doors.py` (the one door up to the stations above).
+their place while we write), `in_place_writes.py` (which tensors code wrote), `base_module.py` (modules with
+an ``init_cfg``), `copies.py` (copies of one), `doors.py` (the one door up to the stations above).
 """
 
 from initcfg._model import doors
