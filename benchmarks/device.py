@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from initcfg._stream.writing import device
+from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.values import Normal, TruncNormal, Uniform, Value
 

@@ -35,7 +35,7 @@ def worker(data: int, cut: int, layers: int) -> dict[str, Any]:
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     import initcfg
-    from initcfg._model.shards import _products, pieces_of, runs_of
+    from initcfg._model.shards import _products, local_blocks, runs_of
     from initcfg._stream.writing.blocks import Block
     from initcfg._stream.writing.stream import StreamWriter, fill_stream
 
@@ -85,7 +85,7 @@ def worker(data: int, cut: int, layers: int) -> dict[str, Any]:
     parameters: dict[str, Any] = dict(model.named_parameters())
     found["parameters"] = sum(parameter.numel() for parameter in parameters.values())
     with clock("blocks"):
-        pieces = {name: pieces_of(parameter) for name, parameter in parameters.items()}
+        pieces = {name: local_blocks(parameter) for name, parameter in parameters.items()}
     found["tensors"] = len(parameters)
     found["pieces"] = sum(len(each) for each in pieces.values())
     elements = 0

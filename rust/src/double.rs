@@ -1,4 +1,4 @@
-//! The maps in float64: the normal distribution and its tails, as `_random/gauss.py` states them.
+//! The maps in float64: the normal distribution and its tails, as `_stream/bits/gauss.py` states them.
 
 /// How two words (or one, for a float32 tensor) become a number by way of float64.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use crate::double::Double;
 use crate::single::Single;
 use crate::walk::{Block, Dim};
 
-/// A block of a tensor, as `_random/kernel.py` packs it.
+/// A block of a tensor, as `_stream/bits/kernel.py` packs it.
 #[repr(C)]
 pub struct Job {
     pointer: *mut u8,

@@ -1,6 +1,6 @@
 //! The kernel of initcfg: a batch of tensor blocks in, numbers in memory out.
 //!
-//! `initcfg_fill` is called through ctypes; the Python side (`_random/kernel.py`) has checked every
+//! `initcfg_fill` is called through ctypes; the Python side (`_stream/bits/kernel.py`) has checked every
 //! pointer and size. The result depends on keys and indices alone, never on the number of threads.
 //! No thread outlives a call, so a process may fork between calls.
 

@@ -20,5 +20,5 @@ def nets() -> Registry:
 def models(monkeypatch: pytest.MonkeyPatch) -> Registry:
     """MODELS, empty, and restored afterwards."""
     monkeypatch.setattr(MODELS, "_module_dict", {})
-    monkeypatch.setattr(MODELS, "_children", {})
+    monkeypatch.setattr(MODELS, "children", {})
     return MODELS

@@ -54,8 +54,8 @@ def test_import_paths(nets: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("no_such_package.Net", "'no_such_package' cannot be imported (ModuleNotFoundError: No module named"),
         ("collections.OrderedDic", "'collections' has no 'OrderedDic' (nearest: OrderedDict"),
-        ("collections.abc", "'collections.abc' is a module, and no class or function"),
-        ("math.pi", "'math.pi' is a float, and no class or function"),
+        ("collections.abc", "'collections.abc' is a module, not a class or function"),
+        ("math.pi", "'math.pi' is a float, not a class or function"),
         ("collections..abc", "'collections' has no ''"),
         (".Net", "'' cannot be imported (ValueError"),
         ("broken_on_import.Net", "'broken_on_import' cannot be imported (ZeroDivisionError"),

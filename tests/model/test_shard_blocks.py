@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.placement_types import _StridedShard
 
-from initcfg._model.shards import Run, runs_of
+from initcfg._model.shards import IndexRun, runs_of
 from initcfg.errors import TensorError
 
 
@@ -30,7 +30,7 @@ def numbers(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.arange(math.prod(shape)).view(shape)
 
 
-def taken(whole: torch.Tensor, runs: list[list[Run]]) -> torch.Tensor:
+def taken(whole: torch.Tensor, runs: list[list[IndexRun]]) -> torch.Tensor:
     """What the runs say that a rank holds."""
     for dim, each in enumerate(runs):
         indices = [index for first, length in each for index in range(first, first + length)]

@@ -220,7 +220,7 @@ def test_errors_of_hf(hf: Any) -> None:
     assert "'hf:gpt2'" in refused("plan", "hf:gpt3")
     assert "'hf:GPT2LMHeadModel'" in refused("plan", "hf:GPT2LMHeadModell")
     assert "'n_layer'" in refused("plan", "hf:gpt2", "--set", "n_layers=2")
-    assert "no floating type" in refused("plan", "hf:gpt2", "--set", "dtype=bfloat61")
+    assert "not a floating-point type" in refused("plan", "hf:gpt2", "--set", "dtype=bfloat61")
     assert "has no such config" in refused("plan", "hf:gpt2", "--set", "n_layer=many")
     assert "no file or folder" in refused("plan", "hf:openai-community/gpt2")
     Path("config.json").write_text('{"model_type": "gpt2", "architectures": ["GPT2Mine"]}')

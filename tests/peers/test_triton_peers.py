@@ -58,7 +58,7 @@ def test_importing_initcfg_leaves_triton_alone() -> None:
         "import sys, torch, initcfg; from torch import nn; "
         "initcfg.plan(nn.Linear(3, 3), dict(type='Normal', layer='Linear')); "
         "import initcfg._stream.writing.stream; "
-        "print([name for name in sys.modules if name.startswith('initcfg._stream.bits.triton')])"
+        "print([name for name in sys.modules if name.startswith('initcfg._stream.writing.cuda.triton')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

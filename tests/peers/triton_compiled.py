@@ -25,10 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from device_cases import DTYPES, recipe_for
 
-from initcfg._stream.bits import triton_kernel
 from initcfg._stream.bits.kernel import Dim
 from initcfg._stream.bits.recipe import Kind
-from initcfg._stream.writing import device
+from initcfg._stream.writing.cuda import device, triton_kernel
 
 assert "TRITON_INTERPRET" not in os.environ
 AMPERE, HOPPER = 80, 90
@@ -136,7 +135,7 @@ def test_constants_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
     ptx = compiled("float64", "upper", "whole", HOPPER, monkeypatch).asm["ptx"]
     found = {int(each, 16) & (1 << 63) - 1 for each in re.findall(r"\b0d([0-9A-Fa-f]{16})", ptx)}
-    for term in (*gauss._MILLS_TERMS, *gauss._LOG_TERMS[:-1], gauss._LN2_HIGH, gauss._LN2_LOW, 0.36):
+    for term in (*gauss.MILLS_TERMS, *gauss.LOG_TERMS[:-1], gauss.LN2_HIGH, gauss.LN2_LOW, 0.36):
         assert device._double_pattern(abs(term)) in found, term.hex()
 
 

@@ -24,8 +24,9 @@ from device_cases import DTYPES, SENTINEL, all_cases, expected, pattern, recipe_
 from initcfg._stream.bits import bits, stream_key
 from initcfg._stream.bits.kernel import Dim
 from initcfg._stream.bits.recipe import BITS, Kind, constant_recipe, normal_recipe, uniform_recipe
-from initcfg._stream.writing import device, fallback, stream
+from initcfg._stream.writing import fallback, stream
 from initcfg._stream.writing.blocks import Block, dims_of
+from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.stream import fill_stream
 from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
@@ -149,7 +150,7 @@ def test_the_size_of_programs_means_nothing(walk: str, elements: int) -> None:
     }[walk]
     recipe = normal_recipe(0.0, 1.0, False)
     memory = torch.empty(1000)
-    assert device.walk_of(dims, 0, 4).code == CODES[walk]
+    assert device.traversal_of(dims, 0, 4).code == CODES[walk]
     device.launch(memory, recipe, KEY, 0, dims, elements=elements)
     found = torch.as_strided(memory, [dim.size for dim in dims], [dim.stride for dim in dims])
     numbers = torch.from_numpy(fallback.draw(recipe, KEY, 0, dims)).view(found.shape)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from initcfg._apply import rehearsed
-from initcfg._config import MODELS, build_from_cfg, load_target, prepared
+from initcfg._config import MODELS, build_from_cfg, load_config, prepared
 from initcfg._config.files import Config
 from initcfg._model import active_run, doors, hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
@@ -209,7 +209,7 @@ def construct(cfg: Mapping[str, Any]) -> nn.Module:
 
 def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """The whole config, and the model in it."""
-    loaded = load_target(str(config)) if isinstance(config, (str, Path)) else config
+    loaded = load_config(str(config)) if isinstance(config, (str, Path)) else config
     if not isinstance(loaded, (Mapping, Config)):
         raise BuildError(f"A config is a file or a dict, not {config!r}.")
     cfg: Any = loaded

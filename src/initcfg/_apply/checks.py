@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from initcfg._model import Entry, Names, is_sharded, local_of, pieces_of
+from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
 from initcfg._plan import Assignment, Plan
 from initcfg._record import waits
 from initcfg._stream.writing import memory_problem
@@ -136,7 +136,7 @@ def _check_sharded(plan: Plan, entries: Mapping[str, Entry], rng: str) -> None:
             )
         try:
             for tensor in entry.stored:
-                pieces_of(tensor)
+                local_blocks(tensor)
         except TensorError as error:
             error.parameter = entry.name
             raise

@@ -8,7 +8,7 @@ import torch
 
 from initcfg._checkpoints import OpenedCheckpoint, open_source
 from initcfg._checkpoints.formats import non_finite
-from initcfg._model import Entry, pieces_of
+from initcfg._model import Entry, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
 from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
 from initcfg.errors import ApplyError, CheckpointError, PlanError, plural
@@ -112,7 +112,7 @@ class Sources:
         Raises:
             CheckpointError: It cannot be read, or has another shape.
         """
-        pieces = pieces_of(tensor)
+        pieces = local_blocks(tensor)
         opened = self._open(value.source)
         steps = value.steps if isinstance(value, Adapted) else ()
         try:

@@ -19,7 +19,7 @@ from initcfg._apply.checks import check_fits
 from initcfg._apply.loading import Sources
 from initcfg._apply.user_code import modules_by_name, reset_is_init, run_user_code, set_is_init
 from initcfg._apply.waiting import Later
-from initcfg._model import Entry, Observer, by_storage, is_sharded, named_tensors, pieces_of, running
+from initcfg._model import Entry, Observer, is_sharded, local_blocks, named_tensors, names_by_storage, running
 from initcfg._plan import Assignment, Call, Ledger, Load, Loaded, Plan, Recorded, Write, Written, of_values
 from initcfg._record import (
     Default,
@@ -300,7 +300,7 @@ class Run:
         else:
             assert self.writer is not None
             if is_sharded(tensor):
-                for piece, block in pieces_of(tensor):
+                for piece, block in local_blocks(tensor):
                     self.writer.add(piece, value, name, block=block)
                 torch.autograd.graph.increment_version(tensor)
                 return
@@ -336,7 +336,7 @@ class Run:
             return
         self._flush()
         if self._storages is None:
-            self._storages = by_storage(
+            self._storages = names_by_storage(
                 (entry.name, tensor) for entry in self._model_entries() for tensor in entry.stored
             )
         outer = self._observer

@@ -1,7 +1,15 @@
-"""initcfg._config"""
+"""From what a user gives for a model to the model: config files, registries, and other people's builders.
 
+In: a config file, a dict with a ``type``, or the text of a builder.
+Out: the config, with the line of every value; the model, built.
+
+Read: `files/` (config files), then `registry.py` (classes by name), `import_paths.py` (where a ``type`` may
+lead outside of them), `builders/` (models of other people's libraries), `models.py` (registry of modules),
+`command_argument.py` (what a command is given: a file or a builder).
+"""
+
+from initcfg._config.command_argument import load_config, prepared
 from initcfg._config.models import MODELS
 from initcfg._config.registry import Registry, build_from_cfg
-from initcfg._config.target import load_target, prepared
 
-__all__ = ["MODELS", "Registry", "build_from_cfg", "load_target", "prepared"]
+__all__ = ["MODELS", "Registry", "build_from_cfg", "load_config", "prepared"]

@@ -23,15 +23,12 @@ class ModelRegistry(Registry):
 
     def resolve(self, name: str, registry: Registry, scope: str | None) -> Any:
         """See :meth:`Registry.resolve`; also classes of torch.nn, builders, models of a loaded MMEngine."""
-        registered = registry._registered(name)
-        if registered is None and ":" in name and is_builder(name):
+        found, reason = registry._registered(name), ""
+        if found is None and ":" in name and is_builder(name):
             return builder(name, build_model)
         if scope is not None and registry.scope != scope:
-            # The scope is none of ours: it can only be one of a loaded MMEngine.
-            found = from_mmengine(name, scope)
-            if found is not None:
-                return found
-        found, reason = registered, ""
+            # The scope is not one of ours: it can only be one of a loaded MMEngine.
+            found = from_mmengine(name, scope) or found
         if found is None and "." in name:
             found, reason = import_path(name)
         elif found is None:
@@ -44,15 +41,10 @@ class ModelRegistry(Registry):
 
     def further_names(self, name: str) -> tuple[list[str], list[str]]:
         """See :meth:`Registry.further_names`."""
-        places: list[str] = []
-        names: list[str] = []
-        if "." not in name:
-            places.append("torch.nn")
-            names += torch_nn_names()
-        if "mmengine.registry" in sys.modules:
-            places.append("the registries of mmengine")
-            names += mmengine_names()
-        return places, names
+        torch_nn = torch_nn_names() if "." not in name else []
+        places = ["torch.nn"] if torch_nn else []
+        places += ["the registries of mmengine"] if "mmengine.registry" in sys.modules else []
+        return places, [*torch_nn, *mmengine_names()]
 
 
 def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
-from initcfg._config.import_paths import call, import_path, place
+from initcfg._config.builders import call, defined_at
+from initcfg._config.import_paths import import_path
 from initcfg.errors import (
     BuildError,
     DuplicateNameError,
@@ -41,6 +42,13 @@ class Registry:
         locations: Modules that register into this registry when they are imported; they are imported
             at the first look-up.
 
+    Attributes:
+        name: What is registered here.
+        scope: The name of this registry among its relatives.
+        parent: The registry that this one is a child of, if any.
+        children: The child registries by scope.
+        build_func: What :meth:`build` calls.
+
     Raises:
         RegistryTypeError: an argument has the wrong type.
         DuplicateNameError: the parent has a child of that scope already.
@@ -68,32 +76,19 @@ class Registry:
             raise RegistryTypeError(f"The scope of a registry must be a string, not {scope!r}.")
         if parent is not None and not isinstance(parent, Registry):
             raise RegistryTypeError(f"The parent of a registry must be a Registry, not {parent!r}.")
-        self._name = name
-        self._scope = self.infer_scope() if scope is None else scope
+        self.name = name
+        self.scope = self.infer_scope() if scope is None else scope
+        self.parent = parent
+        self.children: dict[str, Registry] = {}
         self._module_dict: dict[str, Any] = {}
-        self._children: dict[str, Registry] = {}
         self._locations = tuple(locations)
         self._imported = False
-        self.parent = parent
         if parent is not None:
             parent._add_child(self)
-        self.build_func: Callable[..., Any]
-        if build_func is not None:
-            self.build_func = build_func
-        else:
-            self.build_func = build_from_cfg if parent is None else parent.build_func
+        inherited: Callable[..., Any] = build_from_cfg if parent is None else parent.build_func
+        self.build_func = inherited if build_func is None else build_func
 
     # -- what it is ------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """What is registered here."""
-        return self._name
-
-    @property
-    def scope(self) -> str:
-        """The name of this registry among its relatives."""
-        return self._scope
 
     @property
     def module_dict(self) -> dict[str, Any]:
@@ -102,17 +97,16 @@ class Registry:
         return self._module_dict
 
     @property
-    def children(self) -> dict[str, Registry]:
-        """The child registries by scope."""
-        return self._children
-
-    @property
     def root(self) -> Registry:
         """The registry at the top of the tree."""
-        registry = self
-        while registry.parent is not None:
+        return list(self._lineage())[-1]
+
+    def _lineage(self) -> Iterator[Registry]:
+        """This registry, its parent, and so on."""
+        registry: Registry | None = self
+        while registry is not None:
+            yield registry
             registry = registry.parent
-        return registry
 
     def __len__(self) -> int:
         return len(self.module_dict)
@@ -201,7 +195,7 @@ class Registry:
             if name in self._module_dict and not force:
                 raise DuplicateNameError(
                     f"{name!r} is registered already in registry {self.name!r} of scope {self.scope!r}.",
-                    where=place(self._module_dict[name]),
+                    where=defined_at(self._module_dict[name]),
                     fix="Choose another name, or replace it with force=True.",
                 )
         for name in names:
@@ -209,12 +203,12 @@ class Registry:
         return module
 
     def _add_child(self, child: Registry) -> None:
-        if child.scope in self._children:
+        if child.scope in self.children:
             raise DuplicateNameError(
                 f"Registry {self.name!r} has a child of scope {child.scope!r} already.",
                 fix="Give the new registry another scope.",
             )
-        self._children[child.scope] = child
+        self.children[child.scope] = child
 
     # -- looking up ------------------------------------------------------------------------------
 
@@ -237,7 +231,7 @@ class Registry:
             key: A name, a name with its scope (``"mmdet.ResNet"``), or a dotted import path.
 
         Raises:
-            RegistryTypeError: ``key`` is no string.
+            RegistryTypeError: ``key`` is not a string.
 
         Example:
             >>> from initcfg import MODELS
@@ -254,11 +248,9 @@ class Registry:
     def _registered(self, key: str) -> Any:
         if not isinstance(key, str):
             raise RegistryTypeError(f"A name must be a string, not {key!r}.")
-        registry: Registry | None = self
-        while registry is not None:
+        for registry in self._lineage():
             if key in registry.module_dict:
                 return registry._module_dict[key]
-            registry = registry.parent
         scope, name = self.split_scope_key(key)
         if scope is None:
             return None
@@ -275,9 +267,9 @@ class Registry:
 
     def _of_scope(self, scope: str) -> Registry | None:
         """The registry of that scope, here or below."""
-        if self._scope == scope:
+        if self.scope == scope:
             return self
-        return next(filter(None, (child._of_scope(scope) for child in self._children.values())), None)
+        return next(filter(None, (child._of_scope(scope) for child in self.children.values())), None)
 
     @contextmanager
     def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry]:
@@ -325,16 +317,13 @@ class Registry:
             name: The name.
             registry: Where the search began.
             scope: The scope that the config asks for, if it does.
-            reason: Why it is no import path either.
+            reason: Why it is not an import path either.
         """
-        known: dict[str, None] = {}
-        looked = []
-        above: Registry | None = registry
-        while above is not None:
-            known.update(dict.fromkeys(above.module_dict))
-            looked.append(f"registry {above.name!r} of scope {above.scope!r} ({plural(len(above), 'name')})")
-            above = above.parent
-        known.update(dict.fromkeys(self._scoped_names()))
+        above = list(registry._lineage())
+        known = dict.fromkeys([*(name for each in above for name in each.module_dict), *self._scoped_names()])
+        looked = [
+            f"registry {each.name!r} of scope {each.scope!r} ({plural(len(each), 'name')})" for each in above
+        ]
         if scope is not None and registry.scope != scope:
             looked.append(f"scope {scope!r}, of which there is no registry")
         places, names = self.further_names(name)
@@ -415,7 +404,7 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
 
 
 def _as_dict(given: Any, what: str) -> dict[str, Any]:
-    # MMEngine's Config is no Mapping, but has items.
+    # MMEngine's Config is not a Mapping, but has items.
     if isinstance(given, Mapping) or type(given).__name__ == "Config":
         return dict(given.items())
     raise BuildError(f"{what} must be a dict, not {type(given).__name__}: {given!r}.")

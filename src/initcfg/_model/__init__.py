@@ -1,10 +1,26 @@
-"""initcfg._model"""
+"""A model as the other stations see it: its tensors by name, what they mean, where they lie.
+
+In: a PyTorch model, wrapped, tied, parametrized or sharded as it may be.
+Out: its tensors under canonical names, with their layouts and local blocks; and the ``BaseModule`` family.
+
+Read: `names.py` (every tensor under one canonical name), then `targets.py` (the weights and biases of a
+layer, and what their axes mean), `shards.py` (the blocks of a tensor that a rank holds), `fsdp.py` (shards in
+their place while we write), `in_place_writes.py` (which tensors code wrote), `base_module.py` (modules with
+an ``init_cfg``), `copies.py` (copies of one), `doors.py` (the one door up to the stations above).
+"""
 
 from initcfg._model import doors
 from initcfg._model.base_module import BaseModule, ModuleDict, ModuleList, Sequential
-from initcfg._model.copies import copied, holds_tensors
+from initcfg._model.copies import copied_rules, holds_tensors
 from initcfg._model.doors import active_run, running
 from initcfg._model.fsdp import hold_shards, note_shards
+from initcfg._model.in_place_writes import (
+    Observer,
+    names_by_storage,
+    storage_of,
+    tensors_in,
+    written_tensors,
+)
 from initcfg._model.names import (
     Entry,
     Names,
@@ -14,8 +30,7 @@ from initcfg._model.names import (
     unwrapped,
     wrapper_attribute,
 )
-from initcfg._model.shards import is_sharded, local_of, pieces_of, rank_sets
-from initcfg._model.storages import Observer, by_storage, storage_of, tensors_in, written
+from initcfg._model.shards import is_sharded, local_blocks, local_of, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
 
 __all__ = [
@@ -23,23 +38,23 @@ __all__ = [
     "Entry",
     "ModuleDict",
     "ModuleList",
-    "doors",
     "Names",
     "Observer",
     "Sequential",
     "Target",
     "active_run",
-    "by_storage",
     "child_items",
-    "copied",
+    "copied_rules",
+    "doors",
     "hold_shards",
     "holds_tensors",
     "is_sharded",
+    "local_blocks",
     "local_of",
     "named_tensors",
+    "names_by_storage",
     "note_shards",
     "original_targets",
-    "pieces_of",
     "rank_sets",
     "relative_name",
     "running",
@@ -48,5 +63,5 @@ __all__ = [
     "tensors_in",
     "unwrapped",
     "wrapper_attribute",
-    "written",
+    "written_tensors",
 ]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from initcfg._model import doors
-from initcfg._model.copies import copied
+from initcfg._model.copies import copied_rules
 
 
 class BaseModule(nn.Module):
@@ -42,7 +42,7 @@ class BaseModule(nn.Module):
     def __init__(self, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
         super().__init__()
         self._is_init = False
-        self.init_cfg = copied(init_cfg)
+        self.init_cfg = copied_rules(init_cfg)
         if init_cfg:
             self._init_cfg_written = _caller()
 

@@ -1,11 +1,11 @@
 """The one door up: what a lower station has an upper one do.
 
-A plan applies itself, a module initializes itself, an initializer can be called: what carries that out lies
-in the stations above, which these cannot import. So each such thing is a :class:`Door` here. The station
-that does it registers its function when it is imported (``@doors.apply_plan.leads_to``), and the one below
-calls the door. Nothing here imports upward, and nothing is imported by name: the package's front,
-``initcfg/__init__``, loads the upper stations as soon as anything that may need them is taken from it, were
-it only ``Plan``.
+A plan applies itself, a module initializes itself, an initializer can be called: the code that carries this
+out is in the stations above, which these cannot import. So each such task is a :class:`Door` here. The
+station that does it registers its function when it is imported (``@doors.apply_plan.leads_to``), and the one
+below calls the door. Nothing here imports upward, and nothing is imported by name: the package's front,
+``initcfg/__init__``, loads the upper stations as soon as anything that may need them is taken from it, even
+if that is only ``Plan``.
 
 The active run stands here too: code of a model's own that a run executes comes back to that run, whichever
 function it calls.
@@ -40,7 +40,6 @@ class Door:
         return function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it."""
         if self._function is None:
             raise RuntimeError(f"What {self._task} is not loaded: import it from initcfg, not from inside.")
         return self._function(*args, **kwargs)

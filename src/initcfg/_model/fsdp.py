@@ -22,9 +22,8 @@ def hold_shards(model: nn.Module) -> None:
         # That does nothing after a forward that was broken off.
         state = module._get_fsdp_state()
         groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
-        for group in groups:
-            if group is not None:
-                group._to_sharded()
+        for group in filter(None, groups):
+            group._to_sharded()
 
 
 def note_shards(model: nn.Module) -> None:

@@ -110,19 +110,15 @@ def child_items(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module
     hidden = wrapper_attribute(type(module))
     seen: set[int] = set()
     for name, child in module._modules.items():
-        if child is None or id(child) in seen:
-            continue
-        seen.add(id(child))
-        yield (prefix if name == hidden else f"{prefix}.{name}" if prefix else name), child
+        if child is not None and id(child) not in seen:
+            seen.add(id(child))
+            yield (prefix if name == hidden else f"{prefix}.{name}" if prefix else name), child
 
 
 @lru_cache(maxsize=4096)
 def wrapper_attribute(cls: type) -> str | None:
     """The attribute under which a wrapper class holds what it wraps; None for any other class."""
-    for found in _wrappers():
-        if issubclass(cls, found[0]):
-            return found[1]
-    return None
+    return next((attribute for wrapper, attribute in _wrappers() if issubclass(cls, wrapper)), None)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -132,36 +128,28 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _wrappers() -> list[tuple[type, str]]:
+def _wrappers() -> Iterator[tuple[type, str]]:
     """The wrapper classes that are loaded; a wrapper exists only if its module is."""
     # By type, never by the string: a plain model may own a child called "module".
-    known = [
+    checkpointing = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"
+    for home, name, attribute in (
         ("torch.nn.parallel", "DataParallel", "module"),
         ("torch.nn.parallel", "DistributedDataParallel", "module"),
         ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
-        (
-            "torch.distributed.fsdp.fully_sharded_data_parallel",
-            "FullyShardedDataParallel",
-            "_fsdp_wrapped_module",
-        ),
-        (
-            "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
-            "CheckpointWrapper",
-            "_checkpoint_wrapped_module",
-        ),
-    ]
-    found = [(getattr(sys.modules.get(home), name, None), attribute) for home, name, attribute in known]
-    return [(cls, attribute) for cls, attribute in found if isinstance(cls, type)]
+        ("torch.distributed.fsdp", "FullyShardedDataParallel", "_fsdp_wrapped_module"),
+        (checkpointing, "CheckpointWrapper", "_checkpoint_wrapped_module"),
+    ):
+        found = getattr(sys.modules.get(home), name, None)
+        if isinstance(found, type):
+            yield found, attribute
 
 
 def _collect(module: nn.Module, prefix: str, names: Names) -> None:
     names.modules.setdefault(id(module), prefix)
-    for name, parameter in module._parameters.items():
-        if parameter is not None:
-            _add(names, f"{prefix}.{name}" if prefix else name, parameter, buffer=False)
-    for name, buffer in module._buffers.items():
-        if buffer is not None:
-            _add(names, f"{prefix}.{name}" if prefix else name, buffer, buffer=True)
+    for tensors, are_buffers in ((module._parameters, False), (module._buffers, True)):
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                _add(names, f"{prefix}.{name}" if prefix else name, tensor, are_buffers)
     if isinstance(parametrizations := module._modules.get("parametrizations"), nn.ModuleDict):
         for attribute, chain in parametrizations._modules.items():
             if isinstance(chain, parametrize.ParametrizationList):
@@ -174,7 +162,7 @@ def _collect(module: nn.Module, prefix: str, names: Names) -> None:
         _collect(child, child_name, names)
 
 
-def _add(names: Names, name: str, tensor: torch.Tensor, *, buffer: bool) -> None:
+def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
     entry = names.entries.get(id(tensor))
     if entry is not None:
         if entry.holder is None:
@@ -202,34 +190,30 @@ def _add_parametrized(
     names: Names, module: nn.Module, prefix: str, attribute: str, chain: parametrize.ParametrizationList
 ) -> None:
     name = f"{prefix}.{attribute}" if prefix else attribute
-    count = getattr(chain, "ntensors", None) if not chain.is_tensor else None
-    originals = (
-        [chain.original] if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(count or 0)]
-    )
+    stored = ["original"] if chain.is_tensor else [f"original{i}" for i in range(chain.ntensors)]
+    originals = tuple(getattr(chain, each) for each in stored)
     if id(originals[0]) in names.entries:
         return
-    shape = _effective_shape(chain, originals)
-    entry = Entry(name, [name], originals[0], shape, False, (module, attribute), tuple(originals))
-    entry.one_way = next((type(each).__name__ for each in chain if not hasattr(each, "right_inverse")), None)
-    for original in originals:
-        names.entries[id(original)] = entry
+    one_way = next((type(each).__name__ for each in chain if not hasattr(each, "right_inverse")), None)
+    holder, shape = (module, attribute), _shape_seen(chain, originals[0])
+    entry = Entry(name, [name], originals[0], shape, holder=holder, originals=originals, one_way=one_way)
+    names.entries.update((id(original), entry) for original in originals)
 
 
-def _effective_shape(chain: nn.Module, originals: list[torch.Tensor]) -> tuple[int, ...]:
+def _shape_seen(chain: nn.Module, original: torch.Tensor) -> tuple[int, ...]:
     """The shape that the layer sees, found without reading a weight."""
-    if not isinstance(originals[0], nn.Parameter):
+    if not isinstance(original, nn.Parameter):
         raise TensorError("A parametrized buffer cannot be planned.")
     stored = [*chain.named_parameters(), *chain.named_buffers()]
-    fake = {name: tensor.to("meta") for name, tensor in stored}
     try:
-        return tuple(torch.func.functional_call(chain, fake, ()).shape)
+        return tuple(
+            torch.func.functional_call(chain, {name: each.to("meta") for name, each in stored}, ()).shape
+        )
     except (RuntimeError, NotImplementedError):
         # Code that cannot run on meta tensors: nearly all keep the shape.
-        return tuple(originals[0].shape)
+        return tuple(original.shape)
 
 
 def relative_name(name: str, owner: str) -> str | None:
     """``name`` counted from ``owner``; None for the owner itself."""
-    if not owner:
-        return name or None
-    return name[len(owner) + 1 :] or None
+    return (name[len(owner) + 1 :] if owner else name) or None

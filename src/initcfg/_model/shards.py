@@ -17,12 +17,15 @@ import torch
 from initcfg._stream.writing import Block, narrowed
 from initcfg.errors import TensorError
 
-Run = tuple[int, int]
-"""A run of indices: the first, and how many."""
+IndexRun = tuple[int, int]
+"""Indices that follow each other: the first, and how many."""
 
 
-class Piece(NamedTuple):
-    """A rectangular piece of a rank's tensor, and where in the global tensor it lies."""
+_MAKE_SHARDS = "Let distribute_tensor or fully_shard make the shards."
+
+
+class LocalBlock(NamedTuple):
+    """A rectangular part of a rank's tensor, and where in the global tensor it lies."""
 
     tensor: torch.Tensor
     block: Block
@@ -43,17 +46,17 @@ def local_of(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to_local()
 
 
-def pieces_of(tensor: torch.Tensor) -> list[Piece]:
-    """What this rank holds of a tensor: pieces that together are its local tensor.
+def local_blocks(tensor: torch.Tensor) -> list[LocalBlock]:
+    """What this rank holds of a tensor: blocks that together are its local tensor.
 
-    A tensor that is no DTensor is one piece.
+    A tensor that is not a DTensor is one block.
 
     Raises:
         TensorError: It is a partial sum, of a placement that is not known, or its local tensor has another
             shape than its placements say.
     """
     if not is_sharded(tensor):
-        return [Piece(tensor, Block.whole(tensor.shape))]
+        return [LocalBlock(tensor, Block.whole(tensor.shape))]
     local, mesh = local_of(tensor), tensor.device_mesh
     coordinate = mesh.get_coordinate()
     if coordinate is None or local.numel() == 0:
@@ -61,7 +64,7 @@ def pieces_of(tensor: torch.Tensor) -> list[Piece]:
     _check_order(tensor)
     runs = runs_of(tuple(tensor.shape), tuple(mesh.shape), coordinate, tensor.placements, tuple(local.shape))
     return [
-        Piece(narrowed(local, starts, sizes), Block(tuple(tensor.shape), offsets))
+        LocalBlock(narrowed(local, starts, sizes), Block(tuple(tensor.shape), offsets))
         for starts, offsets, sizes in _products(runs)
     ]
 
@@ -72,18 +75,18 @@ def runs_of(
     coordinate: Sequence[int],
     placements: Sequence[Any],
     local_shape: Sequence[int] | None = None,
-) -> list[list[Run]]:
-    """The runs of indices that a rank holds, dimension by dimension.
+) -> list[list[IndexRun]]:
+    """The runs of indices that a rank at ``coordinate`` of a mesh holds, dimension by dimension.
 
     Args:
         shape: The global shape.
         mesh_shape: How many ranks each dimension of the mesh has.
         coordinate: The rank's place in the mesh.
         placements: One for each dimension of the mesh.
-        local_shape: The shape of its local tensor, where there is one.
+        local_shape: The shape of its local tensor, where there is one: it decides between the two orders.
 
     Raises:
-        TensorError: See :func:`pieces_of`.
+        TensorError: See :func:`local_blocks`.
 
     Example:
         >>> from torch.distributed.tensor import Replicate, Shard
@@ -101,26 +104,26 @@ def runs_of(
         f"A rank at {tuple(coordinate)} of a mesh of {tuple(mesh_shape)} holds {tuple(local_shape or ())} of "
         f"a tensor that is placed as {tuple(placements)}, which says {tuple(map(_total, runs))}.",
         shape=tuple(shape),
-        fix="Let distribute_tensor or fully_shard make the shards.",
+        fix=_MAKE_SHARDS,
     )
 
 
 def _check_order(tensor: Any) -> None:
-    """torch can note that dimensions of the mesh were cut in another order than they are written in."""
+    # torch can note that a tensor was cut along the mesh in another order than its dimensions are written in.
     for entry in getattr(getattr(tensor, "_spec", None), "shard_order", None) or ():
         if list(entry.mesh_dims) != sorted(entry.mesh_dims):
             raise TensorError(
                 f"Dimension {entry.tensor_dim} of a tensor is sharded over the dimensions {entry.mesh_dims} "
-                "of its mesh in this order, which is not known here.",
+                "of its mesh in this order, which is not supported.",
                 shape=tuple(tensor.shape),
-                fix="Let distribute_tensor or fully_shard make the shards.",
+                fix=_MAKE_SHARDS,
             )
 
 
 def _check(placement: Any, shape: Sequence[int]) -> None:
     if placement.is_partial():
         raise TensorError(
-            f"A tensor placed as {placement} is a sum that is not made yet: no rank holds its numbers.",
+            f"A tensor placed as {placement} is a sum that has not been made yet: no rank holds its numbers.",
             shape=tuple(shape),
             fix="Redistribute it first: tensor.redistribute(placements=[Replicate()]).",
         )
@@ -135,13 +138,13 @@ def _runs(
     placements: Sequence[Any],
     *,
     inner_first: bool,
-) -> list[list[Run]]:
+) -> list[list[IndexRun]]:
     """The runs by the placements, left to right; or, for FSDP over other shards, in the order it was done.
 
     FSDP shards what tensor parallelism has left on a rank, so the strided shard to the left comes last. Both
     orders give the same blocks but where the sizes do not divide.
     """
-    runs: list[list[Run]] = [[(0, size)] for size in shape]
+    runs: list[list[IndexRun]] = [[(0, size)] for size in shape]
     strided: list[tuple[int, Any]] = []
     for axis, placement in enumerate(placements):
         if placement.is_replicate():
@@ -151,9 +154,9 @@ def _runs(
         if inner_first and factor == after > 1:
             strided.insert(0, (axis, placement))
             continue
-        pieces = [_chunk(runs[placement.dim], factor, index) for index in range(factor)]
+        parts = [_chunk(runs[placement.dim], factor, index) for index in range(factor)]
         runs[placement.dim] = [
-            run for piece in pieces for run in _chunk(piece, mesh_shape[axis], coordinate[axis])
+            run for part in parts for run in _chunk(part, mesh_shape[axis], coordinate[axis])
         ]
     for axis, placement in strided:
         runs[placement.dim] = _chunk(runs[placement.dim], mesh_shape[axis], coordinate[axis])
@@ -169,50 +172,42 @@ def _shards_after(axis: int, dim: int, mesh_shape: Sequence[int], placements: Se
     )
 
 
-def _chunk(runs: Sequence[Run], count: int, index: int) -> list[Run]:
+def _chunk(runs: Sequence[IndexRun], count: int, index: int) -> list[IndexRun]:
     """One of ``count`` chunks of the runs, as ``torch.chunk`` cuts: the last are shorter, or empty."""
-    total = _total(runs)
-    size = -(-total // count)
-    return _cut(runs, min(size * index, total), min(size * (index + 1), total))
-
-
-def _cut(runs: Sequence[Run], start: int, stop: int) -> list[Run]:
-    found: list[Run] = []
-    at = 0
+    size = -(-_total(runs) // count)
+    chunk: list[IndexRun] = []
+    before = 0
     for first, length in runs:
-        low, high = max(start - at, 0), min(stop - at, length)
+        low, high = max(size * index - before, 0), min(size * (index + 1) - before, length)
         if low < high:
-            found.append((first + low, high - low))
-        at += length
-    return found
+            chunk.append((first + low, high - low))
+        before += length
+    return chunk
 
 
-def _joined(runs: Iterable[Run]) -> list[Run]:
+def _joined(runs: Iterable[IndexRun]) -> list[IndexRun]:
     """The runs, with those that follow on each other made one."""
-    found: list[Run] = []
+    joined: list[IndexRun] = []
     for first, length in runs:
-        if found and sum(found[-1]) == first:
-            found[-1] = (found[-1][0], found[-1][1] + length)
-        else:
-            found.append((first, length))
-    return found
+        if joined and sum(joined[-1]) == first:
+            first, before = joined.pop()
+            length += before
+        joined.append((first, length))
+    return joined
 
 
-def _total(runs: Iterable[Run]) -> int:
+def _total(runs: Iterable[IndexRun]) -> int:
     return sum(length for _, length in runs)
 
 
-def _products(
-    runs: Sequence[Sequence[Run]],
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+def _products(runs: Sequence[Sequence[IndexRun]]) -> Iterator[tuple[tuple[int, ...], ...]]:
     """For each block: where it begins in the local tensor, where in the global one, and its sizes."""
     placed: list[list[tuple[int, int, int]]] = []
     for each in runs:
         starts = itertools.accumulate((length for _, length in each), initial=0)
         placed.append([(at, first, length) for at, (first, length) in zip(starts, each, strict=False)])
     for product in itertools.product(*placed):
-        starts, offsets, sizes = zip(*product, strict=True) if product else ((), (), ())
-        yield tuple(starts), tuple(offsets), tuple(sizes)
+        yield tuple(zip(*product, strict=True)) or ((), (), ())
 
 
 # -- the ranks -----------------------------------------------------------------------------------
@@ -223,8 +218,7 @@ def rank_sets(tensors: Iterable[torch.Tensor]) -> list[tuple[int, ...]]:
 
     Only those that this rank is in: a stage of a pipeline may know of the others' meshes.
     """
-    meshes: dict[int, Any] = {}
-    for tensor in tensors:
-        if is_sharded(tensor) and tensor.device_mesh.get_coordinate() is not None:
-            meshes.setdefault(id(tensor.device_mesh), tensor.device_mesh)
-    return list(dict.fromkeys(tuple(mesh.mesh.flatten().tolist()) for mesh in meshes.values()))
+    sharded = [tensor for tensor in tensors if is_sharded(tensor)]
+    meshes = {id(tensor.device_mesh): tensor.device_mesh for tensor in sharded}
+    ours = [mesh for mesh in meshes.values() if mesh.get_coordinate() is not None]
+    return list(dict.fromkeys(tuple(mesh.mesh.flatten().tolist()) for mesh in ours))

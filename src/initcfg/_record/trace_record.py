@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from initcfg._model import Entry, named_tensors, pieces_of
+from initcfg._model import Entry, local_blocks, named_tensors
 from initcfg._record.isolation import others_kept, shadowed
 from initcfg._record.recorded import recorded
 from initcfg._record.recording import Recorder, Region, TrackedStorage, region_of, tensor_at
@@ -95,7 +95,7 @@ class TraceRecord:
             recorder.compute(recorder.all_tracked(tensor for each in found for tensor in each.stored))
             for entry in found:
                 for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
-                    for piece, block in pieces_of(target):
+                    for piece, block in local_blocks(target):
                         piece.copy_(narrowed(tensor.detach(), block.offsets, piece.shape))
 
     def _run_for_real(self, entries: dict[str, Entry]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from initcfg._model import copied
+from initcfg._model import copied_rules
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
 from initcfg._rules.layers import NO_LAYERS, parse_layers
 from initcfg._rules.patterns import parse_patterns
@@ -94,7 +94,7 @@ def _parse_entry(entry: Any, where: str, written: Written, compat: bool) -> Rule
 def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry, copied as the original does before use: shared configs stay as they are."""
     return {
-        key: copied(item) if isinstance(item, (Mapping, list, tuple)) else item
+        key: copied_rules(item) if isinstance(item, (Mapping, list, tuple)) else item
         for key, item in entry.items()
         if key != "_scope_"
     }

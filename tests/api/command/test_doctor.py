@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from initcfg._api.command import doctor
 from initcfg._api.command.cli import main
-from initcfg._stream.writing import device
+from initcfg._stream.writing.cuda import device
 
 
 def line(text: str) -> str:

@@ -71,9 +71,9 @@ def test_what_is_refused() -> None:
         key: each for key, each in second.items() if "FSDP1" not in each
     }
     assert "TensorError: A tensor placed as" in first["partial"]
-    assert "sum that is not made yet" in first["partial"]
+    assert "sum that has not been made yet" in first["partial"]
     assert "redistribute(placements=[Replicate()])" in first["partial"]
-    known = "over the dimensions (1, 0) of its mesh in this order, which is not known here"
+    known = "over the dimensions (1, 0) of its mesh in this order, which is not supported"
     assert known in first.get("order", known)
     assert first["unwritten"] == "[1.0]"
     assert "torch's generator draws whole tensors" in first["rng"]

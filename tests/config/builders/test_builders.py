@@ -16,7 +16,7 @@ from torch import nn
 
 import initcfg
 from initcfg import MODELS, errors
-from initcfg._config import load_target
+from initcfg._config import load_config
 from initcfg._config.builders import builder as builder_of
 from initcfg._config.builders import is_builder
 from initcfg._config.builders.offline import offline
@@ -50,7 +50,7 @@ def test_what_a_builder_looks_like(text: str, expected: bool) -> None:
 
 def test_a_file_of_that_name_is_a_config(folder: Path) -> None:
     (folder / "torch.nn:Linear.py").write_text("model = dict(type='Identity')")
-    assert load_target("torch.nn:Linear.py")["model"]["type"] == "Identity"
+    assert load_config("torch.nn:Linear.py")["model"]["type"] == "Identity"
 
 
 def test_function_with_arguments(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_function_with_arguments(folder: Path) -> None:
 
 def test_dotted_attributes_and_nested_arguments(folder: Path) -> None:
     assert type(initcfg.build(f"{MODULE}:Outer.Net")).__name__ == "Net"
-    assert load_target(f"{MODULE}:net", overrides=["a.b=1", "a.c=[1,2]"]) == {
+    assert load_config(f"{MODULE}:net", overrides=["a.b=1", "a.c=[1,2]"]) == {
         "type": f"{MODULE}:net",
         "a": {"b": 1, "c": [1, 2]},
     }
@@ -139,13 +139,13 @@ def test_modules_and_attributes_that_are_not_there(folder: Path) -> None:
     assert "'timm:resnet18'" in refused("plan", "tim:resnet18")
     assert "did you mean: 'net'" in refused("plan", f"{MODULE}:nett")
     assert "'Net'" in refused("plan", f"{MODULE}:Outer.Nett")
-    assert "is no class or function" in refused("plan", f"{MODULE}:number")
+    assert "is not a class or function" in refused("plan", f"{MODULE}:number")
     (folder / "breaks.py").write_text("import no_such_module_at_all")
     assert "no_such_module_at_all" in refused("plan", "breaks:net")
 
 
 def test_what_is_no_module(folder: Path) -> None:
-    assert "returns None, which is no torch.nn.Module" in refused("plan", f"{MODULE}:nothing")
+    assert "returns None, which is not a torch.nn.Module" in refused("plan", f"{MODULE}:nothing")
     with pytest.raises(errors.BuildError, match="returns a list"):
         builder_of("builtins:list", build_model)()
 

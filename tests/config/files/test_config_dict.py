@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from initcfg._config.files import DELETE_KEY, Config, ConfigDict
+from initcfg._config.files import Config, ConfigDict
+from initcfg._config.files.config_dict import DELETE_KEY
 from initcfg.errors import ConfigError, ConfigKeyError, ConfigMergeError
 
 

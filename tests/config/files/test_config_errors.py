@@ -139,7 +139,7 @@ def test_bases_share_no_key(tmp_path: Path):
         b_py="model = 2\ny = 1",
         c_py="_base_ = [\n    'a.py',\n    'b.py']",
     )
-    with pytest.raises(ConfigMergeError, match=r"key 'model': 'a\.py' and 'b\.py'") as caught:
+    with pytest.raises(ConfigMergeError, match=r"share the key 'model': 'a\.py' and 'b\.py'") as caught:
         Config.fromfile(file)
     assert caught.value.where == f"{file}:3"
 
@@ -154,7 +154,7 @@ def test_a_base_is_a_file_name(tmp_path: Path, text: str):
 def test_a_config_is_a_mapping(text: str):
     with pytest.raises(ConfigError, match="A config is a mapping"):
         Config.fromstring(text, ".yaml")
-    with pytest.raises(ConfigError, match="top-level key 1 of this config is no string"):
+    with pytest.raises(ConfigError, match="top-level key 1 of this config is not a string"):
         Config.fromstring("1: 2", ".yaml")
 
 
@@ -167,10 +167,10 @@ def test_files_that_are_no_config(tmp_path: Path):
     with pytest.raises(ConfigError, match="cannot be read"):
         (tmp_path / "folder.py").mkdir()
         Config.fromfile(tmp_path / "folder.py")
-    with pytest.raises(ConfigError, match="no UTF-8 text"):
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
         (tmp_path / "latin.py").write_bytes("a = 'é'".encode("latin-1"))
         Config.fromfile(tmp_path / "latin.py")
-    with pytest.raises(ConfigError, match=r"'\.pyy' is no format") as caught:
+    with pytest.raises(ConfigError, match=r"'\.pyy' is not a format") as caught:
         Config.fromstring("", ".pyy")
     assert caught.value.meant[0] == ".py"
 

@@ -87,11 +87,11 @@ def test_merge_from_dict(path: str, value: Any, look: Any):
     [
         ({"model.depth.x": 1}, r"'model\.depth\.x' cannot be set: 'model\.depth' is int 18"),
         ({"model.layers.2.n": 1}, r"'model\.layers' has 2 items, so it has no item 2"),
-        ({"model.layers.-1": 1}, r"'model\.layers' is a list, and '-1' is no index"),
-        ({"model.layers.n": 1}, r"is a list, and 'n' is no index"),
+        ({"model.layers.-1": 1}, r"'model\.layers' is a list, and '-1' is not an index"),
+        ({"model.layers.n": 1}, r"is a list, and 'n' is not an index"),
         ({"model.depth": {"a": 1}}, r"'model\.depth' is a dict here, but int 18"),
-        ({"model..depth": 1}, "is no path"),
-        ({"": 1}, "is no path"),
+        ({"model..depth": 1}, "is not a path"),
+        ({"": 1}, "is not a path"),
     ],
 )
 def test_merge_from_dict_refuses(options: dict[str, Any], message: str):

@@ -137,14 +137,14 @@ def test_classes_and_functions_become_dotted_paths(suffix: str):
         ({"a": {1: 2}}, ".json", r"key 1 of 'a' cannot be written to a \.json"),
         ({"a": {(1,): 2}}, ".py", r"key \(1,\) of 'a'"),
         ({"a": {1}}, ".json", "'a' is a value of the type set"),
-        ({"not a name": 1}, ".py", "'not a name' cannot be written to a .py file: it is no Python name"),
-        ({"class": 1}, ".py", "it is no Python name"),
+        ({"not a name": 1}, ".py", "'not a name' cannot be written to a .py file: it is not a Python name"),
+        ({"class": 1}, ".py", "it is not a Python name"),
         ({"float": 1}, ".py", "it would hide Python's own"),
         ({"_base_": 1}, ".json", "would not give it back"),
         ({"__x": 1}, ".py", "would not give it back"),
         ({"a": datetime.date(2020, 1, 1)}, ".json", "'a' is a value of the type date"),
         ({"a": "\ud800"}, ".json", "cannot be written as UTF-8"),
-        ({}, ".xml", "'.xml' is no format"),
+        ({}, ".xml", "'.xml' is not a format"),
     ],
 )
 def test_what_cannot_be_written_names_its_key(values: dict[Any, Any], suffix: str, message: str):

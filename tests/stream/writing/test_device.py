@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from initcfg._stream.bits import stream_key
 from initcfg._stream.bits.kernel import Dim
 from initcfg._stream.bits.recipe import Kind, normal_recipe, uniform_recipe
-from initcfg._stream.writing import device, fallback, stream
+from initcfg._stream.writing import fallback, stream
+from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.stream import fill_stream
 from initcfg.errors import ApplyError
 from initcfg.values import Normal, TruncNormal
@@ -91,7 +92,7 @@ def test_only_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "initcfg._stream.bits.triton_kernel", raising=False)
+    monkeypatch.delitem(sys.modules, "initcfg._stream.writing.cuda.triton_kernel", raising=False)
     device._triton.cache_clear()
     try:
         assert device.why_not(GPU) == "triton is not installed"
@@ -109,7 +110,7 @@ def test_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     for name in [each for each in sys.modules if each.split(".")[0] == "triton"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "initcfg._stream.bits.triton_kernel", raising=False)
+    monkeypatch.delitem(sys.modules, "initcfg._stream.writing.cuda.triton_kernel", raising=False)
     device._triton.cache_clear()
     try:
         reason = device.why_not(GPU)
@@ -137,7 +138,7 @@ def test_a_triton_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_walk(dims: tuple[Dim, ...], base: int, walk: tuple[int, int, int]) -> None:
-    assert device.walk_of(dims, base, 4)[:3] == walk
+    assert device.traversal_of(dims, base, 4)[:3] == walk
 
 
 @settings(max_examples=200, deadline=None)
@@ -148,7 +149,7 @@ def test_the_walk(dims: tuple[Dim, ...], base: int, walk: tuple[int, int, int]) 
 def test_rows_meet_all_of_their_blocks(size: int, rows: int, apart: int, base: int, per: int) -> None:
     """Wherever a row begins within a block of words, as many blocks are made as it reaches into."""
     dims = (Dim(size, 1, 1),) if rows == 1 else (Dim(rows, size, apart), Dim(size, 1, 1))
-    walk = device.walk_of(dims, base, per)
+    walk = device.traversal_of(dims, base, per)
     starts = [base + row * apart for row in range(rows)]
     reached = max((start + size - 1) // per - start // per + 1 for start in starts)
     across = walk.total // rows
@@ -183,7 +184,7 @@ def test_a_small_block_takes_the_same_walk(sizes: list[int], order: Any, inner: 
         index_strides[place], index_stride = index_stride, index_stride * (sizes[place] + 1)
     dims = tuple(map(Dim, sizes, strides, index_strides))
     small = device._small(dims)
-    assert device.walk_of(small, 0, 4).code == device.walk_of(dims, 0, 4).code
+    assert device.traversal_of(small, 0, 4).code == device.traversal_of(dims, 0, 4).code
     assert len(small) == len(dims)
     assert math.prod(dim.size for dim in small) <= device._PROOF * 2 ** (len(dims) - 1)
     reached = {

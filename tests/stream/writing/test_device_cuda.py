@@ -15,8 +15,9 @@ import initcfg
 from initcfg._stream.bits import bits, stream_key
 from initcfg._stream.bits.kernel import Dim
 from initcfg._stream.bits.recipe import BITS, Kind, normal_recipe, uniform_recipe
-from initcfg._stream.writing import device, fallback
+from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, Parts, TruncNormal, Uniform, Value
 

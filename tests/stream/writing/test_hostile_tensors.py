@@ -152,7 +152,7 @@ def test_blocks_that_are_none(case: str) -> None:
         "negative": (torch.zeros(4), Block((6,), (-1,))),
         "another shape": (torch.zeros(4, 4), Block((6,), (0,))),
     }[case]
-    with pytest.raises(ApplyError, match="is no block of"):
+    with pytest.raises(ApplyError, match="is not a block of"):
         fill_stream(tensor, VALUE, seed=1, name="w", block=block)
     assert (tensor == 0).all()
 

@@ -12,7 +12,7 @@ from torch import nn
 import initcfg
 from initcfg._apply.apply import apply_plan
 from initcfg._stream.writing import queue, stream
-from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.blocks import Block, cut, dims_of, elements
 from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.errors import ApplyError
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, Parts, Uniform, Value
@@ -85,13 +85,10 @@ def test_progress_is_told_all_along(way: str, monkeypatch: pytest.MonkeyPatch) -
     assert len(told) > 20
 
 
-def test_a_slice_for_a_buffer_is_never_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_BUFFER", 10)
+def test_a_part_of_a_block_is_never_too_large() -> None:
     for shape in ((100,), (3, 9), (3, 100), (2, 3, 4, 25), (1, 1000, 1)):
-        tensor = torch.empty(shape)
-        dims, base = stream.dims_of(tensor, Block.whole(shape))
-        view = torch.as_strided(tensor, [dim.size for dim in dims], [dim.stride for dim in dims])
-        sizes = [piece.numel() for _, piece, _ in stream._slices(view, dims, base)]
+        dims, base = dims_of(torch.empty(shape), Block.whole(shape))
+        sizes = [elements(part) for part, _, _ in cut(dims, base, 10)]
         assert sum(sizes) == math.prod(shape)
         assert max(sizes) <= 10
 

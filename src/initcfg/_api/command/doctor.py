@@ -14,7 +14,8 @@ import torch
 
 from initcfg._stream import bits
 from initcfg._stream.bits import drawn, kernel
-from initcfg._stream.writing import device, fill_stream, fill_torch, recipe_of, thread_count
+from initcfg._stream.writing import fill_stream, fill_torch, recipe_of, thread_count
+from initcfg._stream.writing.cuda import device
 from initcfg._version import versions
 from initcfg.values import Normal, TruncNormal, Uniform, Value, dtype_name
 

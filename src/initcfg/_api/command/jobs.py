@@ -32,7 +32,7 @@ from initcfg._apply.streaming import (
 )
 from initcfg._checkpoints.formats import open_path
 from initcfg._checkpoints.sources import locate
-from initcfg._config import load_target, prepared
+from initcfg._config import load_config, prepared
 from initcfg._config.builders import is_builder
 from initcfg._config.files import SUFFIXES, Config, replacing
 from initcfg._plan import Ledger, Plan
@@ -80,7 +80,7 @@ def loaded_target(request: Request) -> Config | dict[str, Any]:
     # Configs name modules of the folder that one works in.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    return load_target(request.config, overrides=request.overrides, use_python=not request.no_python)
+    return load_config(request.config, overrides=request.overrides, use_python=not request.no_python)
 
 
 def initialized(request: Request, output: str, *, seed: int | None, rng: Any) -> Done:

@@ -1,11 +1,16 @@
-"""Builders: the text forms of a model that somebody else's code makes.
+"""Builders: the text forms of a model that other people's code makes.
 
-``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``, ``hf:MODEL_TYPE`` or ``hf:CLASS``, ``mmdet:CONFIG``
-(``mmseg:``, ``mmpretrain:``), and ``package.module:function_or_class``. They stand where a config file may
-stand, and as the ``type`` of a model config.
+In: ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``, ``hf:MODEL_TYPE`` or ``hf:CLASS``, ``mmdet:CONFIG``
+(``mmseg:``, ``mmpretrain:``), or ``package.module:function_or_class``, as a config file or a ``type``.
+Out: the model that it names, built without weights and without a network.
+
+Read: `forms.py` (from the text to what builds), then `libraries.py` (timm and torchvision), `hf.py`
+(transformers), `openmmlab.py` (configs of mmdet and its relatives), `calls.py` (what is said when a call is
+refused), `offline.py` (no hub is asked).
 """
 
-from initcfg._config.builders.forms import OPENMMLAB, Builder, builder, is_builder, is_object
-from initcfg._config.builders.openmmlab import config_file
+from initcfg._config.builders import openmmlab
+from initcfg._config.builders.calls import call, defined_at
+from initcfg._config.builders.forms import OPENMMLAB, builder, is_builder, is_object
 
-__all__ = ["Builder", "OPENMMLAB", "builder", "config_file", "is_builder", "is_object"]
+__all__ = ["OPENMMLAB", "builder", "call", "defined_at", "is_builder", "is_object", "openmmlab"]

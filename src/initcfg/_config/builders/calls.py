@@ -1,12 +1,13 @@
-"""Calls into other people's libraries, and what is said when they refuse."""
+"""Calls of classes and functions that are not ours, and what is said when they refuse their arguments."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -27,35 +28,37 @@ def library(name: str, text: str, install: str) -> Any:
     Raises:
         BuildError: It is not installed, or cannot be imported.
     """
+    package = name.partition(".")[0]
     try:
         with warnings.catch_warnings():
             # What a library says of itself on import is no concern of who plans a model.
             warnings.simplefilter("ignore")
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        package = name.partition(".")[0]
+        missing = "not installed"
         if error.name != package:
-            raise BuildError(
-                f"{text!r} needs {package}, which is installed, but lacks the module {error.name!r}.",
-                fix=f"Install it with: pip install {install}",
-            ) from error
+            missing = f"installed, but lacks the module {error.name!r}"
         raise BuildError(
-            f"{text!r} needs {package}, which is not installed.",
-            fix=f"Install it with: pip install {install}",
-        ) from None
+            f"{text!r} needs {package}, which is {missing}.", fix=f"Install it with: pip install {install}"
+        ) from error
     except Exception as error:
         raise BuildError(
             f"{text!r} needs {name}, which is installed, but cannot be imported. "
             f"{type(error).__name__}: {error} ({_place(error)})",
-            fix=f"The versions of torch, of {name.partition('.')[0]} and of what it uses must fit together.",
+            fix=f"Install versions of torch, of {package} and of what it uses that fit together.",
         ) from error
 
 
-def _place(error: Exception) -> str:
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return "" if last is None else f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+def call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """``factory(**arguments)``; where it refuses the arguments themselves, an error that explains.
+
+    What is raised inside the call goes through unchanged.
+
+    Raises:
+        BuildError: An argument that the signature does not have, or one that is missing.
+    """
+    with _explained(lambda _: _refused_by_signature(factory, arguments)):
+        return factory(**arguments)
 
 
 def call_library(text: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -64,23 +67,58 @@ def call_library(text: str, function: Callable[..., Any], arguments: Mapping[str
     Raises:
         BuildError: One of the arguments is not taken.
     """
-    try:
+    with _explained(lambda error: _refused_inside(text, arguments, error)):
         return function(**arguments)
+
+
+@contextlib.contextmanager
+def _explained(explain: Callable[[TypeError], BuildError | None]) -> Iterator[None]:
+    try:
+        yield
     except TypeError as error:
-        refusal = None if isinstance(error, BuildError) else _refusal(text, arguments, error)
+        refusal = None if isinstance(error, BuildError) else explain(error)
         if refusal is None:
             raise
         raise refusal from error
 
 
-def _refusal(text: str, arguments: Mapping[str, Any], error: TypeError) -> BuildError | None:
+def _refused_by_signature(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> BuildError | None:
+    """Why the signature does not take the arguments; None where it does, or is not known."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return None
+    with contextlib.suppress(TypeError):
+        signature.bind(**arguments)
+        return None
+    by_name = _by_keyword(signature)
+    open_ended = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+    unknown = [] if open_ended else [name for name in arguments if name not in by_name]
+    missing = [name for name, each in by_name.items() if each.default is each.empty and name not in arguments]
+    label = described(factory)
+    problems = [f"{label} takes no argument {_listed(unknown)}."] if unknown else []
+    problems += [f"{label} needs the argument {_listed(missing)}, which is not given."] if missing else []
+    unused = [name for name in by_name if name not in arguments]
+    # Annotations would hide the names.
+    bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    shown = signature.replace(parameters=bare, return_annotation=signature.empty)
+    return BuildError(
+        " ".join(problems) or f"{label} cannot be called by keywords alone.",
+        rule=f"arguments given: {', '.join(arguments) or 'none'}",
+        meant=list(dict.fromkeys(close for name in unknown for close in nearest(name, unused))),
+        fix=f"The signature is {getattr(factory, '__name__', label)}{shown}.",
+    )
+
+
+def _refused_inside(text: str, arguments: Mapping[str, Any], error: TypeError) -> BuildError | None:
+    """Which of the arguments the error of some call inside is about; None if it is about none."""
     twice = _TWICE.search(str(error))
     if twice is not None and twice[2] in arguments:
         return BuildError(f"{text!r} sets {twice[2]!r} itself: it cannot be an argument.")
     found = _UNEXPECTED.search(str(error))
     if found is None or found[2] not in arguments:
         return None
-    taken = _taken(found[1], error.__traceback__)
+    taken = _taken(found[1], error)
     return BuildError(
         f"{text!r} takes no argument {found[2]!r}.",
         meant=nearest(found[2], [name for name in taken if name not in arguments]),
@@ -88,24 +126,55 @@ def _refusal(text: str, arguments: Mapping[str, Any], error: TypeError) -> Build
     )
 
 
-def _taken(called: str | None, trace: TracebackType | None) -> list[str]:
+def _taken(called: str | None, error: TypeError) -> list[str]:
     """The arguments of the function of that name that the last frame called; none if it is not found."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
+    trace = _last(error)
     if called is None or trace is None:
         return []
     name = called.removesuffix(".__init__")
-    frame = trace.tb_frame
     # A library's code calls it by a variable of any name.
-    for value in [*frame.f_locals.values(), *frame.f_globals.values()]:
+    for value in [*trace.tb_frame.f_locals.values(), *trace.tb_frame.f_globals.values()]:
         if callable(value) and getattr(value, "__qualname__", None) == name:
-            try:
-                parameters = inspect.signature(value).parameters.values()
-            except (TypeError, ValueError):
-                continue
-            return [
-                each.name
-                for each in parameters
-                if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY) and each.name != "self"
-            ]
+            with contextlib.suppress(TypeError, ValueError):
+                return [each for each in _by_keyword(inspect.signature(value)) if each != "self"]
     return []
+
+
+def _by_keyword(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
+    """The parameters that can be given by keyword."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: each for name, each in signature.parameters.items() if each.kind in kinds}
+
+
+def _last(error: BaseException) -> TracebackType | None:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last
+
+
+def _place(error: Exception) -> str:
+    last = _last(error)
+    return "" if last is None else f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+
+
+def described(factory: Any) -> str:
+    """A class or function by its full name."""
+    qualified = getattr(factory, "__qualname__", None)
+    if qualified is None:
+        return repr(factory)
+    module = getattr(factory, "__module__", None)
+    return f"{module}.{qualified}" if module and module != "builtins" else qualified
+
+
+def defined_at(factory: Any) -> str:
+    """Where a class or function is defined: ``pkg.module.Name (file.py:12)``."""
+    try:
+        file, line = inspect.getsourcefile(factory), inspect.getsourcelines(factory)[1]
+    except (OSError, TypeError):
+        return described(factory)
+    return f"{described(factory)} ({file}:{line})"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))

@@ -6,15 +6,17 @@ import copy
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from initcfg._config.builders.calls import call_library
-from initcfg._config.import_paths import call
+from initcfg._config.builders.calls import call, call_library
+from initcfg._config.builders.hf import hf_model
+from initcfg._config.builders.libraries import timm_model, torchvision_model
+from initcfg._config.builders.openmmlab import config_model
 from initcfg.errors import BuildError, UnknownTypeError, nearest
 
-LIBRARIES = ("timm", "torchvision", "hf")
+LIBRARIES = {"timm": timm_model, "torchvision": torchvision_model, "hf": hf_model}
 OPENMMLAB = ("mmdet", "mmseg", "mmpretrain")
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _OBJECT = re.compile(rf"{_NAME}:{_NAME}")
@@ -42,7 +44,7 @@ class Builder:
         model = self.make(**arguments)
         if not isinstance(model, nn.Module):
             raise BuildError(
-                f"{self.text!r} returns {_kind(model)}, which is no torch.nn.Module.",
+                f"{self.text!r} returns {_kind(model)}, which is not a torch.nn.Module.",
                 fix="Name a module class, or a function that returns a model.",
             )
         if rules is not None:
@@ -81,21 +83,9 @@ def builder(text: str, build_model: Callable[[Any], Any]) -> Builder:
         BuildError: The library is not installed, or cannot be imported.
     """
     prefix, _, name = text.partition(":")
-    if prefix == "timm":
-        from initcfg._config.builders.libraries import timm_model
-
-        return Builder(text, timm_model(name))
-    if prefix == "torchvision":
-        from initcfg._config.builders.libraries import torchvision_model
-
-        return Builder(text, torchvision_model(name))
-    if prefix == "hf":
-        from initcfg._config.builders.hf import hf_model
-
-        return Builder(text, hf_model(name))
+    if prefix in LIBRARIES:
+        return Builder(text, LIBRARIES[prefix](name))
     if prefix in OPENMMLAB:
-        from initcfg._config.builders.openmmlab import config_model
-
         return Builder(text, config_model(text, build_model), takes_rules=True)
     return _object(text)
 
@@ -119,7 +109,7 @@ def _object(text: str) -> Builder:
         raise UnknownTypeError(
             f"The builder {text!r} names the module {path!r}, and there is no module {error.name!r}.",
             meant=[f"{close}:{attribute}" for close in nearest(path, (*LIBRARIES, *OPENMMLAB))],
-            fix="It is looked for as by an import: among the installed packages, and in the current folder.",
+            fix="Install it, or run the command in its folder: it is looked for as by an import.",
         ) from None
     except Exception as error:
         raise _import_error(text, path, error) from error
@@ -134,7 +124,7 @@ def _object(text: str) -> Builder:
         found, at = getattr(found, part), f"{at}.{part}"
     if not callable(found):
         raise UnknownTypeError(
-            f"The builder {text!r} names {_kind(found)}, which is no class or function.",
+            f"The builder {text!r} names {_kind(found)}, which is not a class or function.",
             fix="Name a module class, or a function that returns a model.",
         )
 
@@ -148,16 +138,15 @@ def _import_error(text: str, path: str, error: Exception) -> BuildError:
     return BuildError(
         f"The builder {text!r} names the module {path!r}, which cannot be imported. "
         f"{type(error).__name__}: {error}",
-        fix="The module's own code raised this.",
+        fix="Mend the module: its own code raised this.",
     )
 
 
 def _takes(factory: Any, name: str) -> bool:
     try:
-        parameters: Mapping[str, inspect.Parameter] = inspect.signature(factory).parameters
+        return name in inspect.signature(factory).parameters
     except (TypeError, ValueError):
         return False
-    return name in parameters
 
 
 def _kind(found: Any) -> str:

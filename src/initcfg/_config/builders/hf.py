@@ -68,8 +68,7 @@ def _config_path(name: str) -> str | None:
     path = os.path.expanduser(name)
     if os.path.isfile(os.path.join(path, "config.json")):
         return os.path.join(path, "config.json")
-    looks_like_one = name.endswith(".json") or "/" in name or os.sep in name
-    if not looks_like_one:
+    if not name.endswith(".json") and "/" not in name and os.sep not in name:
         return None
     if os.path.isdir(path):
         raise ConfigFileNotFoundError(f"The folder {name!r} has no config.json.")
@@ -118,13 +117,15 @@ def _named_in(data: Mapping[str, Any], path: str, transformers: Any) -> tuple[An
 
 
 def _model_class(transformers: Any, name: str) -> Any:
-    """The model class of that name; None if it is no such class."""
+    """The model class of that name, or None."""
     try:
         found = getattr(transformers, name, None)
     except (ImportError, RuntimeError) as error:
         raise BuildError(f"transformers cannot import {name!r}: {error}.") from error
-    usable = isinstance(found, type) and getattr(found, "config_class", None) is not None
-    return found if usable and hasattr(found, "_from_config") else None
+    usable = (
+        isinstance(found, type) and getattr(found, "config_class", None) and hasattr(found, "_from_config")
+    )
+    return found if usable else None
 
 
 def _class_names(transformers: Any) -> list[str]:
@@ -188,6 +189,6 @@ def _check_dtype(text: str, value: Any) -> None:
     if value is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
         known = ["float32", "bfloat16", "float16", "float64"]
         raise BuildError(
-            f"{text!r} cannot be built in dtype={value!r}: that is no floating type of torch.",
+            f"{text!r} cannot be built in dtype={value!r}: that is not a floating-point type of torch.",
             meant=nearest(str(value), known) or known,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable
@@ -27,15 +28,14 @@ def timm_model(name: str) -> Callable[..., Any]:
         raise UnknownTypeError(
             f"timm has no model {name!r}.",
             meant=[f"timm:{close}" for close in nearest(name, timm.list_models())],
-            fix="timm.list_models() lists them.",
+            fix="Choose one of timm.list_models().",
         )
 
     def make(**arguments: Any) -> Any:
         _without_weights(text, arguments, "pretrained", "checkpoint_path")
         with offline():
-            return call_library(
-                text, lambda **given: timm.create_model(name, pretrained=False, **given), plain(arguments)
-            )
+            create = functools.partial(timm.create_model, name, pretrained=False)
+            return call_library(text, create, plain(arguments))
 
     return make
 
@@ -53,25 +53,24 @@ def torchvision_model(name: str) -> Callable[..., Any]:
         raise UnknownTypeError(
             f"torchvision has no model {name!r}.",
             meant=[f"torchvision:{close}" for close in nearest(name, models.list_models())],
-            fix="torchvision.models.list_models() lists them.",
+            fix="Choose one of torchvision.models.list_models().",
         )
     given_always: dict[str, Any] = {"weights": None}
-    parameters = inspect.signature(models.get_model_builder(name)).parameters
-    if "weights_backbone" in parameters:
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
         given_always["weights_backbone"] = None
-    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
+    inception = name.removeprefix("quantized_") in ("googlenet", "inception_v3")
+    if inception:
         # The same as to leave it out, which warns that this will change.
         given_always["init_weights"] = True
 
     def make(**arguments: Any) -> Any:
         _without_weights(text, arguments, "weights", "weights_backbone", "pretrained", "pretrained_backbone")
         with warnings.catch_warnings():
-            if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
+            if inception:
                 # They warn that initializing takes long; here it is only noted.
                 warnings.simplefilter("ignore")
-            return call_library(
-                text, lambda **given: models.get_model(name, **given), {**given_always, **plain(arguments)}
-            )
+            create = functools.partial(models.get_model, name)
+            return call_library(text, create, {**given_always, **plain(arguments)})
 
     return make
 

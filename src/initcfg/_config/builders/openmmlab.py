@@ -28,25 +28,22 @@ def config_file(text: str) -> str:
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     if not folders:
-        raise BuildError(f"{text!r} needs {package}, which is not installed.", fix=_install(package))
+        install = f"Install it with: pip install 'initcfg[mm]' {_INSTALLED_AS.get(package, package)}"
+        raise BuildError(f"{text!r} needs {package}, which is not installed.", fix=install)
     name = name.lstrip(":").removesuffix(".py")
     root = os.path.join(folders[0], ".mim", "configs")
     path = os.path.join(root, *name.split("/")) + ".py"
     if os.path.isfile(path):
         return path
-    names = [
-        os.path.relpath(found, root).removesuffix(".py").replace(os.sep, "/")
-        for found in glob.glob(os.path.join(root, "*", "*.py"))
-    ]
+    names = [found.removesuffix(".py").replace(os.sep, "/") for found in glob.glob("*/*.py", root_dir=root)]
     last = name.rpartition("/")[2]
     by_last = {each.rpartition("/")[2]: each for each in names}
     meant = nearest(name, names) or [by_last[each] for each in nearest(last, by_last)]
-    if last in by_last:
-        meant = list(dict.fromkeys([by_last[last], *meant]))
+    meant = dict.fromkeys([by_last[last], *meant] if last in by_last else meant)
     raise ConfigFileNotFoundError(
         f"{package} has no config {name!r}.",
         meant=[f"{package}:{each}" for each in meant],
-        fix=f"A name is a path below {package}/.mim/configs, without the .py.",
+        fix=f"Write a path below {package}/.mim/configs, without the .py.",
     )
 
 
@@ -97,7 +94,3 @@ def default_scope(package: str) -> Iterator[None]:
     registry = library("mmengine.registry", package, "'initcfg[mm]'")
     with registry.DefaultScope.overwrite_default_scope(package):
         yield
-
-
-def _install(package: str) -> str:
-    return f"Install it with: pip install 'initcfg[mm]' {_INSTALLED_AS.get(package, package)}"

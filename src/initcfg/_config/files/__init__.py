@@ -1,11 +1,20 @@
 """Config files: reading, merging, changing, locating and writing them.
 
-Nothing here needs torch, numpy or MMEngine (the last only for a config in the ``read_base()`` style).
+In: a ``.py``, ``.yaml``, ``.json`` or ``.toml`` file with its bases, a text, or a dict; and overrides.
+Out: a ``Config``, which knows the line of each value; and files that appear whole or not at all.
+
+Read: `config.py` (what a config file says), then `config_dict.py` (dicts with attributes, and how they
+merge), `config_reader.py` (a file and its bases), `python.py` (Python configs), `formats.py` (YAML, JSON and
+TOML), `placeholders.py` (what stands in double braces), `external.py` (configs of other packages),
+`asked_imports.py` (modules that a config asks for), `key_paths.py` (values at dotted paths), `overrides.py`
+(``key=value``), `lines.py` (the line that wrote a value), `write.py` (a config as text), `atomic.py` (files
+that are replaced).
+Nothing here needs torch, NumPy, or MMEngine (but for configs in the ``read_base()`` style).
 """
 
 from initcfg._config.files.atomic import output_error, replacing, write_atomically
 from initcfg._config.files.config import Config
-from initcfg._config.files.dict import DELETE_KEY, ConfigDict, plain
+from initcfg._config.files.config_dict import ConfigDict, plain
 from initcfg._config.files.formats import SUFFIXES
 from initcfg._config.files.key_paths import set_path
 from initcfg._config.files.overrides import parse_overrides
@@ -13,7 +22,6 @@ from initcfg._config.files.overrides import parse_overrides
 __all__ = [
     "Config",
     "ConfigDict",
-    "DELETE_KEY",
     "SUFFIXES",
     "output_error",
     "parse_overrides",

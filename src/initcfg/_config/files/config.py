@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 from initcfg._config.files.asked_imports import import_modules as import_asked_modules
 from initcfg._config.files.atomic import write_atomically
-from initcfg._config.files.dict import ConfigDict, convert, plain
-from initcfg._config.files.key_paths import set_path
-from initcfg._config.files.load import Loaded, Reader, pseudo_path
+from initcfg._config.files.config_dict import ConfigDict, convert, plain
+from initcfg._config.files.config_reader import ConfigReader, MergedConfig, pseudo_path
+from initcfg._config.files.key_paths import get_path, set_path
+from initcfg._config.files.lines import line_of
 from initcfg._config.files.overrides import parse_overrides
-from initcfg._config.files.where import locate
 from initcfg._config.files.write import to_text
 from initcfg.errors import ConfigError, ConfigKeyError, nearest
 
@@ -33,7 +34,7 @@ class Config(MutableMapping[str, Any]):
 
     Raises:
         ConfigError: A top-level key is one of ``filename``, ``text``, ``pretty_text``,
-            ``env_variables``, or ``cfg_dict`` is no dict.
+            ``env_variables``, or ``cfg_dict`` is not a dict.
 
     Example:
         >>> from initcfg import Config
@@ -55,19 +56,19 @@ class Config(MutableMapping[str, Any]):
         if isinstance(cfg_dict, Config):
             cfg_dict = cfg_dict._loaded.values
         values = cfg_dict if isinstance(cfg_dict, ConfigDict) else ConfigDict(cfg_dict or {})
-        self._set_up(Loaded(values, cfg_text or "", dict(env_variables or {})), filename)
+        self._set_up(MergedConfig(values, cfg_text or "", dict(env_variables or {})), filename)
 
-    def _set_up(self, loaded: Loaded, filename: str | os.PathLike[str] | None) -> None:
+    def _set_up(self, loaded: MergedConfig, filename: str | os.PathLike[str] | None) -> None:
+        object.__setattr__(self, "_loaded", loaded)
+        object.__setattr__(self, "_filename", None if filename is None else os.fspath(filename))
+        object.__setattr__(self, "_changed", set())
         for key in _RESERVED:
             if key in loaded.values:
                 raise ConfigError(
                     f"{key!r} is an attribute of every config, and cannot be one of its keys.",
-                    where=self._place(loaded, key),
+                    where=self._line_of(key),
                     fix="Rename the key.",
                 )
-        object.__setattr__(self, "_loaded", loaded)
-        object.__setattr__(self, "_filename", None if filename is None else os.fspath(filename))
-        object.__setattr__(self, "_changed", set())
 
     # -- making one ------------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class Config(MutableMapping[str, Any]):
             >>> cfg.model
             {'type': 'ResNet', 'depth': 50}
         """
-        reader = Reader(use_python, import_modules, use_predefined_variables, use_environment_variables)
+        reader = ConfigReader(use_python, import_modules, use_predefined_variables, use_environment_variables)
         config = cls.__new__(cls)
         config._set_up(reader.read(os.fspath(filename)), filename)
         return config._finished(overrides, import_modules)
@@ -148,7 +149,7 @@ class Config(MutableMapping[str, Any]):
             0.01
         """
         config = cls.__new__(cls)
-        reader = Reader(use_python, import_modules)
+        reader = ConfigReader(use_python, import_modules)
         config._set_up(reader.evaluate(text, pseudo_path(file_format)), None)
         return config._finished(overrides, import_modules)
 
@@ -180,8 +181,7 @@ class Config(MutableMapping[str, Any]):
         self._loaded.values[key] = value
 
     def __delitem__(self, key: str) -> None:
-        if key not in self._loaded.values:
-            self._loaded.values[key]  # the error that names the nearest keys
+        self._loaded.values[key]  # a missing key is an error that names the nearest keys
         del self._loaded.values[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -218,10 +218,9 @@ class Config(MutableMapping[str, Any]):
         return copy.copy(self)
 
     def __copy__(self) -> Config:
-        loaded = self._loaded
-        other = type(self).__new__(type(self))
-        values = loaded.values.copy()
-        other._set_up(Loaded(values, loaded.text, dict(loaded.environment), loaded.sources), self._filename)
+        loaded, other = self._loaded, type(self).__new__(type(self))
+        environment = dict(loaded.environment)
+        other._set_up(replace(loaded, values=loaded.values.copy(), environment=environment), self._filename)
         other._changed.update(self._changed)
         return other
 
@@ -230,13 +229,6 @@ class Config(MutableMapping[str, Any]):
         memo[id(self)] = other
         other._loaded.values = copy.deepcopy(self._loaded.values, memo)
         return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _FIELDS}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name in _FIELDS:
-            object.__setattr__(self, name, state[name])
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, with plain dicts inside; a copy."""
@@ -280,19 +272,15 @@ class Config(MutableMapping[str, Any]):
         keys = tuple(path.replace("[", ".").replace("]", "").split("."))
         if any(keys[: len(changed)] == changed for changed in self._changed):
             return None
-        value: Any = self._loaded.values
         try:
-            for key in keys:
-                value = value[int(key)] if isinstance(value, (list, tuple)) else value[key]
+            get_path(self._loaded.values, keys)
         except (KeyError, IndexError, ValueError, TypeError):
             return None
-        return self._place(self._loaded, *keys)
+        return self._line_of(*keys)
 
-    @staticmethod
-    def _place(loaded: Loaded, *keys: str) -> str | None:
-        if not loaded.sources:
-            return None
-        return locate(loaded.sources, keys, os.path.dirname(loaded.sources[-1].path))
+    def _line_of(self, *keys: str) -> str | None:
+        files = self._loaded.files
+        return line_of(files, keys, os.path.dirname(files[-1].path)) if files else None
 
     # -- changing it -----------------------------------------------------------------------------
 
@@ -307,7 +295,7 @@ class Config(MutableMapping[str, Any]):
             allow_list_keys: Whether numbers in a path are list indices.
 
         Raises:
-            ConfigMergeError: A path is malformed, walks into what is no dict or list, or leaves a list.
+            ConfigMergeError: A path is malformed, leads into what is not a dict or list, or out of a list.
 
         Example:
             >>> from initcfg import Config
@@ -320,8 +308,7 @@ class Config(MutableMapping[str, Any]):
         for path, value in options.items():
             values = set_path(values, path, value, allow_list_keys)
         for path, value in options.items():
-            keys = tuple(path.split("."))
-            self._changed.update(_leaves(keys, value))
+            self._changed.update(_leaves(tuple(path.split(".")), value))
         self._loaded.values = values
 
     # -- writing it ------------------------------------------------------------------------------
@@ -356,11 +343,9 @@ class Config(MutableMapping[str, Any]):
             [model]
             depth = 50
         """
-        suffix = file_format
-        if suffix is None:
-            name = path if path is not None else self._filename
-            suffix = os.path.splitext(os.fspath(name))[1].lower() if name is not None else ".py"
-        text = to_text(self._loaded.values, suffix)
+        name = self._filename if path is None else os.fspath(path)
+        suffix = os.path.splitext(name)[1].lower() if name is not None else ".py"
+        text = to_text(self._loaded.values, file_format or suffix)
         if path is not None:
             # A link stays a link: what it leads to is replaced.
             write_atomically(os.path.realpath(path), text.encode())

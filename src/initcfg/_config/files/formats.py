@@ -8,10 +8,9 @@ import re
 import sys
 from typing import Any
 
-from initcfg.errors import ConfigError, ConfigSyntaxError
+from initcfg.errors import ConfigError, ConfigSyntaxError, nearest
 
-DATA_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
-SUFFIXES = (".py", *DATA_SUFFIXES)
+SUFFIXES = (".py", ".yaml", ".yml", ".json", ".toml")
 # More values than any config has: a YAML file whose aliases multiply is refused, not expanded.
 _MOST_VALUES = 1_000_000
 # PyYAML reads 1e-3 as a string, since YAML 1.1 wants a dot and a sign; YAML 1.2 does not.
@@ -21,12 +20,22 @@ FLOAT = re.compile(
 )
 
 
+def check_format(suffix: str) -> None:
+    """Raise ConfigError unless configs are written so."""
+    if suffix not in SUFFIXES:
+        raise ConfigError(
+            f"{suffix!r} is not a format of a config.",
+            meant=nearest(suffix, SUFFIXES),
+            fix="Use one of " + ", ".join(SUFFIXES) + ".",
+        )
+
+
 def parse_data(text: str, suffix: str, path: str) -> dict[str, Any]:
     """The dict that a YAML, JSON or TOML text says.
 
     Raises:
         ConfigSyntaxError: The text cannot be parsed, or a key occurs twice; with the line.
-        ConfigError: The text is no mapping of strings to values.
+        ConfigError: The text is not a mapping of strings to values.
     """
     parse = {".json": _json, ".toml": _toml}.get(suffix, _yaml)
     try:
@@ -42,7 +51,7 @@ def parse_data(text: str, suffix: str, path: str) -> dict[str, Any]:
         )
     for key in values:
         if not isinstance(key, str):
-            raise ConfigError(f"The top-level key {key!r} of this config is no string.", where=path)
+            raise ConfigError(f"The top-level key {key!r} of this config is not a string.", where=path)
     return values
 
 
@@ -71,10 +80,9 @@ def _toml(text: str, path: str) -> Any:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        message, _, place = str(error).partition(" (at ")
-        numbers = re.findall(r"\d+", place)
-        line, column = (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else (None, None)
-        if line is None and place:
+        message, _, at = str(error).partition(" (at ")
+        line, column = (int(number) for number in re.findall(r"\d+", at)) if "line" in at else (None, None)
+        if line is None and at:
             line = text.count("\n") + 1
         raise _syntax(f"This TOML cannot be parsed: {message}", path, line, column) from None
 
@@ -88,17 +96,14 @@ def _yaml(text: str, path: str) -> Any:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
         if line is not None and line > len(text.splitlines()):
-            line, column = (
-                len(text.splitlines()),
-                None,
-            )  # what is missing at the end is missing in the last line
+            # What is missing at the end is missing in the last line.
+            line, column = len(text.splitlines()), None
         context = error.context
         if context and error.context_mark:
             context += f" of line {error.context_mark.line + 1}"
         problem = ": ".join(filter(None, [context, error.problem]))
-        fix = None
-        if problem.startswith("could not determine a constructor"):
-            fix = "Only plain YAML is read: no tag may make Python objects."
+        tagged = problem.startswith("could not determine a constructor")
+        fix = "Use plain YAML: no tag may make Python objects." if tagged else None
         raise _syntax(f"This YAML cannot be read: {problem}", path, line, column, fix) from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
         # Control characters, dates like 2020-13-01, keys that are lists.
@@ -157,9 +162,9 @@ def _size(value: Any, known: dict[int, int], path: str) -> int:
 def _syntax(
     problem: str, path: str, line: int | None, column: int | None = None, fix: str | None = None
 ) -> ConfigSyntaxError:
-    return ConfigSyntaxError(problem.rstrip(".") + ".", where=place(path, line, column), fix=fix)
+    return ConfigSyntaxError(problem.rstrip(".") + ".", where=file_line(path, line, column), fix=fix)
 
 
-def place(path: str, line: int | None, column: int | None = None) -> str:
+def file_line(path: str, line: int | None, column: int | None = None) -> str:
     """``path:line:column``, as far as known."""
     return ":".join(str(part) for part in (path, line, column) if part is not None)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from initcfg._config.files.dict import DELETE_KEY, Clash, ConfigDict, convert, shown
+from initcfg._config.files.config_dict import DELETE_KEY, Clash, ConfigDict, convert, shown
 from initcfg.errors import ConfigMergeError
+
+
+def get_path(values: Any, keys: Sequence[str]) -> Any:
+    """The value at a path; what dicts and lists raise (and ``int``) where there is none."""
+    for key in keys:
+        values = values[int(key)] if isinstance(values, (list, tuple)) else values[key]
+    return values
 
 
 def set_path(values: ConfigDict, path: str, value: Any, list_keys: bool = True) -> ConfigDict:
@@ -15,13 +23,13 @@ def set_path(values: ConfigDict, path: str, value: Any, list_keys: bool = True) 
     as it is, but the result shares what the path does not touch.
 
     Raises:
-        ConfigMergeError: The path is empty or malformed, or walks into what is no dict or list, or an
+        ConfigMergeError: The path is empty or malformed, or leads into what is not a dict or list, or an
             index is outside its list.
     """
     keys = path.split(".") if isinstance(path, str) else []
     if not keys or not all(key.strip() for key in keys):
         raise ConfigMergeError(
-            f"{path!r} is no path to a key.", fix="Write it as 'model.backbone.depth' or 'layers.0.type'."
+            f"{path!r} is not a path to a key.", fix="Write it as 'model.backbone.depth' or 'layers.0.type'."
         )
     return _put(values, keys, 0, convert(value), list_keys)
 
@@ -30,34 +38,33 @@ def _put(holder: Any, keys: list[str], depth: int, value: Any, list_keys: bool) 
     """A copy of ``holder`` with the rest of the path, from ``depth`` on, set to ``value``."""
     if depth == len(keys):
         return _over(holder, keys, value, list_keys)
-    key = keys[depth]
+    key, walked, whole = keys[depth], ".".join(keys[:depth]), ".".join(keys)
     if isinstance(holder, dict):
         copied = ConfigDict()
         dict.update(copied, holder)
         below = holder[key] if key in holder else ConfigDict()
         dict.__setitem__(copied, key, _put(below, keys, depth + 1, value, list_keys))
         return copied
-    walked = ".".join(keys[:depth])
     if isinstance(holder, (list, tuple)) and list_keys:
         if not key.isdecimal():
             raise ConfigMergeError(
-                f"{walked!r} is a list, and {key!r} is no index of it.",
-                where=".".join(keys),
+                f"{walked!r} is a list, and {key!r} is not an index of it.",
+                where=whole,
                 fix=f"Write a number from 0 to {len(holder) - 1}." if holder else "The list is empty.",
             )
         index = int(key)
         if index >= len(holder):
             raise ConfigMergeError(
                 f"{walked!r} has {len(holder)} items, so it has no item {index}.",
-                where=".".join(keys),
+                where=whole,
                 fix="Give the whole list to make it longer.",
             )
         items = list(holder)
         items[index] = _put(items[index], keys, depth + 1, value, list_keys)
         return type(holder)(items) if type(holder) in (list, tuple) else items
     raise ConfigMergeError(
-        f"{'.'.join(keys)!r} cannot be set: {walked!r} is {shown(holder)}, and has no keys.",
-        where=".".join(keys),
+        f"{whole!r} cannot be set: {walked!r} is {shown(holder)}, and has no keys.",
+        where=whole,
         fix=f"Set {walked!r} as a whole.",
     )
 
@@ -68,15 +75,11 @@ def _over(old: Any, keys: list[str], value: Any, list_keys: bool) -> Any:
         return value
     if old is None or value.get(DELETE_KEY, False):
         return ConfigDict((k, v) for k, v in value.items() if k != DELETE_KEY)
-    if isinstance(old, list) and list_keys and value and all(str(key).isdecimal() for key in value):
-        result: Any = old
-        for key, item in value.items():
-            result = _put(result, [*keys, str(key)], len(keys), item, list_keys)
-        return result
-    if not isinstance(old, dict):
+    by_index = isinstance(old, list) and list_keys and value and all(str(key).isdecimal() for key in value)
+    if not by_index and not isinstance(old, dict):
         raise Clash(tuple(keys), old).explained()
-    result = old
+    result: Any = old
     for key, item in value.items():
         if key != DELETE_KEY:
-            result = _put(result, [*keys, key], len(keys), item, list_keys)
+            result = _put(result, [*keys, str(key) if by_index else key], len(keys), item, list_keys)
     return result

@@ -6,7 +6,8 @@ import os
 import re
 from typing import Any
 
-from initcfg._config.files.dict import ConfigDict, fresh
+from initcfg._config.files.config_dict import ConfigDict, fresh
+from initcfg._config.files.key_paths import get_path
 from initcfg.errors import ConfigError
 
 PREDEFINED = ("fileDirname", "fileBasename", "fileBasenameNoExtension", "fileExtname")
@@ -91,14 +92,11 @@ def put_base_values(value: Any, base: ConfigDict, path: str) -> Any:
 
 
 def _look_up(dotted: str, base: ConfigDict, path: str) -> Any:
-    found: Any = base
-    for key in dotted.split("."):
-        try:
-            found = found[int(key)] if isinstance(found, (list, tuple)) else found[key]
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"The bases of this config have no value {dotted!r}, asked for as {{{{_base_.{dotted}}}}}.",
-                where=path,
-                meant=getattr(error, "meant", ()),
-            ) from None
-    return found
+    try:
+        return get_path(base, dotted.split("."))
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"The bases of this config have no value {dotted!r}, asked for as {{{{_base_.{dotted}}}}}.",
+            where=path,
+            meant=getattr(error, "meant", ()),
+        ) from None

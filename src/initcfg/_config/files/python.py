@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
+import traceback
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from initcfg._config.files.dict import ConfigDict
-from initcfg._config.files.formats import place
+from initcfg._config.files.config_dict import ConfigDict
+from initcfg._config.files.formats import file_line
 from initcfg.errors import ConfigError, ConfigExecutionError, ConfigSyntaxError
 
 BASE_KEY = "_base_"
 
 
 @dataclass(frozen=True)
-class Program:
+class PythonConfig:
     """A Python config, parsed and compiled.
 
     Attributes:
@@ -36,7 +38,7 @@ class Program:
 
 
 @functools.lru_cache(maxsize=1024)
-def parse_python(text: str, path: str, import_unused: bool) -> Program:
+def parse_python(text: str, path: str, import_unused: bool) -> PythonConfig:
     """Parse and compile the text of a Python config; nothing in it runs but the ``_base_`` expression.
 
     An import at top level runs when its name is first used while the config runs: a config often imports
@@ -44,36 +46,32 @@ def parse_python(text: str, path: str, import_unused: bool) -> Program:
     effect, and runs in its place if ``import_unused``.
 
     Raises:
-        ConfigSyntaxError: The text is no Python.
-        ConfigError: ``_base_`` is no file name or list of file names.
+        ConfigSyntaxError: The text is not Python.
+        ConfigError: ``_base_`` is not a file name or a list of file names.
     """
     try:
         tree = ast.parse(text, path)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line, column = (error.lineno, error.offset) if isinstance(error, SyntaxError) else (None, None)
-        message = error.msg if isinstance(error, SyntaxError) else str(error)
-        source = error.text.strip() if isinstance(error, SyntaxError) and error.text else ""
-        raise ConfigSyntaxError(
-            f"This Python cannot be parsed: {message}." + (f" The line is: {source}" if source else ""),
-            where=place(path, line, column),
-        ) from None
+    except SyntaxError as error:
+        shown = f" The line is: {error.text.strip()}" if error.text and error.text.strip() else ""
+        where = file_line(path, error.lineno, error.offset)
+        raise ConfigSyntaxError(f"This Python cannot be parsed: {error.msg}.{shown}", where=where) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ConfigSyntaxError(f"This Python cannot be parsed: {error}.", where=path) from None
     if any(map(_is_read_base, tree.body)):
-        return Program(compile("", path, "exec"), (), {}, frozenset(), True)
+        return PythonConfig(compile("", path, "exec"), (), {}, frozenset(), True)
 
-    bases: tuple[tuple[str, int], ...] = ()
+    bases: tuple[tuple[str, int], ...] | None = None
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
     stored = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
     imported: set[str] = set()
     deferred: dict[str, list[types.CodeType]] = {}
     kept: list[ast.stmt] = []
-    seen_base = False
     for statement in tree.body:
         value = _base_expression(statement)
         if value is not None:
             # The first one counts, and none is assigned: `_base_` is the merged bases while the code runs.
-            bases = bases if seen_base else _base_files(value, path)
-            seen_base = True
+            bases = _base_files(value, path) if bases is None else bases
             continue
         for single in _single_imports(statement):
             name = _bound_name(single)
@@ -89,10 +87,10 @@ def parse_python(text: str, path: str, import_unused: bool) -> Program:
     tree.body = kept
     code = compile(tree, path, "exec")
     frozen = {name: tuple(codes) for name, codes in deferred.items()}
-    return Program(code, bases, frozen, frozenset(imported), False)
+    return PythonConfig(code, bases or (), frozen, frozenset(imported), False)
 
 
-def run_python(program: Program, text: str, path: str, base: ConfigDict) -> dict[str, Any]:
+def run_python(program: PythonConfig, text: str, path: str, base: ConfigDict) -> dict[str, Any]:
     """Run a config over its merged bases, which it may change; give the names that it leaves behind.
 
     Raises:
@@ -131,19 +129,15 @@ class _Namespace(dict[str, Any]):
 
 def _explained(error: BaseException, text: str, path: str) -> ConfigExecutionError:
     """The error of a config's code, with the last line of the config that was running."""
-    line = None
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == path:
-            line = trace.tb_lineno
-        trace = trace.tb_next
+    trace = traceback.walk_tb(error.__traceback__)
+    line = [None, *(number for frame, number in trace if frame.f_code.co_filename == path)][-1]
     lines = text.splitlines()
     source = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
     message = error.problem if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
     return ConfigExecutionError(
         f"The code of this config raised. {message.rstrip('.')}."
         + (f" The line is: {source}" if source else ""),
-        where=place(path, line),
+        where=file_line(path, line),
         meant=error.meant if isinstance(error, ConfigError) else (),
     )
 
@@ -158,14 +152,10 @@ def _is_read_base(statement: ast.stmt) -> bool:
 
 def _base_expression(statement: ast.stmt) -> ast.expr | None:
     """What a top-level statement assigns to ``_base_``."""
-    target = None
-    if isinstance(statement, ast.Assign):
-        target = statement.targets[0]
-    elif isinstance(statement, ast.AnnAssign):
-        target = statement.target
-    if isinstance(target, ast.Name) and target.id == BASE_KEY:
-        return statement.value  # pyright: ignore[reportAttributeAccessIssue]
-    return None
+    if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        return None
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+    return statement.value if isinstance(target, ast.Name) and target.id == BASE_KEY else None
 
 
 def _base_files(value: ast.expr, path: str) -> tuple[tuple[str, int], ...]:
@@ -180,11 +170,11 @@ def _base_files(value: ast.expr, path: str) -> tuple[tuple[str, int], ...]:
         except Exception as error:
             raise ConfigExecutionError(
                 f"The expression after {BASE_KEY} raised. {type(error).__name__}: {error}.",
-                where=place(path, value.lineno),
+                where=file_line(path, value.lineno),
                 fix="It may use no name of the file: write the base files as strings.",
             ) from error
         lines = []
-    names = checked_bases(files, place(path, value.lineno))
+    names = checked_bases(files, file_line(path, value.lineno))
     return tuple((name, lines[i] if i < len(lines) else value.lineno) for i, name in enumerate(names))
 
 
@@ -205,15 +195,13 @@ def checked_bases(files: object, where: str) -> list[str]:
 
 def _single_imports(statement: ast.stmt) -> Iterator[ast.stmt]:
     """An import of several names as several imports; any other statement as it is."""
-    if isinstance(statement, ast.Import):
-        for alias in statement.names:
-            yield ast.copy_location(ast.Import([alias]), statement)
-    elif isinstance(statement, ast.ImportFrom):
-        for alias in statement.names:
-            single = ast.ImportFrom(statement.module, [alias], statement.level)
-            yield ast.copy_location(single, statement)
-    else:
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)):
         yield statement
+        return
+    for alias in statement.names:
+        single = copy.copy(statement)
+        single.names = [alias]
+        yield single
 
 
 def _bound_name(statement: ast.stmt) -> str | None:

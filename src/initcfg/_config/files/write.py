@@ -9,13 +9,12 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable
 from keyword import iskeyword
 from typing import Any
 
-from initcfg._config.files.formats import SUFFIXES, add_float_resolver
+from initcfg._config.files.formats import add_float_resolver, check_format
 from initcfg._config.files.placeholders import ANY
-from initcfg.errors import ConfigError, nearest
+from initcfg.errors import ConfigError
 
 _WIDTH = 100
 # Names that the text of a .py config calls; a key of that name would hide them.
@@ -43,22 +42,10 @@ def to_text(values: dict[str, Any], suffix: str) -> str:
         ConfigError: A value or key cannot be written in this format, or the format is unknown.
     """
     suffix = ".yaml" if suffix == ".yml" else suffix
-    if suffix not in _ALLOWED:
-        raise ConfigError(
-            f"{suffix!r} is no format of a config.",
-            meant=nearest(suffix, SUFFIXES),
-            fix="The format is one of " + ", ".join(SUFFIXES) + ".",
-        )
+    check_format(suffix)
     _check_top_level(values, suffix)
     try:
-        cleaned = _cleaned(values, suffix, "")
-        write: Callable[[dict[str, Any]], str] = {
-            ".py": _python_file,
-            ".yaml": _yaml_file,
-            ".json": _json_file,
-            ".toml": _toml_file,
-        }[suffix]
-        text = write(cleaned)
+        text = _WRITERS[suffix](_cleaned(values, suffix, ""))
         text.encode()
     except RecursionError:
         raise ConfigError("The config is nested too deeply, or contains itself.") from None
@@ -71,11 +58,11 @@ def _check_top_level(values: dict[str, Any], suffix: str) -> None:
     for key in values:
         reason = None
         if not isinstance(key, str):
-            reason = "it is no string"
+            reason = "it is not a string"
         elif key in ("_base_", "_deprecation_") or key.startswith("__"):
             reason = "reading the file would not give it back"
         elif suffix == ".py" and not _is_name(key):
-            reason = "it is no Python name"
+            reason = "it is not a Python name"
         elif suffix == ".py" and key in _CALLED:
             reason = "it would hide Python's own"
         if reason is not None:
@@ -136,61 +123,48 @@ def _dotted_path(value: Any) -> str | None:
 
 def _python_file(values: dict[str, Any]) -> str:
     literal = "dict" in values  # a key that would hide dict(...)
-    lines = [f"{key} = {_python(value, 0, len(key) + 3, literal)}\n" for key, value in values.items()]
-    return "".join(lines)
+    return "".join(f"{key} = {_python(item, literal, 0, len(key) + 3)}\n" for key, item in values.items())
 
 
-def _python(value: Any, indent: int, used: int, literal: bool) -> str:
-    """``value`` in Python; on one line if ``used`` columns before it leave room."""
-    flat = _flat_python(value, literal)
-    if len(flat) + used <= _WIDTH or not isinstance(value, (dict, list, tuple)) or not value:
+def _python(value: Any, literal: bool, indent: int | None = None, used: int = 0) -> str:
+    """``value`` in Python: on one line, unless there is an indent, and ``used`` columns leave too little."""
+    if isinstance(value, dict):
+        # dict(key=...) where each key is a name, {'key': ...} otherwise.
+        names = not literal and all(isinstance(key, str) and _is_name(key) for key in value)
+        opening, closing = ("dict(", ")") if names else ("{", "}")
+        heads = [f"{key}=" if names else _python(key, literal) + ": " for key in value]
+        items = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        opening, closing = "[]" if isinstance(value, list) else "()"
+        heads, items = [""] * len(value), list(value)
+    else:
+        return _python_atom(value)
+    flat = ", ".join(head + _python(item, literal) for head, item in zip(heads, items, strict=True))
+    flat = f"{opening}{flat}{',' if isinstance(value, tuple) and len(value) == 1 else ''}{closing}"
+    if indent is None or not items or len(flat) + used <= _WIDTH:
         return flat
     inner = indent + 4
-    if isinstance(value, dict):
-        opening, closing, names = _dict_form(value, literal)
-        parts = [
-            name + _python(item, inner, inner + len(name) + 1, literal)
-            for name, item in zip(names, value.values(), strict=True)
-        ]
-    else:
-        opening, closing = ("(", ")") if isinstance(value, tuple) else ("[", "]")
-        parts = [_python(item, inner, inner + 1, literal) for item in value]
+    parts = [
+        head + _python(item, literal, inner, inner + len(head) + 1)
+        for head, item in zip(heads, items, strict=True)
+    ]
     body = "".join(f"{' ' * inner}{part},\n" for part in parts)
     return f"{opening}\n{body}{' ' * indent}{closing}"
 
 
-def _flat_python(value: Any, literal: bool) -> str:
-    if isinstance(value, dict):
-        opening, closing, names = _dict_form(value, literal)
-        items = zip(names, value.values(), strict=True)
-        return opening + ", ".join(name + _flat_python(item, literal) for name, item in items) + closing
-    if isinstance(value, list):
-        return "[" + ", ".join(_flat_python(item, literal) for item in value) + "]"
-    if isinstance(value, tuple):
-        items = [_flat_python(item, literal) for item in value]
-        return f"({items[0]},)" if len(items) == 1 else "(" + ", ".join(items) + ")"
+def _python_atom(value: Any) -> str:
     if isinstance(value, (set, frozenset)):
-        items = sorted(_flat_python(item, literal) for item in value)
-        inside = "{" + ", ".join(items) + "}" if items else ""
+        items = ", ".join(sorted(_python(item, False) for item in value))
+        inside = f"{{{items}}}" if items else ""
         return f"frozenset({inside})" if isinstance(value, frozenset) else inside or "set()"
     if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
-    if isinstance(value, str):
-        return _escaped(repr(value), "{\\x7b")
-    return repr(value)
+    return _escaped(repr(value), "{\\x7b") if isinstance(value, str) else repr(value)
 
 
 def _is_name(key: str) -> bool:
     # Python reads names in a normal form: 'µ', the micro sign, would come back as the Greek letter.
     return key.isidentifier() and not iskeyword(key) and unicodedata.normalize("NFKC", key) == key
-
-
-def _dict_form(value: dict[Any, Any], literal: bool) -> tuple[str, str, list[str]]:
-    """``dict(`` with ``key=`` where each key is a name, ``{`` with ``'key': `` otherwise."""
-    names = all(isinstance(key, str) and _is_name(key) for key in value)
-    if names and not literal:
-        return "dict(", ")", [f"{key}=" for key in value]
-    return "{", "}", [_flat_python(key, literal) + ": " for key in value]
 
 
 def _escaped(text: str, braces: str) -> str:
@@ -226,15 +200,8 @@ def _yaml_dumper() -> Any:
 def _yaml_file(values: dict[str, Any]) -> str:
     import yaml
 
-    text = yaml.dump(
-        values,
-        Dumper=_yaml_dumper(),
-        sort_keys=False,
-        allow_unicode=True,
-        width=10**9,
-        default_flow_style=None,
-    )
-    return _escaped(text, "{\\x7B")
+    style: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 10**9}
+    return _escaped(yaml.dump(values, Dumper=_yaml_dumper(), allow_unicode=True, **style), "{\\x7B")
 
 
 def _toml_file(values: dict[str, Any]) -> str:
@@ -251,31 +218,20 @@ def _toml_table(table: dict[str, Any], path: list[str]) -> list[str]:
     for key, value in items[headed:]:
         inner = [*path, _toml_key(key)]
         body = _toml_table(value, inner)
-        if body[0]:
-            body = ["", f"[{'.'.join(inner)}]", *body]
-        lines += body
+        lines += ["", f"[{'.'.join(inner)}]", *body] if body[0] else body
     return lines
 
 
-def _toml(value: Any, indent: int) -> str:
+def _toml(value: Any, indent: int | None = None) -> str:
+    """``value`` in TOML: on one line, unless it is a list that has an indent and too little room."""
     if isinstance(value, dict):
-        items = [f"{_toml_key(key)} = {_toml_flat(item)}" for key, item in value.items()]
-        return "{" + ", ".join(items) + "}"
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        flat = _toml_flat(value)
-        if len(flat) <= _WIDTH - indent:
+        flat = "[" + ", ".join(map(_toml, value)) + "]"
+        if indent is None or len(flat) <= _WIDTH - indent:
             return flat
         inner = " " * (indent + 4)
         return "[\n" + "".join(f"{inner}{_toml(item, indent + 4)},\n" for item in value) + " " * indent + "]"
-    return _toml_flat(value)
-
-
-def _toml_flat(value: Any) -> str:
-    """A value on one line."""
-    if isinstance(value, dict):
-        return _toml(value, 0)
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml_flat(item) for item in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -292,3 +248,6 @@ def _toml_string(text: str) -> str:
 
 def _toml_key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_string(key)
+
+
+_WRITERS = {".py": _python_file, ".yaml": _yaml_file, ".json": _json_file, ".toml": _toml_file}

@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._model import tensors_in, written
+from initcfg._model import tensors_in, written_tensors
 from initcfg._record.recording.aten import (
     COPIES,
     COPY_OPTIONS,
@@ -268,7 +268,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         if exposed or kwargs.get("generator") is not None or not all(map(is_plain, operands)):
             return _FORCED
         if func._schema.is_mutable:
-            targets = list(written(func, args, kwargs))
+            targets = list(written_tensors(func, args, kwargs))
             if not targets or any(self.tracked(each) is None or not each.numel() for each in targets):
                 # An empty target may be given another size.
                 return _FORCED
@@ -314,7 +314,7 @@ class Recorder(LogWriter, TorchDispatchMode):
 
     def _really(self, func: Any, args: Args, kwargs: Kwargs, operands: list[TrackedStorage]) -> Any:
         """The result of an operation that is done here, and logged."""
-        targets = list(written(func, args, kwargs))
+        targets = list(written_tensors(func, args, kwargs))
         if self._refuse and any(
             isinstance(each, torch.nn.Parameter) and not each.is_meta and self._was_there(each)
             for each in targets

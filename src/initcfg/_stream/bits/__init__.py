@@ -1,9 +1,15 @@
-"""The random stream: from (seed, name, index) to a number, the same on every machine.
+"""The random stream: from seed, name and index to a number, the same on every machine.
 
-This is the reference, in plain NumPy; ``docs/stream.md`` is its specification. Nothing here imports
-torch.
+In: a seed, the name of a tensor, and a distribution.
+Out: the key, and the numbers of any elements; a recipe that every faster implementation draws by.
+
+Read: `key.py` (a key from seed and name), then `philox.py` (words from a key), `recipe.py` (a distribution,
+every number in it rounded), `gauss.py` (the normal distribution by exact operations), `reference.py` (numbers
+from words), `kernel.py` (the compiled library, which gives the same bits faster).
+Plain NumPy, no torch; ``docs/stream.md`` is the specification.
 """
 
+from initcfg._stream.bits import gauss, kernel, reference
 from initcfg._stream.bits.kernel import BYTES, Dim, Job, check_indices
 from initcfg._stream.bits.key import STREAM_VERSION, Keys, stream_key
 from initcfg._stream.bits.philox import bits
@@ -32,8 +38,11 @@ __all__ = [
     "constant_recipe",
     "drawn",
     "drawn_at",
+    "gauss",
+    "kernel",
     "normal",
     "normal_recipe",
+    "reference",
     "stream_key",
     "trunc_normal",
     "trunc_normal_recipe",

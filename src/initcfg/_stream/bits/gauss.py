@@ -17,17 +17,17 @@ Floats = npt.NDArray[np.float64]
 Number = TypeVar("Number", float, Floats)
 
 # ln 2 in two parts: the first has 32 bits, so that a whole number of up to 21 bits times it is exact.
-_LN2_HIGH = float.fromhex("0x1.62e42feep-1")
-_LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
+LN2_HIGH = float.fromhex("0x1.62e42feep-1")
+LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
 _LOG2_E = float.fromhex("0x1.71547652b82fep+0")
-_SQRT_HALF = float.fromhex("0x1.6a09e667f3bcdp-1")
+SQRT_HALF = float.fromhex("0x1.6a09e667f3bcdp-1")
 _ONE_OVER_SQRT_2PI = float.fromhex("0x1.9884533d43651p-2")
 
 _EXP_TERMS = tuple(1.0 / math.factorial(power) for power in range(13, -1, -1))
-_LOG_TERMS = tuple(1.0 / (2 * power + 1) for power in range(11, -1, -1))
+LOG_TERMS = tuple(1.0 / (2 * power + 1) for power in range(11, -1, -1))
 
 # (1 + x) · mills(x) as a Chebyshev series in (x − 5) / (x + 5), x from 0 to infinity.
-_MILLS_TERMS = (
+MILLS_TERMS = (
     float.fromhex("0x1.2872883be576dp+0"),
     float.fromhex("-0x1.4e87ca9274ba0p-3"),
     float.fromhex("-0x1.c05e76eee2edap-7"),
@@ -66,7 +66,7 @@ def exp(x: float) -> float:
     if x < -750.0:
         return 0.0
     whole = round(x * _LOG2_E)
-    rest = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
+    rest = (x - whole * LN2_HIGH) - whole * LN2_LOW
     total = _EXP_TERMS[0]
     for term in _EXP_TERMS[1:]:
         total = total * rest + term
@@ -80,17 +80,17 @@ def log(x: Floats) -> Floats:
     twelve terms of its series, by Horner's rule.
     """
     mantissa, exponent = np.frexp(x)
-    small = mantissa < _SQRT_HALF
+    small = mantissa < SQRT_HALF
     mantissa = np.where(small, mantissa * 2.0, mantissa)
     power = np.where(small, exponent - 1, exponent).astype(np.float64)
     ratio = (mantissa - 1.0) / (mantissa + 1.0)
     square = ratio * ratio
-    total = _LOG_TERMS[0] * square
-    for term in _LOG_TERMS[1:-1]:
+    total = LOG_TERMS[0] * square
+    for term in LOG_TERMS[1:-1]:
         total += term
         total *= square
     twice = ratio + ratio
-    return power * _LN2_HIGH + ((twice + twice * total) + power * _LN2_LOW)
+    return power * LN2_HIGH + ((twice + twice * total) + power * LN2_LOW)
 
 
 def mills(x: Number) -> Number:
@@ -101,10 +101,10 @@ def mills(x: Number) -> Number:
     at = (x - 5.0) / (x + 5.0)
     twice = at + at
     later = twice * 0.0
-    total = later + _MILLS_TERMS[-1]
-    for term in _MILLS_TERMS[-2:0:-1]:
+    total = later + MILLS_TERMS[-1]
+    for term in MILLS_TERMS[-2:0:-1]:
         later, total = total, (twice * total - later) + term
-    return ((at * total - later) + _MILLS_TERMS[0]) / (x + 1.0)
+    return ((at * total - later) + MILLS_TERMS[0]) / (x + 1.0)
 
 
 def normal_cdf(x: float) -> float:

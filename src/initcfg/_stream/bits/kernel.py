@@ -9,7 +9,7 @@ import ctypes
 import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from operator import index
@@ -37,12 +37,8 @@ _RECIPE = struct.Struct("<4I7d")
 _DIM_LAYOUT = np.dtype([("size", "<u8"), ("stride", "<i8"), ("index_stride", "<u8")])
 _JOB_LAYOUT = np.dtype(
     [
-        ("pointer", "<u8"),
-        ("dims", "<u8"),
-        ("key", "<u8"),
-        ("base", "<u8"),
-        ("rank", "<u4"),
-        ("dtype", "<u4"),
+        *((name, "<u8") for name in ("pointer", "dims", "key", "base")),
+        *((name, "<u4") for name in ("rank", "dtype")),
         ("recipe", f"V{_RECIPE.size}"),
     ]
 )
@@ -106,86 +102,76 @@ def paths() -> tuple[str, ...]:
     return tuple(name for name, number in _PATHS.items() if number <= best)
 
 
-class Runs:
-    """Whole tensors to draw, each one run of memory from index 0 on, in columns."""
+class WholeTensors:
+    """Whole tensors to draw, each one run of memory; packed by columns, since there may be thousands."""
 
     def __init__(self) -> None:
-        self._pointers: list[int] = []
-        self._dtypes: list[str] = []
-        self._recipes: list[Recipe] = []
-        self._keys: list[int] = []
-        self._counts: list[int] = []
+        self._rows: list[tuple[int, str, Recipe, int, int]] = []
 
     def __len__(self) -> int:
-        return len(self._pointers)
+        return len(self._rows)
 
     def add(self, pointer: int, dtype: str, recipe: Recipe, key: int, count: int) -> None:
-        """Add one; see :class:`Job`."""
-        self._pointers.append(pointer)
-        self._dtypes.append(dtype)
-        self._recipes.append(recipe)
-        self._keys.append(key)
-        self._counts.append(count)
+        """Add one of ``count`` elements; see :class:`Job`."""
+        self._rows.append((pointer, dtype, recipe, key, count))
 
-    def jobs(self) -> Iterator[Job]:
-        """The runs as jobs."""
-        for pointer, dtype, recipe, key, count in zip(
-            self._pointers, self._dtypes, self._recipes, self._keys, self._counts, strict=True
-        ):
-            yield Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
+    def jobs(self) -> list[Job]:
+        """The tensors as jobs."""
+        return [
+            Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
+            for pointer, dtype, recipe, key, count in self._rows
+        ]
 
     def overlap(self) -> bool:
         """Whether two of them share memory."""
-        if len(self) < 2:
-            return False
-        starts = np.array(self._pointers, dtype=np.uint64)
-        stops = starts + np.array(self._counts, dtype=np.uint64) * self._sizes()
-        order = np.argsort(starts)
-        return bool((stops[order][:-1] > starts[order][1:]).any())
+        pointers, sizes, counts = self._memory()
+        order = np.argsort(pointers)
+        stops = pointers + counts * sizes
+        return bool((stops[order][:-1] > pointers[order][1:]).any())
 
     def packed_dims(self) -> bytes:
         """Their dimensions, one each, as the kernel reads them."""
         dims = np.ones(len(self), dtype=_DIM_LAYOUT)
-        dims["size"] = self._counts
+        dims["size"] = [row[-1] for row in self._rows]
         return dims.tobytes()
 
     def packed(self, dims: int) -> bytes:
-        """The jobs, as the kernel reads them.
-
-        Args:
-            dims: Where in memory the dimensions are.
+        """The jobs as the kernel reads them, their dimensions at the address ``dims``.
 
         Raises:
             ApplyError: One makes no sense.
         """
-        pointers = np.array(self._pointers, dtype=np.uint64)
-        counts = np.array(self._counts, dtype=np.uint64)
+        pointers, sizes, counts = self._memory()
         if (pointers == 0).any() or (pointers >= 1 << 62).any() or (counts >= 1 << 57).any():
             raise ApplyError("A block lies outside of the memory.")
-        if (pointers % self._sizes()).any():
+        if (pointers % sizes).any():
             raise ApplyError("The memory of a block is not aligned to its elements.")
+        _, dtypes, recipes, keys, _ = zip(*self._rows, strict=True)
         jobs = np.zeros(len(self), dtype=_JOB_LAYOUT)
         jobs["pointer"] = pointers
         jobs["dims"] = dims + _DIM.size * np.arange(len(self), dtype=np.uint64)
-        jobs["key"] = np.array(self._keys, dtype=np.uint64)
+        jobs["key"] = np.array(keys, dtype=np.uint64)
         jobs["rank"] = 1
-        jobs["dtype"] = [_TYPES[dtype][0] for dtype in self._dtypes]
-        recipes = b"".join(map(_packed_recipe, self._recipes, self._dtypes))
-        jobs["recipe"] = np.frombuffer(recipes, dtype=_JOB_LAYOUT["recipe"])
+        jobs["dtype"] = [_TYPES[dtype][0] for dtype in dtypes]
+        packed_recipes = b"".join(map(_packed_recipe, recipes, dtypes))
+        jobs["recipe"] = np.frombuffer(packed_recipes, dtype=_JOB_LAYOUT["recipe"])
         return jobs.tobytes()
 
-    def _sizes(self) -> np.ndarray:
-        return np.array([BYTES[dtype] for dtype in self._dtypes], dtype=np.uint64)
+    def _memory(self) -> np.ndarray:
+        """Addresses, bytes of an element, and counts of elements."""
+        return np.array([(row[0], BYTES[row[1]], row[4]) for row in self._rows], dtype=np.uint64).T
 
 
-def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None, runs: Runs | None = None) -> None:
+def fill(
+    jobs: Sequence[Job], threads: int, *, path: str | None = None, whole: WholeTensors | None = None
+) -> None:
     """Draw a batch of blocks into memory.
 
     Args:
         jobs: The blocks. No two may share an element.
         threads: How many threads may work at most; the numbers do not depend on it.
         path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
-        runs: More blocks, of which likewise no element is shared.
+        whole: Further tensors, which share no element either.
 
     Raises:
         ApplyError: The kernel is not there, or a job makes no sense; then nothing is written.
@@ -198,7 +184,7 @@ def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None, runs: Ru
     try:
         if not 1 <= index(threads) <= _MOST_THREADS:
             raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
-        packed, dims = _packed(jobs, Runs() if runs is None else runs)
+        packed, dims = _packed(jobs, whole or WholeTensors())
     except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise ApplyError(f"A job for the kernel holds something of the wrong type: {error}.") from error
     if not packed:
@@ -213,47 +199,39 @@ def fill(jobs: Sequence[Job], threads: int, *, path: str | None = None, runs: Ru
         raise ApplyError(f"The kernel failed, with code {code}.", fix="INITCFG_KERNEL=0 turns it off.")
 
 
-def _packed(jobs: Sequence[Job], runs: Runs) -> tuple[bytearray, Any]:
+def _packed(jobs: Sequence[Job], whole: WholeTensors) -> tuple[bytearray, Any]:
     """All jobs as the kernel reads them, and the memory of their dimensions."""
     packed, sizes = bytearray(), bytearray()
     offsets: list[int] = []
     for job in jobs:
         pointer, dtype, recipe, key, base, dims = job
-        recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
+        packed_recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
         dims = dims or (Dim(1, 1, 1),)
         if _check_block(job, dims, size) == 0:
             continue
         offsets.append(len(sizes))
-        packed += _JOB.pack(pointer, 0, key, base, len(dims), code)
-        packed += recipe
+        packed += _JOB.pack(pointer, 0, key, base, len(dims), code) + packed_recipe
         for dim in dims:
             sizes += _DIM.pack(*dim)
-    of_runs = len(sizes)
-    sizes += runs.packed_dims() if len(runs) else b""
+    of_whole = len(sizes)
+    sizes += whole.packed_dims() if whole else b""
     memory = (ctypes.c_char * len(sizes)).from_buffer(sizes)
     address = ctypes.addressof(memory)
     for number, offset in enumerate(offsets):
         struct.pack_into("<Q", packed, number * _JOB_LAYOUT.itemsize + 8, address + offset)
-    packed += runs.packed(address + of_runs) if len(runs) else b""
+    packed += whole.packed(address + of_whole) if whole else b""
     return packed, memory
 
 
 def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:
-    """How many elements a block has.
-
-    Raises:
-        ApplyError: It cannot lie in memory, or the stream has no such elements.
-    """
+    """How many elements a block has; an error where it cannot lie in memory, or in the stream."""
     elements, low, high = 1, 0, 0
     for count, stride, index_stride in dims:
         if count < 0 or index_stride < 0:
             raise ApplyError(f"A block has no dimension of {count} elements, {index_stride} apart.")
         elements *= index(count)
         reach = (count - 1) * index(stride)
-        if reach < 0:
-            low += reach
-        else:
-            high += reach
+        low, high = low + min(reach, 0), high + max(reach, 0)
     if elements == 0:
         return 0
     check_indices(job.recipe, job.key, job.base, dims)
@@ -280,18 +258,14 @@ def check_indices(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> N
 
 @lru_cache(maxsize=4096)
 def _packed_recipe(recipe: Recipe, dtype: str) -> bytes:
-    """The recipe's part of a job.
-
-    Raises:
-        ApplyError: It does not make that type, or holds no numbers.
-    """
+    """The recipe's part of a job; an error where it does not make that type, or holds no numbers."""
     if dtype not in _TYPES:
         raise ApplyError(f"The kernel does not make {dtype!r}.", meant=tuple(_TYPES))
     if recipe.double != (dtype == "float64") or (recipe.kind is Kind.BITS) != (dtype == "uint32"):
         raise ApplyError(f"A recipe for another type cannot make {dtype}.")
     if recipe.kind is not Kind.CONSTANT and not all(map(math.isfinite, recipe.numbers)):
         raise ApplyError("A recipe holds a number that is not finite.")
-    numbers = (*recipe.numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[: max(5, len(recipe.numbers))]
+    numbers = (*recipe.numbers, *[0.0] * (5 - len(recipe.numbers)))
     return _RECIPE.pack(recipe.kind, recipe.first, recipe.width, 0, *numbers, recipe.low, recipe.high)
 
 
@@ -307,12 +281,8 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             library = ctypes.CDLL(str(each))
             abi = library.initcfg_abi()
             library.initcfg_features.restype = ctypes.c_uint32
-            library.initcfg_fill.argtypes = (
-                ctypes.c_void_p,
-                ctypes.c_uint64,
-                ctypes.c_uint32,
-                ctypes.c_uint32,
-            )
+            address, unsigned = ctypes.c_void_p, ctypes.c_uint32
+            library.initcfg_fill.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
             library.initcfg_fill.restype = ctypes.c_int32
         except (OSError, AttributeError) as error:
             reason = f"{each.name} cannot be loaded: {error}"

@@ -59,7 +59,7 @@ def bits(key: int, start: int, count: int) -> npt.NDArray[np.uint32]:
         count: How many.
 
     Raises:
-        PlanError: the key is no 64-bit integer, or the range is negative or reaches beyond 2⁶⁴.
+        PlanError: the key is not a 64-bit integer, or the range is negative or reaches beyond 2⁶⁴.
 
     Example:
         >>> from initcfg._stream.bits import bits
@@ -73,36 +73,28 @@ def bits(key: int, start: int, count: int) -> npt.NDArray[np.uint32]:
         block, skipped = divmod(start + done, _WORDS)
         blocks = min(BLOCKS_AT_ONCE, -(-(skipped + count - done) // _WORDS))
         index = np.arange(blocks, dtype=np.uint64) + np.uint64(block)
-        counter = np.zeros((4, blocks), dtype=np.uint64)
-        np.bitwise_and(index, _LOW, out=counter[0])
-        np.right_shift(index, _HALF, out=counter[1])
-        words = philox4x32(counter, (key & 0xFFFFFFFF, key >> 32)).reshape(-1)
-        piece = words[skipped : skipped + count - done]
-        out[done : done + len(piece)] = piece
-        done += len(piece)
+        words = _words_of(key, index).reshape(-1)[skipped : skipped + count - done]
+        out[done : done + len(words)] = words
+        done += len(words)
     return out
 
 
 def words_at(key: int, index: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
-    """The words of a key with the given numbers, in any order.
-
-    Example:
-        >>> import numpy as np
-        >>> from initcfg._stream.bits.philox import words_at
-        >>> [hex(word) for word in words_at(0, np.array([1, 0], dtype=np.uint64)).tolist()]
-        ['0xe169c58d', '0x6627e8d5']
-    """
+    """The words of a key with the given numbers, in any order."""
     out = np.empty(len(index), dtype=np.uint32)
     for start in range(0, len(index), BLOCKS_AT_ONCE):
-        piece = index[start : start + BLOCKS_AT_ONCE]
-        block = piece >> np.uint64(2)
-        counter = np.zeros((4, len(piece)), dtype=np.uint64)
-        np.bitwise_and(block, _LOW, out=counter[0])
-        np.right_shift(block, _HALF, out=counter[1])
-        words = philox4x32(counter, (key & 0xFFFFFFFF, key >> 32))
-        lane = (piece & np.uint64(_WORDS - 1)).astype(np.intp)
-        out[start : start + len(piece)] = words[np.arange(len(piece)), lane]
+        some = index[start : start + BLOCKS_AT_ONCE]
+        words = _words_of(key, some >> np.uint64(2))
+        out[start : start + len(some)] = words[np.arange(len(some)), (some & np.uint64(3)).astype(np.intp)]
     return out
+
+
+def _words_of(key: int, block: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
+    """The four words of each block of a key."""
+    counter = np.zeros((4, len(block)), dtype=np.uint64)
+    np.bitwise_and(block, _LOW, out=counter[0])
+    np.right_shift(block, _HALF, out=counter[1])
+    return philox4x32(counter, (key & 0xFFFFFFFF, key >> 32))
 
 
 def check_range(key: int, start: int, count: int) -> None:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from typing import ParamSpec
 
 import numpy as np
-import numpy.typing as npt
 
 from initcfg._stream.bits import gauss
 from initcfg.errors import PlanError
 
+Arguments = ParamSpec("Arguments")
+
 _SMALLEST_COARSE_WIDTH = 1 << 24
-_LARGEST = 2.0**1000
+_LARGEST_ARGUMENT = 2.0**1000
+# Of the types by ``double``: their names, and their largest numbers.
+_NAMES = ("float32", "float64")
+_LARGEST = (float(np.finfo(np.float32).max), float(np.finfo(np.float64).max))
 # Of float32: the smallest number with all its digits, and the distance of those below it.
 _SMALLEST_NORMAL = 2.0**-126
 _STEP = 2.0**-149
@@ -67,90 +72,76 @@ BITS = Recipe(Kind.BITS, False)
 """The words themselves, one for each element."""
 
 
+def _remembered(make: Callable[Arguments, Recipe]) -> Callable[Arguments, Recipe]:
+    """The function, with its recipes remembered: a model has thousands of tensors and few distributions."""
+
+    # By the numbers' bytes too, since −0.0 equals 0.0 and is another number.
+    @lru_cache(maxsize=4096)
+    def by_bytes(arguments: tuple[float, ...], _: bytes) -> Recipe:
+        return make(*arguments)  # pyright: ignore[reportCallIssue]
+
+    @wraps(make)
+    def recipe(*arguments: Arguments.args, **_: Arguments.kwargs) -> Recipe:
+        return by_bytes(arguments, struct.pack(f"<{len(arguments)}d", *arguments))
+
+    return recipe
+
+
+@_remembered
 def constant_recipe(val: float, double: bool) -> Recipe:
     """Every element is ``val``, rounded to float32 unless ``double``."""
-    return _constant(val, double, _exactly(val))
+    return Recipe(Kind.CONSTANT, double, (_rounded(val, double),))
 
 
+@_remembered
 def uniform_recipe(a: float, b: float, double: bool) -> Recipe:
     """U(a, b): UNIFORM(middle, half).
 
     Raises:
         PlanError: a > b, or a bound is not finite or does not fit the type.
     """
-    return _uniform(a, b, double, _exactly(a, b))
+    _check_bounds(a, b)
+    for name, bound in (("a", a), ("b", b)):
+        if abs(bound) > _LARGEST[double]:
+            raise PlanError(f"The argument {name}={bound!r} does not fit {_NAMES[double]}.")
+    low, high = _inside(a, b, double)
+    middle, half = _rounded(0.5 * a + 0.5 * b, double), _rounded(0.5 * b - 0.5 * a, double)
+    return Recipe(Kind.UNIFORM, double, (middle, half), low, high)
 
 
+@_remembered
 def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
     """N(mean, std²): NORMAL(center, spread), or BOTH tails in full.
 
     Raises:
         PlanError: std < 0, or an argument is not finite or too large for the type.
     """
-    return _normal(mean, std, double, _exactly(mean, std))
+    _check_spread(mean, std, double)
+    if double:
+        return Recipe(Kind.BOTH, True, (mean, std, 0.0, 0.0, 1.0))
+    return Recipe(Kind.NORMAL, False, (_rounded(mean, False), _rounded(std, False)))
 
 
+@_remembered
 def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: bool) -> Recipe:
     """N(mean, std²) within [a, b]: CUT(center, spread), or a map in float64, or a constant.
 
     Raises:
         PlanError: a > b, std < 0, or an argument is not finite or too large for the type.
     """
-    return _trunc_normal(mean, std, a, b, double, _exactly(mean, std, a, b))
-
-
-# A model has thousands of tensors and few distributions, so recipes are remembered. Their bytes are part
-# of what is remembered, since −0.0 equals 0.0 and is another number.
-
-
-_PACKED = {count: struct.Struct(f"<{count}d") for count in (1, 2, 4)}
-
-
-def _exactly(*numbers: float) -> bytes:
-    return _PACKED[len(numbers)].pack(*numbers)
-
-
-@lru_cache(maxsize=4096)
-def _constant(val: float, double: bool, _: bytes) -> Recipe:
-    return Recipe(Kind.CONSTANT, double, (_rounded(val, double),))
-
-
-@lru_cache(maxsize=4096)
-def _uniform(a: float, b: float, double: bool, _: bytes) -> Recipe:
-    kind = _type(double)
+    _check_spread(mean, std, double)
     _check_bounds(a, b)
-    _check_fits(kind, "a", a)
-    _check_fits(kind, "b", b)
-    low, high = _inside(kind, a, b)
-    middle, half = (_rounded(number, double) for number in (0.5 * a + 0.5 * b, 0.5 * b - 0.5 * a))
-    return Recipe(Kind.UNIFORM, double, (middle, half), low, high)
-
-
-@lru_cache(maxsize=4096)
-def _normal(mean: float, std: float, double: bool, _: bytes) -> Recipe:
-    _check_spread(_type(double), mean, std)
-    if double:
-        return Recipe(Kind.BOTH, True, (mean, std, 0.0, 0.0, 1.0))
-    return Recipe(Kind.NORMAL, False, (_rounded(mean, False), _rounded(std, False)))
-
-
-@lru_cache(maxsize=4096)
-def _trunc_normal(mean: float, std: float, a: float, b: float, double: bool, _: bytes) -> Recipe:
-    kind = _type(double)
-    _check_spread(kind, mean, std)
-    _check_bounds(a, b)
-    low, high = _inside(kind, a, b)
-    if std == 0.0 or a == b:
-        return Recipe(Kind.CONSTANT, double, (_clamped(mean, low, high, double),))
-    if not double:
-        first, width = truncation_integers(mean, std, a, b)
+    low, high = _inside(a, b, double)
+    kind, numbers = Kind.CONSTANT, (mean,)
+    if std != 0.0 and a != b:
+        first, width = (0, 0) if double else truncation_integers(mean, std, a, b)
         if width >= _SMALLEST_COARSE_WIDTH:
             numbers = (_rounded(mean, False), _rounded(std, False))
             return Recipe(Kind.CUT, False, numbers, low, high, first, width)
-    form, numbers = _fine(mean, std, a, b)
-    if form is Kind.CONSTANT:
-        numbers = (_clamped(numbers[0], low, high, double),)
-    return Recipe(form, double, numbers, low, high)
+        kind, numbers = _fine(mean, std, a, b)
+    if kind is Kind.CONSTANT:
+        numbers = (min(max(_rounded(numbers[0], double), low), high),)
+    return Recipe(kind, double, numbers, low, high)
 
 
 def truncation_integers(mean: float, std: float, a: float, b: float) -> tuple[int, int]:
@@ -174,7 +165,7 @@ def truncation_integers(mean: float, std: float, a: float, b: float) -> tuple[in
         >>> truncation_integers(0.0, 0.02, -2.0, 2.0)
         (0, 4294967295)
     """
-    _check_spread(np.float64, mean, std)
+    _check_spread(mean, std, True)
     _check_bounds(a, b)
     if std == 0.0:
         raise PlanError("A normal distribution with std 0 has no probabilities to cut.")
@@ -211,24 +202,6 @@ def _sigmas(to: float, origin: float, std: float) -> float:
 # -- checks --------------------------------------------------------------------------------------
 
 
-def is_double(dtype: npt.DTypeLike) -> bool:
-    """Whether a type is float64 and not float32.
-
-    Raises:
-        PlanError: It is neither.
-    """
-    if np.dtype(dtype) in (np.float32, np.float64):
-        return np.dtype(dtype) == np.float64
-    raise PlanError(
-        f"The stream makes float32 and float64, not {np.dtype(dtype).name}.",
-        fix="Make float32 and round it once.",
-    )
-
-
-def _type(double: bool) -> type[np.floating[Any]]:
-    return np.float64 if double else np.float32
-
-
 def _rounded(number: float, double: bool) -> float:
     """The number as the type holds it, also where the processor was told to flush small float32 to zero."""
     if double:
@@ -248,13 +221,9 @@ def _next(number: float, toward: float, double: bool) -> float:
     return float(np.nextafter(np.float32(number), np.float32(toward)))
 
 
-def _clamped(number: float, low: float, high: float, double: bool) -> float:
-    return min(max(_rounded(number, double), low), high)
-
-
 def _check_finite(**arguments: float) -> None:
     for name, number in arguments.items():
-        if not abs(number) <= _LARGEST:
+        if not abs(number) <= _LARGEST_ARGUMENT:
             raise PlanError(
                 f"The argument {name} must be finite and at most 2**1000 in size, not {number!r}."
             )
@@ -266,26 +235,20 @@ def _check_bounds(a: float, b: float) -> None:
         raise PlanError(f"The lower bound a={a!r} is above the upper bound b={b!r}.", fix="Exchange a and b.")
 
 
-def _check_fits(kind: type[np.floating[Any]], name: str, number: float) -> None:
-    if abs(number) > float(np.finfo(kind).max):
-        raise PlanError(f"The argument {name}={number!r} does not fit {np.dtype(kind).name}.")
-
-
-def _check_spread(kind: type[np.floating[Any]], mean: float, std: float) -> None:
+def _check_spread(mean: float, std: float, double: bool) -> None:
     _check_finite(mean=mean, std=std)
     if std < 0.0:
         raise PlanError(f"The standard deviation must not be negative, but std={std!r}.")
     # No draw lies nine sigmas out, so none can overflow.
-    if abs(mean) + 9.0 * std > float(np.finfo(kind).max):
-        raise PlanError(f"Draws with mean={mean!r} and std={std!r} do not fit {np.dtype(kind).name}.")
+    if abs(mean) + 9.0 * std > _LARGEST[double]:
+        raise PlanError(f"Draws with mean={mean!r} and std={std!r} do not fit {_NAMES[double]}.")
 
 
-def _inside(kind: type[np.floating[Any]], a: float, b: float) -> tuple[float, float]:
-    """The smallest and the largest number of the type in [a, b]; where there is none, the nearest."""
-    largest = float(np.finfo(kind).max)
+def _inside(a: float, b: float, double: bool) -> tuple[float, float]:
+    """The smallest and the largest number of the type in [a, b]; the nearest number where there is none."""
+    largest = _LARGEST[double]
     if a > largest or b < -largest:
-        raise PlanError(f"The bounds a={a!r} and b={b!r} leave no {np.dtype(kind).name}.")
-    double = kind is np.float64
+        raise PlanError(f"The bounds a={a!r} and b={b!r} leave no {_NAMES[double]}.")
     low, high = _rounded(max(a, -largest), double), _rounded(min(b, largest), double)
     if low < a:
         low = _next(low, math.inf, double)

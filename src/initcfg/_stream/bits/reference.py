@@ -13,21 +13,15 @@ import numpy.typing as npt
 
 from initcfg._stream.bits import gauss
 from initcfg._stream.bits.philox import BLOCKS_AT_ONCE, bits, check_range, words_at
-from initcfg._stream.bits.recipe import (
-    Kind,
-    Recipe,
-    is_double,
-    normal_recipe,
-    trunc_normal_recipe,
-    uniform_recipe,
-)
+from initcfg._stream.bits.recipe import Kind, Recipe, normal_recipe, trunc_normal_recipe, uniform_recipe
+from initcfg.errors import PlanError
 
 Words = npt.NDArray[np.uint32]
 Singles = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
 
-_PIECE = 4 * BLOCKS_AT_ONCE
+_AT_ONCE = 4 * BLOCKS_AT_ONCE
 
 
 def _singles(*constants: str) -> tuple[np.float32, ...]:
@@ -74,7 +68,7 @@ def uniform(
         >>> uniform(stream_key(0, "weight"), 0, 2, -1.0, 1.0).tolist()
         [0.8354052901268005, -0.7838817238807678]
     """
-    return drawn(uniform_recipe(a, b, is_double(dtype)), key, start, count)
+    return drawn(uniform_recipe(a, b, _is_double(dtype)), key, start, count)
 
 
 def normal(
@@ -99,7 +93,7 @@ def normal(
         >>> normal(stream_key(0, "weight"), 0, 2, 0.0, 0.02).tolist()
         [-0.004155487287789583, 0.005485281348228455]
     """
-    return drawn(normal_recipe(mean, std, is_double(dtype)), key, start, count)
+    return drawn(normal_recipe(mean, std, _is_double(dtype)), key, start, count)
 
 
 def trunc_normal(
@@ -135,17 +129,20 @@ def trunc_normal(
         >>> trunc_normal(stream_key(0, "weight"), 0, 2, 0.0, 0.02, -0.04, 0.04).tolist()
         [-0.0039638555608689785, 0.005229788366705179]
     """
-    return drawn(trunc_normal_recipe(mean, std, a, b, is_double(dtype)), key, start, count)
+    return drawn(trunc_normal_recipe(mean, std, a, b, _is_double(dtype)), key, start, count)
+
+
+def _is_double(dtype: npt.DTypeLike) -> bool:
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise PlanError(
+            f"The stream makes float32 and float64, not {np.dtype(dtype).name}.",
+            fix="Make float32 and round it once.",
+        )
+    return np.dtype(dtype) == np.float64
 
 
 def drawn(recipe: Recipe, key: int, start: int, count: int) -> Numbers:
     """Elements [start, start + count) by a recipe: float32 from one word of each, float64 from two.
-
-    Args:
-        recipe: What to draw; for BITS, the words themselves.
-        key: Key of the tensor.
-        start: Row-major index of the first element in the global tensor.
-        count: How many elements.
 
     Raises:
         PlanError: The range is impossible.
@@ -158,20 +155,14 @@ def drawn(recipe: Recipe, key: int, start: int, count: int) -> Numbers:
     if recipe.kind is Kind.CONSTANT:
         return np.full(count, recipe.numbers[0], dtype=kind)
     out = np.empty(count, dtype=kind)
-    for done in range(0, count, _PIECE):
-        size = min(_PIECE, count - done)
+    for done in range(0, count, _AT_ONCE):
+        size = min(_AT_ONCE, count - done)
         out[done : done + size] = _mapped(recipe, bits(key, words_each * (start + done), words_each * size))
     return out
 
 
 def drawn_at(recipe: Recipe, key: int, index: npt.NDArray[np.uint64]) -> Numbers:
-    """The elements with the given indices, in any order.
-
-    Args:
-        recipe: What to draw.
-        key: Key of the tensor.
-        index: Row-major indices in the global tensor.
-    """
+    """The elements with the given row-major indices in the global tensor, in any order."""
     if recipe.kind is Kind.CONSTANT:
         return np.full(len(index), recipe.numbers[0], dtype=np.float64 if recipe.double else np.float32)
     if recipe.double:

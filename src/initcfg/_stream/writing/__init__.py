@@ -1,8 +1,14 @@
-"""Writing: values into the memory of tensors.
+"""Values into the memory of tensors: by the random stream in batches, or from torch's own generator.
 
-``stream`` turns values into jobs of the random stream, ``queue`` does these in batches, by the kernel or
-by ``fallback``; ``whole`` and ``orthogonal`` make what is no matter of single elements, ``torch_draws``
-draws from torch's own generator. ``blocks`` and ``memory`` say what of a tensor is where.
+In: a value, a tensor or the block of a larger one, and its name and seed.
+Out: the tensor, filled; and what of a tensor may be written at all.
+
+Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
+(jobs in batches, by the kernel), `fallback.py` (by NumPy without it), `cuda/` (on a GPU), `whole_values.py`
+(what is made whole), `orthogonal.py` (matrices with the same bits everywhere), `formula.py` (what a formula
+computes), `results.py` (what an operation made), `adaptation.py` (tensors of a checkpoint made to fit),
+`memory.py` (what may be written), `threads.py` (how many), `torch_draws.py` (values from torch's generator),
+`torch_generator.py` (that generator, seeded and put back).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape

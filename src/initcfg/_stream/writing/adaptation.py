@@ -1,7 +1,8 @@
-"""Steps, carried out: from tensors of a checkpoint to one that fits."""
+"""Adaptation steps, carried out: from tensors of a checkpoint to one that fits."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,12 +20,7 @@ Draw = Callable[[tuple[int, ...]], torch.Tensor]
 def carried_out(
     tensors: Sequence[torch.Tensor], steps: Sequence[AdaptationStep], draw: Draw = torch.randn
 ) -> torch.Tensor:
-    """The tensor that the steps make.
-
-    Args:
-        tensors: What they begin with.
-        steps: The steps.
-        draw: Gives random numbers, for new rows by covariance.
+    """The tensor that the steps make of ``tensors``; ``draw`` is for new rows by covariance.
 
     Raises:
         PlanError: The steps have no meaning for these tensors.
@@ -38,12 +34,12 @@ def carried_out(
     current = list(tensors)
     for step in steps:
         try:
-            if step[0] == "concat":
+            kind, *arguments = step
+            if kind == "concat":
                 current = [torch.cat(current)]
-            elif step[0] == "grow":
-                current = [_grow(each, *step[1:], draw=draw) for each in current]
             else:
-                current = [_STEPS[step[0]](each, *step[1:]) for each in current]
+                further = {"draw": draw} if kind == "grow" else {}
+                current = [_STEPS[kind](each, *arguments, **further) for each in current]
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             shapes = ", ".join(str(tuple(each.shape)) for each in current)
             raise PlanError(f"The step {step!r} has no meaning for {shapes}: {error}.") from error
@@ -59,18 +55,8 @@ def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[AdaptationSt
         PlanError: They have no meaning for these shapes.
     """
 
-    def nothing(shape: tuple[int, ...]) -> torch.Tensor:
-        return torch.empty(shape, device="meta")
-
-    return tuple(carried_out([nothing(shape) for shape in shapes], steps, nothing).shape)
-
-
-def _transpose(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.t()
-
-
-def _narrow(tensor: torch.Tensor, start: int, rows: int) -> torch.Tensor:
-    return tensor.narrow(0, start, rows)
+    on_meta = functools.partial(torch.empty, device="meta")
+    return tuple(carried_out([on_meta(shape) for shape in shapes], steps, on_meta).shape)
 
 
 def _select(tensor: torch.Tensor, *rows: int) -> torch.Tensor:
@@ -168,8 +154,9 @@ def _grow(tensor: torch.Tensor, how: str, rows: int, *, draw: Draw) -> torch.Ten
 
 
 _STEPS: dict[Any, Callable[..., torch.Tensor]] = {
-    "transpose": _transpose,
-    "narrow": _narrow,
+    "grow": _grow,
+    "transpose": torch.t,
+    "narrow": lambda tensor, start, rows: tensor.narrow(0, start, rows),
     "select": _select,
     "channels": _channels,
     "patch": _patch,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +37,7 @@ class Block:
             for start, size, full in zip(self.offsets, sizes, self.shape, strict=True)
         ):
             raise ApplyError(
-                f"A tensor of shape {tuple(sizes)} at {self.offsets} is no block of {self.shape}.",
+                f"A tensor of shape {tuple(sizes)} at {self.offsets} is not a block of {self.shape}.",
                 shape=tuple(sizes),
             )
 
@@ -53,28 +55,50 @@ def narrowed(tensor: torch.Tensor, offsets: Sequence[int], sizes: Sequence[int])
     return tensor
 
 
-def index_strides(shape: Sequence[int]) -> list[int]:
-    """How far apart in row-major order the neighbours of each dimension are."""
-    strides = [1] * len(shape)
-    for dim in range(len(shape) - 2, -1, -1):
-        strides[dim] = strides[dim + 1] * shape[dim + 1]
-    return strides
-
-
 def dims_of(tensor: torch.Tensor, block: Block) -> tuple[tuple[Dim, ...], int]:
     """The dimensions of a tensor within its block, neighbours merged; and the index of its first element."""
-    strides = index_strides(block.shape)
-    base = sum(start * stride for start, stride in zip(block.offsets, strides, strict=True))
+    index_strides = [math.prod(block.shape[dim + 1 :]) for dim in range(len(block.shape))]
+    base = sum(map(operator.mul, block.offsets, index_strides))
     if tensor.is_contiguous() and tuple(tensor.shape) == block.shape:
         return (Dim(tensor.numel(), 1, 1),), base
     merged: list[Dim] = []
-    for size, stride, index_stride in zip(tensor.shape, tensor.stride(), strides, strict=True):
+    for size, stride, index_stride in zip(tensor.shape, tensor.stride(), index_strides, strict=True):
         if size == 1:
             continue
-        if merged:
-            last = merged[-1]
-            if last.stride == size * stride and last.index_stride == size * index_stride:
-                merged[-1] = Dim(last.size * size, stride, index_stride)
-                continue
+        if merged and merged[-1][1:] == (size * stride, size * index_stride):
+            size *= merged.pop().size
         merged.append(Dim(size, stride, index_stride))
     return tuple(merged) or (Dim(1, 1, 1),), base
+
+
+def elements(dims: Iterable[Dim]) -> int:
+    """How many elements a block has."""
+    return math.prod(dim.size for dim in dims)
+
+
+def cut(
+    dims: tuple[Dim, ...], base: int, most: int, offset: int = 0
+) -> Iterator[tuple[tuple[Dim, ...], int, int]]:
+    """A block in parts of at most ``most`` elements.
+
+    Yields:
+        The dimensions of a part, the index of its first element, and how far in memory that is from the
+        block's, plus ``offset``.
+    """
+    if elements(dims) <= most:
+        yield dims, base, offset
+        return
+    outer, inner = dims[0], dims[1:]
+    step = most // elements(inner)
+    for start in range(0, outer.size, step or 1):
+        index, place = base + start * outer.index_stride, offset + start * outer.stride
+        if step:
+            yield (outer._replace(size=min(step, outer.size - start)), *inner), index, place
+        else:
+            yield from cut(inner, index, most, place)
+
+
+def strided_view(tensor: torch.Tensor, dims: Sequence[Dim], offset: int = 0) -> torch.Tensor:
+    """The block of these dimensions that begins ``offset`` elements of memory after the tensor."""
+    sizes, strides = [dim.size for dim in dims], [dim.stride for dim in dims]
+    return torch.as_strided(tensor.detach(), sizes, strides, tensor.storage_offset() + offset)

@@ -11,48 +11,33 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from initcfg._stream.bits import Dim, Kind, Numbers, Recipe, check_indices, drawn, drawn_at
+from initcfg._stream.bits import Dim, Numbers, Recipe, check_indices, drawn, drawn_at
+from initcfg._stream.writing.blocks import elements
 
-# Elements at a time.
-_PIECE = 1 << 18
-# Runs from this length on are drawn by themselves; shorter ones index by index.
-_LONG = 1 << 12
+# Elements at a time, and the length from which a row of them is drawn by itself.
+_AT_ONCE, _LONG = 1 << 18, 1 << 12
 
 
 def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> Numbers:
-    """The elements of a block, row by row, as float32 or float64.
-
-    Args:
-        recipe: What to draw.
-        key: Key of the tensor.
-        base: Global index of the first element.
-        dims: The dimensions; only sizes and index strides count.
+    """The elements of a block, row by row, as float32 or float64; of ``dims`` the strides do not count.
 
     Raises:
         ApplyError: The stream has no such elements.
     """
     check_indices(recipe, key, base, dims)
-    count = 1
-    for dim in dims:
-        count *= dim.size
+    count = elements(dims)
+    # Rows of elements that follow each other in the tensor are drawn as such, where they are long.
+    row = dims[-1].size if dims and dims[-1].index_stride == 1 else 1
+    if row == count:
+        return drawn(recipe, key, base, count)
     out = np.empty(count, dtype=np.float64 if recipe.double else np.float32)
-    if recipe.kind is Kind.CONSTANT:
-        out.fill(recipe.numbers[0])
+    if row >= _LONG:
+        for number, start in enumerate(_indices(base, dims[:-1], 0, count // row).tolist()):
+            out[number * row : (number + 1) * row] = drawn(recipe, key, start, row)
         return out
-    if len(dims) == 1 and dims[0].index_stride == 1:
-        pieces = [(start, start + base, min(_PIECE, count - start)) for start in range(0, count, _PIECE)]
-    elif dims and dims[-1].index_stride == 1 and dims[-1].size >= _LONG:
-        length = dims[-1].size
-        rows = _indices(base, dims[:-1], 0, count // length).tolist()
-        pieces = [(number * length, index, length) for number, index in enumerate(rows)]
-    else:
-        pieces = [(start, -1, min(_PIECE, count - start)) for start in range(0, count, _PIECE)]
-
-    for start, index, size in pieces:
-        if index >= 0:
-            out[start : start + size] = drawn(recipe, key, index, size)
-        else:
-            out[start : start + size] = drawn_at(recipe, key, _indices(base, dims, start, start + size))
+    for start in range(0, count, _AT_ONCE):
+        index = _indices(base, dims, start, min(start + _AT_ONCE, count))
+        out[start : start + len(index)] = drawn_at(recipe, key, index)
     return out
 
 

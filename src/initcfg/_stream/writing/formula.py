@@ -1,7 +1,8 @@
-"""Doing what a formula says."""
+"""Computing what a formula says."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -13,20 +14,10 @@ from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import Formula, Value, from_json
 
 # Operations that reach beyond their arguments.
-_REFUSED = (
-    "from_file",
-    "record_stream",
-    "set_",
-    "_print",
-    "sym_",
-    "_cuda",
-    "resize_",
-    "_local_scalar_dense",
-    "save",
-)
+_REFUSED = re.compile("from_file|record_stream|set_|_print|sym_|_cuda|resize_|_local_scalar_dense|save")
 
 
-class Sources(NamedTuple):
+class RandomSource(NamedTuple):
     """Where a formula's random numbers come from.
 
     Attributes:
@@ -38,37 +29,29 @@ class Sources(NamedTuple):
     seeded: Callable[[str | None, int], AbstractContextManager[Any]]
 
 
-def evaluate(formula: Formula, sources: Sources, initial: torch.Tensor | None = None) -> torch.Tensor:
+def evaluate(formula: Formula, source: RandomSource, initial: torch.Tensor | None = None) -> torch.Tensor:
     """The tensor that a formula describes.
 
     Args:
         formula: The formula.
-        sources: Where its random numbers come from.
+        source: Where its random numbers come from.
         initial: What the tensor itself holds; for formulas that begin with it.
 
     Raises:
-        ApplyError: The formula is none.
+        ApplyError: The formula cannot be computed.
     """
     with torch.no_grad():
         try:
-            return _Machine(sources, initial).run(formula)
+            return _Machine(source, initial).run(formula)
         except InitcfgError:
             raise
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            AttributeError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
             raise ApplyError(f"{formula} cannot be computed: {error}.") from error
 
 
 class _Machine:
-    def __init__(self, sources: Sources, initial: torch.Tensor | None) -> None:
-        self._sources = sources
+    def __init__(self, source: RandomSource, initial: torch.Tensor | None) -> None:
+        self._source = source
         self._initial = initial
         self._slots: list[Any] = []
 
@@ -83,52 +66,48 @@ class _Machine:
     def _do(self, kind: str, rest: list[Any]) -> None:
         if kind == "value":
             shape, dtype, filling, *key = rest
-            tensor = torch.empty(shape, dtype=_torch(f"torch.{dtype}"))
-            self._fill(tensor, filling, key)
-            self._slots.append(tensor)
+            self._slots.append(self._filled(torch.empty(shape, dtype=_torch(dtype)), filling, key))
         elif kind == "fill":
             ref, filling, *key = rest
-            self._fill(self._tensor(ref), filling, key)
+            self._filled(self._tensor(ref), filling, key)
         elif kind == "empty":
             shape, strides, dtype = rest
-            self._slots.append(torch.empty_strided(shape, strides, dtype=_torch(f"torch.{dtype}")).zero_())
+            self._slots.append(torch.empty_strided(shape, strides, dtype=_torch(dtype)).zero_())
         elif kind == "data":
             shape, dtype, numbers = rest
             flat = [self._argument(number) for number in numbers]
-            self._slots.append(torch.tensor(flat, dtype=_torch(f"torch.{dtype}")).reshape(shape))
+            self._slots.append(torch.tensor(flat, dtype=_torch(dtype)).reshape(shape))
         elif kind == "initial":
             if self._initial is None:
                 raise ApplyError("A formula begins with what its tensor holds, and there is no tensor.")
             self._slots.append(self._initial.clone())
         elif kind == "draw":
-            with self._sources.seeded(*_key(rest[-1])):
+            with self._source.seeded(*_key(rest[-1])):
                 self._call(rest[0], rest[1:-1])
         else:
             self._call(kind, rest)
 
-    def _fill(self, tensor: torch.Tensor, filling: Any, key: list[Any]) -> None:
-        value = filling if isinstance(filling, dict) and "kind" in filling else None
-        if value is None:
-            tensor.fill_(self._argument(filling))
+    def _filled(self, tensor: torch.Tensor, filling: Any, key: list[Any]) -> torch.Tensor:
+        if isinstance(filling, dict) and "kind" in filling:
+            self._source.fill(tensor, from_json(filling), *_key(key[0] if key else 0))
         else:
-            self._sources.fill(tensor, from_json(value), *_key(key[0] if key else 0))
+            tensor.fill_(self._argument(filling))
+        return tensor
 
     def _call(self, name: str, args: list[Any]) -> None:
         base, _, overload = name.partition(".")
-        if any(refused in base for refused in _REFUSED):
+        if _REFUSED.search(base):
             raise ApplyError(f"A formula may not call {name!r}.")
         func = getattr(getattr(torch.ops.aten, base), overload or "default")
         schema = func._schema
         if not any("Tensor" in str(each.type) for each in (*schema.arguments, *schema.returns)):
             # Such as manual_seed.
-            raise ApplyError(f"A formula may not call {name!r}, which is no operation on tensors.")
+            raise ApplyError(f"A formula may not call {name!r}, which does not operate on tensors.")
         keywords: dict[str, Any] = {}
         if args and isinstance(args[-1], dict) and "float" not in args[-1]:
             *args, keywords = args
-        result = func(
-            *map(self._argument, args), **{key: self._argument(item) for key, item in keywords.items()}
-        )
-        self._slots += made_by(func, result)
+        named = {key: self._argument(item) for key, item in keywords.items()}
+        self._slots += made_by(func, func(*map(self._argument, args), **named))
 
     def _argument(self, item: Any) -> Any:
         if isinstance(item, list):
@@ -156,5 +135,5 @@ def _torch(name: str) -> Any:
     """A type, or an order of memory."""
     found = getattr(torch, name.removeprefix("torch."))
     if not isinstance(found, (torch.dtype, torch.memory_format)):
-        raise ApplyError(f"{name!r} is no type of tensors.")
+        raise ApplyError(f"{name!r} is not a type of tensors.")
     return found

@@ -1,4 +1,4 @@
-"""Which tensors have memory that may be written, and which have not."""
+"""Which tensors have memory that may be written."""
 
 from __future__ import annotations
 
@@ -51,11 +51,9 @@ def check_memory(tensor: torch.Tensor) -> None:
 
 def within_storage(tensor: torch.Tensor) -> bool:
     """Whether every element of a strided tensor lies in its storage, which others may resize."""
-    reach = 1
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        if size == 0:
-            return True
-        reach += (size - 1) * stride
+    if tensor.numel() == 0:
+        return True
+    reach = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     needed = (tensor.storage_offset() + reach) * tensor.element_size()
     return tensor.untyped_storage().nbytes() >= needed
 

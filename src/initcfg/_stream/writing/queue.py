@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 
 from initcfg._stream.bits import BYTES, Dim, Job, Recipe, kernel
 from initcfg._stream.writing import fallback
+from initcfg._stream.writing.blocks import cut, elements, strided_view
 from initcfg._stream.writing.threads import thread_count
 
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
 _AT_ONCE = 1 << 25
 _SLOW = 10**7
-# From so many runs on, columns are packed in less time than jobs.
+# From so many whole tensors on, columns are packed in less time than jobs.
 _COLUMNS = 16
 _warned = False
 
@@ -31,7 +33,7 @@ class _Queued(NamedTuple):
 class Queue:
     """Blocks to be drawn into tensors.
 
-    Most are whole tensors in one run of memory, and there are thousands, so these are kept in columns.
+    Most are whole tensors in one run of memory, and there are thousands, so these are kept apart.
 
     Args:
         tell: Told how many elements were written, now and then.
@@ -40,89 +42,77 @@ class Queue:
     def __init__(self, tell: Callable[[int], None]) -> None:
         self._tell = tell
         self._threads = thread_count()
-        self._blocks: list[_Queued] = []
-        self._runs = kernel.Runs()
-        self._run_tensors: list[torch.Tensor] = []
-        self._run_orders: list[int] = []
-        self._elements = 0
         self._order = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._blocks: list[_Queued] = []
+        self._whole = kernel.WholeTensors()
+        self._whole_tensors: list[torch.Tensor] = []
+        self._whole_orders: list[int] = []
+        self._elements = 0
 
     def next_write(self) -> None:
         """What is queued from here on comes after what was queued before, where they share memory."""
         self._order += 1
 
-    def add_run(self, tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int) -> None:
+    def add_whole(self, tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int) -> None:
         """Queue a whole tensor, which is one run of memory."""
         count = tensor.numel()
         if count > _AT_ONCE:
             self.add(tensor, Job(tensor.data_ptr(), dtype, recipe, key, 0, (Dim(count, 1, 1),)))
             return
-        self._runs.add(tensor.data_ptr(), dtype, recipe, key, count)
-        self._run_tensors.append(tensor)
-        self._run_orders.append(self._order)
+        self._whole.add(tensor.data_ptr(), dtype, recipe, key, count)
+        self._whole_tensors.append(tensor)
+        self._whole_orders.append(self._order)
         self._elements += count
         if self._elements >= _AT_ONCE:
             self.flush()
 
     def add(self, tensor: torch.Tensor, job: Job) -> None:
         """Queue a block of any shape."""
-        for piece in _portions(job):
-            count = elements(piece.dims)
+        for dims, base, offset in cut(job.dims, job.base, _AT_ONCE):
+            count = elements(dims)
             if self._elements and self._elements + count > _AT_ONCE:
                 self.flush()
-            self._blocks.append(_Queued(self._order, tensor, piece))
+            part = job._replace(pointer=job.pointer + offset * BYTES[job.dtype], base=base, dims=dims)
+            self._blocks.append(_Queued(self._order, tensor, part))
             self._elements += count
         if self._elements >= _AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
         """Do every write that was queued."""
-        blocks, self._blocks = self._blocks, []
-        runs, self._runs = self._runs, kernel.Runs()
-        tensors, self._run_tensors = self._run_tensors, []
-        orders, self._run_orders = self._run_orders, []
-        count, self._elements = self._elements, 0
+        blocks, whole, count = self._blocks, self._whole, self._elements
+        tensors, orders = self._whole_tensors, self._whole_orders
+        self._clear()
         if not count:
             return
-        if kernel.available() and len(runs) >= _COLUMNS and not blocks and not runs.overlap():
-            kernel.fill([], self._threads, runs=runs)
+        if kernel.available() and len(whole) >= _COLUMNS and not blocks and not whole.overlap():
+            kernel.fill([], self._threads, whole=whole)
             torch.autograd.graph.increment_version(tensors)
         else:
-            queue = [*map(_Queued, orders, tensors, runs.jobs()), *blocks]
-            queue.sort(key=lambda each: each.order)
-            self._do_in_order(queue)
+            queue = sorted([*map(_Queued, orders, tensors, whole.jobs()), *blocks], key=_order)
+            for batch in [queue] if _disjoint(queue) else _by_order(queue):
+                self._do(batch)
+                torch.autograd.graph.increment_version([each.tensor for each in batch])
         self._tell(count)
 
     def now(self, tensor: torch.Tensor, job: Job) -> None:
         """Draw one block at once."""
         self._do([_Queued(0, tensor, job)])
 
-    def _do_in_order(self, queue: list[_Queued]) -> None:
-        for batch in [queue] if _disjoint(queue) else _by_order(queue):
-            self._do(batch)
-            torch.autograd.graph.increment_version([each.tensor for each in batch])
-
     def _do(self, batch: list[_Queued]) -> None:
         if kernel.available():
             kernel.fill([each.job for each in batch], self._threads)
             return
         _warn_once(sum(elements(each.job.dims) for each in batch))
-        for tensor, job in ((each.tensor, each.job) for each in batch):
+        for _, tensor, job in batch:
             drawn = torch.from_numpy(fallback.draw(job.recipe, job.key, job.base, job.dims))
-            start = tensor.storage_offset() + (job.pointer - tensor.data_ptr()) // tensor.element_size()
-            memory = torch.as_strided(
-                tensor.detach(), [dim.size for dim in job.dims], [dim.stride for dim in job.dims], start
-            )
+            offset = (job.pointer - tensor.data_ptr()) // tensor.element_size()
             with torch.no_grad():
+                memory = strided_view(tensor, job.dims, offset)
                 memory.copy_(drawn.view(memory.shape))
-
-
-def elements(dims: Iterable[Dim]) -> int:
-    """How many elements a block has."""
-    count = 1
-    for dim in dims:
-        count *= dim.size
-    return count
 
 
 def _warn_once(count: int) -> None:
@@ -137,27 +127,6 @@ def _warn_once(count: int) -> None:
     )
 
 
-def _portions(job: Job) -> Iterable[Job]:
-    """The job in pieces of at most ``_AT_ONCE`` elements, where a dimension can be cut."""
-    return (job,) if elements(job.dims) <= _AT_ONCE else _cut(job)
-
-
-def _cut(job: Job) -> Iterator[Job]:
-    outer = job.dims[0]
-    step = max(1, _AT_ONCE // (elements(job.dims) // outer.size))
-    for start in range(0, outer.size, step):
-        length = min(step, outer.size - start)
-        piece = job._replace(
-            pointer=job.pointer + start * outer.stride * BYTES[job.dtype],
-            base=job.base + start * outer.index_stride,
-            dims=(outer._replace(size=length), *job.dims[1:]),
-        )
-        if length == 1 and len(job.dims) > 1:
-            yield from _portions(piece._replace(dims=job.dims[1:]))
-        else:
-            yield piece
-
-
 def _disjoint(queue: list[_Queued]) -> bool:
     """Whether no two writes of different order share memory."""
     reach, owner = 0, -1
@@ -170,17 +139,13 @@ def _disjoint(queue: list[_Queued]) -> bool:
 
 
 def _by_order(queue: list[_Queued]) -> Iterator[list[_Queued]]:
-    batch: list[_Queued] = []
-    for each in queue:
-        if batch and batch[-1].order != each.order:
-            yield batch
-            batch = []
-        batch.append(each)
-    yield batch
+    return (list(batch) for _, batch in itertools.groupby(queue, _order))
+
+
+def _order(queued: _Queued) -> int:
+    return queued.order
 
 
 def _span(job: Job) -> tuple[int, int]:
-    reach = 1
-    for size, stride, _ in job.dims:
-        reach += (size - 1) * stride
+    reach = 1 + sum((dim.size - 1) * dim.stride for dim in job.dims)
     return job.pointer, job.pointer + reach * BYTES[job.dtype]

@@ -5,54 +5,35 @@ Writes are queued and go to the kernel in batches; without it, the fallback make
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import astuple
 
 import torch
 
-from initcfg._stream.bits import (
-    Dim,
-    Job,
-    Keys,
-    Recipe,
-    constant_recipe,
-    normal_recipe,
-    trunc_normal_recipe,
-    uniform_recipe,
-)
-from initcfg._stream.writing import device, whole_values
-from initcfg._stream.writing.blocks import Block, dims_of, narrowed
-from initcfg._stream.writing.formula import Sources, evaluate
-from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory
-from initcfg._stream.writing.queue import Queue, elements
+from initcfg import values
+from initcfg._stream import bits
+from initcfg._stream.bits import Dim, Job, Recipe
+from initcfg._stream.writing import whole_values
+from initcfg._stream.writing.blocks import Block, cut, dims_of, elements, narrowed, strided_view
+from initcfg._stream.writing.cuda import device
+from initcfg._stream.writing.formula import RandomSource, evaluate
+from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory, within_storage
+from initcfg._stream.writing.queue import Queue
 from initcfg._stream.writing.torch_generator import seeded
 from initcfg.errors import ApplyError
-from initcfg.values import (
-    Constant,
-    CopyOf,
-    Dirac,
-    Eye,
-    Formula,
-    Normal,
-    Orthogonal,
-    PaddingRow,
-    Parts,
-    Sparse,
-    TruncNormal,
-    Uniform,
-    Value,
-)
+from initcfg.values import Value, dtype_name
 
 # Elements of a buffer, for what is not in this machine's memory.
 _BUFFER = 1 << 20
-_DTYPES = {
-    torch.float32: "float32",
-    torch.float64: "float64",
-    torch.bfloat16: "bfloat16",
-    torch.float16: "float16",
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# Values whose elements are independent, and their recipes.
+_RECIPES: dict[type[Value], Callable[..., Recipe]] = {
+    values.Constant: bits.constant_recipe,
+    values.Uniform: bits.uniform_recipe,
+    values.Normal: bits.normal_recipe,
+    values.TruncNormal: bits.trunc_normal_recipe,
 }
-# Values whose elements are independent.
-_SIMPLE = (Constant, Uniform, Normal, TruncNormal)
 
 
 class StreamWriter:
@@ -77,7 +58,7 @@ class StreamWriter:
 
     def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
         self._seed = seed
-        self._key = Keys(seed)
+        self._key = bits.Keys(seed)
         self._progress = progress
         self._queue = Queue(self._tell)
         # By identity, with the value kept: tensors that are alike share theirs.
@@ -106,11 +87,10 @@ class StreamWriter:
             ApplyError: The value cannot be drawn, or the block lies outside.
         """
         self._queue.next_write()
-        if block is None and type(value) in _SIMPLE and _is_plain(tensor):
+        if block is None and type(value) in _RECIPES and _is_plain(tensor):
             # Most tensors of most models.
-            dtype = _DTYPES[tensor.dtype]
-            key = 0 if type(value) is Constant else self._key(name, part)
-            self._queue.add_run(tensor, dtype, self._recipe(value, dtype == "float64"), key)
+            key = 0 if type(value) is values.Constant else self._key(name, part)
+            self._queue.add_whole(tensor, dtype_name(tensor.dtype), self._recipe(value, _double(tensor)), key)
             return
         whole = Block.whole(tensor.shape) if block is None else block
         whole.check(tensor.shape)
@@ -131,9 +111,9 @@ class StreamWriter:
 
     def _add(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> int:
         """Queue the write; the number of parts that it has."""
-        if isinstance(value, CopyOf):
+        if isinstance(value, values.CopyOf):
             return self._add(tensor, value.value, value.source, block, part)
-        if isinstance(value, Parts):
+        if isinstance(value, values.Parts):
             done, start = 0, 0
             for size, each in zip(value.sizes, value.values, strict=True):
                 first, last = _overlap(block.offsets[value.dim], tensor.shape[value.dim], start, start + size)
@@ -142,29 +122,29 @@ class StreamWriter:
                 done += self._add(piece, each, name, block.along(value.dim, start, start + size), part + done)
                 start += size
             return done
-        if isinstance(value, PaddingRow):
+        if isinstance(value, values.PaddingRow):
             row = value.index - block.offsets[0]
             done = self._add(tensor, value.value, name, block, part)
             if 0 <= row < tensor.shape[0]:
                 # After what it lies upon.
                 self._queue.next_write()
-                self._queue_recipe(tensor[row : row + 1], constant_recipe(0.0, _double(tensor)), 0)
+                self._queue_recipe(tensor[row : row + 1], bits.constant_recipe(0.0, _double(tensor)), 0)
             return done
-        if isinstance(value, Formula):
+        if isinstance(value, values.Formula):
             self._add_formula(tensor, value, name, block, part)
             return 1
         if tensor.numel() == 0:
             return 1
-        if isinstance(value, Constant) and (tensor.dtype not in _DTYPES or _elsewhere(tensor)):
+        is_constant = isinstance(value, values.Constant)
+        if is_constant and (tensor.dtype not in _DTYPES or _elsewhere(tensor)):
             self.flush()
             with torch.no_grad():
                 tensor.fill_(value.val)
-        elif isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
+        elif isinstance(value, whole_values.WHOLE):
             self._add_whole(tensor, value, name, block, part)
         else:
-            recipe = recipe_of(value, _double(tensor))
-            key = 0 if isinstance(value, Constant) else self._key(name, part)
-            self._queue_recipe(tensor, recipe, key, block)
+            key = 0 if is_constant else self._key(name, part)
+            self._queue_recipe(tensor, recipe_of(value, _double(tensor)), key, block)
         return 1
 
     def _queue_recipe(
@@ -173,14 +153,13 @@ class StreamWriter:
         dims, base = dims_of(tensor, Block.whole(tensor.shape) if block is None else block)
         if tensor.dtype not in _DTYPES:
             raise ApplyError(f"{tensor.dtype} holds no random numbers.", shape=tuple(tensor.shape))
-        if _elsewhere(tensor):
-            if device.fill(tensor, recipe, key, base, dims):
-                torch.autograd.graph.increment_version(tensor)
-                self._tell(tensor.numel())
-            else:
-                self._through_buffer(tensor, recipe, key, dims, base)
-            return
-        self._queue.add(tensor, Job(tensor.data_ptr(), _DTYPES[tensor.dtype], recipe, key, base, dims))
+        if not _elsewhere(tensor):
+            self._queue.add(tensor, Job(tensor.data_ptr(), dtype_name(tensor.dtype), recipe, key, base, dims))
+        elif device.fill(tensor, recipe, key, base, dims):
+            torch.autograd.graph.increment_version(tensor)
+            self._tell(tensor.numel())
+        else:
+            self._through_buffer(tensor, recipe, key, dims, base)
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
         self.flush()
@@ -196,7 +175,9 @@ class StreamWriter:
             tensor.copy_(torch.from_numpy(made))
         self._tell(tensor.numel())
 
-    def _add_formula(self, tensor: torch.Tensor, value: Formula, name: str, block: Block, part: int) -> None:
+    def _add_formula(
+        self, tensor: torch.Tensor, value: values.Formula, name: str, block: Block, part: int
+    ) -> None:
         self.flush()
 
         def fill(into: torch.Tensor, each: Value, source: str | None, first: int) -> None:
@@ -206,7 +187,7 @@ class StreamWriter:
         def seeded_part(source: str | None, first: int) -> AbstractContextManager[None]:
             return seeded(self._seed, f"{source or name}#{first}")
 
-        made = evaluate(value, Sources(fill, seeded_part), tensor)
+        made = evaluate(value, RandomSource(fill, seeded_part), tensor)
         if tuple(made.shape) != block.shape:
             raise ApplyError(f"{value} makes a tensor of shape {tuple(made.shape)}.", shape=block.shape)
         with torch.no_grad():
@@ -216,22 +197,20 @@ class StreamWriter:
     def _through_buffer(
         self, tensor: torch.Tensor, recipe: Recipe, key: int, dims: tuple[Dim, ...], base: int
     ) -> None:
-        """A tensor on another device, where no kernel is: piece by piece through memory here."""
-        view = torch.as_strided(
-            tensor.detach(), [dim.size for dim in dims], [dim.stride for dim in dims], tensor.storage_offset()
-        )
+        """A tensor on another device, where no kernel is: part by part through memory here."""
         buffer = torch.empty(min(tensor.numel(), _BUFFER), dtype=tensor.dtype)
-        for part, piece, start in _slices(view, dims, base):
+        for part, start, offset in cut(dims, base, _BUFFER):
             count = elements(part)
+            # The same elements, one after the other.
+            packed = [
+                Dim(dim.size, elements(part[at + 1 :]), dim.index_stride) for at, dim in enumerate(part)
+            ]
             here = buffer[:count]
-            inner, packed = 1, []
-            for dim in reversed(part):
-                packed.insert(0, Dim(dim.size, inner, dim.index_stride))
-                inner *= dim.size
-            job = Job(here.data_ptr(), _DTYPES[tensor.dtype], recipe, key, start, tuple(packed))
+            job = Job(here.data_ptr(), dtype_name(tensor.dtype), recipe, key, start, tuple(packed))
             self._queue.now(here, job)
             with torch.no_grad():
-                piece.copy_(here.view(piece.shape))
+                there = strided_view(tensor, part, offset)
+                there.copy_(here.view(there.shape))
             self._tell(count)
         torch.autograd.graph.increment_version(tensor)
 
@@ -255,16 +234,9 @@ def recipe_of(value: Value, double: bool) -> Recipe:
     Raises:
         ApplyError: Its elements are not.
     """
-    if isinstance(value, Constant):
-        return constant_recipe(float(value.val), double)
-    if isinstance(value, Uniform):
-        return uniform_recipe(float(value.a), float(value.b), double)
-    if isinstance(value, Normal):
-        return normal_recipe(float(value.mean), float(value.std), double)
-    if isinstance(value, TruncNormal):
-        return trunc_normal_recipe(
-            float(value.mean), float(value.std), float(value.a), float(value.b), double
-        )
+    for kind, make in _RECIPES.items():
+        if isinstance(value, kind):
+            return make(*map(float, astuple(value)), double)
     raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 
 
@@ -282,25 +254,6 @@ def _overlap(offset: int, size: int, start: int, stop: int) -> tuple[int, int]:
     return first, max(min(stop, offset + size), first)
 
 
-def _slices(
-    view: torch.Tensor, dims: tuple[Dim, ...], base: int
-) -> Iterator[tuple[tuple[Dim, ...], torch.Tensor, int]]:
-    """A tensor in slices of at most ``_BUFFER`` elements: dimensions, view, index of the first element."""
-    if elements(dims) <= _BUFFER:
-        yield dims, view, base
-        return
-    outer = dims[0]
-    step = _BUFFER // (elements(dims) // outer.size)
-    if step == 0:
-        for row in range(outer.size):
-            yield from _slices(view[row], dims[1:], base + row * outer.index_stride)
-        return
-    for start in range(0, outer.size, step):
-        length = min(step, outer.size - start)
-        cut = (outer._replace(size=length), *dims[1:])
-        yield cut, view[start : start + length], base + start * outer.index_stride
-
-
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether a tensor is memory of this machine in one run, which everything may write."""
     return (
@@ -312,6 +265,5 @@ def _is_plain(tensor: torch.Tensor) -> bool:
         and tensor.is_contiguous()
         and tensor.numel() > 0
         # Storages can be resized below their tensors.
-        and tensor.untyped_storage().nbytes()
-        >= (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+        and within_storage(tensor)
     )

@@ -7,54 +7,42 @@ from contextlib import nullcontext
 
 import torch
 
-from initcfg._stream.writing.formula import Sources, evaluate
-from initcfg._stream.writing.whole_values import whole_torch
+from initcfg import values
+from initcfg._stream.writing.formula import RandomSource, evaluate
+from initcfg._stream.writing.whole_values import WHOLE, whole_torch
 from initcfg.errors import ApplyError
-from initcfg.values import (
-    Constant,
-    Dirac,
-    Eye,
-    Formula,
-    Normal,
-    Orthogonal,
-    PaddingRow,
-    Parts,
-    Sparse,
-    TruncNormal,
-    Uniform,
-    Value,
-)
+from initcfg.values import Value
 
-_GLOBAL = Sources(
+_GLOBAL = RandomSource(
     lambda tensor, value, source, part: fill_torch(tensor, value), lambda source, part: nullcontext()
 )
 
 
 def fill_torch(tensor: torch.Tensor, value: Value) -> None:
     """Fill ``tensor`` from torch's global generator."""
-    if isinstance(value, Constant):
+    if isinstance(value, values.Constant):
         tensor.fill_(value.val)
-    elif isinstance(value, Uniform):
+    elif isinstance(value, values.Uniform):
         tensor.uniform_(value.a, value.b)
-    elif isinstance(value, Normal):
+    elif isinstance(value, values.Normal):
         tensor.normal_(value.mean, value.std)
-    elif isinstance(value, TruncNormal):
+    elif isinstance(value, values.TruncNormal):
         _trunc_normal(tensor, value)
-    elif isinstance(value, Parts):
-        for index, piece in enumerate(torch.split(tensor, list(value.sizes), value.dim)):
-            fill_torch(piece, value.values[index])
-    elif isinstance(value, PaddingRow):
+    elif isinstance(value, values.Parts):
+        for piece, each in zip(torch.split(tensor, list(value.sizes), value.dim), value.values, strict=True):
+            fill_torch(piece, each)
+    elif isinstance(value, values.PaddingRow):
         fill_torch(tensor, value.value)
         tensor[value.index].zero_()
-    elif isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
+    elif isinstance(value, WHOLE):
         whole_torch(tensor, value)
-    elif isinstance(value, Formula):
+    elif isinstance(value, values.Formula):
         tensor.copy_(evaluate(value, _GLOBAL, tensor))
     else:
         raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 
 
-def _trunc_normal(tensor: torch.Tensor, value: TruncNormal) -> None:
+def _trunc_normal(tensor: torch.Tensor, value: values.TruncNormal) -> None:
     """By the inverse of the distribution function, as MMEngine's own sampler: one draw an element."""
     mean, std, a, b = value.mean, value.std, value.a, value.b
     if std == 0:

@@ -21,9 +21,6 @@ def seeded(seed: int, name: str) -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with lock, torch.random.fork_rng(devices):
         # Not torch.manual_seed, which reaches devices that were not forked.
-        for generator in [
-            torch.default_generator,
-            *(torch.cuda.default_generators[each] for each in devices),
-        ]:
+        for generator in (torch.default_generator, *map(torch.cuda.default_generators.__getitem__, devices)):
             generator.manual_seed(stream_key(seed, name + "()") >> 1)
         yield

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import init
 
 from initcfg._stream import bits
+from initcfg._stream.writing.blocks import Block
 from initcfg._stream.writing.orthogonal import orthogonal
 from initcfg.errors import ApplyError, TensorError
 from initcfg.values import Dirac, Eye, Orthogonal, Sparse, Value, shape_problem
 
-if TYPE_CHECKING:
-    import torch
+WHOLE = (Orthogonal, Sparse, Dirac, Eye)
+"""The values that are made whole."""
 
 Numbers = npt.NDArray[Any]
 Keys = Callable[[int], int]
@@ -85,13 +88,8 @@ def block(
         [[0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
     _check(value, shape)
-    if not len(shape) == len(offsets) == len(sizes) or any(
-        not 0 <= start <= start + size <= full
-        for start, size, full in zip(offsets, sizes, shape, strict=True)
-    ):
-        raise ApplyError(f"There is no block of sizes {tuple(sizes)} at {tuple(offsets)}.", shape=shape)
-    kind = np.dtype(dtype)
-    out = np.zeros(tuple(sizes), dtype=kind)
+    Block(tuple(shape), tuple(offsets)).check(sizes)
+    out = np.zeros(tuple(sizes), dtype=dtype)
     if 0 in out.shape:
         return out
     if isinstance(value, Orthogonal):
@@ -110,7 +108,7 @@ def block(
 
 
 def _check(value: Value, shape: Sequence[int]) -> None:
-    if not isinstance(value, (Orthogonal, Sparse, Dirac, Eye)):
+    if not isinstance(value, WHOLE):
         raise ApplyError(f"A value of kind {value.kind} is not made whole.")
     found = shape_problem(value, shape)
     if found is not None:
@@ -126,32 +124,25 @@ def _fill_orthogonal(
     """Every matrix that the block touches, one at a time, and the block's share of it."""
     rest = tuple(axis for axis in range(len(shape)) if axis not in value.stack)
     columns = tuple(axis for axis in rest if axis not in value.rows)
-    stacked = tuple(out.shape[axis] for axis in value.stack)
     inside = tuple(slice(offsets[axis], offsets[axis] + out.shape[axis]) for axis in rest)
-    for index in np.ndindex(*stacked):
+    order = tuple(rest.index(axis) for axis in (*value.rows, *columns))
+    rows = math.prod(shape[axis] for axis in value.rows)
+    for index in np.ndindex(*(out.shape[axis] for axis in value.stack)):
         at: dict[int, int] = dict(zip(value.stack, index, strict=True))
         place = {axis: offsets[axis] + step for axis, step in at.items()}
         gaussian = _gaussian(shape, place, key, out.dtype)
-        order = tuple(rest.index(axis) for axis in (*value.rows, *columns))
-        rows = math.prod(shape[axis] for axis in value.rows)
         matrix = orthogonal(gaussian.transpose(order).reshape(rows, -1), value.gain)
         made = matrix.reshape([gaussian.shape[axis] for axis in order]).transpose(np.argsort(order))
-        share = tuple(at[axis] if axis in at else slice(None) for axis in range(len(shape)))
-        out[share] = made[inside]
+        out[tuple(at.get(axis, slice(None)) for axis in range(len(shape)))] = made[inside]
 
 
 def _gaussian(shape: Sequence[int], place: dict[int, int], key: int, dtype: np.dtype[Any]) -> Numbers:
     """The unit normals of one matrix: elements of draw 0 at their own row-major index in the tensor."""
-    if not place:
-        count = math.prod(shape)
-        return bits.normal(key, 0, count, 0.0, 1.0, dtype=dtype).reshape(tuple(shape))
-    leading = 0
-    while leading in place:
-        leading += 1
-    start, run = 0, math.prod(shape[leading:])
+    leading = next(axis for axis in range(len(shape)) if axis not in place)
+    count, start = math.prod(shape[leading:]), 0
     for axis in range(leading):
         start = start * shape[axis] + place[axis]
-    flat = bits.normal(key, start * run, run, 0.0, 1.0, dtype=dtype).reshape(tuple(shape[leading:]))
+    flat = bits.normal(key, start * count, count, 0.0, 1.0, dtype=dtype).reshape(tuple(shape[leading:]))
     return flat[tuple(place.get(axis, slice(None)) for axis in range(leading, len(shape)))]
 
 
@@ -174,18 +165,11 @@ def _fill_sparse(
 def zeros_of(
     value: Sparse, shape: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], key: int
 ) -> npt.NDArray[np.bool_]:
-    """Where a block of a Sparse is zero.
+    """Where a block of a Sparse is zero, by the stream key of draw 1.
 
     Element (row, column) has the word ``column · rows + row`` of the key. In each column, the
     ``ceil(sparsity · rows)`` smallest of the pairs (word, row) are zero. So a block needs the words of
     its own columns, and no others.
-
-    Args:
-        value: The sparsity.
-        shape: Shape of the whole matrix.
-        offsets: Where the block begins.
-        sizes: How long it is.
-        key: The stream key of draw 1.
     """
     rows = shape[0]
     count = math.ceil(value.sparsity * rows)
@@ -237,9 +221,6 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
         >>> tensor.tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
-    import torch
-    from torch.nn import init
-
     _check(value, tensor.shape)
     if tensor.numel() == 0:
         return
@@ -257,17 +238,12 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
 
 
 def _orthogonal_torch(tensor: torch.Tensor, value: Orthogonal) -> None:
-    import torch
-    from torch.nn import init
-
     columns = [axis for axis in range(tensor.dim()) if axis not in (*value.rows, *value.stack)]
     # A view with the stack first, then the rows, then the columns.
     view = tensor.permute(*value.stack, *value.rows, *columns)
     rows = math.prod(tensor.shape[axis] for axis in value.rows)
+    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     for index in np.ndindex(*view.shape[: len(value.stack)]):
         matrix = view[index]
-        dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-        made = init.orthogonal_(
-            torch.empty(rows, matrix.numel() // rows, dtype=dtype, device=tensor.device), value.gain
-        )
-        matrix.copy_(made.view(matrix.shape))
+        made = torch.empty(rows, matrix.numel() // rows, dtype=dtype, device=tensor.device)
+        matrix.copy_(init.orthogonal_(made, value.gain).view(matrix.shape))

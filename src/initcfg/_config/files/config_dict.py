@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from initcfg.errors import ConfigKeyError, ConfigMergeError, nearest
@@ -123,9 +124,12 @@ class ConfigDict(dict[str, Any]):
             other: The keys to merge; left as it is.
 
         Raises:
-            ConfigMergeError: A dict would go over a value that is no dict.
+            ConfigMergeError: A dict would go over a value that is not a dict.
         """
-        result = merged_or_error(convert(copy.deepcopy(dict(other))), self)
+        try:
+            result = merge(convert(copy.deepcopy(dict(other))), self)
+        except Clash as clash:
+            raise clash.explained() from None
         self.clear()
         dict.update(self, result)
 
@@ -187,13 +191,12 @@ def plain(value: Any) -> Any:
 DELETE_KEY = "_delete_"
 
 
+@dataclass(eq=False)
 class Clash(Exception):
-    """A dict would be merged over something that is no dict."""
+    """A dict would be merged over something that is not a dict."""
 
-    def __init__(self, keys: tuple[str, ...], base_value: Any) -> None:
-        super().__init__(keys)
-        self.keys = keys
-        self.base_value = base_value
+    keys: tuple[str, ...]
+    base_value: Any
 
     def explained(self, child_where: str | None = None, base_where: str | None = None) -> ConfigMergeError:
         """The error for the user, with the places of both values where they are known."""
@@ -215,33 +218,24 @@ def merge(child: dict[str, Any], base: ConfigDict, keys: tuple[str, ...] = ()) -
     delete and the mark stays a key (as in MMEngine).
 
     Raises:
-        Clash: A dict over something that is no dict.
+        Clash: A dict over something that is not a dict.
     """
     result = base.copy()
     for key, value in child.items():
         if not isinstance(value, dict) or key not in base:
             dict.__setitem__(result, key, convert(value))
             continue
-        delete = value.get(DELETE_KEY, False)
+        old, unmarked = base[key], value
         if DELETE_KEY in value:
-            value = ConfigDict((k, v) for k, v in value.items() if k != DELETE_KEY)
-        if delete:
-            dict.__setitem__(result, key, convert(value))
-            continue
-        old = base[key]
-        if not isinstance(old, dict):
+            unmarked = ConfigDict((k, v) for k, v in value.items() if k != DELETE_KEY)
+        if value.get(DELETE_KEY, False):
+            dict.__setitem__(result, key, convert(unmarked))
+        elif not isinstance(old, dict):
             raise Clash((*keys, key), old)
-        old = old if isinstance(old, ConfigDict) else ConfigDict(old)
-        dict.__setitem__(result, key, merge(value, old, (*keys, key)))
+        else:
+            old = old if isinstance(old, ConfigDict) else ConfigDict(old)
+            dict.__setitem__(result, key, merge(unmarked, old, (*keys, key)))
     return result
-
-
-def merged_or_error(child: dict[str, Any], base: ConfigDict) -> ConfigDict:
-    """``merge`` with its clash as the error for the user."""
-    try:
-        return merge(child, base)
-    except Clash as clash:
-        raise clash.explained() from None
 
 
 def shown(value: Any) -> str:

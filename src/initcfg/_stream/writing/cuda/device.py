@@ -7,7 +7,6 @@ used on a device only after it drew a small block there with the bits of the ref
 from __future__ import annotations
 
 import logging
-import math
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -19,12 +18,13 @@ import torch
 
 from initcfg._stream.bits import Dim, Kind, Recipe, check_indices
 from initcfg._stream.writing import fallback
+from initcfg._stream.writing.blocks import elements, strided_view
 from initcfg.values import dtype_name
 
 MOST_DIMS = 6
 """Dimensions that the kernel counts through by itself."""
 
-# Codes of the types and of the walks, as in _random/triton_kernel.py.
+# Codes of the types and of the walks, as in triton_kernel.py.
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3, torch.int32: 4}
 _PATTERNS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _WHOLE, _ROWS, _ANY = range(3)
@@ -35,7 +35,7 @@ _PROOF = 4096
 _SMALLEST_NORMAL, _STEP = 2.0**-126, 2.0**-149
 
 
-class Walk(NamedTuple):
+class Traversal(NamedTuple):
     """How the kernel goes over a block.
 
     Attributes:
@@ -80,14 +80,7 @@ def why_not(device: torch.device) -> str | None:
 
 
 def fill(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: tuple[Dim, ...]) -> bool:
-    """Draw a block into a tensor of a CUDA device, on its current stream.
-
-    Args:
-        tensor: The tensor; its type is one of the four that the stream makes.
-        recipe: What to draw.
-        key: Key of the tensor.
-        base: Global index of the first element.
-        dims: The dimensions, from the tensor's first element on; no two elements may share memory.
+    """Draw a block into a tensor of a CUDA device, on its current stream; see ``Job`` for the arguments.
 
     Returns:
         Whether it was done. If not, nothing was written, and the numbers must be made elsewhere.
@@ -130,14 +123,14 @@ def launch(
         recipe: What to draw.
         key: Key of the tensor.
         base: Global index of the first element.
-        dims: The dimensions.
+        dims: The dimensions, the outermost first.
         offset: Elements in memory from the tensor's first to the block's.
         elements: How many elements a program makes, a power of two; the numbers do not depend on it.
     """
     triton_kernel = _triton()[0]
     doubles = recipe.double or recipe.kind >= Kind.FLAT
     per = 2 if recipe.double else 4
-    walk = walk_of(dims, base, per)
+    walk = traversal_of(dims, base, per)
     block = (elements or (_ELEMENTS_BY_DOUBLES if doubles else _ELEMENTS)) // per
     memory = tensor.detach().view(_PATTERNS[tensor.element_size()])
     if offset:
@@ -167,27 +160,21 @@ def launch(
         )
 
 
-def walk_of(dims: Sequence[Dim], base: int, per: int) -> Walk:
-    """How to go over a block.
-
-    Args:
-        dims: The dimensions, the outermost first.
-        base: Global index of the first element.
-        per: How many elements a block of words makes.
-    """
-    inner, count = dims[-1], math.prod(dim.size for dim in dims)
+def traversal_of(dims: Sequence[Dim], base: int, per: int) -> Traversal:
+    """How to go over a block, where a block of words makes ``per`` elements."""
+    inner, count = dims[-1], elements(dims)
     if inner.index_stride != 1 or inner.stride != min(dim.stride for dim in dims):
         # Neighbours in memory are made by neighbours; each makes a block of words and takes one of them.
         by_stride = tuple(sorted(reversed(dims), key=lambda dim: dim.stride))
-        return Walk(_ANY, count, 1, by_stride)
+        return Traversal(_ANY, count, 1, by_stride)
     innermost_first = tuple(reversed(dims))
     if len(dims) > 1:
         # Wherever in a block of words a row may begin.
         across = (inner.size + 2 * per - 2) // per
-        return Walk(_ROWS, across * (count // inner.size), across, innermost_first)
+        return Traversal(_ROWS, across * (count // inner.size), across, innermost_first)
     if inner.stride == 1 and base % per == 0 and count % per == 0:
-        return Walk(_WHOLE, count // per, 1, innermost_first)
-    return Walk(_ROWS, -(-(base % per + count) // per), 1, innermost_first)
+        return Traversal(_WHOLE, count // per, 1, innermost_first)
+    return Traversal(_ROWS, -(-(base % per + count) // per), 1, innermost_first)
 
 
 def _pieces(dims: tuple[Dim, ...], base: int, offset: int) -> Iterator[tuple[tuple[Dim, ...], int, int]]:
@@ -205,11 +192,10 @@ def _pieces(dims: tuple[Dim, ...], base: int, offset: int) -> Iterator[tuple[tup
 
 def _is_proved(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: tuple[Dim, ...]) -> bool:
     """Whether the variant that the block takes is right on its device; found out once."""
-    walk = walk_of(dims, base, 2 if recipe.double else 4)
+    walk = traversal_of(dims, base, 2 if recipe.double else 4)
     variant = _Variant(tensor.device, recipe.kind, tensor.dtype, walk.code, len(dims))
     if variant not in _proofs:
-        problem = _problem(tensor.device, tensor.dtype, recipe, key, base, dims)
-        _proofs[variant] = problem
+        problem = _proofs[variant] = _problem(tensor.device, tensor.dtype, recipe, key, base, dims)
         if problem is not None:
             logging.getLogger("initcfg").warning(
                 "The stream's kernel for GPUs is not used for %s of %s on %s: %s. The numbers are made "
@@ -227,12 +213,12 @@ def _problem(
 ) -> str | None:
     """What is wrong with a small block of the same kind, beside the reference; None if nothing is."""
     small = _small(dims)
-    count = math.prod(dim.size for dim in small)
+    count = elements(small)
     expected = torch.from_numpy(fallback.draw(recipe, key, base, small)).to(dtype)
     memory = torch.zeros(count, dtype=dtype, device=device)
     try:
         launch(memory, recipe, key, base, small)
-        found = torch.as_strided(memory, [dim.size for dim in small], [dim.stride for dim in small]).cpu()
+        found = strided_view(memory, small).cpu()
     # Triton, its compilers and the driver each have their own errors; none must stop what can go another way.
     except Exception as error:
         first_line = (str(error).strip().splitlines() or [""])[0]
@@ -269,7 +255,7 @@ def _signed(number: int) -> int:
 def _numbers(recipe: Recipe) -> tuple[int, ...]:
     """A recipe's five numbers and two bounds, as bits of the type that its map computes in."""
     single = not recipe.double
-    numbers = (*recipe.numbers, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
+    numbers = (*recipe.numbers, *[0.0] * (5 - len(recipe.numbers)))
     pattern = _single_pattern if single and recipe.kind < Kind.FLAT else _double_pattern
     bound = _single_pattern if single else _double_pattern
     return (*map(pattern, numbers), bound(recipe.low), bound(recipe.high))
@@ -291,7 +277,7 @@ def _single_pattern(number: float) -> int:
 def _triton() -> tuple[Any, str | None]:
     """The module of the kernel, or why there is none."""
     try:
-        from initcfg._stream.bits import triton_kernel
+        from initcfg._stream.writing.cuda import triton_kernel
     # A half-installed Triton fails in its own ways.
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "triton":

@@ -1,4 +1,4 @@
-"""The stream in Triton: the same bits, made on a GPU. Imported by ``_writing/device.py``, where Triton is.
+"""Numbers in Triton: the maps of ``bits/reference.py`` and ``bits/gauss.py``, with the same bits on a GPU.
 
 ``docs/stream.md`` fixes every operation, so each must be rounded by itself, to nearest even, with gradual
 underflow. What this relies on, for NVIDIA, as read in Triton's sources (3.2 and 3.9) and seen in what it
@@ -26,8 +26,7 @@ The code keeps to what Triton's interpreter runs too; in 3.2, annotations must n
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
-from initcfg._stream.bits import gauss, reference
-from initcfg._stream.bits.recipe import Kind
+from initcfg._stream.bits import Kind, gauss, reference
 
 # What jitted code sees of its module must be constexpr, one by one.
 CONSTANT, UNIFORM, NORMAL, CUT = (
@@ -36,25 +35,16 @@ CONSTANT, UNIFORM, NORMAL, CUT = (
 FLAT, UPPER, LOWER = (tl.constexpr(int(kind)) for kind in (Kind.FLAT, Kind.UPPER, Kind.LOWER))
 # Codes of the types, as the kernel in Rust has them.
 FLOAT32, FLOAT64, BFLOAT16, FLOAT16, WORDS = (tl.constexpr(code) for code in range(5))
-# How the elements lie: whole blocks of words in one run of memory; rows of elements that follow each other in
-# the tensor; anything.
-WHOLE, ROWS, ANY = (tl.constexpr(code) for code in range(3))
 
 L0, L1, L2, L3, L4, L5, L6, L7 = (tl.constexpr(float(term)) for term in reference.LOG2)
 N0, N1, N2, N3, N4 = (tl.constexpr(float(term)) for term in reference.ABOVE)
 D0, D1, D2 = (tl.constexpr(float(term)) for term in reference.BELOW)
 TO_UNIT_23 = tl.constexpr(2.0**-23)
-TO_UNIT_32 = tl.constexpr(2.0**-32)
-TO_UNIT_52 = tl.constexpr(2.0**-52)
 
-LN2_HIGH, LN2_LOW, SQRT_HALF = (
-    tl.constexpr(number) for number in (gauss._LN2_HIGH, gauss._LN2_LOW, gauss._SQRT_HALF)
-)
-G0, G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11 = (tl.constexpr(term) for term in gauss._LOG_TERMS)
-M0, M1, M2, M3, M4, M5, M6, M7, M8, M9, M10, M11 = (tl.constexpr(term) for term in gauss._MILLS_TERMS[:12])
-M12, M13, M14, M15, M16, M17, M18, M19, M20, M21, M22, M23 = (
-    tl.constexpr(term) for term in gauss._MILLS_TERMS[12:]
-)
+LN2_HIGH, LN2_LOW, SQRT_HALF = map(tl.constexpr, (gauss.LN2_HIGH, gauss.LN2_LOW, gauss.SQRT_HALF))
+G0, G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11 = map(tl.constexpr, gauss.LOG_TERMS)
+M0, M1, M2, M3, M4, M5, M6, M7, M8, M9, M10, M11 = map(tl.constexpr, gauss.MILLS_TERMS[:12])
+M12, M13, M14, M15, M16, M17, M18, M19, M20, M21, M22, M23 = map(tl.constexpr, gauss.MILLS_TERMS[12:])
 SMALLEST_NORMAL = tl.constexpr(2.0**-1022)
 TWO_TO_54 = tl.constexpr(2.0**54)
 
@@ -104,10 +94,21 @@ def standard_normal(word):
 
 
 @triton.jit
-def single(word, number0, number1, low, high, first, width, KIND: tl.constexpr):
+def as_single(pattern):
+    """The float32 number with these bits."""
+    return pattern.to(tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def as_double(pattern):
+    """The float64 number with these bits."""
+    return pattern.to(tl.int64).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def single(word, number0, number1, first, width, KIND: tl.constexpr):
     """Float32 numbers, each from one word, by a map in float32."""
-    middle = number0.to(tl.int32).to(tl.float32, bitcast=True)
-    spread = number1.to(tl.int32).to(tl.float32, bitcast=True)
+    middle, spread = as_single(number0), as_single(number1)
     if KIND == UNIFORM:
         unit = ((word.to(tl.int32, bitcast=True) >> 8).to(tl.float32) + 0.5) * TO_UNIT_23
         drawn = middle + spread * unit
@@ -116,12 +117,6 @@ def single(word, number0, number1, low, high, first, width, KIND: tl.constexpr):
             scaled = (word.to(tl.uint64) * width.to(tl.uint64)) >> 32
             word = (scaled + first.to(tl.uint64)).to(tl.uint32)
         drawn = middle + spread * standard_normal(word)
-    if KIND != NORMAL:
-        drawn = clamped(
-            drawn,
-            low.to(tl.int32).to(tl.float32, bitcast=True),
-            high.to(tl.int32).to(tl.float32, bitcast=True),
-        )
     return drawn
 
 
@@ -214,11 +209,8 @@ def into_tail(start, share):
 @triton.jit
 def double(probability, number0, number1, number2, number3, number4, KIND: tl.constexpr):
     """Float64 numbers, each from a probability."""
-    first = number0.to(tl.int64).to(tl.float64, bitcast=True)
-    second = number1.to(tl.int64).to(tl.float64, bitcast=True)
-    third = number2.to(tl.int64).to(tl.float64, bitcast=True)
-    fourth = number3.to(tl.int64).to(tl.float64, bitcast=True)
-    fifth = number4.to(tl.int64).to(tl.float64, bitcast=True)
+    first, second, third = as_double(number0), as_double(number1), as_double(number2)
+    fourth, fifth = as_double(number3), as_double(number4)
     if KIND == UNIFORM:
         drawn = first + second * (2.0 * probability - 1.0)
     elif KIND == FLAT:
@@ -236,9 +228,6 @@ def double(probability, number0, number1, number2, number3, number4, KIND: tl.co
     return drawn
 
 
-# -- bits out ----------------------------------------------------------------------------------------
-
-
 @triton.jit
 def rounded(number, TYPE: tl.constexpr):
     """The bits of float32 numbers, rounded once to a type, to nearest, ties to even."""
@@ -254,218 +243,8 @@ def rounded(number, TYPE: tl.constexpr):
         shifted = size.to(tl.int64) - 0x38000000
         normal = ((shifted + (((shifted >> 13) & 1) + 0x0FFF)) >> 13).to(tl.int32)
         pattern = tl.where(size < 0x38800000, small, normal)
-        # From here on infinity, or no number.
+        # From here on infinity, or not a number.
         pattern = tl.where(size >= 0x477FF000, 0x7C00, pattern)
         pattern = tl.where(size > 0x7F800000, 0x7E00, pattern)
         pattern = (pattern | sign).to(tl.int16)
     return pattern
-
-
-@triton.jit
-def drawn_bits(
-    low_word,
-    high_word,
-    number0,
-    number1,
-    number2,
-    number3,
-    number4,
-    low,
-    high,
-    first,
-    width,
-    KIND: tl.constexpr,
-    TYPE: tl.constexpr,
-):
-    """The bits of the elements of one or two words."""
-    if TYPE == WORDS:
-        pattern = low_word.to(tl.int32, bitcast=True)
-    elif TYPE == FLOAT64:
-        pair = low_word.to(tl.uint64) | (high_word.to(tl.uint64) << 32)
-        probability = ((pair >> 12).to(tl.int64).to(tl.float64) + 0.5) * TO_UNIT_52
-        number = double(probability, number0, number1, number2, number3, number4, KIND)
-        low_number = low.to(tl.int64).to(tl.float64, bitcast=True)
-        high_number = high.to(tl.int64).to(tl.float64, bitcast=True)
-        pattern = clamped(number, low_number, high_number).to(tl.int64, bitcast=True)
-    elif KIND >= FLAT:
-        probability = (low_word.to(tl.float64) + 0.5) * TO_UNIT_32
-        number = double(probability, number0, number1, number2, number3, number4, KIND).to(tl.float32)
-        low_number = low.to(tl.int32).to(tl.float32, bitcast=True)
-        high_number = high.to(tl.int32).to(tl.float32, bitcast=True)
-        pattern = rounded(clamped(number, low_number, high_number), TYPE)
-    else:
-        pattern = rounded(single(low_word, number0, number1, low, high, first, width, KIND), TYPE)
-    return pattern
-
-
-@triton.jit
-def same_bits(number0, TYPE: tl.constexpr):
-    """The bits of a constant."""
-    if TYPE == FLOAT64:
-        pattern = number0.to(tl.int64)
-    else:
-        pattern = rounded(number0.to(tl.int32).to(tl.float32, bitcast=True), TYPE)
-    return pattern
-
-
-# -- the walk ----------------------------------------------------------------------------------------
-
-# What a launch passes as a 64-bit number.
-SCALARS = ["key", "base", "total", "across", "number0", "number1", "number2", "number3", "number4"]
-SCALARS += ["low", "high", "first", "width"]
-SCALARS += [f"{name}{dim}" for dim in range(6) for name in ("size", "stride", "step")]
-
-
-@triton.jit
-def stepped(rest, place, index, size, stride, step, OUTERMOST: tl.constexpr):
-    """Along one dimension: what is left for those further out, and where that leads, in memory and tensor."""
-    if OUTERMOST:
-        here = rest
-    else:
-        quotient = rest // size
-        here = rest - quotient * size
-        rest = quotient
-    return rest, place + here * stride, index + here * step
-
-
-# Compiled once for each of the constants below, whatever the numbers are.
-@triton.jit(do_not_specialize=SCALARS)
-def draw(
-    memory,
-    key: tl.int64,
-    base: tl.int64,
-    total: tl.int64,
-    across: tl.int64,
-    number0: tl.int64,
-    number1: tl.int64,
-    number2: tl.int64,
-    number3: tl.int64,
-    number4: tl.int64,
-    low: tl.int64,
-    high: tl.int64,
-    first: tl.int64,
-    width: tl.int64,
-    size0: tl.int64,
-    stride0: tl.int64,
-    step0: tl.int64,
-    size1: tl.int64,
-    stride1: tl.int64,
-    step1: tl.int64,
-    size2: tl.int64,
-    stride2: tl.int64,
-    step2: tl.int64,
-    size3: tl.int64,
-    stride3: tl.int64,
-    step3: tl.int64,
-    size4: tl.int64,
-    stride4: tl.int64,
-    step4: tl.int64,
-    size5: tl.int64,
-    stride5: tl.int64,
-    step5: tl.int64,
-    KIND: tl.constexpr,
-    TYPE: tl.constexpr,
-    PER: tl.constexpr,
-    RANK: tl.constexpr,
-    WALK: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Fill a block of a tensor.
-
-    Args:
-        memory: Its first element, as an integer type of the same width.
-        key: Key of the tensor; unsigned 64-bit numbers come as signed ones of the same bits.
-        base: Index of the first element in the global tensor.
-        total: How many blocks of words there are to make, row by row; by ANY, how many elements.
-        across: How many blocks of words a row takes at most, by ROWS.
-        number0 to number4: The recipe's numbers, as bits of the type that its map computes in.
-        low, high: The recipe's bounds, as bits of float64 for a float64 tensor, and of float32 otherwise.
-        first, width: The recipe's words.
-        size0 to step5: The dimensions as in ``kernel.Dim``, the innermost first.
-        KIND, TYPE: Codes.
-        PER: How many elements a block of words makes.
-        RANK: How many dimensions there are.
-        WALK: WHOLE, ROWS or ANY.
-        BLOCK: What one program makes of ``total``.
-    """
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    wide_key = key.to(tl.int64).to(tl.uint64)
-    index = base.to(tl.int64)
-    place = at * 0
-    within = at
-    rest = at
-    if WALK == ANY:
-        rest, place, index = stepped(rest, place, index, size0, stride0, step0, RANK == 1)
-    elif RANK > 1:
-        rest = at // across
-        within = at - rest * across
-    if RANK > 1:
-        rest, place, index = stepped(rest, place, index, size1, stride1, step1, RANK == 2)
-    if RANK > 2:
-        rest, place, index = stepped(rest, place, index, size2, stride2, step2, RANK == 3)
-    if RANK > 3:
-        rest, place, index = stepped(rest, place, index, size3, stride3, step3, RANK == 4)
-    if RANK > 4:
-        rest, place, index = stepped(rest, place, index, size4, stride4, step4, RANK == 5)
-    if RANK > 5:
-        rest, place, index = stepped(rest, place, index, size5, stride5, step5, RANK == 6)
-
-    # A constant takes no words.
-    low_word = at
-    high_word = at
-    # PER is 2 or 4, and so a shift by 1 or 2.
-    block = index.to(tl.uint64) >> (PER // 2)
-    if WALK == ANY:
-        mask = at < total
-        if KIND != CONSTANT:
-            word0, word1, word2, word3 = philox(block, wide_key)
-            lane = index & (PER - 1)
-            if PER == 2:
-                low_word = tl.where(lane == 0, word0, word2)
-                high_word = tl.where(lane == 0, word1, word3)
-            else:
-                low_word = tl.where(
-                    lane < 2, tl.where(lane == 0, word0, word1), tl.where(lane == 2, word2, word3)
-                )
-                high_word = low_word
-    else:
-        # Where a row begins within a block of words, its first elements are not ours.
-        begin = within * PER
-        if WALK == ROWS:
-            begin = begin - (index & (PER - 1))
-        column = begin[:, None] + tl.arange(0, PER)[None, :]
-        if WALK == ROWS:
-            mask = (at < total)[:, None] & (column >= 0) & (column < size0)
-            place = place[:, None] + column * stride0
-        else:
-            # Nothing is cut, so that four numbers can be stored at once.
-            mask = (at < total)[:, None]
-            place = column
-        if KIND != CONSTANT:
-            word0, word1, word2, word3 = philox(block + within.to(tl.uint64), wide_key)
-            if PER == 2:
-                low_word = tl.join(word0, word2)
-                high_word = tl.join(word1, word3)
-            else:
-                pairs = tl.join(tl.join(word0, word2), tl.join(word1, word3))
-                low_word = tl.reshape(pairs, (BLOCK, 4))
-                high_word = low_word
-    if KIND == CONSTANT:
-        pattern = same_bits(number0, TYPE)
-    else:
-        pattern = drawn_bits(
-            low_word,
-            high_word,
-            number0,
-            number1,
-            number2,
-            number3,
-            number4,
-            low,
-            high,
-            first,
-            width,
-            KIND,
-            TYPE,
-        )
-    tl.store(memory + place, pattern, mask=mask)

@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from initcfg._config.builders import OPENMMLAB, builder, is_builder, is_object
+from initcfg._config.builders import OPENMMLAB, builder, is_builder, is_object, openmmlab
 from initcfg._config.files import Config, ConfigDict, parse_overrides, set_path
 from initcfg._config.import_paths import import_path, torch_nn_class
 from initcfg._config.models import MODELS, build_model
 from initcfg.errors import BuildError, InitcfgError, PythonRefusedError
 
 
-def load_target(
+def load_config(
     text: str, *, overrides: Sequence[str] = (), use_python: bool = True
 ) -> Config | dict[str, Any]:
     """The config that a path or a builder means: a file's content, or ``{"type": BUILDER, **arguments}``.
@@ -26,20 +26,18 @@ def load_target(
 
     Raises:
         ConfigError: The file cannot be used; see :meth:`Config.fromfile`.
-        BuildError: An override is no argument.
+        BuildError: An override is not an argument.
 
     Example:
-        >>> from initcfg._config import load_target
-        >>> load_target("timm:resnet18", overrides=["num_classes=10"])
+        >>> from initcfg._config import load_config
+        >>> load_config("timm:resnet18", overrides=["num_classes=10"])
         {'type': 'timm:resnet18', 'num_classes': 10}
     """
     values = parse_overrides(overrides)
     if not is_builder(text) or os.path.exists(text):
         return Config.fromfile(text, use_python=use_python, overrides=values)
     if text.partition(":")[0] in OPENMMLAB:
-        from initcfg._config.builders import config_file
-
-        return Config.fromfile(config_file(text), use_python=use_python, overrides=values)
+        return Config.fromfile(openmmlab.config_file(text), use_python=use_python, overrides=values)
     if is_object(text) and not use_python:
         raise PythonRefusedError(
             f"The builder {text!r} is Python code, and running code was refused.",
@@ -57,7 +55,7 @@ def load_target(
 def prepared(config: Any, cfg: Mapping[str, Any]) -> Iterator[None]:
     """Import what the builders in a model's config need, outside of what records; then build within.
 
-    A config of mmdet and its relatives, whose ``type`` is none of ours, has the package's scope within.
+    A config of mmdet and its relatives, whose ``type`` is not one of ours, has the package's scope within.
 
     Args:
         config: The whole config.
@@ -71,8 +69,6 @@ def prepared(config: Any, cfg: Mapping[str, Any]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         type_ = cfg.get("type")
         if isinstance(type_, str) and not is_builder(type_) and not _is_ours(type_):
-            from initcfg._config.builders import openmmlab
-
             scope = openmmlab.scope_of(config, cfg)
             if scope is not None:
                 openmmlab.import_models(scope)

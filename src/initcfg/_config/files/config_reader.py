@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from initcfg._config.files.dict import Clash, ConfigDict, fresh, merge
+from initcfg._config.files.config_dict import Clash, ConfigDict, fresh, merge
 from initcfg._config.files.external import external_config, read_with_mmengine
-from initcfg._config.files.formats import DATA_SUFFIXES, SUFFIXES, parse_data, place
+from initcfg._config.files.formats import SUFFIXES, check_format, file_line, parse_data
+from initcfg._config.files.lines import ConfigFile, line_of
 from initcfg._config.files.placeholders import (
     mark_base_values,
     put_base_values,
@@ -18,31 +18,30 @@ from initcfg._config.files.placeholders import (
     substitute_predefined,
 )
 from initcfg._config.files.python import BASE_KEY, checked_bases, parse_python, run_python
-from initcfg._config.files.where import Source, locate
 from initcfg.errors import ConfigError, ConfigFileNotFoundError, ConfigMergeError, PythonRefusedError, nearest
 
 DEPRECATION_KEY = "_deprecation_"
 
 
 @dataclass
-class Loaded:
+class MergedConfig:
     """A config with all its bases merged.
 
     Attributes:
         values: The config.
         text: The path and text of each file, bases first.
         environment: The environment variables that were used.
-        sources: What ``locate`` needs, in the order of writing.
+        files: The files, in the order in which they wrote.
     """
 
     values: ConfigDict
     text: str = ""
     environment: dict[str, str] = field(default_factory=dict)
-    sources: list[Source] = field(default_factory=list)
+    files: list[ConfigFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Reader:
+class ConfigReader:
     """How to read: each field is an argument of ``Config.fromfile``."""
 
     use_python: bool = True
@@ -50,7 +49,9 @@ class Reader:
     use_predefined_variables: bool = True
     use_environment_variables: bool = True
 
-    def read(self, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()) -> Loaded:
+    def read(
+        self, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()
+    ) -> MergedConfig:
         """Read a file and its bases.
 
         Args:
@@ -75,16 +76,15 @@ class Reader:
 
     def evaluate(
         self, text: str, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()
-    ) -> Loaded:
+    ) -> MergedConfig:
         """The config that a text says, as if it stood in the file ``path``."""
         suffix = os.path.splitext(path)[1].lower()
         if suffix not in SUFFIXES:
+            ending = f"its name ends with {suffix!r}" if suffix else "its name has no ending"
             raise ConfigError(
-                f"{os.path.basename(path)!r} is no config: its name ends with {suffix!r}."
-                if suffix
-                else f"{os.path.basename(path)!r} is no config: its name has no ending.",
+                f"{os.path.basename(path)!r} is not a config: {ending}.",
                 where=asked_by or path,
-                fix="A config ends with " + ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}.",
+                fix="Let its name end with " + ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}.",
             )
         if suffix == ".py" and not self.use_python:
             raise PythonRefusedError(
@@ -92,7 +92,7 @@ class Reader:
                 where=f"{path}, a base in {asked_by}" if asked_by else path,
                 fix="Allow Python if you trust the file, or write the config as YAML, JSON or TOML.",
             )
-        written = text
+        written = f"{path}\n{text}"
         environment: dict[str, str] = {}
         if self.use_predefined_variables:
             text = substitute_predefined(text, path)
@@ -104,42 +104,38 @@ class Reader:
         if suffix == ".py":
             program = parse_python(text, path, self.import_modules)
             if program.read_base:
-                values = ConfigDict(read_with_mmengine(path))
-                return Loaded(values, f"{path}\n{written}", environment)
+                return MergedConfig(ConfigDict(read_with_mmengine(path)), written, environment)
             bases = program.bases
         else:
             data = parse_data(text, suffix, path)
             bases = _data_bases(data, text, path)
 
-        loaded = self._read_bases(bases, path, chain)
-        loaded.environment = {**environment, **loaded.environment}
-        loaded.text += ("\n" if loaded.text else "") + f"{path}\n{written}"
-        if program is not None:
-            data = run_python(program, text, path, loaded.values)
-        values = fresh(data)
+        merged = self._read_bases(bases, path, chain)
+        merged.environment = {**environment, **merged.environment}
+        merged.text = "\n".join(filter(None, [merged.text, written]))
+        values = fresh(data if program is None else run_python(program, text, path, merged.values))
         _warn_if_deprecated(values.pop(DEPRECATION_KEY), path)
         if marked:
-            values = put_base_values(values, loaded.values, path)
-        source = Source(path, text, suffix)
+            values = put_base_values(values, merged.values, path)
+        file = ConfigFile(path, text, suffix)
         try:
-            merged = merge(values, loaded.values)
+            values = merge(values, merged.values)
         except Clash as clash:
-            raise clash.explained(
-                locate([source], clash.keys) or path, locate(loaded.sources, clash.keys)
-            ) from None
-        loaded.values = ConfigDict((key, value) for key, value in merged.items() if not key.startswith("__"))
-        loaded.sources.append(source)
-        return loaded
+            base_place = line_of(merged.files, clash.keys)
+            raise clash.explained(line_of([file], clash.keys) or path, base_place) from None
+        merged.values = ConfigDict((key, value) for key, value in values.items() if not key.startswith("__"))
+        merged.files.append(file)
+        return merged
 
     def _read_bases(
         self, bases: tuple[tuple[str, int | None], ...], path: str, chain: tuple[tuple[str, str], ...]
-    ) -> Loaded:
+    ) -> MergedConfig:
         """All bases of one file as one config: they may not share a key."""
-        together = Loaded(ConfigDict())
+        together = MergedConfig(ConfigDict())
         texts: list[str] = []
         owners: dict[str, str] = {}
         for name, line in bases:
-            asked_by = place(path, line)
+            asked_by = file_line(path, line)
             if "::" in name:
                 base_path, scope = external_config(name, asked_by)
             else:
@@ -147,12 +143,9 @@ class Reader:
             base = self.read(base_path, asked_by, (*chain, (path, asked_by)))
             twice = sorted(owners.keys() & base.values.keys())
             if twice:
+                keys = f"the keys {twice}" if len(twice) > 1 else f"the key {twice[0]!r}"
                 raise ConfigMergeError(
-                    f"Two bases of this config both have the key {twice[0]!r}: "
-                    f"{owners[twice[0]]!r} and {name!r}."
-                    if len(twice) == 1
-                    else f"Two bases of this config share the keys {twice}: "
-                    f"{owners[twice[0]]!r} and {name!r}.",
+                    f"Two bases of this config share {keys}: {owners[twice[0]]!r} and {name!r}.",
                     where=asked_by,
                     fix="Let one base be a base of the other, or rename the key.",
                 )
@@ -161,7 +154,7 @@ class Reader:
                 _set_scope(base.values, scope)
             dict.update(together.values, base.values)
             together.environment.update(base.environment)
-            together.sources += base.sources
+            together.files += base.files
             texts.append(base.text)
         together.text = "\n".join(texts)
         return together
@@ -187,7 +180,7 @@ def _read_text(path: str, asked_by: str | None) -> str:
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"The config file {path!r} is no UTF-8 text: {error.reason} at byte {error.start}.",
+            f"The config file {path!r} is not UTF-8 text: {error.reason} at byte {error.start}.",
             where=asked_by or path,
         ) from None
     except (OSError, ValueError) as error:
@@ -202,24 +195,20 @@ def _data_bases(data: dict[str, Any], text: str, path: str) -> tuple[tuple[str, 
     if BASE_KEY not in data:
         return ()
     names = checked_bases(data.pop(BASE_KEY), path)
-    places = [re.search(re.escape(name), text) for name in names]
+    starts = [text.find(name) for name in names]
     return tuple(
-        (name, None if match is None else text.count("\n", 0, match.start()) + 1)
-        for name, match in zip(names, places, strict=True)
+        (name, None if start < 0 else text.count("\n", 0, start) + 1)
+        for name, start in zip(names, starts, strict=True)
     )
 
 
 def _set_scope(value: Any, scope: str) -> None:
     """Mark the outermost dicts with a ``type`` as belonging to the package of an external base."""
-    if isinstance(value, dict):
-        if "type" in value:
-            if value.get("_scope_") is None:
-                value["_scope_"] = scope
-            return
-        for item in value.values():
-            _set_scope(item, scope)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+    if isinstance(value, dict) and "type" in value:
+        if value.get("_scope_") is None:
+            value["_scope_"] = scope
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
             _set_scope(item, scope)
 
 
@@ -228,19 +217,12 @@ def _warn_if_deprecated(notice: Any, path: str) -> None:
         return
     message = f"The config {path} is deprecated."
     if isinstance(notice, dict):
-        if "expected" in notice:
-            message += f" Use {notice['expected']} in its place."
-        if "reference" in notice:
-            message += f" More about it: {notice['reference']}"
+        message += f" Use {notice['expected']} in its place." if "expected" in notice else ""
+        message += f" More about it: {notice['reference']}" if "reference" in notice else ""
     warnings.warn(message, DeprecationWarning, stacklevel=2)
 
 
 def pseudo_path(suffix: str) -> str:
     """The path that a text without a file has: in the working folder, so that its bases are found."""
-    if suffix not in (".py", *DATA_SUFFIXES):
-        raise ConfigError(
-            f"{suffix!r} is no format of a config.",
-            meant=nearest(suffix, SUFFIXES),
-            fix="The format is one of " + ", ".join(SUFFIXES) + ".",
-        )
+    check_format(suffix)
     return os.path.join(os.getcwd(), f"<text>{suffix}")

@@ -19,7 +19,7 @@ Write = tuple[Path, "ast.expr | None", int, bool]  # path, expression, line, whe
 
 
 @dataclass(frozen=True)
-class Source:
+class ConfigFile:
     """A config file as it was parsed."""
 
     path: str
@@ -27,34 +27,30 @@ class Source:
     suffix: str
 
 
-def locate(sources: Sequence[Source], keys: Path, folder: str | None = None) -> str | None:
-    """The place, ``file:line``, where the value at a path was written last; None if it cannot be told.
+def line_of(files: Sequence[ConfigFile], keys: Path, folder: str | None = None) -> str | None:
+    """``file:line`` where the value at a path was written last; None if that cannot be told.
 
     Args:
-        sources: The files, in the order in which they wrote.
+        files: The files, in the order in which they wrote.
         keys: The path; list indices as text.
         folder: Files are named relative to this folder; without it, in full.
     """
     try:
-        for index in range(len(sources) - 1, -1, -1):
-            source = sources[index]
-            if source.suffix == ".py":
-                line, base_keys = _in_python(source, keys)
-            else:
-                line, base_keys = _in_yaml(source, keys), None
-            if base_keys is not None:
-                return locate(sources[:index], base_keys, folder) or _named(source, line, folder)
-            if line == _REPLACED:
-                return None
+        for index in reversed(range(len(files))):
+            file = files[index]
+            try:
+                line = _in_python(file.text, keys) if file.suffix == ".py" else _in_yaml(file, keys)
+            except _BaseReference as found:
+                return line_of(files[:index], found.keys, folder) or _named(file, found.line, folder)
             if line is not None:
-                return _named(source, line, folder)
+                return None if line == _REPLACED else _named(file, line, folder)
     except Exception:  # a place is a help, and its search must never be the trouble
         return None
     return None
 
 
-def _named(source: Source, line: int | None, folder: str | None) -> str:
-    path = source.path if folder is None else os.path.relpath(source.path, folder)
+def _named(file: ConfigFile, line: int, folder: str | None) -> str:
+    path = file.path if folder is None else os.path.relpath(file.path, folder)
     return path.replace(os.sep, "/") + f":{line}"
 
 
@@ -79,7 +75,8 @@ def _writes(text: str) -> list[Write]:
                 keys = _chain(call.func.value)
                 as_dict = ast.Call(ast.Name("dict", ast.Load()), call.args, call.keywords)
                 if keys is not None:  # of `_base_` itself too: its path is empty
-                    found.append((keys, ast.copy_location(as_dict, call), call.lineno, True))
+                    merged = ast.copy_location(as_dict, call)
+                    found.append((_without_base(keys), merged, call.lineno, True))
     return found
 
 
@@ -96,46 +93,40 @@ def _targets(target: ast.expr, value: ast.expr | None) -> Iterator[Write]:
         for item in target.elts:
             yield from _targets(item, None)
         return
-    keys = _chain(target)
+    keys = _without_base(_chain(target) or ())
     if keys:
         yield keys, value, target.lineno, False
 
 
-def _chain(node: ast.expr) -> Path | None:
-    """``a.b['c'][0]`` as a path; ``_base_`` at its start is left out."""
+def _chain(node: ast.expr | None) -> Path | None:
+    """``a.b['c'][0]`` as a path."""
     if isinstance(node, ast.Name):
-        return () if node.id == BASE_KEY else (node.id,)
+        return (node.id,)
     if isinstance(node, ast.Attribute):
-        start = _chain(node.value)
-        return None if start is None else (*start, node.attr)
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-        start = _chain(node.value)
-        return None if start is None else (*start, str(node.slice.value))
-    return None
+        key = node.attr
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        key = str(node.slice.value)
+    else:
+        return None
+    start = _chain(node.value)
+    return None if start is None else (*start, key)
 
 
-def _of_base(node: ast.expr) -> bool:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return isinstance(node, ast.Name) and node.id == BASE_KEY
+def _without_base(keys: Path) -> Path:
+    return keys[1:] if keys[:1] == (BASE_KEY,) else keys
 
 
+@dataclass(eq=False)
 class _BaseReference(Exception):
     """The value is one of the base's, under this path."""
 
-    def __init__(self, keys: Path, line: int) -> None:
-        super().__init__(keys)
-        self.keys = keys
-        self.line = line
+    keys: Path
+    line: int
 
 
-def _in_python(source: Source, keys: Path) -> tuple[int | None, Path | None]:
-    """The line in this file, and the path in the bases if this file only refers to them."""
-    try:
-        writes = _writes(source.text)
-        return _search(writes, len(writes), keys), None
-    except _BaseReference as reference:
-        return reference.line, reference.keys
+def _in_python(text: str, keys: Path) -> int | None:
+    writes = _writes(text)
+    return _search(writes, len(writes), keys)
 
 
 def _search(writes: list[Write], before: int, keys: Path) -> int | None:
@@ -162,19 +153,19 @@ def _inside(writes: list[Write], index: int, node: ast.expr | None, rest: Path, 
     if isinstance(node, (ast.List, ast.Tuple)):
         if not rest[0].isdecimal() or int(rest[0]) >= len(node.elts):
             return None
-        before = node.elts[: int(rest[0]) + 1]
-        if any(isinstance(item, ast.Starred) for item in before):
+        *before, item = node.elts[: int(rest[0]) + 1]
+        if any(isinstance(each, ast.Starred) for each in (*before, item)):
             return line
-        return _inside(writes, index, before[int(rest[0])], rest[1:], before[int(rest[0])].lineno)
+        return _inside(writes, index, item, rest[1:], item.lineno)
     if isinstance(node, ast.Constant):
         keys = base_path(node.value)
         if keys is not None:
             raise _BaseReference((*keys.split("."), *rest), node.lineno)
         return None
-    chain = None if node is None else _chain(node)
+    chain = _chain(node)
     if node is not None and chain is not None:
-        if _of_base(node):
-            raise _BaseReference((*chain, *rest), node.lineno)
+        if chain[0] == BASE_KEY:
+            raise _BaseReference((*chain[1:], *rest), node.lineno)
         # A name holds what was last written to it before this statement.
         return _search(writes, index, (*chain, *rest)) or line
     return line
@@ -213,10 +204,8 @@ def _composed(text: str) -> Any:
     return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def _in_yaml(source: Source, keys: Path) -> int | None:
-    if source.suffix == ".toml":
-        return None
-    return _in_node(_composed(source.text), keys, None)
+def _in_yaml(file: ConfigFile, keys: Path) -> int | None:
+    return None if file.suffix == ".toml" else _in_node(_composed(file.text), keys, None)
 
 
 def _in_node(node: Any, rest: Path, line: int | None) -> int | None:
