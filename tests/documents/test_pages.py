@@ -34,8 +34,8 @@ from click.testing import CliRunner
 
 import initcfg
 from initcfg._api.command.cli import main
-from initcfg._api.command.jobs import planned
-from initcfg._api.command.request import Request
+from initcfg._api.command.options import Request
+from initcfg._api.command.planning import planned
 from initcfg._plan.report.table import plan_view, render
 
 ROOT = Path(__file__).parents[2]

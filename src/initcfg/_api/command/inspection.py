@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from initcfg._api.command.terminal import table
 from initcfg._checkpoints.formats import TensorInfo, open_path
 from initcfg._checkpoints.sources import locate
 from initcfg._plan import FORMAT
@@ -51,14 +51,9 @@ class Inspection:
     metadata: Mapping[str, str] = field(default_factory=dict)
     ledger: Mapping[str, Any] | None = None
 
-    @property
-    def common_prefix(self) -> str:
-        """What every key begins with, up to a dot."""
-        return common_prefix(list(self.tensors))
-
     def prefixes(self) -> dict[str, int]:
         """The first parts of the keys below the common prefix, and how many keys have each."""
-        start = self.common_prefix
+        start = common_prefix(list(self.tensors))
         counts: dict[str, int] = {}
         for key in self.tensors:
             first, dot, _ = key.removeprefix(start).partition(".")
@@ -76,7 +71,7 @@ class Inspection:
             },
             "elements": sum(math.prod(info.shape) for info in self.tensors.values()),
             "bytes": sum(size_of(info) or 0 for info in self.tensors.values()),
-            "common_prefix": self.common_prefix,
+            "common_prefix": common_prefix(list(self.tensors)),
             "prefixes": self.prefixes(),
             "wrapping": list(self.wrapping),
             "parts": list(self.parts),
@@ -173,12 +168,10 @@ def inspection_view(found: Inspection, *, full: bool = False) -> RenderableType:
         )
         row.names.append(key)
         row.infos.append(info)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("key", "×", "shape", "dtype", "size"):
-        table.add_column(title, no_wrap=True, justify="right" if title in ("×", "size") else "left")
+    shown = table("key", "×", "shape", "dtype", "size", right=("×", "size"), no_wrap=True)
     for row in grouped.values():
-        table.add_row(*(escape(cell) for cell in row.cells()))
-    return Group(table, Text(), *_lines(found, full))
+        shown.add_row(*(escape(cell) for cell in row.cells()))
+    return Group(shown, Text(), *_lines(found, full))
 
 
 def _lines(found: Inspection, full: bool) -> list[Text]:
@@ -194,11 +187,12 @@ def _lines(found: Inspection, full: bool) -> list[Text]:
     def say(title: str, text: str) -> None:
         lines.append(Text(f"{title:<12} {text}"))
 
-    if found.common_prefix:
-        say("prefix", f"all {len(found.tensors):,} keys begin with {found.common_prefix!r}")
+    prefix = data["common_prefix"]
+    if prefix:
+        say("prefix", f"all {len(found.tensors):,} keys begin with {prefix!r}")
     shown = [f"{_line(name)} ({count:,})" for name, count in found.prefixes().items()]
     if len(shown) <= _MOST_PREFIXES or full:
-        say("below it" if found.common_prefix else "keys", ", ".join(shown))
+        say("below it" if prefix else "keys", ", ".join(shown))
     if found.wrapping:
         say("taken off", ", ".join(repr(each) for each in found.wrapping))
     if found.parts:

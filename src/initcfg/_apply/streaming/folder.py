@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from initcfg._apply.streaming.items import Item
-from initcfg._apply.streaming.shards import INDEX, Shard
-from initcfg._apply.streaming.writer import sync_folder
+from initcfg._apply.streaming.shard_files import INDEX, Shard
+from initcfg._apply.streaming.writer import output_errors, sync_folder
 from initcfg._checkpoints.formats import METADATA, UNFINISHED, TensorInfo, open_path
-from initcfg._config.files import output_error, write_atomically
+from initcfg._config.files import write_atomically
 from initcfg._plan import Ledger
-from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError, in_bytes
+from initcfg.errors import CheckpointError, OutputError, PlanError, in_bytes
 from initcfg.values import dtype_name
 
 LEDGER = "model.ledger.json"
@@ -35,6 +35,14 @@ _STALE = re.compile(
 )
 # Room for the ledger, the index, and what a file system needs itself.
 _MARGIN = 1 << 20
+_DIFFERENCES = {
+    "plan": "another plan (another config, or other types)",
+    "seed": "seed {there} instead of {here}",
+    "rng": "rng {there} instead of {here}",
+    "stream": "stream version {there} instead of {here}",
+    "format": "format {there} instead of {here}",
+    "tensors": "other tensors, or another division into files",
+}
 
 
 @dataclass(frozen=True)
@@ -58,26 +66,16 @@ class Identity:
     tensors: str
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
-        """In what another run is another, for a person."""
-        said = {
-            "format": "format {}",
-            "seed": "seed {}",
-            "rng": "rng {}",
-            "stream": "stream version {}",
+        """What is different in another run, for a person."""
+        found = {
+            name: _DIFFERENCES[name].format(there=other.get(name), here=here)
+            for name, here in asdict(self).items()
+            if other.get(name) != here
         }
-        found: list[str] = []
-        for name, here in asdict(self).items():
-            there = other.get(name)
-            if there == here:
-                continue
-            if name == "plan":
-                found.append("another plan (another config, or other types)")
-            elif name == "tensors":
-                found.append("other tensors, or another division into files")
-            else:
-                found.append(f"{said[name].format(there)} instead of {here}")
-        # Where the plan is another, the tensors follow.
-        return [each for each in found if not (each.startswith("other tensors") and len(found) > 1)]
+        if len(found) > 1:
+            # Where the plan is another, the tensors follow.
+            found.pop("tensors", None)
+        return list(found.values())
 
 
 def seed_in(folder: Path) -> int | None:
@@ -86,9 +84,8 @@ def seed_in(folder: Path) -> int | None:
     if begun is not None:
         seed = begun.get("seed")
         return seed if isinstance(seed, int) else None
-    with contextlib.suppress(PlanError):
-        return Ledger.load(folder / LEDGER).seed
-    return None
+    ledger = _ledger(folder)
+    return None if ledger is None else ledger.seed
 
 
 class Folder:
@@ -112,11 +109,9 @@ class Folder:
 
     def __enter__(self) -> Folder:
         check_folder(self.path)
-        try:
+        with output_errors(self.path):
             self._made = not self.path.is_dir()
             self.path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise output_error(self.path, error) from error
         self._stack.enter_context(_locked(self.path))
         return self
 
@@ -129,34 +124,23 @@ class Folder:
 
     # -- what is there ---------------------------------------------------------------------------
 
-    def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item] | None) -> Ledger | None:
+    def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item]) -> Ledger | None:
         """The ledger of the checkpoint that is there already, if it is the one to be written.
 
         Args:
-            shards: Its files, of safetensors.
-            tensors: Its tensors by key, of DCP.
+            shards: Its files, if it is of safetensors.
+            tensors: Its tensors by key, which is what says it of DCP.
         """
-        try:
-            ledger = Ledger.load(self.path / LEDGER)
-        except PlanError:
+        ledger = _ledger(self.path)
+        if ledger is None or self.unfinished() or self._differences(ledger):
             return None
-        said = {
-            "plan": ledger.plan_digest,
-            "seed": ledger.seed,
-            "rng": ledger.rng,
-            "stream": ledger.stream_version if ledger.rng == "stream" else self._identity.stream,
-            "format": "dcp" if (self.path / METADATA).is_file() else "safetensors",
-            "tensors": self._identity.tensors,
-        }
-        if self.unfinished() or self._identity.differences(said):
-            return None
-        if self._identity.format == "safetensors":
-            indexed = len(shards) == 1 or (self.path / INDEX).is_file()
-            return ledger if indexed and len(self.finished(shards)) == len(shards) else None
-        return ledger if tensors is not None and self._holds(tensors) else None
+        if self._identity.format == "dcp":
+            return ledger if self._holds(tensors) else None
+        indexed = len(shards) == 1 or (self.path / INDEX).is_file()
+        return ledger if indexed and len(self.finished(shards)) == len(shards) else None
 
     def unfinished(self) -> bool:
-        """Whether it was begun to write there."""
+        """Whether a checkpoint was begun there and not finished."""
         return (self.path / UNFINISHED).exists()
 
     def kept(self, shards: Sequence[Shard]) -> list[Shard]:
@@ -180,27 +164,27 @@ class Folder:
             OutputError: Something else was begun there, or is there; or there is no room.
         """
         begun = _begun(self.path)
-        different = None if begun is None else self._identity.differences(begun)
         if begun == {}:
-            different = ["what it was cannot be told"]
-        occupied = self._occupied() if begun is None else []
+            different = ["its note cannot be read"]
+        else:
+            different = None if begun is None else self._identity.differences(begun)
+        present = [each for each in self.path.iterdir() if _OURS.fullmatch(each.name)]
         if not overwrite:
-            self._refuse(different, occupied)
-        going_on = different == []
-        kept = self.finished(shards) if going_on and not overwrite else []
+            self._refuse(different, sorted(each.name for each in present) if begun is None else [])
+        kept = self.finished(shards) if different == [] and not overwrite else []
         keep = {shard.name for shard in kept}
-        old = [each for each in self._ours() if each.name not in keep]
+        stale = [each for each in self.path.iterdir() if _STALE.fullmatch(each.name)]
+        old = [each for each in {*present, *stale} if each.name not in keep]
         self._check_room(size - sum(shard.size for shard in kept), old)
-        try:
-            note = {"format": _FORMAT, **_renamed(asdict(self._identity)), "kept": sorted(keep)}
-            text = json.dumps(note, indent=1)
+        with output_errors(self.path):
+            # "format" says what kind of file the note itself is.
+            note = {**asdict(self._identity), "files": self._identity.format, "format": _FORMAT}
+            text = json.dumps({**note, "kept": sorted(keep)}, indent=1)
             write_atomically(self.path / UNFINISHED, text.encode() + b"\n")
             # The index first, so that what is left is never taken for a whole.
             for each in sorted(old, key=lambda file: file.name not in (INDEX, METADATA)):
                 each.unlink(missing_ok=True)
             sync_folder(self.path)
-        except OSError as error:
-            raise (error if isinstance(error, InitcfgError) else output_error(self.path, error)) from error
         self._made = False
 
     def finish(self, ledger: Ledger, index: Mapping[str, Any] | None) -> None:
@@ -214,12 +198,10 @@ class Folder:
         if index is not None:
             text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
             write_atomically(self.path / INDEX, text.encode() + b"\n")
-        try:
+        with output_errors(self.path):
             sync_folder(self.path)
             (self.path / UNFINISHED).unlink()
             sync_folder(self.path)
-        except OSError as error:
-            raise output_error(self.path, error) from error
 
     def give_up(self, shards: Sequence[Shard], *, alone: bool) -> None:
         """After an error: what an interrupted run can go on from stays, and the rest is gone.
@@ -264,22 +246,22 @@ class Folder:
         return found == {key: TensorInfo(item.shape, dtype_name(item.dtype)) for key, item in tensors.items()}
 
     def _why(self) -> str:
-        """In what the checkpoint that is there is another."""
-        try:
-            ledger = Ledger.load(self.path / LEDGER)
-        except PlanError:
+        """How the checkpoint that is there differs."""
+        ledger = _ledger(self.path)
+        if ledger is None:
             return ""
-        said = {**asdict(self._identity), "plan": ledger.plan_digest, "seed": ledger.seed, "rng": ledger.rng}
-        found = self._identity.differences(said)
-        return ": " + "; ".join(found) if found else ": its files are others"
+        return ": " + ("; ".join(self._differences(ledger)) or "its files are others")
 
-    def _occupied(self) -> list[str]:
-        return sorted(each.name for each in self.path.iterdir() if _OURS.fullmatch(each.name))
-
-    def _ours(self) -> list[Path]:
-        return [
-            each for each in self.path.iterdir() if _OURS.fullmatch(each.name) or _STALE.fullmatch(each.name)
-        ]
+    def _differences(self, ledger: Ledger) -> list[str]:
+        said = {
+            "plan": ledger.plan_digest,
+            "seed": ledger.seed,
+            "rng": ledger.rng,
+            "stream": ledger.stream_version if ledger.rng == "stream" else self._identity.stream,
+            "format": "dcp" if (self.path / METADATA).is_file() else "safetensors",
+            "tensors": self._identity.tensors,
+        }
+        return self._identity.differences(said)
 
     def _check_room(self, needed: int, removed: Sequence[Path]) -> None:
         free = shutil.disk_usage(self.path).free + sum(each.stat().st_size for each in removed)
@@ -320,9 +302,12 @@ def _begun(folder: Path) -> dict[str, Any] | None:
     return {**data, "format": data.get("files")}
 
 
-def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
-    # "format" says what kind of file this one is.
-    return {("files" if key == "format" else key): item for key, item in identity.items()}
+def _ledger(folder: Path) -> Ledger | None:
+    """The ledger of the checkpoint in a folder, if there is one."""
+    try:
+        return Ledger.load(folder / LEDGER)
+    except PlanError:
+        return None
 
 
 def _is_whole(path: Path, shard: Shard) -> bool:
@@ -337,7 +322,7 @@ def _is_whole(path: Path, shard: Shard) -> bool:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which the system lets go of when the process ends, however it ends."""
+    """Hold a lock on a folder, which the system releases when the process ends, however it ends."""
     try:
         import fcntl
     except ImportError:
@@ -345,13 +330,15 @@ def _locked(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise OutputError(
-                    f"Another process is writing to {str(folder)!r}.", fix="Wait for it, or end it."
-                ) from error
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some file systems have no locks: without them, nothing is refused.
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(handle)
+            raise OutputError(
+                f"Another process is writing to {str(folder)!r}.", fix="Wait for it, or end it."
+            ) from error
+    try:
         yield
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""The ranks that write one checkpoint together: ``torchrun -m initcfg init ...``, or a process group."""
+"""The processes that write one checkpoint together: ``torchrun -m initcfg init ...``, or a process group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch.distributed
 
-from initcfg._apply.streaming.shards import Shard
+from initcfg._apply.streaming.shard_files import Shard
 from initcfg.errors import ApplyError
 
 if TYPE_CHECKING:
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ranks:
+class World:
     """This process among those that write.
 
     Attributes:
         rank: Its number among them.
-        world: How many they are.
+        size: How many they are.
         group: Their process group; None for the default one, or for a process alone.
         members: Their global ranks, where they are several.
     """
 
     rank: int = 0
-    world: int = 1
+    size: int = 1
     group: ProcessGroup | None = None
     members: tuple[int, ...] = ()
 
@@ -41,32 +41,31 @@ class Ranks:
     @property
     def sets(self) -> list[tuple[int, ...]]:
         """The sets of ranks that agree."""
-        return [self.members] if self.world > 1 else []
+        return [self.members] if self.size > 1 else []
 
     def gathered(self, said: Any) -> list[Any]:
-        """What every rank said, on the first; what this one said, on the others."""
-        if self.world == 1:
-            return [said]
-        found: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(found, said, group=self.group)
+        """What every rank said."""
+        found: list[Any] = [said] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(found, said, group=self.group)
         return found
 
-    def share(self, files: Sequence[Shard]) -> list[Shard]:
+    def share(self, shards: Sequence[Shard]) -> list[Shard]:
         """The files that it writes: the largest first, each to the rank that has least."""
-        loads = [0] * self.world
+        loads = [0] * self.size
         mine: set[str] = set()
-        for each in sorted(files, key=lambda shard: -shard.size):
+        for shard in sorted(shards, key=lambda shard: -shard.size):
             rank = loads.index(min(loads))
-            loads[rank] += each.size
+            loads[rank] += shard.size
             if rank == self.rank:
-                mine.add(each.name)
-        return [each for each in files if each.name in mine]
+                mine.add(shard.name)
+        return [shard for shard in shards if shard.name in mine]
 
 
-ALONE = Ranks()
+ALONE = World()
 
 
-def ranks_of(group: ProcessGroup | None) -> Ranks:
+def world_of(group: ProcessGroup | None) -> World:
     """The ranks of a process group; None is this process alone.
 
     Raises:
@@ -78,24 +77,18 @@ def ranks_of(group: ProcessGroup | None) -> Ranks:
     if rank < 0:
         raise ApplyError("This process is not in the process group that is to write the checkpoint.")
     members = tuple(torch.distributed.get_process_group_ranks(group))
-    return Ranks(rank, len(members), group, members)
-
-
-def launched() -> bool:
-    """Whether torchrun, or something like it, started this process as one of several."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")) and (
-        os.environ["WORLD_SIZE"] != "1"
-    )
+    return World(rank, len(members), group, members)
 
 
 @contextlib.contextmanager
-def launched_ranks() -> Iterator[Ranks]:
-    """The ranks that torchrun started; this process alone, if it did not."""
-    if not launched() or torch.distributed.is_initialized():
+def launched_world() -> Iterator[World]:
+    """The ranks that torchrun, or something like it, started; this process alone, if it did not."""
+    said = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")]
+    if None in said or said[1] == "1" or torch.distributed.is_initialized():
         yield ALONE
         return
     torch.distributed.init_process_group("gloo")
     try:
-        yield ranks_of(torch.distributed.group.WORLD)
+        yield world_of(torch.distributed.group.WORLD)
     finally:
         torch.distributed.destroy_process_group()

@@ -6,7 +6,7 @@ written. ``.metadata``, without which there is no checkpoint, is written by the 
 
 from __future__ import annotations
 
-import math
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +32,7 @@ from torch.futures import Future as TorchFuture
 from initcfg._apply.streaming.items import Item
 from initcfg._apply.streaming.making import Maker
 from initcfg._apply.streaming.pieces import Piece, pieces
-from initcfg._apply.streaming.ranks import Ranks
+from initcfg._apply.streaming.world import World
 from initcfg._apply.streaming.writer import buffer_size
 from initcfg._config.files import output_error
 from initcfg.errors import InitcfgError, OutputError
@@ -46,9 +46,9 @@ class Chunk:
     """A block of a tensor, as it is stored.
 
     Attributes:
-        key: Key of the tensor in the checkpoint.
+        key: Key of the tensor in the checkpoint: one of the item's.
         item: The tensor.
-        piece: Where in it.
+        piece: The block.
     """
 
     key: str
@@ -67,33 +67,32 @@ def chunks(items: Sequence[Item]) -> list[Chunk]:
     for item in items:
         most = buffer_size() * _BUFFERS // item.dtype.itemsize
         # There is no piece of nothing, and a chunk of it.
-        everything = Piece((0,) * len(item.shape), item.shape, 0)
         whole = item.way in ("whole", "resident") or item.elements == 0
-        parts = [everything] if whole else list(pieces(item.shape, most))
-        found += [Chunk(key, item, piece) for key in (item.key, *item.others) for piece in parts]
+        cut = [Piece((0,) * len(item.shape), item.shape)] if whole else list(pieces(item.shape, most))
+        found += [Chunk(key, item, piece) for key in (item.key, *item.others) for piece in cut]
     return found
 
 
-def share(found: Sequence[Chunk], ranks: Ranks) -> list[Chunk]:
+def share(found: Sequence[Chunk], world: World) -> list[Chunk]:
     """The chunks that a rank writes: of all in order, about as many bytes for each."""
     total = sum(chunk.size for chunk in found)
     mine: list[Chunk] = []
     before = 0
     for chunk in found:
-        place = (before + chunk.size / 2) * ranks.world / total if total else 0
-        if min(math.floor(place), ranks.world - 1) == ranks.rank:
+        middle = before + chunk.size / 2
+        if (min(int(middle * world.size / total), world.size - 1) if total else 0) == world.rank:
             mine.append(chunk)
         before += chunk.size
     return mine
 
 
-def write_distributed(
+def write_dcp(
     path: Path,
     maker: Maker,
     mine: Sequence[Chunk],
     *,
     prefix: str | None,
-    ranks: Ranks,
+    world: World,
     told: Callable[[int], None],
 ) -> None:
     """Write chunks into a folder; with the ``.metadata`` of all ranks' chunks, in the end.
@@ -103,7 +102,7 @@ def write_distributed(
         maker: Makes the numbers.
         mine: What this rank writes.
         prefix: Key of the table that the tensors are in; None if they are at the top.
-        ranks: The ranks that write.
+        world: The ranks that write.
         told: Told how many bytes were made, now and then.
 
     Raises:
@@ -118,16 +117,16 @@ def write_distributed(
                 # One thread: what fails in another, the writer would not notice.
                 storage_writer=_Writer(path, thread_count=1),
                 planner=planner,
-                process_group=ranks.group,
-                no_dist=ranks.world == 1,
+                process_group=world.group,
+                no_dist=world.size == 1,
             )
     except CheckpointException as failure:
-        rank, error = next((rank, found[0]) for rank, found in sorted(failure.failures.items()))
+        rank, (error, _) = min(failure.failures.items(), key=lambda failed: failed[0])
         if isinstance(error, InitcfgError):
             raise error from failure
         if isinstance(error, OSError):
             raise output_error(path, error) from failure
-        where = f" on rank {rank}" if ranks.world > 1 else ""
+        where = f" on rank {rank}" if world.size > 1 else ""
         raise OutputError(
             f"{str(path)!r} cannot be written: {type(error).__name__}{where}: {error}."
         ) from failure
@@ -203,21 +202,15 @@ class _Ahead:
     def __init__(self, maker: Maker, found: Sequence[Chunk]) -> None:
         self._maker = maker
         self._found: Iterator[Chunk] = iter(found)
-        self._storages = [torch.UntypedStorage(0), torch.UntypedStorage(0)]
-        self._turn = 0
-        self._made: torch.UntypedStorage | None = None
+        self._storages = itertools.cycle([torch.UntypedStorage(0), torch.UntypedStorage(0)])
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="initcfg-chunks")
-        self._waiting: Future[torch.Tensor] | None = None
-        self._begun = False
+        self._waiting = self._submitted()
 
     def next(self) -> torch.Tensor:
         """The next chunk; what was given before is not used any more."""
-        if not self._begun:
-            self._begun = True
-            self._submit()
         assert self._waiting is not None
         made = self._waiting.result()
-        self._submit()
+        self._waiting = self._submitted()
         return made
 
     def close(self) -> None:
@@ -225,16 +218,15 @@ class _Ahead:
         self._pool.shutdown(cancel_futures=True)
         self._maker.release()
 
-    def _submit(self) -> None:
+    def _submitted(self) -> Future[torch.Tensor] | None:
         chunk = next(self._found, None)
-        self._waiting = None if chunk is None else self._pool.submit(self._make, chunk)
+        return None if chunk is None else self._pool.submit(self._make, chunk)
 
     def _make(self, chunk: Chunk) -> torch.Tensor:
         item, piece = chunk.item, chunk.piece
         if item.way == "resident":
             return self._maker.whole(item).to(item.dtype).contiguous()
-        self._turn = 1 - self._turn
-        storage = self._storages[self._turn]
+        storage = next(self._storages)
         if storage.nbytes() != chunk.size:
             # The writer would copy a tensor that is shorter than its storage.
             storage.resize_(0)
