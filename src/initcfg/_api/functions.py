@@ -158,15 +158,13 @@ def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str,
     loaded = load_target(str(config)) if isinstance(config, (str, Path)) else config
     if not isinstance(loaded, (Mapping, Config)):
         raise BuildError(f"A config is a file or a dict, not {config!r}.")
-    cfg: Any = loaded
-    if "type" not in loaded:
-        if "model" not in loaded:
-            raise BuildError(
-                "The config has no model: neither a key 'model' nor a key 'type'.",
-                where=str(config) if isinstance(config, (str, Path)) else None,
-                fix="Write model = dict(type=...).",
-            )
-        cfg = loaded["model"]
+    if "type" not in loaded and "model" not in loaded:
+        raise BuildError(
+            "The config has no model: neither a key 'model' nor a key 'type'.",
+            where=str(config) if isinstance(config, (str, Path)) else None,
+            fix="Write model = dict(type=...).",
+        )
+    cfg: Any = loaded if "type" in loaded else loaded["model"]
     if not isinstance(cfg, Mapping):
         raise BuildError(
             f"The config's model is {cfg!r}, and should be a dict.", fix="Write model = dict(type=...)."

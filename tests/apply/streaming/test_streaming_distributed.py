@@ -71,14 +71,14 @@ def test_complete_or_another(tmp_path):
 def test_chunks_are_made_one_ahead_and_their_memory_is_taken_back(tmp_path, monkeypatch):
     monkeypatch.setenv("INITCFG_STREAM_BUFFER", str(1 << 16))
     alive: list[torch.UntypedStorage] = []
-    make = dcp_writer._Ahead._make
+    make = dcp_writer._made
 
-    def noted(self, chunk):
-        made = make(self, chunk)
+    def noted(maker, chunk, storages):
+        made = make(maker, chunk, storages)
         alive.append(made.untyped_storage())
         return made
 
-    monkeypatch.setattr(dcp_writer._Ahead, "_make", noted)
+    monkeypatch.setattr(dcp_writer, "_made", noted)
     with initcfg.deferred():
         model = nn.Sequential(*(nn.Linear(256, 256, bias=False) for _ in range(16)))
     initcfg.plan(model).save_weights(tmp_path, model, seed=0, format="dcp")

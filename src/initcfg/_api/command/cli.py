@@ -147,13 +147,7 @@ def trace(
 @JSON
 @FULL
 def diff(
-    a: str,
-    b: str,
-    set_a: tuple[str, ...],
-    set_b: tuple[str, ...],
-    no_python: bool,
-    as_json: bool,
-    full: bool,
+    a: str, b: str, set_a: tuple[str, ...], set_b: tuple[str, ...], no_python: bool, as_json: bool, full: bool
 ) -> int:
     """Show what differs between A and B.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +77,8 @@ def initialized(request: Request, output: str, *, seed: int | None, rng: Any) ->
         # A new process's torch generator always begins alike.
         seed = secrets.randbits(64)
     model, made = planned(request, seed=seed)
-    with progress_bar("writing the weights", lambda: sum(item.elements for item in made.values())) as moved:
+    elements = sum(item.elements for item in made.values())
+    with progress_bar("writing the weights", elements, in_bytes=False) as moved:
         ledger = apply_plan(made, model, seed=seed, rng=rng, progress=moved)
     with spinner("writing the file"):
         ledger_path = save_weights(model, ledger, output)
@@ -97,15 +100,13 @@ def streamed(request: Request, output: str, *, seed: int | None, options: Option
         with Agreement(world.sets) as agreement:
             seed = agreement.on({"initcfg": __version__}, seed=seed, draw=draw)
         model, made = planned(request, seed=seed)
-        if not world.first:
-            return save_plan(made, model, folder, seed=seed, options=options, world=world)
-
-        def mine() -> int:
-            return outlined(made, model, dtype=options.dtype, rng=options.rng).size // world.size
-
-        with progress_bar("writing", mine, in_bytes=True) as moved:
-            options = replace(options, progress=moved)
-            return save_plan(made, model, folder, seed=seed, options=options, world=world)
+        size = None
+        if world.first and sys.stderr.isatty():
+            size = outlined(made, model, dtype=options.dtype, rng=options.rng).size // world.size
+        bar = progress_bar("writing", size) if world.first else contextlib.nullcontext()
+        with bar as moved:
+            told = replace(options, progress=moved)
+            return save_plan(made, model, folder, seed=seed, options=told, world=world)
 
 
 def streamed_views(saved: Saved) -> Iterator[RenderableType]:

@@ -44,13 +44,7 @@ def answer(as_json: bool, data: Callable[[], Any], views: Callable[[], Iterable[
 
 
 def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
-    """A table without lines.
-
-    Args:
-        columns: Their titles.
-        right: Those that are numbers.
-        options: Of every column.
-    """
+    """A table without lines, of columns with these titles; those on the right are numbers."""
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold")
@@ -59,38 +53,29 @@ def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
     return made
 
 
-@contextlib.contextmanager
-def spinner(what: str) -> Iterator[None]:
+def spinner(what: str) -> contextlib.AbstractContextManager[object]:
     """Say on a terminal that something takes its time; nothing in a pipe."""
     if not sys.stderr.isatty():
-        yield
-        return
+        return contextlib.nullcontext()
     from rich.console import Console
 
-    with Console(stderr=True).status(what):
-        yield
+    return Console(stderr=True).status(what)
 
 
 @contextlib.contextmanager
-def progress_bar(
-    what: str, total: Callable[[], int], *, in_bytes: bool = False
-) -> Iterator[Callable[[int], None] | None]:
-    """A bar on a terminal, and what moves it on; None in a pipe."""
+def progress_bar(text: str, total: int | None, *, in_bytes: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, and what moves it on; nothing in a pipe."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda count: None
         return
     from rich import progress
     from rich.console import Console
 
-    measured = (
-        (progress.DownloadColumn(), progress.TransferSpeedColumn())
-        if in_bytes
-        else (progress.TimeRemainingColumn(),)
-    )
-    columns = (progress.TextColumn(what), progress.BarColumn(), *measured)
+    transfer = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
+    columns = progress.TextColumn(text), progress.BarColumn(), *transfer, progress.TimeRemainingColumn()
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total())
-        yield lambda count: bar.update(task, advance=count)
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 # -- errors --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,8 @@ _DIFFERENCES = {
 class Identity:
     """What must be the same for two runs to write the same checkpoint.
 
-    Attributes:
-        plan: Digest of the plan, in the types that are stored.
-        seed: The seed.
-        rng: ``"stream"`` or ``"torch"``.
-        stream: Version of the stream.
-        format: ``"safetensors"`` or ``"dcp"``.
-        tensors: Digest of keys, shapes and types, and of what lies in which file.
+    ``plan`` is the digest of the plan in the types that are stored; ``tensors`` is that of keys, shapes and
+    types, and of what lies in which file.
     """
 
     plan: str
@@ -89,11 +84,7 @@ def seed_in(folder: Path) -> int | None:
 
 
 class Folder:
-    """The folder that a checkpoint is written to.
-
-    Args:
-        path: The folder; it is made if its parent exists.
-        identity: What is to be written.
+    """The folder that a checkpoint is written to; it is made if its parent exists.
 
     Use it as a context, by one process: it holds a lock, so that two commands do not write to one folder.
 
@@ -105,18 +96,19 @@ class Folder:
         self.path = path
         self._identity = identity
         self._made = False
-        self._stack = contextlib.ExitStack()
+        self._lock: int | None = None
 
     def __enter__(self) -> Folder:
         check_folder(self.path)
         with output_errors(self.path):
             self._made = not self.path.is_dir()
             self.path.mkdir(exist_ok=True)
-        self._stack.enter_context(_locked(self.path))
+        self._lock = _locked(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        if self._lock is not None:
+            os.close(self._lock)
         if self._made:
             # Nothing was written: it is gone again.
             with contextlib.suppress(OSError):
@@ -127,9 +119,7 @@ class Folder:
     def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item]) -> Ledger | None:
         """The ledger of the checkpoint that is there already, if it is the one to be written.
 
-        Args:
-            shards: Its files, if it is of safetensors.
-            tensors: Its tensors by key, which is what says it of DCP.
+        It is known by its ledger and its files; of DCP, by its tensors instead.
         """
         ledger = _ledger(self.path)
         if ledger is None or self.unfinished() or self._differences(ledger):
@@ -188,12 +178,7 @@ class Folder:
         self._made = False
 
     def finish(self, ledger: Ledger, index: Mapping[str, Any] | None) -> None:
-        """Write what makes the files a checkpoint.
-
-        Args:
-            ledger: The ledger.
-            index: Where each tensor is; None where one file is all.
-        """
+        """Write what makes the files a checkpoint: the ledger and, where they are several, the index."""
         ledger.save(self.path / LEDGER)
         if index is not None:
             text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
@@ -206,9 +191,7 @@ class Folder:
     def give_up(self, shards: Sequence[Shard], *, alone: bool) -> None:
         """After an error: what an interrupted run can go on from stays, and the rest is gone.
 
-        Args:
-            shards: The files.
-            alone: Whether no other rank may be finishing a file just now.
+        If this process is not alone, another may be finishing a file just now.
         """
         with contextlib.suppress(OSError):
             for each in self.path.iterdir():
@@ -320,25 +303,20 @@ def _is_whole(path: Path, shard: Shard) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which the system releases when the process ends, however it ends."""
+def _locked(folder: Path) -> int | None:
+    """A handle that holds a lock on a folder until it is closed, or the process ends, however it ends."""
     try:
         import fcntl
     except ImportError:
-        yield
-        return
+        return None
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # Some file systems have no locks: without them, nothing is refused.
+        # On a file system without locks, nothing is refused.
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             os.close(handle)
             raise OutputError(
                 f"Another process is writing to {str(folder)!r}.", fix="Wait for it, or end it."
             ) from error
-    try:
-        yield
-    finally:
-        os.close(handle)
+    return handle

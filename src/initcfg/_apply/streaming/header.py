@@ -61,12 +61,7 @@ def in_order(items: Iterable[Item]) -> list[Item]:
 
 
 def header(items: Sequence[Item], metadata: Mapping[str, str]) -> bytes:
-    """The bytes before the numbers.
-
-    Args:
-        items: The tensors, in order.
-        metadata: What the file says of itself.
-    """
+    """The bytes before the numbers, for tensors in order; with what the file says of itself."""
     table: dict[str, object] = {_RESERVED: dict(metadata)}
     position = 0
     for item in items:

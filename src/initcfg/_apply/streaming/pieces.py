@@ -9,12 +9,7 @@ from typing import NamedTuple
 
 
 class Piece(NamedTuple):
-    """A block of a tensor that is one run of its elements.
-
-    Attributes:
-        offsets: Where it begins, dimension by dimension.
-        sizes: How long it is.
-    """
+    """A block of a tensor that is one run of its elements: where it begins, and its shape."""
 
     offsets: tuple[int, ...]
     sizes: tuple[int, ...]

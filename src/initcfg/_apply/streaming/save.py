@@ -72,13 +72,8 @@ class Options:
 
 @dataclass(frozen=True)
 class SavedFile:
-    """A file that was written.
-
-    Attributes:
-        name: Its name in the folder.
-        size: Its size in bytes.
-        tensors: How many tensors are in it; None where it holds pieces.
-        kept: Whether an earlier run had finished it.
+    """A file that was written; ``tensors`` is None where it holds pieces, and if it is ``kept``, an earlier
+    run had finished it.
     """
 
     name: str
@@ -154,13 +149,7 @@ def save_plan(
 ) -> Saved:
     """Write the checkpoint of a planned model, without the model: see :meth:`Plan.save_weights`.
 
-    Args:
-        plan: The plan.
-        model: The model.
-        directory: The folder.
-        seed: The seed; if None, that of what is in the folder, else drawn.
-        options: How it is written.
-        world: Who writes it together.
+    Without a seed it is that of what is in the folder, else drawn. The ranks of ``world`` share the work.
     """
     options.check()
     begun = time.perf_counter()
@@ -173,12 +162,12 @@ def save_plan(
 
     with contextlib.ExitStack() as stack:
         with Agreement(world.sets) as agreement:
-            facts = {name: str(item) for name, item in asdict(_work(outline, options, 0).identity).items()}
+            facts = asdict(_work(outline, options, world, 0).identity)
             del facts["seed"]
-            facts = {"initcfg": __version__, **facts}
+            facts = {"initcfg": __version__, **{name: str(item) for name, item in facts.items()}}
             seed = agreement.on(facts, seed=seed, draw=draw, details=outline.plan.digests)
             stream_key(seed, "")
-            work = _work(outline, options, seed)
+            work = _work(outline, options, world, seed)
             folder = Folder(path, work.identity)
             if world.first:
                 stack.enter_context(folder)
@@ -189,7 +178,9 @@ def save_plan(
             ledger = Ledger.load(path / LEDGER)
             return Saved(str(path), ledger, _files(work, path, work.shards), outline, 0.0, 0, there=True)
         try:
-            ledger, kept = _written(plan, model, folder, work, world)
+            kept = folder.kept(work.shards)
+            with contextlib.closing(Maker(plan, model, outline, seed, options.rng)) as maker:
+                ledger = _written(maker, folder, work, kept)
         except BaseException:
             if world.first:
                 folder.give_up(work.shards, alone=world.size == 1)
@@ -201,10 +192,11 @@ def save_plan(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be written, of which tensors, into which files of safetensors; of DCP into none of these."""
+    """What is to be written and by whom, into which files of safetensors; of DCP into none of these."""
 
     outline: Outline
     options: Options
+    world: World
     identity: Identity
     shards: tuple[Shard, ...]
     metadata: Mapping[str, str]
@@ -218,7 +210,7 @@ class _Work:
         return sum(each.size for each in self.shards or self.tensors.values())
 
 
-def _work(outline: Outline, options: Options, seed: int) -> _Work:
+def _work(outline: Outline, options: Options, world: World, seed: int) -> _Work:
     metadata = {"initcfg.digest": outline.plan.digest, "initcfg.seed": str(seed)}
     if options.format == "dcp":
         files, division = (), [(options.dcp_key or "", outline.items)]
@@ -232,48 +224,38 @@ def _work(outline: Outline, options: Options, seed: int) -> _Work:
     ]
     tensors = hashlib.sha256(json.dumps(layout).encode()).hexdigest()
     identity = Identity(outline.plan.digest, seed, options.rng, STREAM_VERSION, options.format, tensors)
-    return _Work(outline, options, identity, files, metadata)
+    return _Work(outline, options, world, identity, files, metadata)
 
 
-def _written(
-    plan: Plan, model: nn.Module, folder: Folder, work: _Work, world: World
-) -> tuple[Ledger, list[Shard]]:
-    """Write, each rank its part, and finish; the ledger, and the files that were whole before."""
-    options, seed = work.options, work.identity.seed
-    maker = Maker(plan, model, work.outline, seed, options.rng)
-    try:
-        kept = folder.kept(work.shards)
-        with Agreement(world.sets) as agreement:
-            agreement.on({"part": "writing"}, seed=seed, draw=lambda: seed)
+def _written(maker: Maker, folder: Folder, work: _Work, kept: Sequence[Shard]) -> Ledger:
+    """Write, each rank its part, and finish."""
+    seed, world = work.identity.seed, work.world
+    with Agreement(world.sets) as agreement:
+        agreement.on({"part": "writing"}, seed=seed, draw=lambda: seed)
 
-            def told(count: int) -> None:
-                agreement.check()
-                if options.progress is not None:
-                    options.progress(count)
+        def told(count: int) -> None:
+            agreement.check()
+            if work.options.progress is not None:
+                work.options.progress(count)
 
-            write = _write_chunks if options.format == "dcp" else _write_shards
-            accounts = write(folder.path, maker, work, kept, world, told)
-        gathered = world.gathered(accounts)
-        ledger = maker.ledger({name: each for found in gathered for name, each in found.items()})
-        with Agreement(world.sets):
-            if world.first:
-                folder.finish(ledger, _index(work) if len(work.shards) > 1 else None)
-        return ledger, kept
-    finally:
-        maker.close()
+        if work.options.format == "dcp":
+            accounts = _write_chunks(folder.path, maker, work, told)
+        else:
+            accounts = _write_shards(folder.path, maker, work, kept, told)
+    gathered = world.gathered(accounts)
+    ledger = maker.ledger({name: each for found in gathered for name, each in found.items()})
+    with Agreement(world.sets):
+        if world.first:
+            folder.finish(ledger, _index(work) if len(work.shards) > 1 else None)
+    return ledger
 
 
 def _write_shards(
-    path: Path,
-    maker: Maker,
-    work: _Work,
-    kept: Sequence[Shard],
-    world: World,
-    told: Callable[[int], None],
+    path: Path, maker: Maker, work: _Work, kept: Sequence[Shard], told: Callable[[int], None]
 ) -> dict[str, Written]:
-    mine = world.share([shard for shard in work.shards if shard not in kept])
+    mine = work.world.share([shard for shard in work.shards if shard not in kept])
     # What lies in files that were whole before has an account, too.
-    known = kept if world.first else []
+    known = kept if work.world.first else []
     items = [item for shard in (*mine, *known) for item in shard.items]
     maker.prepare(items)
     for shard in known:
@@ -285,15 +267,13 @@ def _write_shards(
     return maker.accounts(items)
 
 
-def _write_chunks(
-    path: Path, maker: Maker, work: _Work, _: object, world: World, told: Callable[[int], None]
-) -> dict[str, Written]:
+def _write_chunks(path: Path, maker: Maker, work: _Work, told: Callable[[int], None]) -> dict[str, Written]:
     from initcfg._apply.streaming.dcp_writer import chunks, share, write_dcp
 
-    mine = share(chunks(work.outline.items), world)
+    mine = share(chunks(work.outline.items), work.world)
     items = list(dict.fromkeys(chunk.item for chunk in mine))
     maker.prepare(items)
-    write_dcp(path, maker, mine, prefix=work.options.dcp_key, world=world, told=told)
+    write_dcp(path, maker, mine, prefix=work.options.dcp_key, world=work.world, told=told)
     return maker.accounts(items)
 
 

@@ -43,13 +43,7 @@ def parsed_size(text: str | int) -> int:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of a checkpoint.
-
-    Attributes:
-        name: Its name.
-        items: Its tensors, in the order in which they lie in it.
-        header: What it begins with.
-    """
+    """A file of a checkpoint: its tensors, in the order in which they lie in it, after its header."""
 
     name: str
     items: tuple[Item, ...]
@@ -62,11 +56,9 @@ class Shard:
 
 
 def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
-    """Tensors into shards: in their order, each shard as full as it gets; no tensor is cut.
+    """Tensors into shards of ``most`` bytes at most: in their order, each shard as full as it gets.
 
-    Args:
-        items: The tensors.
-        most: Bytes of tensors that a shard may have; a larger tensor has a shard to itself.
+    No tensor is cut: a larger one has a shard to itself.
     """
     groups: list[list[Item]] = [[]]
     size = 0
@@ -80,11 +72,11 @@ def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
 
 
 def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> list[Shard]:
-    """The files that hold the tensors.
+    """The files that hold the tensors, each of ``most`` bytes of tensors at most.
 
     Args:
         items: The tensors.
-        most: Bytes of tensors that a file may have.
+        most: Bytes.
         metadata: What each file says of itself.
 
     Raises:

@@ -19,13 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that write.
-
-    Attributes:
-        rank: Its number among them.
-        size: How many they are.
-        group: Their process group; None for the default one, or for a process alone.
-        members: Their global ranks, where they are several.
+    """This process among those that write: its number, how many they are, and where they are several, their
+    process group (None: the default one) and their global ranks.
     """
 
     rank: int = 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,6 @@ _SYNCED = 256 << 20
 # No tensor's elements are wider.
 _LEAST = 1 << 10
 
-# What a thread is to do: a method, the shard that it is called with, and what else; None ends the thread.
-_Jobs = queue.Queue[tuple[Any, ...] | None]
-
 
 def buffer_size() -> int:
     """Bytes of a buffer."""
@@ -55,12 +52,8 @@ def output_errors(path: Path) -> Iterator[None]:
 class Writer:
     """Writes shards into a folder; each appears under its name when it is whole, and on disk.
 
-    Args:
-        folder: The folder.
-        maker: Makes the numbers.
-        told: Told how many bytes were written, now and then, in another thread.
-
-    Use it as a context: at its end everything is on disk, or the error is raised.
+    Use it as a context: at its end everything is on disk, or the error is raised. ``told`` is told how many
+    bytes were written, now and then, in another thread.
     """
 
     def __init__(self, folder: Path, maker: Maker, told: Callable[[int], None]) -> None:
@@ -71,28 +64,21 @@ class Writer:
         self._free: queue.Queue[torch.Tensor] = queue.Queue()
         for _ in range(_BUFFERS):
             self._free.put(torch.empty(self._size, dtype=torch.uint8))
-        self._writing: _Jobs = queue.Queue()
-        self._ending: _Jobs = queue.Queue()
-        self._threads = {
-            threading.Thread(target=self._do_all, args=(jobs,), name="initcfg-writer", daemon=True): jobs
-            for jobs in (self._writing, self._ending)
-        }
+        self._writing, self._syncing = (ThreadPoolExecutor(1, "initcfg-writer") for _ in range(2))
         self._error: BaseException | None = None
         self._unsynced = 0
+        self._last_sync: Future[None] | None = None
         self._open: dict[str, FileIO] = {}
 
     def __enter__(self) -> Writer:
-        for thread in self._threads:
-            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._error is None:
             # What waits is not written any more.
             self._error = InterruptedError()
-        for thread, jobs in self._threads.items():
-            jobs.put(None)
-            thread.join()
+        self._writing.shutdown()
+        self._syncing.shutdown()
         for name, file in self._open.items():
             file.close()
             self._partial(name).unlink(missing_ok=True)
@@ -107,7 +93,7 @@ class Writer:
             OutputError: It cannot be written, or an earlier one.
         """
         self._check()
-        self._writing.put((self._begin, shard))
+        self._writing.submit(self._do, self._begin, shard)
         buffer, used = self._free.get(), 0
         for item in shard.items:
             width = item.dtype.itemsize
@@ -122,11 +108,11 @@ class Writer:
                 used += length
         self._hand_over(shard, buffer, used)
         self._maker.release()
-        self._writing.put((self._end, shard))
+        self._writing.submit(lambda: self._syncing.submit(self._do, self._finish, shard))
 
     def _hand_over(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
         self._maker.flush()
-        self._writing.put((self._write_buffer, shard, buffer, length))
+        self._writing.submit(self._do, self._write_buffer, shard, buffer, length)
 
     def _check(self) -> None:
         if self._error is not None:
@@ -138,18 +124,16 @@ class Writer:
 
     # -- in the threads --------------------------------------------------------------------------
 
-    def _do_all(self, jobs: _Jobs) -> None:
-        while (job := jobs.get()) is not None:
-            if self._error is None:
-                method, shard, *arguments = job
-                try:
-                    with output_errors(self._folder / shard.name):
-                        method(shard, *arguments)
-                except BaseException as error:
-                    self._error = error
-            if self._error is not None and self._free.empty():
-                # Whoever waits for a buffer is to see the error.
-                self._free.put(torch.empty(self._size, dtype=torch.uint8))
+    def _do(self, method: Callable[..., None], shard: Shard, *arguments: Any) -> None:
+        if self._error is None:
+            try:
+                with output_errors(self._folder / shard.name):
+                    method(shard, *arguments)
+            except BaseException as error:
+                self._error = error
+        if self._error is not None and self._free.empty():
+            # Whoever waits for a buffer is to see the error.
+            self._free.put(torch.empty(self._size, dtype=torch.uint8))
 
     def _begin(self, shard: Shard) -> None:
         self._open[shard.name] = FileIO(self._partial(shard.name), "w")
@@ -165,12 +149,9 @@ class Writer:
             data = data[done:]
             self._unsynced += done
             self._told(done)
-        if self._unsynced >= _SYNCED and self._ending.empty():
+        if self._unsynced >= _SYNCED and (self._last_sync is None or self._last_sync.done()):
             self._unsynced = 0
-            self._ending.put((self._sync, shard))
-
-    def _end(self, shard: Shard) -> None:
-        self._ending.put((self._finish, shard))
+            self._last_sync = self._syncing.submit(self._do, self._sync, shard)
 
     def _sync(self, shard: Shard) -> None:
         os.fsync(self._open[shard.name].fileno())
