@@ -5,25 +5,37 @@ Run it from anywhere: python docs/images/make_plan_picture.py
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
+import runpy
+import sys
 from pathlib import Path
 
 from rich.console import Console
-
-from initcfg._api.command.jobs import planned
-from initcfg._api.command.request import Request
-from initcfg._plan.report.table import plan_view
+from rich.text import Text
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "examples/retinanet/retinanet_r50_fpn.py"
+WIDTH = 172
+
+
+class Terminal(io.StringIO):
+    """What the command takes for a terminal with colors."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def main() -> None:
-    """Plan the model, and draw the table of the plan."""
-    _, plan = planned(Request(str(ROOT / CONFIG), strict=True))
-    console = Console(record=True, width=172, file=io.StringIO(), highlight=False)
-    console.print(plan_view(plan))
+    """Run the command, and draw what it prints."""
+    os.environ.update(TERM="xterm-256color", COLUMNS=str(WIDTH))
+    sys.argv = ["initcfg", "plan", str(ROOT / CONFIG), "--strict"]
+    with contextlib.redirect_stdout(Terminal()) as printed, contextlib.suppress(SystemExit):
+        runpy.run_module("initcfg", run_name="__main__")
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
+    console.print(Text.from_ansi(printed.getvalue().rstrip("\n")))
     picture = console.export_svg(title=f"initcfg plan {CONFIG}", unique_id="plan")
     # No fonts from elsewhere: the picture is one file.
     picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)

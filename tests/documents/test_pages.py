@@ -13,8 +13,8 @@ import pytest
 from reader import DOCUMENTS, ROOT, Reader, blocks
 
 import initcfg
-from initcfg._api.command.jobs import planned
-from initcfg._api.command.request import Request
+from initcfg._api.command.options import Request
+from initcfg._api.command.planning import planned
 from initcfg._plan.report.table import plan_view, render
 
 

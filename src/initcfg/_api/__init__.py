@@ -1,6 +1,13 @@
 """What people call: the functions of the package, and the command.
 
-The names are imported when they are asked for: the command's help needs none of them, and no torch.
+In: a model or a config, rules, a seed; the words of a command line.
+Out: a plan, an initialized model, its ledger; what a command prints and writes.
+
+Read: `functions.py` (plan, init_weights, build), then `original_calls.py` (what code written for MMEngine
+calls), `materialization.py` (memory for models on the meta device), `collector.py` (the garbage collector,
+paused), `command/`.
+
+A function is imported when it is asked for: the command's help needs none of them, and no torch.
 """
 
 from __future__ import annotations
@@ -8,8 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from initcfg._api.functions import build, init_weights, initialize, plan
+    from initcfg._api.functions import build, init_weights, plan
     from initcfg._api.materialization import materialize
+    from initcfg._api.original_calls import initialize
 
 __all__ = ["build", "init_weights", "initialize", "materialize", "plan"]
 
@@ -18,9 +26,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # All of them, since each registers with the door what it does (_model/doors.py).
-    import initcfg._api.calling
-    import initcfg._api.functions
-    import initcfg._api.materialization
+    from initcfg._api import functions, materialization, original_calls
 
-    home = initcfg._api.materialization if name == "materialize" else initcfg._api.functions
-    return getattr(home, name)
+    homes = (functions, materialization, original_calls)
+    return next(getattr(home, name) for home in homes if hasattr(home, name))

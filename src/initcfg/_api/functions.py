@@ -1,19 +1,19 @@
-"""The functions a person calls: plan, init_weights, initialize, build."""
+"""The functions a person calls: plan, init_weights, build."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
+from initcfg._api.collector import paused_collector
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
 from initcfg._config.files import Config
-from initcfg._model import active_run, doors, hold_shards, unwrapped
+from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import make_plan
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
@@ -31,7 +31,6 @@ def plan(
     *,
     compat: str | None = None,
     strict: bool = False,
-    locate: Any = None,
 ) -> Plan:
     """What every parameter of ``model`` will be, by its rules; reads and writes no weight.
 
@@ -41,7 +40,6 @@ def plan(
             model's own beat them.
         compat: ``"mmengine"`` reaches exactly what the original reaches.
         strict: A rule that reaches nothing is an error.
-        locate: Finds file and line of rules; :func:`build` and the command pass that of the config.
 
     Returns:
         The plan; print it, then ``plan.apply(model)``.
@@ -58,14 +56,21 @@ def plan(
         >>> print(plan["0.weight"].value, plan["1.weight"].value)
         Normal(mean=0, std=0.1667) Keep
     """
-    exact = _check_compat(compat)
+    return located_plan(model, init_cfg, compat=compat, strict=strict)
+
+
+def located_plan(
+    model: nn.Module, init_cfg: InitCfg = None, *, config: Any = None, compat: str | None, strict: bool
+) -> Plan:
+    """See :func:`plan`; rules that are written in ``config``, if that is a config file, say where."""
+    exact = exact_reach(compat)
     model = _model_in(model)
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     recall_defaults(model)
-    with _no_collections():
-        program = Compiler(model, compat=exact, locate=locate).run(init_cfg)
+    with paused_collector():
+        program = Compiler(model, compat=exact, locate=_locator(config)).run(init_cfg)
         executed = [step.owner for step in program.steps if step.kind == "method"]
         made = make_plan(
             model,
@@ -102,65 +107,6 @@ def init_weights(
     return made.apply(_model_in(model), seed=seed, rng=rng, process_group=process_group)
 
 
-@doors.initialize.leads_to
-def initialize(
-    module: nn.Module,
-    init_cfg: Mapping[str, Any] | list[Any],
-    *,
-    seed: int | None = None,
-    rng: Rng = "stream",
-    compat: str | None = None,
-) -> Ledger | None:
-    """The original's function: these rules on this module, in their order, and nothing else.
-
-    The ``init_cfg`` of the module and of its children are not looked at.
-
-    Returns:
-        What was done; None when called from within a running ``init_weights``, whose ledger has it.
-
-    Example:
-        >>> from initcfg import initialize
-        >>> from torch import nn
-        >>> module = nn.Sequential(nn.Conv1d(3, 1, 3), nn.Linear(1, 2))
-        >>> _ = initialize(module, [dict(type="Constant", layer="Conv1d", val=1),
-        ...                         dict(type="Constant", layer="Linear", val=2)])
-        >>> module[0].weight.unique().item(), module[1].weight.unique().item()
-        (1.0, 2.0)
-    """
-    run = active_run()
-    exact = _check_compat(compat) if run is None else run.compat
-    program = Compiler(module, compat=exact).run_rules(init_cfg)
-    made = make_plan(module, program, compat=exact, strict=False, first_writes=defaults)
-    if run is not None:
-        run.run_part(made, module)
-        return None
-    return made.apply(module, seed=seed, rng=rng)
-
-
-@doors.init_base_module.leads_to
-def run_base_init_weights(module: nn.Module, *, compat: str | None, rng: Rng) -> None:
-    """What ``BaseModule.init_weights`` does: the module's own rules, its children's, its Pretrained."""
-    import logging
-
-    run = active_run()
-    if getattr(module, "is_init", False):
-        if not module.__dict__.pop("_initcfg_built", False):
-            logging.getLogger("initcfg").warning(
-                "init_weights of %s has been called more than once.", type(module).__name__
-            )
-        return
-    exact = compat is not None if run is None else run.compat
-    root_name = "model" if run is None else run.part_name(module)
-    program = Compiler(module, compat=exact, root_name=root_name).run(None, own_method=False)
-    made = make_plan(module, program, compat=exact, strict=False, first_writes=defaults)
-    for item in made.unused if run is None else ():
-        logging.getLogger("initcfg").warning("%s reached nothing: %s.", item.rule, item.reason)
-    if run is None:
-        made.apply(module, rng=rng)
-    else:
-        run.run_part(made, module)
-
-
 def build(
     config: str | Path | Mapping[str, Any],
     *,
@@ -186,13 +132,13 @@ def build(
         'Linear'
     """
     loaded, cfg = model_cfg(config)
-    locate = locator(loaded)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
     drawn = contextlib.nullcontext() if seed is None else seeded(seed, "")
     with prepared(loaded, cfg), drawn, deferred(guard=not init):
         model = construct(cfg)
     if init:
-        plan(model, compat=compat, strict=strict, locate=locate).apply(model, seed=seed, rng=rng)
+        made = located_plan(model, config=loaded, compat=compat, strict=strict)
+        made.apply(model, seed=seed, rng=rng)
         if has_init_weights(model):
             # The documented flow calls model.init_weights() next; that is no second call.
             model.__dict__["_initcfg_built"] = True
@@ -203,7 +149,7 @@ def construct(cfg: Mapping[str, Any]) -> nn.Module:
     """What a model's config builds, by its constructors alone: no rule is carried out, nothing deferred."""
     model = build_from_cfg(cfg, MODELS)
     if not isinstance(model, nn.Module):
-        raise BuildError(f"The config builds a {type(model).__name__}, which is no torch.nn.Module.")
+        raise BuildError(f"The config builds a {type(model).__name__}, which is not a torch.nn.Module.")
     return model
 
 
@@ -212,15 +158,13 @@ def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str,
     loaded = load_config(str(config)) if isinstance(config, (str, Path)) else config
     if not isinstance(loaded, (Mapping, Config)):
         raise BuildError(f"A config is a file or a dict, not {config!r}.")
-    cfg: Any = loaded
-    if "type" not in loaded:
-        if "model" not in loaded:
-            raise BuildError(
-                "The config has no model: neither a key 'model' nor a key 'type'.",
-                where=str(config) if isinstance(config, (str, Path)) else None,
-                fix="Write model = dict(type=...).",
-            )
-        cfg = loaded["model"]
+    if "type" not in loaded and "model" not in loaded:
+        raise BuildError(
+            "The config has no model: neither a key 'model' nor a key 'type'.",
+            where=str(config) if isinstance(config, (str, Path)) else None,
+            fix="Write model = dict(type=...).",
+        )
+    cfg: Any = loaded if "type" in loaded else loaded["model"]
     if not isinstance(cfg, Mapping):
         raise BuildError(
             f"The config's model is {cfg!r}, and should be a dict.", fix="Write model = dict(type=...)."
@@ -228,7 +172,7 @@ def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str,
     return loaded, cfg
 
 
-def locator(config: Any) -> Any:
+def _locator(config: Any) -> Any:
     """A function from a rule's path to file and line, for rules that stand in a config file."""
     if not isinstance(config, Config):
         return None
@@ -243,19 +187,8 @@ def locator(config: Any) -> Any:
     return locate
 
 
-@contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
-    """Planning makes many small objects and no cycles; collecting meanwhile would only walk the model."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _check_compat(compat: str | None) -> bool:
+def exact_reach(compat: str | None) -> bool:
+    """Whether ``compat`` asks for exactly what the original reaches."""
     if compat not in (None, "mmengine"):
         raise PlanError(f"compat must be None or 'mmengine', not {compat!r}.")
     return compat is not None

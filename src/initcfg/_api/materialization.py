@@ -6,7 +6,6 @@ constructors meant is lost by then, buffers and ties too, so all of it comes fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -134,11 +133,10 @@ def _give_memory(model: nn.Module, device: torch.device) -> None:
         for module in model.modules():
             for container in (module._parameters, module._buffers):
                 for name, tensor in container.items():
-                    if tensor is None:
-                        continue
-                    if id(tensor) not in made:
-                        made[id(tensor)] = tensor, _with_memory(tensor, device)
-                    container[name] = made[id(tensor)][1]  # type: ignore[assignment]
+                    if tensor is not None:
+                        if id(tensor) not in made:
+                            made[id(tensor)] = tensor, _with_memory(tensor, device)
+                        container[name] = made[id(tensor)][1]  # type: ignore[assignment]
     if any(is_sharded(new) and new is not old for old, new in made.values()):
         note_shards(model)
 
@@ -152,12 +150,7 @@ def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         new = tensor.to(device)
     if isinstance(tensor, nn.Parameter):
         new = nn.Parameter(new, requires_grad=tensor.requires_grad)
-    _keep_attributes(new, vars(tensor))
+    # What others have noted on it: which it shares, whether it decays, what its constructor meant.
+    for name in vars(tensor).keys() - vars(new).keys():
+        setattr(new, name, vars(tensor)[name])
     return new
-
-
-def _keep_attributes(tensor: torch.Tensor, attributes: Mapping[str, Any]) -> None:
-    """What others have noted on a tensor: which it shares, whether it decays, what its constructor meant."""
-    for name, item in attributes.items():
-        if name not in vars(tensor):
-            setattr(tensor, name, item)

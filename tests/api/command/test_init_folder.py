@@ -75,8 +75,8 @@ def test_other_commands_know_the_folder(folder):
     [
         (("-o", "w.safetensors", "--dtype", "bfloat16"), "is the name of a file"),
         (("-o", "w.onnx"), "ends in none of"),
-        (("-o", "out", "--shard-size", "many"), "is no size of a shard"),
-        (("-o", "out", "--shard-size", "0GB"), "is no size of a shard"),
+        (("-o", "out", "--shard-size", "many"), "is not a size of a shard"),
+        (("-o", "out", "--shard-size", "0GB"), "is not a size of a shard"),
         (("-o", "a/b/out"), "does not exist"),
         (("-o", "net.py", "--shard-size", "1GB"), "is a file"),
         (("-o", "out", "--format", "dcp", "--shard-size", "1GB"), "are for the format 'safetensors'"),

@@ -16,7 +16,7 @@ from streaming_models import RULES, all_bits, applied, pending, stored
 from torch import nn
 
 import initcfg
-from initcfg._apply.streaming import distributed
+from initcfg._apply.streaming import dcp_writer
 from initcfg._checkpoints.formats import UNFINISHED, open_path
 from initcfg.errors import OutputError
 
@@ -70,14 +70,14 @@ def test_complete_or_another(tmp_path):
 def test_chunks_are_made_one_ahead_and_their_memory_is_taken_back(tmp_path, monkeypatch):
     monkeypatch.setenv("INITCFG_STREAM_BUFFER", str(1 << 16))
     alive: list[torch.UntypedStorage] = []
-    make = distributed._Ahead._make
+    make = dcp_writer._made
 
-    def noted(self, chunk):
-        made = make(self, chunk)
+    def noted(maker, chunk, storages):
+        made = make(maker, chunk, storages)
         alive.append(made.untyped_storage())
         return made
 
-    monkeypatch.setattr(distributed._Ahead, "_make", noted)
+    monkeypatch.setattr(dcp_writer, "_made", noted)
     with initcfg.deferred():
         model = nn.Sequential(*(nn.Linear(256, 256, bias=False) for _ in range(16)))
     initcfg.plan(model).save_weights(tmp_path, model, seed=0, format="dcp")
@@ -91,7 +91,7 @@ def test_a_kill_leaves_no_checkpoint_and_it_is_begun_again(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("initcfg._apply.streaming.folder.Folder.give_up", lambda *_, **__: None)
         patch.setattr(
-            distributed._Planner, "resolve_data", lambda *_: (_ for _ in ()).throw(OutputError("killed"))
+            dcp_writer._Planner, "resolve_data", lambda *_: (_ for _ in ()).throw(OutputError("killed"))
         )
         with pytest.raises(OutputError, match="killed"):
             save(out)

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initcfg._apply.streaming.distributed import chunks, share
+from initcfg._apply.streaming.dcp_writer import chunks, share
 from initcfg._apply.streaming.header import header
 from initcfg._apply.streaming.items import Item
 from initcfg._apply.streaming.pieces import pieces
-from initcfg._apply.streaming.ranks import Ranks
-from initcfg._apply.streaming.shards import Shard, divided, parsed_size, shards, weight_map
+from initcfg._apply.streaming.shard_files import Shard, divided, parsed_size, shards, weight_map
+from initcfg._apply.streaming.world import World
 from initcfg.errors import OutputError
 from initcfg.values.kinds import Constant, Orthogonal
 
@@ -41,7 +41,6 @@ def test_pieces_are_runs_of_the_tensor_in_order(shape, most):
         part = whole
         for dim, (offset, size) in enumerate(zip(piece.offsets, piece.sizes, strict=True)):
             part = part.narrow(dim, offset, size)
-        assert piece.start == at
         assert part.reshape(-1).tolist() == list(range(at, at + piece.elements))
         at += piece.elements
     assert at == math.prod(shape)
@@ -79,7 +78,7 @@ def test_files_are_aligned_and_hold_every_tensor_once(items, most):
 @given(items=ITEMS, most=st.integers(1, 300), world=st.integers(1, 5))
 def test_every_file_and_every_chunk_has_one_rank(items, most, world):
     found = shards(items, most, {})
-    ranks = [Ranks(rank, world) for rank in range(world)]
+    ranks = [World(rank, world) for rank in range(world)]
     shares = [each.share(found) for each in ranks]
     assert sorted(shard.name for mine in shares for shard in mine) == sorted(shard.name for shard in found)
     cut = chunks(items)
@@ -88,11 +87,11 @@ def test_every_file_and_every_chunk_has_one_rank(items, most, world):
 
 def test_the_work_is_balanced():
     files = [Shard(f"f{n}", (item(n, (1000 * n,)),), header([], {})) for n in range(1, 13)]
-    loads = [sum(shard.size for shard in Ranks(rank, 4).share(files)) for rank in range(4)]
+    loads = [sum(shard.size for shard in World(rank, 4).share(files)) for rank in range(4)]
     # Largest first is never worse than 4/3 of the best.
     assert max(loads) <= 4 / 3 * sum(loads) / 4
     many = chunks([item(n, (1 << 20,)) for n in range(64)])
-    assert [len(share(many, Ranks(rank, 4))) for rank in range(4)] == [16] * 4
+    assert [len(share(many, World(rank, 4))) for rank in range(4)] == [16] * 4
 
 
 def test_chunks_are_bounded_and_tied_names_have_their_own(monkeypatch):
@@ -127,5 +126,5 @@ def test_sizes(text, size):
     "text", ["", "GB", "-1GB", "0", "0.2B", "5XB", "5GB each", "1e9", "nan", True, "٣GB"]
 )
 def test_no_sizes(text):
-    with pytest.raises(OutputError, match="is no size of a shard"):
+    with pytest.raises(OutputError, match="is not a size of a shard"):
         parsed_size(text)

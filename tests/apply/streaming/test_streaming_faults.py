@@ -129,7 +129,7 @@ def test_a_note_that_cannot_be_read_is_no_reason_to_go_on(tmp_path, monkeypatch)
     out = tmp_path / "out"
     interrupted(out, monkeypatch)
     (out / UNFINISHED).write_text("{")
-    with pytest.raises(OutputError, match="cannot be told"):
+    with pytest.raises(OutputError, match="its note cannot be read"):
         save(out)
     save(out, overwrite=True)
 

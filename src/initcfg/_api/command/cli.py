@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from initcfg._api.command.options import (
-    FULL,
-    JSON,
-    NO_PYTHON,
-    Group,
-    common,
-    launched_rank,
-    print_json,
-    show,
-    takes_request,
-)
-from initcfg._api.command.request import Request
+from initcfg._api.command.options import FULL, JSON, NO_PYTHON, Request, takes_config, takes_target
+from initcfg._api.command.terminal import Group, answer, launched_rank
 from initcfg._version import __version__
-
-_EXAMPLES = {
-    "plan": "initcfg plan retinanet.py --set model.backbone.depth=50",
-    "init": "initcfg init retinanet.py -o weights.safetensors --seed 0",
-    "trace": "initcfg trace timm:vit_base_patch16_224 -o vit.yaml",
-    "diff": "initcfg diff config.py weights.safetensors",
-    "explain": "initcfg explain retinanet.py backbone.layer1.0.bn3.weight",
-    "inspect": "initcfg inspect retinanet_r50.pth",
-    "verify": "initcfg verify weights.safetensors",
-    "list": "initcfg list layers --like conv",
-    "doctor": "initcfg doctor",
-}
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,28 +26,20 @@ def main() -> None:
     """
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['plan']}")
-@common
+@main.command(epilog="Example:  initcfg plan retinanet.py --set model.backbone.depth=50")
+@takes_config
 @FULL
-def plan(
-    request: Request,
-    as_json: bool,
-    full: bool,
-) -> None:
+def plan(request: Request, as_json: bool, full: bool) -> None:
     """Show what every weight of the model in CONFIG will be, and which rule says so."""
-    from initcfg._api.command.jobs import planned
-
-    _, made = planned(request)
-    if as_json:
-        print_json(made.to_json())
-        return
+    from initcfg._api.command.planning import planned
     from initcfg._plan.report import plan_view
 
-    show(plan_view(made, full=full))
+    _, made = planned(request)
+    answer(as_json, made.to_json, lambda: [plan_view(made, full=full)])
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['init']}")
-@common
+@main.command(epilog="Example:  initcfg init retinanet.py -o weights.safetensors --seed 0")
+@takes_config
 @click.option(
     "-o",
     "--output",
@@ -86,97 +58,59 @@ def plan(
 @click.option(
     "--shard-size", metavar="SIZE", help="Of a folder: bytes of tensors a file: 5GB (default), 2GiB."
 )
-@click.option("--format", "file_format", type=click.Choice(["safetensors", "dcp"]), help="Of a folder.")
+@click.option("--format", type=click.Choice(["safetensors", "dcp"]), help="Of a folder.")
 @click.option(
     "--dtype",
     type=click.Choice(["bfloat16", "float16", "float32"]),
     help="Of a folder: the type of floating-point tensors; their own if not given.",
 )
-@click.option(
-    "--dcp-key",
-    metavar="KEY",
-    help="Of --format dcp: put the weights under this key: model.",
-)
+@click.option("--dcp-key", metavar="KEY", help="Of --format dcp: put the weights under this key: model.")
 @click.option("--overwrite", is_flag=True, help="Of a folder: replace the checkpoint that is in it.")
-def init(
-    request: Request,
-    as_json: bool,
-    output: str,
-    seed: int | None,
-    rng: str,
-    shard_size: str | None,
-    file_format: str | None,
-    dtype: str | None,
-    dcp_key: str | None,
-    overwrite: bool,
-) -> None:
+def init(request: Request, as_json: bool, output: str, seed: int | None, rng: str, **of_folder: Any) -> None:
     """Build the model in CONFIG, initialize it, and write its weights.
 
     The ledger (what was written, by which rule, with which seed) goes beside the weights as JSON, and
     into the metadata of a safetensors file. Into a folder the weights are streamed, piece by piece: the model
     may be larger than memory, and a run that was interrupted goes on where it stopped.
     """
+    from initcfg._api.command.initializing import initialized, streamed, streamed_json, streamed_views
     from initcfg._apply import is_folder
+    from initcfg._apply.streaming import Options
 
-    if is_folder(output, asked=bool(shard_size or file_format or dtype or dcp_key or overwrite)):
-        from initcfg._api.command.jobs import streamed
-        from initcfg._api.command.saved_view import saved_json, saved_view
-        from initcfg._apply.streaming import Options
-        from initcfg._plan.report import attention
-
-        options = Options(shard_size, dtype, file_format or "safetensors", rng, overwrite, dcp_key)
-        saved = streamed(request, output, seed=seed, options=options)
-        if launched_rank() > 0:
-            # The first speaks for all.
-            return
-        if as_json:
-            print_json(saved_json(saved))
-        else:
-            show(*attention(saved.outline.plan), saved_view(saved))
+    given = {name: item for name, item in of_folder.items() if item not in (None, False)}
+    if not is_folder(output, asked=bool(given)):
+        done = initialized(request, output, seed=seed, rng=rng)
+        answer(as_json, done.to_json, done.views)
         return
-    from initcfg._api.command.jobs import initialized
-
-    done = initialized(request, output, seed=seed, rng=rng)
-    if as_json:
-        print_json(
-            {"weights": done.weights, "ledger": done.ledger_path, "seed": done.ledger.seed, **done.counts()}
-        )
-        return
-    from rich.text import Text
-
-    from initcfg._plan.report import attention, ledger_view
-
-    show(*attention(done.plan), ledger_view(done.ledger))
-    show(Text(f"{done.weights} ({done.size / 1e6:,.1f} MB), {done.ledger_path}"))
+    saved = streamed(request, output, seed=seed, options=Options(rng=rng, **given))
+    if launched_rank() == 0:
+        # The first speaks for all.
+        answer(as_json, lambda: streamed_json(saved), lambda: streamed_views(saved))
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['explain']}")
-@common
+@main.command(epilog="Example:  initcfg explain retinanet.py backbone.layer1.0.bn3.weight")
+@takes_config
 @click.argument("parameter")
-def explain(
-    request: Request,
-    as_json: bool,
-    parameter: str,
-) -> None:
+def explain(request: Request, as_json: bool, parameter: str) -> None:
     """Tell the whole story of one PARAMETER of the model in CONFIG."""
-    from initcfg._api.command.jobs import planned
+    from initcfg._api.command.planning import planned
     from initcfg._plan.report import explain_text
 
     _, made = planned(request)
     text = explain_text(made, parameter)
-    if as_json:
-        item = made[parameter]
-        assignment = made.to_json()
-        found = assignment["parameters"].get(item.name) or assignment["buffers"][item.name]
+
+    def data() -> dict[str, Any]:
+        name, whole = made[parameter].name, made.to_json()
+        found = whole["parameters"].get(name) or whole["buffers"][name]
         chain = [each["rule"] for each in found["shadowed"]] + [found["rule"]]
-        rules = {where: assignment["rules"].get(where) for where in chain if where}
-        print_json({"name": item.name, **found, "rules": rules})
-        return
-    click.echo(text)
+        rules = {where: whole["rules"].get(where) for where in chain if where}
+        return {"name": name, **found, "rules": rules}
+
+    answer(as_json, data, lambda: [text])
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['trace']}")
-@takes_request(metavar="TARGET")
+@main.command(epilog="Example:  initcfg trace timm:vit_base_patch16_224 -o vit.yaml")
+@takes_target
 @FULL
 @click.option("-o", "--output", type=click.Path(), help="Config to write: .yaml, .json, .toml or .py.")
 @click.option(
@@ -190,24 +124,21 @@ def trace(
 
     With -o, the builder and the rules that say the same are written as a config, to be changed and used.
     """
-    from initcfg._api.command.jobs import traced_target
-
-    done = traced_target(request, output, plan_file, buffers=buffers)
-    if as_json:
-        print_json(done.plan.to_json())
-        return
     from rich.text import Text
 
+    from initcfg._api.command.tracing import traced_target
     from initcfg._plan.report import plan_view, symbolic
 
-    if not done.files:
-        show(plan_view(done.plan, full=full))
-    show(Text(symbolic(done.plan), style="bold"))
-    if done.files:
-        show(Text(", ".join(done.files)))
+    made, files = traced_target(request, output, plan_file, buffers=buffers)
+
+    def views() -> list[Any]:
+        totals = Text(symbolic(made), style="bold")
+        return [totals, Text(", ".join(files))] if files else [plan_view(made, full=full), totals]
+
+    answer(as_json, made.to_json, views)
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['diff']}")
+@main.command(epilog="Example:  initcfg diff config.py weights.safetensors")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Change the config A.")
@@ -216,32 +147,22 @@ def trace(
 @JSON
 @FULL
 def diff(
-    a: str,
-    b: str,
-    set_a: tuple[str, ...],
-    set_b: tuple[str, ...],
-    no_python: bool,
-    as_json: bool,
-    full: bool,
+    a: str, b: str, set_a: tuple[str, ...], set_b: tuple[str, ...], no_python: bool, as_json: bool, full: bool
 ) -> int:
     """Show what differs between A and B.
 
     Each is a config, a builder, a saved plan, or a ledger: a .ledger.json file, or the weights that it
     belongs to. Ends with 1 if anything differs.
     """
-    from initcfg._api.command.jobs import compared
+    from initcfg._api.command.planning import compared
+    from initcfg._plan.compare import diff_view
 
     found = compared(Request(a, set_a, no_python), Request(b, set_b, no_python))
-    if as_json:
-        print_json(found.to_json())
-    else:
-        from initcfg._plan.compare import diff_view
-
-        show(diff_view(found, full=full))
+    answer(as_json, found.to_json, lambda: [diff_view(found, full=full)])
     return 0 if found.same else 1
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['inspect']}")
+@main.command(epilog="Example:  initcfg inspect retinanet_r50.pth")
 @click.argument("checkpoint", type=click.Path())
 @click.option("--part", metavar="KEY", help="Which set of weights, where there are several: state_dict_ema.")
 @JSON
@@ -251,18 +172,13 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 
     A file of safetensors or torch.save, an index of shards, or a folder; also by an address: hf://, https://.
     """
-    from initcfg._api.command.inspection import inspected
+    from initcfg._api.command.inspection import inspected, inspection_view
 
     found = inspected(checkpoint, part=part)
-    if as_json:
-        print_json(found.to_json())
-        return
-    from initcfg._api.command.inspection import inspection_view
-
-    show(inspection_view(found, full=full))
+    answer(as_json, found.to_json, lambda: [inspection_view(found, full=full)])
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['verify']}")
+@main.command(epilog="Example:  initcfg verify weights.safetensors")
 @click.argument("checkpoint", type=click.Path())
 @click.option("--plan", "plan_file", type=click.Path(), help="A plan (JSON), or a ledger.")
 @click.option("--config", type=click.Path(), help="A config or builder, to be planned.")
@@ -286,47 +202,31 @@ def verify(
     The values are made again from seed and name. Without --plan and --config, the ledger that the checkpoint
     carries, or that lies beside it, says what was planned. Ends with 1 if anything changed or is not finite.
     """
-    from initcfg._api.command.jobs import verified_checkpoint
+    from initcfg._api.command.verifying import verification_view, verified_checkpoint
 
-    request = Request(config, tuple(overrides)) if config is not None else None
+    request = Request(config, overrides) if config is not None else None
     found = verified_checkpoint(checkpoint, plan_file, request, seed=seed, part=part)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        from initcfg._api.command.verification_view import verification_view
-
-        show(verification_view(found, full=full))
+    answer(as_json, found.to_json, lambda: [verification_view(found, full=full)])
     return 1 if found.differs else 0
 
 
-@main.command("list", epilog=f"Example:  {_EXAMPLES['list']}")
+@main.command("list", epilog="Example:  initcfg list layers --like conv")
 @click.argument(
     "what", type=click.Choice(["initializers", "layers", "models"]), default="initializers", required=False
 )
-@click.option("--like", help="Only names that contain this, letter case aside.")
+@click.option("--like", default="", help="Only names that contain this, letter case aside.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Import a module first.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(what: str, like: str | None, imports: tuple[str, ...], as_json: bool) -> None:
+@JSON
+def list_(what: str, like: str, imports: tuple[str, ...], as_json: bool) -> None:
     """List what a config can name: initializers (with their arguments), layers, or models."""
-    from initcfg._api.command.jobs import listed
+    from initcfg._api.command.listing import listed, listing_view
 
-    entries = [entry for entry in listed(what, imports) if not like or like.lower() in entry["name"].lower()]
-    if as_json:
-        print_json(entries)
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in entries[0] if entries else ("nothing found",):
-        table.add_column(column, overflow="fold")
-    for entry in entries:
-        table.add_row(*(escape(str(item)) for item in entry.values()))
-    show(table)
+    entries = listed(what, imports, like)
+    answer(as_json, lambda: entries, lambda: [listing_view(entries)])
 
 
-@main.command(epilog=f"Example:  {_EXAMPLES['doctor']}")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@main.command(epilog="Example:  initcfg doctor")
+@JSON
 def doctor(as_json: bool) -> int:
     """Say what draws the random numbers here, check that it is right, and time it.
 
@@ -335,12 +235,5 @@ def doctor(as_json: bool) -> int:
     from initcfg._api.command.doctor import examined
 
     found = examined()
-    if as_json:
-        print_json(found.to_json())
-    else:
-        click.echo(str(found))
+    answer(as_json, found.to_json, lambda: [str(found)])
     return 0 if found.healthy else 1
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +102,6 @@ class Examination:
 def examined() -> Examination:
     """Examine this machine."""
     reason = kernel.why_not()
-    differing = tuple(_differing())
     on_cuda, on_cuda_reason = _on_cuda()
     return Examination(
         versions={**versions(), "numpy": np.__version__},
@@ -113,7 +112,7 @@ def examined() -> Examination:
         threads_from="INITCFG_THREADS" if os.environ.get("INITCFG_THREADS", "").strip() else "torch",
         on_cuda=on_cuda,
         on_cuda_reason=on_cuda_reason,
-        differing=differing,
+        differing=tuple(_differing()),
         nanoseconds=_nanoseconds(),
     )
 
@@ -146,16 +145,11 @@ def _on_cuda() -> tuple[str, str | None]:
 
 def _nanoseconds() -> tuple[float, float]:
     tensor, value = torch.empty(_TIMED), Normal(0.0, 1.0)
+
+    def median(run: Callable[[], object]) -> float:
+        return statistics.median(timeit.repeat(run, number=1, repeat=5)) * 1e9 / _TIMED
+
     # torch's generator stays as it was.
     with torch.random.fork_rng(devices=[]):
-        theirs = _median(lambda: fill_torch(tensor, value))
-    return _median(lambda: fill_stream(tensor, value, seed=0, name="speed")), theirs
-
-
-def _median(run: Callable[[], object]) -> float:
-    times: list[float] = []
-    for _ in range(5):
-        start = time.perf_counter_ns()
-        run()
-        times.append((time.perf_counter_ns() - start) / _TIMED)
-    return statistics.median(times)
+        theirs = median(lambda: fill_torch(tensor, value))
+    return median(lambda: fill_stream(tensor, value, seed=0, name="speed")), theirs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import torch
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from initcfg._api.command.terminal import table
 from initcfg._checkpoints.formats import TensorInfo, open_path
 from initcfg._checkpoints.sources import locate
 from initcfg._plan import FORMAT
@@ -51,19 +52,11 @@ class Inspection:
     metadata: Mapping[str, str] = field(default_factory=dict)
     ledger: Mapping[str, Any] | None = None
 
-    @property
-    def common_prefix(self) -> str:
-        """What every key begins with, up to a dot."""
-        return common_prefix(list(self.tensors))
-
     def prefixes(self) -> dict[str, int]:
         """The first parts of the keys below the common prefix, and how many keys have each."""
-        start = self.common_prefix
-        counts: dict[str, int] = {}
-        for key in self.tensors:
-            first, dot, _ = key.removeprefix(start).partition(".")
-            counts[first + dot] = counts.get(first + dot, 0) + 1
-        return counts
+        start = common_prefix(list(self.tensors))
+        parts = (key.removeprefix(start).partition(".") for key in self.tensors)
+        return dict(Counter(first + dot for first, dot, _ in parts))
 
     def to_json(self) -> dict[str, Any]:
         """The findings as JSON data."""
@@ -76,7 +69,7 @@ class Inspection:
             },
             "elements": sum(math.prod(info.shape) for info in self.tensors.values()),
             "bytes": sum(size_of(info) or 0 for info in self.tensors.values()),
-            "common_prefix": self.common_prefix,
+            "common_prefix": common_prefix(list(self.tensors)),
             "prefixes": self.prefixes(),
             "wrapping": list(self.wrapping),
             "parts": list(self.parts),
@@ -87,11 +80,7 @@ class Inspection:
 
 
 def inspected(checkpoint: str, *, part: str | None = None) -> Inspection:
-    """Look into a checkpoint.
-
-    Args:
-        checkpoint: Path of a file or folder.
-        part: Which set of weights, where there are several.
+    """Look into a checkpoint, or into one part of it where it holds several sets of weights.
 
     Raises:
         CheckpointError: It cannot be opened.
@@ -101,15 +90,9 @@ def inspected(checkpoint: str, *, part: str | None = None) -> Inspection:
     with open_path(located.path, name=checkpoint, part=part) as reader:
         metadata = dict(reader.metadata)
         ledger = _ledger(metadata.pop(_LEDGER, None))
+        tensors = {key: reader.info(key) for key in reader.keys()}  # noqa: SIM118
         return Inspection(
-            source=checkpoint,
-            format=reader.format,
-            tensors={key: reader.info(key) for key in reader.keys()},  # noqa: SIM118
-            wrapping=reader.wrapping,
-            parts=reader.parts,
-            beside=reader.beside,
-            metadata=metadata,
-            ledger=ledger,
+            checkpoint, reader.format, tensors, reader.wrapping, reader.parts, reader.beside, metadata, ledger
         )
 
 
@@ -149,36 +132,26 @@ def size_of(info: TensorInfo) -> int | None:
 # -- for a person --------------------------------------------------------------------------------
 
 
-@dataclass
-class _Row:
-    names: list[str] = field(default_factory=list)
-    infos: list[TensorInfo] = field(default_factory=list)
-
-    def cells(self) -> tuple[str, ...]:
-        shapes = {info.shape for info in self.infos}
-        shape = ("×".join(map(str, self.infos[0].shape)) or "()") if len(shapes) == 1 else "various"
-        sizes = [size_of(info) for info in self.infos]
-        total = "" if None in sizes else in_bytes(sum(size or 0 for size in sizes))
-        count = str(len(self.names)) if len(self.names) > 1 else ""
-        name = merge_names(self.names) if count else self.names[0]
-        return _line(name), count, shape, self.infos[0].dtype, total
-
-
 def inspection_view(found: Inspection, *, full: bool = False) -> RenderableType:
-    """What was found, as a table and a few lines."""
-    grouped: dict[tuple[str, ...], _Row] = {}
+    """A row for tensors that are alike, and a few lines."""
+    groups: dict[tuple[str, ...], list[str]] = {}
     for key, info in found.tensors.items():
-        row = grouped.setdefault(
-            (key,) if full or len(key) > _LONGEST_KEY else (mask(key), info.dtype), _Row()
-        )
-        row.names.append(key)
-        row.infos.append(info)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("key", "×", "shape", "dtype", "size"):
-        table.add_column(title, no_wrap=True, justify="right" if title in ("×", "size") else "left")
-    for row in grouped.values():
-        table.add_row(*(escape(cell) for cell in row.cells()))
-    return Group(table, Text(), *_lines(found, full))
+        group = (key,) if full or len(key) > _LONGEST_KEY else (mask(key), info.dtype)
+        groups.setdefault(group, []).append(key)
+    shown = table("key", "×", "shape", "dtype", "size", right=("×", "size"), no_wrap=True)
+    for names in groups.values():
+        shown.add_row(*map(escape, _cells(names, [found.tensors[name] for name in names])))
+    return Group(shown, Text(), *_lines(found, full))
+
+
+def _cells(names: list[str], infos: list[TensorInfo]) -> tuple[str, ...]:
+    alike = len({info.shape for info in infos}) == 1
+    shape = ("×".join(map(str, infos[0].shape)) or "()") if alike else "various"
+    sizes = [size_of(info) for info in infos]
+    total = "" if None in sizes else in_bytes(sum(size or 0 for size in sizes))
+    if len(names) == 1:
+        return _line(names[0]), "", shape, infos[0].dtype, total
+    return _line(merge_names(names)), str(len(names)), shape, infos[0].dtype, total
 
 
 def _lines(found: Inspection, full: bool) -> list[Text]:
@@ -194,11 +167,12 @@ def _lines(found: Inspection, full: bool) -> list[Text]:
     def say(title: str, text: str) -> None:
         lines.append(Text(f"{title:<12} {text}"))
 
-    if found.common_prefix:
-        say("prefix", f"all {len(found.tensors):,} keys begin with {found.common_prefix!r}")
+    prefix = data["common_prefix"]
+    if prefix:
+        say("prefix", f"all {len(found.tensors):,} keys begin with {prefix!r}")
     shown = [f"{_line(name)} ({count:,})" for name, count in found.prefixes().items()]
     if len(shown) <= _MOST_PREFIXES or full:
-        say("below it" if found.common_prefix else "keys", ", ".join(shown))
+        say("below it" if prefix else "keys", ", ".join(shown))
     if found.wrapping:
         say("taken off", ", ".join(repr(each) for each in found.wrapping))
     if found.parts:

@@ -18,7 +18,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch.distributed
@@ -60,7 +59,7 @@ class Agreement:
 
     Raises:
         AgreementError: Another rank failed, has ended, did not come, or has other facts.
-        ApplyError: ``INITCFG_RANK_TIMEOUT`` is no number of seconds.
+        ApplyError: ``INITCFG_RANK_TIMEOUT`` is not a number of seconds.
 
     Example:
         >>> from initcfg._apply.ranks.agreement import Agreement
@@ -100,18 +99,13 @@ class Agreement:
             try:
                 # Those that this rank leads, first: others wait for them.
                 for each in sorted(self._rounds, key=lambda each: each.leader != self._rank):
-                    self._wait(each.join, self._timeout, lambda store, each=each: ([each.leader], []))
+                    self._wait(each, each.join, self._timeout, lambda _, each=each: [each.leader])
             except BaseException as error:
                 self._leave(error)
                 raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if self._line is None:
             return
         try:
@@ -190,16 +184,16 @@ class Agreement:
         def answered(store: Store) -> Any:
             return json.loads(store.get(key)) if store.check([key]) else None
 
-        def leader(store: Store) -> tuple[list[int], list[int]]:
-            return [], [each.leader]
+        def leader(_: Store) -> list[int]:
+            return [each.leader]
 
-        answer = self._wait(answered, self._timeout + _GRACE, leader)
+        answer = self._wait(each, answered, self._timeout + _GRACE, leader)
         if "seed" in answer:
             return answer["seed"]
         if self._rank in answer["details"]:
             self._say(each, "details", {} if details is None else dict(details()))
         # The leader says what differs, and all stop.
-        return self._wait(lambda store: None, self._timeout + _GRACE, leader)
+        return self._wait(each, lambda _: None, self._timeout + _GRACE, leader)
 
     def _say(self, each: Round, topic: str, said: Any) -> None:
         self._call(lambda store: each.say(store, self._steps, topic, said))
@@ -214,34 +208,25 @@ class Agreement:
         def collected(store: Store) -> list[bytes] | None:
             return store.multi_get(list(keys.values())) if store.check(list(keys.values())) else None
 
-        def lacking(store: Store) -> tuple[list[int], list[int]]:
-            here = set(each.here(store))
-            lack = [rank for rank, key in keys.items() if not store.check([key])]
-            return [rank for rank in lack if rank not in here], [rank for rank in lack if rank in here]
+        def silent_ranks(store: Store) -> list[int]:
+            return [rank for rank, key in keys.items() if not store.check([key])]
 
-        found = self._wait(collected, self._timeout, lacking)
+        found = self._wait(each, collected, self._timeout, silent_ranks)
         return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
 
     # -- ending ----------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         """Wait until all are done."""
-
-        def finished(store: Store) -> bool:
-            return all(each.all(store, "done") for each in self._rounds)
-
-        def lacking(store: Store) -> tuple[list[int], list[int]]:
-            for each in self._rounds:
-                if not each.all(store, "done"):
-                    here = each.here(store)
-                    others = [rank for rank in each.ranks if rank not in here]
-                    return others, [] if others else [rank for rank in here if rank != self._rank]
-            return [], []
-
         for each in self._rounds:
             self._call(lambda store, each=each: each.count(store, "done"))
         # Who has agreed is here, and writes: that may take long.
-        self._wait(finished, None if self._steps else self._timeout, lacking)
+        limit = None if self._steps else self._timeout
+        for each in self._rounds:
+            others = [rank for rank in each.ranks if rank != self._rank]
+            self._wait(
+                each, lambda store, each=each: each.all(store, "done"), limit, lambda _, others=others: others
+            )
 
     def _leave(self, error: BaseException | None) -> None:
         """Tell the others if this rank failed, and end the line."""
@@ -317,19 +302,23 @@ class Agreement:
 
     def _wait(
         self,
+        each: Round,
         find: Callable[[Store], _Found | None],
         limit: float | None,
-        lacking: Callable[[Store], tuple[list[int], list[int]]],
+        lacking: Callable[[Store], Sequence[int]],
     ) -> _Found:
         """What ``find`` finds at last, unless a rank fails.
 
-        After ``limit`` seconds all fail: ``lacking`` says which ranks have not come, and which have, but
-        do not go on.
+        After ``limit`` seconds all fail, and ``lacking`` says which ranks of the round are to blame.
         """
 
         def look(store: Store) -> _Found | None:
             self._listen(store)
             return None if self._failure is not None else find(store)
+
+        def late_ranks(store: Store) -> Failure | None:
+            ranks, here = lacking(store), each.here(store)
+            return late(ranks, [rank for rank in ranks if rank not in here], self._timeout) if ranks else None
 
         start = time.monotonic()
         while True:
@@ -339,9 +328,9 @@ class Agreement:
                 return found
             waited = time.monotonic() - start
             if limit is not None and waited >= limit:
-                missing, waiting = self._call(lacking)
-                if missing or waiting:
-                    self._stop(late(missing, waiting, self._timeout))
+                failure = self._call(late_ranks)
+                if failure is not None:
+                    self._stop(failure)
             time.sleep(_pause(waited))
 
     def _call(self, ask: Callable[[Store], _Found]) -> _Found:
@@ -360,9 +349,11 @@ def _pause(waited: float) -> float:
 
 def _default_store() -> tuple[Store | None, int | None]:
     distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized():
-        return None, None
-    if distributed.get_backend() == "fake":
+    if (
+        not distributed.is_available()
+        or not distributed.is_initialized()
+        or distributed.get_backend() == "fake"
+    ):
         return None, None
     from torch.distributed.distributed_c10d import _get_default_store
 
@@ -371,16 +362,14 @@ def _default_store() -> tuple[Store | None, int | None]:
 
 def _timeout(given: float | None) -> float:
     if given is not None:
-        return float(given)
+        return given
     text = os.environ.get("INITCFG_RANK_TIMEOUT", "").strip()
-    if not text:
-        return _TIMEOUT
     try:
-        seconds = float(text)
+        seconds = float(text or _TIMEOUT)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise ApplyError(
-            f"INITCFG_RANK_TIMEOUT is {text!r}.", fix="Set it to a number of seconds, or leave it away."
+            f"INITCFG_RANK_TIMEOUT is {text!r}.", fix="Set it to a number of seconds, or unset it."
         )
     return seconds

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from initcfg.errors import plural
+
 # Names shown of tensors, and groups shown of ranks.
 _TENSORS, _GROUPS = 5, 4
 _TOPICS = {
@@ -66,15 +68,14 @@ def disagreement(
     fixes: list[str] = []
     for name in differing(facts):
         topic, fix = _TOPICS.get(name, (name, "Give every rank the same."))
-        if fix not in fixes:
-            fixes.append(fix)
+        fixes.append(fix)
         groups = groups_of({rank: each.get(name) for rank, each in facts.items()})
         if name == "plan" and len(details) > 1:
             told = _plans_text(list(groups.values()), details)
         else:
             told = _values_text(groups)
         parts.append(f"{topic}: {told}")
-    return f"The ranks do not agree on {'; nor on '.join(parts)}.", " ".join(fixes)
+    return f"The ranks do not agree on {'; nor on '.join(parts)}.", " ".join(dict.fromkeys(fixes))
 
 
 def _values_text(groups: Mapping[Hashable, Sequence[int]]) -> str:
@@ -82,36 +83,34 @@ def _values_text(groups: Mapping[Hashable, Sequence[int]]) -> str:
         f"{ranks_text(ranks)} {'has' if len(ranks) == 1 else 'have'} {_short(value)}"
         for value, ranks in groups.items()
     ]
-    return ", ".join(told[:_GROUPS]) + _more(len(told) - _GROUPS)
+    return _listed(told, _GROUPS)
 
 
 def _plans_text(groups: Sequence[Sequence[int]], details: Mapping[int, Mapping[str, str]]) -> str:
-    first = groups[0][0]
+    (first, *_), *others = groups
+    reference = f" from rank {first}'s" if sum(map(len, groups)) > 2 else ""
     told: list[str] = []
-    for ranks in groups[1:]:
-        if ranks[0] not in details:
-            continue
-        whose = f"{ranks_text(ranks)}'s" if len(ranks) == 1 else f"that of {ranks_text(ranks)}"
-        reference = "" if sum(map(len, groups)) == 2 else f" from rank {first}'s"
-        names = _names(details[first], details[ranks[0]], ranks_text([first]), ranks_text(ranks[:1]))
-        if not names:
-            told.append(f"{whose} differs{reference}, though in no tensor")
-            continue
-        count = f"{len(names):,} tensor{'' if len(names) == 1 else 's'}"
-        told.append(
-            f"{whose} differs{reference} in {count}: {', '.join(names[:_TENSORS])}"
-            f"{_more(len(names) - _TENSORS)}"
-        )
-    return "; ".join(told) + _more(len(groups) - 1 - len(told))
+    for ranks in others:
+        if ranks[0] in details:
+            whose = f"{ranks_text(ranks)}'s" if len(ranks) == 1 else f"that of {ranks_text(ranks)}"
+            names = _names(details[first], details[ranks[0]], f"rank {first}", f"rank {ranks[0]}")
+            where = f" in {plural(len(names), 'tensor')}: {_listed(names, _TENSORS)}"
+            told.append(f"{whose} differs{reference}{where if names else ', though in no tensor'}")
+    return "; ".join(told) + _more(len(others) - len(told))
 
 
 def _names(mine: Mapping[str, str], other: Mapping[str, str], me: str, you: str) -> list[str]:
+    """The tensors that differ."""
     names = [
         name if name in other else f"{name} (only {me} has it)"
         for name in mine
         if mine[name] != other.get(name)
     ]
     return names + [f"{name} (only {you} has it)" for name in other if name not in mine]
+
+
+def _listed(told: Sequence[str], most: int) -> str:
+    return ", ".join(told[:most]) + _more(len(told) - most)
 
 
 def _short(value: Hashable) -> str:

@@ -42,7 +42,7 @@ class Failure:
 
     text: str
     fix: str | None = None
-    absent: tuple[int, ...] = ()
+    absent: Sequence[int] = ()
 
     def error(self) -> AgreementError:
         return AgreementError(self.text, fix=self.fix)
@@ -87,7 +87,7 @@ class Round:
         seen, opened = store.add(self._key("seen", self.rank), 0), store.add(self._key("rounds"), 0)
         while seen < opened:
             seen = store.add(self._key("seen", self.rank), 1)
-            failure = self._failure(store, seen)
+            failure = self.failure(store, seen)
             # One that ended because this rank did not come was of a call that this rank did not make.
             if failure is None or self.rank not in failure.absent:
                 return self._joined(store, seen)
@@ -137,21 +137,19 @@ class Round:
         """Say why all stop, if nobody has said so yet; what was said first."""
         return _read(store.compare_set(self.key("failed"), "", json.dumps(asdict(failure))))
 
-    def failure(self, store: Store) -> Failure | None:
-        return self._failure(store, self.number)
-
-    def _failure(self, store: Store, number: int | None) -> Failure | None:
-        key = self._key(number, "failed")
+    def failure(self, store: Store, number: int | None = None) -> Failure | None:
+        """Why all stop, or stopped in an earlier round."""
+        key = self._key(self.number if number is None else number, "failed")
         return _read(store.get(key)) if store.check([key]) else None
 
     def here(self, store: Store) -> list[int]:
-        """The ranks that have joined."""
-        return [rank for rank in self.ranks if store.check([self.key("beat", rank)])]
+        """The ranks that have joined, as far as this one can tell: nothing, before it has."""
+        joined = self.ranks if self.number is not None else ()
+        return [rank for rank in joined if store.check([self.key("beat", rank)])]
 
 
 def _read(text: bytes) -> Failure:
-    said = json.loads(text)
-    return Failure(said["text"], said["fix"], tuple(said["absent"]))
+    return Failure(**json.loads(text))
 
 
 def failed(rank: int, error: BaseException) -> Failure:
@@ -173,17 +171,14 @@ def silent(rank: int) -> Failure:
     )
 
 
-def late(missing: Sequence[int], waiting: Sequence[int], seconds: float) -> Failure:
-    """Ranks did not come, or came, but did not say what they would write."""
-    if missing:
-        # Others may wait for these.
-        waiting = ()
+def late(ranks: Sequence[int], missing: Sequence[int], seconds: float) -> Failure:
+    """Ranks did not come (others may wait for these); or came, but did not say what they would write."""
     what = "did not come" if missing else "came, but did not say what to write"
-    text = f"{ranks_text([*missing, *waiting])} {what} within {seconds:g} s."
+    who = ranks_text(missing or ranks)
     return Failure(
-        text[0].upper() + text[1:],
-        f"Look at what {ranks_text([*missing, *waiting])} did meanwhile: every rank must make the same "
-        "calls. INITCFG_RANK_TIMEOUT=SECONDS gives more time.",
+        f"{who[0].upper()}{who[1:]} {what} within {seconds:g} s.",
+        f"Look at what {who} did meanwhile: every rank must make the same calls. "
+        "INITCFG_RANK_TIMEOUT=SECONDS gives more time.",
         tuple(missing),
     )
 

@@ -1,14 +1,17 @@
 """Streaming: from a plan to a checkpoint on disk, piece by piece, whatever the model's size.
 
-``items`` says what is stored and how each tensor is made, ``making`` makes it, ``pieces`` cuts it;
-``shards`` and ``header`` say what lies where in safetensors files, ``writer`` writes these, ``folder`` knows
-what was finished before; ``distributed`` does it all for ``torch.distributed.checkpoint``, and ``ranks``
-splits the work.
+In: a plan, its model (pending or on the meta device), a folder, a seed.
+Out: safetensors files in shards, or a folder of ``torch.distributed.checkpoint`` (DCP), and the ledger.
+
+Read: `save.py` (from start to end), then `items.py` (what is stored, and how each tensor is made),
+`making.py` (makes it), `pieces.py` (cuts it), `shard_files.py` and `header.py` (what lies where in
+safetensors files), `writer.py` (writes these), `dcp_writer.py` (writes DCP), `folder.py` (what an earlier run
+left), `world.py` (the ranks that share the work).
 """
 
 from initcfg._apply.streaming.folder import check_folder, seed_in
 from initcfg._apply.streaming.items import outlined
-from initcfg._apply.streaming.ranks import Ranks, launched_ranks
 from initcfg._apply.streaming.save import Options, Saved, save_plan
+from initcfg._apply.streaming.world import launched_world
 
-__all__ = ["Options", "Ranks", "Saved", "check_folder", "launched_ranks", "outlined", "save_plan", "seed_in"]
+__all__ = ["Options", "Saved", "check_folder", "launched_world", "outlined", "save_plan", "seed_in"]

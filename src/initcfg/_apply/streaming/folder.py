@@ -8,18 +8,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from initcfg._apply.streaming.items import Item
-from initcfg._apply.streaming.shards import INDEX, Shard
-from initcfg._apply.streaming.writer import sync_folder
+from initcfg._apply.streaming.shard_files import INDEX, Shard
+from initcfg._apply.streaming.writer import output_errors, sync_folder
 from initcfg._checkpoints.formats import METADATA, UNFINISHED, TensorInfo, open_path
-from initcfg._config.files import output_error, write_atomically
+from initcfg._config.files import write_atomically
 from initcfg._plan import Ledger
-from initcfg.errors import CheckpointError, InitcfgError, OutputError, PlanError, in_bytes
+from initcfg.errors import CheckpointError, OutputError, PlanError, in_bytes
 from initcfg.values import dtype_name
 
 LEDGER = "model.ledger.json"
@@ -35,19 +35,22 @@ _STALE = re.compile(
 )
 # Room for the ledger, the index, and what a file system needs itself.
 _MARGIN = 1 << 20
+_DIFFERENCES = {
+    "plan": "another plan (another config, or other types)",
+    "seed": "seed {there} instead of {here}",
+    "rng": "rng {there} instead of {here}",
+    "stream": "stream version {there} instead of {here}",
+    "format": "format {there} instead of {here}",
+    "tensors": "other tensors, or another division into files",
+}
 
 
 @dataclass(frozen=True)
 class Identity:
     """What must be the same for two runs to write the same checkpoint.
 
-    Attributes:
-        plan: Digest of the plan, in the types that are stored.
-        seed: The seed.
-        rng: ``"stream"`` or ``"torch"``.
-        stream: Version of the stream.
-        format: ``"safetensors"`` or ``"dcp"``.
-        tensors: Digest of keys, shapes and types, and of what lies in which file.
+    ``plan`` is the digest of the plan in the types that are stored; ``tensors`` is that of keys, shapes and
+    types, and of what lies in which file.
     """
 
     plan: str
@@ -58,26 +61,16 @@ class Identity:
     tensors: str
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
-        """In what another run is another, for a person."""
-        said = {
-            "format": "format {}",
-            "seed": "seed {}",
-            "rng": "rng {}",
-            "stream": "stream version {}",
+        """What is different in another run, for a person."""
+        found = {
+            name: _DIFFERENCES[name].format(there=other.get(name), here=here)
+            for name, here in asdict(self).items()
+            if other.get(name) != here
         }
-        found: list[str] = []
-        for name, here in asdict(self).items():
-            there = other.get(name)
-            if there == here:
-                continue
-            if name == "plan":
-                found.append("another plan (another config, or other types)")
-            elif name == "tensors":
-                found.append("other tensors, or another division into files")
-            else:
-                found.append(f"{said[name].format(there)} instead of {here}")
-        # Where the plan is another, the tensors follow.
-        return [each for each in found if not (each.startswith("other tensors") and len(found) > 1)]
+        if len(found) > 1:
+            # Where the plan is another, the tensors follow.
+            found.pop("tensors", None)
+        return list(found.values())
 
 
 def seed_in(folder: Path) -> int | None:
@@ -86,17 +79,12 @@ def seed_in(folder: Path) -> int | None:
     if begun is not None:
         seed = begun.get("seed")
         return seed if isinstance(seed, int) else None
-    with contextlib.suppress(PlanError):
-        return Ledger.load(folder / LEDGER).seed
-    return None
+    ledger = _ledger(folder)
+    return None if ledger is None else ledger.seed
 
 
 class Folder:
-    """The folder that a checkpoint is written to.
-
-    Args:
-        path: The folder; it is made if its parent exists.
-        identity: What is to be written.
+    """The folder that a checkpoint is written to; it is made if its parent exists.
 
     Use it as a context, by one process: it holds a lock, so that two commands do not write to one folder.
 
@@ -108,20 +96,19 @@ class Folder:
         self.path = path
         self._identity = identity
         self._made = False
-        self._stack = contextlib.ExitStack()
+        self._lock: int | None = None
 
     def __enter__(self) -> Folder:
         check_folder(self.path)
-        try:
+        with output_errors(self.path):
             self._made = not self.path.is_dir()
             self.path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise output_error(self.path, error) from error
-        self._stack.enter_context(_locked(self.path))
+        self._lock = _locked(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        if self._lock is not None:
+            os.close(self._lock)
         if self._made:
             # Nothing was written: it is gone again.
             with contextlib.suppress(OSError):
@@ -129,34 +116,21 @@ class Folder:
 
     # -- what is there ---------------------------------------------------------------------------
 
-    def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item] | None) -> Ledger | None:
+    def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item]) -> Ledger | None:
         """The ledger of the checkpoint that is there already, if it is the one to be written.
 
-        Args:
-            shards: Its files, of safetensors.
-            tensors: Its tensors by key, of DCP.
+        It is known by its ledger and its files; of DCP, by its tensors instead.
         """
-        try:
-            ledger = Ledger.load(self.path / LEDGER)
-        except PlanError:
+        ledger = _ledger(self.path)
+        if ledger is None or self.unfinished() or self._differences(ledger):
             return None
-        said = {
-            "plan": ledger.plan_digest,
-            "seed": ledger.seed,
-            "rng": ledger.rng,
-            "stream": ledger.stream_version if ledger.rng == "stream" else self._identity.stream,
-            "format": "dcp" if (self.path / METADATA).is_file() else "safetensors",
-            "tensors": self._identity.tensors,
-        }
-        if self.unfinished() or self._identity.differences(said):
-            return None
-        if self._identity.format == "safetensors":
-            indexed = len(shards) == 1 or (self.path / INDEX).is_file()
-            return ledger if indexed and len(self.finished(shards)) == len(shards) else None
-        return ledger if tensors is not None and self._holds(tensors) else None
+        if self._identity.format == "dcp":
+            return ledger if self._holds(tensors) else None
+        indexed = len(shards) == 1 or (self.path / INDEX).is_file()
+        return ledger if indexed and len(self.finished(shards)) == len(shards) else None
 
     def unfinished(self) -> bool:
-        """Whether it was begun to write there."""
+        """Whether a checkpoint was begun there and not finished."""
         return (self.path / UNFINISHED).exists()
 
     def kept(self, shards: Sequence[Shard]) -> list[Shard]:
@@ -180,53 +154,44 @@ class Folder:
             OutputError: Something else was begun there, or is there; or there is no room.
         """
         begun = _begun(self.path)
-        different = None if begun is None else self._identity.differences(begun)
         if begun == {}:
-            different = ["what it was cannot be told"]
-        occupied = self._occupied() if begun is None else []
+            different = ["its note cannot be read"]
+        else:
+            different = None if begun is None else self._identity.differences(begun)
+        present = [each for each in self.path.iterdir() if _OURS.fullmatch(each.name)]
         if not overwrite:
-            self._refuse(different, occupied)
-        going_on = different == []
-        kept = self.finished(shards) if going_on and not overwrite else []
+            self._refuse(different, sorted(each.name for each in present) if begun is None else [])
+        kept = self.finished(shards) if different == [] and not overwrite else []
         keep = {shard.name for shard in kept}
-        old = [each for each in self._ours() if each.name not in keep]
+        stale = [each for each in self.path.iterdir() if _STALE.fullmatch(each.name)]
+        old = [each for each in {*present, *stale} if each.name not in keep]
         self._check_room(size - sum(shard.size for shard in kept), old)
-        try:
-            note = {"format": _FORMAT, **_renamed(asdict(self._identity)), "kept": sorted(keep)}
-            text = json.dumps(note, indent=1)
+        with output_errors(self.path):
+            # "format" says what kind of file the note itself is.
+            note = {**asdict(self._identity), "files": self._identity.format, "format": _FORMAT}
+            text = json.dumps({**note, "kept": sorted(keep)}, indent=1)
             write_atomically(self.path / UNFINISHED, text.encode() + b"\n")
             # The index first, so that what is left is never taken for a whole.
             for each in sorted(old, key=lambda file: file.name not in (INDEX, METADATA)):
                 each.unlink(missing_ok=True)
             sync_folder(self.path)
-        except OSError as error:
-            raise (error if isinstance(error, InitcfgError) else output_error(self.path, error)) from error
         self._made = False
 
     def finish(self, ledger: Ledger, index: Mapping[str, Any] | None) -> None:
-        """Write what makes the files a checkpoint.
-
-        Args:
-            ledger: The ledger.
-            index: Where each tensor is; None where one file is all.
-        """
+        """Write what makes the files a checkpoint: the ledger and, where they are several, the index."""
         ledger.save(self.path / LEDGER)
         if index is not None:
             text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
             write_atomically(self.path / INDEX, text.encode() + b"\n")
-        try:
+        with output_errors(self.path):
             sync_folder(self.path)
             (self.path / UNFINISHED).unlink()
             sync_folder(self.path)
-        except OSError as error:
-            raise output_error(self.path, error) from error
 
     def give_up(self, shards: Sequence[Shard], *, alone: bool) -> None:
         """After an error: what an interrupted run can go on from stays, and the rest is gone.
 
-        Args:
-            shards: The files.
-            alone: Whether no other rank may be finishing a file just now.
+        If this process is not alone, another may be finishing a file just now.
         """
         with contextlib.suppress(OSError):
             for each in self.path.iterdir():
@@ -264,22 +229,22 @@ class Folder:
         return found == {key: TensorInfo(item.shape, dtype_name(item.dtype)) for key, item in tensors.items()}
 
     def _why(self) -> str:
-        """In what the checkpoint that is there is another."""
-        try:
-            ledger = Ledger.load(self.path / LEDGER)
-        except PlanError:
+        """How the checkpoint that is there differs."""
+        ledger = _ledger(self.path)
+        if ledger is None:
             return ""
-        said = {**asdict(self._identity), "plan": ledger.plan_digest, "seed": ledger.seed, "rng": ledger.rng}
-        found = self._identity.differences(said)
-        return ": " + "; ".join(found) if found else ": its files are others"
+        return ": " + ("; ".join(self._differences(ledger)) or "its files are others")
 
-    def _occupied(self) -> list[str]:
-        return sorted(each.name for each in self.path.iterdir() if _OURS.fullmatch(each.name))
-
-    def _ours(self) -> list[Path]:
-        return [
-            each for each in self.path.iterdir() if _OURS.fullmatch(each.name) or _STALE.fullmatch(each.name)
-        ]
+    def _differences(self, ledger: Ledger) -> list[str]:
+        said = {
+            "plan": ledger.plan_digest,
+            "seed": ledger.seed,
+            "rng": ledger.rng,
+            "stream": ledger.stream_version if ledger.rng == "stream" else self._identity.stream,
+            "format": "dcp" if (self.path / METADATA).is_file() else "safetensors",
+            "tensors": self._identity.tensors,
+        }
+        return self._identity.differences(said)
 
     def _check_room(self, needed: int, removed: Sequence[Path]) -> None:
         free = shutil.disk_usage(self.path).free + sum(each.stat().st_size for each in removed)
@@ -320,9 +285,12 @@ def _begun(folder: Path) -> dict[str, Any] | None:
     return {**data, "format": data.get("files")}
 
 
-def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
-    # "format" says what kind of file this one is.
-    return {("files" if key == "format" else key): item for key, item in identity.items()}
+def _ledger(folder: Path) -> Ledger | None:
+    """The ledger of the checkpoint in a folder, if there is one."""
+    try:
+        return Ledger.load(folder / LEDGER)
+    except PlanError:
+        return None
 
 
 def _is_whole(path: Path, shard: Shard) -> bool:
@@ -335,23 +303,20 @@ def _is_whole(path: Path, shard: Shard) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which the system lets go of when the process ends, however it ends."""
+def _locked(folder: Path) -> int | None:
+    """A handle that holds a lock on a folder until it is closed, or the process ends, however it ends."""
     try:
         import fcntl
     except ImportError:
-        yield
-        return
+        return None
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise OutputError(
-                    f"Another process is writing to {str(folder)!r}.", fix="Wait for it, or end it."
-                ) from error
-        yield
-    finally:
-        os.close(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # On a file system without locks, nothing is refused.
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(handle)
+            raise OutputError(
+                f"Another process is writing to {str(folder)!r}.", fix="Wait for it, or end it."
+            ) from error
+    return handle

@@ -1,4 +1,7 @@
-"""The header of a safetensors file: https://github.com/huggingface/safetensors#format."""
+"""The header of a safetensors file: https://github.com/huggingface/safetensors#format.
+
+The library's own writer takes whole tensors; here the header comes first, and the numbers piece by piece.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ _TYPES = {
     "uint8": "U8",
     "bool": "BOOL",
 }
-_RANKS = {name: rank for rank, name in enumerate(_TYPES)}
+_ORDER = list(_TYPES)
 _RESERVED = "__metadata__"
 
 
@@ -39,47 +42,33 @@ def in_order(items: Iterable[Item]) -> list[Item]:
     Raises:
         OutputError: The format has no such type, or no such key.
     """
-    found = list(items)
-    for item in found:
-        if _name(item) not in _RANKS:
+    places: list[tuple[int, bytes, Item]] = []
+    for item in items:
+        dtype = dtype_name(item.dtype)
+        if dtype not in _TYPES:
             raise OutputError(
-                f"Safetensors files have no type {_name(item)}, which {item.key!r} is of.",
+                f"Safetensors files have no type {dtype}, which {item.key!r} is of.",
                 fix="Write --format dcp.",
             )
-        if item.key == _RESERVED or not _in_utf8(item.key):
+        try:
+            key = item.key.encode()
+        except UnicodeEncodeError:
+            key = None
+        if key is None or item.key == _RESERVED:
             raise OutputError(f"A safetensors file cannot hold a tensor under the key {item.key!r}.")
-    return sorted(found, key=lambda item: (_RANKS[_name(item)], item.key.encode()))
+        places.append((_ORDER.index(dtype), key, item))
+    return [item for _, _, item in sorted(places, key=lambda place: place[:2])]
 
 
 def header(items: Sequence[Item], metadata: Mapping[str, str]) -> bytes:
-    """The bytes before the numbers.
-
-    Args:
-        items: The tensors, in order.
-        metadata: What the file says of itself.
-    """
+    """The bytes before the numbers, for tensors in order; with what the file says of itself."""
     table: dict[str, object] = {_RESERVED: dict(metadata)}
     position = 0
     for item in items:
-        offsets = [position, position + item.size]
-        table[item.key] = {
-            "dtype": _TYPES[_name(item)],
-            "shape": list(item.shape),
-            "data_offsets": offsets,
-        }
-        position += item.size
+        end = position + item.size
+        dtype = _TYPES[dtype_name(item.dtype)]
+        table[item.key] = {"dtype": dtype, "shape": list(item.shape), "data_offsets": [position, end]}
+        position = end
     text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _name(item: Item) -> str:
-    return dtype_name(item.dtype)
-
-
-def _in_utf8(key: str) -> bool:
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -19,8 +19,8 @@ from initcfg._apply.ranks import Agreement
 from initcfg._apply.streaming.folder import LEDGER, Folder, Identity, seed_in
 from initcfg._apply.streaming.items import DTYPES, Item, Outline, outlined
 from initcfg._apply.streaming.making import Maker
-from initcfg._apply.streaming.ranks import ALONE, Ranks, ranks_of
-from initcfg._apply.streaming.shards import DEFAULT_SIZE, Shard, parsed_size, shards, weight_map
+from initcfg._apply.streaming.shard_files import DEFAULT_SIZE, Shard, parsed_size, shards, weight_map
+from initcfg._apply.streaming.world import ALONE, World, world_of
 from initcfg._apply.streaming.writer import Writer
 from initcfg._model import doors
 from initcfg._plan import Ledger, Plan, Written
@@ -56,9 +56,9 @@ class Options:
     def check(self) -> None:
         """Raise OutputError unless they make sense."""
         if self.format not in FORMATS:
-            raise OutputError(f"{self.format!r} is no format of a checkpoint.", meant=FORMATS)
+            raise OutputError(f"{self.format!r} is not a format of a checkpoint.", meant=FORMATS)
         if self.dtype is not None and self.dtype not in DTYPES:
-            raise OutputError(f"{self.dtype!r} is no type for weights.", meant=DTYPES)
+            raise OutputError(f"{self.dtype!r} is not a type for weights.", meant=DTYPES)
         if self.dcp_key is not None and self.format != "dcp":
             raise OutputError("A key for the weights is for the format 'dcp'.", fix="Add --format dcp.")
         if self.shard_size is not None:
@@ -66,19 +66,14 @@ class Options:
             if self.format == "dcp":
                 raise OutputError(
                     "Shards of a size are for the format 'safetensors'; of 'dcp', each rank writes one file.",
-                    fix="Leave --shard-size away.",
+                    fix="Omit --shard-size.",
                 )
 
 
 @dataclass(frozen=True)
-class File:
-    """A file that was written.
-
-    Attributes:
-        name: Its name in the folder.
-        size: Its size in bytes.
-        tensors: How many tensors are in it; None where it holds pieces.
-        kept: Whether an earlier run had finished it.
+class SavedFile:
+    """A file that was written; ``tensors`` is None where it holds pieces, and if it is ``kept``, an earlier
+    run had finished it.
     """
 
     name: str
@@ -103,7 +98,7 @@ class Saved:
 
     folder: str
     ledger: Ledger
-    files: tuple[File, ...]
+    files: tuple[SavedFile, ...]
     outline: Outline
     seconds: float
     written: int
@@ -113,6 +108,11 @@ class Saved:
     def ledger_path(self) -> str:
         """Path of the ledger."""
         return os.path.join(self.folder, LEDGER)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files)
 
     def ways(self) -> dict[str, tuple[int, int]]:
         """For each way of making a tensor: how many tensors were made so, and their bytes."""
@@ -134,8 +134,8 @@ def save_weights(
     **options: Any,
 ) -> Ledger:
     """See :meth:`Plan.save_weights`; the options are those of :class:`Options`."""
-    ranks = ranks_of(process_group)
-    return save_plan(plan, model, directory, seed=seed, options=Options(**options), ranks=ranks).ledger
+    world = world_of(process_group)
+    return save_plan(plan, model, directory, seed=seed, options=Options(**options), world=world).ledger
 
 
 def save_plan(
@@ -145,34 +145,31 @@ def save_plan(
     *,
     seed: int | None,
     options: Options,
-    ranks: Ranks = ALONE,
+    world: World = ALONE,
 ) -> Saved:
     """Write the checkpoint of a planned model, without the model: see :meth:`Plan.save_weights`.
 
-    Args:
-        plan: The plan.
-        model: The model.
-        directory: The folder.
-        seed: The seed; if None, that of what is in the folder, else drawn.
-        options: How it is written.
-        ranks: Who writes it together.
+    Without a seed it is that of what is in the folder, else drawn. The ranks of ``world`` share the work.
     """
     options.check()
     begun = time.perf_counter()
     path = Path(directory)
     outline = outlined(plan, model, dtype=options.dtype, rng=options.rng)
+
+    def draw() -> int:
+        found = None if options.overwrite else seed_in(path)
+        return draw_seed() if found is None else found
+
     with contextlib.ExitStack() as stack:
-        with Agreement(ranks.sets) as agreement:
-            work = _work(outline, options, seed=0)
-            facts = {"initcfg": __version__, **{k: str(v) for k, v in asdict(work.identity).items()}}
+        with Agreement(world.sets) as agreement:
+            facts = asdict(_work(outline, options, world, 0).identity)
             del facts["seed"]
-            seed = agreement.on(
-                facts, seed=seed, draw=lambda: _seed(path, options), details=outline.plan.digests
-            )
+            facts = {"initcfg": __version__, **{name: str(item) for name, item in facts.items()}}
+            seed = agreement.on(facts, seed=seed, draw=draw, details=outline.plan.digests)
             stream_key(seed, "")
-            work = _work(outline, options, seed=seed)
+            work = _work(outline, options, world, seed)
             folder = Folder(path, work.identity)
-            if ranks.first:
+            if world.first:
                 stack.enter_context(folder)
                 there = None if options.overwrite else folder.complete(work.shards, work.tensors)
                 if there is None:
@@ -181,134 +178,114 @@ def save_plan(
             ledger = Ledger.load(path / LEDGER)
             return Saved(str(path), ledger, _files(work, path, work.shards), outline, 0.0, 0, there=True)
         try:
-            ledger, kept = _written(plan, model, folder, work, seed, options, ranks)
+            kept = folder.kept(work.shards)
+            with contextlib.closing(Maker(plan, model, outline, seed, options.rng)) as maker:
+                ledger = _written(maker, folder, work, kept)
         except BaseException:
-            if ranks.first:
-                folder.give_up(work.shards, alone=ranks.world == 1)
+            if world.first:
+                folder.give_up(work.shards, alone=world.size == 1)
             raise
     files = _files(work, path, kept)
     written = sum(file.size for file in files if not file.kept)
     return Saved(str(path), ledger, files, outline, time.perf_counter() - begun, written)
 
 
-def _seed(path: Path, options: Options) -> int:
-    found = None if options.overwrite else seed_in(path)
-    return draw_seed() if found is None else found
-
-
 @dataclass(frozen=True)
 class _Work:
-    """What is to be written: files of safetensors, or chunks."""
+    """What is to be written and by whom, into which files of safetensors; of DCP into none of these."""
 
     outline: Outline
+    options: Options
+    world: World
     identity: Identity
-    shards: tuple[Shard, ...] = ()
-    tensors: Mapping[str, Item] | None = None
+    shards: tuple[Shard, ...]
+    metadata: Mapping[str, str]
+
+    @property
+    def tensors(self) -> dict[str, Item]:
+        return {key: item for item in self.outline.items for key in (item.key, *item.others)}
 
     @property
     def size(self) -> int:
-        if self.tensors is None:
-            return sum(each.size for each in self.shards)
-        return sum(item.size for item in self.tensors.values())
-
-    def told(self) -> dict[str, str]:
-        return {"initcfg.digest": self.identity.plan, "initcfg.seed": str(self.identity.seed)}
+        return sum(each.size for each in self.shards or self.tensors.values())
 
 
-def _work(outline: Outline, options: Options, *, seed: int) -> _Work:
-    def identity(files: Sequence[tuple[str, Sequence[Item]]]) -> Identity:
-        tensors = [
-            [name, [[item.key, *item.others, str(item.dtype), *item.shape] for item in items]]
-            for name, items in files
-        ]
-        content = json.dumps(tensors).encode("utf-8", "surrogatepass")
-        digest = hashlib.sha256(content).hexdigest()
-        stream = STREAM_VERSION
-        return Identity(outline.plan.digest, seed, options.rng, stream, options.format, digest)
-
+def _work(outline: Outline, options: Options, world: World, seed: int) -> _Work:
+    metadata = {"initcfg.digest": outline.plan.digest, "initcfg.seed": str(seed)}
     if options.format == "dcp":
-        prefix = options.dcp_key or ""
-        tensors = {key: item for item in outline.items for key in (item.key, *item.others)}
-        return _Work(outline, identity([(prefix, outline.items)]), (), tensors)
-    most = parsed_size(options.shard_size or DEFAULT_SIZE)
-    told = {"initcfg.digest": outline.plan.digest, "initcfg.seed": str(seed)}
-    files = shards(outline.items, most, {"format": "pt", **told})
-    return _Work(outline, identity([(each.name, each.items) for each in files]), tuple(files))
+        files, division = (), [(options.dcp_key or "", outline.items)]
+    else:
+        most = parsed_size(options.shard_size or DEFAULT_SIZE)
+        files = tuple(shards(outline.items, most, {"format": "pt", **metadata}))
+        division = [(shard.name, shard.items) for shard in files]
+    layout = [
+        [name, [[item.key, *item.others, str(item.dtype), *item.shape] for item in items]]
+        for name, items in division
+    ]
+    tensors = hashlib.sha256(json.dumps(layout).encode()).hexdigest()
+    identity = Identity(outline.plan.digest, seed, options.rng, STREAM_VERSION, options.format, tensors)
+    return _Work(outline, options, world, identity, files, metadata)
 
 
-def _written(
-    plan: Plan, model: nn.Module, folder: Folder, work: _Work, seed: int, options: Options, ranks: Ranks
-) -> tuple[Ledger, list[Shard]]:
-    """Write, each rank its part, and finish; the ledger, and the files that were whole before."""
-    maker = Maker(plan, model, work.outline, seed, options.rng)
-    try:
-        kept = folder.kept(work.shards)
-        with Agreement(ranks.sets) as agreement:
-            agreement.on({"part": "writing"}, seed=seed, draw=lambda: seed)
+def _written(maker: Maker, folder: Folder, work: _Work, kept: Sequence[Shard]) -> Ledger:
+    """Write, each rank its part, and finish."""
+    seed, world = work.identity.seed, work.world
+    with Agreement(world.sets) as agreement:
+        agreement.on({"part": "writing"}, seed=seed, draw=lambda: seed)
 
-            def told(count: int) -> None:
-                agreement.check()
-                if options.progress is not None:
-                    options.progress(count)
+        def told(count: int) -> None:
+            agreement.check()
+            if work.options.progress is not None:
+                work.options.progress(count)
 
-            if work.tensors is None:
-                accounts = _write_shards(folder.path, maker, work, kept, ranks, told)
-            else:
-                accounts = _write_chunks(folder.path, maker, work, options.dcp_key, ranks, told)
-        gathered = ranks.gathered(accounts)
-        ledger = maker.ledger({name: each for found in gathered for name, each in found.items()})
-        with Agreement(ranks.sets):
-            if ranks.first:
-                folder.finish(ledger, _index(work) if len(work.shards) > 1 else None)
-        return ledger, kept
-    finally:
-        maker.close()
+        if work.options.format == "dcp":
+            accounts = _write_chunks(folder.path, maker, work, told)
+        else:
+            accounts = _write_shards(folder.path, maker, work, kept, told)
+    gathered = world.gathered(accounts)
+    ledger = maker.ledger({name: each for found in gathered for name, each in found.items()})
+    with Agreement(world.sets):
+        if world.first:
+            folder.finish(ledger, _index(work) if len(work.shards) > 1 else None)
+    return ledger
 
 
 def _write_shards(
-    path: Path,
-    maker: Maker,
-    work: _Work,
-    kept: Sequence[Shard],
-    ranks: Ranks,
-    told: Callable[[int], None],
+    path: Path, maker: Maker, work: _Work, kept: Sequence[Shard], told: Callable[[int], None]
 ) -> dict[str, Written]:
-    old = {each.name for each in kept}
-    mine = ranks.share([each for each in work.shards if each.name not in old])
+    mine = work.world.share([shard for shard in work.shards if shard not in kept])
     # What lies in files that were whole before has an account, too.
-    known = kept if ranks.first else []
-    items = [item for each in (*mine, *known) for item in each.items]
+    known = kept if work.world.first else []
+    items = [item for shard in (*mine, *known) for item in shard.items]
     maker.prepare(items)
-    for each in known:
-        told(each.size)
-        maker.survey(each.items)
+    for shard in known:
+        told(shard.size)
+        maker.survey(shard.items)
     with Writer(path, maker, told) as writer:
-        for each in mine:
-            writer.write(each)
+        for shard in mine:
+            writer.write(shard)
     return maker.accounts(items)
 
 
-def _write_chunks(
-    path: Path, maker: Maker, work: _Work, prefix: str | None, ranks: Ranks, told: Callable[[int], None]
-) -> dict[str, Written]:
-    from initcfg._apply.streaming.distributed import chunks, share, write_distributed
+def _write_chunks(path: Path, maker: Maker, work: _Work, told: Callable[[int], None]) -> dict[str, Written]:
+    from initcfg._apply.streaming.dcp_writer import chunks, share, write_dcp
 
-    mine = share(chunks(work.outline.items), ranks)
+    mine = share(chunks(work.outline.items), work.world)
     items = list(dict.fromkeys(chunk.item for chunk in mine))
     maker.prepare(items)
-    write_distributed(path, maker, mine, prefix=prefix, ranks=ranks, told=told)
+    write_dcp(path, maker, mine, prefix=work.options.dcp_key, world=work.world, told=told)
     return maker.accounts(items)
 
 
 def _index(work: _Work) -> dict[str, Any]:
     elements = sum(item.elements for item in work.outline.items)
-    metadata = {"total_size": work.outline.size, "total_parameters": elements, **work.told()}
+    metadata = {"total_size": work.outline.size, "total_parameters": elements, **work.metadata}
     return {"metadata": metadata, "weight_map": weight_map(work.shards)}
 
 
-def _files(work: _Work, path: Path, kept: Sequence[Shard]) -> tuple[File, ...]:
-    old = {each.name for each in kept}
-    if work.tensors is None:
-        return tuple(File(each.name, each.size, len(each.items), each.name in old) for each in work.shards)
-    found = sorted(path.glob("*.distcp"))
-    return tuple(File(each.name, each.stat().st_size, None) for each in found)
+def _files(work: _Work, path: Path, kept: Sequence[Shard]) -> tuple[SavedFile, ...]:
+    if work.options.format == "dcp":
+        return tuple(
+            SavedFile(each.name, each.stat().st_size, None) for each in sorted(path.glob("*.distcp"))
+        )
+    return tuple(SavedFile(shard.name, shard.size, len(shard.items), shard in kept) for shard in work.shards)

@@ -6,19 +6,22 @@ bring to disk meanwhile, so that the end of a file does not wait for all of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from initcfg._apply.streaming.making import Maker
 from initcfg._apply.streaming.pieces import pieces
-from initcfg._apply.streaming.shards import Shard
+from initcfg._apply.streaming.shard_files import Shard
 from initcfg._config.files import output_error
+from initcfg.errors import InitcfgError
 
 BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""
@@ -35,20 +38,22 @@ def buffer_size() -> int:
     return max(int(os.environ.get(BUFFER, _BUFFER_SIZE)), _LEAST)
 
 
-def partial_name(name: str) -> str:
-    """What a file is called until it is whole."""
-    return f".{name}.partial"
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """What the system refuses within this is an OutputError about the path."""
+    try:
+        yield
+    except InitcfgError:
+        raise
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 class Writer:
     """Writes shards into a folder; each appears under its name when it is whole, and on disk.
 
-    Args:
-        folder: The folder.
-        maker: Makes the numbers.
-        told: Told how many bytes were written, now and then, in another thread.
-
-    Use it as a context: at its end everything is on disk, or the error is raised.
+    Use it as a context: at its end everything is on disk, or the error is raised. ``told`` is told how many
+    bytes were written, now and then, in another thread.
     """
 
     def __init__(self, folder: Path, maker: Maker, told: Callable[[int], None]) -> None:
@@ -59,31 +64,24 @@ class Writer:
         self._free: queue.Queue[torch.Tensor] = queue.Queue()
         for _ in range(_BUFFERS):
             self._free.put(torch.empty(self._size, dtype=torch.uint8))
-        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._writing, self._syncing = (ThreadPoolExecutor(1, "initcfg-writer") for _ in range(2))
         self._error: BaseException | None = None
-        self._ending: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._threads = [
-            threading.Thread(target=self._do_all, args=(work,), name="initcfg-writer", daemon=True)
-            for work in (self._work, self._ending)
-        ]
         self._unsynced = 0
+        self._last_sync: Future[None] | None = None
         self._open: dict[str, FileIO] = {}
 
     def __enter__(self) -> Writer:
-        for thread in self._threads:
-            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._error is None:
             # What waits is not written any more.
             self._error = InterruptedError()
-        for work, thread in zip((self._work, self._ending), self._threads, strict=True):
-            work.put(None)
-            thread.join()
+        self._writing.shutdown()
+        self._syncing.shutdown()
         for name, file in self._open.items():
             file.close()
-            (self._folder / partial_name(name)).unlink(missing_ok=True)
+            self._partial(name).unlink(missing_ok=True)
         self._open.clear()
         if kind is None:
             self._check()
@@ -95,7 +93,7 @@ class Writer:
             OutputError: It cannot be written, or an earlier one.
         """
         self._check()
-        self._work.put(lambda: self._begin(shard))
+        self._writing.submit(self._do, self._begin, shard)
         buffer, used = self._free.get(), 0
         for item in shard.items:
             width = item.dtype.itemsize
@@ -110,70 +108,59 @@ class Writer:
                 used += length
         self._hand_over(shard, buffer, used)
         self._maker.release()
-        self._work.put(lambda: self._ending.put(lambda: self._finish(shard)))
+        self._writing.submit(lambda: self._syncing.submit(self._do, self._finish, shard))
 
     def _hand_over(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
         self._maker.flush()
-
-        def write() -> None:
-            self._put(shard, buffer.numpy().data[:length])
-            self._free.put(buffer)
-
-        self._work.put(write)
+        self._writing.submit(self._do, self._write_buffer, shard, buffer, length)
 
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
 
+    def _partial(self, name: str) -> Path:
+        """What a file is called until it is whole."""
+        return self._folder / f".{name}.partial"
+
     # -- in the threads --------------------------------------------------------------------------
 
-    def _do_all(self, work: queue.Queue[Callable[[], None] | None]) -> None:
-        while (job := work.get()) is not None:
-            if self._error is None:
-                try:
-                    job()
-                except BaseException as error:
-                    self._error = error
-            if self._error is not None and self._free.empty():
-                # Whoever waits for a buffer is to see the error.
-                self._free.put(torch.empty(self._size, dtype=torch.uint8))
+    def _do(self, method: Callable[..., None], shard: Shard, *arguments: Any) -> None:
+        if self._error is None:
+            try:
+                with output_errors(self._folder / shard.name):
+                    method(shard, *arguments)
+            except BaseException as error:
+                self._error = error
+        if self._error is not None and self._free.empty():
+            # Whoever waits for a buffer is to see the error.
+            self._free.put(torch.empty(self._size, dtype=torch.uint8))
 
     def _begin(self, shard: Shard) -> None:
-        path = self._folder / partial_name(shard.name)
-        try:
-            self._open[shard.name] = FileIO(path, "w")
-        except OSError as error:
-            raise output_error(self._folder / shard.name, error) from error
-        self._put(shard, memoryview(shard.header))
+        self._open[shard.name] = FileIO(self._partial(shard.name), "w")
+        self._write(shard, memoryview(shard.header))
 
-    def _put(self, shard: Shard, data: memoryview) -> None:
-        try:
-            while data:
-                done = self._open[shard.name].write(data)
-                data = data[done:]
-                self._unsynced += done
-                self._told(done)
-        except OSError as error:
-            raise output_error(self._folder / shard.name, error) from error
-        if self._unsynced >= _SYNCED and self._ending.empty():
+    def _write_buffer(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
+        self._write(shard, buffer.numpy().data[:length])
+        self._free.put(buffer)
+
+    def _write(self, shard: Shard, data: memoryview) -> None:
+        while data:
+            done = self._open[shard.name].write(data)
+            data = data[done:]
+            self._unsynced += done
+            self._told(done)
+        if self._unsynced >= _SYNCED and (self._last_sync is None or self._last_sync.done()):
             self._unsynced = 0
-            self._ending.put(lambda: self._sync(shard))
+            self._last_sync = self._syncing.submit(self._do, self._sync, shard)
 
     def _sync(self, shard: Shard) -> None:
-        try:
-            os.fsync(self._open[shard.name].fileno())
-        except OSError as error:
-            raise output_error(self._folder / shard.name, error) from error
+        os.fsync(self._open[shard.name].fileno())
 
     def _finish(self, shard: Shard) -> None:
-        path = self._folder / shard.name
-        try:
-            os.fsync(self._open[shard.name].fileno())
-            self._open.pop(shard.name).close()
-            os.replace(self._folder / partial_name(shard.name), path)
-            sync_folder(self._folder)
-        except OSError as error:
-            raise output_error(path, error) from error
+        self._sync(shard)
+        self._open.pop(shard.name).close()
+        os.replace(self._partial(shard.name), self._folder / shard.name)
+        sync_folder(self._folder)
 
 
 def sync_folder(folder: Path) -> None:

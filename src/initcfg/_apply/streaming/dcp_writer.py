@@ -6,11 +6,11 @@ written. ``.metadata``, without which there is no checkpoint, is written by the 
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate, cycle
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ from torch.futures import Future as TorchFuture
 from initcfg._apply.streaming.items import Item
 from initcfg._apply.streaming.making import Maker
 from initcfg._apply.streaming.pieces import Piece, pieces
-from initcfg._apply.streaming.ranks import Ranks
+from initcfg._apply.streaming.world import World
 from initcfg._apply.streaming.writer import buffer_size
 from initcfg._config.files import output_error
 from initcfg.errors import InitcfgError, OutputError
@@ -43,13 +43,7 @@ _BUFFERS = 2
 
 @dataclass(frozen=True)
 class Chunk:
-    """A block of a tensor, as it is stored.
-
-    Attributes:
-        key: Key of the tensor in the checkpoint.
-        item: The tensor.
-        piece: Where in it.
-    """
+    """A block of a tensor, as it is stored under one of the tensor's keys."""
 
     key: str
     item: Item
@@ -67,43 +61,39 @@ def chunks(items: Sequence[Item]) -> list[Chunk]:
     for item in items:
         most = buffer_size() * _BUFFERS // item.dtype.itemsize
         # There is no piece of nothing, and a chunk of it.
-        everything = Piece((0,) * len(item.shape), item.shape, 0)
         whole = item.way in ("whole", "resident") or item.elements == 0
-        parts = [everything] if whole else list(pieces(item.shape, most))
-        found += [Chunk(key, item, piece) for key in (item.key, *item.others) for piece in parts]
+        cut = [Piece((0,) * len(item.shape), item.shape)] if whole else list(pieces(item.shape, most))
+        found += [Chunk(key, item, piece) for key in (item.key, *item.others) for piece in cut]
     return found
 
 
-def share(found: Sequence[Chunk], ranks: Ranks) -> list[Chunk]:
+def share(found: Sequence[Chunk], world: World) -> list[Chunk]:
     """The chunks that a rank writes: of all in order, about as many bytes for each."""
-    total = sum(chunk.size for chunk in found)
-    mine: list[Chunk] = []
-    before = 0
-    for chunk in found:
-        place = (before + chunk.size / 2) * ranks.world / total if total else 0
-        if min(math.floor(place), ranks.world - 1) == ranks.rank:
-            mine.append(chunk)
-        before += chunk.size
-    return mine
+    sizes = [chunk.size for chunk in found]
+    # The rank that the middle of a chunk falls to.
+    middles = [end - size / 2 for size, end in zip(sizes, accumulate(sizes), strict=True)]
+    scale = world.size / max(sum(sizes), 1)
+    owners = [min(int(middle * scale), world.size - 1) for middle in middles]
+    return [chunk for chunk, owner in zip(found, owners, strict=True) if owner == world.rank]
 
 
-def write_distributed(
+def write_dcp(
     path: Path,
     maker: Maker,
     mine: Sequence[Chunk],
     *,
     prefix: str | None,
-    ranks: Ranks,
+    world: World,
     told: Callable[[int], None],
 ) -> None:
-    """Write chunks into a folder; with the ``.metadata`` of all ranks' chunks, in the end.
+    """Write this rank's chunks into a folder; with the ``.metadata`` of all ranks' chunks, in the end.
 
     Args:
         path: The folder.
         maker: Makes the numbers.
-        mine: What this rank writes.
+        mine: The chunks.
         prefix: Key of the table that the tensors are in; None if they are at the top.
-        ranks: The ranks that write.
+        world: The ranks that write.
         told: Told how many bytes were made, now and then.
 
     Raises:
@@ -118,16 +108,16 @@ def write_distributed(
                 # One thread: what fails in another, the writer would not notice.
                 storage_writer=_Writer(path, thread_count=1),
                 planner=planner,
-                process_group=ranks.group,
-                no_dist=ranks.world == 1,
+                process_group=world.group,
+                no_dist=world.size == 1,
             )
     except CheckpointException as failure:
-        rank, error = next((rank, found[0]) for rank, found in sorted(failure.failures.items()))
+        rank, (error, _) = min(failure.failures.items(), key=lambda failed: failed[0])
         if isinstance(error, InitcfgError):
             raise error from failure
         if isinstance(error, OSError):
             raise output_error(path, error) from failure
-        where = f" on rank {rank}" if ranks.world > 1 else ""
+        where = f" on rank {rank}" if world.size > 1 else ""
         raise OutputError(
             f"{str(path)!r} cannot be written: {type(error).__name__}{where}: {error}."
         ) from failure
@@ -158,26 +148,25 @@ class _Planner(DefaultSavePlanner):
         self, maker: Maker, mine: Sequence[Chunk], prefix: str | None, told: Callable[[int], None]
     ) -> None:
         super().__init__()
-        self._prefix = prefix
-        self._told = told
+        self._path = () if prefix is None else (prefix,)
         self._mine = mine
-        self._ahead = _Ahead(maker, mine)
+        self._told = told
+        self._tensors = _made_ahead(maker, mine)
 
     def create_local_plan(self) -> SavePlan:
-        path = () if self._prefix is None else (self._prefix,)
-        self.mappings = {".".join((*path, chunk.key)): (*path, chunk.key) for chunk in self._mine}
-        items = [_write_item(".".join((*path, chunk.key)), chunk) for chunk in self._mine]
+        self.mappings = {".".join((*self._path, chunk.key)): (*self._path, chunk.key) for chunk in self._mine}
+        items = [_write_item(".".join((*self._path, chunk.key)), chunk) for chunk in self._mine]
         self.plan = SavePlan(items, planner_data=self.mappings)
         return self.plan
 
     def resolve_data(self, write_item: WriteItem) -> torch.Tensor:
-        tensor = self._ahead.next()
+        tensor = next(self._tensors)
         self._told(tensor.numel() * tensor.element_size())
         return tensor
 
     def close(self) -> None:
         """Let go of everything."""
-        self._ahead.close()
+        self._tensors.close()
 
 
 def _write_item(key: str, chunk: Chunk) -> WriteItem:
@@ -193,55 +182,39 @@ def _write_item(key: str, chunk: Chunk) -> WriteItem:
     )
 
 
-class _Ahead:
+def _made_ahead(maker: Maker, chunks: Sequence[Chunk]) -> Generator[torch.Tensor, None, None]:
     """Chunks in their order, each made by a thread while the one before is written.
 
     The writer keeps every tensor that it was given until its file is done, so their memory is taken back:
-    two chunks share one storage, in turn, and what was made whole is freed when the next is asked for.
+    the chunks lie in two storages, in turn, and what was made whole is freed when the next is asked for.
     """
+    storages = cycle([torch.UntypedStorage(0), torch.UntypedStorage(0)])
+    pool = ThreadPoolExecutor(1, thread_name_prefix="initcfg-chunks")
+    try:
+        waiting = [pool.submit(_made, maker, chunk, storages) for chunk in chunks[:1]]
+        for chunk in chunks[1:]:
+            tensor = waiting.pop().result()
+            waiting.append(pool.submit(_made, maker, chunk, storages))
+            yield tensor
+        for last in waiting:
+            yield last.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        maker.release()
 
-    def __init__(self, maker: Maker, found: Sequence[Chunk]) -> None:
-        self._maker = maker
-        self._found: Iterator[Chunk] = iter(found)
-        self._storages = [torch.UntypedStorage(0), torch.UntypedStorage(0)]
-        self._turn = 0
-        self._made: torch.UntypedStorage | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="initcfg-chunks")
-        self._waiting: Future[torch.Tensor] | None = None
-        self._begun = False
 
-    def next(self) -> torch.Tensor:
-        """The next chunk; what was given before is not used any more."""
-        if not self._begun:
-            self._begun = True
-            self._submit()
-        assert self._waiting is not None
-        made = self._waiting.result()
-        self._submit()
-        return made
-
-    def close(self) -> None:
-        """End the thread."""
-        self._pool.shutdown(cancel_futures=True)
-        self._maker.release()
-
-    def _submit(self) -> None:
-        chunk = next(self._found, None)
-        self._waiting = None if chunk is None else self._pool.submit(self._make, chunk)
-
-    def _make(self, chunk: Chunk) -> torch.Tensor:
-        item, piece = chunk.item, chunk.piece
-        if item.way == "resident":
-            return self._maker.whole(item).to(item.dtype).contiguous()
-        self._turn = 1 - self._turn
-        storage = self._storages[self._turn]
-        if storage.nbytes() != chunk.size:
-            # The writer would copy a tensor that is shorter than its storage.
-            storage.resize_(0)
-            storage.resize_(chunk.size)
-        tensor = torch.empty(0, dtype=item.dtype).set_(storage, 0, piece.sizes)  # type: ignore[call-overload]
-        self._maker.put(tensor, item, piece)
-        self._maker.flush()
-        if item.way == "whole":
-            self._maker.release()
-        return tensor
+def _made(maker: Maker, chunk: Chunk, storages: Iterator[torch.UntypedStorage]) -> torch.Tensor:
+    item, piece = chunk.item, chunk.piece
+    if item.way == "resident":
+        return maker.whole(item).to(item.dtype).contiguous()
+    storage = next(storages)
+    if storage.nbytes() != chunk.size:
+        # The writer would copy a tensor that is shorter than its storage.
+        storage.resize_(0)
+        storage.resize_(chunk.size)
+    tensor = torch.empty(0, dtype=item.dtype).set_(storage, 0, piece.sizes)  # type: ignore[call-overload]
+    maker.put(tensor, item, piece)
+    maker.flush()
+    if item.way == "whole":
+        maker.release()
+    return tensor

@@ -1,4 +1,4 @@
-"""Shards: which tensor goes into which file, and where in it."""
+"""Shards: the safetensors files of a checkpoint, which tensor goes into which, and where in it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def parsed_size(text: str | int) -> int:
     """A number of bytes: ``"5GB"``, ``"500 MB"``, ``"2GiB"``, ``1000``.
 
     Raises:
-        OutputError: It is no such thing, or zero.
+        OutputError: It is not a size, or it is zero.
 
     Example:
-        >>> from initcfg._apply.streaming.shards import parsed_size
+        >>> from initcfg._apply.streaming.shard_files import parsed_size
         >>> parsed_size("5GB"), parsed_size("2GiB"), parsed_size("1.5kB")
         (5000000000, 2147483648, 1500)
     """
@@ -35,20 +35,15 @@ def parsed_size(text: str | int) -> int:
         size = int(float(number) * (1024 if binary else 1000) ** _POWERS.get((unit or "").lower(), 0))
     if size < 1:
         raise OutputError(
-            f"{text!r} is no size of a shard.", fix="Write a number of bytes, with a unit: 5GB, 500MB, 2GiB."
+            f"{text!r} is not a size of a shard.",
+            fix="Write a number of bytes, with a unit: 5GB, 500MB, 2GiB.",
         )
     return size
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of a checkpoint.
-
-    Attributes:
-        name: Its name.
-        items: Its tensors, in the order in which they lie in it.
-        header: What it begins with.
-    """
+    """A file of a checkpoint: its tensors, in the order in which they lie in it, after its header."""
 
     name: str
     items: tuple[Item, ...]
@@ -61,29 +56,27 @@ class Shard:
 
 
 def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
-    """Tensors into shards: in their order, each shard as full as it gets; no tensor is cut.
+    """Tensors into shards of ``most`` bytes at most: in their order, each shard as full as it gets.
 
-    Args:
-        items: The tensors.
-        most: Bytes of tensors that a shard may have; a larger tensor has a shard to itself.
+    No tensor is cut: a larger one has a shard to itself.
     """
     groups: list[list[Item]] = [[]]
     size = 0
     for item in items:
-        if groups[-1] and size + item.size > most:
-            groups.append([])
-            size = 0
-        groups[-1].append(item)
         size += item.size
+        if groups[-1] and size > most:
+            groups.append([])
+            size = item.size
+        groups[-1].append(item)
     return groups
 
 
 def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> list[Shard]:
-    """The files that hold the tensors.
+    """The files that hold the tensors, each of ``most`` bytes of tensors at most.
 
     Args:
         items: The tensors.
-        most: Bytes of tensors that a file may have.
+        most: Bytes.
         metadata: What each file says of itself.
 
     Raises:
@@ -93,8 +86,7 @@ def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> lis
     found: list[Shard] = []
     for number, group in enumerate(groups, 1):
         ordered = in_order(group)
-        count = len(groups)
-        name = _SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+        name = f"model-{number:05d}-of-{len(groups):05d}.safetensors" if len(groups) > 1 else _SINGLE
         found.append(Shard(name, tuple(ordered), header(ordered, metadata)))
     return found
 

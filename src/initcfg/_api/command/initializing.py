@@ -1,0 +1,158 @@
+"""``initcfg init``: weights in one file, made in memory, or in a folder, streamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from initcfg._api.command.options import Request
+from initcfg._api.command.planning import planned
+from initcfg._api.command.terminal import progress_bar, spinner, table
+from initcfg._apply import apply_plan, check_output, save_weights
+from initcfg._apply.ranks import Agreement
+from initcfg._apply.streaming import (
+    Options,
+    Saved,
+    check_folder,
+    launched_world,
+    outlined,
+    save_plan,
+    seed_in,
+)
+from initcfg._plan import Ledger, Plan
+from initcfg._plan.report import attention, ledger_view
+from initcfg._version import __version__
+from initcfg.errors import in_bytes, plural
+
+_SHOWN = 12
+_WAYS = {
+    "streamed": "streamed piece by piece",
+    "whole": "made whole, one at a time",
+    "loaded": "read from checkpoints",
+    "resident": "taken from the model's memory",
+}
+
+
+@dataclass(frozen=True)
+class Initialized:
+    """A model that was initialized, and the file with its weights."""
+
+    plan: Plan
+    ledger: Ledger
+    weights: str
+    ledger_path: str
+
+    def to_json(self) -> dict[str, Any]:
+        by = [entry.by for entry in self.ledger.entries.values()]
+        return {
+            "weights": self.weights,
+            "ledger": self.ledger_path,
+            "seed": self.ledger.seed,
+            "by_rule": by.count("rule"),
+            "by_code": by.count("code"),
+            "by_default": by.count("default"),
+            "kept": by.count("nobody"),
+        }
+
+    def views(self) -> Iterator[RenderableType]:
+        yield from attention(self.plan)
+        yield ledger_view(self.ledger)
+        size = os.path.getsize(self.weights)
+        yield Text(f"{self.weights} ({size / 1e6:,.1f} MB), {self.ledger_path}")
+
+
+def initialized(request: Request, output: str, *, seed: int | None, rng: Any) -> Initialized:
+    """Build, plan, apply, save to a file."""
+    check_output(output)
+    if seed is None:
+        # A new process's torch generator always begins alike.
+        seed = secrets.randbits(64)
+    model, made = planned(request, seed=seed)
+    elements = sum(item.elements for item in made.values())
+    with progress_bar("writing the weights", elements, in_bytes=False) as moved:
+        ledger = apply_plan(made, model, seed=seed, rng=rng, progress=moved)
+    with spinner("writing the file"):
+        ledger_path = save_weights(model, ledger, output)
+    return Initialized(made, ledger, output, ledger_path)
+
+
+def streamed(request: Request, output: str, *, seed: int | None, options: Options) -> Saved:
+    """Build, plan, and stream the checkpoint into a folder; the weights are never in memory together."""
+    options.check()
+    folder = Path(output)
+    check_folder(folder)
+
+    def draw() -> int:
+        found = None if options.overwrite else seed_in(folder)
+        return secrets.randbits(64) if found is None else found
+
+    with launched_world() as world:
+        # Before the model is built: what its constructors draw depends on the seed, too.
+        with Agreement(world.sets) as agreement:
+            seed = agreement.on({"initcfg": __version__}, seed=seed, draw=draw)
+        model, made = planned(request, seed=seed)
+        size = None
+        if world.first and sys.stderr.isatty():
+            size = outlined(made, model, dtype=options.dtype, rng=options.rng).size // world.size
+        bar = progress_bar("writing", size) if world.first else contextlib.nullcontext()
+        with bar as moved:
+            told = replace(options, progress=moved)
+            return save_plan(made, model, folder, seed=seed, options=told, world=world)
+
+
+def streamed_views(saved: Saved) -> Iterator[RenderableType]:
+    """For a person: the files, how the tensors were made, and how long it took."""
+    outline, ledger = saved.outline, saved.ledger
+    yield from attention(outline.plan)
+    if saved.there:
+        yield Text(f"{saved.folder} is complete already (seed {ledger.seed}): nothing was written.")
+        return
+    shown = table("file", "tensors", "size", "", right=("tensors", "size"))
+    for file in saved.files[: _SHOWN if len(saved.files) > _SHOWN + 1 else None]:
+        tensors = "" if file.tensors is None else f"{file.tensors:,}"
+        shown.add_row(file.name, tensors, in_bytes(file.size), "kept" if file.kept else "")
+    yield shown
+    if len(saved.files) > _SHOWN + 1:
+        yield Text(f"... and {len(saved.files) - _SHOWN} more files")
+    yield Text("")
+    for way, (count, size) in saved.ways().items():
+        yield Text(f"{plural(count, 'tensor')} {_WAYS[way]} ({in_bytes(size)})")
+    if outline.in_memory:
+        yield Text(f"The model was initialized in memory first: {outline.in_memory}.")
+    if outline.left_out:
+        names = ", ".join(outline.left_out[:3]) + (", ..." if len(outline.left_out) > 3 else "")
+        yield Text(f"Left out, since they are not tensors: {names}.")
+    kept = sum(file.kept for file in saved.files)
+    if kept:
+        yield Text(f"{plural(kept, 'file')} had been finished before.")
+    rate = f", {saved.written / saved.seconds / 1e9:.2f} GB/s" if saved.seconds and saved.written else ""
+    yield Text(
+        f"{saved.folder} ({in_bytes(saved.size)}) in {saved.seconds:.1f} s{rate}; rng {ledger.rng}, "
+        f"seed {ledger.seed}."
+    )
+
+
+def streamed_json(saved: Saved) -> dict[str, Any]:
+    """The same as JSON data."""
+    return {
+        "weights": saved.folder,
+        "ledger": saved.ledger_path,
+        "seed": saved.ledger.seed,
+        "files": [vars(file) for file in saved.files],
+        "bytes": saved.size,
+        "written": saved.written,
+        "seconds": saved.seconds,
+        "there": saved.there,
+        "ways": {way: {"tensors": count, "bytes": size} for way, (count, size) in saved.ways().items()},
+        "in_memory": saved.outline.in_memory,
+        "left_out": list(saved.outline.left_out),
+    }

@@ -1,0 +1,51 @@
+"""From the config that a command was given to a model and its plan."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from torch import nn
+
+from initcfg._api import functions
+from initcfg._api.command.options import Request
+from initcfg._api.command.terminal import spinner
+from initcfg._config import load_config
+from initcfg._config.files import Config
+from initcfg._plan import Ledger, Plan
+from initcfg._plan.compare import Comparison, compare, read_saved
+from initcfg.errors import ConfigError
+
+
+def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:
+    """The model of a config file or builder, and its plan."""
+    loaded = loaded_config(request)
+    with spinner("building the model"):
+        model = functions.build(loaded, init=False, seed=seed)
+    with spinner("planning"):
+        made = functions.located_plan(model, config=loaded, compat=request.compat, strict=request.strict)
+    return model, made
+
+
+def loaded_config(request: Request) -> Config | dict[str, Any]:
+    """The config that a request names, or what stands for a builder, changed as it says."""
+    # Configs name modules of the folder that one works in.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return load_config(request.config, overrides=request.overrides, use_python=not request.no_python)
+
+
+def compared(a: Request, b: Request) -> Comparison:
+    """What differs between two configs, plans or ledgers."""
+    return compare(_saved_or_planned(a, "--set-a"), _saved_or_planned(b, "--set-b"))
+
+
+def _saved_or_planned(request: Request, option: str) -> Plan | Ledger:
+    saved = read_saved(request.config)
+    if saved is None:
+        return planned(request)[1]
+    if request.overrides:
+        kind = "plan" if isinstance(saved, Plan) else "ledger"
+        raise ConfigError(f"{request.config!r} is a {kind}: there is nothing that {option} could change.")
+    return saved

@@ -1,0 +1,129 @@
+"""What a command says on the terminal: answers, errors, and how far it has come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from initcfg.errors import InitcfgError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Seconds that other ranks leave the first to say what went wrong.
+_PATIENCE = 20.0
+
+
+def answer(as_json: bool, data: Callable[[], Any], views: Callable[[], Iterable[Any]]) -> None:
+    """Print what a command found: as JSON, or for a person.
+
+    On a terminal with colors; in a pipe as plain lines that stay whole.
+    """
+    if as_json:
+        click.echo(json.dumps(data(), indent=1, default=str))
+        return
+    from rich.console import Console
+
+    from initcfg._plan.report import render
+
+    for view in views():
+        if isinstance(view, str):
+            click.echo(view)
+        elif sys.stdout is not None and sys.stdout.isatty():
+            Console(highlight=False).print(view)
+        else:
+            click.echo(render(view, width=int(os.environ.get("COLUMNS", "200"))))
+
+
+def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
+    """A table without lines, of columns with these titles; those on the right are numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for title in columns:
+        made.add_column(title, justify="right" if title in right else "left", **options)
+    return made
+
+
+def spinner(what: str) -> contextlib.AbstractContextManager[object]:
+    """Say on a terminal that something takes its time; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
+
+
+@contextlib.contextmanager
+def progress_bar(text: str, total: int | None, *, in_bytes: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, and what moves it on; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    transfer = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
+    columns = progress.TextColumn(text), progress.BarColumn(), *transfer, progress.TimeRemainingColumn()
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+class Group(click.Group):
+    """A group whose errors are messages, never tracebacks."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+            sys.exit(code if isinstance(code, int) else 0)
+        except InitcfgError as error:
+            _fail(str(error))
+        except click.ClickException as error:
+            error.show()
+            sys.exit(2)
+        except (click.Abort, KeyboardInterrupt):
+            _fail("Interrupted; no file was left half-written.", code=130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except Exception as error:
+            if os.environ.get("INITCFG_TRACEBACK"):
+                raise
+            _fail(_unexpected(error))
+
+
+def _fail(message: str, code: int = 2) -> None:
+    if launched_rank() > 0:
+        # The first rank tells of any failure, and its end ends the others. It may have ended already.
+        time.sleep(_PATIENCE)
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    sys.exit(code)
+
+
+def launched_rank() -> int:
+    """The rank of this process, where torchrun started several."""
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() and os.environ.get("WORLD_SIZE", "1") != "1" else 0
+
+
+def _unexpected(error: Exception) -> str:
+    """An error from somebody else's code: what, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return (
+        f"{type(error).__name__}: {error}{place}\n"
+        "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."
+    )

@@ -1,0 +1,60 @@
+"""``initcfg trace``: the plan of what a target's own code does, shown or written as a config."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from initcfg._api import functions
+from initcfg._api.command.options import Request
+from initcfg._api.command.planning import loaded_config
+from initcfg._api.command.terminal import spinner
+from initcfg._apply import check_output
+from initcfg._config import prepared
+from initcfg._config.builders import is_builder
+from initcfg._config.files import SUFFIXES, Config, replacing
+from initcfg._plan import Plan
+from initcfg._record import trace
+from initcfg.errors import ConfigError, OutputError
+
+
+def traced_target(
+    request: Request, output: str | None, plan_file: str | None, *, buffers: bool
+) -> tuple[Plan, list[str]]:
+    """The plan of what a target's own code does, and the files that were written.
+
+    Args:
+        request: The target.
+        output: A config to write: the target with its plan as rules. Only of a builder.
+        plan_file: A JSON file to write the plan to.
+        buffers: Whether the config's rules say buffers too that nothing random is in.
+    """
+    if output is not None:
+        check_output(output, SUFFIXES)
+    if plan_file is not None:
+        check_output(plan_file, (".json",))
+    files = [file for file in (output, plan_file) if file is not None]
+    if len({os.path.realpath(file) for file in files}) < len(files):
+        raise OutputError("The config and the plan cannot both be written to one file.")
+    loaded = loaded_config(request)
+    cfg = functions.model_cfg(loaded)[1]
+    if output is not None and not (isinstance(cfg.get("type"), str) and is_builder(cfg["type"])):
+        raise ConfigError(
+            f"{request.config!r} builds its model by a config already, so no config is written of it.",
+            fix="Omit -o, or trace a builder: timm:NAME, package.module:function.",
+        )
+    with spinner("tracing"), prepared(loaded, cfg):
+        made = trace(lambda: functions.construct(cfg))
+    texts: list[str] = []
+    if output is not None:
+        model = {**cfg, "init_cfg": made.to_init_cfg(buffers=buffers)}
+        texts.append(Config({"model": model}).dump(file_format=Path(output).suffix))
+    if plan_file is not None:
+        texts.append(json.dumps(made.to_json(), indent=1, default=str) + "\n")
+    with contextlib.ExitStack() as stack:
+        # Both files appear, or neither does.
+        for file, text in zip(files, texts, strict=True):
+            Path(stack.enter_context(replacing(file))).write_text(text, encoding="utf-8")
+    return made, files

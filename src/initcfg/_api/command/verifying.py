@@ -1,0 +1,98 @@
+"""``initcfg verify``: what became of a checkpoint's tensors; what is alike is shown in one line."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from initcfg._api.command.options import Request
+from initcfg._api.command.planning import planned
+from initcfg._api.command.terminal import spinner, table
+from initcfg._apply import Verification, Verified, verified
+from initcfg._checkpoints.formats import open_path
+from initcfg._checkpoints.sources import locate
+from initcfg._plan.compare import read_saved
+from initcfg._plan.report import mask, merge_names
+from initcfg.errors import ConfigError, plural
+
+_WORDS = {
+    "initial": "as initialized",
+    "changed": "changed",
+    "unknown": "not said by the plan",
+    "missing": "missing",
+    "unplanned": "not in the plan",
+    "shape": "of another shape",
+}
+
+
+def verified_checkpoint(
+    checkpoint: str, plan_file: str | None, request: Request | None, *, seed: int | None, part: str | None
+) -> Verification:
+    """What became of the tensors of a checkpoint since they were initialized.
+
+    Args:
+        checkpoint: The checkpoint.
+        plan_file: A plan or a ledger: what was planned. Without it and a request, the checkpoint's ledger.
+        request: A config to be planned instead.
+        seed: The seed; None for that of the ledger.
+        part: Which set of weights, where there are several.
+    """
+    if plan_file is not None and request is not None:
+        raise ConfigError("--plan and --config both say what was planned.", fix="Give one of them.")
+    if plan_file is not None and not os.path.isfile(plan_file):
+        raise ConfigError(f"There is no file {plan_file!r}.")
+    saved = read_saved(plan_file or checkpoint) if request is None else planned(request)[1]
+    if saved is None:
+        raise ConfigError(
+            f"{plan_file or checkpoint!r} holds no plan and no ledger.",
+            fix="Give --plan FILE.json, or --config CONFIG and --seed N.",
+        )
+    located = locate(checkpoint)
+    assert located.path is not None
+    with spinner("comparing"), open_path(located.path, name=checkpoint, part=part) as reader:
+        return verified(reader, saved, seed)
+
+
+def verification_view(found: Verification, *, full: bool) -> RenderableType:
+    """A line for tensors that are alike, and the totals."""
+    shown = table("tensor", "×", "", "change", "", right=("×", "change"), overflow="fold")
+    for group in _groups(found.tensors, full=full):
+        first = group[0]
+        changes = [each.change for each in group if each.change is not None and each.status == "changed"]
+        ends = [f"{end(changes):.2g}" for end in (min, max)] if changes else []
+        shown.add_row(
+            merge_names([each.name for each in group]),
+            str(len(group)) if len(group) > 1 else "",
+            Text(_WORDS[first.status], style="" if first.status in ("initial", "unknown") else "yellow"),
+            "" if any(map(math.isnan, changes)) else "…".join(dict.fromkeys(ends)),
+            Text(_remark(group), style="red" if first.nan or first.inf else ""),
+        )
+    return Group(shown, Text(), Text(_totals(found), style="bold"))
+
+
+def _totals(found: Verification) -> str:
+    counts = found.counts()
+    parts = [f"{counts[status]:,} {word}" for status, word in _WORDS.items() if counts.get(status)]
+    if counts.get("not finite"):
+        parts.append(f"{counts['not finite']:,} with NaN or infinity")
+    return f"{plural(len(found.tensors), 'tensor')} (seed {found.seed}): {', '.join(parts)}."
+
+
+def _remark(group: list[Verified]) -> str:
+    nan, inf = sum(each.nan for each in group), sum(each.inf for each in group)
+    parts = [f"{nan:,} NaN"] if nan else []
+    parts += [f"{inf:,} infinite"] if inf else []
+    return "; ".join([*parts, *dict.fromkeys(each.detail for each in group if each.detail)])
+
+
+def _groups(tensors: Iterable[Verified], *, full: bool) -> list[list[Verified]]:
+    groups: dict[object, list[Verified]] = {}
+    for number, each in enumerate(tensors):
+        bad = bool(each.nan), bool(each.inf)
+        key = number if full else (mask(each.name), each.status, bad, each.detail)
+        groups.setdefault(key, []).append(each)
+    return list(groups.values())
