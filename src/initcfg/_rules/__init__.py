@@ -3,13 +3,13 @@
 In: an `init_cfg` as it was written, and a model.
 Out: a program: its steps, each a rule over a subtree, or code of a user's own. No tensor is touched.
 
-Read: `initializers/` (what a rule fills with), then `layers.py` and `patterns.py` (which modules and tensors
-are meant), `types.py` (from a `type` to an initializer), `rule.py` (one entry), `parsing.py` (from what was
-written to rules), `program.py` (the walk over the model, in the order of the original), `originals.py` (the
-original's own functions, while code of a user's own runs).
+Read: `initializers/` (what a rule fills with), then `layer_names.py` and `patterns.py` (which modules and
+tensors are meant), `types.py` (from a `type` to an initializer), `rule.py` (one entry), `parsing.py` (from
+what was written to rules), `program.py` (the walk over the model, in the order of the original),
+`originals.py` (the original's own functions, while code of a user's own runs).
 """
 
-from initcfg._rules.layers import check_layer_names, dotted, known_layer_names, parse_layers
+from initcfg._rules.layer_names import check_layer_names, dotted, known_layer_names, parse_layers
 from initcfg._rules.originals import originals_come_back
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, has_init_weights

@@ -10,7 +10,7 @@ from typing import Any
 
 from initcfg._model import copied_rules
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
-from initcfg._rules.layers import NO_LAYERS, parse_layers
+from initcfg._rules.layer_names import NO_LAYERS, parse_layers
 from initcfg._rules.patterns import parse_patterns
 from initcfg._rules.rule import PlainBias, Rule, bias_of, location, show_cfg
 from initcfg._rules.types import SELECTION, accepts, construct, is_foreign, is_pretrained, type_label
@@ -46,8 +46,8 @@ def parse_init_cfg(
 ) -> list[Rule]:
     """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts; never changed.
 
-    Its path, and what gives file and line of the path of a rule, are for messages. ``compat`` refuses what
-    the original does not know; ``bare`` ones were given to ``initialize``, which takes no tuple.
+    Messages name its path ``where``, and the file and line that ``written`` gives. ``compat`` refuses what
+    the original does not know. A ``bare`` one was given to ``initialize``, which takes no tuple.
     """
     if not bare and not init_cfg:
         return []

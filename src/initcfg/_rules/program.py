@@ -60,7 +60,7 @@ class Program:
     Attributes:
         steps: The steps.
         reached: Modules whose ``is_init`` is set once the program has run.
-        uncalled: Modules whose own ``init_weights`` the original would not call, and so nobody does.
+        uncalled: Modules whose own ``init_weights`` the original would not call, so that it does not run.
         nested: Modules whose ``init_cfg`` the original would skip.
     """
 
@@ -187,7 +187,7 @@ class Compiler:
 
     def _child(self, module: nn.Module, name: str, *, called: bool) -> None:
         module = _without_wrapper(module)
-        # A shared module has one name, whichever way it is come upon.
+        # A shared module has one name, whichever way the walk reaches it.
         name = self._names[id(module)]
         if _is_attached(module) and (called or not self.compat):
             if id(module) not in self._visited:

@@ -9,7 +9,7 @@ from typing import Any
 
 from initcfg._model import holds_tensors
 from initcfg._rules.initializers import BaseInit, ConstantInit, PretrainedInit
-from initcfg._rules.layers import NO_LAYERS, Layers
+from initcfg._rules.layer_names import NO_LAYERS, Layers
 from initcfg._rules.patterns import Pattern
 from initcfg._rules.types import type_label
 from initcfg.errors import plural

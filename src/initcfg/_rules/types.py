@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from initcfg._rules.initializers import INITIALIZERS, OURS, BaseInit, PretrainedInit
-from initcfg._rules.layers import with_descendants
+from initcfg._rules.layer_names import with_descendants
 from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError, nearest
 
 # Keys of a rule that are not arguments of its initializer.

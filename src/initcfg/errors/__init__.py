@@ -199,7 +199,7 @@ class UnknownLayerError(RuleError):
 
 
 class PatternError(RuleError):
-    """A pattern matches nothing, or is no valid pattern."""
+    """A pattern matches nothing, or is not a valid pattern."""
 
 
 class OverrideError(RuleError, RuntimeError):

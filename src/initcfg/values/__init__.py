@@ -2,11 +2,11 @@
 
 In: resolved numbers, or the JSON of a value.
 Out: a :class:`Value`, which compares, hashes, prints and goes through JSON; the fans of a :class:`Layout`;
-what speaks against writing a value into a tensor of some shape and data type.
+why a tensor of some shape and data type cannot hold a value.
 
-Read: `value.py` (the base, and JSON), then `kinds.py` (the kinds), `adaptation.py` (what may be done to a
-tensor of a checkpoint), `layout.py` (what axes mean), `problems.py` (values that a tensor cannot hold),
-`dtypes.py` (names of data types).
+Read: `value.py` (the base, and JSON), then `kinds.py` (the kinds), `adaptation_steps.py` (what may be done
+to a tensor of a checkpoint), `layout.py` (what axes mean), `requirements.py` (what a value asks of its
+tensor), `dtypes.py` (names of data types).
 
 Which value a parameter gets is decided by the initializers and the planner; it is written in `_stream`.
 
@@ -16,7 +16,7 @@ Example:
     {'mean': 0.0, 'std': 0.02}
 """
 
-from initcfg.values.adaptation import AdaptationStep, steps_text
+from initcfg.values.adaptation_steps import AdaptationStep, steps_text
 from initcfg.values.dtypes import dtype_name
 from initcfg.values.kinds import (
     Adapted,
@@ -38,7 +38,7 @@ from initcfg.values.kinds import (
     Uniform,
 )
 from initcfg.values.layout import Layout
-from initcfg.values.problems import dtype_problem, shape_problem
+from initcfg.values.requirements import dtype_problem, shape_problem
 from initcfg.values.value import JsonText, Value, declared_types, from_json, number_to_json, to_json
 
 __all__ = [

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from initcfg.errors import PlanError
-from initcfg.values.adaptation import AdaptationStep, steps_text
+from initcfg.values.adaptation_steps import AdaptationStep, steps_text
 from initcfg.values.value import JsonText, Value, from_json, number_text
 
 

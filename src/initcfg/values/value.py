@@ -81,7 +81,7 @@ def to_json(value: Value) -> dict[str, Any]:
     """
     types = declared_types(type(value))
     data = {
-        name: json.loads(item) if types[name] == JsonText else _item_to_json(item)
+        name: json.loads(item) if types[name] is JsonText else _item_to_json(item)
         for name, item in value.args.items()
     }
     return {"kind": value.kind, **data}
@@ -131,8 +131,10 @@ _PLAIN: dict[Any, Any] = {float: (float, int), int: int, bool: bool, str: str, N
 
 def _typed(item: Any, type_: Any, what: str) -> Any:
     """An item of JSON, as a field that is declared with ``type_`` holds it; checked where that is plain."""
+    if type(item) is type_:
+        return item
     origin, members = get_origin(type_), get_args(type_)
-    if type_ == JsonText:
+    if type_ is JsonText:
         return json.dumps(item, separators=(",", ":"))
     if origin is Annotated:
         return _typed(item, members[0], what)

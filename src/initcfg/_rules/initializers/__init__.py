@@ -5,9 +5,9 @@ Out: a value of `initcfg.values`; for Pretrained, arguments that the planner car
 
 Read: `base.py` (the base class and the registry), then `arguments.py` (checks that several share),
 `distributions.py` (Constant, Uniform, Normal, TruncNormal), `fans.py` (Xavier, Kaiming, VarianceScaling,
-LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_default.py` (what torch does by itself),
-`literal.py` (a value as it is written), `adapt.py` and `pretrained.py` (checkpoints), `functions.py` (the
-original's functions, such as `kaiming_init`).
+LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py` (what torch does by itself),
+`literal.py` (a value as it is written), `adapt.py` and `pretrained.py` (checkpoints), `module_functions.py`
+(the original's functions, such as `kaiming_init`).
 
 To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
 """
@@ -22,7 +22,9 @@ from initcfg._rules.initializers.fans import (
     VarianceScalingInit,
     XavierInit,
 )
-from initcfg._rules.initializers.functions import (
+from initcfg._rules.initializers.literal import ValueInit
+from initcfg._rules.initializers.matrices import DiracInit, IdentityInit, OrthogonalInit, SparseInit
+from initcfg._rules.initializers.module_functions import (
     caffe2_xavier_init,
     constant_init,
     kaiming_init,
@@ -32,10 +34,8 @@ from initcfg._rules.initializers.functions import (
     uniform_init,
     xavier_init,
 )
-from initcfg._rules.initializers.literal import ValueInit
-from initcfg._rules.initializers.matrices import DiracInit, IdentityInit, OrthogonalInit, SparseInit
 from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg._rules.initializers.torch_default import TorchDefaultInit, torch_default
+from initcfg._rules.initializers.torch_defaults import TorchDefaultInit, torch_default
 
 OURS = frozenset(INITIALIZERS.module_dict.values())
 """The package's own classes: what else is registered later is a user's."""

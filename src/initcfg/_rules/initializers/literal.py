@@ -1,4 +1,4 @@
-"""The initializer that says a value itself, for what no other initializer can say."""
+"""The initializer that takes a value literally, for what no other initializer can say."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from initcfg.values import (
 class ValueInit(BaseInit):
     """Exactly this value, whatever the layer: the tensor is filled with what ``value`` says.
 
-    It is a value of a plan, as its JSON has it. Fused parts, padding rows and fans are no matter here: what
-    is not written is not there.
+    It is a value of a plan, as its JSON has it. Fused parts, padding rows and fans of the layer play no
+    part: the value is taken as it is.
 
     Args:
         value: A dict with ``kind``, the name of a value of :mod:`initcfg.values`, and its numbers by name; or

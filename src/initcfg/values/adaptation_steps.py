@@ -52,7 +52,7 @@ def steps_text(steps: tuple[AdaptationStep, ...]) -> str:
     """Steps for a person.
 
     Example:
-        >>> from initcfg.values.adaptation import steps_text
+        >>> from initcfg.values.adaptation_steps import steps_text
         >>> steps_text((("inflate", "mean", 3), ("channels", 4)))
         'inflated to depth 3 by mean, input channels to 4'
     """
