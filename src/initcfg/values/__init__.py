@@ -18,7 +18,7 @@ Example:
 
 from initcfg.values.adaptation_steps import AdaptationStep, steps_text
 from initcfg.values.dtypes import dtype_name
-from initcfg.values.kinds import (
+from initcfg.values import (
     Adapted,
     Computed,
     Constant,

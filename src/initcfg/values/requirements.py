@@ -9,7 +9,7 @@ import torch
 
 from initcfg.errors import plural
 from initcfg.values.dtypes import dtype_name
-from initcfg.values.kinds import (
+from initcfg.values import (
     Constant,
     CopyOf,
     Dirac,

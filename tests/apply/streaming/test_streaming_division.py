@@ -17,7 +17,7 @@ from initcfg._apply.streaming.pieces import pieces
 from initcfg._apply.streaming.shard_files import Shard, divided, parsed_size, shards, weight_map
 from initcfg._apply.streaming.world import World
 from initcfg.errors import OutputError
-from initcfg.values.kinds import Constant, Orthogonal
+from initcfg.values import Constant, Orthogonal
 
 SHAPES = st.lists(st.integers(0, 7), max_size=4).map(tuple)
 DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.float64, torch.int8, torch.bool])

@@ -16,7 +16,7 @@ from initcfg._apply.streaming import save as saving
 from initcfg._apply.streaming.header import header, in_order
 from initcfg._apply.streaming.items import Item, outlined
 from initcfg.errors import ApplyError, OutputError, PlanError, TensorError
-from initcfg.values.kinds import Keep
+from initcfg.values import Keep
 
 
 @pytest.fixture(params=["1kB", "4kB", "5GB"])
