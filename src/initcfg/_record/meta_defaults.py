@@ -184,13 +184,10 @@ def _reset(module: nn.Module) -> Callable[[], object] | None:
 @lru_cache(maxsize=4096)
 def _needs_nothing(cls: type, name: str) -> bool:
     try:
-        _, *parameters = inspect.signature(getattr(cls, name)).parameters.values()
+        inspect.signature(getattr(cls, name)).bind(None)
     except (TypeError, ValueError):
         return False
-    return all(
-        each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        for each in parameters
-    )
+    return True
 
 
 # -- what else may initialize --------------------------------------------------------------------

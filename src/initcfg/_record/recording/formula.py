@@ -29,9 +29,9 @@ class Unspeakable(Exception):
 
 
 class Leaf(NamedTuple):
-    """Stands for the key of a random part, which is not known yet."""
+    """Stands for the key of a random part, which is not known yet: what it comes from."""
 
-    number: int
+    identity: Identity
 
 
 @dataclass
@@ -40,12 +40,12 @@ class FormulaDraft:
 
     Attributes:
         instructions: See :class:`initcfg.values.Formula`; a key is a :class:`Leaf`.
-        leaves: What its random parts come from, with the number of independent parts of each.
+        leaves: What its random parts come from, in order, with the number of independent parts of each.
         uses: The draws that it shows, each with its form.
     """
 
     instructions: list[list[Any]] = field(default_factory=list)
-    leaves: list[tuple[Identity, int]] = field(default_factory=list)
+    leaves: dict[Identity, int] = field(default_factory=dict)
     uses: set[Use] = field(default_factory=set)
 
     def named(self, name: str, owners: dict[Identity, tuple[str, int]]) -> Formula:
@@ -53,7 +53,7 @@ class FormulaDraft:
         out: list[list[Any]] = []
         for instruction in self.instructions:
             if isinstance(instruction[-1], Leaf):
-                source, part = owners[self.leaves[instruction[-1].number][0]]
+                source, part = owners[instruction[-1].identity]
                 instruction = [*instruction[:-1], part if source == name else [source, part]]
             out.append(instruction)
         return Formula(json.dumps(out, separators=(",", ":")))
@@ -70,7 +70,7 @@ def assign_owners(
     owners = {identity: (name, 0) for identity, name in direct}
     for name in sorted(drafts, key=str.encode):
         part = 0
-        for identity, count in drafts[name].leaves:
+        for identity, count in drafts[name].leaves.items():
             if identity not in owners:
                 owners[identity] = (name, part)
                 part += count
@@ -91,7 +91,6 @@ class Slicer:
         self._first: dict[TrackedStorage, Snapshot] = {}
         self._slots: dict[TrackedStorage, int] = {}
         self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
-        self._leaf_index: dict[Identity, int] = {}
         self._count = 0
         self._last = -1
         self._own: TrackedStorage | None = None
@@ -232,10 +231,8 @@ class Slicer:
         return [to_json(known.value), leaf]
 
     def _leaf(self, identity: Identity, parts: int) -> Leaf:
-        if identity not in self._leaf_index:
-            self._leaf_index[identity] = len(self.draft.leaves)
-            self.draft.leaves.append((identity, parts))
-        return Leaf(self._leaf_index[identity])
+        self.draft.leaves.setdefault(identity, parts)
+        return Leaf(identity)
 
     def _argument(self, item: Any, step: LogStep) -> Any:
         if isinstance(item, Operand):

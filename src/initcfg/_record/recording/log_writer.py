@@ -8,15 +8,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._record.recording.aten import (
-    OVERWRITING,
-    Args,
-    Kwargs,
-    draws,
-    filled_with,
-    is_plain,
-    operation_of,
-)
+from initcfg._record.recording import aten
+from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.log import operands_in
@@ -31,7 +24,7 @@ class LogWriter(StorageTracker):
     """Writes operations into the log."""
 
     def _layer(self, tensor: torch.Tensor, known: Known | None, function: str) -> Layer:
-        """A write by the code on the stack; ``function`` is what it called, unless that was one of torch's."""
+        """A write by the code on the stack, through ``function`` unless it called one of torch.nn.init."""
         origin = code_that_writes()
         return Layer(region_of(tensor), known, origin.code, origin.call or {"type": function}, origin.place)
 
@@ -64,10 +57,10 @@ class LogWriter(StorageTracker):
         changed = self.all_tracked(targets)
         if not changed:
             return None
-        name = operation_of(func)
+        name = aten.operation_of(func)
         operation = name.removesuffix("_")
         single = len(targets) == 1
-        overwrites = single and operation in OVERWRITING and region_of(targets[0]).covers(changed[0].whole)
+        whole = single and region_of(targets[0]).covers(changed[0].whole)
         known = self._number_filled(operation, args) if single else None
         layers = [self._layer(each, known, name) for each in targets if self.tracked(each) is not None]
         step = self._step(
@@ -77,8 +70,8 @@ class LogWriter(StorageTracker):
             writes=dict.fromkeys(changed),
             fill=layers[-1],
             target=None if known is None else Operand(changed[-1], layers[-1].region),
-            overwrites=overwrites,
-            draws=draws(func),
+            overwrites=whole and operation in aten.OVERWRITING,
+            draws=aten.draws(func),
             done=done,
             hidden=hidden(args, kwargs),
         )
@@ -108,7 +101,7 @@ class LogWriter(StorageTracker):
         if operation not in ("fill", "zero") or not all(each.foreign for each in made):
             return None
         with self._through():
-            return filled_with(operation, args[1:], {})
+            return aten.filled_with(operation, args[1:], {})
 
     def _out(self, tensor: torch.Tensor, known: Known | None, function: str) -> Operand | None:
         """Where a new tensor lies, which this function made."""

@@ -49,10 +49,8 @@ def _install(undo: contextlib.ExitStack) -> None:
     def replace(owner: Any, name: str, instead: Callable[..., Any]) -> None:
         replace_attribute(undo, owner, name, _while_recorded(getattr(owner, name), instead))
 
-    for name in _READERS:
-        replace(torch.Tensor, name, _read)
-    for name in _EXPOSERS:
-        replace(torch.Tensor, name, _expose)
+    for name in (*_READERS, *_EXPOSERS):
+        replace(torch.Tensor, name, functools.partial(_read, name in _EXPOSERS))
     for home in (torch, torch.random):
         for name in _OF_GENERATORS:
             replace(home, name, functools.partial(_use_generator, name))
@@ -156,18 +154,9 @@ def _leave_out(*_: Any, **__: Any) -> None:
     """MMEngine compares the mean of every parameter with an earlier one, only to say so in its log."""
 
 
-def _read(
-    session: Session, original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kwargs: Any
-) -> Any:
-    session.recorder.make_real(tensor, looking=True)
-    return original(tensor, *args, **kwargs)
-
-
-def _expose(
-    session: Session, original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kwargs: Any
-) -> Any:
-    session.recorder.make_real(tensor, exposing=True)
-    return original(tensor, *args, **kwargs)
+def _read(exposing: bool, session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    session.recorder.make_real(args[0], exposing=exposing, looking=True)
+    return original(*args, **kwargs)
 
 
 def _use_generator(
@@ -177,7 +166,7 @@ def _use_generator(
     if session.generator is None:
         return original(*args, **kwargs)
     origin = code_that_writes()
-    session.generator.note(f"{origin.place} {origin.code}")
+    session.generator.touched = session.generator.touched or f"{origin.place} {origin.code}"
     return getattr(session.generator, name)(*args, **kwargs)
 
 

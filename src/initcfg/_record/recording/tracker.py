@@ -76,12 +76,10 @@ class StorageTracker:
             tracked.fresh = fresh
         return tracked
 
-    def is_random(self, tensor: torch.Tensor) -> bool:
-        """Whether random numbers make a tensor."""
-        return any(step.random for each in self.all_tracked([tensor]) for step in self.log.sliced(each))
-
-    def _any_random(self, items: Iterable[object]) -> bool:
-        return any(isinstance(each, torch.Tensor) and self.is_random(each) for each in items)
+    def is_random(self, item: object) -> bool:
+        """Whether it is a tensor that random numbers make."""
+        found = self.all_tracked([item]) if isinstance(item, torch.Tensor) else ()
+        return any(step.random for each in found for step in self.log.sliced(each))
 
     def _track(self, tensor: torch.Tensor) -> TrackedStorage | None:
         if not is_plain(tensor):
