@@ -1,7 +1,6 @@
 """Code that initializes runs, and what it writes is recorded in place of done: it becomes a plan's values.
 
-In: a function that builds or initializes a model, a constructor, or the methods of a model on the meta
-device.
+In: code that builds or initializes a model, or a model on the meta device.
 Out: a traced plan, a pending model with its defaults, or a recording whose outcomes the caller reads.
 
 Read: `trace.py` (existing code as a plan), then `recorded.py` (the one ritual: what is kept while code

@@ -122,8 +122,7 @@ class deferred:
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}
-        for reference in self._modules.values():
-            module = reference()
+        for module in (reference() for reference in self._modules.values()):
             if module is not None and id(module) not in found:
                 found.update((id(each), each) for each in module.modules())
         return list(found.values())

@@ -96,11 +96,7 @@ class Slicer:
         self._own: TrackedStorage | None = None
 
     def run(self, tracked: TrackedStorage, region: Region) -> FormulaDraft:
-        """The draft of a region.
-
-        Raises:
-            Unspeakable: Some operation is none of torch's, or works on data.
-        """
+        """The draft of a region; raises Unspeakable."""
         self._own = tracked
         self._need(tracked, math.inf)
         self._last = max(self._found, default=-1)
@@ -140,9 +136,8 @@ class Slicer:
     def _emit(self, step: LogStep) -> None:
         if step.hidden is not None:
             raise Unspeakable(step.hidden)
-        if step.fill is not None and step.target is not None:
-            target = step.target
-            storage = step.target.tracked
+        if step.fill is not None:
+            target, storage = step.target, step.target.tracked
             if step.overwrites and target.region == storage.whole and storage not in self._slots:
                 self._slots[storage] = self._value(step.fill, target.region)
                 return

@@ -43,10 +43,8 @@ class LogWriter(StorageTracker):
         self, tracked: TrackedStorage, layer: Layer, func: Callable[..., Any], numbers: Args, kwargs: Kwargs
     ) -> None:
         """Note that a region is filled with a named value."""
-        target = Operand(tracked, layer.region)
-        args, whole = (target, *numbers), layer.region.covers(tracked.whole)
-        step = self._step(func, args, kwargs, writes=[tracked], fill=layer, target=target, overwrites=whole)
-        self.log.add(step)
+        args, whole = (Operand(tracked, layer.region), *numbers), layer.region.covers(tracked.whole)
+        self.log.add(self._step(func, args, kwargs, writes=[tracked], fill=layer, overwrites=whole))
         tracked.write(layer)
 
     def _note_in_place(
@@ -68,8 +66,7 @@ class LogWriter(StorageTracker):
             arguments,
             options,
             writes=dict.fromkeys(changed),
-            fill=layers[-1],
-            target=None if known is None else Operand(changed[-1], layers[-1].region),
+            fill=None if known is None else layers[-1],
             overwrites=whole and operation in aten.OVERWRITING,
             draws=aten.draws(func),
             done=done,
@@ -121,13 +118,12 @@ class LogWriter(StorageTracker):
         writes: Any = (),
         outs: tuple[Operand | None, ...] = (),
         fill: Layer | None = None,
-        target: Operand | None = None,
         overwrites: bool = True,
         **fields: Any,
     ) -> LogStep:
         """A step for the log, before what it writes is noted."""
         reads = dict.fromkeys(each.tracked for each in operands_in((args, kwargs)))
-        if target is not None or overwrites:
+        if fill is not None or overwrites:
             others = {each.tracked for each in operands_in((args[1:], kwargs))}
             for only_written in set(writes) - others:
                 reads.pop(only_written, None)
@@ -142,7 +138,6 @@ class LogWriter(StorageTracker):
             (*writes, *made),
             outs,
             fill=Snapshot(known, (known,), (known,)) if isinstance(known, Value) else None,
-            target=target,
             before={} if overwrites else {id(each): each.snapshot(each.whole) for each in writes},
             overwrites=overwrites,
             **fields,

@@ -10,7 +10,7 @@ import functools
 import sys
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -39,8 +39,8 @@ def patched(session: Session) -> contextlib.AbstractContextManager[None]:
 
 
 def _install(undo: contextlib.ExitStack) -> None:
-    for name, sampler in _SAMPLERS.items():
-        _replace_code(undo, getattr(nn.init, name), functools.partial(_sample, sampler))
+    for name, meaning in _SAMPLERS.items():
+        _replace_code(undo, getattr(nn.init, name), functools.partial(_sample, meaning))
     for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
         compares = getattr(sys.modules.get(home), "update_init_info", None)
         if compares is not None:
@@ -101,53 +101,36 @@ def _body(*args: Any, **kwargs: Any) -> Any:
 # -- what is done instead ------------------------------------------------------------------------
 
 
-class Sampler(NamedTuple):
-    """A function of torch.nn.init that cannot be followed operation by operation.
-
-    Attributes:
-        value: Its arguments to a value.
-        takes: Whether it takes a tensor; what it refuses, it shall refuse itself.
-    """
-
-    value: Callable[..., kinds.Value]
-    takes: Callable[[torch.Tensor], bool]
-
-
-_SAMPLERS = {
-    "_no_grad_trunc_normal_": Sampler(
-        lambda mean, std, a, b, generator=None: kinds.TruncNormal(
-            float(mean), float(std), float(a), float(b)
-        ),
-        lambda tensor: True,
+# Functions of torch.nn.init that cannot be followed operation by operation, and what their arguments say.
+_SAMPLERS: dict[str, Callable[..., kinds.Value]] = {
+    "_no_grad_trunc_normal_": lambda mean, std, a, b, generator=None: kinds.TruncNormal(
+        *map(float, (mean, std, a, b))
     ),
-    "orthogonal_": Sampler(
-        lambda gain=1, generator=None: kinds.Orthogonal(float(gain)), lambda tensor: tensor.dim() >= 2
-    ),
-    "sparse_": Sampler(
-        lambda sparsity, std=0.01, generator=None: kinds.Sparse(float(sparsity), float(std)),
-        lambda tensor: tensor.dim() == 2,
-    ),
-    "dirac_": Sampler(lambda groups=1: kinds.Dirac(int(groups)), lambda tensor: 3 <= tensor.dim() <= 5),
-    "eye_": Sampler(kinds.Eye, lambda tensor: tensor.dim() == 2),
+    "orthogonal_": lambda gain=1, generator=None: kinds.Orthogonal(float(gain)),
+    "sparse_": lambda sparsity, std=0.01, generator=None: kinds.Sparse(float(sparsity), float(std)),
+    "dirac_": lambda groups=1: kinds.Dirac(int(groups)),
+    "eye_": kinds.Eye,
 }
 
 
 def _sample(
-    sampler: Sampler,
+    meaning: Callable[..., kinds.Value],
     session: Session,
     original: Callable[..., Any],
     tensor: torch.Tensor,
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    if kwargs.get("generator") is None and sampler.takes(tensor):
-        value = sampler.value(*args, **kwargs)
-        if shape_problem(value, tuple(tensor.shape)) is None and session.recorder.record_sampler(
-            tensor, value, lambda alias: original(alias, *args, **kwargs)
-        ):
-            session.on_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
-            return tensor
-    return original(tensor, *args, **kwargs)
+    value = None if kwargs.get("generator") is not None else meaning(*args, **kwargs)
+    # What a sampler refuses, it shall refuse itself.
+    if (
+        value is None
+        or shape_problem(value, tuple(tensor.shape)) is not None
+        or not session.recorder.record_sampler(tensor, value, lambda alias: original(alias, *args, **kwargs))
+    ):
+        return original(tensor, *args, **kwargs)
+    session.on_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
+    return tensor
 
 
 def _leave_out(*_: Any, **__: Any) -> None:

@@ -97,7 +97,7 @@ class Recorder(LogWriter, TorchDispatchMode):
             self._track(tensor)
         elif (out := self._out(tensor, known, operation)) is not None:
             fill = out.tracked.layers[-1]
-            self.log.add(self._step(func, templates, kwargs, outs=(out,), fill=fill, target=out, done=True))
+            self.log.add(self._step(func, templates, kwargs, outs=(out,), fill=fill, done=True))
         return tensor
 
     def _draw(self, operation: str, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
@@ -207,12 +207,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_like(source, **options)
         layers = copied(layers, region, region_of(result))
-        tracked = None if layers is None else self._track(result)
-        if layers is None or tracked is None:
-            return None
-        tracked.layers = layers
-        self.log.add(self._step(func, arguments, kwargs, outs=(Operand(tracked, tracked.whole),)))
-        return result
+        return None if layers is None else self._add_result(func, arguments, kwargs, result, layers)
 
     def _of_constants(self, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of an elementwise operation on tensors that are constant; else None."""
@@ -231,8 +226,17 @@ class Recorder(LogWriter, TorchDispatchMode):
         known = Constant(func(*small, **kwargs).item())
         arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype)
-        out = self._out(result, known, aten.operation_of(func))
-        self.log.add(self._step(func, arguments, kwargs, outs=(out,)))
+        layers = [self._layer(result, known, aten.operation_of(func))]
+        return self._add_result(func, arguments, kwargs, result, layers)
+
+    def _add_result(
+        self, func: Any, arguments: Args, kwargs: Kwargs, result: torch.Tensor, layers: list[Layer]
+    ) -> torch.Tensor | None:
+        tracked = self._track(result)
+        if tracked is None:
+            return None
+        tracked.layers = layers
+        self.log.add(self._step(func, arguments, kwargs, outs=(Operand(tracked, tracked.whole),)))
         return result
 
     def record_sampler(
