@@ -59,7 +59,7 @@ class deferred:
         if current_session() is not None:
             raise BuildError(
                 "A deferred build was begun inside of another.",
-                fix="Take the inner initcfg.deferred() away.",
+                fix="Remove the inner initcfg.deferred().",
             )
         self._modules.clear()
         self._session.__enter__()
@@ -69,7 +69,7 @@ class deferred:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.__exit__(kind, error, trace)
-        # After an error nobody has the model; its records go with it.
+        # After an error the model is lost, and its records with it.
         if error is None:
             self._finish()
 

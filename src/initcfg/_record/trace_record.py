@@ -104,7 +104,9 @@ class TraceRecord:
         for name, tracked, region in self.tensors:
             if not remaining[name]:
                 raise ApplyError(
-                    "The traced model and this one are parametrized in different ways.", parameter=name
+                    "The traced model and this one are parametrized in different ways.",
+                    parameter=name,
+                    fix="Trace the code that builds this model.",
                 )
             yield name, remaining[name].pop(0), tracked, region
 

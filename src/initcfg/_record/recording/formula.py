@@ -17,7 +17,7 @@ from initcfg._record.recording.storage import LogStep, Operand, Snapshot, Tracke
 from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
 MOST_BYTES = 900
-"""A longer program is no description any more; with the names that it shares numbers with, 1 KB is full."""
+"""A longer program describes nothing any more; with the names that it shares numbers with, 1 KB is full."""
 MOST_NUMBERS = 16
 """Numbers that the code itself writes down; more are data."""
 
