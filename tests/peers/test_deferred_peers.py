@@ -151,7 +151,7 @@ def test_mmengine_after_a_deferred_build(real: RealModel) -> None:
     for parameter in ours.parameters():
         default = parameter.__dict__.get("_initcfg_default")
         if default is not None:
-            default.recording.carry_out()
+            default.replay()
             break
     torch.manual_seed(1)
     quietly(lambda: plan.apply(ours, rng="torch"))

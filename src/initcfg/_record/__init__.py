@@ -1,4 +1,15 @@
-"""initcfg._record"""
+"""Code that initializes runs, and what it writes is recorded in place of done: it becomes a plan's values.
+
+In: code that builds or initializes a model, or a model on the meta device.
+Out: a traced plan, a pending model with its defaults, or a recording whose outcomes the caller reads.
+
+Read: `trace.py` (existing code as a plan), then `recorded.py` (the one ritual: what is kept while code
+runs), `recording/` (the engine: what code writes, as values), `isolation/` (nothing of it stays),
+`trace_plan.py` and `trace_record.py` (from a recording to a plan, and what apply needs of it),
+`deferred.py` (a build without a write), `pending.py` and `guard.py` (its parameters, and its closed doors),
+`defaults.py` and `meta_defaults.py` (what constructors meant, for the planner), `process_wide.py` (changes
+of the process, made and undone).
+"""
 
 from initcfg._record.defaults import defaults
 from initcfg._record.deferred import deferred
@@ -16,13 +27,11 @@ from initcfg._record.pending import (
 )
 from initcfg._record.recorded import Recording, recorded
 from initcfg._record.trace import trace
-from initcfg._record.trace_record import TraceRecord
 
 __all__ = [
     "Default",
     "FileNeeded",
     "Recording",
-    "TraceRecord",
     "close",
     "close_pending",
     "default_of",

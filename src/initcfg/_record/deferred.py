@@ -59,7 +59,7 @@ class deferred:
         if current_session() is not None:
             raise BuildError(
                 "A deferred build was begun inside of another.",
-                fix="Take the inner initcfg.deferred() away.",
+                fix="Remove the inner initcfg.deferred().",
             )
         self._modules.clear()
         self._session.__enter__()
@@ -69,7 +69,7 @@ class deferred:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.__exit__(kind, error, trace)
-        # After an error nobody has the model; its records go with it.
+        # After an error the model is lost, and its records with it.
         if error is None:
             self._finish()
 
@@ -122,8 +122,7 @@ class deferred:
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}
-        for reference in self._modules.values():
-            module = reference()
+        for module in (reference() for reference in self._modules.values()):
             if module is not None and id(module) not in found:
                 found.update((id(each), each) for each in module.modules())
         return list(found.values())

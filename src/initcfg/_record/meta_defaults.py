@@ -59,14 +59,13 @@ def meta_defaults(
     """
     if not missing or current_session() is not None:
         return MetaDefaults()
-    modules = _Modules({id(each) for each in executed})
-    modules.visit(model, "")
+    codes, all_places = _survey(model, {id(each) for each in executed})
     known: dict[str, Shadowed] = {}
     places: dict[str, _Place] = {}
     unsure: dict[str, str | None] = {}
     for entry in missing:
-        place = modules.places[id(entry.tensor)]
-        unsure[entry.name] = reason = _unsure(entry, modules.codes)
+        place = all_places[id(entry.tensor)]
+        unsure[entry.name] = reason = _unsure(entry, codes)
         if reason is not None:
             continue
         default = _of_torch(place, entry)
@@ -93,42 +92,26 @@ class _Place(NamedTuple):
     resetting: tuple[nn.Module, ...]
 
 
-class _Modules:
-    """What is known of the modules of a model."""
+def _survey(model: nn.Module, executed: Collection[int]) -> tuple[dict[str, str], dict[int, _Place]]:
+    """By module's name: other code that may initialize what is in it. By ``id`` of a tensor: its place."""
+    codes: dict[str, str] = {}
+    places: dict[int, _Place] = {}
 
-    def __init__(self, executed: Collection[int]) -> None:
-        self._executed = executed
-        # By name: other code that may initialize what is in it.
-        self.codes: dict[str, str] = {}
-        # By ``id`` of a tensor.
-        self.places: dict[int, _Place] = {}
-
-    def visit(
-        self,
-        module: nn.Module,
-        name: str,
-        above: str | None = None,
-        resetting: tuple[nn.Module, ...] = (),
-    ) -> None:
-        """Look at a module and at all below it.
-
-        Args:
-            module: The module.
-            name: Its name.
-            above: Code of a module above that may initialize it.
-            resetting: The modules above whose resets reach it.
-        """
-        code = above if id(module) in self._executed else (_other_code(type(module)) or above)
+    def visit(module: nn.Module, name: str, above: str | None, resetting: tuple[nn.Module, ...]) -> None:
+        code = above if id(module) in executed else (_other_code(type(module)) or above)
         if code is not None:
-            self.codes[name] = code
+            codes[name] = code
         for container in (module._parameters, module._buffers):
             for attribute, tensor in container.items():
                 if tensor is not None:
-                    self.places.setdefault(id(tensor), _Place(module, attribute, resetting))
+                    places.setdefault(id(tensor), _Place(module, attribute, resetting))
         if _reset(module):
             resetting = (*resetting, module)
         for child_name, child in child_items(module, name):
-            self.visit(child, child_name, code, resetting)
+            visit(child, child_name, code, resetting)
+
+    visit(model, "", None, ())
+    return codes, places
 
 
 def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
@@ -184,13 +167,10 @@ def _reset(module: nn.Module) -> Callable[[], object] | None:
 @lru_cache(maxsize=4096)
 def _needs_nothing(cls: type, name: str) -> bool:
     try:
-        _, *parameters = inspect.signature(getattr(cls, name)).parameters.values()
+        inspect.signature(getattr(cls, name)).bind(None)
     except (TypeError, ValueError):
         return False
-    return all(
-        each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        for each in parameters
-    )
+    return True
 
 
 # -- what else may initialize --------------------------------------------------------------------

@@ -84,8 +84,12 @@ def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[
     if not callable(function):
         raise BuildError(f"trace takes a function that builds or initializes a model, not {function!r}.")
 
-    def build() -> nn.Module:
-        made = function()
+    takes_model = model is not None and _needs_argument(function)
+
+    def run() -> nn.Module:
+        made = function(model) if takes_model else function()
+        if model is not None:
+            return model
         if not isinstance(made, nn.Module):
             raise BuildError(
                 f"The traced function returned {type(made).__name__}, and should return the torch.nn.Module "
@@ -95,29 +99,18 @@ def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[
             )
         return made
 
-    if model is None:
-        return build
-    takes_model = _needs_argument(function)
-
-    def initialize() -> nn.Module:
-        if takes_model:
-            function(model)
-        else:
-            function()
-        return model
-
-    return initialize
+    return run
 
 
 def _needs_argument(function: Callable[..., Any]) -> bool:
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+        inspect.signature(function).bind()
+    except ValueError:
+        # Written in C, without a signature.
         return False
-    return any(
-        each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-        for each in parameters
-    )
+    except TypeError:
+        return True
+    return False
 
 
 # -- code that looks at random numbers -----------------------------------------------------------

@@ -25,14 +25,7 @@ from initcfg.values import Keep, Opaque, Value, dtype_name
 def plan_of(
     model: nn.Module, recording: Recording, run: Callable[[], nn.Module], existing: nn.Module | None
 ) -> Plan:
-    """The plan of a model's code.
-
-    Args:
-        model: The model that the code made or initialized.
-        recording: What was recorded of the code.
-        run: The code; it returns the model.
-        existing: The model that was there before, for code that initializes one.
-    """
+    """The plan of code (``run``) that made a model, or initialized an existing one."""
     model, recorder, generator = unwrapped(model), recording.recorder, recording.generator
     names = named_tensors(model)
     entries = list(dict.fromkeys(names.entries.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -55,29 +55,18 @@ class TraceRecord:
         if self.again is not None:
             return self._run_for_real(entries)
         bound: dict[int, torch.UntypedStorage] = {}
-        moved: list[tuple[torch.Tensor, TrackedStorage, Region]] = []
-        written: list[str] = []
+        written: list[tuple[str, torch.Tensor, TrackedStorage, Region]] = []
         for name, target, tracked, region in self._pairs(entries):
-            if not tracked.writers and not tracked.foreign:
-                if tracked.before and id(tracked) not in bound:
-                    bound[id(tracked)] = _memory_with(target, tracked, region)
-                continue
-            written.append(name)
-            if id(tracked) in bound:
-                moved.append((target, tracked, region))
-            elif tracked.writers and _fits(target, tracked, region):
-                bound[id(tracked)] = target.untyped_storage()
-                torch.autograd.graph.increment_version(target)
-            else:
-                bound[id(tracked)] = _memory_with(target, tracked, region)
-                if tracked.data is not None:
-                    bound[id(tracked)].copy_(tracked.data.untyped_storage())
-                moved.append((target, tracked, region))
+            made = bool(tracked.writers) or tracked.foreign
+            if id(tracked) not in bound and (made or tracked.before):
+                bound[id(tracked)] = _memory_for(target, tracked, region)
+            if made:
+                written.append((name, target, tracked, region))
         self.recorder.log.replay(bound)
-        for target, tracked, region in moved:
+        for _, target, tracked, region in written:
             if bound[id(tracked)] is not target.untyped_storage():
                 target.copy_(tensor_at(bound[id(tracked)], region))
-        return written
+        return [name for name, *_ in written]
 
     def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
         """Fill the tensors that only the code itself can, by running it, with a generator of this seed."""
@@ -99,9 +88,8 @@ class TraceRecord:
                         piece.copy_(narrowed(tensor.detach(), block.offsets, piece.shape))
 
     def _run_for_real(self, entries: dict[str, Entry]) -> list[str]:
-        context: Any = (
-            contextlib.nullcontext() if self.existing is None else shadowed(self.existing, copied=True)
-        )
+        existing = self.existing
+        context = contextlib.nullcontext() if existing is None else shadowed(existing, copied=True)
         with context, torch.enable_grad():
             made = _distinct(self.run())
             with torch.no_grad():
@@ -116,7 +104,9 @@ class TraceRecord:
         for name, tracked, region in self.tensors:
             if not remaining[name]:
                 raise ApplyError(
-                    "The traced model and this one are parametrized in different ways.", parameter=name
+                    "The traced model and this one are parametrized in different ways.",
+                    parameter=name,
+                    fix="Trace the code that builds this model.",
                 )
             yield name, remaining[name].pop(0), tracked, region
 
@@ -125,22 +115,19 @@ def _distinct(model: nn.Module) -> list[Entry]:
     return list(dict.fromkeys(named_tensors(model).entries.values()))
 
 
-def _memory_with(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> torch.UntypedStorage:
-    """Memory for the operations, which holds what the target does where they begin with that."""
-    if tracked.before and _fits(target, tracked, region):
-        return target.untyped_storage()
+def _memory_for(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> torch.UntypedStorage:
+    """Memory for the operations, with what they begin with; the target's own if they can be done there."""
     assert tracked.storage is not None
-    memory = torch.UntypedStorage(tracked.storage.nbytes())
-    if tracked.before:
-        tensor_at(memory, region).copy_(target)
+    size = tracked.storage.nbytes()
+    here = target.device.type == "cpu" and region_of(target) == region
+    if here and target.untyped_storage().nbytes() == size and (tracked.before or tracked.writers):
+        memory = target.untyped_storage()
+        if tracked.writers:
+            torch.autograd.graph.increment_version(target)
+    else:
+        memory = torch.UntypedStorage(size)
+        if tracked.before:
+            tensor_at(memory, region).copy_(target)
+    if tracked.data is not None:
+        memory.copy_(tracked.data.untyped_storage())
     return memory
-
-
-def _fits(target: torch.Tensor, tracked: TrackedStorage, region: Region) -> bool:
-    """Whether the operations can be done in the target's own memory."""
-    return (
-        target.device.type == "cpu"
-        and region_of(target) == region
-        and tracked.storage is not None
-        and target.untyped_storage().nbytes() == tracked.storage.nbytes()
-    )

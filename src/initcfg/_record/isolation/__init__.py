@@ -1,7 +1,10 @@
-"""Tracing: existing initialization code, run without a write, as a plan.
+"""Other people's code runs, and neither the process nor the model keeps a trace of it.
 
-``trace`` is the door, ``shadow`` keeps a model that is there already as it is, ``generators`` the process's
-random numbers, ``record`` carries a traced plan out again.
+In: a model, or nothing but the process.
+Out: contexts within which code may run; afterwards all is as it was.
+
+Read: `shadow.py` (the model's tensors have other memory), then `generators.py` (random numbers of the
+process), `memory.py` (new memory stays untouched), `files.py` (no checkpoint is opened).
 """
 
 from initcfg._record.isolation.files import FileNeeded, files_closed

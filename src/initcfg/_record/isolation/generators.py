@@ -14,13 +14,9 @@ import torch
 
 @contextlib.contextmanager
 def others_kept(seed: int | None = None) -> Iterator[Callable[[], bool]]:
-    """Within this, Python's and NumPy's generators may move; afterwards they are as they were.
+    """Within this, Python's and NumPy's generators start from this seed; afterwards they are as they were.
 
-    Args:
-        seed: What they are seeded with; if None, they go on from where they are.
-
-    Yields:
-        Says whether they have moved.
+    Without a seed they go on from where they are. What is yielded says whether they have moved.
     """
     # NumPy's old generator is global, and initialization code uses it.
     before = start = random.getstate(), np.random.get_state()
@@ -45,13 +41,8 @@ def others_kept(seed: int | None = None) -> Iterator[Callable[[], bool]]:
 def torch_kept(seed: int) -> Iterator[Callable[[], bool]]:
     """Within this, torch's own generator should not move; afterwards it is as it was.
 
-    Other threads may use it meanwhile, and then nothing is known, and nothing done.
-
-    Args:
-        seed: What it is seeded with, unless that is 0.
-
-    Yields:
-        Says whether it has moved.
+    A seed other than 0 is set first. What is yielded says whether it has moved. Other threads may use it
+    meanwhile, and then nothing is known, and nothing done.
     """
     before = start = torch.default_generator.get_state()
     if seed and threading.active_count() == 1:

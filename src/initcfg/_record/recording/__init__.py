@@ -1,12 +1,17 @@
-"""The deferred build: what a model's constructor writes is recorded, and done when its plan is applied.
+"""The engine: what code writes is recorded, and said as values where that can be.
 
-``content`` knows what recorded writes amount to, ``regions`` which part of a tensor they reach,
-``recorder`` catches them, ``patches`` what no dispatch mode sees, ``context`` is the door.
+In: the operations of code that runs within a `Session`.
+Out: for each tensor an `Outcome`: a value, or why there is none; and a log that can be done again.
+
+Read: `session.py` (the context), then `recorder.py` (each operation is recorded or done) on `log_writer.py`
+and `tracker.py`; `patches.py` (what no dispatch mode sees), `origin.py` (who writes), `generator.py` (what
+code draws from); `storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory holds,
+without looking), `log.py` (doing it later, or again); `outcome.py`, `formula.py`, `naming.py` (what it
+amounts to), and `code_recorder.py` (a model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
-from initcfg._record.recording.formula import FormulaDraft
 from initcfg._record.recording.generator import OwnGenerator
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.naming import named_values
@@ -19,7 +24,6 @@ from initcfg._record.recording.storage import TrackedStorage
 
 __all__ = [
     "CodeRecorder",
-    "FormulaDraft",
     "TrackedStorage",
     "COMPUTED_OTHERWISE",
     "Outcome",

@@ -30,26 +30,14 @@ class WaitingWrite(NamedTuple):
 
 
 class CodeResult(NamedTuple):
-    """What a recording leaves behind.
-
-    Attributes:
-        waiting: Writes that are still to be done.
-        meant: Values that the code means, by canonical name; they are among ``waiting``.
-    """
+    """Writes that are still to be done, and those values among them, by name, that the code means."""
 
     waiting: list[WaitingWrite]
     meant: dict[str, Value]
 
 
 class _Met(NamedTuple):
-    """A tensor that the code touched, and what was known of it before.
-
-    Attributes:
-        tensor: The tensor.
-        name: Its canonical name.
-        tracked: Its storage.
-        layers: What was to be written there already.
-    """
+    """A tensor that the code touched, its canonical name, and what was to be written there before."""
 
     tensor: torch.Tensor
     name: str

@@ -61,15 +61,7 @@ Known = Value | Erfinv
 def after(
     operation: str, known: Known, dtype: torch.dtype, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Known | None:
-    """What ``known`` becomes by an elementwise operation, or None where that has no name.
-
-    Args:
-        operation: Name of the operation without its trailing underscore: ``"mul"``.
-        known: What was there.
-        dtype: The type of its numbers.
-        args: The arguments after the tensor.
-        kwargs: The keyword arguments.
-    """
+    """What ``known`` becomes by an elementwise operation, ``"mul"`` and such; None where that has no name."""
     transform = _TRANSFORMS.get(operation)
     if transform is None:
         return None

@@ -17,7 +17,7 @@ from initcfg._record.recording.storage import LogStep, Operand, Snapshot, Tracke
 from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
 MOST_BYTES = 900
-"""A longer program is no description any more; with the names that it shares numbers with, 1 KB is full."""
+"""A longer program describes nothing any more; with the names that it shares numbers with, 1 KB is full."""
 MOST_NUMBERS = 16
 """Numbers that the code itself writes down; more are data."""
 
@@ -29,9 +29,9 @@ class Unspeakable(Exception):
 
 
 class Leaf(NamedTuple):
-    """Stands for the key of a random part, which is not known yet."""
+    """Stands for the key of a random part, which is not known yet: what it comes from."""
 
-    number: int
+    identity: Identity
 
 
 @dataclass
@@ -40,12 +40,12 @@ class FormulaDraft:
 
     Attributes:
         instructions: See :class:`initcfg.values.Formula`; a key is a :class:`Leaf`.
-        leaves: What its random parts come from, with the number of independent parts of each.
+        leaves: What its random parts come from, in order, with the number of independent parts of each.
         uses: The draws that it shows, each with its form.
     """
 
     instructions: list[list[Any]] = field(default_factory=list)
-    leaves: list[tuple[Identity, int]] = field(default_factory=list)
+    leaves: dict[Identity, int] = field(default_factory=dict)
     uses: set[Use] = field(default_factory=set)
 
     def named(self, name: str, owners: dict[Identity, tuple[str, int]]) -> Formula:
@@ -53,7 +53,7 @@ class FormulaDraft:
         out: list[list[Any]] = []
         for instruction in self.instructions:
             if isinstance(instruction[-1], Leaf):
-                source, part = owners[self.leaves[instruction[-1].number][0]]
+                source, part = owners[instruction[-1].identity]
                 instruction = [*instruction[:-1], part if source == name else [source, part]]
             out.append(instruction)
         return Formula(json.dumps(out, separators=(",", ":")))
@@ -70,7 +70,7 @@ def assign_owners(
     owners = {identity: (name, 0) for identity, name in direct}
     for name in sorted(drafts, key=str.encode):
         part = 0
-        for identity, count in drafts[name].leaves:
+        for identity, count in drafts[name].leaves.items():
             if identity not in owners:
                 owners[identity] = (name, part)
                 part += count
@@ -91,17 +91,12 @@ class Slicer:
         self._first: dict[TrackedStorage, Snapshot] = {}
         self._slots: dict[TrackedStorage, int] = {}
         self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
-        self._leaf_index: dict[Identity, int] = {}
         self._count = 0
         self._last = -1
         self._own: TrackedStorage | None = None
 
     def run(self, tracked: TrackedStorage, region: Region) -> FormulaDraft:
-        """The draft of a region.
-
-        Raises:
-            Unspeakable: Some operation is none of torch's, or works on data.
-        """
+        """The draft of a region; raises Unspeakable."""
         self._own = tracked
         self._need(tracked, math.inf)
         self._last = max(self._found, default=-1)
@@ -141,9 +136,8 @@ class Slicer:
     def _emit(self, step: LogStep) -> None:
         if step.hidden is not None:
             raise Unspeakable(step.hidden)
-        if step.fill is not None and step.target is not None:
-            target = step.target
-            storage = step.target.tracked
+        if step.fill is not None:
+            target, storage = step.target, step.target.tracked
             if step.overwrites and target.region == storage.whole and storage not in self._slots:
                 self._slots[storage] = self._value(step.fill, target.region)
                 return
@@ -232,10 +226,8 @@ class Slicer:
         return [to_json(known.value), leaf]
 
     def _leaf(self, identity: Identity, parts: int) -> Leaf:
-        if identity not in self._leaf_index:
-            self._leaf_index[identity] = len(self.draft.leaves)
-            self.draft.leaves.append((identity, parts))
-        return Leaf(self._leaf_index[identity])
+        self.draft.leaves.setdefault(identity, parts)
+        return Leaf(identity)
 
     def _argument(self, item: Any, step: LogStep) -> Any:
         if isinstance(item, Operand):

@@ -53,7 +53,3 @@ class OwnGenerator:
 
     def get_rng_state(self) -> torch.Tensor:
         return self._state.clone()
-
-    def note(self, place: str) -> None:
-        """Code at this place seeds it, or reads or sets its state."""
-        self.touched = self.touched or place

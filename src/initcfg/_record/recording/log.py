@@ -131,15 +131,7 @@ def tensor_at(storage: torch.UntypedStorage, region: Region) -> torch.Tensor:
 
 
 def run_step(step: LogStep, place: Place) -> dict[int, torch.UntypedStorage]:
-    """Do an operation.
-
-    Args:
-        step: The operation.
-        place: The memory of its operands; what has none is given some.
-
-    Returns:
-        The memory that was given, by ``id`` of a storage.
-    """
+    """Do an operation; what has no memory is given some, which is returned by ``id`` of the storage."""
     given: dict[int, torch.UntypedStorage] = {}
 
     def real(operand: Operand) -> torch.Tensor:

@@ -8,15 +8,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._record.recording.aten import (
-    OVERWRITING,
-    Args,
-    Kwargs,
-    draws,
-    filled_with,
-    is_plain,
-    operation_of,
-)
+from initcfg._record.recording import aten
+from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.log import operands_in
@@ -31,7 +24,7 @@ class LogWriter(StorageTracker):
     """Writes operations into the log."""
 
     def _layer(self, tensor: torch.Tensor, known: Known | None, function: str) -> Layer:
-        """A write by the code on the stack; ``function`` is what it called, unless that was one of torch's."""
+        """A write by the code on the stack, through ``function`` unless it called one of torch.nn.init."""
         origin = code_that_writes()
         return Layer(region_of(tensor), known, origin.code, origin.call or {"type": function}, origin.place)
 
@@ -50,10 +43,8 @@ class LogWriter(StorageTracker):
         self, tracked: TrackedStorage, layer: Layer, func: Callable[..., Any], numbers: Args, kwargs: Kwargs
     ) -> None:
         """Note that a region is filled with a named value."""
-        target = Operand(tracked, layer.region)
-        args, whole = (target, *numbers), layer.region.covers(tracked.whole)
-        step = self._step(func, args, kwargs, writes=[tracked], fill=layer, target=target, overwrites=whole)
-        self.log.add(step)
+        args, whole = (Operand(tracked, layer.region), *numbers), layer.region.covers(tracked.whole)
+        self.log.add(self._step(func, args, kwargs, writes=[tracked], fill=layer, overwrites=whole))
         tracked.write(layer)
 
     def _note_in_place(
@@ -64,10 +55,10 @@ class LogWriter(StorageTracker):
         changed = self.all_tracked(targets)
         if not changed:
             return None
-        name = operation_of(func)
+        name = aten.operation_of(func)
         operation = name.removesuffix("_")
         single = len(targets) == 1
-        overwrites = single and operation in OVERWRITING and region_of(targets[0]).covers(changed[0].whole)
+        whole = single and region_of(targets[0]).covers(changed[0].whole)
         known = self._number_filled(operation, args) if single else None
         layers = [self._layer(each, known, name) for each in targets if self.tracked(each) is not None]
         step = self._step(
@@ -75,10 +66,9 @@ class LogWriter(StorageTracker):
             arguments,
             options,
             writes=dict.fromkeys(changed),
-            fill=layers[-1],
-            target=None if known is None else Operand(changed[-1], layers[-1].region),
-            overwrites=overwrites,
-            draws=draws(func),
+            fill=None if known is None else layers[-1],
+            overwrites=whole and operation in aten.OVERWRITING,
+            draws=aten.draws(func),
             done=done,
             hidden=hidden(args, kwargs),
         )
@@ -108,7 +98,7 @@ class LogWriter(StorageTracker):
         if operation not in ("fill", "zero") or not all(each.foreign for each in made):
             return None
         with self._through():
-            return filled_with(operation, args[1:], {})
+            return aten.filled_with(operation, args[1:], {})
 
     def _out(self, tensor: torch.Tensor, known: Known | None, function: str) -> Operand | None:
         """Where a new tensor lies, which this function made."""
@@ -128,13 +118,12 @@ class LogWriter(StorageTracker):
         writes: Any = (),
         outs: tuple[Operand | None, ...] = (),
         fill: Layer | None = None,
-        target: Operand | None = None,
         overwrites: bool = True,
         **fields: Any,
     ) -> LogStep:
         """A step for the log, before what it writes is noted."""
         reads = dict.fromkeys(each.tracked for each in operands_in((args, kwargs)))
-        if target is not None or overwrites:
+        if fill is not None or overwrites:
             others = {each.tracked for each in operands_in((args[1:], kwargs))}
             for only_written in set(writes) - others:
                 reads.pop(only_written, None)
@@ -149,7 +138,6 @@ class LogWriter(StorageTracker):
             (*writes, *made),
             outs,
             fill=Snapshot(known, (known,), (known,)) if isinstance(known, Value) else None,
-            target=target,
             before={} if overwrites else {id(each): each.snapshot(each.whole) for each in writes},
             overwrites=overwrites,
             **fields,

@@ -10,7 +10,7 @@ import functools
 import sys
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -39,8 +39,8 @@ def patched(session: Session) -> contextlib.AbstractContextManager[None]:
 
 
 def _install(undo: contextlib.ExitStack) -> None:
-    for name, sampler in _SAMPLERS.items():
-        _replace_code(undo, getattr(nn.init, name), functools.partial(_sample, sampler))
+    for name, meaning in _SAMPLERS.items():
+        _replace_code(undo, getattr(nn.init, name), functools.partial(_sample, meaning))
     for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
         compares = getattr(sys.modules.get(home), "update_init_info", None)
         if compares is not None:
@@ -49,10 +49,8 @@ def _install(undo: contextlib.ExitStack) -> None:
     def replace(owner: Any, name: str, instead: Callable[..., Any]) -> None:
         replace_attribute(undo, owner, name, _while_recorded(getattr(owner, name), instead))
 
-    for name in _READERS:
-        replace(torch.Tensor, name, _read)
-    for name in _EXPOSERS:
-        replace(torch.Tensor, name, _expose)
+    for name in (*_READERS, *_EXPOSERS):
+        replace(torch.Tensor, name, functools.partial(_read, name in _EXPOSERS))
     for home in (torch, torch.random):
         for name in _OF_GENERATORS:
             replace(home, name, functools.partial(_use_generator, name))
@@ -103,71 +101,45 @@ def _body(*args: Any, **kwargs: Any) -> Any:
 # -- what is done instead ------------------------------------------------------------------------
 
 
-class Sampler(NamedTuple):
-    """A function of torch.nn.init that cannot be followed operation by operation.
-
-    Attributes:
-        value: Its arguments to a value.
-        takes: Whether it takes a tensor; what it refuses, it shall refuse itself.
-    """
-
-    value: Callable[..., kinds.Value]
-    takes: Callable[[torch.Tensor], bool]
-
-
-_SAMPLERS = {
-    "_no_grad_trunc_normal_": Sampler(
-        lambda mean, std, a, b, generator=None: kinds.TruncNormal(
-            float(mean), float(std), float(a), float(b)
-        ),
-        lambda tensor: True,
+# Functions of torch.nn.init that cannot be followed operation by operation, and what their arguments say.
+_SAMPLERS: dict[str, Callable[..., kinds.Value]] = {
+    "_no_grad_trunc_normal_": lambda mean, std, a, b, generator=None: kinds.TruncNormal(
+        *map(float, (mean, std, a, b))
     ),
-    "orthogonal_": Sampler(
-        lambda gain=1, generator=None: kinds.Orthogonal(float(gain)), lambda tensor: tensor.dim() >= 2
-    ),
-    "sparse_": Sampler(
-        lambda sparsity, std=0.01, generator=None: kinds.Sparse(float(sparsity), float(std)),
-        lambda tensor: tensor.dim() == 2,
-    ),
-    "dirac_": Sampler(lambda groups=1: kinds.Dirac(int(groups)), lambda tensor: 3 <= tensor.dim() <= 5),
-    "eye_": Sampler(kinds.Eye, lambda tensor: tensor.dim() == 2),
+    "orthogonal_": lambda gain=1, generator=None: kinds.Orthogonal(float(gain)),
+    "sparse_": lambda sparsity, std=0.01, generator=None: kinds.Sparse(float(sparsity), float(std)),
+    "dirac_": lambda groups=1: kinds.Dirac(int(groups)),
+    "eye_": kinds.Eye,
 }
 
 
 def _sample(
-    sampler: Sampler,
+    meaning: Callable[..., kinds.Value],
     session: Session,
     original: Callable[..., Any],
     tensor: torch.Tensor,
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    if kwargs.get("generator") is None and sampler.takes(tensor):
-        value = sampler.value(*args, **kwargs)
-        if shape_problem(value, tuple(tensor.shape)) is None and session.recorder.record_sampler(
-            tensor, value, lambda alias: original(alias, *args, **kwargs)
-        ):
-            session.on_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
-            return tensor
-    return original(tensor, *args, **kwargs)
+    value = None if kwargs.get("generator") is not None else meaning(*args, **kwargs)
+    # What a sampler refuses, it shall refuse itself.
+    if (
+        value is None
+        or shape_problem(value, tuple(tensor.shape)) is not None
+        or not session.recorder.record_sampler(tensor, value, lambda alias: original(alias, *args, **kwargs))
+    ):
+        return original(tensor, *args, **kwargs)
+    session.on_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
+    return tensor
 
 
 def _leave_out(*_: Any, **__: Any) -> None:
     """MMEngine compares the mean of every parameter with an earlier one, only to say so in its log."""
 
 
-def _read(
-    session: Session, original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kwargs: Any
-) -> Any:
-    session.recorder.make_real(tensor, looking=True)
-    return original(tensor, *args, **kwargs)
-
-
-def _expose(
-    session: Session, original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kwargs: Any
-) -> Any:
-    session.recorder.make_real(tensor, exposing=True)
-    return original(tensor, *args, **kwargs)
+def _read(exposing: bool, session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    session.recorder.make_real(args[0], exposing=exposing, looking=True)
+    return original(*args, **kwargs)
 
 
 def _use_generator(
@@ -177,7 +149,7 @@ def _use_generator(
     if session.generator is None:
         return original(*args, **kwargs)
     origin = code_that_writes()
-    session.generator.note(f"{origin.place} {origin.code}")
+    session.generator.touched = session.generator.touched or f"{origin.place} {origin.code}"
     return getattr(session.generator, name)(*args, **kwargs)
 
 

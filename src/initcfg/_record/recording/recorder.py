@@ -17,24 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._model import tensors_in, written_tensors
-from initcfg._record.recording.aten import (
-    COPIES,
-    COPY_OPTIONS,
-    DRAWERS,
-    ELEMENTWISE,
-    FLOATS,
-    MAKERS,
-    Args,
-    Kwargs,
-    as_it_says,
-    disjoint,
-    draws,
-    filled_with,
-    is_plain,
-    only_views,
-    operation_of,
-    pointwise,
-)
+from initcfg._record.recording import aten
+from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
 from initcfg._record.recording.log_writer import LogWriter, hidden
 from initcfg._record.recording.regions import region_of
@@ -68,17 +52,17 @@ class Recorder(LogWriter, TorchDispatchMode):
         kwargs = kwargs or {}
         if getattr(func, "_schema", None) is None or self._passing:
             return func(*args, **kwargs)
-        func = as_it_says(func, args)
-        operation = operation_of(func)
+        func = aten.as_it_says(func, args)
+        operation = aten.operation_of(func)
         named = None
         if "out" not in kwargs:
-            if operation in MAKERS:
+            if operation in aten.MAKERS:
                 named = self._make(operation, func, args, kwargs)
-            elif operation in DRAWERS:
+            elif operation in aten.DRAWERS:
                 named = self._draw(operation, args, kwargs)
         if named is not None:
             return named
-        if only_views(func):
+        if aten.only_views(func):
             if operation == "lift_fresh":
                 self.track_foreign(args[0], fresh=True)
             return func(*args, **kwargs)
@@ -103,7 +87,7 @@ class Recorder(LogWriter, TorchDispatchMode):
     def _make(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The tensor that ``zeros`` and its like make; None if what it holds is not known."""
         numbers = [each for each in args[1:] if isinstance(each, torch.Tensor) and each.dim() == 0]
-        known = None if self._any_random(numbers) else MAKERS[operation](args)
+        known = None if any(map(self.is_random, numbers)) else aten.MAKERS[operation](args)
         if known is None and "full" in operation:
             return None
         # The arguments of new_zeros and its like lend their type and nothing else.
@@ -113,7 +97,7 @@ class Recorder(LogWriter, TorchDispatchMode):
             self._track(tensor)
         elif (out := self._out(tensor, known, operation)) is not None:
             fill = out.tracked.layers[-1]
-            self.log.add(self._step(func, templates, kwargs, outs=(out,), fill=fill, target=out, done=True))
+            self.log.add(self._step(func, templates, kwargs, outs=(out,), fill=fill, done=True))
         return tensor
 
     def _draw(self, operation: str, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
@@ -121,14 +105,14 @@ class Recorder(LogWriter, TorchDispatchMode):
         if kwargs.get("generator") is not None or kwargs.get("names") is not None or len(args) != 1:
             return None
         options = {key: item for key, item in kwargs.items() if item is not None}
-        if options.get("dtype", torch.get_default_dtype()) not in FLOATS:
+        if options.get("dtype", torch.get_default_dtype()) not in aten.FLOATS:
             return None
         make = torch.empty_like if operation.endswith("_like") else torch.empty
         tensor = make(args[0], **options)
         tracked = self._track(tensor)
-        if tracked is None or tensor.dtype not in FLOATS:
+        if tracked is None or tensor.dtype not in aten.FLOATS:
             return None
-        fill, value = DRAWERS[operation]
+        fill, value = aten.DRAWERS[operation]
         # A value of its own: those of copies are the same object.
         layer = self._layer(tensor, replace(value), operation)
         self._fill(tracked, layer, getattr(torch.ops.aten, fill).default, (), {})
@@ -136,10 +120,10 @@ class Recorder(LogWriter, TorchDispatchMode):
 
     def _writable(self, target: Any) -> TrackedStorage | None:
         """The storage of a tensor on which a write can be noted by name."""
-        if not isinstance(target, torch.Tensor) or target.dtype not in FLOATS:
+        if not isinstance(target, torch.Tensor) or target.dtype not in aten.FLOATS:
             return None
         tracked = self.tracked(target)
-        plain = tracked is not None and not tracked.exposed and not tracked.foreign and disjoint(target)
+        plain = tracked is not None and not tracked.exposed and not tracked.foreign and aten.disjoint(target)
         return tracked if plain else None
 
     def _record_write(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> bool:
@@ -149,7 +133,7 @@ class Recorder(LogWriter, TorchDispatchMode):
             return False
         target, *numbers = args
         region = region_of(target)
-        if operation in ELEMENTWISE:
+        if operation in aten.ELEMENTWISE:
             layers = transformed(tracked.layers, region, operation, args[1:], kwargs)
             if layers is None or not tracked.pending:
                 return False
@@ -158,12 +142,12 @@ class Recorder(LogWriter, TorchDispatchMode):
             return True
         if operation == "copy":
             return self._copy(tracked, func, args, kwargs)
-        if self._any_random(args[1:]):
+        if any(map(self.is_random, args[1:])):
             return False
         for tensor in _tensors(args[1:], {}):
             # A number in a tensor, as in weight[0] = 1.
             self.make_real(tensor)
-        known = filled_with(operation, args[1:], kwargs)
+        known = aten.filled_with(operation, args[1:], kwargs)
         if known is None:
             return False
         if not tracked.pending and isinstance(known, Constant):
@@ -200,20 +184,21 @@ class Recorder(LogWriter, TorchDispatchMode):
         """The unwritten result of a copy or of an elementwise operation that has a name; else None."""
         source = args[0] if args else None
         found = self.tracked(source) if isinstance(source, torch.Tensor) else None
-        if found is None or source is None or source.dtype not in FLOATS:
+        if found is None or source is None or source.dtype not in aten.FLOATS:
             return None
         region = region_of(source)
         options: Kwargs = {}
         layers: list[Layer] | None = None
-        if operation in COPIES:
-            if set(kwargs) - set(COPY_OPTIONS) or (kwargs.get("dtype") or source.dtype) not in FLOATS:
+        if operation in aten.COPIES:
+            dtype = kwargs.get("dtype") or source.dtype
+            if dtype not in aten.FLOATS or set(kwargs) - set(aten.COPY_OPTIONS):
                 return None
             kept = ("dtype", "device", "memory_format")
             options = {key: item for key, item in kwargs.items() if key in kept and item is not None}
             layers = found.layers
-        elif operation in ELEMENTWISE:
+        elif operation in aten.ELEMENTWISE:
             layers = transformed(found.layers, region, operation, args[1:], kwargs)
-        elif not pointwise(func):
+        elif not aten.pointwise(func):
             return None
         if layers is None:
             return self._of_constants(func, args, kwargs)
@@ -222,12 +207,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_like(source, **options)
         layers = copied(layers, region, region_of(result))
-        tracked = None if layers is None else self._track(result)
-        if layers is None or tracked is None:
-            return None
-        tracked.layers = layers
-        self.log.add(self._step(func, arguments, kwargs, outs=(Operand(tracked, tracked.whole),)))
-        return result
+        return None if layers is None else self._add_result(func, arguments, kwargs, result, layers)
 
     def _of_constants(self, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of an elementwise operation on tensors that are constant; else None."""
@@ -241,13 +221,22 @@ class Recorder(LogWriter, TorchDispatchMode):
                 item = torch.full((1,), known.value.val, dtype=item.dtype)
             small.append(item)
         meta = self._shapes(func, args, kwargs)
-        if not isinstance(meta, torch.Tensor) or meta.dtype not in FLOATS:
+        if not isinstance(meta, torch.Tensor) or meta.dtype not in aten.FLOATS:
             return None
         known = Constant(func(*small, **kwargs).item())
         arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype)
-        out = self._out(result, known, operation_of(func))
-        self.log.add(self._step(func, arguments, kwargs, outs=(out,)))
+        layers = [self._layer(result, known, aten.operation_of(func))]
+        return self._add_result(func, arguments, kwargs, result, layers)
+
+    def _add_result(
+        self, func: Any, arguments: Args, kwargs: Kwargs, result: torch.Tensor, layers: list[Layer]
+    ) -> torch.Tensor | None:
+        tracked = self._track(result)
+        if tracked is None:
+            return None
+        tracked.layers = layers
+        self.log.add(self._step(func, arguments, kwargs, outs=(Operand(tracked, tracked.whole),)))
         return result
 
     def record_sampler(
@@ -272,10 +261,11 @@ class Recorder(LogWriter, TorchDispatchMode):
             if not targets or any(self.tracked(each) is None or not each.numel() for each in targets):
                 # An empty target may be given another size.
                 return _FORCED
-            returned = _returned(func._schema, args, kwargs)
-            if returned is not _FORCED:
-                self._note_in_place(func, args, kwargs, targets, done=False)
-            return returned
+            returns = func._schema.returns
+            if returns and (len(targets) > 1 or len(returns) > 1 or returns[0].alias_info is None):
+                return _FORCED
+            self._note_in_place(func, args, kwargs, targets, done=False)
+            return targets[0] if returns else None
         meta = self._shapes(func, args, kwargs)
         if meta is _FORCED:
             return _FORCED
@@ -289,8 +279,8 @@ class Recorder(LogWriter, TorchDispatchMode):
             return made[-1]
 
         result = tree_map(unwritten, meta)
-        outs = tuple(self._out(tensor, None, operation_of(func)) for tensor in made)
-        self.log.add(self._step(func, arguments, options, outs=outs, draws=draws(func)))
+        outs = tuple(self._out(tensor, None, aten.operation_of(func)) for tensor in made)
+        self.log.add(self._step(func, arguments, options, outs=outs, draws=aten.draws(func)))
         return result
 
     def _shapes(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -328,7 +318,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         self.compute(operands)
         waiting = [step for each in self.all_tracked(targets) for step in each.waiting.values()]
         self.compute([each for step in waiting for each in step.writes])
-        drawing = draws(func)
+        drawing = aten.draws(func)
         step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
         arguments, options = (args, kwargs) if targets else self._operands((args, kwargs))
         with self._drawing() if drawing else contextlib.nullcontext():
@@ -340,7 +330,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         elif not made or torch.Tag.dynamic_output_shape in func.tags:
             self._note_look(operands)
         if made and (step is not None or not targets):
-            outs = tuple(self._out(tensor, None, operation_of(func)) for tensor in made)
+            outs = tuple(self._out(tensor, None, aten.operation_of(func)) for tensor in made)
             if step is not None:
                 self._note_outs(step, outs)
             else:
@@ -375,16 +365,3 @@ def _template(item: Any) -> Any:
     if not isinstance(item, torch.Tensor) or item.is_meta:
         return item
     return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device=item.device)
-
-
-def _returned(schema: Any, args: Args, kwargs: Kwargs) -> Any:
-    """What an operation that writes its arguments returns: one of them, or nothing."""
-    if not schema.returns:
-        return None
-    if len(schema.returns) > 1 or schema.returns[0].alias_info is None:
-        return _FORCED
-    names = schema.returns[0].alias_info.before_set
-    for index, argument in enumerate(schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.before_set == names:
-            return args[index] if index < len(args) else kwargs.get(argument.name)
-    return _FORCED

@@ -63,27 +63,27 @@ def region_of(tensor: torch.Tensor) -> Region:
 
 def slab(region: Region, part: Region) -> tuple[int, int, int] | None:
     """Dimension, start and stop of a part that is whole in every other dimension."""
-    rank = len(region.sizes)
     if part.dtype != region.dtype:
         return None
-    for dim in range(rank):
-        others = [index for index in range(rank) if index != dim]
-        sizes, strides = tuple(region.sizes[i] for i in others), tuple(region.strides[i] for i in others)
-        if len(part.sizes) == rank:
-            length = part.sizes[dim]
-            same = part.strides[dim] == region.strides[dim] or length == 1
-            if not same or tuple(part.sizes[i] for i in others) != sizes:
-                continue
-            if tuple(part.strides[i] for i in others) != strides:
-                continue
-        elif len(part.sizes) == rank - 1 and (part.sizes, part.strides) == (sizes, strides):
+    for dim in range(len(region.sizes)):
+        whole = _without(dim, region)
+        if (part.sizes, part.strides) == whole:
             length = 1
+        elif len(part.sizes) == len(region.sizes) and _without(dim, part) == whole:
+            length = part.sizes[dim]
+            if length != 1 and part.strides[dim] != region.strides[dim]:
+                continue
         else:
             continue
         start, rest = divmod(part.offset - region.offset, region.strides[dim] or 1)
         if rest == 0 and start >= 0 and start + length <= region.sizes[dim]:
             return dim, start, start + length
     return None
+
+
+def _without(dim: int, region: Region) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    sizes, strides = region.sizes, region.strides
+    return sizes[:dim] + sizes[dim + 1 :], strides[:dim] + strides[dim + 1 :]
 
 
 def rows(region: Region, part: Region) -> tuple[int, int, int] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from types import TracebackType
 
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ def _ignored(*_: object) -> None:
     pass
 
 
-class Session:
+class Session(contextlib.ExitStack):
     """Within this, what code of this thread writes goes to a recorder.
 
     Args:
@@ -36,17 +35,13 @@ class Session:
         on_sampler: Callable[[torch.Tensor, str], None] = _ignored,
         on_module: Callable[[nn.Module], None] = _ignored,
     ) -> None:
+        super().__init__()
         self.recorder = recorder
         self.generator = generator
         self.on_sampler = on_sampler
         self.on_module = on_module
-        self._entered = contextlib.ExitStack()
 
-    def __enter__(self) -> None:
-        self._entered.enter_context(patched(self))
-        self._entered.enter_context(self.recorder)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._entered.close()
+    def __enter__(self) -> Session:
+        self.enter_context(patched(self))
+        self.enter_context(self.recorder)
+        return self

@@ -154,7 +154,6 @@ class LogStep:
         outs: For each tensor that it returns: where that lies. None for one that is not a plain tensor.
         draws: Whether it draws random numbers.
         fill: What it fills its target with, if that has a name.
-        target: Where, for a fill.
         before: By ``id`` of a storage that is written in place: what it held before.
         overwrites: Whether nothing of what was there before shows.
         done: Whether it was done.
@@ -171,12 +170,17 @@ class LogStep:
     outs: Sequence[Operand | None] = ()
     draws: bool = False
     fill: Snapshot | None = None
-    target: Operand | None = None
     before: dict[int, Snapshot | None] = field(default_factory=dict)
     overwrites: bool = False
     done: bool = False
     seen: str | None = None
     hidden: str | None = None
+
+    @property
+    def target(self) -> Operand:
+        """Where it fills: what it is given, or makes."""
+        made = self.outs[0] if self.outs else None
+        return made or self.args[0]
 
     @property
     def random(self) -> bool:

@@ -61,12 +61,7 @@ class StorageTracker:
             tracked.before, tracked.original = True, original.untyped_storage()
 
     def track_foreign(self, tensor: torch.Tensor, *, fresh: bool = False) -> TrackedStorage | None:
-        """Take in a tensor that was made elsewhere, with what it holds now, if it is not known.
-
-        Args:
-            tensor: The tensor.
-            fresh: Whether it was made just now, from a list or from NumPy.
-        """
+        """Take in a tensor that was made elsewhere (``fresh``: just now), with what it holds."""
         tracked = self.tracked(tensor)
         if tracked is None and (tracked := self._track(tensor)) is not None:
             storage = tensor.untyped_storage()
@@ -76,12 +71,10 @@ class StorageTracker:
             tracked.fresh = fresh
         return tracked
 
-    def is_random(self, tensor: torch.Tensor) -> bool:
-        """Whether random numbers make a tensor."""
-        return any(step.random for each in self.all_tracked([tensor]) for step in self.log.sliced(each))
-
-    def _any_random(self, items: Iterable[object]) -> bool:
-        return any(isinstance(each, torch.Tensor) and self.is_random(each) for each in items)
+    def is_random(self, item: object) -> bool:
+        """Whether it is a tensor that random numbers make."""
+        found = self.all_tracked([item]) if isinstance(item, torch.Tensor) else ()
+        return any(step.random for each in found for step in self.log.sliced(each))
 
     def _track(self, tensor: torch.Tensor) -> TrackedStorage | None:
         if not is_plain(tensor):
@@ -106,10 +99,7 @@ class StorageTracker:
     def make_real(self, tensor: torch.Tensor, *, exposing: bool = False, looking: bool = False) -> None:
         """Do what was recorded for the memory of ``tensor``.
 
-        Args:
-            tensor: The tensor.
-            exposing: Whether its address goes out, so that nothing is known of its content from here on.
-            looking: Whether code gets to see its numbers.
+        Code gets to see its numbers (``looking``), or its address, so that its content may change unseen.
         """
         tracked = None if self._passing else self.tracked(tensor)
         if tracked is None:
