@@ -45,22 +45,10 @@ _OF_MODULES = {
 _EXACT = frozenset(f"{module}.{name}" for module, names in _OF_MODULES.items() for name in names.split())
 
 # Of these packages: classes, whose names begin with a capital letter, and what they own.
-PACKAGES = (
-    "addict",
-    "easydict",
-    "lightning",
-    "lightning_fabric",
-    "mmcls",
-    "mmcv",
-    "mmdet",
-    "mmengine",
-    "mmpretrain",
-    "mmseg",
-    "numpy.dtypes",
-    "omegaconf",
-    "pytorch_lightning",
-    "yacs",
-)
+_PACKAGES = (
+    "addict easydict lightning lightning_fabric mmcls mmcv mmdet mmengine mmpretrain "
+    "mmseg numpy.dtypes omegaconf pytorch_lightning yacs"
+).split()
 
 
 def may_be_named(name: str, more: Collection[str] = ()) -> bool:
@@ -78,5 +66,5 @@ def may_be_named(name: str, more: Collection[str] = ()) -> bool:
     if name in _EXACT or name in more:
         return True
     module, _, attribute = name.rpartition(".")
-    inside = any(module == package or module.startswith(package + ".") for package in PACKAGES)
+    inside = any(module == package or module.startswith(package + ".") for package in _PACKAGES)
     return inside and attribute[:1].isupper() and attribute.isidentifier()

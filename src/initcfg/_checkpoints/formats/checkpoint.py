@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from initcfg._checkpoints.formats.distributed_folder import METADATA, open_distributed
+from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.sharded_folder import file_in_folder, open_index
 from initcfg._checkpoints.formats.spans import cannot
-from initcfg._checkpoints.formats.stored import Contents, TensorInfo
+from initcfg._checkpoints.formats.stored import Contents
 from initcfg._checkpoints.formats.torch_file import open_torch
-from initcfg._checkpoints.formats.unwrapping import Unwrapped, unwrapped
+from initcfg._checkpoints.formats.unwrapping import unwrapped
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 # Files that people take for checkpoints, by how they begin.
@@ -31,74 +30,6 @@ _OTHERS = (
     (b"\x93NUMPY", "is a NumPy array", "Save the tensors with torch.save, by name."),
     (b"PK\x05\x06", "is an empty zip archive", "Fetch or save the file again."),
 )
-
-
-class OpenedCheckpoint:
-    """A checkpoint that was opened: names, shapes and types at once, numbers one tensor at a time.
-
-    Attributes:
-        name: How messages call it: the source as it was written.
-        wrapping: What was taken off on the way to the tensors; what ends in a dot was before every key.
-        format: What kind of file it is, for a person.
-        metadata: What a safetensors file says of itself.
-        parts: Other sets of weights in it: what ``part`` can be.
-        beside: What else is in it, and what it is, in a few words.
-        sha256: The digest of its file, where it is known.
-        prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
-    """
-
-    def __init__(self, contents: Contents, found: Unwrapped, name: str) -> None:
-        self.name = name
-        self.wrapping = found.wrapping
-        self.format = contents.format
-        self.metadata = contents.metadata
-        self.parts = found.parts
-        self.beside = found.beside
-        self.sha256: str | None = None
-        self.prefix: str | None = None
-        self._tensors = found.tensors
-        self._files = contents.files
-
-    def keys(self) -> Iterator[str]:
-        """The names of its tensors, in its order."""
-        return iter(self._tensors)
-
-    def info(self, key: str) -> TensorInfo:
-        """Shape and type of a tensor; KeyError if there is none."""
-        return self._tensors[key].info
-
-    def read(self, key: str) -> torch.Tensor:
-        """The tensor, mapped from the file where it is long.
-
-        It may be written to: that changes what is in memory, never the file.
-
-        Raises:
-            CheckpointError: The file is damaged there, or the tensor is of a kind that cannot be read.
-            KeyError: There is none.
-        """
-        return self._tensors[key].read()
-
-    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        """A block of a tensor; see :meth:`read`."""
-        return self._tensors[key].read_block(offsets, sizes)
-
-    def intact(self, key: str) -> bool | None:
-        """Whether a tensor's bytes have the checksum that the file gives; None if it gives none.
-
-        Archives of ``torch.save`` have one for each storage. Checking takes about a second for a gigabyte.
-        """
-        return self._tensors[key].intact()
-
-    def close(self) -> None:
-        """Let go of the files. Tensors that were read stay."""
-        for file in self._files:
-            file.close()
-
-    def __enter__(self) -> OpenedCheckpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def open_path(
@@ -120,19 +51,12 @@ def open_path(
     """
     path = Path(path)
     name = str(path) if name is None else name
-    contents = opened(path, name, allow)
-    try:
-        return OpenedCheckpoint(contents, unwrapped(contents, name, part), name)
-    except CheckpointError:
-        for file in contents.files:
-            file.close()
-        raise
+    return unwrapped(opened(path, name, allow), name, part)
 
 
 def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None) -> OpenedCheckpoint:
     """A state_dict, or a checkpoint with one in it, that is in memory already."""
-    contents = Contents(state, "in memory")
-    return OpenedCheckpoint(contents, unwrapped(contents, name, part), name)
+    return unwrapped(Contents(state, "in memory"), name, part)
 
 
 def opened(path: Path, name: str, allow: Collection[str] = ()) -> Contents:

@@ -19,7 +19,6 @@ from initcfg._checkpoints.formats.stored import (
     is_swapped,
 )
 from initcfg._checkpoints.formats.untrusted import parsed
-from initcfg.errors import CheckpointError
 
 # The format's own bound.
 LONGEST_HEADER = 100_000_000
@@ -61,20 +60,16 @@ def looks_safe(head: bytes) -> bool:
 def open_safe(path: Path, name: str) -> Contents:
     """What a safetensors file holds, if its header is exactly what the format says."""
     span = Span(path, name)
-    try:
-        header, begin = _header(span)
-        metadata = header.pop(_METADATA, {})
-        if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
-            raise span.damaged("its metadata is not a table of texts")
-        tree: dict[str, Any] = {}
-        ranges: list[tuple[int, int, str]] = []
-        for key, entry in header.items():
-            tree[key], first, last = _entry(span, key, entry, begin)
-            ranges.append((first, last, key))
-        _check_ranges(span, ranges, span.size - begin)
-    except CheckpointError:
-        span.close()
-        raise
+    header, begin = _header(span)
+    metadata = header.pop(_METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
+        raise span.damaged("its metadata is not a table of texts")
+    tree: dict[str, Any] = {}
+    ranges: list[tuple[int, int, str]] = []
+    for key, entry in header.items():
+        tree[key], first, last = _entry(span, key, entry, begin)
+        ranges.append((first, last, key))
+    _check_ranges(span, ranges, span.size - begin)
     return Contents(tree, "safetensors", metadata, (span,))
 
 

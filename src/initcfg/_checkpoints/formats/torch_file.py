@@ -13,7 +13,6 @@ from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import Contents, Storage, is_swapped
 from initcfg._checkpoints.formats.torch_tensors import STORAGES, StorageRef, TensorCalls
 from initcfg._checkpoints.formats.unwrapping import flattened
-from initcfg.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -147,10 +146,5 @@ def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Lite
 def open_torch(path: Path, name: str, more: Collection[str] = ()) -> Contents:
     """What a file of ``torch.save`` holds, whichever of the two it is."""
     span = Span(path, name)
-    try:
-        if span.read(0, min(4, span.size)) == b"PK\x03\x04":
-            return open_archive(span, more)
-        return open_stream(span, more)
-    except CheckpointError:
-        span.close()
-        raise
+    zipped = span.read(0, min(4, span.size)) == b"PK\x03\x04"
+    return open_archive(span, more) if zipped else open_stream(span, more)

@@ -7,10 +7,11 @@ import functools
 import warnings
 from typing import Any
 
+from initcfg._checkpoints.formats import FOLDER_FILES, METADATA
 from initcfg._checkpoints.sources.address import file_name, scheme_of, scrubbed, shown
 from initcfg._checkpoints.sources.cache import Cache, CacheEntry
 from initcfg._checkpoints.sources.digests import Expected
-from initcfg._checkpoints.sources.local import FOLDER_FILES, from_path, no_checkpoint, refuse_digest
+from initcfg._checkpoints.sources.local import from_path, no_checkpoint, refuse_digest
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import is_offline
 from initcfg._checkpoints.sources.shard_index import gather
@@ -135,7 +136,7 @@ def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:
     found = next((name for name in FOLDER_FILES if name in names), None)
     if found is None:
         raise no_checkpoint(origin, [f"{shown(base)}/{name}" for name in sorted(names)])
-    if found != ".metadata":
+    if found != METADATA:
         return through_cache(f"{base}/{found}", _fetch, sha256=None, offline=False)
     # A distributed checkpoint: its files know each other by name.
     files = {name: file_through_cache(f"{base}/{name}", _fetch, sha256=None, offline=False) for name in names}

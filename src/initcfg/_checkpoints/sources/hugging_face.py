@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from initcfg._checkpoints.formats import FOLDER_FILES
 from initcfg._checkpoints.sources.digests import Expected
-from initcfg._checkpoints.sources.local import FOLDER_FILES
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
 from initcfg._checkpoints.sources.settings import flag, is_offline

@@ -6,18 +6,11 @@ import os
 from pathlib import Path
 from urllib.parse import unquote
 
+from initcfg._checkpoints.formats import FOLDER_FILES
 from initcfg._checkpoints.sources.digests import Expected
 from initcfg._checkpoints.sources.located import Located
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
-FOLDER_FILES = (
-    ".metadata",
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-)
-"""What makes a folder a checkpoint, the preferred file first."""
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".json"}
 
 
