@@ -20,9 +20,11 @@ from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 # Files that people take for checkpoints, by how they begin.
 _OTHERS = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself", "Fetch it: git lfs pull."),
-    (b"<!DOCTYPE", "is a web page", "Download the file itself, not the page about it."),
-    (b"<!doctype", "is a web page", "Download the file itself, not the page about it."),
-    (b"<html", "is a web page", "Download the file itself, not the page about it."),
+    (
+        (b"<!DOCTYPE", b"<!doctype", b"<html"),
+        "is a web page",
+        "Download the file itself, not the page about it.",
+    ),
     (b"GGUF", "is a GGUF file", "Take the safetensors file that it was made from."),
     (b"\x89HDF", "is an HDF5 file", "Save its tensors as safetensors."),
     (b"\x1f\x8b", "is compressed by gzip", "Unpack it first."),
@@ -51,7 +53,7 @@ def open_path(
     """
     path = Path(path)
     name = str(path) if name is None else name
-    return unwrapped(opened(path, name, allow), name, part)
+    return unwrapped(contents_of(path, name, allow), name, part)
 
 
 def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None) -> OpenedCheckpoint:
@@ -59,12 +61,14 @@ def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None
     return unwrapped(Contents(state, "in memory"), name, part)
 
 
-def opened(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+def contents_of(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
     """What a file or folder holds."""
     if path.is_dir():
         found = file_in_folder(path, name)
-        return open_distributed(path, name, allow) if found.name == METADATA else opened(found, name, allow)
-    head, size = _head(path, name)
+        return (
+            open_distributed(path, name, allow) if found.name == METADATA else contents_of(found, name, allow)
+        )
+    head = _head(path, name)
     for magic, what, fix in _OTHERS:
         if head.startswith(magic):
             raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
@@ -82,17 +86,17 @@ def opened(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
         )
     if path.suffix == ".safetensors":
         return open_safe(path, name)
-    what = "is empty" if not size else "is neither safetensors nor a file of torch.save"
+    what = "is empty" if not head else "is neither safetensors nor a file of torch.save"
     raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix="Fetch or save it again.")
 
 
-def _head(path: Path, name: str) -> tuple[bytes, int]:
+def _head(path: Path, name: str) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             # Opening a pipe would wait for somebody to write to it.
             raise CheckpointError(f"The checkpoint {name!r} is neither a file nor a folder.")
         with open(path, "rb") as file:
-            return file.read(512), path.stat().st_size
+            return file.read(512)
     except CheckpointError:
         raise
     except FileNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from initcfg._checkpoints.formats.stored import (
     TensorInfo,
     Unreadable,
     is_shape,
-    is_swapped,
 )
 from initcfg._checkpoints.formats.untrusted import parsed
 
@@ -123,7 +123,7 @@ def _entry(span: Span, key: str, entry: Any, begin: int) -> tuple[Any, int, int]
         shape = [*shape[:-1], shape[-1] * bits // 8]
     size = tuple(shape)
     stride = tuple(math.prod(size[dimension + 1 :]) for dimension in range(len(size)))
-    storage = Storage(span, begin + first, last - first, swapped=is_swapped("little"))
+    storage = Storage(span, begin + first, last - first, swapped=sys.byteorder != "little")
     return StoredView(storage, dtype, 0, size, stride), first, last
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from initcfg._checkpoints.formats.archive import Archive
 from initcfg._checkpoints.formats.pickled import PickledName, PickledObject, PickleProblem
 from initcfg._checkpoints.formats.spans import Span
-from initcfg._checkpoints.formats.stored import Contents, Storage, is_swapped
+from initcfg._checkpoints.formats.stored import Contents, Storage
 from initcfg._checkpoints.formats.torch_tensors import STORAGES, StorageRef, TensorCalls
 from initcfg._checkpoints.formats.unwrapping import flattened
 
@@ -24,31 +25,29 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
     """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too."""
     archive = Archive(span)
     root = archive.root("data.pkl")
-    pickled = archive.member(f"{root}/data.pkl")
-    if pickled.size > _LONGEST_PICKLE:
-        raise span.damaged(f"its pickle would have {pickled.size:,} bytes")
     order = "little"
-    if archive.has(f"{root}/byteorder"):
-        order = archive.read(archive.member(f"{root}/byteorder"), 16).decode("ascii", "replace")
+    if f"{root}/byteorder" in archive:
+        order = archive.read(f"{root}/byteorder", 16).decode("ascii", "replace")
         if order not in ("little", "big"):
             raise span.damaged(f"its byte order is {order!r}")
-    swapped = is_swapped(order)
     storages: dict[str, Storage] = {}
 
     def find(key: str, length: int) -> Storage:
         if key not in storages:
             member = archive.member(f"{root}/data/{key}")
-            storages[key] = Storage(span, member.start, member.size, swapped, member.checksum)
+            storages[key] = Storage(span, member.start, member.size, order != sys.byteorder, member.checksum)
         if storages[key].length != length:
             raise span.damaged(
                 f"the storage {key!r} has {storages[key].length:,} bytes, and its tensors speak of {length:,}"
             )
         return storages[key]
 
-    compiled = archive.has(f"{root}/constants.pkl")
+    compiled = f"{root}/constants.pkl" in archive
     # A compiled module's classes are of its own code, which lies in the archive and is not run either.
     calls = TensorCalls(span, _CompiledNames(more) if compiled else more)
-    tree, _ = calls.load(archive.read(pickled, _LONGEST_PICKLE), persistent=_persistent(span, find))
+    tree, _ = calls.load(
+        archive.read(f"{root}/data.pkl", _LONGEST_PICKLE), persistent=_persistent(span, find)
+    )
     if compiled:
         modules = _module(tree)
         if modules is None:
@@ -139,7 +138,7 @@ def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Lite
     if count < 0 or (count != storage.length and (count == 0 or storage.length % count)):
         raise span.damaged(f"the storage {key!r} has {count:,} elements, and its tensors speak of others")
     storage.start = place + 8
-    storage.swapped = is_swapped(order)
+    storage.swapped = order != sys.byteorder
     return place + 8 + storage.length
 
 

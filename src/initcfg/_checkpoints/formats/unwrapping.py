@@ -81,11 +81,8 @@ def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedC
             chosen = holders.chosen(table)
     tensors = {_text(key): each for key, value in table.items() if (each := as_stored(value)) is not None}
     rest = {key: value for key, value in table.items() if as_stored(value) is None}
-    if (
-        rest
-        and not contents.plain
-        and (not tensors or any(as_table(value) is not None for value in rest.values()))
-    ):
+    tables = [value for value in rest.values() if as_table(value) is not None]
+    if not contents.plain and (tables or not tensors):
         nested = {key: value for key, value in rest.items() if not _OF_TRAINING.fullmatch(_text(key))}
         inside = dict(flattened(nested, name, lambda each: as_table(each) if holders.within(each) else None))
         tensors |= {key: each for key, each in inside.items() if key not in tensors}
