@@ -17,14 +17,11 @@ from initcfg._checkpoints.formats.torch_file import open_torch
 from initcfg._checkpoints.formats.unwrapping import unwrapped
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
+_PAGE = (b"<!DOCTYPE", b"<!doctype", b"<html")
 # Files that people take for checkpoints, by how they begin.
 _OTHERS = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself", "Fetch it: git lfs pull."),
-    (
-        (b"<!DOCTYPE", b"<!doctype", b"<html"),
-        "is a web page",
-        "Download the file itself, not the page about it.",
-    ),
+    (_PAGE, "is a web page", "Download the file itself, not the page about it."),
     (b"GGUF", "is a GGUF file", "Take the safetensors file that it was made from."),
     (b"\x89HDF", "is an HDF5 file", "Save its tensors as safetensors."),
     (b"\x1f\x8b", "is compressed by gzip", "Unpack it first."),

@@ -127,7 +127,7 @@ def _dtype(properties: Any) -> torch.dtype | None:
     if isinstance(state, dict):
         state = (state.get("dtype"),)
     named = state[0] if isinstance(state, tuple) and state else None
-    return DTYPES.get(named.text) if isinstance(named, PickledName) else None
+    return DTYPES.get(named.name) if isinstance(named, PickledName) else None
 
 
 def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[Chunk]) -> None:
@@ -140,7 +140,7 @@ def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[Chun
         raise span.damaged(f"the blocks of {key!r} are not the whole of it")
     if math.prod(size) == 0 or len(chunks) == 1:
         return
-    # A grid that the edges of all blocks make: as many elements as there are leave no cell out but by overlap.
+    # The edges of all blocks make a grid; with as many elements as there are, only overlap leaves a cell out.
     cuts = [
         np.unique([0, count, *(end for c in chunks for end in (c.offsets[d], c.offsets[d] + c.sizes[d]))])
         for d, count in enumerate(size)

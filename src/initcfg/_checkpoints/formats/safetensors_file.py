@@ -77,10 +77,11 @@ def _header(span: Span) -> tuple[dict[str, Any], int]:
     if span.size < 8:
         raise span.damaged(f"a safetensors file has at least 8 bytes, and it has {span.size}")
     length = int.from_bytes(span.read(0, 8), "little")
-    if length > LONGEST_HEADER:
-        raise span.damaged(f"its header would have {length:,} bytes; the format allows {LONGEST_HEADER:,}")
-    if length > span.size - 8:
-        raise span.damaged(f"its header would have {length:,} bytes, and the file has {span.size:,}")
+    if length > min(LONGEST_HEADER, span.size - 8):
+        raise span.damaged(
+            f"its header would have {length:,} bytes; the file has {span.size:,}, and the format allows "
+            f"{LONGEST_HEADER:,}"
+        )
     data = span.read(8, length)
     if not data.startswith(b"{"):
         raise span.damaged("its header does not begin with a brace")

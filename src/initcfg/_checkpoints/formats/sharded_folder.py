@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
     return Contents(tree, plural(len(names), "shard"), told, (shards,))
 
 
+@dataclass
 class Shards:
     """The files of an index, opened as they are needed.
 
@@ -127,17 +128,16 @@ class Shards:
         allow: Names that their pickles may hold besides.
     """
 
-    def __init__(self, folder: Path, name: str, allow: Collection[str]) -> None:
-        self.folder = folder
-        self.name = name
-        self.allow = allow
-        self._opened: dict[str, Contents] = {}
+    folder: Path
+    name: str
+    allow: Collection[str]
+    opened: dict[str, Contents] = field(default_factory=dict)
 
     def tensor(self, file: str, key: str) -> Stored:
         """A tensor of a file."""
-        if file not in self._opened:
-            self._opened[file] = _open_shard(self.folder / file, self.name, self.allow)
-        tree = self._opened[file].tree
+        if file not in self.opened:
+            self.opened[file] = _open_shard(self.folder / file, self.name, self.allow)
+        tree = self.opened[file].tree
         stored = as_stored(tree.get(key)) if isinstance(tree, dict) else None
         if stored is None:
             raise CheckpointError(
@@ -149,7 +149,7 @@ class Shards:
 
     def close(self) -> None:
         """Let go of the files."""
-        for contents in self._opened.values():
+        for contents in self.opened.values():
             for span in contents.files:
                 span.close()
 

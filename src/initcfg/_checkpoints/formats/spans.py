@@ -56,9 +56,7 @@ class Span:
 
     def damaged(self, what: str, fix: str = _AGAIN) -> CheckpointError:
         """The error for a file that is not what it should be."""
-        return CheckpointError(
-            f"The checkpoint {self.name!r} is damaged: {what}.", where=str(self.path), fix=fix
-        )
+        return self.refused(f"is damaged: {what}", fix)
 
     def refused(self, what: str, fix: str) -> CheckpointError:
         """The error for a file that is whole, and not read all the same."""

@@ -44,10 +44,9 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
 
     compiled = f"{root}/constants.pkl" in archive
     # A compiled module's classes are of its own code, which lies in the archive and is not run either.
-    calls = TensorCalls(span, _CompiledNames(more) if compiled else more)
-    tree, _ = calls.load(
-        archive.read(f"{root}/data.pkl", _LONGEST_PICKLE), persistent=_persistent(span, find)
-    )
+    calls = TensorCalls(span, more, ("__torch__.", "torch.jit._pickle.") if compiled else ())
+    pickled = archive.read(f"{root}/data.pkl", _LONGEST_PICKLE)
+    tree, _ = calls.load(pickled, persistent=_persistent(span, find))
     if compiled:
         modules = _module(tree)
         if modules is None:
@@ -63,25 +62,16 @@ def _module(value: Any) -> Mapping[Any, Any] | None:
     return value.state if own and isinstance(value.state, dict) else None
 
 
-class _CompiledNames(frozenset[str]):
-    """The names of a compiled module's own classes, and those given."""
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (
-            name.startswith(("__torch__.", "torch.jit._pickle.")) or super().__contains__(name)
-        )
-
-
 def _persistent(span: Span, find: Callable[[str, int], Storage]) -> Callable[[Any], StorageRef]:
     def storage(reference: Any) -> StorageRef:
         if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
             raise PickleProblem("it refers to something that is not a storage")
         _, kind, key, _, count, *rest = reference
-        if not isinstance(kind, PickledName) or kind.text not in STORAGES:
+        if not isinstance(kind, PickledName) or kind.name not in STORAGES:
             raise PickleProblem("it has a storage of no known type")
         if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
             raise PickleProblem("it has a storage without a key or a size")
-        dtype = STORAGES[kind.text]
+        dtype = STORAGES[kind.name]
         found = find(key, count * (1 if dtype is None else dtype.itemsize))
         if not rest or rest[0] is None:
             return StorageRef(found, dtype)

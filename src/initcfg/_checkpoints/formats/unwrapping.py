@@ -14,30 +14,14 @@ from initcfg._checkpoints.formats.pickled import PickledName, PickledObject
 from initcfg._checkpoints.formats.stored import Contents, InMemory, Stored
 from initcfg.errors import CheckpointError, nearest, plural
 
-# Under these keys training code keeps the weights, the more telling ones first.
-_ORDINARY = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "module",
-    "net",
-    "network",
-    "params",
-    "weights",
+# Under these keys training code keeps the weights, the more telling ones first; and after them, the keys of
+# their moving averages, which are taken only where there are no ordinary ones.
+_HOLDERS = re.findall(
+    r"\w+",
+    "state_dict model_state_dict model_state model module net network params weights "
+    "state_dict_ema model_ema ema_state_dict model_ema_state_dict ema_model module_ema params_ema ema",
 )
-# And under these their moving averages, which are not taken where there are ordinary ones.
-_AVERAGED = (
-    "state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "model_ema_state_dict",
-    "ema_model",
-    "module_ema",
-    "params_ema",
-    "ema",
-)
-# What has tensors and is no weights: not taken together with what nobody knows the name of.
+# What has tensors that are not weights: not taken together with what nobody knows the name of.
 _OF_TRAINING = re.compile(
     r"optim(izer)?s?(_.*)?|(.*_)?schedulers?(_.*)?|lr_.*|(grad_)?scaler.*|amp|callbacks|loops|rng.*|random.*"
     r"|message_hub|meta|_extra_state"
@@ -195,7 +179,7 @@ class _Holders:
 
     def parts(self, table: Mapping[Any, Any]) -> tuple[str, ...]:
         """The known keys under which there are tensors, the one to take first."""
-        return tuple(key for key in (*_ORDINARY, *_AVERAGED) if key in table and self.within(table[key]))
+        return tuple(key for key in _HOLDERS if key in table and self.within(table[key]))
 
     def chosen(self, table: Mapping[Any, Any]) -> str | None:
         """The key that the weights are under; None if they are not under one."""
@@ -221,7 +205,7 @@ class _Holders:
 
 def _text(key: Any) -> str:
     if isinstance(key, (PickledName, PickledObject)):
-        return key.text if isinstance(key, PickledName) else key.name
+        return key.name
     return key if isinstance(key, str) else str(key)[:100]
 
 
@@ -237,17 +221,12 @@ def described(value: Any) -> str:
         return str(value)[:40]
     if isinstance(value, str):
         return repr(value) if len(value) <= 60 else f"a text of {len(value):,} characters"
-    stored = as_stored(value)
-    if stored is not None:
+    if as_stored(value) is not None:
         return "a tensor"
-    table = as_table(value)
-    if table is not None:
+    if (table := as_table(value)) is not None:
         return f"a table of {len(table):,}"
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value):,}"
     if isinstance(value, (PickledObject, PickledName)):
-        text = value.name if isinstance(value, PickledObject) else value.text
-        return text.rpartition(".")[2]
-    if isinstance(value, bytes):
-        return plural(len(value), "byte")
-    return type(value).__name__
+        return value.name.rpartition(".")[2]
+    return plural(len(value), "byte") if isinstance(value, bytes) else type(value).__name__

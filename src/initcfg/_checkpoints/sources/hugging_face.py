@@ -139,11 +139,7 @@ class _Repository:
         errors = self._errors
         try:
             path = self._hub.hf_hub_download(
-                self.name,
-                name,
-                revision=self.revision,
-                local_files_only=self.offline,
-                library_name="initcfg",
+                self.name, name, revision=self.revision, local_files_only=self.offline, library_name="initcfg"
             )
             # Without the network the client hands out folders, too.
             return Path(path) if Path(path).is_file() else None

@@ -75,8 +75,7 @@ def _assemble(folder: Path, files: dict[str, Path]) -> None:
             if target.samefile(path):
                 continue
         temporary = folder / f".{name}.{os.getpid()}"
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
         try:
             os.link(path, temporary)
         except OSError:
