@@ -34,9 +34,6 @@ class Archive:
 
     Args:
         span: The file, or the stretch of one that is the archive.
-
-    Raises:
-        CheckpointError: The table is damaged, or a name in it leads out of the archive or occurs twice.
     """
 
     def __init__(self, span: Span) -> None:

@@ -39,11 +39,7 @@ _ENDINGS = (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin"
 
 
 def file_in_folder(path: Path, name: str) -> Path:
-    """The file that the checkpoint in a folder is: its weights, their index, or the metadata of DCP.
-
-    Raises:
-        CheckpointError: There is none, or several.
-    """
+    """The file that the checkpoint in a folder is: its weights, their index, or the metadata of DCP."""
     if (path / UNFINISHED).is_file():
         raise CheckpointError(
             f"The checkpoint in {name!r} is not whole: its writing still goes on, or was interrupted.",

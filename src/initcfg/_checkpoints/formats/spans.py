@@ -33,9 +33,6 @@ class Span:
 
     Attributes:
         close: Lets go of the file; tensors that are mapped from it stay.
-
-    Raises:
-        CheckpointError: The file cannot be opened, or ends before the stretch does.
     """
 
     def __init__(self, path: Path, name: str, *, start: int = 0, length: int | None = None) -> None:

@@ -108,11 +108,7 @@ class TensorCalls:
         }
 
     def load(self, data: Any, start: int = 0, *, persistent: Any = None) -> tuple[Any, int]:
-        """A pickle, and where it ends.
-
-        Raises:
-            CheckpointError: It is malformed, or names something that is not allowed.
-        """
+        """A pickle, and where it ends."""
         machine = PickleMachine(data, start, calls=self.calls, allowed=self._allowed, persistent=persistent)
         try:
             return machine.load(), machine.place

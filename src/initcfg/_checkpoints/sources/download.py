@@ -42,12 +42,7 @@ class Download:
     _resumed: bool = False
 
     def run(self) -> CacheEntry:
-        """Fetch, as often as it takes; what got through is not fetched again.
-
-        Raises:
-            CheckpointNotFoundError: The server has no such file.
-            CheckpointError: It cannot be fetched or stored, or is not what its digest says.
-        """
+        """Fetch, as often as it takes; what got through is not fetched again."""
         # With a copy at hand, nobody should wait long for a network that is down.
         allowed = retries() if self.cached is None else min(1, retries())
         failures, furthest = 0, self._size()

@@ -23,12 +23,7 @@ _HERE = {None, "file", "local", "memory", "zip", "tar", "simplecache", "filecach
 
 
 def from_file_system(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """A file, an index with its shards, or a folder that is a checkpoint.
-
-    Raises:
-        CheckpointNotFoundError: There is no such file.
-        CheckpointError: It cannot be fetched, or is not what its digest says.
-    """
+    """A file, an index with its shards, or a folder that is a checkpoint."""
     here = all((scheme_of(part) if "://" in part else None) in _HERE for part in source.split("::"))
     without_network = is_offline(offline) and not here
     if not without_network:
@@ -70,7 +65,10 @@ def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | N
         version = str(system.ukey(path))
         if cached is not None and cached.etag == version:
             return cache.confirm(cached)
-        return _copy(system, path, file_name(source), cache, expected, info.get("size"), version)
+        try:
+            return _copied(system, path, source, cache, expected, info.get("size"), version)
+        finally:
+            cache.drop_partial()
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -86,20 +84,17 @@ def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | N
         return cached
 
 
-def _copy(
-    system: Any, path: str, name: str, cache: Cache, expected: Expected, size: int | None, version: str
+def _copied(
+    system: Any, path: str, source: str, cache: Cache, expected: Expected, size: int | None, version: str
 ) -> CacheEntry:
-    try:
-        cache.begin_partial(version=version)
-        with system.open(path, "rb") as remote:
-            came = cache.receive(name, iter(functools.partial(remote.read, _BLOCK), b""), size)
-        if size is not None and came != size:
-            raise CheckpointError(
-                f"The checkpoint {cache.origin!r} has {size:,} bytes, and {came:,} came.", fix="Try again."
-            )
-        return cache.adopt(name, expected, etag=version)
-    finally:
-        cache.drop_partial()
+    cache.begin_partial(version=version)
+    with system.open(path, "rb") as remote:
+        blocks = iter(functools.partial(remote.read, _BLOCK), b"")
+        came = cache.receive(file_name(source), blocks, size)
+    if size is not None and came != size:
+        problem = f"The checkpoint {cache.origin!r} has {size:,} bytes, and {came:,} came."
+        raise CheckpointError(problem, fix="Try again.")
+    return cache.adopt(file_name(source), expected, etag=version)
 
 
 def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
@@ -117,11 +112,10 @@ def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
 
 
 def _is_folder(system: Any, path: str) -> bool:
-    try:
+    # Not every file system can tell; the file itself will.
+    with contextlib.suppress(Exception):
         return bool(system.isdir(path))
-    except Exception:
-        # Not every file system can tell; the file itself will.
-        return False
+    return False
 
 
 def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:

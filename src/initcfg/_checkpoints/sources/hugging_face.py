@@ -62,12 +62,7 @@ def parse(source: str) -> HubAddress:
 
 
 def from_hugging_face(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """A file of a repository, or the weights that it has.
-
-    Raises:
-        CheckpointNotFoundError: There is no such repository, revision or file.
-        CheckpointError: huggingface_hub is missing, or the file cannot be fetched.
-    """
+    """A file of a repository, or the weights that it has."""
     address = parse(source)
     files: Sequence[str] = PREFERRED
     if address.file is not None:

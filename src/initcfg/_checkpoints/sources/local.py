@@ -15,12 +15,7 @@ _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".json"}
 
 
 def from_path(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """A path, or a ``file://`` address.
-
-    Raises:
-        CheckpointNotFoundError: There is nothing.
-        CheckpointError: It is not a checkpoint, or has another digest.
-    """
+    """A path, or a ``file://`` address."""
     text = source[7:] if source[:7].lower() == "file://" else source
     path = Path(text).expanduser()
     if text is not source and not path.exists():

@@ -24,11 +24,7 @@ _TABLES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mm
 
 
 def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """What a name stands for; of ``mmcls://`` names the backbone is meant, as in MMEngine.
-
-    Raises:
-        CheckpointError: No table is installed, or none has the name.
-    """
+    """What a name stands for; of ``mmcls://`` names the backbone is meant, as in MMEngine."""
     scheme, _, name = source.partition("://")
     scheme = scheme.lower()
     if scheme == "jhu":

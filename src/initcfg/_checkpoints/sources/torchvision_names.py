@@ -29,11 +29,7 @@ _BEFORE = {
 
 
 def from_torchvision(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """Weights by model (``resnet50``), by model and name, or by the name of the enumeration's member.
-
-    Raises:
-        CheckpointError: torchvision is missing, or has no such weights.
-    """
+    """Weights by model (``resnet50``), by model and name, or by the name of the enumeration's member."""
     return from_web(address_of(source), sha256=sha256, offline=offline)
 
 
