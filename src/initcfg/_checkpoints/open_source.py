@@ -36,10 +36,10 @@ def open_source(
             fix="Return a dict from names to tensors, or the path of a checkpoint.",
         )
     located = locate(source, sha256=sha256, offline=offline)
-    if located.path is not None:
-        opened = open_path(located.path, name=name or located.origin, part=part)
+    name = name or located.origin
+    if located.path is None:
+        opened = open_mapping(located.memory or {}, name=name, part=part)
     else:
-        assert located.memory is not None
-        opened = open_mapping(located.memory, name=name or located.origin, part=part)
+        opened = open_path(located.path, name=name, part=part)
     opened.sha256, opened.prefix = located.sha256, located.prefix
     return opened

@@ -298,7 +298,7 @@ def test_a_tensor_that_memory_cannot_hold(tmp_path, monkeypatch):
     monkeypatch.setattr("initcfg._checkpoints.formats.spans.available_memory", lambda: 1000)
     # Moved by a byte, so that it cannot be mapped.
     with open_path(tmp_path / "a") as reader:
-        storage = reader._tensors["a"].storage
+        storage = reader.tensors["a"].storage
         storage.start += 4 - storage.start % 4 + 1 - 4
         with pytest.raises(CheckpointError, match="bytes are free"):
             reader.read("a")

@@ -3,22 +3,25 @@
 In: a file, a folder, or a mapping that is in memory; nobody vouches for what is in it.
 Out: an ``OpenedCheckpoint``: names, shapes and types at once, numbers one tensor at a time.
 
-Read: `checkpoint.py` (the way in, by content and not by name), `stored.py` (a tensor that was not read yet),
-`spans.py` (stretches of a file); the formats: `safetensors_file.py`, `torch_file.py` with `archive.py` (zip),
-`pickled.py` (pickles as data), `torch_tensors.py` (the calls that mean something) and `allowed_names.py`,
-`sharded_folder.py`, `distributed_folder.py`, `untrusted.py` (JSON and names of files); `unwrapping.py` (where
-in it the weights are), `finite.py` (counting NaN and infinity).
+Read: `checkpoint.py` (the way in, by content and not by name), `opened_checkpoint.py` (what comes out),
+`stored.py` (a tensor that was not read yet), `spans.py` (stretches of a file); the formats:
+`safetensors_file.py`, `torch_file.py` with `archive.py` (zip), `pickled.py` (pickles as data),
+`torch_tensors.py` (the calls that mean something) and `allowed_names.py`, `sharded_folder.py`,
+`distributed_folder.py`, `untrusted.py` (JSON and names of files); `unwrapping.py` (where in it the weights
+are), `finite.py` (counting NaN and infinity).
 
 No code that a file holds is run, and a damaged file ends in an error, not in wrong numbers.
 """
 
-from initcfg._checkpoints.formats.checkpoint import OpenedCheckpoint, open_mapping, open_path
+from initcfg._checkpoints.formats.checkpoint import open_mapping, open_path
 from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.finite import non_finite
-from initcfg._checkpoints.formats.sharded_folder import UNFINISHED
+from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
+from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map
 from initcfg._checkpoints.formats.stored import TensorInfo
 
 __all__ = [
+    "FOLDER_FILES",
     "METADATA",
     "UNFINISHED",
     "OpenedCheckpoint",
@@ -26,4 +29,5 @@ __all__ = [
     "non_finite",
     "open_mapping",
     "open_path",
+    "weight_map",
 ]

@@ -6,6 +6,7 @@ training run. What is not on them is refused, since a file that names it was not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 # Of each module: functions, and classes of torch, Python and NumPy.
@@ -45,21 +46,9 @@ _OF_MODULES = {
 _EXACT = frozenset(f"{module}.{name}" for module, names in _OF_MODULES.items() for name in names.split())
 
 # Of these packages: classes, whose names begin with a capital letter, and what they own.
-PACKAGES = (
-    "addict",
-    "easydict",
-    "lightning",
-    "lightning_fabric",
-    "mmcls",
-    "mmcv",
-    "mmdet",
-    "mmengine",
-    "mmpretrain",
-    "mmseg",
-    "numpy.dtypes",
-    "omegaconf",
-    "pytorch_lightning",
-    "yacs",
+_CLASSES = re.compile(
+    r"(addict|easydict|lightning|lightning_fabric|mmcls|mmcv|mmdet|mmengine|mmpretrain|mmseg|numpy\.dtypes"
+    r"|omegaconf|pytorch_lightning|yacs)(\.\w+)*\.[A-Z]\w*"
 )
 
 
@@ -75,8 +64,4 @@ def may_be_named(name: str, more: Collection[str] = ()) -> bool:
         >>> may_be_named("mmengine.logging.history_buffer.HistoryBuffer"), may_be_named("os.system")
         (True, False)
     """
-    if name in _EXACT or name in more:
-        return True
-    module, _, attribute = name.rpartition(".")
-    inside = any(module == package or module.startswith(package + ".") for package in PACKAGES)
-    return inside and attribute[:1].isupper() and attribute.isidentifier()
+    return name in _EXACT or name in more or _CLASSES.fullmatch(name) is not None

@@ -19,13 +19,11 @@ class Member(NamedTuple):
     """A member of an archive.
 
     Attributes:
-        name: Its name.
         start: Where its bytes begin in the file.
         size: How many they are.
         checksum: CRC-32 of them; 0 if nobody computed it.
     """
 
-    name: str
     start: int
     size: int
     checksum: int
@@ -36,9 +34,6 @@ class Archive:
 
     Args:
         span: The file, or the stretch of one that is the archive.
-
-    Raises:
-        CheckpointError: The table is damaged, or a name in it leads out of the archive or occurs twice.
     """
 
     def __init__(self, span: Span) -> None:
@@ -75,8 +70,7 @@ class Archive:
             "Give the file that was packed, not an archive of it.",
         )
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a member."""
+    def __contains__(self, name: str) -> bool:
         return name in self._table
 
     def member(self, name: str) -> Member:
@@ -94,7 +88,7 @@ class Archive:
             raise self.span.damaged(f"the member {name!r} has two sizes")
         start = self._start(name, entry)
         self.span.check(start, entry.file_size, f"the member {name!r}")
-        return Member(name, start, entry.file_size, entry.CRC)
+        return Member(start, entry.file_size, entry.CRC)
 
     def _start(self, name: str, entry: zipfile.ZipInfo) -> int:
         """Behind the member's own header, which must say the same as the table."""
@@ -113,13 +107,14 @@ class Archive:
             raise self.span.damaged(f"the header of the member {name!r} has a wrong length")
         return place + len(own)
 
-    def read(self, member: Member, most: int) -> bytes:
+    def read(self, name: str, most: int) -> bytes:
         """The bytes of a small member, checked."""
+        member = self.member(name)
         if member.size > most:
-            raise self.span.damaged(f"the member {member.name!r} has {member.size:,} bytes")
+            raise self.span.damaged(f"the member {name!r} has {member.size:,} bytes")
         data = self.span.read(member.start, member.size)
         if member.checksum and zlib.crc32(data) != member.checksum:
-            raise self.span.damaged(f"the member {member.name!r} does not have its checksum")
+            raise self.span.damaged(f"the member {name!r} does not have its checksum")
         return data
 
 

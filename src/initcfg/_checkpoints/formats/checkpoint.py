@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from initcfg._checkpoints.formats.distributed_folder import METADATA, open_distributed
+from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.sharded_folder import file_in_folder, open_index
 from initcfg._checkpoints.formats.spans import cannot
-from initcfg._checkpoints.formats.stored import Contents, TensorInfo
+from initcfg._checkpoints.formats.stored import Contents
 from initcfg._checkpoints.formats.torch_file import open_torch
-from initcfg._checkpoints.formats.unwrapping import Unwrapped, unwrapped
+from initcfg._checkpoints.formats.unwrapping import unwrapped
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
+_PAGE = (b"<!DOCTYPE", b"<!doctype", b"<html")
 # Files that people take for checkpoints, by how they begin.
 _OTHERS = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself", "Fetch it: git lfs pull."),
-    (b"<!DOCTYPE", "is a web page", "Download the file itself, not the page about it."),
-    (b"<!doctype", "is a web page", "Download the file itself, not the page about it."),
-    (b"<html", "is a web page", "Download the file itself, not the page about it."),
+    (_PAGE, "is a web page", "Download the file itself, not the page about it."),
     (b"GGUF", "is a GGUF file", "Take the safetensors file that it was made from."),
     (b"\x89HDF", "is an HDF5 file", "Save its tensors as safetensors."),
     (b"\x1f\x8b", "is compressed by gzip", "Unpack it first."),
@@ -31,74 +29,6 @@ _OTHERS = (
     (b"\x93NUMPY", "is a NumPy array", "Save the tensors with torch.save, by name."),
     (b"PK\x05\x06", "is an empty zip archive", "Fetch or save the file again."),
 )
-
-
-class OpenedCheckpoint:
-    """A checkpoint that was opened: names, shapes and types at once, numbers one tensor at a time.
-
-    Attributes:
-        name: How messages call it: the source as it was written.
-        wrapping: What was taken off on the way to the tensors; what ends in a dot was before every key.
-        format: What kind of file it is, for a person.
-        metadata: What a safetensors file says of itself.
-        parts: Other sets of weights in it: what ``part`` can be.
-        beside: What else is in it, and what it is, in a few words.
-        sha256: The digest of its file, where it is known.
-        prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
-    """
-
-    def __init__(self, contents: Contents, found: Unwrapped, name: str) -> None:
-        self.name = name
-        self.wrapping = found.wrapping
-        self.format = contents.format
-        self.metadata = contents.metadata
-        self.parts = found.parts
-        self.beside = found.beside
-        self.sha256: str | None = None
-        self.prefix: str | None = None
-        self._tensors = found.tensors
-        self._files = contents.files
-
-    def keys(self) -> Iterator[str]:
-        """The names of its tensors, in its order."""
-        return iter(self._tensors)
-
-    def info(self, key: str) -> TensorInfo:
-        """Shape and type of a tensor; KeyError if there is none."""
-        return self._tensors[key].info
-
-    def read(self, key: str) -> torch.Tensor:
-        """The tensor, mapped from the file where it is long.
-
-        It may be written to: that changes what is in memory, never the file.
-
-        Raises:
-            CheckpointError: The file is damaged there, or the tensor is of a kind that cannot be read.
-            KeyError: There is none.
-        """
-        return self._tensors[key].read()
-
-    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        """A block of a tensor; see :meth:`read`."""
-        return self._tensors[key].read_block(offsets, sizes)
-
-    def intact(self, key: str) -> bool | None:
-        """Whether a tensor's bytes have the checksum that the file gives; None if it gives none.
-
-        Archives of ``torch.save`` have one for each storage. Checking takes about a second for a gigabyte.
-        """
-        return self._tensors[key].intact()
-
-    def close(self) -> None:
-        """Let go of the files. Tensors that were read stay."""
-        for file in self._files:
-            file.close()
-
-    def __enter__(self) -> OpenedCheckpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def open_path(
@@ -120,27 +50,22 @@ def open_path(
     """
     path = Path(path)
     name = str(path) if name is None else name
-    contents = opened(path, name, allow)
-    try:
-        return OpenedCheckpoint(contents, unwrapped(contents, name, part), name)
-    except CheckpointError:
-        for file in contents.files:
-            file.close()
-        raise
+    return unwrapped(contents_of(path, name, allow), name, part)
 
 
 def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None) -> OpenedCheckpoint:
     """A state_dict, or a checkpoint with one in it, that is in memory already."""
-    contents = Contents(state, "in memory")
-    return OpenedCheckpoint(contents, unwrapped(contents, name, part), name)
+    return unwrapped(Contents(state, "in memory"), name, part)
 
 
-def opened(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+def contents_of(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
     """What a file or folder holds."""
     if path.is_dir():
         found = file_in_folder(path, name)
-        return open_distributed(path, name, allow) if found.name == METADATA else opened(found, name, allow)
-    head, size = _head(path, name)
+        return (
+            open_distributed(path, name, allow) if found.name == METADATA else contents_of(found, name, allow)
+        )
+    head = _head(path, name)
     for magic, what, fix in _OTHERS:
         if head.startswith(magic):
             raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
@@ -158,17 +83,17 @@ def opened(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
         )
     if path.suffix == ".safetensors":
         return open_safe(path, name)
-    what = "is empty" if not size else "is neither safetensors nor a file of torch.save"
+    what = "is empty" if not head else "is neither safetensors nor a file of torch.save"
     raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix="Fetch or save it again.")
 
 
-def _head(path: Path, name: str) -> tuple[bytes, int]:
+def _head(path: Path, name: str) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             # Opening a pipe would wait for somebody to write to it.
             raise CheckpointError(f"The checkpoint {name!r} is neither a file nor a folder.")
         with open(path, "rb") as file:
-            return file.read(512), path.stat().st_size
+            return file.read(512)
     except CheckpointError:
         raise
     except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Chunk:
 def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
     """What a folder of ``torch.distributed.checkpoint`` holds."""
     span = Span(path / METADATA, name)
-    try:
+    with contextlib.closing(span):
         if span.size > _LONGEST_METADATA:
             raise span.damaged(f"its metadata has {span.size:,} bytes")
         calls = TensorCalls(span, _NAMES | set(allow))
@@ -62,8 +63,7 @@ def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Cont
         paths = state.get("planner_data")
         tree: dict[str, Any] = {}
         for key, entry in entries.items():
-            value = _tensor(span, path, key, entry, places)
-            _put(tree, _path(span, paths, key), value)
+            _put(span, tree, paths, key, _tensor(span, path, key, entry, places))
         files = {file for file, _, _ in places.values()}
         missing = sorted(file for file in files if not (path / file).is_file())
         if missing:
@@ -71,8 +71,6 @@ def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Cont
                 f"{len(missing)} of its {len(files)} files are missing, {missing[0]!r} for one",
                 "Fetch the missing files into the folder.",
             )
-    finally:
-        span.close()
     return Contents(tree, "torch.distributed.checkpoint")
 
 
@@ -129,23 +127,24 @@ def _dtype(properties: Any) -> torch.dtype | None:
     if isinstance(state, dict):
         state = (state.get("dtype"),)
     named = state[0] if isinstance(state, tuple) and state else None
-    return DTYPES.get(named.text) if isinstance(named, PickledName) else None
+    return DTYPES.get(named.name) if isinstance(named, PickledName) else None
 
 
 def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[Chunk]) -> None:
     """Refuse blocks that overlap, lie outside, or leave something out."""
-    edges = [sorted({0, count}) for count in size]
     for chunk in chunks:
-        for place, count in enumerate(size):
-            first, last = chunk.offsets[place], chunk.offsets[place] + chunk.sizes[place]
-            if last > count:
-                raise span.damaged(f"a block of {key!r} lies outside of it")
-            edges[place] += [first, last]
+        ends = [first + length for first, length in zip(chunk.offsets, chunk.sizes, strict=True)]
+        if any(end > count for end, count in zip(ends, size, strict=True)):
+            raise span.damaged(f"a block of {key!r} lies outside of it")
     if sum(math.prod(chunk.sizes) for chunk in chunks) != math.prod(size):
         raise span.damaged(f"the blocks of {key!r} are not the whole of it")
     if math.prod(size) == 0 or len(chunks) == 1:
         return
-    cuts = [np.unique(np.asarray(each)) for each in edges]
+    # The edges of all blocks make a grid; with as many elements as there are, only overlap leaves a cell out.
+    cuts = [
+        np.unique([0, count, *(end for c in chunks for end in (c.offsets[d], c.offsets[d] + c.sizes[d]))])
+        for d, count in enumerate(size)
+    ]
     if math.prod(len(each) - 1 for each in cuts) > _MOST_CELLS:
         raise span.refused(f"has {key!r} in blocks that make no grid", "Save it again with fewer processes.")
     covered = np.zeros([len(each) - 1 for each in cuts], dtype=bool)
@@ -154,28 +153,25 @@ def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[Chun
             slice(*np.searchsorted(cut, (first, first + count)).tolist())
             for cut, first, count in zip(cuts, chunk.offsets, chunk.sizes, strict=True)
         )
-        if covered[cells].any():
-            raise span.damaged(f"the blocks of {key!r} overlap")
         covered[cells] = True
+    if not covered.all():
+        raise span.damaged(f"the blocks of {key!r} overlap")
 
 
-def _path(span: Span, paths: Any, key: Any) -> tuple[str, ...]:
-    """Where in the saved tables something was: DCP joins the keys on the way to it with dots."""
+def _put(span: Span, tree: dict[str, Any], paths: Any, key: Any, value: Any) -> None:
+    """Put something where it was in the saved tables: DCP joins the keys on the way to it with dots."""
     if not isinstance(key, str):
-        raise span.damaged("its metadata has a key that is no text")
-    found = paths.get(key) if isinstance(paths, dict) else None
-    if not isinstance(found, tuple) or not 0 < len(found) <= 64:
-        return (key,)
-    return tuple(str(each)[:1000] for each in found)
-
-
-def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for step in path[:-1]:
+        raise span.damaged("its metadata has a key that is not a text")
+    path = paths.get(key) if isinstance(paths, dict) else None
+    if not isinstance(path, tuple) or not 0 < len(path) <= 64:
+        path = (key,)
+    *outer, last = (str(step)[:1000] for step in path)
+    for step in outer:
         inner = tree.setdefault(step, {})
         if not isinstance(inner, dict):
             return
         tree = inner
-    tree[path[-1]] = value
+    tree[last] = value
 
 
 @dataclass(frozen=True)
@@ -213,10 +209,8 @@ class InChunks(Stored):
 
     def _read(self, chunk: Chunk) -> torch.Tensor:
         span = Span(self.folder / chunk.file, self.name, start=chunk.start, length=chunk.length)
-        try:
+        with contextlib.closing(span):
             stored = as_stored(open_archive(span).tree)
             if stored is None or stored.info != TensorInfo(chunk.sizes, self.known.dtype):
                 raise span.damaged("a block is not what the metadata says")
             return stored.read()
-        finally:
-            span.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from initcfg.errors import CheckpointError
@@ -37,7 +37,7 @@ class RefusedName(Exception):
 class PickledName:
     """A name of a class or a function. Nothing was looked up."""
 
-    text: str
+    name: str
 
 
 @dataclass(eq=False, slots=True)
@@ -59,34 +59,27 @@ class PickledObject:
     elements: list[Any] = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class PickleMachine:
     """Reads one pickle, from a place in some bytes.
 
     Args:
         data: The bytes.
-        start: Where the pickle begins.
+        place: Where the pickle begins; later, where the machine is.
         calls: What the machine makes of a call, by name; arguments in, a value out.
         allowed: Whether a name that is not in ``calls`` may occur. It stays a name.
         persistent: What a persistent id (a storage, in torch's files) stands for.
     """
 
-    def __init__(
-        self,
-        data: Any,
-        start: int = 0,
-        *,
-        calls: Mapping[str, Call],
-        allowed: Callable[[str], bool],
-        persistent: Callable[[Any], Any] | None = None,
-    ) -> None:
-        self.data = data
-        self.place = start
-        self.calls = calls
-        self.allowed = allowed
-        self.persistent = persistent
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+    data: Any
+    place: int = 0
+    _: KW_ONLY
+    calls: Mapping[str, Call]
+    allowed: Callable[[str], bool]
+    persistent: Callable[[Any], Any] | None = None
+    stack: list[Any] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    memo: dict[int, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
         """What the pickle holds; afterwards ``place`` is behind it.
@@ -184,18 +177,18 @@ class PickleMachine:
         if not isinstance(function, PickledName):
             raise PickleProblem("it calls something that is not a name")
         if not isinstance(args, tuple) or not isinstance(more, dict):
-            raise PickleProblem(f"it calls {function.text} with no arguments")
-        known = self.calls.get(function.text)
+            raise PickleProblem(f"it calls {function.name} with no arguments")
+        known = self.calls.get(function.name)
         if more:
             args += (more,)
         if known is None:
-            return PickledObject(function.text, args)
+            return PickledObject(function.name, args)
         try:
             return known(args)
         except CheckpointError:
             raise
         except (TypeError, ValueError) as error:
-            raise PickleProblem(f"it calls {function.text} with arguments that it cannot have") from error
+            raise PickleProblem(f"it calls {function.name} with arguments that it cannot have") from error
 
     def build(self) -> None:
         state, target = self.pop(), self.stack[-1]

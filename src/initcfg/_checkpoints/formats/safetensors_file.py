@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,8 @@ from initcfg._checkpoints.formats.stored import (
     TensorInfo,
     Unreadable,
     is_shape,
-    is_swapped,
 )
 from initcfg._checkpoints.formats.untrusted import parsed
-from initcfg.errors import CheckpointError
 
 # The format's own bound.
 LONGEST_HEADER = 100_000_000
@@ -61,20 +60,16 @@ def looks_safe(head: bytes) -> bool:
 def open_safe(path: Path, name: str) -> Contents:
     """What a safetensors file holds, if its header is exactly what the format says."""
     span = Span(path, name)
-    try:
-        header, begin = _header(span)
-        metadata = header.pop(_METADATA, {})
-        if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
-            raise span.damaged("its metadata is not a table of texts")
-        tree: dict[str, Any] = {}
-        ranges: list[tuple[int, int, str]] = []
-        for key, entry in header.items():
-            tree[key], first, last = _entry(span, key, entry, begin)
-            ranges.append((first, last, key))
-        _check_ranges(span, ranges, span.size - begin)
-    except CheckpointError:
-        span.close()
-        raise
+    header, begin = _header(span)
+    metadata = header.pop(_METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
+        raise span.damaged("its metadata is not a table of texts")
+    tree: dict[str, Any] = {}
+    ranges: list[tuple[int, int, str]] = []
+    for key, entry in header.items():
+        tree[key], first, last = _entry(span, key, entry, begin)
+        ranges.append((first, last, key))
+    _check_ranges(span, ranges, span.size - begin)
     return Contents(tree, "safetensors", metadata, (span,))
 
 
@@ -82,10 +77,11 @@ def _header(span: Span) -> tuple[dict[str, Any], int]:
     if span.size < 8:
         raise span.damaged(f"a safetensors file has at least 8 bytes, and it has {span.size}")
     length = int.from_bytes(span.read(0, 8), "little")
-    if length > LONGEST_HEADER:
-        raise span.damaged(f"its header would have {length:,} bytes; the format allows {LONGEST_HEADER:,}")
-    if length > span.size - 8:
-        raise span.damaged(f"its header would have {length:,} bytes, and the file has {span.size:,}")
+    if length > min(LONGEST_HEADER, span.size - 8):
+        raise span.damaged(
+            f"its header would have {length:,} bytes; the file has {span.size:,}, and the format allows "
+            f"{LONGEST_HEADER:,}"
+        )
     data = span.read(8, length)
     if not data.startswith(b"{"):
         raise span.damaged("its header does not begin with a brace")
@@ -128,7 +124,7 @@ def _entry(span: Span, key: str, entry: Any, begin: int) -> tuple[Any, int, int]
         shape = [*shape[:-1], shape[-1] * bits // 8]
     size = tuple(shape)
     stride = tuple(math.prod(size[dimension + 1 :]) for dimension in range(len(size)))
-    storage = Storage(span, begin + first, last - first, swapped=is_swapped("little"))
+    storage = Storage(span, begin + first, last - first, swapped=sys.byteorder != "little")
     return StoredView(storage, dtype, 0, size, stride), first, last
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +24,29 @@ UNFINISHED = ".initcfg-unfinished.json"
 """What lies in a folder for as long as a checkpoint is being written there."""
 
 _LONGEST_INDEX = 1 << 28
-# What a Hugging Face folder calls its weights, the safer format first.
-_USUAL = (
+FOLDER_FILES = (
+    METADATA,
     "model.safetensors.index.json",
     "model.safetensors",
     "pytorch_model.bin.index.json",
     "pytorch_model.bin",
 )
+"""What makes a folder a checkpoint, of DCP or of Hugging Face: the safer format first."""
+
 # And what others do: the one file with such an ending.
 _NUMBERED = re.compile(r"-\d{5}-of-(\d{5})\.")
 _ENDINGS = (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin", ".pth", ".pt", ".ckpt")
 
 
 def file_in_folder(path: Path, name: str) -> Path:
-    """The file that the checkpoint in a folder is: its weights, their index, or the metadata of DCP.
-
-    Raises:
-        CheckpointError: There is none, or several.
-    """
+    """The file that the checkpoint in a folder is: its weights, their index, or the metadata of DCP."""
     if (path / UNFINISHED).is_file():
         raise CheckpointError(
             f"The checkpoint in {name!r} is not whole: its writing still goes on, or was interrupted.",
             where=str(path),
             fix="Run the command that writes it again: it goes on where it stopped.",
         )
-    for usual in (METADATA, *_USUAL):
+    for usual in FOLDER_FILES:
         if (path / usual).is_file():
             return path / usual
     try:
@@ -78,29 +77,44 @@ def file_in_folder(path: Path, name: str) -> Path:
     )
 
 
-def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
-    """What the shards of an index hold. A shard is opened when something in it is asked for."""
+def weight_map(path: Path, name: str) -> tuple[dict[str, str], Mapping[str, Any]]:
+    """Which file each tensor is in, by an index; and what the index says of itself."""
     span = Span(path, name)
-    try:
+    with contextlib.closing(span):
         if span.size > _LONGEST_INDEX:
             raise span.damaged(f"its index has {span.size:,} bytes")
         index = parsed(span, span.read(0, span.size), "the index")
-        files = index.get("weight_map")
-        if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
-            raise span.refused(
-                "is a JSON file without a weight_map, which an index of shards has",
-                "Give the index, or the file with the weights.",
-            )
-        _check_files(span, path.parent, set(files.values()))
-    finally:
-        span.close()
+    files, metadata = index.get("weight_map"), index.get("metadata")
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise span.refused(
+            "is a JSON file without a weight_map, which an index of shards has",
+            "Give the index, or the file with the weights.",
+        )
+    outside = sorted(file for file in files.values() if leads_out(file))
+    if outside:
+        raise span.damaged(f"the index names {outside[0]!r}, which is not in its folder")
+    return files, metadata if isinstance(metadata, dict) else {}
+
+
+def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+    """What the shards of an index hold. A shard is opened when something in it is asked for."""
+    files, metadata = weight_map(path, name)
+    names = sorted(set(files.values()))
+    missing = [file for file in names if not (path.parent / file).is_file()]
+    if missing:
+        shown = ", ".join(repr(file) for file in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise CheckpointNotFoundError(
+            f"{name!r} lacks {len(missing)} of {plural(len(names), 'shard')}: {shown}.",
+            where=str(path),
+            fix="Fetch the missing files into the folder of the index.",
+        )
     shards = Shards(path.parent, name, allow)
-    metadata = index.get("metadata")
-    told = {key: str(each) for key, each in metadata.items()} if isinstance(metadata, dict) else {}
     tree: dict[str, Any] = {key: InShard(shards, file, key) for key, file in files.items()}
-    return Contents(tree, plural(len(set(files.values())), "shard"), told, (shards,))
+    told = {key: str(each) for key, each in metadata.items()}
+    return Contents(tree, plural(len(names), "shard"), told, (shards,))
 
 
+@dataclass
 class Shards:
     """The files of an index, opened as they are needed.
 
@@ -110,17 +124,16 @@ class Shards:
         allow: Names that their pickles may hold besides.
     """
 
-    def __init__(self, folder: Path, name: str, allow: Collection[str]) -> None:
-        self.folder = folder
-        self.name = name
-        self.allow = allow
-        self._opened: dict[str, Contents] = {}
+    folder: Path
+    name: str
+    allow: Collection[str]
+    opened: dict[str, Contents] = field(default_factory=dict)
 
     def tensor(self, file: str, key: str) -> Stored:
         """A tensor of a file."""
-        if file not in self._opened:
-            self._opened[file] = _open_shard(self.folder / file, self.name, self.allow)
-        tree = self._opened[file].tree
+        if file not in self.opened:
+            self.opened[file] = _open_shard(self.folder / file, self.name, self.allow)
+        tree = self.opened[file].tree
         stored = as_stored(tree.get(key)) if isinstance(tree, dict) else None
         if stored is None:
             raise CheckpointError(
@@ -132,7 +145,7 @@ class Shards:
 
     def close(self) -> None:
         """Let go of the files."""
-        for contents in self._opened.values():
+        for contents in self.opened.values():
             for span in contents.files:
                 span.close()
 
@@ -160,21 +173,6 @@ class InShard(Stored):
 
     def _stored(self) -> Stored:
         return self.shards.tensor(self.file, self.key)
-
-
-def _check_files(index: Span, folder: Path, files: set[str]) -> None:
-    """Refuse an index whose files are elsewhere, or missing."""
-    outside = sorted(file for file in files if leads_out(file))
-    if outside:
-        raise index.damaged(f"the index names {outside[0]!r}, which is not in its folder")
-    missing = sorted(file for file in files if not (folder / file).is_file())
-    if missing:
-        shown = ", ".join(repr(file) for file in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise CheckpointNotFoundError(
-            f"{index.name!r} lacks {len(missing)} of {plural(len(files), 'shard')}: {shown}.",
-            where=str(index.path),
-            fix="Fetch the missing files into the folder of the index.",
-        )
 
 
 def _open_shard(path: Path, name: str, allow: Collection[str]) -> Contents:

@@ -33,9 +33,6 @@ class Span:
 
     Attributes:
         close: Lets go of the file; tensors that are mapped from it stay.
-
-    Raises:
-        CheckpointError: The file cannot be opened, or ends before the stretch does.
     """
 
     def __init__(self, path: Path, name: str, *, start: int = 0, length: int | None = None) -> None:
@@ -56,9 +53,7 @@ class Span:
 
     def damaged(self, what: str, fix: str = _AGAIN) -> CheckpointError:
         """The error for a file that is not what it should be."""
-        return CheckpointError(
-            f"The checkpoint {self.name!r} is damaged: {what}.", where=str(self.path), fix=fix
-        )
+        return self.refused(f"is damaged: {what}", fix)
 
     def refused(self, what: str, fix: str) -> CheckpointError:
         """The error for a file that is whole, and not read all the same."""

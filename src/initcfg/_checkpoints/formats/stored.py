@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -216,8 +215,3 @@ def _swapped(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
     words = tensor.view(torch.uint8).numpy().view(f"u{item}")
     return torch.from_numpy(np.ascontiguousarray(words.byteswap()).view(np.uint8)).view(tensor.dtype)
-
-
-def is_swapped(order: str) -> bool:
-    """Whether ``order`` (``"little"`` or ``"big"``) is not that of this machine."""
-    return order != sys.byteorder

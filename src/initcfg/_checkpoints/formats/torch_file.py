@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +11,9 @@ from typing import Any, Literal
 from initcfg._checkpoints.formats.archive import Archive
 from initcfg._checkpoints.formats.pickled import PickledName, PickledObject, PickleProblem
 from initcfg._checkpoints.formats.spans import Span
-from initcfg._checkpoints.formats.stored import Contents, Storage, is_swapped
+from initcfg._checkpoints.formats.stored import Contents, Storage
 from initcfg._checkpoints.formats.torch_tensors import STORAGES, StorageRef, TensorCalls
 from initcfg._checkpoints.formats.unwrapping import flattened
-from initcfg.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -25,31 +25,28 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
     """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too."""
     archive = Archive(span)
     root = archive.root("data.pkl")
-    pickled = archive.member(f"{root}/data.pkl")
-    if pickled.size > _LONGEST_PICKLE:
-        raise span.damaged(f"its pickle would have {pickled.size:,} bytes")
     order = "little"
-    if archive.has(f"{root}/byteorder"):
-        order = archive.read(archive.member(f"{root}/byteorder"), 16).decode("ascii", "replace")
+    if f"{root}/byteorder" in archive:
+        order = archive.read(f"{root}/byteorder", 16).decode("ascii", "replace")
         if order not in ("little", "big"):
             raise span.damaged(f"its byte order is {order!r}")
-    swapped = is_swapped(order)
     storages: dict[str, Storage] = {}
 
     def find(key: str, length: int) -> Storage:
         if key not in storages:
             member = archive.member(f"{root}/data/{key}")
-            storages[key] = Storage(span, member.start, member.size, swapped, member.checksum)
+            storages[key] = Storage(span, member.start, member.size, order != sys.byteorder, member.checksum)
         if storages[key].length != length:
             raise span.damaged(
                 f"the storage {key!r} has {storages[key].length:,} bytes, and its tensors speak of {length:,}"
             )
         return storages[key]
 
-    compiled = archive.has(f"{root}/constants.pkl")
+    compiled = f"{root}/constants.pkl" in archive
     # A compiled module's classes are of its own code, which lies in the archive and is not run either.
-    calls = TensorCalls(span, _CompiledNames(more) if compiled else more)
-    tree, _ = calls.load(archive.read(pickled, _LONGEST_PICKLE), persistent=_persistent(span, find))
+    calls = TensorCalls(span, more, ("__torch__.", "torch.jit._pickle.") if compiled else ())
+    pickled = archive.read(f"{root}/data.pkl", _LONGEST_PICKLE)
+    tree, _ = calls.load(pickled, persistent=_persistent(span, find))
     if compiled:
         modules = _module(tree)
         if modules is None:
@@ -65,25 +62,16 @@ def _module(value: Any) -> Mapping[Any, Any] | None:
     return value.state if own and isinstance(value.state, dict) else None
 
 
-class _CompiledNames(frozenset[str]):
-    """The names of a compiled module's own classes, and those given."""
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (
-            name.startswith(("__torch__.", "torch.jit._pickle.")) or super().__contains__(name)
-        )
-
-
 def _persistent(span: Span, find: Callable[[str, int], Storage]) -> Callable[[Any], StorageRef]:
     def storage(reference: Any) -> StorageRef:
         if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
             raise PickleProblem("it refers to something that is not a storage")
         _, kind, key, _, count, *rest = reference
-        if not isinstance(kind, PickledName) or kind.text not in STORAGES:
+        if not isinstance(kind, PickledName) or kind.name not in STORAGES:
             raise PickleProblem("it has a storage of no known type")
         if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
             raise PickleProblem("it has a storage without a key or a size")
-        dtype = STORAGES[kind.text]
+        dtype = STORAGES[kind.name]
         found = find(key, count * (1 if dtype is None else dtype.itemsize))
         if not rest or rest[0] is None:
             return StorageRef(found, dtype)
@@ -140,17 +128,12 @@ def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Lite
     if count < 0 or (count != storage.length and (count == 0 or storage.length % count)):
         raise span.damaged(f"the storage {key!r} has {count:,} elements, and its tensors speak of others")
     storage.start = place + 8
-    storage.swapped = is_swapped(order)
+    storage.swapped = order != sys.byteorder
     return place + 8 + storage.length
 
 
 def open_torch(path: Path, name: str, more: Collection[str] = ()) -> Contents:
     """What a file of ``torch.save`` holds, whichever of the two it is."""
     span = Span(path, name)
-    try:
-        if span.read(0, min(4, span.size)) == b"PK\x03\x04":
-            return open_archive(span, more)
-        return open_stream(span, more)
-    except CheckpointError:
-        span.close()
-        raise
+    zipped = span.read(0, min(4, span.size)) == b"PK\x03\x04"
+    return open_archive(span, more) if zipped else open_stream(span, more)

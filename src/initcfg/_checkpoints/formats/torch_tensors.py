@@ -80,11 +80,13 @@ class TensorCalls:
     Args:
         span: The file, for errors.
         more: Names that are allowed besides those of ``allowed_names``.
+        own: How names begin that are allowed, too: those of a compiled module's own classes.
     """
 
-    def __init__(self, span: Span, more: Collection[str] = ()) -> None:
+    def __init__(self, span: Span, more: Collection[str] = (), own: tuple[str, ...] = ()) -> None:
         self.span = span
         self.more = more
+        self.own = own
         self._pairs = 0
         self.calls: dict[str, Call] = {
             "collections.OrderedDict": self._ordered,
@@ -106,11 +108,7 @@ class TensorCalls:
         }
 
     def load(self, data: Any, start: int = 0, *, persistent: Any = None) -> tuple[Any, int]:
-        """A pickle, and where it ends.
-
-        Raises:
-            CheckpointError: It is malformed, or names something that is not allowed.
-        """
+        """A pickle, and where it ends."""
         machine = PickleMachine(data, start, calls=self.calls, allowed=self._allowed, persistent=persistent)
         try:
             return machine.load(), machine.place
@@ -124,7 +122,8 @@ class TensorCalls:
             ) from error
 
     def _allowed(self, name: str) -> bool:
-        return name in STORAGES or name in DTYPES or may_be_named(name, self.more)
+        known = name in STORAGES or name in DTYPES or name.startswith(self.own)
+        return known or may_be_named(name, self.more)
 
     # -- containers ------------------------------------------------------------------------------
 
@@ -140,12 +139,12 @@ class TensorCalls:
     def _attribute(self, args: tuple[Any, ...]) -> PickledObject:
         # MMEngine's HistoryBuffer holds its own methods, which are pickled so. It stays what it says.
         owner, attribute = args
-        inert = isinstance(owner, PickledName) and owner.text not in self.calls and "." in owner.text
-        if not inert or owner.text.startswith("builtins.") or not isinstance(attribute, str):
+        inert = isinstance(owner, PickledName) and owner.name not in self.calls and "." in owner.name
+        if not inert or owner.name.startswith("builtins.") or not isinstance(attribute, str):
             raise RefusedName("builtins.getattr")
         if attribute.startswith("_") or not attribute.isidentifier():
-            raise RefusedName(f"{owner.text}.{attribute[:100]}")
-        return PickledObject(f"{owner.text}.{attribute}")
+            raise RefusedName(f"{owner.name}.{attribute[:100]}")
+        return PickledObject(f"{owner.name}.{attribute}")
 
     # -- tensors ---------------------------------------------------------------------------------
 
@@ -156,7 +155,7 @@ class TensorCalls:
 
     def _tensor_with_type(self, args: tuple[Any, ...]) -> Stored:
         storage, offset, size, stride, _, _, dtype, *rest = args
-        named = DTYPES.get(dtype.text) if isinstance(dtype, PickledName) else None
+        named = DTYPES.get(dtype.name) if isinstance(dtype, PickledName) else None
         return self._view(storage, named, offset, size, stride, *rest[:1])
 
     def _view(
@@ -179,8 +178,8 @@ class TensorCalls:
 
     def _of_subclass(self, args: tuple[Any, ...]) -> Any:
         function, _, inner = args[:3]
-        known = self.calls.get(function.text) if isinstance(function, PickledName) else None
-        if known is None or not isinstance(inner, tuple) or not function.text.startswith("torch._utils._"):
+        known = self.calls.get(function.name) if isinstance(function, PickledName) else None
+        if known is None or not isinstance(inner, tuple) or not function.name.startswith("torch._utils._"):
             raise PickleProblem("it has a tensor of an unknown class")
         return known(inner)
 

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.pickled import PickledName, PickledObject
 from initcfg._checkpoints.formats.stored import Contents, InMemory, Stored
 from initcfg.errors import CheckpointError, nearest, plural
 
-# Under these keys training code keeps the weights, the more telling ones first.
-_ORDINARY = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "module",
-    "net",
-    "network",
-    "params",
-    "weights",
+# Under these keys training code keeps the weights, the more telling ones first; and after them, the keys of
+# their moving averages, which are taken only where there are no ordinary ones.
+_HOLDERS = re.findall(
+    r"\w+",
+    "state_dict model_state_dict model_state model module net network params weights "
+    "state_dict_ema model_ema ema_state_dict model_ema_state_dict ema_model module_ema params_ema ema",
 )
-# And under these their moving averages, which are not taken where there are ordinary ones.
-_AVERAGED = (
-    "state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "model_ema_state_dict",
-    "ema_model",
-    "module_ema",
-    "params_ema",
-    "ema",
-)
-# What has tensors and is no weights: not taken together with what nobody knows the name of.
+# What has tensors that are not weights: not taken together with what nobody knows the name of.
 _OF_TRAINING = re.compile(
     r"optim(izer)?s?(_.*)?|(.*_)?schedulers?(_.*)?|lr_.*|(grad_)?scaler.*|amp|callbacks|loops|rng.*|random.*"
     r"|message_hub|meta|_extra_state"
 )
 # What DDP and torch.compile put before every key.
 _PREFIXES = ("module.", "_orig_mod.")
+_MOST_PREFIXES = 4
 # Where averages are kept by torch.optim.swa_utils.AveragedModel, this stands beside "module.".
 _COUNTER = "n_averaged"
 _DEEPEST = 64
@@ -51,33 +37,13 @@ _MOST_PLACES = 100
 _MOST_CHARACTERS = 1 << 28
 
 
-@dataclass(frozen=True)
-class Unwrapped:
-    """The weights of a checkpoint.
-
-    Attributes:
-        tensors: By key.
-        wrapping: What was taken off, outermost first; what ends in a dot was before every key.
-        parts: Other sets of weights in the file: what ``part`` can be.
-        beside: What else there is, and what it is, in a few words.
-    """
-
-    tensors: dict[str, Stored]
-    wrapping: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    beside: Mapping[str, str] = field(default_factory=dict)
-
-
-def unwrapped(contents: Contents, name: str, part: str | None = None) -> Unwrapped:
+def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedCheckpoint:
     """Find the weights.
 
     Args:
         contents: What the file holds.
         name: How messages call the checkpoint.
         part: The key of the set of weights to take: ``"state_dict_ema"``.
-
-    Raises:
-        CheckpointError: There are none, or there is no such part.
     """
     table = as_table(contents.tree)
     if table is None:
@@ -99,42 +65,33 @@ def unwrapped(contents: Contents, name: str, part: str | None = None) -> Unwrapp
             chosen = holders.chosen(table)
     tensors = {_text(key): each for key, value in table.items() if (each := as_stored(value)) is not None}
     rest = {key: value for key, value in table.items() if as_stored(value) is None}
-    if rest and not contents.plain and (not tensors or _has_tables(rest)):
+    tables = [value for value in rest.values() if as_table(value) is not None]
+    if not contents.plain and (tables or not tensors):
         nested = {key: value for key, value in rest.items() if not _OF_TRAINING.fullmatch(_text(key))}
         inside = dict(flattened(nested, name, lambda each: as_table(each) if holders.within(each) else None))
         tensors |= {key: each for key, each in inside.items() if key not in tensors}
         rest = {key: value for key, value in rest.items() if not holders.within(value) or key not in nested}
     beside |= {_text(key): described(value) for key, value in rest.items()}
     if not tensors:
-        raise _no_tensors(name, beside)
-    tensors, prefixes = _without_prefixes(tensors)
-    left = tuple(each for each in others if each not in wrapping)
-    return Unwrapped(tensors, wrapping + prefixes, left, beside)
-
-
-def _without_prefixes(tensors: dict[str, Stored]) -> tuple[dict[str, Stored], tuple[str, ...]]:
-    taken: tuple[str, ...] = ()
-    while len(taken) < 4:
-        prefix = next((each for each in _PREFIXES if _all_begin(tensors, each)), None)
-        if prefix is None:
-            break
-        tensors = {key.removeprefix(prefix): each for key, each in tensors.items()}
-        taken += (prefix,)
-    return tensors, taken
+        held = ", ".join(f"{key!r} ({what})" for key, what in list(beside.items())[:6])
+        raise CheckpointError(
+            f"The checkpoint {name!r} has no tensor in it" + (f", only {held}." if held else "."),
+            fix="Save the state_dict: torch.save(model.state_dict(), path).",
+        )
+    others = tuple(each for each in others if each not in wrapping)
+    for _ in range(_MOST_PREFIXES):
+        if prefix := next((each for each in _PREFIXES if _all_begin(tensors, each)), None):
+            tensors = {key.removeprefix(prefix): each for key, each in tensors.items()}
+            wrapping += (prefix,)
+    return OpenedCheckpoint(
+        name, contents.format, contents.metadata, contents.files, tensors, wrapping, others, beside
+    )
 
 
 def _all_begin(tensors: Mapping[str, Stored], prefix: str) -> bool:
     """Whether every key has a prefix, and more than it."""
     keys = [key for key in tensors if key != _COUNTER]
     return bool(keys) and all(key.startswith(prefix) and len(key) > len(prefix) for key in keys)
-
-
-def _no_tensors(name: str, beside: Mapping[str, str]) -> CheckpointError:
-    held = ", ".join(f"{key!r} ({what})" for key, what in list(beside.items())[:6])
-    return CheckpointError(
-        f"The checkpoint {name!r} has no tensor in it" + (f", only {held}." if held else "."),
-        fix="Save the state_dict: torch.save(model.state_dict(), path).",
-    )
 
 
 # -- anything at all -----------------------------------------------------------------------------
@@ -165,42 +122,28 @@ def flattened(
         table: The outermost.
         name: How messages call the checkpoint.
         inside: The table that a value is, if it is one.
-
-    Raises:
-        CheckpointError: It is nested in itself, or too deeply.
     """
-    places: dict[int, int] = {}
+    met: Counter[int] = Counter()
     characters = 0
-    endless = CheckpointError(
-        f"The checkpoint {name!r} is damaged: its tables are nested without end.",
-        fix="Fetch or save the file again.",
-    )
-    waiting: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter(table.items()))]
-    while waiting:
-        prefix, items = waiting[-1]
-        item = next(items, None)
-        if item is None:
-            waiting.pop()
-            continue
-        key, value = item
-        stored = as_stored(value)
-        characters += len(prefix)
-        if characters > _MOST_CHARACTERS:
-            raise endless
-        if stored is not None:
-            yield prefix + _text(key), stored
-            continue
-        further = inside(value)
-        if further is None:
-            continue
-        places[id(further)] = places.get(id(further), 0) + 1
-        if places[id(further)] > _MOST_PLACES or len(waiting) > _DEEPEST:
-            raise endless
-        waiting.append((f"{prefix}{_text(key)}.", iter(further.items())))
 
+    def walk(table: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Stored]]:
+        nonlocal characters
+        for key, value in table.items():
+            characters += len(prefix)
+            stored = as_stored(value)
+            further = inside(value) if stored is None else None
+            met[id(further)] += further is not None
+            if characters > _MOST_CHARACTERS or met[id(further)] > _MOST_PLACES or depth > _DEEPEST:
+                raise CheckpointError(
+                    f"The checkpoint {name!r} is damaged: its tables are nested without end.",
+                    fix="Fetch or save the file again.",
+                )
+            if stored is not None:
+                yield prefix + _text(key), stored
+            elif further is not None:
+                yield from walk(further, f"{prefix}{_text(key)}.", depth + 1)
 
-def _has_tables(values: Mapping[Any, Any]) -> bool:
-    return any(as_table(value) is not None for value in values.values())
+    return walk(table, "", 1)
 
 
 class _Holders:
@@ -236,7 +179,7 @@ class _Holders:
 
     def parts(self, table: Mapping[Any, Any]) -> tuple[str, ...]:
         """The known keys under which there are tensors, the one to take first."""
-        return tuple(key for key in (*_ORDINARY, *_AVERAGED) if key in table and self.within(table[key]))
+        return tuple(key for key in _HOLDERS if key in table and self.within(table[key]))
 
     def chosen(self, table: Mapping[Any, Any]) -> str | None:
         """The key that the weights are under; None if they are not under one."""
@@ -262,7 +205,7 @@ class _Holders:
 
 def _text(key: Any) -> str:
     if isinstance(key, (PickledName, PickledObject)):
-        return key.text if isinstance(key, PickledName) else key.name
+        return key.name
     return key if isinstance(key, str) else str(key)[:100]
 
 
@@ -278,17 +221,12 @@ def described(value: Any) -> str:
         return str(value)[:40]
     if isinstance(value, str):
         return repr(value) if len(value) <= 60 else f"a text of {len(value):,} characters"
-    stored = as_stored(value)
-    if stored is not None:
+    if as_stored(value) is not None:
         return "a tensor"
-    table = as_table(value)
-    if table is not None:
+    if (table := as_table(value)) is not None:
         return f"a table of {len(table):,}"
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value):,}"
     if isinstance(value, (PickledObject, PickledName)):
-        text = value.name if isinstance(value, PickledObject) else value.text
-        return text.rpartition(".")[2]
-    if isinstance(value, bytes):
-        return plural(len(value), "byte")
-    return type(value).__name__
+        return value.name.rpartition(".")[2]
+    return plural(len(value), "byte") if isinstance(value, bytes) else type(value).__name__

@@ -200,7 +200,6 @@ class Cache:
         with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.partial, path)
-            _sync_folder(path.parent)
             stat = path.stat()
         entry = CacheEntry(
             self.origin, name, digest, stat.st_size, stat.st_mtime_ns, etag, last_modified, time.time()
@@ -219,15 +218,10 @@ class Cache:
         temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
         with self._writing():
             try:
-                with open(temporary, "w", encoding="utf-8") as file:
-                    json.dump(fields, file, indent=1)
-                    file.flush()
-                    os.fsync(file.fileno())
+                temporary.write_text(json.dumps(fields, indent=1), encoding="utf-8")
                 os.replace(temporary, path)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
-                raise
+            finally:
+                temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -258,13 +252,3 @@ def write(file: BinaryIO | Any, block: bytes) -> None:
     view = memoryview(block)
     while view:
         view = view[file.write(view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    # So that the name too outlasts a power failure; not every system can.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

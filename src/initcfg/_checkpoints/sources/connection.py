@@ -134,14 +134,13 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
         raise CheckpointNotFoundError(
             f"There is no checkpoint {origin!r}: the server says {said}.", fix="Check the address."
         )
-    if status in (401, 403, 407):
-        raise CheckpointError(
-            f"The server does not give out {origin!r}: it says {said}.",
-            fix="Check the address, and whether it needs a sign-in or has expired.",
-        )
     if status in _AGAIN or (status >= 500 and status not in (501, 505)):
         raise TransientError(f"the server says {said}", _retry_after(response.headers.get("Retry-After")))
-    raise CheckpointError(f"The server does not give out {origin!r}: it says {said}.")
+    closed = "Check the address, and whether it needs a sign-in or has expired."
+    raise CheckpointError(
+        f"The server does not give out {origin!r}: it says {said}.",
+        fix=closed if status in (401, 403, 407) else None,
+    )
 
 
 def _retry_after(text: str | None) -> float | None:

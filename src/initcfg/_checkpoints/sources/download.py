@@ -8,6 +8,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from initcfg._checkpoints.sources.address import file_name
@@ -23,6 +24,7 @@ BACKOFF = 1.0
 _LONGEST_WAIT = 120.0
 
 
+@dataclass
 class Download:
     """Fetches one file while the lock of its address is held.
 
@@ -33,24 +35,16 @@ class Download:
         cached: A version that is there, and may still be the one.
     """
 
-    def __init__(self, url: str, cache: Cache, expected: Expected, cached: CacheEntry | None) -> None:
-        self._url = url
-        self._name = file_name(url)
-        self._cache = cache
-        self._expected = expected
-        self._cached = cached
-        self._timeout = timeout()
-        self._resumed = False
+    url: str
+    cache: Cache
+    expected: Expected
+    cached: CacheEntry | None
+    _resumed: bool = False
 
     def run(self) -> CacheEntry:
-        """Fetch, as often as it takes; what got through is not fetched again.
-
-        Raises:
-            CheckpointNotFoundError: The server has no such file.
-            CheckpointError: It cannot be fetched or stored, or is not what its digest says.
-        """
+        """Fetch, as often as it takes; what got through is not fetched again."""
         # With a copy at hand, nobody should wait long for a network that is down.
-        allowed = retries() if self._cached is None else min(1, retries())
+        allowed = retries() if self.cached is None else min(1, retries())
         failures, furthest = 0, self._size()
         while True:
             try:
@@ -66,7 +60,7 @@ class Download:
     def _wait(self, failures: int, error: TransientError) -> None:
         if error.after is not None and error.after > _LONGEST_WAIT:
             raise CheckpointError(
-                f"The checkpoint {self._cache.origin!r} cannot be fetched now: {error}, and asks to wait "
+                f"The checkpoint {self.cache.origin!r} cannot be fetched now: {error}, and asks to wait "
                 f"{error.after:.0f} seconds."
             ) from error
         # Not all processes of a cluster at the same moment.
@@ -74,16 +68,16 @@ class Download:
         time.sleep(max(delay, error.after or 0.0))
 
     def _give_up(self, error: TransientError) -> CacheEntry:
-        if self._cached is not None:
+        if self.cached is not None:
             warnings.warn(
-                f"The copy of {self._cache.origin!r} in the cache is used, and was not compared with the "
+                f"The copy of {self.cache.origin!r} in the cache is used, and was not compared with the "
                 f"server's: {error}.",
                 stacklevel=2,
             )
-            return self._cached
+            return self.cached
         kept = f" {self._size():,} bytes are kept for the next time." if self._resumable() else ""
         raise CheckpointError(
-            f"The checkpoint {self._cache.origin!r} cannot be fetched: {error}.{kept}",
+            f"The checkpoint {self.cache.origin!r} cannot be fetched: {error}.{kept}",
             fix="Try again when the network and the server work, or give the path of a copy.",
         ) from error
 
@@ -95,11 +89,11 @@ class Download:
         if version and offset == version["total"]:
             # Only the end of the process came between the last byte and the renaming.
             return self._finish(version)
-        with request(self._url, self._headers(version, offset), self._timeout) as response:
-            if self._cached is not None and (response.status == 304 or self._is_cached(response)):
-                return self._cache.confirm(self._cached)
+        with request(self.url, self._headers(version, offset), timeout()) as response:
+            if self.cached is not None and (response.status == 304 or self._is_cached(response)):
+                return self.cache.confirm(self.cached)
             if response.status in (304, 416):
-                self._cache.drop_partial()
+                self.cache.drop_partial()
                 raise TransientError(f"the server answers {response.status} {response.reason}")
             self._check_kind(response)
             if response.status == 206:
@@ -111,27 +105,27 @@ class Download:
                     "last_modified": response.headers.get("Last-Modified"),
                     "total": response.length,
                 }
-                self._cache.begin_partial(**version)
+                self.cache.begin_partial(**version)
             self._resumed = self._resumed or offset > 0
             total = version["total"]
             if total is None and response.length is not None:
                 total = offset + response.length
-            size = self._cache.receive(self._name, self._blocks(response, offset), total, offset)
+            size = self.cache.receive(file_name(self.url), self._blocks(response, offset), total, offset)
             if total is not None and size < total:
                 raise TransientError(f"the server sent {size:,} of {total:,} bytes")
         return self._finish(version)
 
     def _size(self) -> int:
         try:
-            return self._cache.partial.stat().st_size
+            return self.cache.partial.stat().st_size
         except OSError:
             return 0
 
     def _resumable(self) -> dict[str, Any]:
         """The version of the unfinished download, if more of that version can be asked for."""
-        version = self._cache.partial_version()
+        version = self.cache.partial_version()
         # Without a version, only a digest can tell that the two parts belong together.
-        return version if _strong(version) or self._expected else {}
+        return version if _strong(version) or self.expected else {}
 
     def _headers(self, version: dict[str, Any], offset: int) -> dict[str, str]:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
@@ -139,23 +133,23 @@ class Download:
             headers["Range"] = f"bytes={offset}-"
             if strong := _strong(version):
                 headers["If-Range"] = strong
-        elif self._cached is not None:
-            if self._cached.etag:
-                headers["If-None-Match"] = self._cached.etag
-            elif self._cached.last_modified:
-                headers["If-Modified-Since"] = self._cached.last_modified
+        elif self.cached is not None:
+            if self.cached.etag:
+                headers["If-None-Match"] = self.cached.etag
+            elif self.cached.last_modified:
+                headers["If-Modified-Since"] = self.cached.last_modified
         return headers
 
     def _check_kind(self, response: http.client.HTTPResponse) -> None:
         kind = response.headers.get_content_type().lower()
-        if kind == "text/html" and not self._name.endswith((".html", ".htm")):
+        if kind == "text/html" and not file_name(self.url).endswith((".html", ".htm")):
             raise CheckpointError(
-                f"The address {self._cache.origin!r} leads to a web page, not to a file.",
+                f"The address {self.cache.origin!r} leads to a web page, not to a file.",
                 fix="Give the address of the file itself.",
             )
         if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
             raise CheckpointError(
-                f"The server sends {self._cache.origin!r} compressed, which was not asked for.",
+                f"The server sends {self.cache.origin!r} compressed, which was not asked for.",
                 fix="Download the file otherwise, and give its path.",
             )
 
@@ -167,12 +161,12 @@ class Download:
         fits = version and found and int(found[1]) == offset
         fits = fits and (version["total"] is None or found[3] in ("*", str(version["total"])))  # type: ignore[index]
         if not fits or (etag and version["etag"] and etag != version["etag"]):
-            self._cache.drop_partial()
+            self.cache.drop_partial()
             raise TransientError("the server sent another part of the file than it was asked for")
 
     def _is_cached(self, response: http.client.HTTPResponse) -> bool:
         """Whether a server that does not know ``If-None-Match`` has the cached version still."""
-        etag, cached = response.headers.get("ETag"), self._cached
+        etag, cached = response.headers.get("ETag"), self.cached
         if cached is None or etag is None or response.status != 200:
             return False
         return etag == cached.etag and response.length in (None, cached.size)
@@ -184,19 +178,19 @@ class Download:
                 size += len(block)
                 yield block
         except TimeoutError as error:
-            raise TransientError(f"no byte came for {self._timeout:g} seconds, after {size:,}") from error
+            raise TransientError(f"no byte came for {timeout():g} seconds, after {size:,}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             said = getattr(error, "strerror", None) or type(error).__name__
             raise TransientError(f"the connection broke after {size:,} bytes ({said})") from error
 
     def _finish(self, version: dict[str, Any]) -> CacheEntry:
-        if self._resumed and not self._expected.fits(file_digest(self._cache.partial)):
+        if self._resumed and not self.expected.fits(file_digest(self.cache.partial)):
             # The parts may not have belonged together: once more, in one piece.
             self._resumed = False
-            self._cache.drop_partial()
+            self.cache.drop_partial()
             raise TransientError("the parts do not belong together")
-        return self._cache.adopt(
-            self._name, self._expected, etag=version["etag"], last_modified=version["last_modified"]
+        return self.cache.adopt(
+            file_name(self.url), self.expected, etag=version["etag"], last_modified=version["last_modified"]
         )
 
 

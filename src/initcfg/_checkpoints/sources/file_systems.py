@@ -7,10 +7,11 @@ import functools
 import warnings
 from typing import Any
 
+from initcfg._checkpoints.formats import FOLDER_FILES, METADATA
 from initcfg._checkpoints.sources.address import file_name, scheme_of, scrubbed, shown
 from initcfg._checkpoints.sources.cache import Cache, CacheEntry
 from initcfg._checkpoints.sources.digests import Expected
-from initcfg._checkpoints.sources.local import FOLDER_FILES, from_path, no_checkpoint, refuse_digest
+from initcfg._checkpoints.sources.local import from_path, no_checkpoint, refuse_digest
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import is_offline
 from initcfg._checkpoints.sources.shard_index import gather
@@ -22,12 +23,7 @@ _HERE = {None, "file", "local", "memory", "zip", "tar", "simplecache", "filecach
 
 
 def from_file_system(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """A file, an index with its shards, or a folder that is a checkpoint.
-
-    Raises:
-        CheckpointNotFoundError: There is no such file.
-        CheckpointError: It cannot be fetched, or is not what its digest says.
-    """
+    """A file, an index with its shards, or a folder that is a checkpoint."""
     here = all((scheme_of(part) if "://" in part else None) in _HERE for part in source.split("::"))
     without_network = is_offline(offline) and not here
     if not without_network:
@@ -69,7 +65,10 @@ def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | N
         version = str(system.ukey(path))
         if cached is not None and cached.etag == version:
             return cache.confirm(cached)
-        return _copy(system, path, file_name(source), cache, expected, info.get("size"), version)
+        try:
+            return _copied(system, path, source, cache, expected, info.get("size"), version)
+        finally:
+            cache.drop_partial()
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -85,20 +84,17 @@ def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | N
         return cached
 
 
-def _copy(
-    system: Any, path: str, name: str, cache: Cache, expected: Expected, size: int | None, version: str
+def _copied(
+    system: Any, path: str, source: str, cache: Cache, expected: Expected, size: int | None, version: str
 ) -> CacheEntry:
-    try:
-        cache.begin_partial(version=version)
-        with system.open(path, "rb") as remote:
-            came = cache.receive(name, iter(functools.partial(remote.read, _BLOCK), b""), size)
-        if size is not None and came != size:
-            raise CheckpointError(
-                f"The checkpoint {cache.origin!r} has {size:,} bytes, and {came:,} came.", fix="Try again."
-            )
-        return cache.adopt(name, expected, etag=version)
-    finally:
-        cache.drop_partial()
+    cache.begin_partial(version=version)
+    with system.open(path, "rb") as remote:
+        blocks = iter(functools.partial(remote.read, _BLOCK), b"")
+        came = cache.receive(file_name(source), blocks, size)
+    if size is not None and came != size:
+        problem = f"The checkpoint {cache.origin!r} has {size:,} bytes, and {came:,} came."
+        raise CheckpointError(problem, fix="Try again.")
+    return cache.adopt(file_name(source), expected, etag=version)
 
 
 def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
@@ -116,11 +112,10 @@ def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
 
 
 def _is_folder(system: Any, path: str) -> bool:
-    try:
+    # Not every file system can tell; the file itself will.
+    with contextlib.suppress(Exception):
         return bool(system.isdir(path))
-    except Exception:
-        # Not every file system can tell; the file itself will.
-        return False
+    return False
 
 
 def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:
@@ -135,7 +130,7 @@ def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:
     found = next((name for name in FOLDER_FILES if name in names), None)
     if found is None:
         raise no_checkpoint(origin, [f"{shown(base)}/{name}" for name in sorted(names)])
-    if found != ".metadata":
+    if found != METADATA:
         return through_cache(f"{base}/{found}", _fetch, sha256=None, offline=False)
     # A distributed checkpoint: its files know each other by name.
     files = {name: file_through_cache(f"{base}/{name}", _fetch, sha256=None, offline=False) for name in names}

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from initcfg._checkpoints.formats import FOLDER_FILES
 from initcfg._checkpoints.sources.digests import Expected
-from initcfg._checkpoints.sources.local import FOLDER_FILES
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
 from initcfg._checkpoints.sources.settings import flag, is_offline
@@ -62,12 +62,7 @@ def parse(source: str) -> HubAddress:
 
 
 def from_hugging_face(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """A file of a repository, or the weights that it has.
-
-    Raises:
-        CheckpointNotFoundError: There is no such repository, revision or file.
-        CheckpointError: huggingface_hub is missing, or the file cannot be fetched.
-    """
+    """A file of a repository, or the weights that it has."""
     address = parse(source)
     files: Sequence[str] = PREFERRED
     if address.file is not None:
@@ -139,11 +134,7 @@ class _Repository:
         errors = self._errors
         try:
             path = self._hub.hf_hub_download(
-                self.name,
-                name,
-                revision=self.revision,
-                local_files_only=self.offline,
-                library_name="initcfg",
+                self.name, name, revision=self.revision, local_files_only=self.offline, library_name="initcfg"
             )
             # Without the network the client hands out folders, too.
             return Path(path) if Path(path).is_file() else None

@@ -12,11 +12,7 @@ from initcfg.errors import CheckpointError, plural
 
 
 def from_code(source: Any, *, sha256: str | None) -> Located:
-    """A mapping, a module, or a function without arguments that returns one of them.
-
-    Raises:
-        CheckpointError: It is none of these, or the function fails.
-    """
+    """A mapping, a module, or a function without arguments that returns one of them."""
     if sha256 is not None:
         raise CheckpointError(
             "sha256= is the digest of a file, and this checkpoint is given in code.", fix="Leave it out."

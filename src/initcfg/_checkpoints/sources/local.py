@@ -6,28 +6,16 @@ import os
 from pathlib import Path
 from urllib.parse import unquote
 
+from initcfg._checkpoints.formats import FOLDER_FILES
 from initcfg._checkpoints.sources.digests import Expected
 from initcfg._checkpoints.sources.located import Located
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
-FOLDER_FILES = (
-    ".metadata",
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-)
-"""What makes a folder a checkpoint, the preferred file first."""
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".json"}
 
 
 def from_path(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """A path, or a ``file://`` address.
-
-    Raises:
-        CheckpointNotFoundError: There is nothing.
-        CheckpointError: It is not a checkpoint, or has another digest.
-    """
+    """A path, or a ``file://`` address."""
     text = source[7:] if source[:7].lower() == "file://" else source
     path = Path(text).expanduser()
     if text is not source and not path.exists():

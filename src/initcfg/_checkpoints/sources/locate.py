@@ -43,13 +43,11 @@ def locate(
         >>> locate({"weight": torch.zeros(2)}).origin
         'a state_dict of 1 tensor'
     """
-    if sha256 is not None and not (
-        isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256.lower().strip())
-    ):
+    digest = None if sha256 is None else str(sha256).lower().strip()
+    if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise CheckpointError(
             f"sha256={sha256!r} is not a SHA-256 digest.", fix="Give its 64 hexadecimal digits."
         )
-    digest = None if sha256 is None else sha256.lower().strip()
     if not isinstance(source, (str, os.PathLike)):
         return from_code(source, sha256=digest)
     text = os.fspath(source)

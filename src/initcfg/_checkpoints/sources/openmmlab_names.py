@@ -24,11 +24,7 @@ _TABLES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mm
 
 
 def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """What a name stands for; of ``mmcls://`` names the backbone is meant, as in MMEngine.
-
-    Raises:
-        CheckpointError: No table is installed, or none has the name.
-    """
+    """What a name stands for; of ``mmcls://`` names the backbone is meant, as in MMEngine."""
     scheme, _, name = source.partition("://")
     scheme = scheme.lower()
     if scheme == "jhu":
@@ -38,7 +34,9 @@ def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> 
         table = _read(folder / "mmcls.json")
     else:
         table = {**_read(folder / own), **_read(_home() / "open_mmlab.json")}
-        name = _current(name, folder, scheme)
+        if new := _read(folder / "deprecated.json").get(name):
+            warnings.warn(f"{scheme}://{name} has a new name: {scheme}://{new}.", stacklevel=2)
+            name = new
     target = table.get(name)
     if not isinstance(target, str):
         shorten = "jhu/" if scheme == "jhu" else ""
@@ -54,29 +52,17 @@ def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> 
     return replace(located, prefix="backbone.") if scheme == "mmcls" else located
 
 
-def _current(name: str, folder: Path, scheme: str) -> str:
-    new = _read(folder / "deprecated.json").get(name)
-    if new is None:
-        return name
-    warnings.warn(f"{scheme}://{name} has a new name: {scheme}://{new}.", stacklevel=2)
-    return new
-
-
 def _tables(source: str) -> tuple[Path, str]:
     for package, inside, own in _TABLES:
-        folder = _package_folder(package)
-        if folder is not None and (folder / inside / own).is_file():
-            return folder / inside, own
+        try:
+            # This looks the package up, and does not import it.
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            continue
+        folder = Path(spec.origin).with_name(inside) if spec is not None and spec.origin else None
+        if folder is not None and (folder / own).is_file():
+            return folder, own
     raise missing("mmengine", source, "mm")
-
-
-def _package_folder(package: str) -> Path | None:
-    try:
-        # This looks the package up, and does not import it.
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,9 +15,6 @@ def imported(module: str, source: str, extra: str) -> Any:
         module: The module to import.
         source: What is looked for, for messages.
         extra: The extra of this package that brings it.
-
-    Raises:
-        CheckpointError: It is not installed, or is broken.
     """
     package = module.partition(".")[0]
     try:

@@ -23,7 +23,12 @@ class Source(Protocol):
     """A function that finds the checkpoints of one scheme."""
 
     def __call__(self, source: str, *, sha256: str | None, offline: bool | None) -> Located:
-        """Find ``source``, which is the whole text with its scheme."""
+        """Find ``source``, which is the whole text with its scheme.
+
+        Raises:
+            CheckpointNotFoundError: There is no such checkpoint.
+            CheckpointError: It cannot be fetched, or is not what its digest says.
+        """
         ...
 
 

@@ -23,11 +23,7 @@ def is_offline(offline: bool | None) -> bool:
 
 
 def flag(name: str) -> bool:
-    """A variable that says yes or no.
-
-    Raises:
-        CheckpointError: It says neither.
-    """
+    """A variable that says yes or no."""
     value = os.environ.get(name, "").strip().lower()
     if value not in _YES | _NO:
         raise CheckpointError(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from initcfg._checkpoints.formats import weight_map
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import home
 from initcfg.errors import CheckpointError
@@ -25,15 +24,9 @@ def is_index(name: str) -> bool:
 
 def shard_names(index: Path, origin: str) -> list[str]:
     """The files that an index names, each once; one that names something elsewhere is refused."""
-    try:
-        content: Any = json.loads(index.read_text(encoding="utf-8"))
-        names = list(dict.fromkeys(content["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"The file {origin!r} is not an index of shards: it has no 'weight_map'."
-        ) from error
+    names = list(dict.fromkeys(weight_map(index, origin)[0].values()))
     for name in names:
-        if not isinstance(name, str) or not name or Path(name).name != name or set(name) & set('\\:?#%"'):
+        if Path(name).name != name or set(name) & set('\\:?#%"'):
             raise CheckpointError(
                 f"The index {origin!r} names {name!r}, which is not a file beside it.",
                 fix="Do not use this checkpoint: its index is damaged, or made to do harm.",
@@ -82,8 +75,7 @@ def _assemble(folder: Path, files: dict[str, Path]) -> None:
             if target.samefile(path):
                 continue
         temporary = folder / f".{name}.{os.getpid()}"
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
         try:
             os.link(path, temporary)
         except OSError:

@@ -14,11 +14,7 @@ from initcfg.errors import CheckpointError, nearest
 
 
 def from_timm(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """The weights of ``timm://name`` or ``timm://name.tag``, from where timm itself would take them.
-
-    Raises:
-        CheckpointError: timm or huggingface_hub is missing, or timm has no such weights.
-    """
+    """The weights of ``timm://name`` or ``timm://name.tag``, from where timm itself would take them."""
     name = source.partition("://")[2].strip("/")
     for start in ("hf-hub:", "hf_hub:"):
         if name.startswith(start):

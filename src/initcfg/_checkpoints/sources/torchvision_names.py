@@ -6,8 +6,6 @@ the first ones in today's registry (``IMAGENET1K_V1``), whatever ``DEFAULT`` is 
 
 from __future__ import annotations
 
-from typing import Any
-
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
 from initcfg._checkpoints.sources.web import from_web
@@ -31,11 +29,7 @@ _BEFORE = {
 
 
 def from_torchvision(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """Weights by model (``resnet50``), by model and name, or by the name of the enumeration's member.
-
-    Raises:
-        CheckpointError: torchvision is missing, or has no such weights.
-    """
+    """Weights by model (``resnet50``), by model and name, or by the name of the enumeration's member."""
     return from_web(address_of(source), sha256=sha256, offline=offline)
 
 
@@ -46,11 +40,18 @@ def address_of(source: str) -> str:
         return _SITE + _BEFORE[name]
     models = imported("torchvision.models", source, "torchvision")
     head, dot, member = name.partition(".")
-    weights, by_class = _weights(models, head, source)
+    by_model = {model: models.get_model_weights(model) for model in models.list_models()}
+    by_class = {weights.__name__: weights for weights in by_model.values()}
+    weights = {key.lower(): weights for key, weights in (by_class | by_model).items()}.get(head.lower())
+    if weights is None:
+        raise CheckpointError(
+            f"torchvision has no model and no weights {head!r} ({source!r}).",
+            meant=[f"torchvision://{name}" for name in nearest(head, [*by_model, *by_class])],
+        )
     members = list(weights)
     if not members:
         raise CheckpointError(f"torchvision has no weights for {source!r}.")
-    if not dot and not by_class:
+    if not dot and head.lower() in by_model:
         return members[0].url
     if member.lower() == "default":
         return weights.DEFAULT.url
@@ -62,18 +63,3 @@ def address_of(source: str) -> str:
             meant=[f"torchvision://{head}.{name}" for name in nearest(member, names) or names[:4]],
         )
     return found.url
-
-
-def _weights(models: Any, head: str, source: str) -> tuple[Any, bool]:
-    """The enumeration that a model, or its own name, leads to; and whether it was its own."""
-    names = models.list_models()
-    if head.lower() in names:
-        return models.get_model_weights(head.lower()), False
-    classes = {weights.__name__: weights for weights in map(models.get_model_weights, names)}
-    for name, weights in classes.items():
-        if name.lower() == head.lower():
-            return weights, True
-    raise CheckpointError(
-        f"torchvision has no model and no weights {head!r} ({source!r}).",
-        meant=[f"torchvision://{name}" for name in nearest(head, [*names, *classes])],
-    )

@@ -9,12 +9,7 @@ from initcfg._checkpoints.sources.through_cache import through_cache
 
 
 def from_web(source: str, *, sha256: str | None, offline: bool | None) -> Located:
-    """A file on the web; an index of shards, with its shards.
-
-    Raises:
-        CheckpointNotFoundError: The server has no such file.
-        CheckpointError: It cannot be fetched, or is not what its digest says.
-    """
+    """A file on the web; an index of shards, with its shards."""
     return through_cache(
         source, lambda *args: Download(*args).run(), sha256=sha256, offline=is_offline(offline)
     )

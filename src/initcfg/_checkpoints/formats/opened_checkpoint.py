@@ -1,0 +1,81 @@
+"""A checkpoint that was opened: what planning and applying see, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from initcfg._checkpoints.formats.stored import Stored, TensorInfo
+
+
+@dataclass
+class OpenedCheckpoint:
+    """A checkpoint that was opened: names, shapes and types at once, numbers one tensor at a time.
+
+    Attributes:
+        name: How messages call it: the source as it was written.
+        format: What kind of file it is, for a person.
+        metadata: What a safetensors file says of itself.
+        files: What to close in the end.
+        tensors: Its tensors, none of which was read.
+        wrapping: What was taken off on the way to the tensors; what ends in a dot was before every key.
+        parts: Other sets of weights in it: what ``part`` can be.
+        beside: What else is in it, and what it is, in a few words.
+        sha256: The digest of its file, where it is known.
+        prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
+    """
+
+    name: str
+    format: str
+    metadata: Mapping[str, str]
+    files: tuple[Any, ...]
+    tensors: dict[str, Stored]
+    wrapping: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+    prefix: str | None = None
+
+    def keys(self) -> Iterator[str]:
+        """The names of its tensors, in its order."""
+        return iter(self.tensors)
+
+    def info(self, key: str) -> TensorInfo:
+        """Shape and type of a tensor; KeyError if there is none."""
+        return self.tensors[key].info
+
+    def read(self, key: str) -> torch.Tensor:
+        """The tensor, mapped from the file where it is long.
+
+        It may be written to: that changes what is in memory, never the file.
+
+        Raises:
+            CheckpointError: The file is damaged there, or the tensor is of a kind that cannot be read.
+            KeyError: There is none.
+        """
+        return self.tensors[key].read()
+
+    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """A block of a tensor; see :meth:`read`."""
+        return self.tensors[key].read_block(offsets, sizes)
+
+    def intact(self, key: str) -> bool | None:
+        """Whether a tensor's bytes have the checksum that the file gives; None if it gives none.
+
+        Archives of ``torch.save`` have one for each storage. Checking takes about a second for a gigabyte.
+        """
+        return self.tensors[key].intact()
+
+    def close(self) -> None:
+        """Let go of the files. Tensors that were read stay."""
+        for file in self.files:
+            file.close()
+
+    def __enter__(self) -> OpenedCheckpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
