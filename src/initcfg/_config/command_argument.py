@@ -56,10 +56,6 @@ def prepared(config: Any, cfg: Mapping[str, Any]) -> Iterator[None]:
     """Import what the builders in a model's config need, outside of what records; then build within.
 
     A config of mmdet and its relatives, whose ``type`` is not one of ours, has the package's scope within.
-
-    Args:
-        config: The whole config.
-        cfg: Its model.
     """
     for name in _names(cfg):
         if is_builder(name) and MODELS._registered(name) is None:

@@ -289,11 +289,11 @@ class Registry:
     # -- resolving a type ------------------------------------------------------------------------
 
     def resolve(self, name: str, registry: Registry, scope: str | None) -> Any:
-        """What ``type=name`` names for ``registry``, one of this tree: a registered name, or an import path.
+        """What ``type=name`` names: a registered name, or an import path.
 
         Args:
             name: The name.
-            registry: Where to begin.
+            registry: Where to begin: a registry of this tree.
             scope: The scope that the config asks for, if it does.
 
         Raises:
@@ -311,14 +311,7 @@ class Registry:
         return [], []
 
     def unknown(self, name: str, registry: Registry, scope: str | None, reason: str) -> UnknownTypeError:
-        """The error that says where ``name`` was looked for, and what was perhaps meant.
-
-        Args:
-            name: The name.
-            registry: Where the search began.
-            scope: The scope that the config asks for, if it does.
-            reason: Why it is not an import path either.
-        """
+        """The error that says where ``name`` was looked for, and what may be meant; see :meth:`resolve`."""
         above = list(registry._lineage())
         known = dict.fromkeys([*(name for each in above for name in each.module_dict), *self._scoped_names()])
         looked = [

@@ -268,7 +268,7 @@ def test_external_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match="'no_such_mm', which is not installed") as caught:
         Config.fromfile(write(tmp_path, child_py="_base_ = ['no_such_mm::a/b.py']"))
     assert caught.value.where == f"{tmp_path}/child.py:1"
-    with pytest.raises(ConfigError, match="is no config of a package"):
+    with pytest.raises(ConfigError, match="is not a config of a package"):
         Config.fromfile(write(tmp_path, child_py="_base_ = ['a::b::c.py']"))
     with pytest.raises(ConfigError, match="does not exist") as caught:
         Config.fromfile(write(tmp_path, child_py="_base_ = ['fake_mm::models/nett.py']"))

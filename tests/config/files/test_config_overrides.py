@@ -41,7 +41,7 @@ def test_keys():
 
 @pytest.mark.parametrize("pair", ["a", "=1", "a..b=1", ".a=1", "a.=1", "", "a.b"])
 def test_malformed_pairs(pair: str):
-    with pytest.raises(ConfigError, match="is no override") as caught:
+    with pytest.raises(ConfigError, match="is not an override") as caught:
         parse_overrides([pair])
     assert "KEY=VALUE" in str(caught.value.fix)
 

@@ -64,12 +64,7 @@ def config_model(text: str, build_model: Callable[[Any], Any]) -> Callable[..., 
 
 
 def scope_of(config: Any, cfg: Mapping[str, Any]) -> str | None:
-    """The package whose registry a config means, if it is one of MMEngine's: mmdet, mmseg, mmpretrain, ...
-
-    Args:
-        config: The whole config.
-        cfg: Its model.
-    """
+    """The package whose registry a config, with this model, means: mmdet, mmseg, mmpretrain, ... or None."""
     for named in (cfg.get("_scope_"), config.get("default_scope")):
         if isinstance(named, str) and named.startswith("mm") and named.isidentifier():
             return named
@@ -80,11 +75,7 @@ def scope_of(config: Any, cfg: Mapping[str, Any]) -> str | None:
 
 
 def import_models(package: str) -> None:
-    """Let a package register its models.
-
-    Raises:
-        BuildError: It cannot be imported.
-    """
+    """Let a package register its models."""
     library(f"{package}.models", package, f"'initcfg[mm]' {_INSTALLED_AS.get(package, package)}")
 
 

@@ -16,10 +16,7 @@ def import_modules(
 ) -> None:
     """Import the modules of ``imports`` and of ``custom_imports``, in this order.
 
-    Args:
-        values: The whole config.
-        where: Gives the place of a dotted path of the config.
-        folder: Folder of the config; it stays on the import path, for what is imported later.
+    The config's folder stays on the import path, for what is imported later.
 
     Raises:
         ConfigError: A module cannot be imported, or one of the two keys has the wrong form.
@@ -47,7 +44,7 @@ def _import_all(names: Any, key: str, may_fail: bool, where: Callable[[str], str
     if not names:
         return
     single = isinstance(names, str)
-    if not single and not isinstance(names, (list, tuple)):
+    if not isinstance(names, (str, list, tuple)):
         raise ConfigError(
             f"{key} is a list of module names, but is a {type(names).__name__}.", where=where(key) or key
         )

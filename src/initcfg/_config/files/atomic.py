@@ -29,8 +29,12 @@ def replacing(path: str | Path) -> Iterator[str]:
     try:
         try:
             yield temporary
-            _sync(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
+            # What cannot be stored (a full disk) must fail before the old file is replaced.
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
             os.replace(temporary, target)
         except OSError as error:
             raise error if isinstance(error, InitcfgError) else output_error(target, error) from error
@@ -49,20 +53,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         file.write(data)
 
 
-def _sync(path: str) -> None:
-    # What cannot be stored (a full disk) must fail before the old file is replaced.
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 def output_error(target: Path, error: OSError) -> OutputError:
-    """What became of a file that was to be written."""
+    """The error of a file that cannot be written."""
     reason = error.strerror or str(error)
     return OutputError(
         f"{str(target)!r} cannot be written: {reason}.",

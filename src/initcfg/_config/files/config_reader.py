@@ -52,15 +52,12 @@ class ConfigReader:
     def read(
         self, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()
     ) -> MergedConfig:
-        """Read a file and its bases.
+        """Read a file and its bases; ``Config.fromfile`` has the errors.
 
         Args:
             path: The file.
             asked_by: The line of the config that has it as a base.
             chain: The files being read, outermost first, each with the line that asks for its base.
-
-        Raises:
-            ConfigError: See ``Config.fromfile``.
         """
         path = os.path.abspath(os.path.expanduser(path))
         same = os.path.realpath(path)

@@ -14,11 +14,7 @@ _NAME = re.compile(r"(\w+)::([^:]+)")
 
 
 def external_config(name: str, where: str) -> tuple[str, str]:
-    """The file that ``package::path`` names, and the scope of its types.
-
-    Args:
-        name: Such as ``mmdet::_base_/models/retinanet_r50_fpn.py``; the ``.py`` may be left out.
-        where: The line that names it.
+    """The file that ``mmdet::_base_/models/retinanet_r50_fpn.py`` names, and the scope of its types.
 
     Raises:
         ConfigError: The name is malformed.
@@ -27,7 +23,7 @@ def external_config(name: str, where: str) -> tuple[str, str]:
     match = _NAME.fullmatch(name)
     if match is None:
         raise ConfigError(
-            f"{name!r} is no config of a package.", where=where, fix="Write it as 'mmdet::folder/name.py'."
+            f"{name!r} is not a config of a package.", where=where, fix="Write it as 'mmdet::folder/name.py'."
         )
     package, path = match[1], match[2]
     # Found, not imported: the package's own imports may be heavy.

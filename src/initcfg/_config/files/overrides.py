@@ -41,7 +41,7 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
         key = key.strip()
         if not equals or not key or not all(part.strip() for part in key.split(".")):
             raise ConfigError(
-                f"{pair!r} is no override.",
+                f"{pair!r} is not an override.",
                 where=f"--set {pair}",
                 fix="Write KEY=VALUE, such as model.backbone.depth=50.",
             )
@@ -57,25 +57,19 @@ def _value(text: str, pair: str) -> Any:
         return float(text)
     bracketed = text.startswith(("[", "(", "{", "dict(", "'", '"'))
     try:
-        value = _literal(ast.parse(text, mode="eval").body)
+        expression = ast.parse(text, mode="eval").body
+        # A bare word is a string; within brackets it may be true, none, and so on.
+        value = text if isinstance(expression, ast.Name) else _literal(expression)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if not bracketed:
-            # `1,a-b` is no Python, but can still be a list of words.
+            # `1,a-b` is not Python, but can still be a list of words.
             return [_value(part.strip(), pair) for part in text.split(",")] if _is_list(text) else text
         raise ConfigError(
             f"The value of {pair!r} cannot be read: {error.args[0] if error.args else error}.",
             where=f"--set {pair}",
             fix="Close each bracket and quote; in a shell, put single quotes around the whole pair.",
         ) from None
-    if isinstance(value, tuple) and not bracketed:
-        return list(value)
-    return text if isinstance(value, _Word) else value
-
-
-class _Word(str):
-    """A bare word, which is a string only if nothing else is meant."""
-
-    __slots__ = ()
+    return list(value) if isinstance(value, tuple) and not bracketed else value
 
 
 def _is_list(text: str) -> bool:
@@ -88,26 +82,20 @@ def _literal(node: ast.expr) -> Any:
         lower = node.id.lower()
         if lower in _WORDS:
             return _WORDS[lower]
-        return float(lower) if lower in ("inf", "nan") else _Word(node.id)
+        return float(lower) if lower in ("inf", "nan") else node.id
     if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
-        items = [_plain(_literal(item)) for item in node.elts]
-        kinds = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
-        return kinds[type(node)](items)
+        return {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)](map(_literal, node.elts))
     if isinstance(node, ast.Dict):
         if any(key is None for key in node.keys):
             raise ValueError("'**' has no place here")
-        keys = [_plain(_literal(key)) for key in node.keys if key is not None]
-        return dict(zip(keys, [_plain(_literal(item)) for item in node.values], strict=True))
+        keys = [_literal(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_literal, node.values), strict=True))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
         if node.args or any(keyword.arg is None for keyword in node.keywords):
             raise ValueError("dict() takes key=value here")
-        return {str(keyword.arg): _plain(_literal(keyword.value)) for keyword in node.keywords}
+        return {str(keyword.arg): _literal(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         operand = _literal(node.operand)
         if isinstance(operand, float) and not math.isfinite(operand):
             return -operand
     return ast.literal_eval(node)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, _Word) else value

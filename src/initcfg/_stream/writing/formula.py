@@ -30,12 +30,7 @@ class RandomSource(NamedTuple):
 
 
 def evaluate(formula: Formula, source: RandomSource, initial: torch.Tensor | None = None) -> torch.Tensor:
-    """The tensor that a formula describes.
-
-    Args:
-        formula: The formula.
-        source: Where its random numbers come from.
-        initial: What the tensor itself holds; for formulas that begin with it.
+    """The tensor that a formula describes; ``initial`` is what it holds, for formulas that begin with it.
 
     Raises:
         ApplyError: The formula cannot be computed.

@@ -12,8 +12,16 @@ from dataclasses import astuple
 import torch
 
 from initcfg import values
-from initcfg._stream import bits
-from initcfg._stream.bits import Dim, Job, Recipe
+from initcfg._stream.bits import (
+    Dim,
+    Job,
+    Keys,
+    Recipe,
+    constant_recipe,
+    normal_recipe,
+    trunc_normal_recipe,
+    uniform_recipe,
+)
 from initcfg._stream.writing import whole_values
 from initcfg._stream.writing.blocks import Block, cut, dims_of, elements, narrowed, strided_view
 from initcfg._stream.writing.cuda import device
@@ -29,10 +37,10 @@ _BUFFER = 1 << 20
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # Values whose elements are independent, and their recipes.
 _RECIPES: dict[type[Value], Callable[..., Recipe]] = {
-    values.Constant: bits.constant_recipe,
-    values.Uniform: bits.uniform_recipe,
-    values.Normal: bits.normal_recipe,
-    values.TruncNormal: bits.trunc_normal_recipe,
+    values.Constant: constant_recipe,
+    values.Uniform: uniform_recipe,
+    values.Normal: normal_recipe,
+    values.TruncNormal: trunc_normal_recipe,
 }
 
 
@@ -58,7 +66,7 @@ class StreamWriter:
 
     def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
         self._seed = seed
-        self._key = bits.Keys(seed)
+        self._key = Keys(seed)
         self._progress = progress
         self._queue = Queue(self._tell)
         # By identity, with the value kept: tensors that are alike share theirs.
@@ -128,7 +136,7 @@ class StreamWriter:
             if 0 <= row < tensor.shape[0]:
                 # After what it lies upon.
                 self._queue.next_write()
-                self._queue_recipe(tensor[row : row + 1], bits.constant_recipe(0.0, _double(tensor)), 0)
+                self._queue_recipe(tensor[row : row + 1], constant_recipe(0.0, _double(tensor)), 0)
             return done
         if isinstance(value, values.Formula):
             self._add_formula(tensor, value, name, block, part)

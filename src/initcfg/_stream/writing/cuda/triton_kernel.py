@@ -122,8 +122,7 @@ def draw(
         memory: Its first element, as an integer type of the same width.
         key: Key of the tensor; unsigned 64-bit numbers come as signed ones of the same bits.
         base: Index of the first element in the global tensor.
-        total: How many blocks of words there are to make, row by row; by ANY, how many elements.
-        across: How many blocks of words a row takes at most, by ROWS.
+        total, across: As in ``device.Traversal``.
         number0 to number4: The recipe's numbers, as bits of the type that its map computes in.
         low, high: The recipe's bounds, as bits of float64 for a float64 tensor, and of float32 otherwise.
         first, width: The recipe's words.
