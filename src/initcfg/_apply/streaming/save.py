@@ -33,16 +33,9 @@ FORMATS = ("safetensors", "dcp")
 
 @dataclass(frozen=True)
 class Options:
-    """How a checkpoint is written.
+    """How a checkpoint is written: see :meth:`Plan.save_weights`.
 
-    Attributes:
-        shard_size: Bytes of tensors in a file at most: ``"5GB"``.
-        dtype: The type of floating-point tensors; their own if None.
-        format: ``"safetensors"`` or ``"dcp"``.
-        rng: ``"stream"`` or ``"torch"``.
-        overwrite: Whether what is in the folder is removed.
-        dcp_key: For ``"dcp"``: key of the table that the tensors are in; None if they are at the top.
-        progress: Told how many bytes were written, now and then, in some thread.
+    ``progress`` is told how many bytes were written, now and then, in some thread.
     """
 
     shard_size: str | int | None = None
