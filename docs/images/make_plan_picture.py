@@ -25,6 +25,7 @@ class Terminal(io.StringIO):
     """What the command takes for a terminal with colors."""
 
     def isatty(self) -> bool:
+        """It is one."""
         return True
 
 

@@ -88,10 +88,8 @@ def materialize(
 def _target(names: Names, device: torch.device | str | None) -> torch.device:
     if device is not None:
         return torch.device(device)
-    for entry in names.entries.values():
-        if is_sharded(entry.tensor):
-            return torch.device(entry.tensor.device_mesh.device_type)
-    return torch.get_default_device()
+    meshes = (entry.tensor.device_mesh for entry in names.entries.values() if is_sharded(entry.tensor))
+    return next((torch.device(mesh.device_type) for mesh in meshes), torch.get_default_device())
 
 
 def _check_complete(plan: Plan, model: nn.Module, names: Names) -> None:
@@ -151,6 +149,7 @@ def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if isinstance(tensor, nn.Parameter):
         new = nn.Parameter(new, requires_grad=tensor.requires_grad)
     # What others have noted on it: which it shares, whether it decays, what its constructor meant.
-    for name in vars(tensor).keys() - vars(new).keys():
-        setattr(new, name, vars(tensor)[name])
+    for name, noted in vars(tensor).items():
+        if name not in vars(new):
+            setattr(new, name, noted)
     return new

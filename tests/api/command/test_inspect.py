@@ -65,10 +65,10 @@ def test_the_ledger_that_initcfg_wrote(tmp_path):
     assert done.exit_code == 0, done.output
     assert "seed 5, rng stream" in run(output)
     found = inspected(output)
-    assert found.ledger is not None
-    assert found.ledger["seed"] == 5
-    assert found.ledger["versions"]["initcfg"] == initcfg.__version__
-    assert "initcfg.ledger" not in found.metadata
+    assert found["ledger"] is not None
+    assert found["ledger"]["seed"] == 5
+    assert found["ledger"]["versions"]["initcfg"] == initcfg.__version__
+    assert "initcfg.ledger" not in found["metadata"]
 
 
 def test_parts(tmp_path, state):

@@ -232,7 +232,7 @@ def test_a_rank_that_gives_no_sign_of_life(dead: int, when: str, monkeypatch: py
             if when == "after on":
                 ghost.say(store, 1, "facts", {"facts": {"seed": 0}, "drawn": 0, "agreed": None})
                 if dead == 0:
-                    store.set(ghost.key(1, "answer"), '{"seed": 0}')
+                    ghost.say(store, 1, "answer", {"seed": 0})
             return
         with Agreement([ranks], store=store, rank=rank, timeout=50) as agreement:
             agreement.on({}, seed=0, draw=lambda: 0)

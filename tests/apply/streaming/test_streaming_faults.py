@@ -143,7 +143,7 @@ def test_a_complete_checkpoint_is_left_alone(tmp_path, whole):
     for options, message in (
         (dict(seed=1), "seed 0 instead of 1"),
         (dict(std=2.0), "another plan"),
-        (dict(shard_size="3100"), "its files are others"),
+        (dict(shard_size="3100"), "its files differ"),
     ):
         with pytest.raises(OutputError, match=message):
             save(out, **options)
@@ -206,7 +206,7 @@ def test_too_little_room_is_said_before_the_first_byte(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda path: usage._replace(free=5000))
     for options in ({}, dict(format="dcp", shard_size=None)):
-        with pytest.raises(OutputError, match=r"needs .* kB, and where .* 5.0 kB are free"):
+        with pytest.raises(OutputError, match=r"needs .* kB, but only 5.0 kB are free"):
             save(tmp_path / "out", **options)
         assert not (tmp_path / "out").exists()
 

@@ -79,8 +79,8 @@ def init(request: Request, as_json: bool, output: str, seed: int | None, rng: st
 
     given = {name: item for name, item in of_folder.items() if item not in (None, False)}
     if not is_folder(output, asked=bool(given)):
-        done = initialized(request, output, seed=seed, rng=rng)
-        answer(as_json, done.to_json, done.views)
+        data, views = initialized(request, output, seed=seed, rng=rng)
+        answer(as_json, lambda: data, views)
         return
     saved = streamed(request, output, seed=seed, options=Options(rng=rng, **given))
     if launched_rank() == 0:
@@ -175,7 +175,7 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
     from initcfg._api.command.inspection import inspected, inspection_view
 
     found = inspected(checkpoint, part=part)
-    answer(as_json, found.to_json, lambda: [inspection_view(found, full=full)])
+    answer(as_json, lambda: found, lambda: [inspection_view(found, full=full)])
 
 
 @main.command(epilog="Example:  initcfg verify weights.safetensors")
@@ -232,8 +232,8 @@ def doctor(as_json: bool) -> int:
 
     Ends with 1 if a number differs from the reference.
     """
-    from initcfg._api.command.doctor import examined
+    from initcfg._api.command.doctor import examination_text, examined
 
     found = examined()
-    answer(as_json, found.to_json, lambda: [str(found)])
-    return 0 if found.healthy else 1
+    answer(as_json, lambda: found, lambda: [examination_text(found)])
+    return 0 if found["healthy"] else 1

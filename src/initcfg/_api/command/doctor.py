@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import timeit
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,90 +29,54 @@ _COUNT = 4099
 _TIMED = 1 << 20
 
 
-@dataclass(frozen=True)
-class Examination:
-    """What the doctor found.
-
-    Attributes:
-        versions: Versions of initcfg, torch, NumPy and Python.
-        implementation: ``"kernel"`` or ``"fallback"``.
-        reason: Why it is the fallback; None for the kernel.
-        instructions: Instruction set of the kernel.
-        threads: How many threads fill.
-        threads_from: Where that number comes from.
-        on_cuda: What draws into tensors of CUDA devices: ``"triton"``, ``"copies"`` from memory here, or
-            ``"none"`` without such a device.
-        on_cuda_reason: Why it is not Triton; None if it is.
-        differing: Distributions whose numbers differ from the reference.
-        nanoseconds: Per element of a float32 normal: ours, and torch's.
-    """
-
-    versions: dict[str, str]
-    implementation: str
-    reason: str | None
-    instructions: str
-    threads: int
-    threads_from: str
-    on_cuda: str
-    on_cuda_reason: str | None
-    differing: tuple[str, ...]
-    nanoseconds: tuple[float, float]
-
-    @property
-    def healthy(self) -> bool:
-        """Whether every number is what it must be."""
-        return not self.differing
-
-    def to_json(self) -> dict[str, Any]:
-        """The findings as JSON data."""
-        return {**vars(self), "stream_version": bits.STREAM_VERSION, "healthy": self.healthy}
-
-    def __str__(self) -> str:
-        names = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        if self.reason is None:
-            drawing = f"the kernel, {self.instructions}"
-        else:
-            drawing = (
-                f"the fallback: {self.reason}.\n              The numbers are the same; for speed, install "
-                "a wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again"
-            )
-        on_cuda = {
-            "triton": f"the kernel in Triton {device.triton_version()}",
-            "copies": f"numbers made here and copied: {self.on_cuda_reason}",
-            "none": "no device",
-        }[self.on_cuda]
-        ours, theirs = self.nanoseconds
-        checked = (
-            f"equal to the reference, bit for bit ({', '.join(_CHECKED)})"
-            if self.healthy
-            else f"DIFFERENT from the reference: {', '.join(self.differing)}. Please report this"
-        )
-        return (
-            f"versions      {names}\n"
-            f"stream        version {bits.STREAM_VERSION}\n"
-            f"drawn by      {drawing}\n"
-            f"threads       {self.threads}, from {self.threads_from}\n"
-            f"on CUDA       {on_cuda}\n"
-            f"numbers       {checked}\n"
-            f"speed         {ours:.2f} ns an element of a float32 normal; torch's normal_ {theirs:.2f}"
-        )
-
-
-def examined() -> Examination:
-    """Examine this machine."""
+def examined() -> dict[str, Any]:
+    """What draws here, how fast, and which distributions differ from the reference: JSON data."""
     reason = kernel.why_not()
     on_cuda, on_cuda_reason = _on_cuda()
-    return Examination(
-        versions={**versions(), "numpy": np.__version__},
-        implementation="kernel" if reason is None else "fallback",
-        reason=reason,
-        instructions=kernel.features() if reason is None else "none",
-        threads=thread_count(),
-        threads_from="INITCFG_THREADS" if os.environ.get("INITCFG_THREADS", "").strip() else "torch",
-        on_cuda=on_cuda,
-        on_cuda_reason=on_cuda_reason,
-        differing=tuple(_differing()),
-        nanoseconds=_nanoseconds(),
+    differing = _differing()
+    return {
+        "versions": {**versions(), "numpy": np.__version__},
+        "implementation": "kernel" if reason is None else "fallback",
+        "reason": reason,
+        "instructions": kernel.features() if reason is None else "none",
+        "threads": thread_count(),
+        "threads_from": "INITCFG_THREADS" if os.environ.get("INITCFG_THREADS", "").strip() else "torch",
+        "on_cuda": on_cuda,
+        "on_cuda_reason": on_cuda_reason,
+        "differing": differing,
+        # Per element of a float32 normal: ours, and torch's.
+        "nanoseconds": _nanoseconds(),
+        "stream_version": bits.STREAM_VERSION,
+        "healthy": not differing,
+    }
+
+
+def examination_text(found: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    names = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    drawing = f"the kernel, {found['instructions']}"
+    if found["reason"] is not None:
+        drawing = (
+            f"the fallback: {found['reason']}.\n              The numbers are the same; for speed, install "
+            "a wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again"
+        )
+    on_cuda = {
+        "triton": f"the kernel in Triton {device.triton_version()}",
+        "copies": f"numbers made here and copied: {found['on_cuda_reason']}",
+        "none": "no device",
+    }[found["on_cuda"]]
+    checked = f"equal to the reference, bit for bit ({', '.join(_CHECKED)})"
+    if found["differing"]:
+        checked = f"DIFFERENT from the reference: {', '.join(found['differing'])}. Please report this"
+    ours, theirs = found["nanoseconds"]
+    return (
+        f"versions      {names}\n"
+        f"stream        version {found['stream_version']}\n"
+        f"drawn by      {drawing}\n"
+        f"threads       {found['threads']}, from {found['threads_from']}\n"
+        f"on CUDA       {on_cuda}\n"
+        f"numbers       {checked}\n"
+        f"speed         {ours:.2f} ns an element of a float32 normal; torch's normal_ {theirs:.2f}"
     )
 
 

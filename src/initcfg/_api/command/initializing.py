@@ -6,8 +6,9 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from initcfg._apply.streaming import (
     save_plan,
     seed_in,
 )
-from initcfg._plan import Ledger, Plan
 from initcfg._plan.report import attention, ledger_view
 from initcfg._version import __version__
 from initcfg.errors import in_bytes, plural
@@ -42,36 +42,13 @@ _WAYS = {
 }
 
 
-@dataclass(frozen=True)
-class Initialized:
-    """A model that was initialized, and the file with its weights."""
-
-    plan: Plan
-    ledger: Ledger
-    weights: str
-    ledger_path: str
-
-    def to_json(self) -> dict[str, Any]:
-        by = [entry.by for entry in self.ledger.entries.values()]
-        return {
-            "weights": self.weights,
-            "ledger": self.ledger_path,
-            "seed": self.ledger.seed,
-            "by_rule": by.count("rule"),
-            "by_code": by.count("code"),
-            "by_default": by.count("default"),
-            "kept": by.count("nobody"),
-        }
-
-    def views(self) -> Iterator[RenderableType]:
-        yield from attention(self.plan)
-        yield ledger_view(self.ledger)
-        size = os.path.getsize(self.weights)
-        yield Text(f"{self.weights} ({size / 1e6:,.1f} MB), {self.ledger_path}")
+_Views = Callable[[], Iterator[RenderableType]]
 
 
-def initialized(request: Request, output: str, *, seed: int | None, rng: Any) -> Initialized:
-    """Build, plan, apply, save to a file."""
+def initialized(
+    request: Request, output: str, *, seed: int | None, rng: Any
+) -> tuple[dict[str, Any], _Views]:
+    """Build, plan, apply, save to a file; what was done as JSON data, and for a person."""
     check_output(output)
     if seed is None:
         # A new process's torch generator always begins alike.
@@ -82,7 +59,15 @@ def initialized(request: Request, output: str, *, seed: int | None, rng: Any) ->
         ledger = apply_plan(made, model, seed=seed, rng=rng, progress=moved)
     with spinner("writing the file"):
         ledger_path = save_weights(model, ledger, output)
-    return Initialized(made, ledger, output, ledger_path)
+
+    def views() -> Iterator[RenderableType]:
+        yield from attention(made)
+        yield ledger_view(ledger)
+        yield Text(f"{output} ({os.path.getsize(output) / 1e6:,.1f} MB), {ledger_path}")
+
+    by = Counter(entry.by for entry in ledger.entries.values())
+    counts = {"by_rule": by["rule"], "by_code": by["code"], "by_default": by["default"], "kept": by["nobody"]}
+    return {"weights": output, "ledger": ledger_path, "seed": ledger.seed, **counts}, views
 
 
 def streamed(request: Request, output: str, *, seed: int | None, options: Options) -> Saved:
@@ -95,18 +80,15 @@ def streamed(request: Request, output: str, *, seed: int | None, options: Option
         found = None if options.overwrite else seed_in(folder)
         return secrets.randbits(64) if found is None else found
 
-    with launched_world() as world:
+    with launched_world() as world, contextlib.ExitStack() as stack:
         # Before the model is built: what its constructors draw depends on the seed, too.
         with Agreement(world.sets) as agreement:
             seed = agreement.on({"initcfg": __version__}, seed=seed, draw=draw)
         model, made = planned(request, seed=seed)
-        size = None
         if world.first and sys.stderr.isatty():
             size = outlined(made, model, dtype=options.dtype, rng=options.rng).size // world.size
-        bar = progress_bar("writing", size) if world.first else contextlib.nullcontext()
-        with bar as moved:
-            told = replace(options, progress=moved)
-            return save_plan(made, model, folder, seed=seed, options=told, world=world)
+            options = replace(options, progress=stack.enter_context(progress_bar("writing", size)))
+        return save_plan(made, model, folder, seed=seed, options=options, world=world)
 
 
 def streamed_views(saved: Saved) -> Iterator[RenderableType]:

@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,59 +27,11 @@ _LONGEST_TEXT = 60
 _LONGEST_KEY = 1000
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """What was found in a checkpoint.
+def inspected(checkpoint: str, *, part: str | None = None) -> dict[str, Any]:
+    """What is in a checkpoint, or in one part of it where it holds several sets of weights: JSON data.
 
-    Attributes:
-        source: The checkpoint, as it was named.
-        format: What kind of file it is.
-        tensors: Shape and type of each tensor.
-        wrapping: What was taken off on the way to them.
-        parts: Other sets of weights in it.
-        beside: What else is in it.
-        metadata: What the file says of itself, the ledger apart.
-        ledger: What is to be said of the ledger that it carries: seed, generator, versions.
-    """
-
-    source: str
-    format: str
-    tensors: Mapping[str, TensorInfo]
-    wrapping: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    beside: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    ledger: Mapping[str, Any] | None = None
-
-    def prefixes(self) -> dict[str, int]:
-        """The first parts of the keys below the common prefix, and how many keys have each."""
-        start = common_prefix(list(self.tensors))
-        parts = (key.removeprefix(start).partition(".") for key in self.tensors)
-        return dict(Counter(first + dot for first, dot, _ in parts))
-
-    def to_json(self) -> dict[str, Any]:
-        """The findings as JSON data."""
-        return {
-            "source": self.source,
-            "format": self.format,
-            "tensors": {
-                key: {"shape": list(info.shape), "dtype": info.dtype, "bytes": size_of(info)}
-                for key, info in self.tensors.items()
-            },
-            "elements": sum(math.prod(info.shape) for info in self.tensors.values()),
-            "bytes": sum(size_of(info) or 0 for info in self.tensors.values()),
-            "common_prefix": common_prefix(list(self.tensors)),
-            "prefixes": self.prefixes(),
-            "wrapping": list(self.wrapping),
-            "parts": list(self.parts),
-            "beside": dict(self.beside),
-            "metadata": dict(self.metadata),
-            "ledger": self.ledger,
-        }
-
-
-def inspected(checkpoint: str, *, part: str | None = None) -> Inspection:
-    """Look into a checkpoint, or into one part of it where it holds several sets of weights.
+    ``wrapping`` was taken off on the way to the tensors, ``parts`` are other sets of weights, ``beside`` is
+    what else is in it. ``metadata`` is what the file says of itself, apart from the ledger.
 
     Raises:
         CheckpointError: It cannot be opened.
@@ -88,12 +39,28 @@ def inspected(checkpoint: str, *, part: str | None = None) -> Inspection:
     located = locate(checkpoint)
     assert located.path is not None
     with open_path(located.path, name=checkpoint, part=part) as reader:
+        infos = {key: reader.info(key) for key in reader.keys()}  # noqa: SIM118
+        prefix = common_prefix(list(infos))
+        parts = (key.removeprefix(prefix).partition(".") for key in infos)
         metadata = dict(reader.metadata)
         ledger = _ledger(metadata.pop(_LEDGER, None))
-        tensors = {key: reader.info(key) for key in reader.keys()}  # noqa: SIM118
-        return Inspection(
-            checkpoint, reader.format, tensors, reader.wrapping, reader.parts, reader.beside, metadata, ledger
-        )
+        return {
+            "source": checkpoint,
+            "format": reader.format,
+            "tensors": {
+                key: {"shape": list(info.shape), "dtype": info.dtype, "bytes": _size(info)}
+                for key, info in infos.items()
+            },
+            "elements": sum(math.prod(info.shape) for info in infos.values()),
+            "bytes": sum(_size(info) or 0 for info in infos.values()),
+            "common_prefix": prefix,
+            "prefixes": dict(Counter(first + dot for first, dot, _ in parts)),
+            "wrapping": list(reader.wrapping),
+            "parts": list(reader.parts),
+            "beside": dict(reader.beside),
+            "metadata": metadata,
+            "ledger": ledger,
+        }
 
 
 def _ledger(text: str | None) -> dict[str, Any] | None:
@@ -123,7 +90,7 @@ def common_prefix(keys: list[str]) -> str:
     return least[: least.rfind(".", 0, length) + 1]
 
 
-def size_of(info: TensorInfo) -> int | None:
+def _size(info: TensorInfo) -> int | None:
     """How many bytes a tensor has; None if torch has no such type."""
     dtype = getattr(torch, info.dtype, None)
     return math.prod(info.shape) * dtype.itemsize if isinstance(dtype, torch.dtype) else None
@@ -132,57 +99,52 @@ def size_of(info: TensorInfo) -> int | None:
 # -- for a person --------------------------------------------------------------------------------
 
 
-def inspection_view(found: Inspection, *, full: bool = False) -> RenderableType:
+def inspection_view(found: Mapping[str, Any], *, full: bool = False) -> RenderableType:
     """A row for tensors that are alike, and a few lines."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for key, info in found.tensors.items():
-        group = (key,) if full or len(key) > _LONGEST_KEY else (mask(key), info.dtype)
+    for key, info in found["tensors"].items():
+        group = (key,) if full or len(key) > _LONGEST_KEY else (mask(key), info["dtype"])
         groups.setdefault(group, []).append(key)
     shown = table("key", "×", "shape", "dtype", "size", right=("×", "size"), no_wrap=True)
     for names in groups.values():
-        shown.add_row(*map(escape, _cells(names, [found.tensors[name] for name in names])))
+        shown.add_row(*map(escape, _cells(names, [found["tensors"][name] for name in names])))
     return Group(shown, Text(), *_lines(found, full))
 
 
-def _cells(names: list[str], infos: list[TensorInfo]) -> tuple[str, ...]:
-    alike = len({info.shape for info in infos}) == 1
-    shape = ("×".join(map(str, infos[0].shape)) or "()") if alike else "various"
-    sizes = [size_of(info) for info in infos]
-    total = "" if None in sizes else in_bytes(sum(size or 0 for size in sizes))
+def _cells(names: list[str], infos: list[dict[str, Any]]) -> tuple[str, ...]:
+    shape, dtype = infos[0]["shape"], infos[0]["dtype"]
+    alike = all(info["shape"] == shape for info in infos)
+    shown = ("×".join(map(str, shape)) or "()") if alike else "various"
+    sizes = [info["bytes"] for info in infos]
+    total = "" if None in sizes else in_bytes(sum(sizes))
     if len(names) == 1:
-        return _line(names[0]), "", shape, infos[0].dtype, total
-    return _line(merge_names(names)), str(len(names)), shape, infos[0].dtype, total
+        return _line(names[0]), "", shown, dtype, total
+    return _line(merge_names(names)), str(len(names)), shown, dtype, total
 
 
-def _lines(found: Inspection, full: bool) -> list[Text]:
-    data = found.to_json()
-    lines = [
-        Text(
-            f"{plural(len(found.tensors), 'tensor')}, {data['elements']:,} elements, "
-            f"{in_bytes(data['bytes'])}; {found.format}.",
-            style="bold",
-        )
-    ]
+def _lines(found: Mapping[str, Any], full: bool) -> list[Text]:
+    count, prefix = len(found["tensors"]), found["common_prefix"]
+    totals = f"{found['elements']:,} elements, {in_bytes(found['bytes'])}; {found['format']}."
+    lines = [Text(f"{plural(count, 'tensor')}, {totals}", style="bold")]
 
     def say(title: str, text: str) -> None:
         lines.append(Text(f"{title:<12} {text}"))
 
-    prefix = data["common_prefix"]
     if prefix:
-        say("prefix", f"all {len(found.tensors):,} keys begin with {prefix!r}")
-    shown = [f"{_line(name)} ({count:,})" for name, count in found.prefixes().items()]
+        say("prefix", f"all {count:,} keys begin with {prefix!r}")
+    shown = [f"{_line(name)} ({keys:,})" for name, keys in found["prefixes"].items()]
     if len(shown) <= _MOST_PREFIXES or full:
         say("below it" if prefix else "keys", ", ".join(shown))
-    if found.wrapping:
-        say("taken off", ", ".join(repr(each) for each in found.wrapping))
-    if found.parts:
-        say("other parts", ", ".join(repr(each) for each in found.parts) + "; --part shows one")
-    if found.beside:
-        held = [f"{_line(key)}: {_line(what)}" for key, what in found.beside.items()]
+    if found["wrapping"]:
+        say("taken off", ", ".join(map(repr, found["wrapping"])))
+    if found["parts"]:
+        say("other parts", ", ".join(map(repr, found["parts"])) + "; --part shows one")
+    if found["beside"]:
+        held = [f"{_line(key)}: {_line(what)}" for key, what in found["beside"].items()]
         say("beside", ", ".join(limited(held, full)))
-    if found.ledger is not None:
-        say("ledger", _ledger_text(found.ledger))
-    for key, text in found.metadata.items():
+    if found["ledger"] is not None:
+        say("ledger", _ledger_text(found["ledger"]))
+    for key, text in found["metadata"].items():
         shortened = text if full or len(text) <= _LONGEST_TEXT else f"a text of {len(text):,} characters"
         say("metadata", f"{_line(key)}: {_line(shortened)}")
     return lines

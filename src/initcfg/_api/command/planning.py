@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._api import functions
+# original_calls is loaded for the doors (_model/doors.py) that it registers with.
+from initcfg._api import functions, original_calls  # noqa: F401
 from initcfg._api.command.options import Request
 from initcfg._api.command.terminal import spinner
 from initcfg._config import load_config

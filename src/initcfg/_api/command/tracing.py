@@ -15,7 +15,9 @@ from initcfg._apply import check_output
 from initcfg._config import prepared
 from initcfg._config.builders import is_builder
 from initcfg._config.files import SUFFIXES, Config, replacing
-from initcfg._plan import Plan
+
+# export is loaded for the door (_model/doors.py) that it registers with.
+from initcfg._plan import Plan, export  # noqa: F401
 from initcfg._record import trace
 from initcfg.errors import ConfigError, OutputError
 
@@ -29,7 +31,7 @@ def traced_target(
         request: The target.
         output: A config to write: the target with its plan as rules. Only of a builder.
         plan_file: A JSON file to write the plan to.
-        buffers: Whether the config's rules say buffers too that nothing random is in.
+        buffers: Whether the config also has rules for buffers without random numbers.
     """
     if output is not None:
         check_output(output, SUFFIXES)
@@ -42,7 +44,7 @@ def traced_target(
     cfg = functions.model_cfg(loaded)[1]
     if output is not None and not (isinstance(cfg.get("type"), str) and is_builder(cfg["type"])):
         raise ConfigError(
-            f"{request.config!r} builds its model by a config already, so no config is written of it.",
+            f"{request.config!r} is a config already, so no config is written.",
             fix="Omit -o, or trace a builder: timm:NAME, package.module:function.",
         )
     with spinner("tracing"), prepared(loaded, cfg):

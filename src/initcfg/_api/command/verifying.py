@@ -34,12 +34,8 @@ def verified_checkpoint(
 ) -> Verification:
     """What became of the tensors of a checkpoint since they were initialized.
 
-    Args:
-        checkpoint: The checkpoint.
-        plan_file: A plan or a ledger: what was planned. Without it and a request, the checkpoint's ledger.
-        request: A config to be planned instead.
-        seed: The seed; None for that of the ledger.
-        part: Which set of weights, where there are several.
+    What was planned is in a plan or a ledger, ``plan_file``; or a config says it, the ``request``; or the
+    checkpoint's own ledger. ``part`` is the set of weights, where there are several.
     """
     if plan_file is not None and request is not None:
         raise ConfigError("--plan and --config both say what was planned.", fix="Give one of them.")

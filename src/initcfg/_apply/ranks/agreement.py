@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch.distributed
@@ -91,15 +92,15 @@ class Agreement:
         self._store, self._rank = store, rank
         self._timeout = _timeout(timeout)
         # One order on all ranks, so that no two sets wait for each other; the largest gives the seed.
-        self._rounds = [Round(ranks, rank) for ranks in sorted(sets, key=lambda each: (-len(each), each))]
+        self._rounds = [Round(ranks, rank) for ranks in sorted(sets, key=lambda ranks: (-len(ranks), ranks))]
 
     def __enter__(self) -> Agreement:
         if self._rounds:
             self._line = Line(self._store, self._beat)
             try:
                 # Those that this rank leads, first: others wait for them.
-                for each in sorted(self._rounds, key=lambda each: each.leader != self._rank):
-                    self._wait(each, each.join, self._timeout, lambda _, each=each: [each.leader])
+                for round_ in sorted(self._rounds, key=lambda round_: round_.leader != self._rank):
+                    self._wait(round_, round_.join, self._timeout, lambda _, round_=round_: [round_.leader])
             except BaseException as error:
                 self._leave(error)
                 raise
@@ -139,10 +140,12 @@ class Agreement:
         drawn = draw() if seed is None else seed
         agreed: int | None = None
         self._steps += 1
-        for each in self._rounds:
+        for round_ in self._rounds:
             said = {"facts": {**facts, "seed": seed}, "drawn": drawn, "agreed": agreed}
-            self._say(each, "facts", said)
-            agreed = self._lead(each, details) if each.leader == self._rank else self._follow(each, details)
+            self._say(round_, "facts", said)
+            agreed = (
+                self._lead(round_, details) if round_.leader == self._rank else self._follow(round_, details)
+            )
         return drawn if agreed is None else agreed
 
     def check(self) -> None:
@@ -156,8 +159,8 @@ class Agreement:
 
     # -- agreeing --------------------------------------------------------------------------------
 
-    def _lead(self, each: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
-        said = self._collect(each, "facts", each.ranks)
+    def _lead(self, round_: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
+        said = self._collect(round_, "facts", round_.ranks)
         facts = {rank: one["facts"] for rank, one in said.items()}
         names = differing(facts)
         if names:
@@ -165,9 +168,9 @@ class Agreement:
             if "plan" in names and details is not None:
                 groups = groups_of({rank: one.get("plan") for rank, one in facts.items()})
                 asked = [ranks[0] for ranks in groups.values()][:_ASKED]
-                self._answer(each, {"details": asked})
-                self._say(each, "details", dict(details()))
-                plans = self._collect(each, "details", asked)
+                self._say(round_, "answer", {"details": asked})
+                self._say(round_, "details", dict(details()))
+                plans = self._collect(round_, "details", asked)
             self._stop(Failure(*disagreement(facts, plans)))
         # Where it was drawn, some may have agreed on it in another set already.
         seeds = {rank: one["agreed"] for rank, one in said.items() if one["agreed"] is not None}
@@ -175,35 +178,24 @@ class Agreement:
             text, _ = disagreement({rank: {"seed": seed} for rank, seed in seeds.items()}, {})
             self._stop(Failure(text, "Each was drawn in another set of ranks: give all the same seed."))
         seed = next(iter(seeds.values()), said[self._rank]["drawn"])
-        self._answer(each, {"seed": seed})
+        self._say(round_, "answer", {"seed": seed})
         return seed
 
-    def _follow(self, each: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
-        key = each.key(self._steps, "answer")
-
-        def answered(store: Store) -> Any:
-            return json.loads(store.get(key)) if store.check([key]) else None
-
-        def leader(_: Store) -> list[int]:
-            return [each.leader]
-
-        answer = self._wait(each, answered, self._timeout + _GRACE, leader)
+    def _follow(self, round_: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
+        answer = self._collect(round_, "answer", [round_.leader], _GRACE)[round_.leader]
         if "seed" in answer:
             return answer["seed"]
         if self._rank in answer["details"]:
-            self._say(each, "details", {} if details is None else dict(details()))
-        # The leader says what differs, and all stop.
-        return self._wait(each, lambda _: None, self._timeout + _GRACE, leader)
+            self._say(round_, "details", {} if details is None else dict(details()))
+        # The leader says what differs, and all stop: nothing else comes.
+        return self._collect(round_, "end", [round_.leader], _GRACE)[round_.leader]
 
-    def _say(self, each: Round, topic: str, said: Any) -> None:
-        self._call(lambda store: each.say(store, self._steps, topic, said))
+    def _say(self, round_: Round, topic: str, said: Any) -> None:
+        self._call(lambda store: round_.say(store, self._steps, topic, said))
 
-    def _answer(self, each: Round, answer: Any) -> None:
-        self._call(lambda store: store.set(each.key(self._steps, "answer"), json.dumps(answer)))
-
-    def _collect(self, each: Round, topic: str, ranks: Sequence[int]) -> dict[int, Any]:
+    def _collect(self, round_: Round, topic: str, ranks: Sequence[int], grace: float = 0.0) -> dict[int, Any]:
         """What each of the ranks says on a topic."""
-        keys = {rank: each.key(self._steps, topic, rank) for rank in ranks}
+        keys = {rank: round_.key(self._steps, topic, rank) for rank in ranks}
 
         def collected(store: Store) -> list[bytes] | None:
             return store.multi_get(list(keys.values())) if store.check(list(keys.values())) else None
@@ -211,22 +203,20 @@ class Agreement:
         def silent_ranks(store: Store) -> list[int]:
             return [rank for rank, key in keys.items() if not store.check([key])]
 
-        found = self._wait(each, collected, self._timeout, silent_ranks)
+        found = self._wait(round_, collected, self._timeout + grace, silent_ranks)
         return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
 
     # -- ending ----------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         """Wait until all are done."""
-        for each in self._rounds:
-            self._call(lambda store, each=each: each.count(store, "done"))
+        self._call(lambda store: [round_.count(store, "done") for round_ in self._rounds])
         # Who has agreed is here, and writes: that may take long.
         limit = None if self._steps else self._timeout
-        for each in self._rounds:
-            others = [rank for rank in each.ranks if rank != self._rank]
-            self._wait(
-                each, lambda store, each=each: each.all(store, "done"), limit, lambda _, others=others: others
-            )
+        for round_ in self._rounds:
+            others = [rank for rank in round_.ranks if rank != self._rank]
+            done = partial(round_.all, what="done")
+            self._wait(round_, done, limit, lambda _, others=others: others)
 
     def _leave(self, error: BaseException | None) -> None:
         """Tell the others if this rank failed, and end the line."""
@@ -250,7 +240,7 @@ class Agreement:
 
         def alone(store: Store) -> bool:
             absent = () if self._failure is None else self._failure.absent
-            return all(each.all(store, "left", absent) for each in self._joined())
+            return all(round_.all(store, "left", absent) for round_ in self._joined())
 
         start = time.monotonic()
         while not line.call(alone) and (waited := time.monotonic() - start) < _LINGER:
@@ -264,25 +254,25 @@ class Agreement:
 
     def _tell(self, store: Store, failure: Failure) -> None:
         """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet."""
-        for each in self._rounds:
-            if each.number is None and not each.join(store):
-                if each.leader in failure.absent:
+        for round_ in self._rounds:
+            if round_.number is None and not round_.join(store):
+                if round_.leader in failure.absent:
                     # It does not take part in this at all.
                     continue
-                each.join_ahead(store)
-            failure = each.fail(store, failure)
+                round_.join_ahead(store)
+            failure = round_.fail(store, failure)
         self._failure = self._failure or failure
         self._say_left(store)
 
     def _say_left(self, store: Store) -> None:
-        for each in self._joined():
-            if not each.left:
-                each.left = True
-                each.count(store, "left")
+        for round_ in self._joined():
+            if not round_.left:
+                round_.left = True
+                round_.count(store, "left")
 
     def _listen(self, store: Store) -> None:
         if self._failure is None:
-            failures = (each.failure(store) for each in self._joined())
+            failures = (round_.failure(store) for round_ in self._joined())
             failure = next((failure for failure in failures if failure is not None), None)
             if failure is not None:
                 self._tell(store, failure)
@@ -290,19 +280,19 @@ class Agreement:
     def _beat(self, store: Store) -> None:
         """Called now and then: this rank lives; do the others?"""
         self._listen(store)
-        for each in self._joined():
-            other = each.beat(store, str(time.monotonic()))
+        for round_ in self._joined():
+            other = round_.beat(store, str(time.monotonic()))
             if other is not None and self._failure is None:
                 self._tell(store, silent(other))
 
     def _joined(self) -> list[Round]:
-        return [each for each in self._rounds if each.number is not None]
+        return [round_ for round_ in self._rounds if round_.number is not None]
 
     # -- waiting ---------------------------------------------------------------------------------
 
     def _wait(
         self,
-        each: Round,
+        round_: Round,
         find: Callable[[Store], _Found | None],
         limit: float | None,
         lacking: Callable[[Store], Sequence[int]],
@@ -317,7 +307,7 @@ class Agreement:
             return None if self._failure is not None else find(store)
 
         def late_ranks(store: Store) -> Failure | None:
-            ranks, here = lacking(store), each.here(store)
+            ranks, here = lacking(store), round_.here(store)
             return late(ranks, [rank for rank in ranks if rank not in here], self._timeout) if ranks else None
 
         start = time.monotonic()

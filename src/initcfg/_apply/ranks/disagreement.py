@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby
 from typing import Any
 
 from initcfg.errors import plural
@@ -29,11 +29,11 @@ def ranks_text(ranks: Iterable[int]) -> str:
     ordered = sorted(set(ranks))
     if len(ordered) == 1:
         return f"rank {ordered[0]}"
-    starts = [ordered[0]] + [after for before, after in pairwise(ordered) if after != before + 1]
-    ends = [before for before, after in pairwise(ordered) if after != before + 1] + [ordered[-1]]
     parts: list[str] = []
-    for start, end in zip(starts, ends, strict=True):
-        parts += [f"{start}-{end}"] if end > start + 1 else map(str, range(start, end + 1))
+    # In a run of ranks, each is as far from its place in the list.
+    for _, run in groupby(enumerate(ordered), lambda place: place[1] - place[0]):
+        first, *more = [rank for _, rank in run]
+        parts += [f"{first}-{more[-1]}"] if len(more) > 1 else map(str, (first, *more))
     return "ranks " + (parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}")
 
 
@@ -101,12 +101,11 @@ def _plans_text(groups: Sequence[Sequence[int]], details: Mapping[int, Mapping[s
 
 def _names(mine: Mapping[str, str], other: Mapping[str, str], me: str, you: str) -> list[str]:
     """The tensors that differ."""
-    names = [
-        name if name in other else f"{name} (only {me} has it)"
-        for name in mine
-        if mine[name] != other.get(name)
-    ]
-    return names + [f"{name} (only {you} has it)" for name in other if name not in mine]
+    owners = {name: me for name in mine if name not in other} | {
+        name: you for name in other if name not in mine
+    }
+    differ = [name for name in {**mine, **other} if mine.get(name) != other.get(name)]
+    return [f"{name} (only {owners[name]} has it)" if name in owners else name for name in differ]
 
 
 def _listed(told: Sequence[str], most: int) -> str:

@@ -33,12 +33,7 @@ class StoreGoneError(Exception):
 
 
 class Line:
-    """A connection to the store, in a thread of its own.
-
-    Args:
-        store: The store.
-        beat: Called in that thread every :data:`INTERVAL` seconds, with the store.
-    """
+    """A connection to the store, in a thread of its own, which calls ``beat`` every ``INTERVAL`` seconds."""
 
     def __init__(self, store: Store, beat: Callable[[Store], None]) -> None:
         self._store = store

@@ -6,7 +6,7 @@ The first rank of a set leads it. The keys of a set, and of its round ``N``::
     seen/R          the last round that rank R took part in
     N/beat/R        a sign of life of rank R: another value every 2 s
     N/1/facts/R     what rank R would write; N/1/details/R, tensor by tensor
-    N/1/answer      the leader's: the seed, or whose details it wants
+    N/1/answer/R    the leader's: the seed, or whose details it wants
     N/done          how many ranks have written
     N/left          how many know the end, and leave
     N/failed        why all stop: what the first to fail says
@@ -50,12 +50,7 @@ class Failure:
 
 @dataclass
 class Round:
-    """A set of ranks, and its round that this rank is in.
-
-    Args:
-        ranks: The set; its first rank leads.
-        rank: This rank.
-    """
+    """A set of ranks, whose first leads, and the round of it that this rank is in."""
 
     ranks: tuple[int, ...]
     rank: int

@@ -6,6 +6,7 @@ written. ``.metadata``, without which there is no checkpoint, is written by the 
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -88,26 +89,19 @@ def write_dcp(
 ) -> None:
     """Write this rank's chunks into a folder; with the ``.metadata`` of all ranks' chunks, in the end.
 
-    Args:
-        path: The folder.
-        maker: Makes the numbers.
-        mine: The chunks.
-        prefix: Key of the table that the tensors are in; None if they are at the top.
-        world: The ranks that write.
-        told: Told how many bytes were made, now and then.
+    ``prefix`` is the key of the table that the tensors are in; ``told`` is told how many bytes were made.
 
     Raises:
         OutputError: It cannot be written, by this rank or another.
     """
-    planner = _Planner(maker, mine, prefix, told)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.closing(_made_ahead(maker, mine)) as tensors:
             warnings.filterwarnings("ignore", ".*assuming the intent is to save in a single process")
             save(
                 {},
                 # One thread: what fails in another, the writer would not notice.
                 storage_writer=_Writer(path, thread_count=1),
-                planner=planner,
+                planner=_Planner(mine, prefix, tensors, told),
                 process_group=world.group,
                 no_dist=world.size == 1,
             )
@@ -121,8 +115,6 @@ def write_dcp(
         raise OutputError(
             f"{str(path)!r} cannot be written: {type(error).__name__}{where}: {error}."
         ) from failure
-    finally:
-        planner.close()
 
 
 class _Writer(FileSystemWriter):
@@ -145,13 +137,17 @@ class _Planner(DefaultSavePlanner):
     """Says that these chunks are to be written, and makes each when it is asked for."""
 
     def __init__(
-        self, maker: Maker, mine: Sequence[Chunk], prefix: str | None, told: Callable[[int], None]
+        self,
+        mine: Sequence[Chunk],
+        prefix: str | None,
+        tensors: Iterator[torch.Tensor],
+        told: Callable[[int], None],
     ) -> None:
         super().__init__()
-        self._path = () if prefix is None else (prefix,)
         self._mine = mine
+        self._path = () if prefix is None else (prefix,)
+        self._tensors = tensors
         self._told = told
-        self._tensors = _made_ahead(maker, mine)
 
     def create_local_plan(self) -> SavePlan:
         self.mappings = {".".join((*self._path, chunk.key)): (*self._path, chunk.key) for chunk in self._mine}
@@ -163,10 +159,6 @@ class _Planner(DefaultSavePlanner):
         tensor = next(self._tensors)
         self._told(tensor.numel() * tensor.element_size())
         return tensor
-
-    def close(self) -> None:
-        """Let go of everything."""
-        self._tensors.close()
 
 
 def _write_item(key: str, chunk: Chunk) -> WriteItem:

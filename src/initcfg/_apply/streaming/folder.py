@@ -143,12 +143,7 @@ class Folder:
         return [shard for shard in shards if _is_whole(self.path / shard.name, shard)]
 
     def begin(self, shards: Sequence[Shard], *, size: int, overwrite: bool = False) -> None:
-        """Say in the folder what is written to it, and look at what an earlier run left.
-
-        Args:
-            shards: The files.
-            size: Bytes of everything that is to be written.
-            overwrite: Whether a checkpoint or an unfinished one that is there is removed.
+        """Say in the folder what is written to it, ``size`` bytes in all; look at what an earlier run left.
 
         Raises:
             OutputError: Something else was begun there, or is there; or there is no room.
@@ -209,13 +204,15 @@ class Folder:
                 f"Another checkpoint was begun in {str(self.path)!r} and not finished: "
                 f"{'; '.join(different)}.",
                 where=str(self.path / UNFINISHED),
-                fix="Take another folder; or give the command that began it, to finish that; --overwrite "
-                "removes it.",
+                fix="Take another folder, or repeat the command that began it; --overwrite removes it.",
             )
         if occupied:
             shown = ", ".join(occupied[:3]) + (", ..." if len(occupied) > 3 else "")
+            ledger = _ledger(self.path)
+            differ = [] if ledger is None else self._differences(ledger) or ["its files differ"]
             raise OutputError(
-                f"The folder {str(self.path)!r} holds another checkpoint already ({shown}){self._why()}.",
+                f"The folder {str(self.path)!r} holds another checkpoint already ({shown})"
+                f"{': ' if differ else ''}{'; '.join(differ)}.",
                 fix="Take another folder; --overwrite replaces it.",
             )
 
@@ -227,13 +224,6 @@ class Folder:
         except CheckpointError:
             return False
         return found == {key: TensorInfo(item.shape, dtype_name(item.dtype)) for key, item in tensors.items()}
-
-    def _why(self) -> str:
-        """How the checkpoint that is there differs."""
-        ledger = _ledger(self.path)
-        if ledger is None:
-            return ""
-        return ": " + ("; ".join(self._differences(ledger)) or "its files are others")
 
     def _differences(self, ledger: Ledger) -> list[str]:
         said = {
@@ -250,8 +240,8 @@ class Folder:
         free = shutil.disk_usage(self.path).free + sum(each.stat().st_size for each in removed)
         if needed + _MARGIN > free:
             raise OutputError(
-                f"The checkpoint needs {in_bytes(needed)}, and where {str(self.path)!r} is, "
-                f"{in_bytes(free)} are free.",
+                f"The checkpoint needs {in_bytes(needed)}, but only {in_bytes(free)} are free for "
+                f"{str(self.path)!r}.",
                 fix="Make room, or take another folder.",
             )
 

@@ -42,22 +42,18 @@ def in_order(items: Iterable[Item]) -> list[Item]:
     Raises:
         OutputError: The format has no such type, or no such key.
     """
-    places: list[tuple[int, bytes, Item]] = []
-    for item in items:
+    found = list(items)
+    for item in found:
         dtype = dtype_name(item.dtype)
         if dtype not in _TYPES:
             raise OutputError(
                 f"Safetensors files have no type {dtype}, which {item.key!r} is of.",
                 fix="Write --format dcp.",
             )
-        try:
-            key = item.key.encode()
-        except UnicodeEncodeError:
-            key = None
-        if key is None or item.key == _RESERVED:
+        # A lone surrogate has no UTF-8.
+        if item.key == _RESERVED or item.key.encode(errors="replace").decode() != item.key:
             raise OutputError(f"A safetensors file cannot hold a tensor under the key {item.key!r}.")
-        places.append((_ORDER.index(dtype), key, item))
-    return [item for _, _, item in sorted(places, key=lambda place: place[:2])]
+    return sorted(found, key=lambda item: (_ORDER.index(dtype_name(item.dtype)), item.key.encode()))
 
 
 def header(items: Sequence[Item], metadata: Mapping[str, str]) -> bytes:

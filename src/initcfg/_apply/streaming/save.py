@@ -33,16 +33,9 @@ FORMATS = ("safetensors", "dcp")
 
 @dataclass(frozen=True)
 class Options:
-    """How a checkpoint is written.
+    """How a checkpoint is written: see :meth:`Plan.save_weights`.
 
-    Attributes:
-        shard_size: Bytes of tensors in a file at most: ``"5GB"``.
-        dtype: The type of floating-point tensors; their own if None.
-        format: ``"safetensors"`` or ``"dcp"``.
-        rng: ``"stream"`` or ``"torch"``.
-        overwrite: Whether what is in the folder is removed.
-        dcp_key: For ``"dcp"``: key of the table that the tensors are in; None if they are at the top.
-        progress: Told how many bytes were written, now and then, in some thread.
+    ``progress`` is told how many bytes were written, now and then, in some thread.
     """
 
     shard_size: str | int | None = None
@@ -65,16 +58,14 @@ class Options:
             parsed_size(self.shard_size)
             if self.format == "dcp":
                 raise OutputError(
-                    "Shards of a size are for the format 'safetensors'; of 'dcp', each rank writes one file.",
+                    "Shard sizes are for the format 'safetensors'; with 'dcp', each rank writes one file.",
                     fix="Omit --shard-size.",
                 )
 
 
 @dataclass(frozen=True)
 class SavedFile:
-    """A file that was written; ``tensors`` is None where it holds pieces, and if it is ``kept``, an earlier
-    run had finished it.
-    """
+    """A file; ``tensors`` is None where it holds pieces; what is ``kept``, an earlier run had finished."""
 
     name: str
     size: int
@@ -84,16 +75,9 @@ class SavedFile:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that was written.
+    """A checkpoint that was written: its files with tensors, what is in them, and how it was made.
 
-    Attributes:
-        folder: Where it is.
-        ledger: The ledger, which lies there too.
-        files: The files with tensors.
-        outline: What is in them, and how it was made.
-        seconds: How long it took.
-        written: Bytes that were written now.
-        there: Whether the whole checkpoint was there already, so that nothing was done.
+    ``written`` is the number of bytes that were written now. If it was ``there``, whole, nothing was done.
     """
 
     folder: str

@@ -72,12 +72,7 @@ def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
 
 
 def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> list[Shard]:
-    """The files that hold the tensors, each of ``most`` bytes of tensors at most.
-
-    Args:
-        items: The tensors.
-        most: Bytes.
-        metadata: What each file says of itself.
+    """The files that hold the tensors, ``most`` bytes of them each, and say ``metadata`` of themselves.
 
     Raises:
         OutputError: A key cannot stand in such a file.

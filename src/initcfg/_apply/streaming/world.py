@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that write: its number, how many they are, and where they are several, their
-    process group (None: the default one) and their global ranks.
+    """This process among those that write: its rank, and how many they are.
+
+    Where they are several: their process group, None for the default one, and their global ranks.
     """
 
     rank: int = 0
