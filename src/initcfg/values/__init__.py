@@ -16,7 +16,9 @@ Example:
     {'mean': 0.0, 'std': 0.02}
 """
 
-from initcfg.values import (
+from initcfg.values.adaptation_steps import AdaptationStep, steps_text
+from initcfg.values.dtypes import dtype_name
+from initcfg.values.kinds import (
     Adapted,
     Computed,
     Constant,
@@ -35,8 +37,6 @@ from initcfg.values import (
     TruncNormal,
     Uniform,
 )
-from initcfg.values.adaptation_steps import AdaptationStep, steps_text
-from initcfg.values.dtypes import dtype_name
 from initcfg.values.layout import Layout
 from initcfg.values.requirements import dtype_problem, shape_problem
 from initcfg.values.value import JsonText, Value, declared_types, from_json, number_to_json, to_json

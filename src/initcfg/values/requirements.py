@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 
 from initcfg.errors import plural
-from initcfg.values import (
+from initcfg.values.dtypes import dtype_name
+from initcfg.values.kinds import (
     Constant,
     CopyOf,
     Dirac,
@@ -22,7 +23,6 @@ from initcfg.values import (
     TruncNormal,
     Uniform,
 )
-from initcfg.values.dtypes import dtype_name
 from initcfg.values.value import Value
 
 # The widest draw of the stream, in standard deviations (float64; float32 ends at 6.4).
