@@ -135,12 +135,12 @@ def test_user_code_between_the_rules(rng):
 
 
 def test_only_what_is_needed_is_read(monkeypatch):
-    from initcfg._plan.pretrained import opening
+    from initcfg._checkpoints import Opened
 
     read: list[str] = []
-    original: Callable[..., torch.Tensor] = opening.Opened.read_block
+    original: Callable[..., torch.Tensor] = Opened.read_block
     monkeypatch.setattr(
-        opening.Opened,
+        Opened,
         "read_block",
         lambda self, key, offsets, sizes: read.append(key) or original(self, key, offsets, sizes),
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from initcfg._model import Entry, Names
-from initcfg._plan import Piece, Shadowed, Stack
-from initcfg._plan.planner import ORDER, Defaults
+from initcfg._plan import Shadowed
+from initcfg._plan.planner import Defaults
 from initcfg._record.pending import Default, default_of
 from initcfg._record.recording import named_values
-from initcfg.values import Layout
 
 
 def defaults(names: Names) -> Defaults:
@@ -23,9 +22,7 @@ def defaults(names: Names) -> Defaults:
         else:
             pending.append((entry, default))
     values = named_values((entry.name, default) for entry, default in pending)
-    pieces: dict[int, Piece] = {}
-    for entry, default in pending:
-        value = values[entry.name]
-        write = Shadowed(default.code, value, default.call)
-        pieces[id(entry)] = (0, Stack((ORDER,), (write,), Layout(entry.shape)))
-    return Defaults(pieces, tuple(unwritten))
+    writes = {
+        entry.name: Shadowed(default.code, values[entry.name], default.call) for entry, default in pending
+    }
+    return Defaults(writes, dict.fromkeys(unwritten))

@@ -20,7 +20,7 @@ from torch import nn
 
 from initcfg._model import Entry, child_items
 from initcfg._plan import Shadowed
-from initcfg._plan.planner import MetaDefaults
+from initcfg._plan.planner import Defaults
 from initcfg._record.recording import Outcome, Outcomes, Recorder, Session, named_values, patches
 from initcfg._record.tracing import Aside, memory_not_filled, others_kept, shadowed
 from initcfg._rules.initializers import torch_default
@@ -48,9 +48,7 @@ _WRITES = frozenset(
 )
 
 
-def meta_defaults(
-    model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()
-) -> MetaDefaults:
+def meta_defaults(model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()) -> Defaults:
     """The defaults of some of a model's tensors, which are on the meta device.
 
     Args:
@@ -59,7 +57,7 @@ def meta_defaults(
         executed: Modules whose own ``init_weights`` the plan runs.
     """
     if not missing or patches.current.get() is not None:
-        return MetaDefaults()
+        return Defaults()
     modules = _Modules({id(each) for each in executed})
     modules.visit(model, "", _Above(None, ()))
     known: dict[str, Shadowed] = {}
@@ -79,7 +77,7 @@ def meta_defaults(
     found = {name: each for name, each in outcomes.items() if each.written and each.value is not None}
     values = named_values(found.items())
     known.update((name, _write(outcome, values[name])) for name, outcome in found.items())
-    return MetaDefaults(
+    return Defaults(
         {entry.name: known[entry.name] for entry in missing if entry.name in known},
         {name: reason for name, reason in unsure.items() if name not in known},
     )

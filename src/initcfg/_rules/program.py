@@ -20,7 +20,7 @@ from initcfg._rules.rule import Rule, location, parse_init_cfg
 from initcfg.errors import OverrideError, OverrideTargetError
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One run of one rule over one subtree, or of a user's own code.
 
@@ -35,7 +35,6 @@ class Step:
             or ``"method"`` (a user's ``init_weights``).
         code: For user code: what it is and where.
         called: Whether the original would reach this step.
-        used: Whether it writes anything.
     """
 
     order: int
@@ -47,8 +46,6 @@ class Step:
     kind: str = "rule"
     code: str = ""
     called: bool = True
-    used: bool = False
-    started: bool = False
 
 
 @dataclass(eq=False)

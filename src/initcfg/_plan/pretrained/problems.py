@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from initcfg._plan.pretrained.keys import Named, nearest_prefixes
+from initcfg._plan.pretrained.keys import NamedKeys, nearest_prefixes
 from initcfg._rules import Pattern, unmatched
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, PatternError, plural
@@ -17,7 +17,7 @@ def nothing_fits(
     initializer: PretrainedInit,
     local: Mapping[str, Any],
     keys: Sequence[str],
-    named: Named,
+    named: NamedKeys,
     hints: Sequence[str],
 ) -> CheckpointError:
     """The error where no key fits a tensor of the module, whatever its shape."""
@@ -41,7 +41,7 @@ def nothing_fits(
 
 
 def other_prefix(
-    initializer: PretrainedInit, local: Mapping[str, Any], named: Named, loaded: int
+    initializer: PretrainedInit, local: Mapping[str, Any], named: NamedKeys, loaded: int
 ) -> str | None:
     """What would fit more than is loaded."""
     for prefix, count in nearest_prefixes(local, named.keys)[:1]:
@@ -50,7 +50,7 @@ def other_prefix(
     return _other_module(local, named, loaded)
 
 
-def _other_module(local: Mapping[str, Any], named: Named, loaded: int = 0) -> str | None:
+def _other_module(local: Mapping[str, Any], named: NamedKeys, loaded: int = 0) -> str | None:
     """The part of the module that the checkpoint is of, if it is of one."""
     for prefix, count in nearest_prefixes(named.keys, local)[:1]:
         if count > loaded:
