@@ -85,18 +85,7 @@ def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | 
             parameter=entry.name,
         )
     value = found.value if entry.name == found.name else _under(found.name, found.value)
-    return Assignment(
-        name=entry.name,
-        shape=found.shape,
-        dtype=found.dtype,
-        value=value,
-        initializer=found.initializer,
-        rule=found.rule,
-        shadowed=found.shadowed,
-        frozen=found.frozen,
-        default=found.default,
-        layout=found.layout,
-    )
+    return replace(found, name=entry.name, value=value)
 
 
 def _known(plan: Plan, name: str) -> Assignment | None:

@@ -6,6 +6,7 @@ shared: planning costs a look-up for each tensor, whatever the number of rules.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -56,26 +57,24 @@ class Stacks:
 
     def __init__(self) -> None:
         self.outside: list[tuple[tuple[int, ...], torch.dtype, TimedStack]] = []
-        self._of_entries: dict[int, list[TimedStack]] = {}
+        self._of_entries: defaultdict[int, list[TimedStack]] = defaultdict(list)
         self._time = 0
 
     def of(self, entry: Entry) -> Sequence[TimedStack]:
         return self._of_entries.get(id(entry), ())
 
     def add(self, entry: Entry, stack: Stack) -> None:
-        self._of_entries.setdefault(id(entry), []).append(self._timed(stack))
+        self._time += 1
+        self._of_entries[id(entry)].append(TimedStack(self._time, stack))
 
     def add_outside(self, tensor: torch.Tensor, stack: Stack) -> None:
-        self.outside.append((tuple(tensor.shape), tensor.dtype, self._timed(stack)))
+        self._time += 1
+        self.outside.append((tuple(tensor.shape), tensor.dtype, TimedStack(self._time, stack)))
 
     def add_first(self, entry: Entry, write: Shadowed) -> None:
         """What a constructor wrote, or meant to write: it lies below all else."""
         first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), Layout(entry.shape)))
-        self._of_entries.setdefault(id(entry), []).insert(0, first)
-
-    def _timed(self, stack: Stack) -> TimedStack:
-        self._time += 1
-        return TimedStack(self._time, stack)
+        self._of_entries[id(entry)].insert(0, first)
 
 
 def merge(stacks: Sequence[TimedStack], *, repeats: bool) -> list[tuple[int, int, Shadowed]]:

@@ -21,18 +21,20 @@ class PatternHits:
         self._names = names
         self._hits: set[tuple[int, str, str]] = set()
 
-    def matches(self, step: Step, key: str, name: str) -> bool:
-        """Whether a pattern of the step under this key matches the name."""
-        return self._any(step, key, name, Pattern.matches)
+    def matches(
+        self, step: Step, key: str, name: str, test: Callable[[Pattern, str], bool] = Pattern.matches
+    ) -> bool:
+        """Whether a pattern of the step under this key matches the name, or passes another test."""
+        found = False
+        for pattern in getattr(step.rule, f"{key}s"):
+            if test(pattern, name):
+                self._hits.add((step.order, key, pattern.text))
+                found = True
+        return found
 
     def excluded(self, step: Step, name: str) -> bool:
         """Whether the step excludes the tensor of this name, or a module around it."""
-        return self._any(step, "exclude", relative_name(name, step.owner_name) or name, covers)
-
-    def _any(self, step: Step, key: str, name: str, test: Callable[[Pattern, str], bool]) -> bool:
-        found = [pattern for pattern in _patterns(step.rule, key) if test(pattern, name)]
-        self._hits.update((step.order, key, pattern.text) for pattern in found)
-        return bool(found)
+        return self.matches(step, "exclude", relative_name(name, step.owner_name) or name, covers)
 
     def check(self, program: Program, used: set[int]) -> None:
         """Every pattern must have matched something, but for exclusions of a rule that is not used.
@@ -42,7 +44,7 @@ class PatternHits:
         """
         for step in program.steps:
             for key in ("name", "param", "buffer", "exclude") if step.rule is not None else ():
-                for pattern in _patterns(step.rule, key):
+                for pattern in getattr(step.rule, f"{key}s"):
                     hit = (step.order, key, pattern.text) in self._hits
                     if not hit and (key != "exclude" or step.order in used):
                         raise self._unmatched(step, key, pattern)
@@ -74,7 +76,3 @@ class PatternHits:
 def place_of(rule: Rule) -> str:
     """Where a rule stands, for an error."""
     return location(rule.where, rule.written)
-
-
-def _patterns(rule: Rule | None, key: str) -> tuple[Pattern, ...]:
-    return () if rule is None else getattr(rule, f"{key}s")

@@ -57,6 +57,7 @@ class RuleWalk:
         self._excluding = {step for step in program.steps if step.rule is not None and step.rule.excludes}
         # What was made once serves all tensors that are alike. Steps stand by the identity of their tuple.
         self._interned: dict[Steps, Steps] = {}
+        self._asking: dict[tuple[int, bool], Rule | None] = {}
         self._made: dict[tuple[int, bool, Layout], Stack | None] = {}
         self._writes: dict[tuple[int, bool, Layout], Shadowed] = {}
         self._within_limits: set[tuple[int, torch.dtype]] = set()
@@ -136,7 +137,12 @@ class RuleWalk:
             meant = steps
             if filtered:
                 full = name_in(name, target.attribute)
-                meant = self._intern(tuple(step for step in steps if not self._hits.excluded(step, full)))
+                kept = (
+                    step
+                    for step in steps
+                    if step not in self._excluding or not self._hits.excluded(step, full)
+                )
+                meant = self._intern(tuple(kept))
             if meant:
                 self._write(meant, target, name, module, bias=target.role == "bias")
 
@@ -186,14 +192,17 @@ class RuleWalk:
         tensor = target.tensor
         entry = self.names.entries.get(id(tensor))
         layout = self._reach.layout(target, entry)
-        if asking := _asking(steps, bias):
+        means = (id(steps), bias)
+        if means not in self._asking:
+            self._asking[means] = _asking(steps, bias)
+        if asking := self._asking[means]:
             try:
                 default = torch_default(module, target.attribute, layout.shape)
             except InitcfgError as error:
                 name = name_in(prefix, target.attribute)
                 raise _in_context(error, asking, name, layout.shape) from None
             layout = replace(layout, default=default)
-        key = (id(steps), bias, layout)
+        key = (*means, layout)
         if key in self._made:
             stack = self._made[key]
         else:
