@@ -9,7 +9,9 @@ from torch import nn
 
 from initcfg._model import Entry, Names, Target, named_tensors
 from initcfg._plan.assignment import Assignment
+from initcfg._plan.export.labels import Labels
 from initcfg._plan.export.patterns import NameIndex
+from initcfg._plan.export.specs import Specs
 from initcfg._plan.plan import Plan
 from initcfg._plan.planner import Reach, name_in, walk
 from initcfg._rules.initializers import torch_default
@@ -54,6 +56,12 @@ class Visit:
     def cls(self) -> type[nn.Module]:
         return type(self.module)
 
+    @property
+    def kind(self) -> type:
+        """The class by which rules know the module."""
+        made = "parametrizations" in self.module._modules and self.cls.__name__.startswith("Parametrized")
+        return self.cls.__mro__[1] if made else self.cls
+
 
 @dataclass(eq=False)
 class View:
@@ -78,6 +86,20 @@ class View:
     order: list[int] = field(default_factory=list)
     single: dict[int, list[Cell]] = field(default_factory=dict)
     given: frozenset[int] = frozenset()
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What its classes are called."""
+        return Labels(visit.kind for visit in self.visits if visit.cells != [])
+
+    @cached_property
+    def specs(self) -> Specs:
+        """The initializers that may be of use."""
+        defaults = [
+            item.default for item in self.assignments if item is not None and item.default is not None
+        ]
+        named = [item.initializer for item in self.assignments if item is not None]
+        return Specs([*named, *(default.initializer for default in defaults)])
 
     @cached_property
     def parameter_names(self) -> NameIndex:
