@@ -6,8 +6,9 @@ Out: a ``Plan``, free of tensors, printable, comparable and JSON; its tape, whic
 
 Read: `assignment.py` (one tensor), then `plan.py` (all of them), `loads.py` (the account of a checkpoint),
 `stacks.py` (writes that pile up on a tensor), `tape.py` (all writes in their order), `ledger.py`, `part.py`
-(a stage of a pipeline), `recorded.py` (what a traced plan remembers); `planner/` (from rules to a plan),
-`pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two plans), `export/` (back to rules).
+(a stage of a pipeline), `recorded.py` (what a traced plan remembers), `as_json.py` (records as JSON);
+`planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two
+plans), `export/` (back to rules).
 """
 
 from initcfg._plan.assignment import Assignment, Shadowed, effect

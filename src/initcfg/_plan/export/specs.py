@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,21 +14,7 @@ from typing import Any
 from initcfg._rules import construct, resolve_type
 from initcfg._rules.initializers import BaseInit
 from initcfg.errors import InitcfgError
-from initcfg.values import (
-    Constant,
-    Dirac,
-    Eye,
-    Layout,
-    Normal,
-    Orthogonal,
-    PaddingRow,
-    Parts,
-    Sparse,
-    TruncNormal,
-    Uniform,
-    Value,
-    to_json,
-)
+from initcfg.values import Layout, PaddingRow, Parts, TruncNormal, Value, to_json
 
 # Arguments that are written even where they are the default: a person wants to see them.
 _SHOWN = {
@@ -64,12 +51,10 @@ _TORCHS_OWN = dict(
 _STORED = {"in_axis": 1, "out_axis": 0}
 _WITH_FANS = ("Kaiming", "Xavier", "VarianceScaling", "LeCun")
 
-_CALLS = {
-    "kaiming_uniform_": ("Kaiming", "uniform"),
-    "kaiming_normal_": ("Kaiming", "normal"),
-    "xavier_uniform_": ("Xavier", "uniform"),
-    "xavier_normal_": ("Xavier", "normal"),
-}
+_CALLS = re.compile("(kaiming|xavier)_(uniform|normal)_")
+# Values that an initializer says by its arguments, as they are.
+_LITERALS = {kind: kind for kind in ("Constant", "Dirac", "Normal", "Orthogonal", "Sparse", "Uniform")}
+_LITERALS["Eye"] = "Identity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +175,10 @@ def _literal_cfg(value: Value) -> dict[str, Any] | None:
         return None
     if isinstance(value, TruncNormal):
         return _truncated(value)
-    if isinstance(value, (Constant, Normal, Uniform, Sparse)):
-        return {"type": value.kind, **value.args}
-    if isinstance(value, Orthogonal):
-        return {"type": "Orthogonal", "gain": value.gain}
-    if isinstance(value, Eye):
-        return {"type": "Identity", "gain": value.gain}
-    return {"type": "Dirac", "groups": value.groups} if isinstance(value, Dirac) else None
+    type_ = _LITERALS.get(value.kind)
+    # Which axes of an orthogonal tensor are rows follows from its layout.
+    arguments = {key: item for key, item in value.args.items() if key not in ("rows", "stack")}
+    return None if type_ is None else {"type": type_, **arguments}
 
 
 def _truncated(value: TruncNormal) -> dict[str, Any]:
@@ -211,8 +193,8 @@ def _truncated(value: TruncNormal) -> dict[str, Any]:
 def _of_call(initializer: Mapping[str, Any]) -> dict[str, Any] | None:
     """A rule's initializer, or a recorded call of torch.nn.init as one; None where the value says it all."""
     name = initializer.get("type")
-    if name in _CALLS:
-        type_, distribution = _CALLS[name]
+    if call := _CALLS.fullmatch(str(name)):
+        type_, distribution = call[1].title(), call[2]
         known = ("a", "mode", "nonlinearity") if type_ == "Kaiming" else ("gain",)
         arguments = {key: initializer[key] for key in known if key in initializer}
         if arguments.get("nonlinearity", "leaky_relu") != "leaky_relu":
@@ -235,13 +217,12 @@ def _registered(name: str) -> bool:
 
 def _readable(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Without the arguments that are the default, and with whole numbers as such."""
-    type_ = cfg["type"]
-    defaults = _defaults(type_)
-    shown = _SHOWN.get(type_, ())
+    defaults = _defaults(cfg["type"])
+    shown = ("type", *_SHOWN.get(cfg["type"], ()))
     return {
         key: _number(item)
         for key, item in cfg.items()
-        if key == "type" or key in shown or key not in defaults or defaults[key] != item
+        if key in shown or key not in defaults or defaults[key] != item
     }
 
 

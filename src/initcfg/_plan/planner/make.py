@@ -216,26 +216,27 @@ def _why_nothing(step: Step) -> str | None:
 
 
 def _check_strict(plan: Plan) -> None:
-    problems = [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]
-    if plan.uninitialized:
-        raise UnusedRuleError(
-            f"Nobody writes {plural(len(plan.uninitialized), 'parameter')}, and strict=True does not allow "
-            f"that: {', '.join(plan.uninitialized[:4])}.",
-            fix="Give them a rule.",
-        )
     computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
-    if computed:
-        raise UnusedRuleError(
-            f"{plural(len(computed), 'parameter')} had to be computed while the model was built, outside "
-            f"of the stream, and strict=True does not allow that: {', '.join(computed[:4])}.",
-            fix="Give them a rule, or leave out strict=True.",
-        )
-    if plan.unused or problems:
+    for names, problem, fix in (
+        (plan.uninitialized, "{} are never written", "Give them a rule."),
+        (
+            computed,
+            "{} had to be computed while the model was built, outside of the stream",
+            "Give them a rule, or leave out strict=True.",
+        ),
+    ):
+        if names:
+            told = problem.format(plural(len(names), "parameter"))
+            raise UnusedRuleError(
+                f"{told}, and strict=True does not allow that: {', '.join(names[:4])}.", fix=fix
+            )
+    reasons = [f"{item.rule}: {item.reason}" for item in plan.unused]
+    reasons += [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]
+    if reasons:
         first = plan.unused[0] if plan.unused else None
-        lines = [f"{item.rule}: {item.reason}" for item in plan.unused] + problems
+        listed = "".join(f"\n    {reason}" for reason in reasons)
         raise UnusedRuleError(
-            f"{plural(len(lines), 'rule')} reached nothing, and strict=True does not allow that:\n    "
-            + "\n    ".join(lines),
+            f"{plural(len(reasons), 'rule')} reached nothing, and strict=True does not allow that:{listed}",
             rule=first.cfg if first else None,
             where=first.rule if first else None,
             fix="Correct or remove them, or leave out strict=True.",

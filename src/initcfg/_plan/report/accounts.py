@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from initcfg._plan.assignment import Assignment
 from initcfg._plan.loads import Load
 from initcfg._plan.report.words import limited, render, shape_text, value_text
 from initcfg.errors import plural
@@ -76,7 +75,7 @@ def _load_lines(plan: Plan, load: Load, full: bool) -> list[Text]:
 
 def _instead(plan: Plan, name: str) -> str:
     """A tensor that the checkpoint does not give, with what it gets."""
-    item: Assignment | None = plan[name] if name in plan.aliases or name in plan else plan.buffers.get(name)
+    item = plan.get(name)
     if item is None or isinstance(item.value, Keep):
         return f"{name}: {value_text(Keep())}"
     by = item.rule or (item.default.rule if item.default else None)
