@@ -13,7 +13,7 @@ from initcfg._plan.export.labels import Labels
 from initcfg._plan.export.patterns import NameIndex
 from initcfg._plan.export.specs import Specs
 from initcfg._plan.plan import Plan
-from initcfg._plan.planner import Reach, name_in, walk
+from initcfg._plan.planner import Reach, name_in, walk_modules
 from initcfg._rules.initializers import torch_default
 from initcfg.errors import InitcfgError, PlanError
 from initcfg.values import Computed, Keep, Layout, Opaque, Value
@@ -156,7 +156,7 @@ def view_of(plan: Plan, model: nn.Module) -> View:
     wanted = [None if item is None else _wanted(item.value) for item in assignments]
     view = View(model, names, assignments, wanted)
     notes = _Notes(view, entries)
-    walk(model, "", None, notes.enter, notes.leave)
+    walk_modules(model, "", None, notes.enter, notes.leave)
     return view
 
 

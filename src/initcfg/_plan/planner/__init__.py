@@ -9,6 +9,6 @@ tensors that a rule finds in a module), `hits.py` (name patterns, and those that
 """
 
 from initcfg._plan.planner.make import Defaults, make_plan
-from initcfg._plan.planner.reach import Reach, name_in, walk
+from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 
-__all__ = ["Defaults", "Reach", "make_plan", "name_in", "walk"]
+__all__ = ["Defaults", "Reach", "make_plan", "name_in", "walk_modules"]

@@ -16,7 +16,7 @@ from initcfg.values import Layout
 State = TypeVar("State")
 
 
-def walk(
+def walk_modules(
     module: nn.Module,
     name: str,
     state: State,
@@ -34,7 +34,7 @@ def walk(
     """
     state = enter(module, name, state)
     for child_name, child in child_items(module, name):
-        walk(child, child_name, state, enter, leave)
+        walk_modules(child, child_name, state, enter, leave)
     leave(module, name, state)
 
 

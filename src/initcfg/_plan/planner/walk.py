@@ -19,7 +19,7 @@ from initcfg._model import Entry, Names, Target, relative_name
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.planner.context import Context, Steps
 from initcfg._plan.planner.hits import PatternHits, place_of
-from initcfg._plan.planner.reach import Reach, name_in, walk
+from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 from initcfg._plan.stacks import Stack, Stacks
 from initcfg._rules import Program, Rule, Step, check_layer_names, module_classes
 from initcfg._rules.initializers import BaseInit, torch_default
@@ -85,7 +85,7 @@ class RuleWalk:
                 self._starting.setdefault(id(step.target), []).append(step)
             else:
                 raise _outside_of_model(step)
-        walk(self.model, "", Context(), self._enter, self._leave)
+        walk_modules(self.model, "", Context(), self._enter, self._leave)
         self._hits.check(self.program, self.used)
 
     # -- the steps that are active ---------------------------------------------------------------

@@ -22,7 +22,7 @@ from initcfg._plan.pretrained.keys import named_keys
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
 from initcfg._plan.pretrained.qkv import projections
 from initcfg._plan.stacks import Stack
-from initcfg._rules import Step, location
+from initcfg._rules import Pattern, Step, location
 from initcfg._rules.initializers import Permission, PretrainedInit, covers
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
 from initcfg.values import Adapted, FromCheckpoint, Layout, dtype_name, steps_text
@@ -175,7 +175,7 @@ class _Match:
     def _value(self, here: Destination) -> FromCheckpoint | None:
         """What the checkpoint has for a tensor, if anything."""
         name = here.name
-        permissions = [each for each in self.initializer.adapt if self._covers(each, name)]
+        permissions = [each for each in self.initializer.adapt if self._permits(each, name)]
         if self._left_out(name, permissions):
             self.excluded.append(name)
             return None
@@ -226,18 +226,20 @@ class _Match:
         return keys, steps
 
     def _left_out(self, name: str, permissions: Sequence[Permission]) -> bool:
-        included = [each for each in self.initializer.include if covers(each, name)]
-        excluded = [each for each in self.initializer.exclude if covers(each, name)]
-        self.hits.update(("include", each.text) for each in included)
-        self.hits.update(("exclude", each.text) for each in excluded)
+        given = self.initializer
+        included = self._any_covers("include", given.include, name)
+        excluded = self._any_covers("exclude", given.exclude, name)
         dropped = any(each.kind == "drop" for each in permissions)
-        return bool(excluded) or dropped or (bool(self.initializer.include) and not included)
+        return excluded or dropped or (bool(given.include) and not included)
 
-    def _covers(self, permission: Permission, name: str) -> bool:
-        found = permission.covers(name)
-        if found and permission.pattern is not None:
-            self.hits.add(("adapt", permission.pattern.text))
-        return found
+    def _any_covers(self, key: str, patterns: Sequence[Pattern], name: str) -> bool:
+        found = {(key, each.text) for each in patterns if covers(each, name)}
+        self.hits |= found
+        return bool(found)
+
+    def _permits(self, permission: Permission, name: str) -> bool:
+        pattern = permission.pattern
+        return pattern is None or self._any_covers("adapt", [pattern], name)
 
     def _check_patterns(self) -> None:
         given = self.initializer

@@ -74,28 +74,22 @@ def check_strict(
     Raises:
         CheckpointError: It demands more than fits.
     """
-    wrong = [
-        f"{plural(len(names), noun)} {what}: {_listed(names)}"
-        for names, noun, what in (
-            (missing, "tensor", "missing there"),
-            (mismatched, "tensor", "of another shape or type"),
-            (unexpected if initializer.strict == "all" else (), "key", "not used"),
-        )
-        if names
-    ]
+    kinds = [(missing, "tensor", "missing there"), (mismatched, "tensor", "of another shape or type")]
+    if initializer.strict == "all":
+        kinds.append((unexpected, "key", "not used"))
+    wrong = [f"{plural(len(names), noun)} {what}: {_listed(names)}" for names, noun, what in kinds if names]
     if initializer.strict != "none" and wrong:
         raise CheckpointError(
             f"strict={initializer.strict!r} does not allow what {initializer.label!r} leaves: "
-            + "; ".join(wrong)
-            + ".",
+            f"{'; '.join(wrong)}.",
             meant=list(hints[:3]),
             fix="Exclude what is meant to stay with the next rule, adapt it, or give strict='none'.",
         )
 
 
 def _listed(names: Collection[str]) -> str:
-    first = list(names)[:_SHOWN]
-    return ", ".join(first) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    first = ", ".join(list(names)[:_SHOWN])
+    return first + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def unmatched_pattern(key: str, pattern: Pattern, local: Mapping[str, Any]) -> PatternError:
