@@ -54,9 +54,9 @@ class Plan(Mapping[str, Assignment]):
         unused: Rules that reached nothing.
         loads: Checkpoints that are loaded.
         notes: Remarks: bounds that cut nothing, and the like.
-        uncalled: Modules whose own ``init_weights`` nobody calls, as in the original.
+        uncalled: Modules whose own ``init_weights`` is not called, as in the original.
         nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
-        uninitialized: Parameters that nobody writes, neither a rule nor their constructor: they hold
+        uninitialized: Parameters that neither a rule nor their constructor writes: they hold
             whatever the memory held. Known for models that :func:`initcfg.build` made.
         rules: Every rule by its path.
         compat: ``"mmengine"`` or None.

@@ -52,7 +52,7 @@ class Stacks:
     """The stacks on every tensor of a model.
 
     Attributes:
-        outside: Stacks on tensors that nobody keeps (the original computes them anew), with shape and type.
+        outside: Stacks on tensors that are not kept (the original computes them anew), with shape and type.
     """
 
     def __init__(self) -> None:

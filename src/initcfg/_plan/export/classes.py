@@ -168,7 +168,7 @@ def _exclude(state: State, draft: Draft) -> bool:
 
 
 def _is_out(state: State, cell: Cell, spec: Spec) -> bool:
-    """Whether a rule must not reach a tensor: nobody writes it in the plan, or the rule would be an error."""
+    """Whether a rule must not reach a tensor: the plan leaves it alone, or the rule would be an error."""
     kept = state.view.wanted[cell.tensor] is None and cell.tensor not in state.view.given
     return kept or spec.gives(cell.layout) is None
 

@@ -213,7 +213,7 @@ class RuleWalk:
         if (id(stack), tensor.dtype) not in self._within_limits:
             self._check_limits(stack, tensor.dtype, steps, name_in(prefix, target.attribute), bias=bias)
         if entry is None or (entry.holder is not None and self.compat):
-            # The original writes the computed weight, which nobody keeps.
+            # The original writes the computed weight, which is not kept.
             self.stacks.add_outside(tensor, stack)
             return
         if entry.holder is not None:

@@ -34,7 +34,7 @@ Keys = tuple[str, ...]
 def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, Stack]], Load]:
     """The writes of one Pretrained step, and the account of what does and does not fit.
 
-    A checkpoint that cannot be opened is no error yet: the plan says so, and apply refuses.
+    A checkpoint that cannot be opened is not an error yet: the plan says so, and apply refuses.
 
     Raises:
         CheckpointError: It fits nothing, or less than ``strict`` demands.
