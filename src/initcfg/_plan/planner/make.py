@@ -218,7 +218,7 @@ def _why_nothing(step: Step) -> str | None:
 def _check_strict(plan: Plan) -> None:
     computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
     for names, problem, fix in (
-        (plan.uninitialized, "{} are never written", "Give them a rule."),
+        (plan.uninitialized, "Nothing writes {}", "Give them a rule."),
         (
             computed,
             "{} had to be computed while the model was built, outside of the stream",
