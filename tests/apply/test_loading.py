@@ -135,12 +135,12 @@ def test_user_code_between_the_rules(rng):
 
 
 def test_only_what_is_needed_is_read(monkeypatch):
-    from initcfg._checkpoints import opened
+    from initcfg._checkpoints import OpenedCheckpoint
 
     read: list[str] = []
-    original: Callable[..., torch.Tensor] = opened.Opened.read_block
+    original: Callable[..., torch.Tensor] = OpenedCheckpoint.read_block
     monkeypatch.setattr(
-        opened.Opened,
+        OpenedCheckpoint,
         "read_block",
         lambda self, key, offsets, sizes: read.append(key) or original(self, key, offsets, sizes),
     )

@@ -20,7 +20,7 @@ from initcfg._apply.loading import Sources
 from initcfg._apply.user_code import modules_by_name, reset_is_init, run_user_code, set_is_init
 from initcfg._apply.waiting import Later
 from initcfg._model import Entry, Observer, is_sharded, local_blocks, named_tensors, names_by_storage, running
-from initcfg._plan import Assignment, Call, Ledger, Load, Loaded, Plan, Recorded, Write, Written, of_values
+from initcfg._plan import Assignment, Call, Ledger, Load, Loaded, Plan, Recorded, Write, Written, writes_of
 from initcfg._record import (
     Default,
     close_pending,
@@ -230,7 +230,7 @@ class Run:
     def _unrolled(self, plan: Plan) -> list[Write | Call]:
         if plan.tape is None or self._values_only:
             items = [*plan.parameters.values(), *plan.buffers.values()]
-            return of_values(item for item in items if plan.record is None or item.value.kind != "Opaque")
+            return writes_of(item for item in items if plan.record is None or item.value.kind != "Opaque")
         return plan.tape.unroll(draws=self.rng == "torch")
 
     def _write(self, write: Write, entries: dict[str, Entry]) -> None:

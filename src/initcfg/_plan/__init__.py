@@ -1,12 +1,23 @@
-"""initcfg._plan"""
+"""The plan: what every tensor of a model will be, and which rule said so; and the ledger: what was done.
+
+In: a model and its program (``_rules``).
+Out: a ``Plan``, free of tensors, printable, comparable and JSON; its tape, which ``_apply`` carries out; the
+``Ledger`` that ``_apply`` writes.
+
+Read: `assignment.py` (one tensor), then `plan.py` (all of them), `loads.py` (the account of a checkpoint),
+`stacks.py` (writes that pile up on a tensor), `tape.py` (all writes in their order), `ledger.py`, `part.py`
+(a stage of a pipeline), `recorded.py` (what a traced plan remembers), `as_json.py` (records as JSON);
+`planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two
+plans), `export/` (back to rules).
+"""
 
 from initcfg._plan.assignment import Assignment, Shadowed, effect
+from initcfg._plan.export import init_cfg_of
 from initcfg._plan.ledger import FORMAT, Ledger, Written
 from initcfg._plan.loads import Load, Loaded
 from initcfg._plan.plan import Plan
 from initcfg._plan.recorded import Recorded
-from initcfg._plan.stacks import Piece, Stack
-from initcfg._plan.tape import Call, Write, of_values
+from initcfg._plan.tape import Call, Write, writes_of
 
 __all__ = [
     "Assignment",
@@ -15,13 +26,12 @@ __all__ = [
     "Ledger",
     "Load",
     "Loaded",
-    "Piece",
     "Plan",
     "Recorded",
     "Shadowed",
-    "Stack",
     "Write",
     "Written",
     "effect",
-    "of_values",
+    "init_cfg_of",
+    "writes_of",
 ]

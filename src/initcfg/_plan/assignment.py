@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from initcfg.values import Value, from_json, number_to_json, to_json
-
-if TYPE_CHECKING:
-    from initcfg.values import Layout
+from initcfg._plan.as_json import record_from_json, record_to_json
+from initcfg.values import Layout, Value, to_json
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,7 @@ class Assignment:
     @property
     def elements(self) -> int:
         """Number of elements."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,7 @@ def effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
 
 
 def content_of(item: Assignment) -> list[Any]:
+    """What of an assignment goes into a digest."""
     return [list(item.shape), item.dtype, to_json(item.value)]
 
 
@@ -105,45 +102,12 @@ def digest_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-# -- JSON ----------------------------------------------------------------------------------------
-
-
-def assignment_to_json(item: Assignment) -> dict[str, Any]:
+def assignments_to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
     return {
-        "shape": list(item.shape),
-        "dtype": item.dtype,
-        "value": to_json(item.value),
-        "initializer": _numbers(item.initializer),
-        "rule": item.rule,
-        "shadowed": [_shadowed_to_json(each) for each in item.shadowed],
-        **({"frozen": True} if item.frozen else {}),
-        **({"default": _shadowed_to_json(item.default)} if item.default else {}),
+        name: record_to_json(item, without=("name", "layout"), unless_empty=("frozen", "default"))
+        for name, item in items.items()
     }
 
 
-def _shadowed_to_json(item: Shadowed) -> dict[str, Any]:
-    return {"rule": item.rule, "value": to_json(item.value), "initializer": _numbers(item.initializer)}
-
-
-def _shadowed(data: Mapping[str, Any]) -> Shadowed:
-    return Shadowed(data["rule"], from_json(data["value"]), data.get("initializer"))
-
-
-def _numbers(initializer: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if initializer is None:
-        return None
-    return {key: number_to_json(item) for key, item in initializer.items()}
-
-
-def assignment_from_json(name: str, data: Mapping[str, Any]) -> Assignment:
-    return Assignment(
-        name=name,
-        shape=tuple(data["shape"]),
-        dtype=data["dtype"],
-        value=from_json(data["value"]),
-        initializer=data["initializer"],
-        rule=data["rule"],
-        shadowed=tuple(map(_shadowed, data["shadowed"])),
-        frozen=bool(data.get("frozen", False)),
-        default=_shadowed(data["default"]) if data.get("default") else None,
-    )
+def assignments_from_json(data: Mapping[str, Any]) -> dict[str, Assignment]:
+    return {name: record_from_json(Assignment, item, name=name) for name, item in data.items()}

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from initcfg._config.files import write_atomically
+from initcfg._plan.as_json import plain, record_from_json, record_to_json
 from initcfg._plan.loads import Load, Loaded
 from initcfg.errors import PlanError
-from initcfg.values import Keep, Value, from_json, number_to_json, to_json
+from initcfg.values import Keep, Value
 
 FORMAT = "initcfg-ledger"
 VERSION = 1
+_HEAD = ("rng", "seed", "stream_version", "plan_digest", "versions", "aliases")
 
 
 @dataclass(frozen=True)
@@ -95,38 +97,23 @@ class Ledger(Mapping[str, Written]):
 
     def to_json(self) -> dict[str, Any]:
         """The ledger as JSON data."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "rng": self.rng,
-            "seed": self.seed,
-            "stream_version": self.stream_version,
-            "plan_digest": self.plan_digest,
-            "versions": dict(self.versions),
-            "aliases": dict(self.aliases),
-            **({"loads": [load.to_json() for load in self.loads]} if self.loads else {}),
-            "tensors": {name: _to_json(entry) for name, entry in self.entries.items()},
-        }
+        head = {"format": FORMAT, "version": VERSION}
+        head |= {name: plain(getattr(self, name)) for name in _HEAD}
+        loads = {"loads": [load.to_json() for load in self.loads]} if self.loads else {}
+        return {**head, **loads, "tensors": {name: _to_json(entry) for name, entry in self.entries.items()}}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Ledger:
         """The ledger that :meth:`to_json` wrote.
 
         Raises:
-            PlanError: ``data`` is no ledger.
+            PlanError: ``data`` is not a ledger.
         """
         if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") != VERSION:
-            raise PlanError("This is no ledger that this package can read.")
-        return Ledger(
-            entries={name: _from_json(name, item) for name, item in data["tensors"].items()},
-            rng=data["rng"],
-            seed=data["seed"],
-            stream_version=data["stream_version"],
-            plan_digest=data["plan_digest"],
-            aliases=dict(data["aliases"]),
-            versions=dict(data["versions"]),
-            loads=tuple(Load.from_json(load) for load in data.get("loads", ())),
-        )
+            raise PlanError("This is not a ledger that this package can read.")
+        entries = {name: record_from_json(Written, item, name=name) for name, item in data["tensors"].items()}
+        loads = tuple(Load.from_json(load) for load in data.get("loads", ()))
+        return Ledger(entries, loads=loads, **{name: data[name] for name in _HEAD})
 
     def save(self, path: str | Path) -> None:
         """Write the ledger as JSON; the file appears whole or not at all."""
@@ -163,31 +150,6 @@ def _text_of(path: str | Path) -> str:
 
 
 def _to_json(entry: Written) -> dict[str, Any]:
-    initializer = entry.initializer
-    return {
-        "shape": list(entry.shape),
-        "dtype": entry.dtype,
-        "by": entry.by,
-        "value": to_json(entry.value),
-        "rule": entry.rule,
-        "initializer": initializer and {key: number_to_json(item) for key, item in initializer.items()},
-        **({"code": entry.code, "operations": list(entry.operations)} if entry.code else {}),
-        **({"altered": True} if entry.altered else {}),
-        **({"loaded": entry.loaded.to_json()} if entry.loaded else {}),
-    }
-
-
-def _from_json(name: str, data: Mapping[str, Any]) -> Written:
-    return Written(
-        name=name,
-        shape=tuple(data["shape"]),
-        dtype=data["dtype"],
-        by=data["by"],
-        value=from_json(data["value"]),
-        rule=data["rule"],
-        initializer=data["initializer"],
-        code=data.get("code"),
-        operations=tuple(data.get("operations", ())),
-        altered=bool(data.get("altered", False)),
-        loaded=Loaded.from_json(data["loaded"]) if data.get("loaded") else None,
-    )
+    """An entry; its operations, even if there are none, are told with the code."""
+    without = ("name",) if entry.code else ("name", "code", "operations")
+    return record_to_json(entry, without=without, unless_empty=("altered", "loaded"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
+
+from initcfg._plan.as_json import record_from_json, record_to_json
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,13 @@ class Load:
 
     def to_json(self) -> dict[str, Any]:
         """The account as JSON data; what was given in code stays behind."""
-        return {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name != "given"}
+        return record_to_json(self, without=("given",))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Load:
         """The account that :meth:`to_json` wrote."""
         # Plans of earlier versions say less: their sources are the checkpoints.
-        known = {"checkpoint": data["source"], **data}
-        return Load(**{name: _frozen(item) for name, item in known.items()})
+        return record_from_json(Load, {"checkpoint": data["source"], **data})
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,3 @@ class Loaded:
     adapted: str | None = None
     sha256: str | None = None
     non_finite: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Loaded:
-        """What :meth:`to_json` wrote."""
-        return Loaded(**{name: _frozen(item) for name, item in data.items()})
-
-
-def _plain(item: Any) -> Any:
-    return [_plain(each) for each in item] if isinstance(item, tuple) else item
-
-
-def _frozen(item: Any) -> Any:
-    return tuple(_frozen(each) for each in item) if isinstance(item, list) else item

@@ -30,44 +30,35 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
     names = named_tensors(module)
     parameters: dict[str, Assignment] = {}
     buffers: dict[str, Assignment] = {}
-    for entry in names.parameters:
-        parameters[entry.name] = _assignment(plan, entry, name_prefix, name_map)
-    for entry in names.buffers:
-        if any(_known(plan, there) for there in _there(entry, name_prefix, name_map)):
-            buffers[entry.name] = _assignment(plan, entry, name_prefix, name_map)
-    used = {
-        item.value.source
-        for item in (*parameters.values(), *buffers.values())
-        if isinstance(item.value, FromCheckpoint)
-    }
-    return replace(
-        plan,
+    for entry in (*names.parameters, *names.buffers):
+        # Any of its names here may have one in the whole model.
+        there = [_translated(name, name_prefix, name_map) for name in (entry.name, *entry.names)]
+        found = next((item for name in there if (item := plan.get(name)) is not None), None)
+        if found is not None or not entry.buffer:
+            assignment = _assignment(plan, entry, there[0], found)
+            (buffers if entry.buffer else parameters)[entry.name] = assignment
+    values = [item.value for item in (*parameters.values(), *buffers.values())]
+    sources = {value.source for value in values if isinstance(value, FromCheckpoint)}
+    return type(plan)(
         parameters=parameters,
         buffers=buffers,
         aliases=names.aliases,
-        unused=(),
-        loads=tuple(load for load in plan.loads if load.source in used),
-        notes=(),
-        uncalled=(),
-        nested=(),
-        uninitialized=(),
+        loads=tuple(load for load in plan.loads if load.source in sources),
+        rules=plan.rules,
+        compat=plan.compat,
         whole=plan.whole or plan.digest,
-        tape=None,
-        record=None,
-        reached=(),
     )
 
 
-def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | None) -> Assignment:
-    there = _there(entry, name_prefix, name_map)
-    found = next((item for name in there if (item := _known(plan, name)) is not None), None)
+def _assignment(plan: Plan, entry: Entry, there: str, found: Assignment | None) -> Assignment:
+    """What the whole model's plan says of a tensor, under its name here."""
     if found is None:
         raise PlanError(
-            f"The plan has no tensor {there[0]!r}.",
+            f"The plan has no tensor {there!r}.",
             parameter=entry.name,
             shape=entry.shape,
-            meant=nearest(there[0], [*plan.parameters, *plan.buffers]),
-            fix="Say its names in the whole model: plan.part(stage, name_prefix=..., name_map=...); a "
+            meant=nearest(there, [*plan.parameters, *plan.buffers]),
+            fix="Give its names in the whole model: plan.part(stage, name_prefix=..., name_map=...); a "
             "prefix is taken as it stands, with its dot.",
         )
     if isinstance(found.value, Opaque):
@@ -85,22 +76,7 @@ def _assignment(plan: Plan, entry: Entry, name_prefix: str, name_map: NameMap | 
             parameter=entry.name,
         )
     value = found.value if entry.name == found.name else _under(found.name, found.value)
-    return Assignment(
-        name=entry.name,
-        shape=found.shape,
-        dtype=found.dtype,
-        value=value,
-        initializer=found.initializer,
-        rule=found.rule,
-        shadowed=found.shadowed,
-        frozen=found.frozen,
-        default=found.default,
-        layout=found.layout,
-    )
-
-
-def _known(plan: Plan, name: str) -> Assignment | None:
-    return plan[name] if name in plan.parameters or name in plan.buffers or name in plan.aliases else None
+    return replace(found, name=entry.name, value=value)
 
 
 def _under(name: str, value: Value) -> Value:
@@ -113,11 +89,6 @@ def _under(name: str, value: Value) -> Value:
         )
     alone = isinstance(value, (Keep, CopyOf, FromCheckpoint)) or not value.random
     return value if alone else CopyOf(name, value)
-
-
-def _there(entry: Entry, name_prefix: str, name_map: NameMap | None) -> list[str]:
-    """The names of a tensor in the whole model, one for each of its names here."""
-    return [_translated(name, name_prefix, name_map) for name in (entry.name, *entry.names)]
 
 
 def _translated(name: str, name_prefix: str, name_map: NameMap | None) -> str:

@@ -1,7 +1,7 @@
 """The plan: what every parameter of a model will be, and which rule said so.
 
-Immutable, free of tensors, printable, comparable, and JSON. Making one is the work of
-``_planner.py``, carrying it out of ``_apply.py``.
+Immutable, free of tensors, printable, comparable, and JSON. Making one is the work of ``planner/``,
+carrying it out that of ``_apply``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._model import doors
+from initcfg._plan.as_json import plain, typed
 from initcfg._plan.assignment import (
     Assignment,
     RuleNote,
     Unused,
-    assignment_from_json,
-    assignment_to_json,
+    assignments_from_json,
+    assignments_to_json,
     content_of,
     digest_of,
     effect,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 FORMAT = "initcfg-plan"
 VERSION = 1
+_REMARKS = ("notes", "uncalled", "nested", "uninitialized")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +54,9 @@ class Plan(Mapping[str, Assignment]):
         unused: Rules that reached nothing.
         loads: Checkpoints that are loaded.
         notes: Remarks: bounds that cut nothing, and the like.
-        uncalled: Modules whose own ``init_weights`` nobody calls, as in the original.
+        uncalled: Modules whose own ``init_weights`` is not called, as in the original.
         nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
-        uninitialized: Parameters that nobody writes, neither a rule nor their constructor: they hold
+        uninitialized: Parameters that neither a rule nor their constructor writes: they hold
             whatever the memory held. Known for models that :func:`initcfg.build` made.
         rules: Every rule by its path.
         compat: ``"mmengine"`` or None.
@@ -80,10 +82,7 @@ class Plan(Mapping[str, Assignment]):
     # -- mapping ---------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Assignment:
-        found = self.parameters.get(name) or self.buffers.get(name)
-        if found is None and name in self.aliases:
-            canonical = self.aliases[name]
-            found = self.parameters.get(canonical) or self.buffers.get(canonical)
+        found = _lookup(self, name) or _lookup(self, self.aliases.get(name, name))
         if found is None:
             raise KeyError(name)
         return found
@@ -163,13 +162,11 @@ class Plan(Mapping[str, Assignment]):
             {'type': 'TorchDefault', 'layer': 'Linear'}
             {'type': 'Constant', 'layer': 'LayerNorm', 'val': 1, 'bias': 0}
         """
-        if model is None and self.record is not None:
-            model = self.record.model
-        if model is None:
-            raise PlanError(
-                "Rules name the modules of a model, and this plan knows only its tensors.",
-                fix="Pass the model: plan.to_init_cfg(model).",
-            )
+        model = self._model_for(
+            model,
+            "Rules name the modules of a model, and this plan knows only its tensors.",
+            fix="Pass the model: plan.to_init_cfg(model).",
+        )
         drawn = {name: item for name, item in self.buffers.items() if item.value.random}
         return doors.export_plan(self if buffers else replace(self, buffers=drawn), model)
 
@@ -298,13 +295,11 @@ class Plan(Mapping[str, Assignment]):
             ...     print(sorted(os.listdir(folder)))
             ['model.ledger.json', 'model.safetensors']
         """
-        if model is None and self.record is not None:
-            model = self.record.model
-        if model is None:
-            raise PlanError(
-                "A checkpoint has the keys of a model's state_dict, and this plan knows only its tensors.",
-                fix="Pass the model, built by initcfg.deferred() or on the meta device.",
-            )
+        model = self._model_for(
+            model,
+            "A checkpoint has the keys of a model's state_dict, and this plan knows only its tensors.",
+            fix="Pass the model, built by initcfg.deferred() or on the meta device.",
+        )
         return doors.save_plan(
             self,
             model,
@@ -318,27 +313,30 @@ class Plan(Mapping[str, Assignment]):
             process_group=process_group,
         )
 
+    def _model_for(self, model: nn.Module | None, problem: str, *, fix: str) -> nn.Module:
+        """The model that was given, or that of the trace."""
+        if model is None and self.record is not None:
+            model = self.record.model
+        if model is None:
+            raise PlanError(problem, fix=fix)
+        return model
+
     # -- JSON ------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON data; everything but the tape."""
+        data = {"format": FORMAT, "version": VERSION, "compat": self.compat}
+        if self.whole:
+            data["whole"] = self.whole
         return {
-            "format": FORMAT,
-            "version": VERSION,
-            "compat": self.compat,
-            **({"whole": self.whole} if self.whole else {}),
-            "parameters": {name: assignment_to_json(item) for name, item in self.parameters.items()},
+            **data,
+            "parameters": assignments_to_json(self.parameters),
             "aliases": dict(self.aliases),
-            "buffers": {name: assignment_to_json(item) for name, item in self.buffers.items()},
-            "unused": [vars(item).copy() for item in self.unused],
-            "loads": [item.to_json() for item in self.loads],
-            "notes": list(self.notes),
-            "uncalled": list(self.uncalled),
-            "nested": list(self.nested),
-            "uninitialized": list(self.uninitialized),
-            "rules": {
-                where: {"cfg": note.cfg, "written": note.written} for where, note in self.rules.items()
-            },
+            "buffers": assignments_to_json(self.buffers),
+            "unused": plain(self.unused),
+            "loads": [load.to_json() for load in self.loads],
+            **{name: plain(getattr(self, name)) for name in _REMARKS},
+            "rules": plain(self.rules),
         }
 
     @staticmethod
@@ -346,38 +344,30 @@ class Plan(Mapping[str, Assignment]):
         """The plan that :meth:`to_json` wrote.
 
         Raises:
-            PlanError: ``data`` is no plan, or of a version that this package does not know.
+            PlanError: ``data`` is not a plan, or of a version that this package does not know.
         """
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise PlanError('This is no plan: it lacks "format": "initcfg-plan".')
+            raise PlanError('This is not a plan: it lacks "format": "initcfg-plan".')
         if data.get("version") != VERSION:
             raise PlanError(
                 f"The plan has version {data.get('version')!r}; this package reads version {VERSION}.",
                 fix="Use the version of initcfg that wrote it, or a newer one.",
             )
         try:
+            remarks: Any = {name: tuple(data.get(name, ())) for name in _REMARKS}
             return Plan(
-                parameters={
-                    name: assignment_from_json(name, item) for name, item in data["parameters"].items()
-                },
-                buffers={name: assignment_from_json(name, item) for name, item in data["buffers"].items()},
-                aliases=dict(data["aliases"]),
-                unused=tuple(Unused(**item) for item in data["unused"]),
-                loads=tuple(Load.from_json(item) for item in data.get("loads", [])),
-                notes=tuple(data.get("notes", [])),
-                uncalled=tuple(data.get("uncalled", [])),
-                nested=tuple(data.get("nested", [])),
-                uninitialized=tuple(data.get("uninitialized", [])),
-                rules={where: RuleNote(**note) for where, note in data.get("rules", {}).items()},
+                assignments_from_json(data["parameters"]),
+                assignments_from_json(data["buffers"]),
+                dict(data["aliases"]),
+                typed(tuple[Unused, ...], data["unused"]),
+                tuple(Load.from_json(item) for item in data.get("loads", [])),
+                rules=typed(Mapping[str, RuleNote], data.get("rules", {})),
                 compat=data.get("compat"),
                 whole=data.get("whole"),
+                **remarks,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise PlanError(f"The plan is damaged: {error!r}.") from error
-
-
-def _assignments(data: Mapping[str, Any]) -> dict[str, Assignment]:
-    return {name: assignment_from_json(name, item) for name, item in data.items()}
 
 
 def _lookup(plan: Plan, name: str) -> Assignment | None:

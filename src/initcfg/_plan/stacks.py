@@ -6,11 +6,19 @@ shared: planning costs a look-up for each tensor, whatever the number of rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import torch
+
+from initcfg._model import Entry
 from initcfg._plan.assignment import Shadowed
 from initcfg.values import Layout, Opaque, Value
+
+BEFORE_ALL_RULES = -1
+"""Place in the program of what a constructor wrote, or meant to write."""
 
 
 @dataclass(frozen=True)
@@ -33,41 +41,69 @@ class Stack:
         return self.writes[-1]
 
 
-Piece = tuple[int, Stack]
-"""A stack, and when the walk came by: writes of one step are made in that order."""
+class TimedStack(NamedTuple):
+    """A stack, and when the walk came by: writes of one step are made in that order."""
+
+    time: int
+    stack: Stack
 
 
-def merge(pieces: Sequence[Piece], *, repeats: bool) -> list[tuple[int, int, Shadowed]]:
+class Stacks:
+    """The stacks on every tensor of a model.
+
+    Attributes:
+        outside: Stacks on tensors that are not kept (the original computes them anew), with shape and type.
+    """
+
+    def __init__(self) -> None:
+        self.outside: list[tuple[tuple[int, ...], torch.dtype, TimedStack]] = []
+        self._of_entries: defaultdict[int, list[TimedStack]] = defaultdict(list)
+        self._time = 0
+
+    def of(self, entry: Entry) -> Sequence[TimedStack]:
+        return self._of_entries.get(id(entry), ())
+
+    def add(self, entry: Entry, stack: Stack) -> None:
+        self._time += 1
+        self._of_entries[id(entry)].append(TimedStack(self._time, stack))
+
+    def add_outside(self, tensor: torch.Tensor, stack: Stack) -> None:
+        self._time += 1
+        self.outside.append((tuple(tensor.shape), tensor.dtype, TimedStack(self._time, stack)))
+
+    def add_first(self, entry: Entry, write: Shadowed) -> None:
+        """What a constructor wrote, or meant to write: it lies below all else."""
+        first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), Layout(entry.shape)))
+        self._of_entries[id(entry)].insert(0, first)
+
+
+def merge(stacks: Sequence[TimedStack], *, repeats: bool) -> list[tuple[int, int, Shadowed]]:
     """The writes of several stacks on one tensor, in the order they would be made.
 
     Args:
-        pieces: The stacks.
+        stacks: The stacks.
         repeats: Whether a step that comes by twice (a shared module under two names) writes twice.
 
     Returns:
         Order of the step, time of the walk, and the write; ``over`` of opaque values filled in.
     """
     flat = [
-        (order, sequence, write)
-        for sequence, stack in pieces
+        (order, time, write)
+        for time, stack in stacks
         for order, write in zip(stack.orders, stack.writes, strict=True)
     ]
     flat.sort(key=lambda each: each[:2])
     # The user's method is one call, by however many names it finds a tensor.
     once: dict[object, tuple[int, int, Shadowed]] = {}
-    for order, sequence, write in flat:
+    for order, time, write in flat:
         one_write = not repeats or isinstance(write.value, Opaque)
-        once[order if one_write else (order, sequence)] = (order, sequence, write)
-    return list(_compose(once.values()))
-
-
-def _compose(flat: Iterable[tuple[int, int, Shadowed]]) -> Iterable[tuple[int, int, Shadowed]]:
-    """User code finds, and may leave, what was written before it."""
-    previous: Value | None = None
-    for order, sequence, write in flat:
-        value = write.value
-        if isinstance(value, Opaque) and previous is not None:
-            value = Opaque(value.code, previous)
-            write = Shadowed(write.rule, value, write.initializer)
-        previous = value
-        yield order, sequence, write
+        once[order if one_write else (order, time)] = (order, time, write)
+    merged: list[tuple[int, int, Shadowed]] = []
+    below: Value | None = None
+    for order, time, write in once.values():
+        if isinstance(write.value, Opaque) and below is not None:
+            # User code finds, and may leave, what was written before it.
+            write = replace(write, value=Opaque(write.value.code, below))
+        below = write.value
+        merged.append((order, time, write))
+    return merged

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from initcfg._plan.assignment import Assignment
-from initcfg._plan.stacks import Piece, merge
+from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, merge
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Value
 
@@ -29,6 +29,7 @@ class Write:
         initializer: Type and arguments of its initializer.
         shape: Shape of the tensor.
         dtype: Data type of the tensor.
+        default: Whether its constructor asks for it, and no rule.
     """
 
     name: str | None
@@ -64,7 +65,7 @@ class Track(NamedTuple):
     name: str | None
     shape: tuple[int, ...]
     dtype: str
-    pieces: tuple[Piece, ...]
+    stacks: tuple[TimedStack, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Tape:
     Attributes:
         tracks: One a tensor.
         calls: The user's code, with its place in the program.
-        repeats: See :func:`initcfg._plan.stacks.merge`.
+        repeats: Whether a step that comes by a tensor twice writes it twice, as the original does.
     """
 
     tracks: tuple[Track, ...]
@@ -90,36 +91,26 @@ class Tape:
         return [entry[2] for entry in found]
 
     def _unrolled(self, track: Track, draws: bool) -> Iterator[tuple[int, int, Write]]:
-        top = track.pieces[-1]
-        alone = len(track.pieces) == 1 or (len(track.pieces) == 2 and track.pieces[0][1].orders[0] < 0)
-        if not draws and alone and not isinstance(top[1].top.value, Opaque):
-            merged = [(top[1].orders[-1], top[0], top[1].top)]
+        name, shape, dtype, stacks = track
+        time, top = stacks[-1]
+        alone = len(stacks) == 1 or (len(stacks) == 2 and stacks[0].stack.orders[0] == BEFORE_ALL_RULES)
+        if not draws and alone and not isinstance(top.top.value, Opaque):
+            merged = [(top.orders[-1], time, top.top)]
         else:
-            merged = merge(track.pieces, repeats=self.repeats)
-        for index, (order, sequence, write) in enumerate(merged):
-            if isinstance(write.value, (Opaque, Computed)) or (draws and order < 0):
+            merged = merge(stacks, repeats=self.repeats)
+        for index, (order, time, write) in enumerate(merged):
+            value, default = write.value, order == BEFORE_ALL_RULES
+            if isinstance(value, (Opaque, Computed)) or (draws and default):
                 # Under torch's generator the recorded operations themselves are the defaults.
                 continue
             last = index + 1 == len(merged) or isinstance(merged[index + 1][2].value, Opaque)
-            final = last and track.name is not None
-            if final or (draws and write.value.random):
-                yield (
-                    order,
-                    sequence,
-                    Write(
-                        track.name,
-                        write.value,
-                        final,
-                        write.rule,
-                        write.initializer,
-                        track.shape,
-                        track.dtype,
-                        default=order < 0,
-                    ),
-                )
+            final = last and name is not None
+            if final or (draws and value.random):
+                made = Write(name, value, final, write.rule, write.initializer, shape, dtype, default)
+                yield order, time, made
 
 
-def of_values(assignments: Iterable[Assignment]) -> list[Write | Call]:
+def writes_of(assignments: Iterable[Assignment]) -> list[Write | Call]:
     """The writes of a plan that was read from JSON: the values that show.
 
     Raises:
@@ -131,17 +122,8 @@ def of_values(assignments: Iterable[Assignment]) -> list[Write | Call]:
             raise ApplyError("A plan with user code in it cannot be applied from JSON.")
         if isinstance(item.value, (Keep, Computed)):
             continue
-        shown = item.default if item.rule is None and item.default else item
-        found.append(
-            Write(
-                item.name,
-                item.value,
-                True,
-                shown.rule or "",
-                shown.initializer,
-                item.shape,
-                item.dtype,
-                default=item.rule is None,
-            )
-        )
+        default = item.rule is None
+        shown = item.default if default and item.default else item
+        rule, initializer = shown.rule or "", shown.initializer
+        found.append(Write(item.name, item.value, True, rule, initializer, item.shape, item.dtype, default))
     return found

@@ -20,7 +20,7 @@ from torch import nn
 
 from initcfg._model import Entry, child_items
 from initcfg._plan import Shadowed
-from initcfg._plan.planner import MetaDefaults
+from initcfg._plan.planner import Defaults
 from initcfg._record.recorded import recorded
 from initcfg._record.recording import Outcome, current_session, named_values, outcomes_of
 from initcfg._rules.initializers import torch_default
@@ -47,9 +47,7 @@ _WRITES = frozenset(
 )
 
 
-def meta_defaults(
-    model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()
-) -> MetaDefaults:
+def meta_defaults(model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()) -> Defaults:
     """The defaults of some of a model's tensors, which are on the meta device.
 
     Args:
@@ -58,7 +56,7 @@ def meta_defaults(
         executed: Modules whose own ``init_weights`` the plan runs.
     """
     if not missing or current_session() is not None:
-        return MetaDefaults()
+        return Defaults()
     codes, all_places = _survey(model, {id(each) for each in executed})
     known: dict[str, Shadowed] = {}
     places: dict[str, _Place] = {}
@@ -78,7 +76,7 @@ def meta_defaults(
     known.update(
         (name, Shadowed(outcomes[name].code, value, outcomes[name].call)) for name, value in values.items()
     )
-    return MetaDefaults(
+    return Defaults(
         {entry.name: known[entry.name] for entry in missing if entry.name in known},
         {name: reason for name, reason in unsure.items() if name not in known},
     )

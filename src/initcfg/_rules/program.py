@@ -22,7 +22,7 @@ from initcfg._rules.rule import Rule, location
 from initcfg.errors import OverrideError, OverrideTargetError, nearest
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One run of one rule over one subtree, or of a user's own code.
 
@@ -37,7 +37,6 @@ class Step:
             or ``"method"`` (a user's ``init_weights``).
         code: For user code: what it is and where.
         called: Whether the original would reach this step.
-        used: Whether it writes anything.
     """
 
     order: int
@@ -49,8 +48,6 @@ class Step:
     kind: str = "rule"
     code: str = ""
     called: bool = True
-    used: bool = False
-    started: bool = False
 
 
 @dataclass(eq=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +18,9 @@ from trees import Tree, build, trees
 
 import initcfg
 from initcfg import errors
-from initcfg._plan.export import _searched, init_cfg_of
+from initcfg._plan.export import init_cfg_of
 from initcfg._plan.export.cells import view_of
-from initcfg._plan.export.check import differing, planned
+from initcfg._plan.export.search import differing, plan_of_rules, searched
 from initcfg.values import Normal
 
 
@@ -255,7 +257,19 @@ def test_random_trees(tree: Tree, deferred: bool) -> None:
         return
     # The search alone finds rules that give the plan; the export raises if none do.
     view = view_of(plan, model)
-    assert differing(view, planned(view, _searched(view))) == []
+    assert differing(view, plan_of_rules(view, searched(view))) == []
     rules = init_cfg_of(plan, model)
     assert json.loads(json.dumps(rules)) == rules
     assert len(rules) <= max(1, len(written(plan)))
+
+
+def test_a_plan_is_exported_where_nothing_else_was_imported() -> None:
+    code = (
+        "import initcfg\n"
+        "from torch import nn\n"
+        "model = nn.Linear(2, 2)\n"
+        "plan = initcfg.plan(model, dict(type='Normal', layer='Linear', std=1))\n"
+        "print(plan.to_init_cfg(model)[0]['type'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Normal\n"

@@ -1,4 +1,11 @@
-"""initcfg._plan.compare"""
+"""Compare: what differs between two plans, two ledgers, or a plan and a ledger.
+
+In: two of them, or the files that hold them.
+Out: a ``Comparison``, tensor by tensor, as JSON or for a person; where MMEngine reaches something else, why.
+
+Read: `comparison.py` (what differs, and what is in a saved file), then `with_mmengine.py` (why our reach and
+the original's differ), `view.py` (a comparison for a person).
+"""
 
 from initcfg._plan.compare.comparison import Comparison, compare, read_saved
 from initcfg._plan.compare.view import diff_view

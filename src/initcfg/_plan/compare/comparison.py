@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from initcfg._plan import ledger, plan
+from initcfg._plan.as_json import plain
 from initcfg._plan.assignment import Assignment, effect
 from initcfg._plan.compare.with_mmengine import differences
 from initcfg._plan.ledger import Ledger
 from initcfg._plan.plan import Plan
 from initcfg.errors import PlanError
-from initcfg.values import Opaque, to_json
+from initcfg.values import Opaque
 
 Pair = tuple[Assignment, Assignment]
 
@@ -49,14 +50,12 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON data."""
-        changed = {
-            name: {
-                "a": _content(a),
-                "b": _content(b),
-                **({"reason": self.reasons[name]} if name in self.reasons else {}),
-            }
-            for name, (a, b) in self.changed.items()
+        changed: dict[str, dict[str, Any]] = {
+            name: {"a": _content(a), "b": _content(b)} for name, (a, b) in self.changed.items()
         }
+        for name, reason in self.reasons.items():
+            if name in changed:
+                changed[name]["reason"] = reason
         return {
             "same": self.same,
             "alike": self.alike,
@@ -161,17 +160,10 @@ def _as_plan(given: Plan | Ledger) -> Plan:
     """A ledger as the plan that would have said the same."""
     if isinstance(given, Plan):
         return given
-    parameters = {
-        name: Assignment(
-            name,
-            entry.shape,
-            entry.dtype,
-            Opaque(entry.code, entry.value) if entry.code else entry.value,
-            entry.initializer,
-            entry.rule,
-        )
-        for name, entry in given.entries.items()
-    }
+    parameters: dict[str, Assignment] = {}
+    for name, entry in given.entries.items():
+        value = Opaque(entry.code, entry.value) if entry.code else entry.value
+        parameters[name] = Assignment(name, entry.shape, entry.dtype, value, entry.initializer, entry.rule)
     return Plan(parameters, aliases=given.aliases)
 
 
@@ -192,19 +184,10 @@ def _same_code(a: Assignment, b: Assignment) -> bool:
 def _reasons(a: Plan | Ledger, b: Plan | Ledger) -> dict[str, str]:
     if not (isinstance(a, Plan) and isinstance(b, Plan)):
         return {}
-    if (a.compat, b.compat) == (None, "mmengine"):
-        found: Iterable[Any] = differences(a, b)
-    elif (a.compat, b.compat) == ("mmengine", None):
-        found = differences(b, a)
-    else:
-        return {}
-    return {each.name: each.reason for each in found}
+    pairs = {(None, "mmengine"): (a, b), ("mmengine", None): (b, a)}
+    pair = pairs.get((a.compat, b.compat))
+    return {} if pair is None else {each.name: each.reason for each in differences(*pair)}
 
 
 def _content(item: Assignment) -> dict[str, Any]:
-    return {
-        "shape": list(item.shape),
-        "dtype": item.dtype,
-        "value": to_json(item.value),
-        "rule": item.rule,
-    }
+    return {name: plain(getattr(item, name)) for name in ("shape", "dtype", "value", "rule")}

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
-from initcfg._plan.assignment import Assignment
 from initcfg._plan.compare.comparison import Comparison, Pair
-from initcfg._plan.report import PlanRows, mask, merge_names, merge_texts, rows, shape_of_value, value_text
+from initcfg._plan.report import (
+    TableOrLines,
+    count_text,
+    mask,
+    mask_value,
+    merge_names,
+    merge_texts,
+    plain_table,
+    rows,
+    rows_view,
+    shape_text,
+    value_text,
+)
 from initcfg.errors import plural
 from initcfg.values import Value, to_json
 
@@ -21,21 +30,21 @@ _SETTINGS = {"rng": "generator", "seed": "seed", "stream_version": "version of t
 
 def diff_view(found: Comparison, *, full: bool = False) -> RenderableType:
     """The whole view: what changed, what one side alone has, and how much is alike."""
-    parts: list[RenderableType] = []
+    views: list[RenderableType] = []
     if found.changed:
-        parts += [_DiffRows([_line(group) for group in _groups(found.changed, full=full)]), Text()]
+        views += [_changed_view(_groups(found.changed, full=full)), Text()]
     for side, items in (("A", found.only_a), ("B", found.only_b)):
         if items:
-            parts += [Text(f"only in {side}", style="bold")]
-            parts += [PlanRows(rows(items.values(), full=full)), Text()]
+            views += [Text(f"only in {side}", style="bold")]
+            views += [rows_view(rows(items.values(), full=full)), Text()]
     for name, (a, b) in found.tied.items():
         side, to = ("A", a) if a is not None else ("B", b)
-        parts.append(Text(f"tied         {name}: in {side} it is {to}, on the other side its own tensor"))
+        views.append(Text(f"tied         {name}: in {side} it is {to}, on the other side its own tensor"))
     for reason, names in _by_reason(found.reasons, full=full).items():
-        parts.append(Text(f"why          {', '.join(names)}: {reason}"))
+        views.append(Text(f"why          {', '.join(names)}: {reason}"))
     for name, (a, b) in found.settings.items():
-        parts.append(Text(f"{_SETTINGS[name]}: {a} → {b}", style="yellow"))
-    return Group(*parts, Text(summary(found), style="bold"))
+        views.append(Text(f"{_SETTINGS[name]}: {a} → {b}", style="yellow"))
+    return Group(*views, Text(summary(found), style="bold"))
 
 
 def summary(found: Comparison) -> str:
@@ -77,80 +86,50 @@ def _groups(changed: Mapping[str, Pair], *, full: bool) -> list[dict[str, Pair]]
         if not full:
             key = (
                 mask(name),
-                *((shape_of_value(item.value), item.dtype, len(item.shape)) for item in (a, b)),
+                *((mask_value(item.value), item.dtype, len(item.shape)) for item in (a, b)),
                 *(a.shape != b.shape, a.value != b.value),
             )
         groups.setdefault(key, {})[name] = (a, b)
     return list(groups.values())
 
 
-def _line(group: Mapping[str, Pair]) -> tuple[str, int, str, str]:
-    """Name, count, and what A and B say: only what differs of value, shape and data type."""
+def _changed_view(groups: Iterable[Mapping[str, Pair]]) -> RenderableType:
+    """The pairs as a table, or as three lines each."""
+    table = plain_table(("parameter", "×", "A", "", "B"))
+    lines: list[Text] = []
+    for group in groups:
+        name, count, (a, b) = merge_names(list(group)), count_text(list(group)), _sides(group)
+        table.add_row(escape(name), count, escape(a), "→", escape(b))
+        lines.append(Text(name + (f"  ×{count}" if count else ""), style="bold"))
+        lines += [Text(f"    {a}"), Text(f"  → {b}")]
+    return TableOrLines(table, lines)
+
+
+def _sides(group: Mapping[str, Pair]) -> tuple[str, str]:
+    """What A and B say: only what differs of value, shape and data type."""
     a, b = ([pair[side] for pair in group.values()] for side in (0, 1))
-    texts: tuple[list[str], list[str]] = ([], [])
+    differing: list[tuple[str, str]] = []
     if any(left.value != right.value for left, right in zip(a, b, strict=True)):
-        both = [_values(item.value for item in items) for items in (a, b)]
-        if both[0] == both[1]:
+        here, there = (merge_texts([value_text(item.value) for item in items]) for items in (a, b))
+        if here == there:
             # They differ in digits that are not shown.
-            both = ["; ".join(dict.fromkeys(_exact(item.value) for item in items)) for items in (a, b)]
-        for text, found in zip(texts, both, strict=True):
-            text.append(found)
-    for kind in (_shapes, _dtypes):
-        shown = kind(a), kind(b)
-        if shown[0] != shown[1] or (kind is _shapes and a[0].shape != b[0].shape):
-            for text, found in zip(texts, shown, strict=True):
-                text.append(found)
-    return merge_names(list(group)), len(group), ", ".join(texts[0]), ", ".join(texts[1])
-
-
-def _values(values: Iterable[Value]) -> str:
-    return merge_texts([value_text(value) for value in values])
+            here, there = ("; ".join(dict.fromkeys(_exact(item.value) for item in items)) for items in (a, b))
+        differing.append((here, there))
+    here, there = (merge_texts([shape_text(item.shape) for item in items]) for items in (a, b))
+    if here != there or a[0].shape != b[0].shape:
+        differing.append((here, there))
+    if a[0].dtype != b[0].dtype:
+        differing.append((a[0].dtype, b[0].dtype))
+    return ", ".join(left for left, _ in differing), ", ".join(right for _, right in differing)
 
 
 def _exact(value: Value) -> str:
     return ", ".join(f"{key}={item}" if key != "kind" else str(item) for key, item in to_json(value).items())
 
 
-def _shapes(items: Sequence[Assignment]) -> str:
-    return merge_texts(["×".join(map(str, item.shape)) or "scalar" for item in items])
-
-
-def _dtypes(items: Sequence[Assignment]) -> str:
-    return items[0].dtype
-
-
 def _by_reason(reasons: Mapping[str, str], *, full: bool) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    """The names by reason; those that are alike as one."""
+    found: dict[str, dict[str, list[str]]] = {}
     for name, reason in reasons.items():
-        found.setdefault(reason, []).append(name)
-    if full:
-        return found
-    merged: dict[str, list[str]] = {}
-    for reason, names in found.items():
-        alike: dict[str, list[str]] = {}
-        for name in names:
-            alike.setdefault(mask(name), []).append(name)
-        merged[reason] = [merge_names(each) for each in alike.values()]
-    return merged
-
-
-class _DiffRows:
-    """The lines as a table where the terminal is wide enough for one, and as three lines each where not."""
-
-    def __init__(self, lines: Sequence[tuple[str, int, str, str]]) -> None:
-        self.lines = lines
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """What rich calls to draw this."""
-        table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-        for title in ("parameter", "×", "A", "", "B"):
-            table.add_column(title, no_wrap=True, justify="right" if title == "×" else "left")
-        for name, count, a, b in self.lines:
-            table.add_row(escape(name), str(count) if count > 1 else "", escape(a), "→", escape(b))
-        if Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width:
-            yield table
-            return
-        for name, count, a, b in self.lines:
-            yield Text(name + (f"  ×{count}" if count > 1 else ""), style="bold")
-            yield Text(f"    {a}")
-            yield Text(f"  → {b}")
+        found.setdefault(reason, {}).setdefault(name if full else mask(name), []).append(name)
+    return {reason: [merge_names(each) for each in alike.values()] for reason, alike in found.items()}

@@ -9,13 +9,6 @@ from initcfg._plan.assignment import Assignment
 from initcfg._plan.plan import Plan
 from initcfg.values import Layout, Opaque, PaddingRow, Value
 
-NESTED = "nested"
-BASES = "bases"
-FANS = "fans"
-TENSOR = "tensor"
-PADDING = "padding"
-UNEXPLAINED = "unexplained"
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -55,33 +48,29 @@ def differences(plan: Plan, original: Plan) -> list[Difference]:
         >>> print(initcfg.differences(ours, theirs)[0].reason)
         the init_cfg of heads.0 lies in a plain container, which MMEngine does not look into
     """
-    found: list[Difference] = []
-    for name, (here, there) in plan.diff(original).items():
-        kind, reason = _reason(plan, original, here, there)
-        found.append(Difference(name, here, there, kind, reason))
-    return found
+    return [
+        Difference(name, here, there, *_reason(plan, original, here, there))
+        for name, (here, there) in plan.diff(original).items()
+    ]
 
 
 def _reason(plan: Plan, original: Plan, here: Assignment | None, there: Assignment | None) -> tuple[str, str]:
     value, rule = _by_rule(here)
-    _, their_rule = _by_rule(there)
     if here is None or rule is None:
-        return UNEXPLAINED, "MMEngine writes it and this plan does not"
+        return "unexplained", "MMEngine writes it and this plan does not"
     for owner in _owners(rule):
         if owner in plan.nested:
-            return (
-                NESTED,
-                f"the init_cfg of {owner} lies in a plain container, which MMEngine does not look into",
-            )
+            place = "a plain container, which MMEngine does not look into"
+            return "nested", f"the init_cfg of {owner} lies in {place}"
     attribute = here.name.rpartition(".")[2]
     if attribute not in ("weight", "bias"):
-        return TENSOR, f"MMEngine sets weight and bias, and does not know {attribute}"
-    if rule == their_rule:
+        return "tensor", f"MMEngine sets weight and bias, and does not know {attribute}"
+    if rule == _by_rule(there)[1]:
         return _same_rule(value, here.layout)
     if rule in original.rules:
         cfg = original.rules[rule].cfg
-        return BASES, f"a class named in {cfg} is a base further up than MMEngine looks"
-    return UNEXPLAINED, "MMEngine does not run this rule"
+        return "bases", f"a class named in {cfg} is a base further up than MMEngine looks"
+    return "unexplained", "MMEngine does not run this rule"
 
 
 def _by_rule(assignment: Assignment | None) -> tuple[Value | None, str | None]:
@@ -98,15 +87,13 @@ def _by_rule(assignment: Assignment | None) -> tuple[Value | None, str | None]:
 
 def _same_rule(value: Value | None, layout: Layout | None) -> tuple[str, str]:
     if isinstance(value, PaddingRow):
-        return PADDING, f"the padding row {value.index} stays zero, and MMEngine overwrites it"
+        return "padding", f"the padding row {value.index} stays zero, and MMEngine overwrites it"
     if layout is not None and layout.transposed:
-        return FANS, "a transposed convolution stores (in, out), which MMEngine reads the other way round"
+        return "fans", "a transposed convolution stores (in, out), which MMEngine reads the other way round"
     if layout is not None and layout.groups > 1:
-        return (
-            FANS,
-            f"its {layout.groups} groups each feed their own outputs, and MMEngine counts all of them",
-        )
-    return UNEXPLAINED, "the same rule gives another value"
+        reason = f"its {layout.groups} groups each feed their own outputs, and MMEngine counts all of them"
+        return "fans", reason
+    return "unexplained", "the same rule gives another value"
 
 
 def _owners(rule: str) -> Iterator[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from torch import nn
 
-from initcfg._model import Names, Target, child_items, named_tensors, targets
+from initcfg._model import Entry, Names, Target, named_tensors
 from initcfg._plan.assignment import Assignment
+from initcfg._plan.export.labels import Labels
 from initcfg._plan.export.patterns import NameIndex
+from initcfg._plan.export.specs import Specs
 from initcfg._plan.plan import Plan
+from initcfg._plan.planner import Reach, name_in, walk_modules
 from initcfg._rules.initializers import torch_default
 from initcfg.errors import InitcfgError, PlanError
 from initcfg.values import Computed, Keep, Layout, Opaque, Value
@@ -35,7 +36,7 @@ class Cell:
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Visit:
     """A module where the walk comes by.
 
@@ -44,19 +45,22 @@ class Visit:
         name: Canonical name on this way.
         module: The module.
         cells: What a rule that means the module writes; None if such a rule is an error.
-        within: The visits at and below this one, as a range.
     """
 
     number: int
     name: str
     module: nn.Module
     cells: list[Cell] | None
-    within: range = range(0)
 
     @property
     def cls(self) -> type[nn.Module]:
-        """Class of the module."""
         return type(self.module)
+
+    @property
+    def kind(self) -> type:
+        """The class by which rules know the module."""
+        made = "parametrizations" in self.module._modules and self.cls.__name__.startswith("Parametrized")
+        return self.cls.__mro__[1] if made else self.cls
 
 
 @dataclass(eq=False)
@@ -84,32 +88,39 @@ class View:
     given: frozenset[int] = frozenset()
 
     @cached_property
+    def labels(self) -> Labels:
+        """What its classes are called."""
+        return Labels(visit.kind for visit in self.visits if visit.cells != [])
+
+    @cached_property
+    def specs(self) -> Specs:
+        """The initializers that may be of use."""
+        defaults = [
+            item.default for item in self.assignments if item is not None and item.default is not None
+        ]
+        named = [item.initializer for item in self.assignments if item is not None]
+        return Specs([*named, *(default.initializer for default in defaults)])
+
+    @cached_property
     def parameter_names(self) -> NameIndex:
         """What ``param`` matches."""
-        return NameIndex(
-            (cell.name, number)
-            for number, cells in self.single.items()
-            if not self.is_buffer(number)
-            for cell in cells
-        )
+        return self._index(buffers=False)
 
     @cached_property
     def buffer_names(self) -> NameIndex:
         """What ``buffer`` matches."""
-        return NameIndex(
-            (cell.name, number)
-            for number, cells in self.single.items()
-            if self.is_buffer(number)
-            for cell in cells
-        )
+        return self._index(buffers=True)
 
     @cached_property
     def module_names(self) -> NameIndex:
         """What ``name`` matches, with all that is below."""
         return NameIndex(((visit.name, visit.number) for visit in self.visits), below=True)
 
+    def _index(self, *, buffers: bool) -> NameIndex:
+        numbers = [number for number in self.single if self.is_buffer(number) == buffers]
+        return NameIndex((cell.name, number) for number in numbers for cell in self.single[number])
+
     def is_buffer(self, number: int) -> bool:
-        """Whether a tensor is a buffer."""
         return self._entries[number].buffer
 
     def canonical(self, number: int) -> str:
@@ -117,7 +128,7 @@ class View:
         return self._entries[number].name
 
     @cached_property
-    def _entries(self) -> list[Any]:
+    def _entries(self) -> list[Entry]:
         return [*self.names.parameters, *self.names.buffers]
 
 
@@ -128,29 +139,24 @@ def view_of(plan: Plan, model: nn.Module) -> View:
         PlanError: The plan is for another model.
     """
     names = named_tensors(model)
-    assignments: list[Assignment | None] = []
-    for entry in names.parameters:
-        found = plan.parameters.get(entry.name)
-        if found is None:
-            raise PlanError(
-                "The plan does not know this parameter of the model.", parameter=entry.name, shape=entry.shape
-            )
-        assignments.append(found)
-    assignments += [plan.buffers.get(entry.name) for entry in names.buffers]
     entries = [*names.parameters, *names.buffers]
-    for entry, found in zip(entries, assignments, strict=True):
+    assignments: list[Assignment | None] = []
+    for entry in entries:
+        found = (plan.buffers if entry.buffer else plan.parameters).get(entry.name)
+        if found is None and not entry.buffer:
+            problem = "The plan does not know this parameter of the model."
+            raise PlanError(problem, parameter=entry.name, shape=entry.shape)
         if found is not None and found.shape != entry.shape:
-            raise PlanError(
-                f"The plan has the shape {found.shape} for this parameter.",
-                parameter=entry.name,
-                shape=entry.shape,
-            )
+            problem = f"The plan has the shape {found.shape} for this parameter."
+            raise PlanError(problem, parameter=entry.name, shape=entry.shape)
+        assignments.append(found)
     missing = {*plan.parameters, *plan.buffers} - {entry.name for entry in entries}
     if missing:
         raise PlanError("The model has no such tensor.", parameter=min(missing))
     wanted = [None if item is None else _wanted(item.value) for item in assignments]
     view = View(model, names, assignments, wanted)
-    _Walk(view, entries).visit(model, "")
+    notes = _Notes(view, entries)
+    walk_modules(model, "", None, notes.enter, notes.leave)
     return view
 
 
@@ -159,71 +165,53 @@ def _wanted(value: Value) -> Value | None:
     return None if isinstance(value, (Keep, Computed, Opaque)) else value
 
 
-class _Walk:
-    """The planner's walk, noting what could be written."""
+class _Notes:
+    """Notes on the planner's walk what could be written."""
 
-    def __init__(self, view: View, entries: list[Any]) -> None:
-        self.view = view
-        self.numbers = {id(tensor): number for number, entry in enumerate(entries) for tensor in entry.stored}
-        self.entries = entries
-        self.targets: dict[int, list[Target] | None] = {}
-        self.defaults: dict[tuple[int, str], Value | None] = {}
+    def __init__(self, view: View, entries: list[Entry]) -> None:
+        self._view = view
+        self._entries = entries
+        self._numbers = {
+            id(tensor): number for number, entry in enumerate(entries) for tensor in entry.stored
+        }
+        self._reach = Reach(view.names, compat=False)
+        self._defaults: dict[tuple[int, str], Value | None] = {}
 
-    def visit(self, module: nn.Module, name: str) -> None:
-        view = self.view
-        number = len(view.visits)
-        found = self._targets(module)
-        cells = None if found is None else [self._cell(module, name, target) for target in found]
-        if cells is not None and any(self.entries[cell.tensor].one_way for cell in cells):
+    def enter(self, module: nn.Module, name: str, _: Visit | None) -> Visit:
+        try:
+            cells = [self._cell(module, name, target) for target in self._reach.targets(module)]
+        except InitcfgError:
             cells = None
-        visit = Visit(number, name, module, cells)
-        view.visits.append(visit)
-        for child_name, child in child_items(module, name):
-            self.visit(child, child_name)
-        visit.within = range(number, len(view.visits))
-        view.order.append(number)
-        self._note_single(module, name, found or [])
+        if cells is not None and any(self._entries[cell.tensor].one_way for cell in cells):
+            cells = None
+        visit = Visit(len(self._view.visits), name, module, cells)
+        self._view.visits.append(visit)
+        return visit
 
-    def _targets(self, module: nn.Module) -> list[Target] | None:
-        if id(module) not in self.targets:
-            try:
-                self.targets[id(module)] = targets(module)
-            except InitcfgError:
-                self.targets[id(module)] = None
-        return self.targets[id(module)]
+    def leave(self, module: nn.Module, name: str, visit: Visit | None) -> None:
+        assert visit is not None
+        self._view.order.append(visit.number)
+        for attribute, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            if tensor is not None:
+                cell = self._cell(module, name, self._reach.single(module, attribute, tensor))
+                entry = self._entries[cell.tensor]
+                if entry.holder is not None:
+                    cell = replace(cell, name=entry.name)
+                self._view.single.setdefault(cell.tensor, []).append(cell)
 
     def _cell(self, module: nn.Module, prefix: str, target: Target) -> Cell:
-        number = self.numbers[id(target.tensor)]
-        entry, layout = self.entries[number], target.layout
-        meaning: dict[str, Any] = {}
-        if entry.holder is not None and entry.shape != layout.shape:
-            meaning["shape"] = entry.shape
-        if entry.padding_index is not None:
-            meaning["padding_index"] = entry.padding_index
-        default = self._default(module, target.attribute, meaning.get("shape", layout.shape))
+        number = self._numbers[id(target.tensor)]
+        layout = self._reach.layout(target, self._entries[number])
+        default = self._default(module, target.attribute, layout.shape)
         if default is not None:
-            meaning["default"] = default
-        name = f"{prefix}.{target.attribute}" if prefix else target.attribute
-        return Cell(number, target.role, replace(layout, **meaning) if meaning else layout, name)
+            layout = replace(layout, default=default)
+        return Cell(number, target.role, layout, name_in(prefix, target.attribute))
 
     def _default(self, module: nn.Module, attribute: str, shape: tuple[int, ...]) -> Value | None:
         key = (id(module), attribute)
-        if key not in self.defaults:
+        if key not in self._defaults:
             try:
-                self.defaults[key] = torch_default(module, attribute, shape)
+                self._defaults[key] = torch_default(module, attribute, shape)
             except (InitcfgError, AttributeError, IndexError):
-                self.defaults[key] = None
-        return self.defaults[key]
-
-    def _note_single(self, module: nn.Module, prefix: str, found: list[Target]) -> None:
-        known: Mapping[int, Target] = {id(target.tensor): target for target in found}
-        for attribute, tensor in [*module._parameters.items(), *module._buffers.items()]:
-            if tensor is None:
-                continue
-            number = self.numbers[id(tensor)]
-            entry = self.entries[number]
-            layout = known[id(tensor)].layout if id(tensor) in known else Layout(tuple(tensor.shape))
-            cell = self._cell(module, prefix, Target(tensor, "weight", layout, attribute))
-            if entry.holder is not None:
-                cell = replace(cell, name=entry.name)
-            self.view.single.setdefault(number, []).append(cell)
+                self._defaults[key] = None
+        return self._defaults[key]

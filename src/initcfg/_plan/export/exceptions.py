@@ -6,75 +6,69 @@ from functools import partial
 
 from initcfg._plan.export.cells import Cell, Visit
 from initcfg._plan.export.classes import best, options
-from initcfg._plan.export.drafts import Draft, Labels, State, kind
-from initcfg._plan.export.specs import Spec, Specs
+from initcfg._plan.export.drafts import Draft, State
+from initcfg._plan.export.specs import Spec
 
 
-def exception_drafts(state: State, specs: Specs, labels: Labels) -> list[Draft]:
+def exception_drafts(state: State) -> list[Draft]:
     """Drafts after which nothing is wrong, carried out on ``state``."""
-    return [*_by_module(state, specs, labels), *_by_tensor(state, specs)]
+    return [*_by_module(state), *_by_tensor(state)]
 
 
 # -- modules -------------------------------------------------------------------------------------
 
 
-def _by_module(state: State, specs: Specs, labels: Labels) -> list[Draft]:
+def _by_module(state: State) -> list[Draft]:
     drafts: list[Draft] = []
     seen: set[Spec] = set()
     while True:
         groups: dict[Spec, list[Visit]] = {}
         for visit in state.view.visits:
-            if any(cell.role == "weight" and _is_wrong(state, cell.tensor) for cell in visit.cells or ()):
-                for spec in options(state, specs, visit, "weight") - seen:
+            if _wrong_cells(state, [visit], "weight"):
+                for spec in options(state, visit, "weight") - seen:
                     groups.setdefault(spec, []).append(visit)
         for weight in sorted(groups, key=lambda spec: (-len(groups[spec]), spec.order)):
-            draft = _module_draft(state, specs, labels, weight, groups[weight])
-            if draft is None:
-                seen.add(weight)
-                continue
+            draft = _module_draft(state, weight, groups[weight])
             before = len(state.wrong())
-            state.run(draft)
-            drafts.append(draft)
+            if draft is not None:
+                state.run(draft)
+                drafts.append(draft)
             if len(state.wrong()) == before:
                 seen.add(weight)
-            break
+            if draft is not None:
+                break
         else:
             return drafts
 
 
-def _is_wrong(state: State, number: int) -> bool:
-    return state.view.wanted[number] is not None and not state.right(number)
+def _wrong_cells(state: State, visits: list[Visit], role: str) -> list[Cell]:
+    cells = [cell for visit in visits for cell in visit.cells or () if cell.role == role]
+    return [cell for cell in cells if state.is_wrong(cell.tensor)]
 
 
-def _module_draft(
-    state: State, specs: Specs, labels: Labels, weight: Spec, visits: list[Visit]
-) -> Draft | None:
+def _module_draft(state: State, weight: Spec, visits: list[Visit]) -> Draft | None:
     """A rule with ``name`` for these modules; None where one with ``param`` says it as shortly."""
-    bias = best(state, specs, visits, "bias", like=weight)
+    bias = best(state, visits, "bias", like=weight)
     if bias is not None:
         fitting = [
-            visit for visit in visits if bias in options(state, specs, visit, "bias") or not _has_bias(visit)
+            visit
+            for visit in visits
+            if bias in options(state, visit, "bias") or all(cell.role != "bias" for cell in visit.cells or ())
         ]
         visits = fitting or visits
-    cells = [cell for visit in visits for cell in visit.cells or ()]
-    tensors = {cell.tensor for cell in cells if cell.role == "weight" and _is_wrong(state, cell.tensor)}
-    mends_biases = any(cell.role == "bias" and _is_wrong(state, cell.tensor) for cell in cells)
     # With param it is plainer, unless the biases need a rule too, or a name says it with fewer patterns.
-    alone = _tensor_patterns(state, weight, tensors)
-    shortest = len(alone) + mends_biases if alone is not None else None
-    if shortest == 1:
-        return None
-    found = _by_name(state, labels, weight, bias, visits)
+    alone = _tensor_patterns(state, weight, {cell.tensor for cell in _wrong_cells(state, visits, "weight")})
+    mends_biases = bool(_wrong_cells(state, visits, "bias"))
+    shortest = None if alone is None else len(alone) + mends_biases
+    found = None if shortest == 1 else _by_name(state, weight, bias, visits)
     return None if found is None or (shortest is not None and shortest <= len(found.names)) else found
 
 
-def _by_name(
-    state: State, labels: Labels, weight: Spec, bias: Spec | None, visits: list[Visit]
-) -> Draft | None:
-    layers = list(dict.fromkeys(kind(visit) for visit in visits))
+def _by_name(state: State, weight: Spec, bias: Spec | None, visits: list[Visit]) -> Draft | None:
+    layers = list(dict.fromkeys(visit.kind for visit in visits))
     choices: list[Draft] = []
     for classes in ([], layers):
-        if labels.of(classes) is None:
+        if state.view.labels.of(classes) is None:
             continue
         draft = Draft(weight, bias, classes)
         allowed, neutral = _harmless(state, draft)
@@ -87,23 +81,19 @@ def _by_name(
     return min(choices, key=lambda draft: (len(draft.names), "[1-9]" in "".join(draft.names)), default=None)
 
 
-def _has_bias(visit: Visit) -> bool:
-    return any(cell.role == "bias" for cell in visit.cells or ())
-
-
 def _harmless(state: State, draft: Draft) -> tuple[int, int]:
     """The modules that the draft may reach, and those that it does nothing to."""
     allowed = neutral = 0
-    classes = set(draft.layers)
     for visit in state.view.visits:
-        if classes and classes.isdisjoint(visit.cls.__mro__):
-            neutral |= 1 << visit.number
+        bit = 1 << visit.number
+        if not draft.means(visit):
+            neutral |= bit
         elif visit.cells is None:
             continue
         elif not any(draft.spec(cell.role) for cell in visit.cells):
-            neutral |= 1 << visit.number
+            neutral |= bit
         elif all(_may_get(state, cell, draft.spec(cell.role)) for cell in visit.cells):
-            allowed |= 1 << visit.number
+            allowed |= bit
     return allowed, neutral
 
 
@@ -115,17 +105,16 @@ def _may_get(state: State, cell: Cell, spec: Spec | None) -> bool:
     given = spec.gives(cell.layout)
     if given is None or wanted is None:
         return given is not None and cell.tensor in state.view.given
-    return given == wanted or not state.right(cell.tensor)
+    return given == wanted or state.is_wrong(cell.tensor)
 
 
 # -- tensors -------------------------------------------------------------------------------------
 
 
-def _by_tensor(state: State, specs: Specs) -> list[Draft]:
-    view = state.view
+def _by_tensor(state: State) -> list[Draft]:
     drafts: list[Draft] = []
     left = set(state.wrong())
-    explained = {number: _explained(state, specs, number) for number in left}
+    explained = {number: _explained(state, number) for number in left}
     while left:
         groups: dict[Spec, set[int]] = {}
         for number in sorted(left):
@@ -133,28 +122,26 @@ def _by_tensor(state: State, specs: Specs) -> list[Draft]:
                 groups.setdefault(spec, set()).add(number)
         # The largest group first; of equal ones, that of the tensor that comes first.
         spec = min(groups, key=lambda spec: (-len(groups[spec]), min(groups[spec]), spec.order))
-        tensors = groups[spec]
+        buffers = {number for number in groups[spec] if state.view.is_buffer(number)}
         draft = Draft(
             spec,
-            params=_tensor_patterns(state, spec, {n for n in tensors if not view.is_buffer(n)}) or [],
-            buffers=_tensor_patterns(state, spec, {n for n in tensors if view.is_buffer(n)}) or [],
+            params=_tensor_patterns(state, spec, groups[spec] - buffers) or [],
+            buffers=_tensor_patterns(state, spec, buffers) or [],
         )
         if draft.params or draft.buffers:
             drafts.append(draft)
             state.run(draft)
         # What no pattern reaches alone is found by the check.
-        left = {number for number in left if number not in tensors}
+        left -= groups[spec]
     return drafts
 
 
-def _explained(state: State, specs: Specs, number: int) -> set[Spec]:
-    wanted = state.view.wanted[number]
+def _explained(state: State, number: int) -> set[Spec]:
+    """The initializers that are right for a tensor, whichever of its modules shows it."""
+    wanted, specs = state.view.wanted[number], state.view.specs
     assert wanted is not None
-    common: set[Spec] | None = None
-    for cell in state.view.single.get(number, ()):
-        found = set(specs.explain(cell, wanted))
-        common = found if common is None else common & found
-    return common or {specs.as_value(wanted)}
+    found = [set(specs.explain(cell.layout, wanted)) for cell in state.view.single.get(number, ())]
+    return (set.intersection(*found) if found else set()) or {specs.as_value(wanted)}
 
 
 def _tensor_patterns(state: State, spec: Spec, tensors: set[int]) -> list[str] | None:
@@ -163,8 +150,6 @@ def _tensor_patterns(state: State, spec: Spec, tensors: set[int]) -> list[str] |
         return None
     view = state.view
     buffers = view.is_buffer(min(tensors))
-    index = view.buffer_names if buffers else view.parameter_names
-    wanted = sum(1 << number for number in tensors)
 
     def allowed() -> int:
         return sum(
@@ -173,4 +158,5 @@ def _tensor_patterns(state: State, spec: Spec, tensors: set[int]) -> list[str] |
             if view.is_buffer(number) == buffers and all(_may_get(state, cell, spec) for cell in cells)
         )
 
-    return index.cover(wanted, allowed)
+    index = view.buffer_names if buffers else view.parameter_names
+    return index.cover(sum(1 << number for number in tensors), allowed)

@@ -5,30 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
-from initcfg._plan.export.cells import Cell
 from initcfg._rules import construct, resolve_type
 from initcfg._rules.initializers import BaseInit
 from initcfg.errors import InitcfgError
-from initcfg.values import (
-    Constant,
-    Dirac,
-    Eye,
-    Layout,
-    Normal,
-    Orthogonal,
-    PaddingRow,
-    Parts,
-    Sparse,
-    TruncNormal,
-    Uniform,
-    Value,
-    to_json,
-)
+from initcfg.values import Layout, PaddingRow, Parts, TruncNormal, Value, to_json
 
 # Arguments that are written even where they are the default: a person wants to see them.
 _SHOWN = {
@@ -65,12 +51,10 @@ _TORCHS_OWN = dict(
 _STORED = {"in_axis": 1, "out_axis": 0}
 _WITH_FANS = ("Kaiming", "Xavier", "VarianceScaling", "LeCun")
 
-_CALLS = {
-    "kaiming_uniform_": ("Kaiming", "uniform"),
-    "kaiming_normal_": ("Kaiming", "normal"),
-    "xavier_uniform_": ("Xavier", "uniform"),
-    "xavier_normal_": ("Xavier", "normal"),
-}
+_CALLS = re.compile("(kaiming|xavier)_(uniform|normal)_")
+# Values that an initializer says by its arguments, as they are.
+_LITERALS = {kind: kind for kind in ("Constant", "Dirac", "Normal", "Orthogonal", "Sparse", "Uniform")}
+_LITERALS["Eye"] = "Identity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,65 +97,48 @@ def _as_stored(layout: Layout) -> Layout:
 
 
 class Specs:
-    """All initializers that may be of use for a model."""
+    """All initializers that may be of use for a model.
 
-    def __init__(self) -> None:
+    Args:
+        initializers: Those that the plan names, calls of torch.nn.init too: they may explain other tensors.
+    """
+
+    def __init__(self, initializers: Iterable[Mapping[str, Any] | None]) -> None:
         self._made: dict[str, Spec | None] = {}
-        self._explained: dict[tuple[Layout, Value, str], tuple[Spec, ...]] = {}
-        self._hinted: dict[str, Spec | None] = {}
-
-    @cached_property
-    def _guesses(self) -> list[Spec | None]:
-        # Made late: what the plan names is no guess.
-        return [self._make(each, _GUESSED) for each in [*_GUESSES, _TORCHS_OWN]]
-
-    @cached_property
-    def _stored(self) -> list[Spec | None]:
-        specs = [spec for spec in (*self._hinted.values(), *self._guesses) if spec is not None]
-        return [
-            self._make({**spec.cfg, **_STORED}, spec.rank) for spec in specs if spec.cfg["type"] in _WITH_FANS
+        self._explained: dict[tuple[Layout, Value], list[Spec]] = {}
+        cfgs = [_of_call(each) for each in initializers if each is not None]
+        named = [self._make(cfg, _HINTED) for cfg in cfgs if cfg is not None and cfg != _TORCHS_OWN]
+        # Made after those: what the plan names is no guess.
+        guesses = [self._make(cfg, _GUESSED) for cfg in [*_GUESSES, _TORCHS_OWN]]
+        self._named = list(dict.fromkeys(named))
+        self._guesses = guesses
+        self._stored = [
+            self._make({**spec.cfg, **_STORED}, spec.rank)
+            for spec in (*self._named, *guesses)
+            if spec is not None and spec.cfg["type"] in _WITH_FANS
         ]
 
-    def note(self, initializer: Mapping[str, Any] | None) -> None:
-        """An initializer or a call of torch.nn.init that the plan names: it may explain other tensors too."""
-        if initializer is None:
-            return
-        cfg = _of_call(initializer)
-        if cfg is None or cfg == _TORCHS_OWN:
-            return
-        key = json.dumps(cfg, sort_keys=True, default=str)
-        if key not in self._hinted:
-            self._hinted[key] = self._make(cfg, _HINTED)
+    def explain(self, layout: Layout, wanted: Value) -> list[Spec]:
+        """The initializers that give a tensor of this layout its value, best first; at least one."""
+        key = (layout, wanted)
+        if key not in self._explained:
+            self._explained[key] = self._explain(layout, wanted)
+        return self._explained[key]
 
-    def explain(self, cell: Cell, wanted: Value) -> tuple[Spec, ...]:
-        """The initializers that give a tensor its value, best first; at least one."""
-        key = (cell.layout, wanted, cell.role)
-        found = self._explained.get(key)
-        if found is None:
-            found = self._explained[key] = tuple(self._explain(cell, wanted))
-        return found
-
-    def _explain(self, cell: Cell, wanted: Value) -> list[Spec]:
-        layout = cell.layout
-        found: dict[int, Spec] = {}
-        candidates: list[Spec | None] = [self._literal(layout, wanted)]
+    def _explain(self, layout: Layout, wanted: Value) -> list[Spec]:
         core = _core(layout, wanted)
+        cfg = _literal_cfg(core)
+        candidates: list[Spec | None] = []
+        if cfg is not None:
+            candidates.append(self._make(cfg, _BOUNDS if cfg["type"] == "Uniform" else _LITERAL))
         if layout.default == wanted:
             candidates.append(self._make({"type": "TorchDefault"}, _DEFAULT))
         if core.random:
-            candidates += self._hinted.values()
-            if len(layout.shape) > 1:
-                candidates += self._guesses
-            if len(layout.shape) > 2:
-                candidates += self._stored
-        for spec in candidates:
-            if spec is not None and spec.gives(layout) == wanted:
-                found[id(spec)] = spec
-        return sorted(found.values(), key=lambda spec: spec.order) or [self.as_value(wanted)]
-
-    def _literal(self, layout: Layout, wanted: Value) -> Spec | None:
-        cfg = _literal_cfg(_core(layout, wanted))
-        return None if cfg is None else self._make(cfg, _BOUNDS if cfg["type"] == "Uniform" else _LITERAL)
+            candidates += self._named
+            candidates += self._guesses if len(layout.shape) > 1 else []
+            candidates += self._stored if len(layout.shape) > 2 else []
+        right = [spec for spec in candidates if spec is not None and spec.gives(layout) == wanted]
+        return sorted(dict.fromkeys(right), key=lambda spec: spec.order) or [self.as_value(wanted)]
 
     def as_value(self, value: Value) -> Spec:
         """The initializer that says the value itself."""
@@ -208,13 +175,10 @@ def _literal_cfg(value: Value) -> dict[str, Any] | None:
         return None
     if isinstance(value, TruncNormal):
         return _truncated(value)
-    if isinstance(value, (Constant, Normal, Uniform, Sparse)):
-        return {"type": value.kind, **value.args}
-    if isinstance(value, Orthogonal):
-        return {"type": "Orthogonal", "gain": value.gain}
-    if isinstance(value, Eye):
-        return {"type": "Identity", "gain": value.gain}
-    return {"type": "Dirac", "groups": value.groups} if isinstance(value, Dirac) else None
+    type_ = _LITERALS.get(value.kind)
+    # Which axes of an orthogonal tensor are rows follows from its layout.
+    arguments = {key: item for key, item in value.args.items() if key not in ("rows", "stack")}
+    return None if type_ is None else {"type": type_, **arguments}
 
 
 def _truncated(value: TruncNormal) -> dict[str, Any]:
@@ -229,8 +193,8 @@ def _truncated(value: TruncNormal) -> dict[str, Any]:
 def _of_call(initializer: Mapping[str, Any]) -> dict[str, Any] | None:
     """A rule's initializer, or a recorded call of torch.nn.init as one; None where the value says it all."""
     name = initializer.get("type")
-    if name in _CALLS:
-        type_, distribution = _CALLS[name]
+    if call := _CALLS.fullmatch(str(name)):
+        type_, distribution = call[1].title(), call[2]
         known = ("a", "mode", "nonlinearity") if type_ == "Kaiming" else ("gain",)
         arguments = {key: initializer[key] for key in known if key in initializer}
         if arguments.get("nonlinearity", "leaky_relu") != "leaky_relu":
@@ -253,13 +217,12 @@ def _registered(name: str) -> bool:
 
 def _readable(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Without the arguments that are the default, and with whole numbers as such."""
-    type_ = cfg["type"]
-    defaults = _defaults(type_)
-    shown = _SHOWN.get(type_, ())
+    defaults = _defaults(cfg["type"])
+    shown = ("type", *_SHOWN.get(cfg["type"], ()))
     return {
         key: _number(item)
         for key, item in cfg.items()
-        if key == "type" or key in shown or key not in defaults or defaults[key] != item
+        if key in shown or key not in defaults or defaults[key] != item
     }
 
 

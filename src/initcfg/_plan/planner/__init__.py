@@ -1,6 +1,14 @@
-"""initcfg._plan.planner"""
+"""The planner: from a program to a plan, in one walk over the module tree.
 
-from initcfg._plan.planner.first_writes import ORDER, Defaults, MetaDefaults
-from initcfg._plan.planner.make import make_plan
+In: a model, its program (``_rules``), and what its constructors meant (``_record``), where that is known.
+Out: a ``Plan``; model and program are left as they were.
 
-__all__ = ["Defaults", "MetaDefaults", "ORDER", "make_plan"]
+Read: `context.py` (the steps that are active in a subtree), then `reach.py` (the order of the walk, and the
+tensors that a rule finds in a module), `hits.py` (name patterns, and those that match nothing), `walk.py`
+(what each rule writes), `make.py` (the last write wins).
+"""
+
+from initcfg._plan.planner.make import Defaults, make_plan
+from initcfg._plan.planner.reach import Reach, name_in, walk_modules
+
+__all__ = ["Defaults", "Reach", "make_plan", "name_in", "walk_modules"]

@@ -7,6 +7,7 @@ so that blocks that are alike share what was found out about one of them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from initcfg._rules import Step
 
@@ -14,19 +15,25 @@ Steps = tuple[Step, ...]
 
 
 class Context:
-    """The steps that are active in a subtree."""
+    """The steps that are active in a subtree.
+
+    Attributes:
+        pending: Steps that start where one of their name patterns matches.
+        tensor: Steps that select tensors one by one.
+        opaque: The user's code.
+        active: Places in the program of the steps that have started here or above.
+    """
 
     def __init__(self, layer: Steps = (), parent: Context | None = None) -> None:
-        self.layer = layer
         self.parent = parent
         self.pending: Steps = parent.pending if parent else ()
         self.tensor: Steps = parent.tensor if parent else ()
         self.opaque: Steps = parent.opaque if parent else ()
-        self.active: frozenset[int] = (parent.active if parent else frozenset()) | {
-            step.order for step in layer
-        }
+        self.active = (parent.active if parent else frozenset()) | {step.order for step in layer}
+        self._layer = layer
         self._named: re.Pattern[str] | None = parent._named if parent else None
         self._by_class: dict[type, Steps] = {}
+        # All contexts live as long as the root, so that the identity of what they give stands for it.
         self._derived: dict[tuple[int, ...], Context] = {}
 
     def matching(self, cls: type) -> Steps:
@@ -34,14 +41,9 @@ class Context:
         found = self._by_class.get(cls)
         if found is None:
             above = self.parent.matching(cls) if self.parent else ()
-            own = tuple(step for step in self.layer if _means(step, cls))
+            own = tuple(s for s in self._layer if s.whole or (s.rule and s.rule.layers.matches(cls)))
             found = self._by_class[cls] = above + own
         return found
-
-    def add_pending(self, steps: Steps) -> None:
-        """Steps that start where their name patterns match."""
-        self.pending += steps
-        self._named = None
 
     def any_named(self, name: str) -> bool:
         """Whether the module of this name may start a pending step."""
@@ -49,17 +51,24 @@ class Context:
             self._named = _union(self.pending)
         return self._named.fullmatch(name) is not None
 
-    def with_steps(self, steps: list[Step]) -> Context:
+    def with_steps(self, steps: Sequence[Step]) -> Context:
         """This context with more steps; the same object for the same steps."""
         key = tuple(step.order for step in steps)
         derived = self._derived.get(key)
         if derived is None:
-            layer = tuple(step for step in steps if step.kind == "rule" and not by_tensor(step))
+            single = tuple(step for step in steps if _by_tensor(step))
+            layer = tuple(step for step in steps if step.kind == "rule" and step not in single)
             derived = self._derived[key] = Context(layer, self)
-            single = tuple(step for step in steps if step.kind == "rule" and by_tensor(step))
             derived.tensor += single
             derived.active |= {step.order for step in single}
             derived.opaque += tuple(step for step in steps if step.kind in ("method", "foreign"))
+        return derived
+
+    def with_pending(self, steps: Sequence[Step]) -> Context:
+        """This context with more pending steps, which none other has: a step starts once."""
+        derived = self._derived[tuple(step.order for step in steps)] = Context((), self)
+        derived.pending += tuple(steps)
+        derived._named = None
         return derived
 
 
@@ -76,11 +85,5 @@ def _union(steps: Steps) -> re.Pattern[str]:
     return re.compile("|".join(sorted(alternatives)))
 
 
-def by_tensor(step: Step) -> bool:
-    """Whether a step selects tensors one by one, not layers."""
-    return step.rule is not None and bool(step.rule.params or step.rule.buffers)
-
-
-def _means(step: Step, cls: type) -> bool:
-    assert step.rule is not None
-    return step.whole or step.rule.layers.matches(cls)
+def _by_tensor(step: Step) -> bool:
+    return step.kind == "rule" and step.rule is not None and bool(step.rule.params or step.rule.buffers)

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from initcfg._model import Entry, Names, named_tensors
-from initcfg._plan.assignment import Assignment, RuleNote, Unused
+from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused
 from initcfg._plan.loads import Load
 from initcfg._plan.plan import Plan
-from initcfg._plan.planner.first_writes import ORDER, Defaults, MetaDefaults
-from initcfg._plan.planner.walk import Planned, Walk
-from initcfg._plan.pretrained import match, open_pretrained
-from initcfg._plan.stacks import Piece, Stack, merge
+from initcfg._plan.planner.walk import RuleWalk
+from initcfg._plan.pretrained import match
+from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
-from initcfg._rules import Program, Step, show_cfg
+from initcfg._rules import Program, Step
 from initcfg.errors import UnusedRuleError, plural
-from initcfg.values import Computed, Keep, Layout, Opaque, dtype_name
+from initcfg.values import Computed, Keep, Opaque, dtype_name
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the constructors of a model wrote, or meant to.
+
+    Attributes:
+        writes: By canonical name of the tensor: the write.
+        unwritten: The tensors that none wrote, each with the code that may have been meant, if there is some.
+    """
+
+    writes: Mapping[str, Shadowed] = field(default_factory=dict)
+    unwritten: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def make_plan(
@@ -28,7 +41,7 @@ def make_plan(
     strict: bool,
     names: Names | None = None,
     first_writes: Callable[[Names], Defaults] | None = None,
-    lost: Callable[[list[Entry]], MetaDefaults] | None = None,
+    lost: Callable[[list[Entry]], Defaults] | None = None,
 ) -> Plan:
     """The plan of a program for a model.
 
@@ -45,50 +58,44 @@ def make_plan(
         InitcfgError: A rule cannot be carried out; or under ``strict``, one reaches nothing.
     """
     names = named_tensors(model) if names is None else names
-    planned = Walk(model, program, names, compat=compat).run()
+    walk = RuleWalk(model, program, names, compat=compat)
+    walk.run()
+    stacks, used = walk.stacks, walk.used
     loads: list[Load] = []
     for step in program.steps:
         if step.kind == "pretrained":
-            found, load = match(step, names, open_pretrained, compat=compat)
+            found, load = match(step, names, compat=compat)
             loads.append(load)
+            used.update([step.order] if found else ())
             for entry, stack in found:
-                planned.sequence += 1
-                planned.pieces.setdefault(id(entry), []).append((planned.sequence, stack))
-    built = Defaults() if first_writes is None else first_writes(names)
-    for key, piece in built.pieces.items():
-        planned.pieces[key] = [piece, *planned.pieces.get(key, ())]
-    missing = [entry for entry in (*names.parameters, *names.buffers) if _is_missing(entry, planned)]
-    known = MetaDefaults() if lost is None or not missing else lost(missing)
-    for entry in missing:
-        if entry.name in known.writes:
-            piece = (0, Stack((ORDER,), (known.writes[entry.name],), Layout(entry.shape)))
-            planned.pieces[id(entry)] = [piece, *planned.pieces.get(id(entry), ())]
-    parameters = {
-        entry.name: _assign(entry, planned.pieces.get(id(entry), ()), compat) for entry in names.parameters
+                stacks.add(entry, stack)
+    unwritten = _add_defaults(stacks, names, first_writes, lost)
+    assign = {
+        entry.name: _assign(entry, stacks.of(entry), compat)
+        for entry in (*names.parameters, *names.buffers)
+        if not entry.buffer or stacks.of(entry)
     }
-    buffers = {
-        entry.name: _assign(entry, planned.pieces[id(entry)], compat)
-        for entry in names.buffers
-        if id(entry) in planned.pieces
-    }
+    parameters = {entry.name: assign[entry.name] for entry in names.parameters}
     plan = Plan(
         parameters=parameters,
-        buffers=buffers,
+        buffers={name: item for name, item in assign.items() if name not in parameters},
         aliases=names.aliases,
-        unused=tuple(_unused(program, loads)),
+        unused=tuple(_unused(program, used, loads)),
         loads=tuple(loads),
-        notes=tuple(dict.fromkeys(planned.notes)),
+        notes=tuple(dict.fromkeys(walk.notes)),
         uncalled=tuple(program.uncalled),
         nested=tuple(program.nested),
+        # The model's own code may write what is opaque; whether it does is not known here.
         uninitialized=tuple(
-            # The model's own code may write what is opaque; whether it does is not known here.
-            name
-            for name in (*built.unwritten, *(name for name in known.unwritten if name in parameters))
-            if isinstance(parameters[name].value, Keep)
+            name for name in unwritten if name in parameters and isinstance(parameters[name].value, Keep)
         ),
-        rules=_rule_notes(program),
+        rules={
+            step.rule.where: RuleNote(str(step.rule), step.rule.written)
+            for step in program.steps
+            if step.rule is not None
+        },
         compat="mmengine" if compat else None,
-        tape=_tape(program, names, planned, compat),
+        tape=_tape(program, names, stacks, compat),
         reached=tuple(names.modules[id(module)] for module in program.reached),
     )
     if strict:
@@ -96,37 +103,55 @@ def make_plan(
     return plan
 
 
-def _is_missing(entry: Entry, planned: Planned) -> bool:
+def _add_defaults(
+    stacks: Stacks,
+    names: Names,
+    first_writes: Callable[[Names], Defaults] | None,
+    lost: Callable[[list[Entry]], Defaults] | None,
+) -> list[str]:
+    """Put below all rules what constructors wrote; the names of what they did not write."""
+    entries = [*names.parameters, *names.buffers]
+    built = Defaults() if first_writes is None else first_writes(names)
+    for entry in entries if built.writes else ():
+        if entry.name in built.writes:
+            stacks.add_first(entry, built.writes[entry.name])
+    missing = [entry for entry in entries if _is_missing(entry, stacks)]
+    known = Defaults() if lost is None or not missing else lost(missing)
+    for entry in missing:
+        if entry.name in known.writes:
+            stacks.add_first(entry, known.writes[entry.name])
+    return [*built.unwritten, *known.unwritten]
+
+
+def _is_missing(entry: Entry, stacks: Stacks) -> bool:
     """Whether nothing but the constructor can say what a tensor on the meta device is to hold."""
-    pieces = planned.pieces.get(id(entry), ())
-    ruled = any(not isinstance(piece[1].top.value, Opaque) for piece in pieces)
-    return entry.tensor.is_meta and entry.holder is None and not ruled
+    if not entry.tensor.is_meta or entry.holder is not None:
+        return False
+    return all(isinstance(each.stack.top.value, Opaque) for each in stacks.of(entry))
 
 
-def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
-    tensor = entry.tensor
-    frozen = not entry.buffer and not tensor.requires_grad
-    dtype = dtype_name(tensor.dtype)
-    if not pieces:
-        return Assignment(entry.name, entry.shape, dtype, Keep(), frozen=frozen)
-    ruled = [
-        piece
-        for piece in pieces
-        if piece[1].orders[-1] != ORDER and not isinstance(piece[1].top.value, Opaque)
-    ]
-    layout = max(ruled, key=lambda piece: (piece[1].orders[-1], piece[0]))[1].layout if ruled else None
-    if len(pieces) == 1:
-        writes = pieces[0][1].writes
+def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignment:
+    name, shape, dtype = entry.name, entry.shape, dtype_name(entry.tensor.dtype)
+    frozen = not entry.buffer and not entry.tensor.requires_grad
+    if not stacks:
+        return Assignment(name, shape, dtype, Keep(), frozen=frozen)
+    if len(stacks) == 1:
+        writes = stacks[0].stack.writes
     else:
-        writes = tuple(write for _, _, write in merge(pieces, repeats=compat))
-    default = writes[0] if pieces[0][1].orders[0] == ORDER else None
+        writes = tuple(write for _, _, write in merge(stacks, repeats=compat))
     top = writes[-1]
+    default = writes[0] if stacks[0].stack.orders[0] == BEFORE_ALL_RULES else None
     if top is default:
         # No rule reaches it.
-        return Assignment(entry.name, entry.shape, dtype, top.value, frozen=frozen, default=default)
+        return Assignment(name, shape, dtype, top.value, frozen=frozen, default=default)
+    ruled = [
+        (stack.orders[-1], time, stack.layout)
+        for time, stack in stacks
+        if stack.orders[-1] != BEFORE_ALL_RULES and not isinstance(stack.top.value, Opaque)
+    ]
     return Assignment(
-        name=entry.name,
-        shape=entry.shape,
+        name=name,
+        shape=shape,
         dtype=dtype,
         value=top.value,
         initializer=top.initializer,
@@ -134,18 +159,17 @@ def _assign(entry: Entry, pieces: Sequence[Piece], compat: bool) -> Assignment:
         shadowed=writes[0 if default is None else 1 : -1],
         frozen=frozen,
         default=default,
-        layout=layout,
+        layout=max(ruled, key=lambda each: each[:2])[2] if ruled else None,
     )
 
 
-def _tape(program: Program, names: Names, planned: Planned, compat: bool) -> Tape:
+def _tape(program: Program, names: Names, stacks: Stacks, compat: bool) -> Tape:
     tracks = [
-        Track(entry.name, entry.shape, dtype_name(entry.tensor.dtype), tuple(planned.pieces[id(entry)]))
-        for entries in (names.parameters, names.buffers)
-        for entry in entries
-        if id(entry) in planned.pieces
+        Track(entry.name, entry.shape, dtype_name(entry.tensor.dtype), tuple(found))
+        for entry in (*names.parameters, *names.buffers)
+        if (found := stacks.of(entry))
     ]
-    tracks += [Track(None, shape, dtype_name(dtype), (piece,)) for shape, dtype, piece in planned.outside]
+    tracks += [Track(None, shape, dtype_name(dtype), (stack,)) for shape, dtype, stack in stacks.outside]
     calls: list[tuple[int, Call]] = []
     for step in program.steps:
         if step.kind == "method":
@@ -159,69 +183,60 @@ def _tape(program: Program, names: Names, planned: Planned, compat: bool) -> Tap
 # -- what reached nothing ------------------------------------------------------------------------
 
 
-def _unused(program: Program, loads: list[Load]) -> list[Unused]:
+def _unused(program: Program, used: set[int], loads: list[Load]) -> list[Unused]:
     failed = {load.rule for load in loads if load.problem}
     found: list[Unused] = []
     for step in program.steps:
         rule = step.rule
-        if rule is None or step.used or step.kind == "foreign" or rule.where in failed:
+        if rule is None or step.order in used or step.kind == "foreign" or rule.where in failed:
             continue
-        if not step.whole and not rule.selects and step.kind == "rule":
-            if rule.overrides:
-                continue
-            reason = "it has neither layer, name, param nor override, so it initializes nothing"
-        else:
-            reason = _why_nothing(step)
-        found.append(Unused(rule.where, show_cfg(rule.cfg), reason))
+        reason = _why_nothing(step)
+        if reason is not None:
+            found.append(Unused(rule.where, str(rule), reason))
     return found
 
 
-def _why_nothing(step: Step) -> str:
+def _why_nothing(step: Step) -> str | None:
+    """Why a step reached nothing; None if it is not meant to reach anything."""
     rule = step.rule
     assert rule is not None
     if step.kind == "pretrained":
         return "no key of the checkpoint fits a tensor of the module"
     if step.whole:
         return "what it names holds no weight and no bias"
-    if rule.layers:
-        names = sorted(rule.layers.names) + [cls.__name__ for cls in rule.layers.classes]
-        present = {type(module) for module in step.target.modules() if rule.layers.matches(type(module))}
-        listed = ", ".join(names)
-        if not present:
-            return f"there is no {listed} at or below {step.owner_name or 'the model'}"
+    if not rule.selects:
+        nothing = "it has neither layer, name, param nor override, so it initializes nothing"
+        return None if rule.overrides else nothing
+    if not rule.layers:
+        return "everything that it selects is excluded"
+    listed = ", ".join(sorted(rule.layers.names) + [cls.__name__ for cls in rule.layers.classes])
+    if any(rule.layers.matches(type(module)) for module in step.target.modules()):
         return f"the {listed} here hold nothing that it could set"
-    return "everything that it selects is excluded"
-
-
-def _rule_notes(program: Program) -> dict[str, RuleNote]:
-    return {
-        step.rule.where: RuleNote(show_cfg(step.rule.cfg), step.rule.written)
-        for step in program.steps
-        if step.rule is not None
-    }
+    return f"there is no {listed} at or below {step.owner_name or 'the model'}"
 
 
 def _check_strict(plan: Plan) -> None:
-    problems = [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]
-    if plan.uninitialized:
-        raise UnusedRuleError(
-            f"Nobody writes {plural(len(plan.uninitialized), 'parameter')}, and strict=True does not allow "
-            f"that: {', '.join(plan.uninitialized[:4])}.",
-            fix="Give them a rule.",
-        )
     computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
-    if computed:
-        raise UnusedRuleError(
-            f"{plural(len(computed), 'parameter')} had to be computed while the model was built, outside "
-            f"of the stream, and strict=True does not allow that: {', '.join(computed[:4])}.",
-            fix="Give them a rule, or leave out strict=True.",
-        )
-    if plan.unused or problems:
+    for names, problem, fix in (
+        (plan.uninitialized, "Nothing writes {}", "Give them a rule."),
+        (
+            computed,
+            "{} had to be computed while the model was built, outside of the stream",
+            "Give them a rule, or leave out strict=True.",
+        ),
+    ):
+        if names:
+            told = problem.format(plural(len(names), "parameter"))
+            raise UnusedRuleError(
+                f"{told}, and strict=True does not allow that: {', '.join(names[:4])}.", fix=fix
+            )
+    reasons = [f"{item.rule}: {item.reason}" for item in plan.unused]
+    reasons += [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]
+    if reasons:
         first = plan.unused[0] if plan.unused else None
-        lines = [f"{item.rule}: {item.reason}" for item in plan.unused] + problems
+        listed = "".join(f"\n    {reason}" for reason in reasons)
         raise UnusedRuleError(
-            f"{plural(len(lines), 'rule')} reached nothing, and strict=True does not allow that:\n    "
-            + "\n    ".join(lines),
+            f"{plural(len(reasons), 'rule')} reached nothing, and strict=True does not allow that:{listed}",
             rule=first.cfg if first else None,
             where=first.rule if first else None,
             fix="Correct or remove them, or leave out strict=True.",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from initcfg._plan.pretrained.destinations import Destination
 from initcfg._rules.initializers import NEED_NAMES, Permission
 from initcfg.values import AdaptationStep
 
@@ -27,139 +27,119 @@ COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 _MOST_PREFIX_TOKENS = 16
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor stands in its module.
-
-    Attributes:
-        name: Its name.
-        shape: Its shape.
-        module: The module that owns it.
-        first_conv: Whether it is the weight of the first convolution.
-        tokens: Tokens that its module puts before those of the image: class token, registers.
-    """
-
-    name: str
-    shape: Shape
-    module: nn.Module
-    first_conv: bool = False
-    tokens: int | None = None
-
-
-def fit(place: Place, there: Shape, permissions: Sequence[Permission]) -> tuple[AdaptationStep, ...] | None:
+def fit(
+    here: Destination, there: Shape, permissions: Sequence[Permission]
+) -> tuple[AdaptationStep, ...] | None:
     """The steps from the shape there to the shape here; None if what is allowed does not lead to it."""
     steps: list[AdaptationStep] = []
     shape = there
     for kind, function in _FUNCTIONS.items():
         for permission in permissions:
             declared = permission.pattern is not None
-            if permission.kind != kind or not (declared or shape != place.shape):
+            if permission.kind != kind or not (declared or shape != here.shape):
                 continue
-            found = function(place, shape, permission.options, declared)
+            found = function(here, shape, permission.options, declared)
             if found is not None:
                 step, shape = found
                 steps.append(step)
                 break
-    return tuple(steps) if shape == place.shape else None
+    return tuple(steps) if shape == here.shape else None
 
 
-def hint(place: Place, there: Shape) -> str | None:
+def hint(here: Destination, there: Shape) -> str | None:
     """The kind of adaptation that would fit, for a message."""
     for kinds in (*([kind] for kind in _FUNCTIONS), ["channels", "patch"], ["inflate", "channels"]):
         if kinds == ["select"]:
             continue
         anywhere = [Permission(kind, None) for kind in kinds]
         if kinds[0] in NEED_NAMES:
-            if place.name.endswith("weight") and len(there) == 2 and there[::-1] == place.shape:
+            if here.name.endswith("weight") and len(there) == 2 and there[::-1] == here.shape:
                 return repr(kinds[0])
-        elif fit(place, there, anywhere):
+        elif fit(here, there, anywhere):
             return repr(kinds[0] if len(kinds) == 1 else kinds)
-    if len(there) == len(place.shape) and there[1:] == place.shape[1:]:
+    if len(there) == len(here.shape) and there[1:] == here.shape[1:]:
         return "'drop'"
     return None
 
 
-def _transpose(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+def _transpose(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
     # A square matrix, too: nothing but its declaration says how it lies.
-    if not declared or len(shape) != 2 or len(place.shape) != 2:
+    if not declared or len(shape) != 2 or len(here.shape) != 2:
         return None
     return ("transpose",), shape[::-1]
 
 
-def _inflate(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
-    if len(shape) != 4 or len(place.shape) != 5 or place.shape[0] != shape[0]:
+def _inflate(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if len(shape) != 4 or len(here.shape) != 5 or (here.shape[0], *here.shape[3:]) != (shape[0], *shape[2:]):
         return None
-    if place.shape[3:] != shape[2:]:
-        return None
-    depth = place.shape[2]
+    depth = here.shape[2]
     return ("inflate", options.get("by", "mean"), depth), (*shape[:2], depth, *shape[2:])
 
 
-def _channels(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
-    if len(shape) < 3 or len(shape) != len(place.shape) or shape[0] != place.shape[0]:
+def _channels(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if len(shape) < 3 or len(shape) != len(here.shape) or shape[0] != here.shape[0]:
         return None
-    if shape[1] == place.shape[1] or not shape[1] or not place.shape[1]:
+    if shape[1] == here.shape[1] or not shape[1] or not here.shape[1]:
         return None
     # Images have 1, 3 or 4 channels; deeper convolutions of other widths are of another model.
-    if not declared and not (place.first_conv and shape[1] in (1, 3, 4)):
+    if not declared and not (here.first_conv and shape[1] in (1, 3, 4)):
         return None
-    return ("channels", place.shape[1]), (shape[0], place.shape[1], *shape[2:])
+    return ("channels", here.shape[1]), (shape[0], here.shape[1], *shape[2:])
 
 
-def _patch(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
-    if len(shape) != 4 or len(place.shape) != 4 or shape[:2] != place.shape[:2] or shape == place.shape:
+def _patch(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if len(shape) != 4 or len(here.shape) != 4 or shape[:2] != here.shape[:2] or shape == here.shape:
         return None
-    stride, kernel = getattr(place.module, "stride", None), getattr(place.module, "kernel_size", None)
-    if not declared and not (place.first_conv and stride == kernel):
+    stride, kernel = getattr(here.module, "stride", None), getattr(here.module, "kernel_size", None)
+    if not declared and not (here.first_conv and stride == kernel):
         return None
-    return ("patch", place.shape[2], place.shape[3]), place.shape
+    return ("patch", here.shape[2], here.shape[3]), here.shape
 
 
-def _resize(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
-    last = place.name.rpartition(".")[2]
-    if shape == place.shape or len(shape) != len(place.shape):
+def _resize(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    last = here.name.rpartition(".")[2]
+    if shape == here.shape or len(shape) != len(here.shape):
         return None
-    if any(table in place.name for table in _TABLES) and len(shape) == 2:
-        return _resize_table(place, shape, options)
-    named = declared or (_POSITIONS.search(last) is not None and "rel" not in last)
-    if not named:
+    if any(table in here.name for table in _TABLES) and len(shape) == 2:
+        return _resize_table(here, shape, options)
+    if not declared and (_POSITIONS.search(last) is None or "rel" in last):
         return None
-    if len(shape) == 4 and shape[0] == place.shape[0] == 1:
-        if shape[3] == place.shape[3]:
-            return ("resize_grid", 1, place.shape[1], place.shape[2]), place.shape
-        if shape[1] == place.shape[1]:
-            return ("resize_grid", 2, place.shape[2], place.shape[3]), place.shape
+    if len(shape) == 4 and shape[0] == here.shape[0] == 1:
+        # Channels last, or channels first.
+        for axis, channels in ((1, 3), (2, 1)):
+            if shape[channels] == here.shape[channels]:
+                return ("resize_grid", axis, here.shape[axis], here.shape[axis + 1]), here.shape
         return None
-    if len(shape) not in (2, 3) or shape[-1] != place.shape[-1] or shape[:-2] != place.shape[:-2]:
+    if len(shape) not in (2, 3) or shape[-1] != here.shape[-1] or shape[:-2] != here.shape[:-2]:
         return None
-    return _resize_tokens(place, shape, options)
+    return _resize_tokens(here, shape, options)
 
 
-def _resize_tokens(place: Place, shape: Shape, options: Mapping[str, Any]) -> Found:
-    here, there = place.shape[-2], shape[-2]
-    size = _pair(options.get("size")) or _grid(place.module, here)
-    candidates = [*([] if place.tokens is None else [place.tokens]), *range(_MOST_PREFIX_TOKENS + 1)]
+def _resize_tokens(here: Destination, shape: Shape, options: Mapping[str, Any]) -> Found:
+    new_rows, old_rows = here.shape[-2], shape[-2]
+    size = _pair(options.get("size")) or _grid(here.module, new_rows)
+    candidates = [*([] if here.tokens is None else [here.tokens]), *range(_MOST_PREFIX_TOKENS + 1)]
     if "prefix_tokens" in options:
         candidates = [options["prefix_tokens"]]
     for tokens in candidates:
-        new = size or _square(here - tokens)
-        old = _pair(options.get("old_size")) or _square(there - tokens)
-        if new and old and math.prod(new) == here - tokens and math.prod(old) == there - tokens:
-            return ("resize_tokens", tokens, *old, *new), place.shape
+        new = size or _square(new_rows - tokens)
+        old = _pair(options.get("old_size")) or _square(old_rows - tokens)
+        if new and old and math.prod(new) == new_rows - tokens and math.prod(old) == old_rows - tokens:
+            return ("resize_tokens", tokens, *old, *new), here.shape
     return None
 
 
-def _resize_table(place: Place, shape: Shape, options: Mapping[str, Any]) -> Found:
-    if shape[1] != place.shape[1]:
+def _resize_table(here: Destination, shape: Shape, options: Mapping[str, Any]) -> Found:
+    if shape[1] != here.shape[1]:
         return None
-    window = _pair(getattr(place.module, "window_size", None))
+    window = _pair(getattr(here.module, "window_size", None))
     for extra in (0, 3):
         new = _pair(options.get("size")) or (window and (2 * window[0] - 1, 2 * window[1] - 1))
-        if new is None or math.prod(new) != place.shape[0] - extra:
-            new = _square(place.shape[0] - extra)
+        if new is None or math.prod(new) != here.shape[0] - extra:
+            new = _square(here.shape[0] - extra)
         old = _pair(options.get("old_size")) or _square(shape[0] - extra)
         if new and old and math.prod(old) == shape[0] - extra:
-            return ("resize_table", extra, *old, *new), place.shape
+            return ("resize_table", extra, *old, *new), here.shape
     return None
 
 
@@ -186,34 +166,31 @@ def _square(count: int) -> tuple[int, int] | None:
     return (root, root) if root and root * root == count else None
 
 
-def _select(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+def _select(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
     classes = tuple(options["classes"])
     if not shape or max(classes) >= shape[0]:
         return None
     return ("select", *classes), (len(classes), *shape[1:])
 
 
-def _rows_differ(place: Place, shape: Shape) -> bool:
-    return bool(shape) and len(shape) == len(place.shape) and shape[1:] == place.shape[1:]
+def _differs_in_rows(here: Destination, shape: Shape, declared: bool) -> bool:
+    same_columns = bool(shape) and len(shape) == len(here.shape) and shape[1:] == here.shape[1:]
+    return same_columns and (declared or isinstance(here.module, nn.Embedding))
 
 
-def _shrink(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
-    if not _rows_differ(place, shape) or place.shape[0] >= shape[0]:
+def _shrink(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if not _differs_in_rows(here, shape, declared) or here.shape[0] >= shape[0]:
         return None
-    if not declared and not isinstance(place.module, nn.Embedding):
+    return ("narrow", 0, here.shape[0]), here.shape
+
+
+def _grow(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
+    if not _differs_in_rows(here, shape, declared) or not 0 < shape[0] < here.shape[0]:
         return None
-    return ("narrow", 0, place.shape[0]), place.shape
+    return ("grow", options.get("by", "mean"), here.shape[0]), here.shape
 
 
-def _grow(place: Place, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:
-    if not _rows_differ(place, shape) or place.shape[0] <= shape[0] or not shape[0]:
-        return None
-    if not declared and not isinstance(place.module, nn.Embedding):
-        return None
-    return ("grow", options.get("by", "mean"), place.shape[0]), place.shape
-
-
-_FUNCTIONS: dict[str, Callable[[Place, Shape, Mapping[str, Any], bool], Found]] = {
+_FUNCTIONS: dict[str, Callable[[Destination, Shape, Mapping[str, Any], bool], Found]] = {
     "transpose": _transpose,
     "inflate": _inflate,
     "channels": _channels,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from initcfg._rules.initializers import PretrainedInit
@@ -14,7 +15,7 @@ _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedKeys:
     """The keys under their names in the module.
 
     Attributes:
@@ -34,13 +35,13 @@ def named_keys(
     prefix: str | None,
     taken_off: str = "",
     compat: bool,
-) -> Named:
+) -> NamedKeys:
     """The keys of a checkpoint by the names that they mean.
 
     Args:
         initializer: The rule.
         keys: The keys, in the order of the checkpoint.
-        local: Names in the module: what is one of them already is no wrapper's.
+        local: Names in the module: a key that is one of them already keeps it, whatever it begins with.
         prefix: What the keys begin with: the rule's, or the source's own.
         taken_off: What the reader took off every key, which a rule or the module may know all the same.
         compat: Take off what the original takes off.
@@ -73,38 +74,39 @@ def _without_prefix(
     if not prefix:
         return {key: key for key in keys}
     start = prefix if prefix.endswith(".") else prefix + "."
-    found = {key: key[len(start) :] for key in keys if key.startswith(start)}
-    if not found and taken_off:
-        found = {key: (taken_off + key)[len(start) :] for key in keys if (taken_off + key).startswith(start)}
-    if not found:
-        unwrapped = {key: _WRAPPERS.sub("", key) for key in keys}
-        found = {key: name[len(start) :] for key, name in unwrapped.items() if name.startswith(start)}
-    if found:
-        return found
+    readings: tuple[Callable[[str], str], ...] = (
+        lambda key: key,
+        lambda key: taken_off + key,
+        lambda key: _WRAPPERS.sub("", key),
+    )
+    for reading in readings:
+        found = {key: name[len(start) :] for key in keys if (name := reading(key)).startswith(start)}
+        if found:
+            return found
     raise CheckpointError(
         f"No key of {initializer.label!r} begins with the prefix {start!r}.",
         meant=nearest(start, _prefixes(keys)) or _prefixes(keys)[:4],
         fix=f"Take a prefix that the keys have; the first key is {keys[0]!r}."
         if keys
-        else "It holds no tensors at all.",
+        else "Give a checkpoint that holds tensors: this one has none.",
     )
 
 
 def _prefixes(keys: list[str]) -> list[str]:
     """What keys begin with, one or two names deep; the most frequent first."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for key in keys:
-        parts = key.split(".")
+        components = key.split(".")
         for depth in (1, 2):
-            if len(parts) > depth:
-                start = ".".join(parts[:depth]) + "."
-                counts[start] = counts.get(start, 0) + 1
+            if len(components) > depth:
+                counts[".".join(components[:depth]) + "."] += 1
     return sorted(counts, key=lambda start: (-counts[start], len(start)))
 
 
-def _renamed(initializer: PretrainedInit, names: Mapping[str, str]) -> Named:
+def _renamed(initializer: PretrainedInit, names: Mapping[str, str]) -> NamedKeys:
     hits = [0] * len(initializer.rename)
-    places: dict[str, tuple[int, str]] = {}
+    # By key: the last rename that changed it, or -1, and the name that it has then.
+    results: dict[str, tuple[int, str]] = {}
     for key, name in names.items():
         last = -1
         for index, (pattern, replacement) in enumerate(initializer.rename):
@@ -112,7 +114,7 @@ def _renamed(initializer: PretrainedInit, names: Mapping[str, str]) -> Named:
             hits[index] += count
             if changed != name:
                 last, name = index, changed
-        places[key] = (last, name)
+        results[key] = (last, name)
     for count, (pattern, _) in zip(hits, initializer.rename, strict=True):
         if not count:
             raise PatternError(
@@ -122,21 +124,18 @@ def _renamed(initializer: PretrainedInit, names: Mapping[str, str]) -> Named:
                 "before it.",
             )
     found: dict[str, list[str]] = {}
-    for key, (_, name) in places.items():
+    for key, (_, name) in results.items():
         found.setdefault(name, []).append(key)
-    # Keys that become one are joined in the order of their renames; of one rename, q before k before v.
-    joined = {
-        name: tuple(sorted(together, key=lambda key: (places[key][0], _letter(key))))
-        if len(together) > 1
-        else tuple(together)
-        for name, together in found.items()
-    }
-    renamed = tuple((key, name) for key, (last, name) in places.items() if last >= 0)
-    return Named(joined, renamed)
+    for together in found.values():
+        if len(together) > 1:
+            # Keys that become one are joined in the order of their renames; of one rename, q, k, v.
+            together.sort(key=lambda key: (results[key][0], _letter(key)))
+    renamed = tuple((key, name) for key, (last, name) in results.items() if last >= 0)
+    return NamedKeys({name: tuple(together) for name, together in found.items()}, renamed)
 
 
 def _letter(key: str) -> int:
-    found = [part for part in re.split(r"[._]", key) if part[:1] in ("q", "k", "v")]
+    found = [component for component in re.split(r"[._]", key) if component[:1] in ("q", "k", "v")]
     return "qkv".index(found[-1][0]) if found else 3
 
 
@@ -148,11 +147,9 @@ def nearest_prefixes(local: Collection[str], names: Iterable[str]) -> list[tuple
         >>> nearest_prefixes({"conv.weight", "conv.bias"}, ["a.conv.weight", "a.conv.bias", "b.conv.bias"])
         [('a.', 2), ('b.', 1)]
     """
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for name in names:
-        place = name.find(".")
-        while place >= 0:
-            if name[place + 1 :] in local:
-                counts[name[: place + 1]] = counts.get(name[: place + 1], 0) + 1
-            place = name.find(".", place + 1)
+        for dot in re.finditer(r"\.", name):
+            if name[dot.end() :] in local:
+                counts[name[: dot.end()]] += 1
     return sorted(counts.items(), key=lambda item: (-item[1], len(item[0])))

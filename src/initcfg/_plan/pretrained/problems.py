@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from initcfg._plan.pretrained.keys import Named, nearest_prefixes
+from initcfg._plan.pretrained.keys import NamedKeys, nearest_prefixes
 from initcfg._rules import Pattern, unmatched
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, PatternError, plural
@@ -17,7 +17,7 @@ def nothing_fits(
     initializer: PretrainedInit,
     local: Mapping[str, Any],
     keys: Sequence[str],
-    named: Named,
+    named: NamedKeys,
     hints: Sequence[str],
 ) -> CheckpointError:
     """The error where no key fits a tensor of the module, whatever its shape."""
@@ -41,7 +41,7 @@ def nothing_fits(
 
 
 def other_prefix(
-    initializer: PretrainedInit, local: Mapping[str, Any], named: Named, loaded: int
+    initializer: PretrainedInit, local: Mapping[str, Any], named: NamedKeys, loaded: int
 ) -> str | None:
     """What would fit more than is loaded."""
     for prefix, count in nearest_prefixes(local, named.keys)[:1]:
@@ -50,7 +50,7 @@ def other_prefix(
     return _other_module(local, named, loaded)
 
 
-def _other_module(local: Mapping[str, Any], named: Named, loaded: int = 0) -> str | None:
+def _other_module(local: Mapping[str, Any], named: NamedKeys, loaded: int = 0) -> str | None:
     """The part of the module that the checkpoint is of, if it is of one."""
     for prefix, count in nearest_prefixes(named.keys, local)[:1]:
         if count > loaded:
@@ -74,28 +74,22 @@ def check_strict(
     Raises:
         CheckpointError: It demands more than fits.
     """
-    wrong = [
-        f"{plural(len(names), noun)} {what}: {_listed(names)}"
-        for names, noun, what in (
-            (missing, "tensor", "missing there"),
-            (mismatched, "tensor", "of another shape or type"),
-            (unexpected if initializer.strict == "all" else (), "key", "not used"),
-        )
-        if names
-    ]
+    kinds = [(missing, "tensor", "missing there"), (mismatched, "tensor", "of another shape or type")]
+    if initializer.strict == "all":
+        kinds.append((unexpected, "key", "not used"))
+    wrong = [f"{plural(len(names), noun)} {what}: {_listed(names)}" for names, noun, what in kinds if names]
     if initializer.strict != "none" and wrong:
         raise CheckpointError(
             f"strict={initializer.strict!r} does not allow what {initializer.label!r} leaves: "
-            + "; ".join(wrong)
-            + ".",
+            f"{'; '.join(wrong)}.",
             meant=list(hints[:3]),
             fix="Exclude what is meant to stay with the next rule, adapt it, or give strict='none'.",
         )
 
 
 def _listed(names: Collection[str]) -> str:
-    first = list(names)[:_SHOWN]
-    return ", ".join(first) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    first = ", ".join(list(names)[:_SHOWN])
+    return first + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def unmatched_pattern(key: str, pattern: Pattern, local: Mapping[str, Any]) -> PatternError:

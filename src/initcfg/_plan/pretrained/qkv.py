@@ -24,29 +24,13 @@ _SPLIT = (
 )
 
 
-def fused_from(
-    name: str, shape: Shape, keys: Mapping[str, tuple[str, ...]], shape_of: Callable[[str], Shape]
-) -> tuple[str, ...] | None:
-    """The three names there that make the fused tensor ``name``; None if there are none."""
-    for ending, role in _endings(name, _FUSED):
-        base = name.removesuffix(ending)
-        for triple in _SPLIT:
-            parts = tuple(base + each.format(role) for each in triple)
-            if all(len(keys.get(part, ())) == 1 for part in parts):
-                shapes = [shape_of(keys[part][0]) for part in parts]
-                rows = sum(each[0] for each in shapes if each)
-                if all(each[1:] == shape[1:] for each in shapes) and rows == shape[0]:
-                    return parts
-    return None
-
-
-def split_from(
+def projections(
     name: str,
     shapes: Mapping[str, Shape],
     keys: Mapping[str, tuple[str, ...]],
     shape_of: Callable[[str], Shape],
-) -> tuple[str, tuple[AdaptationStep, ...]] | None:
-    """The fused name there that holds ``name``, and the steps to take it out; None if there is none.
+) -> tuple[tuple[str, ...], tuple[AdaptationStep, ...]]:
+    """The keys that a tensor of attention comes from, if any, and the steps that take it out of them.
 
     Args:
         name: The tensor here.
@@ -54,28 +38,57 @@ def split_from(
         keys: By name, the keys there.
         shape_of: The shape of a key.
     """
+
+    def there(name: str) -> Shape | None:
+        return shape_of(keys[name][0]) if len(keys.get(name, ())) == 1 else None
+
+    three = _three_of(name, shapes[name], there)
+    if three is not None:
+        return tuple(keys[each][0] for each in three), ()
+    fused, steps = _fused_of(name, shapes, there)
+    return keys.get(fused, ()), steps
+
+
+def _three_of(name: str, shape: Shape, there: Callable[[str], Shape | None]) -> list[str] | None:
+    """The three names there that make the fused tensor ``name``."""
+    for base, role in _bases(name, _FUSED):
+        for triple in _SPLIT:
+            three = [base + each.format(role) for each in triple]
+            found = [each for each in map(there, three) if each is not None and each[1:] == shape[1:]]
+            if len(found) == 3 and sum(each[0] for each in found if each) == shape[0]:
+                return three
+    return None
+
+
+def _fused_of(
+    name: str, shapes: Mapping[str, Shape], there: Callable[[str], Shape | None]
+) -> tuple[str, tuple[AdaptationStep, ...]]:
+    """The fused name there that holds ``name``, and the steps to take it out; an empty name if none does."""
     for triple in _SPLIT:
-        for ending, role in _endings(name, triple):
-            base = name.removesuffix(ending)
+        for base, role in _bases(name, triple):
             sisters = [base + each.format(role) for each in triple]
             if not all(sister in shapes for sister in sisters):
                 continue
             rows = [shapes[sister][0] for sister in sisters]
-            place = sisters.index(name)
-            narrow: AdaptationStep = ("narrow", sum(rows[:place]), rows[place])
+            index = sisters.index(name)
+            narrow: AdaptationStep = ("narrow", sum(rows[:index]), rows[index])
+            whole = (sum(rows), *shapes[name][1:])
             for each in _FUSED:
                 fused = base + each.format(role)
-                if len(keys.get(fused, ())) != 1:
-                    continue
-                there = shape_of(keys[fused][0])
-                if there == (sum(rows), *shapes[name][1:]):
+                found = there(fused)
+                if found == whole:
                     return fused, (narrow,)
-                if each.startswith("c_attn") and there[::-1] == (sum(rows), *shapes[name][1:]):
+                if each.startswith("c_attn") and found is not None and found[::-1] == whole:
                     # transformers' Conv1D lies on its side.
                     return fused, (("transpose",), narrow)
-    return None
+    return "", ()
 
 
-def _endings(name: str, forms: Sequence[str]) -> list[tuple[str, str]]:
+def _bases(name: str, forms: Sequence[str]) -> list[tuple[str, str]]:
+    """What stands before one of these forms in a name, with its role."""
     found = [(form.format(role), role) for form in forms for role in ("weight", "bias")]
-    return [(ending, role) for ending, role in found if name == ending or name.endswith("." + ending)]
+    return [
+        (name.removesuffix(ending), role)
+        for ending, role in found
+        if name == ending or name.endswith("." + ending)
+    ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from initcfg._plan.assignment import Assignment, Shadowed
+from initcfg._plan.report.words import shape_text, value_text
 from initcfg.errors import FanError, PlanError, nearest
-from initcfg.values import Keep, Opaque, Value, to_json
+from initcfg.values import Keep, Opaque, to_json
 
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
@@ -34,9 +36,8 @@ def explain_text(plan: Plan, name: str) -> str:
         lines.append("No rule reaches it: it keeps the value that its constructor gave it.")
     else:
         lines.append("Rules that reach it, in order; the last wins:")
-        for index, each in enumerate(reached):
-            following = reached[index + 1] if index + 1 < len(reached) else None
-            lines += _step(plan, index + 1, each, following)
+        for index, (each, following) in enumerate(zip_longest(reached, reached[1:])):
+            lines += _write(plan, index + 1, each, following)
     lines += _checkpoints(plan, item)
     lines += _numbers(item)
     lines += _others(plan, item, {each.rule for each in reached})
@@ -44,7 +45,7 @@ def explain_text(plan: Plan, name: str) -> str:
 
 
 def _head(plan: Plan, name: str, item: Assignment) -> str:
-    facts = [item.dtype, "×".join(map(str, item.shape)) or "scalar", f"{item.elements:,} elements"]
+    facts = [item.dtype, shape_text(item.shape), f"{item.elements:,} elements"]
     if item.frozen:
         facts.append("frozen (requires_grad=False)")
     if item.name in plan.buffers:
@@ -52,37 +53,26 @@ def _head(plan: Plan, name: str, item: Assignment) -> str:
     aliases = [alias for alias, canonical in plan.aliases.items() if canonical == item.name]
     tied = f"\n  also known as {', '.join(aliases)}: one tensor" if aliases else ""
     shown = item.name if name == item.name else f"{name} (tied to {item.name})"
-    return f"{shown}\n  {', '.join(facts)}{tied}\n  {_sentence(item.value)}"
+    becomes = value_text(item.value) if isinstance(item.value, Keep) else f"becomes {item.value}"
+    return f"{shown}\n  {', '.join(facts)}{tied}\n  {becomes}"
 
 
-def _sentence(value: Value) -> str:
-    if isinstance(value, Keep):
-        return "keeps its constructor's value"
-    return f"becomes {value}"
-
-
-def _step(plan: Plan, number: int, each: Shadowed, following: Shadowed | None) -> list[str]:
+def _write(plan: Plan, number: int, each: Shadowed, following: Shadowed | None) -> list[str]:
     note = plan.rules.get(each.rule)
     written = f" ({note.written})" if note and note.written else ""
-    lines = [f"  {number}. {each.rule}{written}"]
-    if note:
-        lines.append(f"     {note.cfg}")
-    if following is None:
-        lines.append(f"     → {each.value}   wins")
-    else:
-        lines.append(f"     → {each.value}   overridden: {_why(plan, each, following)}")
-    return lines
+    outcome = "wins" if following is None else f"overridden: {_why(each, following)}"
+    cfg = [f"     {note.cfg}"] if note else []
+    return [f"  {number}. {each.rule}{written}", *cfg, f"     → {each.value}   {outcome}"]
 
 
-def _why(plan: Plan, loser: Shadowed, winner: Shadowed) -> str:
+def _why(loser: Shadowed, winner: Shadowed) -> str:
     if isinstance(winner.value, Opaque):
         return "a module's own init_weights runs after its parents' rules"
     if (winner.initializer or {}).get("type") == "Pretrained":
         return "Pretrained beats every other rule of its module and of the modules below"
     if winner.rule.startswith(f"{loser.rule}.override"):
         return "an override beats the rule that it stands in"
-    owner, other = _owner(loser.rule), _owner(winner.rule)
-    if owner == other:
+    if _owner(loser.rule) == _owner(winner.rule):
         return "a later entry of the list beats an earlier one"
     if isinstance(loser.value, Opaque):
         return "it runs after that code"
@@ -97,7 +87,7 @@ def _checkpoints(plan: Plan, item: Assignment) -> list[str]:
         if item.name in load.missing:
             lines.append(f"  {load.rule}: {load.source} does not hold it")
         elif item.name in shapes:
-            there = "×".join(map(str, shapes[item.name])) or "scalar"
+            there = shape_text(shapes[item.name])
             lines.append(f"  {load.rule}: {load.source} has it as {there}, which does not fit")
         elif item.name in load.excluded:
             lines.append(f"  {load.rule}: leaves it out")

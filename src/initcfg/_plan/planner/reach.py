@@ -1,0 +1,93 @@
+"""Reach: what rules can reach in a model: the modules in the order of the walk, and the tensors of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from initcfg._model import Entry, Names, Target, child_items, original_targets, targets
+from initcfg.errors import InitcfgError
+from initcfg.values import Layout
+
+State = TypeVar("State")
+
+
+def walk_modules(
+    module: nn.Module,
+    name: str,
+    state: State,
+    enter: Callable[[nn.Module, str, State], State],
+    leave: Callable[[nn.Module, str, State], None],
+) -> None:
+    """Go through a module tree: what a module writes comes after what its children write.
+
+    Args:
+        module: The root.
+        name: Its canonical name.
+        state: What is handed down to it.
+        enter: Called before the children; gives what is handed down to them.
+        leave: Called after the children, with the same.
+    """
+    state = enter(module, name, state)
+    for child_name, child in child_items(module, name):
+        walk_modules(child, child_name, state, enter, leave)
+    leave(module, name, state)
+
+
+def name_in(prefix: str, attribute: str) -> str:
+    """Qualified name of what a module of this name has."""
+    return f"{prefix}.{attribute}" if prefix else attribute
+
+
+class Reach:
+    """The tensors that the modules of a model show to a rule.
+
+    Args:
+        names: The tensors of the model.
+        compat: Show what the original sees.
+    """
+
+    def __init__(self, names: Names, *, compat: bool) -> None:
+        self._names = names
+        self._compat = compat
+        self._targets: dict[int, list[Target]] = {}
+
+    def targets(self, module: nn.Module) -> list[Target]:
+        """What a rule writes that means the whole module.
+
+        Raises:
+            InitcfgError: A tensor of it cannot be written.
+        """
+        found = self._targets.get(id(module))
+        if found is None:
+            found = original_targets(module) if self._compat else targets(module)
+            self._targets[id(module)] = found
+        return found
+
+    def single(self, module: nn.Module, attribute: str, tensor: torch.Tensor) -> Target:
+        """What a rule writes that names one tensor, with the layout that the module's class gives it."""
+        try:
+            known = self.targets(module)
+        except InitcfgError:
+            # Some other tensor of the module cannot be written; this one is named by itself.
+            known = []
+        for target in known:
+            if target.tensor is tensor:
+                return Target(tensor, "weight", target.layout, attribute)
+        return Target(tensor, "weight", Layout(tuple(tensor.shape)), attribute)
+
+    def layout(self, target: Target, entry: Entry | None) -> Layout:
+        """The layout of a target, with what only the whole model tells."""
+        layout = target.layout
+        if entry is None:
+            return layout
+        if entry.holder is not None and entry.shape != layout.shape:
+            layout = replace(layout, shape=entry.shape)
+        if entry.padding_index is not None and not self._compat:
+            # Also when the rule comes by way of a layer that is tied to the embedding.
+            layout = replace(layout, padding_index=entry.padding_index)
+        return layout

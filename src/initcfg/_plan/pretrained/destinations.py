@@ -1,0 +1,58 @@
+"""Destinations: the tensors of a module by the names of its ``state_dict``, and where each stands in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from initcfg._model import Entry, Names
+
+_TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "reg_token", "register_tokens")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A tensor that a checkpoint may fill.
+
+    Attributes:
+        name: Its name in the ``state_dict``.
+        shape: Its shape, as it is stored.
+        entry: What the model knows of it.
+        module: The module that owns it.
+        first_conv: Whether it is the weight of the first convolution.
+        tokens: Tokens that its module puts before those of the image: class token, registers.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    entry: Entry
+    module: nn.Module
+    first_conv: bool
+    tokens: int | None
+
+
+def destinations_in(module: nn.Module, names: Names) -> dict[str, Destination]:
+    """The tensors of a module's ``state_dict`` by their names there, without making copies."""
+    found: dict[str, Destination] = {}
+    convolution: str | None = None
+    for path, inner in module.named_modules(remove_duplicate=False):
+        tokens = _tokens(inner)
+        for attribute, tensor in [*inner._parameters.items(), *inner._buffers.items()]:
+            if tensor is None or attribute in inner._non_persistent_buffers_set:
+                continue
+            name = f"{path}.{attribute}" if path else attribute
+            entry = names.entries[id(tensor)]
+            shape = tuple(entry.tensor.shape)
+            first = convolution is None and attribute == "weight" and len(shape) in (3, 4, 5)
+            if first:
+                convolution = name
+            found[name] = Destination(name, shape, entry, inner, first, tokens)
+    return found
+
+
+def _tokens(module: nn.Module) -> int | None:
+    """Tokens before those of the image, as far as a module has parameters of their names."""
+    known = [module._parameters.get(name) for name in _TOKENS]
+    count = sum(each.shape[-2] if each.dim() > 1 else 1 for each in known if each is not None)
+    return count or None

@@ -1,0 +1,118 @@
+"""Accounts for a person: what each checkpoint gives, and what an apply did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from initcfg._plan.loads import Load
+from initcfg._plan.report.words import limited, render, shape_text, value_text
+from initcfg.errors import plural
+from initcfg.values import Keep
+
+if TYPE_CHECKING:
+    from initcfg._plan.ledger import Ledger
+    from initcfg._plan.plan import Plan
+
+_FIRST = 3
+_WORDS = {
+    "adapted": "adapted",
+    "missing": "missing",
+    "unexpected": "unexpected",
+    "mismatched": "of another shape or type",
+    "excluded": "excluded",
+}
+
+
+def _counts(load: Load) -> list[str]:
+    """How many tensors, and how many of each kind are in the account."""
+    found = [f"{len(names)} {what}" for kind, what in _WORDS.items() if (names := getattr(load, kind))]
+    return [f"{plural(load.loaded, 'tensor')} from {load.source}", *found]
+
+
+# -- of a plan -----------------------------------------------------------------------------------
+
+
+def load_lines(plan: Plan, *, full: bool) -> list[Text]:
+    """What each checkpoint gives and does not give: counts and the first names, or all of them."""
+    return [line for load in plan.loads for line in _load_lines(plan, load, full)]
+
+
+def _load_lines(plan: Plan, load: Load, full: bool) -> list[Text]:
+    if load.problem:
+        return [Text(f"checkpoint   {load.rule}: {load.problem}", style="red")]
+    accounts: dict[str, Sequence[Any]] = {
+        "adapted": [f"{name} ({how})" for name, how in load.adapted],
+        "missing": [_instead(plan, name) for name in load.missing],
+        "unexpected": load.unexpected,
+        "of another shape or type": [
+            f"{_instead(plan, name)}, {shape_text(there)} there" for name, _, there in load.mismatched
+        ],
+        "excluded": [_instead(plan, name) for name in load.excluded],
+        "renamed": [f"{key} → {name}" for key, name in load.renamed],
+        "converted": [f"{count} from {there} to {here}" for there, here, count in load.converted],
+    }
+    head, *counts = _counts(load)
+    if load.wrapping:
+        head += f" ({', '.join(load.wrapping)} taken off)"
+    if load.renamed:
+        counts.append(f"{len(load.renamed)} renamed")
+    if load.converted:
+        counts.append(f"{sum(each[2] for each in load.converted)} converted")
+    odd = bool(load.missing or load.unexpected or load.mismatched)
+    told = ", ".join([f"checkpoint   {load.rule}: {head}", *counts])
+    lines = [Text(f"{told}.", style="yellow" if odd else "")]
+    for what, names in accounts.items():
+        for index, name in enumerate(limited(names, full, _FIRST + 1)):
+            lines.append(Text(f"  {what if index == 0 else '':<24}  {name}"))
+    hints = load.hints if full else load.hints[:_FIRST]
+    return lines + [Text(f"  perhaps                   {each}", style="yellow") for each in hints]
+
+
+def _instead(plan: Plan, name: str) -> str:
+    """A tensor that the checkpoint does not give, with what it gets."""
+    item = plan.get(name)
+    if item is None or isinstance(item.value, Keep):
+        return f"{name}: {value_text(Keep())}"
+    by = item.rule or (item.default.rule if item.default else None)
+    return f"{name}: {item.value}" + (f" by {by}" if by else "")
+
+
+# -- of an apply ---------------------------------------------------------------------------------
+
+
+def ledger_view(ledger: Ledger) -> RenderableType:
+    """The account of an apply in a few lines."""
+    by = Counter(entry.by for entry in ledger.entries.values())
+    defaults = f"{by['default']:,} as their constructors say, " if by["default"] else ""
+    seed = "" if ledger.seed is None else f", seed {ledger.seed}"
+    lines = [
+        Text(
+            f"{sum(by.values()) - by['nobody']:,} tensors written ({by['rule']:,} by rules, {defaults}"
+            f"{by['code']:,} by code of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}.",
+            style="bold",
+        )
+    ]
+    altered = [name for name, entry in ledger.entries.items() if entry.altered]
+    if altered:
+        lines.append(Text(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
+    lines += [Text("  " + ", ".join(_counts(load))) for load in ledger.loads]
+    bad = [
+        f"{name} ({entry.loaded.non_finite})"
+        for name, entry in ledger.entries.items()
+        if entry.loaded and entry.loaded.non_finite
+    ]
+    if bad:
+        lines.append(Text(f"  loaded with NaN or infinity: {', '.join(limited(bad, False))}"))
+    codes = Counter(entry.code for entry in ledger.entries.values() if entry.code)
+    lines += [Text(f"  {code} wrote {plural(count, 'tensor')}") for code, count in codes.items()]
+    return Group(*lines)
+
+
+def ledger_text(ledger: Ledger) -> str:
+    """The account of an apply as plain text."""
+    return render(ledger_view(ledger))

@@ -1,0 +1,128 @@
+"""Words for names, values and shapes; one text for several that differ in numbers alone."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from initcfg.values import Adapted, Constant, FromCheckpoint, Keep, Opaque, Value, steps_text
+
+# A number that is a whole part of a name, or ends one: not the index of a list in a rule.
+_NUMBER = re.compile(r"(?<![\[\d])\d+(?=\.|$)")
+_DECIMAL = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+_SHOWN = 8
+
+
+def mask(name: str) -> str:
+    """A name without its numbers: alike for parameters of repeated layers."""
+    return _NUMBER.sub("#", name)
+
+
+def merge_names(names: Sequence[str]) -> str:
+    """One name for several that differ in numbers alone.
+
+    Example:
+        >>> from initcfg._plan.report.words import merge_names
+        >>> merge_names(["layer1.0.bn1.bias", "layer1.0.bn2.bias", "layer1.1.bn1.bias"])
+        'layer1.{0,1}.bn{1,2}.bias'
+    """
+    columns = zip(*(map(int, _NUMBER.findall(name)) for name in names), strict=True)
+    return _interleaved(_NUMBER.split(names[0]), [_number_set(sorted(set(numbers))) for numbers in columns])
+
+
+def _number_set(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    if len(numbers) > 2 and numbers[-1] - numbers[0] + 1 == len(numbers):
+        return f"{{{numbers[0]}..{numbers[-1]}}}"
+    return "{" + ",".join(map(str, numbers)) + "}" if len(numbers) < 5 else "*"
+
+
+def merge_texts(texts: list[str]) -> str:
+    """One text for several that differ in numbers alone: ``std=0.0295…0.177``."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    columns = zip(*map(_DECIMAL.findall, texts), strict=False)
+    ordered = [sorted(set(column), key=float) for column in columns]
+    ranges = ["…".join(dict.fromkeys((found[0], found[-1]))) for found in ordered]
+    return _interleaved(_DECIMAL.split(texts[0]), ranges)
+
+
+def _interleaved(between: Sequence[str], numbers: Sequence[str]) -> str:
+    return "".join(text + number for text, number in zip(between, [*numbers, ""], strict=True))
+
+
+def value_text(value: Value) -> str:
+    """A value for a person."""
+    if isinstance(value, Keep):
+        return "keeps its constructor's value"
+    if isinstance(value, Adapted):
+        return f"from {value.source}, {steps_text(value.steps)}"
+    if isinstance(value, FromCheckpoint):
+        return f"from {value.source}"
+    return f"by its own {value.code}" if isinstance(value, Opaque) else str(value)
+
+
+def mask_value(value: Value) -> str:
+    """What values have in common that differ in numbers alone; a constant's number counts."""
+    if isinstance(value, Constant):
+        return str(value)
+    if isinstance(value, Opaque):
+        return f"Opaque {value.code}"
+    return re.sub(r"[-\d.e+]+", "#", value_text(value))
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def count_text(names: Sequence[Any]) -> str:
+    """How many there are, where that is worth a word."""
+    return str(len(names)) if len(names) > 1 else ""
+
+
+def limited(items: Sequence[Any], full: bool, most: int = _SHOWN) -> list[Any]:
+    """The first few, and how many more there are."""
+    if full or len(items) <= most:
+        return list(items)
+    return [*items[: most - 1], f"... and {len(items) - most + 1} more"]
+
+
+# -- on a terminal -------------------------------------------------------------------------------
+
+
+def plain_table(titles: Iterable[str]) -> Table:
+    """A table without lines, whose cells are never broken."""
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    for title in titles:
+        table.add_column(title, no_wrap=True, justify="right" if title == "×" else "left")
+    return table
+
+
+class TableOrLines:
+    """A table where the terminal is wide enough for it, and these lines where it is not."""
+
+    def __init__(self, table: Table, lines: Sequence[Text]) -> None:
+        self.table = table
+        self.lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich calls to draw this."""
+        needed = Measurement.get(console, options.update(width=10_000), self.table).maximum
+        yield from [self.table] if needed <= options.max_width else self.lines
+
+
+def render(view: RenderableType, width: int | None = None) -> str:
+    """A view as plain text, as wide as the terminal."""
+    out = io.StringIO()
+    width = width or max(shutil.get_terminal_size((160, 40)).columns, 60)
+    Console(file=out, width=width, color_system=None, force_terminal=False).print(view)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
