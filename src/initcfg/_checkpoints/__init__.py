@@ -3,11 +3,11 @@
 In: what a rule says in ``checkpoint=``: a path, an address with a scheme, a state_dict, a function.
 Out: an ``OpenedCheckpoint``, which knows its tensors and reads them one by one.
 
-Read: `open_source.py` (both steps as one), then `sources/` (from the text to a file on this machine) and
+Read: `from_source.py` (both steps as one), then `sources/` (from the text to a file on this machine) and
 `formats/` (from the file to its tensors).
 """
 
 from initcfg._checkpoints.formats import OpenedCheckpoint
-from initcfg._checkpoints.open_source import open_source
+from initcfg._checkpoints.from_source import open_source
 
 __all__ = ["OpenedCheckpoint", "open_source"]

@@ -15,7 +15,7 @@ _OF_MODULES = {
     "argparse": "Namespace",
     "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
     "xrange",
-    "collections": "Counter deque",
+    "collections": "Counter",
     "copyreg": "_reconstructor",
     "datetime": "date datetime time timedelta timezone",
     "decimal": "Decimal",
