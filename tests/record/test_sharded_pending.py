@@ -149,7 +149,7 @@ def test_a_failure_leaves_it_pending(mesh: DeviceMesh, monkeypatch: pytest.Monke
     model = sharded(pending(), mesh, both=False)
     plan = initcfg.plan(model)
     with monkeypatch.context() as patched:
-        patched.setattr("initcfg._apply.run.Run._flush", lambda self: 1 / 0)
+        patched.setattr("initcfg._apply.filling.StreamFiller.finish", lambda self: 1 / 0)
         with pytest.raises(errors.ApplyError, match="ZeroDivisionError"):
             plan.apply(model, seed=0)
     with pytest.raises(errors.InitcfgError):

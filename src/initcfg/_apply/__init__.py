@@ -1,10 +1,23 @@
-"""initcfg._apply"""
+"""A plan is carried out on a model: checked first, then written tensor by tensor, with an account of each.
+
+In: a plan, and a model that it fits.
+Out: the model with its weights, and the ledger; or a checkpoint on disk; or, of a rehearsal, a plan.
+
+Read: `apply.py` (on all ranks, or on none), then `preconditions.py` (what is checked first), `execution.py`
+(the tape), `filling.py` (values into tensors), `planned_checkpoints.py` (values that are read),
+`user_code.py` (the model's own code), `waiting.py` (writes that wait for it), `account.py` (the ledger's
+source), `rehearsal.py` (a run that writes nothing), `verification.py` (a checkpoint against its plan),
+`weights_file.py` (a model's weights on disk), `ranks/`, `streaming/`.
+"""
+
+from typing import Any
 
 from initcfg._apply.apply import agreeing_ranks, apply_plan
-from initcfg._apply.checks import check_fits
+from initcfg._apply.preconditions import check_fits
 from initcfg._apply.rehearsal import rehearsed
 from initcfg._apply.verification import Verification, Verified, verified
 from initcfg._apply.weights_file import check_output, is_folder, save_weights
+from initcfg._model import doors
 
 __all__ = [
     "Verification",
@@ -18,3 +31,11 @@ __all__ = [
     "save_weights",
     "verified",
 ]
+
+
+@doors.save_plan.leads_to
+def _save_plan(*arguments: Any, **options: Any) -> Any:
+    # Most of those who plan never save: streaming is loaded when it is called for.
+    from initcfg._apply.streaming import save_planned_weights
+
+    return save_planned_weights(*arguments, **options)

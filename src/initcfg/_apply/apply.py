@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from initcfg._apply.execution import Execution
+from initcfg._apply.filling import StreamFiller, TorchFiller
+from initcfg._apply.planned_checkpoints import PlannedCheckpoints
+from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
-from initcfg._apply.run import Run
+from initcfg._apply.user_code import reset_is_init
+from initcfg._apply.waiting import WaitingFiller
 from initcfg._model import doors, hold_shards, named_tensors, rank_sets
-from initcfg._plan import Ledger, Plan
-from initcfg._record import close, reopen_all
+from initcfg._plan import Assignment, Ledger, Plan, Recorded
+from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
+from initcfg._rules import originals_come_back
 from initcfg._stream.bits import STREAM_VERSION, stream_key
-from initcfg._stream.writing import StreamWriter
 from initcfg._version import __version__
 from initcfg.errors import ApplyError, InitcfgError, plural
+from initcfg.values import Computed, Opaque
 
 
 @doors.apply_plan.leads_to
@@ -37,33 +44,43 @@ def apply_plan(
         raise ApplyError(f"A seed is an integer, not {seed!r}.")
     if rng not in ("stream", "torch"):
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
-    run: Run | None = None
-    copies = None
-    begun = False
+    checkpoints = PlannedCheckpoints(plan.loads)
+    execution: Execution | None = None
+    copies: list[tuple[torch.Tensor, torch.Tensor]] = []
     try:
         hold_shards(model)
         with Agreement(agreeing_ranks(model, process_group)) as agreement:
-            run = Run(plan, model, rng)
+            recall_defaults(model)
+            names = named_tensors(model)
+            check_fits(plan, names, rng)
+            checkpoints.check(plan, names)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
-            run.seed = _seed(plan, agreement, seed, rng)
-            if run.seed is not None and rng == "stream":
-                run.writer = StreamWriter(run.seed, progress=progress)
-            copies = _copies(model) if atomic else None
+            seed = _agreed_seed(plan, agreement, seed, rng)
+            if rng == "stream" and seed is not None:
+                filler = StreamFiller(checkpoints, seed, progress)
+            else:
+                filler = TorchFiller(checkpoints)
+            if atomic:
+                tensors = [each for entry in (*names.parameters, *names.buffers) for each in entry.stored]
+                copies = [(tensor, tensor.detach().clone()) for tensor in tensors]
             reopen_all(model)
-            begun = True
-            run.execute()
-        run.forget_pending()
-        return run.ledger()
+            execution = Execution(plan, model, checkpoints, filler)
+            carry_out(execution, seed)
+        forget_defaults(model)
+        return execution.account.ledger(execution.names, rng=rng, seed=seed)
     except BaseException as error:
-        if run is None or not begun:
+        if execution is None:
             raise
-        run.back_to_pending()
-        if copies is not None:
-            _restore(copies)
+        execution.back_to_pending()
+        if atomic:
+            with torch.no_grad():
+                for tensor, copy in copies:
+                    tensor.copy_(copy)
             raise
-        written = run.written
-        names = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
-        state = f"{plural(len(written), 'tensor')} had been written" + (f" ({names})" if written else "")
+        written = list(execution.account.written)
+        state = f"{plural(len(written), 'tensor')} had been written"
+        if written:
+            state += f" ({', '.join(written[:3])}{', ...' if len(written) > 3 else ''})"
         close(model, f"The initialization of this model failed half-way: {state}.")
         if isinstance(error, InitcfgError) or not isinstance(error, Exception):
             raise
@@ -72,8 +89,7 @@ def apply_plan(
             fix="Correct the cause and initialize again; atomic=True keeps the model as it was.",
         ) from error
     finally:
-        if run is not None:
-            run.close()
+        checkpoints.close()
 
 
 def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:
@@ -84,7 +100,7 @@ def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]
     return found
 
 
-def _seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int | None:
+def _agreed_seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int | None:
     if seed is not None and rng == "stream":
         stream_key(seed, "")
     facts = {
@@ -93,12 +109,13 @@ def _seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int |
         "plan": plan.whole or plan.digest,
         "rng": rng,
     }
-    if rng == "torch":
-        agreement.on(facts, seed=seed, draw=lambda: 0, details=plan.digests)
-        if seed is not None:
-            torch.manual_seed(seed)
-        return seed
-    return agreement.on(facts, seed=seed, draw=draw_seed, details=plan.digests)
+    draw = draw_seed if rng == "stream" else lambda: 0
+    agreed = agreement.on(facts, seed=seed, draw=draw, details=plan.digests)
+    if rng == "stream":
+        return agreed
+    if seed is not None:
+        torch.manual_seed(seed)
+    return seed
 
 
 def draw_seed() -> int:
@@ -107,13 +124,60 @@ def draw_seed() -> int:
     return (int(high) << 32) | int(low)
 
 
-def _copies(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    names = named_tensors(model)
-    entries = [*names.parameters, *names.buffers]
-    return [(tensor, tensor.detach().clone()) for entry in entries for tensor in entry.stored]
+# -- from the first write to the last ------------------------------------------------------------
 
 
-def _restore(copies: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    with torch.no_grad():
-        for tensor, copy in copies:
-            tensor.copy_(copy)
+def carry_out(execution: Execution, seed: int | None) -> None:
+    """Run a plan's tape, and what a deferred build or a trace has recorded of the code itself."""
+    plan, filler = execution.plan, execution.filler
+    reset_is_init(execution.model)
+    with torch.no_grad(), originals_come_back() if execution.runs_code else contextlib.nullcontext():
+        if filler.in_order and plan.record is not None:
+            _replay_trace(execution, plan.record)
+            return
+        if filler.in_order:
+            _replay_constructors(execution)
+        elif execution.runs_code:
+            execution.filler = WaitingFiller(
+                filler, execution.stored(), execution.take_default, execution.note_sampler
+            )
+        execution.run_tape()
+        execution.filler.finish()
+        if plan.record is not None and seed is not None:
+            _run_opaque(execution, plan.record, seed)
+        execution.settle_all()
+
+
+def _replay_constructors(execution: Execution) -> None:
+    """Under torch's generator, what the constructors meant is done as they would have done it."""
+    for entry in execution.names.parameters:
+        pending = default_of(entry.tensor)
+        if pending is not None:
+            pending.replay()
+            execution.settle(entry.tensor)
+            default = execution.plan.parameters[entry.name].default
+            if default is not None and not isinstance(default.value, Computed):
+                execution.account.note(entry, entry.name, "default", default)
+
+
+def _replay_trace(execution: Execution, record: Recorded) -> None:
+    """Under torch's generator, a traced plan is what the code did, in its order."""
+    execution.settle_all()
+    items = _items(execution.plan)
+    for name in record.replay(execution.entries):
+        if name in items:
+            execution.account.note_traced(execution.entries[name], items[name])
+
+
+def _run_opaque(execution: Execution, record: Recorded, seed: int) -> None:
+    """What the values of a traced plan cannot say is done by the code itself."""
+    opaque = {name: item for name, item in _items(execution.plan).items() if isinstance(item.value, Opaque)}
+    written = [name for name in opaque if execution.writes(name)]
+    if written:
+        record.opaque(written, execution.entries, seed)
+    for name, item in opaque.items():
+        execution.account.note_traced(execution.entries[name], item)
+
+
+def _items(plan: Plan) -> dict[str, Assignment]:
+    return {**plan.parameters, **plan.buffers}

@@ -1,15 +1,22 @@
-"""A model's own initialization code: how it is called, and the marks that the original's protocol leaves."""
+"""A model's own initialization code: how it is called and observed, and the marks of its protocol."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch
 from torch import nn
 
-from initcfg._model import named_tensors
+from initcfg._model import Observer, running
 from initcfg._plan import Call
+from initcfg.errors import ApplyError, InitcfgError
+
+if TYPE_CHECKING:
+    from initcfg._apply.execution import Execution
 
 
-def run_user_code(call: Call, module: nn.Module) -> None:
-    """Run a module's own method, or an initializer of the original's protocol."""
+def call_user_code(call: Call, module: nn.Module) -> None:
+    """Call a module's own method, or an initializer of the original's protocol."""
     if call.foreign is None:
         module.init_weights()  # type: ignore[operator]
         return
@@ -21,10 +28,29 @@ def run_user_code(call: Call, module: nn.Module) -> None:
         initializer(module)
 
 
-def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules by canonical name; of a wrapper and what it wraps, the latter."""
-    names = named_tensors(model).modules
-    return {names[id(module)]: module for module in model.modules()}
+def run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
+    """Run user code for real, and note what it writes."""
+    observer = Observer(execution.by_storage())
+    execution.observers.append(observer)
+    try:
+        with (
+            running(execution),
+            execution.filler.around_code(call.module) as meant,
+            torch.set_grad_enabled(execution.grad_enabled),
+            observer,
+        ):
+            call_user_code(call, module)
+    except InitcfgError:
+        raise
+    except Exception as error:
+        raise ApplyError(
+            f"{call.code} of {call.module or 'the model'} raised {type(error).__name__}: {error}",
+            where=call.rule,
+            fix="This is the model's own code; the traceback above shows where.",
+        ) from error
+    finally:
+        execution.observers.pop()
+    execution.account.note_code(call, observer.operations, execution.entries, meant)
 
 
 def set_is_init(module: nn.Module) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from initcfg._checkpoints.formats import OpenedCheckpoint, non_finite
 from initcfg._plan import Assignment, Ledger, Plan, Written
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import CheckpointError, nearest
-from initcfg.values import Computed, Formula, FromCheckpoint, Keep, Opaque, Value
+from initcfg.values import Computed, Formula, FromCheckpoint, Keep, Opaque, Value, number_to_json
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,9 @@ class Verification:
 
     def counts(self) -> dict[str, int]:
         """How many tensors have each status, and how many hold NaN or infinity."""
-        found: dict[str, int] = {}
-        for each in self.tensors:
-            found[each.status] = found.get(each.status, 0) + 1
-        bad = sum(bool(each.nan or each.inf) for each in self.tensors)
-        return {**found, **({"not finite": bad} if bad else {})}
+        found = Counter(each.status for each in self.tensors)
+        found["not finite"] = sum(bool(each.nan or each.inf) for each in self.tensors)
+        return dict(+found)
 
     @property
     def differs(self) -> bool:
@@ -68,7 +67,7 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """The verification as JSON data."""
-        tensors = [{**asdict(each), "change": _number(each.change)} for each in self.tensors]
+        tensors = [{**asdict(each), "change": number_to_json(each.change)} for each in self.tensors]
         return {"seed": self.seed, "counts": self.counts(), "tensors": tensors}
 
 
@@ -93,69 +92,55 @@ def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None 
         )
     if seed is None:
         raise CheckpointError("There is no seed to make the planned values from.", fix="Give it: --seed N.")
-    values = dict(_values(planned))
-    keys = dict.fromkeys(reader.keys())
-    names = {name: _key(name, keys, planned.aliases) for name in values}
-    if not any(names.values()):
-        first = next(iter(sorted(keys)), None)
-        raise CheckpointError(
-            f"No key of {reader.name!r} is the name of a planned tensor: keys are like {first!r}, names like "
-            f"{next(iter(values), None)!r}.",
-            meant=nearest(next(iter(values), ""), keys),
-        )
-    found = [
-        _one(reader, name, key, *values[name], seed) if (key := names[name]) else _absent(name, *values[name])
-        for name in values
-    ]
-    known = {key for key in names.values() if key} | set(planned.aliases)
-    found += [_unplanned(reader, key) for key in keys if key not in known]
-    return Verification(tuple(each for each in found if each is not None), seed)
-
-
-def _values(planned: Plan | Ledger) -> Iterator[tuple[str, tuple[Value, tuple[int, ...]]]]:
     items: Mapping[str, Assignment] | Mapping[str, Written] = (
         {**planned.parameters, **planned.buffers} if isinstance(planned, Plan) else planned.entries
     )
+    keys = dict.fromkeys(reader.keys())
+    # Of a tied tensor, a file may have another name.
+    tied = {name: key for key, name in reversed(dict(planned.aliases).items()) if key in keys}
+    key_of = {name: name if name in keys else tied[name] for name in items if name in keys or name in tied}
+    if not key_of:
+        name = next(iter(items), "")
+        raise CheckpointError(
+            f"No key of {reader.name!r} is the name of a planned tensor: keys are like "
+            f"{min(keys, default=None)!r}, names like {name!r}.",
+            meant=nearest(name, keys),
+        )
+    found: list[Verified] = []
     for name, item in items.items():
         value = item.value
-        if isinstance(item, Written) and item.by == "nobody":
-            value = Keep()
         if isinstance(item, Written) and item.by == "code":
             # What code wrote over a rule's value, it need not have written in words.
             value = Opaque(item.code or "code", value)
-        yield name, (value, tuple(item.shape))
+        if name in key_of:
+            found.append(_compared(reader, name, key_of[name], value, tuple(item.shape), seed))
+        elif not isinstance(value, Keep):
+            # What is kept may be a buffer that no file stores.
+            found.append(Verified(name, "missing"))
+    known = {*key_of.values(), *planned.aliases}
+    unplanned = [key for key in keys if key not in known]
+    found += [Verified(key, "unplanned", None, *_nan_and_inf(reader.read(key))) for key in unplanned]
+    return Verification(tuple(found), seed)
 
 
-def _key(name: str, keys: Collection[str], aliases: Mapping[str, str]) -> str | None:
-    """The key of a tensor: its name, or another name that is tied to it."""
-    if name in keys:
-        return name
-    return next((other for other, canonical in aliases.items() if canonical == name and other in keys), None)
-
-
-def _absent(name: str, value: Value, shape: tuple[int, ...]) -> Verified | None:
-    # A ledger speaks of buffers that no file stores.
-    return None if isinstance(value, Keep) else Verified(name, "missing")
-
-
-def _one(
+def _compared(
     reader: OpenedCheckpoint, name: str, key: str, value: Value, shape: tuple[int, ...], seed: int
 ) -> Verified:
-    info = reader.info(key)
-    if info.shape != shape:
-        return Verified(name, "shape", detail=f"planned {list(shape)}, there {list(info.shape)}")
+    found = reader.info(key).shape
+    if found != shape:
+        return Verified(name, "shape", detail=f"planned {list(shape)}, there {list(found)}")
     tensor = reader.read(key)
-    nan, inf = not_finite(tensor)
-    if isinstance(value, Opaque) and _can_be_made(value.over):
-        made = _initial(tensor, value.over, name, seed)
-        if torch.equal(_bits(made), _bits(tensor)):
-            return Verified(name, "initial", 0.0, nan, inf)
-    if not _can_be_made(value):
-        return Verified(name, "unknown", None, nan, inf, _why_unknown(value))
-    initial = _initial(tensor, value, name, seed)
-    if torch.equal(_bits(initial), _bits(tensor)):
-        return Verified(name, "initial", 0.0, nan, inf)
-    return Verified(name, "changed", _change(initial, tensor), nan, inf)
+    bad = _nan_and_inf(tensor)
+    # Code may have left alone what was there before.
+    before = value.over if isinstance(value, Opaque) else value
+    if _can_be_made(before):
+        initial = torch.empty(tensor.shape, dtype=tensor.dtype)
+        fill_stream(initial, before, seed=seed, name=name)
+        if torch.equal(_bytes(initial), _bytes(tensor)):
+            return Verified(name, "initial", 0.0, *bad)
+        if before is value:
+            return Verified(name, "changed", _change(initial, tensor), *bad)
+    return Verified(name, "unknown", None, *bad, _why_unknown(value))
 
 
 def _can_be_made(value: Value) -> bool:
@@ -165,23 +150,13 @@ def _can_be_made(value: Value) -> bool:
     return not isinstance(value, (Keep, Opaque, Computed, FromCheckpoint))
 
 
-def _initial(like: torch.Tensor, value: Value, name: str, seed: int) -> torch.Tensor:
-    made = torch.empty(like.shape, dtype=like.dtype)
-    fill_stream(made, value, seed=seed, name=name)
-    return made
-
-
-def _unplanned(reader: OpenedCheckpoint, key: str) -> Verified:
-    return Verified(key, "unplanned", None, *not_finite(reader.read(key)))
-
-
 def _why_unknown(value: Value) -> str:
     if isinstance(value, FromCheckpoint):
         return f"from {value.source}"
     return "kept as it was built" if isinstance(value, Keep) else f"written by code: {value}"
 
 
-def not_finite(tensor: torch.Tensor) -> tuple[int, int]:
+def _nan_and_inf(tensor: torch.Tensor) -> tuple[int, int]:
     """How many elements are NaN, and how many are infinite."""
     if not non_finite(tensor):
         return 0, 0
@@ -203,10 +178,6 @@ def _change(initial: torch.Tensor, tensor: torch.Tensor) -> float:
     return difference / norm if norm else math.inf
 
 
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes: NaN equals itself, and 0 is not -0."""
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor's memory: NaN equals itself there, and 0 is not -0."""
     return tensor.contiguous().flatten().view(torch.uint8) if tensor.numel() else tensor.flatten()
-
-
-def _number(number: float | None) -> Any:
-    return repr(number) if number is not None and not math.isfinite(number) else number

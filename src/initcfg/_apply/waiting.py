@@ -7,94 +7,107 @@ write is filled at the end, once; if code reads it, it is filled just then.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 
+from initcfg._apply.filling import Filler
 from initcfg._model import storage_of
+from initcfg._plan import Loaded, Write
 from initcfg._record import waits
 from initcfg._record.recording import CodeRecorder, Session, WaitingWrite
 from initcfg.values import FromCheckpoint, Value
 
 
-class Later:
-    """The writes that wait, by storage.
+class WaitingFiller(Filler):
+    """A filler under the stream that puts off what user code may overwrite.
 
     Args:
+        filler: Does the writes.
         tensors: Every tensor that the model stores, with its canonical name.
-        fill: Does a write.
         default: Takes a pending tensor's default, which its constructor meant, to be written now.
+        note_sampler: Told of each call of a sampler in user code: the tensor, and the function.
     """
 
     def __init__(
         self,
+        filler: Filler,
         tensors: Iterable[tuple[str, torch.Tensor]],
-        fill: Callable[[torch.Tensor, Value, str], None],
-        default: Callable[[torch.Tensor], Value | None],
+        default: Callable[[torch.Tensor, str], Value | None],
+        note_sampler: Callable[[torch.Tensor, str], None],
     ) -> None:
+        self._filler = filler
         self._tensors: dict[int, list[tuple[str, torch.Tensor]]] = {}
         for name, tensor in tensors:
             self._tensors.setdefault(storage_of(tensor), []).append((name, tensor))
-        self._fill = fill
         self._default = default
-        self._planned: dict[int, WaitingWrite] = {}
+        self._note_sampler = note_sampler
+        self._waiting: dict[int, WaitingWrite] = {}
         self._recorder: CodeRecorder | None = None
 
-    def put(self, tensor: torch.Tensor, value: Value, name: str) -> bool:
-        """Put a write off; False if it must be done now."""
+    def fill(
+        self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
+    ) -> Loaded | None:
+        """Put a write of the plan off, or do it where it cannot wait."""
+        if write is None:
+            return self._filler.fill(tensor, value, name)
         storage = storage_of(tensor)
         if isinstance(value, FromCheckpoint) or len(self._tensors.get(storage, ())) != 1:
-            self._planned.pop(storage, None)
-            return False
-        planned = WaitingWrite(tensor, value, name)
+            self._waiting.pop(storage, None)
+            return self._filler.fill(tensor, value, name)
+        waiting = WaitingWrite(tensor, value, name)
         if self._recorder is not None and self._recorder.has(tensor):
-            self._recorder.plan(planned)
+            self._recorder.plan(waiting)
         else:
-            self._planned[storage] = planned
-        return True
+            self._waiting[storage] = waiting
+        return None
 
-    def take(self) -> list[WaitingWrite]:
-        """The writes that wait; they wait no longer."""
-        found = list(self._planned.values())
-        self._planned.clear()
-        return found
+    def flush(self) -> None:
+        """Do what was queued; what waits goes on waiting."""
+        self._filler.flush()
+
+    def finish(self) -> None:
+        """Do what waits."""
+        for waiting in self._waiting.values():
+            self._filler.fill(*waiting)
+        self._waiting.clear()
+        self._filler.flush()
 
     @contextlib.contextmanager
-    def recorded(self, noted: Callable[[torch.Tensor, str], None], meant: dict[str, Value]) -> Iterator[None]:
-        """Within this, what code writes is recorded; ``meant`` then has the values that it means."""
-        if self._recorder is not None:
-            # Code that called for rules, in which there is code again.
-            yield
-            return
-        self._recorder = recorder = CodeRecorder(self._look_up, self._do)
-        try:
-            with Session(recorder, on_sampler=noted):
-                yield
-                account = recorder.finish()
-        finally:
-            self._recorder = None
-        meant.update(account.meant)
-        self._planned.update((storage_of(each.tensor), each) for each in account.waiting)
+    def around_code(self, module: str) -> Iterator[Mapping[str, Value]]:
+        """What code writes is recorded, and what it means waits like the rest."""
+        meant: dict[str, Value] = {}
+        with self._filler.around_code(module):
+            if self._recorder is not None:
+                # Code that called for rules, in which there is code again.
+                yield meant
+                return
+            self._recorder = recorder = CodeRecorder(self._look_up, self._write_now)
+            try:
+                with Session(recorder, on_sampler=self._note_sampler):
+                    yield meant
+                    left = recorder.finish()
+            finally:
+                self._recorder = None
+            meant.update(left.meant)
+            self._waiting.update((storage_of(each.tensor), each) for each in left.waiting)
 
     def _look_up(self, storage: int) -> tuple[torch.Tensor, str, WaitingWrite | None] | None:
+        """The tensor of a storage that code touches, with the write that it waits for."""
         found = self._tensors.get(storage, ())
         if len(found) != 1:
             for name, tensor in found:
-                self._take_default(tensor, name, now=True)
+                if (waiting := self._waiting_default(tensor, name)) is not None:
+                    self._write_now(tensor, waiting)
             return None
         name, tensor = found[0]
-        planned = self._planned.pop(storage, None) or self._take_default(tensor, name, now=False)
-        return tensor, name, planned
+        return tensor, name, self._waiting.pop(storage, None) or self._waiting_default(tensor, name)
 
-    def _take_default(self, tensor: torch.Tensor, name: str, *, now: bool) -> WaitingWrite | None:
-        value = self._default(tensor) if waits(tensor) else None
-        if value is None:
-            return None
-        planned = WaitingWrite(tensor, value, name)
-        if now:
-            self._do(tensor, planned)
-        return planned
+    def _waiting_default(self, tensor: torch.Tensor, name: str) -> WaitingWrite | None:
+        value = self._default(tensor, name) if waits(tensor) else None
+        return None if value is None else WaitingWrite(tensor, value, name)
 
-    def _do(self, tensor: torch.Tensor, planned: WaitingWrite) -> None:
+    def _write_now(self, tensor: torch.Tensor, waiting: WaitingWrite) -> None:
         with torch.no_grad():
-            self._fill(tensor, planned.value, planned.name)
+            self._filler.fill(tensor, waiting.value, waiting.name)
+            self._filler.flush()

@@ -21,11 +21,7 @@ _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
-    """Refuse an output that cannot be written, before the work begins.
-
-    Args:
-        output: The file.
-        suffixes: The endings that its name may have.
+    """Refuse a file that cannot be written, or whose name has none of these endings, before the work begins.
 
     Raises:
         OutputError: Unknown ending, missing folder, or no permission.
@@ -46,14 +42,14 @@ def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
 
 
 def is_folder(output: str, *, asked: bool) -> bool:
-    """Whether an output is a folder for a checkpoint in shards, and no file.
+    """Whether an output is a folder for a checkpoint in shards, and not a file.
 
     Args:
         output: The path.
-        asked: Whether something was asked for that only a folder can be.
+        asked: Whether an option was given that only a folder has.
 
     Raises:
-        OutputError: It was, and this is the name of a file.
+        OutputError: One was, and this is the name of a file.
 
     Example:
         >>> from initcfg._apply.weights_file import is_folder
@@ -109,15 +105,15 @@ def _distinct(model: nn.Module, ledger: Ledger) -> tuple[dict[str, torch.Tensor]
     """The tensors of the ``state_dict`` that share no memory, and the names left out."""
     kept: dict[str, torch.Tensor] = {}
     removed: dict[str, str] = {}
-    name_of: dict[tuple[Any, ...], str] = {}
+    names: dict[tuple[Any, ...], str] = {}
     state = {name: item for name, item in model.state_dict().items() if isinstance(item, torch.Tensor)}
     # Canonical names first, so that they are the ones that stay.
-    for name in [*(n for n in state if n not in ledger.aliases), *(n for n in state if n in ledger.aliases)]:
+    for name in sorted(state, key=lambda name: name in ledger.aliases):
         tensor = state[name]
-        key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
-        if key[0] and key in name_of:
-            removed[name] = name_of[key]
-            continue
-        name_of[key] = name
-        kept[name] = tensor.contiguous()
+        memory = tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape
+        same = names.setdefault(memory, name) if memory[0] else name
+        if same == name:
+            kept[name] = tensor.contiguous()
+        else:
+            removed[name] = same
     return kept, removed

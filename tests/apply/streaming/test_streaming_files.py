@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -332,3 +334,15 @@ def test_adapted_weights_too(tmp_path):
     ledger = plan.save_weights(tmp_path / "out", model, seed=6)
     assert ledger == initcfg.plan(other, rule).apply(other, seed=6)
     assert all_bits(stored(tmp_path / "out")) == all_bits(other.state_dict())
+
+
+def test_a_plan_can_be_saved_by_a_process_that_has_imported_initcfg_alone(tmp_path):
+    program = f"""
+import initcfg, sys
+from torch import nn
+plan = initcfg.trace(lambda: nn.Linear(2, 2))
+assert "initcfg._apply.streaming" not in sys.modules
+plan.save_weights({str(tmp_path)!r}, seed=0)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0
+    assert (tmp_path / "model.safetensors").exists()

@@ -11,7 +11,16 @@ left), `world.py` (the ranks that share the work).
 
 from initcfg._apply.streaming.folder import check_folder, seed_in
 from initcfg._apply.streaming.items import outlined
-from initcfg._apply.streaming.save import Options, Saved, save_plan
+from initcfg._apply.streaming.save import Options, Saved, save_plan, save_planned_weights
 from initcfg._apply.streaming.world import launched_world
 
-__all__ = ["Options", "Saved", "check_folder", "launched_world", "outlined", "save_plan", "seed_in"]
+__all__ = [
+    "Options",
+    "Saved",
+    "check_folder",
+    "launched_world",
+    "outlined",
+    "save_plan",
+    "save_planned_weights",
+    "seed_in",
+]

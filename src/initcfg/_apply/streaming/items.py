@@ -6,15 +6,14 @@ They are the tensors of the model's ``state_dict``, in its order. Nothing is wri
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
-from initcfg._apply.checks import check_fits
-from initcfg._model import Entry, Names, named_tensors
+from initcfg._apply.preconditions import check_fits
+from initcfg._model import Entry, Names, is_sharded, named_tensors, storage_of
 from initcfg._plan import Assignment, Plan
 from initcfg._record import close_pending, reopen_all
 from initcfg._stream.writing import PLAIN_TENSORS, memory_problem
@@ -81,7 +80,7 @@ class Outline:
         plan: The plan, in the types that are stored.
         items: The tensors.
         in_memory: Why the plan must be applied to the model in memory first; None if it need not.
-        left_out: Keys of the ``state_dict`` that are no tensors.
+        left_out: Keys of the ``state_dict`` that are not tensors.
     """
 
     plan: Plan
@@ -111,22 +110,20 @@ def outlined(plan: Plan, model: nn.Module, *, dtype: str | None = None, rng: str
     names = named_tensors(model)
     check_fits(plan, names, rng, memory=False)
     state, left_out = _state(model)
-    stored = cast(plan, dtype)
+    stored = plan if dtype is None else _cast(plan, dtype)
     reason = _why_in_memory(plan, names, state, rng)
     shared = _sharing(names)
     keys: dict[int, list[str]] = {}
     for key, tensor in state.items():
         keys.setdefault(id(tensor), []).append(key)
     items: list[Item] = []
-    for key, tensor in state.items():
-        first, *others = keys[id(tensor)]
-        if key != first:
-            continue
-        entry = names.entries.get(id(tensor))
+    for identity, (key, *others) in keys.items():
+        tensor = state[key]
+        entry = names.entries.get(identity)
         name = key if entry is None else entry.name
         planned = stored.parameters.get(name) or stored.buffers.get(name)
         value = Keep() if planned is None or entry is None or entry.holder else planned.value
-        way: Way = "resident" if reason or id(tensor) in shared else _way(value)
+        way: Way = "resident" if reason or identity in shared else _way(value)
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
             raise TensorError(
                 f"{key!r} is sparse, quantized or nested, and no checkpoint of this kind stores that.",
@@ -135,46 +132,36 @@ def outlined(plan: Plan, model: nn.Module, *, dtype: str | None = None, rng: str
             )
         if way == "resident" and reason is None:
             _check_resident(tensor, name, entry, planned)
-        kind = _stored_dtype(tensor.dtype, dtype)
+        kind = tensor.dtype
+        if dtype is not None and dtype_name(kind) in _FLOATS:
+            kind = getattr(torch, dtype)
         items.append(Item(key, tuple(others), name, tuple(tensor.shape), kind, value, way))
     return Outline(stored, tuple(items), reason, left_out)
 
 
-def key_name(item: Item) -> str:
-    """The name whose numbers of the stream a tensor gets."""
-    return item.name
-
-
-def cast(plan: Plan, dtype: str | None) -> Plan:
+def _cast(plan: Plan, dtype: str) -> Plan:
     """The plan of the same model in another floating-point type.
 
     The stream samples in float32 and rounds once, so that what it makes of a float32 tensor's value in
     bfloat16 is the float32 tensor, rounded.
-
-    Raises:
-        ApplyError: A value does not fit the type.
     """
-    if dtype is None:
-        return plan
 
-    def other(item: Assignment) -> Assignment:
+    def cast(item: Assignment) -> Assignment:
         if item.dtype not in _FLOATS or item.dtype == dtype:
             return item
-        found = dtype_problem(item.value, getattr(torch, dtype))
-        if found is not None:
+        problem = dtype_problem(item.value, getattr(torch, dtype))
+        if problem is not None:
             raise ApplyError(
-                f"{item.value} cannot be written as {dtype}: {found}.",
+                f"{item.value} cannot be written as {dtype}: {problem}.",
                 where=item.rule,
                 parameter=item.name,
                 shape=item.shape,
             )
         return replace(item, dtype=dtype)
 
-    return replace(
-        plan,
-        parameters={name: other(item) for name, item in plan.parameters.items()},
-        buffers={name: other(item) for name, item in plan.buffers.items()},
-    )
+    parameters = {name: cast(item) for name, item in plan.parameters.items()}
+    buffers = {name: cast(item) for name, item in plan.buffers.items()}
+    return replace(plan, parameters=parameters, buffers=buffers)
 
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -195,28 +182,24 @@ def _state(model: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
 
 
 def _way(value: Value) -> Way:
-    inner = value
-    while isinstance(inner, CopyOf):
-        inner = inner.value
-    if isinstance(inner, (Keep, Computed, Opaque)):
+    while isinstance(value, CopyOf):
+        value = value.value
+    if isinstance(value, (Keep, Computed, Opaque)):
         return "resident"
-    if isinstance(inner, Formula) and inner.begins_with_itself:
+    if isinstance(value, Formula) and value.begins_with_itself:
         return "resident"
-    if isinstance(inner, FromCheckpoint):
-        return "whole" if isinstance(inner, Adapted) else "loaded"
-    return "streamed" if inner.blockwise else "whole"
+    if isinstance(value, FromCheckpoint):
+        return "whole" if isinstance(value, Adapted) else "loaded"
+    return "streamed" if value.blockwise else "whole"
 
 
 def _why_in_memory(plan: Plan, names: Names, state: dict[str, torch.Tensor], rng: str) -> str | None:
     if rng == "torch":
         return "torch's generator draws them in the order of the model's own code"
     if plan.tape is not None and plan.tape.calls:
-        code = plan.tape.calls[0][1].code
-        return f"code of the model's own must run ({code})"
-    strangers = [key for key, tensor in state.items() if id(tensor) not in names.entries]
-    if strangers:
-        return f"its state_dict holds {strangers[0]!r}, which is no tensor of its modules"
-    return None
+        return f"code of the model's own must run ({plan.tape.calls[0][1].code})"
+    stranger = next((key for key, tensor in state.items() if id(tensor) not in names.entries), None)
+    return stranger and f"its state_dict holds {stranger!r}, which is not a tensor of its modules"
 
 
 def _sharing(names: Names) -> set[int]:
@@ -225,32 +208,24 @@ def _sharing(names: Names) -> set[int]:
     for entry in names.entries.values():
         for tensor in entry.stored:
             if type(tensor) in PLAIN_TENSORS and tensor.layout is torch.strided and not tensor.is_meta:
-                owners.setdefault(tensor.untyped_storage()._cdata, set()).add(id(tensor))
+                owners.setdefault(storage_of(tensor), set()).add(id(tensor))
     return {each for sharers in owners.values() if len(sharers) > 1 for each in sharers}
 
 
 def _check_resident(tensor: torch.Tensor, name: str, entry: Entry | None, planned: Assignment | None) -> None:
-    found = memory_problem(tensor)
-    if found is None and type(tensor).__name__ == "DTensor":
-        found = "is a DTensor, whose numbers are on several ranks", "Save it by torch.distributed.checkpoint."
-    if found is None:
+    problem = memory_problem(tensor)
+    if problem is None and not is_sharded(tensor):
         return
-    what = "keeps what it holds" if planned is None else f"is {planned.value}"
+    what, fix = problem or (
+        "is a DTensor, whose numbers are on several ranks",
+        "Save it by torch.distributed.checkpoint.",
+    )
+    why = "keeps what it holds" if planned is None else f"is {planned.value}"
     if entry is not None and entry.holder:
-        what = "is parametrized"
+        why = "is parametrized"
     raise TensorError(
-        f"{name!r} {what}, so it is taken from the model's memory, but it {found[0]}.",
+        f"{name!r} {why}, so it is taken from the model's memory, but it {what}.",
         parameter=name,
         shape=tuple(tensor.shape),
-        fix=found[1] if not tensor.is_meta else "Build the model with initcfg.deferred(), not on meta.",
+        fix="Build the model with initcfg.deferred(), not on meta." if tensor.is_meta else fix,
     )
-
-
-def _stored_dtype(own: torch.dtype, wanted: str | None) -> torch.dtype:
-    name = dtype_name(own)
-    return getattr(torch, wanted) if wanted is not None and name in _FLOATS else own
-
-
-def total(items: Iterable[Item]) -> int:
-    """The bytes of some items."""
-    return sum(item.size for item in items)

@@ -8,18 +8,19 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from initcfg._apply.apply import apply_plan
-from initcfg._apply.loading import Sources
-from initcfg._apply.run import Run
-from initcfg._apply.streaming.items import Item, Outline, key_name, state_of
+from initcfg._apply.apply import apply_plan, carry_out
+from initcfg._apply.execution import Execution
+from initcfg._apply.filling import StreamFiller
+from initcfg._apply.planned_checkpoints import PlannedCheckpoints
+from initcfg._apply.streaming.items import Item, Outline, state_of
 from initcfg._apply.streaming.pieces import Piece, pieces
 from initcfg._apply.user_code import reset_is_init
 from initcfg._checkpoints.formats import non_finite
-from initcfg._model import Entry
-from initcfg._plan import Ledger, Loaded, Plan, Recorded, Write, Written
-from initcfg._stream.writing import Block, StreamWriter
-from initcfg.errors import CheckpointError
-from initcfg.values import FromCheckpoint, Opaque, dtype_name
+from initcfg._model import named_tensors
+from initcfg._plan import Ledger, Loaded, Plan, Written
+from initcfg._record import recall_defaults
+from initcfg._stream.writing import Block, narrowed
+from initcfg.values import FromCheckpoint, dtype_name
 
 # Elements at a time.
 _SURVEYED = 1 << 22
@@ -44,57 +45,49 @@ class Maker:
         self._outline = outline
         self._seed = seed
         self._rng = rng
-        self._writer = StreamWriter(seed)
-        self._state: dict[str, torch.Tensor] = {}
+        self._checkpoints = PlannedCheckpoints(plan.loads)
+        self._filler = StreamFiller(self._checkpoints, seed)
+        self._execution: Execution | None = None
         self._ledger: Ledger | None = None
+        self._state: dict[str, torch.Tensor] = {}
         self._whole: tuple[str, torch.Tensor] | None = None
-        self._loaded: dict[str, tuple[FromCheckpoint, torch.dtype, int]] = {}
-        self._run: _Sparing | None = None
+        self._loaded: dict[str, Loaded] = {}
         if outline.in_memory is None:
-            self._run = _Sparing(plan, model, seed)
-            self._run.check_sources()
+            self._checkpoints.check(plan, named_tensors(model))
 
     def prepare(self, items: list[Item]) -> None:
-        """Write what some of the items need into the model's memory.
-
-        Raises:
-            ApplyError: It failed.
-            CheckpointError: A checkpoint cannot be read.
-        """
-        if self._run is None:
+        """Write what some of the items need into the model's memory."""
+        if self._outline.in_memory is not None:
             self._ledger = apply_plan(self._plan, self._model, seed=self._seed, rng=self._rng)
         else:
-            resident = any(item.way == "resident" for item in items)
-            names = {item.name for item in self._outline.items if item.way == "resident"}
-            self._run.write(names if resident else set())
-            self._ledger = self._run.ledger()
+            self._ledger = self._write_resident(any(item.way == "resident" for item in items))
         self._state = state_of(self._model)
+
+    def _write_resident(self, needed: bool) -> Ledger:
+        """Write what is taken from the model's memory, if that is needed; the ledger is of everything."""
+        resident = {item.name for item in self._outline.items if item.way == "resident"}
+        recall_defaults(self._model)
+        execution = self._execution = Execution(
+            self._plan, self._model, self._checkpoints, self._filler, only=resident if needed else ()
+        )
+        carry_out(execution, self._seed)
+        reset_is_init(self._model)
+        return execution.account.ledger(execution.names, rng="stream", seed=self._seed)
 
     def put(self, into: torch.Tensor, item: Item, piece: Piece) -> None:
         """Fill memory with a piece of an item; of what is streamed, at the latest by :meth:`flush`.
 
-        Args:
-            into: Where to: contiguous, of the item's type and the piece's shape.
-            item: The item.
-            piece: Where in it.
-
-        Raises:
-            CheckpointError: A checkpoint cannot be read.
+        The memory is contiguous, of the item's type and the piece's shape.
         """
         if item.way == "streamed":
             block = None if piece.sizes == item.shape else Block(item.shape, piece.offsets)
-            self._writer.add(into, item.value, key_name(item), block=block)
+            self._filler.writer.add(into, item.value, item.name, block=block)
             return
-        whole = self.whole(item)
-        for dim, (offset, size) in enumerate(zip(piece.offsets, piece.sizes, strict=True)):
-            whole = whole.narrow(dim, offset, size)
         with torch.no_grad():
-            into.copy_(whole)
+            into.copy_(narrowed(self.whole(item), piece.offsets, piece.sizes))
         if item.way == "loaded":
-            assert isinstance(item.value, FromCheckpoint)
-            before = self._loaded.get(item.name)
-            bad = non_finite(into) + (0 if before is None else before[2])
-            self._loaded[item.name] = item.value, whole.dtype, bad
+            loaded = self._loaded[item.name]
+            self._loaded[item.name] = replace(loaded, non_finite=loaded.non_finite + non_finite(into))
 
     def survey(self, items: Iterable[Item]) -> None:
         """Read what an earlier run has stored of checkpoints, for the account alone."""
@@ -107,7 +100,7 @@ class Maker:
 
     def flush(self) -> None:
         """Do what was queued."""
-        self._writer.flush()
+        self._filler.flush()
 
     def whole(self, item: Item) -> torch.Tensor:
         """An item that is not made piece by piece, in some type. The one before is let go."""
@@ -126,112 +119,37 @@ class Maker:
         """Let go of everything; what was pending in the model is so again."""
         self.release()
         self._state.clear()
-        if self._run is not None:
-            self._run.close()
-            self._run.back_to_pending()
+        self._checkpoints.close()
+        if self._execution is not None:
+            self._execution.back_to_pending()
 
     def accounts(self, items: list[Item]) -> dict[str, Written]:
         """What the ledger says of items that were made here, by name."""
         assert self._ledger is not None
-        found: dict[str, Written] = {}
-        for item in items:
-            entry = self._ledger.entries.get(item.name)
-            if entry is None:
-                continue
-            loaded = self._loaded.get(item.name)
-            if self._run is not None and loaded is not None:
-                entry = replace(entry, loaded=self._run.sources.account(*loaded))
-            elif self._run is not None and item.way == "whole":
-                entry = replace(entry, loaded=self._run.loaded_of(item.name))
-            found[item.name] = entry
-        return found
+        entries = self._ledger.entries
+        names = [item.name for item in items if item.name in entries]
+        return {n: replace(entries[n], loaded=self._loaded.get(n, entries[n].loaded)) for n in names}
 
     def ledger(self, accounts: dict[str, Written]) -> Ledger:
-        """The ledger of the whole, with the types that were stored.
-
-        Args:
-            accounts: What :meth:`accounts` said, here and elsewhere.
-        """
+        """The ledger of the whole, from what :meth:`accounts` said here and elsewhere."""
         assert self._ledger is not None
-        entries: dict[str, Written] = {}
-        stored = {item.name: dtype_name(item.dtype) for item in self._outline.items}
-        for name, entry in self._ledger.entries.items():
-            planned = self._outline.plan.parameters.get(name) or self._outline.plan.buffers.get(name)
-            dtype = stored.get(name) or (entry.dtype if planned is None else planned.dtype)
-            entries[name] = replace(accounts.get(name, entry), dtype=dtype)
-        return replace(self._ledger, entries=entries, plan_digest=self._outline.plan.digest)
+        plan = self._outline.plan
+        dtypes = {name: item.dtype for name, item in (*plan.parameters.items(), *plan.buffers.items())}
+        dtypes.update((item.name, dtype_name(item.dtype)) for item in self._outline.items)
+        entries = {
+            name: replace(accounts.get(name, entry), dtype=dtypes.get(name, entry.dtype))
+            for name, entry in self._ledger.entries.items()
+        }
+        return replace(self._ledger, entries=entries, plan_digest=plan.digest)
 
     def _made(self, item: Item) -> torch.Tensor:
-        if item.way == "loaded":
-            assert isinstance(item.value, FromCheckpoint) and self._run is not None
-            found = self._run.sources.stored(item.value)
-            if tuple(found.shape) != item.shape:
-                raise CheckpointError(
-                    f"The checkpoint gives the shape {tuple(found.shape)} for {item.value.key!r}.",
-                    parameter=item.name,
-                    shape=item.shape,
-                    fix="Plan again.",
-                )
+        if item.way == "loaded" and isinstance(item.value, FromCheckpoint):
+            found, loaded = self._checkpoints.stored(item.value, item.shape)
+            self._loaded.setdefault(item.name, loaded)
             return found
         made = torch.empty(item.shape, dtype=item.dtype)
-        if isinstance(item.value, FromCheckpoint):
-            assert self._run is not None
-            self._run.load(made, item.value, item.name)
-        else:
-            self._writer.add(made, item.value, key_name(item))
-            self._writer.flush()
+        loaded = self._filler.fill(made, item.value, item.name)
+        self._filler.flush()
+        if loaded is not None:
+            self._loaded[item.name] = loaded
         return made
-
-
-class _Sparing(Run):
-    """A run that writes of the model only what must be in its memory, and gives account of everything."""
-
-    def __init__(self, plan: Plan, model: nn.Module, seed: int) -> None:
-        super().__init__(plan, model, "stream", checked=False)
-        self.seed = seed
-        self.writer = StreamWriter(seed)
-        self._wanted: set[str] = set()
-
-    @property
-    def sources(self) -> Sources:
-        """The checkpoints."""
-        return self._sources
-
-    def check_sources(self) -> None:
-        """All that can be foreseen of the checkpoints."""
-        self._sources.check(self.plan, self.entries)
-
-    def write(self, names: set[str]) -> None:
-        """Write the tensors of these names."""
-        self._wanted = names
-        try:
-            self.execute()
-        except BaseException:
-            self.back_to_pending()
-            raise
-        reset_is_init(self.model)
-
-    def load(self, tensor: torch.Tensor, value: FromCheckpoint, name: str) -> None:
-        """Read a value from its checkpoint, made to fit."""
-        self._loaded[name] = self._sources.load(tensor, value, self._normal(name))
-
-    def loaded_of(self, name: str) -> Loaded | None:
-        """What was read for a tensor; None if nothing was."""
-        return self._loaded.get(name)
-
-    def _write(self, write: Write, entries: dict[str, Entry]) -> None:
-        if write.name is None or not write.final:
-            return
-        if write.name in self._wanted:
-            super()._write(write, entries)
-        else:
-            self._note_write(write, entries[write.name], write.name)
-
-    def _run_opaque(self, record: Recorded) -> None:
-        items = [*self.plan.parameters.values(), *self.plan.buffers.values()]
-        opaque = [item for item in items if isinstance(item.value, Opaque)]
-        wanted = [item.name for item in opaque if item.name in self._wanted]
-        if wanted and self.seed is not None:
-            record.opaque(wanted, self.entries, self.seed)
-        for item in opaque:
-            self._note_traced(item)

@@ -22,7 +22,6 @@ from initcfg._apply.streaming.making import Maker
 from initcfg._apply.streaming.shard_files import DEFAULT_SIZE, Shard, parsed_size, shards, weight_map
 from initcfg._apply.streaming.world import ALONE, World, world_of
 from initcfg._apply.streaming.writer import Writer
-from initcfg._model import doors
 from initcfg._plan import Ledger, Plan, Written
 from initcfg._stream.bits import STREAM_VERSION, stream_key
 from initcfg._version import __version__
@@ -107,8 +106,7 @@ class Saved:
         return found
 
 
-@doors.save_plan.leads_to
-def save_weights(
+def save_planned_weights(
     plan: Plan,
     model: nn.Module,
     directory: str | Path,

@@ -1,0 +1,89 @@
+"""The account: what each tensor of a model got while a plan was carried out, and from whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from initcfg._model import Entry, Names
+from initcfg._plan import Assignment, Call, Ledger, Plan, Shadowed, Write, Written
+from initcfg._stream.bits import STREAM_VERSION
+from initcfg._version import versions
+from initcfg.values import Keep, Opaque, Value, dtype_name
+
+Source = Write | Shadowed | Assignment | Written
+"""What has a value, and says which rule or constructor it is of."""
+
+
+class Account:
+    """What was written so far.
+
+    Attributes:
+        plans: The plan that is carried out, and those of parts that user code called for.
+        written: The tensors that were written, by canonical name.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plans = [plan]
+        self.written: dict[str, Written] = {}
+
+    def note(self, entry: Entry, name: str, by: str, source: Source, **details: Any) -> None:
+        """A tensor was written with the value of this source."""
+        dtype = dtype_name(entry.tensor.dtype)
+        self.written[name] = Written(
+            name, entry.shape, dtype, by, source.value, source.rule, source.initializer, **details
+        )
+
+    def note_traced(self, entry: Entry, item: Assignment) -> None:
+        """A tensor of a traced plan was written, by the code itself where no value says it."""
+        if isinstance(item.value, Opaque):
+            self.note(entry, item.name, "code", replace(item, value=Keep()), code=item.value.code)
+        else:
+            self.note(entry, item.name, "rule", item)
+
+    def note_code(
+        self,
+        call: Call,
+        operations: Mapping[str, Sequence[str]],
+        entries: Mapping[str, Entry],
+        meant: Mapping[str, Value],
+    ) -> None:
+        """User code ran.
+
+        Args:
+            call: The code.
+            operations: Its operations in place, by the tensor that they wrote.
+            entries: The tensors of the model as the code left it.
+            meant: The values that it means, where it means one.
+        """
+        for name, done in operations.items():
+            entry = entries.get(name)
+            if entry is None:
+                # The code took the parameter away again.
+                continue
+            before = self.written.get(name) or Written(name, entry.shape, "")
+            self.note(entry, name, "code", before, code=call.code, operations=tuple(done))
+        for name, value in meant.items():
+            if name in self.written and self.written[name].by == "code":
+                self.written[name] = replace(self.written[name], value=value)
+
+    def ledger(self, names: Names, *, rng: str, seed: int | None) -> Ledger:
+        """The ledger of the whole model."""
+        plan = self.plans[0]
+        entries = {
+            entry.name: self.written.get(entry.name)
+            or Written(entry.name, entry.shape, dtype_name(entry.tensor.dtype))
+            for entry in (*names.parameters, *names.buffers)
+            if not entry.buffer or entry.name in self.written
+        }
+        return Ledger(
+            entries=entries,
+            rng=rng,
+            seed=seed,
+            stream_version=STREAM_VERSION if rng == "stream" else None,
+            plan_digest=plan.digest,
+            aliases=dict(plan.aliases),
+            versions=versions(),
+            loads=tuple(dict.fromkeys(load for each in self.plans for load in each.loads)),
+        )

@@ -1,0 +1,230 @@
+"""A plan's tape on a model: its writes in their order, and the user's code between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+from torch import nn
+
+from initcfg._apply.account import Account
+from initcfg._apply.filling import Filler
+from initcfg._apply.planned_checkpoints import PlannedCheckpoints
+from initcfg._apply.user_code import run_observed, set_is_init
+from initcfg._model import Entry, Names, Observer, is_sharded, named_tensors, names_by_storage
+from initcfg._plan import Call, Plan, Write, writes_of
+from initcfg._record import Default, close_pending, default_of, set_default, unset_default
+from initcfg.values import FromCheckpoint, Value
+
+
+class Execution:
+    """A plan that is carried out on a model.
+
+    Each tensor is written once, unless user code must find an earlier value in it. Where draws move a
+    generator, those that no tensor shows are made too, into scratch.
+
+    Args:
+        plan: The plan.
+        model: The model.
+        checkpoints: The plan's checkpoints.
+        filler: Fills the tensors.
+        run_code: Runs a call of user code on its module.
+        only: The tensors that are written, if not all; the account is of all.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: nn.Module,
+        checkpoints: PlannedCheckpoints,
+        filler: Filler,
+        *,
+        run_code: Callable[[Execution, Call, nn.Module], None] = run_observed,
+        only: Collection[str] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.model = model
+        self.filler = filler
+        self.account = Account(plan)
+        self.observers: list[Observer] = []
+        self.grad_enabled = torch.is_grad_enabled()
+        self._checkpoints = checkpoints
+        self._run_code = run_code
+        self._only = only
+        self._settled: list[tuple[torch.Tensor, Default]] = []
+        self._find_tensors()
+        # On shards the model's own code cannot run; the plan has what it means.
+        self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
+
+    # -- the model -------------------------------------------------------------------------------
+
+    def _find_tensors(self) -> None:
+        self.names = named_tensors(self.model)
+        self.entries = {entry.name: entry for entry in self.names.entries.values()}
+        self._by_storage: dict[int, list[str]] | None = None
+
+    def stored(self) -> list[tuple[str, torch.Tensor]]:
+        """Every tensor that the model stores, with its canonical name."""
+        entries = (*self.names.parameters, *self.names.buffers)
+        return [(entry.name, tensor) for entry in entries for tensor in entry.stored]
+
+    def by_storage(self) -> Mapping[int, list[str]]:
+        """The names of the tensors by the memory that holds them."""
+        if self._by_storage is None:
+            self._by_storage = names_by_storage(self.stored())
+        return self._by_storage
+
+    def _name_in_model(self, entry: Entry, local: str) -> str:
+        """In a part that user code called for, names are local; the stream goes by the whole model's."""
+        found = self.names.entries.get(id(entry.tensor))
+        if found is None:
+            # The code replaced a parameter by a new one.
+            self._find_tensors()
+            found = self.names.entries.get(id(entry.tensor))
+        return local if found is None else found.name
+
+    def writes(self, name: str) -> bool:
+        """Whether a tensor is written, and not only accounted for."""
+        return self._only is None or name in self._only
+
+    # -- what was pending ------------------------------------------------------------------------
+
+    def settle(self, tensor: torch.Tensor) -> None:
+        """A tensor holds what it should, or soon will."""
+        default = default_of(tensor)
+        if default is not None:
+            self._settled.append((tensor, default))
+            unset_default(tensor)
+
+    def settle_all(self) -> None:
+        """Every parameter holds what it should, or soon will."""
+        for entry in self.names.parameters:
+            self.settle(entry.tensor)
+
+    def take_default(self, tensor: torch.Tensor, name: str) -> Value | None:
+        """What the constructor of a pending tensor meant, for code that touches it before its rule."""
+        self.settle(tensor)
+        item = self.plan.parameters.get(name)
+        return None if item is None or item.default is None else item.default.value
+
+    def back_to_pending(self) -> None:
+        """After an error: what was pending is pending again."""
+        for tensor, default in self._settled:
+            set_default(tensor, default)
+        self._settled.clear()
+        for module in self.model.modules():
+            close_pending(module)
+
+    # -- the tape --------------------------------------------------------------------------------
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether user code runs between the writes."""
+        return bool(self.plan.tape and self.plan.tape.calls) and not self._values_only
+
+    def run_tape(self) -> None:
+        """Run the plan's tape."""
+        self._run(self.plan, self.model, self.names)
+
+    def _run(self, plan: Plan, model: nn.Module, names: Names) -> None:
+        entries = {entry.name: entry for entry in names.entries.values()}
+        # Of a wrapper and what it wraps, the latter.
+        modules = {names.modules[id(module)]: module for module in model.modules()}
+        for item in self._in_good_order(self._unrolled(plan)):
+            if isinstance(item, Write):
+                self._write(item, entries)
+            else:
+                self._call(item, modules[item.module])
+        for name in plan.reached:
+            set_is_init(modules[name])
+
+    def _unrolled(self, plan: Plan) -> list[Write | Call]:
+        if plan.tape is None or self._values_only:
+            items = (*plan.parameters.values(), *plan.buffers.values())
+            return writes_of(item for item in items if plan.record is None or item.value.kind != "Opaque")
+        return plan.tape.unroll(draws=self.filler.in_order)
+
+    def _in_good_order(self, items: list[Write | Call]) -> list[Write | Call]:
+        """The largest loads first, where order means nothing: beside a model that is empty still."""
+        if self.filler.in_order or any(isinstance(item, Call) for item in items):
+            return items
+        return sorted(items, key=_elements_to_load, reverse=True)
+
+    def _write(self, write: Write, entries: Mapping[str, Entry]) -> None:
+        if not write.final or write.name is None:
+            if self.filler.in_order and not isinstance(write.value, FromCheckpoint):
+                like = None if write.name is None else entries[write.name].tensor
+                self.filler.fill(_scratch(write, like), write.value, write.name or "")
+            return
+        entry = entries[write.name]
+        name = self._name_in_model(entry, write.name)
+        loaded, altered = None, False
+        if self.writes(name):
+            # A checkpoint holds what is stored; every other value is what the layer sees.
+            if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
+                altered = self._write_seen(entry, write.value, name)
+            else:
+                loaded = self.filler.fill(entry.tensor, write.value, name, write)
+        self.settle(entry.tensor)
+        by = "default" if write.default else "rule"
+        self.account.note(entry, name, by, write, altered=altered, loaded=loaded)
+        for observer in self.observers:
+            # What the code around this wrote before is overwritten now.
+            observer.operations.pop(name, None)
+
+    def _write_seen(self, entry: Entry, value: Value, name: str) -> bool:
+        """Write a parametrized weight as the layer sees it; whether the layer then sees another."""
+        assert entry.holder is not None
+        module, attribute = entry.holder
+        whole = torch.empty(entry.shape, dtype=entry.tensor.dtype, device=entry.tensor.device)
+        self.filler.fill(whole, value, name)
+        self.filler.flush()
+        setattr(module, attribute, whole)
+        return not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
+
+    def _call(self, call: Call, module: nn.Module) -> None:
+        if call.foreign is not None or not getattr(module, "is_init", False):
+            self.filler.flush()
+            self._run_code(self, call, module)
+
+    def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
+        """The user code that runs innermost called a sampler, which no dispatch mode sees."""
+        self.observers[-1].note(tensor, function)
+
+    # -- what user code calls for ----------------------------------------------------------------
+
+    @property
+    def compat(self) -> bool:
+        """Whether the plan reaches exactly what the original reaches."""
+        return self.plan.compat is not None
+
+    def part_name(self, module: nn.Module) -> str:
+        """Path of a module, for the rules found in it."""
+        return ".".join(filter(None, ("model", self.names.modules.get(id(module), ""))))
+
+    def run_part(self, plan: Plan, model: nn.Module) -> None:
+        """Carry out a plan that user code called for: its writes are the rules', not the code's."""
+        self.account.plans.append(plan)
+        names = named_tensors(model)
+        for observer in self.observers:
+            observer.paused += 1
+        try:
+            with torch.no_grad(), self._checkpoints.of_part(plan, names):
+                self._run(plan, model, names)
+                self.filler.flush()
+        finally:
+            for observer in self.observers:
+                observer.paused -= 1
+
+
+def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:
+    """Memory for a draw that no tensor shows."""
+    if like is not None and tuple(like.shape) == write.shape:
+        return torch.empty_like(like)
+    return torch.empty(write.shape, dtype=getattr(torch, write.dtype))
+
+
+def _elements_to_load(item: Write | Call) -> int:
+    loads = isinstance(item, Write) and isinstance(item.value, FromCheckpoint)
+    return math.prod(item.shape) if isinstance(item, Write) and loads else 0

@@ -1,0 +1,196 @@
+"""The checkpoints of a plan while it is carried out: opened and checked first, then read one by one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from initcfg._checkpoints import OpenedCheckpoint, open_source
+from initcfg._checkpoints.formats import non_finite
+from initcfg._model import Names, local_blocks
+from initcfg._plan import Assignment, Load, Loaded, Plan
+from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
+from initcfg.errors import ApplyError, CheckpointError, InitcfgError, plural
+from initcfg.values import Adapted, FromCheckpoint, Opaque, dtype_name, steps_text
+
+_SHOWN = 5
+
+
+class PlannedCheckpoints:
+    """The checkpoints that a plan's values name.
+
+    Args:
+        loads: The plan's accounts of them.
+    """
+
+    def __init__(self, loads: Iterable[Load]) -> None:
+        self._begin(loads)
+
+    def _begin(self, loads: Iterable[Load]) -> None:
+        self._loads: dict[str, Load] = {}
+        self._ambiguous: set[str] = set()
+        for load in loads:
+            before = self._loads.setdefault(load.source, load)
+            if before.given is not load.given:
+                # Code that is given different things under one name; each of its calls checks its own.
+                self._ambiguous.add(load.source)
+        self._opened: dict[str, OpenedCheckpoint] = {}
+
+    @contextlib.contextmanager
+    def of_part(self, plan: Plan, names: Names) -> Iterator[None]:
+        """Within this, they are those of a plan that user code called for; checked first."""
+        outer = self._loads, self._ambiguous, self._opened
+        self._begin(plan.loads)
+        try:
+            self.check(plan, names)
+            yield
+        finally:
+            self.close()
+            self._loads, self._ambiguous, self._opened = outer
+
+    def check(self, plan: Plan, names: Names) -> None:
+        """All that can be foreseen: sources, digests, keys, shapes; under ``finite``, the numbers too.
+
+        Raises:
+            CheckpointError: A checkpoint cannot be read, or is not what was planned with.
+        """
+        for load in self._loads.values():
+            if not (load.problem and load.checkpoint is None):
+                self._open(load.source)
+            if load.problem:
+                raise CheckpointError(load.problem, where=load.rule, fix="Correct it, and plan again.")
+        entries = {entry.name: entry for entry in names.entries.values()}
+        bad: list[str] = []
+        for item in (*plan.parameters.values(), *plan.buffers.values()):
+            value = item.value.over if isinstance(item.value, Opaque) else item.value
+            if not isinstance(value, FromCheckpoint) or value.source in self._ambiguous:
+                continue
+            self._check_shape(item, value, entries[item.name].tensor.shape)
+            load = self._loads.get(value.source)
+            count = self._not_finite(item, value) if load is not None and load.finite else 0
+            if count:
+                bad.append(f"{item.name} ({plural(count, 'number')})")
+        if bad:
+            first = ", ".join(bad[:_SHOWN]) + (f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
+            raise CheckpointError(
+                f"{plural(len(bad), 'tensor')} that would be loaded hold NaN or infinity, and finite=True "
+                f"does not allow that: {first}.",
+                fix="Give a sound checkpoint, exclude them, or leave out finite=True.",
+            )
+
+    def _check_shape(self, item: Assignment, value: FromCheckpoint, shape: Sequence[int]) -> None:
+        try:
+            with self._reading(value) as opened:
+                shapes = [tuple(opened.info(key).shape) for key in value.keys]
+                made = result_shape(shapes, value.steps) if isinstance(value, Adapted) else shapes[0]
+                _check_equal(opened, value, made, shape)
+        except InitcfgError as error:
+            error.where, error.parameter = item.rule, item.name
+            raise
+
+    def _not_finite(self, item: Assignment, value: FromCheckpoint) -> int:
+        target = getattr(torch, item.dtype)
+        for key in value.keys:
+            tensor = self._open(value.source).read(key)
+            # What the type here cannot hold becomes infinite, too.
+            floating = target.is_floating_point and tensor.is_floating_point()
+            if count := non_finite(tensor.to(target) if floating else tensor):
+                return count
+        return 0
+
+    def load(self, tensor: torch.Tensor, value: FromCheckpoint, draw: Draw) -> Loaded:
+        """Read a value into a tensor, converted once.
+
+        Where the value has new rows by covariance, ``draw`` gives their normal numbers.
+
+        Raises:
+            CheckpointError: It cannot be read, or has another shape.
+        """
+        pieces = local_blocks(tensor)
+        steps = value.steps if isinstance(value, Adapted) else ()
+        with self._reading(value) as opened:
+            info = opened.info(value.key)
+            whole = carried_out([opened.read(key) for key in value.keys], steps, draw) if steps else None
+            _check_equal(opened, value, info.shape if whole is None else tuple(whole.shape), tensor.shape)
+            for piece, block in pieces:
+                piece.copy_(
+                    opened.read_block(value.key, block.offsets, piece.shape)
+                    if whole is None
+                    else narrowed(whole, block.offsets, piece.shape)
+                )
+            bad = sum(non_finite(piece) for piece, _ in pieces)
+            return Loaded(value.source, value.keys, info.dtype, steps_text(steps) or None, opened.sha256, bad)
+
+    def stored(self, value: FromCheckpoint, shape: tuple[int, ...]) -> tuple[torch.Tensor, Loaded]:
+        """The tensor that a value names, as it lies in its checkpoint; a long one is mapped from the file.
+
+        Returns:
+            The tensor, and its account, in which the numbers that are not finite have not been counted.
+
+        Raises:
+            CheckpointError: It cannot be read, or has another shape.
+        """
+        with self._reading(value) as opened:
+            found = opened.read(value.key)
+            _check_equal(opened, value, tuple(found.shape), shape)
+            return found, Loaded(value.source, value.keys, dtype_name(found.dtype), None, opened.sha256)
+
+    @contextlib.contextmanager
+    def _reading(self, value: FromCheckpoint) -> Iterator[OpenedCheckpoint]:
+        opened = self._open(value.source)
+        try:
+            yield opened
+        except KeyError as error:
+            raise CheckpointError(
+                f"The checkpoint {opened.name!r} has no tensor {error.args[0]!r} any more.", fix="Plan again."
+            ) from None
+
+    def _open(self, source: str) -> OpenedCheckpoint:
+        if source not in self._opened:
+            load = self._loads.get(source)
+            self._opened[source] = open_source(source) if load is None else _open_planned(load)
+        return self._opened[source]
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for opened in self._opened.values():
+            opened.close()
+        self._opened.clear()
+
+
+def _check_equal(
+    opened: OpenedCheckpoint, value: FromCheckpoint, found: Sequence[int], shape: Sequence[int]
+) -> None:
+    if tuple(found) != tuple(shape):
+        raise CheckpointError(
+            f"The checkpoint {opened.name!r} gives the shape {tuple(found)} for {value.key!r}: it is not the "
+            "one that was planned with.",
+            shape=shape,
+            fix="Plan again.",
+        )
+
+
+def _open_planned(load: Load) -> OpenedCheckpoint:
+    if load.given is None and load.checkpoint is None:
+        raise ApplyError(
+            f"The plan loads {load.source}, and a plan that was read from JSON does not carry that.",
+            where=load.rule,
+            fix="Plan the model again where the state_dict is, or save it and give its path.",
+        )
+    opened = open_source(
+        load.checkpoint if load.given is None else load.given,
+        sha256=load.expected,
+        offline=load.offline,
+        part=load.part,
+        name=load.checkpoint or load.source,
+    )
+    if load.sha256 and opened.sha256 and load.sha256 != opened.sha256:
+        raise CheckpointError(
+            f"The checkpoint {load.source!r} has changed since the plan was made: its SHA-256 is "
+            f"{opened.sha256}, and was {load.sha256}.",
+            where=load.rule,
+            fix="Plan again.",
+        )
+    return opened

@@ -1,0 +1,165 @@
+"""The checks before the first byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
+from initcfg._plan import Assignment, Plan
+from initcfg._record import waits
+from initcfg._stream.writing import memory_problem
+from initcfg.errors import ApplyError, TensorError, nearest
+from initcfg.values import (
+    Computed,
+    Formula,
+    FromCheckpoint,
+    Keep,
+    Opaque,
+    dtype_name,
+    dtype_problem,
+    shape_problem,
+)
+
+
+def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> None:
+    """The plan must be for this model, and every tensor that it writes must be writable.
+
+    Args:
+        plan: The plan.
+        names: The model's tensors.
+        rng: ``"stream"`` or ``"torch"``.
+        memory: Whether it is the tensors' own memory that will be written.
+
+    Raises:
+        ApplyError: The plan is not for this model.
+        TensorError: A tensor is of a kind that cannot be written.
+    """
+    items = {**plan.parameters, **plan.buffers}
+    entries = {entry.name: entry for entry in names.entries.values()}
+    has_code = any(isinstance(item.value, Opaque) for item in items.values())
+    if plan.tape is None and plan.record is None:
+        if rng == "torch":
+            raise ApplyError(
+                "A plan that was read from JSON has no record of the draws in their order, and "
+                "rng='torch' needs one.",
+                fix="Use rng='stream', or plan the model again.",
+            )
+        if has_code:
+            raise ApplyError(
+                "This plan was read from JSON, and holds code of the model's own, which JSON cannot carry.",
+                fix="Plan the model again.",
+            )
+    _check_sharded(plan, items, entries, rng, has_code)
+    runs_code = bool(plan.tape and plan.tape.calls)
+    for name, item in items.items():
+        entry = entries.get(name)
+        if entry is None:
+            kind = "parameter" if name in plan.parameters else "buffer"
+            raise ApplyError(
+                f"The plan has a {kind} {name!r}, and this model has not: it was made for another one.",
+                meant=nearest(name, entries),
+                fix="Plan this model.",
+            )
+        _check_item(item, entry)
+        for tensor in entry.stored if memory and (runs_code or not isinstance(item.value, Keep)) else ():
+            problem, fix = memory_problem(local_of(tensor)) or (None, None)
+            if problem is not None:
+                raise TensorError(f"{name!r} cannot be initialized: it {problem}.", fix=fix, **_about(entry))
+    for entry in names.parameters:
+        if entry.name in plan.parameters:
+            continue
+        if entry.name in plan.aliases:
+            raise ApplyError(
+                f"The parameter {entry.name!r} is one tensor with {plan.aliases[entry.name]!r} where the "
+                "plan was made, and in this model they are two, which training would drive apart.",
+                fix="Tie them again: parallelize_module and copies take them apart, and fully_shard keeps "
+                "what is tied.",
+                **_about(entry),
+            )
+        raise ApplyError(
+            f"This model has a parameter {entry.name!r} that the plan does not know: it was made for "
+            "another one.",
+            fix="Plan this model.",
+        )
+
+
+def _about(entry: Entry) -> dict[str, Any]:
+    return {"parameter": entry.name, "shape": entry.shape}
+
+
+def _check_item(item: Assignment, entry: Entry) -> None:
+    dtype = dtype_name(entry.tensor.dtype)
+    if item.shape != entry.shape or item.dtype != dtype:
+        fix = "Plan this model."
+        if item.shape == entry.shape:
+            fix = (
+                f"Trace the build with the change of dtype: initcfg.trace(lambda: build().to(torch.{dtype}))."
+            )
+        raise ApplyError(
+            f"The plan was made for {item.dtype} of shape {item.shape}, and this model has {dtype} of shape "
+            f"{entry.shape}.",
+            fix=fix,
+            **_about(entry),
+        )
+    found = dtype_problem(item.value, entry.tensor.dtype) or shape_problem(item.value, entry.shape)
+    if found is not None:
+        raise ApplyError(f"{item.value} cannot be written: {found}.", where=item.rule, **_about(entry))
+    if isinstance(item.value, Keep) and waits(entry.tensor):
+        raise ApplyError(
+            "The plan keeps this parameter as it is, but the model was built deferred: it holds nothing yet.",
+            fix="Plan this model: initcfg.plan(model).",
+            **_about(entry),
+        )
+
+
+def _check_sharded(
+    plan: Plan, items: Mapping[str, Assignment], entries: Mapping[str, Entry], rng: str, has_code: bool
+) -> None:
+    """What only whole tensors allow."""
+    sharded = [entry for entry in entries.values() if any(map(is_sharded, entry.stored))]
+    if not sharded:
+        return
+    if rng == "torch":
+        raise ApplyError(
+            "Some parameters are sharded, and torch's generator draws whole tensors one after another.",
+            fix="Use rng='stream', which makes each shard alone.",
+            **_about(sharded[0]),
+        )
+    if plan.tape is not None and plan.tape.calls and has_code:
+        call = plan.tape.calls[0][1]
+        raise ApplyError(
+            f"{call.code} of {call.module or 'the model'} would run when the plan is applied, since what it "
+            "does could not be said as values; and some parameters are sharded, which it does not know.",
+            fix="Initialize before sharding, or say what it does by rules.",
+            **_about(sharded[0]),
+        )
+    for entry in sharded:
+        item = items.get(entry.name)
+        if item is None or isinstance(item.value, Keep):
+            continue
+        if isinstance(item.value, Computed):
+            raise ApplyError(
+                f"{item.value} is sharded, and it was computed while the model was built, from random "
+                "numbers that each rank drew for itself.",
+                fix="Give it a rule.",
+                **_about(entry),
+            )
+        try:
+            for tensor in entry.stored:
+                local_blocks(tensor)
+        except TensorError as error:
+            error.parameter = entry.name
+            raise
+        needs_whole = None
+        if entry.holder is not None and not isinstance(item.value, FromCheckpoint):
+            needs_whole = (
+                "This weight is parametrized and sharded: what the layer sees is computed from the whole."
+            )
+        elif isinstance(item.value, Formula) and item.value.begins_with_itself:
+            needs_whole = (
+                f"{item.value} begins with what the tensor holds, and it is sharded: no rank holds the whole."
+            )
+        if needs_whole is not None:
+            fix = "Initialize the model before it is sharded."
+            raise TensorError(needs_whole, where=item.rule, fix=fix, **_about(entry))
