@@ -51,11 +51,7 @@ class PlannedCheckpoints:
             self._loads, self._ambiguous, self._opened = outer
 
     def check(self, plan: Plan, names: Names) -> None:
-        """All that can be foreseen: sources, digests, keys, shapes; under ``finite``, the numbers too.
-
-        Raises:
-            CheckpointError: A checkpoint cannot be read, or is not what was planned with.
-        """
+        """All that can be foreseen: sources, digests, keys, shapes; under ``finite``, the numbers too."""
         for load in self._loads.values():
             if not (load.problem and load.checkpoint is None):
                 self._open(load.source)
@@ -104,9 +100,6 @@ class PlannedCheckpoints:
         """Read a value into a tensor, converted once.
 
         Where the value has new rows by covariance, ``draw`` gives their normal numbers.
-
-        Raises:
-            CheckpointError: It cannot be read, or has another shape.
         """
         pieces = local_blocks(tensor)
         steps = value.steps if isinstance(value, Adapted) else ()
@@ -128,9 +121,6 @@ class PlannedCheckpoints:
 
         Returns:
             The tensor, and its account, in which the numbers that are not finite have not been counted.
-
-        Raises:
-            CheckpointError: It cannot be read, or has another shape.
         """
         with self._reading(value) as opened:
             found = opened.read(value.key)

@@ -30,10 +30,6 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
         names: The model's tensors.
         rng: ``"stream"`` or ``"torch"``.
         memory: Whether it is the tensors' own memory that will be written.
-
-    Raises:
-        ApplyError: The plan is not for this model.
-        TensorError: A tensor is of a kind that cannot be written.
     """
     items = {**plan.parameters, **plan.buffers}
     entries = {entry.name: entry for entry in names.entries.values()}

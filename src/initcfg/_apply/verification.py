@@ -80,9 +80,6 @@ def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None 
         reader: The checkpoint.
         planned: A plan, or the ledger of its making.
         seed: The seed; that of the ledger if None.
-
-    Raises:
-        CheckpointError: There is no seed to make the values from, or no tensor that both know.
     """
     seed = planned.seed if seed is None and isinstance(planned, Ledger) else seed
     if isinstance(planned, Ledger) and planned.rng != "stream":

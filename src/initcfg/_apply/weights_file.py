@@ -21,11 +21,7 @@ _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
-    """Refuse a file that cannot be written, or whose name has none of these endings, before the work begins.
-
-    Raises:
-        OutputError: Unknown ending, missing folder, or no permission.
-    """
+    """Refuse, before the work begins, a file that cannot be written or has another ending."""
     path = Path(output)
     if path.suffix not in suffixes:
         raise OutputError(
@@ -47,9 +43,6 @@ def is_folder(output: str, *, asked: bool) -> bool:
     Args:
         output: The path.
         asked: Whether an option was given that only a folder has.
-
-    Raises:
-        OutputError: One was, and this is the name of a file.
 
     Example:
         >>> from initcfg._apply.weights_file import is_folder
@@ -76,9 +69,6 @@ def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
 
     Returns:
         Path of the ledger.
-
-    Raises:
-        OutputError: The files cannot be written.
     """
     path = Path(output)
     ledger_path = path.with_suffix(".ledger.json")

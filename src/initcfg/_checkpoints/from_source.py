@@ -26,9 +26,6 @@ def open_source(
         offline: Whether nothing may be fetched.
         part: Which of several sets of weights in the file.
         name: How messages call it; the source itself if None.
-
-    Raises:
-        CheckpointError: It cannot be fetched or opened, or is not a checkpoint.
     """
     if not isinstance(source, (str, Mapping)):
         raise CheckpointError(

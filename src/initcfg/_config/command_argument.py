@@ -24,10 +24,6 @@ def load_config(
         overrides: ``"key=value"`` pairs: they change the config, or are the builder's arguments.
         use_python: Whether configs and builders may be Python code of somebody's own.
 
-    Raises:
-        ConfigError: The file cannot be used; see :meth:`Config.fromfile`.
-        BuildError: An override is not an argument.
-
     Example:
         >>> from initcfg._config import load_config
         >>> load_config("timm:resnet18", overrides=["num_classes=10"])

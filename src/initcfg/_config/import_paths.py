@@ -78,9 +78,6 @@ def from_mmengine(name: str, scope: str | None = None) -> Any:
 
     Nothing is looked up, and MMEngine is not imported, unless the program has imported it. A bare name
     is looked for in the root registry, then in the current default scope, then in every child.
-
-    Raises:
-        UnknownTypeError: a bare name means different classes in several children.
     """
     root = _mmengine_models()
     if root is None:

@@ -27,11 +27,7 @@ def hold_shards(model: nn.Module) -> None:
 
 
 def note_shards(model: nn.Module) -> None:
-    """Tell each module of FSDP2 that its shards lie elsewhere now.
-
-    Raises:
-        ApplyError: FSDP2 cannot have them there, as it could not after ``to_empty``.
-    """
+    """Tell each module of FSDP2 that its shards lie elsewhere now."""
     for module in _fully_sharded(model):
         try:
             # The class's own method: that of a pending model is closed.

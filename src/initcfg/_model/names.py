@@ -89,12 +89,7 @@ class Names:
 
 
 def named_tensors(model: nn.Module) -> Names:
-    """The tensors and modules of ``model``.
-
-    Raises:
-        LazyParameterError: A module is lazy, so that shapes are not known yet.
-        TensorError: A parameter is of a kind that cannot be initialized.
-    """
+    """The tensors and modules of ``model``."""
     names = Names()
     _collect(model, "", names)
     for entry in names.entries.values():

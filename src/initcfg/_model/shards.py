@@ -50,10 +50,6 @@ def local_blocks(tensor: torch.Tensor) -> list[LocalBlock]:
     """What this rank holds of a tensor: blocks that together are its local tensor.
 
     A tensor that is not a DTensor is one block.
-
-    Raises:
-        TensorError: It is a partial sum, of a placement that is not known, or its local tensor has another
-            shape than its placements say.
     """
     if not is_sharded(tensor):
         return [LocalBlock(tensor, Block.whole(tensor.shape))]
@@ -84,9 +80,6 @@ def runs_of(
         coordinate: The rank's place in the mesh.
         placements: One for each dimension of the mesh.
         local_shape: The shape of its local tensor, where there is one: it decides between the two orders.
-
-    Raises:
-        TensorError: See :func:`local_blocks`.
 
     Example:
         >>> from torch.distributed.tensor import Replicate, Shard

@@ -46,23 +46,14 @@ def plain_layout(shape: torch.Size) -> Layout:
 
 @singledispatch
 def targets(module: nn.Module) -> list[Target]:
-    """The tensors of a module that a rule reaches.
-
-    Raises:
-        TensorError: ``weight`` is computed from other tensors in a way that cannot be undone.
-    """
+    """The tensors of a module that a rule reaches."""
     # Deformable convolutions, which torch does not know as convolutions, carry the same attributes.
     is_convolution = isinstance(module.__dict__.get("groups"), int)
     return _convolution(module) if is_convolution else _weight_and_bias(module, _stored)
 
 
 def original_targets(module: nn.Module) -> list[Target]:
-    """The tensors that the original writes: whatever ``weight`` and ``bias`` are.
-
-    Raises:
-        TensorError: One of them is not a tensor (the original fails with an AttributeError).
-        LazyParameterError: One of them has no shape yet.
-    """
+    """The tensors that the original writes: whatever ``weight`` and ``bias`` are."""
     return _weight_and_bias(module, _attribute)
 
 

@@ -111,11 +111,7 @@ class Tape:
 
 
 def writes_of(assignments: Iterable[Assignment]) -> list[Write | Call]:
-    """The writes of a plan that was read from JSON: the values that show.
-
-    Raises:
-        ApplyError: One of them is code, which JSON cannot carry.
-    """
+    """The writes of a plan that was read from JSON: the values that show."""
     found: list[Write | Call] = []
     for item in assignments:
         if isinstance(item.value, Opaque):

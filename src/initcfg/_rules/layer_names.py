@@ -90,11 +90,7 @@ def _import_class(path: str) -> type | str:
 
 
 def check_layer_names(layers: Layers, model: nn.Module, **context: Any) -> None:
-    """Every name must be a class: of this model, loaded, registered, or on the shipped list.
-
-    Raises:
-        UnknownLayerError: One is not; the error has the ``context``, ``rule`` and ``where``.
-    """
+    """Every name must be a class: of this model, loaded, registered, or on the shipped list."""
     # The common names first: looking through every loaded class costs milliseconds.
     unknown = sorted(name for name in layers.names if name not in OPENMMLAB_LAYERS and not _in_torch(name))
     if not unknown:

@@ -32,9 +32,6 @@ def inspected(checkpoint: str, *, part: str | None = None) -> dict[str, Any]:
 
     ``wrapping`` was taken off on the way to the tensors, ``parts`` are other sets of weights, ``beside`` is
     what else is in it. ``metadata`` is what the file says of itself, apart from the ledger.
-
-    Raises:
-        CheckpointError: It cannot be opened.
     """
     located = locate(checkpoint)
     assert located.path is not None

@@ -58,10 +58,6 @@ class Agreement:
         store: The store; by default, that of the default process group.
         rank: This rank, if ``store`` is given.
 
-    Raises:
-        AgreementError: Another rank failed, has ended, did not come, or has other facts.
-        ApplyError: ``INITCFG_RANK_TIMEOUT`` is not a number of seconds.
-
     Example:
         >>> from initcfg._apply.ranks.agreement import Agreement
         >>> with Agreement([(0,)]) as agreement:
@@ -133,9 +129,6 @@ class Agreement:
             seed: The seed; None for that of the first rank's ``draw``.
             draw: Draws a seed; called on every rank if ``seed`` is None.
             details: Called where ``plan`` differs: names of tensors and digests of what they get.
-
-        Raises:
-            AgreementError: They have not, or a rank failed.
         """
         drawn = draw() if seed is None else seed
         agreed: int | None = None
@@ -149,11 +142,7 @@ class Agreement:
         return drawn if agreed is None else agreed
 
     def check(self) -> None:
-        """Costs nothing: to be called now and then in what takes long.
-
-        Raises:
-            AgreementError: Another rank has failed or ended.
-        """
+        """Costs nothing: to be called now and then in what takes long."""
         if self._failure is not None:
             raise self._failure.error()
 

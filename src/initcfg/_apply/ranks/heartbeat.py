@@ -45,11 +45,7 @@ class Line:
         self._thread.start()
 
     def call(self, ask: Callable[[Store], _Answer]) -> _Answer:
-        """What ``ask(store)`` returns, called in the thread of this line. It must not block.
-
-        Raises:
-            StoreGoneError: The store is gone, or does not answer.
-        """
+        """What ``ask(store)`` returns, called in the thread of this line. It must not block."""
         if self._gone is not None:
             raise self._gone
         answer: Future[_Answer] = Future()

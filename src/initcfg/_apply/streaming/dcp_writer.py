@@ -90,9 +90,6 @@ def write_dcp(
     """Write this rank's chunks into a folder; with the ``.metadata`` of all ranks' chunks, in the end.
 
     ``prefix`` is the key of the table that the tensors are in; ``told`` is told how many bytes were made.
-
-    Raises:
-        OutputError: It cannot be written, by this rank or another.
     """
     try:
         with warnings.catch_warnings(), contextlib.closing(_made_ahead(maker, mine)) as tensors:

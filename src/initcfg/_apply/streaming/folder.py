@@ -87,9 +87,6 @@ class Folder:
     """The folder that a checkpoint is written to; it is made if its parent exists.
 
     Use it as a context, by one process: it holds a lock, so that two commands do not write to one folder.
-
-    Raises:
-        OutputError: It cannot be made or written, or another process writes to it.
     """
 
     def __init__(self, path: Path, identity: Identity) -> None:
@@ -143,11 +140,7 @@ class Folder:
         return [shard for shard in shards if _is_whole(self.path / shard.name, shard)]
 
     def begin(self, shards: Sequence[Shard], *, size: int, overwrite: bool = False) -> None:
-        """Say in the folder what is written to it, ``size`` bytes in all; look at what an earlier run left.
-
-        Raises:
-            OutputError: Something else was begun there, or is there; or there is no room.
-        """
+        """Say in the folder what is written to it (``size`` bytes); look at what an earlier run left."""
         begun = _begun(self.path)
         if begun == {}:
             different = ["its note cannot be read"]
@@ -247,11 +240,7 @@ class Folder:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that cannot be written to, before the work begins.
-
-    Raises:
-        OutputError: It is a file, its parent does not exist, or there is no permission.
-    """
+    """Refuse a folder that cannot be written to, before the work begins."""
     if path.exists() and not path.is_dir():
         raise OutputError(f"{str(path)!r} is a file, and a checkpoint in shards needs a folder.")
     place = path if path.is_dir() else path.parent

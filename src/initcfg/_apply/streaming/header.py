@@ -37,11 +37,7 @@ _RESERVED = "__metadata__"
 
 
 def in_order(items: Iterable[Item]) -> list[Item]:
-    """Tensors in the order of a file: by type, then by key.
-
-    Raises:
-        OutputError: The format has no such type, or no such key.
-    """
+    """Tensors in the order of a file: by type, then by key."""
     found = list(items)
     for item in found:
         dtype = dtype_name(item.dtype)

@@ -102,10 +102,6 @@ def outlined(plan: Plan, model: nn.Module, *, dtype: str | None = None, rng: str
         model: The model; on the meta device too, or with parameters that are DTensors.
         dtype: The type that floating-point tensors are stored as; their own if None.
         rng: ``"stream"`` or ``"torch"``.
-
-    Raises:
-        ApplyError: The plan does not fit the model, or a value the type.
-        TensorError: A tensor is of a kind that cannot be stored.
     """
     names = named_tensors(model)
     check_fits(plan, names, rng, memory=False)

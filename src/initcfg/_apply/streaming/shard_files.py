@@ -20,9 +20,6 @@ _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 def parsed_size(text: str | int) -> int:
     """A number of bytes: ``"5GB"``, ``"500 MB"``, ``"2GiB"``, ``1000``.
 
-    Raises:
-        OutputError: It is not a size, or it is zero.
-
     Example:
         >>> from initcfg._apply.streaming.shard_files import parsed_size
         >>> parsed_size("5GB"), parsed_size("2GiB"), parsed_size("1.5kB")
@@ -72,11 +69,7 @@ def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
 
 
 def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> list[Shard]:
-    """The files that hold the tensors, ``most`` bytes of them each, and say ``metadata`` of themselves.
-
-    Raises:
-        OutputError: A key cannot stand in such a file.
-    """
+    """The files that hold the tensors, ``most`` bytes of them each, and say ``metadata`` of themselves."""
     groups = divided(items, most)
     found: list[Shard] = []
     for number, group in enumerate(groups, 1):

@@ -62,11 +62,7 @@ ALONE = World()
 
 
 def world_of(group: ProcessGroup | None) -> World:
-    """The ranks of a process group; None is this process alone.
-
-    Raises:
-        ApplyError: This process is not in the group.
-    """
+    """The ranks of a process group; None is this process alone."""
     if group is None:
         return ALONE
     rank = torch.distributed.get_rank(group)

@@ -87,11 +87,7 @@ class Writer:
             self._check()
 
     def write(self, shard: Shard) -> None:
-        """Make a shard and have it written; it is whole at the latest when the context ends.
-
-        Raises:
-            OutputError: It cannot be written, or an earlier one.
-        """
+        """Make a shard and have it written; it is whole at the latest when the context ends."""
         self._check()
         self._writing.submit(self._do, self._begin, shard)
         buffer, used = self._free.get(), 0

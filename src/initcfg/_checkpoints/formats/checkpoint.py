@@ -43,10 +43,6 @@ def open_path(
         part: Which set of weights to take where there are several: ``"state_dict_ema"``. By default the
             ordinary weights, and moving averages where there are no others.
         allow: Names that its pickle may hold besides those that are known. They stay names all the same.
-
-    Raises:
-        CheckpointNotFoundError: There is no such file.
-        CheckpointError: It is damaged, holds more than tensors, or has no weights.
     """
     path = Path(path)
     name = str(path) if name is None else name

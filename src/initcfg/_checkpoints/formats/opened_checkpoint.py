@@ -51,10 +51,6 @@ class OpenedCheckpoint:
         """The tensor, mapped from the file where it is long.
 
         It may be written to: that changes what is in memory, never the file.
-
-        Raises:
-            CheckpointError: The file is damaged there, or the tensor is of a kind that cannot be read.
-            KeyError: There is none.
         """
         return self.tensors[key].read()
 

@@ -82,12 +82,7 @@ class PickleMachine:
     memo: dict[int, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
-        """What the pickle holds; afterwards ``place`` is behind it.
-
-        Raises:
-            PickleProblem: It is malformed.
-            RefusedName: It names something that is not on the list.
-        """
+        """What the pickle holds; afterwards ``place`` is behind it."""
         try:
             while True:
                 code = self.data[self.place : self.place + 1]

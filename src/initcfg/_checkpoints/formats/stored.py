@@ -43,11 +43,7 @@ class Stored:
         raise NotImplementedError
 
     def read(self) -> torch.Tensor:
-        """The tensor.
-
-        Raises:
-            CheckpointError: The file is damaged there.
-        """
+        """The tensor."""
         raise NotImplementedError
 
     def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:

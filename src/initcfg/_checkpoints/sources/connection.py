@@ -48,11 +48,6 @@ def request(url: str, headers: Mapping[str, str], timeout: float) -> Iterator[ht
         url: The address; a user and a password in it are sent to its own host alone.
         headers: More headers.
         timeout: Seconds without a byte after which the connection is given up.
-
-    Raises:
-        TransientError: It may go better another time.
-        CheckpointNotFoundError: The server says that there is no such file.
-        CheckpointError: It will not go better.
     """
     current, authorization = _without_user(url)
     if not urlsplit(current).hostname:

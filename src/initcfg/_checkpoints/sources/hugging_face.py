@@ -35,9 +35,6 @@ class HubAddress(NamedTuple):
 def parse(source: str) -> HubAddress:
     """Take an ``hf://`` address apart.
 
-    Raises:
-        CheckpointError: It names no repository of models.
-
     Example:
         >>> parse("hf://owner/net@v1/part/model.safetensors")
         HubAddress(repository='owner/net', revision='v1', file='part/model.safetensors')

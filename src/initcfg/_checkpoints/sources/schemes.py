@@ -80,11 +80,7 @@ def register(scheme: str, function: Source) -> None:
 
 
 def source_for(scheme: str, source: str) -> Source:
-    """The function that answers for a scheme.
-
-    Raises:
-        CheckpointError: There is none, or the plugin that has it cannot be imported.
-    """
+    """The function that answers for a scheme."""
     if found := _registered.get(scheme) or _BUILT_IN.get(scheme):
         return found
     plugins = [point for point in _entry_points() if point.name.lower() == scheme]

@@ -24,9 +24,6 @@ def library(name: str, text: str, install: str) -> Any:
         name: Its module.
         text: The builder that needs it.
         install: What pip is told.
-
-    Raises:
-        BuildError: It is not installed, or cannot be imported.
     """
     package = name.partition(".")[0]
     try:
@@ -53,20 +50,13 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """``factory(**arguments)``; where it refuses the arguments themselves, an error that explains.
 
     What is raised inside the call goes through unchanged.
-
-    Raises:
-        BuildError: An argument that the signature does not have, or one that is missing.
     """
     with _explained(lambda _: _refused_by_signature(factory, arguments)):
         return factory(**arguments)
 
 
 def call_library(text: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """``function(**arguments)``; where code far inside refuses one of them, an error that names it.
-
-    Raises:
-        BuildError: One of the arguments is not taken.
-    """
+    """``function(**arguments)``; where code far inside refuses one of them, an error that names it."""
     with _explained(lambda error: _refused_inside(text, arguments, error)):
         return function(**arguments)
 

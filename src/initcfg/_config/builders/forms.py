@@ -77,10 +77,6 @@ def builder(text: str, build_model: Callable[[Any], Any]) -> Builder:
     Args:
         text: The text.
         build_model: Builds the model of a config, for the configs of packages.
-
-    Raises:
-        UnknownTypeError: There is no such model, module, attribute or config.
-        BuildError: The library is not installed, or cannot be imported.
     """
     prefix, _, name = text.partition(":")
     if prefix in LIBRARIES:

@@ -21,11 +21,6 @@ def hf_model(name: str) -> Callable[..., Any]:
 
     The keyword arguments change the config. The model has the config's ``dtype``, as transformers'
     ``from_config`` makes it; its class is the first of the config's ``architectures``, else AutoModel's.
-
-    Raises:
-        UnknownTypeError: transformers has no such model.
-        ConfigError: The file cannot be used.
-        BuildError: transformers cannot be imported.
     """
     text = f"hf:{name}"
     with offline():

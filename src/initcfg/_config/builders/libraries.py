@@ -15,12 +15,7 @@ from initcfg.errors import BuildError, UnknownTypeError, nearest
 
 
 def timm_model(name: str) -> Callable[..., Any]:
-    """What builds timm's model of that name.
-
-    Raises:
-        UnknownTypeError: timm has no such model.
-        BuildError: timm cannot be imported.
-    """
+    """What builds timm's model of that name."""
     text = f"timm:{name}"
     with offline():
         timm = library("timm", text, "'initcfg[timm]'")
@@ -41,12 +36,7 @@ def timm_model(name: str) -> Callable[..., Any]:
 
 
 def torchvision_model(name: str) -> Callable[..., Any]:
-    """What builds torchvision's model of that name: detection, segmentation, video and quantized ones too.
-
-    Raises:
-        UnknownTypeError: torchvision has no such model.
-        BuildError: torchvision cannot be imported.
-    """
+    """What builds torchvision's model of that name: detection, segmentation, video and quantized ones too."""
     text = f"torchvision:{name}"
     models = library("torchvision.models", text, "'initcfg[torchvision]'")
     if name not in models.list_models():

@@ -18,12 +18,7 @@ _INSTALLED_AS = {"mmseg": "mmsegmentation"}
 
 
 def config_file(text: str) -> str:
-    """The file that ``mmdet:retinanet/retinanet_r50_fpn_1x_coco`` names.
-
-    Raises:
-        ConfigFileNotFoundError: The package has no such config.
-        BuildError: The package is not installed.
-    """
+    """The file that ``mmdet:retinanet/retinanet_r50_fpn_1x_coco`` names."""
     package, _, name = text.partition(":")
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []

@@ -17,9 +17,6 @@ def import_modules(
     """Import the modules of ``imports`` and of ``custom_imports``, in this order.
 
     The config's folder stays on the import path, for what is imported later.
-
-    Raises:
-        ConfigError: A module cannot be imported, or one of the two keys has the wrong form.
     """
     asked = values.get("imports") or values.get("custom_imports")
     if asked and folder is not None and folder not in sys.path:

@@ -13,11 +13,7 @@ from initcfg.errors import InitcfgError, OutputError
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[str]:
-    """A temporary file beside ``path`` that takes its place if all goes well, and is gone if not.
-
-    Raises:
-        OutputError: The folder does not exist, cannot be written, or is full.
-    """
+    """A temporary file beside ``path`` that takes its place if all goes well, and is gone if not."""
     target = Path(path)
     try:
         handle, temporary = tempfile.mkstemp(
@@ -44,11 +40,7 @@ def replacing(path: str | Path) -> Iterator[str]:
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a whole file, or nothing.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
+    """Write a whole file, or nothing."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 

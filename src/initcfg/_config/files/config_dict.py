@@ -216,9 +216,6 @@ def merge(child: dict[str, Any], base: ConfigDict, keys: tuple[str, ...] = ()) -
     Neither is changed, but the result shares their values. ``_delete_=True`` in a dict of ``child``
     replaces the base's value in place of merging; where the base has no such key, there is nothing to
     delete and the mark stays a key (as in MMEngine).
-
-    Raises:
-        Clash: A dict over something that is not a dict.
     """
     result = base.copy()
     for key, value in child.items():

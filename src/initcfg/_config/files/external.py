@@ -14,12 +14,7 @@ _NAME = re.compile(r"(\w+)::([^:]+)")
 
 
 def external_config(name: str, where: str) -> tuple[str, str]:
-    """The file that ``mmdet::_base_/models/retinanet_r50_fpn.py`` names, and the scope of its types.
-
-    Raises:
-        ConfigError: The name is malformed.
-        ConfigFileNotFoundError: The package is not installed, or has no such config.
-    """
+    """The file that ``mmdet::_base_/models/retinanet_r50_fpn.py`` names, and the scope of its types."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ConfigError(
@@ -46,12 +41,7 @@ def external_config(name: str, where: str) -> tuple[str, str]:
 
 
 def read_with_mmengine(path: str) -> dict[str, Any]:
-    """A config in the ``read_base()`` style, as MMEngine reads it; classes are dotted paths.
-
-    Raises:
-        ConfigError: MMEngine is not installed.
-        ConfigExecutionError: MMEngine cannot read it.
-    """
+    """A config in the ``read_base()`` style, as MMEngine reads it; classes are dotted paths."""
     try:
         config = importlib.import_module("mmengine.config").Config
     except ImportError as error:

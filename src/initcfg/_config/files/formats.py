@@ -31,12 +31,7 @@ def check_format(suffix: str) -> None:
 
 
 def parse_data(text: str, suffix: str, path: str) -> dict[str, Any]:
-    """The dict that a YAML, JSON or TOML text says.
-
-    Raises:
-        ConfigSyntaxError: The text cannot be parsed, or a key occurs twice; with the line.
-        ConfigError: The text is not a mapping of strings to values.
-    """
+    """The dict that a YAML, JSON or TOML text says."""
     parse = {".json": _json, ".toml": _toml}.get(suffix, _yaml)
     try:
         values = parse(text, path)

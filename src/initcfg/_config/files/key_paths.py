@@ -21,10 +21,6 @@ def set_path(values: ConfigDict, path: str, value: Any, list_keys: bool = True) 
 
     Dicts on the way that are missing are made; a dict over a dict is merged. ``values`` itself is left
     as it is, but the result shares what the path does not touch.
-
-    Raises:
-        ConfigMergeError: The path is empty or malformed, or leads into what is not a dict or list, or an
-            index is outside its list.
     """
     keys = path.split(".") if isinstance(path, str) else []
     if not keys or not all(key.strip() for key in keys):

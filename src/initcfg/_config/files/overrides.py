@@ -25,9 +25,6 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     Returns:
         dict: Values by dotted path, for :meth:`Config.merge_from_dict`.
 
-    Raises:
-        ConfigError: A pair has no ``=``, an empty key, or brackets that do not close.
-
     Example:
         >>> from initcfg._config.files import parse_overrides
         >>> parse_overrides(["model.depth=50", "a=[1, 2]", "name=resnet", "flag=true", "x=None", "y='7'"])

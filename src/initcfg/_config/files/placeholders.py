@@ -66,11 +66,7 @@ def base_path(value: object) -> str | None:
 
 
 def put_base_values(value: Any, base: ConfigDict, path: str) -> Any:
-    """``value`` with each marking string replaced by a copy of what it stands for.
-
-    Raises:
-        ConfigError: The base has no such value, or the braces stand inside a longer string.
-    """
+    """``value`` with each marking string replaced by a copy of what it stands for."""
     if isinstance(value, str):
         match = _TOKEN.search(value)
         if match is None:

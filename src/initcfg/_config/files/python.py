@@ -44,10 +44,6 @@ def parse_python(text: str, path: str, import_unused: bool) -> PythonConfig:
     An import at top level runs when its name is first used while the config runs: a config often imports
     for its ``__main__`` block only. An import of a name that occurs nowhere else is meant for its side
     effect, and runs in its place if ``import_unused``.
-
-    Raises:
-        ConfigSyntaxError: The text is not Python.
-        ConfigError: ``_base_`` is not a file name or a list of file names.
     """
     try:
         tree = ast.parse(text, path)
@@ -91,11 +87,7 @@ def parse_python(text: str, path: str, import_unused: bool) -> PythonConfig:
 
 
 def run_python(program: PythonConfig, text: str, path: str, base: ConfigDict) -> dict[str, Any]:
-    """Run a config over its merged bases, which it may change; give the names that it leaves behind.
-
-    Raises:
-        ConfigExecutionError: The code raised; with the line.
-    """
+    """Run a config over its merged bases, which it may change; give the names that it leaves behind."""
     namespace = _Namespace(program.deferred)
     namespace.update({BASE_KEY: base, "__file__": path, "__name__": "<config>"})
     try:
@@ -179,11 +171,7 @@ def _base_files(value: ast.expr, path: str) -> tuple[tuple[str, int], ...]:
 
 
 def checked_bases(files: object, where: str) -> list[str]:
-    """``_base_`` as a list of file names.
-
-    Raises:
-        ConfigError: It is neither a string nor a list of strings.
-    """
+    """``_base_`` as a list of file names."""
     names: list[Any] = list(files) if isinstance(files, (list, tuple)) else [files]
     for name in names:
         if not isinstance(name, str) or not name:

@@ -36,11 +36,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
 
 
 def to_text(values: dict[str, Any], suffix: str) -> str:
-    """The text that reads back as ``values``; see ``Config.dump``.
-
-    Raises:
-        ConfigError: A value or key cannot be written in this format, or the format is unknown.
-    """
+    """The text that reads back as ``values``; see ``Config.dump``."""
     suffix = ".yaml" if suffix == ".yml" else suffix
     check_format(suffix)
     _check_top_level(values, suffix)

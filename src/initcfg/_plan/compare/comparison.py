@@ -114,9 +114,6 @@ def read_saved(path: str) -> Plan | Ledger | None:
 
     A ledger is in a ``.ledger.json`` file, in the metadata of a safetensors file, beside a ``.pth`` file, or
     in the folder of a checkpoint.
-
-    Raises:
-        PlanError: The file should hold one, and does not.
     """
     file = Path(path)
     if file.is_dir() or file.name.endswith(".safetensors.index.json"):

@@ -133,11 +133,7 @@ class View:
 
 
 def view_of(plan: Plan, model: nn.Module) -> View:
-    """The model as the plan sees it.
-
-    Raises:
-        PlanError: The plan is for another model.
-    """
+    """The model as the plan sees it."""
     names = named_tensors(model)
     entries = [*names.parameters, *names.buffers]
     assignments: list[Assignment | None] = []

@@ -33,9 +33,6 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
         plan: Any plan of the model.
         model: The model; only its modules, classes and shapes are looked at.
 
-    Raises:
-        PlanError: The plan is for another model, or no rule can give a tensor its value.
-
     Example:
         >>> import initcfg
         >>> from initcfg._plan.export import init_cfg_of

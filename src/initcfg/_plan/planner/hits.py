@@ -36,11 +36,7 @@ class PatternHits:
         return self.matches(step, "exclude", relative_name(name, step.owner_name) or name, Pattern.covers)
 
     def check(self, program: Program, used: set[int]) -> None:
-        """Every pattern must have matched something, but for exclusions of a rule that is not used.
-
-        Raises:
-            PatternError: One has not.
-        """
+        """Every pattern must have matched something, but for exclusions of a rule that is not used."""
         for step in program.steps:
             for key in ("name", "param", "buffer", "exclude") if step.rule is not None else ():
                 for pattern in getattr(step.rule, f"{key}s"):

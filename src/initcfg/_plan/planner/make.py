@@ -53,9 +53,6 @@ def make_plan(
         names: Its tensors, where they have been collected.
         first_writes: What the constructors of a pending model meant: the first write of each tensor.
         lost: What is known of tensors on the meta device that no rule reaches: a first write, too.
-
-    Raises:
-        InitcfgError: A rule cannot be carried out; or under ``strict``, one reaches nothing.
     """
     names = named_tensors(model) if names is None else names
     walk = RuleWalk(model, program, names, compat=compat)

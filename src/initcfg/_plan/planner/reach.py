@@ -57,11 +57,7 @@ class Reach:
         self._targets: dict[int, list[Target]] = {}
 
     def targets(self, module: nn.Module) -> list[Target]:
-        """What a rule writes that means the whole module.
-
-        Raises:
-            InitcfgError: A tensor of it cannot be written.
-        """
+        """What a rule writes that means the whole module."""
         found = self._targets.get(id(module))
         if found is None:
             found = original_targets(module) if self._compat else targets(module)

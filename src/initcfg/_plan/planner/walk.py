@@ -63,11 +63,7 @@ class RuleWalk:
         self._within_limits: set[tuple[int, torch.dtype]] = set()
 
     def run(self) -> None:
-        """Go over the model.
-
-        Raises:
-            InitcfgError: A rule cannot be carried out; the error names it.
-        """
+        """Go over the model."""
         for step in self.program.steps:
             rule = step.rule
             if rule is not None:

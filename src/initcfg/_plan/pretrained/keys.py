@@ -45,10 +45,6 @@ def named_keys(
         prefix: What the keys begin with: the rule's, or the source's own.
         taken_off: What the reader took off every key, which a rule or the module may know all the same.
         compat: Take off what the original takes off.
-
-    Raises:
-        CheckpointError: No key has the prefix.
-        PatternError: A rename changes nothing.
     """
     keys = list(keys)
     plain = _without_prefix(initializer, keys, prefix, taken_off)

@@ -34,10 +34,6 @@ def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, 
     """The writes of one Pretrained step, and the account of what does and does not fit.
 
     A checkpoint that cannot be opened is not an error yet: the plan says so, and apply refuses.
-
-    Raises:
-        CheckpointError: It fits nothing, or less than ``strict`` demands.
-        PatternError: A pattern or a rename matches nothing.
     """
     rule = step.rule
     assert rule is not None and rule.pretrained is not None

@@ -69,11 +69,7 @@ def check_strict(
     unexpected: Collection[str],
     hints: Sequence[str],
 ) -> None:
-    """``strict`` of the rule.
-
-    Raises:
-        CheckpointError: It demands more than fits.
-    """
+    """``strict`` of the rule."""
     kinds = [(missing, "tensor", "missing there"), (mismatched, "tensor", "of another shape or type")]
     if initializer.strict == "all":
         kinds.append((unexpected, "key", "not used"))

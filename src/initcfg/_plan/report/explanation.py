@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def explain_text(plan: Plan, name: str) -> str:
-    """Each rule that reached a parameter, in order, where each was written, who won and why.
-
-    Raises:
-        PlanError: There is no such parameter.
-    """
+    """Each rule that reached a parameter, in order, where each was written, who won and why."""
     if name not in plan:
         known = [*plan.parameters, *plan.buffers, *plan.aliases]
         tail = name.rpartition(".")[2]

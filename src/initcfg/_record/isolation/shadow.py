@@ -35,9 +35,6 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
     Yields:
         Each tensor of the model, with one on the model's own memory. Those on the meta device have none, and
         those that are sharded are elsewhere too; whole tensors with untouched memory stand in for them.
-
-    Raises:
-        TensorError: A tensor is of a kind that cannot be moved aside.
     """
     with _lock, contextlib.ExitStack() as undo:
         tensors = _tensors(model)

@@ -70,11 +70,7 @@ class TorchDefaultInit(BaseInit):
 
 
 def torch_default(module: nn.Module, attribute: str, shape: Sequence[int]) -> Value:
-    """What a layer of torch fills its tensor ``attribute``, of this shape, with.
-
-    Raises:
-        TensorError: The class is not one of torch's, or has no such tensor.
-    """
+    """What a layer of torch fills its tensor ``attribute``, of this shape, with."""
     defaults = _defaults_of(type(module))
     found = (fill for pattern, fill in (defaults or {}).items() if fnmatchcase(attribute, pattern))
     default = next(found, None)

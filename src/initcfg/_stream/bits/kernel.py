@@ -136,11 +136,7 @@ class WholeTensors:
         return dims.tobytes()
 
     def packed(self, dims: int) -> bytes:
-        """The jobs as the kernel reads them, their dimensions at the address ``dims``.
-
-        Raises:
-            ApplyError: One makes no sense.
-        """
+        """The jobs as the kernel reads them, their dimensions at the address ``dims``."""
         pointers, sizes, counts = self._memory()
         if (pointers == 0).any() or (pointers >= 1 << 62).any() or (counts >= 1 << 57).any():
             raise ApplyError("A block lies outside of the memory.")
@@ -172,9 +168,6 @@ def fill(
         threads: How many threads may work at most; the numbers do not depend on it.
         path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
         whole: Further tensors, which share no element either.
-
-    Raises:
-        ApplyError: The kernel is not there, or a job makes no sense; then nothing is written.
     """
     reason, library = why_not(), _load()[0]
     if reason is not None or library is None:

@@ -95,11 +95,7 @@ def constant_recipe(val: float, double: bool) -> Recipe:
 
 @_remembered
 def uniform_recipe(a: float, b: float, double: bool) -> Recipe:
-    """U(a, b): UNIFORM(middle, half).
-
-    Raises:
-        PlanError: a > b, or a bound is not finite or does not fit the type.
-    """
+    """U(a, b): UNIFORM(middle, half)."""
     _check_bounds(a, b)
     for name, bound in (("a", a), ("b", b)):
         if abs(bound) > _LARGEST[double]:
@@ -111,11 +107,7 @@ def uniform_recipe(a: float, b: float, double: bool) -> Recipe:
 
 @_remembered
 def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
-    """N(mean, std²): NORMAL(center, spread), or BOTH tails in full.
-
-    Raises:
-        PlanError: std < 0, or an argument is not finite or too large for the type.
-    """
+    """N(mean, std²): NORMAL(center, spread), or BOTH tails in full."""
     _check_spread(mean, std, double)
     if double:
         return Recipe(Kind.BOTH, True, (mean, std, 0.0, 0.0, 1.0))
@@ -124,11 +116,7 @@ def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
 
 @_remembered
 def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: bool) -> Recipe:
-    """N(mean, std²) within [a, b]: CUT(center, spread), or a map in float64, or a constant.
-
-    Raises:
-        PlanError: a > b, std < 0, or an argument is not finite or too large for the type.
-    """
+    """N(mean, std²) within [a, b]: CUT(center, spread), or a map in float64, or a constant."""
     _check_spread(mean, std, double)
     _check_bounds(a, b)
     low, high = _inside(a, b, double)

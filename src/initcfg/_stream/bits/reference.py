@@ -142,11 +142,7 @@ def _is_double(dtype: npt.DTypeLike) -> bool:
 
 
 def drawn(recipe: Recipe, key: int, start: int, count: int) -> Numbers:
-    """Elements [start, start + count) by a recipe: float32 from one word of each, float64 from two.
-
-    Raises:
-        PlanError: The range is impossible.
-    """
+    """Elements [start, start + count) by a recipe: float32 from one word of each, float64 from two."""
     words_each = 2 if recipe.double else 1
     check_range(key, words_each * start, words_each * count)
     if recipe.kind is Kind.BITS:

@@ -22,9 +22,6 @@ def carried_out(
 ) -> torch.Tensor:
     """The tensor that the steps make of ``tensors``; ``draw`` is for new rows by covariance.
 
-    Raises:
-        PlanError: The steps have no meaning for these tensors.
-
     Example:
         >>> import torch
         >>> from initcfg._stream.writing.adaptation import carried_out
@@ -49,11 +46,7 @@ def carried_out(
 
 
 def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[AdaptationStep]) -> tuple[int, ...]:
-    """The shape that the steps lead to, without numbers.
-
-    Raises:
-        PlanError: They have no meaning for these shapes.
-    """
+    """The shape that the steps lead to, without numbers."""
 
     on_meta = functools.partial(torch.empty, device="meta")
     return tuple(carried_out([on_meta(shape) for shape in shapes], steps, on_meta).shape)

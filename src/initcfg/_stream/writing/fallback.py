@@ -19,11 +19,7 @@ _AT_ONCE, _LONG = 1 << 18, 1 << 12
 
 
 def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> Numbers:
-    """The elements of a block, row by row, as float32 or float64; of ``dims`` the strides do not count.
-
-    Raises:
-        ApplyError: The stream has no such elements.
-    """
+    """The elements of a block, row by row, as float32 or float64; of ``dims`` the strides do not count."""
     check_indices(recipe, key, base, dims)
     count = elements(dims)
     # Rows of elements that follow each other in the tensor are drawn as such, where they are long.

@@ -30,11 +30,7 @@ class RandomSource(NamedTuple):
 
 
 def evaluate(formula: Formula, source: RandomSource, initial: torch.Tensor | None = None) -> torch.Tensor:
-    """The tensor that a formula describes; ``initial`` is what it holds, for formulas that begin with it.
-
-    Raises:
-        ApplyError: The formula cannot be computed.
-    """
+    """The tensor that a formula describes; ``initial`` is what it holds, for formulas that begin with it."""
     with torch.no_grad():
         try:
             return _Machine(source, initial).run(formula)

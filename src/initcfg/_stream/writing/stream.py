@@ -89,10 +89,6 @@ class StreamWriter:
             name: Its canonical name.
             block: Where ``tensor`` lies in the whole; all of it if None.
             part: Number of the first independent part.
-
-        Raises:
-            TensorError: The tensor is of a kind that cannot be written.
-            ApplyError: The value cannot be drawn, or the block lies outside.
         """
         self._queue.next_write()
         if block is None and type(value) in _RECIPES and _is_plain(tensor):
@@ -237,11 +233,7 @@ def fill_stream(
 
 
 def recipe_of(value: Value, double: bool) -> Recipe:
-    """The recipe of a value whose elements are independent.
-
-    Raises:
-        ApplyError: Its elements are not.
-    """
+    """The recipe of a value whose elements are independent."""
     for kind, make in _RECIPES.items():
         if isinstance(value, kind):
             return make(*map(float, astuple(value)), double)

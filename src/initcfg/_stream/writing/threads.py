@@ -10,11 +10,7 @@ from initcfg.errors import ApplyError
 
 
 def thread_count() -> int:
-    """``INITCFG_THREADS`` if it is set, else what torch uses.
-
-    Raises:
-        ApplyError: ``INITCFG_THREADS`` is not a number from 1 to 4096.
-    """
+    """``INITCFG_THREADS`` if it is set, else what torch uses."""
     wanted = os.environ.get("INITCFG_THREADS", "").strip()
     if not wanted:
         return min(torch.get_num_threads(), 4096)

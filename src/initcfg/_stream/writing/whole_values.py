@@ -208,10 +208,6 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
     A stack of matrices is drawn one matrix after another. torch has no QR for types smaller than
     float32: these are drawn in float32, and rounded.
 
-    Raises:
-        TensorError: ``value`` has no meaning for that shape.
-        ApplyError: ``value`` is of another kind.
-
     Example:
         >>> import torch
         >>> from initcfg._stream.writing.whole_values import whole_torch

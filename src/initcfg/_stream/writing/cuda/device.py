@@ -84,9 +84,6 @@ def fill(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: tuple[
 
     Returns:
         Whether it was done. If not, nothing was written, and the numbers must be made elsewhere.
-
-    Raises:
-        ApplyError: The stream has no such elements.
     """
     if why_not(tensor.device) is not None:
         return False
