@@ -76,12 +76,18 @@ def materialize(
         check_fits(made, names, "stream", memory=False)
         _check_complete(made, model, names)
     with Agreement(agreeing_ranks(model, process_group)):
-        _give_memory(model, _target(names, device))
+        replaced = _give_memory(model, _target(names, device))
     try:
         return made.apply(model, seed=seed, process_group=process_group)
     except BaseException:
+        # Memory that holds no numbers yet must not be taken for a model's: the next plan would keep it.
+        for tensors, name, tensor in replaced:
+            tensors[name] = tensor
         if not is_closed(model):
-            close(model, "This model was given memory, and then its initialization was refused.")
+            close(
+                model,
+                "This model was given memory, which was taken back when its initialization was refused.",
+            )
         raise
 
 
@@ -124,8 +130,13 @@ def _says_nothing(plan: Plan, entry: Entry) -> bool:
 # -- memory --------------------------------------------------------------------------------------
 
 
-def _give_memory(model: nn.Module, device: torch.device) -> None:
-    """Put tensors with memory in the place of those that have none; those that were one stay one."""
+def _give_memory(model: nn.Module, device: torch.device) -> list[tuple[dict[str, Any], str, torch.Tensor]]:
+    """Put tensors with memory in the place of those that have none; those that were one stay one.
+
+    Returns:
+        What was where before: the module's table, the name in it, the tensor.
+    """
+    replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     with torch.no_grad():
         for module in model.modules():
@@ -134,9 +145,11 @@ def _give_memory(model: nn.Module, device: torch.device) -> None:
                     if tensor is not None:
                         if id(tensor) not in made:
                             made[id(tensor)] = tensor, _with_memory(tensor, device)
+                        replaced.append((container, name, tensor))
                         container[name] = made[id(tensor)][1]  # type: ignore[assignment]
     if any(is_sharded(new) and new is not old for old, new in made.values()):
         note_shards(model)
+    return replaced
 
 
 def _with_memory(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

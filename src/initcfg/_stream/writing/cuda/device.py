@@ -274,7 +274,8 @@ def _single_pattern(number: float) -> int:
 def _triton() -> tuple[Any, str | None]:
     """The module of the kernel, or why there is none."""
     try:
-        from initcfg._stream.writing.cuda import triton_kernel
+        # Not from its folder, which would give a module that was forgotten since.
+        import initcfg._stream.writing.cuda.triton_kernel as triton_kernel  # noqa: PLR0402
     # A half-installed Triton fails in its own ways.
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "triton":
