@@ -57,7 +57,7 @@ def room(folder: Path) -> Room:
     """
     name = folder.relative_to(PACKAGE).as_posix()
     tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
-    docstring = ast.get_docstring(tree) or ""
+    docstring = re.sub(r":\w+:`", "`", (ast.get_docstring(tree) or "").replace("``", "`"))
     purpose, *_paragraphs = [" ".join(part.split()) for part in docstring.split("\n\n")]
     found: dict[str, str] = {}
     for line in "\n\n".join(docstring.split("\n\n")[1:]).splitlines():

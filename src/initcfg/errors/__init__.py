@@ -1,6 +1,6 @@
 """Errors: what can go wrong, said in full, and the words for it.
 
-In: what was found, where, and what would mend it.
+In: what was found, where, and what would fix it.
 Out: an error whose text is one sentence and what is known besides: the rule, its place, the parameter, names
 that were perhaps meant, and the fix.
 
