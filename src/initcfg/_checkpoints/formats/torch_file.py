@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ _PROTOCOL = 1001
 _LONGEST_PICKLE = 1 << 30
 
 
-def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
+def open_archive(span: Span) -> Contents:
     """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too."""
     archive = Archive(span)
     root = archive.root("data.pkl")
@@ -34,8 +34,8 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
 
     def find(key: str, length: int) -> Storage:
         if key not in storages:
-            member = archive.member(f"{root}/data/{key}")
-            storages[key] = Storage(span, member.start, member.size, order != sys.byteorder, member.checksum)
+            place = archive.member(f"{root}/data/{key}")
+            storages[key] = Storage(span, *place, swapped=order != sys.byteorder)
         if storages[key].length != length:
             raise span.damaged(
                 f"the storage {key!r} has {storages[key].length:,} bytes, and its tensors speak of {length:,}"
@@ -44,7 +44,7 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
 
     compiled = f"{root}/constants.pkl" in archive
     # A compiled module's classes are of its own code, which lies in the archive and is not run either.
-    calls = TensorCalls(span, more, ("__torch__.", "torch.jit._pickle.") if compiled else ())
+    calls = TensorCalls(span, own=("__torch__.", "torch.jit._pickle.") if compiled else ())
     pickled = archive.read(f"{root}/data.pkl", _LONGEST_PICKLE)
     tree, _ = calls.load(pickled, persistent=_persistent(span, find))
     if compiled:
@@ -83,11 +83,11 @@ def _persistent(span: Span, find: Callable[[str, int], Storage]) -> Callable[[An
     return storage
 
 
-def open_stream(span: Span, more: Collection[str] = ()) -> Contents:
+def open_stream(span: Span) -> Contents:
     """What a file of an older ``torch.save`` holds: pickles, one after the other, then the storages."""
     with open(span.path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    calls = TensorCalls(span, more)
+    calls = TensorCalls(span)
     storages: dict[str, Storage] = {}
 
     def find(key: str, length: int) -> Storage:
@@ -132,8 +132,8 @@ def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Lite
     return place + 8 + storage.length
 
 
-def open_torch(path: Path, name: str, more: Collection[str] = ()) -> Contents:
+def open_torch(path: Path, name: str) -> Contents:
     """What a file of ``torch.save`` holds, whichever of the two it is."""
     span = Span(path, name)
     zipped = span.read(0, min(4, span.size)) == b"PK\x03\x04"
-    return open_archive(span, more) if zipped else open_stream(span, more)
+    return open_archive(span) if zipped else open_stream(span)
