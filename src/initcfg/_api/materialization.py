@@ -121,9 +121,6 @@ def _says_nothing(plan: Plan, entry: Entry) -> bool:
     return item is None or isinstance(item.value, (Keep, Computed))
 
 
-# -- memory --------------------------------------------------------------------------------------
-
-
 def _give_memory(model: nn.Module, device: torch.device) -> None:
     """Put tensors with memory in the place of those that have none; those that were one stay one."""
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}

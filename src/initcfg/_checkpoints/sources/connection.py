@@ -26,12 +26,9 @@ _AGAIN = {408, 425, 429}
 
 
 class TransientError(Exception):
-    """Something that may go better another time.
+    """Something that may go better another time: ``after`` the seconds that the server asks to wait.
 
-    Args:
-        problem: What happened, as the end of a sentence.
-        after: Seconds that the server asks to wait.
-        hopeless: Whether one more try is enough.
+    Where it is ``hopeless``, one more try is enough.
     """
 
     def __init__(self, problem: str, after: float | None = None, hopeless: bool = False) -> None:
@@ -44,10 +41,7 @@ class TransientError(Exception):
 def request(url: str, headers: Mapping[str, str], timeout: float) -> Iterator[http.client.HTTPResponse]:
     """Send a request, follow redirects, and hand over a response of status 200, 206, 304 or 416.
 
-    Args:
-        url: The address; a user and a password in it are sent to its own host alone.
-        headers: More headers.
-        timeout: Seconds without a byte after which the connection is given up.
+    A user and a password in the address are sent to its own host alone.
     """
     current, authorization = _without_user(url)
     if not urlsplit(current).hostname:
@@ -147,9 +141,6 @@ def _retry_after(text: str | None) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
-
-
-# -- timeouts: one for connecting, one for every read ----------------------------------------------
 
 
 class _Handler(urllib.request.HTTPSHandler):

@@ -55,9 +55,6 @@ def _failed(source: str, error: BaseException) -> CheckpointError:
     return CheckpointError(f"The checkpoint {shown(source)!r} cannot be fetched: {said.splitlines()[0]}.")
 
 
-# -- one file --------------------------------------------------------------------------------------
-
-
 def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | None) -> CacheEntry:
     system, path = _system(source)
     try:
@@ -106,9 +103,6 @@ def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
     return CheckpointNotFoundError(
         f"There is no checkpoint {origin!r}.", meant=[f"{base}/{name}" for name in nearest(last, names)]
     )
-
-
-# -- folders ---------------------------------------------------------------------------------------
 
 
 def _is_folder(system: Any, path: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from initcfg._checkpoints.formats import FOLDER_FILES
@@ -24,22 +24,14 @@ from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 PREFERRED = FOLDER_FILES[1:]
 
 
-class HubAddress(NamedTuple):
-    """The parts of ``hf://owner/repo@revision/file``."""
-
-    repository: str
-    revision: str | None
-    file: str | None
-
-
-def parse(source: str) -> HubAddress:
-    """Take an ``hf://`` address apart.
+def parse(source: str) -> tuple[str, str | None, str | None]:
+    """Take an ``hf://`` address apart: repository, revision, file.
 
     Example:
         >>> parse("hf://owner/net@v1/part/model.safetensors")
-        HubAddress(repository='owner/net', revision='v1', file='part/model.safetensors')
+        ('owner/net', 'v1', 'part/model.safetensors')
         >>> parse("hf://owner/net@refs/pr/3")
-        HubAddress(repository='owner/net', revision='refs/pr/3', file=None)
+        ('owner/net', 'refs/pr/3', None)
     """
     parts = source.partition("://")[2].strip("/").removeprefix("models/").split("/")
     if parts[0] in ("datasets", "spaces", "buckets") or {"", ".", ".."} & set(parts):
@@ -55,21 +47,17 @@ def parse(source: str) -> HubAddress:
         revision, rest = "/".join([revision, *rest[:2]]), rest[2:]
     if at and not revision:
         raise CheckpointError(f"{source!r} has an '@' and no revision after it.")
-    return HubAddress(repository, unquote(revision) or None, "/".join(rest) or None)
+    return repository, unquote(revision) or None, "/".join(rest) or None
 
 
 def from_hugging_face(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """A file of a repository, or the weights that it has."""
-    address = parse(source)
-    files: Sequence[str] = PREFERRED
-    if address.file is not None:
-        files = [address.file]
-        if not PurePosixPath(address.file).suffix:
-            # Perhaps a folder of the repository.
-            files += [f"{address.file}/{name}" for name in PREFERRED]
-    return from_repository(
-        address.repository, address.revision, files, source, sha256=sha256, offline=offline
-    )
+    repository, revision, file = parse(source)
+    files = PREFERRED if file is None else (file,)
+    if file is not None and not PurePosixPath(file).suffix:
+        # Perhaps a folder of the repository.
+        files += tuple(f"{file}/{name}" for name in PREFERRED)
+    return from_repository(repository, revision, files, source, sha256=sha256, offline=offline)
 
 
 def from_repository(
@@ -81,16 +69,7 @@ def from_repository(
     sha256: str | None,
     offline: bool | None,
 ) -> Located:
-    """The first of some files that a repository has; with its shards, if it is an index.
-
-    Args:
-        repository: ``owner/repo``.
-        revision: A branch, tag or commit.
-        files: Names of files, the preferred one first.
-        source: What is looked for, for messages.
-        sha256: The digest of the file.
-        offline: Whether only the client's cache is used.
-    """
+    """The first of some files that a repository has; with its shards, if it is an index."""
     repo = _Repository(repository, revision, source, is_offline(offline))
     name, path = repo.first(files)
     commit = path.parents[len(PurePosixPath(name).parts) - 1].name

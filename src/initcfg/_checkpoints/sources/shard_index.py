@@ -35,17 +35,11 @@ def shard_names(index: Path, origin: str) -> list[str]:
 
 
 def with_shards(index: Located, source: str, fetch: Callable[[str], Located]) -> Located:
-    """A folder with an index and its shards.
-
-    Args:
-        index: The index.
-        source: The address of the index.
-        fetch: What fetches another address.
-    """
+    """A folder with an index, which was at the address ``source``, and its shards."""
     assert index.path is not None
-    base, _, query = source.partition("?")
-    base = base.rpartition("/")[0]
-    files = {source.partition("?")[0].partition("#")[0].rpartition("/")[2]: index}
+    address, _, query = source.partition("?")
+    base, _, last = address.partition("#")[0].rpartition("/")
+    files = {last: index}
     for name in shard_names(index.path, index.origin):
         files[name] = fetch(f"{base}/{name}" + (f"?{query}" if query else ""))
     return gather(files, index.origin)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.hugging_face import PREFERRED, from_hugging_face, from_repository
 from initcfg._checkpoints.sources.in_memory import from_code
 from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
-from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 
