@@ -21,7 +21,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from initcfg._checkpoints.formats import TensorInfo, non_finite, open_mapping, open_path
+from initcfg._apply.finite import non_finite
+from initcfg._checkpoints.formats import TensorInfo, open_mapping, open_path
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
 DTYPES = [
