@@ -20,23 +20,21 @@ class Archive:
     def __init__(self, span: Span) -> None:
         self.span = span
         self._table: dict[str, zipfile.ZipInfo] = {}
-        for entry in self._entries():
+        try:
+            with zipfile.ZipFile(_File(span)) as opened:
+                entries = opened.infolist()
+        except CheckpointError:
+            raise
+        # A damaged table ends in whatever it comes upon.
+        except Exception as error:
+            raise span.damaged(f"it is not a whole zip archive ({error})") from error
+        for entry in entries:
             parts = entry.filename.replace("\\", "/").split("/")
             if ".." in parts or entry.filename.startswith(("/", "\\")) or "\0" in entry.filename:
                 raise span.damaged(f"a member is called {entry.filename!r}, which leads out of the archive")
             if entry.filename in self._table:
                 raise span.damaged(f"the member {entry.filename!r} is there twice")
             self._table[entry.filename] = entry
-
-    def _entries(self) -> list[zipfile.ZipInfo]:
-        try:
-            with zipfile.ZipFile(_File(self.span)) as opened:
-                return opened.infolist()
-        except CheckpointError:
-            raise
-        # A damaged table ends in whatever it comes upon.
-        except Exception as error:
-            raise self.span.damaged(f"it is not a whole zip archive ({error})") from error
 
     def root(self, file: str) -> str:
         """The one folder that has ``file`` in it."""

@@ -57,25 +57,24 @@ def contents_of(path: Path, name: str) -> Contents:
         found = file_in_folder(path, name)
         return open_distributed(path, name) if found.name == METADATA else contents_of(found, name)
     head = _head(path, name)
-    for magic, what, fix in _OTHERS:
-        if head.startswith(magic):
-            raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
-    if looks_safe(head):
+    others = [(what, fix) for magic, what, fix in _OTHERS if head.startswith(magic)]
+    if others:
+        what, fix = others[0]
+    elif looks_safe(head):
         return open_safe(path, name)
-    if head.startswith((b"PK\x03\x04", b"\x80")):
+    elif head.startswith((b"PK\x03\x04", b"\x80")):
         return open_torch(path, name)
-    if head.lstrip().startswith(b"{") and b"\0" not in head:
+    elif head.lstrip().startswith(b"{") and b"\0" not in head:
         return open_index(path, name)
-    if head[257:262] == b"ustar":
-        raise CheckpointError(
-            f"The checkpoint {name!r} is a tar archive, which torch.save wrote before version 0.1.10.",
-            where=str(path),
-            fix="Unpack it if it holds a checkpoint, or save it again with a newer torch.",
-        )
-    if path.suffix == ".safetensors":
+    elif head[257:262] == b"ustar":
+        what = "is a tar archive, which torch.save wrote before version 0.1.10"
+        fix = "Unpack it if it holds a checkpoint, or save it again with a newer torch."
+    elif path.suffix == ".safetensors":
         return open_safe(path, name)
-    what = "is empty" if not head else "is neither safetensors nor a file of torch.save"
-    raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix="Fetch or save it again.")
+    else:
+        what = "is neither safetensors nor a file of torch.save" if head else "is empty"
+        fix = "Fetch or save it again."
+    raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
 
 
 def _head(path: Path, name: str) -> bytes:

@@ -139,17 +139,13 @@ class PickleMachine:
             raise PickleProblem("it takes what it never remembered")
         return self.memo[place]
 
-    def name(self, module: str, attribute: str) -> PickledName:
+    def name(self, module: Any, attribute: Any) -> PickledName:
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise PickleProblem("it has a name that is not a text")
         text = f"{_RENAMED.get(module, module)}.{attribute}"
         if len(text) > _LONGEST_NAME or not (text in self.calls or self.allowed(text)):
             raise RefusedName(text[:_LONGEST_NAME])
         return PickledName(text)
-
-    def name_on_stack(self) -> PickledName:
-        attribute, module = self.pop(), self.pop()
-        if not isinstance(module, str) or not isinstance(attribute, str):
-            raise PickleProblem("it has a name that is not a text")
-        return self.name(module, attribute)
 
     def call(self, named: bool = False) -> Any:
         """The call of what lies on the stack; with arguments by name, if they are there too."""
@@ -287,7 +283,7 @@ _VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"h": lambda machine: machine.remembered(machine.number("B")),
     b"j": lambda machine: machine.remembered(machine.number("I")),
     b"c": lambda machine: machine.name(machine.line(), machine.line()),
-    b"\x93": PickleMachine.name_on_stack,
+    b"\x93": lambda machine: machine.name(*(machine.pop(), machine.pop())[::-1]),
     b"R": PickleMachine.call,
     b"\x81": PickleMachine.call,
     b"\x92": lambda machine: machine.call(named=True),

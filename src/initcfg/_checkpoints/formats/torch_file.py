@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ def open_archive(span: Span) -> Contents:
     # A compiled module's classes are of its own code, which lies in the archive and is not run either.
     calls = TensorCalls(span, own=("__torch__.", "torch.jit._pickle.") if compiled else ())
     pickled = archive.read(f"{root}/data.pkl", _LONGEST_PICKLE)
-    tree, _ = calls.load(pickled, persistent=_persistent(span, find))
+    tree, _ = calls.load(pickled, persistent=partial(_storage, find))
     if compiled:
         modules = _module(tree)
         if modules is None:
@@ -62,25 +63,23 @@ def _module(value: Any) -> Mapping[Any, Any] | None:
     return value.state if own and isinstance(value.state, dict) else None
 
 
-def _persistent(span: Span, find: Callable[[str, int], Storage]) -> Callable[[Any], StorageRef]:
-    def storage(reference: Any) -> StorageRef:
-        if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
-            raise PickleProblem("it refers to something that is not a storage")
-        _, kind, key, _, count, *rest = reference
-        if not isinstance(kind, PickledName) or kind.name not in STORAGES:
-            raise PickleProblem("it has a storage of no known type")
-        if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
-            raise PickleProblem("it has a storage without a key or a size")
-        dtype = STORAGES[kind.name]
-        found = find(key, count * (1 if dtype is None else dtype.itemsize))
-        if not rest or rest[0] is None:
-            return StorageRef(found, dtype)
-        view = rest[0]
-        if not isinstance(view, tuple) or len(view) != 3 or type(view[1]) is not int or view[1] < 0:
-            raise PickleProblem("it has a view of a storage that is not one")
-        return StorageRef(found, dtype, view[1])
-
-    return storage
+def _storage(find: Callable[[str, int], Storage], reference: Any) -> StorageRef:
+    """What a persistent id stands for; ``find`` knows the storages by key and size in bytes."""
+    if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
+        raise PickleProblem("it refers to something that is not a storage")
+    _, kind, key, _, count, *rest = reference
+    if not isinstance(kind, PickledName) or kind.name not in STORAGES:
+        raise PickleProblem("it has a storage of no known type")
+    if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
+        raise PickleProblem("it has a storage without a key or a size")
+    dtype = STORAGES[kind.name]
+    found = find(key, count * (1 if dtype is None else dtype.itemsize))
+    if not rest or rest[0] is None:
+        return StorageRef(found, dtype)
+    view = rest[0]
+    if not isinstance(view, tuple) or len(view) != 3 or type(view[1]) is not int or view[1] < 0:
+        raise PickleProblem("it has a view of a storage that is not one")
+    return StorageRef(found, dtype, view[1])
 
 
 def open_stream(span: Span) -> Contents:
@@ -108,7 +107,7 @@ def open_stream(span: Span) -> Contents:
         little = system.get("little_endian") if isinstance(system, dict) else None
         if protocol != _PROTOCOL or not isinstance(little, bool):
             raise span.damaged("its beginning is not that of a file of torch.save")
-        tree, place = calls.load(data, place, persistent=_persistent(span, find))
+        tree, place = calls.load(data, place, persistent=partial(_storage, find))
         keys, place = calls.load(data, place)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise span.damaged("its list of storages is not one")

@@ -116,8 +116,6 @@ class TensorCalls:
         known = name in STORAGES or name in DTYPES or name.startswith(self.own)
         return known or may_be_named(name, self.more)
 
-    # -- containers ------------------------------------------------------------------------------
-
     def _ordered(self, args: tuple[Any, ...]) -> dict[Any, Any]:
         table: dict[Any, Any] = {}
         for pair in args[0] if args and isinstance(args[0], list) else ():
@@ -136,8 +134,6 @@ class TensorCalls:
         if attribute.startswith("_") or not attribute.isidentifier():
             raise RefusedName(f"{owner.name}.{attribute[:100]}")
         return PickledObject(f"{owner.name}.{attribute}")
-
-    # -- tensors ---------------------------------------------------------------------------------
 
     def _tensor(self, args: tuple[Any, ...]) -> Stored:
         storage, offset, size, stride, *rest = args

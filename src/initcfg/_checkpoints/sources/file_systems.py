@@ -31,7 +31,11 @@ def from_file_system(source: str, *, sha256: str | None, offline: bool | None) -
         protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
         if protocols & {"file", "local"}:
             return from_path(path, sha256=sha256, offline=offline)
-        if _is_folder(system, path):
+        is_folder = False
+        # Not every file system can tell; the file itself will.
+        with contextlib.suppress(Exception):
+            is_folder = system.isdir(path)
+        if is_folder:
             return _folder(system, path, source, sha256)
     return through_cache(source, _fetch, sha256=sha256, offline=without_network)
 
@@ -103,13 +107,6 @@ def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
     return CheckpointNotFoundError(
         f"There is no checkpoint {origin!r}.", meant=[f"{base}/{name}" for name in nearest(last, names)]
     )
-
-
-def _is_folder(system: Any, path: str) -> bool:
-    # Not every file system can tell; the file itself will.
-    with contextlib.suppress(Exception):
-        return bool(system.isdir(path))
-    return False
 
 
 def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:

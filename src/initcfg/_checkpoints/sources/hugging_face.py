@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -70,7 +71,9 @@ def from_repository(
     offline: bool | None,
 ) -> Located:
     """The first of some files that a repository has; with its shards, if it is an index."""
-    repo = _Repository(repository, revision, source, is_offline(offline))
+    without_network = is_offline(offline) or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
+    hub = imported("huggingface_hub", source, "hf")
+    repo = _Repository(repository, revision, source, without_network, hub)
     name, path = repo.first(files)
     commit = path.parents[len(PurePosixPath(name).parts) - 1].name
     origin = f"hf://{repository}@{commit}/{name}"
@@ -83,20 +86,19 @@ def from_repository(
             fix="Leave sha256= out, and name a commit after '@'.",
         )
     # All of one commit, whatever happens to the branch meanwhile.
-    pinned = _Repository(repository, commit, source, repo.offline)
+    pinned = replace(repo, revision=commit)
     for shard in shard_names(path, origin):
         pinned.first([str(PurePosixPath(name).with_name(shard))])
     return Located(path.parent, None, origin, None)
 
 
+@dataclass
 class _Repository:
-    def __init__(self, name: str, revision: str | None, source: str, offline: bool) -> None:
-        self.name = name
-        self.revision = revision
-        self.source = source
-        self.offline = offline or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
-        self._hub: Any = imported("huggingface_hub", source, "hf")
-        self._errors: Any = imported("huggingface_hub.errors", source, "hf")
+    name: str
+    revision: str | None
+    source: str
+    offline: bool
+    hub: Any
 
     def first(self, files: Sequence[str]) -> tuple[str, Path]:
         """The first of some files that is there, and where."""
@@ -107,9 +109,9 @@ class _Repository:
 
     def _file(self, name: str) -> Path | None:
         """A file in the client's cache, fetched if need be; None if the repository has none of the name."""
-        errors = self._errors
+        errors = imported("huggingface_hub.errors", self.source, "hf")
         try:
-            path = self._hub.hf_hub_download(
+            path = self.hub.hf_hub_download(
                 self.name, name, revision=self.revision, local_files_only=self.offline, library_name="initcfg"
             )
             # Without the network the client hands out folders, too.
@@ -153,7 +155,7 @@ class _Repository:
         names: list[str] = []
         # Only to help: whatever goes wrong here is not the news.
         with contextlib.suppress(Exception):
-            names = self._hub.HfApi().list_repo_files(self.name, revision=self.revision)
+            names = self.hub.HfApi().list_repo_files(self.name, revision=self.revision)
         weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pth", ".pt", ".ckpt"))]
         at = f"@{self.revision}" if self.revision else ""
         return CheckpointNotFoundError(

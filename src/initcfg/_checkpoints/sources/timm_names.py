@@ -16,9 +16,8 @@ from initcfg.errors import CheckpointError, nearest
 def from_timm(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """The weights of ``timm://name`` or ``timm://name.tag``, from where timm itself would take them."""
     name = source.partition("://")[2].strip("/")
-    for start in ("hf-hub:", "hf_hub:"):
-        if name.startswith(start):
-            return from_hugging_face(f"hf://{name.removeprefix(start)}", sha256=sha256, offline=offline)
+    if name.startswith(("hf-hub:", "hf_hub:")):
+        return from_hugging_face(f"hf://{name[7:]}", sha256=sha256, offline=offline)
     timm = imported("timm", source, "timm")
     try:
         config = timm.get_pretrained_cfg(name)
