@@ -244,11 +244,9 @@ def _integer(machine: PickleMachine, count: int) -> int:
     return int.from_bytes(machine.take(count), "little", signed=True)
 
 
-# -- the instructions, as pickletools lists them ---------------------------------------------------
-
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
-# Those that put something on the stack.
+# The instructions, as pickletools lists them: those that put something on the stack,
 _VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"N": lambda machine: None,
     b"\x88": lambda machine: True,
@@ -289,7 +287,7 @@ _VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"\x92": lambda machine: machine.call(named=True),
     b"Q": PickleMachine.outside,
 }
-# Those that change something.
+# and those that change something.
 _STEPS: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"\x80": PickleMachine.check_protocol,
     b"\x95": PickleMachine.check_frame,

@@ -31,7 +31,7 @@ class TransientError(Exception):
     Where it is ``hopeless``, one more try is enough.
     """
 
-    def __init__(self, problem: str, after: float | None = None, hopeless: bool = False) -> None:
+    def __init__(self, problem: str, after: float = 0.0, hopeless: bool = False) -> None:
         super().__init__(problem)
         self.after = after
         self.hopeless = hopeless
@@ -124,7 +124,7 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
             f"There is no checkpoint {origin!r}: the server says {said}.", fix="Check the address."
         )
     if status in _AGAIN or (status >= 500 and status not in (501, 505)):
-        raise TransientError(f"the server says {said}", _retry_after(response.headers.get("Retry-After")))
+        raise TransientError(f"the server says {said}", _retry_after(response.headers.get("Retry-After", "")))
     closed = "Check the address, and whether it needs a sign-in or has expired."
     raise CheckpointError(
         f"The server does not give out {origin!r}: it says {said}.",
@@ -132,15 +132,13 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
     )
 
 
-def _retry_after(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _retry_after(text: str) -> float:
     if text.strip().isdigit():
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError):
-        return None
+        return 0.0
 
 
 class _Handler(urllib.request.HTTPSHandler):

@@ -60,14 +60,14 @@ class Download:
                 self._wait(failures, error)
 
     def _wait(self, failures: int, error: TransientError) -> None:
-        if error.after is not None and error.after > _LONGEST_WAIT:
+        if error.after > _LONGEST_WAIT:
             raise CheckpointError(
                 f"The checkpoint {self.cache.origin!r} cannot be fetched now: {error}, and asks to wait "
                 f"{error.after:.0f} seconds."
             ) from error
         # Not all processes of a cluster at the same moment.
         delay = BACKOFF * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
-        time.sleep(max(delay, error.after or 0.0))
+        time.sleep(max(delay, error.after))
 
     def _give_up(self, error: TransientError) -> CacheEntry:
         if self.cached is not None:
