@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from initcfg._api.command.inspection import inspected
-from initcfg._checkpoints.formats import non_finite, open_path
+from initcfg._apply.finite import non_finite
+from initcfg._checkpoints.formats import open_path
 
 pytestmark = pytest.mark.peers
 

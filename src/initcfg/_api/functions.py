@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
-from initcfg._api.collector import paused_collector
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
 from initcfg._config.files import Config
@@ -170,6 +170,22 @@ def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str,
             f"The config's model is {cfg!r}, and should be a dict.", fix="Write model = dict(type=...)."
         )
     return loaded, cfg
+
+
+@contextlib.contextmanager
+def paused_collector() -> Iterator[None]:
+    """Collect no garbage while a plan is made of many small objects that last and hold no cycles.
+
+    Python's collector would start again and again, walk them and the whole model each time, and free
+    nothing: a third of the time with 10⁵ parameters. Reference counts still free what is let go.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _locator(config: Any) -> Any:

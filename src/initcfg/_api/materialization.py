@@ -127,15 +127,8 @@ def _says_nothing(plan: Plan, entry: Entry) -> bool:
     return item is None or isinstance(item.value, (Keep, Computed))
 
 
-# -- memory --------------------------------------------------------------------------------------
-
-
 def _give_memory(model: nn.Module, device: torch.device) -> list[tuple[dict[str, Any], str, torch.Tensor]]:
-    """Put tensors with memory in the place of those that have none; those that were one stay one.
-
-    Returns:
-        What was where before: the module's table, the name in it, the tensor.
-    """
+    """Put tensors with memory in the place of those without; the result says what was where before."""
     replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     with torch.no_grad():

@@ -7,7 +7,8 @@ Read: `apply.py` (on all ranks, or on none), then `preconditions.py` (what is ch
 (the tape), `filling.py` (values into tensors), `planned_checkpoints.py` (values that are read),
 `user_code.py` (the model's own code), `waiting.py` (writes that wait for it), `account.py` (the ledger's
 source), `rehearsal.py` (a run that writes nothing), `verification.py` (a checkpoint against its plan),
-`weights_file.py` (a model's weights on disk), `ranks/`, `streaming/`.
+`finite.py` (counting NaN and infinity), `weights_file.py` (a model's weights on disk), `ranks/`,
+`streaming/`.
 """
 
 from typing import Any

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
+from initcfg._apply.finite import non_finite
 from initcfg._checkpoints import OpenedCheckpoint, open_source
-from initcfg._checkpoints.formats import non_finite
 from initcfg._model import Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
 from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape

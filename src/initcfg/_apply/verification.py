@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats import OpenedCheckpoint, non_finite
+from initcfg._apply.finite import non_finite
+from initcfg._checkpoints import OpenedCheckpoint
 from initcfg._plan import Assignment, Ledger, Plan, Written
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import CheckpointError, nearest

@@ -195,22 +195,6 @@ def test_every_flipped_byte_of_a_torch_file(tmp_path, old):
             assert [each.tolist() for each in found] == [state["w"].tolist()], position
 
 
-def test_a_flipped_number_is_found_by_its_checksum(tmp_path):
-    state = {"a": torch.arange(400_000.0), "b": torch.ones(3)}
-    data, path = bytearray(saved(state)), tmp_path / "a.pth"
-    path.write_bytes(data)
-    with open_path(path) as reader:
-        assert [reader.intact(key) for key in state] == [True, True]
-    data[data.find(state["a"].numpy().tobytes()) + 1_500_000] ^= 1
-    path.write_bytes(data)
-    with open_path(path) as reader:
-        assert [reader.intact(key) for key in state] == [False, True]
-        assert not torch.equal(reader.read("a"), state["a"])
-    save_file(state, path)
-    with open_path(path) as reader:
-        assert reader.intact("a") is None
-
-
 def test_members_twice_and_out_of_the_archive(tmp_path, state):
     path = tmp_path / "a.pth"
     for name, problem in [

@@ -188,14 +188,7 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 @JSON
 @FULL
 def verify(
-    checkpoint: str,
-    plan_file: str | None,
-    config: str | None,
-    overrides: tuple[str, ...],
-    seed: int | None,
-    part: str | None,
-    as_json: bool,
-    full: bool,
+    checkpoint: str, config: str | None, overrides: tuple[str, ...], as_json: bool, full: bool, **asked: Any
 ) -> int:
     """Say which tensors of CHECKPOINT still hold their planned initial value, and by how much others changed.
 
@@ -205,7 +198,7 @@ def verify(
     from initcfg._api.command.verifying import verification_view, verified_checkpoint
 
     request = Request(config, overrides) if config is not None else None
-    found = verified_checkpoint(checkpoint, plan_file, request, seed=seed, part=part)
+    found = verified_checkpoint(checkpoint, request=request, **asked)
     answer(as_json, found.to_json, lambda: [verification_view(found, full=full)])
     return 1 if found.differs else 0
 

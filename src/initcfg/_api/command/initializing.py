@@ -17,7 +17,7 @@ from rich.text import Text
 
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import planned
-from initcfg._api.command.terminal import progress_bar, spinner, table
+from initcfg._api.command.terminal import spinner, table
 from initcfg._apply import apply_plan, check_output, save_weights
 from initcfg._apply.ranks import Agreement
 from initcfg._apply.streaming import (
@@ -29,6 +29,7 @@ from initcfg._apply.streaming import (
     save_plan,
     seed_in,
 )
+from initcfg._checkpoints.sources import progress_bar
 from initcfg._plan.report import attention, ledger_view
 from initcfg._version import __version__
 from initcfg.errors import in_bytes, plural
@@ -40,8 +41,6 @@ _WAYS = {
     "loaded": "read from checkpoints",
     "resident": "taken from the model's memory",
 }
-
-
 _Views = Callable[[], Iterator[RenderableType]]
 
 

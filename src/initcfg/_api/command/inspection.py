@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from initcfg._api.command.terminal import table
-from initcfg._checkpoints.formats import TensorInfo, open_path
-from initcfg._checkpoints.sources import locate
+from initcfg._checkpoints import open_source
+from initcfg._checkpoints.formats import TensorInfo
 from initcfg._plan import FORMAT
 from initcfg._plan.report import limited, mask, merge_names
 from initcfg.errors import in_bytes, plural
@@ -33,9 +33,7 @@ def inspected(checkpoint: str, *, part: str | None = None) -> dict[str, Any]:
     ``wrapping`` was taken off on the way to the tensors, ``parts`` are other sets of weights, ``beside`` is
     what else is in it. ``metadata`` is what the file says of itself, apart from the ledger.
     """
-    located = locate(checkpoint)
-    assert located.path is not None
-    with open_path(located.path, name=checkpoint, part=part) as reader:
+    with open_source(checkpoint, name=checkpoint, part=part) as reader:
         infos = {key: reader.info(key) for key in reader.keys()}  # noqa: SIM118
         prefix = common_prefix(list(infos))
         parts = (key.removeprefix(prefix).partition(".") for key in infos)
@@ -91,9 +89,6 @@ def _size(info: TensorInfo) -> int | None:
     """How many bytes a tensor has; None if torch has no such type."""
     dtype = getattr(torch, info.dtype, None)
     return math.prod(info.shape) * dtype.itemsize if isinstance(dtype, torch.dtype) else None
-
-
-# -- for a person --------------------------------------------------------------------------------
 
 
 def inspection_view(found: Mapping[str, Any], *, full: bool = False) -> RenderableType:

@@ -1,4 +1,4 @@
-"""What a command says on the terminal: answers, errors, and how far it has come."""
+"""What a command says on the terminal: answers, and errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,25 +60,6 @@ def spinner(what: str) -> contextlib.AbstractContextManager[object]:
     from rich.console import Console
 
     return Console(stderr=True).status(what)
-
-
-@contextlib.contextmanager
-def progress_bar(text: str, total: int | None, *, in_bytes: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, and what moves it on; nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    transfer = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
-    columns = progress.TextColumn(text), progress.BarColumn(), *transfer, progress.TimeRemainingColumn()
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)
-
-
-# -- errors --------------------------------------------------------------------------------------
 
 
 class Group(click.Group):

@@ -13,8 +13,7 @@ from initcfg._api.command.options import Request
 from initcfg._api.command.planning import planned
 from initcfg._api.command.terminal import spinner, table
 from initcfg._apply import Verification, Verified, verified
-from initcfg._checkpoints.formats import open_path
-from initcfg._checkpoints.sources import locate
+from initcfg._checkpoints import open_source
 from initcfg._plan.compare import read_saved
 from initcfg._plan.report import mask, merge_names
 from initcfg.errors import ConfigError, plural
@@ -47,9 +46,7 @@ def verified_checkpoint(
             f"{plan_file or checkpoint!r} holds no plan and no ledger.",
             fix="Give --plan FILE.json, or --config CONFIG and --seed N.",
         )
-    located = locate(checkpoint)
-    assert located.path is not None
-    with spinner("comparing"), open_path(located.path, name=checkpoint, part=part) as reader:
+    with spinner("comparing"), open_source(checkpoint, name=checkpoint, part=part) as reader:
         return verified(reader, saved, seed)
 
 

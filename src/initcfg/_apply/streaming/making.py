@@ -11,11 +11,11 @@ from torch import nn
 from initcfg._apply.apply import apply_plan, carry_out
 from initcfg._apply.execution import Execution
 from initcfg._apply.filling import StreamFiller
+from initcfg._apply.finite import non_finite
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.streaming.items import Item, Outline, state_of
 from initcfg._apply.streaming.pieces import Piece, pieces
 from initcfg._apply.user_code import reset_is_init
-from initcfg._checkpoints.formats import non_finite
 from initcfg._model import named_tensors
 from initcfg._plan import Ledger, Loaded, Plan, Written
 from initcfg._record import recall_defaults

@@ -8,14 +8,13 @@ Read: `checkpoint.py` (the way in, by content and not by name), `opened_checkpoi
 `safetensors_file.py`, `torch_file.py` with `archive.py` (zip), `pickled.py` (pickles as data),
 `torch_tensors.py` (the calls that mean something) and `allowed_names.py`, `sharded_folder.py`,
 `distributed_folder.py`, `untrusted.py` (JSON and names of files); `unwrapping.py` (where in it the weights
-are), `finite.py` (counting NaN and infinity).
+are).
 
 No code that a file holds is run, and a damaged file ends in an error, not in wrong numbers.
 """
 
 from initcfg._checkpoints.formats.checkpoint import open_mapping, open_path
 from initcfg._checkpoints.formats.distributed_folder import METADATA
-from initcfg._checkpoints.formats.finite import non_finite
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map
 from initcfg._checkpoints.formats.stored import TensorInfo
@@ -26,7 +25,6 @@ __all__ = [
     "UNFINISHED",
     "OpenedCheckpoint",
     "TensorInfo",
-    "non_finite",
     "open_mapping",
     "open_path",
     "weight_map",

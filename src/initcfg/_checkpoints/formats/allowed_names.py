@@ -53,11 +53,7 @@ _CLASSES = re.compile(
 
 
 def may_be_named(name: str, more: Collection[str] = ()) -> bool:
-    """Whether a pickle may have a name in it.
-
-    Args:
-        name: The whole name.
-        more: Names that are allowed besides.
+    """Whether a pickle may have a name in it; ``more`` are allowed besides.
 
     Example:
         >>> from initcfg._checkpoints.formats.allowed_names import may_be_named

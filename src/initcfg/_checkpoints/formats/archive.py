@@ -6,7 +6,6 @@ import io
 import struct
 import zipfile
 import zlib
-from typing import NamedTuple
 
 from initcfg._checkpoints.formats.spans import Span
 from initcfg.errors import CheckpointError
@@ -15,47 +14,27 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 0x1
 
 
-class Member(NamedTuple):
-    """A member of an archive.
-
-    Attributes:
-        start: Where its bytes begin in the file.
-        size: How many they are.
-        checksum: CRC-32 of them; 0 if nobody computed it.
-    """
-
-    start: int
-    size: int
-    checksum: int
-
-
 class Archive:
-    """The table of an archive, and its members as far as they are asked for.
-
-    Args:
-        span: The file, or the stretch of one that is the archive.
-    """
+    """The table of an archive, and its members as far as they are asked for."""
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self._table: dict[str, zipfile.ZipInfo] = {}
-        for entry in self._entries():
+        try:
+            with zipfile.ZipFile(_File(span)) as opened:
+                entries = opened.infolist()
+        except CheckpointError:
+            raise
+        # A damaged table ends in whatever it comes upon.
+        except Exception as error:
+            raise span.damaged(f"it is not a whole zip archive ({error})") from error
+        for entry in entries:
             parts = entry.filename.replace("\\", "/").split("/")
             if ".." in parts or entry.filename.startswith(("/", "\\")) or "\0" in entry.filename:
                 raise span.damaged(f"a member is called {entry.filename!r}, which leads out of the archive")
             if entry.filename in self._table:
                 raise span.damaged(f"the member {entry.filename!r} is there twice")
             self._table[entry.filename] = entry
-
-    def _entries(self) -> list[zipfile.ZipInfo]:
-        try:
-            with zipfile.ZipFile(_File(self.span)) as opened:
-                return opened.infolist()
-        except CheckpointError:
-            raise
-        # A damaged table ends in whatever it comes upon.
-        except Exception as error:
-            raise self.span.damaged(f"it is not a whole zip archive ({error})") from error
 
     def root(self, file: str) -> str:
         """The one folder that has ``file`` in it."""
@@ -73,8 +52,8 @@ class Archive:
     def __contains__(self, name: str) -> bool:
         return name in self._table
 
-    def member(self, name: str) -> Member:
-        """Where the bytes of a member lie."""
+    def member(self, name: str) -> tuple[int, int]:
+        """Where the bytes of a member begin, and how many they are."""
         entry = self._table.get(name)
         if entry is None:
             raise self.span.damaged(f"the member {name!r} is missing")
@@ -88,7 +67,7 @@ class Archive:
             raise self.span.damaged(f"the member {name!r} has two sizes")
         start = self._start(name, entry)
         self.span.check(start, entry.file_size, f"the member {name!r}")
-        return Member(start, entry.file_size, entry.CRC)
+        return start, entry.file_size
 
     def _start(self, name: str, entry: zipfile.ZipInfo) -> int:
         """Behind the member's own header, which must say the same as the table."""
@@ -109,11 +88,12 @@ class Archive:
 
     def read(self, name: str, most: int) -> bytes:
         """The bytes of a small member, checked."""
-        member = self.member(name)
-        if member.size > most:
-            raise self.span.damaged(f"the member {name!r} has {member.size:,} bytes")
-        data = self.span.read(member.start, member.size)
-        if member.checksum and zlib.crc32(data) != member.checksum:
+        start, size = self.member(name)
+        if size > most:
+            raise self.span.damaged(f"the member {name!r} has {size:,} bytes")
+        data = self.span.read(start, size)
+        # Zero is what writers say who computed none.
+        if self._table[name].CRC not in (0, zlib.crc32(data)):
             raise self.span.damaged(f"the member {name!r} does not have its checksum")
         return data
 

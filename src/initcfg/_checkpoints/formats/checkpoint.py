@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,7 @@ _OTHERS = (
 )
 
 
-def open_path(
-    path: Path | str, *, name: str | None = None, part: str | None = None, allow: Collection[str] = ()
-) -> OpenedCheckpoint:
+def open_path(path: Path | str, *, name: str | None = None, part: str | None = None) -> OpenedCheckpoint:
     """Open a file or a folder. No number is read, and no code that it holds is run.
 
     Args:
@@ -42,11 +40,10 @@ def open_path(
         name: How messages call it; by default, the path.
         part: Which set of weights to take where there are several: ``"state_dict_ema"``. By default the
             ordinary weights, and moving averages where there are no others.
-        allow: Names that its pickle may hold besides those that are known. They stay names all the same.
     """
     path = Path(path)
     name = str(path) if name is None else name
-    return unwrapped(contents_of(path, name, allow), name, part)
+    return unwrapped(contents_of(path, name), name, part)
 
 
 def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None) -> OpenedCheckpoint:
@@ -54,33 +51,30 @@ def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None
     return unwrapped(Contents(state, "in memory"), name, part)
 
 
-def contents_of(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+def contents_of(path: Path, name: str) -> Contents:
     """What a file or folder holds."""
     if path.is_dir():
         found = file_in_folder(path, name)
-        return (
-            open_distributed(path, name, allow) if found.name == METADATA else contents_of(found, name, allow)
-        )
+        return open_distributed(path, name) if found.name == METADATA else contents_of(found, name)
     head = _head(path, name)
-    for magic, what, fix in _OTHERS:
-        if head.startswith(magic):
-            raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
-    if looks_safe(head):
+    others = [(what, fix) for magic, what, fix in _OTHERS if head.startswith(magic)]
+    if others:
+        what, fix = others[0]
+    elif looks_safe(head):
         return open_safe(path, name)
-    if head.startswith((b"PK\x03\x04", b"\x80")):
-        return open_torch(path, name, allow)
-    if head.lstrip().startswith(b"{") and b"\0" not in head:
-        return open_index(path, name, allow)
-    if head[257:262] == b"ustar":
-        raise CheckpointError(
-            f"The checkpoint {name!r} is a tar archive, which torch.save wrote before version 0.1.10.",
-            where=str(path),
-            fix="Unpack it if it holds a checkpoint, or save it again with a newer torch.",
-        )
-    if path.suffix == ".safetensors":
+    elif head.startswith((b"PK\x03\x04", b"\x80")):
+        return open_torch(path, name)
+    elif head.lstrip().startswith(b"{") and b"\0" not in head:
+        return open_index(path, name)
+    elif head[257:262] == b"ustar":
+        what = "is a tar archive, which torch.save wrote before version 0.1.10"
+        fix = "Unpack it if it holds a checkpoint, or save it again with a newer torch."
+    elif path.suffix == ".safetensors":
         return open_safe(path, name)
-    what = "is empty" if not head else "is neither safetensors nor a file of torch.save"
-    raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix="Fetch or save it again.")
+    else:
+        what = "is neither safetensors nor a file of torch.save" if head else "is empty"
+        fix = "Fetch or save it again."
+    raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
 
 
 def _head(path: Path, name: str) -> bytes:

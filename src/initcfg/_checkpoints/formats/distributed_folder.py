@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,13 @@ class Chunk:
     length: int
 
 
-def open_distributed(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+def open_distributed(path: Path, name: str) -> Contents:
     """What a folder of ``torch.distributed.checkpoint`` holds."""
     span = Span(path / METADATA, name)
     with contextlib.closing(span):
         if span.size > _LONGEST_METADATA:
             raise span.damaged(f"its metadata has {span.size:,} bytes")
-        calls = TensorCalls(span, _NAMES | set(allow))
+        calls = TensorCalls(span, _NAMES)
         root, _ = calls.load(span.read(0, span.size))
         state = _state(span, root, "Metadata")
         entries = state.get("state_dict_metadata")
@@ -118,8 +118,7 @@ def _tensor(span: Span, folder: Path, key: Any, entry: Any, places: dict[Any, tu
             raise span.damaged(f"its metadata does not say where a block of {key!r} lies")
         chunks.append(Chunk(tuple(offsets), tuple(sizes), *place))
     _check_chunks(span, key, size, chunks)
-    info = TensorInfo(size, dtype_name(dtype))
-    return InChunks(folder, span.name, info, dtype, tuple(chunks))
+    return InChunks(folder, span.name, TensorInfo(size, dtype_name(dtype)), dtype, tuple(chunks))
 
 
 def _dtype(properties: Any) -> torch.dtype | None:

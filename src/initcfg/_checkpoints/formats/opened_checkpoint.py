@@ -58,13 +58,6 @@ class OpenedCheckpoint:
         """A block of a tensor; see :meth:`read`."""
         return self.tensors[key].read_block(offsets, sizes)
 
-    def intact(self, key: str) -> bool | None:
-        """Whether a tensor's bytes have the checksum that the file gives; None if it gives none.
-
-        Archives of ``torch.save`` have one for each storage. Checking takes about a second for a gigabyte.
-        """
-        return self.tensors[key].intact()
-
     def close(self) -> None:
         """Let go of the files. Tensors that were read stay."""
         for file in self.files:

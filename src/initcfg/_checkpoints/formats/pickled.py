@@ -42,14 +42,8 @@ class PickledName:
 
 @dataclass(eq=False, slots=True)
 class PickledObject:
-    """An object, as what it is made from.
-
-    Attributes:
-        name: Of its class, or of the function that would make it.
-        args: The arguments.
-        state: The attributes that it would get.
-        items: What would be set in it by key.
-        elements: What would be appended to it.
+    """An object, as what it is made from: the name of a class or function, its arguments, and what would be
+    done to the result: attributes given to it (``state``), items set by key, elements appended.
     """
 
     name: str
@@ -64,8 +58,6 @@ class PickleMachine:
     """Reads one pickle, from a place in some bytes.
 
     Args:
-        data: The bytes.
-        place: Where the pickle begins; later, where the machine is.
         calls: What the machine makes of a call, by name; arguments in, a value out.
         allowed: Whether a name that is not in ``calls`` may occur. It stays a name.
         persistent: What a persistent id (a storage, in torch's files) stands for.
@@ -106,8 +98,6 @@ class PickleMachine:
         except (TypeError, ValueError, AttributeError) as error:
             raise PickleProblem("it uses something as what it is not") from error
 
-    # -- bytes ---------------------------------------------------------------------------------
-
     def take(self, count: int) -> bytes:
         if count > len(self.data) - self.place:
             raise PickleProblem(f"it has a part of {count:,} bytes, which is more than there are")
@@ -126,8 +116,6 @@ class PickleMachine:
         text = _decoded(self.take(end - self.place))
         self.place += 1
         return text
-
-    # -- the stack -----------------------------------------------------------------------------
 
     def pop(self) -> Any:
         # What lies below a mark is not to be taken before the mark is.
@@ -151,19 +139,13 @@ class PickleMachine:
             raise PickleProblem("it takes what it never remembered")
         return self.memo[place]
 
-    # -- names and calls -----------------------------------------------------------------------
-
-    def name(self, module: str, attribute: str) -> PickledName:
+    def name(self, module: Any, attribute: Any) -> PickledName:
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise PickleProblem("it has a name that is not a text")
         text = f"{_RENAMED.get(module, module)}.{attribute}"
         if len(text) > _LONGEST_NAME or not (text in self.calls or self.allowed(text)):
             raise RefusedName(text[:_LONGEST_NAME])
         return PickledName(text)
-
-    def name_on_stack(self) -> PickledName:
-        attribute, module = self.pop(), self.pop()
-        if not isinstance(module, str) or not isinstance(attribute, str):
-            raise PickleProblem("it has a name that is not a text")
-        return self.name(module, attribute)
 
     def call(self, named: bool = False) -> Any:
         """The call of what lies on the stack; with arguments by name, if they are there too."""
@@ -174,8 +156,7 @@ class PickleMachine:
         if not isinstance(args, tuple) or not isinstance(more, dict):
             raise PickleProblem(f"it calls {function.name} with no arguments")
         known = self.calls.get(function.name)
-        if more:
-            args += (more,)
+        args += (more,) if more else ()
         if known is None:
             return PickledObject(function.name, args)
         try:
@@ -205,14 +186,7 @@ class PickleMachine:
         table = target.items if isinstance(target, PickledObject) else target
         if not isinstance(table, dict):
             raise PickleProblem("it sets an item of what is not a table")
-        fill(table, flat)
-
-    def table(self) -> dict[Any, Any]:
-        made: dict[Any, Any] = {}
-        fill(made, self.above_mark())
-        return made
-
-    # -- what else an instruction may say ------------------------------------------------------
+        filled(table, flat)
 
     def check_protocol(self) -> None:
         if not 2 <= self.number("B") <= 5:
@@ -228,14 +202,15 @@ class PickleMachine:
         return self.persistent(self.pop())
 
 
-def fill(table: dict[Any, Any], flat: list[Any]) -> None:
-    """Put keys and values, in turn, into a table."""
+def filled(table: dict[Any, Any], flat: list[Any]) -> dict[Any, Any]:
+    """The table, after keys and values, in turn, were put into it."""
     if len(flat) % 2:
         raise PickleProblem("it has a key without a value")
     for key, value in zip(flat[::2], flat[1::2], strict=True):
         if not _can_be_key(key):
             raise PickleProblem(f"it has a {type(key).__name__} as a key")
         table[key] = value
+    return table
 
 
 def _can_be_key(value: Any) -> bool:
@@ -269,11 +244,9 @@ def _integer(machine: PickleMachine, count: int) -> int:
     return int.from_bytes(machine.take(count), "little", signed=True)
 
 
-# -- the instructions, as pickletools lists them ---------------------------------------------------
-
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
-# Those that put something on the stack.
+# The instructions, as pickletools lists them: those that put something on the stack,
 _VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"N": lambda machine: None,
     b"\x88": lambda machine: True,
@@ -298,7 +271,7 @@ _VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
     b")": lambda machine: (),
     b"\x8f": lambda machine: PickledObject("builtins.set"),
     b"\x91": lambda machine: PickledObject("builtins.frozenset", tuple(machine.above_mark())),
-    b"d": PickleMachine.table,
+    b"d": lambda machine: filled({}, machine.above_mark()),
     b"l": PickleMachine.above_mark,
     b"t": lambda machine: tuple(machine.above_mark()),
     b"\x85": lambda machine: (machine.pop(),),
@@ -308,13 +281,13 @@ _VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"h": lambda machine: machine.remembered(machine.number("B")),
     b"j": lambda machine: machine.remembered(machine.number("I")),
     b"c": lambda machine: machine.name(machine.line(), machine.line()),
-    b"\x93": PickleMachine.name_on_stack,
+    b"\x93": lambda machine: machine.name(*(machine.pop(), machine.pop())[::-1]),
     b"R": PickleMachine.call,
     b"\x81": PickleMachine.call,
     b"\x92": lambda machine: machine.call(named=True),
     b"Q": PickleMachine.outside,
 }
-# Those that change something.
+# and those that change something.
 _STEPS: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"\x80": PickleMachine.check_protocol,
     b"\x95": PickleMachine.check_frame,

@@ -95,12 +95,8 @@ def _entry(span: Span, key: str, entry: Any, begin: int) -> tuple[Any, int, int]
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not isinstance(shape, list) or not is_shape(shape):
         raise span.damaged(f"the shape of {key!r} is not a shape")
-    if (
-        not isinstance(offsets, list)
-        or len(offsets) != 2
-        or not all(type(each) is int for each in offsets)
-        or not 0 <= offsets[0] <= offsets[1]
-    ):
+    integers = isinstance(offsets, list) and [type(each) for each in offsets] == [int, int]
+    if not integers or not 0 <= offsets[0] <= offsets[1]:
         raise span.damaged(f"the data_offsets of {key!r} are not two positions in order")
     first, last = offsets
     known = _TYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None

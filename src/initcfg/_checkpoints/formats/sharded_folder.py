@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def weight_map(path: Path, name: str) -> tuple[dict[str, str], Mapping[str, Any]
     return files, metadata if isinstance(metadata, dict) else {}
 
 
-def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
+def open_index(path: Path, name: str) -> Contents:
     """What the shards of an index hold. A shard is opened when something in it is asked for."""
     files, metadata = weight_map(path, name)
     names = sorted(set(files.values()))
@@ -108,7 +108,7 @@ def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
             where=str(path),
             fix="Fetch the missing files into the folder of the index.",
         )
-    shards = Shards(path.parent, name, allow)
+    shards = Shards(path.parent, name)
     tree: dict[str, Any] = {key: InShard(shards, file, key) for key, file in files.items()}
     told = {key: str(each) for key, each in metadata.items()}
     return Contents(tree, plural(len(names), "shard"), told, (shards,))
@@ -116,23 +116,18 @@ def open_index(path: Path, name: str, allow: Collection[str] = ()) -> Contents:
 
 @dataclass
 class Shards:
-    """The files of an index, opened as they are needed.
-
-    Args:
-        folder: Where they are.
-        name: How messages call the checkpoint.
-        allow: Names that their pickles may hold besides.
-    """
+    """The files of an index, opened as they are needed."""
 
     folder: Path
     name: str
-    allow: Collection[str]
     opened: dict[str, Contents] = field(default_factory=dict)
 
     def tensor(self, file: str, key: str) -> Stored:
         """A tensor of a file."""
         if file not in self.opened:
-            self.opened[file] = _open_shard(self.folder / file, self.name, self.allow)
+            with open(self.folder / file, "rb") as shard:
+                opener = open_safe if looks_safe(shard.read(9)) else open_torch
+            self.opened[file] = opener(self.folder / file, self.name)
         tree = self.opened[file].tree
         stored = as_stored(tree.get(key)) if isinstance(tree, dict) else None
         if stored is None:
@@ -168,14 +163,5 @@ class InShard(Stored):
     def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
         return self._stored().read_block(offsets, sizes)
 
-    def intact(self) -> bool | None:
-        return self._stored().intact()
-
     def _stored(self) -> Stored:
         return self.shards.tensor(self.file, self.key)
-
-
-def _open_shard(path: Path, name: str, allow: Collection[str]) -> Contents:
-    with open(path, "rb") as file:
-        head = file.read(9)
-    return open_safe(path, name) if looks_safe(head) else open_torch(path, name, allow)

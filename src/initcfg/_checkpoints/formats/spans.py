@@ -23,16 +23,7 @@ class Span:
     """A stretch of a file; the whole file unless told otherwise.
 
     Every position is counted from the beginning of the stretch, and checked against its end. Several
-    threads may read at the same time.
-
-    Args:
-        path: The file.
-        name: How messages call the checkpoint.
-        start: Where in the file it begins.
-        length: How long it is; to the end of the file by default.
-
-    Attributes:
-        close: Lets go of the file; tensors that are mapped from it stay.
+    threads may read at the same time. ``close`` lets go of the file; tensors that are mapped from it stay.
     """
 
     def __init__(self, path: Path, name: str, *, start: int = 0, length: int | None = None) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
-import numpy as np
 import torch
 
 from initcfg._checkpoints.formats.spans import Span
@@ -19,16 +17,10 @@ from initcfg.values import dtype_name
 # torch allows no more dimensions either.
 _MOST_DIMENSIONS = 64
 _MOST_ELEMENTS = 1 << 62
-_PIECE = 1 << 20
 
 
 class TensorInfo(NamedTuple):
-    """What is known of a tensor without reading it.
-
-    Attributes:
-        shape: Its shape.
-        dtype: Its type as torch names it: ``"float32"``.
-    """
+    """What is known of a tensor without reading it; its type as torch names it: ``"float32"``."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -49,10 +41,6 @@ class Stored:
     def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
         """The block that begins at ``offsets`` and has ``sizes``; of a mapped file, no other page is read."""
         return narrowed(self.read(), offsets, sizes)
-
-    def intact(self) -> bool | None:
-        """Whether its bytes have the checksum that the file gives; None if it gives none."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -76,16 +64,9 @@ class Contents:
 
 @dataclass(frozen=True)
 class StoredView(Stored):
-    """A tensor in a storage: where it begins, its sizes and strides, all of them checked.
+    """A tensor in a storage: its first element, sizes and strides (in elements), all of them checked.
 
-    Args:
-        storage: The storage.
-        dtype: Type of its elements.
-        offset: Element at which it begins.
-        size: Its shape.
-        stride: Elements from one to the next, by dimension.
-        conjugated: Whether the numbers are the conjugates of those stored.
-        negated: Whether they are the negatives.
+    ``conjugated`` or ``negated`` is what its numbers are of those stored.
     """
 
     storage: Storage
@@ -101,34 +82,21 @@ class StoredView(Stored):
         return TensorInfo(self.size, dtype_name(self.dtype))
 
     def read(self) -> torch.Tensor:
-        count = extent(self.size, self.stride)
-        tensor = self.storage.elements(self.offset, count, self.dtype)
+        tensor = self.storage.elements(self.offset, extent(self.size, self.stride), self.dtype)
         tensor = tensor.as_strided(self.size, self.stride)
         if self.conjugated:
             tensor = tensor.conj().resolve_conj()
         return tensor.neg() if self.negated else tensor
 
-    def intact(self) -> bool | None:
-        return self.storage.intact()
-
 
 @dataclass
 class Storage:
-    """The bytes that tensors share.
-
-    Args:
-        span: The file that holds them.
-        start: Where they begin in it.
-        length: How many they are.
-        swapped: Whether their byte order is not that of this machine.
-        checksum: CRC-32 of them; 0 if the file has none.
-    """
+    """The bytes that tensors share; ``swapped`` if their byte order is not that of this machine."""
 
     span: Span
     start: int
     length: int
     swapped: bool = False
-    checksum: int = 0
 
     def elements(self, offset: int, count: int, dtype: torch.dtype) -> torch.Tensor:
         """Some elements, in one dimension."""
@@ -136,26 +104,14 @@ class Storage:
         if end > self.length:
             raise self.span.damaged(f"a tensor ends at byte {end} of a storage of {self.length} bytes")
         tensor = self.span.tensor(self.start + offset * dtype.itemsize, count, dtype)
-        return _swapped(tensor) if self.swapped and count else tensor
-
-    def intact(self) -> bool | None:
-        """Whether the bytes have their checksum; None if there is none."""
-        if not self.checksum:
-            return None
-        found = 0
-        for place in range(0, self.length, _PIECE):
-            found = zlib.crc32(self.span.read(self.start + place, min(_PIECE, self.length - place)), found)
-        return found == self.checksum
+        if self.swapped and count:
+            tensor.untyped_storage().byteswap(dtype)
+        return tensor
 
 
 @dataclass(frozen=True)
 class Unreadable(Stored):
-    """A tensor of a kind that no module can be initialized from: quantized, sparse, without numbers.
-
-    Args:
-        known: Its shape and kind.
-        error: What reading it raises.
-    """
+    """A tensor of a kind that no module can be initialized from: quantized, sparse, without numbers."""
 
     known: TensorInfo
     error: CheckpointError
@@ -203,11 +159,3 @@ def is_shape(value: Any) -> TypeGuard[tuple[int, ...] | list[int]]:
         and all(type(each) is int and 0 <= each <= _MOST_ELEMENTS for each in value)
         and math.prod(max(each, 1) for each in value) <= _MOST_ELEMENTS
     )
-
-
-def _swapped(tensor: torch.Tensor) -> torch.Tensor:
-    item = tensor.element_size() // (2 if tensor.is_complex() else 1)
-    if item == 1:
-        return tensor
-    words = tensor.view(torch.uint8).numpy().view(f"u{item}")
-    return torch.from_numpy(np.ascontiguousarray(words.byteswap()).view(np.uint8)).view(tensor.dtype)

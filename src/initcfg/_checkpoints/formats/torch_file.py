@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ _PROTOCOL = 1001
 _LONGEST_PICKLE = 1 << 30
 
 
-def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
+def open_archive(span: Span) -> Contents:
     """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too."""
     archive = Archive(span)
     root = archive.root("data.pkl")
@@ -34,8 +35,8 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
 
     def find(key: str, length: int) -> Storage:
         if key not in storages:
-            member = archive.member(f"{root}/data/{key}")
-            storages[key] = Storage(span, member.start, member.size, order != sys.byteorder, member.checksum)
+            place = archive.member(f"{root}/data/{key}")
+            storages[key] = Storage(span, *place, swapped=order != sys.byteorder)
         if storages[key].length != length:
             raise span.damaged(
                 f"the storage {key!r} has {storages[key].length:,} bytes, and its tensors speak of {length:,}"
@@ -44,9 +45,9 @@ def open_archive(span: Span, more: Collection[str] = ()) -> Contents:
 
     compiled = f"{root}/constants.pkl" in archive
     # A compiled module's classes are of its own code, which lies in the archive and is not run either.
-    calls = TensorCalls(span, more, ("__torch__.", "torch.jit._pickle.") if compiled else ())
+    calls = TensorCalls(span, own=("__torch__.", "torch.jit._pickle.") if compiled else ())
     pickled = archive.read(f"{root}/data.pkl", _LONGEST_PICKLE)
-    tree, _ = calls.load(pickled, persistent=_persistent(span, find))
+    tree, _ = calls.load(pickled, persistent=partial(_storage, find))
     if compiled:
         modules = _module(tree)
         if modules is None:
@@ -62,32 +63,30 @@ def _module(value: Any) -> Mapping[Any, Any] | None:
     return value.state if own and isinstance(value.state, dict) else None
 
 
-def _persistent(span: Span, find: Callable[[str, int], Storage]) -> Callable[[Any], StorageRef]:
-    def storage(reference: Any) -> StorageRef:
-        if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
-            raise PickleProblem("it refers to something that is not a storage")
-        _, kind, key, _, count, *rest = reference
-        if not isinstance(kind, PickledName) or kind.name not in STORAGES:
-            raise PickleProblem("it has a storage of no known type")
-        if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
-            raise PickleProblem("it has a storage without a key or a size")
-        dtype = STORAGES[kind.name]
-        found = find(key, count * (1 if dtype is None else dtype.itemsize))
-        if not rest or rest[0] is None:
-            return StorageRef(found, dtype)
-        view = rest[0]
-        if not isinstance(view, tuple) or len(view) != 3 or type(view[1]) is not int or view[1] < 0:
-            raise PickleProblem("it has a view of a storage that is not one")
-        return StorageRef(found, dtype, view[1])
-
-    return storage
+def _storage(find: Callable[[str, int], Storage], reference: Any) -> StorageRef:
+    """What a persistent id stands for; ``find`` knows the storages by key and size in bytes."""
+    if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
+        raise PickleProblem("it refers to something that is not a storage")
+    _, kind, key, _, count, *rest = reference
+    if not isinstance(kind, PickledName) or kind.name not in STORAGES:
+        raise PickleProblem("it has a storage of no known type")
+    if not isinstance(key, str) or type(count) is not int or not 0 <= count < 1 << 60:
+        raise PickleProblem("it has a storage without a key or a size")
+    dtype = STORAGES[kind.name]
+    found = find(key, count * (1 if dtype is None else dtype.itemsize))
+    if not rest or rest[0] is None:
+        return StorageRef(found, dtype)
+    view = rest[0]
+    if not isinstance(view, tuple) or len(view) != 3 or type(view[1]) is not int or view[1] < 0:
+        raise PickleProblem("it has a view of a storage that is not one")
+    return StorageRef(found, dtype, view[1])
 
 
-def open_stream(span: Span, more: Collection[str] = ()) -> Contents:
+def open_stream(span: Span) -> Contents:
     """What a file of an older ``torch.save`` holds: pickles, one after the other, then the storages."""
     with open(span.path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    calls = TensorCalls(span, more)
+    calls = TensorCalls(span)
     storages: dict[str, Storage] = {}
 
     def find(key: str, length: int) -> Storage:
@@ -108,7 +107,7 @@ def open_stream(span: Span, more: Collection[str] = ()) -> Contents:
         little = system.get("little_endian") if isinstance(system, dict) else None
         if protocol != _PROTOCOL or not isinstance(little, bool):
             raise span.damaged("its beginning is not that of a file of torch.save")
-        tree, place = calls.load(data, place, persistent=_persistent(span, find))
+        tree, place = calls.load(data, place, persistent=partial(_storage, find))
         keys, place = calls.load(data, place)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise span.damaged("its list of storages is not one")
@@ -132,8 +131,8 @@ def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Lite
     return place + 8 + storage.length
 
 
-def open_torch(path: Path, name: str, more: Collection[str] = ()) -> Contents:
+def open_torch(path: Path, name: str) -> Contents:
     """What a file of ``torch.save`` holds, whichever of the two it is."""
     span = Span(path, name)
     zipped = span.read(0, min(4, span.size)) == b"PK\x03\x04"
-    return open_archive(span, more) if zipped else open_stream(span, more)
+    return open_archive(span) if zipped else open_stream(span)

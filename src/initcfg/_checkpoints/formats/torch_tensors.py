@@ -15,7 +15,7 @@ from initcfg._checkpoints.formats.pickled import (
     PickleMachine,
     PickleProblem,
     RefusedName,
-    fill,
+    filled,
 )
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import (
@@ -61,12 +61,9 @@ _MOST_PAIRS = 200_000
 
 
 class StorageRef(NamedTuple):
-    """A storage as a pickle names it.
+    """A storage as a pickle names it; its type is None if the tensor says it.
 
-    Attributes:
-        storage: Its bytes.
-        dtype: Type of its elements; None if the tensor says it.
-        first: Element of the storage at which it begins: of views in older files.
+    In older files it may be a view, which begins at the ``first`` element of the storage.
     """
 
     storage: Storage
@@ -75,13 +72,7 @@ class StorageRef(NamedTuple):
 
 
 class TensorCalls:
-    """The calls of one file.
-
-    Args:
-        span: The file, for errors.
-        more: Names that are allowed besides those of ``allowed_names``.
-        own: How names begin that are allowed, too: those of a compiled module's own classes.
-    """
+    """The calls of one file. Names in ``more``, and those that begin as its ``own`` classes do, may occur."""
 
     def __init__(self, span: Span, more: Collection[str] = (), own: tuple[str, ...] = ()) -> None:
         self.span = span
@@ -125,15 +116,13 @@ class TensorCalls:
         known = name in STORAGES or name in DTYPES or name.startswith(self.own)
         return known or may_be_named(name, self.more)
 
-    # -- containers ------------------------------------------------------------------------------
-
     def _ordered(self, args: tuple[Any, ...]) -> dict[Any, Any]:
         table: dict[Any, Any] = {}
         for pair in args[0] if args and isinstance(args[0], list) else ():
             self._pairs += 1
             if self._pairs > _MOST_PAIRS or not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 raise PickleProblem("it has an ordered table of no pairs")
-            fill(table, list(pair))
+            filled(table, list(pair))
         return table
 
     def _attribute(self, args: tuple[Any, ...]) -> PickledObject:
@@ -145,8 +134,6 @@ class TensorCalls:
         if attribute.startswith("_") or not attribute.isidentifier():
             raise RefusedName(f"{owner.name}.{attribute[:100]}")
         return PickledObject(f"{owner.name}.{attribute}")
-
-    # -- tensors ---------------------------------------------------------------------------------
 
     def _tensor(self, args: tuple[Any, ...]) -> Stored:
         storage, offset, size, stride, *rest = args

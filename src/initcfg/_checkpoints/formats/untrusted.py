@@ -12,13 +12,7 @@ from initcfg.errors import CheckpointError
 
 
 def parsed(span: Span, data: bytes, what: str) -> dict[str, Any]:
-    """A JSON object, in which no key stands twice.
-
-    Args:
-        span: The file, for errors.
-        data: The text.
-        what: What it is: ``"its header"``.
-    """
+    """A JSON object, in which no key stands twice; ``what`` it is (``"its header"``) is for errors."""
 
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)

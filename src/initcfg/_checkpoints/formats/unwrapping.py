@@ -38,13 +38,7 @@ _MOST_CHARACTERS = 1 << 28
 
 
 def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedCheckpoint:
-    """Find the weights.
-
-    Args:
-        contents: What the file holds.
-        name: How messages call the checkpoint.
-        part: The key of the set of weights to take: ``"state_dict_ema"``.
-    """
+    """Find the weights, or those under the key ``part``: ``"state_dict_ema"``."""
     table = as_table(contents.tree)
     if table is None:
         raise CheckpointError(
@@ -94,9 +88,6 @@ def _all_begin(tensors: Mapping[str, Stored], prefix: str) -> bool:
     return bool(keys) and all(key.startswith(prefix) and len(key) > len(prefix) for key in keys)
 
 
-# -- anything at all -----------------------------------------------------------------------------
-
-
 def as_stored(value: Any) -> Stored | None:
     """A tensor as one that can be read; None if it is not one."""
     if isinstance(value, torch.Tensor):
@@ -106,23 +97,15 @@ def as_stored(value: Any) -> Stored | None:
 
 def as_table(value: Any) -> Mapping[Any, Any] | None:
     """A table of things by key; None if it is not one."""
-    if isinstance(value, Mapping):
-        return value
-    if isinstance(value, PickledObject) and value.items:
-        return value.items
-    return None
+    if isinstance(value, PickledObject):
+        value = value.items or None
+    return value if isinstance(value, Mapping) else None
 
 
 def flattened(
     table: Mapping[Any, Any], name: str, inside: Callable[[Any], Mapping[Any, Any] | None] = as_table
 ) -> Iterator[tuple[str, Stored]]:
-    """The tensors of nested tables, by their keys joined with dots.
-
-    Args:
-        table: The outermost.
-        name: How messages call the checkpoint.
-        inside: The table that a value is, if it is one.
-    """
+    """The tensors of nested tables, by their keys joined with dots; ``inside`` is a value's table."""
     met: Counter[int] = Counter()
     characters = 0
 

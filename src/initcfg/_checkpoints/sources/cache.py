@@ -44,12 +44,8 @@ class CacheEntry:
 
     Attributes:
         origin: The address, for people who look into the cache.
-        name: The name of the file.
-        sha256: Its digest.
-        size: Its size in bytes.
-        modified: Its time of change when it was stored: another time means that somebody wrote to it.
-        etag: The version, as the server calls it.
-        last_modified: Its date, as the server says it.
+        modified: The file's time of change when it was stored: another means that somebody wrote to it.
+        etag: The version, as the server calls it; ``last_modified`` is its date.
         validated: When the server last said that this is the version.
     """
 
@@ -74,8 +70,6 @@ class Cache:
 
     def _with(self, suffix: str) -> Path:
         return self._base.with_name(self._base.name + suffix)
-
-    # -- what is there ---------------------------------------------------------------------------
 
     def entry(self, expected: Expected) -> CacheEntry | None:
         """What the address led to; None if that is unknown, gone, damaged or not what is expected."""
@@ -110,8 +104,6 @@ class Cache:
         """Where the file of an entry is."""
         return self.home / "checkpoints" / entry.sha256 / entry.name
 
-    # -- writing ---------------------------------------------------------------------------------
-
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """While this lasts, no other process fetches the address."""
@@ -144,14 +136,7 @@ class Cache:
         self._write(self._note, version)
 
     def receive(self, name: str, blocks: Iterable[bytes], total: int | None, offset: int = 0) -> int:
-        """Append blocks to the unfinished download; its size when there are no more, all of it on the disk.
-
-        Args:
-            name: What the progress bar calls it.
-            blocks: The bytes that come.
-            total: The size of the whole, if it is known.
-            offset: How much of it is there already.
-        """
+        """Append blocks to the ``offset`` bytes that are there; the size of all, then on the disk."""
         free = shutil.disk_usage(self.home).free
         if total is not None and total - offset > free:
             self.drop_partial()

@@ -26,15 +26,12 @@ _AGAIN = {408, 425, 429}
 
 
 class TransientError(Exception):
-    """Something that may go better another time.
+    """Something that may go better another time: ``after`` the seconds that the server asks to wait.
 
-    Args:
-        problem: What happened, as the end of a sentence.
-        after: Seconds that the server asks to wait.
-        hopeless: Whether one more try is enough.
+    Where it is ``hopeless``, one more try is enough.
     """
 
-    def __init__(self, problem: str, after: float | None = None, hopeless: bool = False) -> None:
+    def __init__(self, problem: str, after: float = 0.0, hopeless: bool = False) -> None:
         super().__init__(problem)
         self.after = after
         self.hopeless = hopeless
@@ -44,10 +41,7 @@ class TransientError(Exception):
 def request(url: str, headers: Mapping[str, str], timeout: float) -> Iterator[http.client.HTTPResponse]:
     """Send a request, follow redirects, and hand over a response of status 200, 206, 304 or 416.
 
-    Args:
-        url: The address; a user and a password in it are sent to its own host alone.
-        headers: More headers.
-        timeout: Seconds without a byte after which the connection is given up.
+    A user and a password in the address are sent to its own host alone.
     """
     current, authorization = _without_user(url)
     if not urlsplit(current).hostname:
@@ -130,7 +124,7 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
             f"There is no checkpoint {origin!r}: the server says {said}.", fix="Check the address."
         )
     if status in _AGAIN or (status >= 500 and status not in (501, 505)):
-        raise TransientError(f"the server says {said}", _retry_after(response.headers.get("Retry-After")))
+        raise TransientError(f"the server says {said}", _retry_after(response.headers.get("Retry-After", "")))
     closed = "Check the address, and whether it needs a sign-in or has expired."
     raise CheckpointError(
         f"The server does not give out {origin!r}: it says {said}.",
@@ -138,18 +132,13 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
     )
 
 
-def _retry_after(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _retry_after(text: str) -> float:
     if text.strip().isdigit():
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError):
-        return None
-
-
-# -- timeouts: one for connecting, one for every read ----------------------------------------------
+        return 0.0
 
 
 class _Handler(urllib.request.HTTPSHandler):

@@ -32,12 +32,7 @@ def named_digest(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file's digest beforehand.
-
-    Attributes:
-        start: The digest, or how it begins; None if nothing is known.
-        said: Who says so: the argument, or the file's name.
-    """
+    """What is known of a file's digest beforehand: all of it, its start, or nothing; and who says so."""
 
     start: str | None
     said: str

@@ -1,4 +1,4 @@
-"""A download that ends with the right file, or with an error."""
+"""``http://`` and ``https://``: a download that ends with the right file, or with an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from initcfg._checkpoints.sources.address import file_name
 from initcfg._checkpoints.sources.cache import Cache, CacheEntry
 from initcfg._checkpoints.sources.connection import TransientError, request
 from initcfg._checkpoints.sources.digests import Expected, file_digest
-from initcfg._checkpoints.sources.settings import retries, timeout
+from initcfg._checkpoints.sources.located import Located
+from initcfg._checkpoints.sources.settings import is_offline, retries, timeout
+from initcfg._checkpoints.sources.through_cache import through_cache
 from initcfg.errors import CheckpointError
 
 _BLOCK = 1 << 20
@@ -24,16 +26,16 @@ BACKOFF = 1.0
 _LONGEST_WAIT = 120.0
 
 
+def from_web(source: str, *, sha256: str | None, offline: bool | None) -> Located:
+    """A file on the web; an index of shards, with its shards."""
+    return through_cache(
+        source, lambda *args: Download(*args).run(), sha256=sha256, offline=is_offline(offline)
+    )
+
+
 @dataclass
 class Download:
-    """Fetches one file while the lock of its address is held.
-
-    Args:
-        url: The address.
-        cache: The cache, seen from that address.
-        expected: What is known of its digest.
-        cached: A version that is there, and may still be the one.
-    """
+    """Fetches one file while the lock of its address is held; a ``cached`` version may still be the one."""
 
     url: str
     cache: Cache
@@ -58,14 +60,14 @@ class Download:
                 self._wait(failures, error)
 
     def _wait(self, failures: int, error: TransientError) -> None:
-        if error.after is not None and error.after > _LONGEST_WAIT:
+        if error.after > _LONGEST_WAIT:
             raise CheckpointError(
                 f"The checkpoint {self.cache.origin!r} cannot be fetched now: {error}, and asks to wait "
                 f"{error.after:.0f} seconds."
             ) from error
         # Not all processes of a cluster at the same moment.
         delay = BACKOFF * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
-        time.sleep(max(delay, error.after or 0.0))
+        time.sleep(max(delay, error.after))
 
     def _give_up(self, error: TransientError) -> CacheEntry:
         if self.cached is not None:
@@ -80,8 +82,6 @@ class Download:
             f"The checkpoint {self.cache.origin!r} cannot be fetched: {error}.{kept}",
             fix="Try again when the network and the server work, or give the path of a copy.",
         ) from error
-
-    # -- one request -----------------------------------------------------------------------------
 
     def _attempt(self) -> CacheEntry:
         version = self._resumable()

@@ -31,7 +31,11 @@ def from_file_system(source: str, *, sha256: str | None, offline: bool | None) -
         protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
         if protocols & {"file", "local"}:
             return from_path(path, sha256=sha256, offline=offline)
-        if _is_folder(system, path):
+        is_folder = False
+        # Not every file system can tell; the file itself will.
+        with contextlib.suppress(Exception):
+            is_folder = system.isdir(path)
+        if is_folder:
             return _folder(system, path, source, sha256)
     return through_cache(source, _fetch, sha256=sha256, offline=without_network)
 
@@ -53,9 +57,6 @@ def _system(source: str) -> tuple[Any, str]:
 def _failed(source: str, error: BaseException) -> CheckpointError:
     said = scrubbed(error, source).strip() or type(error).__name__
     return CheckpointError(f"The checkpoint {shown(source)!r} cannot be fetched: {said.splitlines()[0]}.")
-
-
-# -- one file --------------------------------------------------------------------------------------
 
 
 def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | None) -> CacheEntry:
@@ -106,16 +107,6 @@ def _missing(system: Any, path: str, origin: str) -> CheckpointNotFoundError:
     return CheckpointNotFoundError(
         f"There is no checkpoint {origin!r}.", meant=[f"{base}/{name}" for name in nearest(last, names)]
     )
-
-
-# -- folders ---------------------------------------------------------------------------------------
-
-
-def _is_folder(system: Any, path: str) -> bool:
-    # Not every file system can tell; the file itself will.
-    with contextlib.suppress(Exception):
-        return bool(system.isdir(path))
-    return False
 
 
 def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from initcfg._checkpoints.formats import FOLDER_FILES
@@ -24,22 +25,14 @@ from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 PREFERRED = FOLDER_FILES[1:]
 
 
-class HubAddress(NamedTuple):
-    """The parts of ``hf://owner/repo@revision/file``."""
-
-    repository: str
-    revision: str | None
-    file: str | None
-
-
-def parse(source: str) -> HubAddress:
-    """Take an ``hf://`` address apart.
+def parse(source: str) -> tuple[str, str | None, str | None]:
+    """Take an ``hf://`` address apart: repository, revision, file.
 
     Example:
         >>> parse("hf://owner/net@v1/part/model.safetensors")
-        HubAddress(repository='owner/net', revision='v1', file='part/model.safetensors')
+        ('owner/net', 'v1', 'part/model.safetensors')
         >>> parse("hf://owner/net@refs/pr/3")
-        HubAddress(repository='owner/net', revision='refs/pr/3', file=None)
+        ('owner/net', 'refs/pr/3', None)
     """
     parts = source.partition("://")[2].strip("/").removeprefix("models/").split("/")
     if parts[0] in ("datasets", "spaces", "buckets") or {"", ".", ".."} & set(parts):
@@ -55,21 +48,17 @@ def parse(source: str) -> HubAddress:
         revision, rest = "/".join([revision, *rest[:2]]), rest[2:]
     if at and not revision:
         raise CheckpointError(f"{source!r} has an '@' and no revision after it.")
-    return HubAddress(repository, unquote(revision) or None, "/".join(rest) or None)
+    return repository, unquote(revision) or None, "/".join(rest) or None
 
 
 def from_hugging_face(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """A file of a repository, or the weights that it has."""
-    address = parse(source)
-    files: Sequence[str] = PREFERRED
-    if address.file is not None:
-        files = [address.file]
-        if not PurePosixPath(address.file).suffix:
-            # Perhaps a folder of the repository.
-            files += [f"{address.file}/{name}" for name in PREFERRED]
-    return from_repository(
-        address.repository, address.revision, files, source, sha256=sha256, offline=offline
-    )
+    repository, revision, file = parse(source)
+    files = PREFERRED if file is None else (file,)
+    if file is not None and not PurePosixPath(file).suffix:
+        # Perhaps a folder of the repository.
+        files += tuple(f"{file}/{name}" for name in PREFERRED)
+    return from_repository(repository, revision, files, source, sha256=sha256, offline=offline)
 
 
 def from_repository(
@@ -81,17 +70,10 @@ def from_repository(
     sha256: str | None,
     offline: bool | None,
 ) -> Located:
-    """The first of some files that a repository has; with its shards, if it is an index.
-
-    Args:
-        repository: ``owner/repo``.
-        revision: A branch, tag or commit.
-        files: Names of files, the preferred one first.
-        source: What is looked for, for messages.
-        sha256: The digest of the file.
-        offline: Whether only the client's cache is used.
-    """
-    repo = _Repository(repository, revision, source, is_offline(offline))
+    """The first of some files that a repository has; with its shards, if it is an index."""
+    without_network = is_offline(offline) or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
+    hub = imported("huggingface_hub", source, "hf")
+    repo = _Repository(repository, revision, source, without_network, hub)
     name, path = repo.first(files)
     commit = path.parents[len(PurePosixPath(name).parts) - 1].name
     origin = f"hf://{repository}@{commit}/{name}"
@@ -104,20 +86,19 @@ def from_repository(
             fix="Leave sha256= out, and name a commit after '@'.",
         )
     # All of one commit, whatever happens to the branch meanwhile.
-    pinned = _Repository(repository, commit, source, repo.offline)
+    pinned = replace(repo, revision=commit)
     for shard in shard_names(path, origin):
         pinned.first([str(PurePosixPath(name).with_name(shard))])
     return Located(path.parent, None, origin, None)
 
 
+@dataclass
 class _Repository:
-    def __init__(self, name: str, revision: str | None, source: str, offline: bool) -> None:
-        self.name = name
-        self.revision = revision
-        self.source = source
-        self.offline = offline or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
-        self._hub: Any = imported("huggingface_hub", source, "hf")
-        self._errors: Any = imported("huggingface_hub.errors", source, "hf")
+    name: str
+    revision: str | None
+    source: str
+    offline: bool
+    hub: Any
 
     def first(self, files: Sequence[str]) -> tuple[str, Path]:
         """The first of some files that is there, and where."""
@@ -128,9 +109,9 @@ class _Repository:
 
     def _file(self, name: str) -> Path | None:
         """A file in the client's cache, fetched if need be; None if the repository has none of the name."""
-        errors = self._errors
+        errors = imported("huggingface_hub.errors", self.source, "hf")
         try:
-            path = self._hub.hf_hub_download(
+            path = self.hub.hf_hub_download(
                 self.name, name, revision=self.revision, local_files_only=self.offline, library_name="initcfg"
             )
             # Without the network the client hands out folders, too.
@@ -174,7 +155,7 @@ class _Repository:
         names: list[str] = []
         # Only to help: whatever goes wrong here is not the news.
         with contextlib.suppress(Exception):
-            names = self._hub.HfApi().list_repo_files(self.name, revision=self.revision)
+            names = self.hub.HfApi().list_repo_files(self.name, revision=self.revision)
         weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pth", ".pt", ".ckpt"))]
         at = f"@{self.revision}" if self.revision else ""
         return CheckpointNotFoundError(

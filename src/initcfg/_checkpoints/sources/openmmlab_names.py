@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import missing
-from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 # The package, the folder in it, and the file of OpenMMLab's own names; the others are called alike.

@@ -9,13 +9,7 @@ from initcfg.errors import CheckpointError
 
 
 def imported(module: str, source: str, extra: str) -> Any:
-    """The module that a scheme needs.
-
-    Args:
-        module: The module to import.
-        source: What is looked for, for messages.
-        extra: The extra of this package that brings it.
-    """
+    """The module that the scheme of ``source`` needs, and an ``extra`` of this package brings."""
     package = module.partition(".")[0]
     try:
         return importlib.import_module(module)

@@ -14,15 +14,8 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """Show how far a transfer or another long work is, on standard error if that is a terminal.
 
-    Args:
-        text: What stands before the bar.
-        total: How much there is to do, if that is known.
-        done: How much of it was done before.
-        in_bytes: Whether it is counted in bytes: then their number and speed are shown, and less than 4 MiB
-            have no bar.
-
-    Returns:
-        What to call with the amount that was done since the last call.
+    What it gives is to be called with the amount that was done since the last call. Of bytes, number and
+    speed are shown, and less than 4 MiB have no bar.
     """
     from rich.console import Console
 

@@ -6,6 +6,7 @@ import importlib.metadata
 from typing import Protocol
 
 from initcfg._checkpoints.sources.address import SCHEME, shown
+from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.file_systems import from_file_system
 from initcfg._checkpoints.sources.hugging_face import from_hugging_face
 from initcfg._checkpoints.sources.local import from_path
@@ -13,7 +14,6 @@ from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.openmmlab_names import from_openmmlab
 from initcfg._checkpoints.sources.timm_names import from_timm
 from initcfg._checkpoints.sources.torchvision_names import from_torchvision
-from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 GROUP = "initcfg.sources"

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from initcfg._checkpoints.formats import weight_map
@@ -34,23 +33,6 @@ def shard_names(index: Path, origin: str) -> list[str]:
     return names
 
 
-def with_shards(index: Located, source: str, fetch: Callable[[str], Located]) -> Located:
-    """A folder with an index and its shards.
-
-    Args:
-        index: The index.
-        source: The address of the index.
-        fetch: What fetches another address.
-    """
-    assert index.path is not None
-    base, _, query = source.partition("?")
-    base = base.rpartition("/")[0]
-    files = {source.partition("?")[0].partition("#")[0].rpartition("/")[2]: index}
-    for name in shard_names(index.path, index.origin):
-        files[name] = fetch(f"{base}/{name}" + (f"?{query}" if query else ""))
-    return gather(files, index.origin)
-
-
 def gather(files: dict[str, Located], origin: str) -> Located:
     """A folder in the cache that holds files from elsewhere under their names."""
     paths = {name: located.path for name, located in files.items() if located.path is not None}
@@ -58,26 +40,22 @@ def gather(files: dict[str, Located], origin: str) -> Located:
     digest = hashlib.sha256(repr(sorted((name, str(path)) for name, path in paths.items())).encode())
     folder = home() / "folders" / digest.hexdigest()
     try:
-        _assemble(folder, paths)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in paths.items():
+            target = folder / name
+            with contextlib.suppress(OSError):
+                if target.samefile(path):
+                    continue
+            temporary = folder / f".{name}.{os.getpid()}"
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(path, temporary)
+            except OSError:
+                shutil.copyfile(path, temporary)
+            os.replace(temporary, target)
     except OSError as error:
         raise CheckpointError(
             f"The files of {origin!r} cannot be put into {str(folder)!r}: {error.strerror or error}.",
             fix="Make room, or let INITCFG_HOME name a folder that can be written.",
         ) from error
     return Located(folder, None, origin, None)
-
-
-def _assemble(folder: Path, files: dict[str, Path]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, path in files.items():
-        target = folder / name
-        with contextlib.suppress(OSError):
-            if target.samefile(path):
-                continue
-        temporary = folder / f".{name}.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(path, temporary)
-        except OSError:
-            shutil.copyfile(path, temporary)
-        os.replace(temporary, target)

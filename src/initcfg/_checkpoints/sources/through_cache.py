@@ -10,7 +10,7 @@ from initcfg._checkpoints.sources.address import file_name, scrubbed, shown
 from initcfg._checkpoints.sources.cache import Cache, CacheEntry
 from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.located import Located
-from initcfg._checkpoints.sources.shard_index import is_index, with_shards
+from initcfg._checkpoints.sources.shard_index import gather, is_index, shard_names
 from initcfg.errors import CheckpointError
 
 Fetch = Callable[[str, Cache, Expected, CacheEntry | None], CacheEntry]
@@ -22,9 +22,14 @@ def through_cache(url: str, fetch: Fetch, *, sha256: str | None, offline: bool) 
     located = file_through_cache(url, fetch, sha256=sha256, offline=offline)
     if not is_index(file_name(url)):
         return located
-    return with_shards(
-        located, url, lambda shard: file_through_cache(shard, fetch, sha256=None, offline=offline)
-    )
+    assert located.path is not None
+    address, _, query = url.partition("?")
+    base, _, last = address.partition("#")[0].rpartition("/")
+    files = {last: located}
+    for name in shard_names(located.path, located.origin):
+        shard = f"{base}/{name}" + (f"?{query}" if query else "")
+        files[name] = file_through_cache(shard, fetch, sha256=None, offline=offline)
+    return gather(files, located.origin)
 
 
 def file_through_cache(url: str, fetch: Fetch, *, sha256: str | None, offline: bool) -> Located:

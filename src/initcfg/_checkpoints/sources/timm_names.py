@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.hugging_face import PREFERRED, from_hugging_face, from_repository
 from initcfg._checkpoints.sources.in_memory import from_code
 from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
-from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 
 def from_timm(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """The weights of ``timm://name`` or ``timm://name.tag``, from where timm itself would take them."""
     name = source.partition("://")[2].strip("/")
-    for start in ("hf-hub:", "hf_hub:"):
-        if name.startswith(start):
-            return from_hugging_face(f"hf://{name.removeprefix(start)}", sha256=sha256, offline=offline)
+    if name.startswith(("hf-hub:", "hf_hub:")):
+        return from_hugging_face(f"hf://{name[7:]}", sha256=sha256, offline=offline)
     timm = imported("timm", source, "timm")
     try:
         config = timm.get_pretrained_cfg(name)

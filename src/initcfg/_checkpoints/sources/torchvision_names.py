@@ -6,9 +6,9 @@ the first ones in today's registry (``IMAGENET1K_V1``), whatever ``DEFAULT`` is 
 
 from __future__ import annotations
 
+from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
-from initcfg._checkpoints.sources.web import from_web
 from initcfg.errors import CheckpointError, nearest
 
 _SITE = "https://download.pytorch.org/models/"

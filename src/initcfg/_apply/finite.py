@@ -10,7 +10,7 @@ def non_finite(tensor: torch.Tensor) -> int:
 
     Example:
         >>> import torch
-        >>> from initcfg._checkpoints.formats.finite import non_finite
+        >>> from initcfg._apply.finite import non_finite
         >>> non_finite(torch.tensor([1.0, float("nan"), float("inf")]))
         2
     """
