@@ -65,13 +65,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Unused:
-    """A rule that reached nothing.
-
-    Attributes:
-        rule: Its path.
-        cfg: The entry as it was written.
-        reason: Why.
-    """
+    """A rule that reached nothing: its path, the entry as it was written, and why."""
 
     rule: str
     cfg: str

@@ -23,13 +23,9 @@ class Write:
 
     Attributes:
         name: Canonical name of the tensor; None if it is none of the model's.
-        value: What is written.
         final: Whether it reaches the tensor, or is drawn into scratch.
         rule: Path of the rule that asks for it; the constructor, if ``default``.
         initializer: Type and arguments of its initializer.
-        shape: Shape of the tensor.
-        dtype: Data type of the tensor.
-        default: Whether its constructor asks for it, and no rule.
     """
 
     name: str | None
@@ -70,16 +66,11 @@ class Track(NamedTuple):
 
 @dataclass(frozen=True)
 class Tape:
-    """Tracks and calls.
-
-    Attributes:
-        tracks: One a tensor.
-        calls: The user's code, with its place in the program.
-        repeats: Whether a step that comes by a tensor twice writes it twice, as the original does.
-    """
+    """A track for each tensor, and the calls of user code with their places in the program."""
 
     tracks: tuple[Track, ...]
     calls: tuple[tuple[int, Call], ...] = ()
+    # Whether a step that comes by a tensor twice writes it twice, as the original does.
     repeats: bool = False
 
     def unroll(self, *, draws: bool) -> list[Write | Call]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -21,35 +22,23 @@ from initcfg.values import Computed, Keep, Layout, Opaque, Value
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A tensor as one module shows it to a rule.
-
-    Attributes:
-        tensor: Number of the tensor.
-        role: ``"weight"`` or ``"bias"``.
-        layout: What an initializer is given, with what torch's own layer does, where that is known.
-        name: Qualified name within the module.
-    """
+    """A tensor, by its number, as one module shows it to a rule."""
 
     tensor: int
     role: str
+    # What an initializer is given, with what torch's own layer does, where that is known.
     layout: Layout
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A module where the walk comes by.
-
-    Attributes:
-        number: Place in the list of visits.
-        name: Canonical name on this way.
-        module: The module.
-        cells: What a rule that means the module writes; None if such a rule is an error.
-    """
+    """A module where the walk comes by, with its canonical name on this way."""
 
     number: int
     name: str
     module: nn.Module
+    # What a rule that means the module writes; None if such a rule is an error.
     cells: list[Cell] | None
 
     @property
@@ -68,8 +57,6 @@ class View:
     """A model and its plan, as the search for rules sees them.
 
     Attributes:
-        model: The root.
-        names: Its tensors.
         assignments: By number of the tensor; None for a buffer that the plan does not assign.
         wanted: By number: the value that rules must give; None if they must not reach it.
         visits: The modules, each before those below it.
@@ -89,26 +76,21 @@ class View:
 
     @cached_property
     def labels(self) -> Labels:
-        """What its classes are called."""
         return Labels(visit.kind for visit in self.visits if visit.cells != [])
 
     @cached_property
     def specs(self) -> Specs:
-        """The initializers that may be of use."""
-        defaults = [
-            item.default for item in self.assignments if item is not None and item.default is not None
-        ]
-        named = [item.initializer for item in self.assignments if item is not None]
-        return Specs([*named, *(default.initializer for default in defaults)])
+        """The initializers that may be of use: those that rules name, then those of constructors."""
+        items = [item for item in self.assignments if item is not None]
+        defaults = [item.default.initializer for item in items if item.default is not None]
+        return Specs([*(item.initializer for item in items), *defaults])
 
     @cached_property
     def parameter_names(self) -> NameIndex:
-        """What ``param`` matches."""
         return self._index(buffers=False)
 
     @cached_property
     def buffer_names(self) -> NameIndex:
-        """What ``buffer`` matches."""
         return self._index(buffers=True)
 
     @cached_property
@@ -139,26 +121,24 @@ def view_of(plan: Plan, model: nn.Module) -> View:
     assignments: list[Assignment | None] = []
     for entry in entries:
         found = (plan.buffers if entry.buffer else plan.parameters).get(entry.name)
-        if found is None and not entry.buffer:
-            problem = "The plan does not know this parameter of the model."
-            raise PlanError(problem, parameter=entry.name, shape=entry.shape)
+        problem = "" if found or entry.buffer else "The plan does not know this parameter of the model."
         if found is not None and found.shape != entry.shape:
             problem = f"The plan has the shape {found.shape} for this parameter."
+        if problem:
             raise PlanError(problem, parameter=entry.name, shape=entry.shape)
         assignments.append(found)
     missing = {*plan.parameters, *plan.buffers} - {entry.name for entry in entries}
     if missing:
         raise PlanError("The model has no such tensor.", parameter=min(missing))
-    wanted = [None if item is None else _wanted(item.value) for item in assignments]
+    # Nothing where no rule gave a value, or where only code says what.
+    wanted = [
+        None if item is None or isinstance(item.value, (Keep, Computed, Opaque)) else item.value
+        for item in assignments
+    ]
     view = View(model, names, assignments, wanted)
     notes = _Notes(view, entries)
     walk_modules(model, "", None, notes.enter, notes.leave)
     return view
-
-
-def _wanted(value: Value) -> Value | None:
-    """What rules must give: nothing where no rule did, or where only code says what."""
-    return None if isinstance(value, (Keep, Computed, Opaque)) else value
 
 
 class _Notes:
@@ -171,7 +151,6 @@ class _Notes:
             id(tensor): number for number, entry in enumerate(entries) for tensor in entry.stored
         }
         self._reach = Reach(view.names, compat=False)
-        self._defaults: dict[tuple[int, str], Value | None] = {}
 
     def enter(self, module: nn.Module, name: str, _: Visit | None) -> Visit:
         try:
@@ -198,16 +177,6 @@ class _Notes:
     def _cell(self, module: nn.Module, prefix: str, target: Target) -> Cell:
         number = self._numbers[id(target.tensor)]
         layout = self._reach.layout(target, self._entries[number])
-        default = self._default(module, target.attribute, layout.shape)
-        if default is not None:
-            layout = replace(layout, default=default)
+        with contextlib.suppress(InitcfgError, AttributeError, IndexError):
+            layout = replace(layout, default=torch_default(module, target.attribute, layout.shape))
         return Cell(number, target.role, layout, name_in(prefix, target.attribute))
-
-    def _default(self, module: nn.Module, attribute: str, shape: tuple[int, ...]) -> Value | None:
-        key = (id(module), attribute)
-        if key not in self._defaults:
-            try:
-                self._defaults[key] = torch_default(module, attribute, shape)
-            except (InitcfgError, AttributeError, IndexError):
-                self._defaults[key] = None
-        return self._defaults[key]

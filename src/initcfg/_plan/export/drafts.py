@@ -14,13 +14,7 @@ from initcfg.values import Value
 
 @dataclass(eq=False)
 class Draft:
-    """A rule in the making.
-
-    Attributes:
-        weight, bias: Initializers; None leaves those tensors alone.
-        layers: Classes.
-        names, params, buffers, excludes: Patterns.
-    """
+    """A rule in the making: initializers (None leaves those tensors alone), classes, and patterns."""
 
     weight: Spec | None
     bias: Spec | None = None

@@ -11,11 +11,7 @@ from initcfg._rules import dotted
 
 
 class Labels:
-    """The names by which rules can mean the classes of a model.
-
-    Args:
-        classes: Those of its modules that hold tensors.
-    """
+    """The names by which rules can mean the classes of a model, those of its modules that hold tensors."""
 
     def __init__(self, classes: Iterable[type]) -> None:
         self._classes = set(classes)

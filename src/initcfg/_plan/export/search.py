@@ -26,23 +26,8 @@ from initcfg.values import to_json
 def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
     """Rules that give every tensor of ``model`` the value that it has in ``plan``, without its constructors.
 
-    Tensors that the plan keeps, or that only code fills, are not reached. The rules are plain data, for YAML
-    and JSON.
-
-    Args:
-        plan: Any plan of the model.
-        model: The model; only its modules, classes and shapes are looked at.
-
-    Example:
-        >>> import initcfg
-        >>> from initcfg._plan.export import init_cfg_of
-        >>> from torch import nn
-        >>> with initcfg.deferred():
-        ...     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
-        >>> for rule in init_cfg_of(initcfg.plan(model), model):
-        ...     print(rule)
-        {'type': 'TorchDefault', 'layer': 'Conv2d'}
-        {'type': 'Constant', 'layer': 'BatchNorm2d', 'val': 1, 'bias': 0}
+    Tensors that the plan keeps, or that only code fills, are not reached. Of the model, only modules,
+    classes and shapes are looked at.
     """
     model = unwrapped(model)
     for load in plan.loads:

@@ -22,7 +22,7 @@ from initcfg._plan.pretrained.keys import named_keys
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
 from initcfg._plan.pretrained.qkv import projections
 from initcfg._plan.stacks import Stack
-from initcfg._rules import Pattern, Step, location
+from initcfg._rules import Pattern, Step
 from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
 from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, dtype_name, steps_text
@@ -71,7 +71,7 @@ def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, 
         if compat and isinstance(error, CheckpointError):
             return [], replace(account, problem=error.problem)
         error.rule = error.rule or str(rule)
-        error.where = error.where or location(rule.where, rule.written)
+        error.where = error.where or rule.place
         raise
     finally:
         opened.close()
@@ -164,8 +164,6 @@ class _Match:
         if count < len(self.destinations) / 2:
             better = other_prefix(self.initializer, self.destinations, self.named, count)
             self.hints += [] if better is None else [better]
-
-    # -- one tensor ------------------------------------------------------------------------------
 
     def _value(self, here: Destination) -> FromCheckpoint | None:
         """What the checkpoint has for a tensor, if anything."""
