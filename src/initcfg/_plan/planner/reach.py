@@ -40,7 +40,7 @@ def name_in(prefix: str, attribute: str) -> str:
 
 
 class Reach:
-    """The tensors that the modules of a model show to a rule; with ``compat``, those that the original sees."""
+    """The tensors that modules show to a rule; with ``compat``, those that the original sees."""
 
     def __init__(self, names: Names, *, compat: bool) -> None:
         self._names = names

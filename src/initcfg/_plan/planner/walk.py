@@ -70,7 +70,10 @@ class RuleWalk:
             if step.kind == "pretrained":
                 continue
             if not isinstance(step.target, nn.Module):
-                self._write_parameter(step)
+                # An override that names a bare parameter.
+                assert rule is not None and rule.override_name is not None
+                target = self._reach.single(step.owner, rule.override_name, step.target)
+                self._write(self._intern((step,)), target, step.owner_name, step.owner, bias=False)
             elif id(step.target) in self.names.modules:
                 self._starting.setdefault(id(step.target), []).append(step)
             else:
@@ -170,12 +173,6 @@ class RuleWalk:
                     target = self._reach.single(module, attribute, tensor)
                     self._write(self._intern((step,)), target, prefix, module, bias=False)
 
-    def _write_parameter(self, step: Step) -> None:
-        """An override that names a bare parameter."""
-        assert step.rule is not None and step.rule.override_name is not None
-        target = self._reach.single(step.owner, step.rule.override_name, step.target)
-        self._write(self._intern((step,)), target, step.owner_name, step.owner, bias=False)
-
     def _intern(self, steps: Steps) -> Steps:
         """The one tuple that stands for all equal ones."""
         return self._interned.setdefault(steps, steps)
@@ -196,11 +193,9 @@ class RuleWalk:
                 raise _in_context(error, asking, name, layout.shape) from None
             layout = replace(layout, default=default)
         key = (*means, layout)
-        if key in self._made:
-            stack = self._made[key]
-        else:
-            stack = self._stack(steps, layout, name_in(prefix, target.attribute), bias=bias)
-            self._made[key] = stack
+        if key not in self._made:
+            self._made[key] = self._stack(steps, layout, name_in(prefix, target.attribute), bias=bias)
+        stack = self._made[key]
         if stack is None:
             return
         if (id(stack), tensor.dtype) not in self._within_limits:
@@ -213,8 +208,8 @@ class RuleWalk:
             self._note_parametrized(entry, entry.holder)
         if entry.one_way is not None:
             error = TensorError(
-                f"This weight is computed by the parametrization {entry.one_way}, which has no right_inverse, "
-                "so nothing can be written through it.",
+                f"This weight is computed by the parametrization {entry.one_way}, which has no "
+                "right_inverse, so nothing can be written through it.",
                 fix=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
             )
             raise _in_context(error, _last_rule(steps, bias), entry.name, entry.shape)

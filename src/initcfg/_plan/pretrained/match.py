@@ -125,8 +125,16 @@ class _Match:
         for destination in self.destinations.values():
             value = self._value(destination)
             if value is not None:
-                _check_stored_whole(destination.entry)
-                found.append((destination.entry, value))
+                entry = destination.entry
+                if len(entry.originals) > 1:
+                    raise TensorError(
+                        f"A parametrization stores this weight as {len(entry.originals)} tensors, and "
+                        "Pretrained cannot load those yet.",
+                        parameter=entry.name,
+                        shape=entry.shape,
+                        fix="Load first, then register the parametrization.",
+                    )
+                found.append((entry, value))
         self._check_patterns()
         loaded = {id(entry) for entry, _ in found}
         # Of a tied tensor, one of its names is enough.
@@ -220,10 +228,9 @@ class _Match:
 
     def _left_out(self, name: str, permissions: Sequence[Permission]) -> bool:
         given = self.initializer
-        included = self._any_covers("include", given.include, name)
+        included = self._any_covers("include", given.include, name) or not given.include
         excluded = self._any_covers("exclude", given.exclude, name)
-        dropped = any(each.kind == "drop" for each in permissions)
-        return excluded or dropped or (bool(given.include) and not included)
+        return excluded or not included or any(each.kind == "drop" for each in permissions)
 
     def _any_covers(self, key: str, patterns: Sequence[Pattern], name: str) -> bool:
         found = {(key, each.text) for each in patterns if each.covers(name)}
@@ -255,17 +262,6 @@ class _Match:
                 return False
         self.converted.update((there, dtype_name(here)) for there in types - {dtype_name(here)})
         return True
-
-
-def _check_stored_whole(entry: Entry) -> None:
-    if len(entry.originals) > 1:
-        raise TensorError(
-            f"A parametrization stores this weight as {len(entry.originals)} tensors, and Pretrained "
-            "cannot load those yet.",
-            parameter=entry.name,
-            shape=entry.shape,
-            fix="Load first, then register the parametrization.",
-        )
 
 
 def _rank(dtype: torch.dtype) -> int:

@@ -141,7 +141,9 @@ _NORM = {
     "running_var": _always(1.0),
     "num_batches_tracked": _always(0.0),
 }
-_RECURRENT = dict.fromkeys(("weight*", "bias*"), lambda module, shape: _one_over_root(module.hidden_size))
+_RECURRENT: Mapping[str, Default] = dict.fromkeys(
+    ("weight*", "bias*"), lambda module, shape: _one_over_root(module.hidden_size)
+)
 
 # By the class that has the method: patterns of its tensors' names, and what they are filled with.
 _DEFAULTS: dict[type, Mapping[str, Default]] = {
