@@ -5,8 +5,8 @@ Out: a ``Plan``, free of tensors, printable, comparable and JSON; its tape, whic
 ``Ledger`` that ``_apply`` writes.
 
 Read: `assignment.py` (one tensor), then `plan.py` (all of them), `loads.py` (the account of a checkpoint),
-`stacks.py` (writes that pile up on a tensor), `tape.py` (all writes in their order), `ledger.py`, `part.py`
-(a stage of a pipeline), `recorded.py` (what a traced plan remembers), `as_json.py` (records as JSON);
+`stacks.py` (writes that pile up on a tensor), `tape.py` (all writes in their order, and what a traced plan
+remembers), `ledger.py`, `part.py` (a stage of a pipeline), `as_json.py` (records as JSON);
 `planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two
 plans), `export/` (back to rules).
 """
@@ -16,8 +16,7 @@ from initcfg._plan.export import init_cfg_of
 from initcfg._plan.ledger import FORMAT, Ledger, Written
 from initcfg._plan.loads import Load, Loaded
 from initcfg._plan.plan import Plan
-from initcfg._plan.recorded import Recorded
-from initcfg._plan.tape import Call, Write, writes_of
+from initcfg._plan.tape import Call, Recorded, Write, writes_of
 
 __all__ = [
     "Assignment",

@@ -16,12 +16,8 @@ def record_to_json(
     record: Any, *, without: Collection[str] = (), unless_empty: Collection[str] = ()
 ) -> dict[str, Any]:
     """The fields of a record, but for some, and for others where they say nothing."""
-    found: dict[str, Any] = {}
-    for each in fields(record):
-        item = getattr(record, each.name)
-        if each.name not in without and (item or each.name not in unless_empty):
-            found[each.name] = plain(item)
-    return found
+    items = {each.name: getattr(record, each.name) for each in fields(record) if each.name not in without}
+    return {name: plain(item) for name, item in items.items() if item or name not in unless_empty}
 
 
 def plain(item: Any) -> Any:
@@ -47,16 +43,15 @@ def typed(type_: Any, item: Any) -> Any:
     if item is None or type_ is Any:
         return item
     if type(None) in inner:
-        return typed(next(each for each in inner if each is not type(None)), item)
+        return typed(inner[0], item)
     if get_origin(type_) is tuple:
         each_type = inner[:1] * len(item) if inner[-1] is ... else inner
         return tuple(typed(one, each) for one, each in zip(each_type, item, strict=False))
     if inner:
         return {key: typed(inner[1], each) for key, each in item.items()}
-    if not is_dataclass(type_):
-        return item
-    cls: Any = type_
-    return from_json(item) if issubclass(cls, Value) else record_from_json(cls, item)
+    if isinstance(type_, type) and is_dataclass(type_):
+        return from_json(item) if issubclass(type_, Value) else record_from_json(type_, item)
+    return item
 
 
 @lru_cache(maxsize=64)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from initcfg._plan.as_json import record_from_json, record_to_json
-from initcfg.values import Layout, Value, to_json
+from initcfg.values import Layout, Value
 
 
 @dataclass(frozen=True)
@@ -65,13 +62,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Unused:
-    """A rule that reached nothing.
-
-    Attributes:
-        rule: Its path.
-        cfg: The entry as it was written.
-        reason: Why.
-    """
+    """A rule that reached nothing: its path, the entry as it was written, and why."""
 
     rule: str
     cfg: str
@@ -91,23 +82,3 @@ def effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
     if assignment is None:
         return None
     return assignment.shape, assignment.dtype, assignment.value
-
-
-def content_of(item: Assignment) -> list[Any]:
-    """What of an assignment goes into a digest."""
-    return [list(item.shape), item.dtype, to_json(item.value)]
-
-
-def digest_of(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def assignments_to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
-    return {
-        name: record_to_json(item, without=("name", "layout"), unless_empty=("frozen", "default"))
-        for name, item in items.items()
-    }
-
-
-def assignments_from_json(data: Mapping[str, Any]) -> dict[str, Assignment]:
-    return {name: record_from_json(Assignment, item, name=name) for name, item in data.items()}

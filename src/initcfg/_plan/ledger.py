@@ -87,9 +87,9 @@ class Ledger(Mapping[str, Written]):
         return len(self.entries)
 
     def __str__(self) -> str:
-        from initcfg._plan.report import ledger_text
+        from initcfg._plan.report import ledger_view, render
 
-        return ledger_text(self)
+        return render(ledger_view(self))
 
     def written(self) -> list[str]:
         """Names of the tensors that somebody wrote."""

@@ -6,24 +6,18 @@ carrying it out that of ``_apply``.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._model import doors
-from initcfg._plan.as_json import plain, typed
-from initcfg._plan.assignment import (
-    Assignment,
-    RuleNote,
-    Unused,
-    assignments_from_json,
-    assignments_to_json,
-    content_of,
-    digest_of,
-    effect,
-)
+from initcfg._plan.as_json import plain, record_from_json, record_to_json, typed
+from initcfg._plan.assignment import Assignment, RuleNote, Unused, effect
 from initcfg._plan.loads import Load
 from initcfg.errors import PlanError
+from initcfg.values import to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +26,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from initcfg._plan.ledger import Ledger
-    from initcfg._plan.recorded import Recorded
-    from initcfg._plan.tape import Tape
+    from initcfg._plan.tape import Recorded, Tape
 
 FORMAT = "initcfg-plan"
 VERSION = 1
@@ -79,8 +72,6 @@ class Plan(Mapping[str, Assignment]):
     record: Recorded | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
 
-    # -- mapping ---------------------------------------------------------------------------------
-
     def __getitem__(self, name: str) -> Assignment:
         found = _lookup(self, name) or _lookup(self, self.aliases.get(name, name))
         if found is None:
@@ -97,8 +88,6 @@ class Plan(Mapping[str, Assignment]):
         return isinstance(other, Plan) and self.to_json() == other.to_json()
 
     __hash__ = None  # type: ignore[assignment]
-
-    # -- views -----------------------------------------------------------------------------------
 
     def __str__(self) -> str:
         from initcfg._plan.report import plan_text
@@ -129,14 +118,15 @@ class Plan(Mapping[str, Assignment]):
     @property
     def digest(self) -> str:
         """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
-        return digest_of({name: content_of(item) for name, item in self._all_items()})
+        return _digest(self._contents())
 
     def digests(self) -> dict[str, str]:
         """By tensor: a short digest of what it gets."""
-        return {name: digest_of(content_of(item))[:16] for name, item in self._all_items()}
+        return {name: _digest(content)[:16] for name, content in self._contents().items()}
 
-    def _all_items(self) -> list[tuple[str, Assignment]]:
-        return [*self.parameters.items(), *self.buffers.items()]
+    def _contents(self) -> dict[str, Any]:
+        items = {**self.parameters, **self.buffers}.items()
+        return {name: [list(item.shape), item.dtype, to_json(item.value)] for name, item in items}
 
     def to_init_cfg(self, model: nn.Module | None = None, *, buffers: bool = True) -> list[dict[str, Any]]:
         """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.
@@ -207,8 +197,6 @@ class Plan(Mapping[str, Assignment]):
         from initcfg._plan.part import part_of
 
         return part_of(self, module, name_prefix, name_map)
-
-    # -- carrying out ----------------------------------------------------------------------------
 
     def apply(
         self,
@@ -321,8 +309,6 @@ class Plan(Mapping[str, Assignment]):
             raise PlanError(problem, fix=fix)
         return model
 
-    # -- JSON ------------------------------------------------------------------------------------
-
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON data; everything but the tape."""
         data = {"format": FORMAT, "version": VERSION, "compat": self.compat}
@@ -330,9 +316,9 @@ class Plan(Mapping[str, Assignment]):
             data["whole"] = self.whole
         return {
             **data,
-            "parameters": assignments_to_json(self.parameters),
+            "parameters": _to_json(self.parameters),
             "aliases": dict(self.aliases),
-            "buffers": assignments_to_json(self.buffers),
+            "buffers": _to_json(self.buffers),
             "unused": plain(self.unused),
             "loads": [load.to_json() for load in self.loads],
             **{name: plain(getattr(self, name)) for name in _REMARKS},
@@ -356,8 +342,8 @@ class Plan(Mapping[str, Assignment]):
         try:
             remarks: Any = {name: tuple(data.get(name, ())) for name in _REMARKS}
             return Plan(
-                assignments_from_json(data["parameters"]),
-                assignments_from_json(data["buffers"]),
+                _from_json(data["parameters"]),
+                _from_json(data["buffers"]),
                 dict(data["aliases"]),
                 typed(tuple[Unused, ...], data["unused"]),
                 tuple(Load.from_json(item) for item in data.get("loads", [])),
@@ -368,6 +354,21 @@ class Plan(Mapping[str, Assignment]):
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise PlanError(f"The plan is damaged: {error!r}.") from error
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
+    without, unless_empty = ("name", "layout"), ("frozen", "default")
+    return {
+        name: record_to_json(item, without=without, unless_empty=unless_empty) for name, item in items.items()
+    }
+
+
+def _from_json(data: Mapping[str, Any]) -> dict[str, Assignment]:
+    return {name: record_from_json(Assignment, item, name=name) for name, item in data.items()}
 
 
 def _lookup(plan: Plan, name: str) -> Assignment | None:

@@ -23,14 +23,9 @@ BEFORE_ALL_RULES = -1
 
 @dataclass(frozen=True)
 class Stack:
-    """Writes in the order of their steps; the last one shows.
+    """Writes in the order of their steps, resolved for a layout; the last one shows."""
 
-    Attributes:
-        orders: Place of each write's step in the program.
-        writes: The writes.
-        layout: Layout that the values were resolved for.
-    """
-
+    # Place of each write's step in the program.
     orders: tuple[int, ...]
     writes: tuple[Shadowed, ...]
     layout: Layout
@@ -49,13 +44,10 @@ class TimedStack(NamedTuple):
 
 
 class Stacks:
-    """The stacks on every tensor of a model.
-
-    Attributes:
-        outside: Stacks on tensors that are not kept (the original computes them anew), with shape and type.
-    """
+    """The stacks on every tensor of a model."""
 
     def __init__(self) -> None:
+        # On tensors that are not kept (the original computes them anew), with shape and type.
         self.outside: list[tuple[tuple[int, ...], torch.dtype, TimedStack]] = []
         self._of_entries: defaultdict[int, list[TimedStack]] = defaultdict(list)
         self._time = 0
@@ -78,14 +70,10 @@ class Stacks:
 
 
 def merge(stacks: Sequence[TimedStack], *, repeats: bool) -> list[tuple[int, int, Shadowed]]:
-    """The writes of several stacks on one tensor, in the order they would be made.
+    """The writes of several stacks on one tensor, in the order they would be made: (order, time, write).
 
-    Args:
-        stacks: The stacks.
-        repeats: Whether a step that comes by twice (a shared module under two names) writes twice.
-
-    Returns:
-        Order of the step, time of the walk, and the write; ``over`` of opaque values filled in.
+    With ``repeats``, a step that comes by twice (a shared module under two names) writes twice. The ``over``
+    of opaque values is filled in.
     """
     flat = [
         (order, time, write)

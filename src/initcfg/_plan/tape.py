@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, merge
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Value
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from initcfg._model import Entry
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,9 @@ class Write:
 
     Attributes:
         name: Canonical name of the tensor; None if it is none of the model's.
-        value: What is written.
         final: Whether it reaches the tensor, or is drawn into scratch.
         rule: Path of the rule that asks for it; the constructor, if ``default``.
         initializer: Type and arguments of its initializer.
-        shape: Shape of the tensor.
-        dtype: Data type of the tensor.
-        default: Whether its constructor asks for it, and no rule.
     """
 
     name: str | None
@@ -47,7 +48,6 @@ class Call:
     """Code of the user's that runs as it is.
 
     Attributes:
-        module: Canonical name of the module that it belongs to.
         code: What it is, and where.
         rule: Path of the rule, for an initializer of the original's protocol.
         foreign: That initializer, and the attribute that an override names.
@@ -70,16 +70,11 @@ class Track(NamedTuple):
 
 @dataclass(frozen=True)
 class Tape:
-    """Tracks and calls.
-
-    Attributes:
-        tracks: One a tensor.
-        calls: The user's code, with its place in the program.
-        repeats: Whether a step that comes by a tensor twice writes it twice, as the original does.
-    """
+    """A track for each tensor, and the calls of user code with their places in the program."""
 
     tracks: tuple[Track, ...]
     calls: tuple[tuple[int, Call], ...] = ()
+    # Whether a step that comes by a tensor twice writes it twice, as the original does.
     repeats: bool = False
 
     def unroll(self, *, draws: bool) -> list[Write | Call]:
@@ -108,6 +103,23 @@ class Tape:
             if final or (draws and value.random):
                 made = Write(name, value, final, write.rule, write.initializer, shape, dtype, default)
                 yield order, time, made
+
+
+class Recorded(Protocol):
+    """The code of a traced plan, which can be done again."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model of the trace, never written."""
+        ...
+
+    def replay(self, entries: dict[str, Entry]) -> list[str]:
+        """Fill a model from torch's generator, as the code would; the names of what was written."""
+        ...
+
+    def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
+        """Fill the tensors that only the code itself can."""
+        ...
 
 
 def writes_of(assignments: Iterable[Assignment]) -> list[Write | Call]:

@@ -24,19 +24,15 @@ from initcfg.errors import OverrideError, OverrideTargetError, nearest
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One run of one rule over one subtree, or of a user's own code.
+    """One run of one rule over one subtree, or of a user's own code; later steps win.
 
     Attributes:
-        order: Place in the program; later steps win.
-        owner: The module that owns the rule.
-        owner_name: Its canonical name.
-        target: Root of the subtree that is reached: the owner, or what an override names.
+        target: Root of the subtree that is reached: the owner of the rule, or what an override names.
         rule: The rule; None for a user's method.
         whole: Every layer of the subtree is meant (an override, or ``name`` without ``layer``).
         kind: ``"rule"``, ``"pretrained"``, ``"foreign"`` (an initializer of the original's protocol)
             or ``"method"`` (a user's ``init_weights``).
         code: For user code: what it is and where.
-        called: Whether the original would reach this step.
     """
 
     order: int
@@ -47,7 +43,6 @@ class Step:
     whole: bool = False
     kind: str = "rule"
     code: str = ""
-    called: bool = True
 
 
 @dataclass(eq=False)
@@ -55,7 +50,6 @@ class Program:
     """The steps in order, and what was seen on the way.
 
     Attributes:
-        steps: The steps.
         reached: Modules whose ``is_init`` is set once the program has run.
         uncalled: Modules whose own ``init_weights`` the original would not call, so that it does not run.
         nested: Modules whose ``init_cfg`` the original would skip.
@@ -99,7 +93,6 @@ class Compiler:
     """Lists the steps of a model.
 
     Args:
-        model: The root.
         compat: Reach what the original reaches, and no more.
         root_name: What the root is called in the paths of rules.
         locate: From the path of an init_cfg and what it holds: a function from the paths of its rules to
@@ -123,17 +116,14 @@ class Compiler:
     def run(self, init_cfg: Any, *, own_method: bool = True) -> Program:
         """The program of ``init_weights`` on the model, within an outer ``init_cfg``.
 
-        Args:
-            init_cfg: Rules of an outer parent, or None.
-            own_method: Whether the model's own ``init_weights`` runs, where its class has one; False
-                when that method is running already and has called its base.
+        Without ``own_method``, that method of the model's class is running already, and has called its base.
         """
         outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat)
         self._add_rules(outer, self.model, "", pretrained=False)
         model, configured = self.model, _has_init_cfg(self.model)
         method = has_init_weights(model) and not _is_attached(model)
         if method and own_method and has_own_method(type(model)) and (self.compat or configured):
-            self._add_method(model, "")
+            self._append(model, "", model)
         elif method and (self.compat or configured):
             self._note_called(child for _, child in child_items(model, ""))
             self._visit(model, "")
@@ -145,10 +135,8 @@ class Compiler:
     def run_rules(self, init_cfg: Any) -> Program:
         """The program of ``initialize``: these rules, in their order, and nothing else."""
         for rule in parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, bare=True):
-            self._add_rule(rule, self.model, "", called=True)
+            self._add_rule(rule, self.model, "")
         return self.program
-
-    # -- the walk --------------------------------------------------------------------------------
 
     def _visit(self, module: nn.Module, name: str, *, original: bool = True, called: bool = True) -> None:
         """A module's own rules, its children, and its Pretrained.
@@ -159,7 +147,7 @@ class Compiler:
         """
         self._visited.add(id(module))
         rules = self._own_rules(module, name)
-        self._add_rules(rules, module, name, pretrained=False, called=called)
+        self._add_rules(rules, module, name, pretrained=False)
         if rules and not called:
             self.program.nested.append(name)
         children = list(child_items(module, name))
@@ -167,7 +155,7 @@ class Compiler:
             self._note_called(child for _, child in children if _carries_rules(child))
         for child_name, child in children:
             self._child(child, child_name, called=called if original else _carries_rules(child))
-        self._add_rules(rules, module, name, pretrained=True, called=called)
+        self._add_rules(rules, module, name, pretrained=True)
         if original and has_init_weights(module):
             self.program.reached.append(module)
 
@@ -195,7 +183,7 @@ class Compiler:
             return
         if own and called:
             if has_own_method(type(module)):
-                self._add_method(module, name)
+                self._append(module, name, module)
             elif id(module) not in self._visited:
                 self._visit(module, name)
         elif not self.compat:
@@ -219,35 +207,31 @@ class Compiler:
 
         return parse_init_cfg(module.init_cfg, where, written=written, compat=self.compat)
 
-    def _add_rules(
-        self, rules: list[Rule], owner: nn.Module, name: str, *, pretrained: bool, called: bool = True
-    ) -> None:
+    def _add_rules(self, rules: list[Rule], owner: nn.Module, name: str, *, pretrained: bool) -> None:
         for rule in rules:
             if _counts_as_pretrained(rule) == pretrained:
-                self._add_rule(rule, owner, name, called=called)
+                self._add_rule(rule, owner, name)
 
-    def _add_rule(self, rule: Rule, owner: nn.Module, name: str, *, called: bool) -> None:
+    def _add_rule(self, rule: Rule, owner: nn.Module, name: str) -> None:
         # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
         whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers)
-        self._append(rule, owner, name, owner, whole=whole, called=called)
+        self._append(owner, name, owner, rule, whole=whole)
         for override in rule.overrides:
-            target = self._override_target(override, owner)
-            self._append(override, owner, name, target, whole=True, called=called)
+            self._append(owner, name, self._override_target(override, owner), override, whole=True)
 
-    def _append(self, rule: Rule, owner: nn.Module, name: str, target: Any, **fields: Any) -> None:
-        code = "" if rule.foreign is None else f"{rule.type_name} initializer"
-        step = Step(len(self.program.steps), owner, name, target, rule, kind=rule.kind, code=code, **fields)
-        self.program.steps.append(step)
-
-    def _add_method(self, module: nn.Module, name: str) -> None:
-        code = code_label(type(module))
-        step = Step(len(self.program.steps), module, name, module, None, kind="method", code=code)
-        self.program.steps.append(step)
+    def _append(
+        self, owner: nn.Module, name: str, target: Any, rule: Rule | None = None, *, whole: bool = False
+    ) -> None:
+        """A step: of this rule, or the owner's own method."""
+        kind, code = ("method", code_label(type(owner))) if rule is None else (rule.kind, "")
+        if rule is not None and rule.foreign is not None:
+            code = f"{rule.type_name} initializer"
+        self.program.steps.append(Step(len(self.program.steps), owner, name, target, rule, whole, kind, code))
 
     def _override_target(self, rule: Rule, owner: nn.Module) -> Any:
         name = rule.override_name
         assert name is not None
-        context: dict[str, Any] = {"rule": str(rule), "where": location(rule.where, rule.written)}
+        context: dict[str, Any] = {"rule": str(rule), "where": rule.place}
         if not hasattr(owner, name):
             tensors = [key for key, item in owner._parameters.items() if item is not None]
             raise OverrideError(

@@ -56,6 +56,11 @@ class Rule:
         return "foreign" if self.foreign is not None else "pretrained" if self.pretrained else "rule"
 
     @property
+    def place(self) -> str:
+        """Where it stands, for an error."""
+        return location(self.where, self.written)
+
+    @property
     def selects(self) -> bool:
         """Whether the rule itself (apart from its overrides) can reach anything."""
         return bool(self.layers or self.names or self.params or self.buffers)

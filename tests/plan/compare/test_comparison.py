@@ -7,7 +7,7 @@ from torch import nn
 
 import initcfg
 from initcfg._plan.compare.comparison import compare
-from initcfg._plan.compare.view import diff_view
+from initcfg._plan.report.differing import diff_view
 from initcfg._plan.report.table import render
 
 

@@ -155,7 +155,7 @@ def diff(
     belongs to. Ends with 1 if anything differs.
     """
     from initcfg._api.command.planning import compared
-    from initcfg._plan.compare import diff_view
+    from initcfg._plan.report import diff_view
 
     found = compared(Request(a, set_a, no_python), Request(b, set_b, no_python))
     answer(as_json, found.to_json, lambda: [diff_view(found, full=full)])

@@ -25,13 +25,9 @@ class Comparison:
     """What differs between A and B, tensor by tensor.
 
     Attributes:
-        changed: Tensors of both whose value, shape or data type differs.
-        only_a: Tensors that B does not have.
-        only_b: Tensors that A does not have.
         tied: Names that are another name of some tensor on one side, and a tensor of their own on the other:
             what they are tied to in A, and in B.
         settings: For two ledgers: generator, seed and version of the stream, where they differ.
-        alike: Number of tensors that are the same in both.
         reasons: Why MMEngine's reach differs, for a plan and its like under ``compat="mmengine"``.
     """
 

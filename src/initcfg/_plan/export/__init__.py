@@ -3,10 +3,10 @@
 In: a plan, and the model that it is for.
 Out: rules as plain data, for YAML and JSON; checked by planning them.
 
-Read: `search.py` (the whole way), then `cells.py` (what rules can reach in the model), `specs.py` (which
-initializers give a tensor its value), `labels.py` (what classes are called), `drafts.py` (rules in the
+Read: `search.py` (the whole way, and checkpoints), then `cells.py` (what rules can reach in the model, and
+what classes are called), `specs.py` (which initializers give a tensor its value), `drafts.py` (rules in the
 making, and what they would write), `classes.py` (rules by class, for most layers), `exceptions.py` (rules by
-name, for the rest), `patterns.py` (few globs for many names), `pretrained.py` (checkpoints).
+name, for the rest), `patterns.py` (few globs for many names).
 """
 
 from initcfg._plan.export.search import init_cfg_of

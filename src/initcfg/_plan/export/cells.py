@@ -1,7 +1,10 @@
-"""What rules can reach in a model: modules in the order of the walk, their tensors, what each is to be."""
+"""What rules can reach in a model, and by which class: modules in the order of the walk, their tensors."""
 
 from __future__ import annotations
 
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,11 +12,11 @@ from torch import nn
 
 from initcfg._model import Entry, Names, Target, named_tensors
 from initcfg._plan.assignment import Assignment
-from initcfg._plan.export.labels import Labels
 from initcfg._plan.export.patterns import NameIndex
 from initcfg._plan.export.specs import Specs
 from initcfg._plan.plan import Plan
 from initcfg._plan.planner import Reach, name_in, walk_modules
+from initcfg._rules import dotted
 from initcfg._rules.initializers import torch_default
 from initcfg.errors import InitcfgError, PlanError
 from initcfg.values import Computed, Keep, Layout, Opaque, Value
@@ -21,35 +24,23 @@ from initcfg.values import Computed, Keep, Layout, Opaque, Value
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A tensor as one module shows it to a rule.
-
-    Attributes:
-        tensor: Number of the tensor.
-        role: ``"weight"`` or ``"bias"``.
-        layout: What an initializer is given, with what torch's own layer does, where that is known.
-        name: Qualified name within the module.
-    """
+    """A tensor, by its number, as one module shows it to a rule."""
 
     tensor: int
     role: str
+    # What an initializer is given, with what torch's own layer does, where that is known.
     layout: Layout
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A module where the walk comes by.
-
-    Attributes:
-        number: Place in the list of visits.
-        name: Canonical name on this way.
-        module: The module.
-        cells: What a rule that means the module writes; None if such a rule is an error.
-    """
+    """A module where the walk comes by, with its canonical name on this way."""
 
     number: int
     name: str
     module: nn.Module
+    # What a rule that means the module writes; None if such a rule is an error.
     cells: list[Cell] | None
 
     @property
@@ -63,13 +54,45 @@ class Visit:
         return self.cls.__mro__[1] if made else self.cls
 
 
+class Labels:
+    """The names by which rules can mean the classes of a model, those of its modules that hold tensors."""
+
+    def __init__(self, classes: Iterable[type]) -> None:
+        self._classes = set(classes)
+        # By name and by path: the classes that a rule means by it, those derived from it too.
+        self._meant: defaultdict[str, set[type]] = defaultdict(set)
+        for cls in self._classes:
+            for base in cls.__mro__[:-1]:
+                self._meant[base.__name__].add(cls)
+                self._meant[dotted(base)].add(cls)
+
+    def of(self, layers: Iterable[type]) -> list[str] | None:
+        """Names that together mean these classes, and what derives from them; None if there are none."""
+        meant = self._derived(layers)
+        found: dict[str, set[type]] = {}
+        for cls in layers:
+            name, path = cls.__name__, dotted(cls)
+            if self._meant.get(name, meant) <= meant:
+                found[name] = self._meant.get(name, set())
+            elif self._meant.get(path) == self._derived([cls]):
+                found[f"torch.nn.{name}" if getattr(nn, name, None) is cls else path] = self._meant[path]
+            else:
+                return None
+        for name in list(found):
+            if found[name] <= set().union(*(each for other, each in found.items() if other != name)):
+                del found[name]
+        return list(found)
+
+    def _derived(self, layers: Iterable[type]) -> set[type]:
+        bases = tuple(layers)
+        return {cls for cls in self._classes if issubclass(cls, bases)}
+
+
 @dataclass(eq=False)
 class View:
     """A model and its plan, as the search for rules sees them.
 
     Attributes:
-        model: The root.
-        names: Its tensors.
         assignments: By number of the tensor; None for a buffer that the plan does not assign.
         wanted: By number: the value that rules must give; None if they must not reach it.
         visits: The modules, each before those below it.
@@ -89,26 +112,21 @@ class View:
 
     @cached_property
     def labels(self) -> Labels:
-        """What its classes are called."""
         return Labels(visit.kind for visit in self.visits if visit.cells != [])
 
     @cached_property
     def specs(self) -> Specs:
-        """The initializers that may be of use."""
-        defaults = [
-            item.default for item in self.assignments if item is not None and item.default is not None
-        ]
-        named = [item.initializer for item in self.assignments if item is not None]
-        return Specs([*named, *(default.initializer for default in defaults)])
+        """The initializers that may be of use: those that rules name, then those of constructors."""
+        items = [item for item in self.assignments if item is not None]
+        defaults = [item.default.initializer for item in items if item.default is not None]
+        return Specs([*(item.initializer for item in items), *defaults])
 
     @cached_property
     def parameter_names(self) -> NameIndex:
-        """What ``param`` matches."""
         return self._index(buffers=False)
 
     @cached_property
     def buffer_names(self) -> NameIndex:
-        """What ``buffer`` matches."""
         return self._index(buffers=True)
 
     @cached_property
@@ -139,26 +157,24 @@ def view_of(plan: Plan, model: nn.Module) -> View:
     assignments: list[Assignment | None] = []
     for entry in entries:
         found = (plan.buffers if entry.buffer else plan.parameters).get(entry.name)
-        if found is None and not entry.buffer:
-            problem = "The plan does not know this parameter of the model."
-            raise PlanError(problem, parameter=entry.name, shape=entry.shape)
+        problem = "" if found or entry.buffer else "The plan does not know this parameter of the model."
         if found is not None and found.shape != entry.shape:
             problem = f"The plan has the shape {found.shape} for this parameter."
+        if problem:
             raise PlanError(problem, parameter=entry.name, shape=entry.shape)
         assignments.append(found)
     missing = {*plan.parameters, *plan.buffers} - {entry.name for entry in entries}
     if missing:
         raise PlanError("The model has no such tensor.", parameter=min(missing))
-    wanted = [None if item is None else _wanted(item.value) for item in assignments]
+    # Nothing where no rule gave a value, or where only code says what.
+    wanted = [
+        None if item is None or isinstance(item.value, (Keep, Computed, Opaque)) else item.value
+        for item in assignments
+    ]
     view = View(model, names, assignments, wanted)
     notes = _Notes(view, entries)
     walk_modules(model, "", None, notes.enter, notes.leave)
     return view
-
-
-def _wanted(value: Value) -> Value | None:
-    """What rules must give: nothing where no rule did, or where only code says what."""
-    return None if isinstance(value, (Keep, Computed, Opaque)) else value
 
 
 class _Notes:
@@ -171,7 +187,6 @@ class _Notes:
             id(tensor): number for number, entry in enumerate(entries) for tensor in entry.stored
         }
         self._reach = Reach(view.names, compat=False)
-        self._defaults: dict[tuple[int, str], Value | None] = {}
 
     def enter(self, module: nn.Module, name: str, _: Visit | None) -> Visit:
         try:
@@ -198,16 +213,6 @@ class _Notes:
     def _cell(self, module: nn.Module, prefix: str, target: Target) -> Cell:
         number = self._numbers[id(target.tensor)]
         layout = self._reach.layout(target, self._entries[number])
-        default = self._default(module, target.attribute, layout.shape)
-        if default is not None:
-            layout = replace(layout, default=default)
+        with contextlib.suppress(InitcfgError, AttributeError, IndexError):
+            layout = replace(layout, default=torch_default(module, target.attribute, layout.shape))
         return Cell(number, target.role, layout, name_in(prefix, target.attribute))
-
-    def _default(self, module: nn.Module, attribute: str, shape: tuple[int, ...]) -> Value | None:
-        key = (id(module), attribute)
-        if key not in self._defaults:
-            try:
-                self._defaults[key] = torch_default(module, attribute, shape)
-            except (InitcfgError, AttributeError, IndexError):
-                self._defaults[key] = None
-        return self._defaults[key]

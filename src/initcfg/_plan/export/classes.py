@@ -43,11 +43,7 @@ def _cells(visit: Visit) -> list[Cell]:
 def best(state: State, visits: Iterable[Visit], role: str, *, like: Spec | None = None) -> Spec | None:
     """The initializer that is right for most of these modules; None if no rule must reach them.
 
-    Args:
-        state: What there is.
-        visits: The modules.
-        role: Which of their tensors.
-        like: What is taken if it is right for as many: that of the weights, which need not be said again.
+    ``like`` is taken if it is right for as many: that of the weights, which need not be said again.
     """
     counts: Counter[Spec] = Counter()
     for visit in visits:
@@ -126,12 +122,8 @@ def _before(one: Draft, other: Draft, by_class: Classes) -> bool:
         for visit in by_class[cls][:1]
         if any("." in cell.name.removeprefix(f"{visit.name}.") for cell in _cells(visit))
     ]
-    return any(
-        id(child) in inner
-        for visit in wholes
-        for child in visit.module.modules()
-        if child is not visit.module
-    )
+    children = (child for visit in wholes for child in visit.module.modules() if child is not visit.module)
+    return any(id(child) in inner for child in children)
 
 
 def _drop_classes(state: State, drafts: list[Draft], by_class: Classes) -> None:

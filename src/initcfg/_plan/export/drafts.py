@@ -14,13 +14,7 @@ from initcfg.values import Value
 
 @dataclass(eq=False)
 class Draft:
-    """A rule in the making.
-
-    Attributes:
-        weight, bias: Initializers; None leaves those tensors alone.
-        layers: Classes.
-        names, params, buffers, excludes: Patterns.
-    """
+    """A rule in the making: initializers (None leaves those tensors alone), classes, and patterns."""
 
     weight: Spec | None
     bias: Spec | None = None
@@ -55,11 +49,9 @@ class State:
 
     def mistakes(self) -> int:
         """How many tensors are wrong, or are written and should not be."""
-        forbidden = sum(
-            wanted is None and current is not None and number not in self.view.given
-            for number, (wanted, current) in enumerate(zip(self.view.wanted, self.current, strict=True))
-        )
-        return len(self.wrong()) + forbidden
+        written = [number for number, current in enumerate(self.current) if current is not None]
+        forbidden = [n for n in written if self.view.wanted[n] is None and n not in self.view.given]
+        return len(self.wrong()) + len(forbidden)
 
     def run(self, draft: Draft) -> None:
         """Write what a draft says."""

@@ -15,9 +15,6 @@ def exception_drafts(state: State) -> list[Draft]:
     return [*_by_module(state), *_by_tensor(state)]
 
 
-# -- modules -------------------------------------------------------------------------------------
-
-
 def _by_module(state: State) -> list[Draft]:
     drafts: list[Draft] = []
     seen: set[Spec] = set()
@@ -106,9 +103,6 @@ def _may_get(state: State, cell: Cell, spec: Spec | None) -> bool:
     if given is None or wanted is None:
         return given is not None and cell.tensor in state.view.given
     return given == wanted or state.is_wrong(cell.tensor)
-
-
-# -- tensors -------------------------------------------------------------------------------------
 
 
 def _by_tensor(state: State) -> list[Draft]:

@@ -44,26 +44,22 @@ class NameIndex:
         """What a pattern matches."""
         if not _by_template(pattern):
             return self._masks[pattern]
-        found = self._matched.get(pattern)
-        if found is None:
-            match = _regex(pattern).fullmatch
+        if pattern not in self._matched:
             found, hit = 0, set()
             for name, number in self.names:
-                if (self._below and name.rpartition(".")[0] in hit) or (name and match(name)):
+                if (self._below and name.rpartition(".")[0] in hit) or (name and matches(pattern, name)):
                     found |= 1 << number
                     hit.add(name)
             self._matched[pattern] = found
-        return found
+        return self._matched[pattern]
 
     def cover(
         self, wanted: int, allowed: Callable[[], int] | None = None, neutral: int = 0
     ) -> list[str] | None:
-        """Patterns that match all of ``wanted`` and nothing outside of ``allowed``; None if there are none.
+        """Patterns that match all of ``wanted``; None if there are none.
 
-        Args:
-            wanted: What is to be matched.
-            allowed: Gives what may be matched too, where that takes fewer patterns; asked only then.
-            neutral: What does not count.
+        What ``allowed`` gives may be matched too, where that takes fewer patterns; ``neutral`` does not
+        count.
         """
         exact = self._cover(wanted, neutral, 0)
         if allowed is None or (exact is not None and len(exact) == 1):
@@ -95,13 +91,11 @@ class NameIndex:
             if mask & ~allowed:
                 continue
             now = -(mask & left).bit_count()
-            if now == 0:
-                continue
-            if now != gain:
+            if now == gain:
+                chosen.append(key)
+                left &= ~mask
+            elif now:
                 heapq.heappush(heap, (now, *rest, key))
-                continue
-            chosen.append(key)
-            left &= ~mask
         return sorted(chosen, key=self._first)
 
     def _first(self, pattern: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -14,24 +15,19 @@ from initcfg._plan.export.classes import class_drafts
 from initcfg._plan.export.drafts import State, rule_of
 from initcfg._plan.export.exceptions import exception_drafts
 from initcfg._plan.export.patterns import literal
-from initcfg._plan.export.pretrained import pretrained_rules
 from initcfg._plan.plan import Plan
 from initcfg._plan.planner import make_plan
 from initcfg._rules import Compiler
 from initcfg.errors import InitcfgError, PlanError
-from initcfg.values import to_json
+from initcfg.values import FromCheckpoint, to_json
 
 
 @doors.export_plan.leads_to
 def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
     """Rules that give every tensor of ``model`` the value that it has in ``plan``, without its constructors.
 
-    Tensors that the plan keeps, or that only code fills, are not reached. The rules are plain data, for YAML
-    and JSON.
-
-    Args:
-        plan: Any plan of the model.
-        model: The model; only its modules, classes and shapes are looked at.
+    Tensors that the plan keeps, or that only code fills, are not reached. Of the model, only modules,
+    classes and shapes are looked at.
 
     Example:
         >>> import initcfg
@@ -53,7 +49,7 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
                 fix="Save the state_dict, and give its path.",
             )
     view = view_of(plan, model)
-    loading, rest = pretrained_rules(view)
+    loading, rest = _loading_rules(view)
     rules = [*searched(rest), *loading]
     problem: InitcfgError | None = None
     left: list[int] = []
@@ -82,6 +78,41 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
         ) from problem
     name = view.canonical(left[0])
     raise PlanError("No rule can give this tensor what it has in the plan.", parameter=name)
+
+
+def _loading_rules(view: View) -> tuple[list[dict[str, Any]], View]:
+    """Rules that load checkpoints into the model or a child of it, and the view of what is left to say."""
+    sources: dict[str, dict[int, str]] = {}
+    for number, value in enumerate(view.wanted):
+        if isinstance(value, FromCheckpoint):
+            sources.setdefault(value.source, {})[number] = value.key
+    rules: list[dict[str, Any]] = []
+    given: set[int] = set()
+    for source, keys in sources.items():
+        rule = _loading_rule(view, source, keys)
+        if rule is not None:
+            rules.append(rule)
+            given |= keys.keys()
+    wanted = [None if number in given else value for number, value in enumerate(view.wanted)]
+    return rules, replace(view, wanted=wanted, given=frozenset(given))
+
+
+def _loading_rule(view: View, source: str, keys: dict[int, str]) -> dict[str, Any] | None:
+    names = {number: view.canonical(number) for number in keys}
+    heads = {name.partition(".")[0] for name in names.values()}
+    children = [head for head in heads if head in view.model._modules] if len(heads) == 1 else []
+    for module in (*children, ""):
+        start = f"{module}." if module else ""
+        local = {number: name[len(start) :] for number, name in names.items()}
+        prefixes = {key.removesuffix(local[number]) for number, key in keys.items()}
+        prefix = min(prefixes)
+        if len(prefixes) == 1 and all(key == prefix + local[number] for number, key in keys.items()):
+            load = {"checkpoint": source, **({"prefix": prefix} if prefix else {})}
+            if not module:
+                return {"type": "Pretrained", **load}
+            # An override, since Pretrained takes no name; what it stands in leaves all else alone.
+            return {"weight": None, "override": {"type": "Pretrained", "name": module, **load}}
+    return None
 
 
 def plan_of_rules(view: View, rules: list[dict[str, Any]]) -> Plan:

@@ -59,16 +59,11 @@ _LITERALS["Eye"] = "Identity"
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """An initializer with its arguments; one object for equal ones.
-
-    Attributes:
-        cfg: ``type`` and arguments, as a rule has them.
-        init: The initializer.
-        rank: The smaller, the better it says what is meant.
-    """
+    """An initializer with its ``type`` and arguments; one object for equal ones."""
 
     cfg: Mapping[str, Any]
     init: BaseInit
+    # The smaller, the better it says what is meant.
     rank: int
 
     def gives(self, layout: Layout) -> Value | None:
@@ -97,11 +92,7 @@ def _as_stored(layout: Layout) -> Layout:
 
 
 class Specs:
-    """All initializers that may be of use for a model.
-
-    Args:
-        initializers: Those that the plan names, calls of torch.nn.init too: they may explain other tensors.
-    """
+    """All initializers that may be of use for a model: what the plan names may explain other tensors, too."""
 
     def __init__(self, initializers: Iterable[Mapping[str, Any] | None]) -> None:
         self._made: dict[str, Spec | None] = {}
@@ -109,12 +100,11 @@ class Specs:
         cfgs = [_of_call(each) for each in initializers if each is not None]
         named = [self._make(cfg, _HINTED) for cfg in cfgs if cfg is not None and cfg != _TORCHS_OWN]
         # Made after those: what the plan names is no guess.
-        guesses = [self._make(cfg, _GUESSED) for cfg in [*_GUESSES, _TORCHS_OWN]]
+        self._guesses = [self._make(cfg, _GUESSED) for cfg in [*_GUESSES, _TORCHS_OWN]]
         self._named = list(dict.fromkeys(named))
-        self._guesses = guesses
         self._stored = [
             self._make({**spec.cfg, **_STORED}, spec.rank)
-            for spec in (*self._named, *guesses)
+            for spec in (*self._named, *self._guesses)
             if spec is not None and spec.cfg["type"] in _WITH_FANS
         ]
 

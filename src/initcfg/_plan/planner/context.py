@@ -17,11 +17,8 @@ Steps = tuple[Step, ...]
 class Context:
     """The steps that are active in a subtree.
 
-    Attributes:
-        pending: Steps that start where one of their name patterns matches.
-        tensor: Steps that select tensors one by one.
-        opaque: The user's code.
-        active: Places in the program of the steps that have started here or above.
+    ``pending`` start where one of their name patterns matches, those of ``tensor`` select tensors one by one,
+    ``opaque`` are the user's code; ``active`` has the places in the program of all that have started.
     """
 
     def __init__(self, layer: Steps = (), parent: Context | None = None) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from initcfg._model import Entry, Names, relative_name
-from initcfg._rules import Pattern, Program, Rule, Step, location, unmatched
+from initcfg._rules import Pattern, Program, Step, unmatched
 from initcfg.errors import InitcfgError
 
 
 class PatternHits:
-    """The patterns of a program that have matched.
-
-    Args:
-        names: The tensors and modules of the model.
-    """
+    """The patterns of a program that have matched."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -60,14 +56,9 @@ class PatternHits:
             "exclude": [*modules, *parameters],
         }
         assert step.rule is not None
-        error = unmatched(key, pattern, candidates[key], rule=str(step.rule), where=place_of(step.rule))
+        error = unmatched(key, pattern, candidates[key], rule=str(step.rule), where=step.rule.place)
         if key == "param" and any(map(pattern.matches, buffers)):
             error.fix = f"That names buffers: write buffer={pattern.text!r}."
         if key == "name" and any(map(pattern.matches, parameters)):
             error.fix = f"That names parameters, and name is for modules: write param={pattern.text!r}."
         return error
-
-
-def place_of(rule: Rule) -> str:
-    """Where a rule stands, for an error."""
-    return location(rule.where, rule.written)

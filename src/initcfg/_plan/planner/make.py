@@ -15,21 +15,17 @@ from initcfg._plan.planner.walk import RuleWalk
 from initcfg._plan.pretrained import match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
-from initcfg._rules import Program, Step
+from initcfg._rules import Program, Rule, Step
 from initcfg.errors import UnusedRuleError, plural
 from initcfg.values import Computed, Keep, Opaque, dtype_name
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the constructors of a model wrote, or meant to.
-
-    Attributes:
-        writes: By canonical name of the tensor: the write.
-        unwritten: The tensors that none wrote, each with the code that may have been meant, if there is some.
-    """
+    """What the constructors of a model wrote, or meant to."""
 
     writes: Mapping[str, Shadowed] = field(default_factory=dict)
+    # The tensors that none wrote, each with the code that may have been meant, if there is some.
     unwritten: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -46,8 +42,6 @@ def make_plan(
     """The plan of a program for a model.
 
     Args:
-        model: The root.
-        program: The steps.
         compat: Write what the original writes, and no more.
         strict: A rule that reaches nothing is an error.
         names: Its tensors, where they have been collected.
@@ -61,21 +55,19 @@ def make_plan(
     loads: list[Load] = []
     for step in program.steps:
         if step.kind == "pretrained":
-            found, load = match(step, names, compat=compat)
+            filled, load = match(step, names, compat=compat)
             loads.append(load)
-            used.update([step.order] if found else ())
-            for entry, stack in found:
+            used.update([step.order] if filled else ())
+            for entry, stack in filled:
                 stacks.add(entry, stack)
     unwritten = _add_defaults(stacks, names, first_writes, lost)
-    assign = {
-        entry.name: _assign(entry, stacks.of(entry), compat)
-        for entry in (*names.parameters, *names.buffers)
-        if not entry.buffer or stacks.of(entry)
+    parameters = {entry.name: _assign(entry, stacks.of(entry), compat) for entry in names.parameters}
+    buffers = {
+        entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
     }
-    parameters = {entry.name: assign[entry.name] for entry in names.parameters}
     plan = Plan(
         parameters=parameters,
-        buffers={name: item for name, item in assign.items() if name not in parameters},
+        buffers=buffers,
         aliases=names.aliases,
         unused=tuple(_unused(program, used, loads)),
         loads=tuple(loads),
@@ -112,19 +104,19 @@ def _add_defaults(
     for entry in entries if built.writes else ():
         if entry.name in built.writes:
             stacks.add_first(entry, built.writes[entry.name])
-    missing = [entry for entry in entries if _is_missing(entry, stacks)]
+    # Of these on the meta device, nothing but the constructor can say what they are to hold.
+    missing = [
+        entry
+        for entry in entries
+        if entry.tensor.is_meta
+        and entry.holder is None
+        and all(isinstance(each.stack.top.value, Opaque) for each in stacks.of(entry))
+    ]
     known = Defaults() if lost is None or not missing else lost(missing)
     for entry in missing:
         if entry.name in known.writes:
             stacks.add_first(entry, known.writes[entry.name])
     return [*built.unwritten, *known.unwritten]
-
-
-def _is_missing(entry: Entry, stacks: Stacks) -> bool:
-    """Whether nothing but the constructor can say what a tensor on the meta device is to hold."""
-    if not entry.tensor.is_meta or entry.holder is not None:
-        return False
-    return all(isinstance(each.stack.top.value, Opaque) for each in stacks.of(entry))
 
 
 def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignment:
@@ -177,26 +169,19 @@ def _tape(program: Program, names: Names, stacks: Stacks, compat: bool) -> Tape:
     return Tape(tuple(tracks), tuple(calls), repeats=compat)
 
 
-# -- what reached nothing ------------------------------------------------------------------------
-
-
 def _unused(program: Program, used: set[int], loads: list[Load]) -> list[Unused]:
     failed = {load.rule for load in loads if load.problem}
-    found: list[Unused] = []
-    for step in program.steps:
-        rule = step.rule
-        if rule is None or step.order in used or step.kind == "foreign" or rule.where in failed:
-            continue
-        reason = _why_nothing(step)
-        if reason is not None:
-            found.append(Unused(rule.where, str(rule), reason))
-    return found
+    return [
+        Unused(rule.where, str(rule), reason)
+        for step in program.steps
+        if (rule := step.rule) is not None
+        and not (step.order in used or step.kind == "foreign" or rule.where in failed)
+        and (reason := _why_nothing(step, rule)) is not None
+    ]
 
 
-def _why_nothing(step: Step) -> str | None:
+def _why_nothing(step: Step, rule: Rule) -> str | None:
     """Why a step reached nothing; None if it is not meant to reach anything."""
-    rule = step.rule
-    assert rule is not None
     if step.kind == "pretrained":
         return "no key of the checkpoint fits a tensor of the module"
     if step.whole:

@@ -25,12 +25,8 @@ def walk_modules(
 ) -> None:
     """Go through a module tree: what a module writes comes after what its children write.
 
-    Args:
-        module: The root.
-        name: Its canonical name.
-        state: What is handed down to it.
-        enter: Called before the children; gives what is handed down to them.
-        leave: Called after the children, with the same.
+    ``enter`` is called before the children, and gives the state that is handed down to them; ``leave`` after
+    them, with the same.
     """
     state = enter(module, name, state)
     for child_name, child in child_items(module, name):
@@ -44,12 +40,7 @@ def name_in(prefix: str, attribute: str) -> str:
 
 
 class Reach:
-    """The tensors that the modules of a model show to a rule.
-
-    Args:
-        names: The tensors of the model.
-        compat: Show what the original sees.
-    """
+    """The tensors that modules show to a rule; with ``compat``, those that the original sees."""
 
     def __init__(self, names: Names, *, compat: bool) -> None:
         self._names = names
@@ -71,10 +62,8 @@ class Reach:
         except InitcfgError:
             # Some other tensor of the module cannot be written; this one is named by itself.
             known = []
-        for target in known:
-            if target.tensor is tensor:
-                return Target(tensor, "weight", target.layout, attribute)
-        return Target(tensor, "weight", Layout(tuple(tensor.shape)), attribute)
+        layouts = (target.layout for target in known if target.tensor is tensor)
+        return Target(tensor, "weight", next(layouts, None) or Layout(tuple(tensor.shape)), attribute)
 
     def layout(self, target: Target, entry: Entry | None) -> Layout:
         """The layout of a target, with what only the whole model tells."""

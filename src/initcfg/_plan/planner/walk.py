@@ -9,8 +9,8 @@ program are as they were.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from torch import nn
 from initcfg._model import Entry, Names, Target, relative_name
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.planner.context import Context, Steps
-from initcfg._plan.planner.hits import PatternHits, place_of
+from initcfg._plan.planner.hits import PatternHits
 from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 from initcfg._plan.stacks import Stack, Stacks
 from initcfg._rules import Program, Rule, Step, check_layer_names
@@ -30,13 +30,8 @@ from initcfg.values import Keep, Layout, Opaque, dtype_problem
 class RuleWalk:
     """The walk over one model with one program.
 
-    Args:
-        model: The root.
-        program: Its steps.
-        names: Its tensors.
-        compat: Write what the original writes, and no more.
-
     Attributes:
+        compat: Write what the original writes, and no more.
         stacks: What was written.
         notes: Remarks on rules.
         used: Places in the program of the steps that write anything.
@@ -68,22 +63,29 @@ class RuleWalk:
             rule = step.rule
             if rule is not None:
                 if rule.layers and not self.compat:
-                    check_layer_names(rule.layers, self.model, rule=str(rule), where=place_of(rule))
+                    check_layer_names(rule.layers, self.model, rule=str(rule), where=rule.place)
                 for initializer in (rule.weight, rule.bias):
                     notes = initializer.notes() if initializer is not None else ()
                     self.notes += [f"{rule.where}: {note}" for note in notes]
             if step.kind == "pretrained":
                 continue
             if not isinstance(step.target, nn.Module):
-                self._write_parameter(step)
+                # An override that names a bare parameter.
+                assert rule is not None and rule.override_name is not None
+                target = self._reach.single(step.owner, rule.override_name, step.target)
+                self._write(self._intern((step,)), target, step.owner_name, step.owner, bias=False)
             elif id(step.target) in self.names.modules:
                 self._starting.setdefault(id(step.target), []).append(step)
             else:
-                raise _outside_of_model(step)
+                assert rule is not None
+                raise OverrideTargetError(
+                    f"The override names {rule.override_name!r}, a module that is not a part of this model.",
+                    fix="Register it as a submodule, or plan the whole model.",
+                    rule=str(rule),
+                    where=rule.place,
+                )
         walk_modules(self.model, "", Context(), self._enter, self._leave)
         self._hits.check(self.program, self.used)
-
-    # -- the steps that are active ---------------------------------------------------------------
 
     def _enter(self, module: nn.Module, name: str, context: Context) -> Context:
         # A shared module is walked again under its other names, but its own rules run once.
@@ -120,8 +122,6 @@ class RuleWalk:
         for step in context.tensor:
             self._write_matching(step, module, name)
 
-    # -- the tensors that a step writes ----------------------------------------------------------
-
     def _write_layer(self, module: nn.Module, name: str, steps: Steps) -> None:
         try:
             targets = self._reach.targets(module)
@@ -143,8 +143,11 @@ class RuleWalk:
 
     def _write_opaque(self, step: Step, module: nn.Module) -> None:
         """The user's code may write every parameter."""
-        initializer = None if step.rule is None else step.rule.initializer("weight")
-        write = Shadowed(_rule_path(step), Opaque(step.code, Keep()), initializer)
+        path = ".".join(filter(None, ("model", step.owner_name, "init_weights")))
+        initializer = None
+        if step.rule is not None:
+            path, initializer = step.rule.where, step.rule.initializer("weight")
+        write = Shadowed(path, Opaque(step.code, Keep()), initializer)
         for tensor in module._parameters.values():
             if tensor is not None:
                 entry = self.names.entries[id(tensor)]
@@ -170,17 +173,9 @@ class RuleWalk:
                     target = self._reach.single(module, attribute, tensor)
                     self._write(self._intern((step,)), target, prefix, module, bias=False)
 
-    def _write_parameter(self, step: Step) -> None:
-        """An override that names a bare parameter."""
-        assert step.rule is not None and step.rule.override_name is not None
-        target = self._reach.single(step.owner, step.rule.override_name, step.target)
-        self._write(self._intern((step,)), target, step.owner_name, step.owner, bias=False)
-
     def _intern(self, steps: Steps) -> Steps:
         """The one tuple that stands for all equal ones."""
         return self._interned.setdefault(steps, steps)
-
-    # -- one write -------------------------------------------------------------------------------
 
     def _write(self, steps: Steps, target: Target, prefix: str, module: nn.Module, *, bias: bool) -> None:
         """One tensor gets the stack of these steps."""
@@ -198,11 +193,9 @@ class RuleWalk:
                 raise _in_context(error, asking, name, layout.shape) from None
             layout = replace(layout, default=default)
         key = (*means, layout)
-        if key in self._made:
-            stack = self._made[key]
-        else:
-            stack = self._stack(steps, layout, name_in(prefix, target.attribute), bias=bias)
-            self._made[key] = stack
+        if key not in self._made:
+            self._made[key] = self._stack(steps, layout, name_in(prefix, target.attribute), bias=bias)
+        stack = self._made[key]
         if stack is None:
             return
         if (id(stack), tensor.dtype) not in self._within_limits:
@@ -214,7 +207,12 @@ class RuleWalk:
         if entry.holder is not None:
             self._note_parametrized(entry, entry.holder)
         if entry.one_way is not None:
-            raise _in_context(_one_way(entry), _last_rule(steps, bias), entry.name, entry.shape)
+            error = TensorError(
+                f"This weight is computed by the parametrization {entry.one_way}, which has no "
+                "right_inverse, so nothing can be written through it.",
+                fix=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
+            )
+            raise _in_context(error, _last_rule(steps, bias), entry.name, entry.shape)
         self.stacks.add(entry, stack)
 
     def _note_parametrized(self, entry: Entry, holder: tuple[nn.Module, str]) -> None:
@@ -242,7 +240,7 @@ class RuleWalk:
         orders: list[int] = []
         writes: list[Shadowed] = []
         layout_here = layout
-        for step in _in_order(steps):
+        for step in sorted(steps, key=attrgetter("order")):
             rule, initializer = step.rule, _initializer(step.rule, bias)
             if rule is None or initializer is None:
                 continue
@@ -277,48 +275,16 @@ def _asking(steps: Steps, bias: bool) -> Rule | None:
     return None
 
 
-def _in_order(steps: Steps) -> Sequence[Step]:
-    return sorted(steps, key=lambda step: step.order)
-
-
 def _last_rule(steps: Steps, bias: bool) -> Rule | None:
     """The rule that wins."""
-    return [step.rule for step in _in_order(steps) if _initializer(step.rule, bias) is not None][-1]
-
-
-def _rule_path(step: Step) -> str:
-    """Path of a step's rule, or of the method that it is."""
-    if step.rule is not None:
-        return step.rule.where
-    return ".".join(filter(None, ("model", step.owner_name, "init_weights")))
-
-
-# -- errors --------------------------------------------------------------------------------------
+    meant = [step for step in steps if _initializer(step.rule, bias) is not None]
+    return max(meant, key=attrgetter("order")).rule
 
 
 def _in_context(
     error: InitcfgError, rule: Rule | None, name: str, shape: tuple[int, ...] | None = None
 ) -> InitcfgError:
     if rule is not None:
-        error.rule, error.where = str(rule), place_of(rule)
+        error.rule, error.where = str(rule), rule.place
     error.parameter, error.shape = name, shape
     return error
-
-
-def _one_way(entry: Entry) -> InitcfgError:
-    return TensorError(
-        f"This weight is computed by the parametrization {entry.one_way}, which has no right_inverse, so "
-        "nothing can be written through it.",
-        fix=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
-    )
-
-
-def _outside_of_model(step: Step) -> InitcfgError:
-    rule = step.rule
-    assert rule is not None
-    return OverrideTargetError(
-        f"The override names {rule.override_name!r}, a module that is not a part of this model.",
-        fix="Register it as a submodule, or plan the whole model.",
-        rule=str(rule),
-        where=place_of(rule),
-    )

@@ -13,29 +13,21 @@ _TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "reg_tok
 
 @dataclass(frozen=True)
 class Destination:
-    """A tensor that a checkpoint may fill.
-
-    Attributes:
-        name: Its name in the ``state_dict``.
-        shape: Its shape, as it is stored.
-        entry: What the model knows of it.
-        module: The module that owns it.
-        first_conv: Whether it is the weight of the first convolution.
-        tokens: Tokens that its module puts before those of the image: class token, registers.
-    """
+    """A tensor that a checkpoint may fill: its name in the ``state_dict``, its shape as it is stored."""
 
     name: str
     shape: tuple[int, ...]
     entry: Entry
     module: nn.Module
+    # Whether it is the weight of the first convolution.
     first_conv: bool
+    # Tokens that its module puts before those of the image: class token, registers.
     tokens: int | None
 
 
 def destinations_in(module: nn.Module, names: Names) -> dict[str, Destination]:
     """The tensors of a module's ``state_dict`` by their names there, without making copies."""
     found: dict[str, Destination] = {}
-    convolution: str | None = None
     for path, inner in module.named_modules(remove_duplicate=False):
         tokens = _tokens(inner)
         for attribute, tensor in [*inner._parameters.items(), *inner._buffers.items()]:
@@ -44,9 +36,8 @@ def destinations_in(module: nn.Module, names: Names) -> dict[str, Destination]:
             name = f"{path}.{attribute}" if path else attribute
             entry = names.entries[id(tensor)]
             shape = tuple(entry.tensor.shape)
-            first = convolution is None and attribute == "weight" and len(shape) in (3, 4, 5)
-            if first:
-                convolution = name
+            convolution = attribute == "weight" and len(shape) in (3, 4, 5)
+            first = convolution and not any(each.first_conv for each in found.values())
             found[name] = Destination(name, shape, entry, inner, first, tokens)
     return found
 

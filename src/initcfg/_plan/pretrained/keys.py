@@ -16,20 +16,17 @@ _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 
 @dataclass(frozen=True)
 class NamedKeys:
-    """The keys under their names in the module.
+    """The keys under their names in the module."""
 
-    Attributes:
-        keys: By name: its keys, more than one where ``rename`` joins them.
-        renamed: Keys that ``rename`` changed, each with its name.
-    """
-
+    # More than one where ``rename`` joins them.
     keys: Mapping[str, tuple[str, ...]]
+    # Keys that ``rename`` changed, each with its name.
     renamed: tuple[tuple[str, str], ...] = ()
 
 
 def named_keys(
     initializer: PretrainedInit,
-    keys: Iterable[str],
+    keys: list[str],
     local: Collection[str],
     *,
     prefix: str | None,
@@ -39,14 +36,11 @@ def named_keys(
     """The keys of a checkpoint by the names that they mean.
 
     Args:
-        initializer: The rule.
-        keys: The keys, in the order of the checkpoint.
         local: Names in the module: a key that is one of them already keeps it, whatever it begins with.
         prefix: What the keys begin with: the rule's, or the source's own.
         taken_off: What the reader took off every key, which a rule or the module may know all the same.
         compat: Take off what the original takes off.
     """
-    keys = list(keys)
     plain = _without_prefix(initializer, keys, prefix, taken_off)
     if compat:
         names = {key: re.sub(r"^module\.", "", name) for key, name in plain.items()}
@@ -57,11 +51,8 @@ def named_keys(
 
 def _in_module(name: str, local: Collection[str], taken_off: str) -> str:
     """The name as the module has it; else, without what wrappers put before it."""
-    if name in local:
-        return name
-    if taken_off and taken_off + name in local:
-        return taken_off + name
-    return _WRAPPERS.sub("", name)
+    known = (each for each in (name, taken_off + name) if each in local)
+    return next(known, None) or _WRAPPERS.sub("", name)
 
 
 def _without_prefix(

@@ -22,7 +22,7 @@ from initcfg._plan.pretrained.keys import named_keys
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
 from initcfg._plan.pretrained.qkv import projections
 from initcfg._plan.stacks import Stack
-from initcfg._rules import Pattern, Step, location
+from initcfg._rules import Pattern, Step
 from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
 from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, dtype_name, steps_text
@@ -71,7 +71,7 @@ def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, 
         if compat and isinstance(error, CheckpointError):
             return [], replace(account, problem=error.problem)
         error.rule = error.rule or str(rule)
-        error.where = error.where or location(rule.where, rule.written)
+        error.where = error.where or rule.place
         raise
     finally:
         opened.close()
@@ -125,8 +125,16 @@ class _Match:
         for destination in self.destinations.values():
             value = self._value(destination)
             if value is not None:
-                _check_stored_whole(destination.entry)
-                found.append((destination.entry, value))
+                entry = destination.entry
+                if len(entry.originals) > 1:
+                    raise TensorError(
+                        f"A parametrization stores this weight as {len(entry.originals)} tensors, and "
+                        "Pretrained cannot load those yet.",
+                        parameter=entry.name,
+                        shape=entry.shape,
+                        fix="Load first, then register the parametrization.",
+                    )
+                found.append((entry, value))
         self._check_patterns()
         loaded = {id(entry) for entry, _ in found}
         # Of a tied tensor, one of its names is enough.
@@ -164,8 +172,6 @@ class _Match:
         if count < len(self.destinations) / 2:
             better = other_prefix(self.initializer, self.destinations, self.named, count)
             self.hints += [] if better is None else [better]
-
-    # -- one tensor ------------------------------------------------------------------------------
 
     def _value(self, here: Destination) -> FromCheckpoint | None:
         """What the checkpoint has for a tensor, if anything."""
@@ -222,10 +228,9 @@ class _Match:
 
     def _left_out(self, name: str, permissions: Sequence[Permission]) -> bool:
         given = self.initializer
-        included = self._any_covers("include", given.include, name)
+        included = self._any_covers("include", given.include, name) or not given.include
         excluded = self._any_covers("exclude", given.exclude, name)
-        dropped = any(each.kind == "drop" for each in permissions)
-        return excluded or dropped or (bool(given.include) and not included)
+        return excluded or not included or any(each.kind == "drop" for each in permissions)
 
     def _any_covers(self, key: str, patterns: Sequence[Pattern], name: str) -> bool:
         found = {(key, each.text) for each in patterns if each.covers(name)}
@@ -257,17 +262,6 @@ class _Match:
                 return False
         self.converted.update((there, dtype_name(here)) for there in types - {dtype_name(here)})
         return True
-
-
-def _check_stored_whole(entry: Entry) -> None:
-    if len(entry.originals) > 1:
-        raise TensorError(
-            f"A parametrization stores this weight as {len(entry.originals)} tensors, and Pretrained "
-            "cannot load those yet.",
-            parameter=entry.name,
-            shape=entry.shape,
-            fix="Load first, then register the parametrization.",
-        )
 
 
 def _rank(dtype: torch.dtype) -> int:

@@ -32,11 +32,7 @@ def projections(
 ) -> tuple[tuple[str, ...], tuple[AdaptationStep, ...]]:
     """The keys that a tensor of attention comes from, if any, and the steps that take it out of them.
 
-    Args:
-        name: The tensor here.
-        shapes: The shapes of all tensors here: those of its two sisters say where it lies.
-        keys: By name, the keys there.
-        shape_of: The shape of a key.
+    Of the ``shapes`` here, those of its two sisters say where it lies. ``keys`` are those there, by name.
     """
 
     def there(name: str) -> Shape | None:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from initcfg._plan.loads import Load
-from initcfg._plan.report.words import limited, render, shape_text, value_text
+from initcfg._plan.report.words import limited, shape_text, value_text
 from initcfg.errors import plural
 from initcfg.values import Keep
 
@@ -34,15 +34,8 @@ def _counts(load: Load) -> list[str]:
     return [f"{plural(load.loaded, 'tensor')} from {load.source}", *found]
 
 
-# -- of a plan -----------------------------------------------------------------------------------
-
-
-def load_lines(plan: Plan, *, full: bool) -> list[Text]:
-    """What each checkpoint gives and does not give: counts and the first names, or all of them."""
-    return [line for load in plan.loads for line in _load_lines(plan, load, full)]
-
-
-def _load_lines(plan: Plan, load: Load, full: bool) -> list[Text]:
+def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
+    """What a checkpoint gives and does not give: counts and the first names, or all of them."""
     if load.problem:
         return [Text(f"checkpoint   {load.rule}: {load.problem}", style="red")]
     accounts: dict[str, Sequence[Any]] = {
@@ -82,21 +75,16 @@ def _instead(plan: Plan, name: str) -> str:
     return f"{name}: {item.value}" + (f" by {by}" if by else "")
 
 
-# -- of an apply ---------------------------------------------------------------------------------
-
-
 def ledger_view(ledger: Ledger) -> RenderableType:
     """The account of an apply in a few lines."""
     by = Counter(entry.by for entry in ledger.entries.values())
     defaults = f"{by['default']:,} as their constructors say, " if by["default"] else ""
     seed = "" if ledger.seed is None else f", seed {ledger.seed}"
-    lines = [
-        Text(
-            f"{sum(by.values()) - by['nobody']:,} tensors written ({by['rule']:,} by rules, {defaults}"
-            f"{by['code']:,} by code of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}.",
-            style="bold",
-        )
-    ]
+    told = (
+        f"{sum(by.values()) - by['nobody']:,} tensors written ({by['rule']:,} by rules, {defaults}"
+        f"{by['code']:,} by code of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}."
+    )
+    lines = [Text(told, style="bold")]
     altered = [name for name, entry in ledger.entries.items() if entry.altered]
     if altered:
         lines.append(Text(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
@@ -111,8 +99,3 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     codes = Counter(entry.code for entry in ledger.entries.values() if entry.code)
     lines += [Text(f"  {code} wrote {plural(count, 'tensor')}") for code, count in codes.items()]
     return Group(*lines)
-
-
-def ledger_text(ledger: Ledger) -> str:
-    """The account of an apply as plain text."""
-    return render(ledger_view(ledger))

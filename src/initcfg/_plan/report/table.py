@@ -186,7 +186,8 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     if plan.uninitialized:
         names = ", ".join(limited(plan.uninitialized, full))
         lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
-    lines += load_lines(plan, full=full)
+    for load in plan.loads:
+        lines += load_lines(plan, load, full=full)
     for note in limited(plan.notes, full):
         lines.append(Text(f"note         {note}", style="yellow"))
     for name in limited(plan.nested, full):

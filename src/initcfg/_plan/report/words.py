@@ -96,9 +96,6 @@ def limited(items: Sequence[Any], full: bool, most: int = _SHOWN) -> list[Any]:
     return [*items[: most - 1], f"... and {len(items) - most + 1} more"]
 
 
-# -- on a terminal -------------------------------------------------------------------------------
-
-
 def plain_table(titles: Iterable[str]) -> Table:
     """A table without lines, whose cells are never broken."""
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)

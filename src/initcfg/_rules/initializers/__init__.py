@@ -51,6 +51,7 @@ __all__ = [
     "LeCunInit",
     "NEED_NAMES",
     "NormalInit",
+    "OURS",
     "OrthogonalInit",
     "Permission",
     "PretrainedInit",

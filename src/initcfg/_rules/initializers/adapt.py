@@ -50,21 +50,12 @@ KINDS: dict[str, dict[str, Check]] = {
 
 @dataclass(frozen=True)
 class Permission:
-    """One adaptation that a rule allows.
-
-    Attributes:
-        kind: Which.
-        pattern: For which tensors, or modules with all below; None for all that it evidently fits.
-        options: Its options.
-    """
+    """One adaptation that a rule allows."""
 
     kind: str
+    # For which tensors, or modules with all below; None for all that it evidently fits.
     pattern: Pattern | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def covers(self, name: str) -> bool:
-        """Whether the tensor ``name`` is meant."""
-        return self.pattern is None or self.pattern.covers(name)
 
 
 def parse_adapt(adapt: Any) -> tuple[Permission, ...]:

@@ -7,16 +7,7 @@ from typing import Any
 from initcfg._rules.initializers.arguments import plain_data, possible
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import ArgumentError, PlanError
-from initcfg.values import (
-    Computed,
-    Keep,
-    Layout,
-    Opaque,
-    Value,
-    declared_types,
-    from_json,
-    to_json,
-)
+from initcfg.values import Computed, Keep, Layout, Opaque, Value, declared_types, from_json, to_json
 
 
 @INITIALIZERS.register_module(name="Value")
@@ -42,7 +33,12 @@ class ValueInit(BaseInit):
 
     def __init__(self, value: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._value = _writable(_read(to_json(value) if isinstance(value, Value) else value))
+        try:
+            read = from_json(to_json(value) if isinstance(value, Value) else plain_data(value))
+        except PlanError as error:
+            fix = "Write a value as a plan has it: dict(kind='Normal', mean=0.0, std=0.02)."
+            raise ArgumentError(error.problem, fix=fix) from error
+        self._value = _writable(read)
 
     def arguments(self) -> dict[str, Any]:
         return {"value": to_json(self._value)}
@@ -53,15 +49,6 @@ class ValueInit(BaseInit):
     def resolve(self, layout: Layout) -> Value:
         """The value itself, without regard to parts and padding rows."""
         return self.value(layout)
-
-
-def _read(data: Any) -> Value:
-    try:
-        return from_json(plain_data(data))
-    except PlanError as error:
-        raise ArgumentError(
-            error.problem, fix="Write a value as a plan has it: dict(kind='Normal', mean=0.0, std=0.02)."
-        ) from error
 
 
 def _writable(value: Value) -> Value:

@@ -119,10 +119,6 @@ def _xavier_uniform(module: Any, shape: Sequence[int]) -> Value:
     return _within(math.sqrt(3.0) * _xavier_std(shape))
 
 
-def _xavier_normal(module: Any, shape: Sequence[int]) -> Value:
-    return Normal(0.0, _xavier_std(shape))
-
-
 def _convolution_bias(module: Any, shape: Sequence[int]) -> Value:
     # A transposed one stores its outputs on the axis where torch looks for inputs.
     channels = module.out_channels if module.transposed else module.in_channels
@@ -132,10 +128,6 @@ def _convolution_bias(module: Any, shape: Sequence[int]) -> Value:
 def _embedding(module: Any, shape: Sequence[int]) -> Value:
     drawn = Normal(0.0, 1.0)
     return drawn if module.padding_idx is None else PaddingRow(module.padding_idx, drawn)
-
-
-def _recurrent(module: Any, shape: Sequence[int]) -> Value:
-    return _one_over_root(module.hidden_size)
 
 
 def _always(number: float) -> Default:
@@ -149,6 +141,9 @@ _NORM = {
     "running_var": _always(1.0),
     "num_batches_tracked": _always(0.0),
 }
+_RECURRENT: Mapping[str, Default] = dict.fromkeys(
+    ("weight*", "bias*"), lambda module, shape: _one_over_root(module.hidden_size)
+)
 
 # By the class that has the method: patterns of its tensors' names, and what they are filled with.
 _DEFAULTS: dict[type, Mapping[str, Default]] = {
@@ -161,12 +156,12 @@ _DEFAULTS: dict[type, Mapping[str, Default]] = {
     nn.RMSNorm: _NORM,
     nn.Embedding: {"weight": _embedding},
     nn.EmbeddingBag: {"weight": _embedding},
-    nn.RNNBase: {"weight*": _recurrent, "bias*": _recurrent},
-    nn.RNNCellBase: {"weight*": _recurrent, "bias*": _recurrent},
+    nn.RNNBase: _RECURRENT,
+    nn.RNNCellBase: _RECURRENT,
     nn.MultiheadAttention: {
         "in_proj_weight": _xavier_uniform,
         "[qkv]_proj_weight": _xavier_uniform,
-        "bias_[kv]": _xavier_normal,
+        "bias_[kv]": lambda module, shape: Normal(0.0, _xavier_std(shape)),
         "in_proj_bias": _always(0.0),
         "out_proj.weight": _kaiming,
         "out_proj.bias": _always(0.0),

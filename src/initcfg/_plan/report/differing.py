@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from initcfg._plan.compare.comparison import Comparison, Pair
-from initcfg._plan.report import (
+from initcfg._plan.report.table import rows, rows_view
+from initcfg._plan.report.words import (
     TableOrLines,
     count_text,
     mask,
@@ -17,13 +18,14 @@ from initcfg._plan.report import (
     merge_names,
     merge_texts,
     plain_table,
-    rows,
-    rows_view,
     shape_text,
     value_text,
 )
 from initcfg.errors import plural
 from initcfg.values import Value, to_json
+
+if TYPE_CHECKING:
+    from initcfg._plan.compare import Comparison, Pair
 
 _SETTINGS = {"rng": "generator", "seed": "seed", "stream_version": "version of the stream"}
 
@@ -52,7 +54,7 @@ def summary(found: Comparison) -> str:
 
     Example:
         >>> from initcfg._plan.compare.comparison import Comparison
-        >>> from initcfg._plan.compare.view import summary
+        >>> from initcfg._plan.report.differing import summary
         >>> summary(Comparison({}, {}, {}, {}, {"seed": (1, 2)}, 152))
         'The seed differs; 152 tensors are planned alike.'
         >>> summary(Comparison({}, {}, {}, {}, {}, 1))
@@ -94,7 +96,6 @@ def _groups(changed: Mapping[str, Pair], *, full: bool) -> list[dict[str, Pair]]
 
 
 def _changed_view(groups: Iterable[Mapping[str, Pair]]) -> RenderableType:
-    """The pairs as a table, or as three lines each."""
     table = plain_table(("parameter", "×", "A", "", "B"))
     lines: list[Text] = []
     for group in groups:
