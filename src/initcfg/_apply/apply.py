@@ -124,9 +124,6 @@ def draw_seed() -> int:
     return (int(high) << 32) | int(low)
 
 
-# -- from the first write to the last ------------------------------------------------------------
-
-
 def carry_out(execution: Execution, seed: int | None) -> None:
     """Run a plan's tape, and what a deferred build or a trace has recorded of the code itself."""
     plan, filler = execution.plan, execution.filler

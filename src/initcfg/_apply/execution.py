@@ -57,8 +57,6 @@ class Execution:
         # On shards the model's own code cannot run; the plan has what it means.
         self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
 
-    # -- the model -------------------------------------------------------------------------------
-
     def _find_tensors(self) -> None:
         self.names = named_tensors(self.model)
         self.entries = {entry.name: entry for entry in self.names.entries.values()}
@@ -88,8 +86,6 @@ class Execution:
         """Whether a tensor is written, and not only accounted for."""
         return self._only is None or name in self._only
 
-    # -- what was pending ------------------------------------------------------------------------
-
     def settle(self, tensor: torch.Tensor) -> None:
         """A tensor holds what it should, or soon will."""
         default = default_of(tensor)
@@ -115,8 +111,6 @@ class Execution:
         self._settled.clear()
         for module in self.model.modules():
             close_pending(module)
-
-    # -- the tape --------------------------------------------------------------------------------
 
     @property
     def runs_code(self) -> bool:
@@ -191,8 +185,6 @@ class Execution:
     def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
         """The user code that runs innermost called a sampler, which no dispatch mode sees."""
         self.observers[-1].note(tensor, function)
-
-    # -- what user code calls for ----------------------------------------------------------------
 
     @property
     def compat(self) -> bool:

@@ -86,11 +86,11 @@ class WaitingFiller(Filler):
             try:
                 with Session(recorder, on_sampler=self._note_sampler):
                     yield meant
-                    left = recorder.finish()
+                    waiting, found = recorder.finish()
             finally:
                 self._recorder = None
-            meant.update(left.meant)
-            self._waiting.update((storage_of(each.tensor), each) for each in left.waiting)
+            meant.update(found)
+            self._waiting.update((storage_of(each.tensor), each) for each in waiting)
 
     def _look_up(self, storage: int) -> tuple[torch.Tensor, str, WaitingWrite | None] | None:
         """The tensor of a storage that code touches, with the write that it waits for."""

@@ -71,9 +71,6 @@ def waits(parameter: torch.Tensor) -> bool:
     return default is not None and default.value is not None and not isinstance(default.value, Computed)
 
 
-# -- notes on modules ----------------------------------------------------------------------------
-
-
 class _Notes(dict[str, tuple[Default, torch.Tensor]]):
     """For each attribute of a module, what it is to hold; copies and pickles of the module have no notes.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import torch.utils.deterministic
 from torch import nn
 
-from initcfg._record.isolation import memory_not_filled, others_kept, shadowed, torch_kept
+from initcfg._record.isolation import others_kept, shadowed, torch_kept
+from initcfg._record.process_wide import ProcessWide
 from initcfg._record.recording import OwnGenerator, Recorder, Session, current_session
 
 
@@ -53,8 +56,18 @@ def recorded(model: nn.Module | None, *, seed: int = 0, own_generator: bool = Tr
     with contextlib.ExitStack() as stack:
         others_moved = stack.enter_context(others_kept(seed or None))
         torch_moved = stack.enter_context(torch_kept(seed))
-        stack.enter_context(memory_not_filled())
+        stack.enter_context(_memory_not_filled.needed(True))
         if model is not None:
             for tensor, original in stack.enter_context(shadowed(model)):
                 recorder.track_existing(tensor, original)
         yield Recording(recorder, generator, others_moved, torch_moved)
+
+
+def _leave_memory(undo: contextlib.ExitStack) -> None:
+    """Under deterministic algorithms torch fills what ``empty`` gives; that would touch all of it."""
+    options: Any = torch.utils.deterministic
+    undo.callback(setattr, options, "fill_uninitialized_memory", options.fill_uninitialized_memory)
+    options.fill_uninitialized_memory = False
+
+
+_memory_not_filled: ProcessWide[bool] = ProcessWide(_leave_memory)

@@ -146,8 +146,6 @@ class Agreement:
         if self._failure is not None:
             raise self._failure.error()
 
-    # -- agreeing --------------------------------------------------------------------------------
-
     def _lead(self, round_: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
         said = self._collect(round_, "facts", round_.ranks)
         facts = {rank: one["facts"] for rank, one in said.items()}
@@ -195,8 +193,6 @@ class Agreement:
         found = self._wait(round_, collected, self._timeout + grace, silent_ranks)
         return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
 
-    # -- ending ----------------------------------------------------------------------------------
-
     def _finish(self) -> None:
         """Wait until all are done."""
         self._call(lambda store: [round_.count(store, "done") for round_ in self._rounds])
@@ -235,14 +231,15 @@ class Agreement:
         while not line.call(alone) and (waited := time.monotonic() - start) < _LINGER:
             time.sleep(_pause(waited))
 
-    # -- failing; all but the first in the thread of the line ------------------------------------
-
     def _stop(self, failure: Failure) -> None:
         self._call(lambda store: self._tell(store, failure))
         self.check()
 
     def _tell(self, store: Store, failure: Failure) -> None:
-        """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet."""
+        """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet.
+
+        As all that follows up to :meth:`_wait`, it runs in the thread of the line.
+        """
         for round_ in self._rounds:
             if round_.number is None and not round_.join(store):
                 if round_.leader in failure.absent:
@@ -276,8 +273,6 @@ class Agreement:
 
     def _joined(self) -> list[Round]:
         return [round_ for round_ in self._rounds if round_.number is not None]
-
-    # -- waiting ---------------------------------------------------------------------------------
 
     def _wait(
         self,

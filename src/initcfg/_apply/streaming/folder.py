@@ -111,8 +111,6 @@ class Folder:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
-    # -- what is there ---------------------------------------------------------------------------
-
     def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item]) -> Ledger | None:
         """The ledger of the checkpoint that is there already, if it is the one to be written.
 
@@ -188,8 +186,6 @@ class Folder:
             if alone and not self.finished(shards):
                 (self.path / UNFINISHED).unlink(missing_ok=True)
                 self._made = not any(self.path.iterdir())
-
-    # --------------------------------------------------------------------------------------------
 
     def _refuse(self, different: list[str] | None, occupied: list[str]) -> None:
         if different:

@@ -118,8 +118,6 @@ class Writer:
         """What a file is called until it is whole."""
         return self._folder / f".{name}.partial"
 
-    # -- in the threads --------------------------------------------------------------------------
-
     def _do(self, method: Callable[..., None], shard: Shard, *arguments: Any) -> None:
         if self._error is None:
             try:

@@ -6,7 +6,7 @@ Out: for each tensor an `Outcome`: a value, or why there is none; and a log that
 Read: `session.py` (the context), then `recorder.py` (each operation is recorded or done) on `log_writer.py`
 and `tracker.py`; `patches.py` (what no dispatch mode sees), `origin.py` (who writes), `generator.py` (what
 code draws from); `storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory holds,
-without looking), `log.py` (doing it later, or again); `outcome.py`, `formula.py`, `naming.py` (what it
+without looking), `log.py` (doing it later, or again); `outcome.py` and `formula.py` (what it
 amounts to), and `code_recorder.py` (a model's own `init_weights`).
 """
 
@@ -14,8 +14,7 @@ from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
 from initcfg._record.recording.generator import OwnGenerator
 from initcfg._record.recording.log import tensor_at
-from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.outcome import Outcome, outcomes_of
+from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
 from initcfg._record.recording.patches import current_session
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region, region_of

@@ -98,9 +98,6 @@ def _body(*args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
-# -- what is done instead ------------------------------------------------------------------------
-
-
 # Functions of torch.nn.init that cannot be followed operation by operation, and what their arguments say.
 _SAMPLERS: dict[str, Callable[..., kinds.Value]] = {
     "_no_grad_trunc_normal_": lambda mean, std, a, b, generator=None: kinds.TruncNormal(

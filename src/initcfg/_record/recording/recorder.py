@@ -82,8 +82,6 @@ class Recorder(LogWriter, TorchDispatchMode):
                 return result
         return self._really(func, args, kwargs, operands)
 
-    # -- what has a name -------------------------------------------------------------------------
-
     def _make(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The tensor that ``zeros`` and its like make; None if what it holds is not known."""
         numbers = [each for each in args[1:] if isinstance(each, torch.Tensor) and each.dim() == 0]
@@ -247,8 +245,6 @@ class Recorder(LogWriter, TorchDispatchMode):
         if tracked is not None:
             self._fill(tracked, self._layer(tensor, value, value.kind), run, (), {})
         return tracked is not None
-
-    # -- what has none ---------------------------------------------------------------------------
 
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""

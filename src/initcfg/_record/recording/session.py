@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ def _ignored(*_: object) -> None:
     pass
 
 
+@dataclass(eq=False)
 class Session(contextlib.ExitStack):
     """Within this, what code of this thread writes goes to a recorder.
 
@@ -27,19 +29,13 @@ class Session(contextlib.ExitStack):
         on_module: Told of each module that is made.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        *,
-        generator: OwnGenerator | None = None,
-        on_sampler: Callable[[torch.Tensor, str], None] = _ignored,
-        on_module: Callable[[nn.Module], None] = _ignored,
-    ) -> None:
+    recorder: Recorder
+    generator: OwnGenerator | None = None
+    on_sampler: Callable[[torch.Tensor, str], None] = _ignored
+    on_module: Callable[[nn.Module], None] = _ignored
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.recorder = recorder
-        self.generator = generator
-        self.on_sampler = on_sampler
-        self.on_module = on_module
 
     def __enter__(self) -> Session:
         self.enter_context(patched(self))

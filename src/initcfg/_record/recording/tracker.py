@@ -39,8 +39,6 @@ class StorageTracker:
         self._passing = False
         self._drawing = drawing
 
-    # -- the storages ----------------------------------------------------------------------------
-
     def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """The storage of a tensor, if it is known here."""
         return self._storages.get(storage_of(tensor))
@@ -93,8 +91,6 @@ class StorageTracker:
                 tracked.storage = None
                 del self._storages[key]
         self._prune_at = self._made + max(_PRUNE_EVERY, len(self._storages))
-
-    # -- what is done ----------------------------------------------------------------------------
 
     def make_real(self, tensor: torch.Tensor, *, exposing: bool = False, looking: bool = False) -> None:
         """Do what was recorded for the memory of ``tensor``.
