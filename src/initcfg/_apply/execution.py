@@ -11,10 +11,10 @@ from torch import nn
 from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._apply.user_code import run_observed, set_is_init
-from initcfg._model import Entry, Names, Observer, is_sharded, named_tensors, names_by_storage
+from initcfg._model import Entry, Names, Observer, is_sharded, named_tensors, names_by_storage, running
 from initcfg._plan import Call, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
+from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import FromCheckpoint, Value
 
 
@@ -29,7 +29,7 @@ class Execution:
         model: The model.
         checkpoints: The plan's checkpoints.
         filler: Fills the tensors.
-        run_code: Runs a call of user code on its module.
+        run_code: Runs a call of user code on its module, if not as it is.
         only: The tensors that are written, if not all; the account is of all.
     """
 
@@ -40,7 +40,7 @@ class Execution:
         checkpoints: PlannedCheckpoints,
         filler: Filler,
         *,
-        run_code: Callable[[Execution, Call, nn.Module], None] = run_observed,
+        run_code: Callable[[Execution, Call, nn.Module], None] | None = None,
         only: Collection[str] | None = None,
     ) -> None:
         self.plan = plan
@@ -50,7 +50,7 @@ class Execution:
         self.observers: list[Observer] = []
         self.grad_enabled = torch.is_grad_enabled()
         self._checkpoints = checkpoints
-        self._run_code = run_code
+        self._run_code = run_code or _run_observed
         self._only = only
         self._settled: list[tuple[torch.Tensor, Default]] = []
         self._find_tensors()
@@ -131,7 +131,7 @@ class Execution:
             else:
                 self._call(item, modules[item.module])
         for name in plan.reached:
-            set_is_init(modules[name])
+            _set_is_init(modules[name])
 
     def _unrolled(self, plan: Plan) -> list[Write | Call]:
         if plan.tape is None or self._values_only:
@@ -220,3 +220,59 @@ def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:
 def _elements_to_load(item: Write | Call) -> int:
     loads = isinstance(item, Write) and isinstance(item.value, FromCheckpoint)
     return math.prod(item.shape) if isinstance(item, Write) and loads else 0
+
+
+def call_user_code(call: Call, module: nn.Module) -> None:
+    """Call a module's own method, or an initializer of the original's protocol."""
+    if call.foreign is None:
+        module.init_weights()  # type: ignore[operator]
+        return
+    initializer, override = call.foreign
+    if override is not None:
+        initializer.wholemodule = True
+        initializer(getattr(module, override))
+    else:
+        initializer(module)
+
+
+def _run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
+    """Run user code for real, and note what it writes."""
+    observer = Observer(execution.by_storage())
+    execution.observers.append(observer)
+    try:
+        with (
+            running(execution),
+            execution.filler.around_code(call.module) as meant,
+            torch.set_grad_enabled(execution.grad_enabled),
+            observer,
+        ):
+            call_user_code(call, module)
+    except InitcfgError:
+        raise
+    except Exception as error:
+        raise ApplyError(
+            f"{call.code} of {call.module or 'the model'} raised {type(error).__name__}: {error}",
+            where=call.rule,
+            fix="This is the model's own code; the traceback above shows where.",
+        ) from error
+    finally:
+        execution.observers.pop()
+    execution.account.note_code(call, observer.operations, execution.entries, meant)
+
+
+def _set_is_init(module: nn.Module) -> None:
+    """Mark a module as initialized, as the original does."""
+    try:
+        module.is_init = True  # type: ignore[assignment]
+    except AttributeError:
+        # MMCV 1.x has the property without a setter.
+        module._is_init = True  # type: ignore[assignment]
+
+
+def reset_is_init(model: nn.Module) -> None:
+    """Take the marks of an earlier run away."""
+    if not getattr(model, "is_init", False):
+        return
+    for module in model.modules():
+        if "_is_init" in vars(module):
+            module._is_init = False  # type: ignore[assignment]

@@ -1,9 +1,9 @@
 """Defaults: what constructors meant to write, as the first write of each tensor.
 
-A pending model has noted it. A constructor that ran on the meta device wrote nothing, and left no trace of what it meant. torch's answer is
-to call each module's ``reset_parameters`` once there is memory. The same calls are recorded here, children
-before parents, over a shadow of the model. Where a class initializes in another way too, or layers of several
-kinds share a tensor, nothing is assumed of the tensors there.
+A pending model has noted it. A constructor that ran on the meta device wrote nothing, and left no trace of
+what it meant. torch's answer is to call each module's ``reset_parameters`` once there is memory. The same
+calls are recorded here, children before parents, over a shadow of the model. Where a class initializes in
+another way too, or layers of several kinds share a tensor, nothing is assumed of the tensors there.
 """
 
 from __future__ import annotations

@@ -55,8 +55,7 @@ def default_of(tensor: torch.Tensor) -> Default | None:
 
 def unset_default(tensor: torch.Tensor) -> None:
     """The parameter holds what it should."""
-    if default_of(tensor) is not None:
-        delattr(tensor, _ATTRIBUTE)
+    vars(tensor).pop(_ATTRIBUTE, None)
 
 
 def is_pending(module: nn.Module) -> bool:

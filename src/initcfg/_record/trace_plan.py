@@ -18,7 +18,7 @@ from initcfg._record.recording import (
     outcomes_of,
     region_of,
 )
-from initcfg._record.trace_record import TracedTensor, TraceRecord
+from initcfg._record.trace_record import TraceRecord
 from initcfg.values import Keep, Opaque, Value, dtype_name
 
 
@@ -66,11 +66,7 @@ def plan_of(
             existing,
             model,
             recorder,
-            [
-                TracedTensor(name, tracked, region_of(tensor))
-                for name, tensor, tracked in stored
-                if tracked is not None
-            ],
+            [(name, tracked, region_of(tensor)) for name, tensor, tracked in stored if tracked is not None],
             next(_obstacles(recording, [(name, tracked) for name, _, tracked in stored]), None),
         ),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -17,13 +16,8 @@ from initcfg._record.recording import Recorder, Region, TrackedStorage, region_o
 from initcfg._stream.writing import narrowed, seeded
 from initcfg.errors import ApplyError
 
-
-class TracedTensor(NamedTuple):
-    """Where a tensor of the traced model lies in the record."""
-
-    name: str
-    tracked: TrackedStorage
-    region: Region
+TracedTensor = tuple[str, TrackedStorage, Region]
+"""The name of a tensor of the traced model, and where it lies in the record."""
 
 
 @dataclass(eq=False)
@@ -34,7 +28,6 @@ class TraceRecord:
         run: The code; it returns the model.
         existing: The model that was there before, for code that initializes one.
         model: The model of the trace, never written.
-        recorder: The log.
         tensors: The tensors of the model, in the order of its entries.
         again: Why the log cannot be done again; None if it can.
     """
@@ -47,26 +40,23 @@ class TraceRecord:
     again: str | None
 
     def replay(self, entries: dict[str, Entry]) -> list[str]:
-        """Fill a model from torch's generator, as the code itself would.
-
-        Returns:
-            Names of the tensors that were written.
-        """
+        """Fill a model from torch's generator, as the code itself would; the names of what was written."""
         if self.again is not None:
             return self._run_for_real(entries)
         bound: dict[int, torch.UntypedStorage] = {}
-        written: list[tuple[str, torch.Tensor, TrackedStorage, Region]] = []
-        for name, target, tracked, region in self._pairs(entries):
+        written: list[tuple[torch.Tensor, TracedTensor]] = []
+        for target, traced in self._pairs(entries):
+            _, tracked, region = traced
             made = bool(tracked.writers) or tracked.foreign
             if id(tracked) not in bound and (made or tracked.before):
                 bound[id(tracked)] = _memory_for(target, tracked, region)
             if made:
-                written.append((name, target, tracked, region))
+                written.append((target, traced))
         self.recorder.log.replay(bound)
-        for _, target, tracked, region in written:
+        for target, (_, tracked, region) in written:
             if bound[id(tracked)] is not target.untyped_storage():
                 target.copy_(tensor_at(bound[id(tracked)], region))
-        return [name for name, *_ in written]
+        return [name for _, (name, *_) in written]
 
     def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
         """Fill the tensors that only the code itself can, by running it, with a generator of this seed."""
@@ -98,17 +88,19 @@ class TraceRecord:
                         target.copy_(tensor)
         return [entry.name for entry in made]
 
-    def _pairs(self, entries: dict[str, Entry]) -> Iterator[tuple[str, torch.Tensor, TrackedStorage, Region]]:
+    def _pairs(self, entries: dict[str, Entry]) -> Iterator[tuple[torch.Tensor, TracedTensor]]:
         """The tensors of a model, each with where its counterpart lies."""
-        remaining = {name: list(entries[name].stored) for name, _, _ in self.tensors}
-        for name, tracked, region in self.tensors:
-            if not remaining[name]:
+        remaining = {name: iter(entries[name].stored) for name, *_ in self.tensors}
+        for traced in self.tensors:
+            name = traced[0]
+            target = next(remaining[name], None)
+            if target is None:
                 raise ApplyError(
                     "The traced model and this one are parametrized in different ways.",
                     parameter=name,
                     fix="Trace the code that builds this model.",
                 )
-            yield name, remaining[name].pop(0), tracked, region
+            yield target, traced
 
 
 def _distinct(model: nn.Module) -> list[Entry]:

@@ -323,11 +323,8 @@ def _pause(waited: float) -> float:
 
 def _default_store() -> tuple[Store | None, int | None]:
     distributed = torch.distributed
-    if (
-        not distributed.is_available()
-        or not distributed.is_initialized()
-        or distributed.get_backend() == "fake"
-    ):
+    running = distributed.is_available() and distributed.is_initialized()
+    if not running or distributed.get_backend() == "fake":
         return None, None
     from torch.distributed.distributed_c10d import _get_default_store
 

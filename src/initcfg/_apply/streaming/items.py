@@ -105,7 +105,7 @@ def outlined(plan: Plan, model: nn.Module, *, dtype: str | None = None, rng: str
     """
     names = named_tensors(model)
     check_fits(plan, names, rng, memory=False)
-    state, left_out = _state(model)
+    state, left_out = state_of(model)
     stored = plan if dtype is None else _cast(plan, dtype)
     reason = _why_in_memory(plan, names, state, rng)
     shared = _sharing(names)
@@ -160,12 +160,8 @@ def _cast(plan: Plan, dtype: str) -> Plan:
     return replace(plan, parameters=parameters, buffers=buffers)
 
 
-def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors of a model's ``state_dict``, pending or not."""
-    return _state(model)[0]
-
-
-def _state(model: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+def state_of(model: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """The tensors of a model's ``state_dict``, pending or not; and the keys of what is none."""
     # A pending model refuses: here its tensors are looked at, and not their numbers.
     reopen_all(model)
     try:

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from initcfg._apply.streaming.making import Maker
-from initcfg._apply.streaming.pieces import pieces
+from initcfg._apply.streaming.making import Maker, pieces
 from initcfg._apply.streaming.shard_files import Shard
 from initcfg._config.files import output_error
 from initcfg.errors import InitcfgError

@@ -28,9 +28,6 @@ class LogWriter(StorageTracker):
         origin = code_that_writes()
         return Layer(region_of(tensor), known, origin.code, origin.call or {"type": function}, origin.place)
 
-    def _operands(self, items: Any) -> Any:
-        return tree_map(self._operand, items)
-
     def _operand(self, item: Any) -> Any:
         if not isinstance(item, torch.Tensor) or not is_plain(item):
             return item
@@ -51,7 +48,7 @@ class LogWriter(StorageTracker):
         self, func: Any, args: Args, kwargs: Kwargs, targets: Sequence[torch.Tensor], *, done: bool
     ) -> LogStep | None:
         """Note an operation that writes these targets, of which at most a number is known."""
-        arguments, options = self._operands((args, kwargs))
+        arguments, options = tree_map(self._operand, (args, kwargs))
         changed = self.all_tracked(targets)
         if not changed:
             return None

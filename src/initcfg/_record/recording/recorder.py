@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,12 +32,7 @@ _FORCED = object()
 
 
 class Recorder(LogWriter, TorchDispatchMode):
-    """Records writes instead of doing them.
-
-    Args:
-        drawing: Within this, operations that draw are done; the process's generator may be another there.
-        refuse_foreign_parameters: Whether writing a parameter that was made elsewhere is an error.
-    """
+    """Records writes instead of doing them; those on parameters that were made elsewhere may be refused."""
 
     def __init__(
         self,
@@ -55,11 +51,10 @@ class Recorder(LogWriter, TorchDispatchMode):
         func = aten.as_it_says(func, args)
         operation = aten.operation_of(func)
         named = None
-        if "out" not in kwargs:
-            if operation in aten.MAKERS:
-                named = self._make(operation, func, args, kwargs)
-            elif operation in aten.DRAWERS:
-                named = self._draw(operation, args, kwargs)
+        if operation in aten.MAKERS and "out" not in kwargs:
+            named = self._make(operation, func, args, kwargs)
+        elif operation in aten.DRAWERS and "out" not in kwargs:
+            named = self._draw(operation, args, kwargs)
         if named is not None:
             return named
         if aten.only_views(func):
@@ -89,7 +84,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         if known is None and "full" in operation:
             return None
         # The arguments of new_zeros and its like lend their type and nothing else.
-        templates = tuple(_template(item) for item in args)
+        templates = tuple(map(_unwritten, args))
         tensor = func(*args, **kwargs)
         if known is None:
             self._track(tensor)
@@ -175,7 +170,7 @@ class Recorder(LogWriter, TorchDispatchMode):
     def _add_in_place(
         self, func: Any, args: Args, kwargs: Kwargs, tracked: TrackedStorage, *, overwrites: bool
     ) -> None:
-        arguments, options = self._operands((args, kwargs))
+        arguments, options = tree_map(self._operand, (args, kwargs))
         self.log.add(self._step(func, arguments, options, writes=[tracked], overwrites=overwrites))
 
     def _record_result(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
@@ -202,10 +197,9 @@ class Recorder(LogWriter, TorchDispatchMode):
             return self._of_constants(func, args, kwargs)
         if covered(layers, region) is None:
             return None
-        arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_like(source, **options)
         layers = copied(layers, region, region_of(result))
-        return None if layers is None else self._add_result(func, arguments, kwargs, result, layers)
+        return None if layers is None else self._add_result(func, args, kwargs, result, layers)
 
     def _of_constants(self, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of an elementwise operation on tensors that are constant; else None."""
@@ -222,14 +216,14 @@ class Recorder(LogWriter, TorchDispatchMode):
         if not isinstance(meta, torch.Tensor) or meta.dtype not in aten.FLOATS:
             return None
         known = Constant(func(*small, **kwargs).item())
-        arguments = tuple(self._operand(item) for item in args)
-        result = torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype)
+        result = _unwritten(meta, "cpu")
         layers = [self._layer(result, known, aten.operation_of(func))]
-        return self._add_result(func, arguments, kwargs, result, layers)
+        return self._add_result(func, args, kwargs, result, layers)
 
     def _add_result(
-        self, func: Any, arguments: Args, kwargs: Kwargs, result: torch.Tensor, layers: list[Layer]
+        self, func: Any, args: Args, kwargs: Kwargs, result: torch.Tensor, layers: list[Layer]
     ) -> torch.Tensor | None:
+        arguments = tuple(map(self._operand, args))
         tracked = self._track(result)
         if tracked is None:
             return None
@@ -265,16 +259,9 @@ class Recorder(LogWriter, TorchDispatchMode):
         meta = self._shapes(func, args, kwargs)
         if meta is _FORCED:
             return _FORCED
-        arguments, options = self._operands((args, kwargs))
-        made: list[torch.Tensor] = []
-
-        def unwritten(item: Any) -> Any:
-            if not isinstance(item, torch.Tensor):
-                return item
-            made.append(torch.empty_strided(item.shape, item.stride(), dtype=item.dtype))
-            return made[-1]
-
-        result = tree_map(unwritten, meta)
+        arguments, options = tree_map(self._operand, (args, kwargs))
+        result = tree_map(partial(_unwritten, device="cpu"), meta)
+        made = [item for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor)]
         outs = tuple(self._out(tensor, None, aten.operation_of(func)) for tensor in made)
         self.log.add(self._step(func, arguments, options, outs=outs, draws=aten.draws(func)))
         return result
@@ -283,9 +270,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         """The result on meta tensors; ``_FORCED`` where numbers decide."""
 
         def meta(item: Any) -> Any:
-            if not isinstance(item, torch.Tensor):
-                return torch.device("meta") if isinstance(item, torch.device) else item
-            return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device="meta")
+            return torch.device("meta") if isinstance(item, torch.device) else _unwritten(item, "meta")
 
         if "quantize" in func._schema.name:
             return _FORCED
@@ -316,7 +301,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         self.compute([each for step in waiting for each in step.writes])
         drawing = aten.draws(func)
         step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
-        arguments, options = (args, kwargs) if targets else self._operands((args, kwargs))
+        arguments, options = (args, kwargs) if targets else tree_map(self._operand, (args, kwargs))
         with self._drawing() if drawing else contextlib.nullcontext():
             result = func(*args, **kwargs)
         made = made_by(func, result)
@@ -356,8 +341,9 @@ def _same_place(target: Any, source: Any) -> bool:
     )
 
 
-def _template(item: Any) -> Any:
-    """A tensor that stands for another of its type and shape, and holds nothing."""
-    if not isinstance(item, torch.Tensor) or item.is_meta:
+def _unwritten(item: Any, device: str | None = None) -> Any:
+    """In place of a tensor, one of its type and shape that holds nothing."""
+    if not isinstance(item, torch.Tensor):
         return item
-    return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device=item.device)
+    device = device or str(item.device)
+    return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device=device)

@@ -21,14 +21,7 @@ _COPIED_BYTES = 1 << 20
 
 
 class StorageTracker:
-    """Storages by address, and the log.
-
-    Args:
-        drawing: Within this, operations that draw are done; the process's generator may be another there.
-
-    Attributes:
-        log: What was recorded.
-    """
+    """Storages by address, and the log. Operations that draw are done within ``drawing``."""
 
     def __init__(self, drawing: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
         super().__init__()
