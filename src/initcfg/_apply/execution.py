@@ -22,15 +22,8 @@ class Execution:
     """A plan that is carried out on a model.
 
     Each tensor is written once, unless user code must find an earlier value in it. Where draws move a
-    generator, those that no tensor shows are made too, into scratch.
-
-    Args:
-        plan: The plan.
-        model: The model.
-        checkpoints: The plan's checkpoints.
-        filler: Fills the tensors.
-        run_code: Runs a call of user code on its module, if not as it is.
-        only: The tensors that are written, if not all; the account is of all.
+    generator, those that no tensor shows are made too, into scratch. ``run_code`` runs a call of user code on
+    its module; ``only`` are the tensors that are written, if not all: the account is of all.
     """
 
     def __init__(
@@ -128,8 +121,9 @@ class Execution:
         for item in self._in_good_order(self._unrolled(plan)):
             if isinstance(item, Write):
                 self._write(item, entries)
-            else:
-                self._call(item, modules[item.module])
+            elif item.foreign is not None or not getattr(modules[item.module], "is_init", False):
+                self.filler.flush()
+                self._run_code(self, item, modules[item.module])
         for name in plan.reached:
             _set_is_init(modules[name])
 
@@ -176,11 +170,6 @@ class Execution:
         self.filler.flush()
         setattr(module, attribute, whole)
         return not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
-
-    def _call(self, call: Call, module: nn.Module) -> None:
-        if call.foreign is not None or not getattr(module, "is_init", False):
-            self.filler.flush()
-            self._run_code(self, call, module)
 
     def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
         """The user code that runs innermost called a sampler, which no dispatch mode sees."""

@@ -16,27 +16,17 @@ from initcfg.values import FromCheckpoint, Normal, Value
 
 
 class Filler(Protocol):
-    """Fills tensors with values.
+    """Fills tensors with values."""
 
-    Attributes:
-        in_order: Whether each draw moves a generator: then what no tensor shows is drawn, too.
-    """
-
+    # Whether each draw moves a generator: then what no tensor shows is drawn, too.
     in_order: bool = False
 
     def fill(
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
     ) -> Loaded | None:
-        """Fill a tensor, at the latest by :meth:`flush`.
+        """Fill a tensor, at the latest by :meth:`flush`; what was read of a checkpoint.
 
-        Args:
-            tensor: The tensor.
-            value: The value.
-            name: Its canonical name.
-            write: The write of the plan that this is; None for scratch.
-
-        Returns:
-            What was read, where the value comes from a checkpoint.
+        ``write`` is the write of the plan that this is, or None for scratch.
         """
         ...
 
@@ -48,11 +38,7 @@ class Filler(Protocol):
         self.flush()
 
     def around_code(self, module: str) -> contextlib.AbstractContextManager[Mapping[str, Value]]:
-        """The context that user code of a module runs in.
-
-        Yields:
-            The values that the code means, by canonical name; filled once it has run.
-        """
+        """The context that user code of a module runs in; the values that it means, once it has run."""
         return contextlib.nullcontext({})
 
 

@@ -58,15 +58,11 @@ def _is_unwritten(parameter: torch.Tensor, item: Assignment) -> bool:
 
 
 class RecordingFiller(Filler):
-    """Fills nothing: notes what would be filled, by the stream where code looks at it.
-
-    Attributes:
-        recorder: Knows what was noted, of user code too.
-        failed: Why user code could not be run, by the name of its module.
-    """
+    """Fills nothing: notes what would be filled, by the stream where code looks at it."""
 
     def __init__(self, recording: Recording, checkpoints: PlannedCheckpoints) -> None:
         self.recorder = recording.recorder
+        # Why user code could not be run, by the name of its module.
         self.failed: dict[str, str] = {}
         self._recording = recording
         self._filler = StreamFiller(checkpoints, 0)
@@ -112,14 +108,7 @@ class RecordingFiller(Filler):
 def _with_values(
     execution: Execution, filler: RecordingFiller, unwritten: set[str], with_buffers: bool
 ) -> Plan:
-    """The plan, with values where it had code.
-
-    Args:
-        execution: The rehearsal.
-        filler: What it noted.
-        unwritten: Parameters that no constructor wrote.
-        with_buffers: Whether buffers that only the code writes are in the plan.
-    """
+    """The plan, with values where it had code; ``with_buffers``: also those that only code writes."""
     plan, plans = execution.plan, execution.account.plans
     names = named_tensors(execution.model)
     items = {**plan.parameters, **plan.buffers}

@@ -22,11 +22,8 @@ from initcfg.values import FromCheckpoint, Value
 class WaitingFiller(Filler):
     """A filler under the stream that puts off what user code may overwrite.
 
-    Args:
-        filler: Does the writes.
-        tensors: Every tensor that the model stores, with its canonical name.
-        default: Takes a pending tensor's default, which its constructor meant, to be written now.
-        note_sampler: Told of each call of a sampler in user code: the tensor, and the function.
+    ``default`` takes a pending tensor's default, to be written now; ``note_sampler`` is told of each call of
+    a sampler in user code.
     """
 
     def __init__(

@@ -74,12 +74,9 @@ def meta_defaults(model: nn.Module, missing: Sequence[Entry], executed: Iterable
     for entry in missing:
         place = all_places[id(entry.tensor)]
         unsure[entry.name] = reason = _unsure(entry, codes)
-        if reason is not None:
-            continue
-        default = _of_torch(place, entry)
-        if default is not None:
+        if reason is None and (default := _of_torch(place, entry)) is not None:
             known[entry.name] = default
-        else:
+        elif reason is None:
             places[entry.name] = place
     outcomes = _recorded(model, places) if places else {}
     known.update(_writes({name: outcome for name, outcome in outcomes.items() if outcome.written}))

@@ -27,11 +27,9 @@ _NOTES = "_initcfg_defaults"
 
 @dataclass(frozen=True, eq=False)
 class Default:
-    """What a parameter's constructor meant to write.
+    """What a parameter's constructor meant to write; no value if nobody wrote it.
 
-    Attributes:
-        outcome: What became of the parameter; its value is None if nobody wrote it.
-        replay: Does the operations of the whole build in their order, once, for ``rng="torch"``.
+    ``replay`` does the operations of the whole build in their order, once, for ``rng="torch"``.
     """
 
     outcome: Outcome

@@ -43,13 +43,9 @@ class Recording:
 def recorded(model: nn.Module | None, *, seed: int = 0, own_generator: bool = True) -> Iterator[Recording]:
     """Within this, code can be recorded; afterwards the model and every generator are as they were.
 
-    Code runs within :meth:`Recording.code`; what it meant is asked while this context lasts.
-
-    Args:
-        model: The model that the code initializes: its tensors have other memory until the end. None for code
-            that makes its model, which may then write no parameter of any other.
-        seed: Of the random numbers that the code looks at.
-        own_generator: Whether the code draws from a generator of its own, and not from torch's.
+    Code runs within :meth:`Recording.code`; what it meant is asked while this context lasts. The tensors of a
+    model that it initializes have other memory until the end. Without one, the code makes its model, and may
+    write no parameter of any other. The seed is of the random numbers that the code looks at.
     """
     generator = OwnGenerator(seed) if own_generator else None
     recorder = Recorder(generator or contextlib.nullcontext, refuse_foreign_parameters=model is None)

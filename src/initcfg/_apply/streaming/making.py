@@ -68,14 +68,9 @@ def pieces(shape: Sequence[int], most: int) -> Iterator[Piece]:
 
 
 class Maker:
-    """Makes the tensors of an outline.
+    """Makes the tensors of an outline, by the plan in the model's own types.
 
-    Args:
-        plan: The plan, in the model's own types.
-        model: The model. What must be taken from its memory is written there; else it is left alone.
-        outline: What is to be stored.
-        seed: The seed.
-        rng: ``"stream"`` or ``"torch"``.
+    What must be taken from the model's memory is written there; else it is left alone.
     """
 
     def __init__(

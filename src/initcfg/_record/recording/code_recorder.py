@@ -43,10 +43,8 @@ Lookup = Callable[[int], "tuple[torch.Tensor, str, WaitingWrite | None] | None"]
 class CodeRecorder(Recorder):
     """Records writes on tensors that were there before.
 
-    Args:
-        lookup: For a storage, its tensor, name, and the write that it waits for; None if it is not to be
-            recorded.
-        fill: Does a planned write, into another tensor on the same memory.
+    ``lookup`` finds of a storage the tensor, its name, and the write that it waits for, or None if it is not
+    to be recorded; ``fill`` does a planned write, into another tensor on the same memory.
     """
 
     def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, WaitingWrite], None]) -> None:

@@ -14,10 +14,8 @@ class OwnGenerator:
     """A state of torch's CPU generator, for what recorded code draws.
 
     Calling it gives a context within which the process's generator has that state. The methods do to it what
-    torch's functions of these names do to the process's.
-
-    Attributes:
-        touched: Where code seeded it, or read or set its state; None if it only drew.
+    torch's functions of these names do to the process's. ``touched`` is where code seeded it, or read or set
+    its state; None if it only drew.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -22,11 +22,8 @@ def _ignored(*_: object) -> None:
 class Session(contextlib.ExitStack):
     """Within this, what code of this thread writes goes to a recorder.
 
-    Args:
-        recorder: Records.
-        generator: What the code seeds and draws from; None for the process's own.
-        on_sampler: Told of each call of a sampler, which no dispatch mode sees: the tensor, and the function.
-        on_module: Told of each module that is made.
+    ``on_sampler`` is told of each call of a sampler, which no dispatch mode sees; ``on_module`` of each
+    module that is made. The code seeds and draws from the generator; None is the process's own.
     """
 
     recorder: Recorder
