@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from initcfg._apply.execution import Execution, reset_is_init
-from initcfg._apply.filling import StreamFiller, TorchFiller
+from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
-from initcfg._apply.waiting import WaitingFiller
 from initcfg._model import doors, hold_shards, named_tensors, rank_sets
 from initcfg._plan import Assignment, Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all

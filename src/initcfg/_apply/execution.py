@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -133,11 +133,12 @@ class Execution:
             return writes_of(item for item in items if plan.record is None or item.value.kind != "Opaque")
         return plan.tape.unroll(draws=self.filler.in_order)
 
-    def _in_good_order(self, items: list[Write | Call]) -> list[Write | Call]:
+    def _in_good_order(self, items: list[Write | Call]) -> Sequence[Write | Call]:
         """The largest loads first, where order means nothing: beside a model that is empty still."""
-        if self.filler.in_order or any(isinstance(item, Call) for item in items):
+        writes = [item for item in items if isinstance(item, Write)]
+        if self.filler.in_order or len(writes) < len(items):
             return items
-        return sorted(items, key=_elements_to_load, reverse=True)
+        return sorted(writes, key=_elements_to_load, reverse=True)
 
     def _write(self, write: Write, entries: Mapping[str, Entry]) -> None:
         if not write.final or write.name is None:
@@ -206,9 +207,8 @@ def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:
     return torch.empty(write.shape, dtype=getattr(torch, write.dtype))
 
 
-def _elements_to_load(item: Write | Call) -> int:
-    loads = isinstance(item, Write) and isinstance(item.value, FromCheckpoint)
-    return math.prod(item.shape) if isinstance(item, Write) and loads else 0
+def _elements_to_load(write: Write) -> int:
+    return math.prod(write.shape) if isinstance(write.value, FromCheckpoint) else 0
 
 
 def call_user_code(call: Call, module: nn.Module) -> None:

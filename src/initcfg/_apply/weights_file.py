@@ -28,12 +28,16 @@ def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
             f"{output!r} ends in none of {', '.join(suffixes)}, so its format is unknown.",
             meant=nearest(path.suffix, suffixes),
         )
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"The folder {str(folder)!r} does not exist.", fix="Make it first.")
     if path.is_dir():
         raise OutputError(f"{output!r} is a folder.")
-    if not os.access(folder, os.W_OK):
+    check_writable(path.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which no file can be made."""
+    if not folder.is_dir():
+        raise OutputError(f"The folder {str(folder)!r} does not exist.", fix="Make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"No permission to write in {str(folder)!r}.")
 
 

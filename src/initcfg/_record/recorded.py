@@ -17,13 +17,9 @@ from initcfg._record.recording import OwnGenerator, Recorder, Session, current_s
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Code that is recorded.
+    """Code that is recorded; it draws from and seeds the generator, or else torch's.
 
-    Attributes:
-        recorder: Knows the tensors of the model, and notes what is written.
-        generator: What the code draws from and seeds, in place of torch's generator; None for that one.
-        others_moved: Says whether Python's or NumPy's generator has moved.
-        torch_moved: Says whether torch's own generator has moved.
+    The last two say whether Python's and NumPy's generators have moved, and whether torch's own has.
     """
 
     recorder: Recorder

@@ -55,8 +55,7 @@ class Agreement:
         timeout: Seconds to wait for a rank that lives, but does not come; by default
             ``INITCFG_RANK_TIMEOUT``, or 300. While others write, there is no limit, as long as they show that
             they live.
-        store: The store; by default, that of the default process group.
-        rank: This rank, if ``store`` is given.
+        store: The store, given with this ``rank``; by default, that of the default process group.
 
     Example:
         >>> from initcfg._apply.ranks.agreement import Agreement
@@ -195,7 +194,7 @@ class Agreement:
 
     def _finish(self) -> None:
         """Wait until all are done."""
-        self._call(lambda store: [round_.count(store, "done") for round_ in self._rounds])
+        self._call(lambda store: [store.add(round_.key("done"), 1) for round_ in self._rounds])
         # Who has agreed is here, and writes: that may take long.
         limit = None if self._steps else self._timeout
         for round_ in self._rounds:
@@ -254,7 +253,7 @@ class Agreement:
         for round_ in self._joined():
             if not round_.left:
                 round_.left = True
-                round_.count(store, "left")
+                store.add(round_.key("left"), 1)
 
     def _listen(self, store: Store) -> None:
         if self._failure is None:

@@ -56,7 +56,7 @@ def disagreement(
 ) -> tuple[str, str]:
     """What differs in one sentence, and how to fix it.
 
-    The leader's facts come first; and so do its details, tensor names and digests of ranks whose plans differ.
+    The leader's facts come first; and its details, tensor names and digests of ranks whose plans differ.
 
     Example:
         >>> disagreement({0: {"seed": 0}, 1: {"seed": None}}, {})[0]

@@ -96,19 +96,16 @@ class Maker:
         if self._outline.in_memory is not None:
             self._ledger = apply_plan(self._plan, self._model, seed=self._seed, rng=self._rng)
         else:
-            self._ledger = self._write_resident(any(item.way == "resident" for item in items))
+            # What is taken from the model's memory is written, if needed; the ledger is of everything.
+            needed = any(item.way == "resident" for item in items)
+            only = {item.name for item in self._outline.items if needed and item.way == "resident"}
+            recall_defaults(self._model)
+            execution = Execution(self._plan, self._model, self._checkpoints, self._filler, only=only)
+            self._execution = execution
+            carry_out(execution, self._seed)
+            reset_is_init(self._model)
+            self._ledger = execution.account.ledger(execution.names, rng="stream", seed=self._seed)
         self._state, _ = state_of(self._model)
-
-    def _write_resident(self, needed: bool) -> Ledger:
-        """Write what is taken from the model's memory, if that is needed; the ledger is of everything."""
-        resident = {item.name for item in self._outline.items if item.way == "resident"}
-        recall_defaults(self._model)
-        execution = self._execution = Execution(
-            self._plan, self._model, self._checkpoints, self._filler, only=resident if needed else ()
-        )
-        carry_out(execution, self._seed)
-        reset_is_init(self._model)
-        return execution.account.ledger(execution.names, rng="stream", seed=self._seed)
 
     def put(self, into: torch.Tensor, item: Item, piece: Piece) -> None:
         """Fill memory with a piece of an item; of what is streamed, at the latest by :meth:`flush`.

@@ -21,9 +21,9 @@ from initcfg._model import tensors_in, written_tensors
 from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
-from initcfg._record.recording.log_writer import LogWriter, hidden
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import Operand, TrackedStorage
+from initcfg._record.recording.tracker import StorageTracker, hidden
 from initcfg._stream.writing import made_by
 from initcfg.errors import BuildError
 from initcfg.values import Constant, Value
@@ -31,7 +31,7 @@ from initcfg.values import Constant, Value
 _FORCED = object()
 
 
-class Recorder(LogWriter, TorchDispatchMode):
+class Recorder(StorageTracker, TorchDispatchMode):
     """Records writes instead of doing them; those on parameters that were made elsewhere may be refused."""
 
     def __init__(
@@ -130,7 +130,8 @@ class Recorder(LogWriter, TorchDispatchMode):
             layers = transformed(tracked.layers, region, operation, args[1:], kwargs)
             if layers is None or not tracked.pending:
                 return False
-            self._add_in_place(func, args, kwargs, tracked, overwrites=False)
+            operands = tree_map(self._operand, (args, kwargs))
+            self.log.add(self._step(func, *operands, writes=[tracked], overwrites=False))
             tracked.layers = layers
             return True
         if operation == "copy":
@@ -162,16 +163,11 @@ class Recorder(LogWriter, TorchDispatchMode):
         layers = copied(found.layers, region_of(source), region)
         if layers is None:
             return False
-        self._add_in_place(func, args, kwargs, tracked, overwrites=region.covers(tracked.whole))
+        operands, whole = tree_map(self._operand, (args, kwargs)), region.covers(tracked.whole)
+        self.log.add(self._step(func, *operands, writes=[tracked], overwrites=whole))
         for layer in layers:
             tracked.write(layer)
         return True
-
-    def _add_in_place(
-        self, func: Any, args: Args, kwargs: Kwargs, tracked: TrackedStorage, *, overwrites: bool
-    ) -> None:
-        arguments, options = tree_map(self._operand, (args, kwargs))
-        self.log.add(self._step(func, arguments, options, writes=[tracked], overwrites=overwrites))
 
     def _record_result(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of a copy or of an elementwise operation that has a name; else None."""
