@@ -17,14 +17,10 @@ Source = Write | Shadowed | Assignment | Written
 
 
 class Account:
-    """What was written so far.
-
-    Attributes:
-        plans: The plan that is carried out, and those of parts that user code called for.
-        written: The tensors that were written, by canonical name.
-    """
+    """What was written so far, by canonical name."""
 
     def __init__(self, plan: Plan) -> None:
+        # With those of parts that user code called for.
         self.plans = [plan]
         self.written: dict[str, Written] = {}
 
@@ -49,13 +45,9 @@ class Account:
         entries: Mapping[str, Entry],
         meant: Mapping[str, Value],
     ) -> None:
-        """User code ran.
+        """User code ran: its operations in place by the tensor that they wrote, and the values that it means.
 
-        Args:
-            call: The code.
-            operations: Its operations in place, by the tensor that they wrote.
-            entries: The tensors of the model as the code left it.
-            meant: The values that it means, where it means one.
+        The entries are of the model as the code left it.
         """
         for name, done in operations.items():
             entry = entries.get(name)

@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._apply.execution import Execution
-from initcfg._apply.filling import StreamFiller, TorchFiller
+from initcfg._apply.execution import Execution, reset_is_init
+from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
-from initcfg._apply.user_code import reset_is_init
-from initcfg._apply.waiting import WaitingFiller
 from initcfg._model import doors, hold_shards, named_tensors, rank_sets
 from initcfg._plan import Assignment, Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
@@ -124,16 +122,18 @@ def draw_seed() -> int:
     return (int(high) << 32) | int(low)
 
 
-# -- from the first write to the last ------------------------------------------------------------
-
-
 def carry_out(execution: Execution, seed: int | None) -> None:
     """Run a plan's tape, and what a deferred build or a trace has recorded of the code itself."""
     plan, filler = execution.plan, execution.filler
+    items = {**plan.parameters, **plan.buffers}
     reset_is_init(execution.model)
     with torch.no_grad(), originals_come_back() if execution.runs_code else contextlib.nullcontext():
         if filler.in_order and plan.record is not None:
-            _replay_trace(execution, plan.record)
+            # What the code did, in its order.
+            execution.settle_all()
+            for name in plan.record.replay(execution.entries):
+                if name in items:
+                    execution.account.note_traced(execution.entries[name], items[name])
             return
         if filler.in_order:
             _replay_constructors(execution)
@@ -144,7 +144,8 @@ def carry_out(execution: Execution, seed: int | None) -> None:
         execution.run_tape()
         execution.filler.finish()
         if plan.record is not None and seed is not None:
-            _run_opaque(execution, plan.record, seed)
+            opaque = {name: item for name, item in items.items() if isinstance(item.value, Opaque)}
+            _run_opaque(execution, plan.record, opaque, seed)
         execution.settle_all()
 
 
@@ -160,24 +161,10 @@ def _replay_constructors(execution: Execution) -> None:
                 execution.account.note(entry, entry.name, "default", default)
 
 
-def _replay_trace(execution: Execution, record: Recorded) -> None:
-    """Under torch's generator, a traced plan is what the code did, in its order."""
-    execution.settle_all()
-    items = _items(execution.plan)
-    for name in record.replay(execution.entries):
-        if name in items:
-            execution.account.note_traced(execution.entries[name], items[name])
-
-
-def _run_opaque(execution: Execution, record: Recorded, seed: int) -> None:
+def _run_opaque(execution: Execution, record: Recorded, opaque: dict[str, Assignment], seed: int) -> None:
     """What the values of a traced plan cannot say is done by the code itself."""
-    opaque = {name: item for name, item in _items(execution.plan).items() if isinstance(item.value, Opaque)}
     written = [name for name in opaque if execution.writes(name)]
     if written:
         record.opaque(written, execution.entries, seed)
     for name, item in opaque.items():
         execution.account.note_traced(execution.entries[name], item)
-
-
-def _items(plan: Plan) -> dict[str, Assignment]:
-    return {**plan.parameters, **plan.buffers}

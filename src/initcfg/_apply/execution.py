@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -11,10 +11,10 @@ from torch import nn
 from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._apply.user_code import run_observed, set_is_init
-from initcfg._model import Entry, Names, Observer, is_sharded, named_tensors, names_by_storage
+from initcfg._model import Entry, Names, Observer, is_sharded, named_tensors, names_by_storage, running
 from initcfg._plan import Call, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
+from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import FromCheckpoint, Value
 
 
@@ -22,15 +22,8 @@ class Execution:
     """A plan that is carried out on a model.
 
     Each tensor is written once, unless user code must find an earlier value in it. Where draws move a
-    generator, those that no tensor shows are made too, into scratch.
-
-    Args:
-        plan: The plan.
-        model: The model.
-        checkpoints: The plan's checkpoints.
-        filler: Fills the tensors.
-        run_code: Runs a call of user code on its module.
-        only: The tensors that are written, if not all; the account is of all.
+    generator, those that no tensor shows are made too, into scratch. ``run_code`` runs a call of user code on
+    its module; ``only`` are the tensors that are written, if not all: the account is of all.
     """
 
     def __init__(
@@ -40,7 +33,7 @@ class Execution:
         checkpoints: PlannedCheckpoints,
         filler: Filler,
         *,
-        run_code: Callable[[Execution, Call, nn.Module], None] = run_observed,
+        run_code: Callable[[Execution, Call, nn.Module], None] | None = None,
         only: Collection[str] | None = None,
     ) -> None:
         self.plan = plan
@@ -50,14 +43,12 @@ class Execution:
         self.observers: list[Observer] = []
         self.grad_enabled = torch.is_grad_enabled()
         self._checkpoints = checkpoints
-        self._run_code = run_code
+        self._run_code = run_code or _run_observed
         self._only = only
         self._settled: list[tuple[torch.Tensor, Default]] = []
         self._find_tensors()
         # On shards the model's own code cannot run; the plan has what it means.
         self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
-
-    # -- the model -------------------------------------------------------------------------------
 
     def _find_tensors(self) -> None:
         self.names = named_tensors(self.model)
@@ -88,8 +79,6 @@ class Execution:
         """Whether a tensor is written, and not only accounted for."""
         return self._only is None or name in self._only
 
-    # -- what was pending ------------------------------------------------------------------------
-
     def settle(self, tensor: torch.Tensor) -> None:
         """A tensor holds what it should, or soon will."""
         default = default_of(tensor)
@@ -116,8 +105,6 @@ class Execution:
         for module in self.model.modules():
             close_pending(module)
 
-    # -- the tape --------------------------------------------------------------------------------
-
     @property
     def runs_code(self) -> bool:
         """Whether user code runs between the writes."""
@@ -134,10 +121,11 @@ class Execution:
         for item in self._in_good_order(self._unrolled(plan)):
             if isinstance(item, Write):
                 self._write(item, entries)
-            else:
-                self._call(item, modules[item.module])
+            elif item.foreign is not None or not getattr(modules[item.module], "is_init", False):
+                self.filler.flush()
+                self._run_code(self, item, modules[item.module])
         for name in plan.reached:
-            set_is_init(modules[name])
+            _set_is_init(modules[name])
 
     def _unrolled(self, plan: Plan) -> list[Write | Call]:
         if plan.tape is None or self._values_only:
@@ -145,11 +133,12 @@ class Execution:
             return writes_of(item for item in items if plan.record is None or item.value.kind != "Opaque")
         return plan.tape.unroll(draws=self.filler.in_order)
 
-    def _in_good_order(self, items: list[Write | Call]) -> list[Write | Call]:
+    def _in_good_order(self, items: list[Write | Call]) -> Sequence[Write | Call]:
         """The largest loads first, where order means nothing: beside a model that is empty still."""
-        if self.filler.in_order or any(isinstance(item, Call) for item in items):
+        writes = [item for item in items if isinstance(item, Write)]
+        if self.filler.in_order or len(writes) < len(items):
             return items
-        return sorted(items, key=_elements_to_load, reverse=True)
+        return sorted(writes, key=_elements_to_load, reverse=True)
 
     def _write(self, write: Write, entries: Mapping[str, Entry]) -> None:
         if not write.final or write.name is None:
@@ -183,16 +172,9 @@ class Execution:
         setattr(module, attribute, whole)
         return not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
 
-    def _call(self, call: Call, module: nn.Module) -> None:
-        if call.foreign is not None or not getattr(module, "is_init", False):
-            self.filler.flush()
-            self._run_code(self, call, module)
-
     def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
         """The user code that runs innermost called a sampler, which no dispatch mode sees."""
         self.observers[-1].note(tensor, function)
-
-    # -- what user code calls for ----------------------------------------------------------------
 
     @property
     def compat(self) -> bool:
@@ -225,6 +207,61 @@ def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:
     return torch.empty(write.shape, dtype=getattr(torch, write.dtype))
 
 
-def _elements_to_load(item: Write | Call) -> int:
-    loads = isinstance(item, Write) and isinstance(item.value, FromCheckpoint)
-    return math.prod(item.shape) if isinstance(item, Write) and loads else 0
+def _elements_to_load(write: Write) -> int:
+    return math.prod(write.shape) if isinstance(write.value, FromCheckpoint) else 0
+
+
+def call_user_code(call: Call, module: nn.Module) -> None:
+    """Call a module's own method, or an initializer of the original's protocol."""
+    if call.foreign is None:
+        module.init_weights()  # type: ignore[operator]
+        return
+    initializer, override = call.foreign
+    if override is not None:
+        initializer.wholemodule = True
+        initializer(getattr(module, override))
+    else:
+        initializer(module)
+
+
+def _run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
+    """Run user code for real, and note what it writes."""
+    observer = Observer(execution.by_storage())
+    execution.observers.append(observer)
+    try:
+        with (
+            running(execution),
+            execution.filler.around_code(call.module) as meant,
+            torch.set_grad_enabled(execution.grad_enabled),
+            observer,
+        ):
+            call_user_code(call, module)
+    except InitcfgError:
+        raise
+    except Exception as error:
+        raise ApplyError(
+            f"{call.code} of {call.module or 'the model'} raised {type(error).__name__}: {error}",
+            where=call.rule,
+            fix="This is the model's own code; the traceback above shows where.",
+        ) from error
+    finally:
+        execution.observers.pop()
+    execution.account.note_code(call, observer.operations, execution.entries, meant)
+
+
+def _set_is_init(module: nn.Module) -> None:
+    """Mark a module as initialized, as the original does."""
+    try:
+        module.is_init = True  # type: ignore[assignment]
+    except AttributeError:
+        # MMCV 1.x has the property without a setter.
+        module._is_init = True  # type: ignore[assignment]
+
+
+def reset_is_init(model: nn.Module) -> None:
+    """Take the marks of an earlier run away."""
+    if not getattr(model, "is_init", False):
+        return
+    for module in model.modules():
+        if "_is_init" in vars(module):
+            module._is_init = False  # type: ignore[assignment]

@@ -1,42 +1,34 @@
-"""Filling: how values come into tensors, from the stream or from torch's own generator."""
+"""Filling: how values come into tensors, from the stream or from torch's own generator, now or later."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import torch
 
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._model import is_sharded, local_blocks
+from initcfg._model import is_sharded, local_blocks, storage_of
 from initcfg._plan import Loaded, Write
+from initcfg._record import waits
+from initcfg._record.recording import CodeRecorder, Session, WaitingWrite
 from initcfg._stream.writing import StreamWriter, fill_stream, fill_torch, seeded
 from initcfg.values import FromCheckpoint, Normal, Value
 
 
 class Filler(Protocol):
-    """Fills tensors with values.
+    """Fills tensors with values."""
 
-    Attributes:
-        in_order: Whether each draw moves a generator: then what no tensor shows is drawn, too.
-    """
-
+    # Whether each draw moves a generator: then what no tensor shows is drawn, too.
     in_order: bool = False
 
     def fill(
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
     ) -> Loaded | None:
-        """Fill a tensor, at the latest by :meth:`flush`.
+        """Fill a tensor, at the latest by :meth:`flush`; what was read of a checkpoint.
 
-        Args:
-            tensor: The tensor.
-            value: The value.
-            name: Its canonical name.
-            write: The write of the plan that this is; None for scratch.
-
-        Returns:
-            What was read, where the value comes from a checkpoint.
+        ``write`` is the write of the plan that this is, or None for scratch.
         """
         ...
 
@@ -48,11 +40,7 @@ class Filler(Protocol):
         self.flush()
 
     def around_code(self, module: str) -> contextlib.AbstractContextManager[Mapping[str, Value]]:
-        """The context that user code of a module runs in.
-
-        Yields:
-            The values that the code means, by canonical name; filled once it has run.
-        """
+        """The context that user code of a module runs in; the values that it means, once it has run."""
         return contextlib.nullcontext({})
 
 
@@ -113,3 +101,96 @@ class TorchFiller(Filler):
             return self._checkpoints.load(tensor, value, torch.randn)
         fill_torch(tensor, value)
         return None
+
+
+class WaitingFiller(Filler):
+    """A filler under the stream that puts off what a model's own code may overwrite, or read.
+
+    There the order of writes does not matter but where code looks. So a tensor that code may still write is
+    filled at the end, once; if code reads it, it is filled just then.
+    ``default`` takes a pending tensor's default, to be written now; ``note_sampler`` is told of each call of
+    a sampler in user code.
+    """
+
+    def __init__(
+        self,
+        filler: Filler,
+        tensors: Iterable[tuple[str, torch.Tensor]],
+        default: Callable[[torch.Tensor, str], Value | None],
+        note_sampler: Callable[[torch.Tensor, str], None],
+    ) -> None:
+        self._filler = filler
+        self._tensors: dict[int, list[tuple[str, torch.Tensor]]] = {}
+        for name, tensor in tensors:
+            self._tensors.setdefault(storage_of(tensor), []).append((name, tensor))
+        self._default = default
+        self._note_sampler = note_sampler
+        self._waiting: dict[int, WaitingWrite] = {}
+        self._recorder: CodeRecorder | None = None
+
+    def fill(
+        self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
+    ) -> Loaded | None:
+        """Put a write of the plan off, or do it where it cannot wait."""
+        if write is None:
+            return self._filler.fill(tensor, value, name)
+        storage = storage_of(tensor)
+        if isinstance(value, FromCheckpoint) or len(self._tensors.get(storage, ())) != 1:
+            self._waiting.pop(storage, None)
+            return self._filler.fill(tensor, value, name)
+        waiting = WaitingWrite(tensor, value, name)
+        if self._recorder is not None and self._recorder.has(tensor):
+            self._recorder.plan(waiting)
+        else:
+            self._waiting[storage] = waiting
+        return None
+
+    def flush(self) -> None:
+        """Do what was queued; what waits goes on waiting."""
+        self._filler.flush()
+
+    def finish(self) -> None:
+        """Do what waits."""
+        for waiting in self._waiting.values():
+            self._filler.fill(*waiting)
+        self._waiting.clear()
+        self._filler.flush()
+
+    @contextlib.contextmanager
+    def around_code(self, module: str) -> Iterator[Mapping[str, Value]]:
+        """What code writes is recorded, and what it means waits like the rest."""
+        meant: dict[str, Value] = {}
+        with self._filler.around_code(module):
+            if self._recorder is not None:
+                # Code that called for rules, in which there is code again.
+                yield meant
+                return
+            self._recorder = recorder = CodeRecorder(self._look_up, self._write_now)
+            try:
+                with Session(recorder, on_sampler=self._note_sampler):
+                    yield meant
+                    waiting, found = recorder.finish()
+            finally:
+                self._recorder = None
+            meant.update(found)
+            self._waiting.update((storage_of(each.tensor), each) for each in waiting)
+
+    def _look_up(self, storage: int) -> tuple[torch.Tensor, str, WaitingWrite | None] | None:
+        """The tensor of a storage that code touches, with the write that it waits for."""
+        found = self._tensors.get(storage, ())
+        if len(found) != 1:
+            for name, tensor in found:
+                if (waiting := self._waiting_default(tensor, name)) is not None:
+                    self._write_now(tensor, waiting)
+            return None
+        name, tensor = found[0]
+        return tensor, name, self._waiting.pop(storage, None) or self._waiting_default(tensor, name)
+
+    def _waiting_default(self, tensor: torch.Tensor, name: str) -> WaitingWrite | None:
+        value = self._default(tensor, name) if waits(tensor) else None
+        return None if value is None else WaitingWrite(tensor, value, name)
+
+    def _write_now(self, tensor: torch.Tensor, waiting: WaitingWrite) -> None:
+        with torch.no_grad():
+            self._filler.fill(tensor, waiting.value, waiting.name)
+            self._filler.flush()

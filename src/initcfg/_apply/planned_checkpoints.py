@@ -19,11 +19,7 @@ _SHOWN = 5
 
 
 class PlannedCheckpoints:
-    """The checkpoints that a plan's values name.
-
-    Args:
-        loads: The plan's accounts of them.
-    """
+    """The checkpoints that a plan's values name."""
 
     def __init__(self, loads: Iterable[Load]) -> None:
         self._begin(loads)
@@ -119,8 +115,7 @@ class PlannedCheckpoints:
     def stored(self, value: FromCheckpoint, shape: tuple[int, ...]) -> tuple[torch.Tensor, Loaded]:
         """The tensor that a value names, as it lies in its checkpoint; a long one is mapped from the file.
 
-        Returns:
-            The tensor, and its account, in which the numbers that are not finite have not been counted.
+        Its account comes with it, in which the numbers that are not finite have not been counted.
         """
         with self._reading(value) as opened:
             found = opened.read(value.key)

@@ -23,14 +23,7 @@ from initcfg.values import (
 
 
 def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> None:
-    """The plan must be for this model, and every tensor that it writes must be writable.
-
-    Args:
-        plan: The plan.
-        names: The model's tensors.
-        rng: ``"stream"`` or ``"torch"``.
-        memory: Whether it is the tensors' own memory that will be written.
-    """
+    """The plan must be for this model, and every tensor that it writes (in ``memory``) must be writable."""
     items = {**plan.parameters, **plan.buffers}
     entries = {entry.name: entry for entry in names.entries.values()}
     has_code = any(isinstance(item.value, Opaque) for item in items.values())
@@ -147,7 +140,6 @@ def _check_sharded(
         except TensorError as error:
             error.parameter = entry.name
             raise
-        needs_whole = None
         if entry.holder is not None and not isinstance(item.value, FromCheckpoint):
             needs_whole = (
                 "This weight is parametrized and sharded: what the layer sees is computed from the whole."
@@ -156,6 +148,7 @@ def _check_sharded(
             needs_whole = (
                 f"{item.value} begins with what the tensor holds, and it is sharded: no rank holds the whole."
             )
-        if needs_whole is not None:
-            fix = "Initialize the model before it is sharded."
-            raise TensorError(needs_whole, where=item.rule, fix=fix, **_about(entry))
+        else:
+            continue
+        fix = "Initialize the model before it is sharded."
+        raise TensorError(needs_whole, where=item.rule, fix=fix, **_about(entry))

@@ -12,10 +12,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from initcfg._apply.execution import Execution
+from initcfg._apply.execution import Execution, call_user_code
 from initcfg._apply.filling import Filler, StreamFiller
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._apply.user_code import call_user_code
 from initcfg._model import is_sharded, named_tensors, running
 from initcfg._plan import Assignment, Call, Plan, Shadowed, Write
 from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
@@ -59,15 +58,11 @@ def _is_unwritten(parameter: torch.Tensor, item: Assignment) -> bool:
 
 
 class RecordingFiller(Filler):
-    """Fills nothing: notes what would be filled, by the stream where code looks at it.
-
-    Attributes:
-        recorder: Knows what was noted, of user code too.
-        failed: Why user code could not be run, by the name of its module.
-    """
+    """Fills nothing: notes what would be filled, by the stream where code looks at it."""
 
     def __init__(self, recording: Recording, checkpoints: PlannedCheckpoints) -> None:
         self.recorder = recording.recorder
+        # Why user code could not be run, by the name of its module.
         self.failed: dict[str, str] = {}
         self._recording = recording
         self._filler = StreamFiller(checkpoints, 0)
@@ -113,14 +108,7 @@ class RecordingFiller(Filler):
 def _with_values(
     execution: Execution, filler: RecordingFiller, unwritten: set[str], with_buffers: bool
 ) -> Plan:
-    """The plan, with values where it had code.
-
-    Args:
-        execution: The rehearsal.
-        filler: What it noted.
-        unwritten: Parameters that no constructor wrote.
-        with_buffers: Whether buffers that only the code writes are in the plan.
-    """
+    """The plan, with values where it had code; ``with_buffers``: also those that only code writes."""
     plan, plans = execution.plan, execution.account.plans
     names = named_tensors(execution.model)
     items = {**plan.parameters, **plan.buffers}

@@ -75,12 +75,7 @@ class Verification:
 def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None = None) -> Verification:
     """Compare each tensor of a checkpoint with its planned value, made again from seed and name.
 
-    One tensor is in memory at a time.
-
-    Args:
-        reader: The checkpoint.
-        planned: A plan, or the ledger of its making.
-        seed: The seed; that of the ledger if None.
+    One tensor is in memory at a time. Without a seed it is that of the ledger.
     """
     seed = planned.seed if seed is None and isinstance(planned, Ledger) else seed
     if isinstance(planned, Ledger) and planned.rng != "stream":
@@ -138,7 +133,11 @@ def _compared(
             return Verified(name, "initial", 0.0, *bad)
         if before is value:
             return Verified(name, "changed", _change(initial, tensor), *bad)
-    return Verified(name, "unknown", None, *bad, _why_unknown(value))
+    if isinstance(value, FromCheckpoint):
+        why = f"from {value.source}"
+    else:
+        why = "kept as it was built" if isinstance(value, Keep) else f"written by code: {value}"
+    return Verified(name, "unknown", None, *bad, why)
 
 
 def _can_be_made(value: Value) -> bool:
@@ -146,12 +145,6 @@ def _can_be_made(value: Value) -> bool:
     if isinstance(value, Formula):
         return not value.begins_with_itself
     return not isinstance(value, (Keep, Opaque, Computed, FromCheckpoint))
-
-
-def _why_unknown(value: Value) -> str:
-    if isinstance(value, FromCheckpoint):
-        return f"from {value.source}"
-    return "kept as it was built" if isinstance(value, Keep) else f"written by code: {value}"
 
 
 def _nan_and_inf(tensor: torch.Tensor) -> tuple[int, int]:

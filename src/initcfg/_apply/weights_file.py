@@ -28,21 +28,21 @@ def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
             f"{output!r} ends in none of {', '.join(suffixes)}, so its format is unknown.",
             meant=nearest(path.suffix, suffixes),
         )
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"The folder {str(folder)!r} does not exist.", fix="Make it first.")
     if path.is_dir():
         raise OutputError(f"{output!r} is a folder.")
-    if not os.access(folder, os.W_OK):
+    check_writable(path.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which no file can be made."""
+    if not folder.is_dir():
+        raise OutputError(f"The folder {str(folder)!r} does not exist.", fix="Make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"No permission to write in {str(folder)!r}.")
 
 
 def is_folder(output: str, *, asked: bool) -> bool:
-    """Whether an output is a folder for a checkpoint in shards, and not a file.
-
-    Args:
-        output: The path.
-        asked: Whether an option was given that only a folder has.
+    """Whether an output is a folder for shards; ``asked``: an option was given that only a folder has.
 
     Example:
         >>> from initcfg._apply.weights_file import is_folder
@@ -65,10 +65,7 @@ def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
     """Write the ``state_dict`` and, beside it, the ledger; both whole, or neither.
 
     A tied tensor is stored once, under its canonical name; the metadata of a safetensors file names
-    the others, as ``safetensors.torch.load_model`` expects it.
-
-    Returns:
-        Path of the ledger.
+    the others, as ``safetensors.torch.load_model`` expects it. The path of the ledger is returned.
     """
     path = Path(output)
     ledger_path = path.with_suffix(".ledger.json")

@@ -5,17 +5,16 @@ Out: a traced plan, a pending model with its defaults, or a recording whose outc
 
 Read: `trace.py` (existing code as a plan), then `recorded.py` (the one ritual: what is kept while code
 runs), `recording/` (the engine: what code writes, as values), `isolation/` (nothing of it stays),
-`trace_plan.py` and `trace_record.py` (from a recording to a plan, and what apply needs of it),
+`trace_plan.py` (from a recording to a plan, and what apply needs of it),
 `deferred.py` (a build without a write), `pending.py` and `guard.py` (its parameters, and its closed doors),
-`defaults.py` and `meta_defaults.py` (what constructors meant, for the planner), `process_wide.py` (changes
-of the process, made and undone).
+`defaults.py` (what constructors meant, for the planner), `process_wide.py` (changes of the process, made and
+undone).
 """
 
-from initcfg._record.defaults import defaults
+from initcfg._record.defaults import defaults, meta_defaults
 from initcfg._record.deferred import deferred
 from initcfg._record.guard import close, close_pending, is_closed, reopen_all
 from initcfg._record.isolation import FileNeeded, files_closed
-from initcfg._record.meta_defaults import meta_defaults
 from initcfg._record.pending import (
     Default,
     default_of,

@@ -1,20 +1,223 @@
-"""Defaults: what the constructors of a pending model meant to write, as the first write of each tensor."""
+"""Defaults: what constructors meant to write, as the first write of each tensor.
+
+A pending model has noted it. A constructor that ran on the meta device wrote nothing, and left no trace of
+what it meant. torch's answer is to call each module's ``reset_parameters`` once there is memory. The same
+calls are recorded here, children before parents, over a shadow of the model. Where a class initializes in
+another way too, or layers of several kinds share a tensor, nothing is assumed of the tensors there.
+"""
 
 from __future__ import annotations
 
-from initcfg._model import Names
+import contextlib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from initcfg._model import Entry, Names, child_items
 from initcfg._plan import Shadowed
 from initcfg._plan.planner import Defaults
 from initcfg._record.pending import default_of
-from initcfg._record.recording import named_values
+from initcfg._record.recorded import recorded
+from initcfg._record.recording import Outcome, current_session, named_values, outcomes_of
+from initcfg._rules.initializers import torch_default
+from initcfg.errors import TensorError
+
+_RESETS = ("reset_parameters", "_reset_parameters")
+# Methods by which classes initialize; their constructors may call them.
+_METHODS = (
+    "init_weights",
+    "_init_weights",
+    "initialize_weights",
+    "_initialize_weights",
+    "weight_init",
+    "_weight_init",
+    "init_parameters",
+    "initialize_parameters",
+    "_init_params",
+    "init_params",
+)
+# What a constructor that initializes by itself names.
+_WRITES = frozenset(
+    [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
+    + ["normal_", "uniform_", "fill_", "zero_", "copy_", "mul_", "apply", "trunc_normal_", "constant_init"]
+)
 
 
 def defaults(names: Names) -> Defaults:
     """The defaults of the pending parameters of a model; of any other model, nothing."""
     found = {entry.name: default_of(entry.tensor) for entry in names.parameters}
     outcomes = {name: default.outcome for name, default in found.items() if default is not None}
-    writes = {
+    return Defaults(_writes(outcomes), {name: None for name, each in outcomes.items() if each.value is None})
+
+
+def _writes(outcomes: Mapping[str, Outcome]) -> dict[str, Shadowed]:
+    values = named_values(outcomes.items())
+    return {
         name: Shadowed(outcomes[name].code, value, outcomes[name].call or {})
-        for name, value in named_values(outcomes.items()).items()
+        for name, value in values.items()
     }
-    return Defaults(writes, dict.fromkeys(name for name, each in outcomes.items() if each.value is None))
+
+
+def meta_defaults(model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()) -> Defaults:
+    """The defaults of these tensors on the meta device; ``executed``: modules whose code the plan runs."""
+    if not missing or current_session() is not None:
+        return Defaults()
+    codes, all_places = _survey(model, {id(each) for each in executed})
+    known: dict[str, Shadowed] = {}
+    places: dict[str, _Place] = {}
+    unsure: dict[str, str | None] = {}
+    for entry in missing:
+        place = all_places[id(entry.tensor)]
+        unsure[entry.name] = reason = _unsure(entry, codes)
+        if reason is None and (default := _of_torch(place, entry)) is not None:
+            known[entry.name] = default
+        elif reason is None:
+            places[entry.name] = place
+    outcomes = _recorded(model, places) if places else {}
+    known.update(_writes({name: outcome for name, outcome in outcomes.items() if outcome.written}))
+    return Defaults(
+        {entry.name: known[entry.name] for entry in missing if entry.name in known},
+        {name: reason for name, reason in unsure.items() if name not in known},
+    )
+
+
+class _Place(NamedTuple):
+    """Where a tensor is: its module and attribute, and the modules above whose resets reach it."""
+
+    module: nn.Module
+    attribute: str
+    resetting: tuple[nn.Module, ...]
+
+
+def _survey(model: nn.Module, executed: Collection[int]) -> tuple[dict[str, str], dict[int, _Place]]:
+    """By module's name: other code that may initialize what is in it. By ``id`` of a tensor: its place."""
+    codes: dict[str, str] = {}
+    places: dict[int, _Place] = {}
+
+    def visit(module: nn.Module, name: str, above: str | None, resetting: tuple[nn.Module, ...]) -> None:
+        code = above if id(module) in executed else (_other_code(type(module)) or above)
+        if code is not None:
+            codes[name] = code
+        for container in (module._parameters, module._buffers):
+            for attribute, tensor in container.items():
+                if tensor is not None:
+                    places.setdefault(id(tensor), _Place(module, attribute, resetting))
+        if _reset(module):
+            resetting = (*resetting, module)
+        for child_name, child in child_items(module, name):
+            visit(child, child_name, code, resetting)
+
+    visit(model, "", None, ())
+    return codes, places
+
+
+def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
+    """The default of a layer of torch's own that nothing above resets; None of any other."""
+    method = _reset(place.module)
+    if place.resetting or method is None:
+        return None
+    try:
+        value = torch_default(place.module, place.attribute, entry.shape)
+    except TensorError:
+        return None
+    return Shadowed(f"{type(place.module).__name__}.{method.__name__}", value, {"type": "TorchDefault"})
+
+
+def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:
+    """What the tensors of these names hold after every ``reset_parameters`` that reaches them."""
+    wanted = {id(module) for place in places.values() for module in (*place.resetting, place.module)}
+    try:
+        with recorded(model) as recording:
+            with torch.no_grad(), recording.code():
+                for module in _children_first(model, set()):
+                    method = _reset(module) if id(module) in wanted else None
+                    if method is not None:
+                        # Code that fails on untouched memory says nothing.
+                        with contextlib.suppress(Exception):
+                            method()
+            tensors = {name: getattr(module, attribute) for name, (module, attribute, _) in places.items()}
+            now = {name: each for name, each in tensors.items() if isinstance(each, torch.Tensor)}
+            return outcomes_of(recording.recorder, now)
+    except TensorError:
+        return {}
+
+
+def _children_first(module: nn.Module, seen: set[int]) -> Iterator[nn.Module]:
+    """The modules in the order in which constructors end."""
+    if id(module) not in seen:
+        seen.add(id(module))
+        for child in module.children():
+            yield from _children_first(child, seen)
+        yield module
+
+
+def _reset(module: nn.Module) -> Callable[[], object] | None:
+    """The method that fills a module as its constructor does."""
+    cls = type(module)
+    name = next((name for name in _RESETS if hasattr(cls, name)), None)
+    return getattr(module, name) if name is not None and _needs_nothing(cls, name) else None
+
+
+@lru_cache(maxsize=4096)
+def _needs_nothing(cls: type, name: str) -> bool:
+    try:
+        inspect.signature(getattr(cls, name)).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _unsure(entry: Entry, codes: Mapping[str, str]) -> str | None:
+    """Why ``reset_parameters`` may not be what the constructor did with a tensor."""
+    owners = [name.rpartition(".")[0] for name in entry.names]
+    for owner in owners:
+        if owner in codes:
+            return codes[owner]
+    if len(set(owners)) > 1:
+        return f"one of its owners, {' and '.join(dict.fromkeys(owners))}"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _other_code(cls: type) -> str | None:
+    for base in cls.__mro__:
+        if base.__module__.startswith("torch.") or base.__name__ == "BaseModule":
+            continue
+        for method in _METHODS:
+            if method in vars(base):
+                return f"{base.__name__}.{method}"
+        constructor = vars(base).get("__init__")
+        if isinstance(constructor, FunctionType) and _all_names(constructor, cls) & _WRITES:
+            return f"{base.__name__}.__init__"
+    return None
+
+
+def _all_names(function: FunctionType, cls: type) -> set[str]:
+    """The names that a constructor uses, and those in methods and functions that it names, in turn."""
+    names: set[str] = set()
+    waiting, seen = [function], {function}
+    while waiting:
+        each = waiting.pop()
+        own = _names_of(each.__code__)
+        names |= own
+        for name in own.difference(_RESETS):
+            for found in (getattr(cls, name, None), each.__globals__.get(name)):
+                if (
+                    isinstance(found, FunctionType)
+                    and found not in seen
+                    and not (found.__module__ or "").startswith("torch.")
+                ):
+                    seen.add(found)
+                    waiting.append(found)
+    return names
+
+
+def _names_of(code: CodeType) -> frozenset[str]:
+    """The names that code uses, and the functions in it."""
+    inner = [_names_of(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return frozenset(code.co_names).union(*inner)

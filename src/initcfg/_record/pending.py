@@ -27,11 +27,9 @@ _NOTES = "_initcfg_defaults"
 
 @dataclass(frozen=True, eq=False)
 class Default:
-    """What a parameter's constructor meant to write.
+    """What a parameter's constructor meant to write; no value if nobody wrote it.
 
-    Attributes:
-        outcome: What became of the parameter; its value is None if nobody wrote it.
-        replay: Does the operations of the whole build in their order, once, for ``rng="torch"``.
+    ``replay`` does the operations of the whole build in their order, once, for ``rng="torch"``.
     """
 
     outcome: Outcome
@@ -55,8 +53,7 @@ def default_of(tensor: torch.Tensor) -> Default | None:
 
 def unset_default(tensor: torch.Tensor) -> None:
     """The parameter holds what it should."""
-    if default_of(tensor) is not None:
-        delattr(tensor, _ATTRIBUTE)
+    vars(tensor).pop(_ATTRIBUTE, None)
 
 
 def is_pending(module: nn.Module) -> bool:
@@ -69,9 +66,6 @@ def waits(parameter: torch.Tensor) -> bool:
     """Whether a parameter does not hold yet what its constructor meant."""
     default = default_of(parameter)
     return default is not None and default.value is not None and not isinstance(default.value, Computed)
-
-
-# -- notes on modules ----------------------------------------------------------------------------
 
 
 class _Notes(dict[str, tuple[Default, torch.Tensor]]):

@@ -15,9 +15,7 @@ class ProcessWide(Generic[T]):
     """A change of the process: the first who needs it makes it, and the last undoes it.
 
     Other threads meet it too: what it puts in place asks :meth:`here`, and does as before where that is None.
-
-    Args:
-        change: Makes the change, and leaves on the stack how to undo it.
+    ``change`` makes the change, and leaves on the stack how to undo it.
     """
 
     def __init__(self, change: Callable[[contextlib.ExitStack], None]) -> None:

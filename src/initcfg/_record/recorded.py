@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import torch.utils.deterministic
 from torch import nn
 
-from initcfg._record.isolation import memory_not_filled, others_kept, shadowed, torch_kept
+from initcfg._record.isolation import others_kept, shadowed, torch_kept
+from initcfg._record.process_wide import ProcessWide
 from initcfg._record.recording import OwnGenerator, Recorder, Session, current_session
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Code that is recorded.
+    """Code that is recorded; it draws from and seeds the generator, or else torch's.
 
-    Attributes:
-        recorder: Knows the tensors of the model, and notes what is written.
-        generator: What the code draws from and seeds, in place of torch's generator; None for that one.
-        others_moved: Says whether Python's or NumPy's generator has moved.
-        torch_moved: Says whether torch's own generator has moved.
+    The last two say whether Python's and NumPy's generators have moved, and whether torch's own has.
     """
 
     recorder: Recorder
@@ -40,21 +39,27 @@ class Recording:
 def recorded(model: nn.Module | None, *, seed: int = 0, own_generator: bool = True) -> Iterator[Recording]:
     """Within this, code can be recorded; afterwards the model and every generator are as they were.
 
-    Code runs within :meth:`Recording.code`; what it meant is asked while this context lasts.
-
-    Args:
-        model: The model that the code initializes: its tensors have other memory until the end. None for code
-            that makes its model, which may then write no parameter of any other.
-        seed: Of the random numbers that the code looks at.
-        own_generator: Whether the code draws from a generator of its own, and not from torch's.
+    Code runs within :meth:`Recording.code`; what it meant is asked while this context lasts. The tensors of a
+    model that it initializes have other memory until the end. Without one, the code makes its model, and may
+    write no parameter of any other. The seed is of the random numbers that the code looks at.
     """
     generator = OwnGenerator(seed) if own_generator else None
     recorder = Recorder(generator or contextlib.nullcontext, refuse_foreign_parameters=model is None)
     with contextlib.ExitStack() as stack:
         others_moved = stack.enter_context(others_kept(seed or None))
         torch_moved = stack.enter_context(torch_kept(seed))
-        stack.enter_context(memory_not_filled())
+        stack.enter_context(_memory_not_filled.needed(True))
         if model is not None:
             for tensor, original in stack.enter_context(shadowed(model)):
                 recorder.track_existing(tensor, original)
         yield Recording(recorder, generator, others_moved, torch_moved)
+
+
+def _leave_memory(undo: contextlib.ExitStack) -> None:
+    """Under deterministic algorithms torch fills what ``empty`` gives; that would touch all of it."""
+    options: Any = torch.utils.deterministic
+    undo.callback(setattr, options, "fill_uninitialized_memory", options.fill_uninitialized_memory)
+    options.fill_uninitialized_memory = False
+
+
+_memory_not_filled: ProcessWide[bool] = ProcessWide(_leave_memory)

@@ -113,9 +113,6 @@ def _needs_argument(function: Callable[..., Any]) -> bool:
     return False
 
 
-# -- code that looks at random numbers -----------------------------------------------------------
-
-
 def _without_chance(plan: Plan, looked: str, run: Callable[[], nn.Module], model: nn.Module | None) -> Plan:
     """The plan without what would have come out otherwise, had the code seen other random numbers."""
     by_chance: set[str] = set()

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from initcfg._apply.streaming.dcp_writer import chunks, share
-from initcfg._apply.streaming.header import header
 from initcfg._apply.streaming.items import Item
-from initcfg._apply.streaming.pieces import pieces
-from initcfg._apply.streaming.shard_files import Shard, divided, parsed_size, shards, weight_map
+from initcfg._apply.streaming.making import pieces
+from initcfg._apply.streaming.shard_files import Shard, divided, header, parsed_size, shards, weight_map
 from initcfg._apply.streaming.world import World
 from initcfg.errors import OutputError
 from initcfg.values import Constant, Orthogonal

@@ -15,8 +15,8 @@ from torch import nn
 
 import initcfg
 from initcfg._apply.streaming import save as saving
-from initcfg._apply.streaming.header import header, in_order
 from initcfg._apply.streaming.items import Item, outlined
+from initcfg._apply.streaming.shard_files import header, in_order
 from initcfg.errors import ApplyError, OutputError, PlanError, TensorError
 from initcfg.values import Keep
 

@@ -55,8 +55,7 @@ class Agreement:
         timeout: Seconds to wait for a rank that lives, but does not come; by default
             ``INITCFG_RANK_TIMEOUT``, or 300. While others write, there is no limit, as long as they show that
             they live.
-        store: The store; by default, that of the default process group.
-        rank: This rank, if ``store`` is given.
+        store: The store, given with this ``rank``; by default, that of the default process group.
 
     Example:
         >>> from initcfg._apply.ranks.agreement import Agreement
@@ -146,8 +145,6 @@ class Agreement:
         if self._failure is not None:
             raise self._failure.error()
 
-    # -- agreeing --------------------------------------------------------------------------------
-
     def _lead(self, round_: Round, details: Callable[[], Mapping[str, str]] | None) -> int:
         said = self._collect(round_, "facts", round_.ranks)
         facts = {rank: one["facts"] for rank, one in said.items()}
@@ -195,11 +192,9 @@ class Agreement:
         found = self._wait(round_, collected, self._timeout + grace, silent_ranks)
         return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
 
-    # -- ending ----------------------------------------------------------------------------------
-
     def _finish(self) -> None:
         """Wait until all are done."""
-        self._call(lambda store: [round_.count(store, "done") for round_ in self._rounds])
+        self._call(lambda store: [store.add(round_.key("done"), 1) for round_ in self._rounds])
         # Who has agreed is here, and writes: that may take long.
         limit = None if self._steps else self._timeout
         for round_ in self._rounds:
@@ -235,14 +230,15 @@ class Agreement:
         while not line.call(alone) and (waited := time.monotonic() - start) < _LINGER:
             time.sleep(_pause(waited))
 
-    # -- failing; all but the first in the thread of the line ------------------------------------
-
     def _stop(self, failure: Failure) -> None:
         self._call(lambda store: self._tell(store, failure))
         self.check()
 
     def _tell(self, store: Store, failure: Failure) -> None:
-        """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet."""
+        """Whatever set it comes from, all sets of this rank hear of it, also where it has not come yet.
+
+        As all that follows up to :meth:`_wait`, it runs in the thread of the line.
+        """
         for round_ in self._rounds:
             if round_.number is None and not round_.join(store):
                 if round_.leader in failure.absent:
@@ -257,7 +253,7 @@ class Agreement:
         for round_ in self._joined():
             if not round_.left:
                 round_.left = True
-                round_.count(store, "left")
+                store.add(round_.key("left"), 1)
 
     def _listen(self, store: Store) -> None:
         if self._failure is None:
@@ -276,8 +272,6 @@ class Agreement:
 
     def _joined(self) -> list[Round]:
         return [round_ for round_ in self._rounds if round_.number is not None]
-
-    # -- waiting ---------------------------------------------------------------------------------
 
     def _wait(
         self,
@@ -328,11 +322,8 @@ def _pause(waited: float) -> float:
 
 def _default_store() -> tuple[Store | None, int | None]:
     distributed = torch.distributed
-    if (
-        not distributed.is_available()
-        or not distributed.is_initialized()
-        or distributed.get_backend() == "fake"
-    ):
+    running = distributed.is_available() and distributed.is_initialized()
+    if not running or distributed.get_backend() == "fake":
         return None, None
     from torch.distributed.distributed_c10d import _get_default_store
 

@@ -56,9 +56,7 @@ def disagreement(
 ) -> tuple[str, str]:
     """What differs in one sentence, and how to fix it.
 
-    Args:
-        facts: Each rank's facts, that of the leader first.
-        details: Of some ranks whose plans differ, that of the leader first: tensor names and digests.
+    The leader's facts come first; and its details, tensor names and digests of ranks whose plans differ.
 
     Example:
         >>> disagreement({0: {"seed": 0}, 1: {"seed": None}}, {})[0]
@@ -73,17 +71,13 @@ def disagreement(
         if name == "plan" and len(details) > 1:
             told = _plans_text(list(groups.values()), details)
         else:
-            told = _values_text(groups)
+            said = [
+                f"{ranks_text(ranks)} {'has' if len(ranks) == 1 else 'have'} {_short(value)}"
+                for value, ranks in groups.items()
+            ]
+            told = _listed(said, _GROUPS)
         parts.append(f"{topic}: {told}")
     return f"The ranks do not agree on {'; nor on '.join(parts)}.", " ".join(dict.fromkeys(fixes))
-
-
-def _values_text(groups: Mapping[Hashable, Sequence[int]]) -> str:
-    told = [
-        f"{ranks_text(ranks)} {'has' if len(ranks) == 1 else 'have'} {_short(value)}"
-        for value, ranks in groups.items()
-    ]
-    return _listed(told, _GROUPS)
 
 
 def _plans_text(groups: Sequence[Sequence[int]], details: Mapping[int, Mapping[str, str]]) -> str:

@@ -120,12 +120,8 @@ class Round:
         """What this rank has to say on a topic."""
         store.set(self.key(step, topic, self.rank), json.dumps(said))
 
-    def count(self, store: Store, what: str) -> None:
-        """One more rank has come to ``done`` or ``left``."""
-        store.add(self.key(what), 1)
-
     def all(self, store: Store, what: str, absent: Sequence[int] = ()) -> bool:
-        """All but the absent have."""
+        """All but the absent have come to ``done`` or ``left``."""
         return store.add(self.key(what), 0) >= len(set(self.ranks).difference(absent))
 
     def fail(self, store: Store, failure: Failure) -> Failure:

@@ -4,9 +4,9 @@ In: a plan, its model (pending or on the meta device), a folder, a seed.
 Out: safetensors files in shards, or a folder of ``torch.distributed.checkpoint`` (DCP), and the ledger.
 
 Read: `save.py` (from start to end), then `items.py` (what is stored, and how each tensor is made),
-`making.py` (makes it), `pieces.py` (cuts it), `shard_files.py` and `header.py` (what lies where in
-safetensors files), `writer.py` (writes these), `dcp_writer.py` (writes DCP), `folder.py` (what an earlier run
-left), `world.py` (the ranks that share the work).
+`making.py` (makes it, piece by piece), `shard_files.py` (what lies where in safetensors files), `writer.py`
+(writes these), `dcp_writer.py` (writes DCP), `folder.py` (what an earlier run left), `world.py` (the ranks
+that share the work).
 """
 
 from initcfg._apply.streaming.folder import check_folder, seed_in

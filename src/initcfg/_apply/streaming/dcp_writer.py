@@ -31,8 +31,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future as TorchFuture
 
 from initcfg._apply.streaming.items import Item
-from initcfg._apply.streaming.making import Maker
-from initcfg._apply.streaming.pieces import Piece, pieces
+from initcfg._apply.streaming.making import Maker, Piece, pieces
 from initcfg._apply.streaming.world import World
 from initcfg._apply.streaming.writer import buffer_size
 from initcfg._config.files import output_error

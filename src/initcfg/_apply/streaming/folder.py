@@ -16,6 +16,7 @@ from typing import Any
 from initcfg._apply.streaming.items import Item
 from initcfg._apply.streaming.shard_files import INDEX, Shard
 from initcfg._apply.streaming.writer import output_errors, sync_folder
+from initcfg._apply.weights_file import check_writable
 from initcfg._checkpoints.formats import METADATA, UNFINISHED, TensorInfo, open_path
 from initcfg._config.files import write_atomically
 from initcfg._plan import Ledger
@@ -111,8 +112,6 @@ class Folder:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
-    # -- what is there ---------------------------------------------------------------------------
-
     def complete(self, shards: Sequence[Shard], tensors: Mapping[str, Item]) -> Ledger | None:
         """The ledger of the checkpoint that is there already, if it is the one to be written.
 
@@ -189,8 +188,6 @@ class Folder:
                 (self.path / UNFINISHED).unlink(missing_ok=True)
                 self._made = not any(self.path.iterdir())
 
-    # --------------------------------------------------------------------------------------------
-
     def _refuse(self, different: list[str] | None, occupied: list[str]) -> None:
         if different:
             raise OutputError(
@@ -243,11 +240,7 @@ def check_folder(path: Path) -> None:
     """Refuse a folder that cannot be written to, before the work begins."""
     if path.exists() and not path.is_dir():
         raise OutputError(f"{str(path)!r} is a file, and a checkpoint in shards needs a folder.")
-    place = path if path.is_dir() else path.parent
-    if not place.is_dir():
-        raise OutputError(f"The folder {str(place)!r} does not exist.", fix="Make it first.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise OutputError(f"No permission to write in {str(place)!r}.")
+    check_writable(path if path.is_dir() else path.parent)
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:

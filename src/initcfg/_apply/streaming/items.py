@@ -47,10 +47,7 @@ class Item:
         key: Its key in the checkpoint: that of the ``state_dict``, of tied names the first.
         others: Its other keys there, if it is tied.
         name: Its canonical name, in plan and ledger; the key itself where the model does not know it.
-        shape: Its shape.
         dtype: The type that it is stored as.
-        value: What it is filled with.
-        way: How it is made.
     """
 
     key: str
@@ -95,17 +92,13 @@ class Outline:
 
 
 def outlined(plan: Plan, model: nn.Module, *, dtype: str | None = None, rng: str = "stream") -> Outline:
-    """What is to be stored of a model, of which no weight is read.
+    """What is to be stored of a model, of which no weight is read: it may be on the meta device, or sharded.
 
-    Args:
-        plan: Its plan.
-        model: The model; on the meta device too, or with parameters that are DTensors.
-        dtype: The type that floating-point tensors are stored as; their own if None.
-        rng: ``"stream"`` or ``"torch"``.
+    ``dtype`` is the type that floating-point tensors are stored as; their own if None.
     """
     names = named_tensors(model)
     check_fits(plan, names, rng, memory=False)
-    state, left_out = _state(model)
+    state, left_out = state_of(model)
     stored = plan if dtype is None else _cast(plan, dtype)
     reason = _why_in_memory(plan, names, state, rng)
     shared = _sharing(names)
@@ -160,12 +153,8 @@ def _cast(plan: Plan, dtype: str) -> Plan:
     return replace(plan, parameters=parameters, buffers=buffers)
 
 
-def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors of a model's ``state_dict``, pending or not."""
-    return _state(model)[0]
-
-
-def _state(model: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+def state_of(model: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """The tensors of a model's ``state_dict``, pending or not; and the keys of what is none."""
     # A pending model refuses: here its tensors are looked at, and not their numbers.
     reopen_all(model)
     try:

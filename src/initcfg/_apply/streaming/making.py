@@ -1,21 +1,25 @@
-"""Making: the numbers of the items of an outline, any piece of any tensor."""
+"""Making: the numbers of the items of an outline, any piece of any tensor.
+
+Pieces are blocks that are runs of a tensor's row-major order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from initcfg._apply.apply import apply_plan, carry_out
-from initcfg._apply.execution import Execution
+from initcfg._apply.execution import Execution, reset_is_init
 from initcfg._apply.filling import StreamFiller
 from initcfg._apply.finite import non_finite
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.streaming.items import Item, Outline, state_of
-from initcfg._apply.streaming.pieces import Piece, pieces
-from initcfg._apply.user_code import reset_is_init
 from initcfg._model import named_tensors
 from initcfg._plan import Ledger, Loaded, Plan, Written
 from initcfg._record import recall_defaults
@@ -26,15 +30,47 @@ from initcfg.values import FromCheckpoint, dtype_name
 _SURVEYED = 1 << 22
 
 
-class Maker:
-    """Makes the tensors of an outline.
+class Piece(NamedTuple):
+    """A block of a tensor that is one run of its elements: where it begins, and its shape."""
 
-    Args:
-        plan: The plan, in the model's own types.
-        model: The model. What must be taken from its memory is written there; else it is left alone.
-        outline: What is to be stored.
-        seed: The seed.
-        rng: ``"stream"`` or ``"torch"``.
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.sizes)
+
+
+def pieces(shape: Sequence[int], most: int) -> Iterator[Piece]:
+    """A tensor in pieces of at most ``most`` elements, in order.
+
+    Example:
+        >>> from initcfg._apply.streaming.making import pieces
+        >>> for piece in pieces((3, 4), 8):
+        ...     print(piece)
+        Piece(offsets=(0, 0), sizes=(2, 4))
+        Piece(offsets=(2, 0), sizes=(1, 4))
+    """
+    if 0 in shape:
+        return
+    if not shape:
+        yield Piece((), ())
+        return
+    # The first dimension of which at least one row fits is cut; of those before it, each index is apart.
+    cut = next(dim for dim in range(len(shape)) if math.prod(shape[dim + 1 :]) <= most)
+    inner = tuple(shape[cut + 1 :])
+    rows = most // math.prod(inner)
+    for before in itertools.product(*map(range, shape[:cut])):
+        for first in range(0, shape[cut], rows):
+            sizes = (*(1 for _ in before), min(rows, shape[cut] - first), *inner)
+            yield Piece((*before, first, *(0 for _ in inner)), sizes)
+
+
+class Maker:
+    """Makes the tensors of an outline, by the plan in the model's own types.
+
+    What must be taken from the model's memory is written there; else it is left alone.
     """
 
     def __init__(
@@ -60,19 +96,16 @@ class Maker:
         if self._outline.in_memory is not None:
             self._ledger = apply_plan(self._plan, self._model, seed=self._seed, rng=self._rng)
         else:
-            self._ledger = self._write_resident(any(item.way == "resident" for item in items))
-        self._state = state_of(self._model)
-
-    def _write_resident(self, needed: bool) -> Ledger:
-        """Write what is taken from the model's memory, if that is needed; the ledger is of everything."""
-        resident = {item.name for item in self._outline.items if item.way == "resident"}
-        recall_defaults(self._model)
-        execution = self._execution = Execution(
-            self._plan, self._model, self._checkpoints, self._filler, only=resident if needed else ()
-        )
-        carry_out(execution, self._seed)
-        reset_is_init(self._model)
-        return execution.account.ledger(execution.names, rng="stream", seed=self._seed)
+            # What is taken from the model's memory is written, if needed; the ledger is of everything.
+            needed = any(item.way == "resident" for item in items)
+            only = {item.name for item in self._outline.items if needed and item.way == "resident"}
+            recall_defaults(self._model)
+            execution = Execution(self._plan, self._model, self._checkpoints, self._filler, only=only)
+            self._execution = execution
+            carry_out(execution, self._seed)
+            reset_is_init(self._model)
+            self._ledger = execution.account.ledger(execution.names, rng="stream", seed=self._seed)
+        self._state, _ = state_of(self._model)
 
     def put(self, into: torch.Tensor, item: Item, piece: Piece) -> None:
         """Fill memory with a piece of an item; of what is streamed, at the latest by :meth:`flush`.

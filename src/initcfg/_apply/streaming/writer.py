@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from initcfg._apply.streaming.making import Maker
-from initcfg._apply.streaming.pieces import pieces
+from initcfg._apply.streaming.making import Maker, pieces
 from initcfg._apply.streaming.shard_files import Shard
 from initcfg._config.files import output_error
 from initcfg.errors import InitcfgError
@@ -117,8 +116,6 @@ class Writer:
     def _partial(self, name: str) -> Path:
         """What a file is called until it is whole."""
         return self._folder / f".{name}.partial"
-
-    # -- in the threads --------------------------------------------------------------------------
 
     def _do(self, method: Callable[..., None], shard: Shard, *arguments: Any) -> None:
         if self._error is None:

@@ -4,18 +4,16 @@ In: a model, or nothing but the process.
 Out: contexts within which code may run; afterwards all is as it was.
 
 Read: `shadow.py` (the model's tensors have other memory), then `generators.py` (random numbers of the
-process), `memory.py` (new memory stays untouched), `files.py` (no checkpoint is opened).
+process), `files.py` (no checkpoint is opened).
 """
 
 from initcfg._record.isolation.files import FileNeeded, files_closed
 from initcfg._record.isolation.generators import others_kept, torch_kept
-from initcfg._record.isolation.memory import memory_not_filled
 from initcfg._record.isolation.shadow import shadowed
 
 __all__ = [
     "FileNeeded",
     "files_closed",
-    "memory_not_filled",
     "others_kept",
     "shadowed",
     "torch_kept",

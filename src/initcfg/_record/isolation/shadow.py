@@ -26,15 +26,10 @@ _lock = threading.RLock()
 
 @contextlib.contextmanager
 def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
-    """Within this, the model's tensors lie in other memory.
+    """Within this, the model's tensors lie in other memory: with the same numbers (``copied``), or untouched.
 
-    Args:
-        model: The model.
-        copied: Whether that memory holds the same numbers; it is untouched if not.
-
-    Yields:
-        Each tensor of the model, with one on the model's own memory. Those on the meta device have none, and
-        those that are sharded are elsewhere too; whole tensors with untouched memory stand in for them.
+    Yields each tensor of the model, with one on the model's own memory. Those on the meta device have none,
+    and those that are sharded are elsewhere too; whole tensors with untouched memory stand in for them.
     """
     with _lock, contextlib.ExitStack() as undo:
         tensors = _tensors(model)

@@ -3,23 +3,20 @@
 In: the operations of code that runs within a `Session`.
 Out: for each tensor an `Outcome`: a value, or why there is none; and a log that can be done again.
 
-Read: `session.py` (the context), then `recorder.py` (each operation is recorded or done) on `log_writer.py`
-and `tracker.py`; `patches.py` (what no dispatch mode sees), `origin.py` (who writes), `generator.py` (what
-code draws from); `storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory holds,
-without looking), `log.py` (doing it later, or again); `outcome.py`, `formula.py`, `naming.py` (what it
-amounts to), and `code_recorder.py` (a model's own `init_weights`).
+Read: `session.py` (the context, its generator, and what no dispatch mode sees), then `recorder.py` (each
+operation is recorded or done) on `tracker.py`; `origin.py` (who writes); `storage.py`, `layers.py`,
+`content.py`, `regions.py` and `aten.py` (what memory holds, without looking), `log.py` (doing it later, or
+again); `outcome.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own
+`init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
-from initcfg._record.recording.generator import OwnGenerator
 from initcfg._record.recording.log import tensor_at
-from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.outcome import Outcome, outcomes_of
-from initcfg._record.recording.patches import current_session
+from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region, region_of
-from initcfg._record.recording.session import Session
+from initcfg._record.recording.session import OwnGenerator, Session, current_session
 from initcfg._record.recording.storage import TrackedStorage
 
 __all__ = [

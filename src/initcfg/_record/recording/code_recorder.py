@@ -13,8 +13,7 @@ import torch
 
 from initcfg._model import storage_of
 from initcfg._record.recording.layers import Layer
-from initcfg._record.recording.naming import named_values
-from initcfg._record.recording.outcome import outcomes_of
+from initcfg._record.recording.outcome import named_values, outcomes_of
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import TrackedStorage
@@ -27,13 +26,6 @@ class WaitingWrite(NamedTuple):
     tensor: torch.Tensor
     value: Value
     name: str
-
-
-class CodeResult(NamedTuple):
-    """Writes that are still to be done, and those values among them, by name, that the code means."""
-
-    waiting: list[WaitingWrite]
-    meant: dict[str, Value]
 
 
 class _Met(NamedTuple):
@@ -51,10 +43,8 @@ Lookup = Callable[[int], "tuple[torch.Tensor, str, WaitingWrite | None] | None"]
 class CodeRecorder(Recorder):
     """Records writes on tensors that were there before.
 
-    Args:
-        lookup: For a storage, its tensor, name, and the write that it waits for; None if it is not to be
-            recorded.
-        fill: Does a planned write, into another tensor on the same memory.
+    ``lookup`` finds of a storage the tensor, its name, and the write that it waits for, or None if it is not
+    to be recorded; ``fill`` does a planned write, into another tensor on the same memory.
     """
 
     def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, WaitingWrite], None]) -> None:
@@ -95,8 +85,8 @@ class CodeRecorder(Recorder):
         if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
             self._do_write(tensor, planned)
 
-    def finish(self) -> CodeResult:
-        """Make real what is not a value."""
+    def finish(self) -> tuple[list[WaitingWrite], dict[str, Value]]:
+        """Make real what is not a value; the writes still to do, and of their values those the code means."""
         met = {
             each.name: each
             for each in self._met
@@ -110,10 +100,9 @@ class CodeRecorder(Recorder):
         values = named_values(outcomes.items())
         left = {id(met[name].tracked) for name in values}
         self.compute([each for each in self.in_use() if id(each) not in left and each.pending])
-        return CodeResult(
-            [WaitingWrite(met[name].tensor, value, name) for name, value in values.items()],
-            {name: value for name, value in values.items() if met[name].tracked.layers != met[name].layers},
-        )
+        waiting = [WaitingWrite(met[name].tensor, value, name) for name, value in values.items()]
+        changed = (name for name in values if met[name].tracked.layers != met[name].layers)
+        return waiting, {name: values[name] for name in changed}
 
     def _drawn_elsewhere(self, storages: dict[str, TrackedStorage]) -> set[str]:
         """Of these tensors, those that share draws with one that has to be made real: all would be equal."""

@@ -80,8 +80,7 @@ def assign_owners(
 class Slicer:
     """Finds the operations that one region comes from, and writes them down.
 
-    Args:
-        shared: Draws that show in several forms: what was made of them is not a name, but operations.
+    What was made of ``shared`` draws, which show in several forms, is not a name, but operations.
     """
 
     def __init__(self, shared: set[int]) -> None:

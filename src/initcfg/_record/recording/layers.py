@@ -13,6 +13,9 @@ from initcfg._record.recording.content import Erfinv, Known, after, rounded
 from initcfg._record.recording.regions import Region, rows, slab
 from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
+# Elements that are alike, or independent, may be counted in any order.
+_ANY_ORDER = (Constant, Uniform, Normal, TruncNormal, Erfinv)
+
 
 class Layer(NamedTuple):
     """A write: what a region holds since, and which code wrote it.
@@ -67,7 +70,7 @@ def transformed(
             return None
         if region.covers(layer.region):
             out[index] = layer.becomes(known)
-        elif index == base and _any_order(known) and len(shown_in(layers, region)[0]) == 1:
+        elif index == base and isinstance(known, _ANY_ORDER) and len(shown_in(layers, region)[0]) == 1:
             # A part of a wider layer changes: it becomes a layer of its own.
             return [*layers, layer.becomes(known)._replace(region=region)]
         else:
@@ -81,7 +84,7 @@ def copied(layers: Sequence[Layer], region: Region, target: Region) -> list[Laye
     known = None if base is None else layers[base].known
     if base is None or known is None:
         return None
-    if layers[base].region != region and (not _any_order(known) or known.random):
+    if layers[base].region != region and (not isinstance(known, _ANY_ORDER) or known.random):
         # Some of its numbers, or all in another order, are not those of a tensor of its own.
         return None
     out = [_converted(layers[base], target.dtype)._replace(region=target)]
@@ -130,12 +133,12 @@ def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
     if based:
         base = _value(shown[0].known)
         # Independent elements may be counted in any order; a matrix such as an identity may not.
-        if base is None or not (_any_order(base) or shown[0].region == region):
+        if base is None or not (isinstance(base, _ANY_ORDER) or shown[0].region == region):
             return None
     slabs: list[_Slab] = []
     for layer in shown[1:] if based else shown:
         place, value = slab(region, layer.region), _value(layer.known)
-        if place is None and _any_order(layer.known):
+        if place is None and isinstance(layer.known, _ANY_ORDER):
             place = rows(region, layer.region)
         if place is None or value is None:
             return None
@@ -143,7 +146,7 @@ def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
             slabs.append(_Slab(*place, value))
     if not slabs:
         return base
-    if any(each.dim != slabs[0].dim for each in slabs) or not (base is None or _any_order(base)):
+    if any(each.dim != slabs[0].dim for each in slabs) or not (base is None or isinstance(base, _ANY_ORDER)):
         return None
     return _overlaid(region, base, slabs)
 
@@ -184,7 +187,3 @@ def _overlaid(region: Region, base: Value | None, slabs: list[_Slab]) -> Value |
 
 def _value(known: Known | None) -> Value | None:
     return known.value() if isinstance(known, Erfinv) else known
-
-
-def _any_order(known: Known | None) -> bool:
-    return isinstance(known, (Constant, Uniform, Normal, TruncNormal, Erfinv))

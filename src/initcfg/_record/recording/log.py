@@ -18,12 +18,7 @@ Place = Callable[[TrackedStorage], "torch.UntypedStorage | None"]
 
 
 class Log:
-    """Recorded operations, in order.
-
-    Attributes:
-        steps: The operations, done or not.
-        looked: Whether code looked at random numbers.
-    """
+    """Recorded operations in order, done or not, and whether code looked at random numbers."""
 
     def __init__(self) -> None:
         self.steps: list[LogStep] = []
@@ -92,9 +87,8 @@ class Log:
     def replay(self, bound: dict[int, torch.UntypedStorage]) -> None:
         """Do every operation anew, in order.
 
-        Args:
-            bound: By ``id`` of a storage of the record: the memory that stands for it. The others get memory
-                of their own while they are needed.
+        ``bound`` is the memory that stands for storages of the record, by their ``id``; the others get memory
+        of their own while they are needed.
         """
         steps = self._needed(bound)
         last = {id(tracked): step.index for step in steps for tracked in (*step.reads, *step.writes)}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
-from initcfg._record.recording.formula import FormulaDraft, Slicer, Unspeakable
+from initcfg._record.recording.formula import FormulaDraft, Slicer, Unspeakable, assign_owners
 from initcfg._record.recording.layers import Layer, shown_in
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import TrackedStorage, Use
-from initcfg.values import Constant, Value
+from initcfg.values import Constant, CopyOf, Value
 
 K = TypeVar("K")
 
@@ -111,3 +111,24 @@ def _constant(tracked: TrackedStorage, tensor: torch.Tensor) -> Constant | None:
         first = here.flatten()[0].item()
         same = float(first) == first and bool((here == first).all())
         return Constant(float(first)) if same else None
+
+
+def named_values(outcomes: Iterable[tuple[str, Outcome]]) -> dict[str, Value]:
+    """The values of the tensors that have one, by name; what is drawn once is drawn under one name."""
+    found = {name: each for name, each in outcomes if each.value is not None}
+    first: dict[tuple[int, ...], str] = {}
+    for name in sorted(found, key=str.encode):
+        if found[name].sources:
+            first.setdefault(tuple(map(id, found[name].sources)), name)
+    drafts = {name: each.draft for name, each in found.items() if each.draft is not None}
+    owners = assign_owners(first.items(), drafts)
+    values: dict[str, Value] = {}
+    for name, each in found.items():
+        assert each.value is not None
+        source = first.get(tuple(map(id, each.sources)), name)
+        if each.draft is not None:
+            values[name] = each.draft.named(name, owners)
+        else:
+            same = source == name or not each.value.random
+            values[name] = each.value if same else CopyOf(source, each.value)
+    return values

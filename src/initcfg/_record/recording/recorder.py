@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +21,9 @@ from initcfg._model import tensors_in, written_tensors
 from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
-from initcfg._record.recording.log_writer import LogWriter, hidden
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import Operand, TrackedStorage
+from initcfg._record.recording.tracker import StorageTracker, hidden
 from initcfg._stream.writing import made_by
 from initcfg.errors import BuildError
 from initcfg.values import Constant, Value
@@ -30,13 +31,8 @@ from initcfg.values import Constant, Value
 _FORCED = object()
 
 
-class Recorder(LogWriter, TorchDispatchMode):
-    """Records writes instead of doing them.
-
-    Args:
-        drawing: Within this, operations that draw are done; the process's generator may be another there.
-        refuse_foreign_parameters: Whether writing a parameter that was made elsewhere is an error.
-    """
+class Recorder(StorageTracker, TorchDispatchMode):
+    """Records writes instead of doing them; those on parameters that were made elsewhere may be refused."""
 
     def __init__(
         self,
@@ -55,11 +51,10 @@ class Recorder(LogWriter, TorchDispatchMode):
         func = aten.as_it_says(func, args)
         operation = aten.operation_of(func)
         named = None
-        if "out" not in kwargs:
-            if operation in aten.MAKERS:
-                named = self._make(operation, func, args, kwargs)
-            elif operation in aten.DRAWERS:
-                named = self._draw(operation, args, kwargs)
+        if operation in aten.MAKERS and "out" not in kwargs:
+            named = self._make(operation, func, args, kwargs)
+        elif operation in aten.DRAWERS and "out" not in kwargs:
+            named = self._draw(operation, args, kwargs)
         if named is not None:
             return named
         if aten.only_views(func):
@@ -82,8 +77,6 @@ class Recorder(LogWriter, TorchDispatchMode):
                 return result
         return self._really(func, args, kwargs, operands)
 
-    # -- what has a name -------------------------------------------------------------------------
-
     def _make(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The tensor that ``zeros`` and its like make; None if what it holds is not known."""
         numbers = [each for each in args[1:] if isinstance(each, torch.Tensor) and each.dim() == 0]
@@ -91,7 +84,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         if known is None and "full" in operation:
             return None
         # The arguments of new_zeros and its like lend their type and nothing else.
-        templates = tuple(_template(item) for item in args)
+        templates = tuple(map(_unwritten, args))
         tensor = func(*args, **kwargs)
         if known is None:
             self._track(tensor)
@@ -137,7 +130,8 @@ class Recorder(LogWriter, TorchDispatchMode):
             layers = transformed(tracked.layers, region, operation, args[1:], kwargs)
             if layers is None or not tracked.pending:
                 return False
-            self._add_in_place(func, args, kwargs, tracked, overwrites=False)
+            operands = tree_map(self._operand, (args, kwargs))
+            self.log.add(self._step(func, *operands, writes=[tracked], overwrites=False))
             tracked.layers = layers
             return True
         if operation == "copy":
@@ -169,16 +163,11 @@ class Recorder(LogWriter, TorchDispatchMode):
         layers = copied(found.layers, region_of(source), region)
         if layers is None:
             return False
-        self._add_in_place(func, args, kwargs, tracked, overwrites=region.covers(tracked.whole))
+        operands, whole = tree_map(self._operand, (args, kwargs)), region.covers(tracked.whole)
+        self.log.add(self._step(func, *operands, writes=[tracked], overwrites=whole))
         for layer in layers:
             tracked.write(layer)
         return True
-
-    def _add_in_place(
-        self, func: Any, args: Args, kwargs: Kwargs, tracked: TrackedStorage, *, overwrites: bool
-    ) -> None:
-        arguments, options = self._operands((args, kwargs))
-        self.log.add(self._step(func, arguments, options, writes=[tracked], overwrites=overwrites))
 
     def _record_result(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of a copy or of an elementwise operation that has a name; else None."""
@@ -204,10 +193,9 @@ class Recorder(LogWriter, TorchDispatchMode):
             return self._of_constants(func, args, kwargs)
         if covered(layers, region) is None:
             return None
-        arguments = tuple(self._operand(item) for item in args)
         result = torch.empty_like(source, **options)
         layers = copied(layers, region, region_of(result))
-        return None if layers is None else self._add_result(func, arguments, kwargs, result, layers)
+        return None if layers is None else self._add_result(func, args, kwargs, result, layers)
 
     def _of_constants(self, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The unwritten result of an elementwise operation on tensors that are constant; else None."""
@@ -224,14 +212,14 @@ class Recorder(LogWriter, TorchDispatchMode):
         if not isinstance(meta, torch.Tensor) or meta.dtype not in aten.FLOATS:
             return None
         known = Constant(func(*small, **kwargs).item())
-        arguments = tuple(self._operand(item) for item in args)
-        result = torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype)
+        result = _unwritten(meta, "cpu")
         layers = [self._layer(result, known, aten.operation_of(func))]
-        return self._add_result(func, arguments, kwargs, result, layers)
+        return self._add_result(func, args, kwargs, result, layers)
 
     def _add_result(
-        self, func: Any, arguments: Args, kwargs: Kwargs, result: torch.Tensor, layers: list[Layer]
+        self, func: Any, args: Args, kwargs: Kwargs, result: torch.Tensor, layers: list[Layer]
     ) -> torch.Tensor | None:
+        arguments = tuple(map(self._operand, args))
         tracked = self._track(result)
         if tracked is None:
             return None
@@ -247,8 +235,6 @@ class Recorder(LogWriter, TorchDispatchMode):
         if tracked is not None:
             self._fill(tracked, self._layer(tensor, value, value.kind), run, (), {})
         return tracked is not None
-
-    # -- what has none ---------------------------------------------------------------------------
 
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
@@ -269,16 +255,9 @@ class Recorder(LogWriter, TorchDispatchMode):
         meta = self._shapes(func, args, kwargs)
         if meta is _FORCED:
             return _FORCED
-        arguments, options = self._operands((args, kwargs))
-        made: list[torch.Tensor] = []
-
-        def unwritten(item: Any) -> Any:
-            if not isinstance(item, torch.Tensor):
-                return item
-            made.append(torch.empty_strided(item.shape, item.stride(), dtype=item.dtype))
-            return made[-1]
-
-        result = tree_map(unwritten, meta)
+        arguments, options = tree_map(self._operand, (args, kwargs))
+        result = tree_map(partial(_unwritten, device="cpu"), meta)
+        made = [item for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor)]
         outs = tuple(self._out(tensor, None, aten.operation_of(func)) for tensor in made)
         self.log.add(self._step(func, arguments, options, outs=outs, draws=aten.draws(func)))
         return result
@@ -287,9 +266,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         """The result on meta tensors; ``_FORCED`` where numbers decide."""
 
         def meta(item: Any) -> Any:
-            if not isinstance(item, torch.Tensor):
-                return torch.device("meta") if isinstance(item, torch.device) else item
-            return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device="meta")
+            return torch.device("meta") if isinstance(item, torch.device) else _unwritten(item, "meta")
 
         if "quantize" in func._schema.name:
             return _FORCED
@@ -320,7 +297,7 @@ class Recorder(LogWriter, TorchDispatchMode):
         self.compute([each for step in waiting for each in step.writes])
         drawing = aten.draws(func)
         step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
-        arguments, options = (args, kwargs) if targets else self._operands((args, kwargs))
+        arguments, options = (args, kwargs) if targets else tree_map(self._operand, (args, kwargs))
         with self._drawing() if drawing else contextlib.nullcontext():
             result = func(*args, **kwargs)
         made = made_by(func, result)
@@ -360,8 +337,9 @@ def _same_place(target: Any, source: Any) -> bool:
     )
 
 
-def _template(item: Any) -> Any:
-    """A tensor that stands for another of its type and shape, and holds nothing."""
-    if not isinstance(item, torch.Tensor) or item.is_meta:
+def _unwritten(item: Any, device: str | None = None) -> Any:
+    """In place of a tensor, one of its type and shape that holds nothing."""
+    if not isinstance(item, torch.Tensor):
         return item
-    return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device=item.device)
+    device = device or str(item.device)
+    return torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device=device)

@@ -1,47 +1,247 @@
-"""The context in which other people's code is recorded."""
+"""The context in which other people's code is recorded: a dispatch mode, and patches.
+
+These are for what no mode sees: samplers that look at what they drew, and access to the bare memory. They are
+there while some thread records; in other threads they do what was there before.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from initcfg._record.recording.generator import OwnGenerator
-from initcfg._record.recording.patches import patched
+from initcfg._record.process_wide import ProcessWide, replace_attribute
+from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
+from initcfg._stream.writing import lock
+from initcfg.values import kinds, shape_problem
+
+# Methods that read the memory, and those that hand it out.
+_READERS = ("tolist", "__deepcopy__", "__reduce_ex__", "__repr__", "__format__")
+_EXPOSERS = ("numpy", "data_ptr", "storage", "share_memory_", "__dlpack__")
+_OF_GENERATORS = ("manual_seed", "seed", "initial_seed", "set_rng_state", "get_rng_state")
+
+
+class OwnGenerator:
+    """A state of torch's CPU generator, for what recorded code draws.
+
+    Calling it gives a context within which the process's generator has that state. The methods do to it what
+    torch's functions of these names do to the process's. ``touched`` is where code seeded it, or read or set
+    its state; None if it only drew.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.manual_seed(seed)
+        self.touched: str | None = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        generator = torch.default_generator
+        with lock:
+            before = generator.get_state()
+            generator.set_state(self._state)
+            try:
+                yield
+            finally:
+                self._state = generator.get_state()
+                generator.set_state(before)
+
+    def manual_seed(self, seed: int) -> torch.Generator:
+        self._state = torch.Generator().manual_seed(seed).get_state()
+        return torch.default_generator
+
+    def seed(self) -> int:
+        return self.manual_seed(0).initial_seed()
+
+    def initial_seed(self) -> int:
+        generator = torch.Generator()
+        generator.set_state(self._state)
+        return generator.initial_seed()
+
+    def set_rng_state(self, new_state: torch.Tensor) -> None:
+        self._state = new_state.clone()
+
+    def get_rng_state(self) -> torch.Tensor:
+        return self._state.clone()
 
 
 def _ignored(*_: object) -> None:
     pass
 
 
+@dataclass(eq=False)
 class Session(contextlib.ExitStack):
     """Within this, what code of this thread writes goes to a recorder.
 
-    Args:
-        recorder: Records.
-        generator: What the code seeds and draws from; None for the process's own.
-        on_sampler: Told of each call of a sampler, which no dispatch mode sees: the tensor, and the function.
-        on_module: Told of each module that is made.
+    ``on_sampler`` is told of each call of a sampler, which no dispatch mode sees; ``on_module`` of each
+    module that is made. The code seeds and draws from the generator; None is the process's own.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        *,
-        generator: OwnGenerator | None = None,
-        on_sampler: Callable[[torch.Tensor, str], None] = _ignored,
-        on_module: Callable[[nn.Module], None] = _ignored,
-    ) -> None:
+    recorder: Recorder
+    generator: OwnGenerator | None = None
+    on_sampler: Callable[[torch.Tensor, str], None] = _ignored
+    on_module: Callable[[nn.Module], None] = _ignored
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.recorder = recorder
-        self.generator = generator
-        self.on_sampler = on_sampler
-        self.on_module = on_module
 
     def __enter__(self) -> Session:
-        self.enter_context(patched(self))
+        self.enter_context(_patches.needed(self))
         self.enter_context(self.recorder)
         return self
+
+
+def current_session() -> Session | None:
+    """What records the code of this thread; None if nothing does."""
+    return _patches.here()
+
+
+def _install(undo: contextlib.ExitStack) -> None:
+    for name, meaning in _SAMPLERS.items():
+        _replace_code(undo, getattr(nn.init, name), functools.partial(_sample, meaning))
+    for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
+        compares = getattr(sys.modules.get(home), "update_init_info", None)
+        if compares is not None:
+            _replace_code(undo, compares, _leave_out)
+
+    def replace(owner: Any, name: str, instead: Callable[..., Any]) -> None:
+        replace_attribute(undo, owner, name, _while_recorded(getattr(owner, name), instead))
+
+    for name in (*_READERS, *_EXPOSERS):
+        replace(torch.Tensor, name, functools.partial(_read, name in _EXPOSERS))
+    for home in (torch, torch.random):
+        for name in _OF_GENERATORS:
+            replace(home, name, functools.partial(_use_generator, name))
+    replace(torch, "from_numpy", _fresh)
+    for name in ("tensor", "as_tensor", "asarray"):
+        replace(torch, name, _of_numbers)
+    replace(torch.Tensor, "new_tensor", _of_numbers)
+    replace(nn.Module, "__setstate__", _set_state)
+    register = nn.modules.module
+    undo.callback(register.register_module_parameter_registration_hook(_registered).remove)
+    undo.callback(register.register_module_module_registration_hook(_registered).remove)
+
+
+_patches: ProcessWide[Session] = ProcessWide(_install)
+
+
+def _while_recorded(original: Callable[..., Any], instead: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls ``instead(session, original, ...)`` where code is recorded."""
+
+    @functools.wraps(original)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        session = current_session()
+        return original(*args, **kwargs) if session is None else instead(session, original, *args, **kwargs)
+
+    return function
+
+
+def _replace_code(undo: contextlib.ExitStack, function: Any, instead: Callable[..., Any]) -> None:
+    """Give a function another body, so that it is found by whatever name it was imported under."""
+    code = function.__code__
+    original = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
+    original.__kwdefaults__ = function.__kwdefaults__
+    body = _body.__code__
+    # The wrapper is a constant of the code: no name is added anywhere.
+    wrapped = _while_recorded(original, instead)
+    constants = tuple(wrapped if each == "wrapped" else each for each in body.co_consts)
+    undo.callback(setattr, function, "__code__", code)
+    # One assignment, so that no other thread sees half of it; a body without names of its own arguments
+    # has no use for the defaults, which stay.
+    function.__code__ = body.replace(co_consts=constants, co_name=function.__name__)
+
+
+def _body(*args: Any, **kwargs: Any) -> Any:
+    function: Any = "wrapped"
+    return function(*args, **kwargs)
+
+
+# Functions of torch.nn.init that cannot be followed operation by operation, and what their arguments say.
+_SAMPLERS: dict[str, Callable[..., kinds.Value]] = {
+    "_no_grad_trunc_normal_": lambda mean, std, a, b, generator=None: kinds.TruncNormal(
+        *map(float, (mean, std, a, b))
+    ),
+    "orthogonal_": lambda gain=1, generator=None: kinds.Orthogonal(float(gain)),
+    "sparse_": lambda sparsity, std=0.01, generator=None: kinds.Sparse(float(sparsity), float(std)),
+    "dirac_": lambda groups=1: kinds.Dirac(int(groups)),
+    "eye_": kinds.Eye,
+}
+
+
+def _sample(
+    meaning: Callable[..., kinds.Value],
+    session: Session,
+    original: Callable[..., Any],
+    tensor: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    value = None if kwargs.get("generator") is not None else meaning(*args, **kwargs)
+    # What a sampler refuses, it shall refuse itself.
+    if (
+        value is None
+        or shape_problem(value, tuple(tensor.shape)) is not None
+        or not session.recorder.record_sampler(tensor, value, lambda alias: original(alias, *args, **kwargs))
+    ):
+        return original(tensor, *args, **kwargs)
+    session.on_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
+    return tensor
+
+
+def _leave_out(*_: Any, **__: Any) -> None:
+    """MMEngine compares the mean of every parameter with an earlier one, only to say so in its log."""
+
+
+def _read(exposing: bool, session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    session.recorder.make_real(args[0], exposing=exposing, looking=True)
+    return original(*args, **kwargs)
+
+
+def _use_generator(
+    name: str, session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """What code does to torch's generator is done to its own."""
+    if session.generator is None:
+        return original(*args, **kwargs)
+    origin = code_that_writes()
+    session.generator.touched = session.generator.touched or f"{origin.place} {origin.code}"
+    return getattr(session.generator, name)(*args, **kwargs)
+
+
+def _fresh(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    tensor = original(*args, **kwargs)
+    session.recorder.track_foreign(tensor, fresh=True)
+    return tensor
+
+
+def _of_numbers(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    """A list of tensors becomes one tensor: their numbers are read where no dispatch mode sees it."""
+    items: list[Any] = [each for each in (*args, *kwargs.values()) if isinstance(each, (list, tuple))]
+    for item in items:
+        if isinstance(item, torch.Tensor):
+            session.recorder.make_real(item, looking=True)
+        elif isinstance(item, (list, tuple)):
+            items += item
+    return original(*args, **kwargs)
+
+
+def _set_state(
+    session: Session, original: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any
+) -> None:
+    original(module, *args, **kwargs)
+    session.on_module(module)
+
+
+def _registered(module: nn.Module, name: str, item: Any) -> None:
+    session = current_session()
+    if session is not None:
+        session.on_module(module)
+        if isinstance(item, nn.Module):
+            session.on_module(item)

@@ -108,12 +108,9 @@ class TrackedStorage:
         self.layers.append(layer)
 
     def snapshot(self, region: Region, *, exact: bool = True) -> Snapshot | None:
-        """What a region holds, if that has a name.
+        """What a region holds, if that has a name; if ``exact``, with the very numbers of that name.
 
-        Args:
-            region: The region.
-            exact: Whether its numbers must be the very ones of that name. If not, a piece of something
-                random is random in the same way, with numbers of its own.
+        If not, a piece of something random is random in the same way, with numbers of its own.
         """
         value = value_of(self.layers, region)
         if value is None:
@@ -127,13 +124,7 @@ class TrackedStorage:
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """A tensor in a recorded operation.
-
-    Attributes:
-        tracked: Its storage.
-        region: Where it lies there.
-        known: What it held at that time, if that had a name.
-    """
+    """A tensor in a recorded operation: where it lies, and what it held at that time, if that had a name."""
 
     tracked: TrackedStorage
     region: Region
