@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils._pytree import tree_flatten
 
-from initcfg._stream.writing.results import made_by
 from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import Formula, Value, from_json
 
@@ -116,6 +116,16 @@ class _Machine:
             return tensor
         sizes, strides, offset = ([int(number) for number in each.split(",") if number] for each in view)
         return torch.as_strided(tensor, sizes, strides, offset[0])
+
+
+def made_by(func: Any, result: Any) -> list[torch.Tensor]:
+    """The tensors of a result that an operation made: not those that it was given and has changed."""
+    schema = getattr(func, "_schema", None)
+    items: Any = result
+    if schema is not None and schema.is_mutable:
+        each = result if len(schema.returns) > 1 else [result]
+        items = [item for item, kind in zip(each, schema.returns, strict=False) if kind.alias_info is None]
+    return [item for item in tree_flatten(items)[0] if isinstance(item, torch.Tensor)]
 
 
 def _key(key: Any) -> tuple[str | None, int]:
