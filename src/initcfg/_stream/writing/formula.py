@@ -18,12 +18,7 @@ _REFUSED = re.compile("from_file|record_stream|set_|_print|sym_|_cuda|resize_|_l
 
 
 class RandomSource(NamedTuple):
-    """Where a formula's random numbers come from.
-
-    Attributes:
-        fill: Fills a tensor with a value, under a name (None: the tensor's own) and from a part on.
-        seeded: Within this, torch's generator depends on a name and a part.
-    """
+    """Where a formula's random numbers come from, by a name (None: the tensor's own) and a part."""
 
     fill: Callable[[torch.Tensor, Value, str | None, int], None]
     seeded: Callable[[str | None, int], AbstractContextManager[Any]]

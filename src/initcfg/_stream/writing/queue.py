@@ -35,8 +35,8 @@ class _Queued(NamedTuple):
 class Queue:
     """Blocks to be drawn into tensors.
 
-    Most are whole tensors in one run of memory, and there are thousands, so these are kept apart; ``tell`` is told
-    how many elements were written, now and then.
+    Most are whole tensors in one run of memory, and there are thousands, so these are kept apart; ``tell``
+    is told how many elements were written, now and then.
     """
 
     def __init__(self, tell: Callable[[int], None]) -> None:

@@ -5,6 +5,7 @@ Writes are queued and go to the kernel in batches; without it, the fallback make
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import astuple
@@ -45,11 +46,7 @@ _RECIPES: dict[type[Value], Callable[..., Recipe]] = {
 
 
 class StreamWriter:
-    """Writes Values into tensors, in batches.
-
-    Args:
-        seed: The seed.
-        progress: Told how many elements were written, now and then.
+    """Writes Values into tensors, in batches; ``progress`` is told how many elements, now and then.
 
     Example:
         >>> import torch
@@ -111,8 +108,6 @@ class StreamWriter:
             found = self._recipes[id(value), double] = (value, recipe_of(value, double))
         return found[1]
 
-    # -- values to jobs --------------------------------------------------------------------------
-
     def _add(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> int:
         """Queue the write; the number of parts that it has."""
         if isinstance(value, values.CopyOf):
@@ -167,14 +162,9 @@ class StreamWriter:
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
         self.flush()
-        made = whole_values.block(
-            value,
-            block.shape,
-            block.offsets,
-            tensor.shape,
-            lambda draw: self._key(name, part, draw),
-            "float64" if _double(tensor) else "float32",
-        )
+        dtype = "float64" if _double(tensor) else "float32"
+        key_of = functools.partial(self._key, name, part)
+        made = whole_values.block(value, block.shape, block.offsets, tensor.shape, key_of, dtype)
         with torch.no_grad():
             tensor.copy_(torch.from_numpy(made))
         self._tell(tensor.numel())
@@ -206,11 +196,9 @@ class StreamWriter:
         for part, start, offset in cut(dims, base, _BUFFER):
             count = elements(part)
             # The same elements, one after the other.
-            packed = [
-                Dim(dim.size, elements(part[at + 1 :]), dim.index_stride) for at, dim in enumerate(part)
-            ]
+            packed = tuple(dim._replace(stride=elements(part[at + 1 :])) for at, dim in enumerate(part))
             here = buffer[:count]
-            job = Job(here.data_ptr(), dtype_name(tensor.dtype), recipe, key, start, tuple(packed))
+            job = Job(here.data_ptr(), dtype_name(tensor.dtype), recipe, key, start, packed)
             self._queue.now(here, job)
             with torch.no_grad():
                 there = strided_view(tensor, part, offset)

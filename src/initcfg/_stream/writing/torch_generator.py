@@ -6,6 +6,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import torch
 
@@ -18,7 +19,7 @@ from initcfg.values import Value
 
 _GLOBAL = RandomSource(
     lambda tensor, value, source, part: fill_torch(tensor, value),
-    lambda source, part: contextlib.nullcontext(),
+    lambda source, part: nullcontext(),
 )
 # The generators are the process's: two threads cannot both have them.
 lock = threading.RLock()
