@@ -1,16 +1,16 @@
-"""The BaseModule family: modules that carry an ``init_cfg``."""
+"""The BaseModule family: modules that carry an ``init_cfg``; and copies of one."""
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from initcfg._model import doors
-from initcfg._model.copies import copied_rules
 
 
 class BaseModule(nn.Module):
@@ -120,3 +120,26 @@ def _caller() -> str | None:
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def copied_rules(rules: Any) -> Any:
+    """A deep copy that shares the tensors: a state_dict given in code is as large as a model."""
+    return copy.deepcopy(rules, {id(tensor): tensor for tensor in _tensors(rules)})
+
+
+def holds_tensors(item: Any) -> bool:
+    """Whether a mapping is a state_dict, as far as a look at its values tells."""
+    return isinstance(item, Mapping) and any(map(_is_tensor, item.values()))
+
+
+def _tensors(item: Any) -> Iterator[Any]:
+    if isinstance(item, (Mapping, list, tuple)):
+        for each in item.values() if isinstance(item, Mapping) else item:
+            yield from _tensors(each)
+    elif _is_tensor(item):
+        yield item
+
+
+def _is_tensor(item: Any) -> bool:
+    # By name, since torch is not imported for a look at a config.
+    return any(base.__name__ == "Tensor" and base.__module__ == "torch" for base in type(item).__mro__)

@@ -24,11 +24,8 @@ class Entry:
     """One tensor of a model.
 
     Attributes:
-        name: Canonical name.
-        names: All its names, in the order they are met.
-        tensor: The tensor itself.
+        names: All its names, in the order they are met; ``name`` is the canonical one.
         shape: Its shape; of a parametrized weight, the shape of what the layer sees.
-        buffer: Whether it is a buffer.
         holder: For a parametrized weight: the module and the attribute that it is seen as.
         originals: For a parametrized weight: the tensors that it is stored as.
         padding_index: Row that an embedding, one of its owners, takes for padding.
@@ -76,12 +73,8 @@ class Names:
     @cached_property
     def aliases(self) -> dict[str, str]:
         """The other names of tied tensors, each with its canonical name."""
-        return {
-            name: entry.name
-            for entry in (*self.parameters, *self.buffers)
-            for name in sorted(set(entry.names))
-            if name != entry.name
-        }
+        entries = (*self.parameters, *self.buffers)
+        return {name: each.name for each in entries for name in sorted({*each.names} - {each.name})}
 
     @cached_property
     def _unique(self) -> list[Entry]:
@@ -200,10 +193,9 @@ def _shape_seen(chain: nn.Module, original: torch.Tensor) -> tuple[int, ...]:
     if not isinstance(original, nn.Parameter):
         raise TensorError("A parametrized buffer cannot be planned.")
     stored = [*chain.named_parameters(), *chain.named_buffers()]
+    on_meta = {name: each.to("meta") for name, each in stored}
     try:
-        return tuple(
-            torch.func.functional_call(chain, {name: each.to("meta") for name, each in stored}, ()).shape
-        )
+        return tuple(torch.func.functional_call(chain, on_meta, ()).shape)
     except (RuntimeError, NotImplementedError):
         # Code that cannot run on meta tensors: nearly all keep the shape.
         return tuple(original.shape)
