@@ -12,6 +12,8 @@ from torch import nn
 
 from initcfg._model import doors
 
+Rules = dict[str, Any] | list[dict[str, Any]]
+
 
 class BaseModule(nn.Module):
     """A module with rules of its own.
@@ -39,7 +41,7 @@ class BaseModule(nn.Module):
     _initcfg_compat: ClassVar[str | None] = None
     _initcfg_rng: ClassVar[Literal["stream", "torch"]] = "stream"
 
-    def __init__(self, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, init_cfg: Rules | None = None) -> None:
         super().__init__()
         self._is_init = False
         self.init_cfg = copied_rules(init_cfg)
@@ -75,7 +77,7 @@ class Sequential(BaseModule, nn.Sequential):
         init_cfg: See :class:`BaseModule`.
     """
 
-    def __init__(self, *args: Any, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, *args: Any, init_cfg: Rules | None = None) -> None:
         BaseModule.__init__(self, init_cfg)
         nn.Sequential.__init__(self, *args)
 
@@ -88,11 +90,7 @@ class ModuleList(BaseModule, nn.ModuleList):
         init_cfg: See :class:`BaseModule`.
     """
 
-    def __init__(
-        self,
-        modules: Iterable[nn.Module] | None = None,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, modules: Iterable[nn.Module] | None = None, init_cfg: Rules | None = None) -> None:
         BaseModule.__init__(self, init_cfg)
         nn.ModuleList.__init__(self, modules)
 
@@ -105,11 +103,7 @@ class ModuleDict(BaseModule, nn.ModuleDict):
         init_cfg: See :class:`BaseModule`.
     """
 
-    def __init__(
-        self,
-        modules: Any = None,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, modules: Any = None, init_cfg: Rules | None = None) -> None:
         BaseModule.__init__(self, init_cfg)
         nn.ModuleDict.__init__(self, modules)
 

@@ -18,6 +18,16 @@ from torch.nn.utils import parametrize
 
 from initcfg.errors import LazyParameterError, TensorError
 
+_CHECKPOINTING = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"
+# A wrapper exists only if its module is loaded. By type, since a plain model may own a child called "module".
+_WRAPPERS = (
+    ("torch.nn.parallel", "DataParallel", "module"),
+    ("torch.nn.parallel", "DistributedDataParallel", "module"),
+    ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
+    ("torch.distributed.fsdp", "FullyShardedDataParallel", "_fsdp_wrapped_module"),
+    (_CHECKPOINTING, "CheckpointWrapper", "_checkpoint_wrapped_module"),
+)
+
 
 @dataclass(eq=False)
 class Entry:
@@ -106,7 +116,11 @@ def child_items(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module
 @lru_cache(maxsize=4096)
 def wrapper_attribute(cls: type) -> str | None:
     """The attribute under which a wrapper class holds what it wraps; None for any other class."""
-    return next((attribute for wrapper, attribute in _wrappers() if issubclass(cls, wrapper)), None)
+    for home, name, attribute in _WRAPPERS:
+        wrapper = getattr(sys.modules.get(home), name, None)
+        if isinstance(wrapper, type) and issubclass(cls, wrapper):
+            return attribute
+    return None
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -114,22 +128,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while attribute := wrapper_attribute(type(model)):
         model = model._modules[attribute]  # type: ignore[assignment]
     return model
-
-
-def _wrappers() -> Iterator[tuple[type, str]]:
-    """The wrapper classes that are loaded; a wrapper exists only if its module is."""
-    # By type, never by the string: a plain model may own a child called "module".
-    checkpointing = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"
-    for home, name, attribute in (
-        ("torch.nn.parallel", "DataParallel", "module"),
-        ("torch.nn.parallel", "DistributedDataParallel", "module"),
-        ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
-        ("torch.distributed.fsdp", "FullyShardedDataParallel", "_fsdp_wrapped_module"),
-        (checkpointing, "CheckpointWrapper", "_checkpoint_wrapped_module"),
-    ):
-        found = getattr(sys.modules.get(home), name, None)
-        if isinstance(found, type):
-            yield found, attribute
 
 
 def _collect(module: nn.Module, prefix: str, names: Names) -> None:

@@ -138,7 +138,11 @@ def _runs(
         if placement.is_replicate():
             continue
         factor = getattr(placement, "split_factor", 1)
-        after = _shards_after(axis, placement.dim, mesh_shape, placements)
+        # Into how many shards the mesh dimensions further right cut this one.
+        further = zip(mesh_shape[axis + 1 :], placements[axis + 1 :], strict=False)
+        after = math.prod(
+            size for size, other in further if not other.is_replicate() and other.dim == placement.dim
+        )
         if inner_first and factor == after > 1:
             strided.insert(0, (axis, placement))
             continue
@@ -149,15 +153,6 @@ def _runs(
     for axis, placement in strided:
         runs[placement.dim] = _chunk(runs[placement.dim], mesh_shape[axis], coordinate[axis])
     return [_joined(each) for each in runs]
-
-
-def _shards_after(axis: int, dim: int, mesh_shape: Sequence[int], placements: Sequence[Any]) -> int:
-    """Into how many shards the mesh dimensions after ``axis`` cut a tensor dimension."""
-    return math.prod(
-        mesh_shape[other]
-        for other in range(axis + 1, len(placements))
-        if not placements[other].is_replicate() and placements[other].dim == dim
-    )
 
 
 def _chunk(runs: Sequence[IndexRun], count: int, index: int) -> list[IndexRun]:

@@ -64,7 +64,7 @@ class StreamWriter:
     def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
         self._seed = seed
         self._key = Keys(seed)
-        self._progress = progress
+        self._tell = progress or (lambda elements: None)
         self._queue = Queue(self._tell)
         # By identity, with the value kept: tensors that are alike share theirs.
         self._recipes: dict[tuple[int, bool], tuple[Value, Recipe]] = {}
@@ -205,10 +205,6 @@ class StreamWriter:
                 there.copy_(here.view(there.shape))
             self._tell(count)
         torch.autograd.graph.increment_version(tensor)
-
-    def _tell(self, elements: int) -> None:
-        if self._progress is not None:
-            self._progress(elements)
 
 
 def fill_stream(

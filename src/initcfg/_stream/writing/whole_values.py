@@ -17,6 +17,7 @@ import torch
 from torch.nn import init
 
 from initcfg._stream import bits
+from initcfg._stream.bits import Numbers
 from initcfg._stream.writing.blocks import Block
 from initcfg._stream.writing.orthogonal import orthogonal
 from initcfg.errors import ApplyError, TensorError
@@ -25,7 +26,6 @@ from initcfg.values import Dirac, Eye, Orthogonal, Sparse, Value, shape_problem
 WHOLE = (Orthogonal, Sparse, Dirac, Eye)
 """The values that are made whole."""
 
-Numbers = npt.NDArray[Any]
 Keys = Callable[[int], int]
 """From the number of a draw to its stream key."""
 
