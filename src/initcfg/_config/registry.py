@@ -268,13 +268,12 @@ class Registry:
         Yields:
             The registry of that scope in this tree; this registry, where there is none.
         """
-        token = None if scope is None else _current_scope.set(scope)
+        current = _current_scope.get() if scope is None else scope
+        token = _current_scope.set(current)
         try:
-            current = _current_scope.get()
             yield self if current is None else self.root._of_scope(current) or self
         finally:
-            if token is not None:
-                _current_scope.reset(token)
+            _current_scope.reset(token)
 
     def resolve(self, name: str, registry: Registry, scope: str | None) -> Any:
         """What ``type=name`` names: a registered name, or an import path.

@@ -59,10 +59,9 @@ def is_builder(text: str) -> bool:
         >>> [is_builder(text) for text in ("timm:resnet18", "my.models:Net", "ResNet", "config.py")]
         [True, True, False, False]
     """
-    prefix, colon, name = text.partition(":")
-    if not colon or not name:
-        return False
-    return prefix in (*LIBRARIES, *OPENMMLAB) or _OBJECT.fullmatch(text) is not None
+    prefix, _, name = text.partition(":")
+    known = prefix in (*LIBRARIES, *OPENMMLAB)
+    return bool(name) and (known or _OBJECT.fullmatch(text) is not None)
 
 
 def is_object(text: str) -> bool:

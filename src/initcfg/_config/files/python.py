@@ -23,7 +23,6 @@ class PythonConfig:
 
     Attributes:
         code: All but the ``_base_`` line and the deferred imports.
-        bases: The names of the base files, each with its line.
         deferred: The imports to run once a name is used, by the name that they bind.
         imported: The names that are imported and nothing else: no keys of the config.
         read_base: Whether this is a config in MMEngine's ``read_base()`` style.

@@ -51,11 +51,11 @@ class _Machine:
 
     def _do(self, kind: str, rest: list[Any]) -> None:
         if kind == "value":
-            shape, dtype, filling, *key = rest
-            self._slots.append(self._filled(torch.empty(shape, dtype=_torch(dtype)), filling, key))
+            shape, dtype, *filling = rest
+            self._slots.append(self._filled(torch.empty(shape, dtype=_torch(dtype)), *filling))
         elif kind == "fill":
-            ref, filling, *key = rest
-            self._filled(self._tensor(ref), filling, key)
+            ref, *filling = rest
+            self._filled(self._tensor(ref), *filling)
         elif kind == "empty":
             shape, strides, dtype = rest
             self._slots.append(torch.empty_strided(shape, strides, dtype=_torch(dtype)).zero_())
@@ -73,9 +73,9 @@ class _Machine:
         else:
             self._call(kind, rest)
 
-    def _filled(self, tensor: torch.Tensor, filling: Any, key: list[Any]) -> torch.Tensor:
+    def _filled(self, tensor: torch.Tensor, filling: Any, key: Any = 0, *_: Any) -> torch.Tensor:
         if isinstance(filling, dict) and "kind" in filling:
-            self._source.fill(tensor, from_json(filling), *_key(key[0] if key else 0))
+            self._source.fill(tensor, from_json(filling), *_key(key))
         else:
             tensor.fill_(self._argument(filling))
         return tensor

@@ -82,8 +82,7 @@ class StreamWriter:
 
         Args:
             tensor: The tensor, or the block of a larger one.
-            value: What the whole tensor is filled with.
-            name: Its canonical name.
+            value, name: Of the whole tensor.
             block: Where ``tensor`` lies in the whole; all of it if None.
             part: Number of the first independent part.
         """
