@@ -76,11 +76,8 @@ def _is_ours(type_: str) -> bool:
 
 def _names(node: Any) -> Iterator[str]:
     """Every ``type`` in a config that is a text."""
-    if isinstance(node, Mapping):
-        if isinstance(node.get("type"), str):
-            yield node["type"]
-        for child in node.values():
-            yield from _names(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
+    if isinstance(node, Mapping) and isinstance(node.get("type"), str):
+        yield node["type"]
+    if isinstance(node, (Mapping, list, tuple)):
+        for child in node.values() if isinstance(node, Mapping) else node:
             yield from _names(child)

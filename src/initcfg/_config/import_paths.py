@@ -13,9 +13,6 @@ from initcfg.errors import UnknownTypeError, nearest
 _NOTHING = object()
 
 
-# -- import paths --------------------------------------------------------------------------------
-
-
 def import_path(path: str) -> tuple[Any, str]:
     """What a dotted path names: ``torchvision.models.resnet50``.
 
@@ -52,9 +49,6 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-# -- torch.nn ------------------------------------------------------------------------------------
-
-
 def torch_nn_class(name: str) -> Any:
     """The module class ``torch.nn.<name>``, or None."""
     from torch import nn
@@ -68,9 +62,6 @@ def torch_nn_names() -> list[str]:
     from torch import nn
 
     return [name for name in dir(nn) if torch_nn_class(name) is not None]
-
-
-# -- a loaded MMEngine ---------------------------------------------------------------------------
 
 
 def from_mmengine(name: str, scope: str | None = None) -> Any:
@@ -111,8 +102,12 @@ def mmengine_names() -> list[str]:
     root = _mmengine_models()
     if root is None:
         return []
-    scoped = [f"{scope}.{name}" for scope, child in _descendants(root) for name in child.module_dict]
-    return [*root.module_dict, *scoped]
+    return [*root.module_dict, *scoped_names(root)]
+
+
+def scoped_names(registry: Any) -> list[str]:
+    """The names in the registries below one, with their scope."""
+    return [f"{scope}.{name}" for scope, child in _descendants(registry) for name in child.module_dict]
 
 
 def _mmengine_models() -> Any:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
 from initcfg._config.builders import call, defined_at
-from initcfg._config.import_paths import import_path
+from initcfg._config.import_paths import import_path, scoped_names
 from initcfg.errors import (
     BuildError,
     DuplicateNameError,
@@ -84,11 +84,14 @@ class Registry:
         self._locations = tuple(locations)
         self._imported = False
         if parent is not None:
-            parent._add_child(self)
+            if self.scope in parent.children:
+                raise DuplicateNameError(
+                    f"Registry {parent.name!r} has a child of scope {self.scope!r} already.",
+                    fix="Give the new registry another scope.",
+                )
+            parent.children[self.scope] = self
         inherited: Callable[..., Any] = build_from_cfg if parent is None else parent.build_func
         self.build_func = inherited if build_func is None else build_func
-
-    # -- what it is ------------------------------------------------------------------------------
 
     @property
     def module_dict(self) -> dict[str, Any]:
@@ -132,8 +135,6 @@ class Registry:
         """``("mmdet", "ResNet")`` of ``"mmdet.ResNet"``, and ``(None, "ResNet")`` of ``"ResNet"``."""
         scope, dot, name = key.partition(".")
         return (scope, name) if dot else (None, key)
-
-    # -- registering -----------------------------------------------------------------------------
 
     @overload
     def register_module(self, name: Registered) -> Registered: ...
@@ -198,19 +199,8 @@ class Registry:
                     where=defined_at(self._module_dict[name]),
                     fix="Choose another name, or replace it with force=True.",
                 )
-        for name in names:
-            self._module_dict[name] = module
+        self._module_dict.update(dict.fromkeys(names, module))
         return module
-
-    def _add_child(self, child: Registry) -> None:
-        if child.scope in self.children:
-            raise DuplicateNameError(
-                f"Registry {self.name!r} has a child of scope {child.scope!r} already.",
-                fix="Give the new registry another scope.",
-            )
-        self.children[child.scope] = child
-
-    # -- looking up ------------------------------------------------------------------------------
 
     def import_from_location(self) -> None:
         """Import the locations, once; what an import raises goes through."""
@@ -278,15 +268,12 @@ class Registry:
         Yields:
             The registry of that scope in this tree; this registry, where there is none.
         """
-        token = None if scope is None else _current_scope.set(scope)
+        current = _current_scope.get() if scope is None else scope
+        token = _current_scope.set(current)
         try:
-            current = _current_scope.get()
             yield self if current is None else self.root._of_scope(current) or self
         finally:
-            if token is not None:
-                _current_scope.reset(token)
-
-    # -- resolving a type ------------------------------------------------------------------------
+            _current_scope.reset(token)
 
     def resolve(self, name: str, registry: Registry, scope: str | None) -> Any:
         """What ``type=name`` names: a registered name, or an import path.
@@ -313,7 +300,7 @@ class Registry:
     def unknown(self, name: str, registry: Registry, scope: str | None, reason: str) -> UnknownTypeError:
         """The error that says where ``name`` was looked for, and what may be meant; see :meth:`resolve`."""
         above = list(registry._lineage())
-        known = dict.fromkeys([*(name for each in above for name in each.module_dict), *self._scoped_names()])
+        known = dict.fromkeys([*(name for each in above for name in each.module_dict), *scoped_names(self)])
         looked = [
             f"registry {each.name!r} of scope {each.scope!r} ({plural(len(each), 'name')})" for each in above
         ]
@@ -333,14 +320,6 @@ class Registry:
 
     variable = "registry"
     """What code calls it, in messages."""
-
-    def _scoped_names(self) -> Iterator[str]:
-        for child in self.children.values():
-            for name in child.module_dict:
-                yield f"{child.scope}.{name}"
-            yield from child._scoped_names()
-
-    # -- building --------------------------------------------------------------------------------
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         """Build what ``cfg`` says, by ``build_func``; see :func:`build_from_cfg`."""

@@ -4,16 +4,21 @@ In: a PyTorch model, wrapped, tied, parametrized or sharded as it may be.
 Out: its tensors under canonical names, with their layouts and local blocks; and the ``BaseModule`` family.
 
 Read: `names.py` (every tensor under one canonical name), then `targets.py` (the weights and biases of a
-layer, and what their axes mean), `shards.py` (the blocks of a tensor that a rank holds), `fsdp.py` (shards in
-their place while we write), `in_place_writes.py` (which tensors code wrote), `base_module.py` (modules with
-an ``init_cfg``), `copies.py` (copies of one), `doors.py` (the one door up to the stations above).
+layer, and what their axes mean), `shards.py` (the blocks of a tensor that a rank holds, and FSDP's shards in
+their place), `in_place_writes.py` (which tensors code wrote), `base_module.py` (modules with an ``init_cfg``,
+and copies of one), `doors.py` (the one door up to the stations above).
 """
 
 from initcfg._model import doors
-from initcfg._model.base_module import BaseModule, ModuleDict, ModuleList, Sequential
-from initcfg._model.copies import copied_rules, holds_tensors
+from initcfg._model.base_module import (
+    BaseModule,
+    ModuleDict,
+    ModuleList,
+    Sequential,
+    copied_rules,
+    holds_tensors,
+)
 from initcfg._model.doors import active_run, running
-from initcfg._model.fsdp import hold_shards, note_shards
 from initcfg._model.in_place_writes import (
     Observer,
     names_by_storage,
@@ -30,7 +35,7 @@ from initcfg._model.names import (
     unwrapped,
     wrapper_attribute,
 )
-from initcfg._model.shards import is_sharded, local_blocks, local_of, rank_sets
+from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
 
 __all__ = [

@@ -1,16 +1,18 @@
-"""The BaseModule family: modules that carry an ``init_cfg``."""
+"""The BaseModule family: modules that carry an ``init_cfg``; and copies of one."""
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from initcfg._model import doors
-from initcfg._model.copies import copied_rules
+
+Rules = dict[str, Any] | list[dict[str, Any]]
 
 
 class BaseModule(nn.Module):
@@ -39,7 +41,7 @@ class BaseModule(nn.Module):
     _initcfg_compat: ClassVar[str | None] = None
     _initcfg_rng: ClassVar[Literal["stream", "torch"]] = "stream"
 
-    def __init__(self, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, init_cfg: Rules | None = None) -> None:
         super().__init__()
         self._is_init = False
         self.init_cfg = copied_rules(init_cfg)
@@ -75,7 +77,7 @@ class Sequential(BaseModule, nn.Sequential):
         init_cfg: See :class:`BaseModule`.
     """
 
-    def __init__(self, *args: Any, init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, *args: Any, init_cfg: Rules | None = None) -> None:
         BaseModule.__init__(self, init_cfg)
         nn.Sequential.__init__(self, *args)
 
@@ -88,11 +90,7 @@ class ModuleList(BaseModule, nn.ModuleList):
         init_cfg: See :class:`BaseModule`.
     """
 
-    def __init__(
-        self,
-        modules: Iterable[nn.Module] | None = None,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, modules: Iterable[nn.Module] | None = None, init_cfg: Rules | None = None) -> None:
         BaseModule.__init__(self, init_cfg)
         nn.ModuleList.__init__(self, modules)
 
@@ -105,11 +103,7 @@ class ModuleDict(BaseModule, nn.ModuleDict):
         init_cfg: See :class:`BaseModule`.
     """
 
-    def __init__(
-        self,
-        modules: Any = None,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, modules: Any = None, init_cfg: Rules | None = None) -> None:
         BaseModule.__init__(self, init_cfg)
         nn.ModuleDict.__init__(self, modules)
 
@@ -120,3 +114,26 @@ def _caller() -> str | None:
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def copied_rules(rules: Any) -> Any:
+    """A deep copy that shares the tensors: a state_dict given in code is as large as a model."""
+    return copy.deepcopy(rules, {id(tensor): tensor for tensor in _tensors(rules)})
+
+
+def holds_tensors(item: Any) -> bool:
+    """Whether a mapping is a state_dict, as far as a look at its values tells."""
+    return isinstance(item, Mapping) and any(map(_is_tensor, item.values()))
+
+
+def _tensors(item: Any) -> Iterator[Any]:
+    if isinstance(item, (Mapping, list, tuple)):
+        for each in item.values() if isinstance(item, Mapping) else item:
+            yield from _tensors(each)
+    elif _is_tensor(item):
+        yield item
+
+
+def _is_tensor(item: Any) -> bool:
+    # By name, since torch is not imported for a look at a config.
+    return any(base.__name__ == "Tensor" and base.__module__ == "torch" for base in type(item).__mro__)

@@ -6,9 +6,6 @@ station that does it registers its function when it is imported (``@doors.apply_
 below calls the door. Nothing here imports upward, and nothing is imported by name: the package's front,
 ``initcfg/__init__``, loads the upper stations as soon as anything that may need them is taken from it, even
 if that is only ``Plan``.
-
-The active run stands here too: code of a model's own that a run executes comes back to that run, whichever
-function it calls.
 """
 
 from __future__ import annotations
@@ -24,11 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Door:
-    """A function that an upper station carries out.
-
-    Args:
-        task: What it does, for the message of a door that nobody registered with.
-    """
+    """A function that an upper station carries out; ``task`` is for the error where none registered."""
 
     def __init__(self, task: str) -> None:
         self._task = task
@@ -69,7 +62,6 @@ class ActiveRun(Protocol):
 
     def run_part(self, plan: Any, model: nn.Module) -> None:
         """Carry out the plan that the code called for."""
-        ...
 
     def part_name(self, module: nn.Module) -> str:
         """Path of a module, for the rules found in it."""

@@ -13,11 +13,7 @@ _MOST_OPERATIONS = 8
 
 
 class Observer(TorchDispatchMode):
-    """Notes the in-place operations on known tensors, views and ``.data`` of them included.
-
-    Args:
-        names: The tensors' names by storage, as :func:`names_by_storage` gives them.
-    """
+    """Notes the in-place operations on known tensors, by :func:`names_by_storage`, and on views of them."""
 
     def __init__(self, names: Mapping[int, Sequence[str]]) -> None:
         super().__init__()

@@ -18,17 +18,24 @@ from torch.nn.utils import parametrize
 
 from initcfg.errors import LazyParameterError, TensorError
 
+_CHECKPOINTING = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"
+# A wrapper exists only if its module is loaded. By type, since a plain model may own a child called "module".
+_WRAPPERS = (
+    ("torch.nn.parallel", "DataParallel", "module"),
+    ("torch.nn.parallel", "DistributedDataParallel", "module"),
+    ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
+    ("torch.distributed.fsdp", "FullyShardedDataParallel", "_fsdp_wrapped_module"),
+    (_CHECKPOINTING, "CheckpointWrapper", "_checkpoint_wrapped_module"),
+)
+
 
 @dataclass(eq=False)
 class Entry:
     """One tensor of a model.
 
     Attributes:
-        name: Canonical name.
-        names: All its names, in the order they are met.
-        tensor: The tensor itself.
+        names: All its names, in the order they are met; ``name`` is the canonical one.
         shape: Its shape; of a parametrized weight, the shape of what the layer sees.
-        buffer: Whether it is a buffer.
         holder: For a parametrized weight: the module and the attribute that it is seen as.
         originals: For a parametrized weight: the tensors that it is stored as.
         padding_index: Row that an embedding, one of its owners, takes for padding.
@@ -76,12 +83,8 @@ class Names:
     @cached_property
     def aliases(self) -> dict[str, str]:
         """The other names of tied tensors, each with its canonical name."""
-        return {
-            name: entry.name
-            for entry in (*self.parameters, *self.buffers)
-            for name in sorted(set(entry.names))
-            if name != entry.name
-        }
+        entries = (*self.parameters, *self.buffers)
+        return {name: each.name for each in entries for name in sorted({*each.names} - {each.name})}
 
     @cached_property
     def _unique(self) -> list[Entry]:
@@ -113,7 +116,11 @@ def child_items(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module
 @lru_cache(maxsize=4096)
 def wrapper_attribute(cls: type) -> str | None:
     """The attribute under which a wrapper class holds what it wraps; None for any other class."""
-    return next((attribute for wrapper, attribute in _wrappers() if issubclass(cls, wrapper)), None)
+    for home, name, attribute in _WRAPPERS:
+        wrapper = getattr(sys.modules.get(home), name, None)
+        if isinstance(wrapper, type) and issubclass(cls, wrapper):
+            return attribute
+    return None
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -121,22 +128,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while attribute := wrapper_attribute(type(model)):
         model = model._modules[attribute]  # type: ignore[assignment]
     return model
-
-
-def _wrappers() -> Iterator[tuple[type, str]]:
-    """The wrapper classes that are loaded; a wrapper exists only if its module is."""
-    # By type, never by the string: a plain model may own a child called "module".
-    checkpointing = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"
-    for home, name, attribute in (
-        ("torch.nn.parallel", "DataParallel", "module"),
-        ("torch.nn.parallel", "DistributedDataParallel", "module"),
-        ("torch._dynamo.eval_frame", "OptimizedModule", "_orig_mod"),
-        ("torch.distributed.fsdp", "FullyShardedDataParallel", "_fsdp_wrapped_module"),
-        (checkpointing, "CheckpointWrapper", "_checkpoint_wrapped_module"),
-    ):
-        found = getattr(sys.modules.get(home), name, None)
-        if isinstance(found, type):
-            yield found, attribute
 
 
 def _collect(module: nn.Module, prefix: str, names: Names) -> None:
@@ -200,10 +191,9 @@ def _shape_seen(chain: nn.Module, original: torch.Tensor) -> tuple[int, ...]:
     if not isinstance(original, nn.Parameter):
         raise TensorError("A parametrized buffer cannot be planned.")
     stored = [*chain.named_parameters(), *chain.named_buffers()]
+    on_meta = {name: each.to("meta") for name, each in stored}
     try:
-        return tuple(
-            torch.func.functional_call(chain, {name: each.to("meta") for name, each in stored}, ()).shape
-        )
+        return tuple(torch.func.functional_call(chain, on_meta, ()).shape)
     except (RuntimeError, NotImplementedError):
         # Code that cannot run on meta tensors: nearly all keep the shape.
         return tuple(original.shape)

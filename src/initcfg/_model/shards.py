@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
+from torch import nn
 
 from initcfg._stream.writing import Block, narrowed
-from initcfg.errors import TensorError
+from initcfg.errors import ApplyError, TensorError
 
 IndexRun = tuple[int, int]
 """Indices that follow each other: the first, and how many."""
-
 
 _MAKE_SHARDS = "Let distribute_tensor or fully_shard make the shards."
 
@@ -74,12 +74,7 @@ def runs_of(
 ) -> list[list[IndexRun]]:
     """The runs of indices that a rank at ``coordinate`` of a mesh holds, dimension by dimension.
 
-    Args:
-        shape: The global shape.
-        mesh_shape: How many ranks each dimension of the mesh has.
-        coordinate: The rank's place in the mesh.
-        placements: One for each dimension of the mesh.
-        local_shape: The shape of its local tensor, where there is one: it decides between the two orders.
+    The shape of its local tensor, where there is one, decides between the two orders of :func:`_runs`.
 
     Example:
         >>> from torch.distributed.tensor import Replicate, Shard
@@ -143,7 +138,11 @@ def _runs(
         if placement.is_replicate():
             continue
         factor = getattr(placement, "split_factor", 1)
-        after = _shards_after(axis, placement.dim, mesh_shape, placements)
+        # Into how many shards the mesh dimensions further right cut this one.
+        further = zip(mesh_shape[axis + 1 :], placements[axis + 1 :], strict=False)
+        after = math.prod(
+            size for size, other in further if not other.is_replicate() and other.dim == placement.dim
+        )
         if inner_first and factor == after > 1:
             strided.insert(0, (axis, placement))
             continue
@@ -154,15 +153,6 @@ def _runs(
     for axis, placement in strided:
         runs[placement.dim] = _chunk(runs[placement.dim], mesh_shape[axis], coordinate[axis])
     return [_joined(each) for each in runs]
-
-
-def _shards_after(axis: int, dim: int, mesh_shape: Sequence[int], placements: Sequence[Any]) -> int:
-    """Into how many shards the mesh dimensions after ``axis`` cut a tensor dimension."""
-    return math.prod(
-        mesh_shape[other]
-        for other in range(axis + 1, len(placements))
-        if not placements[other].is_replicate() and placements[other].dim == dim
-    )
 
 
 def _chunk(runs: Sequence[IndexRun], count: int, index: int) -> list[IndexRun]:
@@ -198,12 +188,9 @@ def _products(runs: Sequence[Sequence[IndexRun]]) -> Iterator[tuple[tuple[int, .
     placed: list[list[tuple[int, int, int]]] = []
     for each in runs:
         starts = itertools.accumulate((length for _, length in each), initial=0)
-        placed.append([(at, first, length) for at, (first, length) in zip(starts, each, strict=False)])
+        placed.append([(at, *run) for at, run in zip(starts, each, strict=False)])
     for product in itertools.product(*placed):
         yield tuple(zip(*product, strict=True)) or ((), (), ())
-
-
-# -- the ranks -----------------------------------------------------------------------------------
 
 
 def rank_sets(tensors: Iterable[torch.Tensor]) -> list[tuple[int, ...]]:
@@ -215,3 +202,38 @@ def rank_sets(tensors: Iterable[torch.Tensor]) -> list[tuple[int, ...]]:
     meshes = {id(tensor.device_mesh): tensor.device_mesh for tensor in sharded}
     ours = [mesh for mesh in meshes.values() if mesh.get_coordinate() is not None]
     return list(dict.fromkeys(tuple(mesh.mesh.flatten().tolist()) for mesh in ours))
+
+
+def hold_shards(model: nn.Module) -> None:
+    """Let each module of FSDP2 hold its shards again.
+
+    After a forward without backward, the outermost one keeps whole parameters in their place; what is
+    written to these is lost when the shards come back.
+    """
+    for module in _fully_sharded(model):
+        module.reshard()
+        # That does nothing after a forward that was broken off.
+        state = module._get_fsdp_state()
+        groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
+        for group in filter(None, groups):
+            group._to_sharded()
+
+
+def note_shards(model: nn.Module) -> None:
+    """Tell each module of FSDP2 that its shards lie elsewhere now."""
+    for module in _fully_sharded(model):
+        try:
+            # The class's own method: that of a pending model is closed.
+            type(module)._apply(module, lambda tensor: tensor, recurse=False)
+        except (AssertionError, RuntimeError) as error:
+            raise ApplyError(
+                f"FSDP2 does not take the shards of {type(module).__name__}: {error}",
+                fix="This is a layout that torch cannot bring from the meta device. Shard along another "
+                "dimension, or build the model with memory: initcfg.deferred() does not fill it.",
+            ) from error
+
+
+def _fully_sharded(model: nn.Module) -> Iterator[Any]:
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
+    if kind is not None:
+        yield from (module for module in model.modules() if isinstance(module, kind))

@@ -19,14 +19,7 @@ from initcfg.values import Layout
 
 
 class Target(NamedTuple):
-    """One tensor to write.
-
-    Attributes:
-        tensor: The tensor, or for a parametrized weight the first tensor that it is stored as.
-        role: ``"weight"`` or ``"bias"``.
-        layout: Its shape and the meaning of its axes.
-        attribute: Name within the module.
-    """
+    """One tensor to write: for a parametrized weight, the first that it is stored as."""
 
     tensor: torch.Tensor
     role: str
@@ -57,9 +50,7 @@ def original_targets(module: nn.Module) -> list[Target]:
     return _weight_and_bias(module, _attribute)
 
 
-def _weight_and_bias(
-    module: nn.Module, find: Callable[[nn.Module, str], torch.Tensor | None]
-) -> list[Target]:
+def _weight_and_bias(module: nn.Module, find: Find) -> list[Target]:
     """``weight`` and ``bias``: parameters, or what ``find`` finds in their place."""
     found: list[Target] = []
     for role in ("weight", "bias"):
@@ -128,15 +119,13 @@ def _convolution(module: nn.Module) -> list[Target]:
 @targets.register(nn.MultiheadAttention)
 def _attention(module: nn.MultiheadAttention) -> list[Target]:
     found: list[Target] = []
-    for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+    weights = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+    for name in (*weights, "in_proj_bias", "bias_k", "bias_v"):
         tensor = module._parameters.get(name)
         if tensor is not None:
             parts = (tensor.shape[0] // 3,) * 3 if name == "in_proj_weight" else ()
-            found.append(Target(tensor, "weight", Layout(tuple(tensor.shape), parts=parts), name))
-    for name in ("in_proj_bias", "bias_k", "bias_v"):
-        tensor = module._parameters.get(name)
-        if tensor is not None:
-            found.append(Target(tensor, "bias", plain_layout(tensor.shape), name))
+            role = "weight" if name in weights else "bias"
+            found.append(Target(tensor, role, Layout(tuple(tensor.shape), parts=parts), name))
     out = module._modules.get("out_proj")
     if out is not None:
         found += [each._replace(attribute=f"out_proj.{each.attribute}") for each in targets(out)]
@@ -152,10 +141,8 @@ def _recurrent(module: nn.RNNBase | nn.RNNCellBase) -> list[Target]:
     for name, tensor in module._parameters.items():
         if tensor is None:
             continue
-        if name.startswith("bias"):
-            found.append(Target(tensor, "bias", plain_layout(tensor.shape), name))
-            continue
-        gates = tensor.shape[0] // hidden if not name.startswith("weight_hr") else 1
+        role = "bias" if name.startswith("bias") else "weight"
+        gates = 1 if name.startswith(("bias", "weight_hr")) else tensor.shape[0] // hidden
         parts = (hidden,) * gates if gates > 1 else ()
-        found.append(Target(tensor, "weight", Layout(tuple(tensor.shape), parts=parts), name))
+        found.append(Target(tensor, role, Layout(tuple(tensor.shape), parts=parts), name))
     return found

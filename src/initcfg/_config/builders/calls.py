@@ -6,9 +6,10 @@ import contextlib
 import importlib
 import inspect
 import re
+import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
+from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 from initcfg.errors import BuildError, nearest
@@ -18,13 +19,7 @@ _TWICE = re.compile(r"(?:([\w.<>]+)\(\) )?got multiple values for (?:keyword )?a
 
 
 def library(name: str, text: str, install: str) -> Any:
-    """A library that a builder needs, imported.
-
-    Args:
-        name: Its module.
-        text: The builder that needs it.
-        install: What pip is told.
-    """
+    """A library that the builder ``text`` needs, imported; ``install`` is what pip is told."""
     package = name.partition(".")[0]
     try:
         with warnings.catch_warnings():
@@ -32,16 +27,16 @@ def library(name: str, text: str, install: str) -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        missing = "not installed"
-        if error.name != package:
-            missing = f"installed, but lacks the module {error.name!r}"
+        lacking = f"installed, but lacks the module {error.name!r}"
+        missing = "not installed" if error.name == package else lacking
         raise BuildError(
             f"{text!r} needs {package}, which is {missing}.", fix=f"Install it with: pip install {install}"
         ) from error
     except Exception as error:
+        frame, line = _last(error)
         raise BuildError(
             f"{text!r} needs {name}, which is installed, but cannot be imported. "
-            f"{type(error).__name__}: {error} ({_place(error)})",
+            f"{type(error).__name__}: {error} ({frame.f_code.co_filename}:{line})",
             fix=f"Install versions of torch, of {package} and of what it uses that fit together.",
         ) from error
 
@@ -51,20 +46,21 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
 
     What is raised inside the call goes through unchanged.
     """
-    with _explained(lambda _: _refused_by_signature(factory, arguments)):
-        return factory(**arguments)
+    return _called(factory, arguments, lambda _: _refused_by_signature(factory, arguments))
 
 
 def call_library(text: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """``function(**arguments)``; where code far inside refuses one of them, an error that names it."""
-    with _explained(lambda error: _refused_inside(text, arguments, error)):
-        return function(**arguments)
+    return _called(function, arguments, lambda error: _refused_inside(text, arguments, error))
 
 
-@contextlib.contextmanager
-def _explained(explain: Callable[[TypeError], BuildError | None]) -> Iterator[None]:
+def _called(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    explain: Callable[[TypeError], BuildError | None],
+) -> Any:
     try:
-        yield
+        return function(**arguments)
     except TypeError as error:
         refusal = None if isinstance(error, BuildError) else explain(error)
         if refusal is None:
@@ -118,12 +114,11 @@ def _refused_inside(text: str, arguments: Mapping[str, Any], error: TypeError) -
 
 def _taken(called: str | None, error: TypeError) -> list[str]:
     """The arguments of the function of that name that the last frame called; none if it is not found."""
-    trace = _last(error)
-    if called is None or trace is None:
+    if called is None:
         return []
-    name = called.removesuffix(".__init__")
+    frame, name = _last(error)[0], called.removesuffix(".__init__")
     # A library's code calls it by a variable of any name.
-    for value in [*trace.tb_frame.f_locals.values(), *trace.tb_frame.f_globals.values()]:
+    for value in [*frame.f_locals.values(), *frame.f_globals.values()]:
         if callable(value) and getattr(value, "__qualname__", None) == name:
             with contextlib.suppress(TypeError, ValueError):
                 return [each for each in _by_keyword(inspect.signature(value)) if each != "self"]
@@ -136,16 +131,9 @@ def _by_keyword(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
     return {name: each for name, each in signature.parameters.items() if each.kind in kinds}
 
 
-def _last(error: BaseException) -> TracebackType | None:
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last
-
-
-def _place(error: Exception) -> str:
-    last = _last(error)
-    return "" if last is None else f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+def _last(error: BaseException) -> tuple[FrameType, int]:
+    """The frame and line that raised an error."""
+    return list(traceback.walk_tb(error.__traceback__))[-1]
 
 
 def described(factory: Any) -> str:

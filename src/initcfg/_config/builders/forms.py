@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import inspect
@@ -24,13 +25,7 @@ _OBJECT = re.compile(rf"{_NAME}:{_NAME}")
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds a model, and gives it the rules that its own class does not take.
-
-    Attributes:
-        text: What it was called: ``"timm:resnet18"``.
-        make: Called with the arguments.
-        takes_rules: Whether ``make`` has an argument ``init_cfg`` itself.
-    """
+    """Builds a model by ``make``, and gives it the rules, unless ``make`` takes an ``init_cfg`` itself."""
 
     text: str
     make: Callable[..., Any]
@@ -41,14 +36,18 @@ class Builder:
         from torch import nn
 
         rules = None if self.takes_rules else arguments.pop("init_cfg", None)
-        model = self.make(**arguments)
+        model: Any = self.make(**arguments)
         if not isinstance(model, nn.Module):
             raise BuildError(
                 f"{self.text!r} returns {_kind(model)}, which is not a torch.nn.Module.",
                 fix="Name a module class, or a function that returns a model.",
             )
         if rules is not None:
-            attach_rules(model, rules)
+            # As if its class had taken an init_cfg.
+            if not hasattr(model, "init_cfg"):
+                # An init_weights of a class that knows no init_cfg does not carry rules out.
+                model.__dict__["_initcfg_attached"] = True
+            model.init_cfg = copy.deepcopy(rules)
         return model
 
 
@@ -60,10 +59,9 @@ def is_builder(text: str) -> bool:
         >>> [is_builder(text) for text in ("timm:resnet18", "my.models:Net", "ResNet", "config.py")]
         [True, True, False, False]
     """
-    prefix, colon, name = text.partition(":")
-    if not colon or not name:
-        return False
-    return prefix in (*LIBRARIES, *OPENMMLAB) or _OBJECT.fullmatch(text) is not None
+    prefix, _, name = text.partition(":")
+    known = prefix in (*LIBRARIES, *OPENMMLAB)
+    return bool(name) and (known or _OBJECT.fullmatch(text) is not None)
 
 
 def is_object(text: str) -> bool:
@@ -72,12 +70,7 @@ def is_object(text: str) -> bool:
 
 
 def builder(text: str, build_model: Callable[[Any], Any]) -> Builder:
-    """The builder that a text names; the library that it needs is imported.
-
-    Args:
-        text: The text.
-        build_model: Builds the model of a config, for the configs of packages.
-    """
+    """The builder that a text names, its library imported; ``build_model`` is for configs of packages."""
     prefix, _, name = text.partition(":")
     if prefix in LIBRARIES:
         return Builder(text, LIBRARIES[prefix](name))
@@ -86,36 +79,30 @@ def builder(text: str, build_model: Callable[[Any], Any]) -> Builder:
     return _object(text)
 
 
-def attach_rules(model: Any, rules: Any) -> None:
-    """Give a built model an ``init_cfg``, as if its class had taken one."""
-    if not hasattr(model, "init_cfg"):
-        # An init_weights of a class that knows no init_cfg does not carry rules out.
-        model.__dict__["_initcfg_attached"] = True
-    model.init_cfg = copy.deepcopy(rules)
-
-
 def _object(text: str) -> Builder:
     """``package.module:function_or_class``."""
     path, _, attribute = text.partition(":")
     try:
         found: Any = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise _import_error(text, path, error) from error
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is None or not f"{path}.".startswith(f"{missing}."):
+            raise BuildError(
+                f"The builder {text!r} names the module {path!r}, which cannot be imported. "
+                f"{type(error).__name__}: {error}",
+                fix="Mend the module: its own code raised this.",
+            ) from error
         raise UnknownTypeError(
-            f"The builder {text!r} names the module {path!r}, and there is no module {error.name!r}.",
+            f"The builder {text!r} names the module {path!r}, and there is no module {missing!r}.",
             meant=[f"{close}:{attribute}" for close in nearest(path, (*LIBRARIES, *OPENMMLAB))],
             fix="Install it, or run the command in its folder: it is looked for as by an import.",
         ) from None
-    except Exception as error:
-        raise _import_error(text, path, error) from error
     at = path
     for part in attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name in dir(found) if not name.startswith("_")]
             raise UnknownTypeError(
                 f"The builder {text!r} names {part!r}, which {at!r} does not have.",
-                meant=nearest(part, names),
+                meant=nearest(part, [name for name in dir(found) if not name.startswith("_")]),
             )
         found, at = getattr(found, part), f"{at}.{part}"
     if not callable(found):
@@ -127,22 +114,10 @@ def _object(text: str) -> Builder:
     def make(**arguments: Any) -> Any:
         return call_library(text, lambda **given: call(found, given), arguments)
 
-    return Builder(text, make, takes_rules=_takes(found, "init_cfg"))
-
-
-def _import_error(text: str, path: str, error: Exception) -> BuildError:
-    return BuildError(
-        f"The builder {text!r} names the module {path!r}, which cannot be imported. "
-        f"{type(error).__name__}: {error}",
-        fix="Mend the module: its own code raised this.",
-    )
-
-
-def _takes(factory: Any, name: str) -> bool:
-    try:
-        return name in inspect.signature(factory).parameters
-    except (TypeError, ValueError):
-        return False
+    takes_rules = False
+    with contextlib.suppress(TypeError, ValueError):
+        takes_rules = "init_cfg" in inspect.signature(found).parameters
+    return Builder(text, make, takes_rules)
 
 
 def _kind(found: Any) -> str:

@@ -36,7 +36,13 @@ def hf_model(name: str) -> Callable[..., Any]:
         else:
             cls = _model_class(transformers, name)
             if cls is None:
-                raise _unknown(name, transformers)
+                known = [*transformers.CONFIG_MAPPING, *_class_names(transformers)]
+                raise UnknownTypeError(
+                    f"transformers has no model type and no model class {name!r}.",
+                    meant=[f"hf:{close}" for close in nearest(name, known)],
+                    fix="Give a model type (hf:gpt2), a model class (hf:GPT2LMHeadModel), "
+                    "or a local config.json.",
+                )
             config_class = cls.config_class
 
     def make(**arguments: Any) -> Any:
@@ -49,9 +55,11 @@ def hf_model(name: str) -> Callable[..., Any]:
             except ValueError as error:
                 if not str(error).startswith("Unrecognized configuration class"):
                     raise
+                stem = config_class.__name__.removesuffix("Config")
+                fitting = [name for name in _class_names(transformers) if name.startswith(stem)]
                 raise BuildError(
                     f"{text!r} does not say which model: AutoModel has none for a {config_class.__name__}.",
-                    meant=[f"hf:{each}" for each in _of_config(transformers, config_class)],
+                    meant=[f"hf:{each}" for each in fitting[:4]],
                     fix="Name the class: hf:CLASS.",
                 ) from None
 
@@ -125,20 +133,6 @@ def _model_class(transformers: Any, name: str) -> Any:
 
 def _class_names(transformers: Any) -> list[str]:
     return [name for name in dir(transformers) if name.endswith("Model") or "For" in name]
-
-
-def _of_config(transformers: Any, config_class: Any) -> list[str]:
-    stem = config_class.__name__.removesuffix("Config")
-    return [name for name in _class_names(transformers) if name.startswith(stem)][:4]
-
-
-def _unknown(name: str, transformers: Any) -> UnknownTypeError:
-    known = [*transformers.CONFIG_MAPPING, *_class_names(transformers)]
-    return UnknownTypeError(
-        f"transformers has no model type and no model class {name!r}.",
-        meant=[f"hf:{close}" for close in nearest(name, known)],
-        fix="Give a model type (hf:gpt2), a model class (hf:GPT2LMHeadModel), or a local config.json.",
-    )
 
 
 def _config(text: str, config_class: Any, data: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_YES = ("1", "ON", "YES", "TRUE")
 
 
 @contextlib.contextmanager
@@ -31,13 +32,9 @@ def offline() -> Iterator[None]:
         found = _constants()
         if found is not None:
             # Read from the environment at import; if that was in here, it would stay offline for good.
-            found.HF_HUB_OFFLINE = _asked_for(before) if constant is None else constant
+            asked = next(filter(None, before.values()), "")
+            found.HF_HUB_OFFLINE = asked.upper() in _YES if constant is None else constant
 
 
 def _constants() -> Any:
     return sys.modules.get("huggingface_hub.constants")
-
-
-def _asked_for(environment: dict[str, str | None]) -> bool:
-    given = next((environment[name] for name in _SWITCHES if environment[name]), None)
-    return given is not None and given.upper() in ("1", "ON", "YES", "TRUE")

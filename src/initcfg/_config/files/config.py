@@ -11,7 +11,8 @@ from typing import Any
 from initcfg._config.files.asked_imports import import_modules as import_asked_modules
 from initcfg._config.files.atomic import write_atomically
 from initcfg._config.files.config_dict import ConfigDict, convert, plain
-from initcfg._config.files.config_reader import ConfigReader, MergedConfig, pseudo_path
+from initcfg._config.files.config_reader import ConfigReader, MergedConfig
+from initcfg._config.files.formats import check_format
 from initcfg._config.files.key_paths import get_path, set_path
 from initcfg._config.files.lines import line_of
 from initcfg._config.files.overrides import parse_overrides
@@ -69,8 +70,6 @@ class Config(MutableMapping[str, Any]):
                     where=self._line_of(key),
                     fix="Rename the key.",
                 )
-
-    # -- making one ------------------------------------------------------------------------------
 
     @classmethod
     def fromfile(
@@ -148,9 +147,10 @@ class Config(MutableMapping[str, Any]):
             >>> Config.fromstring("std = 0.01", ".py").std
             0.01
         """
+        check_format(file_format)
         config = cls.__new__(cls)
-        reader = ConfigReader(use_python, import_modules)
-        config._set_up(reader.evaluate(text, pseudo_path(file_format)), None)
+        path = os.path.join(os.getcwd(), f"<text>{file_format}")
+        config._set_up(ConfigReader(use_python, import_modules).evaluate(text, path), None)
         return config._finished(overrides, import_modules)
 
     def _finished(self, overrides: Overrides | None, import_modules: bool) -> Config:
@@ -170,8 +170,6 @@ class Config(MutableMapping[str, Any]):
             folder = None if self._filename is None else os.path.dirname(os.path.abspath(self._filename))
             import_asked_modules(self._loaded.values, self.where, folder)
         return self
-
-    # -- as a mapping ----------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
         return self._loaded.values[key]
@@ -234,8 +232,6 @@ class Config(MutableMapping[str, Any]):
         """A plain dict, with plain dicts inside; a copy."""
         return plain(self._loaded.values)
 
-    # -- where it comes from ---------------------------------------------------------------------
-
     @property
     def filename(self) -> str | None:
         """The file that was read, as it was given; None for a config made otherwise."""
@@ -282,8 +278,6 @@ class Config(MutableMapping[str, Any]):
         files = self._loaded.files
         return line_of(files, keys, os.path.dirname(files[-1].path)) if files else None
 
-    # -- changing it -----------------------------------------------------------------------------
-
     def merge_from_dict(self, options: Mapping[str, Any], allow_list_keys: bool = True) -> None:
         """Set values by dotted path.
 
@@ -310,8 +304,6 @@ class Config(MutableMapping[str, Any]):
         for path, value in options.items():
             self._changed.update(_leaves(tuple(path.split(".")), value))
         self._loaded.values = values
-
-    # -- writing it ------------------------------------------------------------------------------
 
     @property
     def pretty_text(self) -> str:

@@ -80,9 +80,6 @@ class ConfigDict(dict[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (dict(self),)
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return self.__reduce__()
-
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, Mapping):
             return NotImplemented
@@ -185,8 +182,6 @@ def plain(value: Any) -> Any:
         return type(value)([plain(item) for item in value])
     return value
 
-
-# -- merging -----------------------------------------------------------------------------------
 
 DELETE_KEY = "_delete_"
 

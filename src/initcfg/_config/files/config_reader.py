@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from initcfg._config.files.config_dict import Clash, ConfigDict, fresh, merge
 from initcfg._config.files.external import external_config, read_with_mmengine
-from initcfg._config.files.formats import SUFFIXES, check_format, file_line, parse_data
+from initcfg._config.files.formats import SUFFIXES, file_line, parse_data
 from initcfg._config.files.lines import ConfigFile, line_of
 from initcfg._config.files.placeholders import (
     mark_base_values,
@@ -25,14 +26,7 @@ DEPRECATION_KEY = "_deprecation_"
 
 @dataclass
 class MergedConfig:
-    """A config with all its bases merged.
-
-    Attributes:
-        values: The config.
-        text: The path and text of each file, bases first.
-        environment: The environment variables that were used.
-        files: The files, in the order in which they wrote.
-    """
+    """A config with all its bases merged: ``text`` and ``files`` are in the order in which they wrote."""
 
     values: ConfigDict
     text: str = ""
@@ -42,7 +36,7 @@ class MergedConfig:
 
 @dataclass(frozen=True)
 class ConfigReader:
-    """How to read: each field is an argument of ``Config.fromfile``."""
+    """How to read: each field is an argument of ``Config.fromfile``, which has the errors."""
 
     use_python: bool = True
     import_modules: bool = True
@@ -52,12 +46,9 @@ class ConfigReader:
     def read(
         self, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()
     ) -> MergedConfig:
-        """Read a file and its bases; ``Config.fromfile`` has the errors.
+        """Read a file, which the line ``asked_by`` has as a base, and its own bases.
 
-        Args:
-            path: The file.
-            asked_by: The line of the config that has it as a base.
-            chain: The files being read, outermost first, each with the line that asks for its base.
+        ``chain`` are the files being read, outermost first, each with the line that asks for its base.
         """
         path = os.path.abspath(os.path.expanduser(path))
         same = os.path.realpath(path)
@@ -68,8 +59,7 @@ class ConfigReader:
                 where=asked_by,
                 fix=f"Take {os.path.basename(path)!r} out of {BASE_KEY} there.",
             )
-        text = _read_text(path, asked_by)
-        return self.evaluate(text, path, asked_by, chain)
+        return self.evaluate(_read_text(path, asked_by), path, asked_by, chain)
 
     def evaluate(
         self, text: str, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()
@@ -163,10 +153,9 @@ def _read_text(path: str, asked_by: str | None) -> str:
             return file.read()
     except FileNotFoundError:
         folder, name = os.path.split(path)
-        try:
+        neighbours: list[str] = []
+        with contextlib.suppress(OSError):
             neighbours = [entry for entry in os.listdir(folder) if entry.endswith(SUFFIXES)]
-        except OSError:
-            neighbours = []
         raise ConfigFileNotFoundError(
             f"The config file {path!r} does not exist."
             if asked_by is None
@@ -189,14 +178,8 @@ def _read_text(path: str, asked_by: str | None) -> str:
 
 def _data_bases(data: dict[str, Any], text: str, path: str) -> tuple[tuple[str, int | None], ...]:
     """The bases that a YAML, JSON or TOML file names, each with its line."""
-    if BASE_KEY not in data:
-        return ()
-    names = checked_bases(data.pop(BASE_KEY), path)
-    starts = [text.find(name) for name in names]
-    return tuple(
-        (name, None if start < 0 else text.count("\n", 0, start) + 1)
-        for name, start in zip(names, starts, strict=True)
-    )
+    starts = [(name, text.find(name)) for name in checked_bases(data.pop(BASE_KEY, ()), path)]
+    return tuple((name, None if at < 0 else text.count("\n", 0, at) + 1) for name, at in starts)
 
 
 def _set_scope(value: Any, scope: str) -> None:
@@ -217,9 +200,3 @@ def _warn_if_deprecated(notice: Any, path: str) -> None:
         message += f" Use {notice['expected']} in its place." if "expected" in notice else ""
         message += f" More about it: {notice['reference']}" if "reference" in notice else ""
     warnings.warn(message, DeprecationWarning, stacklevel=2)
-
-
-def pseudo_path(suffix: str) -> str:
-    """The path that a text without a file has: in the working folder, so that its bases are found."""
-    check_format(suffix)
-    return os.path.join(os.getcwd(), f"<text>{suffix}")

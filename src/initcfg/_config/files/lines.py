@@ -30,16 +30,13 @@ class ConfigFile:
 def line_of(files: Sequence[ConfigFile], keys: Path, folder: str | None = None) -> str | None:
     """``file:line`` where the value at a path was written last; None if that cannot be told.
 
-    Args:
-        files: The files, in the order in which they wrote.
-        keys: The path; list indices as text.
-        folder: Files are named relative to this folder; without it, in full.
+    The files are in the order in which they wrote, and are named relative to ``folder``, or in full.
     """
     try:
         for index in reversed(range(len(files))):
             file = files[index]
             try:
-                line = _in_python(file.text, keys) if file.suffix == ".py" else _in_yaml(file, keys)
+                line = _in_file(file, keys)
             except _BaseReference as found:
                 return line_of(files[:index], found.keys, folder) or _named(file, found.line, folder)
             if line is not None:
@@ -49,12 +46,16 @@ def line_of(files: Sequence[ConfigFile], keys: Path, folder: str | None = None) 
     return None
 
 
+def _in_file(file: ConfigFile, keys: Path) -> int | None:
+    if file.suffix == ".py":
+        writes = _writes(file.text)
+        return _search(writes, len(writes), keys)
+    return None if file.suffix == ".toml" else _in_node(_composed(file.text), keys, None)
+
+
 def _named(file: ConfigFile, line: int, folder: str | None) -> str:
     path = file.path if folder is None else os.path.relpath(file.path, folder)
     return path.replace(os.sep, "/") + f":{line}"
-
-
-# -- Python --------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=64)
@@ -124,11 +125,6 @@ class _BaseReference(Exception):
     line: int
 
 
-def _in_python(text: str, keys: Path) -> int | None:
-    writes = _writes(text)
-    return _search(writes, len(writes), keys)
-
-
 def _search(writes: list[Write], before: int, keys: Path) -> int | None:
     """The last of the first ``before`` writes that made the value at ``keys``."""
     for index in range(before - 1, -1, -1):
@@ -194,18 +190,11 @@ def _key(node: Any) -> str | None:
     return str(node.value) if isinstance(node, ast.Constant) else None
 
 
-# -- YAML, and JSON which is nearly YAML ---------------------------------------------------------
-
-
 @functools.lru_cache(maxsize=64)
 def _composed(text: str) -> Any:
     import yaml
 
     return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-def _in_yaml(file: ConfigFile, keys: Path) -> int | None:
-    return None if file.suffix == ".toml" else _in_node(_composed(file.text), keys, None)
 
 
 def _in_node(node: Any, rest: Path, line: int | None) -> int | None:

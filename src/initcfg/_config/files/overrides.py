@@ -19,12 +19,6 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     too. ``true``, ``false``, ``none`` and ``null`` in any letter case, ``inf`` and ``nan`` are what they
     say, ``1,2`` is a list. Anything else is a string; quotes make a string of anything.
 
-    Args:
-        pairs: The pairs, such as ``"model.backbone.depth=50"``.
-
-    Returns:
-        dict: Values by dotted path, for :meth:`Config.merge_from_dict`.
-
     Example:
         >>> from initcfg._config.files import parse_overrides
         >>> parse_overrides(["model.depth=50", "a=[1, 2]", "name=resnet", "flag=true", "x=None", "y='7'"])

@@ -77,7 +77,16 @@ def put_base_values(value: Any, base: ConfigDict, path: str) -> Any:
                 where=path,
                 fix="It stands for a whole value: build the string in Python, from _base_, in a .py config.",
             )
-        return fresh(_look_up(match[1], base, path))
+        try:
+            found = get_path(base, match[1].split("."))
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"The bases of this config have no value {match[1]!r}, "
+                f"asked for as {{{{_base_.{match[1]}}}}}.",
+                where=path,
+                meant=getattr(error, "meant", ()),
+            ) from None
+        return fresh(found)
     if isinstance(value, ConfigDict):
         for key, item in value.items():
             dict.__setitem__(value, key, put_base_values(item, base, path))
@@ -85,14 +94,3 @@ def put_base_values(value: Any, base: ConfigDict, path: str) -> Any:
     if type(value) in (list, tuple):
         return type(value)([put_base_values(item, base, path) for item in value])
     return value
-
-
-def _look_up(dotted: str, base: ConfigDict, path: str) -> Any:
-    try:
-        return get_path(base, dotted.split("."))
-    except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"The bases of this config have no value {dotted!r}, asked for as {{{{_base_.{dotted}}}}}.",
-            where=path,
-            meant=getattr(error, "meant", ()),
-        ) from None

@@ -13,9 +13,8 @@ from typing import Any
 
 from initcfg._config.files.config_dict import ConfigDict
 from initcfg._config.files.formats import file_line
+from initcfg._config.files.lines import BASE_KEY
 from initcfg.errors import ConfigError, ConfigExecutionError, ConfigSyntaxError
-
-BASE_KEY = "_base_"
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class PythonConfig:
 
     Attributes:
         code: All but the ``_base_`` line and the deferred imports.
-        bases: The names of the base files, each with its line.
         deferred: The imports to run once a name is used, by the name that they bind.
         imported: The names that are imported and nothing else: no keys of the config.
         read_base: Whether this is a config in MMEngine's ``read_base()`` style.
@@ -32,7 +30,7 @@ class PythonConfig:
 
     code: types.CodeType
     bases: tuple[tuple[str, int], ...]
-    deferred: dict[str, tuple[types.CodeType, ...]]
+    deferred: dict[str, list[types.CodeType]]
     imported: frozenset[str]
     read_base: bool
 
@@ -69,8 +67,7 @@ def parse_python(text: str, path: str, import_unused: bool) -> PythonConfig:
             # The first one counts, and none is assigned: `_base_` is the merged bases while the code runs.
             bases = _base_files(value, path) if bases is None else bases
             continue
-        for single in _single_imports(statement):
-            name = _bound_name(single)
+        for single, name in _singles(statement):
             if name is None or name in stored:
                 kept.append(single)
                 continue
@@ -82,8 +79,7 @@ def parse_python(text: str, path: str, import_unused: bool) -> PythonConfig:
                 kept.append(single)
     tree.body = kept
     code = compile(tree, path, "exec")
-    frozen = {name: tuple(codes) for name, codes in deferred.items()}
-    return PythonConfig(code, bases or (), frozen, frozenset(imported), False)
+    return PythonConfig(code, bases or (), deferred, frozenset(imported), False)
 
 
 def run_python(program: PythonConfig, text: str, path: str, base: ConfigDict) -> dict[str, Any]:
@@ -107,7 +103,7 @@ def run_python(program: PythonConfig, text: str, path: str, base: ConfigDict) ->
 class _Namespace(dict[str, Any]):
     """The globals of a running config, which import a deferred name when it is first asked for."""
 
-    def __init__(self, deferred: dict[str, tuple[types.CodeType, ...]]) -> None:
+    def __init__(self, deferred: dict[str, list[types.CodeType]]) -> None:
         super().__init__()
         self.deferred = deferred
 
@@ -181,23 +177,14 @@ def checked_bases(files: object, where: str) -> list[str]:
     return names
 
 
-def _single_imports(statement: ast.stmt) -> Iterator[ast.stmt]:
-    """An import of several names as several imports; any other statement as it is."""
+def _singles(statement: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
+    """An import of several names as several, each with the name it binds; other statements as they are."""
     if not isinstance(statement, (ast.Import, ast.ImportFrom)):
-        yield statement
+        yield statement, None
         return
+    from_future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
     for alias in statement.names:
         single = copy.copy(statement)
         single.names = [alias]
-        yield single
-
-
-def _bound_name(statement: ast.stmt) -> str | None:
-    """The name that a single import binds, where it can be told."""
-    if isinstance(statement, ast.Import):
-        alias = statement.names[0]
-        return alias.asname or alias.name.split(".")[0]
-    if isinstance(statement, ast.ImportFrom) and statement.module != "__future__":
-        alias = statement.names[0]
-        return None if alias.name == "*" else alias.asname or alias.name
-    return None
+        bound = alias.asname or alias.name.partition(".")[0]
+        yield single, None if from_future or bound == "*" else bound

@@ -27,12 +27,6 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     ".json": (*_EVERYWHERE, type(None)),
     ".toml": (*_EVERYWHERE, *_DATES, datetime.time),
 }
-_KEYS: dict[str, tuple[type, ...]] = {
-    ".py": (*_EVERYWHERE, type(None)),
-    ".yaml": (*_EVERYWHERE, type(None)),
-    ".json": (str,),
-    ".toml": (str,),
-}
 
 
 def to_text(values: dict[str, Any], suffix: str) -> str:
@@ -73,8 +67,9 @@ def _cleaned(value: Any, suffix: str, path: str) -> Any:
     if kind in _ALLOWED[suffix]:
         return value
     if isinstance(value, dict):
+        keys = (str,) if suffix in (".json", ".toml") else (*_EVERYWHERE, type(None))
         for key in value:
-            if type(key) not in _KEYS[suffix]:
+            if type(key) not in keys:
                 raise ConfigError(
                     f"The key {key!r} of {path or 'the config'!r} cannot be written to a {suffix} file.",
                     where=path,
@@ -112,9 +107,6 @@ def _dotted_path(value: Any) -> str | None:
     except (ImportError, AttributeError, ValueError):
         return None
     return f"{module}.{name}" if found is value else None
-
-
-# -- Python --------------------------------------------------------------------------------------
 
 
 def _python_file(values: dict[str, Any]) -> str:
@@ -166,9 +158,6 @@ def _is_name(key: str) -> bool:
 def _escaped(text: str, braces: str) -> str:
     """A quoted string in which nothing looks like a placeholder."""
     return ANY.sub(lambda match: braces + match[0][2:], text) if "{{" in text else text
-
-
-# -- JSON, YAML, TOML ----------------------------------------------------------------------------
 
 
 def _json_file(values: dict[str, Any]) -> str:

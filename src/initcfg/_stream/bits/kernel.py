@@ -34,7 +34,6 @@ _MOST_THREADS = 4096
 _DIM = struct.Struct("<QqQ")
 _JOB = struct.Struct("<QQQQII")
 _RECIPE = struct.Struct("<4I7d")
-_DIM_LAYOUT = np.dtype([("size", "<u8"), ("stride", "<i8"), ("index_stride", "<u8")])
 _JOB_LAYOUT = np.dtype(
     [
         *((name, "<u8") for name in ("pointer", "dims", "key", "base")),
@@ -45,13 +44,7 @@ _JOB_LAYOUT = np.dtype(
 
 
 class Dim(NamedTuple):
-    """One dimension of a block: how many elements, and how far apart in memory and in the tensor.
-
-    Attributes:
-        size: How many elements.
-        stride: Elements in memory from one to the next.
-        index_stride: Elements in the global tensor, row-major, from one to the next.
-    """
+    """One dimension of a block: how many elements, and how far apart in memory and in the tensor."""
 
     size: int
     stride: int
@@ -59,16 +52,7 @@ class Dim(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A block to draw.
-
-    Attributes:
-        pointer: Address of its first element.
-        dtype: Its type: ``"float32"``, ``"float64"``, ``"bfloat16"``, ``"float16"``; ``"uint32"`` for bits.
-        recipe: What to draw.
-        key: Key of the tensor.
-        base: Row-major index of the first element in the global tensor.
-        dims: Its dimensions; no two elements may share memory.
-    """
+    """A block to draw, from the element at ``base`` of the global tensor on; no two may share memory."""
 
     pointer: int
     dtype: str
@@ -131,8 +115,8 @@ class WholeTensors:
 
     def packed_dims(self) -> bytes:
         """Their dimensions, one each, as the kernel reads them."""
-        dims = np.ones(len(self), dtype=_DIM_LAYOUT)
-        dims["size"] = [row[-1] for row in self._rows]
+        dims = np.ones((len(self), 3), dtype="<u8")
+        dims[:, 0] = [row[-1] for row in self._rows]
         return dims.tobytes()
 
     def packed(self, dims: int) -> bytes:
@@ -164,10 +148,10 @@ def fill(
     """Draw a batch of blocks into memory.
 
     Args:
-        jobs: The blocks. No two may share an element.
+        jobs: The blocks. No two may share an element, nor any of ``whole``.
         threads: How many threads may work at most; the numbers do not depend on it.
         path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
-        whole: Further tensors, which share no element either.
+        whole: Further tensors.
     """
     reason, library = why_not(), _load()[0]
     if reason is not None or library is None:

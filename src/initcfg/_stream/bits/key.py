@@ -37,13 +37,7 @@ def stream_key(seed: int, name: str, part: int = 0, draw: int = 0) -> int:
 
 
 class Keys:
-    """The keys of one seed; see :func:`stream_key`.
-
-    Example:
-        >>> from initcfg._stream.bits.key import Keys, stream_key
-        >>> Keys(7)("weight", draw=1) == stream_key(7, "weight", draw=1)
-        True
-    """
+    """The keys of one seed; see :func:`stream_key`."""
 
     def __init__(self, seed: int) -> None:
         self._head = _integer_field("version", STREAM_VERSION) + _integer_field("seed", seed)

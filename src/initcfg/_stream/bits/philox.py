@@ -20,15 +20,7 @@ BLOCKS_AT_ONCE = 1 << 12
 
 
 def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint32]:
-    """Ten rounds of Philox4x32.
-
-    Args:
-        counter: Four rows: the four counter words of each block, each below 2³².
-        key: The two key words, each below 2³².
-
-    Returns:
-        One row of four words for each block.
-    """
+    """Ten rounds of Philox4x32: of four rows of counter words, one row of four words for each block."""
     word0, word1, word2, word3 = counter
     for step in range(_ROUNDS):
         key0, key1 = (np.uint64((key[i] + step * _KEY_STEPS[i]) & 0xFFFFFFFF) for i in (0, 1))

@@ -187,9 +187,6 @@ def _sigmas(to: float, origin: float, std: float) -> float:
     return distance / std
 
 
-# -- checks --------------------------------------------------------------------------------------
-
-
 def _rounded(number: float, double: bool) -> float:
     """The number as the type holds it, also where the processor was told to flush small float32 to zero."""
     if double:

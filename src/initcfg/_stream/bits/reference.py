@@ -169,14 +169,14 @@ def drawn_at(recipe: Recipe, key: int, index: npt.NDArray[np.uint64]) -> Numbers
 def _mapped(recipe: Recipe, words: Words) -> Numbers:
     """Words as numbers: two words for a float64, one for a float32."""
     if recipe.double:
-        return _clamped(_double(recipe, _probability(words)), recipe)
+        # From two words each, the lower half first: 52 bits, in the middle of their interval.
+        pairs = words.astype(np.uint64)
+        whole = ((pairs[1::2] << np.uint64(32)) | pairs[::2]) >> np.uint64(12)
+        return _clamped(_double(recipe, (whole.astype(np.float64) + 0.5) * 2.0**-52), recipe)
     if recipe.kind in (Kind.UNIFORM, Kind.NORMAL, Kind.CUT):
         return _clamped(_single(recipe, words), recipe)
     probability = (words.astype(np.float64) + 0.5) * 2.0**-32
     return _clamped(_double(recipe, probability).astype(np.float32), recipe)
-
-
-# -- the maps ------------------------------------------------------------------------------------
 
 
 def _single(recipe: Recipe, words: Words) -> Singles:
@@ -199,18 +199,13 @@ def _double(recipe: Recipe, probability: Doubles) -> Doubles:
         return numbers[0] + numbers[1] * probability
     if recipe.kind is Kind.BOTH:
         mean, std, below, above, mass = numbers
-        return mean + std * _from_both_tails(below + mass * probability, above + mass * (1.0 - probability))
+        lower, upper = below + mass * probability, above + mass * (1.0 - probability)
+        size = gauss.into_tail(0.0, np.minimum(2.0 * np.minimum(lower, upper), 1.0))
+        return mean + std * np.where(lower < upper, -size, size)
     anchor, std, start, share = numbers
     if recipe.kind is Kind.UPPER:
         return anchor + std * gauss.into_tail(start, 1.0 - probability * share)
     return anchor - std * gauss.into_tail(start, 1.0 - (1.0 - probability) * share)
-
-
-def _probability(words: Words) -> Doubles:
-    """From two words each, the lower half first: 52 bits, in the middle of their interval."""
-    pairs = words.astype(np.uint64)
-    whole = ((pairs[1::2] << np.uint64(32)) | pairs[::2]) >> np.uint64(12)
-    return (whole.astype(np.float64) + 0.5) * 2.0**-52
 
 
 def _clamped(numbers: Numbers, recipe: Recipe) -> Numbers:
@@ -239,9 +234,3 @@ def _standard_normal(words: Words) -> Singles:
     pattern = z.view(np.uint32)
     pattern ^= ~words & _SIGN
     return z
-
-
-def _from_both_tails(below: Doubles, above: Doubles) -> Doubles:
-    """The standard normal point with the given probabilities below and above it, in float64."""
-    size = gauss.into_tail(0.0, np.minimum(2.0 * np.minimum(below, above), 1.0))
-    return np.where(below < above, -size, size)

@@ -6,19 +6,17 @@ Out: the tensor, filled; and what of a tensor may be written at all.
 Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
 (jobs in batches, by the kernel), `fallback.py` (by NumPy without it), `cuda/` (on a GPU), `whole_values.py`
 (what is made whole), `orthogonal.py` (matrices with the same bits everywhere), `formula.py` (what a formula
-computes), `results.py` (what an operation made), `adaptation.py` (tensors of a checkpoint made to fit),
-`memory.py` (what may be written), `threads.py` (how many), `torch_draws.py` (values from torch's generator),
-`torch_generator.py` (that generator, seeded and put back).
+computes), `adaptation.py` (tensors of a checkpoint made to fit), `memory.py` (what may be written),
+`torch_generator.py` (torch's own generator, seeded and put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape
 from initcfg._stream.writing.blocks import Block, narrowed
+from initcfg._stream.writing.formula import made_by
 from initcfg._stream.writing.memory import PLAIN_TENSORS, memory_problem
-from initcfg._stream.writing.results import made_by
+from initcfg._stream.writing.queue import thread_count
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
-from initcfg._stream.writing.threads import thread_count
-from initcfg._stream.writing.torch_draws import fill_torch
-from initcfg._stream.writing.torch_generator import lock, seeded
+from initcfg._stream.writing.torch_generator import fill_torch, lock, seeded
 from initcfg._stream.writing.whole_values import block, whole
 
 __all__ = [

@@ -47,7 +47,6 @@ def carried_out(
 
 def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[AdaptationStep]) -> tuple[int, ...]:
     """The shape that the steps lead to, without numbers."""
-
     on_meta = functools.partial(torch.empty, device="meta")
     return tuple(carried_out([on_meta(shape) for shape in shapes], steps, on_meta).shape)
 
@@ -61,11 +60,10 @@ def _select(tensor: torch.Tensor, *rows: int) -> torch.Tensor:
 def _channels(tensor: torch.Tensor, count: int) -> torch.Tensor:
     """As timm does it: one channel is the sum, more are the old ones in turn, scaled to keep the output."""
     there = tensor.shape[1]
-    whole = tensor.float()
     if count == 1:
-        return whole.sum(dim=1, keepdim=True).to(tensor.dtype)
-    repeats = [1, math.ceil(count / there), *[1] * (whole.dim() - 2)]
-    whole = whole.repeat(repeats).narrow(1, 0, count) * (there / float(count))
+        return tensor.float().sum(dim=1, keepdim=True).to(tensor.dtype)
+    repeats = [1, math.ceil(count / there), *[1] * (tensor.dim() - 2)]
+    whole = tensor.float().repeat(repeats).narrow(1, 0, count) * (there / float(count))
     return whole.to(tensor.dtype)
 
 
@@ -75,9 +73,7 @@ def _patch(tensor: torch.Tensor, height: int, width: int) -> torch.Tensor:
         raise ValueError("patches are of four dimensions")
     old = math.prod(tensor.shape[-2:])
     unit = torch.eye(old, device=tensor.device).reshape(old, 1, *tensor.shape[-2:])
-    moved = functional.interpolate(
-        unit, size=(height, width), mode="bicubic", antialias=True, align_corners=False
-    )
+    moved = _bicubic(unit, (height, width), antialias=True)
     matrix = moved.squeeze(1).permute(1, 2, 0).reshape(height * width, old)
     if tensor.is_meta:
         return tensor.new_empty((*tensor.shape[:-2], height, width))
@@ -124,10 +120,9 @@ def _resize_table(
 
 
 def _resize_grid(tensor: torch.Tensor, axis: int, height: int, width: int) -> torch.Tensor:
-    if axis == 2:
-        return _bicubic(tensor, (height, width), antialias=True)
-    image = tensor.permute(0, 3, 1, 2)
-    return _bicubic(image, (height, width), antialias=True).permute(0, 2, 3, 1)
+    image = tensor if axis == 2 else tensor.permute(0, 3, 1, 2)
+    made = _bicubic(image, (height, width), antialias=True)
+    return made if axis == 2 else made.permute(0, 2, 3, 1)
 
 
 def _grow(tensor: torch.Tensor, how: str, rows: int, *, draw: Draw) -> torch.Tensor:

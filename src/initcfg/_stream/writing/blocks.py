@@ -15,12 +15,7 @@ from initcfg.errors import ApplyError
 
 @dataclass(frozen=True)
 class Block:
-    """A rectangular block of a global tensor.
-
-    Attributes:
-        shape: Shape of the global tensor.
-        offsets: Where the block begins, dimension by dimension.
-    """
+    """A rectangular block of a global tensor of ``shape``, which begins at ``offsets``."""
 
     shape: tuple[int, ...]
     offsets: tuple[int, ...]
@@ -79,12 +74,7 @@ def elements(dims: Iterable[Dim]) -> int:
 def cut(
     dims: tuple[Dim, ...], base: int, most: int, offset: int = 0
 ) -> Iterator[tuple[tuple[Dim, ...], int, int]]:
-    """A block in parts of at most ``most`` elements.
-
-    Yields:
-        The dimensions of a part, the index of its first element, and how far in memory that is from the
-        block's, plus ``offset``.
-    """
+    """A block in parts of at most ``most`` elements: dimensions, first index, and ``offset`` in memory."""
     if elements(dims) <= most:
         yield dims, base, offset
         return

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils._pytree import tree_flatten
 
-from initcfg._stream.writing.results import made_by
 from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import Formula, Value, from_json
 
@@ -18,12 +18,7 @@ _REFUSED = re.compile("from_file|record_stream|set_|_print|sym_|_cuda|resize_|_l
 
 
 class RandomSource(NamedTuple):
-    """Where a formula's random numbers come from.
-
-    Attributes:
-        fill: Fills a tensor with a value, under a name (None: the tensor's own) and from a part on.
-        seeded: Within this, torch's generator depends on a name and a part.
-    """
+    """Where a formula's random numbers come from, by a name (None: the tensor's own) and a part."""
 
     fill: Callable[[torch.Tensor, Value, str | None, int], None]
     seeded: Callable[[str | None, int], AbstractContextManager[Any]]
@@ -56,11 +51,11 @@ class _Machine:
 
     def _do(self, kind: str, rest: list[Any]) -> None:
         if kind == "value":
-            shape, dtype, filling, *key = rest
-            self._slots.append(self._filled(torch.empty(shape, dtype=_torch(dtype)), filling, key))
+            shape, dtype, *filling = rest
+            self._slots.append(self._filled(torch.empty(shape, dtype=_torch(dtype)), *filling))
         elif kind == "fill":
-            ref, filling, *key = rest
-            self._filled(self._tensor(ref), filling, key)
+            ref, *filling = rest
+            self._filled(self._tensor(ref), *filling)
         elif kind == "empty":
             shape, strides, dtype = rest
             self._slots.append(torch.empty_strided(shape, strides, dtype=_torch(dtype)).zero_())
@@ -78,9 +73,9 @@ class _Machine:
         else:
             self._call(kind, rest)
 
-    def _filled(self, tensor: torch.Tensor, filling: Any, key: list[Any]) -> torch.Tensor:
+    def _filled(self, tensor: torch.Tensor, filling: Any, key: Any = 0, *_: Any) -> torch.Tensor:
         if isinstance(filling, dict) and "kind" in filling:
-            self._source.fill(tensor, from_json(filling), *_key(key[0] if key else 0))
+            self._source.fill(tensor, from_json(filling), *_key(key))
         else:
             tensor.fill_(self._argument(filling))
         return tensor
@@ -116,6 +111,16 @@ class _Machine:
             return tensor
         sizes, strides, offset = ([int(number) for number in each.split(",") if number] for each in view)
         return torch.as_strided(tensor, sizes, strides, offset[0])
+
+
+def made_by(func: Any, result: Any) -> list[torch.Tensor]:
+    """The tensors of a result that an operation made: not those that it was given and has changed."""
+    schema = getattr(func, "_schema", None)
+    items: Any = result
+    if schema is not None and schema.is_mutable:
+        each = result if len(schema.returns) > 1 else [result]
+        items = [item for item, kind in zip(each, schema.returns, strict=False) if kind.alias_info is None]
+    return [item for item in tree_flatten(items)[0] if isinstance(item, torch.Tensor)]
 
 
 def _key(key: Any) -> tuple[str | None, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+import operator
+import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +14,7 @@ import torch
 from initcfg._stream.bits import BYTES, Dim, Job, Recipe, kernel
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
-from initcfg._stream.writing.threads import thread_count
+from initcfg.errors import ApplyError
 
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
 _AT_ONCE = 1 << 25
@@ -33,10 +35,8 @@ class _Queued(NamedTuple):
 class Queue:
     """Blocks to be drawn into tensors.
 
-    Most are whole tensors in one run of memory, and there are thousands, so these are kept apart.
-
-    Args:
-        tell: Told how many elements were written, now and then.
+    Most are whole tensors in one run of memory, and there are thousands, so these are kept apart; ``tell``
+    is told how many elements were written, now and then.
     """
 
     def __init__(self, tell: Callable[[int], None]) -> None:
@@ -92,8 +92,10 @@ class Queue:
             kernel.fill([], self._threads, whole=whole)
             torch.autograd.graph.increment_version(tensors)
         else:
-            queue = sorted([*map(_Queued, orders, tensors, whole.jobs()), *blocks], key=_order)
-            for batch in [queue] if _disjoint(queue) else _by_order(queue):
+            order = operator.attrgetter("order")
+            queue = sorted([*map(_Queued, orders, tensors, whole.jobs()), *blocks], key=order)
+            by_order = [list(batch) for _, batch in itertools.groupby(queue, order)]
+            for batch in [queue] if _disjoint(queue) else by_order:
                 self._do(batch)
                 torch.autograd.graph.increment_version([each.tensor for each in batch])
         self._tell(count)
@@ -138,14 +140,19 @@ def _disjoint(queue: list[_Queued]) -> bool:
     return True
 
 
-def _by_order(queue: list[_Queued]) -> Iterator[list[_Queued]]:
-    return (list(batch) for _, batch in itertools.groupby(queue, _order))
-
-
-def _order(queued: _Queued) -> int:
-    return queued.order
-
-
 def _span(job: Job) -> tuple[int, int]:
     reach = 1 + sum((dim.size - 1) * dim.stride for dim in job.dims)
     return job.pointer, job.pointer + reach * BYTES[job.dtype]
+
+
+def thread_count() -> int:
+    """How many threads the kernel may use: ``INITCFG_THREADS`` if it is set, else what torch uses."""
+    wanted = os.environ.get("INITCFG_THREADS", "").strip()
+    if not wanted:
+        return min(torch.get_num_threads(), 4096)
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= 4096:
+        raise ApplyError(
+            f"INITCFG_THREADS is {wanted!r}, not a number from 1 to 4096.",
+            fix="Set it to such a number, or unset it.",
+        )
+    return int(wanted)

@@ -5,6 +5,7 @@ Writes are queued and go to the kernel in batches; without it, the fallback make
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import astuple
@@ -45,11 +46,7 @@ _RECIPES: dict[type[Value], Callable[..., Recipe]] = {
 
 
 class StreamWriter:
-    """Writes Values into tensors, in batches.
-
-    Args:
-        seed: The seed.
-        progress: Told how many elements were written, now and then.
+    """Writes Values into tensors, in batches; ``progress`` is told how many elements, now and then.
 
     Example:
         >>> import torch
@@ -67,7 +64,7 @@ class StreamWriter:
     def __init__(self, seed: int, *, progress: Callable[[int], None] | None = None) -> None:
         self._seed = seed
         self._key = Keys(seed)
-        self._progress = progress
+        self._tell = progress or (lambda elements: None)
         self._queue = Queue(self._tell)
         # By identity, with the value kept: tensors that are alike share theirs.
         self._recipes: dict[tuple[int, bool], tuple[Value, Recipe]] = {}
@@ -85,8 +82,7 @@ class StreamWriter:
 
         Args:
             tensor: The tensor, or the block of a larger one.
-            value: What the whole tensor is filled with.
-            name: Its canonical name.
+            value, name: Of the whole tensor.
             block: Where ``tensor`` lies in the whole; all of it if None.
             part: Number of the first independent part.
         """
@@ -110,8 +106,6 @@ class StreamWriter:
         if found is None:
             found = self._recipes[id(value), double] = (value, recipe_of(value, double))
         return found[1]
-
-    # -- values to jobs --------------------------------------------------------------------------
 
     def _add(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> int:
         """Queue the write; the number of parts that it has."""
@@ -167,14 +161,9 @@ class StreamWriter:
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
         self.flush()
-        made = whole_values.block(
-            value,
-            block.shape,
-            block.offsets,
-            tensor.shape,
-            lambda draw: self._key(name, part, draw),
-            "float64" if _double(tensor) else "float32",
-        )
+        dtype = "float64" if _double(tensor) else "float32"
+        key_of = functools.partial(self._key, name, part)
+        made = whole_values.block(value, block.shape, block.offsets, tensor.shape, key_of, dtype)
         with torch.no_grad():
             tensor.copy_(torch.from_numpy(made))
         self._tell(tensor.numel())
@@ -206,21 +195,15 @@ class StreamWriter:
         for part, start, offset in cut(dims, base, _BUFFER):
             count = elements(part)
             # The same elements, one after the other.
-            packed = [
-                Dim(dim.size, elements(part[at + 1 :]), dim.index_stride) for at, dim in enumerate(part)
-            ]
+            packed = tuple(dim._replace(stride=elements(part[at + 1 :])) for at, dim in enumerate(part))
             here = buffer[:count]
-            job = Job(here.data_ptr(), dtype_name(tensor.dtype), recipe, key, start, tuple(packed))
+            job = Job(here.data_ptr(), dtype_name(tensor.dtype), recipe, key, start, packed)
             self._queue.now(here, job)
             with torch.no_grad():
                 there = strided_view(tensor, part, offset)
                 there.copy_(here.view(there.shape))
             self._tell(count)
         torch.autograd.graph.increment_version(tensor)
-
-    def _tell(self, elements: int) -> None:
-        if self._progress is not None:
-            self._progress(elements)
 
 
 def fill_stream(

@@ -17,6 +17,7 @@ import torch
 from torch.nn import init
 
 from initcfg._stream import bits
+from initcfg._stream.bits import Numbers
 from initcfg._stream.writing.blocks import Block
 from initcfg._stream.writing.orthogonal import orthogonal
 from initcfg.errors import ApplyError, TensorError
@@ -25,7 +26,6 @@ from initcfg.values import Dirac, Eye, Orthogonal, Sparse, Value, shape_problem
 WHOLE = (Orthogonal, Sparse, Dirac, Eye)
 """The values that are made whole."""
 
-Numbers = npt.NDArray[Any]
 Keys = Callable[[int], int]
 """From the number of a draw to its stream key."""
 
@@ -34,17 +34,7 @@ _WORDS = 1 << 20
 
 
 def whole(value: Value, shape: Sequence[int], key_of: Keys, dtype: npt.DTypeLike = np.float32) -> Numbers:
-    """A whole tensor of ``value``.
-
-    Args:
-        value: An Orthogonal, Sparse, Dirac or Eye.
-        shape: The global shape.
-        key_of: Gives the stream key of a draw.
-        dtype: float32 or float64; smaller types are float32, rounded once.
-
-    Raises:
-        TensorError: ``value`` has no meaning for that shape.
-        ApplyError: ``value`` is of another kind.
+    """A whole tensor of ``value``; see :func:`block`.
 
     Example:
         >>> from initcfg._stream.bits import stream_key
@@ -75,11 +65,7 @@ def block(
         offsets: Where the block begins, axis by axis.
         sizes: How long it is, axis by axis.
         key_of: Gives the stream key of a draw; Dirac and Eye never ask.
-        dtype: float32 or float64.
-
-    Raises:
-        TensorError: ``value`` has no meaning for that shape.
-        ApplyError: ``value`` is of another kind, or the block lies outside of the tensor.
+        dtype: float32 or float64; smaller types are float32, rounded once.
 
     Example:
         >>> from initcfg._stream.writing.whole_values import block
@@ -115,9 +101,6 @@ def _check(value: Value, shape: Sequence[int]) -> None:
         raise TensorError(f"{value} cannot be made: {found}.", shape=shape)
 
 
-# -- orthogonal ----------------------------------------------------------------------------------
-
-
 def _fill_orthogonal(
     out: Numbers, value: Orthogonal, shape: Sequence[int], offsets: Sequence[int], key: int
 ) -> None:
@@ -144,9 +127,6 @@ def _gaussian(shape: Sequence[int], place: dict[int, int], key: int, dtype: np.d
         start = start * shape[axis] + place[axis]
     flat = bits.normal(key, start * count, count, 0.0, 1.0, dtype=dtype).reshape(tuple(shape[leading:]))
     return flat[tuple(place.get(axis, slice(None)) for axis in range(leading, len(shape)))]
-
-
-# -- sparse --------------------------------------------------------------------------------------
 
 
 def _fill_sparse(
@@ -190,33 +170,14 @@ def zeros_of(
     return found
 
 
-# -- identities ----------------------------------------------------------------------------------
-
-
 def _set_ones(out: Numbers, columns: npt.NDArray[np.int64], number: float) -> None:
     """``number`` at (i, columns[i]), where that column exists."""
     rows = np.flatnonzero((columns >= 0) & (columns < out.shape[1]))
     out[rows, columns[rows]] = number
 
 
-# -- torch ---------------------------------------------------------------------------------------
-
-
 def whole_torch(tensor: torch.Tensor, value: Value) -> None:
-    """Fill ``tensor`` by torch.nn.init's own functions, from torch's global generator.
-
-    A stack of matrices is drawn one matrix after another. torch has no QR for types smaller than
-    float32: these are drawn in float32, and rounded.
-
-    Example:
-        >>> import torch
-        >>> from initcfg._stream.writing.whole_values import whole_torch
-        >>> from initcfg.values import Eye
-        >>> tensor = torch.empty(2, 3)
-        >>> whole_torch(tensor, Eye(1.0))
-        >>> tensor.tolist()
-        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
-    """
+    """Fill ``tensor`` by torch.nn.init's own functions, from torch's global generator."""
     _check(value, tensor.shape)
     if tensor.numel() == 0:
         return
@@ -235,7 +196,7 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
 
 def _orthogonal_torch(tensor: torch.Tensor, value: Orthogonal) -> None:
     columns = [axis for axis in range(tensor.dim()) if axis not in (*value.rows, *value.stack)]
-    # A view with the stack first, then the rows, then the columns.
+    # A view with the stack first, then the rows, then the columns. torch has no QR for small types.
     view = tensor.permute(*value.stack, *value.rows, *columns)
     rows = math.prod(tensor.shape[axis] for axis in value.rows)
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32

@@ -36,13 +36,9 @@ _SMALLEST_NORMAL, _STEP = 2.0**-126, 2.0**-149
 
 
 class Traversal(NamedTuple):
-    """How the kernel goes over a block.
+    """How the kernel goes over a block, the innermost dimension first.
 
-    Attributes:
-        code: By whole blocks of words, by rows, or element by element.
-        total: How many blocks of words it makes; element by element, how many elements.
-        across: How many blocks of words a row takes at most.
-        dims: The dimensions, the innermost first.
+    ``total`` counts blocks of words, of which a row takes ``across`` at most; or elements, one by one.
     """
 
     code: int
@@ -80,11 +76,7 @@ def why_not(device: torch.device) -> str | None:
 
 
 def fill(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: tuple[Dim, ...]) -> bool:
-    """Draw a block into a tensor of a CUDA device, on its current stream; see ``Job`` for the arguments.
-
-    Returns:
-        Whether it was done. If not, nothing was written, and the numbers must be made elsewhere.
-    """
+    """Draw a block into a tensor of a CUDA device, on its current stream; False if nothing was written."""
     if why_not(tensor.device) is not None:
         return False
     check_indices(recipe, key, base, dims)
@@ -117,10 +109,7 @@ def launch(
 
     Args:
         tensor: The tensor; int32 for words.
-        recipe: What to draw.
-        key: Key of the tensor.
-        base: Global index of the first element.
-        dims: The dimensions, the outermost first.
+        recipe, key, base, dims: See :class:`Job`.
         offset: Elements in memory from the tensor's first to the block's.
         elements: How many elements a program makes, a power of two; the numbers do not depend on it.
     """
@@ -184,9 +173,6 @@ def _pieces(dims: tuple[Dim, ...], base: int, offset: int) -> Iterator[tuple[tup
         yield from _pieces(dims[1:], base + row * outer.index_stride, offset + row * outer.stride)
 
 
-# -- proof -----------------------------------------------------------------------------------------
-
-
 def _is_proved(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: tuple[Dim, ...]) -> bool:
     """Whether the variant that the block takes is right on its device; found out once."""
     walk = traversal_of(dims, base, 2 if recipe.double else 4)
@@ -238,9 +224,6 @@ def _small(dims: tuple[Dim, ...]) -> tuple[Dim, ...]:
     return tuple(
         Dim(size, stride, dim.index_stride) for size, stride, dim in zip(sizes, strides, dims, strict=True)
     )
-
-
-# -- what crosses ----------------------------------------------------------------------------------
 
 
 def _signed(number: int) -> int:

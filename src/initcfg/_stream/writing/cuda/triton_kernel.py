@@ -120,17 +120,13 @@ def draw(
 
     Args:
         memory: Its first element, as an integer type of the same width.
-        key: Key of the tensor; unsigned 64-bit numbers come as signed ones of the same bits.
-        base: Index of the first element in the global tensor.
+        key, base: As in ``Job``; unsigned 64-bit numbers come as signed ones of the same bits.
         total, across: As in ``device.Traversal``.
         number0 to number4: The recipe's numbers, as bits of the type that its map computes in.
         low, high: The recipe's bounds, as bits of float64 for a float64 tensor, and of float32 otherwise.
         first, width: The recipe's words.
         size0 to step5: The dimensions as in ``Dim``, the innermost first.
-        KIND, TYPE: Codes.
         PER: How many elements a block of words makes.
-        RANK: How many dimensions there are.
-        WALK: WHOLE, ROWS or ANY.
         BLOCK: What one program makes of ``total``.
     """
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
