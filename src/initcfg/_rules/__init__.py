@@ -13,7 +13,7 @@ from initcfg._rules.layer_names import check_layer_names, dotted, known_layer_na
 from initcfg._rules.originals import originals_come_back
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, has_init_weights
-from initcfg._rules.rule import Rule, bias_of, show_cfg
+from initcfg._rules.rule import Rule, bias_of
 from initcfg._rules.types import construct, resolve_type, type_label
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "originals_come_back",
     "parse_layers",
     "resolve_type",
-    "show_cfg",
     "type_label",
     "unmatched",
 ]

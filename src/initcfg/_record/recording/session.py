@@ -21,7 +21,7 @@ from initcfg._record.process_wide import ProcessWide, replace_attribute
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
 from initcfg._stream.writing import lock
-from initcfg.values import kinds, shape_problem
+from initcfg.values import Dirac, Eye, Orthogonal, Sparse, TruncNormal, Value, shape_problem
 
 # Methods that read the memory, and those that hand it out.
 _READERS = ("tolist", "__deepcopy__", "__reduce_ex__", "__repr__", "__format__")
@@ -164,27 +164,30 @@ def _body(*args: Any, **kwargs: Any) -> Any:
 
 
 # Functions of torch.nn.init that cannot be followed operation by operation, and what their arguments say.
-_SAMPLERS: dict[str, Callable[..., kinds.Value]] = {
-    "_no_grad_trunc_normal_": lambda mean, std, a, b, generator=None: kinds.TruncNormal(
+_SAMPLERS: dict[str, Callable[..., Value]] = {
+    "_no_grad_trunc_normal_": lambda mean, std, a, b, generator=None: TruncNormal(
         *map(float, (mean, std, a, b))
     ),
-    "orthogonal_": lambda gain=1, generator=None: kinds.Orthogonal(float(gain)),
-    "sparse_": lambda sparsity, std=0.01, generator=None: kinds.Sparse(float(sparsity), float(std)),
-    "dirac_": lambda groups=1: kinds.Dirac(int(groups)),
-    "eye_": kinds.Eye,
+    "orthogonal_": lambda gain=1, generator=None: Orthogonal(float(gain)),
+    "sparse_": lambda sparsity, std=0.01, generator=None: Sparse(float(sparsity), float(std)),
+    "dirac_": lambda groups=1: Dirac(int(groups)),
+    "eye_": lambda: Eye(),
 }
 
 
 def _sample(
-    meaning: Callable[..., kinds.Value],
+    meaning: Callable[..., Value],
     session: Session,
     original: Callable[..., Any],
     tensor: torch.Tensor,
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    value = None if kwargs.get("generator") is not None else meaning(*args, **kwargs)
     # What a sampler refuses, it shall refuse itself.
+    value = None
+    if kwargs.get("generator") is None:
+        with contextlib.suppress(TypeError, ValueError):
+            value = meaning(*args, **kwargs)
     if (
         value is None
         or shape_problem(value, tuple(tensor.shape)) is not None
