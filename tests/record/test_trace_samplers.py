@@ -17,8 +17,8 @@ import initcfg
         lambda weight: nn.init.eye_(weight, 3),  # type: ignore[call-arg]
         lambda weight: nn.init.orthogonal_(weight, foo=1),  # type: ignore[call-arg]
         lambda weight: nn.init.orthogonal_(weight, gain="relu"),  # type: ignore[arg-type]
-        lambda weight: nn.init.sparse_(weight),  # type: ignore[call-arg]
-        lambda weight: nn.init.dirac_(weight),
+        nn.init.sparse_,
+        nn.init.dirac_,
     ],
 )
 def test_a_refused_call_is_refused_alike(call: Callable[[torch.Tensor], object]) -> None:

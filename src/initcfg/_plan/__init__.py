@@ -11,9 +11,8 @@ remembers), `ledger.py`, `part.py` (a stage of a pipeline), `as_json.py` (record
 plans), `export/` (back to rules).
 """
 
-# Registers what to_init_cfg does (_model/doors.py).
-import initcfg._plan.export  # noqa: F401
 from initcfg._plan.assignment import Assignment, Shadowed, effect
+from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.ledger import FORMAT, Ledger, Written
 from initcfg._plan.loads import Load, Loaded
 from initcfg._plan.plan import Plan

@@ -171,7 +171,7 @@ _SAMPLERS: dict[str, Callable[..., Value]] = {
     "orthogonal_": lambda gain=1, generator=None: Orthogonal(float(gain)),
     "sparse_": lambda sparsity, std=0.01, generator=None: Sparse(float(sparsity), float(std)),
     "dirac_": lambda groups=1: Dirac(int(groups)),
-    "eye_": lambda: Eye(),
+    "eye_": lambda: Eye(),  # noqa: PLW0108 - eye_ takes no argument, and Eye takes one
 }
 
 
