@@ -8,12 +8,15 @@ CONFIG := examples/retinanet/retinanet_r50_fpn.py
 # The OpenMMLab packages do not state what they need in a way that pip can meet beside a recent torch.
 PEERS := -r tests/peers/requirements.txt
 
-.PHONY: demo test test-peers check kernel clean
+.PHONY: demo dev test test-peers check kernel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/initcfg plan $(CONFIG)
 	$(BIN)/initcfg init $(CONFIG) -o retinanet.safetensors --seed 0
 	$(BIN)/initcfg explain $(CONFIG) bbox_head.retina_cls.bias
+
+# What tests and checks need, and nothing run.
+dev: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

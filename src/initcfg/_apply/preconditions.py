@@ -46,7 +46,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
         if entry is None:
             kind = "parameter" if name in plan.parameters else "buffer"
             raise ApplyError(
-                f"The plan has a {kind} {name!r}, and this model has not: it was made for another one.",
+                f"The plan has a {kind} {name!r} that this model lacks: it was made for another model.",
                 meant=nearest(name, entries),
                 fix="Plan this model.",
             )

@@ -126,6 +126,8 @@ class Ledger(Mapping[str, Written]):
         Raises:
             PlanError: The file holds none.
         """
+        if not Path(path).exists():
+            raise PlanError(f"There is no file {str(path)!r}.")
         try:
             return Ledger.from_json(json.loads(_text_of(path)))
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,14 +1,13 @@
-"""Code that initializes runs, and what it writes is recorded in place of done: it becomes a plan's values.
+"""Code that initializes runs, and what it writes is recorded, not carried out: it becomes a plan's values.
 
 In: code that builds or initializes a model, or a model on the meta device.
 Out: a traced plan, a pending model with its defaults, or a recording whose outcomes the caller reads.
 
-Read: `trace.py` (existing code as a plan), then `recorded.py` (the one ritual: what is kept while code
-runs), `recording/` (the engine: what code writes, as values), `isolation/` (nothing of it stays),
-`trace_plan.py` (from a recording to a plan, and what apply needs of it),
-`deferred.py` (a build without a write), `pending.py` and `guard.py` (its parameters, and its closed doors),
-`defaults.py` (what constructors meant, for the planner), `process_wide.py` (changes of the process, made and
-undone).
+Read: `trace.py` (existing code as a plan), then `recorded.py` (the one procedure: what is kept while code
+runs), `recording/` (the engine: what code writes, as values), `isolation/` (it leaves nothing behind),
+`trace_plan.py` (from a recording to a plan, and what apply needs of it), `deferred.py` (a build without a
+write), `pending.py` and `guard.py` (its parameters, and the uses it refuses), `defaults.py` (what
+constructors meant, for the planner), `process_wide.py` (changes of the process, made and undone).
 """
 
 from initcfg._record.defaults import defaults, meta_defaults

@@ -111,7 +111,8 @@ def construct(type_: Any, arguments: dict[str, Any]) -> Any:
     known = set(signature.parameters) if names is None else names
     unknown = [key for key in arguments if key not in known]
     if problem or (unknown and names is not None):
-        fix = f"It takes {', '.join(sorted(known - {'layer'}))}."
+        own, ruled = ", ".join(sorted(known - {"layer"})), ", ".join((*SELECTION, "override"))
+        fix = f"It takes {own}; a rule also takes {ruled}."
         if not unknown:
             raise ArgumentError(f"{name}: {problem}.", fix=fix)
         meant = nearest(unknown[0], {*known, *SELECTION, "override", "weight"})

@@ -1,4 +1,4 @@
-"""The original's names and manners, for people who come from it.
+"""The original's names and behavior, for people who come from it.
 
 In: code that imports from MMEngine, or from MMCV 1.x.
 Out: the same names, from here; such code reaches and draws what the original does, bit for bit.

@@ -1,4 +1,4 @@
-"""Errors: what can go wrong, said in full, and the words for it.
+"""Errors: what can go wrong, said in full, and the wording of messages.
 
 In: what was found, where, and what would fix it.
 Out: an error whose text is one sentence and what is known besides: the rule, its place, the parameter, names

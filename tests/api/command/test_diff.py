@@ -93,8 +93,11 @@ def test_code_of_its_own_is_alike_in_plan_and_ledger(folder: Path) -> None:
 def test_what_cannot_be_compared(folder: Path) -> None:
     assert run("trace", f"{MODULE}:net", "--plan", "p.json").exit_code == 0
     assert "is a plan" in refused("diff", "p.json", "p.json", "--set-b", "x=1")
+    for missing in ("w.pth", "w.safetensors"):
+        assert f"There is no file '{missing}'" in refused("diff", missing, "p.json")
+        (folder / missing).write_bytes(b"")
     assert "no ledger beside it" in refused("diff", "p.json", "w.pth")
-    assert "holds no ledger" in refused("diff", "w.safetensors", "p.json")
+    assert "is damaged" in refused("diff", "w.safetensors", "p.json")
     (folder / "bad.json").write_text('{"format": "initcfg-plan", "version": 99}')
     assert "version 99" in refused("diff", "bad.json", "p.json")
     (folder / "bad.json").write_text("{")

@@ -92,7 +92,9 @@ def _refused_by_signature(factory: Callable[..., Any], arguments: Mapping[str, A
         " ".join(problems) or f"{label} cannot be called by keywords alone.",
         rule=f"arguments given: {', '.join(arguments) or 'none'}",
         meant=list(dict.fromkeys(close for name in unknown for close in nearest(name, unused))),
-        fix=f"The signature is {getattr(factory, '__name__', label)}{shown}.",
+        fix="Write the type as 'package.module:Class', with a colon: that gives any module its rules."
+        if unknown == ["init_cfg"]
+        else f"The signature is {getattr(factory, '__name__', label)}{shown}.",
     )
 
 

@@ -118,6 +118,8 @@ def read_saved(path: str) -> Plan | Ledger | None:
         return Ledger.load(path)
     if file.suffix in (".pth", ".pt"):
         beside = file.with_suffix(".ledger.json")
+        if not file.exists():
+            raise PlanError(f"There is no file {path!r}.")
         if not beside.is_file():
             raise PlanError(
                 f"{path!r} has no ledger beside it: there is no {str(beside)!r}.",

@@ -193,7 +193,9 @@ def _why_nothing(step: Step, rule: Rule) -> str | None:
         return "everything that it selects is excluded"
     listed = ", ".join(sorted(rule.layers.names) + [cls.__name__ for cls in rule.layers.classes])
     if any(rule.layers.matches(type(module)) for module in step.target.modules()):
-        return f"the {listed} here hold nothing that it could set"
+        narrowed = rule.names or rule.params or rule.buffers or rule.excludes
+        why = "what its patterns select" if narrowed else "here"
+        return f"no {listed} {why} holds anything that it could set"
     return f"there is no {listed} at or below {step.owner_name or 'the model'}"
 
 

@@ -1,4 +1,4 @@
-"""Other people's code runs, and neither the process nor the model keeps a trace of it.
+"""Other people's code runs without changing the process or the model.
 
 In: a model, or nothing but the process.
 Out: contexts within which code may run; afterwards all is as it was.
