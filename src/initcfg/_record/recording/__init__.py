@@ -4,10 +4,10 @@ In: the operations of code that runs within a `Session`.
 Out: for each tensor an `Outcome`: a value, or why there is none; and a log that can be done again.
 
 Read: `session.py` (the context, its generator, and functions of torch.nn.init or NumPy that no dispatch mode
-sees), then `recorder.py` (each operation is recorded or done) on `tracker.py`; `origin.py` (who writes); `storage.py`, `layers.py`,
-`content.py`, `regions.py` and `aten.py` (what memory holds, without looking), `log.py` (doing it later, or
-again); `outcome.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own
-`init_weights`).
+sees), then `recorder.py` (each operation is recorded or done) on `tracker.py`; `origin.py` (who writes);
+`storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory holds, without looking),
+`log.py` (doing it later, or again); `outcome.py` and `formula.py` (what it amounts to), and
+`code_recorder.py` (a model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
