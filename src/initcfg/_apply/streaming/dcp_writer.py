@@ -42,7 +42,7 @@ _BUFFERS = 2
 
 
 @dataclass(frozen=True)
-class Chunk:
+class PlannedChunk:
     """A block of a tensor, as it is stored under one of the tensor's keys."""
 
     key: str
@@ -55,19 +55,19 @@ class Chunk:
         return self.piece.elements * self.item.dtype.itemsize
 
 
-def chunks(items: Sequence[Item]) -> list[Chunk]:
+def chunks(items: Sequence[Item]) -> list[PlannedChunk]:
     """The chunks of some tensors: those that are not made piece by piece whole, tied ones under every key."""
-    found: list[Chunk] = []
+    found: list[PlannedChunk] = []
     for item in items:
         most = buffer_size() * _BUFFERS // item.dtype.itemsize
         # There is no piece of nothing, and a chunk of it.
         whole = item.way in ("whole", "resident") or item.elements == 0
         cut = [Piece((0,) * len(item.shape), item.shape)] if whole else list(pieces(item.shape, most))
-        found += [Chunk(key, item, piece) for key in (item.key, *item.others) for piece in cut]
+        found += [PlannedChunk(key, item, piece) for key in (item.key, *item.others) for piece in cut]
     return found
 
 
-def share(found: Sequence[Chunk], world: World) -> list[Chunk]:
+def share(found: Sequence[PlannedChunk], world: World) -> list[PlannedChunk]:
     """The chunks that a rank writes: of all in order, about as many bytes for each."""
     sizes = [chunk.size for chunk in found]
     # The rank that the middle of a chunk falls to.
@@ -80,7 +80,7 @@ def share(found: Sequence[Chunk], world: World) -> list[Chunk]:
 def write_dcp(
     path: Path,
     maker: Maker,
-    mine: Sequence[Chunk],
+    mine: Sequence[PlannedChunk],
     *,
     prefix: str | None,
     world: World,
@@ -96,7 +96,7 @@ def write_dcp(
             save(
                 {},
                 # One thread: what fails in another, the writer would not notice.
-                storage_writer=_Writer(path, thread_count=1),
+                storage_writer=_TolerantWriter(path, thread_count=1),
                 planner=_Planner(mine, prefix, tensors, told),
                 process_group=world.group,
                 no_dist=world.size == 1,
@@ -113,7 +113,7 @@ def write_dcp(
         ) from failure
 
 
-class _Writer(FileSystemWriter):
+class _TolerantWriter(FileSystemWriter):
     """PyTorch's writer, whose errors say why a file could not be written."""
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
@@ -134,7 +134,7 @@ class _Planner(DefaultSavePlanner):
 
     def __init__(
         self,
-        mine: Sequence[Chunk],
+        mine: Sequence[PlannedChunk],
         prefix: str | None,
         tensors: Iterator[torch.Tensor],
         told: Callable[[int], None],
@@ -157,7 +157,7 @@ class _Planner(DefaultSavePlanner):
         return tensor
 
 
-def _write_item(key: str, chunk: Chunk) -> WriteItem:
+def _write_item(key: str, chunk: PlannedChunk) -> WriteItem:
     offsets, sizes = torch.Size(chunk.piece.offsets), torch.Size(chunk.piece.sizes)
     return WriteItem(
         index=MetadataIndex(key, offsets),
@@ -170,7 +170,7 @@ def _write_item(key: str, chunk: Chunk) -> WriteItem:
     )
 
 
-def _made_ahead(maker: Maker, chunks: Sequence[Chunk]) -> Generator[torch.Tensor, None, None]:
+def _made_ahead(maker: Maker, chunks: Sequence[PlannedChunk]) -> Generator[torch.Tensor, None, None]:
     """Chunks in their order, each made by a thread while the one before is written.
 
     The writer keeps every tensor that it was given until its file is done, so their memory is taken back:
@@ -191,7 +191,7 @@ def _made_ahead(maker: Maker, chunks: Sequence[Chunk]) -> Generator[torch.Tensor
         maker.release()
 
 
-def _made(maker: Maker, chunk: Chunk, storages: Iterator[torch.UntypedStorage]) -> torch.Tensor:
+def _made(maker: Maker, chunk: PlannedChunk, storages: Iterator[torch.UntypedStorage]) -> torch.Tensor:
     item, piece = chunk.item, chunk.piece
     if item.way == "resident":
         return maker.whole(item).to(item.dtype).contiguous()

@@ -37,7 +37,7 @@ _NAMES = frozenset(
 
 
 @dataclass(frozen=True)
-class Chunk:
+class StoredChunk:
     """A block of a tensor: where in the tensor, and where in which file."""
 
     offsets: tuple[int, ...]
@@ -107,7 +107,7 @@ def _tensor(span: Span, folder: Path, key: Any, entry: Any, places: dict[Any, tu
     if dtype is None or not is_shape(size) or not isinstance(state.get("chunks"), list):
         raise span.damaged(f"its metadata says no shape or type of {key!r}")
     size = tuple(size)
-    chunks: list[Chunk] = []
+    chunks: list[StoredChunk] = []
     for each in state["chunks"]:
         block = _state(span, each, "ChunkStorageMetadata")
         offsets, sizes = block.get("offsets"), block.get("sizes")
@@ -116,7 +116,7 @@ def _tensor(span: Span, folder: Path, key: Any, entry: Any, places: dict[Any, tu
         place = places.get((key, tuple(offsets))) or places.get((key, None))
         if place is None:
             raise span.damaged(f"its metadata does not say where a block of {key!r} lies")
-        chunks.append(Chunk(tuple(offsets), tuple(sizes), *place))
+        chunks.append(StoredChunk(tuple(offsets), tuple(sizes), *place))
     _check_chunks(span, key, size, chunks)
     return InChunks(folder, span.name, TensorInfo(size, dtype_name(dtype)), dtype, tuple(chunks))
 
@@ -129,7 +129,7 @@ def _dtype(properties: Any) -> torch.dtype | None:
     return DTYPES.get(named.name) if isinstance(named, PickledName) else None
 
 
-def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[Chunk]) -> None:
+def _check_chunks(span: Span, key: str, size: tuple[int, ...], chunks: list[StoredChunk]) -> None:
     """Refuse blocks that overlap, lie outside, or leave something out."""
     for chunk in chunks:
         ends = [first + length for first, length in zip(chunk.offsets, chunk.sizes, strict=True)]
@@ -181,7 +181,7 @@ class InChunks(Stored):
     name: str
     known: TensorInfo
     dtype: torch.dtype
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[StoredChunk, ...]
 
     @property
     def info(self) -> TensorInfo:
@@ -206,7 +206,7 @@ class InChunks(Stored):
                 narrowed(made, here, lengths).copy_(narrowed(self._read(chunk), there, lengths))
         return made
 
-    def _read(self, chunk: Chunk) -> torch.Tensor:
+    def _read(self, chunk: StoredChunk) -> torch.Tensor:
         span = Span(self.folder / chunk.file, self.name, start=chunk.start, length=chunk.length)
         with contextlib.closing(span):
             stored = as_stored(open_archive(span).tree)

@@ -172,12 +172,12 @@ def view_of(plan: Plan, model: nn.Module) -> View:
         for item in assignments
     ]
     view = View(model, names, assignments, wanted)
-    notes = _Notes(view, entries)
+    notes = _VisitRecorder(view, entries)
     walk_modules(model, "", None, notes.enter, notes.leave)
     return view
 
 
-class _Notes:
+class _VisitRecorder:
     """Notes on the planner's walk what could be written."""
 
     def __init__(self, view: View, entries: list[Entry]) -> None:
