@@ -8,7 +8,7 @@ and is made from the table below by ``tools/stubs.py``.
 from __future__ import annotations
 
 import importlib
-import inspect
+from types import FunctionType
 from typing import Any
 
 from initcfg import errors
@@ -79,7 +79,7 @@ def _take(home: str) -> None:
     door = importlib.import_module(f"initcfg.{home}")
     for name in EXPORTS[home]:
         value = globals()[name] = getattr(door, name)
-        if inspect.isclass(value) or inspect.isfunction(value):
+        if isinstance(value, (type, FunctionType)):
             value.__module__ = "initcfg"
 
 
