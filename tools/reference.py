@@ -61,7 +61,11 @@ def _public(module: Any) -> list[str]:
     """The names that are for users: of values and errors the classes, not what the package shares."""
     if module in (initcfg.sources, initcfg.stream):
         return module.__all__
-    return [name for name in module.__all__ if inspect.isclass(getattr(module, name)) or name in _FUNCTIONS]
+    if module is initcfg.errors:
+        here = module.__name__
+        return [name for name, value in vars(module).items() if getattr(value, "__module__", "") == here]
+    names = module.__all__
+    return [name for name in names if inspect.isclass(getattr(module, name)) or name in _FUNCTIONS]
 
 
 def _section(title: str, prefix: str, module: Any, names: Any) -> list[str]:

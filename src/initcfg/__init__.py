@@ -8,6 +8,7 @@ and is made from the table below by ``tools/stubs.py``.
 from __future__ import annotations
 
 import importlib
+import typing
 from types import FunctionType
 from typing import Any
 
@@ -79,8 +80,21 @@ def _take(home: str) -> None:
     door = importlib.import_module(f"initcfg.{home}")
     for name in EXPORTS[home]:
         value = globals()[name] = getattr(door, name)
+        if isinstance(value, type) and value.__module__ != "initcfg":
+            _resolve_annotations(value)
         if isinstance(value, (type, FunctionType)):
             value.__module__ = "initcfg"
+
+
+def _resolve_annotations(cls: type) -> None:
+    """Make types of the texts in a class's annotations: later they would be looked for in this module."""
+    own = vars(cls).get("__annotations__", {})
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True) if own else {}
+    except NameError:
+        # Names that only type checkers import: these stay texts.
+        return
+    own.update((name, hints[name]) for name in own)
 
 
 def __dir__() -> list[str]:

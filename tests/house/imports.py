@@ -71,15 +71,18 @@ def imports() -> list[Import]:
 
 
 def exported(module: str) -> tuple[str, ...]:
-    """``__all__`` of a module, as its file says it."""
-    for node in ast.parse(modules()[module].read_text(encoding="utf-8")).body:
+    """``__all__`` of a module, as its file says it; without one, what the file defines or names again."""
+    body = ast.parse(modules()[module].read_text(encoding="utf-8")).body
+    defined = [node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    again = [alias.asname for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    for node in body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__":
             try:
                 return tuple(ast.literal_eval(node.value))
             except ValueError:
                 # The package's own is a table.
                 return ()
-    return ()
+    return (*defined, *filter(None, again))
 
 
 def _typing_blocks(tree: ast.Module) -> Iterator[ast.If]:

@@ -7,6 +7,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_stubs_are_current() -> None:
 
 
 def test_every_export_says_where_people_import_it_from() -> None:
-    for module in (initcfg, initcfg.values, initcfg.errors):
+    for module in (initcfg, initcfg.values):
         for name in module.__all__:
             value = getattr(module, name)
             if name[0].isupper() and inspect.isclass(value):
@@ -34,6 +35,22 @@ def test_every_export_says_where_people_import_it_from() -> None:
         value = getattr(initcfg, name)
         if inspect.isfunction(value):
             assert value.__module__ == "initcfg", name
+
+
+def test_annotations_of_exports_lead_to_types() -> None:
+    for module in (initcfg, initcfg.values):
+        for name in module.__all__:
+            value = getattr(module, name)
+            # Of a plan's fields some are types that only type checkers import.
+            if inspect.isclass(value) and value is not initcfg.Plan:
+                assert all(not isinstance(hint, str) for hint in typing.get_type_hints(value).values()), name
+    assert typing.get_type_hints(initcfg.Ledger)["seed"] == int | None
+
+
+def test_compat_leads_to_its_modules() -> None:
+    assert initcfg.compat.mmengine.BaseModule.__module__ == "initcfg.compat.mmengine"
+    with pytest.raises(AttributeError, match="no attribute 'mmdet'"):
+        initcfg.compat.mmdet  # noqa: B018
 
 
 def test_public_modules_are_there() -> None:

@@ -5,3 +5,12 @@ Out: the same names, from here; such code reaches and draws what the original do
 
 Read: `mmengine.py` (what `mmengine.model` exports), then `mmcv/` (what MMCV 1.x exports).
 """
+
+import importlib
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("mmcv", "mmengine"):
+        return importlib.import_module(f"initcfg.compat.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,48 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from initcfg.errors.words import in_bytes, nearest, plural
-
-__all__ = [
-    "AgreementError",
-    "ApplyError",
-    "ArgumentError",
-    "BuildError",
-    "CheckpointError",
-    "CheckpointNotFoundError",
-    "ConfigError",
-    "ConfigExecutionError",
-    "ConfigFileNotFoundError",
-    "ConfigKeyError",
-    "ConfigMergeError",
-    "ConfigSyntaxError",
-    "DuplicateNameError",
-    "FanError",
-    "InitcfgError",
-    "LazyParameterError",
-    "MissingTypeError",
-    "NoTypeError",
-    "OutputError",
-    "OverrideError",
-    "OverrideTargetError",
-    "PatternError",
-    "PendingModelError",
-    "PlanError",
-    "PythonRefusedError",
-    "RegistryError",
-    "RegistryTypeError",
-    "RuleError",
-    "RuleTypeError",
-    "TensorError",
-    "UnknownInitializerError",
-    "UnknownLayerError",
-    "UnknownTypeError",
-    "UnusedRuleError",
-    # The words of messages, for the package itself.
-    "in_bytes",
-    "nearest",
-    "plural",
-]
+# The words of messages, for the package itself.
+from initcfg.errors.words import in_bytes as in_bytes
+from initcfg.errors.words import nearest as nearest
+from initcfg.errors.words import plural as plural
 
 
 class InitcfgError(Exception):
