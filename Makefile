@@ -52,4 +52,4 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev tests/peers/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) rust/target build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) rust/target build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
