@@ -213,7 +213,7 @@ def test_what_is_refused():
     with pytest.raises(ApplyError, match=r"takes a torch\.nn\.Module"):
         initcfg.materialize([nn.Linear(2, 2)])  # type: ignore[arg-type]
     model = on_meta(lambda: nn.Linear(4, 4))
-    with pytest.raises(ApplyError, match="was made for another one"):
+    with pytest.raises(ApplyError, match="was made for another model"):
         initcfg.materialize(model, plan=initcfg.plan(nn.Sequential(nn.Linear(4, 4))))
     with pytest.raises(ApplyError, match="float32 of shape"):
         initcfg.materialize(model, plan=initcfg.trace(lambda: nn.Linear(4, 5)))
