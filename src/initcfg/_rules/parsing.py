@@ -32,7 +32,7 @@ _PRETRAINED_EXTENSIONS = tuple(
     if parameter.kind is parameter.KEYWORD_ONLY
 )
 
-Written = Callable[[str], str | None]
+LineOfRule = Callable[[str], str | None]
 """From the path of a rule to file and line."""
 
 
@@ -40,7 +40,7 @@ def parse_init_cfg(
     init_cfg: Any,
     where: str,
     *,
-    written: Written = lambda where: None,
+    written: LineOfRule = lambda where: None,
     compat: bool = False,
     bare: bool = False,
 ) -> list[Rule]:
@@ -73,7 +73,7 @@ def _errors_of(entry: Mapping[str, Any], place: str) -> Iterator[None]:
         raise
 
 
-def _parse_entry(entry: Any, where: str, written: Written, compat: bool) -> Rule:
+def _parse_entry(entry: Any, where: str, written: LineOfRule, compat: bool) -> Rule:
     place = location(where, written(where))
     if not isinstance(entry, Mapping):
         raise RuleTypeError(f"Each entry of an init_cfg is a dict, not {entry!r}.", where=place)
@@ -116,7 +116,7 @@ def _check_extensions(cfg: Mapping[str, Any]) -> None:
 
 
 def _parse_overrides(
-    override: Any, outer: dict[str, Any], where: str, written: Written, compat: bool
+    override: Any, outer: dict[str, Any], where: str, written: LineOfRule, compat: bool
 ) -> Iterator[Rule]:
     if not isinstance(override, (Mapping, list)):
         raise RuleTypeError(f"override must be a dict or a list of dicts, not {override!r}.")
