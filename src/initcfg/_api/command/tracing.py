@@ -15,9 +15,7 @@ from initcfg._apply import check_output
 from initcfg._config import prepared
 from initcfg._config.builders import is_builder
 from initcfg._config.files import SUFFIXES, Config, replacing
-
-# export is loaded for the door (_model/doors.py) that it registers with.
-from initcfg._plan import Plan, export  # noqa: F401
+from initcfg._plan import Plan
 from initcfg._record import trace
 from initcfg.errors import ConfigError, OutputError
 
