@@ -81,6 +81,7 @@ class Registry:
         self.parent = parent
         self.children: dict[str, Registry] = {}
         self._module_dict: dict[str, Any] = {}
+        self._also_register: list[Callable[[Any, Sequence[str], bool], None]] = []
         self._locations = tuple(locations)
         self._imported = False
         if parent is not None:
@@ -199,8 +200,24 @@ class Registry:
                     where=defined_at(self._module_dict[name]),
                     fix="Choose another name, or replace it with force=True.",
                 )
+        for register in self._also_register:
+            register(module, names, force)
         self._module_dict.update(dict.fromkeys(names, module))
         return module
+
+    def also_register(self, register: Callable[[Any, Sequence[str], bool], None]) -> None:
+        """Have another registry take what this one has, and what it gets from now on.
+
+        Args:
+            register: Called with the class or function, its names, and ``force``, before it is registered
+                here; where it raises, it is not registered here either.
+        """
+        names: dict[int, list[str]] = {}
+        for name, module in self._module_dict.items():
+            names.setdefault(id(module), []).append(name)
+        for same in names.values():
+            register(self._module_dict[same[0]], same, False)
+        self._also_register.append(register)
 
     def import_from_location(self) -> None:
         """Import the locations, once; what an import raises goes through."""

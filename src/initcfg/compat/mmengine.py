@@ -2,23 +2,22 @@
 
 ``from mmengine.model import BaseModule, kaiming_init`` becomes
 ``from initcfg.compat.mmengine import BaseModule, kaiming_init``, and nothing else changes: the
-classes here reach what MMEngine reaches and draw what it draws, bit for bit.
+classes here reach what MMEngine reaches and draw what it draws, bit for bit. Where MMEngine is installed
+too, its ``Runner`` takes the ``Config``, the ``MODELS`` and the ``BaseModel`` here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import nn
 
 import initcfg
 from initcfg import (
-    MODELS,
     WEIGHT_INITIALIZERS,
     BaseInit,
     Caffe2XavierInit,
-    Config,
     ConfigDict,
     ConstantInit,
     KaimingInit,
@@ -39,6 +38,11 @@ from initcfg import (
     uniform_init,
     xavier_init,
 )
+
+if TYPE_CHECKING:
+    from initcfg import MODELS, Config
+
+    BaseModel: Any
 
 
 class BaseModule(initcfg.BaseModule):
@@ -67,6 +71,19 @@ def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Any]) -> No
 
 def update_init_info(module: nn.Module, init_info: str) -> None:
     """Accepted and ignored: the ledger records every write exactly, without being told."""
+
+
+def __getattr__(name: str) -> Any:
+    # Asked for late: only a program that names them needs to load MMEngine, where it is installed.
+    from initcfg.compat import beside_mmengine
+
+    if name == "Config":
+        return beside_mmengine.config_class()
+    if name == "MODELS":
+        return beside_mmengine.shared_models()
+    if name == "BaseModel":
+        return beside_mmengine.base_model()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
