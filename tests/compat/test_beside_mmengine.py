@@ -20,7 +20,7 @@ def test_the_names_are_the_librarys_own() -> None:
 
 def test_a_base_model_needs_mmengine() -> None:
     with pytest.raises(ImportError, match="pip install mmengine"):
-        beside_mmengine.base_model.__wrapped__()
+        beside_mmengine.base_model.__wrapped__(initcfg.BaseModule)
 
 
 def test_a_registry_tells_another_what_it_has_and_gets() -> None:

@@ -1,7 +1,7 @@
 """Where MMEngine is installed: a config, a registry and a base of models that its ``Runner`` takes.
 
-A Runner asks ``isinstance(cfg, mmengine.Config)``, and looks models up in ``mmengine.registry.MODELS``. So the
-config here is a class of both packages, and what is registered in :data:`initcfg.MODELS` is registered
+A Runner asks ``isinstance(cfg, mmengine.Config)``, and looks models up in ``mmengine.registry.MODELS``. So
+the config here is a class of both packages, and what is registered in :data:`initcfg.MODELS` is registered
 there too. Where MMEngine is not installed, all is as without it.
 """
 
@@ -56,7 +56,7 @@ def config_class() -> type[initcfg.Config]:
             return dict(vars(self))
 
         def __setstate__(self, state: dict[str, Any]) -> None:
-            vars(self).update(state)
+            self.__dict__.update(state)
 
     return _at_home(Config)
 
@@ -87,8 +87,11 @@ def shared_models() -> initcfg.Registry:
 
 
 @functools.cache
-def base_model() -> type[Any]:
+def base_model(base: type[Any]) -> type[Any]:
     """MMEngine's ``BaseModel`` (training steps, a data preprocessor), initialized by initcfg.
+
+    Args:
+        base: The ``BaseModule`` that initializes it.
 
     Raises:
         ImportError: MMEngine is not installed: it is a part of training, which initcfg has no part in.
@@ -97,11 +100,10 @@ def base_model() -> type[Any]:
     if theirs is None:
         raise ImportError(
             "BaseModel is MMEngine's, for its Runner, and MMEngine cannot be imported.\n"
-            "  fix:          pip install mmengine, or derive the model from initcfg.compat.mmengine.BaseModule."
+            "  fix:          pip install mmengine, or derive from initcfg.compat.mmengine.BaseModule."
         )
-    from initcfg.compat.mmengine import BaseModule
 
-    class BaseModel(BaseModule, theirs.BaseModel):
+    class BaseModel(base, theirs.BaseModel):
         """``mmengine.model.BaseModel``, whose ``init_weights()`` is initcfg's under ``compat='mmengine'``.
 
         Args:

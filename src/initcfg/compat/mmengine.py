@@ -82,7 +82,7 @@ def __getattr__(name: str) -> Any:
     if name == "MODELS":
         return beside_mmengine.shared_models()
     if name == "BaseModel":
-        return beside_mmengine.base_model()
+        return beside_mmengine.base_model(BaseModule)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
