@@ -28,6 +28,7 @@ class Load:
         renamed: Keys that ``rename`` changed: key, and the name that it has in the module.
         converted: Data types that change: type there, type here, number of tensors.
         hints: What could be meant, where little fits.
+        remarks: What of the rule did nothing, and need not.
         wrapping: What was taken off on the way to the tensors: ``("state_dict",)``.
         checkpoint: The checkpoint as it was written; None if it was given in code.
         sha256: Digest of the file, where it is known.
@@ -50,6 +51,7 @@ class Load:
     renamed: tuple[tuple[str, str], ...] = ()
     converted: tuple[tuple[str, str, int], ...] = ()
     hints: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     wrapping: tuple[str, ...] = ()
     checkpoint: str | None = None
     sha256: str | None = None

@@ -9,6 +9,7 @@
 - ``("patch", height, width)``: another patch size;
 - ``("inflate", how, depth)``: a time axis, filled by ``mean`` or in the ``center``;
 - ``("resize_tokens", prefix, height, width, height, width)``: positions, from a grid to another;
+- ``("resize_line", axis, prefix, old, new)``: positions one after another, along that axis;
 - ``("resize_table", extra, height, width, height, width)``: relative positions;
 - ``("resize_grid", axis, height, width)``: positions that lie as an image does.
 
@@ -36,6 +37,9 @@ _TEXTS: dict[str, Callable[..., str]] = {
     "inflate": lambda how, depth: f"inflated to depth {depth} by {how}",
     "resize_tokens": lambda prefix, *size: (
         _resized("positions", size) + (f" after {plural(prefix, 'token')}" if prefix else "")
+    ),
+    "resize_line": lambda axis, prefix, old, new: (
+        f"positions {old} → {new}" + (f" after {plural(prefix, 'row')}" if prefix else "")
     ),
     "resize_table": lambda extra, *size: (
         _resized("relative positions", size) + (f" before {plural(extra, 'row')}" if extra else "")

@@ -21,6 +21,8 @@ class Destination:
     module: nn.Module
     # Whether it is the weight of the first convolution.
     first_conv: bool
+    # The module around its module, if there is one.
+    parent: nn.Module | None
     # Tokens that its module puts before those of the image: class token, registers.
     tokens: int | None
 
@@ -29,7 +31,11 @@ def destinations_in(module: nn.Module, names: Names) -> dict[str, Destination]:
     """The tensors of a module's ``state_dict`` by their names there, without making copies."""
     found: dict[str, Destination] = {}
     for path, inner in module.named_modules(remove_duplicate=False):
+        parent = module.get_submodule(path.rpartition(".")[0]) if path else None
         tokens = _tokens(inner)
+        if tokens is None and isinstance(inner, nn.Embedding):
+            # CLIP's positions are an embedding beside the token.
+            tokens = None if parent is None else _tokens(parent)
         for attribute, tensor in [*inner._parameters.items(), *inner._buffers.items()]:
             if tensor is None or attribute in inner._non_persistent_buffers_set:
                 continue
@@ -38,7 +44,7 @@ def destinations_in(module: nn.Module, names: Names) -> dict[str, Destination]:
             shape = tuple(entry.tensor.shape)
             convolution = attribute == "weight" and len(shape) in (3, 4, 5)
             first = convolution and not any(each.first_conv for each in found.values())
-            found[name] = Destination(name, shape, entry, inner, first, tokens)
+            found[name] = Destination(name, shape, entry, inner, first, parent, tokens)
     return found
 
 

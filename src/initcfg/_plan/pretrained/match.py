@@ -17,8 +17,10 @@ from initcfg._model import Entry, Names
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.destinations import Destination, destinations_in
-from initcfg._plan.pretrained.fitting import COMPUTED, fit, hint
+from initcfg._plan.pretrained.fitting import Fitting, fit, hint
 from initcfg._plan.pretrained.keys import named_keys
+from initcfg._plan.pretrained.permits import Permits
+from initcfg._plan.pretrained.positions import COMPUTED
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
 from initcfg._plan.pretrained.qkv import projections
 from initcfg._plan.stacks import Stack
@@ -118,6 +120,7 @@ class _Match:
         self.fused_or_split = 0
         self.used: set[str] = set()
         self.hits: set[tuple[str, str]] = set()
+        self.permits = Permits(initializer)
 
     def result(self) -> tuple[list[tuple[Entry, FromCheckpoint]], Load]:
         """The value of each tensor that the checkpoint has, and the account."""
@@ -146,8 +149,7 @@ class _Match:
             for key in keys
             if key not in self.used
         )
-        if not self.compat:
-            self._check_fits(len(found), missing, unexpected)
+        remarks = [] if self.compat else self._check_fits(loaded, missing, unexpected)
         prefix = self.prefix
         return found, replace(
             self.account,
@@ -160,18 +162,24 @@ class _Match:
             renamed=tuple((key, prefix + name) for key, name in self.named.renamed),
             converted=tuple((there, here, count) for (there, here), count in self.converted.items()),
             hints=tuple(self.hints),
+            remarks=tuple(remarks),
         )
 
-    def _check_fits(self, count: int, missing: Collection[str], unexpected: Collection[str]) -> None:
+    def _check_fits(
+        self, loaded: Collection[int], missing: Collection[str], unexpected: Collection[str]
+    ) -> list[str]:
+        count = len(loaded)
         if self.fused_or_split:
             self.hints.append(f"adapt='qkv' would fit {plural(self.fused_or_split, 'tensor')}")
         if not count and self.named.keys.keys().isdisjoint(self.destinations):
             raise nothing_fits(self.initializer, self.destinations, self.keys, self.named, self.hints)
+        remarks = self.permits.check(loaded)
         mismatched = [name for name, _, _ in self.mismatched]
         check_strict(self.initializer, missing, mismatched, unexpected, self.hints)
         if count < len(self.destinations) / 2:
             better = other_prefix(self.initializer, self.destinations, self.named, count)
             self.hints += [] if better is None else [better]
+        return remarks
 
     def _value(self, here: Destination) -> FromCheckpoint | None:
         """What the checkpoint has for a tensor, if anything."""
@@ -183,24 +191,28 @@ class _Match:
         keys, steps = self._keys_of(name, permissions)
         if len(keys) == 0:
             self.missing.append(name)
+            self.permits.refuse(permissions, here, None)
             return None
         shapes = [self._shape(key) for key in keys]
         if len(keys) > 1:
             shape, steps = _joined(name, keys, shapes), (("concat",), *steps)
         else:
             shape = here.shape if steps else shapes[0]
-        further = () if steps and shape == here.shape else fit(here, shape, permissions)
+        further = Fitting() if steps and shape == here.shape else fit(here, shape, permissions)
         resized = here.entry.buffer and any(each.kind == "resize" for each in permissions)
         if resized and shape != here.shape and any(each in name for each in COMPUTED):
             # Its module computes it from the sizes that it has here.
             self.used.update(keys)
             self.excluded.append(name)
+            self.permits.act(permissions, "resize")
             return None
         if further is None or not self._convertible(here.entry.tensor.dtype, keys, permissions):
             self._mismatch(here, shape)
+            self.permits.refuse(permissions, here, shape)
             return None
         self.used.update(keys)
-        steps += further
+        self.permits.act(further.by)
+        steps += further.steps
         if not steps:
             return FromCheckpoint(self.account.source, keys[0])
         self.adapted.append((name, steps_text(steps)))
@@ -221,7 +233,7 @@ class _Match:
         # Attention's q, k and v may be one tensor there and three here, or the other way round.
         shapes = {other: each.shape for other, each in self.destinations.items()}
         keys, steps = projections(name, shapes, self.named.keys, self._shape)
-        if keys and not any(each.kind == "qkv" for each in permissions):
+        if keys and not self.permits.act(permissions, "qkv"):
             self.fused_or_split += 1
             return (), ()
         return keys, steps
@@ -230,7 +242,7 @@ class _Match:
         given = self.initializer
         included = self._any_covers("include", given.include, name) or not given.include
         excluded = self._any_covers("exclude", given.exclude, name)
-        return excluded or not included or any(each.kind == "drop" for each in permissions)
+        return excluded or not included or self.permits.act(permissions, "drop")
 
     def _any_covers(self, key: str, patterns: Sequence[Pattern], name: str) -> bool:
         found = {(key, each.text) for each in patterns if each.covers(name)}
@@ -255,11 +267,11 @@ class _Match:
     def _convertible(self, here: torch.dtype, keys: Keys, permissions: Sequence[Permission]) -> bool:
         """Whether the type there may become the type here; what changes is counted."""
         types = {self.opened.info(key).dtype for key in keys}
-        allowed = self.compat or any(each.kind == "dtype" for each in permissions)
-        for name in types if not allowed else ():
-            there = getattr(torch, name, None)
-            if isinstance(there, torch.dtype) and _rank(there) > _rank(here):
-                return False
+        there = [found for name in types if isinstance(found := getattr(torch, name, None), torch.dtype)]
+        # Asked only where it is needed: what allows it has then done something.
+        lossy = any(_rank(each) > _rank(here) for each in there)
+        if lossy and not self.compat and not self.permits.act(permissions, "dtype"):
+            return False
         self.converted.update((there, dtype_name(here)) for there in types - {dtype_name(here)})
         return True
 

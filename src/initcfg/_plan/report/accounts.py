@@ -62,6 +62,7 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
     for what, names in accounts.items():
         for index, name in enumerate(limited(names, full, _FIRST + 1)):
             lines.append(Text(f"  {what if index == 0 else '':<24}  {name}"))
+    lines += [Text(f"  note                      {each}") for each in load.remarks]
     hints = load.hints if full else load.hints[:_FIRST]
     return lines + [Text(f"  perhaps                   {each}", style="yellow") for each in hints]
 

@@ -19,7 +19,10 @@ def _count(item: Any) -> bool:
 
 
 def _size(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and len(item) == 2 and all(_count(each) for each in item)
+    return isinstance(item, (list, tuple)) and len(item) in (1, 2) and all(_count(each) for each in item)
+
+
+_SIZE = "two numbers, height and width, or a list of one, a length"
 
 
 def _indices(item: Any) -> bool:
@@ -36,8 +39,8 @@ KINDS: dict[str, dict[str, Check]] = {
     "patch": {},
     "resize": {
         "prefix_tokens": (_count, "a number of tokens"),
-        "size": (_size, "two numbers, height and width"),
-        "old_size": (_size, "two numbers, height and width"),
+        "size": (_size, _SIZE),
+        "old_size": (_size, _SIZE),
     },
     "select": {"classes": (_indices, "a list of row numbers")},
     "shrink": {},
@@ -56,6 +59,10 @@ class Permission:
     # For which tensors, or modules with all below; None for all that it evidently fits.
     pattern: Pattern | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    # Whether "auto" stood for it: nobody asked for this kind.
+    auto: bool = False
+    # Whether it is for these tensors, whatever they are called: shapes need say no more.
+    declared: bool = False
 
 
 def parse_adapt(adapt: Any) -> tuple[Permission, ...]:
@@ -84,7 +91,7 @@ def _permissions(written: Any, pattern: Pattern | None) -> list[Permission]:
     options = dict(written) if isinstance(written, Mapping) else {"type": written}
     kind = options.pop("type", None)
     if kind == "auto" and not options:
-        return [Permission(each, pattern) for each in AUTO]
+        return [Permission(each, pattern, auto=True, declared=pattern is not None) for each in AUTO]
     if not isinstance(kind, str) or kind not in KINDS:
         raise ArgumentError(
             f"adapt: {written!r} is not an adaptation.", meant=nearest(str(kind), KINDS), fix=_kinds_text()
@@ -108,7 +115,7 @@ def _permissions(written: Any, pattern: Pattern | None) -> list[Permission]:
             "The adaptation 'select' needs the rows to take.",
             fix="Write adapt=dict(NAME=dict(type='select', classes=[...])).",
         )
-    return [Permission(kind, pattern, options)]
+    return [Permission(kind, pattern, options, declared=pattern is not None)]
 
 
 def _kinds_text() -> str:

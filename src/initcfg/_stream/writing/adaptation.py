@@ -108,6 +108,19 @@ def _resize_tokens(
     return made.reshape(*tensor.shape[:-2], -1, channels)
 
 
+def _resize_line(tensor: torch.Tensor, axis: int, prefix: int, old: int, new: int) -> torch.Tensor:
+    """Linear along one axis, ``interpolate(mode="linear", align_corners=False)``; the prefix stays."""
+    if tensor.shape[axis] != prefix + old:
+        raise ValueError(f"{tensor.shape[axis]} rows are not {prefix} and {old}")
+    kept, line = tensor.split([prefix, old], dim=axis)
+    channels_first = line.float().movedim(axis, -1)
+    made = functional.interpolate(
+        channels_first.reshape(1, -1, old), size=new, mode="linear", align_corners=False
+    )
+    whole = made.reshape(*channels_first.shape[:-1], new).movedim(-1, axis)
+    return torch.cat([kept, whole.to(tensor.dtype)], dim=axis)
+
+
 def _resize_table(
     tensor: torch.Tensor, extra: int, old_height: int, old_width: int, height: int, width: int
 ) -> torch.Tensor:
@@ -150,6 +163,7 @@ _STEPS: dict[Any, Callable[..., torch.Tensor]] = {
     "patch": _patch,
     "inflate": _inflate,
     "resize_tokens": _resize_tokens,
+    "resize_line": _resize_line,
     "resize_table": _resize_table,
     "resize_grid": _resize_grid,
 }
