@@ -118,12 +118,15 @@ class Execution:
         entries = {entry.name: entry for entry in names.entries.values()}
         # Of a wrapper and what it wraps, the latter.
         modules = {names.modules[id(module)]: module for module in model.modules()}
+        around, self.filler.original = self.filler.original, plan.compat is not None
         for item in self._in_good_order(self._unrolled(plan)):
             if isinstance(item, Write):
                 self._write(item, entries)
             elif item.foreign is not None or not getattr(modules[item.module], "is_init", False):
                 self.filler.flush()
                 self._run_code(self, item, modules[item.module])
+        # A plan that code called for has ended; the one around it goes on.
+        self.filler.original = around
         for name in plan.reached:
             _set_is_init(modules[name])
 

@@ -22,6 +22,8 @@ class Filler(Protocol):
 
     # Whether each draw moves a generator: then what no tensor shows is drawn, too.
     in_order: bool = False
+    # Whether the plan that is being carried out is to be what the original makes, also of torch's generator.
+    original: bool = False
 
     def fill(
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
@@ -86,7 +88,7 @@ class StreamFiller(Filler):
 
 
 class TorchFiller(Filler):
-    """From torch's global generator, draw by draw in the original's order."""
+    """From torch's global generator, draw by draw in the original's order, as torch or the original draws."""
 
     in_order = True
 
@@ -99,7 +101,7 @@ class TorchFiller(Filler):
         """Fill it at once."""
         if isinstance(value, FromCheckpoint):
             return self._checkpoints.load(tensor, value, torch.randn)
-        fill_torch(tensor, value)
+        fill_torch(tensor, value, original=self.original)
         return None
 
 

@@ -38,7 +38,7 @@ from initcfg.values.kinds import (
     Uniform,
 )
 from initcfg.values.layout import Layout
-from initcfg.values.requirements import dtype_problem, shape_problem
+from initcfg.values.requirements import dtype_problem, original_sampler_remark, shape_problem
 from initcfg.values.value import JsonText, Value, declared_types, from_json, number_to_json, to_json
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "dtype_name",
     "dtype_problem",
     "number_to_json",
+    "original_sampler_remark",
     "shape_problem",
     "steps_text",
 ]

@@ -42,7 +42,7 @@ class Normal(Value):
 
 @dataclass(frozen=True)
 class TruncNormal(Value):
-    """N(mean, std²) given that it lies in [a, b]; the bounds are absolute values."""
+    """N(mean, std²) given that it lies in [a, b]; the bounds are absolute values, infinite for none."""
 
     random = True
     mean: float

@@ -57,7 +57,14 @@ def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
     if isinstance(value, (Orthogonal, Eye)):
         return _beyond((value.gain,), dtype)
     if isinstance(value, (Uniform, TruncNormal)):
-        if found := _beyond(tuple(value.args.values()), dtype):
+        numbers = tuple(value.args.values())
+        if isinstance(value, TruncNormal) and math.inf in (-value.a, value.b):
+            # A bound that is missing holds nothing back.
+            bounds = (
+                bound for bound, missing in ((value.a, -math.inf), (value.b, math.inf)) if bound != missing
+            )
+            numbers = (abs(value.mean) + _WIDEST * value.std, *bounds)
+        if found := _beyond(numbers, dtype):
             return found
         if value.a > value.b:
             return f"the lower bound {value.a:g} lies above the upper one, {value.b:g}"
@@ -85,6 +92,30 @@ def _beyond(numbers: tuple[float, ...], dtype: torch.dtype) -> str | None:
         if abs(number) > largest:
             return f"{number:g} is beyond {dtype_name(dtype)}, which ends at {largest:g}"
     return None
+
+
+def original_sampler_remark(value: Value, dtype: torch.dtype) -> str | None:
+    """What MMEngine's sampler of truncated normals does wrong in this data type; None where it does not.
+
+    It draws u evenly between -1 and 1 (less where a bound cuts) and takes the inverse of the error function,
+    all in the type of the tensor. In a small type, u within half a step of 1 is 1, whose inverse is infinite,
+    and the number lands on a bound.
+    """
+    if not isinstance(value, TruncNormal) or value.std <= 0:
+        return None
+    if torch.finfo(dtype).bits > 16 and math.inf not in (-value.a, value.b):
+        return None
+    low, high = (math.erf((bound - value.mean) / value.std / math.sqrt(2.0)) for bound in (value.a, value.b))
+    # The step just below 1 is half of that above it.
+    rounds = 1.0 - torch.finfo(dtype).eps / 4.0
+    lost = max(high - rounds, 0.0) + max(-rounds - low, 0.0)
+    if lost <= 0.0:
+        return None
+    return (
+        f"under rng='torch', MMEngine's own sampler in {dtype_name(dtype)} puts about one of "
+        f"{round((high - low) / lost)} numbers on a bound of {value}, and so it is here; without "
+        "compat='mmengine' torch's own is used."
+    )
 
 
 def shape_problem(value: Value, shape: Sequence[int]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from scipy import stats
 from torch import nn
 
 import initcfg
-from initcfg import values
+from initcfg import errors, values
 
 SHAPES = [
     lambda: nn.Linear(7, 5),
@@ -119,6 +120,36 @@ def test_sigma_bounds_and_preserved_std(low: float, high: float) -> None:
 def test_one_sigma_bound_gives_the_other() -> None:
     value = value_of(nn.Linear(2, 2), type="TruncNormal", std=0.5, b_sigma=1)
     assert value == values.TruncNormal(0.0, 0.5, -1.0, 0.5)
+
+
+def test_truncated_normal_with_one_bound() -> None:
+    linear, inf = nn.Linear(2, 2), math.inf
+    assert value_of(linear, type="TruncNormal", a=-inf, b=0.5) == values.TruncNormal(0.0, 1.0, -inf, 0.5)
+    assert value_of(linear, type="TruncNormal", a_sigma=1, b_sigma=inf) == values.TruncNormal(0, 1, 1.0, inf)
+    # With no spread there is no number of sigmas to count.
+    fixed = value_of(linear, type="TruncNormal", std=0, a_sigma=-inf, b_sigma=1)
+    assert fixed == values.TruncNormal(0.0, 0.0, -inf, 0.0)
+    kept = value_of(linear, type="TruncNormal", std=0.02, a_sigma=-inf, b_sigma=1, preserve_std=True)
+    assert isinstance(kept, values.TruncNormal)
+    assert stats.truncnorm(-inf, 1.0, scale=kept.std).std() == pytest.approx(0.02)
+    plan = initcfg.plan(linear, dict(type="TruncNormal", layer="Linear", a=-inf, b=0.5))
+    text = json.dumps(plan.to_json(), allow_nan=False)
+    assert initcfg.Plan.from_json(json.loads(text))["weight"].value == plan["weight"].value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(a=math.nan), "A bound of TruncNormal.* is not a number"),
+        (dict(a_sigma=math.nan), "is not a number"),
+        (dict(a=3.0), "lies above the upper one"),
+        (dict(a=math.inf, b=math.inf), "Nothing lies between the bounds"),
+        (dict(a=-math.inf, b=-math.inf), "Nothing lies between the bounds"),
+    ],
+)
+def test_bounds_between_which_nothing_lies(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(errors.ArgumentError, match=message):
+        value_of(nn.Linear(2, 2), type="TruncNormal", **arguments)
 
 
 def test_a_bound_that_cuts_nothing_is_noted() -> None:

@@ -208,8 +208,20 @@ def test_truncation_integers() -> None:
     first, width = truncation_integers(0.0, 1.0, -1.0, 2.0)
     assert first == round(special.ndtr(-1.0) * 2**32)
     assert first + width == round(special.ndtr(2.0) * 2**32)
+    # A bound that is missing is where no probability is left.
+    assert truncation_integers(0.0, 1.0, -math.inf, 2.0) == (0, first + width)
+    assert truncation_integers(0.0, 1.0, -1.0, math.inf) == (first, 2**32 - first)
+    assert truncation_integers(0.0, 1.0, -math.inf, math.inf) == (0, 2**32 - 1)
     with pytest.raises(PlanError, match="std 0 has no probabilities"):
         truncation_integers(0.0, 0.0, -1.0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("a", "b"), [(-math.inf, 0.5), (2.0, math.inf), (-math.inf, -5.0)])
+def test_a_missing_bound_is_a_very_far_one(a: float, b: float, dtype: Any) -> None:
+    far = [math.copysign(1e30, bound) if math.isinf(bound) else bound for bound in (a, b)]
+    missing = trunc_normal(KEY, 0, 1000, 0.0, 1.0, a, b, dtype=dtype)
+    assert np.array_equal(missing, trunc_normal(KEY, 0, 1000, 0.0, 1.0, *far, dtype=dtype))
 
 
 def test_bounds_that_cannot_matter_leave_the_normal() -> None:
@@ -275,7 +287,7 @@ def test_any_truncation_stays_inside(mean: float, std: float, bounds: list[float
         (lambda: normal(KEY, 0, 1, 0.0, 1.0, dtype=np.float16), "float32 and float64, not float16"),
         (lambda: trunc_normal(KEY, 0, 1, 0.0, 1.0, 2.0, -2.0), "is above the upper bound"),
         (lambda: trunc_normal(KEY, 0, 1, 0.0, -1.0, -2.0, 2.0), "must not be negative"),
-        (lambda: trunc_normal(KEY, 0, 1, 0.0, 1.0, -math.inf, 2.0), "argument a must be finite"),
+        (lambda: trunc_normal(KEY, 0, 1, 0.0, 1.0, math.inf, math.inf), "argument a must be finite"),
         (lambda: trunc_normal(KEY, 0, 1, 0.0, 1.0, 1e39, 1e40), "leave no float32"),
     ],
 )

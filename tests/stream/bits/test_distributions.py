@@ -61,6 +61,11 @@ def test_normal_distribution(dtype: Any) -> None:
         (0.0, 1.0, -40.0, -39.0),
         (0.0, 1.0, -0.001, 0.002),
         (3.0, 0.5, -1e9, 1.0),
+        (0.0, 1.0, -math.inf, 0.5),
+        (0.1, 0.02, 0.1, math.inf),
+        (0.0, 1.0, 3.5, math.inf),
+        (0.0, 1.0, -math.inf, -30.0),
+        (1.0, 2.0, -math.inf, math.inf),
     ],
 )
 def test_truncated_normal_distribution(mean: float, std: float, a: float, b: float, dtype: Any) -> None:

@@ -24,7 +24,7 @@ from initcfg._plan.stacks import Stack, Stacks
 from initcfg._rules import Program, Rule, Step, check_layer_names
 from initcfg._rules.initializers import BaseInit, torch_default
 from initcfg.errors import InitcfgError, OverrideTargetError, PlanError, TensorError
-from initcfg.values import Keep, Layout, Opaque, dtype_problem
+from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler_remark
 
 
 class RuleWalk:
@@ -234,6 +234,9 @@ class RuleWalk:
                 fix="Correct the rule, or exclude the tensor.",
             )
             raise _in_context(error, _last_rule(steps, bias), name, stack.layout.shape)
+        remark = original_sampler_remark(stack.top.value, dtype) if self.compat else None
+        if remark is not None:
+            self.notes.append(f"{stack.top.rule}: {remark}")
         self._within_limits.add((id(stack), dtype))
 
     def _stack(self, steps: Steps, layout: Layout, name: str, *, bias: bool) -> Stack | None:

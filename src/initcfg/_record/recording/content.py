@@ -35,8 +35,6 @@ class Erfinv:
         if self.low == -1.0 and self.high == 1.0:
             return Normal(self.shift, std)
         ends = [self._end(self.low), self._end(self.high)]
-        if not all(map(math.isfinite, ends)):
-            return None
         return TruncNormal(self.shift, std, min(ends), max(ends))
 
     def clamped(self, low: float, high: float) -> Value | None:
@@ -97,6 +95,9 @@ def _plain_constant(found: Known | None, made: torch.Tensor) -> Constant | None:
 def _finite(known: Known) -> bool:
     """Whether an operation left numbers that can be drawn: no infinity, and no spread that is gone."""
     numbers = [item for item in vars(known).values() if isinstance(item, float)]
+    if isinstance(known, TruncNormal):
+        # One bound may be missing.
+        numbers = [known.mean, known.std, *(bound for bound in (known.a, known.b) if not math.isinf(bound))]
     spread = getattr(known, "std", getattr(known, "scale", 1.0))
     return all(map(math.isfinite, numbers)) and spread != 0.0
 

@@ -77,8 +77,8 @@ class TruncNormalInit(BaseInit):
     Args:
         mean: Mean of the normal before truncation.
         std: Its standard deviation, at least 0.
-        a: Lower bound.
-        b: Upper bound.
+        a: Lower bound; ``-inf`` for none.
+        b: Upper bound; ``inf`` for none.
         a_sigma: Lower bound in sigmas, in place of ``a``; -2 if only ``b_sigma`` is given.
         b_sigma: Upper bound in sigmas, in place of ``b``; 2 if only ``a_sigma`` is given.
         preserve_std: Divide ``std`` by the standard deviation of the truncated unit normal, so that
@@ -123,8 +123,15 @@ class TruncNormalInit(BaseInit):
         else:
             self.a = low = number("a", -2 if a is None else a)
             self.b = high = number("b", 2 if b is None else b)
+        if math.isnan(low) or math.isnan(high):
+            raise ArgumentError(f"A bound of {self} is not a number.")
         if low > high:
             raise ArgumentError(f"The lower bound of {self} lies above the upper one.")
+        if low == math.inf or high == -math.inf:
+            raise ArgumentError(
+                f"Nothing lies between the bounds of {self}.",
+                fix="For no lower bound write -inf, for no upper one inf.",
+            )
         self._low, self._high = float(low), float(high)
 
     def value(self, layout: Layout) -> Value:
@@ -132,7 +139,8 @@ class TruncNormalInit(BaseInit):
         if self.a_sigma is not None:
             if self.preserve_std:
                 std /= _truncated_unit_std(low, high)
-            low, high = mean + low * std, mean + high * std
+            # Infinity times a standard deviation of zero is no number.
+            low, high = (bound if math.isinf(bound) else mean + bound * std for bound in (low, high))
         return TruncNormal(mean, std, low, high)
 
     def notes(self) -> list[str]:
@@ -158,4 +166,5 @@ def _truncated_unit_std(low: float, high: float) -> float:
     if mass <= 0:
         raise ArgumentError(f"No mass of the normal lies between {low} and {high} sigma.")
     shift = (density(high) - density(low)) / mass
-    return math.sqrt(1 - (high * density(high) - low * density(low)) / mass - shift * shift)
+    at_low, at_high = (0.0 if math.isinf(bound) else bound * density(bound) for bound in (low, high))
+    return math.sqrt(1 - (at_high - at_low) / mass - shift * shift)

@@ -78,7 +78,7 @@ def trunc_normal_(
 ) -> torch.Tensor:
     """Fill a tensor from N(mean, std²) within [a, b], by the original's sampler."""
     with torch.no_grad():
-        fill_torch(tensor, TruncNormal(mean, std, a, b))
+        fill_torch(tensor, TruncNormal(mean, std, a, b), original=True)
     return tensor
 
 
@@ -98,4 +98,4 @@ def _fill(module: nn.Module, initializer: BaseInit, bias: float) -> None:
             except InitcfgError as error:
                 error.parameter, error.shape = f"weight of a {type(module).__name__}", target.layout.shape
                 raise
-            fill_torch(target.tensor, value)
+            fill_torch(target.tensor, value, original=True)

@@ -118,7 +118,7 @@ def normal_recipe(mean: float, std: float, double: bool) -> Recipe:
 def trunc_normal_recipe(mean: float, std: float, a: float, b: float, double: bool) -> Recipe:
     """N(mean, std²) within [a, b]: CUT(center, spread), or a map in float64, or a constant."""
     _check_spread(mean, std, double)
-    _check_bounds(a, b)
+    _check_truncation(a, b)
     low, high = _inside(a, b, double)
     kind, numbers = Kind.CONSTANT, (mean,)
     if std != 0.0 and a != b:
@@ -138,23 +138,25 @@ def truncation_integers(mean: float, std: float, a: float, b: float) -> tuple[in
     Args:
         mean: Mean of the normal distribution before it is cut.
         std: Its standard deviation, above 0.
-        a: Lower bound.
-        b: Upper bound.
+        a: Lower bound; minus infinity for none.
+        b: Upper bound; infinity for none.
 
     Returns:
         ``round(Φ(α)·2³²)``, and how many words lie below ``round(Φ(β)·2³²)`` from there, where α and β
         are the bounds in sigmas. Below 2²⁴ words, a truncated normal is made in float64 instead.
 
     Raises:
-        PlanError: std is not above 0, a > b, or an argument is not finite.
+        PlanError: std is not above 0, a > b, mean or std is not finite, or a bound excludes everything.
 
     Example:
         >>> from initcfg._stream.bits import truncation_integers
         >>> truncation_integers(0.0, 0.02, -2.0, 2.0)
         (0, 4294967295)
+        >>> truncation_integers(0.0, 0.02, float("-inf"), 0.0)
+        (0, 2147483648)
     """
     _check_spread(mean, std, True)
-    _check_bounds(a, b)
+    _check_truncation(a, b)
     if std == 0.0:
         raise PlanError("A normal distribution with std 0 has no probabilities to cut.")
     first, last = (round(gauss.normal_cdf(_sigmas(bound, mean, std)) * 2.0**32) for bound in (a, b))
@@ -182,7 +184,7 @@ def _fine(mean: float, std: float, a: float, b: float) -> tuple[Kind, tuple[floa
 def _sigmas(to: float, origin: float, std: float) -> float:
     """``(to − origin) / std``, held within ±2⁵⁰⁰, where squares and products are still finite."""
     distance = to - origin
-    if abs(distance) >= std * 2.0**500:
+    if math.isinf(distance) or abs(distance) >= std * 2.0**500:
         return math.copysign(2.0**500, distance)
     return distance / std
 
@@ -216,8 +218,18 @@ def _check_finite(**arguments: float) -> None:
 
 def _check_bounds(a: float, b: float) -> None:
     _check_finite(a=a, b=b)
+    _check_order(a, b)
+
+
+def _check_order(a: float, b: float) -> None:
     if a > b:
         raise PlanError(f"The lower bound a={a!r} is above the upper bound b={b!r}.", fix="Exchange a and b.")
+
+
+def _check_truncation(a: float, b: float) -> None:
+    """The bounds of a truncated normal: one or both may be missing, which is infinity on its side."""
+    _check_finite(a=0.0 if a == -math.inf else a, b=0.0 if b == math.inf else b)
+    _check_order(a, b)
 
 
 def _check_spread(mean: float, std: float, double: bool) -> None:

@@ -116,13 +116,13 @@ def trunc_normal(
         mean: Mean of the normal distribution before it is cut.
         std: Its standard deviation; where it is 0, every element is the point of [a, b] next to
             ``mean``.
-        a: Lower bound, an absolute value, not sigmas.
-        b: Upper bound; where it equals ``a``, every element is ``a``.
+        a: Lower bound, an absolute value, not sigmas; minus infinity for none.
+        b: Upper bound; where it equals ``a``, every element is ``a``; infinity for none.
         dtype: float32, or float64.
 
     Raises:
-        PlanError: a > b, std < 0, an argument is not finite or too large for the type, or the range
-            is impossible.
+        PlanError: a > b, std < 0, mean or std is not finite or too large for the type, a bound excludes
+            everything, or the range is impossible.
 
     Example:
         >>> from initcfg._stream.bits import stream_key, trunc_normal

@@ -1,14 +1,16 @@
-"""Torch's own generators: seeded for other people's code, and drawn from as the original does."""
+"""Torch's own generators: seeded for other people's code, and drawn from as torch or the original does."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 
 import torch
+from torch.nn import init
 
 from initcfg import values
 from initcfg._stream.bits import stream_key
@@ -37,8 +39,12 @@ def seeded(seed: int, name: str) -> Iterator[None]:
         yield
 
 
-def fill_torch(tensor: torch.Tensor, value: Value) -> None:
-    """Fill ``tensor`` from torch's global generator."""
+def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) -> None:
+    """Fill ``tensor`` from torch's global generator.
+
+    The numbers are those of the functions of ``torch.nn.init``; with ``original`` those of MMEngine, which has
+    a truncated normal of its own.
+    """
     if isinstance(value, values.Constant):
         tensor.fill_(value.val)
     elif isinstance(value, values.Uniform):
@@ -46,12 +52,12 @@ def fill_torch(tensor: torch.Tensor, value: Value) -> None:
     elif isinstance(value, values.Normal):
         tensor.normal_(value.mean, value.std)
     elif isinstance(value, values.TruncNormal):
-        _trunc_normal(tensor, value)
+        _trunc_normal(tensor, value, original)
     elif isinstance(value, values.Parts):
         for piece, each in zip(torch.split(tensor, list(value.sizes), value.dim), value.values, strict=True):
-            fill_torch(piece, each)
+            fill_torch(piece, each, original=original)
     elif isinstance(value, values.PaddingRow):
-        fill_torch(tensor, value.value)
+        fill_torch(tensor, value.value, original=original)
         tensor[value.index].zero_()
     elif isinstance(value, WHOLE):
         whole_torch(tensor, value)
@@ -61,12 +67,42 @@ def fill_torch(tensor: torch.Tensor, value: Value) -> None:
         raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 
 
-def _trunc_normal(tensor: torch.Tensor, value: values.TruncNormal) -> None:
-    """By the inverse of the distribution function, as MMEngine's own sampler: one draw an element."""
+def _trunc_normal(tensor: torch.Tensor, value: values.TruncNormal, original: bool) -> None:
     mean, std, a, b = value.mean, value.std, value.a, value.b
     if std == 0:
         tensor.fill_(min(max(mean, a), b))
-        return
+    elif original:
+        _by_inverse(tensor, mean, std, a, b)
+    else:
+        with warnings.catch_warnings():
+            # torch warns of bounds far from the mean. The plan has shown them, and the numbers are right.
+            warnings.simplefilter("ignore", UserWarning)
+            init.trunc_normal_(tensor, mean, std, *_finite_bounds(mean, std, a, b))
+
+
+def _finite_bounds(mean: float, std: float, a: float, b: float) -> tuple[float, float]:
+    """The bounds, each infinite one replaced by a finite one beyond which no draw lies.
+
+    In a far tail torch proposes numbers evenly between the bounds, which needs an end. It lies where the
+    density has fallen by exp(-40) since the other bound, or the mean.
+    """
+
+    def end(start: float) -> float:
+        alpha = (start - mean) / std
+        root = math.hypot(alpha, math.sqrt(80.0))
+        return std * (80.0 / (alpha + root) if alpha > 0.0 else root - alpha)
+
+    if math.isinf(b):
+        start = mean if math.isinf(a) else a
+        b = start + end(start)
+    if math.isinf(a):
+        # As seen in the mirror.
+        a = b - end(2 * mean - b)
+    return a, b
+
+
+def _by_inverse(tensor: torch.Tensor, mean: float, std: float, a: float, b: float) -> None:
+    """By the inverse of the distribution function, as MMEngine's own sampler: one draw an element."""
     low = (1.0 + math.erf((a - mean) / std / math.sqrt(2.0))) / 2.0
     high = (1.0 + math.erf((b - mean) / std / math.sqrt(2.0))) / 2.0
     tensor.uniform_(2 * low - 1, 2 * high - 1)
