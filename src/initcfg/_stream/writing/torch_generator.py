@@ -42,8 +42,8 @@ def seeded(seed: int, name: str) -> Iterator[None]:
 def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) -> None:
     """Fill ``tensor`` from torch's global generator.
 
-    The numbers are those of the functions of ``torch.nn.init``; with ``original`` those of MMEngine, which has
-    a truncated normal of its own.
+    The numbers are those of the functions of ``torch.nn.init``; with ``original`` those of MMEngine, which
+    has a truncated normal of its own.
     """
     if isinstance(value, values.Constant):
         tensor.fill_(value.val)
