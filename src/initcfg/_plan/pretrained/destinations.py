@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
-from initcfg._model import Entry, Names
+from initcfg._model import Entry, Names, wrapper_attribute
 
 _TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "reg_token", "register_tokens")
 
@@ -27,15 +28,19 @@ class Destination:
     tokens: int | None
 
 
-def destinations_in(module: nn.Module, names: Names) -> dict[str, Destination]:
-    """The tensors of a module's ``state_dict`` by their names there, without making copies."""
+def destinations_in(module: nn.Module, names: Names, *, compat: bool = False) -> dict[str, Destination]:
+    """The tensors of a module's ``state_dict`` by their names there, without making copies.
+
+    What a wrapper adds to a name is left out; under ``compat``, but for what the original needs in a key.
+    """
     found: dict[str, Destination] = {}
-    for path, inner in module.named_modules(remove_duplicate=False):
-        parent = module.get_submodule(path.rpartition(".")[0]) if path else None
+    at: dict[str, nn.Module] = {}
+    for path, inner in modules_in(module, "", compat):
+        at[path] = inner
         tokens = _tokens(inner)
         if tokens is None and isinstance(inner, nn.Embedding):
             # CLIP's positions are an embedding beside the token.
-            tokens = None if parent is None else _tokens(parent)
+            tokens = _tokens(at[path.rpartition(".")[0]]) if path else None
         for attribute, tensor in [*inner._parameters.items(), *inner._buffers.items()]:
             if tensor is None or attribute in inner._non_persistent_buffers_set:
                 continue
@@ -46,6 +51,19 @@ def destinations_in(module: nn.Module, names: Names) -> dict[str, Destination]:
             first = convolution and not any(each.first_conv for each in found.values())
             found[name] = Destination(name, shape, entry, inner, first, parent, tokens)
     return found
+
+
+def modules_in(module: nn.Module, path: str, compat: bool) -> Iterator[tuple[str, nn.Module]]:
+    """A module and all in it, under every path that they have; a wrapper has that of what it wraps."""
+    yield path, module
+    hidden = wrapper_attribute(type(module))
+    if compat and hidden == "_orig_mod":
+        # The original opens every other wrapper.
+        hidden = None
+    for name, child in module._modules.items():
+        if child is not None:
+            inner = path if name == hidden else f"{path}.{name}" if path else name
+            yield from modules_in(child, inner, compat)
 
 
 def _tokens(module: nn.Module) -> int | None:

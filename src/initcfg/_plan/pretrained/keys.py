@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from initcfg._plan.pretrained.wrappers import ANY_WRAPPER, LocalNames, unwrapped_name
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, PatternError, nearest
-
-# What DataParallel and torch.compile put before, or in, the names.
-_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,41 @@ def named_keys(
     """
     plain = _without_prefix(initializer, keys, prefix, taken_off)
     if compat:
-        names = {key: re.sub(r"^module\.", "", name) for key, name in plain.items()}
-    else:
-        names = {key: _in_module(name, local, taken_off) for key, name in plain.items()}
-    return _renamed(initializer, names)
+        # Of two keys of one name the original takes the later.
+        last = {re.sub(r"^module\.", "", name): key for key, name in plain.items()}
+        return _renamed(initializer, {key: name for name, key in last.items()}, plain, None)
+    meanings = LocalNames(local)
+    names = _in_module(initializer, plain, meanings, taken_off)
+    return _renamed(initializer, names, plain, meanings)
 
 
-def _in_module(name: str, local: Collection[str], taken_off: str) -> str:
-    """The name as the module has it; else, without what wrappers put before it."""
-    known = (each for each in (name, taken_off + name) if each in local)
-    return next(known, None) or _WRAPPERS.sub("", name)
+def _in_module(
+    initializer: PretrainedInit, plain: Mapping[str, str], local: LocalNames, taken_off: str
+) -> dict[str, str]:
+    """The names as the module has them, else without what wrappers added; each name once.
+
+    A key that is a name already wins over one that only means it.
+    """
+    names: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    meant: dict[str, str] = {}
+    for key, name in plain.items():
+        exact = next((each for each in (name, taken_off + name) if each in local), None)
+        if exact is None:
+            meant[key] = local.meant_by(name)
+        else:
+            names[key] = exact
+            owners.setdefault(exact, key)
+    for key, name in meant.items():
+        other = owners.setdefault(name, key)
+        if other != key and other in meant:
+            raise CheckpointError(
+                f"The keys {other!r} and {key!r} of {initializer.label!r} both mean {name!r}, since wrappers "
+                "add what they differ by.",
+                fix="Say by prefix which of them to take.",
+            )
+        names[key] = name if other == key else plain[key]
+    return {key: names[key] for key in plain}
 
 
 def _without_prefix(
@@ -61,15 +84,22 @@ def _without_prefix(
     if not prefix:
         return {key: key for key in keys}
     start = prefix if prefix.endswith(".") else prefix + "."
-    readings: tuple[Callable[[str], str], ...] = (
-        lambda key: key,
-        lambda key: taken_off + key,
-        lambda key: _WRAPPERS.sub("", key),
+    between = ANY_WRAPPER.join(re.escape(each + ".") for each in start[:-1].split("."))
+    wrapped = re.compile(ANY_WRAPPER + between)
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    # What begins so as it stands comes first; what only means it does not displace that.
+    readings: tuple[Callable[[str], str | None], ...] = (
+        lambda key: _after(start, key),
+        lambda key: _after(start, taken_off + key),
+        lambda key: key[match.end() :] if (match := wrapped.match(key)) else None,
     )
     for reading in readings:
-        found = {key: name[len(start) :] for key in keys if (name := reading(key)).startswith(start)}
-        if found:
-            return found
+        read = {key: name for key in keys if key not in found and (name := reading(key))}
+        found.update((key, name) for key, name in read.items() if name not in taken)
+        taken.update(read.values())
+    if found:
+        return {key: found[key] for key in keys if key in found}
     raise CheckpointError(
         f"No key of {initializer.label!r} begins with the prefix {start!r}.",
         meant=nearest(start, _prefixes(keys)) or _prefixes(keys)[:4],
@@ -77,6 +107,10 @@ def _without_prefix(
         if keys
         else "Give a checkpoint that holds tensors: this one has none.",
     )
+
+
+def _after(start: str, key: str) -> str | None:
+    return key[len(start) :] if key.startswith(start) else None
 
 
 def _prefixes(keys: list[str]) -> list[str]:
@@ -90,7 +124,12 @@ def _prefixes(keys: list[str]) -> list[str]:
     return sorted(counts, key=lambda start: (-counts[start], len(start)))
 
 
-def _renamed(initializer: PretrainedInit, names: Mapping[str, str]) -> NamedKeys:
+def _renamed(
+    initializer: PretrainedInit,
+    names: Mapping[str, str],
+    plain: Mapping[str, str],
+    local: LocalNames | None,
+) -> NamedKeys:
     hits = [0] * len(initializer.rename)
     # By key: the last rename that changed it, or -1, and the name that it has then.
     results: dict[str, tuple[int, str]] = {}
@@ -101,9 +140,12 @@ def _renamed(initializer: PretrainedInit, names: Mapping[str, str]) -> NamedKeys
             hits[index] += count
             if changed != name:
                 last, name = index, changed
+        if local is not None and last >= 0 and name not in local:
+            # What wraps a module that has its name here by now.
+            name = local.meant_by(name)
         results[key] = (last, name)
-    for count, (pattern, _) in zip(hits, initializer.rename, strict=True):
-        if not count:
+    for count, (pattern, replacement) in zip(hits, initializer.rename, strict=True):
+        if not count and not _takes_off_wrappers(pattern, replacement, plain.values()):
             raise PatternError(
                 f"rename: {pattern.pattern!r} matches no key of {initializer.label!r}.",
                 meant=nearest(pattern.pattern, names.values()) or list(names.values())[:2],
@@ -119,6 +161,12 @@ def _renamed(initializer: PretrainedInit, names: Mapping[str, str]) -> NamedKeys
             together.sort(key=lambda key: (results[key][0], _letter(key)))
     renamed = tuple((key, name) for key, (last, name) in results.items() if last >= 0)
     return NamedKeys({name: tuple(together) for name, together in found.items()}, renamed)
+
+
+def _takes_off_wrappers(pattern: re.Pattern[str], replacement: str, plain: Iterable[str]) -> bool:
+    """Whether a rename only does what was done without it: it takes off what wrappers added."""
+    changed = [(name, new) for name in plain if (new := pattern.sub(replacement, name)) != name]
+    return bool(changed) and all(unwrapped_name(name) == unwrapped_name(new) for name, new in changed)
 
 
 def _letter(key: str) -> int:

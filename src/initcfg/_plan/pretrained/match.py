@@ -98,7 +98,7 @@ class _Match:
         compat: bool,
     ) -> None:
         self.initializer, self.opened, self.account, self.compat = initializer, opened, account, compat
-        self.destinations = destinations_in(step.target, names)
+        self.destinations = destinations_in(step.target, names, compat=compat)
         start = names.modules[id(step.target)]
         self.prefix = f"{start}." if start else ""
         self.keys = list(opened.keys())
