@@ -37,10 +37,11 @@ def destinations_in(module: nn.Module, names: Names, *, compat: bool = False) ->
     at: dict[str, nn.Module] = {}
     for path, inner in modules_in(module, "", compat):
         at[path] = inner
+        parent = at[path.rpartition(".")[0]] if path else None
         tokens = _tokens(inner)
         if tokens is None and isinstance(inner, nn.Embedding):
             # CLIP's positions are an embedding beside the token.
-            tokens = _tokens(at[path.rpartition(".")[0]]) if path else None
+            tokens = None if parent is None else _tokens(parent)
         for attribute, tensor in [*inner._parameters.items(), *inner._buffers.items()]:
             if tensor is None or attribute in inner._non_persistent_buffers_set:
                 continue
