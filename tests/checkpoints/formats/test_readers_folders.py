@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
 
+from initcfg._checkpoints import open_source
 from initcfg._checkpoints.formats import TensorInfo, open_path
 from initcfg.errors import CheckpointError, CheckpointNotFoundError
 
@@ -241,3 +242,55 @@ def test_every_flipped_byte_of_the_metadata(distributed):
         except CheckpointError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.fp16.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "adapter_model.safetensors",
+        "open_clip_model.safetensors",
+        "pytorch_model.fp16.bin",
+        "adapter_model.bin",
+    ],
+)
+def test_a_folder_with_one_variant(tmp_path, state, name):
+    (save_file if name.endswith("s") else torch.save)(state, tmp_path / name)
+    (tmp_path / "config.json").write_text("{}")
+    torch.save({"lr": 1}, tmp_path / "training_args.bin")
+    torch.save({"lr": torch.ones(1)}, tmp_path / "optimizer.bin")
+    for opened in (open_path(tmp_path), open_source(str(tmp_path))):
+        with opened:
+            assert list(opened.keys()) == list(state)
+    torch.save(state, tmp_path / f"second{name[name.rindex('.') :]}")
+    with pytest.raises(CheckpointError, match="holds 2 files that end in") as caught:
+        open_source(str(tmp_path))
+    assert sorted(caught.value.meant)[0] == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("shards", "index"),
+    [
+        ("model.fp16-0000{}-of-00002.safetensors", "model.safetensors.index.fp16.json"),
+        ("model.fp16-0000{}-of-00002.safetensors", "model.fp16.safetensors.index.json"),
+        (
+            "diffusion_pytorch_model-0000{}-of-00002.fp16.safetensors",
+            "diffusion_pytorch_model.safetensors.index.fp16.json",
+        ),
+        ("pytorch_model.fp16-0000{}-of-00002.bin", "pytorch_model.bin.index.fp16.json"),
+    ],
+)
+def test_a_folder_with_shards_of_a_variant(tmp_path, state, shards, index):
+    keys = list(state)
+    weight_map = {}
+    for number, part in ((1, keys[:2]), (2, keys[2:])):
+        name = shards.format(number)
+        (save_file if name.endswith("s") else torch.save)({key: state[key] for key in part}, tmp_path / name)
+        weight_map |= dict.fromkeys(part, name)
+    with pytest.raises(CheckpointError, match="no index of them"):
+        open_source(str(tmp_path))
+    (tmp_path / index).write_text(json.dumps({"weight_map": weight_map}))
+    with open_source(str(tmp_path)) as opened:
+        assert list(opened.keys()) == keys
+        assert all(torch.equal(opened.read(key), each) for key, each in state.items())

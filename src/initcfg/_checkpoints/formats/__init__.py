@@ -6,9 +6,9 @@ Out: an ``OpenedCheckpoint``: names, shapes and types at once, numbers one tenso
 Read: `checkpoint.py` (the way in, by content and not by name), `opened_checkpoint.py` (what comes out),
 `stored.py` (a tensor that was not read yet), `spans.py` (stretches of a file); the formats:
 `safetensors_file.py`, `torch_file.py` with `archive.py` (zip), `pickled.py` (pickles as data),
-`torch_tensors.py` (the calls that mean something) and `allowed_names.py`, `sharded_folder.py`,
-`distributed_folder.py`, `untrusted.py` (JSON and names of files); `unwrapping.py` (where in it the weights
-are).
+`torch_tensors.py` (the calls that mean something) and `allowed_names.py`, `numpy_arrays.py`,
+`sharded_folder.py`, `distributed_folder.py`, `untrusted.py` (JSON, names of files); `tables.py` (tensors by
+name, and what only stands beside them) and `unwrapping.py` (where in it the weights are).
 
 No code that a file holds is run, and a damaged file ends in an error, not in wrong numbers.
 """
@@ -16,7 +16,7 @@ No code that a file holds is run, and a damaged file ends in an error, not in wr
 from initcfg._checkpoints.formats.checkpoint import open_mapping, open_path
 from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
-from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map
+from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map, weights_among
 from initcfg._checkpoints.formats.stored import TensorInfo
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "open_mapping",
     "open_path",
     "weight_map",
+    "weights_among",
 ]

@@ -41,13 +41,24 @@ class Archive:
         found = [name for name in self._table if name.count("/") == 1 and name.endswith("/" + file)]
         if len(found) == 1:
             return found[0].removesuffix("/" + file)
-        if any(name.endswith(".npy") for name in self._table):
-            raise self.span.refused("is an archive of NumPy arrays", "Save the tensors with torch.save.")
         what = f"has {len(found)} folders with a {file}" if found else f"has no {file}"
         raise self.span.refused(
             f"is a zip archive that {what}, so torch.save did not write it",
             "Give the file that was packed, not an archive of it.",
         )
+
+    def names(self, ending: str) -> list[str]:
+        """The members that end so, in the order of the table."""
+        return [name for name in self._table if name.endswith(ending)]
+
+    def compressed(self, name: str) -> tuple[int, int, int] | None:
+        """Where a compressed member begins, its bytes there and unpacked; None if it is stored as it is."""
+        entry = self._table[name]
+        if entry.compress_type != zipfile.ZIP_DEFLATED or entry.flag_bits & _ENCRYPTED:
+            return None
+        start = self._start(name, entry)
+        self.span.check(start, entry.compress_size, f"the member {name!r}")
+        return start, entry.compress_size, entry.file_size
 
     def __contains__(self, name: str) -> bool:
         return name in self._table

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from initcfg._checkpoints.formats.distributed_folder import METADATA, open_distributed
+from initcfg._checkpoints.formats.numpy_arrays import MAGIC, open_array
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.sharded_folder import file_in_folder, open_index
@@ -26,7 +27,6 @@ _OTHERS = (
     (b"\x89HDF", "is an HDF5 file", "Save its tensors as safetensors."),
     (b"\x1f\x8b", "is compressed by gzip", "Unpack it first."),
     (b"(\xb5/\xfd", "is compressed by zstd", "Unpack it first."),
-    (b"\x93NUMPY", "is a NumPy array", "Save the tensors with torch.save, by name."),
     (b"PK\x05\x06", "is an empty zip archive", "Fetch or save the file again."),
 )
 
@@ -62,6 +62,8 @@ def contents_of(path: Path, name: str) -> Contents:
         what, fix = others[0]
     elif looks_safe(head):
         return open_safe(path, name)
+    elif head.startswith(MAGIC):
+        return open_array(path, name)
     elif head.startswith((b"PK\x03\x04", b"\x80")):
         return open_torch(path, name)
     elif head.lstrip().startswith(b"{") and b"\0" not in head:

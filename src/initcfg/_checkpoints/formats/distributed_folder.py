@@ -15,10 +15,10 @@ import torch
 from initcfg._checkpoints.formats.pickled import PickledName, PickledObject
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import Contents, Stored, TensorInfo, is_shape
+from initcfg._checkpoints.formats.tables import as_stored
 from initcfg._checkpoints.formats.torch_file import open_archive
 from initcfg._checkpoints.formats.torch_tensors import DTYPES, TensorCalls
 from initcfg._checkpoints.formats.untrusted import leads_out
-from initcfg._checkpoints.formats.unwrapping import as_stored
 from initcfg._stream.writing import narrowed
 from initcfg.values import dtype_name
 
@@ -53,7 +53,7 @@ def open_distributed(path: Path, name: str) -> Contents:
     with contextlib.closing(span):
         if span.size > _LONGEST_METADATA:
             raise span.damaged(f"its metadata has {span.size:,} bytes")
-        calls = TensorCalls(span, _NAMES)
+        calls = TensorCalls(span, _NAMES, strict=True)
         root, _ = calls.load(span.read(0, span.size))
         state = _state(span, root, "Metadata")
         entries = state.get("state_dict_metadata")

@@ -25,6 +25,7 @@ class OpenedCheckpoint:
         parts: Other sets of weights in it: what ``part`` can be.
         beside: What else is in it, and what it is, in a few words.
         sha256: The digest of its file, where it is known.
+        unnamed: Its tensors have no names, only an order: ``"shadow_params.0"``.
         prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
     """
 
@@ -38,6 +39,7 @@ class OpenedCheckpoint:
     beside: Mapping[str, str] = field(default_factory=dict)
     sha256: str | None = None
     prefix: str | None = None
+    unnamed: bool = False
 
     def keys(self) -> Iterator[str]:
         """The names of its tensors, in its order."""

@@ -2,8 +2,8 @@
 
 A pickle is a little program. Python's own machine looks up whatever name it asks for and calls it. This one
 never imports, looks up or calls anything that a file names: a name stays a text (:class:`PickledName`), an
-object stays what it was made from (:class:`PickledObject`), and only the few names of ``torch_tensors`` that
-stand for tensors and plain containers become one, by code of this package.
+object stays what it was made from (:class:`PickledObject`), whatever it was, and only the few names of
+``torch_tensors`` that stand for tensors and plain containers become one, by code of this package.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from initcfg.errors import CheckpointError
 
-# Nothing in a checkpoint needs longer ones; they cost what their bytes say.
-_LONGEST_TEXT = 1 << 28
+# Nothing in a checkpoint needs longer ones (NumPy's arrays are texts, too); they cost what their bytes say.
+_LONGEST_TEXT = 1 << 32
 _LONGEST_INTEGER = 64
 _LONGEST_NAME = 1024
-_WIDEST_KEY = 64
+_WIDEST_KEY = 128
 # Python hashes a larger integer to the same as a smaller one: files could make a table slow with them.
 _LARGEST_KEY = (1 << 61) - 2
 Call = Callable[[tuple[Any, ...]], Any]
@@ -31,6 +31,12 @@ class PickleProblem(Exception):
 
 class RefusedName(Exception):
     """A pickle asks for something that is not on the list: ``"os.system"``."""
+
+
+class OldText(str):
+    """What Python 2 called a string: perhaps a text, perhaps the bytes of an array."""
+
+    raw: bytes
 
 
 @dataclass(eq=False, slots=True)
@@ -151,11 +157,11 @@ class PickleMachine:
         """The call of what lies on the stack; with arguments by name, if they are there too."""
         more = self.pop() if named else {}
         args, function = self.pop(), self.pop()
-        if not isinstance(function, PickledName):
+        if not isinstance(function, (PickledName, PickledObject)):
             raise PickleProblem("it calls something that is not a name")
         if not isinstance(args, tuple) or not isinstance(more, dict):
             raise PickleProblem(f"it calls {function.name} with no arguments")
-        known = self.calls.get(function.name)
+        known = self.calls.get(function.name) if isinstance(function, PickledName) else None
         args += (more,) if more else ()
         if known is None:
             return PickledObject(function.name, args)
@@ -214,13 +220,19 @@ def filled(table: dict[Any, Any], flat: list[Any]) -> dict[Any, Any]:
 
 
 def _can_be_key(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return len(value) <= _WIDEST_KEY and all(
-            not isinstance(each, tuple) and _can_be_key(each) for each in value
-        )
-    if type(value) is int:
-        return abs(value) <= _LARGEST_KEY
-    return isinstance(value, (str, bytes, float, bool, type(None), PickledName, PickledObject))
+    # Tuples in tuples are counted as Python hashes them, which of doubled ones takes exponential time.
+    waiting, count = [value], 0
+    while waiting:
+        each = waiting.pop()
+        count += 1
+        if isinstance(each, tuple) and count + len(waiting) + len(each) <= _WIDEST_KEY:
+            waiting.extend(each)
+        elif type(each) is int:
+            if abs(each) > _LARGEST_KEY:
+                return False
+        elif not isinstance(each, (str, bytes, float, bool, type(None), PickledName, PickledObject)):
+            return False
+    return True
 
 
 def _decoded(data: bytes) -> str:
@@ -230,12 +242,14 @@ def _decoded(data: bytes) -> str:
         raise PickleProblem("it has a text that is not UTF-8") from error
 
 
-def _old_text(data: bytes) -> str:
-    # What Python 2 called a string: nearly always ASCII.
+def _old_text(data: bytes) -> OldText:
+    # Nearly always ASCII.
     try:
-        return data.decode("utf-8")
+        text = OldText(data.decode("utf-8"))
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        text = OldText(data.decode("latin-1"))
+    text.raw = data
+    return text
 
 
 def _integer(machine: PickleMachine, count: int) -> int:

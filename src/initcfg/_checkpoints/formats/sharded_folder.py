@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.spans import Span, cannot
 from initcfg._checkpoints.formats.stored import Contents, Stored, TensorInfo
+from initcfg._checkpoints.formats.tables import as_stored
 from initcfg._checkpoints.formats.torch_file import open_torch
 from initcfg._checkpoints.formats.untrusted import leads_out, parsed
-from initcfg._checkpoints.formats.unwrapping import as_stored
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, plural
 
 UNFINISHED = ".initcfg-unfinished.json"
@@ -33,9 +33,18 @@ FOLDER_FILES = (
 )
 """What makes a folder a checkpoint, of DCP or of Hugging Face: the safer format first."""
 
-# And what others do: the one file with such an ending.
+# And what others do: the one file with such an ending. Variants have their name in it; an index before the
+# last dot: "model.safetensors.index.fp16.json".
 _NUMBERED = re.compile(r"-\d{5}-of-(\d{5})\.")
-_ENDINGS = (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin", ".pth", ".pt", ".ckpt")
+_VARIANT_INDEX = r"\.index(\.[\w-]+)?\.json$"
+_ENDINGS = {
+    ".safetensors.index.json": r"\.safetensors" + _VARIANT_INDEX,
+    ".safetensors": r"\.safetensors$",
+    ".bin.index.json": r"\.bin" + _VARIANT_INDEX,
+    ".bin": r"\.bin$",
+}
+# What training code puts beside its weights.
+_NO_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state|random_states)[\w-]*\.bin")
 
 
 def file_in_folder(path: Path, name: str) -> Path:
@@ -46,35 +55,49 @@ def file_in_folder(path: Path, name: str) -> Path:
             where=str(path),
             fix="Run the command that writes it again: it goes on where it stopped.",
         )
-    for usual in FOLDER_FILES:
-        if (path / usual).is_file():
-            return path / usual
     try:
-        names = sorted(each.name for each in path.iterdir() if each.is_file())
+        names = [each.name for each in path.iterdir() if each.is_file()]
     except OSError as error:
         raise cannot("opened", name, error) from error
-    for ending in _ENDINGS:
-        found = [each for each in names if each.endswith(ending)]
+    found = weights_among(names, name, str(path))
+    if found is None:
+        raise CheckpointNotFoundError(
+            f"The folder {name!r} holds no checkpoint.",
+            where=str(path),
+            fix="Give the path of a file, or a folder with model.safetensors, pytorch_model.bin or an index.",
+        )
+    return path / found
+
+
+def weights_among(names: Collection[str], name: str, where: str) -> str | None:
+    """Which of the files in a folder its weights are in, or the index of them; None if in none of them.
+
+    Args:
+        names: The files.
+        name: How messages call the folder.
+        where: The folder itself, to which the names are added.
+    """
+    usual = next((each for each in FOLDER_FILES if each in names), None)
+    if usual is not None:
+        return usual
+    for ending, pattern in _ENDINGS.items():
+        found = sorted(each for each in names if re.search(pattern, each) and not _NO_WEIGHTS.fullmatch(each))
         if len(found) == 1 and (numbers := _NUMBERED.search(found[0])) and int(numbers[1]) > 1:
             raise CheckpointNotFoundError(
                 f"The folder {name!r} holds {found[0]!r}, but neither an index nor the other shards.",
-                where=str(path),
+                where=where,
                 fix="Fetch the rest, or give the path of that file to take only what is in it.",
             )
         if len(found) == 1:
-            return path / found[0]
+            return found[0]
         if found:
             raise CheckpointError(
                 f"The folder {name!r} holds {len(found)} files that end in {ending!r}, and no index of them.",
-                where=str(path),
-                meant=[str(path / each) for each in found[:4]],
+                where=where,
+                meant=[f"{where}/{each}" for each in found[:4]],
                 fix="Give the path of one.",
             )
-    raise CheckpointNotFoundError(
-        f"The folder {name!r} holds no checkpoint.",
-        where=str(path),
-        fix="Give the path of a file, or a folder with model.safetensors, pytorch_model.bin or an index.",
-    )
+    return None
 
 
 def weight_map(path: Path, name: str) -> tuple[dict[str, str], Mapping[str, Any]]:

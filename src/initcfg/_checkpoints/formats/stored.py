@@ -53,6 +53,7 @@ class Contents:
         metadata: What the file says of itself.
         files: What to close in the end.
         plain: The tree is the weights, and a key of it means nothing but a module's name.
+        foreign: The first of the names in it that are on no list: of classes and functions, never looked up.
     """
 
     tree: Mapping[Any, Any]
@@ -60,6 +61,7 @@ class Contents:
     metadata: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Any, ...] = ()
     plain: bool = False
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

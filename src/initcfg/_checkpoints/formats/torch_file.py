@@ -1,4 +1,4 @@
-"""Files that ``torch.save`` writes: zip archives, and the single stream of older versions."""
+"""Files that ``torch.save`` writes, as zip archives or as one stream, and plain pickles of arrays."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from initcfg._checkpoints.formats.archive import Archive
+from initcfg._checkpoints.formats.numpy_arrays import open_arrays
 from initcfg._checkpoints.formats.pickled import PickledName, PickledObject, PickleProblem
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import Contents, Storage
+from initcfg._checkpoints.formats.tables import flattened
 from initcfg._checkpoints.formats.torch_tensors import STORAGES, StorageRef, TensorCalls
-from initcfg._checkpoints.formats.unwrapping import flattened
+from initcfg._checkpoints.formats.unwrapping import holds_tensors
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+# A compiled module's classes are of its own code, which lies in the archive and is not run either.
+_COMPILED = ("__torch__.", "torch.jit._pickle.")
 # The pickle of a model with 100,000 tensors has 20 MB.
 _LONGEST_PICKLE = 1 << 30
 
@@ -25,6 +29,8 @@ _LONGEST_PICKLE = 1 << 30
 def open_archive(span: Span) -> Contents:
     """What a zip archive of ``torch.save`` holds; ``torch.jit.save`` makes them too."""
     archive = Archive(span)
+    if archive.names(".npy") and not archive.names("/data.pkl"):
+        return open_arrays(span, archive)
     root = archive.root("data.pkl")
     order = "little"
     if f"{root}/byteorder" in archive:
@@ -44,17 +50,16 @@ def open_archive(span: Span) -> Contents:
         return storages[key]
 
     compiled = f"{root}/constants.pkl" in archive
-    # A compiled module's classes are of its own code, which lies in the archive and is not run either.
-    calls = TensorCalls(span, own=("__torch__.", "torch.jit._pickle.") if compiled else ())
+    calls = TensorCalls(span, own=_COMPILED if compiled else ())
     pickled = archive.read(f"{root}/data.pkl", _LONGEST_PICKLE)
     tree, _ = calls.load(pickled, persistent=partial(_storage, find))
     if compiled:
         modules = _module(tree)
         if modules is None:
             raise span.refused("is a TorchScript archive that holds no module", "Save its state_dict.")
-        tensors = dict(flattened(modules, span.name, _module))
+        tensors = flattened(modules, span.name, _module, _COMPILED)
         return Contents(tensors, "TorchScript", {}, (span,), plain=True)
-    return Contents(tree, "torch", {}, (span,))
+    return Contents(tree, "torch", {}, (span,), foreign=tuple(calls.foreign))
 
 
 def _module(value: Any) -> Mapping[Any, Any] | None:
@@ -97,6 +102,9 @@ def open_stream(span: Span) -> Contents:
 
     with data:
         magic, place = calls.load(data)
+        if isinstance(magic, dict) and place == span.size and holds_tensors(magic):
+            # A table of NumPy's arrays, as detectron2 keeps the weights of its zoo.
+            return Contents(magic, "pickle", {}, (span,), foreign=tuple(calls.foreign))
         if magic != _MAGIC or type(magic) is not int:
             raise span.refused(
                 "is a pickle that torch.save did not write",
@@ -117,7 +125,8 @@ def open_stream(span: Span) -> Contents:
         place = _put_storage(span, storages[key], key, place, "little" if little else "big")
     if place != span.size:
         raise span.damaged(f"its storages end at byte {place}, and the file at {span.size}")
-    return Contents(tree, "torch, the format before version 1.6", {}, (span,))
+    format = "torch, the format before version 1.6"
+    return Contents(tree, format, {}, (span,), foreign=tuple(calls.foreign))
 
 
 def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Literal["little", "big"]) -> int:

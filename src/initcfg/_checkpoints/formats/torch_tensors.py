@@ -56,6 +56,8 @@ DTYPES = {
     f"torch.{name}": item for name in dir(torch) if isinstance(item := getattr(torch, name), torch.dtype)
 }
 _QUANTIZED = {dtype for name, dtype in DTYPES.items() if name.startswith(("torch.qi", "torch.qu"))}
+# How many of the names that are on no list are kept, for messages.
+_MOST_FOREIGN = 8
 # A pair costs a call's worth of memory each time that it is named again; no file repeats this many.
 _MOST_PAIRS = 200_000
 
@@ -72,18 +74,32 @@ class StorageRef(NamedTuple):
 
 
 class TensorCalls:
-    """The calls of one file. Names in ``more``, and those that begin as its ``own`` classes do, may occur."""
+    """The calls of one file.
 
-    def __init__(self, span: Span, more: Collection[str] = (), own: tuple[str, ...] = ()) -> None:
+    Args:
+        more: Names that may occur besides those that are known.
+        own: How the names of its own classes begin.
+        strict: Refuse every other name. Otherwise it may occur: it stays a name, and is in ``foreign``.
+    """
+
+    def __init__(
+        self, span: Span, more: Collection[str] = (), own: tuple[str, ...] = (), *, strict: bool = False
+    ) -> None:
         self.span = span
         self.more = more
         self.own = own
+        self.strict = strict
+        self.foreign: list[str] = []
         self._pairs = 0
+        self._encoded: dict[int, tuple[str, bytes]] = {}
         self.calls: dict[str, Call] = {
             "collections.OrderedDict": self._ordered,
             "collections.defaultdict": lambda args: {},
             "torch.Size": _size,
             "builtins.getattr": self._attribute,
+            "builtins.bytes": lambda args: b"" if not args else PickledObject("builtins.bytes", args),
+            "_codecs.encode": self._encode,
+            "torch.storage._load_from_bytes": self._within_bytes,
             "torch._utils._rebuild_tensor": self._tensor,
             "torch._utils._rebuild_tensor_v2": self._tensor,
             "torch._utils._rebuild_tensor_v3": self._tensor_with_type,
@@ -107,14 +123,28 @@ class TensorCalls:
             raise self.span.damaged(f"its pickle cannot be read: {error}") from error
         except RefusedName as error:
             name = str(error) if str(error).isprintable() else repr(str(error))
-            raise self.span.refused(
-                f"holds more than tensors (it needs {name}), and pickled code is never run",
-                "Save its state_dict alone: torch.save(model.state_dict(), path), or use safetensors.",
-            ) from error
+            raise self.span.refused(more_than_tensors(name), ALONE) from error
 
     def _allowed(self, name: str) -> bool:
-        known = name in STORAGES or name in DTYPES or name.startswith(self.own)
-        return known or may_be_named(name, self.more)
+        known = is_known(name) or name in self.more or name.startswith(self.own)
+        if not known and not self.strict and len(self.foreign) < _MOST_FOREIGN:
+            self.foreign.append(name)
+        return known or not self.strict
+
+    def _encode(self, args: tuple[Any, ...]) -> Any:
+        # How protocol 2 writes bytes. Each text becomes bytes once, however often it is named.
+        text, *encoding = args
+        if not isinstance(text, str) or encoding not in (["latin1"], ["latin-1"]):
+            return PickledObject("_codecs.encode", args)
+        if id(text) not in self._encoded:
+            self._encoded[id(text)] = text, text.encode("latin-1")
+        return self._encoded[id(text)][1]
+
+    def _within_bytes(self, args: tuple[Any, ...]) -> Any:
+        raise self.span.refused(
+            "has its tensors pickled by pickle.dump, which puts files into the file",
+            "Save them with torch.save, or as safetensors.",
+        )
 
     def _ordered(self, args: tuple[Any, ...]) -> dict[Any, Any]:
         table: dict[Any, Any] = {}
@@ -128,12 +158,18 @@ class TensorCalls:
     def _attribute(self, args: tuple[Any, ...]) -> PickledObject:
         # MMEngine's HistoryBuffer holds its own methods, which are pickled so. It stays what it says.
         owner, attribute = args
-        inert = isinstance(owner, PickledName) and owner.name not in self.calls and "." in owner.name
-        if not inert or owner.name.startswith("builtins.") or not isinstance(attribute, str):
+        if not isinstance(owner, PickledName) or not isinstance(attribute, str):
+            if self._allowed("builtins.getattr"):
+                return PickledObject("builtins.getattr", args)
             raise RefusedName("builtins.getattr")
-        if attribute.startswith("_") or not attribute.isidentifier():
-            raise RefusedName(f"{owner.name}.{attribute[:100]}")
-        return PickledObject(f"{owner.name}.{attribute}")
+        name = f"{owner.name}.{attribute[:100]}"
+        plain = owner.name not in self.calls and not owner.name.startswith("builtins.")
+        plain = plain and not attribute.startswith("_") and attribute.isidentifier()
+        if plain or not self.strict:
+            if not plain:
+                self.foreign.append(name)
+            return PickledObject(name)
+        raise RefusedName(name)
 
     def _tensor(self, args: tuple[Any, ...]) -> Stored:
         storage, offset, size, stride, *rest = args
@@ -164,10 +200,13 @@ class TensorCalls:
         return StoredView(ref.storage, dtype, first, size, stride, conjugated, negated)
 
     def _of_subclass(self, args: tuple[Any, ...]) -> Any:
-        function, _, inner = args[:3]
+        function, kind, inner = args[:3]
         known = self.calls.get(function.name) if isinstance(function, PickledName) else None
-        if known is None or not isinstance(inner, tuple) or not function.name.startswith("torch._utils._"):
-            raise PickleProblem("it has a tensor of an unknown class")
+        if not isinstance(kind, PickledName) or not isinstance(inner, tuple):
+            raise PickleProblem("it has a tensor of no class")
+        if known is None or not function.name.startswith("torch._utils._") or not is_known(kind.name):
+            # Its class says what its numbers mean, and nobody here knows the class.
+            return PickledObject(kind.name, args)
         return known(inner)
 
     def _unreadable(self, size: Any, kind: str) -> Unreadable:
@@ -187,7 +226,22 @@ def _size(args: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(size)
 
 
+def is_known(name: str) -> bool:
+    """Whether a name stands for something of torch's files, or is on the list of those beside weights."""
+    return name in STORAGES or name in DTYPES or may_be_named(name)
+
+
+ALONE = "Save its state_dict alone: torch.save(model.state_dict(), path), or use safetensors."
+
+
+def more_than_tensors(name: str) -> str:
+    """What is wrong with a file whose weights are, or need, something that has a name and is no tensor."""
+    return f"holds more than tensors (it needs {name}), and pickled code is never run"
+
+
 def _first(args: tuple[Any, ...]) -> Any:
+    if args and isinstance(args[0], PickledObject):
+        return args[0]
     if not args or not isinstance(args[0], Stored):
         raise PickleProblem("it has a parameter that is not a tensor")
     return args[0]

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
-from initcfg._checkpoints.formats.pickled import PickledName, PickledObject
-from initcfg._checkpoints.formats.stored import Contents, InMemory, Stored
-from initcfg.errors import CheckpointError, nearest, plural
+from initcfg._checkpoints.formats.stored import Contents, Stored
+from initcfg._checkpoints.formats.tables import (
+    as_stored,
+    as_table,
+    described,
+    flattened,
+    key_text,
+    shown,
+    tensors_of,
+    twice,
+)
+from initcfg._checkpoints.formats.torch_tensors import ALONE, more_than_tensors
+from initcfg.errors import CheckpointError, nearest
 
 # Under these keys training code keeps the weights, the more telling ones first; and after them, the keys of
 # their moving averages, which are taken only where there are no ordinary ones.
 _HOLDERS = re.findall(
     r"\w+",
-    "state_dict model_state_dict model_state model module net network params weights "
+    "state_dict model_state_dict model_state model module net network params weights blobs "
     "state_dict_ema model_ema ema_state_dict model_ema_state_dict ema_model module_ema params_ema ema",
 )
 # What has tensors that are not weights: not taken together with what nobody knows the name of.
@@ -29,22 +36,17 @@ _OF_TRAINING = re.compile(
 # What DDP and torch.compile put before every key.
 _PREFIXES = ("module.", "_orig_mod.")
 _MOST_PREFIXES = 4
-# Where averages are kept by torch.optim.swa_utils.AveragedModel, this stands beside "module.".
-_COUNTER = "n_averaged"
-_DEEPEST = 64
-# How often one table may stand in others, and how long all joined keys may be together.
-_MOST_PLACES = 100
-_MOST_CHARACTERS = 1 << 28
+# Where averages are kept by torch's AveragedModel, or MMEngine's, one of these stands beside "module.".
+_COUNTERS = ("n_averaged", "steps")
+# torch_ema and diffusers keep averages as a list, in the order of the model's parameters.
+_UNNAMED = "shadow_params"
 
 
 def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedCheckpoint:
     """Find the weights, or those under the key ``part``: ``"state_dict_ema"``."""
     table = as_table(contents.tree)
     if table is None:
-        raise CheckpointError(
-            f"The checkpoint {name!r} holds {described(contents.tree)}, not a state_dict.",
-            fix="Save the state_dict: torch.save(model.state_dict(), path).",
-        )
+        raise _nothing_in(contents, name, f"holds {described(contents.tree)}, not a state_dict")
     holders = _Holders(contents.tree)
     wrapping: tuple[str, ...] = ()
     beside: dict[str, str] = {}
@@ -53,80 +55,75 @@ def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedC
         others = holders.parts(table)
         chosen = holders.asked(table, part, name) if part else holders.chosen(table)
         while chosen is not None and len(wrapping) < 4:
-            beside |= {_text(key): described(value) for key, value in table.items() if key != chosen}
+            beside |= {key_text(key): described(value) for key, value in table.items() if key != chosen}
             wrapping += (chosen,)
             table = as_table(table[chosen]) or {}
             chosen = holders.chosen(table)
-    tensors = {_text(key): each for key, value in table.items() if (each := as_stored(value)) is not None}
-    rest = {key: value for key, value in table.items() if as_stored(value) is None}
-    tables = [value for value in rest.values() if as_table(value) is not None]
-    if not contents.plain and (tables or not tensors):
-        nested = {key: value for key, value in rest.items() if not _OF_TRAINING.fullmatch(_text(key))}
-        inside = dict(flattened(nested, name, lambda each: as_table(each) if holders.within(each) else None))
-        tensors |= {key: each for key, each in inside.items() if key not in tensors}
-        rest = {key: value for key, value in rest.items() if not holders.within(value) or key not in nested}
-    beside |= {_text(key): described(value) for key, value in rest.items()}
+    others = tuple(each for each in others if each not in wrapping)
+    tensors = {} if contents.plain else _unnamed(table)
+    unnamed = bool(tensors)
+    if unnamed:
+        wrapping += (_UNNAMED,)
+        rest = {key: value for key, value in table.items() if key != _UNNAMED}
+    else:
+        tensors, rest = _named(contents, table, holders, name)
+    beside |= {key_text(key): described(value) for key, value in rest.items()}
     if not tensors:
         held = ", ".join(f"{key!r} ({what})" for key, what in list(beside.items())[:6])
-        raise CheckpointError(
-            f"The checkpoint {name!r} has no tensor in it" + (f", only {held}." if held else "."),
-            fix="Save the state_dict: torch.save(model.state_dict(), path).",
-        )
-    others = tuple(each for each in others if each not in wrapping)
+        raise _nothing_in(contents, name, "has no tensor in it" + (f", only {held}" if held else ""))
     for _ in range(_MOST_PREFIXES):
         if prefix := next((each for each in _PREFIXES if _all_begin(tensors, each)), None):
             tensors = {key.removeprefix(prefix): each for key, each in tensors.items()}
             wrapping += (prefix,)
-    return OpenedCheckpoint(
-        name, contents.format, contents.metadata, contents.files, tensors, wrapping, others, beside
+    told = contents.format, contents.metadata, contents.files
+    return OpenedCheckpoint(name, *told, tensors, wrapping, others, beside, unnamed=unnamed)
+
+
+def _named(
+    contents: Contents, table: Mapping[Any, Any], holders: _Holders, name: str
+) -> tuple[dict[str, Stored], dict[Any, Any]]:
+    """The tensors of a table and, where it is one of tables, of those; and what else is in it."""
+    tensors = tensors_of(table, name)
+    rest = {key: value for key, value in table.items() if as_stored(value) is None}
+    tables = [value for value in rest.values() if as_table(value) is not None]
+    if not contents.plain and (tables or not tensors):
+        nested = {key: value for key, value in rest.items() if not _OF_TRAINING.fullmatch(key_text(key))}
+        inside = flattened(nested, name, lambda each: as_table(each) if holders.within(each) else None)
+        if double := next((key for key in inside if key in tensors), None):
+            raise twice(name, double)
+        tensors |= inside
+        rest = {key: value for key, value in rest.items() if not holders.within(value) or key not in nested}
+    return tensors, rest
+
+
+def _nothing_in(contents: Contents, name: str, what: str) -> CheckpointError:
+    """The error for a file without weights: they may be in what it names, which nobody looks up."""
+    if contents.foreign:
+        return CheckpointError(
+            f"The checkpoint {name!r} {more_than_tensors(shown(contents.foreign[0]))}.", fix=ALONE
+        )
+    return CheckpointError(
+        f"The checkpoint {name!r} {what}.",
+        fix="Save the state_dict: torch.save(model.state_dict(), path).",
     )
+
+
+def _unnamed(table: Mapping[Any, Any]) -> dict[str, Stored]:
+    """Averages that have no names, by their places; none where a table is not of that kind."""
+    listed = table.get(_UNNAMED)
+    stored = [as_stored(each) for each in listed] if isinstance(listed, (list, tuple)) else []
+    return {f"{_UNNAMED}.{place}": each for place, each in enumerate(stored) if each is not None}
+
+
+def holds_tensors(tree: Any) -> bool:
+    """Whether there is a tensor in a tree of tables."""
+    return _Holders(tree).within(tree)
 
 
 def _all_begin(tensors: Mapping[str, Stored], prefix: str) -> bool:
     """Whether every key has a prefix, and more than it."""
-    keys = [key for key in tensors if key != _COUNTER]
+    keys = [key for key in tensors if key not in _COUNTERS]
     return bool(keys) and all(key.startswith(prefix) and len(key) > len(prefix) for key in keys)
-
-
-def as_stored(value: Any) -> Stored | None:
-    """A tensor as one that can be read; None if it is not one."""
-    if isinstance(value, torch.Tensor):
-        return InMemory(value)
-    return value if isinstance(value, Stored) else None
-
-
-def as_table(value: Any) -> Mapping[Any, Any] | None:
-    """A table of things by key; None if it is not one."""
-    if isinstance(value, PickledObject):
-        value = value.items or None
-    return value if isinstance(value, Mapping) else None
-
-
-def flattened(
-    table: Mapping[Any, Any], name: str, inside: Callable[[Any], Mapping[Any, Any] | None] = as_table
-) -> Iterator[tuple[str, Stored]]:
-    """The tensors of nested tables, by their keys joined with dots; ``inside`` is a value's table."""
-    met: Counter[int] = Counter()
-    characters = 0
-
-    def walk(table: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Stored]]:
-        nonlocal characters
-        for key, value in table.items():
-            characters += len(prefix)
-            stored = as_stored(value)
-            further = inside(value) if stored is None else None
-            met[id(further)] += further is not None
-            if characters > _MOST_CHARACTERS or met[id(further)] > _MOST_PLACES or depth > _DEEPEST:
-                raise CheckpointError(
-                    f"The checkpoint {name!r} is damaged: its tables are nested without end.",
-                    fix="Fetch or save the file again.",
-                )
-            if stored is not None:
-                yield prefix + _text(key), stored
-            elif further is not None:
-                yield from walk(further, f"{prefix}{_text(key)}.", depth + 1)
-
-    return walk(table, "", 1)
 
 
 class _Holders:
@@ -141,8 +138,10 @@ class _Holders:
             if table is None or id(table) in met:
                 continue
             met.add(id(table))
+            if _unnamed(table):
+                self._holding.add(id(table))
             for value in table.values():
-                if as_stored(value) is not None:
+                if as_stored(value, scalars=False) is not None:
                     self._holding.add(id(table))
                 inner = as_table(value)
                 if inner is not None:
@@ -170,7 +169,11 @@ class _Holders:
         if found:
             return found[0]
         # One table around it all, under whatever name: {"app": {"model": ..., "optim": ...}}.
-        full = [key for key, value in table.items() if as_stored(value) is not None or self.within(value)]
+        full = [
+            key
+            for key, value in table.items()
+            if as_stored(value, scalars=False) is not None or self.within(value)
+        ]
         inner = as_table(table[full[0]]) if len(full) == 1 else None
         return full[0] if inner is not None and isinstance(full[0], str) and self.parts(inner) else None
 
@@ -178,38 +181,9 @@ class _Holders:
         """The key that somebody asked for."""
         if self.within(table.get(part)):
             return part
-        full = [_text(key) for key, value in table.items() if self.within(value)]
+        full = [key_text(key) for key, value in table.items() if self.within(value)]
         raise CheckpointError(
             f"The checkpoint {name!r} has no weights under {part!r}.",
             meant=nearest(part, full) or full[:4],
             fix="Name one of those, or no part." if full else "Name no part: they are under no key.",
         )
-
-
-def _text(key: Any) -> str:
-    if isinstance(key, (PickledName, PickledObject)):
-        return key.name
-    return key if isinstance(key, str) else str(key)[:100]
-
-
-def described(value: Any) -> str:
-    """What something is, in a few words.
-
-    Example:
-        >>> from initcfg._checkpoints.formats.unwrapping import described
-        >>> described({"a": 1}), described(12), described("x" * 100)
-        ('a table of 1', '12', 'a text of 100 characters')
-    """
-    if isinstance(value, (bool, int, float, type(None))):
-        return str(value)[:40]
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 60 else f"a text of {len(value):,} characters"
-    if as_stored(value) is not None:
-        return "a tensor"
-    if (table := as_table(value)) is not None:
-        return f"a table of {len(table):,}"
-    if isinstance(value, (list, tuple)):
-        return f"a list of {len(value):,}"
-    if isinstance(value, (PickledObject, PickledName)):
-        return value.name.rpartition(".")[2]
-    return plural(len(value), "byte") if isinstance(value, bytes) else type(value).__name__

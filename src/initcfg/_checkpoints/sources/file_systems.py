@@ -7,7 +7,7 @@ import functools
 import warnings
 from typing import Any
 
-from initcfg._checkpoints.formats import FOLDER_FILES, METADATA
+from initcfg._checkpoints.formats import METADATA, weights_among
 from initcfg._checkpoints.sources.address import file_name, scheme_of, scrubbed, shown
 from initcfg._checkpoints.sources.cache import Cache, CacheEntry
 from initcfg._checkpoints.sources.digests import Expected
@@ -118,7 +118,7 @@ def _folder(system: Any, path: str, source: str, sha256: str | None) -> Located:
         raise _failed(source, error) from error
     names = [str(entry["name"]).rpartition("/")[2] for entry in entries if entry.get("type") == "file"]
     base = source.rstrip("/")
-    found = next((name for name in FOLDER_FILES if name in names), None)
+    found = weights_among(names, origin, shown(base))
     if found is None:
         raise no_checkpoint(origin, [f"{shown(base)}/{name}" for name in sorted(names)])
     if found != METADATA:

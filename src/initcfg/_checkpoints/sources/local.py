@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote
 
-from initcfg._checkpoints.formats import FOLDER_FILES
+from initcfg._checkpoints.formats import UNFINISHED, weights_among
 from initcfg._checkpoints.sources.digests import Expected
 from initcfg._checkpoints.sources.located import Located
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
@@ -39,11 +39,15 @@ def from_path(source: str, *, sha256: str | None, offline: bool | None) -> Locat
 
 def _folder(path: Path, source: str, sha256: str | None) -> Located:
     refuse_digest(sha256, source)
-    found = next((name for name in FOLDER_FILES if (path / name).is_file()), None)
+    try:
+        names = [name for name in os.listdir(path) if (path / name).is_file()]
+    except OSError as error:
+        raise CheckpointError(f"The folder {source!r} cannot be read: {error.strerror or error}.") from error
+    found = UNFINISHED if UNFINISHED in names else weights_among(names, source, source)
     if found is None:
-        files = sorted(name for name in os.listdir(path) if Path(name).suffix in _SUFFIXES)
+        files = sorted(name for name in names if Path(name).suffix in _SUFFIXES)
         raise no_checkpoint(source, [os.path.join(source, name) for name in files])
-    return Located(path / found if found == FOLDER_FILES[-1] else path, None, source, None)
+    return Located(path / found if found.endswith(".bin") else path, None, source, None)
 
 
 def refuse_digest(sha256: str | None, origin: str) -> None:

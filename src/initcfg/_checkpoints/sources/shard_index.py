@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import home
 from initcfg.errors import CheckpointError
 
-_INDEX = ".index.json"
+# Of a variant, too: "model.safetensors.index.fp16.json".
+_INDEX = re.compile(r"\.index(\.[\w-]+)?\.json$")
 
 
 def is_index(name: str) -> bool:
     """Whether a file name is that of an index of shards."""
-    return name.endswith(_INDEX)
+    return _INDEX.search(name) is not None
 
 
 def shard_names(index: Path, origin: str) -> list[str]:
