@@ -16,7 +16,7 @@ Example:
     {'mean': 0.0, 'std': 0.02}
 """
 
-from initcfg.values.adaptation_steps import AdaptationStep, steps_text
+from initcfg.values.adaptation_steps import AdaptationStep, scales_text, steps_text
 from initcfg.values.dtypes import dtype_name
 from initcfg.values.kinds import (
     Adapted,
@@ -71,6 +71,7 @@ __all__ = [
     "dtype_problem",
     "number_to_json",
     "original_sampler_remark",
+    "scales_text",
     "shape_problem",
     "steps_text",
 ]

@@ -1,5 +1,7 @@
 """Steps: what is done to a tensor of a checkpoint so that it fits, as pure data.
 
+- ``("dequantize", divisor, *block)``: of every two tensors, numbers and scales, their product over the
+  divisor; along each axis, so many numbers share a scale, or all of them if it says 0;
 - ``("transpose",)``: a matrix, turned;
 - ``("concat",)``: the tensors so far, one below the other; steps before it are done to each;
 - ``("narrow", start, rows)``: some rows;
@@ -18,7 +20,7 @@ What they compute is in ``_stream/writing/adaptation.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from initcfg.errors import plural
@@ -27,6 +29,7 @@ AdaptationStep = tuple[Any, ...]
 """The name of a step, and its numbers."""
 
 _TEXTS: dict[str, Callable[..., str]] = {
+    "dequantize": lambda divisor, *block: f"dequantized, {scales_text(block)}",
     "transpose": lambda: "transposed",
     "concat": lambda: "joined",
     "narrow": lambda start, rows: f"rows {start} to {start + rows}",
@@ -46,6 +49,21 @@ _TEXTS: dict[str, Callable[..., str]] = {
     ),
     "resize_grid": lambda axis, height, width: f"positions to {height}×{width}",
 }
+
+
+def scales_text(block: Sequence[int]) -> str:
+    """Which numbers share a scale, by their number along each axis; 0 is all of them.
+
+    Example:
+        >>> from initcfg.values import scales_text
+        >>> scales_text((128, 128)), scales_text((1, 0)), scales_text((0, 0))
+        ('a scale for each block of 128×128', 'a scale for each row', 'one scale')
+    """
+    if not any(block):
+        return "one scale"
+    if block[0] == 1 and not any(block[1:]):
+        return "a scale for each row"
+    return "a scale for each block of " + "×".join(str(size or "all") for size in block)
 
 
 def _resized(what: str, size: tuple[int, ...]) -> str:

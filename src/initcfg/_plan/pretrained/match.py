@@ -6,11 +6,8 @@ in the account, and stays with the next rule.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-
-import torch
 
 from initcfg._checkpoints import OpenedCheckpoint, open_source
 from initcfg._model import Entry, Names
@@ -19,6 +16,7 @@ from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.destinations import Destination, destinations_in
 from initcfg._plan.pretrained.fitting import Fitting, fit, hint
 from initcfg._plan.pretrained.keys import named_keys
+from initcfg._plan.pretrained.numbers import Numbers
 from initcfg._plan.pretrained.permits import Permits
 from initcfg._plan.pretrained.positions import COMPUTED
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
@@ -27,7 +25,7 @@ from initcfg._plan.stacks import Stack
 from initcfg._rules import Pattern, Step
 from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
-from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, dtype_name, steps_text
+from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, steps_text
 
 Keys = tuple[str, ...]
 
@@ -116,11 +114,11 @@ class _Match:
         self.adapted: list[tuple[str, str]] = []
         self.excluded: list[str] = []
         self.hints: list[str] = []
-        self.converted: Counter[tuple[str, str]] = Counter()
         self.fused_or_split = 0
         self.used: set[str] = set()
         self.hits: set[tuple[str, str]] = set()
         self.permits = Permits(initializer)
+        self.numbers = Numbers(initializer, opened, self.named.keys, self.destinations, self.permits)
 
     def result(self) -> tuple[list[tuple[Entry, FromCheckpoint]], Load]:
         """The value of each tensor that the checkpoint has, and the account."""
@@ -139,6 +137,7 @@ class _Match:
                     )
                 found.append((entry, value))
         self._check_patterns()
+        self.numbers.check()
         loaded = {id(entry) for entry, _ in found}
         # Of a tied tensor, one of its names is enough.
         missing = [name for name in self.missing if id(self.destinations[name].entry) not in loaded]
@@ -147,7 +146,7 @@ class _Match:
             for name, keys in self.named.keys.items()
             if name not in self.destinations
             for key in keys
-            if key not in self.used
+            if key not in self.used and key not in self.numbers.used
         )
         remarks = [] if self.compat else self._check_fits(loaded, missing, unexpected)
         prefix = self.prefix
@@ -160,7 +159,7 @@ class _Match:
             adapted=tuple((prefix + name, text) for name, text in self.adapted),
             excluded=tuple(prefix + name for name in self.excluded),
             renamed=tuple((key, prefix + name) for key, name in self.named.renamed),
-            converted=tuple((there, here, count) for (there, here), count in self.converted.items()),
+            converted=tuple((there, here, count) for (there, here), count in self.numbers.converted.items()),
             hints=tuple(self.hints),
             remarks=tuple(remarks),
         )
@@ -189,6 +188,12 @@ class _Match:
             self.excluded.append(name)
             return None
         keys, steps = self._keys_of(name, permissions)
+        made = (keys, ()) if self.compat else self.numbers.keys_for(here, keys, permissions)
+        if made is None:
+            return None
+        read, first = made
+        # Numbers and scales in turn, where there are scales.
+        keys = read[::2] if first else keys
         if len(keys) == 0:
             self.missing.append(name)
             self.permits.refuse(permissions, here, None)
@@ -206,17 +211,18 @@ class _Match:
             self.excluded.append(name)
             self.permits.act(permissions, "resize")
             return None
-        if further is None or not self._convertible(here.entry.tensor.dtype, keys, permissions):
+        may = bool(first) or self.numbers.fit(here, keys, permissions, compat=self.compat)
+        if further is None or not may:
             self._mismatch(here, shape)
             self.permits.refuse(permissions, here, shape)
             return None
         self.used.update(keys)
         self.permits.act(further.by)
-        steps += further.steps
+        steps = (*first, *steps, *further.steps)
         if not steps:
             return FromCheckpoint(self.account.source, keys[0])
         self.adapted.append((name, steps_text(steps)))
-        return Adapted(self.account.source, keys[0], steps, keys[1:])
+        return Adapted(self.account.source, read[0], steps, read[1:])
 
     def _mismatch(self, here: Destination, shape: tuple[int, ...]) -> None:
         self.mismatched.append((here.name, here.shape, shape))
@@ -263,24 +269,6 @@ class _Match:
 
     def _shape(self, key: str) -> tuple[int, ...]:
         return tuple(self.opened.info(key).shape)
-
-    def _convertible(self, here: torch.dtype, keys: Keys, permissions: Sequence[Permission]) -> bool:
-        """Whether the type there may become the type here; what changes is counted."""
-        types = {self.opened.info(key).dtype for key in keys}
-        there = [found for name in types if isinstance(found := getattr(torch, name, None), torch.dtype)]
-        # Asked only where it is needed: what allows it has then done something.
-        lossy = any(_rank(each) > _rank(here) for each in there)
-        if lossy and not self.compat and not self.permits.act(permissions, "dtype"):
-            return False
-        self.converted.update((there, dtype_name(here)) for there in types - {dtype_name(here)})
-        return True
-
-
-def _rank(dtype: torch.dtype) -> int:
-    """Truth values, whole numbers, real ones, complex ones: each holds what is before it."""
-    if dtype.is_complex:
-        return 3
-    return 2 if dtype.is_floating_point else 0 if dtype == torch.bool else 1
 
 
 def _joined(name: str, keys: Keys, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ KINDS: dict[str, dict[str, Check]] = {
     "grow": {"by": (lambda item: item in ("mean", "covariance"), "'mean' or 'covariance'")},
     "qkv": {},
     "dtype": {},
+    "dequantize": {"block": (_size, "two numbers, rows and columns that share a scale")},
     "drop": {},
 }
 

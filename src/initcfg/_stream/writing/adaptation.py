@@ -34,6 +34,9 @@ def carried_out(
             kind, *arguments = step
             if kind == "concat":
                 current = [torch.cat(current)]
+            elif kind == "dequantize":
+                pairs = zip(current[::2], current[1::2], strict=True)
+                current = [_dequantize(*pair, *arguments) for pair in pairs]
             else:
                 further = {"draw": draw} if kind == "grow" else {}
                 current = [_STEPS[kind](each, *arguments, **further) for each in current]
@@ -49,6 +52,20 @@ def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[AdaptationSt
     """The shape that the steps lead to, without numbers."""
     on_meta = functools.partial(torch.empty, device="meta")
     return tuple(carried_out([on_meta(shape) for shape in shapes], steps, on_meta).shape)
+
+
+def _dequantize(numbers: torch.Tensor, scales: torch.Tensor, divisor: int, *block: int) -> torch.Tensor:
+    """In float32: each number times its scale, and that over the divisor."""
+    if len(block) != numbers.dim():
+        raise ValueError(f"blocks of {len(block)} dimensions are of another tensor")
+    if scales.dim() < 2:
+        scales = scales.reshape(-1, *[1] * (numbers.dim() - 1))
+    spread = scales.float()
+    for axis, (size, length) in enumerate(zip(numbers.shape, block, strict=True)):
+        if length:
+            spread = spread.repeat_interleave(length, dim=axis).narrow(axis, 0, size)
+    product = numbers.float() * spread.expand(numbers.shape)
+    return product if divisor == 1 else product / divisor
 
 
 def _select(tensor: torch.Tensor, *rows: int) -> torch.Tensor:

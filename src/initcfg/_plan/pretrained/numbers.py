@@ -1,0 +1,166 @@
+"""Whether the numbers of a checkpoint are weights: of which type, and whether they are quantized.
+
+Whole numbers, truth values and floats of a byte in place of real numbers are most often quantized weights
+whose scales are elsewhere: copied as they are, they would be wrong by a factor, and nothing would say so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from initcfg._checkpoints import OpenedCheckpoint
+from initcfg._plan.pretrained.destinations import Destination
+from initcfg._plan.pretrained.permits import Permits
+from initcfg._plan.pretrained.quantized import (
+    Contents,
+    Quantized,
+    is_packed_or_scaled,
+    quantized,
+    quantized_in_place,
+)
+from initcfg._rules.initializers import Permission, PretrainedInit
+from initcfg.errors import CheckpointError, plural
+from initcfg.values import AdaptationStep, dtype_name
+
+Keys = tuple[str, ...]
+Found = tuple[Keys, tuple[AdaptationStep, ...]]
+
+
+class Numbers:
+    """The data types of one checkpoint, held against those of the tensors that it fills."""
+
+    def __init__(
+        self,
+        initializer: PretrainedInit,
+        opened: OpenedCheckpoint,
+        named: Mapping[str, Keys],
+        destinations: Collection[str],
+        permits: Permits,
+    ) -> None:
+        self._initializer, self._opened, self._permits, self._named = initializer, opened, permits, named
+        # A scale that the module has, too, is one of its weights.
+        own = {key for name in destinations for key in named.get(name, ())}
+        self._contents = Contents(
+            opened.tensors.keys() - own,
+            lambda key: tuple(opened.info(key).shape),
+            lambda key: opened.info(key).dtype,
+            self._number,
+        )
+        # By type there and here: how many tensors.
+        self.converted: Counter[tuple[str, str]] = Counter()
+        # Scales and the like, which belong to a tensor that was taken.
+        self.used: set[str] = set()
+        self._quantized: list[tuple[Destination, Quantized]] = []
+        self._casts: list[tuple[Destination, str]] = []
+
+    def _number(self, key: str) -> float:
+        tensor = self._opened.read(key)
+        return 0.0 if tensor.is_meta else float(tensor.flatten()[0])
+
+    def keys_for(self, here: Destination, keys: Keys, permissions: Sequence[Permission]) -> Found | None:
+        """The keys from which a tensor is made, and the step that does it; None where that is an error.
+
+        Without ``keys``, what stands in their place, or nothing.
+        """
+        if not _is_real(here.entry.tensor.dtype):
+            return keys, ()
+        allowing = [each for each in permissions if each.kind == "dequantize"]
+        block = next((each.options["block"] for each in allowing if "block" in each.options), None)
+        if keys:
+            found = [quantized(self._contents, key, block) for key in keys]
+        else:
+            found = [quantized_in_place(self._contents, here.name, self._named)]
+        known = [each for each in found if each is not None]
+        if not known:
+            return keys, ()
+        steps = {each.step for each in known}
+        if len(known) < len(found) or len(steps) > 1 or None in steps or not allowing:
+            self._quantized.append((here, next((each for each in known if each.step is None), known[0])))
+            return None
+        self._permits.act(allowing)
+        self.used.update(key for each in known for key in (*each.keys, *each.further))
+        step = known[0].step
+        assert step is not None
+        return tuple(key for each in known for key in each.keys), (step,)
+
+    def fit(self, here: Destination, keys: Keys, permissions: Sequence[Permission], *, compat: bool) -> bool:
+        """Whether the types there may become the type here; what changes is counted."""
+        dtype = here.entry.tensor.dtype
+        types = {self._opened.info(key).dtype for key in keys}
+        wrong = sorted(name for name in types if _needs_cast(name, dtype))
+        if wrong and not compat and not self._permits.act(permissions, "dtype"):
+            if _is_real(dtype):
+                self._casts.append((here, wrong[0]))
+            return False
+        self.converted.update((there, dtype_name(dtype)) for there in types - {dtype_name(dtype)})
+        return True
+
+    def check(self) -> None:
+        """CheckpointError if something is quantized, or would be cast without being asked for."""
+        label = self._initializer.label
+        if self._quantized:
+            here, found = self._quantized[0]
+            count = len(self._quantized)
+            more = f" and {plural(count - 1, 'other')}" if count > 1 else ""
+            raise CheckpointError(
+                f"{label!r} holds {here.name!r}{more} quantized ({found.format}): "
+                f"{_told(self._opened, found)}, and {dtype_name(here.entry.tensor.dtype)} here.",
+                fix=_remedy(found),
+                **_about(here),
+            )
+        if self._casts:
+            here, there = self._casts[0]
+            count = len(self._casts)
+            more = f", and {plural(count - 1, 'other')} likewise" if count > 1 else ""
+            raise CheckpointError(
+                f"{label!r} has {here.name!r} as {there}, and it is {dtype_name(here.entry.tensor.dtype)} "
+                f"here{more}: such a cast must be asked for.",
+                fix=f"Exclude it, or ask for the cast, if it is meant: adapt={{{here.name!r}: 'dtype'}}.",
+                **_about(here),
+            )
+
+
+def _about(here: Destination) -> dict[str, Any]:
+    return {"parameter": here.name, "shape": here.shape}
+
+
+def _told(opened: OpenedCheckpoint, found: Quantized) -> str:
+    first, *beside = found.keys
+    told = f"{first!r} is {opened.info(first).dtype} there"
+    return told + (f", with {', '.join(map(repr, beside))} beside it" if beside else "")
+
+
+def _remedy(found: Quantized) -> str:
+    if found.step is not None:
+        return "Ask for numbers times scales: adapt='dequantize'. Or exclude it."
+    if found.block:
+        return "Say how many rows and columns share a scale: adapt=dict(type='dequantize', block=[64, 64])."
+    return "Dequantize it with the library that made it, and give what that saves; or exclude it."
+
+
+def _is_real(dtype: torch.dtype) -> bool:
+    """Whether a type is for weights."""
+    return not is_packed_or_scaled(dtype_name(dtype))
+
+
+def _needs_cast(there: str, here: torch.dtype) -> bool:
+    """Whether numbers of that type may mean something else in this one."""
+    found = getattr(torch, there, None)
+    if isinstance(found, torch.dtype) and _rank(found) > _rank(here):
+        return True
+    # Truth values and whole numbers are so in each other's place; in a float of a byte they are not.
+    if not (here.is_floating_point or here.is_complex):
+        return False
+    whole = isinstance(found, torch.dtype) and not (found.is_floating_point or found.is_complex)
+    return whole or (is_packed_or_scaled(there) and _is_real(here))
+
+
+def _rank(dtype: torch.dtype) -> int:
+    """Truth values, whole numbers, real ones, complex ones: each holds what is before it."""
+    if dtype.is_complex:
+        return 3
+    return 2 if dtype.is_floating_point else 0 if dtype == torch.bool else 1
