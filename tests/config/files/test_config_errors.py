@@ -102,7 +102,7 @@ def test_syntax_errors_of_a_base_name_the_base(tmp_path: Path):
         ("import json\na = 1\nb = json.loads('{')\n", 3, "JSONDecodeError"),
         ("from no_such_package import x\n\na = x\n", 1, "No module named 'no_such_package'"),
         ("raise SystemExit(3)", 1, "SystemExit: 3"),
-        ("_base_ = 'base.py'\na = _base_.modle", 2, "This config has no attribute 'modle'"),
+        ("_base_ = 'base.py'\na = _base_.modle", 2, "'ConfigDict' object has no attribute 'modle'"),
         ("_base_ = ['base' + x]", 1, "NameError"),
     ],
 )

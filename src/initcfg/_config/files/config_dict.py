@@ -6,7 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from initcfg.errors import ConfigKeyError, ConfigMergeError, nearest
 
@@ -15,7 +15,12 @@ class ConfigDict(dict[str, Any]):
     """A dict with attribute access; dicts inside it, in lists and tuples too, are of its kind.
 
     As in MMEngine, ``update`` merges dicts in dicts, ``pop`` of a missing key gives ``None``, ``copy`` is
-    shallow, and a dict of another class than ``dict`` or ``OrderedDict`` is kept as it is.
+    shallow, ``deepcopy`` is not, and a dict of another class than ``dict`` or ``OrderedDict`` is kept as it
+    is. After ``freeze()`` no key can be added, here and in the dicts inside. What MMEngine imports lazily is
+    imported when it is put in.
+
+    Attributes:
+        lazy: False, as MMEngine's is outside of its reader of files.
 
     Args:
         *args: What ``dict`` takes: one mapping, or pairs.
@@ -33,10 +38,12 @@ class ConfigDict(dict[str, Any]):
         {'backbone': {'depth': 50}}
     """
 
-    __slots__ = ()
+    __slots__ = ("_frozen",)
+    lazy: ClassVar[bool] = False
 
     def __init__(self, *args: Mapping[str, Any] | Iterable[tuple[str, Any]], **kwargs: Any) -> None:
         super().__init__()
+        object.__setattr__(self, "_frozen", False)
         for key, value in dict(*args, **kwargs).items():
             dict.__setitem__(self, key, convert(value))
 
@@ -63,6 +70,7 @@ class ConfigDict(dict[str, Any]):
         del self[name]
 
     def __setitem__(self, key: str, value: Any) -> None:
+        self._refuse_if_frozen(key)
         dict.__setitem__(self, key, convert(value))
 
     def __copy__(self) -> ConfigDict:
@@ -87,6 +95,13 @@ class ConfigDict(dict[str, Any]):
         merged.update(other)
         return merged
 
+    def __ror__(self, other: Any) -> Any:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        merged = type(self)(copy.deepcopy(dict(other)))
+        merged.update(copy.deepcopy(self))
+        return merged
+
     def __ior__(self, other: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.update(other)
         return self
@@ -94,6 +109,26 @@ class ConfigDict(dict[str, Any]):
     def copy(self) -> ConfigDict:
         """A shallow copy."""
         return self.__copy__()
+
+    def deepcopy(self) -> ConfigDict:
+        """A copy, with copies of all values."""
+        return copy.deepcopy(self)
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Refuse new keys from now on, here and in the dicts inside; a copy is free again."""
+        object.__setattr__(self, "_frozen", frozen)
+        for value in self.values():
+            if isinstance(value, ConfigDict):
+                value.freeze(frozen)
+
+    def unfreeze(self) -> None:
+        """Take new keys again, here and in the dicts inside."""
+        self.freeze(False)
+
+    @staticmethod
+    def build_lazy(value: Any) -> Any:
+        """What a lazy object of MMEngine stands for; any other value itself."""
+        return value.build() if _is_lazy(value) else value
 
     def pop(self, key: str, default: Any = None) -> Any:
         """Take a key out; ``default`` where it is missing (no error, as in MMEngine)."""
@@ -127,6 +162,8 @@ class ConfigDict(dict[str, Any]):
             result = merge(convert(copy.deepcopy(dict(other))), self)
         except Clash as clash:
             raise clash.explained() from None
+        for key in result:
+            self._refuse_if_frozen(key)
         self.clear()
         dict.update(self, result)
 
@@ -134,10 +171,16 @@ class ConfigDict(dict[str, Any]):
         """A plain dict, with plain dicts inside."""
         return plain(self)
 
+    def _refuse_if_frozen(self, key: object) -> None:
+        if self._frozen and key not in self:
+            raise ConfigKeyError(
+                f"This config is frozen, and takes no new key {key!r}.", fix="Call unfreeze() first."
+            )
+
     def _missing(self, kind: str, name: object) -> ConfigKeyError:
         keys = [key for key in self if isinstance(key, str)]
         meant = nearest(name, keys) if isinstance(name, str) and not name.startswith("__") else []
-        return ConfigKeyError(f"This config has no {kind} {name!r}.", meant=meant)
+        return ConfigKeyError(f"{type(self).__name__!r} object has no {kind} {name!r}.", meant=meant)
 
 
 _ATOMS = (str, int, float, bool, type(None))
@@ -152,7 +195,13 @@ def convert(value: Any) -> Any:
         return ConfigDict(value)
     if kind is list or kind is tuple:
         return kind([convert(item) for item in value])
-    return value
+    return ConfigDict.build_lazy(value)
+
+
+def _is_lazy(value: Any) -> bool:
+    """Whether MMEngine made this in place of an import: by name, since MMEngine need not be there."""
+    kind = type(value)
+    return kind.__module__ == "mmengine.config.lazy" and kind.__name__ in ("LazyObject", "LazyAttr")
 
 
 def fresh(value: Any) -> Any:
