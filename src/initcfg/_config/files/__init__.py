@@ -4,15 +4,16 @@ In: a ``.py``, ``.yaml``, ``.json`` or ``.toml`` file with its bases, a text, or
 Out: a ``Config``, which knows the line of each value; and files that appear whole or not at all.
 
 Read: `config.py` (what a config file says), then `config_dict.py` (dicts with attributes, and how they
-merge), `config_reader.py` (a file and its bases), `python.py` (Python configs), `formats.py` (YAML, JSON and
-TOML), `placeholders.py` (what stands in double braces), `external.py` (configs of other packages),
+merge), `config_reader.py` (a file and its bases), `python.py` (Python configs), `formats.py` (YAML, JSON
+and TOML), `placeholders.py` (what stands in double braces), `external.py` (configs of other packages),
 `asked_imports.py` (modules that a config asks for), `key_paths.py` (values at dotted paths), `overrides.py`
-(``key=value``), `lines.py` (the line that wrote a value), `write.py` (a config as text), `atomic.py` (files
-that are replaced).
+(``key=value``), `command_line.py` (options of ``argparse`` for a script of one's own), `lines.py` (the line
+that wrote a value), `write.py` (a config as text), `atomic.py` (files that are replaced).
 Nothing here needs torch, NumPy, or MMEngine (but for configs in the ``read_base()`` style).
 """
 
 from initcfg._config.files.atomic import output_error, replacing, write_atomically
+from initcfg._config.files.command_line import DictAction
 from initcfg._config.files.config import Config
 from initcfg._config.files.config_dict import ConfigDict, plain
 from initcfg._config.files.formats import SUFFIXES
@@ -22,6 +23,7 @@ from initcfg._config.files.overrides import parse_overrides
 __all__ = [
     "Config",
     "ConfigDict",
+    "DictAction",
     "SUFFIXES",
     "output_error",
     "parse_overrides",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
+import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
@@ -10,6 +12,7 @@ from typing import Any
 
 from initcfg._config.files.asked_imports import import_modules as import_asked_modules
 from initcfg._config.files.atomic import write_atomically
+from initcfg._config.files.command_line import add_options
 from initcfg._config.files.config_dict import ConfigDict, convert, plain
 from initcfg._config.files.config_reader import ConfigReader, MergedConfig
 from initcfg._config.files.formats import check_format
@@ -32,6 +35,7 @@ class Config(MutableMapping[str, Any]):
         cfg_text: The text they come from, for :attr:`text`.
         filename: The file they come from.
         env_variables: The environment variables that were used.
+        format_python_code: Of MMEngine's signature; the text of a config is formatted always.
 
     Raises:
         ConfigError: A top-level key is one of ``filename``, ``text``, ``pretty_text``,
@@ -51,6 +55,7 @@ class Config(MutableMapping[str, Any]):
         cfg_text: str | None = None,
         filename: str | os.PathLike[str] | None = None,
         env_variables: Mapping[str, str] | None = None,
+        format_python_code: bool = True,
     ) -> None:
         if cfg_dict is not None and not isinstance(cfg_dict, Mapping):
             raise ConfigError(f"A config is made from a dict, not from a {type(cfg_dict).__name__}.")
@@ -75,12 +80,15 @@ class Config(MutableMapping[str, Any]):
     def fromfile(
         cls,
         filename: str | os.PathLike[str],
+        use_predefined_variables: bool = True,
+        import_custom_modules: bool = True,
+        use_environment_variables: bool = True,
+        lazy_import: bool | None = None,
+        format_python_code: bool = True,
         *,
         use_python: bool = True,
         import_modules: bool = True,
         overrides: Overrides | None = None,
-        use_predefined_variables: bool = True,
-        use_environment_variables: bool = True,
     ) -> Config:
         """Read a config file, its bases first.
 
@@ -88,11 +96,14 @@ class Config(MutableMapping[str, Any]):
 
         Args:
             filename: A ``.py``, ``.yaml``, ``.yml``, ``.json`` or ``.toml`` file.
+            use_predefined_variables: Whether ``{{ fileDirname }}`` and its like are replaced.
+            import_custom_modules: MMEngine's name of ``import_modules``.
+            use_environment_variables: Whether ``{{$NAME:default}}`` is replaced.
+            lazy_import: Whether a Python file is in MMEngine's ``read_base()`` style; None looks into it.
+            format_python_code: Of MMEngine's signature; the text of a config is formatted always.
             use_python: Whether Python files, as the config or as a base, may be run.
             import_modules: Whether the modules of ``imports`` and ``custom_imports`` are imported.
             overrides: Values by dotted path, or ``"key=value"`` strings, to set after merging.
-            use_predefined_variables: Whether ``{{ fileDirname }}`` and its like are replaced.
-            use_environment_variables: Whether ``{{$NAME:default}}`` is replaced.
 
         Returns:
             Config: The config.
@@ -115,7 +126,10 @@ class Config(MutableMapping[str, Any]):
             >>> cfg.model
             {'type': 'ResNet', 'depth': 50}
         """
-        reader = ConfigReader(use_python, import_modules, use_predefined_variables, use_environment_variables)
+        import_modules = import_modules and import_custom_modules
+        reader = ConfigReader(
+            use_python, import_modules, use_predefined_variables, use_environment_variables, lazy_import
+        )
         config = cls.__new__(cls)
         config._set_up(reader.read(os.fspath(filename)), filename)
         return config._finished(overrides, import_modules)
@@ -207,9 +221,35 @@ class Config(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return f"Config (path: {self._filename}): {self._loaded.values!r}"
 
+    @property
+    def _cfg_dict(self) -> ConfigDict:
+        # What code for MMEngine calls the keys and values.
+        return self._loaded.values
+
     def pop(self, key: str, default: Any = None) -> Any:
         """Take a key out; ``default`` where it is missing."""
         return self._loaded.values.pop(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, set to ``default`` first where it is missing."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *args: Mapping[str, Any] | Iterable[tuple[str, Any]], **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Set keys; a dict over a dict is merged into it, key by key, as in MMEngine."""
+        given = dict(*args, **kwargs)
+        self._loaded.values.update(given)
+        self._note_changed(given)
+
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Merge ``other`` as a child config; see :meth:`ConfigDict.merge`."""
+        self._loaded.values.merge(other)
+        self._note_changed(other)
+
+    def _note_changed(self, options: Mapping[str, Any]) -> None:
+        for path, value in options.items():
+            self._changed.update(_leaves(tuple(str(path).split(".")), value))
 
     def copy(self) -> Config:
         """A shallow copy."""
@@ -301,16 +341,59 @@ class Config(MutableMapping[str, Any]):
         values = self._loaded.values
         for path, value in options.items():
             values = set_path(values, path, value, allow_list_keys)
-        for path, value in options.items():
-            self._changed.update(_leaves(tuple(path.split(".")), value))
+        self._note_changed(options)
         self._loaded.values = values
+
+    @classmethod
+    def diff(cls, cfg1: str | os.PathLike[str] | Config, cfg2: str | os.PathLike[str] | Config) -> str:
+        """What differs between the texts of two configs, or config files: a unified diff, or nothing.
+
+        Example:
+            >>> from initcfg import Config
+            >>> print(Config.diff(Config(dict(depth=18)), Config(dict(depth=50))))
+            --- 
+            +++ 
+            @@ -1 +1 @@
+            -depth = 18
+            +depth = 50
+        """
+        read = [cfg if isinstance(cfg, Config) else cls.fromfile(cfg) for cfg in (cfg1, cfg2)]
+        lines = [each.pretty_text.splitlines() for each in read]
+        return "\n".join(difflib.unified_diff(*lines, lineterm=""))
+
+    @classmethod
+    def auto_argparser(cls, description: str | None = None) -> tuple[argparse.ArgumentParser, Config]:
+        """A parser for the command line of a script that takes a config file, and the config.
+
+        The command line names the file; the parser has an option for each value in it, such as
+        ``--model.depth``, of the value's type.
+
+        Args:
+            description: What the script's help says of it.
+
+        Raises:
+            ConfigError: The file cannot be read.
+        """
+        first = argparse.ArgumentParser(description=description, add_help=False)
+        first.add_argument("config")
+        config = cls.fromfile(first.parse_known_args()[0].config)
+        parser = argparse.ArgumentParser(description=description)
+        parser.add_argument("config", help="the config file")
+        add_options(parser, config)
+        return parser, config
 
     @property
     def pretty_text(self) -> str:
         """The config as the text of a ``.py`` file that reads back the same."""
         return to_text(self._loaded.values, ".py")
 
-    def dump(self, path: str | os.PathLike[str] | None = None, *, file_format: str | None = None) -> str:
+    def dump(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        file_format: str | None = None,
+        file: str | os.PathLike[str] | None = None,
+    ) -> str:
         """The config as the text of one file, without bases; written to ``path`` if there is one.
 
         ``.py`` text reads back the same, types too. In the other formats a tuple becomes a list, and TOML
@@ -321,6 +404,7 @@ class Config(MutableMapping[str, Any]):
             path: The file to write.
             file_format: ``".py"``, ``".yaml"``, ``".json"`` or ``".toml"``. Without it, what ``path`` ends
                 with, else what the config was read from, else ``".py"``.
+            file: MMEngine's name of ``path``.
 
         Returns:
             str: The text.
@@ -335,6 +419,7 @@ class Config(MutableMapping[str, Any]):
             [model]
             depth = 50
         """
+        path = file if path is None else path
         name = self._filename if path is None else os.fspath(path)
         suffix = os.path.splitext(name)[1].lower() if name is not None else ".py"
         text = to_text(self._loaded.values, file_format or suffix)

@@ -42,6 +42,7 @@ class ConfigReader:
     import_modules: bool = True
     use_predefined_variables: bool = True
     use_environment_variables: bool = True
+    lazy_import: bool | None = None
 
     def read(
         self, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()
@@ -90,7 +91,13 @@ class ConfigReader:
         program, data = None, {}
         if suffix == ".py":
             program = parse_python(text, path, self.import_modules)
-            if program.read_base:
+            if program.read_base and self.lazy_import is False:
+                raise ConfigError(
+                    "This config has read_base() or relative imports, and lazy_import=False refuses them.",
+                    where=path,
+                    fix="Leave lazy_import out, or write the config with _base_ = [...].",
+                )
+            if program.read_base or self.lazy_import:
                 return MergedConfig(ConfigDict(read_with_mmengine(path)), written, environment)
             bases = program.bases
         else:
