@@ -86,7 +86,8 @@ def _quiet() -> None:
     import openmmlab_stand_ins
 
     openmmlab_stand_ins.install()
-    os.environ["INITCFG_OFFLINE"] = "1"
+    # Some constructors ask a hub for a tokenizer: told that there is none, they do not try again and again.
+    os.environ.update(INITCFG_OFFLINE="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
 

@@ -12,7 +12,7 @@ from initcfg._checkpoints import OpenedCheckpoint, open_source
 from initcfg._model import Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
 from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
-from initcfg.errors import ApplyError, CheckpointError, InitcfgError, plural
+from initcfg.errors import ApplyError, CheckpointError, CheckpointNameError, InitcfgError, plural
 from initcfg.values import Adapted, FromCheckpoint, Opaque, dtype_name, steps_text
 
 _SHOWN = 5
@@ -52,7 +52,7 @@ class PlannedCheckpoints:
             if not (load.problem and load.checkpoint is None):
                 self._open(load.source)
             if load.problem:
-                raise CheckpointError(load.problem, where=load.rule, fix="Correct it, and plan again.")
+                raise CheckpointNameError(load.problem, where=load.rule, fix="Correct it, and plan again.")
         entries = {entry.name: entry for entry in names.entries.values()}
         bad: list[str] = []
         for item in (*plan.parameters.values(), *plan.buffers.values()):

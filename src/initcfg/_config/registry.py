@@ -382,6 +382,8 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
         )
     type_ = arguments.pop("type")
     scope = arguments.pop("_scope_", None)
+    if scope is not None and not isinstance(scope, str):
+        raise RegistryTypeError(f"_scope_ is the name of a scope, not {scope!r}.")
     with registry.switch_scope_and_registry(scope) as chosen:
         if isinstance(type_, str):
             factory = chosen.root.resolve(type_, chosen, _current_scope.get())

@@ -12,8 +12,9 @@ code written for it still catches it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 # The words of messages, for the package itself.
 from initcfg.errors.words import in_bytes as in_bytes
@@ -75,6 +76,40 @@ class InitcfgError(Exception):
         return "\n".join([self.problem, *lines])
 
 
+Kind = TypeVar("Kind", bound=InitcfgError)
+
+
+def also(kind: type[Kind], error: Exception) -> type[Kind]:
+    """``kind``, made a class of what ``error`` is too: for an error that tells of another one.
+
+    Code that catches the other one, as it was raised without this package, goes on catching it.
+
+    Example:
+        >>> from initcfg.errors import ConfigExecutionError, also
+        >>> error = also(ConfigExecutionError, ZeroDivisionError())("The code of this config raised.")
+        >>> isinstance(error, ConfigExecutionError), isinstance(error, ZeroDivisionError)
+        (True, True)
+    """
+    builtin = next(each for each in type(error).__mro__ if each.__module__ == "builtins")
+    return _both(kind, type(error) if isinstance(error, InitcfgError) else builtin)
+
+
+@functools.cache
+def _both(kind: type[Kind], other: type[Exception]) -> type[Kind]:
+    if issubclass(kind, other):
+        return kind
+
+    def as_kind(self: InitcfgError) -> tuple[Any, ...]:
+        # Made while the program runs, it is found by no name: a pickle holds the named class.
+        return kind, self.args, self.__dict__
+
+    try:
+        return type(kind.__name__, (kind, other), {"__module__": kind.__module__, "__reduce__": as_kind})
+    except TypeError:
+        # No class can be of both: of OSError and AttributeError, say, which store different things.
+        return kind
+
+
 # -- config files --------------------------------------------------------------------------------
 
 
@@ -90,16 +125,28 @@ class ConfigSyntaxError(ConfigError, SyntaxError):
     """A config file cannot be parsed; the message holds file and line."""
 
 
-class ConfigMergeError(ConfigError, TypeError):
+class ConfigTypeError(ConfigError, TypeError, AttributeError):
+    """A config, or a part of it that has a meaning of its own, has the wrong Python type."""
+
+
+class ConfigFormatError(ConfigError, OSError, TypeError):
+    """No config is written in such a format."""
+
+
+class ConfigMergeError(ConfigError, TypeError, KeyError, AttributeError):
     """A config and its base, or an override, do not fit together."""
 
 
 class ConfigKeyError(ConfigError, KeyError, AttributeError):
-    """A config has no such key."""
+    """A config has no such key, or can have none of that name."""
+
+
+class ConfigImportError(ConfigError, ImportError):
+    """A module that a config asks for cannot be imported."""
 
 
 class ConfigExecutionError(ConfigError, RuntimeError):
-    """The code of a Python config raised; the message holds file and line."""
+    """The code of a Python config raised; this is also what it raised, and holds file and line."""
 
 
 class PythonRefusedError(ConfigError, PermissionError):
@@ -117,16 +164,20 @@ class UnknownTypeError(RegistryError):
     """``type`` names nothing that can be built."""
 
 
-class DuplicateNameError(RegistryError):
-    """A name is registered already."""
+class DuplicateNameError(RegistryError, AssertionError):
+    """A name, or a scope, is taken already."""
 
 
-class RegistryTypeError(RegistryError, TypeError):
+class RegistryTypeError(RegistryError, TypeError, AssertionError):
     """Something of the wrong Python type was given to a registry."""
 
 
 class BuildError(InitcfgError, TypeError):
     """A class or function refused its arguments, or ``cfg`` has the wrong form."""
+
+
+class BuildImportError(BuildError, ImportError):
+    """A library that is to build something is not installed, or cannot be imported."""
 
 
 class NoTypeError(BuildError, KeyError):
@@ -140,7 +191,7 @@ class RuleError(InitcfgError, ValueError):
     """A rule (an ``init_cfg`` entry) is wrong."""
 
 
-class RuleTypeError(RuleError, TypeError):
+class RuleTypeError(RuleError, TypeError, AttributeError, AssertionError):
     """A rule, or one of its keys, has the wrong Python type."""
 
 
@@ -154,6 +205,10 @@ class UnknownInitializerError(RuleError, UnknownTypeError):
 
 class ArgumentError(RuleError, TypeError):
     """An initializer does not take such an argument, or needs one that is missing."""
+
+
+class ArgumentValueError(ArgumentError, AssertionError, RuntimeError, ZeroDivisionError):
+    """An argument of an initializer is a number or a word that has no meaning there."""
 
 
 class UnknownLayerError(RuleError):
@@ -191,7 +246,7 @@ class LazyParameterError(PlanError):
     """A lazy module has no shape yet."""
 
 
-class TensorError(PlanError, TypeError):
+class TensorError(PlanError, TypeError, AttributeError, RuntimeError):
     """A tensor of a kind that cannot be initialized."""
 
 
@@ -213,6 +268,18 @@ class CheckpointError(InitcfgError, ValueError):
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """A checkpoint does not exist."""
+
+
+class CheckpointNameError(CheckpointError, KeyError, AssertionError):
+    """A checkpoint, or a table of them, has nothing under a name that is asked for."""
+
+
+class CheckpointFetchError(CheckpointError, OSError):
+    """A checkpoint cannot be fetched."""
+
+
+class CheckpointImportError(CheckpointError, ImportError):
+    """A package that fetches or reads a checkpoint is not installed."""
 
 
 class OutputError(InitcfgError, OSError):

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from initcfg._checkpoints.sources.address import scrubbed, shown
 from initcfg._version import __version__
-from initcfg.errors import CheckpointError, CheckpointNotFoundError
+from initcfg.errors import CheckpointError, CheckpointFetchError, CheckpointNotFoundError
 
 CONNECT_TIMEOUT = 20.0
 _REDIRECTS = 10
@@ -78,7 +78,7 @@ def _check_redirect(url: str, current: str, target: str, seen: list[str]) -> Non
     scheme, host = urlsplit(target)[:2]
     if target in seen or len(seen) > _REDIRECTS:
         problem = "leads in a circle" if target in seen else f"redirects more than {_REDIRECTS} times"
-        raise CheckpointError(f"The address {shown(url)!r} {problem}.", fix="Give another address.")
+        raise CheckpointFetchError(f"The address {shown(url)!r} {problem}.", fix="Give another address.")
     if scheme not in ("http", "https") or not host:
         raise CheckpointError(
             f"The address {shown(url)!r} redirects to {shown(target)!r}, which is not a web address."
@@ -99,7 +99,7 @@ def _send(url: str, headers: Mapping[str, str], timeout: float, asked: str) -> h
         reason = getattr(error, "reason", error)
         origin = shown(asked)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise CheckpointError(
+            raise CheckpointFetchError(
                 f"The server of {origin!r} cannot prove who it is: {reason.verify_message}.",
                 fix="Let SSL_CERT_FILE name the certificates to trust, or download the file otherwise.",
             ) from error
@@ -126,7 +126,7 @@ def _check(response: http.client.HTTPResponse, url: str) -> None:
     if status in _AGAIN or (status >= 500 and status not in (501, 505)):
         raise TransientError(f"the server says {said}", _retry_after(response.headers.get("Retry-After", "")))
     closed = "Check the address, and whether it needs a sign-in or has expired."
-    raise CheckpointError(
+    raise CheckpointFetchError(
         f"The server does not give out {origin!r}: it says {said}.",
         fix=closed if status in (401, 403, 407) else None,
     )

@@ -18,7 +18,7 @@ from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import is_offline, retries, timeout
 from initcfg._checkpoints.sources.through_cache import through_cache
-from initcfg.errors import CheckpointError
+from initcfg.errors import CheckpointError, CheckpointFetchError
 
 _BLOCK = 1 << 20
 # Seconds before the first repetition; each next one waits twice as long.
@@ -61,7 +61,7 @@ class Download:
 
     def _wait(self, failures: int, error: TransientError) -> None:
         if error.after > _LONGEST_WAIT:
-            raise CheckpointError(
+            raise CheckpointFetchError(
                 f"The checkpoint {self.cache.origin!r} cannot be fetched now: {error}, and asks to wait "
                 f"{error.after:.0f} seconds."
             ) from error
@@ -78,7 +78,7 @@ class Download:
             )
             return self.cached
         kept = f" {self._size():,} bytes are kept for the next time." if self._resumable() else ""
-        raise CheckpointError(
+        raise CheckpointFetchError(
             f"The checkpoint {self.cache.origin!r} cannot be fetched: {error}.{kept}",
             fix="Try again when the network and the server work, or give the path of a copy.",
         ) from error

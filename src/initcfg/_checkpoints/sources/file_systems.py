@@ -16,7 +16,13 @@ from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import is_offline
 from initcfg._checkpoints.sources.shard_index import gather
 from initcfg._checkpoints.sources.through_cache import file_through_cache, through_cache
-from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
+from initcfg.errors import (
+    CheckpointError,
+    CheckpointFetchError,
+    CheckpointImportError,
+    CheckpointNotFoundError,
+    nearest,
+)
 
 _BLOCK = 4 << 20
 _HERE = {None, "file", "local", "memory", "zip", "tar", "simplecache", "filecache", "blockcache", "dir"}
@@ -46,7 +52,7 @@ def _system(source: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(source)
     except ImportError as error:
-        raise CheckpointError(
+        raise CheckpointImportError(
             f"The checkpoint {shown(source)!r} needs a package that is not installed.", fix=f"{error}."
         ) from error
     except Exception as error:
@@ -56,7 +62,9 @@ def _system(source: str) -> tuple[Any, str]:
 
 def _failed(source: str, error: BaseException) -> CheckpointError:
     said = scrubbed(error, source).strip() or type(error).__name__
-    return CheckpointError(f"The checkpoint {shown(source)!r} cannot be fetched: {said.splitlines()[0]}.")
+    return CheckpointFetchError(
+        f"The checkpoint {shown(source)!r} cannot be fetched: {said.splitlines()[0]}."
+    )
 
 
 def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | None) -> CacheEntry:
@@ -94,7 +102,7 @@ def _copied(
         came = cache.receive(file_name(source), blocks, size)
     if size is not None and came != size:
         problem = f"The checkpoint {cache.origin!r} has {size:,} bytes, and {came:,} came."
-        raise CheckpointError(problem, fix="Try again.")
+        raise CheckpointFetchError(problem, fix="Try again.")
     return cache.adopt(file_name(source), expected, etag=version)
 
 

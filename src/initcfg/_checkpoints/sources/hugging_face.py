@@ -19,7 +19,7 @@ from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
 from initcfg._checkpoints.sources.settings import flag, is_offline
 from initcfg._checkpoints.sources.shard_index import is_index, shard_names
-from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
+from initcfg.errors import CheckpointError, CheckpointFetchError, CheckpointNotFoundError, nearest
 
 # What a repository calls its weights; .metadata is of distributed checkpoints, which are not kept there.
 PREFERRED = FOLDER_FILES[1:]
@@ -123,7 +123,7 @@ class _Repository:
         except errors.EntryNotFoundError:
             return None
         except errors.GatedRepoError as error:
-            raise CheckpointError(
+            raise CheckpointFetchError(
                 f"The repository of {self.source!r} is open only to those who accepted its terms.",
                 fix="Accept them on its page, and sign in: hf auth login, or HF_TOKEN.",
             ) from error
@@ -140,14 +140,14 @@ class _Repository:
             raise CheckpointError(f"{self.source!r} is not a valid address: {_first_line(error)}") from error
 
     def _failed(self, error: Exception) -> CheckpointError:
-        return CheckpointError(
+        return CheckpointFetchError(
             f"The checkpoint {self.source!r} cannot be fetched: {_first_line(error.__cause__ or error)}",
             fix="Try again when the network and the Hugging Face Hub work; offline=True uses its cache.",
         )
 
     def _missing(self, files: Sequence[str]) -> CheckpointError:
         if self.offline:
-            return CheckpointError(
+            return CheckpointFetchError(
                 f"The checkpoint {self.source!r} is not in the cache of the Hugging Face Hub's client, and "
                 "the network is not to be used.",
                 fix="Fetch it once with the network: without offline=True, INITCFG_OFFLINE, HF_HUB_OFFLINE.",

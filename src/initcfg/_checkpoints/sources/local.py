@@ -30,7 +30,7 @@ def from_path(source: str, *, sha256: str | None, offline: bool | None) -> Locat
             meant=[str(Path(source).parent / name) for name in nearest(path.name, names)],
         )
     if not path.is_file():
-        raise CheckpointError(f"The checkpoint {source!r} is neither a file nor a folder.")
+        raise CheckpointNotFoundError(f"The checkpoint {source!r} is neither a file nor a folder.")
     expected = Expected.of(path.name, sha256)
     repair = "change sha256=." if expected.said == "sha256=" else "rename it, or say sha256='{digest}'."
     fix = f"Get the file again; if it is meant to be as it is, {repair}"
@@ -61,7 +61,7 @@ def refuse_digest(sha256: str | None, origin: str) -> None:
 
 def no_checkpoint(origin: str, files: list[str]) -> CheckpointError:
     """The error for a folder that is not a checkpoint, though some of its files may be."""
-    return CheckpointError(
+    return CheckpointNotFoundError(
         f"The folder {origin!r} holds no checkpoint: neither .metadata (a distributed checkpoint) nor "
         "model.safetensors or an index of its shards.",
         meant=files[:4],

@@ -17,7 +17,7 @@ from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import missing
-from initcfg.errors import CheckpointError, nearest
+from initcfg.errors import CheckpointError, CheckpointNameError, nearest
 
 # The package, the folder in it, and the file of OpenMMLab's own names; the others are called alike.
 _TABLES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mmlab.json"))
@@ -41,7 +41,7 @@ def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> 
     if not isinstance(target, str):
         shorten = "jhu/" if scheme == "jhu" else ""
         names = [other for other in table if other.startswith(shorten)]
-        raise CheckpointError(
+        raise CheckpointNameError(
             f"The tables of OpenMMLab have no checkpoint {source!r}.",
             meant=[f"{scheme}://{other.removeprefix(shorten)}" for other in nearest(name, names)],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from initcfg.errors import CheckpointError
+from initcfg.errors import CheckpointError, CheckpointImportError
 
 
 def imported(module: str, source: str, extra: str) -> Any:
@@ -17,7 +17,7 @@ def imported(module: str, source: str, extra: str) -> Any:
         # Compiled extensions fail in ways of their own: RuntimeError, OSError, AttributeError.
         if isinstance(error, ModuleNotFoundError) and error.name in (package, module):
             raise missing(package, source, extra) from error
-        raise CheckpointError(
+        raise CheckpointImportError(
             f"The checkpoint {source!r} needs the package {package!r}, which cannot be imported: "
             f"{type(error).__name__}: {error}.",
             fix=f"Repair the installation of {package}.",
@@ -26,7 +26,7 @@ def imported(module: str, source: str, extra: str) -> Any:
 
 def missing(package: str, source: str, extra: str) -> CheckpointError:
     """The error that says what to install."""
-    return CheckpointError(
+    return CheckpointImportError(
         f"The checkpoint {source!r} needs the package {package!r}, which is not installed.",
         fix=f"Run pip install 'initcfg[{extra}]'.",
     )

@@ -14,7 +14,7 @@ from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.openmmlab_names import from_openmmlab
 from initcfg._checkpoints.sources.timm_names import from_timm
 from initcfg._checkpoints.sources.torchvision_names import from_torchvision
-from initcfg.errors import CheckpointError, nearest
+from initcfg.errors import CheckpointError, CheckpointImportError, CheckpointNotFoundError, nearest
 
 GROUP = "initcfg.sources"
 
@@ -88,7 +88,7 @@ def source_for(scheme: str, source: str) -> Source:
         return _plugin(scheme, plugins)
     if scheme == "fsspec" or scheme in _fsspec_schemes():
         return from_file_system
-    raise CheckpointError(
+    raise CheckpointNotFoundError(
         f"The checkpoint {shown(source)!r} has the scheme {scheme!r}, which is unknown.",
         meant=[f"{name}://" for name in nearest(scheme, known_schemes())],
         fix=f"Use one of {', '.join(sorted({*_BUILT_IN, *_registered}))}, one of fsspec's (s3, gs, ...), or "
@@ -113,7 +113,7 @@ def _plugin(scheme: str, plugins: list[importlib.metadata.EntryPoint]) -> Source
         return plugins[0].load()
     except Exception as error:
         # A plugin is other people's code: whatever it raises, the user must hear whose it is.
-        raise CheckpointError(
+        raise CheckpointImportError(
             f"The plugin {values[0]!r} of the scheme {scheme!r} cannot be imported: {error}.",
             fix="Repair or uninstall the package that has it.",
         ) from error

@@ -11,7 +11,7 @@ from initcfg._checkpoints.sources.cache import Cache, CacheEntry
 from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.shard_index import gather, is_index, shard_names
-from initcfg.errors import CheckpointError
+from initcfg.errors import CheckpointError, CheckpointFetchError
 
 Fetch = Callable[[str, Cache, Expected, CacheEntry | None], CacheEntry]
 """Brings an address into the cache, while its lock is held; a cached version may still be the one."""
@@ -52,7 +52,7 @@ def file_through_cache(url: str, fetch: Fetch, *, sha256: str | None, offline: b
         if found := _torch_hub(file_name(url), expected):
             return Located(found, None, origin, file_digest(found))
         if offline:
-            raise CheckpointError(
+            raise CheckpointFetchError(
                 f"The checkpoint {origin!r} was not fetched before, and the network is not to be used.",
                 fix="Fetch it once with the network (without offline=True and INITCFG_OFFLINE), "
                 "or give a path.",

@@ -10,7 +10,7 @@ from initcfg._checkpoints.sources.in_memory import from_code
 from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
-from initcfg.errors import CheckpointError, nearest
+from initcfg.errors import CheckpointError, CheckpointNameError, nearest
 
 
 def from_timm(source: str, *, sha256: str | None, offline: bool | None) -> Located:
@@ -46,7 +46,7 @@ def from_timm(source: str, *, sha256: str | None, offline: bool | None) -> Locat
 
 
 def _unknown(problem: str, name: str, timm: Any) -> CheckpointError:
-    return CheckpointError(
+    return CheckpointNameError(
         problem, meant=[f"timm://{other}" for other in nearest(name, timm.list_pretrained())]
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
-from initcfg.errors import CheckpointError, nearest
+from initcfg.errors import CheckpointNameError, nearest
 
 _SITE = "https://download.pytorch.org/models/"
 # Where the first weights of today are not those of 0.12, or the name is gone.
@@ -44,13 +44,13 @@ def address_of(source: str) -> str:
     by_class = {weights.__name__: weights for weights in by_model.values()}
     weights = {key.lower(): weights for key, weights in (by_class | by_model).items()}.get(head.lower())
     if weights is None:
-        raise CheckpointError(
+        raise CheckpointNameError(
             f"torchvision has no model and no weights {head!r} ({source!r}).",
             meant=[f"torchvision://{name}" for name in nearest(head, [*by_model, *by_class])],
         )
     members = list(weights)
     if not members:
-        raise CheckpointError(f"torchvision has no weights for {source!r}.")
+        raise CheckpointNameError(f"torchvision has no weights for {source!r}.")
     if not dot and head.lower() in by_model:
         return members[0].url
     if member.lower() == "default":
@@ -58,7 +58,7 @@ def address_of(source: str) -> str:
     found = next((item for item in members if item.name.lower() == member.lower()), None)
     if found is None:
         names = [item.name for item in members]
-        raise CheckpointError(
+        raise CheckpointNameError(
             f"torchvision has no weights {source!r}.",
             meant=[f"torchvision://{head}.{name}" for name in nearest(member, names) or names[:4]],
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-from initcfg.errors import BuildError, nearest
+from initcfg.errors import BuildError, BuildImportError, nearest
 
 _UNEXPECTED = re.compile(r"(?:([\w.<>]+)\(\) )?got an unexpected keyword argument '(\w+)'")
 _TWICE = re.compile(r"(?:([\w.<>]+)\(\) )?got multiple values for (?:keyword )?argument '(\w+)'")
@@ -29,12 +29,12 @@ def library(name: str, text: str, install: str) -> Any:
     except ModuleNotFoundError as error:
         lacking = f"installed, but lacks the module {error.name!r}"
         missing = "not installed" if error.name == package else lacking
-        raise BuildError(
+        raise BuildImportError(
             f"{text!r} needs {package}, which is {missing}.", fix=f"Install it with: pip install {install}"
         ) from error
     except Exception as error:
         frame, line = _last(error)
-        raise BuildError(
+        raise BuildImportError(
             f"{text!r} needs {name}, which is installed, but cannot be imported. "
             f"{type(error).__name__}: {error} ({frame.f_code.co_filename}:{line})",
             fix=f"Install versions of torch, of {package} and of what it uses that fit together.",

@@ -15,7 +15,7 @@ from initcfg._config.builders.calls import call, call_library
 from initcfg._config.builders.hf import hf_model
 from initcfg._config.builders.libraries import timm_model, torchvision_model
 from initcfg._config.builders.openmmlab import config_model
-from initcfg.errors import BuildError, UnknownTypeError, nearest
+from initcfg.errors import BuildError, BuildImportError, UnknownTypeError, nearest
 
 LIBRARIES = {"timm": timm_model, "torchvision": torchvision_model, "hf": hf_model}
 OPENMMLAB = ("mmdet", "mmseg", "mmpretrain")
@@ -87,7 +87,7 @@ def _object(text: str) -> Builder:
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or not f"{path}.".startswith(f"{missing}."):
-            raise BuildError(
+            raise BuildImportError(
                 f"The builder {text!r} names the module {path!r}, which cannot be imported. "
                 f"{type(error).__name__}: {error}",
                 fix="Mend the module: its own code raised this.",

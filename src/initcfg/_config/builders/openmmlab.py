@@ -12,7 +12,7 @@ from typing import Any
 
 from initcfg._config.builders.calls import library
 from initcfg._config.files import Config, set_path
-from initcfg.errors import BuildError, ConfigFileNotFoundError, nearest
+from initcfg.errors import BuildImportError, ConfigFileNotFoundError, nearest
 
 _INSTALLED_AS = {"mmseg": "mmsegmentation"}
 
@@ -24,7 +24,7 @@ def config_file(text: str) -> str:
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     if not folders:
         install = f"Install it with: pip install 'initcfg[mm]' {_INSTALLED_AS.get(package, package)}"
-        raise BuildError(f"{text!r} needs {package}, which is not installed.", fix=install)
+        raise BuildImportError(f"{text!r} needs {package}, which is not installed.", fix=install)
     name = name.lstrip(":").removesuffix(".py")
     root = os.path.join(folders[0], ".mim", "configs")
     path = os.path.join(root, *name.split("/")) + ".py"

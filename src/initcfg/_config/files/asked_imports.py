@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from initcfg.errors import ConfigError, nearest
+from initcfg.errors import ConfigImportError, ConfigTypeError, also, nearest
 
 
 def import_modules(
@@ -28,7 +28,7 @@ def import_modules(
     known = ("imports", "allow_failed_imports")
     unknown = [key for key in custom if key not in known] if isinstance(custom, Mapping) else []
     if not isinstance(custom, Mapping) or unknown:
-        raise ConfigError(
+        raise ConfigTypeError(
             f"custom_imports is a dict with the keys {known[0]!r} and {known[1]!r}, but is {custom!r}.",
             where=where("custom_imports"),
             meant=nearest(str(unknown[0]), known) if unknown else (),
@@ -42,20 +42,21 @@ def _import_all(names: Any, key: str, may_fail: bool, where: Callable[[str], str
         return
     single = isinstance(names, str)
     if not isinstance(names, (str, list, tuple)):
-        raise ConfigError(
+        raise ConfigTypeError(
             f"{key} is a list of module names, but is a {type(names).__name__}.", where=where(key) or key
         )
     for index, name in enumerate([names] if single else names):
         place = where(key if single else f"{key}.{index}") or key
         if not isinstance(name, str) or not name or name.startswith("."):
-            raise ConfigError(f"{key} is a list of module names, but holds {name!r}.", where=place)
+            raise ConfigTypeError(f"{key} is a list of module names, but holds {name!r}.", where=place)
         try:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:
             if may_fail and isinstance(error, ImportError):
                 warnings.warn(f"The module {name!r} of {key} cannot be imported, and is left out: {error}")
                 continue
-            raise ConfigError(
+            kind = also(ConfigImportError, error) if isinstance(error, Exception) else ConfigImportError
+            raise kind(
                 f"The module {name!r}, which the config imports, cannot be imported. "
                 f"{type(error).__name__}: {error}.",
                 where=place,

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from initcfg.errors import InitcfgError, OutputError
+from initcfg.errors import InitcfgError, OutputError, also
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 def output_error(target: Path, error: OSError) -> OutputError:
     """The error of a file that cannot be written."""
     reason = error.strerror or str(error)
-    return OutputError(
+    return also(OutputError, error)(
         f"{str(target)!r} cannot be written: {reason}.",
         fix="Choose another place, or make room; nothing was left half-written.",
     )

@@ -20,7 +20,7 @@ from initcfg._config.files.key_paths import get_path, set_path
 from initcfg._config.files.lines import line_of
 from initcfg._config.files.overrides import parse_overrides
 from initcfg._config.files.write import to_text
-from initcfg.errors import ConfigError, ConfigKeyError, nearest
+from initcfg.errors import ConfigKeyError, ConfigTypeError, nearest
 
 _RESERVED = ("filename", "text", "pretty_text", "env_variables")
 _FIELDS = ("_loaded", "_filename", "_changed")
@@ -38,8 +38,8 @@ class Config(MutableMapping[str, Any]):
         format_python_code: Of MMEngine's signature; the text of a config is formatted always.
 
     Raises:
-        ConfigError: A top-level key is one of ``filename``, ``text``, ``pretty_text``,
-            ``env_variables``, or ``cfg_dict`` is not a dict.
+        ConfigKeyError: A top-level key is one of ``filename``, ``text``, ``pretty_text``, ``env_variables``.
+        ConfigTypeError: ``cfg_dict`` is not a dict.
 
     Example:
         >>> from initcfg import Config
@@ -58,7 +58,7 @@ class Config(MutableMapping[str, Any]):
         format_python_code: bool = True,
     ) -> None:
         if cfg_dict is not None and not isinstance(cfg_dict, Mapping):
-            raise ConfigError(f"A config is made from a dict, not from a {type(cfg_dict).__name__}.")
+            raise ConfigTypeError(f"A config is made from a dict, not from a {type(cfg_dict).__name__}.")
         if isinstance(cfg_dict, Config):
             cfg_dict = cfg_dict._loaded.values
         values = cfg_dict if isinstance(cfg_dict, ConfigDict) else ConfigDict(cfg_dict or {})
@@ -70,7 +70,7 @@ class Config(MutableMapping[str, Any]):
         object.__setattr__(self, "_changed", set())
         for key in _RESERVED:
             if key in loaded.values:
-                raise ConfigError(
+                raise ConfigKeyError(
                     f"{key!r} is an attribute of every config, and cannot be one of its keys.",
                     where=self._line_of(key),
                     fix="Rename the key.",
@@ -351,8 +351,8 @@ class Config(MutableMapping[str, Any]):
         Example:
             >>> from initcfg import Config
             >>> print(Config.diff(Config(dict(depth=18)), Config(dict(depth=50))))
-            --- 
-            +++ 
+            ---
+            +++
             @@ -1 +1 @@
             -depth = 18
             +depth = 50

@@ -19,7 +19,15 @@ from initcfg._config.files.placeholders import (
     substitute_predefined,
 )
 from initcfg._config.files.python import BASE_KEY, checked_bases, parse_python, run_python
-from initcfg.errors import ConfigError, ConfigFileNotFoundError, ConfigMergeError, PythonRefusedError, nearest
+from initcfg.errors import (
+    ConfigError,
+    ConfigFileNotFoundError,
+    ConfigFormatError,
+    ConfigMergeError,
+    PythonRefusedError,
+    also,
+    nearest,
+)
 
 DEPRECATION_KEY = "_deprecation_"
 
@@ -69,7 +77,7 @@ class ConfigReader:
         suffix = os.path.splitext(path)[1].lower()
         if suffix not in SUFFIXES:
             ending = f"its name ends with {suffix!r}" if suffix else "its name has no ending"
-            raise ConfigError(
+            raise ConfigFormatError(
                 f"{os.path.basename(path)!r} is not a config: {ending}.",
                 where=asked_by or path,
                 fix="Let its name end with " + ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}.",
@@ -178,9 +186,10 @@ def _read_text(path: str, asked_by: str | None) -> str:
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(
-            f"The config file {path!r} cannot be read: {reason}.", where=asked_by or path
-        ) from error
+        kind = also(ConfigError, error)
+        # MMEngine says of a folder that there is no such file.
+        kind = ConfigFileNotFoundError if isinstance(error, IsADirectoryError) else kind
+        raise kind(f"The config file {path!r} cannot be read: {reason}.", where=asked_by or path) from error
 
 
 def _data_bases(data: dict[str, Any], text: str, path: str) -> tuple[tuple[str, int | None], ...]:

@@ -8,7 +8,13 @@ import os
 import re
 from typing import Any
 
-from initcfg.errors import ConfigError, ConfigExecutionError, ConfigFileNotFoundError
+from initcfg.errors import (
+    ConfigError,
+    ConfigExecutionError,
+    ConfigFileNotFoundError,
+    ConfigImportError,
+    also,
+)
 
 _NAME = re.compile(r"(\w+)::([^:]+)")
 
@@ -45,7 +51,7 @@ def read_with_mmengine(path: str) -> dict[str, Any]:
     try:
         config = importlib.import_module("mmengine.config").Config
     except ImportError as error:
-        raise ConfigError(
+        raise ConfigImportError(
             "A config with read_base(), or with relative imports, is read by MMEngine, "
             f"which cannot be imported: {error}.",
             where=path,
@@ -54,6 +60,6 @@ def read_with_mmengine(path: str) -> dict[str, Any]:
     try:
         return config.fromfile(path, import_custom_modules=False, lazy_import=True).to_dict()
     except Exception as error:
-        raise ConfigExecutionError(
+        raise also(ConfigExecutionError, error)(
             f"MMEngine cannot read this config. {type(error).__name__}: {error}", where=path
         ) from error

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any
 
-from initcfg.errors import ConfigError, ConfigSyntaxError, nearest
+from initcfg.errors import ConfigError, ConfigFormatError, ConfigSyntaxError, ConfigTypeError, nearest
 
 SUFFIXES = (".py", ".yaml", ".yml", ".json", ".toml")
 # More values than any config has: a YAML file whose aliases multiply is refused, not expanded.
@@ -21,9 +21,9 @@ FLOAT = re.compile(
 
 
 def check_format(suffix: str) -> None:
-    """Raise ConfigError unless configs are written so."""
+    """Raise ConfigFormatError unless configs are written so."""
     if suffix not in SUFFIXES:
-        raise ConfigError(
+        raise ConfigFormatError(
             f"{suffix!r} is not a format of a config.",
             meant=nearest(suffix, SUFFIXES),
             fix="Use one of " + ", ".join(SUFFIXES) + ".",
@@ -40,13 +40,13 @@ def parse_data(text: str, suffix: str, path: str) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(
+        raise ConfigTypeError(
             f"A config is a mapping of keys to values, but this file holds a {type(values).__name__}.",
             where=path,
         )
     for key in values:
         if not isinstance(key, str):
-            raise ConfigError(f"The top-level key {key!r} of this config is not a string.", where=path)
+            raise ConfigTypeError(f"The top-level key {key!r} of this config is not a string.", where=path)
     return values
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from initcfg._config.files.config_dict import ConfigDict
 from initcfg._config.files.formats import file_line
 from initcfg._config.files.lines import BASE_KEY
-from initcfg.errors import ConfigError, ConfigExecutionError, ConfigSyntaxError
+from initcfg.errors import ConfigError, ConfigExecutionError, ConfigSyntaxError, ConfigTypeError, also
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def _explained(error: BaseException, text: str, path: str) -> ConfigExecutionErr
     lines = text.splitlines()
     source = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
     message = error.problem if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-    return ConfigExecutionError(
+    kind = also(ConfigExecutionError, error) if isinstance(error, Exception) else ConfigExecutionError
+    return kind(
         f"The code of this config raised. {message.rstrip('.')}."
         + (f" The line is: {source}" if source else ""),
         where=file_line(path, line),
@@ -156,7 +157,7 @@ def _base_files(value: ast.expr, path: str) -> tuple[tuple[str, int], ...]:
         try:
             files = eval(code, {})
         except Exception as error:
-            raise ConfigExecutionError(
+            raise also(ConfigExecutionError, error)(
                 f"The expression after {BASE_KEY} raised. {type(error).__name__}: {error}.",
                 where=file_line(path, value.lineno),
                 fix="It may use no name of the file: write the base files as strings.",
@@ -171,7 +172,7 @@ def checked_bases(files: object, where: str) -> list[str]:
     names: list[Any] = list(files) if isinstance(files, (list, tuple)) else [files]
     for name in names:
         if not isinstance(name, str) or not name:
-            raise ConfigError(
+            raise ConfigTypeError(
                 f"{BASE_KEY} is a file name or a list of file names, but holds {name!r}.", where=where
             )
     return names

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from initcfg._plan.pretrained.wrappers import ANY_WRAPPER, LocalNames, unwrapped_name
 from initcfg._rules.initializers import PretrainedInit
-from initcfg.errors import CheckpointError, PatternError, nearest
+from initcfg.errors import CheckpointNameError, PatternError, nearest
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _without_prefix(
         taken.update(read.values())
     if found:
         return {key: found[key] for key in keys if key in found}
-    raise CheckpointError(
+    raise CheckpointNameError(
         f"No key of {initializer.label!r} begins with the prefix {start!r}.",
         meant=nearest(start, _prefixes(keys)) or _prefixes(keys)[:4],
         fix=f"Take a prefix that the keys have; the first key is {keys[0]!r}."

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from initcfg.errors import ArgumentError, TensorError, nearest
+from initcfg.errors import ArgumentError, ArgumentValueError, TensorError, nearest
 from initcfg.values import Layout, Value, shape_problem
 
 
@@ -26,21 +26,21 @@ def finite(name: str, given: Any) -> float:
     """``given`` as a float, if it is a finite number."""
     converted = float(number(name, given))
     if not math.isfinite(converted):
-        raise ArgumentError(f"{name} must be finite, not {given!r}.")
+        raise ArgumentValueError(f"{name} must be finite, not {given!r}.")
     return converted
 
 
 def standard_deviation(std: Any) -> float:
     """``std``, if it is a number from 0 on."""
     if number("std", std) < 0 or math.isnan(std):
-        raise ArgumentError(f"A standard deviation is not negative, but std is {std}.")
+        raise ArgumentValueError(f"A standard deviation is not negative, but std is {std}.")
     return std
 
 
 def one_of(name: str, given: Any, known: tuple[str, ...]) -> str:
     """``given``, if it is one of the words that are known."""
     if given not in known:
-        raise ArgumentError(
+        raise ArgumentValueError(
             f"{name} must be one of {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, not {given!r}.",
             meant=nearest(str(given), known),
         )
@@ -54,7 +54,7 @@ def gain_of(name: str, nonlinearity: Any, a: float | None) -> float:
     try:
         return float(calculate_gain(nonlinearity, a))  # type: ignore[arg-type]
     except ValueError as error:
-        raise ArgumentError(
+        raise ArgumentValueError(
             f"{name}={nonlinearity!r} names no function: {error}.",
             fix="Give a name such as 'relu', 'tanh', 'selu' or 'linear'.",
         ) from error

@@ -14,7 +14,7 @@ import numpy as np
 from initcfg._config import Registry
 from initcfg._model import doors
 from initcfg._rules.initializers.arguments import number
-from initcfg.errors import ArgumentError
+from initcfg.errors import ArgumentError, ArgumentValueError
 from initcfg.values import Constant, Layout, PaddingRow, Parts, Value
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def bias_init_with_prob(prior_prob: float) -> float:
     starts out sure of the background does not drown in it.
 
     Raises:
-        ArgumentError: ``prior_prob`` is not strictly between 0 and 1.
+        ArgumentValueError: ``prior_prob`` is not strictly between 0 and 1.
 
     Example:
         >>> from initcfg import bias_init_with_prob
@@ -42,7 +42,7 @@ def bias_init_with_prob(prior_prob: float) -> float:
         -4.5951
     """
     if not 0 < prior_prob < 1:
-        raise ArgumentError(
+        raise ArgumentValueError(
             f"A prior probability lies strictly between 0 and 1, but bias_prob is {prior_prob!r}.",
             fix="Detectors use 0.01.",
         )

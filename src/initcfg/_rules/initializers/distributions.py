@@ -7,7 +7,7 @@ from typing import Any
 
 from initcfg._rules.initializers.arguments import number, standard_deviation
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
-from initcfg.errors import ArgumentError
+from initcfg.errors import ArgumentError, ArgumentValueError
 from initcfg.values import Constant, Layout, Normal, TruncNormal, Uniform, Value
 
 
@@ -42,7 +42,7 @@ class UniformInit(BaseInit):
         self.a = number("a", a)
         self.b = number("b", b)
         if a > b:
-            raise ArgumentError(f"The lower bound of {self} lies above the upper one.")
+            raise ArgumentValueError(f"The lower bound of {self} lies above the upper one.")
 
     def value(self, layout: Layout) -> Value:
         return Uniform(float(self.a), float(self.b))
@@ -124,11 +124,11 @@ class TruncNormalInit(BaseInit):
             self.a = low = number("a", -2 if a is None else a)
             self.b = high = number("b", 2 if b is None else b)
         if math.isnan(low) or math.isnan(high):
-            raise ArgumentError(f"A bound of {self} is not a number.")
+            raise ArgumentValueError(f"A bound of {self} is not a number.")
         if low > high:
-            raise ArgumentError(f"The lower bound of {self} lies above the upper one.")
+            raise ArgumentValueError(f"The lower bound of {self} lies above the upper one.")
         if low == math.inf or high == -math.inf:
-            raise ArgumentError(
+            raise ArgumentValueError(
                 f"Nothing lies between the bounds of {self}.",
                 fix="For no lower bound write -inf, for no upper one inf.",
             )
@@ -164,7 +164,7 @@ def _truncated_unit_std(low: float, high: float) -> float:
 
     mass = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
     if mass <= 0:
-        raise ArgumentError(f"No mass of the normal lies between {low} and {high} sigma.")
+        raise ArgumentValueError(f"No mass of the normal lies between {low} and {high} sigma.")
     shift = (density(high) - density(low)) / mass
     at_low, at_high = (0.0 if math.isinf(bound) else bound * density(bound) for bound in (low, high))
     return math.sqrt(1 - (at_high - at_low) / mass - shift * shift)

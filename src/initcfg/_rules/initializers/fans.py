@@ -7,7 +7,7 @@ from typing import Any
 
 from initcfg._rules.initializers.arguments import finite, gain_of, number, one_of
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
-from initcfg.errors import ArgumentError
+from initcfg.errors import ArgumentValueError
 from initcfg.values import Layout, Normal, TruncNormal, Uniform, Value
 
 # Standard deviation of N(0, 1) between ±2, as JAX and Keras write it.
@@ -121,7 +121,7 @@ class VarianceScalingInit(BaseInit):
     ) -> None:
         super().__init__(**kwargs)
         if finite("scale", scale) <= 0:
-            raise ArgumentError(f"A variance is above 0, but scale is {scale!r}.")
+            raise ArgumentValueError(f"A variance is above 0, but scale is {scale!r}.")
         self.scale = scale
         self.mode = one_of("mode", mode, ("fan_in", "fan_out", "fan_avg", "fan_geo_avg"))
         self.distribution = one_of("distribution", distribution, _DISTRIBUTIONS)

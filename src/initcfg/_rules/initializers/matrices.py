@@ -6,7 +6,7 @@ from typing import Any
 
 from initcfg._rules.initializers.arguments import finite, gain_of, number, possible, standard_deviation
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
-from initcfg.errors import ArgumentError
+from initcfg.errors import ArgumentError, ArgumentValueError
 from initcfg.values import Dirac, Eye, Layout, Orthogonal, Sparse, Value
 
 
@@ -83,7 +83,7 @@ class SparseInit(BaseInit):
         super().__init__(**kwargs)
         self.sparsity = number("sparsity", sparsity)
         if not 0 <= sparsity <= 1:
-            raise ArgumentError(f"sparsity is a share from 0 to 1, not {sparsity!r}.")
+            raise ArgumentValueError(f"sparsity is a share from 0 to 1, not {sparsity!r}.")
         self.std = standard_deviation(std)
 
     def value(self, layout: Layout) -> Value:
