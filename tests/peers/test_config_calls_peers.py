@@ -282,8 +282,6 @@ def test_diff(theirs: Any):
     lines = []
     for module in (ours, theirs):
         text = module.Config.diff(module.Config(dict(depth=18)), module.Config(dict(depth=50)))
-        lines.append(
-            [line for line in text.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-        )
+        lines.append(re.findall(r"^[+-](?![+-]).*$", text, re.MULTILINE))
         assert module.Config.diff(module.Config(dict(depth=18)), module.Config(dict(depth=18))).strip() == ""
     assert lines[0] == lines[1] == ["-depth = 18", "+depth = 50"]

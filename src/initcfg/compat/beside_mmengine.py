@@ -40,10 +40,6 @@ def config_class() -> type[initcfg.Config]:
 
         # What MMEngine's own code reads of its configs by private names.
         @property
-        def _cfg_dict(self) -> initcfg.ConfigDict:
-            return self._loaded.values
-
-        @property
         def _text(self) -> str:
             return self.text
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from initcfg._plan.pretrained.wrappers import ANY_WRAPPER, LocalNames, unwrapped_name
 from initcfg._rules.initializers import PretrainedInit
-from initcfg.errors import CheckpointNameError, PatternError, nearest
+from initcfg.errors import CheckpointError, CheckpointNameError, PatternError, nearest
 
 
 @dataclass(frozen=True)
