@@ -14,6 +14,7 @@ from initcfg._config import Registry as Registry
 from initcfg._config import build_from_cfg as build_from_cfg
 from initcfg._config.files import Config as Config
 from initcfg._config.files import ConfigDict as ConfigDict
+from initcfg._config.files import DictAction as DictAction
 from initcfg._model import BaseModule as BaseModule
 from initcfg._model import ModuleDict as ModuleDict
 from initcfg._model import ModuleList as ModuleList
@@ -64,6 +65,7 @@ __all__ = [
     "Config",
     "ConfigDict",
     "ConstantInit",
+    "DictAction",
     "Difference",
     "DiracInit",
     "INITIALIZERS",

@@ -4,7 +4,8 @@ In: what was found, where, and what would fix it.
 Out: an error whose text is one sentence and what is known besides: the rule, its place, the parameter, names
 that were perhaps meant, and the fix.
 
-Read: this file (the errors, by station), then `words.py` (numbers, bytes and near names in messages).
+Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's code
+raised), `words.py` (numbers, bytes and near names in messages).
 
 Each class also derives from the built-in exception that the original system raised in that place, so that
 code written for it still catches it.
@@ -12,11 +13,11 @@ code written for it still catches it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-# The words of messages, for the package itself.
+# For the package itself: what makes an error of two classes, and the words of messages.
+from initcfg.errors.combined import also as also
 from initcfg.errors.words import in_bytes as in_bytes
 from initcfg.errors.words import nearest as nearest
 from initcfg.errors.words import plural as plural
@@ -74,40 +75,6 @@ class InitcfgError(Exception):
         }
         lines = [f"  {f'{name}:':13} {text}" for name, text in known.items() if text not in (None, "")]
         return "\n".join([self.problem, *lines])
-
-
-Kind = TypeVar("Kind", bound=InitcfgError)
-
-
-def also(kind: type[Kind], error: Exception) -> type[Kind]:
-    """``kind``, made a class of what ``error`` is too: for an error that tells of another one.
-
-    Code that catches the other one, as it was raised without this package, goes on catching it.
-
-    Example:
-        >>> from initcfg.errors import ConfigExecutionError, also
-        >>> error = also(ConfigExecutionError, ZeroDivisionError())("The code of this config raised.")
-        >>> isinstance(error, ConfigExecutionError), isinstance(error, ZeroDivisionError)
-        (True, True)
-    """
-    builtin = next(each for each in type(error).__mro__ if each.__module__ == "builtins")
-    return _both(kind, type(error) if isinstance(error, InitcfgError) else builtin)
-
-
-@functools.cache
-def _both(kind: type[Kind], other: type[Exception]) -> type[Kind]:
-    if issubclass(kind, other):
-        return kind
-
-    def as_kind(self: InitcfgError) -> tuple[Any, ...]:
-        # Made while the program runs, it is found by no name: a pickle holds the named class.
-        return kind, self.args, self.__dict__
-
-    try:
-        return type(kind.__name__, (kind, other), {"__module__": kind.__module__, "__reduce__": as_kind})
-    except TypeError:
-        # No class can be of both: of OSError and AttributeError, say, which store different things.
-        return kind
 
 
 # -- config files --------------------------------------------------------------------------------
