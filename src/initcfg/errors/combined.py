@@ -32,8 +32,10 @@ def _both(kind: type[Kind], other: type[Exception]) -> type[Kind]:
         # Made while the program runs, it is found by no name: a pickle holds the named class.
         return kind, self.args, self.__dict__
 
+    made: Any
     try:
-        return type(kind.__name__, (kind, other), {"__module__": kind.__module__, "__reduce__": as_kind})
+        made = type(kind.__name__, (kind, other), {"__module__": kind.__module__, "__reduce__": as_kind})
     except TypeError:
         # No class can be of both: of OSError and AttributeError, say, which store different things.
         return kind
+    return made

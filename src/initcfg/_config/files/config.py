@@ -357,9 +357,11 @@ class Config(MutableMapping[str, Any]):
             -depth = 18
             +depth = 50
         """
-        read = [cfg if isinstance(cfg, Config) else cls.fromfile(cfg) for cfg in (cfg1, cfg2)]
-        lines = [each.pretty_text.splitlines() for each in read]
-        return "\n".join(difflib.unified_diff(*lines, lineterm=""))
+        before, after = (
+            (cfg if isinstance(cfg, Config) else cls.fromfile(cfg)).pretty_text.splitlines()
+            for cfg in (cfg1, cfg2)
+        )
+        return "\n".join(difflib.unified_diff(before, after, lineterm=""))
 
     @classmethod
     def auto_argparser(cls, description: str | None = None) -> tuple[argparse.ArgumentParser, Config]:
