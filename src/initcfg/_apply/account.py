@@ -38,6 +38,15 @@ class Account:
         else:
             self.note(entry, item.name, "rule", item)
 
+    def note_put(self, call: Call, entry: Entry, name: str, change: str) -> None:
+        """User code put a tensor, or other memory, under a name: whatever was there counts no more."""
+        written = Written(name, entry.shape, dtype_name(entry.tensor.dtype), "code")
+        self.written[name] = replace(written, code=call.code, operations=(change,))
+
+    def forget(self, name: str) -> None:
+        """User code took a tensor away."""
+        self.written.pop(name, None)
+
     def note_code(
         self,
         call: Call,

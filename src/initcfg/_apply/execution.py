@@ -11,9 +11,21 @@ from torch import nn
 from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._model import Entry, Names, Observer, is_sharded, named_tensors, names_by_storage, running
+from initcfg._model import (
+    Entry,
+    Names,
+    Observer,
+    Watch,
+    changes,
+    is_sharded,
+    named_tensors,
+    names_by_storage,
+    places_of,
+    running,
+)
 from initcfg._plan import Call, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
+from initcfg._record.recording import told_of_memory
 from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import FromCheckpoint, Value
 
@@ -42,18 +54,23 @@ class Execution:
         self.account = Account(plan)
         self.observers: list[Observer] = []
         self.grad_enabled = torch.is_grad_enabled()
+        # What user code changed of the model's own make-up: the name of a tensor, and the code.
+        self.rebuilt: dict[str, Call] = {}
+        self._running: list[tuple[Call, Watch]] = []
+        self._by_storage: dict[int, list[str]] = {}
         self._checkpoints = checkpoints
         self._run_code = run_code or _run_observed
         self._only = only
         self._settled: list[tuple[torch.Tensor, Default]] = []
         self._find_tensors()
+        self._places = places_of(self.stored()) if plan.tape and plan.tape.calls else {}
         # On shards the model's own code cannot run; the plan has what it means.
         self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
 
     def _find_tensors(self) -> None:
         self.names = named_tensors(self.model)
         self.entries = {entry.name: entry for entry in self.names.entries.values()}
-        self._by_storage: dict[int, list[str]] | None = None
+        self._by_storage.clear()
 
     def stored(self) -> list[tuple[str, torch.Tensor]]:
         """Every tensor that the model stores, with its canonical name."""
@@ -62,17 +79,13 @@ class Execution:
 
     def by_storage(self) -> Mapping[int, list[str]]:
         """The names of the tensors by the memory that holds them."""
-        if self._by_storage is None:
-            self._by_storage = names_by_storage(self.stored())
+        if not self._by_storage:
+            self._by_storage.update(names_by_storage(self.stored()))
         return self._by_storage
 
     def _name_in_model(self, entry: Entry, local: str) -> str:
         """In a part that user code called for, names are local; the stream goes by the whole model's."""
         found = self.names.entries.get(id(entry.tensor))
-        if found is None:
-            # The code replaced a parameter by a new one.
-            self._find_tensors()
-            found = self.names.entries.get(id(entry.tensor))
         return local if found is None else found.name
 
     def writes(self, name: str) -> bool:
@@ -112,23 +125,61 @@ class Execution:
 
     def run_tape(self) -> None:
         """Run the plan's tape."""
+        if not self.runs_code:
+            self._run(self.plan, self.model, self.names)
+            return
+        # Code may reach beyond its own module.
+        self._running.append((Call("", "code of the model's own"), Watch(self.model)))
         self._run(self.plan, self.model, self.names)
+        self.take_in_changes()
+        self._running.clear()
 
     def _run(self, plan: Plan, model: nn.Module, names: Names) -> None:
-        entries = {entry.name: entry for entry in names.entries.values()}
-        # Of a wrapper and what it wraps, the latter.
-        modules = {names.modules[id(module)]: module for module in model.modules()}
+        part = _Part(model, names)
         around, self.filler.original = self.filler.original, plan.compat is not None
         for item in self._in_good_order(self._unrolled(plan)):
             if isinstance(item, Write):
-                self._write(item, entries)
-            elif item.foreign is not None or not getattr(modules[item.module], "is_init", False):
+                self._write(item, part.entries)
+                continue
+            module = part.modules.get(item.module)
+            if module is not None and (item.foreign is not None or not getattr(module, "is_init", False)):
                 self.filler.flush()
-                self._run_code(self, item, modules[item.module])
+                self._running.append((item, Watch(module)))
+                names = self.names
+                try:
+                    self._run_code(self, item, module)
+                finally:
+                    self._running.pop()
+                if self.names is not names:
+                    # The code put other tensors into the model.
+                    part = _Part(model, named_tensors(model))
         # A plan that code called for has ended; the one around it goes on.
         self.filler.original = around
         for name in plan.reached:
-            _set_is_init(modules[name])
+            if name in part.modules:
+                _set_is_init(part.modules[name])
+
+    def take_in_changes(self) -> None:
+        """Under each name is what the code that runs innermost has put there: the story goes on with that."""
+        if not self._running or not self._running[-1][1].changed():
+            return
+        call = self._running[-1][0]
+        before = self._places
+        self._find_tensors()
+        self.by_storage()
+        self._places = places_of(self.stored())
+        for name, change in changes(before, self._places).items():
+            self.rebuilt[name] = call
+            if change == "gone":
+                self.account.forget(name)
+            else:
+                self.account.note_put(call, self.entries[name], name, change)
+            for observer in self.observers:
+                observer.operations.pop(name, None)
+        self.filler.tensors_changed(self.stored())
+        for _, watch in self._running:
+            # So that they let go of what was there.
+            watch.changed()
 
     def _unrolled(self, plan: Plan) -> list[Write | Call]:
         if plan.tape is None or self._values_only:
@@ -146,10 +197,23 @@ class Execution:
     def _write(self, write: Write, entries: Mapping[str, Entry]) -> None:
         if not write.final or write.name is None:
             if self.filler.in_order and not isinstance(write.value, FromCheckpoint):
-                like = None if write.name is None else entries[write.name].tensor
+                known = entries.get(write.name or "")
+                like = None if known is None else known.tensor
                 self.filler.fill(_scratch(write, like), write.value, write.name or "")
             return
-        entry = entries[write.name]
+        entry = entries.get(write.name)
+        if entry is None:
+            # The code took the parameter away.
+            return
+        if entry.shape != write.shape:
+            raise ApplyError(
+                f"The model's own code has given this parameter the shape {entry.shape}, and the rule that "
+                f"follows was planned for {write.shape}.",
+                where=write.rule,
+                parameter=write.name,
+                shape=entry.shape,
+                fix="Give the parameter its shape in the constructor.",
+            )
         name = self._name_in_model(entry, write.name)
         loaded, altered = None, False
         if self.writes(name):
@@ -163,7 +227,7 @@ class Execution:
         self.account.note(entry, name, by, write, altered=altered, loaded=loaded)
         for observer in self.observers:
             # What the code around this wrote before is overwritten now.
-            observer.operations.pop(name, None)
+            observer.overwritten(name)
 
     def _write_seen(self, entry: Entry, value: Value, name: str) -> bool:
         """Write a parametrized weight as the layer sees it; whether the layer then sees another."""
@@ -191,6 +255,7 @@ class Execution:
     def run_part(self, plan: Plan, model: nn.Module) -> None:
         """Carry out a plan that user code called for: its writes are the rules', not the code's."""
         self.account.plans.append(plan)
+        self.take_in_changes()
         names = named_tensors(model)
         for observer in self.observers:
             observer.paused += 1
@@ -201,6 +266,15 @@ class Execution:
         finally:
             for observer in self.observers:
                 observer.paused -= 1
+
+
+class _Part:
+    """The tensors and modules of a model, or of a part that user code called for, by their names there."""
+
+    def __init__(self, model: nn.Module, names: Names) -> None:
+        self.entries = {entry.name: entry for entry in names.entries.values()}
+        # Of a wrapper and what it wraps, the latter.
+        self.modules = {names.modules[id(module)]: module for module in model.modules()}
 
 
 def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:
@@ -237,8 +311,11 @@ def _run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
             execution.filler.around_code(call.module) as meant,
             torch.set_grad_enabled(execution.grad_enabled),
             observer,
+            told_of_memory(observer.note_handed_out),
         ):
             call_user_code(call, module)
+            execution.take_in_changes()
+        observer.look_at_memory()
     except InitcfgError:
         raise
     except Exception as error:

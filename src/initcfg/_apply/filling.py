@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._model import is_sharded, local_blocks, storage_of
+from initcfg._model import is_sharded, local_blocks, place_of, storage_of
 from initcfg._plan import Loaded, Write
 from initcfg._record import waits
 from initcfg._record.recording import CodeRecorder, Session, WaitingWrite
@@ -44,6 +44,9 @@ class Filler(Protocol):
     def around_code(self, module: str) -> contextlib.AbstractContextManager[Mapping[str, Value]]:
         """The context that user code of a module runs in; the values that it means, once it has run."""
         return contextlib.nullcontext({})
+
+    def tensors_changed(self, stored: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """User code put other tensors into the model, or other memory: these are the model's now."""
 
 
 class StreamFiller(Filler):
@@ -122,9 +125,7 @@ class WaitingFiller(Filler):
         note_sampler: Callable[[torch.Tensor, str], None],
     ) -> None:
         self._filler = filler
-        self._tensors: dict[int, list[tuple[str, torch.Tensor]]] = {}
-        for name, tensor in tensors:
-            self._tensors.setdefault(storage_of(tensor), []).append((name, tensor))
+        self._tensors = _by_storage(tensors)
         self._default = default
         self._note_sampler = note_sampler
         self._waiting: dict[int, WaitingWrite] = {}
@@ -139,8 +140,11 @@ class WaitingFiller(Filler):
         storage = storage_of(tensor)
         if isinstance(value, FromCheckpoint) or len(self._tensors.get(storage, ())) != 1:
             self._waiting.pop(storage, None)
+            if self._recorder is not None:
+                self._recorder.make_real(tensor)
             return self._filler.fill(tensor, value, name)
-        waiting = WaitingWrite(tensor, value, name)
+        # Of the memory as it is now: code may give the tensor another.
+        waiting = WaitingWrite(tensor.detach(), value, name)
         if self._recorder is not None and self._recorder.has(tensor):
             self._recorder.plan(waiting)
         else:
@@ -157,6 +161,23 @@ class WaitingFiller(Filler):
             self._filler.fill(*waiting)
         self._waiting.clear()
         self._filler.flush()
+
+    def tensors_changed(self, stored: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """What waits is for memory, and goes with it: to another tensor, or to nobody."""
+        before, self._tensors = self._tensors, _by_storage(stored)
+        for storage, waiting in list(self._waiting.items()):
+            found = self._tensors.get(storage, [])
+            if len(found) == 1 and place_of(found[0][1]).region == place_of(waiting.tensor).region:
+                self._waiting[storage] = WaitingWrite(found[0][1].detach(), waiting.value, found[0][0])
+                continue
+            del self._waiting[storage]
+            if found:
+                self._write_now(waiting.tensor, waiting)
+        if self._recorder is not None:
+            new = [
+                each[0] for storage, each in self._tensors.items() if len(each) == 1 and storage not in before
+            ]
+            self._recorder.take_in(new, gone=before.keys() - self._tensors.keys())
 
     @contextlib.contextmanager
     def around_code(self, module: str) -> Iterator[Mapping[str, Value]]:
@@ -186,6 +207,11 @@ class WaitingFiller(Filler):
                     self._write_now(tensor, waiting)
             return None
         name, tensor = found[0]
+        if storage_of(tensor) != storage:
+            # The code has given the tensor other memory, and goes on using this one.
+            if (waiting := self._waiting.pop(storage, None)) is not None:
+                self._write_now(waiting.tensor, waiting)
+            return None
         return tensor, name, self._waiting.pop(storage, None) or self._waiting_default(tensor, name)
 
     def _waiting_default(self, tensor: torch.Tensor, name: str) -> WaitingWrite | None:
@@ -196,3 +222,10 @@ class WaitingFiller(Filler):
         with torch.no_grad():
             self._filler.fill(tensor, waiting.value, waiting.name)
             self._filler.flush()
+
+
+def _by_storage(stored: Iterable[tuple[str, torch.Tensor]]) -> dict[int, list[tuple[str, torch.Tensor]]]:
+    found: dict[int, list[tuple[str, torch.Tensor]]] = {}
+    for name, tensor in stored:
+        found.setdefault(storage_of(tensor), []).append((name, tensor))
+    return found

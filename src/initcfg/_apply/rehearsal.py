@@ -94,6 +94,7 @@ class RecordingFiller(Filler):
                 torch.set_grad_enabled(execution.grad_enabled),
             ):
                 call_user_code(call, module)
+                execution.take_in_changes()
         except FileNeeded as error:
             self.failed[call.module] = f"it loads {error}"
         except Exception as error:
@@ -119,6 +120,9 @@ def _with_values(
             items[entry.name] = Assignment(entry.name, entry.shape, dtype_name(entry.tensor.dtype), code)
         if entry.name in items and isinstance(items[entry.name].value, Opaque) and entry.holder is None:
             coded[entry.name] = entry.tensor
+            if entry.name in execution.rebuilt:
+                # Whatever it holds, the code has put it there.
+                filler.recorder.track_foreign(entry.tensor)
     outcomes = outcomes_of(filler.recorder, coded)
     values = named_values(outcomes.items())
     for name, outcome in outcomes.items():

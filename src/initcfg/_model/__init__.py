@@ -5,8 +5,9 @@ Out: its tensors under canonical names, with their layouts and local blocks; and
 
 Read: `names.py` (every tensor under one canonical name), then `targets.py` (the weights and biases of a
 layer, and what their axes mean), `shards.py` (the blocks of a tensor that a rank holds, and FSDP's shards in
-their place), `in_place_writes.py` (which tensors code wrote), `base_module.py` (modules with an ``init_cfg``,
-and copies of one), `doors.py` (the one door up to the stations above).
+their place), `in_place_writes.py` (which tensors code wrote), `whereabouts.py` (which it put in the place of
+others), `base_module.py` (modules with an ``init_cfg``, and copies of one), `doors.py` (the one door up to
+the stations above).
 """
 
 from initcfg._model import doors
@@ -24,6 +25,7 @@ from initcfg._model.in_place_writes import (
     names_by_storage,
     storage_of,
     tensors_in,
+    unobserved,
     written_tensors,
 )
 from initcfg._model.names import (
@@ -37,6 +39,7 @@ from initcfg._model.names import (
 )
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
+from initcfg._model.whereabouts import Watch, changes, place_of, places_of
 
 __all__ = [
     "BaseModule",
@@ -47,7 +50,9 @@ __all__ = [
     "Observer",
     "Sequential",
     "Target",
+    "Watch",
     "active_run",
+    "changes",
     "child_items",
     "copied_rules",
     "doors",
@@ -60,12 +65,15 @@ __all__ = [
     "names_by_storage",
     "note_shards",
     "original_targets",
+    "place_of",
+    "places_of",
     "rank_sets",
     "relative_name",
     "running",
     "storage_of",
     "targets",
     "tensors_in",
+    "unobserved",
     "unwrapped",
     "wrapper_attribute",
     "written_tensors",

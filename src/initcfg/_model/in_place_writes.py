@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 # Per tensor: enough to recognize what was done, bounded for code that writes row by row.
 _MOST_OPERATIONS = 8
+
+
+_ours: ContextVar[bool] = ContextVar("initcfg_unobserved", default=False)
+
+
+@contextlib.contextmanager
+def unobserved() -> Iterator[None]:
+    """Within this, operations are ours and not the user's code's: what a recorder does late, for instance."""
+    token = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(token)
 
 
 class Observer(TorchDispatchMode):
@@ -20,13 +35,14 @@ class Observer(TorchDispatchMode):
         self.paused = 0
         self.operations: dict[str, list[str]] = {}
         self._names = names
+        self._handed_out: dict[str, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operation, and note what it writes."""
         result = func(*args, **(kwargs or {}))
-        if not self.paused:
+        if not self.paused and not _ours.get():
             for tensor in written_tensors(func, args, kwargs or {}):
                 self.note(tensor, func._schema.name.replace("::", "."))
         return result
@@ -38,6 +54,32 @@ class Observer(TorchDispatchMode):
                 operations = self.operations.setdefault(name, [])
                 if len(operations) < _MOST_OPERATIONS:
                     operations.append(operation)
+
+    def note_handed_out(self, tensor: torch.Tensor) -> None:
+        """Note that code gets hold of a tensor's memory, where it may write without an operation."""
+        for name in self._names.get(storage_of(tensor), ()):
+            if name not in self._handed_out:
+                with _disable_current_modes():
+                    storage = tensor.untyped_storage()
+                    self._handed_out[name] = storage, storage.clone()
+
+    def overwritten(self, name: str) -> None:
+        """A rule has written a tensor: what the code did before shows no more."""
+        self.operations.pop(name, None)
+        if (handed := self._handed_out.get(name)) is not None:
+            with _disable_current_modes():
+                handed[1].copy_(handed[0])
+
+    def look_at_memory(self) -> None:
+        """Note what was written in memory that was handed out."""
+        with _disable_current_modes():
+            for name, (storage, before) in self._handed_out.items():
+                if name not in self.operations and not torch.equal(_bytes(storage), _bytes(before)):
+                    self.operations[name] = ["memory"]
+
+
+def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
 
 
 def written_tensors(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:

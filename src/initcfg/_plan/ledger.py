@@ -34,7 +34,9 @@ class Written:
         rule: Path of that rule; the constructor, for a default.
         initializer: Type and arguments of its initializer.
         code: The user's code that wrote last, if any did.
-        operations: The in-place operations by which that code wrote, in order: ``aten.normal_``.
+        operations: How that code wrote: the in-place operations in order (``aten.normal_``); ``data`` if it
+            gave the tensor other memory (``p.data = t``), ``new`` if it put another tensor under the name,
+            ``memory`` if it wrote through NumPy or an address.
         altered: For a parametrized weight: its parametrization makes something else of what was written
             (spectral_norm divides by the norm, orthogonal takes the nearest such matrix).
         loaded: For a tensor from a checkpoint: what was read, and how it was made to fit.

@@ -171,7 +171,7 @@ class TraceRecord:
 
     def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
         """Fill the tensors that only the code itself can, by running it, with a generator of this seed."""
-        wanted = set(names)
+        wanted = {name: _memory_of(entries[name]) for name in names}
         with (
             torch.no_grad(),
             others_kept(seed),
@@ -184,18 +184,19 @@ class TraceRecord:
             recorder = recording.recorder
             recorder.compute(recorder.all_tracked(tensor for each in found for tensor in each.stored))
             for entry in found:
-                for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
+                for target, tensor in zip(wanted[entry.name], entry.stored, strict=True):
                     for piece, block in local_blocks(target):
                         piece.copy_(narrowed(tensor.detach(), block.offsets, piece.shape))
 
     def _run_for_real(self, entries: dict[str, Entry]) -> list[str]:
         existing = self.existing
+        memory = {name: _memory_of(entry) for name, entry in entries.items()}
         context = contextlib.nullcontext() if existing is None else shadowed(existing, copied=True)
         with context, torch.enable_grad():
             made = _distinct(self.run())
             with torch.no_grad():
                 for entry in made:
-                    for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
+                    for target, tensor in zip(memory[entry.name], entry.stored, strict=True):
                         target.copy_(tensor)
         return [entry.name for entry in made]
 
@@ -212,6 +213,11 @@ class TraceRecord:
                     fix="Trace the code that builds this model.",
                 )
             yield target, traced
+
+
+def _memory_of(entry: Entry) -> list[torch.Tensor]:
+    """The memory of a tensor: in the model that was traced it is another while the code runs."""
+    return [each.detach() for each in entry.stored]
 
 
 def _distinct(model: nn.Module) -> list[Entry]:

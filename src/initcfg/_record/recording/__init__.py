@@ -3,15 +3,16 @@
 In: the operations of code that runs within a `Session`.
 Out: for each tensor an `Outcome`: a value, or why there is none; and a log that can be done again.
 
-Read: `session.py` (the context, its generator, and functions of torch.nn.init or NumPy that no dispatch mode
-sees), then `recorder.py` (each operation is recorded or done) on `tracker.py`; `origin.py` (who writes);
-`storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory holds, without looking),
-`log.py` (doing it later, or again); `outcome.py` and `formula.py` (what it amounts to), and
-`code_recorder.py` (a model's own `init_weights`).
+Read: `session.py` (the context, its generator, and functions of torch.nn.init that no dispatch mode sees),
+`handed_out.py` (memory that code writes through NumPy or an address), then `recorder.py` (each operation is
+recorded or done) on `tracker.py`; `origin.py` (who writes); `storage.py`, `layers.py`, `content.py`,
+`regions.py` and `aten.py` (what memory holds, without looking), `log.py` (doing it later, or again);
+`outcome.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
+from initcfg._record.recording.handed_out import told_of_memory
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
 from initcfg._record.recording.recorder import Recorder
@@ -35,4 +36,5 @@ __all__ = [
     "outcomes_of",
     "region_of",
     "tensor_at",
+    "told_of_memory",
 ]

@@ -6,7 +6,7 @@ is written once, at the end. What it reads is there when it reads it; what has n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from typing import NamedTuple
 
 import torch
@@ -36,6 +36,11 @@ class _Met(NamedTuple):
     tracked: TrackedStorage
     layers: list[Layer]
 
+    @property
+    def moved(self) -> bool:
+        """Whether it has other memory by now."""
+        return self.tracked.storage is None or self.tracked.storage._cdata != storage_of(self.tensor)
+
 
 Lookup = Callable[[int], "tuple[torch.Tensor, str, WaitingWrite | None] | None"]
 
@@ -53,6 +58,7 @@ class CodeRecorder(Recorder):
         self._do_write = fill
         self._asked: set[int] = set()
         self._met: list[_Met] = []
+        self._gone: set[int] = set()
 
     def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """The storage of a tensor; a known one is taken in when it is first met."""
@@ -83,14 +89,28 @@ class CodeRecorder(Recorder):
         """Note a write as if the code did it."""
         tensor = planned.tensor
         if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
+            self.make_real(tensor)
             self._do_write(tensor, planned)
+
+    def take_in(self, new: Iterable[tuple[str, torch.Tensor]], gone: Set[int]) -> None:
+        """The code has put tensors, or memory, of its own into the model, and taken some storages away."""
+        # Of these the record holds the memory, so that their addresses stay theirs.
+        self._gone.update(self._storages.keys() & gone)
+        self._met = [each for each in self._met if storage_of(each.tensor) not in gone and not each.moved]
+        for name, tensor in new:
+            storage = storage_of(tensor)
+            self._asked.discard(storage)
+            self._gone.discard(storage)
+            if (tracked := self._storages.get(storage)) is not None:
+                self._met.append(_Met(tensor, name, tracked, []))
 
     def finish(self) -> tuple[list[WaitingWrite], dict[str, Value]]:
         """Make real what is not a value; the writes still to do, and of their values those the code means."""
         met = {
             each.name: each
             for each in self._met
-            if each.tracked.pending
+            if not each.moved
+            and (each.tracked.pending or self._is_plain(each))
             and all(region_of(each.tensor).covers(layer.region) for layer in each.tracked.layers)
         }
         found = outcomes_of(self, {name: each.tensor for name, each in met.items()})
@@ -100,9 +120,17 @@ class CodeRecorder(Recorder):
         values = named_values(outcomes.items())
         left = {id(met[name].tracked) for name in values}
         self.compute([each for each in self.in_use() if id(each) not in left and each.pending])
-        waiting = [WaitingWrite(met[name].tensor, value, name) for name, value in values.items()]
+        waiting = [
+            WaitingWrite(met[name].tensor.detach(), value, name)
+            for name, value in values.items()
+            if met[name].tracked.pending
+        ]
         changed = (name for name in values if met[name].tracked.layers != met[name].layers)
         return waiting, {name: values[name] for name in changed}
+
+    def _is_plain(self, met: _Met) -> bool:
+        """Whether it came with what it holds, and nothing random is in that."""
+        return not (met.layers or met.tracked.before or self.is_random(met.tensor))
 
     def _drawn_elsewhere(self, storages: dict[str, TrackedStorage]) -> set[str]:
         """Of these tensors, those that share draws with one that has to be made real: all would be equal."""
@@ -110,7 +138,11 @@ class CodeRecorder(Recorder):
         drawn: set[str] = set()
         while True:
             left = {id(each) for name, each in storages.items() if name not in drawn}
-            real = [each for each in self.in_use() if each.pending and id(each) not in left]
+            real = [
+                each
+                for key, each in self._storages.items()
+                if key not in self._gone and not each.abandoned and each.pending and id(each) not in left
+            ]
             due = {step.index for each in real for step in self.log.sliced(each) if step.random}
             more = {name for name in steps if name not in drawn and steps[name] & due}
             if not more:

@@ -111,6 +111,8 @@ class Slicer:
         todo = [(tracked, limit)]
         while todo:
             tracked, limit = todo.pop()
+            if tracked.exposed and tracked.exposed_at <= limit:
+                raise Unspeakable("it comes from memory that was handed out (numpy() or data_ptr())")
             for step in reversed(tracked.writers):
                 if step.index >= limit:
                     continue

@@ -76,6 +76,8 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
         # What cannot be written, a plan does not speak of.
         other = type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided
         return Outcome(None, f"it is a {type(tensor).__name__}", written=other and not tensor.is_meta)
+    if tracked.foreign:
+        recorder.track_foreign(tensor)
     region = region_of(tensor)
     shown, based = shown_in(tracked.layers, region)
     layer = shown[0] if based else tracked.layers[-1] if tracked.layers else None

@@ -239,7 +239,7 @@ class Recorder(StorageTracker, TorchDispatchMode):
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
         operands = [item for item in tree_flatten((args, kwargs))[0] if isinstance(item, torch.Tensor)]
-        exposed = any(each.exposed for each in self.all_tracked(operands))
+        exposed = any(each.exposed or each.outside for each in self.all_tracked(operands))
         if exposed or kwargs.get("generator") is not None or not all(map(is_plain, operands)):
             return _FORCED
         if func._schema.is_mutable:

@@ -1,6 +1,6 @@
 """The context in which other people's code is recorded: a dispatch mode, and patches.
 
-These are for what no mode sees: samplers that look at what they drew, and access to the bare memory. They are
+These are for what no mode sees: samplers that look at what they drew, and methods that read memory. They are
 there while some thread records; in other threads they do what was there before.
 """
 
@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.utils.dlpack
 from torch import nn
 
 from initcfg._record.process_wide import ProcessWide, replace_attribute
+from initcfg._record.recording.handed_out import told_of_memory
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
 from initcfg._stream.writing import lock
 from initcfg.values import Dirac, Eye, Orthogonal, Sparse, TruncNormal, Value, shape_problem
 
-# Methods that read the memory, and those that hand it out.
+# Methods that read the memory.
 _READERS = ("tolist", "__deepcopy__", "__reduce_ex__", "__repr__", "__format__")
-_EXPOSERS = ("numpy", "data_ptr", "storage", "share_memory_", "__dlpack__")
 _OF_GENERATORS = ("manual_seed", "seed", "initial_seed", "set_rng_state", "get_rng_state")
 
 
@@ -94,6 +95,9 @@ class Session(contextlib.ExitStack):
 
     def __enter__(self) -> Session:
         self.enter_context(_patches.needed(self))
+        self.enter_context(
+            told_of_memory(lambda tensor: self.recorder.make_real(tensor, exposing=True, looking=True))
+        )
         self.enter_context(self.recorder)
         return self
 
@@ -114,15 +118,21 @@ def _install(undo: contextlib.ExitStack) -> None:
     def replace(owner: Any, name: str, instead: Callable[..., Any]) -> None:
         replace_attribute(undo, owner, name, _while_recorded(getattr(owner, name), instead))
 
-    for name in (*_READERS, *_EXPOSERS):
-        replace(torch.Tensor, name, functools.partial(_read, name in _EXPOSERS))
+    for name in _READERS:
+        replace(torch.Tensor, name, _read)
     for home in (torch, torch.random):
         for name in _OF_GENERATORS:
             replace(home, name, functools.partial(_use_generator, name))
-    replace(torch, "from_numpy", _fresh)
+    for home, name in (
+        (torch, "from_numpy"),
+        (torch, "frombuffer"),
+        (torch, "from_dlpack"),
+        (torch.utils.dlpack, "from_dlpack"),
+    ):
+        replace(home, name, _fresh)
     for name in ("tensor", "as_tensor", "asarray"):
-        replace(torch, name, _of_numbers)
-    replace(torch.Tensor, "new_tensor", _of_numbers)
+        replace(torch, name, functools.partial(_of_numbers, name != "tensor"))
+    replace(torch.Tensor, "new_tensor", functools.partial(_of_numbers, False))
     replace(nn.Module, "__setstate__", _set_state)
     register = nn.modules.module
     undo.callback(register.register_module_parameter_registration_hook(_registered).remove)
@@ -202,8 +212,8 @@ def _leave_out(*_: Any, **__: Any) -> None:
     """MMEngine compares the mean of every parameter with an earlier one, only to say so in its log."""
 
 
-def _read(exposing: bool, session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    session.recorder.make_real(args[0], exposing=exposing, looking=True)
+def _read(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    session.recorder.make_real(args[0], looking=True)
     return original(*args, **kwargs)
 
 
@@ -220,19 +230,27 @@ def _use_generator(
 
 def _fresh(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
     tensor = original(*args, **kwargs)
-    session.recorder.track_foreign(tensor, fresh=True)
+    session.recorder.track_foreign(tensor, fresh=True, outside=True)
     return tensor
 
 
-def _of_numbers(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-    """A list of tensors becomes one tensor: their numbers are read where no dispatch mode sees it."""
+def _of_numbers(
+    shares: bool, session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> torch.Tensor:
+    """A list of tensors becomes one tensor: their numbers are read where no dispatch mode sees it.
+
+    What is made of a NumPy array may share its memory.
+    """
     items: list[Any] = [each for each in (*args, *kwargs.values()) if isinstance(each, (list, tuple))]
     for item in items:
         if isinstance(item, torch.Tensor):
             session.recorder.make_real(item, looking=True)
         elif isinstance(item, (list, tuple)):
             items += item
-    return original(*args, **kwargs)
+    tensor = original(*args, **kwargs)
+    if shares and not isinstance(args[0] if args else None, torch.Tensor):
+        session.recorder.track_foreign(tensor, fresh=True, outside=True)
+    return tensor
 
 
 def _set_state(

@@ -59,8 +59,10 @@ class TrackedStorage:
         writers: The recorded operations that write it, in order.
         waiting: Those that touch it and are not done, by index.
         exposed: Whether its address was given out, so that it may change unseen.
+        exposed_at: Before which of the operations that was.
         data: For a tensor that was made elsewhere: its content when it was met.
         fresh: Of such a one: whether it was made just now, from a list or from NumPy.
+        outside: Of such a one: whether others than torch may write its memory, such as a NumPy array.
         before: Whether the recorded code found it, with a content of its own.
         original: Where that content is, as long as it was not fetched.
     """
@@ -71,8 +73,10 @@ class TrackedStorage:
     writers: list[LogStep] = field(default_factory=list)
     waiting: dict[int, LogStep] = field(default_factory=dict)
     exposed: bool = False
+    exposed_at: int = 0
     data: torch.Tensor | None = None
     fresh: bool = False
+    outside: bool = False
     before: bool = False
     original: torch.UntypedStorage | None = None
 

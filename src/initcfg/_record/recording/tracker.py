@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._model import storage_of
+from initcfg._model import storage_of, unobserved
 from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
-from initcfg._record.recording.log import Log, Place, operands_in, run_step
+from initcfg._record.recording.log import Log, Place, operands_in, run_step, tensor_at
 from initcfg._record.recording.origin import code_that_writes
-from initcfg._record.recording.regions import region_of
+from initcfg._record.recording.regions import Region, region_of
 from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage
 from initcfg.values import Value
 
@@ -56,16 +56,35 @@ class StorageTracker:
             assert tracked is not None
             tracked.before, tracked.original = True, original.untyped_storage()
 
-    def track_foreign(self, tensor: torch.Tensor, *, fresh: bool = False) -> TrackedStorage | None:
-        """Take in a tensor that was made elsewhere (``fresh``: just now), with what it holds."""
+    def track_foreign(
+        self, tensor: torch.Tensor, *, fresh: bool = False, outside: bool = False
+    ) -> TrackedStorage | None:
+        """Take in a tensor that was made elsewhere (``fresh``: just now), with what it holds.
+
+        On memory from ``outside`` operations do not wait, since it may change meanwhile.
+        """
         tracked = self.tracked(tensor)
-        if tracked is None and (tracked := self._track(tensor)) is not None:
+        if tracked is not None:
+            tracked.outside |= outside
+            self._check_unseen(tracked)
+        elif (tracked := self._track(tensor)) is not None:
             storage = tensor.untyped_storage()
             with self._through(), torch.no_grad():
                 data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
                 tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
-            tracked.fresh = fresh
+            tracked.fresh, tracked.outside = fresh, outside
         return tracked
+
+    def _check_unseen(self, tracked: TrackedStorage) -> None:
+        """What was made elsewhere may change unseen: a tensor on the memory of a NumPy array, say."""
+        data, storage = tracked.data, tracked.storage
+        if data is None or storage is None or tracked.writers or data.data_ptr() == storage.data_ptr():
+            return
+        with self._through(), torch.no_grad():
+            now = tensor_at(storage, Region((storage.nbytes(),), (1,), 0, torch.uint8))
+            if not torch.equal(data, now):
+                tracked.data = now.clone()
+                tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
 
     def is_random(self, item: object) -> bool:
         """Whether it is a tensor that random numbers make."""
@@ -102,7 +121,7 @@ class StorageTracker:
             self._note_look([tracked])
         self.compute([tracked])
         if exposing and not tracked.exposed:
-            tracked.exposed = True
+            tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
             tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
                 Layer(region_of(tensor), None, "?", {"type": "?"})
             ]
@@ -127,7 +146,8 @@ class StorageTracker:
         """Within this, operations pass by."""
         before, self._passing = self._passing, True
         try:
-            yield
+            with unobserved():
+                yield
         finally:
             self._passing = before
 
