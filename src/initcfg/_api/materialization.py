@@ -15,7 +15,17 @@ from initcfg._api.functions import InitCfg
 from initcfg._api.functions import plan as make_plan
 from initcfg._apply import agreeing_ranks, check_fits
 from initcfg._apply.ranks import Agreement
-from initcfg._model import Entry, Names, hold_shards, is_sharded, named_tensors, note_shards
+from initcfg._model import (
+    Entry,
+    Names,
+    buffers_of,
+    hold_shards,
+    is_sharded,
+    named_tensors,
+    note_shards,
+    parameters_of,
+    replace_tensor,
+)
 from initcfg._plan import Ledger, Plan
 from initcfg._record import close, is_closed, meta_defaults, waits
 from initcfg.errors import ApplyError, plural
@@ -73,6 +83,7 @@ def materialize(
     with Agreement(agreeing_ranks(model, process_group)):
         made = make_plan(model, init_cfg) if plan is None else plan
         names = named_tensors(model)
+        names.refuse_lazy()
         check_fits(made, names, "stream", memory=False)
         _check_complete(made, model, names)
     with Agreement(agreeing_ranks(model, process_group)):
@@ -81,8 +92,8 @@ def materialize(
         return made.apply(model, seed=seed, process_group=process_group)
     except BaseException:
         # Memory that holds no numbers yet must not be taken for a model's: the next plan would keep it.
-        for tensors, name, tensor in replaced:
-            tensors[name] = tensor
+        for module, name, tensor in replaced:
+            replace_tensor(module, name, tensor)
         if not is_closed(model):
             close(
                 model,
@@ -127,19 +138,20 @@ def _says_nothing(plan: Plan, entry: Entry) -> bool:
     return item is None or isinstance(item.value, (Keep, Computed))
 
 
-def _give_memory(model: nn.Module, device: torch.device) -> list[tuple[dict[str, Any], str, torch.Tensor]]:
+def _give_memory(model: nn.Module, device: torch.device) -> list[tuple[nn.Module, str, torch.Tensor]]:
     """Put tensors with memory in the place of those without; the result says what was where before."""
-    replaced: list[tuple[dict[str, Any], str, torch.Tensor]] = []
+    replaced: list[tuple[nn.Module, str, torch.Tensor]] = []
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     with torch.no_grad():
         for module in model.modules():
-            for container in (module._parameters, module._buffers):
-                for name, tensor in container.items():
-                    if tensor is not None:
-                        if id(tensor) not in made:
-                            made[id(tensor)] = tensor, _with_memory(tensor, device)
-                        replaced.append((container, name, tensor))
-                        container[name] = made[id(tensor)][1]  # type: ignore[assignment]
+            for name, tensor in (*parameters_of(module).items(), *buffers_of(module).items()):
+                if tensor is None:
+                    continue
+                if id(tensor) not in made:
+                    made[id(tensor)] = tensor, _with_memory(tensor, device)
+                if made[id(tensor)][1] is not tensor:
+                    replace_tensor(module, name, made[id(tensor)][1])
+                    replaced.append((module, name, tensor))
     if any(is_sharded(new) and new is not old for old, new in made.values()):
         note_shards(model)
     return replaced

@@ -3,11 +3,11 @@
 In: a PyTorch model, wrapped, tied, parametrized or sharded as it may be.
 Out: its tensors under canonical names, with their layouts and local blocks; and the ``BaseModule`` family.
 
-Read: `names.py` (every tensor under one canonical name), then `targets.py` (the weights and biases of a
-layer, and what their axes mean), `shards.py` (the blocks of a tensor that a rank holds, and FSDP's shards in
-their place), `in_place_writes.py` (which tensors code wrote), `whereabouts.py` (which it put in the place of
-others), `base_module.py` (modules with an ``init_cfg``, and copies of one), `doors.py` (the one door up to
-the stations above).
+Read: `contents.py` (what a module holds by itself), then `names.py` (every tensor under one canonical name),
+`targets.py` (the weights and biases of a layer, and what their axes mean), `shards.py` (the blocks of a
+tensor that a rank holds, and FSDP's shards in their place), `in_place_writes.py` (which tensors code wrote),
+`whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
+copies of one), `doors.py` (the one door up to the stations above).
 """
 
 from initcfg._model import doors
@@ -19,6 +19,13 @@ from initcfg._model.base_module import (
     copied_rules,
     holds_tensors,
 )
+from initcfg._model.contents import (
+    buffers_of,
+    children_of,
+    is_compiled,
+    parameters_of,
+    replace_tensor,
+)
 from initcfg._model.doors import active_run, running
 from initcfg._model.in_place_writes import (
     Observer,
@@ -29,6 +36,8 @@ from initcfg._model.in_place_writes import (
     written_tensors,
 )
 from initcfg._model.names import (
+    LAZY,
+    RUN_ONE_BATCH,
     Entry,
     Names,
     child_items,
@@ -44,20 +53,25 @@ from initcfg._model.whereabouts import Watch, changes, place_of, places_of
 __all__ = [
     "BaseModule",
     "Entry",
+    "LAZY",
     "ModuleDict",
     "ModuleList",
     "Names",
     "Observer",
+    "RUN_ONE_BATCH",
     "Sequential",
     "Target",
     "Watch",
     "active_run",
+    "buffers_of",
     "changes",
     "child_items",
+    "children_of",
     "copied_rules",
     "doors",
     "hold_shards",
     "holds_tensors",
+    "is_compiled",
     "is_sharded",
     "local_blocks",
     "local_of",
@@ -65,10 +79,12 @@ __all__ = [
     "names_by_storage",
     "note_shards",
     "original_targets",
+    "parameters_of",
     "place_of",
     "places_of",
     "rank_sets",
     "relative_name",
+    "replace_tensor",
     "running",
     "storage_of",
     "targets",

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from initcfg._model.contents import buffers_of, children_of, compiled_class, is_compiled, parameters_of
 from initcfg.errors import LazyParameterError, TensorError
 
 _CHECKPOINTING = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"
@@ -27,6 +28,9 @@ _WRAPPERS = (
     ("torch.distributed.fsdp", "FullyShardedDataParallel", "_fsdp_wrapped_module"),
     (_CHECKPOINTING, "CheckpointWrapper", "_checkpoint_wrapped_module"),
 )
+
+LAZY = "A lazy module has no shape until it has seen data, so nothing can be planned for it."
+RUN_ONE_BATCH = "Run one batch through the model first (model(torch.zeros(...))), then plan."
 
 
 @dataclass(eq=False)
@@ -65,10 +69,29 @@ class Names:
     Attributes:
         entries: Entry of each tensor, by ``id``; in registration order.
         modules: First canonical name of each module, by ``id``.
+        lazy: First canonical name of each tensor that has no shape yet, by ``id``: these have no entry.
+        compiled: Name and former class of each part that torch.jit has compiled, without the parts in it.
     """
 
     entries: dict[int, Entry] = field(default_factory=dict)
     modules: dict[int, str] = field(default_factory=dict)
+    lazy: dict[int, str] = field(default_factory=dict)
+    compiled: dict[str, str] = field(default_factory=dict)
+
+    def of(self, tensor: torch.Tensor) -> Entry:
+        """The entry of a tensor of the model.
+
+        Raises:
+            LazyParameterError: It has no shape yet.
+        """
+        if id(tensor) in self.lazy:
+            raise LazyParameterError(LAZY, parameter=self.lazy[id(tensor)], fix=RUN_ONE_BATCH)
+        return self.entries[id(tensor)]
+
+    def refuse_lazy(self) -> None:
+        """Raise LazyParameterError if some tensor of the model has no shape yet."""
+        for name in self.lazy.values():
+            raise LazyParameterError(LAZY, parameter=name, fix=RUN_ONE_BATCH)
 
     @cached_property
     def parameters(self) -> list[Entry]:
@@ -103,11 +126,12 @@ def named_tensors(model: nn.Module) -> Names:
 
 def child_items(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     """The children of a module once each, under canonical names that begin with ``prefix``."""
-    if not module._modules:
+    children = children_of(module)
+    if not children:
         return
     hidden = wrapper_attribute(type(module))
     seen: set[int] = set()
-    for name, child in module._modules.items():
+    for name, child in children.items():
         if child is not None and id(child) not in seen:
             seen.add(id(child))
             yield (prefix if name == hidden else f"{prefix}.{name}" if prefix else name), child
@@ -132,11 +156,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def _collect(module: nn.Module, prefix: str, names: Names) -> None:
     names.modules.setdefault(id(module), prefix)
-    for tensors, are_buffers in ((module._parameters, False), (module._buffers, True)):
+    if is_compiled(module) and not any(_within(prefix, name) for name in names.compiled):
+        names.compiled[prefix] = compiled_class(module)
+    for tensors, are_buffers in ((parameters_of(module), False), (buffers_of(module), True)):
         for name, tensor in tensors.items():
             if tensor is not None:
                 _add(names, f"{prefix}.{name}" if prefix else name, tensor, are_buffers)
-    if isinstance(parametrizations := module._modules.get("parametrizations"), nn.ModuleDict):
+    if isinstance(parametrizations := children_of(module).get("parametrizations"), nn.ModuleDict):
         for attribute, chain in parametrizations._modules.items():
             if isinstance(chain, parametrize.ParametrizationList):
                 _add_parametrized(names, module, prefix, attribute, chain)
@@ -155,11 +181,8 @@ def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
             entry.names.append(name)
         return
     if is_lazy(tensor):
-        raise LazyParameterError(
-            "A lazy module has no shape until it has seen data, so nothing can be planned for it.",
-            parameter=name,
-            fix="Run one batch through the model first (model(torch.zeros(...))), then plan.",
-        )
+        names.lazy.setdefault(id(tensor), name)
+        return
     if getattr(tensor, "_fsdp_flattened", False):
         raise TensorError(
             "FullyShardedDataParallel (FSDP1) has laid this model's parameters end to end and cut them "
@@ -197,6 +220,10 @@ def _shape_seen(chain: nn.Module, original: torch.Tensor) -> tuple[int, ...]:
     except (RuntimeError, NotImplementedError):
         # Code that cannot run on meta tensors: nearly all keep the shape.
         return tuple(original.shape)
+
+
+def _within(name: str, owner: str) -> bool:
+    return not owner or name == owner or name.startswith(f"{owner}.")
 
 
 def relative_name(name: str, owner: str) -> str | None:

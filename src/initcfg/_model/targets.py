@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from initcfg._model.contents import buffers_of, children_of, parameters_of
+from initcfg._model.names import LAZY, RUN_ONE_BATCH
 from initcfg.errors import LazyParameterError, TensorError
 from initcfg.values import Layout
 
@@ -27,6 +29,7 @@ class Target(NamedTuple):
     attribute: str
 
 
+_ROLES = ("weight", "bias")
 Find = Callable[[nn.Module, str], torch.Tensor | None]
 """Looks in a module for the tensor of a role."""
 
@@ -47,20 +50,22 @@ def targets(module: nn.Module) -> list[Target]:
 
 def original_targets(module: nn.Module) -> list[Target]:
     """The tensors that the original writes: whatever ``weight`` and ``bias`` are."""
+    held = parameters_of(module)
+    if any(is_lazy(tensor) for role in _ROLES if (tensor := held.get(role)) is not None):
+        raise LazyParameterError(LAZY, fix=RUN_ONE_BATCH)
     return _weight_and_bias(module, _attribute)
 
 
 def _weight_and_bias(module: nn.Module, find: Find) -> list[Target]:
     """``weight`` and ``bias``: parameters, or what ``find`` finds in their place."""
     found: list[Target] = []
-    for role in ("weight", "bias"):
-        tensor = module._parameters.get(role)
+    for role in _ROLES:
+        tensor = parameters_of(module).get(role)
         if tensor is None:
             tensor = find(module, role)
-        if tensor is None:
+        if tensor is None or is_lazy(tensor):
+            # The planner refuses a rule that means a tensor without a shape.
             continue
-        if is_lazy(tensor):
-            raise LazyParameterError("A lazy module has no shape yet.", fix="Run one batch through it.")
         found.append(Target(tensor, role, plain_layout(tensor.shape), role))
     return found
 
@@ -79,16 +84,16 @@ def _attribute(module: nn.Module, role: str) -> torch.Tensor | None:
 
 def _stored(module: nn.Module, role: str) -> torch.Tensor | None:
     """What ``weight`` or ``bias`` is stored as that is not a parameter: parametrized, buffer or property."""
-    if role in module._parameters:
+    if role in parameters_of(module):
         return None
-    chains = module._modules.get("parametrizations")
+    chains = children_of(module).get("parametrizations")
     if isinstance(chains, nn.ModuleDict) and role in chains:
         return getattr(chains[role], "original", getattr(chains[role], "original0", None))
     by = instead = None
-    if f"{role}_g" in module._parameters and f"{role}_v" in module._parameters:
+    if f"{role}_g" in parameters_of(module) and f"{role}_v" in parameters_of(module):
         by, instead = "weight_norm", "parametrizations.weight_norm"
-    elif f"{role}_orig" in module._parameters:
-        pruned = f"{role}_mask" in module._buffers
+    elif f"{role}_orig" in parameters_of(module):
+        pruned = f"{role}_mask" in buffers_of(module)
         by, instead = ("prune", None) if pruned else ("spectral_norm", "parametrizations.spectral_norm")
     if by is not None:
         raise TensorError(
@@ -98,7 +103,7 @@ def _stored(module: nn.Module, role: str) -> torch.Tensor | None:
             if instead
             else "Initialize first, and prune after; or exclude it, and set weight_orig by param.",
         )
-    tensor = module._buffers.get(role)
+    tensor = buffers_of(module).get(role)
     if tensor is None and isinstance(getattr(type(module), role, None), property):
         tensor = getattr(module, role)
         return tensor if isinstance(tensor, nn.Parameter) else None
@@ -121,12 +126,12 @@ def _attention(module: nn.MultiheadAttention) -> list[Target]:
     found: list[Target] = []
     weights = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
     for name in (*weights, "in_proj_bias", "bias_k", "bias_v"):
-        tensor = module._parameters.get(name)
+        tensor = parameters_of(module).get(name)
         if tensor is not None:
             parts = (tensor.shape[0] // 3,) * 3 if name == "in_proj_weight" else ()
             role = "weight" if name in weights else "bias"
             found.append(Target(tensor, role, Layout(tuple(tensor.shape), parts=parts), name))
-    out = module._modules.get("out_proj")
+    out = children_of(module).get("out_proj")
     if out is not None:
         found += [each._replace(attribute=f"out_proj.{each.attribute}") for each in targets(out)]
     return found
@@ -138,7 +143,7 @@ def _recurrent(module: nn.RNNBase | nn.RNNCellBase) -> list[Target]:
     """LSTM, GRU and RNN, whole or as cells: the gates lie on top of each other."""
     hidden = module.hidden_size
     found: list[Target] = []
-    for name, tensor in module._parameters.items():
+    for name, tensor in parameters_of(module).items():
         if tensor is None:
             continue
         role = "bias" if name.startswith("bias") else "weight"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from initcfg._model.in_place_writes import storage_of
 
@@ -36,6 +37,9 @@ class Place(NamedTuple):
 
 def place_of(tensor: torch.Tensor) -> Place:
     """Where a tensor lies now."""
+    if is_lazy(tensor):
+        # It has neither memory nor shape yet.
+        return Place(tensor, None, (type(tensor),))
     if not storage_of(tensor):
         return Place(tensor, None, (tuple(tensor.shape), tensor.dtype))
     region = (tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype, tensor.device)

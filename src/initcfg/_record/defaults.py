@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from initcfg._model import Entry, Names, child_items
+from initcfg._model import Entry, Names, buffers_of, child_items, parameters_of
 from initcfg._plan import Shadowed
 from initcfg._plan.planner import Defaults
 from initcfg._record.pending import default_of
@@ -103,7 +103,7 @@ def _survey(model: nn.Module, executed: Collection[int]) -> tuple[dict[str, str]
         code = above if id(module) in executed else (_other_code(type(module)) or above)
         if code is not None:
             codes[name] = code
-        for container in (module._parameters, module._buffers):
+        for container in (parameters_of(module), buffers_of(module)):
             for attribute, tensor in container.items():
                 if tensor is not None:
                     places.setdefault(id(tensor), _Place(module, attribute, resetting))

@@ -9,12 +9,14 @@ from types import TracebackType
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
+from initcfg._model import LAZY, RUN_ONE_BATCH, parameters_of
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, note_defaults, set_default
 from initcfg._record.recording import Recorder, Session, current_session, outcomes_of
-from initcfg.errors import BuildError
+from initcfg.errors import BuildError, LazyParameterError
 from initcfg.values import Computed
 
 # Pending parameters up to this size hold NaN, so that reading one by accident shows.
@@ -78,10 +80,11 @@ class deferred:
 
     def _finish(self) -> None:
         recorder, modules = self._recorder, self._all_modules()
+        _refuse_lazy(modules)
         storages = {
             parameter: tracked
             for module in modules
-            for parameter in module._parameters.values()
+            for parameter in parameters_of(module).values()
             if parameter is not None and (tracked := recorder.tracked(parameter)) is not None
         }
         parametrizations = [module for module in modules if isinstance(module, ParametrizationList)]
@@ -126,3 +129,16 @@ class deferred:
             if module is not None and id(module) not in found:
                 found.update((id(each), each) for each in module.modules())
         return list(found.values())
+
+
+def _refuse_lazy(modules: list[nn.Module]) -> None:
+    """A lazy layer writes its weights when it sees data, which a model without weights is not shown."""
+    tensors = (each for module in modules for each in (*module.named_parameters(), *module.named_buffers()))
+    # The model's own name for it is the longest.
+    lazy = max((name for name, tensor in tensors if is_lazy(tensor)), key=len, default=None)
+    if lazy is not None:
+        raise LazyParameterError(
+            LAZY,
+            parameter=lazy,
+            fix=f"{RUN_ONE_BATCH[:-12]}, outside of initcfg.deferred() and initcfg.build(); then plan.",
+        )

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from torch import nn
 
+from initcfg._model import is_compiled
 from initcfg._record.pending import is_pending
 from initcfg.errors import ApplyError, PendingModelError
 
@@ -73,6 +74,9 @@ def reopen_all(model: nn.Module) -> None:
 
 def _close(module: nn.Module, refuse: Callable[[str], None]) -> None:
     reopen(module)
+    if is_compiled(module):
+        # torch.jit takes no hooks. The doors of the module around it are closed.
+        return
 
     def refusing(what: str) -> Callable[..., None]:
         return lambda *_, **__: refuse(what)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initcfg._model import is_sharded
+from initcfg._model import is_sharded, parameters_of
 from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class _Notes(dict[str, tuple[Default, torch.Tensor]]):
 
 def note_defaults(module: nn.Module) -> None:
     """Note on a module what its parameters are to hold."""
-    for name, parameter in module._parameters.items():
+    for name, parameter in parameters_of(module).items():
         if parameter is not None and (default := default_of(parameter)) is not None:
             _note(module, name, parameter, default)
 
@@ -91,7 +91,7 @@ def recall_defaults(model: nn.Module) -> None:
     for module in model.modules():
         notes: _Notes = module.__dict__.get(_NOTES, _Notes())
         for name, (default, last_seen) in notes.items():
-            parameter = module._parameters.get(name)
+            parameter = parameters_of(module).get(name)
             if parameter is not None and parameter is not last_seen:
                 if default_of(parameter) is None:
                     set_default(parameter, default)

@@ -35,6 +35,7 @@ def plan_of(
     """The plan of code (``run``) that made a model, or initialized an existing one."""
     model, recorder, generator = unwrapped(model), recording.recorder, recording.generator
     names = named_tensors(model)
+    names.refuse_lazy()
     entries = list(dict.fromkeys(names.entries.values()))
     stored = [
         (entry.name, tensor, recorder.track_foreign(tensor)) for entry in entries for tensor in entry.stored

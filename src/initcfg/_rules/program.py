@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import child_items, wrapper_attribute
+from initcfg._model import child_items, children_of, parameters_of, wrapper_attribute
 from initcfg._rules.parsing import parse_init_cfg
 from initcfg._rules.rule import Rule, location
 from initcfg.errors import OverrideError, OverrideTargetError, nearest
@@ -233,10 +233,10 @@ class Compiler:
         assert name is not None
         context: dict[str, Any] = {"rule": str(rule), "where": rule.place}
         if not hasattr(owner, name):
-            tensors = [key for key, item in owner._parameters.items() if item is not None]
+            tensors = [key for key, item in parameters_of(owner).items() if item is not None]
             raise OverrideError(
                 f"The override names {name!r}, but a {type(owner).__name__} has no such attribute.",
-                meant=nearest(name.split(".", maxsplit=1)[0], [*owner._modules, *tensors]),
+                meant=nearest(name.split(".", maxsplit=1)[0], [*children_of(owner), *tensors]),
                 fix="An override names a direct attribute of the module that owns the init_cfg"
                 + ("; for a deeper one, give a rule name='...'." if "." in name else "."),
                 **context,

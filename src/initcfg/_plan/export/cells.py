@@ -10,7 +10,7 @@ from functools import cached_property
 
 from torch import nn
 
-from initcfg._model import Entry, Names, Target, named_tensors
+from initcfg._model import Entry, Names, Target, buffers_of, children_of, named_tensors, parameters_of
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.export.patterns import NameIndex
 from initcfg._plan.export.specs import Specs
@@ -50,7 +50,7 @@ class Visit:
     @property
     def kind(self) -> type:
         """The class by which rules know the module."""
-        made = "parametrizations" in self.module._modules and self.cls.__name__.startswith("Parametrized")
+        made = "parametrizations" in children_of(self.module) and self.cls.__name__.startswith("Parametrized")
         return self.cls.__mro__[1] if made else self.cls
 
 
@@ -202,8 +202,8 @@ class _VisitRecorder:
     def leave(self, module: nn.Module, name: str, visit: Visit | None) -> None:
         assert visit is not None
         self._view.order.append(visit.number)
-        for attribute, tensor in [*module._parameters.items(), *module._buffers.items()]:
-            if tensor is not None:
+        for attribute, tensor in [*parameters_of(module).items(), *buffers_of(module).items()]:
+            if tensor is not None and id(tensor) in self._numbers:
                 cell = self._cell(module, name, self._reach.single(module, attribute, tensor))
                 entry = self._entries[cell.tensor]
                 if entry.holder is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import doors, unwrapped
+from initcfg._model import children_of, doors, unwrapped
 from initcfg._plan.export.cells import View, view_of
 from initcfg._plan.export.classes import class_drafts
 from initcfg._plan.export.drafts import State, rule_of
@@ -100,7 +100,7 @@ def _loading_rules(view: View) -> tuple[list[dict[str, Any]], View]:
 def _loading_rule(view: View, source: str, keys: dict[int, str]) -> dict[str, Any] | None:
     names = {number: view.canonical(number) for number in keys}
     heads = {name.partition(".")[0] for name in names.values()}
-    children = [head for head in heads if head in view.model._modules] if len(heads) == 1 else []
+    children = [head for head in heads if head in children_of(view.model)] if len(heads) == 1 else []
     for module in (*children, ""):
         start = f"{module}." if module else ""
         local = {number: name[len(start) :] for number, name in names.items()}

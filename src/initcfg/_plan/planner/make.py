@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -18,6 +18,8 @@ from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Rule, Step
 from initcfg.errors import UnusedRuleError, plural
 from initcfg.values import Computed, Keep, Opaque, dtype_name
+
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ def make_plan(
         lost: What is known of tensors on the meta device that no rule reaches: a first write, too.
     """
     names = named_tensors(model) if names is None else names
+    if not program.steps:
+        # Nothing is asked for that could be done without them.
+        names.refuse_lazy()
     walk = RuleWalk(model, program, names, compat=compat)
     walk.run()
     stacks, used = walk.stacks, walk.used
@@ -71,7 +76,7 @@ def make_plan(
         aliases=names.aliases,
         unused=tuple(_unused(program, used, loads)),
         loads=tuple(loads),
-        notes=tuple(dict.fromkeys(walk.notes)),
+        notes=tuple(dict.fromkeys((*walk.notes, *_left_alone(names)))),
         uncalled=tuple(program.uncalled),
         nested=tuple(program.nested),
         # The model's own code may write what is opaque; whether it does is not known here.
@@ -90,6 +95,24 @@ def make_plan(
     if strict:
         _check_strict(plan)
     return plan
+
+
+def _left_alone(names: Names) -> Iterator[str]:
+    """Remarks on the parts of a model that rules reach in part or not at all."""
+    if names.lazy:
+        listed, more = list(names.lazy.values())[:_SHOWN], max(len(names.lazy) - _SHOWN, 0)
+        yield (
+            f"{', '.join(listed)}{f' and {more} more' if more else ''}: lazy, without a shape until they "
+            "have seen data. The plan leaves them alone, and their layers fill them with the first batch."
+        )
+    for name, cls in names.compiled.items():
+        held = (each for entry in names.entries.values() for each in entry.names)
+        reached = (
+            "layer= does not mean its modules any more; name= and param= reach its tensors."
+            if any(each.startswith(f"{name}." if name else "") for each in held)
+            else "it holds its weights as constants, which nothing can write."
+        )
+        yield f"{name or 'The model'} is compiled by torch.jit (from a {cls}): {reached}"
 
 
 def _add_defaults(

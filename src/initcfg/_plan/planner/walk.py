@@ -15,7 +15,7 @@ from operator import attrgetter
 import torch
 from torch import nn
 
-from initcfg._model import Entry, Names, Target, relative_name
+from initcfg._model import LAZY, RUN_ONE_BATCH, Entry, Names, Target, buffers_of, parameters_of, relative_name
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.planner.context import Context, Steps
 from initcfg._plan.planner.hits import PatternHits
@@ -23,7 +23,7 @@ from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 from initcfg._plan.stacks import Stack, Stacks
 from initcfg._rules import Program, Rule, Step, check_layer_names
 from initcfg._rules.initializers import BaseInit, torch_default
-from initcfg.errors import InitcfgError, OverrideTargetError, PlanError, TensorError
+from initcfg.errors import InitcfgError, LazyParameterError, OverrideTargetError, PlanError, TensorError
 from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler_remark
 
 
@@ -114,6 +114,8 @@ class RuleWalk:
         return context.with_steps(started) if started else context
 
     def _leave(self, module: nn.Module, name: str, context: Context) -> None:
+        if self.names.lazy:
+            self._check_lazy_layer(module, name, context)
         steps = context.matching(type(module))
         if steps:
             self._write_layer(module, name, steps)
@@ -127,19 +129,26 @@ class RuleWalk:
             targets = self._reach.targets(module)
         except InitcfgError as error:
             raise _in_context(error, steps[0].rule, name or type(module).__name__) from None
-        filtered = not self._excluding.isdisjoint(steps)
         for target in targets:
-            meant = steps
-            if filtered:
-                full = name_in(name, target.attribute)
-                kept = (
-                    step
-                    for step in steps
-                    if step not in self._excluding or not self._hits.excluded(step, full)
-                )
-                meant = self._intern(tuple(kept))
+            meant = self._not_excluded(steps, name_in(name, target.attribute))
             if meant:
                 self._write(meant, target, name, module, bias=target.role == "bias")
+
+    def _check_lazy_layer(self, module: nn.Module, name: str, context: Context) -> None:
+        """A rule by layer must not mean a lazy layer, nor the class that it becomes with the first batch."""
+        held, becomes = parameters_of(module), getattr(module, "cls_to_become", None)
+        for role in ("weight", "bias"):
+            if id(held.get(role)) in self.names.lazy:
+                for cls in filter(None, (type(module), None if self.compat else becomes)):
+                    for step in self._not_excluded(context.matching(cls), name_in(name, role)):
+                        self._check_lazy(held[role], step.rule)
+
+    def _not_excluded(self, steps: Steps, full: str) -> Steps:
+        """Those of the steps that do not exclude the tensor of this name."""
+        if self._excluding.isdisjoint(steps):
+            return steps
+        kept = (step for step in steps if step not in self._excluding or not self._hits.excluded(step, full))
+        return self._intern(tuple(kept))
 
     def _write_opaque(self, step: Step, module: nn.Module) -> None:
         """The user's code may write every parameter."""
@@ -148,9 +157,9 @@ class RuleWalk:
         if step.rule is not None:
             path, initializer = step.rule.where, step.rule.initializer("weight")
         write = Shadowed(path, Opaque(step.code, Keep()), initializer)
-        for tensor in module._parameters.values():
-            if tensor is not None:
-                entry = self.names.entries[id(tensor)]
+        for tensor in parameters_of(module).values():
+            if tensor is not None and id(tensor) not in self.names.lazy:
+                entry = self.names.of(tensor)
                 self.stacks.add(entry, Stack((step.order,), (write,), Layout(entry.shape)))
 
     def _write_matching(self, step: Step, module: nn.Module, prefix: str) -> None:
@@ -160,18 +169,25 @@ class RuleWalk:
         if rule.layers and not rule.layers.matches(type(module)):
             return
         for key, patterns, tensors in (
-            ("param", rule.params, module._parameters),
-            ("buffer", rule.buffers, module._buffers),
+            ("param", rule.params, parameters_of(module)),
+            ("buffer", rule.buffers, buffers_of(module)),
         ):
             for attribute, tensor in tensors.items() if patterns else ():
                 if tensor is None:
                     continue
-                entry = self.names.entries[id(tensor)]
-                full = entry.name if entry.holder else name_in(prefix, attribute)
+                entry = None if id(tensor) in self.names.lazy else self.names.of(tensor)
+                full = entry.name if entry is not None and entry.holder else name_in(prefix, attribute)
                 relative = relative_name(full, step.owner_name) or full
                 if self._hits.matches(step, key, relative) and not self._hits.excluded(step, full):
+                    self._check_lazy(tensor, rule)
                     target = self._reach.single(module, attribute, tensor)
                     self._write(self._intern((step,)), target, prefix, module, bias=False)
+
+    def _check_lazy(self, tensor: torch.Tensor | None, rule: Rule | None) -> None:
+        """A tensor of a lazy layer has no shape yet, so no rule can mean it."""
+        name = self.names.lazy.get(id(tensor))
+        if name is not None:
+            raise _in_context(LazyParameterError(LAZY, fix=RUN_ONE_BATCH), rule, name)
 
     def _intern(self, steps: Steps) -> Steps:
         """The one tuple that stands for all equal ones."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from initcfg._model import Entry, Names, wrapper_attribute
+from initcfg._model import Entry, Names, buffers_of, children_of, parameters_of, wrapper_attribute
 
 _TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "reg_token", "register_tokens")
 
@@ -42,11 +42,11 @@ def destinations_in(module: nn.Module, names: Names, *, compat: bool = False) ->
         if tokens is None and isinstance(inner, nn.Embedding):
             # CLIP's positions are an embedding beside the token.
             tokens = None if parent is None else _tokens(parent)
-        for attribute, tensor in [*inner._parameters.items(), *inner._buffers.items()]:
+        for attribute, tensor in [*parameters_of(inner).items(), *buffers_of(inner).items()]:
             if tensor is None or attribute in inner._non_persistent_buffers_set:
                 continue
             name = f"{path}.{attribute}" if path else attribute
-            entry = names.entries[id(tensor)]
+            entry = names.of(tensor)
             shape = tuple(entry.tensor.shape)
             convolution = attribute == "weight" and len(shape) in (3, 4, 5)
             first = convolution and not any(each.first_conv for each in found.values())
@@ -61,7 +61,7 @@ def modules_in(module: nn.Module, path: str, compat: bool) -> Iterator[tuple[str
     if compat and hidden == "_orig_mod":
         # The original opens every other wrapper.
         hidden = None
-    for name, child in module._modules.items():
+    for name, child in children_of(module).items():
         if child is not None:
             inner = path if name == hidden else f"{path}.{name}" if path else name
             yield from modules_in(child, inner, compat)
@@ -69,6 +69,7 @@ def modules_in(module: nn.Module, path: str, compat: bool) -> Iterator[tuple[str
 
 def _tokens(module: nn.Module) -> int | None:
     """Tokens before those of the image, as far as a module has parameters of their names."""
-    known = [module._parameters.get(name) for name in _TOKENS]
+    held = parameters_of(module)
+    known = [held.get(name) for name in _TOKENS]
     count = sum(each.shape[-2] if each.dim() > 1 else 1 for each in known if each is not None)
     return count or None

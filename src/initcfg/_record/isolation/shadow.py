@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._model import is_sharded, named_tensors
+from initcfg._model import buffers_of, is_sharded, named_tensors, parameters_of, replace_tensor
 from initcfg._record.recording import is_plain, region_of, tensor_at
 from initcfg.errors import TensorError
 
@@ -52,7 +52,9 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
 
 def _keep_module(undo: contextlib.ExitStack, module: nn.Module) -> None:
     attributes = dict(vars(module))
-    containers = [attributes[name] for name in _CONTAINERS if name in attributes]
+    held = (attributes.get(name) for name in _CONTAINERS)
+    # A part that torch.jit has compiled keeps its tensors in C++, and code cannot replace them.
+    containers = [each for each in held if isinstance(each, (dict, set))]
     items = [type(container)(container) for container in containers]
 
     def restore() -> None:
@@ -102,10 +104,9 @@ def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Te
         vars(new).update(vars(tensor))  # type: ignore[attr-defined]
         made[id(tensor)] = new
     for module in model.modules() if made else ():
-        for container in (module._parameters, module._buffers):
-            for name, tensor in container.items():
-                if id(tensor) in made:
-                    container[name] = made[id(tensor)]  # type: ignore[assignment]
+        for name, tensor in (*parameters_of(module).items(), *buffers_of(module).items()):
+            if id(tensor) in made:
+                replace_tensor(module, name, made[id(tensor)])
     return list(made.values())
 
 

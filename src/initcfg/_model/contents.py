@@ -1,0 +1,56 @@
+"""Contents: what a module holds by itself, also where torch.jit has compiled it.
+
+A compiled module keeps its tensors and children in C++, and shows them in objects that are no dicts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from initcfg.errors import TensorError
+
+
+def parameters_of(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """The module's own parameters by attribute; what is changed in a compiled module's is lost."""
+    held = module._parameters
+    return held if isinstance(held, dict) else dict(held.items())
+
+
+def buffers_of(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    """The module's own buffers by attribute, likewise."""
+    held = module._buffers
+    return held if isinstance(held, dict) else dict(held.items())
+
+
+def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
+    """The module's children by attribute, likewise."""
+    held = module._modules
+    return held if isinstance(held, dict) else dict(held.items())
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether torch.jit has made the module: by script, by trace, or by load."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def compiled_class(module: nn.Module) -> str:
+    """The class that a compiled module was made from."""
+    return str(getattr(module, "original_name", type(module).__name__))
+
+
+def replace_tensor(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put a tensor in the place of a module's own of this name.
+
+    Raises:
+        TensorError: torch.jit holds it.
+    """
+    if is_compiled(module):
+        raise TensorError(
+            f"{name!r} is held by code that torch.jit has compiled from a {compiled_class(module)}, which "
+            "takes no other tensor in its place.",
+            shape=tuple(tensor.shape),
+            fix="Build this part with memory, or compile it after the weights are there.",
+        )
+    container = module._parameters if name in module._parameters else module._buffers
+    container[name] = tensor  # type: ignore[assignment]
