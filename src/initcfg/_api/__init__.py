@@ -4,7 +4,8 @@ In: a model or a config, rules, a seed; the words of a command line.
 Out: a plan, an initialized model, its ledger; what a command prints and writes.
 
 Read: `functions.py` (plan, init_weights, build), then `original_calls.py` (what code written for MMEngine
-calls), `materialization.py` (memory for models on the meta device), `command/`.
+calls), `original_log.py` (what it then finds in its log), `materialization.py` (memory for models on the meta
+device), `command/`.
 
 A function is imported when it is asked for: the command's help needs none of them, and no torch.
 """

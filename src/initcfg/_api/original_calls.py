@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from initcfg._api.functions import Rng, exact_reach
+from initcfg._api.original_log import current_logger, write_original_log
 from initcfg._model import active_run, doors
 from initcfg._plan import Ledger
 from initcfg._plan.planner import make_plan
@@ -57,13 +58,18 @@ def init_base_module(module: nn.Module, *, compat: str | None, rng: Rng) -> None
     """What ``BaseModule.init_weights`` does: the module's own rules, its children's, its Pretrained."""
     if getattr(module, "is_init", False):
         if not module.__dict__.pop("_initcfg_built", False):
-            _warn("init_weights of %s has been called more than once.", type(module).__name__)
+            message, name = "init_weights of %s has been called more than once.", type(module).__name__
+            _warn(message, name)
+            if compat is not None:
+                current_logger().warning(message, name)
         return
     run = active_run()
     exact = compat is not None if run is None else run.compat
     root_name = "model" if run is None else run.part_name(module)
     program = Compiler(module, compat=exact, root_name=root_name).run(None, own_method=False)
-    _carry_out(program, module, exact=exact, rng=rng, warns=True)
+    ledger = _carry_out(program, module, exact=exact, rng=rng, warns=True)
+    if ledger is not None and compat is not None:
+        write_original_log(module, ledger)
 
 
 @doors.call_initializer.leads_to
