@@ -50,7 +50,7 @@ EXPORTS = {
         "uniform_init",
         "xavier_init",
     ),
-    "_config": ("MODELS", "Registry", "build_from_cfg"),
+    "_config": ("MODELS", "Registry", "build_from_cfg", "build_model_from_cfg"),
     "_config.files": ("Config", "ConfigDict", "DictAction"),
     "_model": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
 }
@@ -58,7 +58,7 @@ EXPORTS = {
 
 _PUBLIC_MODULES = ("compat", "sources", "stream", "values")
 # What is of use without a model, and costs no import of torch.
-_LIGHT = {"Config", "ConfigDict", "DictAction", "Registry", "build_from_cfg"}
+_LIGHT = {"Config", "ConfigDict", "DictAction", "Registry", "build_from_cfg", "build_model_from_cfg"}
 _HOME = {name: home for home, names in EXPORTS.items() for name in names}
 
 __all__ = ["__version__", "errors", *sorted(_HOME)]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]

@@ -12,6 +12,7 @@ from initcfg._api import plan as plan
 from initcfg._config import MODELS as MODELS
 from initcfg._config import Registry as Registry
 from initcfg._config import build_from_cfg as build_from_cfg
+from initcfg._config import build_model_from_cfg as build_model_from_cfg
 from initcfg._config.files import Config as Config
 from initcfg._config.files import ConfigDict as ConfigDict
 from initcfg._config.files import DictAction as DictAction
@@ -94,6 +95,7 @@ __all__ = [
     "bias_init_with_prob",
     "build",
     "build_from_cfg",
+    "build_model_from_cfg",
     "caffe2_xavier_init",
     "constant_init",
     "deferred",

@@ -7,13 +7,15 @@ import functools
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from registered import Net, make
 from torch import nn
 
+import initcfg
 from initcfg import MODELS, Registry, build_from_cfg
+from initcfg.compat import mmengine as compat_mmengine
 from initcfg.errors import (
     BuildError,
     NoTypeError,
@@ -250,3 +252,74 @@ def test_a_loaded_mmengine_is_the_last_resort(models: Registry, nets: Registry, 
     assert caught.value.meant[0] == "one.OnlyOne"
     with pytest.raises(UnknownTypeError):
         nets.build(dict(type="Root"))
+
+
+def test_a_class_that_takes_no_rules_may_have_some_in_its_config():
+    rules = dict(type="Constant", layer="Linear", val=3, bias=4)
+    cfg = dict(type="Linear", in_features=2, out_features=1, init_cfg=rules)
+    module = MODELS.build(cfg)
+    assert module.init_cfg == rules
+    assert module.init_cfg is not rules
+    assert cfg["init_cfg"] is rules
+    model = initcfg.build(cfg)
+    assert model.weight.tolist() == [[3.0, 3.0]]
+    assert model.bias.tolist() == [4.0]
+    plan = initcfg.plan(nn.ModuleDict({"head": MODELS.build(cfg)}))
+    assert plan["head.weight"].rule == "model.head.init_cfg"
+    assert not hasattr(MODELS.build({**cfg, "init_cfg": None}), "init_cfg")
+
+
+def test_a_base_module_that_takes_no_rules_gets_them():
+    class Plain(initcfg.BaseModule):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.linear = nn.Linear(width, 1)
+
+    cfg = dict(type=Plain, width=1, init_cfg=dict(type="Constant", layer="Linear", val=5))
+    module = initcfg.build_from_cfg(cfg, MODELS)
+    module.init_weights()
+    assert module.linear.weight.item() == 5
+    made = initcfg.build_from_cfg(dict(type=lambda width: nn.Linear(width, 1), width=3, init_cfg=[]), MODELS)
+    assert made.init_cfg == []
+
+
+def test_what_makes_no_module_takes_no_rules():
+    def count(start: int) -> int:
+        return start
+
+    with pytest.raises(BuildError, match="takes no argument 'init_cfg', and makes no module"):
+        initcfg.build_from_cfg(dict(type=count, start=1, init_cfg=dict(type="Constant", val=1)), MODELS)
+
+
+def test_a_list_of_configs_is_a_sequential():
+    layer = dict(type="Linear", in_features=2, out_features=2)
+    model = initcfg.build_model_from_cfg([layer, dict(layer, bias=True)], MODELS, dict(bias=False))
+    assert type(model) is initcfg.Sequential
+    assert [each.bias is None for each in model] == [True, False]
+    assert compat_mmengine.build_model_from_cfg(layer, MODELS).out_features == 2
+    ours = compat_mmengine.build_model_from_cfg([layer], MODELS)
+    assert type(ours) is compat_mmengine.Sequential
+
+
+def test_a_globally_accessible_class_gives_its_instance():
+    class ManagerMixin:
+        """As MMEngine's: an instance for each name."""
+
+        instances: ClassVar[dict[str, Any]] = {}
+
+        def __init__(self, name: str, size: int = 1) -> None:
+            self.name, self.size = name, size
+
+        @classmethod
+        def get_instance(cls, name: str, **arguments: Any) -> Any:
+            if name not in cls.instances:
+                cls.instances[name] = cls(name, **arguments)
+            return cls.instances[name]
+
+    class Hub(ManagerMixin):
+        pass
+
+    first = initcfg.build_from_cfg(dict(type=Hub, name="hub", size=3), MODELS)
+    assert first.size == 3
+    assert initcfg.build_from_cfg(dict(type=Hub, name="hub"), MODELS) is first
+    assert initcfg.build_from_cfg(dict(type=Hub, name="other"), MODELS) is not first

@@ -167,3 +167,12 @@ def test_what_is_registered_here_is_registered_there() -> None:
     assert "RunnerTaken" not in MODELS.module_dict
     MODELS.register_module(name="RunnerTaken", module=Shared, force=True)
     assert THEIRS.get("RunnerTaken") is Shared
+
+
+def test_a_visualizer_is_built_once(stand_ins: None, tmp_path: Path):
+    from mmengine.visualization import Visualizer
+
+    cfg = dict(type=Visualizer, name="built_by_initcfg", save_dir=str(tmp_path))
+    built = initcfg.build_from_cfg(cfg, initcfg.MODELS)
+    assert built is Visualizer.get_instance("built_by_initcfg")
+    assert initcfg.build_from_cfg(dict(type=Visualizer, name="built_by_initcfg"), initcfg.MODELS) is built

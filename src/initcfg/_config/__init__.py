@@ -9,7 +9,7 @@ lead outside of them), `builders/` (models of other people's libraries), `models
 """
 
 from initcfg._config.command_argument import load_config, prepared
-from initcfg._config.models import MODELS
+from initcfg._config.models import MODELS, build_model_from_cfg
 from initcfg._config.registry import Registry, build_from_cfg
 
-__all__ = ["MODELS", "Registry", "build_from_cfg", "load_config", "prepared"]
+__all__ = ["MODELS", "Registry", "build_from_cfg", "build_model_from_cfg", "load_config", "prepared"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
-from initcfg._config.builders import call, defined_at
+from initcfg._config.builders import call_with_rules, defined_at
 from initcfg._config.import_paths import import_path, scoped_names
 from initcfg.errors import (
     BuildError,
@@ -346,7 +346,9 @@ class Registry:
 def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
     """Build what ``cfg["type"]`` names, with the other keys as its arguments; nothing is initialized.
 
-    A nested dict with a ``type`` is passed on as it is: the class that takes it builds it.
+    A nested dict with a ``type`` is passed on as it is: the class that takes it builds it. A module whose
+    class takes no ``init_cfg`` may have one all the same: it becomes the module's. A class of MMEngine's
+    ``ManagerMixin`` gives its instance of that name.
 
     Args:
         cfg: A dict with the key ``type``: a registered name, a class or function, a dotted import path
@@ -391,7 +393,7 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
             factory = type_
         else:
             raise BuildError(f"type must be a name, an import path, a class or a function, not {type_!r}.")
-        return call(factory, arguments)
+        return call_with_rules(factory, arguments)
 
 
 def _as_dict(given: Any, what: str) -> dict[str, Any]:

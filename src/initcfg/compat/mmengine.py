@@ -65,6 +65,13 @@ class ModuleDict(BaseModule, initcfg.ModuleDict):
     """MMEngine's ``ModuleDict``."""
 
 
+def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
+    """:func:`build_from_cfg`, but of a list of configs, a :class:`Sequential` of what they build."""
+    if isinstance(cfg, list):
+        return Sequential(*(build_from_cfg(each, registry, default_args) for each in cfg))
+    return build_from_cfg(cfg, registry, default_args)
+
+
 def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Any]) -> None:
     """MMEngine's ``initialize``: these rules on this module, drawn from torch's global generator."""
     initcfg.initialize(module, init_cfg, compat="mmengine", rng="torch")
@@ -109,6 +116,7 @@ __all__ = [
     "XavierInit",
     "bias_init_with_prob",
     "build_from_cfg",
+    "build_model_from_cfg",
     "caffe2_xavier_init",
     "constant_init",
     "initialize",

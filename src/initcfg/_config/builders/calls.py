@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import inspect
 import re
@@ -49,6 +50,50 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     return _called(factory, arguments, lambda _: _refused_by_signature(factory, arguments))
 
 
+def call_with_rules(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """:func:`call`; a module whose class takes no ``init_cfg`` is given it, as builders' models are.
+
+    Of a class of MMEngine's ``ManagerMixin``, whose objects are found by name, it is the one of that name.
+    """
+    if any(base.__name__ == "ManagerMixin" for base in getattr(factory, "__mro__", ())):
+        factory = factory.get_instance  # type: ignore[attr-defined]
+    if "init_cfg" not in arguments or _may_take(factory, "init_cfg"):
+        return call(factory, arguments)
+    made = call(factory, {name: item for name, item in arguments.items() if name != "init_cfg"})
+    if not _is_module(made):
+        raise BuildError(
+            f"{described(factory)} takes no argument 'init_cfg', and makes no module that could have one.",
+            rule=f"arguments given: {', '.join(arguments)}",
+            fix="Leave it out.",
+        )
+    attach_rules(made, arguments["init_cfg"])
+    return made
+
+
+def attach_rules(model: Any, rules: Any) -> None:
+    """Give a model its rules, as if its class had taken an ``init_cfg``."""
+    if rules is None:
+        return
+    if not hasattr(model, "init_cfg"):
+        # An init_weights of a class that knows no init_cfg does not carry rules out.
+        model.__dict__["_initcfg_attached"] = True
+    model.init_cfg = copy.deepcopy(rules)
+
+
+def _may_take(factory: Callable[..., Any], name: str) -> bool:
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return True
+    return name in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def _is_module(made: Any) -> bool:
+    from torch import nn
+
+    return isinstance(made, nn.Module)
+
+
 def call_library(text: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """``function(**arguments)``; where code far inside refuses one of them, an error that names it."""
     return _called(function, arguments, lambda error: _refused_inside(text, arguments, error))
@@ -92,9 +137,7 @@ def _refused_by_signature(factory: Callable[..., Any], arguments: Mapping[str, A
         " ".join(problems) or f"{label} cannot be called by keywords alone.",
         rule=f"arguments given: {', '.join(arguments) or 'none'}",
         meant=list(dict.fromkeys(close for name in unknown for close in nearest(name, unused))),
-        fix="Write the type as 'package.module:Class', with a colon: that gives any module its rules."
-        if unknown == ["init_cfg"]
-        else f"The signature is {getattr(factory, '__name__', label)}{shown}.",
+        fix=f"The signature is {getattr(factory, '__name__', label)}{shown}.",
     )
 
 

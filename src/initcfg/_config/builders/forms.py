@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import inspect
 import re
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from initcfg._config.builders.calls import call, call_library
+from initcfg._config.builders.calls import attach_rules, call, call_library
 from initcfg._config.builders.hf import hf_model
 from initcfg._config.builders.libraries import timm_model, torchvision_model
 from initcfg._config.builders.openmmlab import config_model
@@ -42,12 +41,7 @@ class Builder:
                 f"{self.text!r} returns {_kind(model)}, which is not a torch.nn.Module.",
                 fix="Name a module class, or a function that returns a model.",
             )
-        if rules is not None:
-            # As if its class had taken an init_cfg.
-            if not hasattr(model, "init_cfg"):
-                # An init_weights of a class that knows no init_cfg does not carry rules out.
-                model.__dict__["_initcfg_attached"] = True
-            model.init_cfg = copy.deepcopy(rules)
+        attach_rules(model, rules)
         return model
 
 
