@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import initcfg
+from initcfg.compat import beside_mmengine
 
 
 @pytest.fixture
@@ -21,6 +22,11 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
             if item.__module__.partition(".")[0] != "initcfg":
                 del registry.module_dict[name]
         registry.children.clear()
+    # Nor does MMEngine's registry, which shares what is registered once a test asked for that, keep any of it.
+    monkeypatch.setattr(initcfg.MODELS, "_also_register", [])
+    beside_mmengine.shared_models.cache_clear()
+    theirs = getattr(sys.modules.get("mmengine.registry"), "MODELS", None)
+    names_there = {} if theirs is None else dict(theirs.module_dict)
     modules = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
@@ -31,6 +37,10 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         registry.module_dict.update(names)
         registry.children.clear()
         registry.children.update(children)
+    beside_mmengine.shared_models.cache_clear()
+    if theirs is not None:
+        theirs.module_dict.clear()
+        theirs.module_dict.update(names_there)
     for name in set(sys.modules) - modules:
         file = getattr(sys.modules[name], "__file__", None)
         if file is not None and Path(file).is_relative_to(tmp_path):
