@@ -22,7 +22,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
             if item.__module__.partition(".")[0] != "initcfg":
                 del registry.module_dict[name]
         registry.children.clear()
-    # Nor does MMEngine's registry, which shares what is registered once a test asked for that, keep any of it.
+    # Nor does MMEngine's registry keep any of it, which shares what is registered once a test asked for that.
     monkeypatch.setattr(initcfg.MODELS, "_also_register", [])
     beside_mmengine.shared_models.cache_clear()
     theirs = getattr(sys.modules.get("mmengine.registry"), "MODELS", None)
