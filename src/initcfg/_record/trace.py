@@ -135,7 +135,7 @@ def _without_chance(plan: Plan, looked: str, run: Callable[[], nn.Module], model
     def without(items: Mapping[str, Assignment]) -> dict[str, Assignment]:
         kept = dict(items)
         for name in by_chance.intersection(kept):
-            rule = kept[name].rule or "?"
+            rule = kept[name].rule or "code"
             reason = f"{rule}: it depends on random numbers at which the code looks ({looked})"
             kept[name] = replace(kept[name], value=Opaque(reason, Keep()), initializer=None)
         return kept

@@ -28,6 +28,8 @@ def explain_text(plan: Plan, name: str) -> str:
         lines += [f"Without any rule, {item.default.rule} makes it {item.default.value}.", ""]
     if not reached and item.default is not None:
         lines.append("No rule reaches it.")
+    elif not reached and isinstance(item.value, Opaque):
+        lines.append("No rule reaches it: the model's own code makes it what it is.")
     elif not reached:
         lines.append("No rule reaches it: it keeps the value that its constructor gave it.")
     else:

@@ -125,21 +125,17 @@ def plan_html(plan: Plan) -> str:
 def summary(plan: Plan) -> str:
     """The totals in one sentence."""
     items = list(plan.parameters.values())
-    keep = sum(isinstance(item.value, Keep) for item in items)
-    code = sum(isinstance(item.value, Opaque) for item in items)
-    loaded = sum(isinstance(item.value, FromCheckpoint) for item in items)
-    default = sum(item.rule is None and not isinstance(item.value, Keep) for item in items)
-    followed = [
-        item
-        for item in items
-        if item.rule and item.rule not in plan.rules and not isinstance(item.value, (Keep, Opaque))
-    ]
-    ruled = len(items) - keep - code - loaded - default - len(followed)
+    of: dict[str, list[Assignment]] = {
+        name: [] for name in ("rule", "place", "load", "code", "default", "keep")
+    }
+    for item in items:
+        of[_decided_by(plan, item)].append(item)
+    ruled, followed, loaded, code, default, keep = (len(each) for each in of.values())
+    used, places = ({item.rule for item in of[name]} for name in ("rule", "place"))
     elements = sum(item.elements for item in items)
-    used = {item.rule for item in items if item.rule in plan.rules and not isinstance(item.value, Opaque)}
     counts = [
         (ruled or not followed, f"{ruled:,} by {plural(len(used), 'rule')}"),
-        (followed, f"{len(followed):,} by code at {plural(len({item.rule for item in followed}), 'place')}"),
+        (followed, f"{followed:,} by code at {plural(len(places), 'place')}"),
         (loaded, f"{loaded:,} from a checkpoint"),
         (code, f"{code:,} by code of the model's own"),
         (default, f"{default:,} as their constructors say"),
@@ -147,6 +143,16 @@ def summary(plan: Plan) -> str:
     ]
     said = ", ".join(text for worth_saying, text in counts if worth_saying)
     return f"{plural(len(items), 'parameter')}, {elements:,} elements: {said}."
+
+
+def _decided_by(plan: Plan, item: Assignment) -> str:
+    """The one count of the summary that a tensor belongs to."""
+    for kind, name in ((Keep, "keep"), (Opaque, "code"), (FromCheckpoint, "load")):
+        if isinstance(item.value, kind):
+            return name
+    if item.rule is None:
+        return "default"
+    return "rule" if item.rule in plan.rules else "place"
 
 
 def symbolic(plan: Plan) -> str:

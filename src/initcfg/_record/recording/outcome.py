@@ -44,7 +44,7 @@ class Outcome:
     @property
     def code(self) -> str:
         """The code that wrote it: ``"Conv2d.reset_parameters"``."""
-        return "?" if self.layer is None else self.layer.code
+        return "code" if self.layer is None else self.layer.code
 
     @property
     def call(self) -> dict[str, object] | None:
@@ -80,7 +80,7 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
         recorder.track_foreign(tensor)
     region = region_of(tensor)
     shown, based = shown_in(tracked.layers, region)
-    layer = shown[0] if based else tracked.layers[-1] if tracked.layers else None
+    layer = shown[0] if based else tracked.layers[-1] if tracked.layers else tracked.made
     if not tracked.writers and not tracked.foreign:
         return Outcome(None, layer=layer, written=tracked.exposed)
     if tracked.exposed:

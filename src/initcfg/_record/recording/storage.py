@@ -62,6 +62,7 @@ class TrackedStorage:
         exposed_at: Before which of the operations that was.
         data: For a tensor that was made elsewhere: its content when it was met.
         fresh: Of such a one: whether it was made just now, from a list or from NumPy.
+        made: Of such a one: which code made it.
         outside: Of such a one: whether others than torch may write its memory, such as a NumPy array.
         before: Whether the recorded code found it, with a content of its own.
         original: Where that content is, as long as it was not fetched.
@@ -76,6 +77,7 @@ class TrackedStorage:
     exposed_at: int = 0
     data: torch.Tensor | None = None
     fresh: bool = False
+    made: Layer | None = None
     outside: bool = False
     before: bool = False
     original: torch.UntypedStorage | None = None

@@ -73,6 +73,7 @@ class StorageTracker:
                 data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
                 tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
             tracked.fresh, tracked.outside = fresh, outside
+            tracked.made = self._layer(tensor, None, "?") if fresh else None
         return tracked
 
     def _check_unseen(self, tracked: TrackedStorage) -> None:
@@ -123,7 +124,7 @@ class StorageTracker:
         if exposing and not tracked.exposed:
             tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
             tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
-                Layer(region_of(tensor), None, "?", {"type": "?"})
+                self._layer(tensor, None, "?")
             ]
 
     def compute(self, wanted: Iterable[TrackedStorage]) -> None:
