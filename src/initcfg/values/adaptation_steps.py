@@ -2,9 +2,12 @@
 
 - ``("dequantize", divisor, *block)``: of every two tensors, numbers and scales, their product over the
   divisor; along each axis, so many numbers share a scale, or all of them if it says 0;
-- ``("transpose",)``: a matrix, turned;
+- ``("transpose",)``: a matrix, turned; ``("transpose", axis, axis)``: of any tensor, these;
 - ``("concat",)``: the tensors so far, one below the other; steps before it are done to each;
-- ``("narrow", start, rows)``: some rows;
+  ``("concat", axis)``: along another axis;
+- ``("stack", count)``: so many of the tensors at a time, as one with a new first axis;
+- ``("take", index)``: one of those that are stacked;
+- ``("narrow", start, rows)``: some rows; ``("narrow", start, count, axis)``: of another axis;
 - ``("select", *rows)``: these rows, in this order;
 - ``("grow", how, rows)``: new rows at the end, the ``mean`` of the others, or with their ``covariance`` too;
 - ``("channels", count)``: another number of input channels;
@@ -30,9 +33,13 @@ AdaptationStep = tuple[Any, ...]
 
 _TEXTS: dict[str, Callable[..., str]] = {
     "dequantize": lambda divisor, *block: f"dequantized, {scales_text(block)}",
-    "transpose": lambda: "transposed",
-    "concat": lambda: "joined",
-    "narrow": lambda start, rows: f"rows {start} to {start + rows}",
+    "transpose": lambda *axes: f"axes {axes[0]} and {axes[1]} exchanged" if axes else "transposed",
+    "concat": lambda axis=0: f"joined along axis {axis}" if axis else "joined",
+    "stack": lambda count: f"stacked by {count}",
+    "take": lambda index: f"number {index} of the stack",
+    "narrow": lambda start, rows, axis=0: (
+        f"{start} to {start + rows} of axis {axis}" if axis else f"rows {start} to {start + rows}"
+    ),
     "select": lambda *rows: f"{len(rows)} selected rows",
     "grow": lambda how, rows: f"grown to {rows} rows by {how}",
     "channels": lambda count: f"input channels to {count}",

@@ -13,6 +13,7 @@ from initcfg._checkpoints import OpenedCheckpoint, open_source
 from initcfg._model import Entry, Names
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
+from initcfg._plan.pretrained.conversions import Conversions
 from initcfg._plan.pretrained.destinations import Destination, destinations_in
 from initcfg._plan.pretrained.fitting import Fitting, fit, hint
 from initcfg._plan.pretrained.keys import named_keys
@@ -20,10 +21,10 @@ from initcfg._plan.pretrained.numbers import Numbers
 from initcfg._plan.pretrained.permits import Permits
 from initcfg._plan.pretrained.positions import COMPUTED
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
-from initcfg._plan.pretrained.qkv import projections
 from initcfg._plan.stacks import Stack
 from initcfg._rules import Pattern, Step
 from initcfg._rules.initializers import Permission, PretrainedInit
+from initcfg._stream.writing import result_shape
 from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
 from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, steps_text
 
@@ -114,7 +115,11 @@ class _Match:
         self.adapted: list[tuple[str, str]] = []
         self.excluded: list[str] = []
         self.hints: list[str] = []
-        self.fused_or_split = 0
+        # Tensors that a kind of conversion would make, were it allowed.
+        self.unasked: Counter[str] = Counter()
+        # Keys that a conversion takes under another name.
+        self.renamed: list[tuple[str, str]] = []
+        self.conversions = Conversions(step.target, self.destinations, self.named.keys, self._shape)
         self.used: set[str] = set()
         self.hits: set[tuple[str, str]] = set()
         self.permits = Permits(initializer)
@@ -158,7 +163,7 @@ class _Match:
             mismatched=tuple((prefix + name, here, there) for name, here, there in self.mismatched),
             adapted=tuple((prefix + name, text) for name, text in self.adapted),
             excluded=tuple(prefix + name for name in self.excluded),
-            renamed=tuple((key, prefix + name) for key, name in self.named.renamed),
+            renamed=tuple((key, prefix + name) for key, name in (*self.named.renamed, *self.renamed)),
             converted=tuple((there, here, count) for (there, here), count in self.numbers.converted.items()),
             hints=tuple(self.hints),
             remarks=tuple(remarks),
@@ -168,8 +173,7 @@ class _Match:
         self, loaded: Collection[int], missing: Collection[str], unexpected: Collection[str]
     ) -> list[str]:
         count = len(loaded)
-        if self.fused_or_split:
-            self.hints.append(f"adapt='qkv' would fit {plural(self.fused_or_split, 'tensor')}")
+        self.hints += [f"adapt={kind!r} would fit {plural(n, 'tensor')}" for kind, n in self.unasked.items()]
         if not count and self.named.keys.keys().isdisjoint(self.destinations):
             raise nothing_fits(self.initializer, self.destinations, self.keys, self.named, self.hints)
         remarks = self.permits.check(loaded)
@@ -199,10 +203,12 @@ class _Match:
             self.permits.refuse(permissions, here, None)
             return None
         shapes = [self._shape(key) for key in keys]
-        if len(keys) > 1:
-            shape, steps = _joined(name, keys, shapes), (("concat",), *steps)
+        if steps:
+            shape = result_shape(shapes, steps)
+        elif len(keys) > 1:
+            shape, steps = _joined(name, keys, shapes), (("concat",),)
         else:
-            shape = here.shape if steps else shapes[0]
+            shape = shapes[0]
         further = Fitting() if steps and shape == here.shape else fit(here, shape, permissions)
         resized = here.entry.buffer and any(each.kind == "resize" for each in permissions)
         if resized and shape != here.shape and any(each in name for each in COMPUTED):
@@ -234,15 +240,18 @@ class _Match:
         self, name: str, permissions: Sequence[Permission]
     ) -> tuple[Keys, tuple[AdaptationStep, ...]]:
         """The keys that a tensor comes from, and what takes it out of them."""
-        if name in self.named.keys or self.compat:
-            return self.named.keys.get(name, ()), ()
-        # Attention's q, k and v may be one tensor there and three here, or the other way round.
-        shapes = {other: each.shape for other, each in self.destinations.items()}
-        keys, steps = projections(name, shapes, self.named.keys, self._shape)
-        if keys and not self.permits.act(permissions, "qkv"):
-            self.fused_or_split += 1
-            return (), ()
-        return keys, steps
+        keys = self.named.keys.get(name, ())
+        if self.compat or len(keys) == 1:
+            return keys, ()
+        found = self.conversions.of_several(name, keys) if keys else self.conversions.of(name)
+        if found is None:
+            return keys, ()
+        if not self.permits.act(permissions, found.kind):
+            self.unasked[found.kind] += 1
+            return keys, ()
+        if not found.steps:
+            self.renamed.append((found.keys[0], name))
+        return found.keys, found.steps
 
     def _left_out(self, name: str, permissions: Sequence[Permission]) -> bool:
         given = self.initializer

@@ -22,6 +22,8 @@ _FOR = {
     "shrink": "tensors that have more rows in the checkpoint",
     "grow": "tensors that have fewer rows in the checkpoint",
     "qkv": "projections of attention, joined or apart",
+    "stack_experts": "experts, stacked or one by one",
+    "names": "other names that are known for the same tensor",
     "dtype": "tensors of another data type",
     "dequantize": "quantized tensors",
 }

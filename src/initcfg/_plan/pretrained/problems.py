@@ -33,7 +33,7 @@ def nothing_fits(
     return CheckpointError(
         f"No key of {initializer.label!r} fits a tensor of the module: {known}, "
         f"tensors are like {next(iter(local), None)!r}.",
-        meant=[f"prefix={own + prefix!r}" for prefix in prefixes] or list(hints),
+        meant=[*hints, *(f"prefix={own + prefix!r}" for prefix in prefixes)],
         fix=_other_module(local, named)
         or "Give the prefix that the module has in the checkpoint, "
         "rename the keys, or give another checkpoint.",

@@ -23,43 +23,50 @@ _SPLIT = (
     ("q_proj_{}", "k_proj_{}", "v_proj_{}"),
 )
 
+# The projection behind them, and what attention is called.
+_OUTPUT = ("out_proj.{}", "proj.{}", "o_proj.{}", "to_out.0.{}", "to_out.{}", "c_proj.{}", "wo.{}")
+_MODULES = ("attn", "self_attn", "self_attention", "attention")
+
 
 def projections(
-    name: str,
-    shapes: Mapping[str, Shape],
-    keys: Mapping[str, tuple[str, ...]],
-    shape_of: Callable[[str], Shape],
+    name: str, shapes: Mapping[str, Shape], there: Callable[[str], Shape | None]
 ) -> tuple[tuple[str, ...], tuple[AdaptationStep, ...]]:
-    """The keys that a tensor of attention comes from, if any, and the steps that take it out of them.
+    """The names there that a tensor of attention comes from, if any, and the steps that take it out of them.
 
-    Of the ``shapes`` here, those of its two sisters say where it lies. ``keys`` are those there, by name.
+    Of the ``shapes`` here, those of its two sisters say where it lies; ``there`` gives the shapes there.
     """
-
-    def there(name: str) -> Shape | None:
-        return shape_of(keys[name][0]) if len(keys.get(name, ())) == 1 else None
-
-    three = _three_of(name, shapes[name], there)
-    if three is not None:
-        return tuple(keys[each][0] for each in three), ()
-    fused, steps = _fused_of(name, shapes, there)
-    return keys.get(fused, ()), steps
+    three, _ = _three_of(name, shapes[name], there)
+    if three:
+        return tuple(three), (("concat",),)
+    fused, steps, _ = _fused_of(name, shapes, there)
+    return ((fused,), steps) if fused else _output_of(name, shapes, there)
 
 
-def _three_of(name: str, shape: Shape, there: Callable[[str], Shape | None]) -> list[str] | None:
-    """The three names there that make the fused tensor ``name``."""
+def _three_of(name: str, shape: Shape, there: Callable[[str], Shape | None]) -> tuple[list[str], str]:
+    """The three names there that make the fused tensor ``name``, and what stands before them."""
     for base, role in _bases(name, _FUSED):
-        for triple in _SPLIT:
-            three = [base + each.format(role) for each in triple]
-            found = [each for each in map(there, three) if each is not None and each[1:] == shape[1:]]
-            if len(found) == 3 and sum(each[0] for each in found if each) == shape[0]:
-                return three
-    return None
+        for other in _other_bases(base):
+            for triple in _SPLIT:
+                three = [other + each.format(role) for each in triple]
+                found = [each for each in map(there, three) if each is not None and each[1:] == shape[1:]]
+                if len(found) == 3 and sum(each[0] for each in found if each) == shape[0]:
+                    return three, other
+    return [], ""
 
 
 def _fused_of(
     name: str, shapes: Mapping[str, Shape], there: Callable[[str], Shape | None]
-) -> tuple[str, tuple[AdaptationStep, ...]]:
-    """The fused name there that holds ``name``, and the steps to take it out; an empty name if none does."""
+) -> tuple[str, tuple[AdaptationStep, ...], str]:
+    """The fused name there that holds ``name``, the steps to take it out, and what stands before it.
+
+    An empty name if none does.
+    """
+    for base, role in _bases(name, _FUSED):
+        if len(shapes[name]) in (1, 2):
+            for other, form in _fused_forms(base, role):
+                if other + form != name and there(other + form) == shapes[name]:
+                    # The same tensor, under another name for it.
+                    return other + form, (), other
     for triple in _SPLIT:
         for base, role in _bases(name, triple):
             sisters = [base + each.format(role) for each in triple]
@@ -69,15 +76,64 @@ def _fused_of(
             index = sisters.index(name)
             narrow: AdaptationStep = ("narrow", sum(rows[:index]), rows[index])
             whole = (sum(rows), *shapes[name][1:])
-            for each in _FUSED:
-                fused = base + each.format(role)
-                found = there(fused)
+            for other, form in _fused_forms(base, role):
+                found = there(other + form)
                 if found == whole:
-                    return fused, (narrow,)
-                if each.startswith("c_attn") and found is not None and found[::-1] == whole:
+                    return other + form, (narrow,), other
+                if form.startswith("c_attn") and found is not None and found[::-1] == whole:
                     # transformers' Conv1D lies on its side.
-                    return fused, (("transpose",), narrow)
+                    return other + form, (("transpose",), narrow), other
+    return "", (), ""
+
+
+def _output_of(
+    name: str, shapes: Mapping[str, Shape], there: Callable[[str], Shape | None]
+) -> tuple[tuple[str, ...], tuple[AdaptationStep, ...]]:
+    """The projection behind attention, which has another name where the three before it have."""
+    for base, role in _bases(name, _OUTPUT):
+        before, steps = _place_of_sister(base, shapes, there)
+        for form in _OUTPUT if before else ():
+            other = before + form.format(role)
+            turned = bool(steps) and steps[0][0] == "transpose" and role == "weight"
+            shape = shapes[name][::-1] if turned else shapes[name]
+            if other != name and there(other) == shape:
+                return (other,), (("transpose",),) if turned else ()
+    return (), ()
+
+
+def _place_of_sister(
+    base: str, shapes: Mapping[str, Shape], there: Callable[[str], Shape | None]
+) -> tuple[str, tuple[AdaptationStep, ...]]:
+    """What stands before attention's first projections there, where they are converted; and how."""
+    for form in (*_FUSED, *(triple[0] for triple in _SPLIT)):
+        sister = base + form.format("weight")
+        if sister not in shapes:
+            continue
+        if there(sister) is not None:
+            return base, ()
+        three, other = _three_of(sister, shapes[sister], there)
+        if three:
+            return other, ()
+        fused, steps, other = _fused_of(sister, shapes, there)
+        if fused:
+            return other, steps
     return "", ()
+
+
+def _fused_forms(base: str, role: str) -> list[tuple[str, str]]:
+    return [(other, form.format(role)) for other in _other_bases(base) for form in _FUSED]
+
+
+def _other_bases(base: str) -> list[str]:
+    """What may stand before the projections there: a module more or less around them, or its other name."""
+    parts = base.split(".")[:-1]
+    inside = bool(parts) and parts[-1] in _MODULES
+    shorter = parts[:-1] if inside else parts
+    found = [parts, shorter, *([*parts, each] for each in _MODULES)]
+    for each in (parts, shorter) if inside else ():
+        if each and each[-1] in _MODULES:
+            found += [[*each[:-1], other] for other in _MODULES]
+    return list(dict.fromkeys("".join(part + "." for part in each) for each in found))
 
 
 def _bases(name: str, forms: Sequence[str]) -> list[tuple[str, str]]:

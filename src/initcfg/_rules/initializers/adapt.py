@@ -11,7 +11,7 @@ from initcfg.errors import ArgumentError, nearest
 
 # Without a name, these would say nothing that a shape could confirm.
 NEED_NAMES = ("drop", "select", "transpose")
-AUTO = ("inflate", "channels", "patch", "resize", "qkv")
+AUTO = ("inflate", "channels", "patch", "resize", "qkv", "stack_experts", "names")
 
 
 def _count(item: Any) -> bool:
@@ -46,6 +46,8 @@ KINDS: dict[str, dict[str, Check]] = {
     "shrink": {},
     "grow": {"by": (lambda item: item in ("mean", "covariance"), "'mean' or 'covariance'")},
     "qkv": {},
+    "stack_experts": {},
+    "names": {},
     "dtype": {},
     "dequantize": {"block": (_size, "two numbers, rows and columns that share a scale")},
     "drop": {},

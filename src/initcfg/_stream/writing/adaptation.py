@@ -33,7 +33,9 @@ def carried_out(
         try:
             kind, *arguments = step
             if kind == "concat":
-                current = [torch.cat(current)]
+                current = [torch.cat(current, *arguments)]
+            elif kind == "stack":
+                current = _stacked(current, *arguments)
             elif kind == "dequantize":
                 pairs = zip(current[::2], current[1::2], strict=True)
                 current = [_dequantize(*pair, *arguments) for pair in pairs]
@@ -66,6 +68,16 @@ def _dequantize(numbers: torch.Tensor, scales: torch.Tensor, divisor: int, *bloc
             spread = spread.repeat_interleave(length, dim=axis).narrow(axis, 0, size)
     product = numbers.float() * spread.expand(numbers.shape)
     return product if divisor == 1 else product / divisor
+
+
+def _stacked(tensors: Sequence[torch.Tensor], count: int) -> list[torch.Tensor]:
+    if count < 1 or len(tensors) % count:
+        raise ValueError(f"{len(tensors)} tensors are not {count} at a time")
+    return [torch.stack(list(tensors[first : first + count])) for first in range(0, len(tensors), count)]
+
+
+def _transpose(tensor: torch.Tensor, *axes: int) -> torch.Tensor:
+    return tensor.transpose(*axes) if axes else tensor.t()
 
 
 def _select(tensor: torch.Tensor, *rows: int) -> torch.Tensor:
@@ -173,8 +185,9 @@ def _grow(tensor: torch.Tensor, how: str, rows: int, *, draw: Draw) -> torch.Ten
 
 _STEPS: dict[Any, Callable[..., torch.Tensor]] = {
     "grow": _grow,
-    "transpose": torch.t,
-    "narrow": lambda tensor, start, rows: tensor.narrow(0, start, rows),
+    "transpose": _transpose,
+    "take": lambda tensor, index: tensor.select(0, index),
+    "narrow": lambda tensor, start, rows, axis=0: tensor.narrow(axis, start, rows),
     "select": _select,
     "channels": _channels,
     "patch": _patch,
