@@ -1,7 +1,8 @@
-"""Checkpoints of transformers, in the layout that its files have: the same numbers as from_pretrained loads."""
+"""Checkpoints of transformers, in the layout that its files have: the numbers that from_pretrained loads."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -71,14 +72,14 @@ def test_as_from_pretrained(tmp_path: Path, name: str, prefix: str) -> None:
 @pytest.mark.parametrize("name", ["Mixtral", "Qwen3Moe", "Olmoe"])
 def test_by_names_and_shapes_alone(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own finder, where the installed transformers had no table."""
-    import transformers.conversion_mapping
 
     def absent(*args: object) -> None:
         raise AttributeError("no such table")
 
     tiny(name, 1).save_pretrained(tmp_path)
     wanted = type(tiny(name, 2)).from_pretrained(tmp_path, dtype=torch.float32).state_dict()
-    monkeypatch.setattr(transformers.conversion_mapping, "get_model_conversion_mapping", absent)
+    table = importlib.import_module("transformers.conversion_mapping")
+    monkeypatch.setattr(table, "get_model_conversion_mapping", absent)
     model = tiny(name, 3)
     rule = dict(type="Pretrained", checkpoint=str(tmp_path), adapt="stack_experts")
     plan = initcfg.plan(model, rule)

@@ -6,6 +6,7 @@ in the account, and stays with the next rule.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
