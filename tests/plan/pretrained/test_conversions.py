@@ -92,6 +92,17 @@ def test_without_leave_it_is_a_hint():
     assert "adapt='stack_experts' would fit 2 tensors" in load.hints
 
 
+def test_in_layers_that_are_numbered_too():
+    model = nn.Module()
+    model.layers = nn.ModuleList([moe(Experts()), moe(Experts())])
+    state = {
+        f"layers.{layer}.{key}": each for layer in (0, 1) for key, each in one_by_one("mlp.experts").items()
+    }
+    loaded(model, state, adapt="auto", strict="all")
+    assert torch.equal(model.layers[1].mlp.experts.gate_up_proj, FUSED)
+    assert torch.equal(model.layers[0].mlp.experts.down_proj, DOWN)
+
+
 def test_more_than_ten_are_in_their_order():
     module = nn.ParameterDict({"down_proj": torch.zeros(12, 1, 2)})
     state = {

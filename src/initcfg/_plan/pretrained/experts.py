@@ -45,7 +45,8 @@ class Experts:
         """The names there that make a tensor, and the steps from them to it."""
         here = self._destinations[name]
         one = _ONE.fullmatch(name)
-        return (_NONE if one is None else self._taken(here, one)) if one else self._stacked(here)
+        taken = _NONE if one is None else self._taken(here, one)
+        return taken if taken[0] else self._stacked(here)
 
     def _stacked(self, here: Destination) -> Found:
         """From experts one by one to them all."""

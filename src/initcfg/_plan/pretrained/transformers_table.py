@@ -44,9 +44,9 @@ def of_transformers(
 def _models(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The outermost models of transformers in a module."""
     library = sys.modules.get("transformers.modeling_utils")
-    kind = getattr(library, "PreTrainedModel", None)
+    kind = getattr(library, "PreTrainedModel", ())
     outer: list[str] = []
-    for path, inner in module.named_modules() if kind is not None else ():
+    for path, inner in module.named_modules() if library is not None else ():
         within = any(each == "" or path.startswith(each + ".") for each in outer)
         if isinstance(inner, kind) and not within:
             outer.append(path)
