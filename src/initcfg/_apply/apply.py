@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
 from initcfg._model import doors, hold_shards, named_tensors, rank_sets
-from initcfg._plan import Assignment, Ledger, Plan, Recorded
+from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
 from initcfg._rules import originals_come_back
 from initcfg._stream.bits import STREAM_VERSION, stream_key
@@ -141,11 +141,15 @@ def carry_out(execution: Execution, seed: int | None) -> None:
             execution.filler = WaitingFiller(
                 filler, execution.stored(), execution.take_default, execution.note_sampler
             )
+        opaque = {name: item for name, item in items.items() if isinstance(item.value, Opaque)}
+        if plan.record is not None and seed is not None:
+            # First, since code may look at what the model holds.
+            _run_opaque(execution, plan.record, opaque, seed)
         execution.run_tape()
         execution.filler.finish()
-        if plan.record is not None and seed is not None:
-            opaque = {name: item for name, item in items.items() if isinstance(item.value, Opaque)}
-            _run_opaque(execution, plan.record, opaque, seed)
+        if plan.record is not None:
+            for name, item in opaque.items():
+                execution.account.note_traced(execution.entries[name], item)
         execution.settle_all()
 
 
@@ -161,10 +165,8 @@ def _replay_constructors(execution: Execution) -> None:
                 execution.account.note(entry, entry.name, "default", default)
 
 
-def _run_opaque(execution: Execution, record: Recorded, opaque: dict[str, Assignment], seed: int) -> None:
+def _run_opaque(execution: Execution, record: Recorded, opaque: Collection[str], seed: int) -> None:
     """What the values of a traced plan cannot say is done by the code itself."""
     written = [name for name in opaque if execution.writes(name)]
     if written:
-        record.opaque(written, execution.entries, seed)
-    for name, item in opaque.items():
-        execution.account.note_traced(execution.entries[name], item)
+        record.opaque(opaque, execution.entries, written, seed)

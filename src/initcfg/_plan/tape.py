@@ -7,7 +7,7 @@ draw moves the generator.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -117,8 +117,10 @@ class Recorded(Protocol):
         """Fill a model from torch's generator, as the code would; the names of what was written."""
         ...
 
-    def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
-        """Fill the tensors that only the code itself can."""
+    def opaque(
+        self, names: Collection[str], entries: Mapping[str, Entry], written: Collection[str], seed: int
+    ) -> None:
+        """Fill those written of the tensors of these names, which only the code itself can fill, together."""
         ...
 
 

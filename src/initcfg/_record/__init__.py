@@ -5,9 +5,10 @@ Out: a traced plan, a pending model with its defaults, or a recording whose outc
 
 Read: `trace.py` (existing code as a plan), then `recorded.py` (the one procedure: what is kept while code
 runs), `recording/` (the engine: what code writes, as values), `isolation/` (it leaves nothing behind),
-`trace_plan.py` (from a recording to a plan, and what apply needs of it), `deferred.py` (a build without a
-write), `pending.py` and `guard.py` (its parameters, and the uses it refuses), `defaults.py` (what
-constructors meant, for the planner), `process_wide.py` (changes of the process, made and undone).
+`trace_plan.py` (from a recording to a plan, and what apply needs of it), `relations.py` (tensors that come
+from the same random numbers), `deferred.py` (a build without a write), `pending.py` and `guard.py` (its
+parameters, and the uses it refuses), `defaults.py` (what constructors meant, for the planner),
+`process_wide.py` (changes of the process, made and undone).
 """
 
 from initcfg._record.defaults import defaults, meta_defaults

@@ -15,7 +15,14 @@ from torch.nn.utils.parametrize import ParametrizationList
 from initcfg._model import LAZY, RUN_ONE_BATCH, parameters_of
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, note_defaults, set_default
-from initcfg._record.recording import Recorder, Session, current_session, outcomes_of
+from initcfg._record.recording import (
+    Outcome,
+    Recorder,
+    Session,
+    TrackedStorage,
+    current_session,
+    outcomes_of,
+)
 from initcfg.errors import BuildError, LazyParameterError
 from initcfg.values import Computed
 
@@ -90,6 +97,10 @@ class deferred:
         parametrizations = [module for module in modules if isinstance(module, ParametrizationList)]
         originals = {parameter for module in parametrizations for parameter in module._parameters.values()}
         outcomes = outcomes_of(recorder, {each: each for each in storages if each not in originals})
+        for parameter in self._drawn_elsewhere(storages, outcomes):
+            outcomes[parameter] = replace(
+                outcomes[parameter], value=None, draft=None, sources=(), uses=frozenset()
+            )
         waiting = {
             parameter: storages[parameter]
             for parameter, outcome in outcomes.items()
@@ -122,6 +133,21 @@ class deferred:
             note_defaults(module)
             if self._guard and id(module) not in inner:
                 close_pending(module)
+
+    def _drawn_elsewhere(
+        self, storages: dict[torch.Tensor, TrackedStorage], outcomes: dict[torch.Tensor, Outcome]
+    ) -> list[torch.Tensor]:
+        """Parameters that share random numbers with what is real when the context ends, and are real too."""
+        held = {
+            tensor: tracked
+            for module in self._all_modules()
+            for tensor in (*vars(module).values(), *module._buffers.values())
+            if isinstance(tensor, torch.Tensor) and (tracked := self._recorder.tracked(tensor)) is not None
+        }
+        real = [each for each in storages if each not in outcomes or outcomes[each].value is None]
+        stored = {each: [tracked] for each, tracked in (*storages.items(), *held.items())}
+        found = self._recorder.log.sharing(stored, [*real, *held])
+        return [each for each in found if each in outcomes]
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}

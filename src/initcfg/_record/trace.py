@@ -12,6 +12,7 @@ from torch import nn
 from initcfg._plan import Assignment, Plan, effect
 from initcfg._record.recorded import recorded
 from initcfg._record.recording import current_session
+from initcfg._record.relations import together
 from initcfg._record.trace_plan import plan_of
 from initcfg.errors import BuildError
 from initcfg.values import Keep, Opaque
@@ -62,7 +63,9 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
         raise BuildError(f"trace(init, model) takes a torch.nn.Module, not {model!r}.")
     run = _runner(build_or_init, model)
     plan, looked = _traced(run, model)
-    return plan if looked is None else _without_chance(plan, looked, run, model)
+    if looked is not None:
+        plan = _without_chance(plan, looked, run, model)
+    return together(plan)
 
 
 def _traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0) -> tuple[Plan, str | None]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from initcfg._model import Entry, local_blocks, named_tensors, unwrapped
+from initcfg._model import Entry, is_sharded, local_blocks, named_tensors, unwrapped
 from initcfg._plan import Assignment, Plan
 from initcfg._record.isolation import others_kept, shadowed
 from initcfg._record.recorded import Recording, recorded
@@ -170,24 +170,64 @@ class TraceRecord:
                 target.copy_(tensor_at(bound[id(tracked)], region))
         return [name for _, (name, *_) in written]
 
-    def opaque(self, names: Iterable[str], entries: dict[str, Entry], seed: int) -> None:
-        """Fill the tensors that only the code itself can, by running it, with a generator of this seed."""
-        wanted = {name: _memory_of(entries[name]) for name in names}
+    def opaque(
+        self, names: Collection[str], entries: Mapping[str, Entry], written: Collection[str], seed: int
+    ) -> None:
+        """Fill those written of the tensors that only the code itself can, with a generator of this seed.
+
+        It runs once, and computes all of these tensors, so that what is written does not decide what is
+        drawn; what it finds in the model is what the entries hold.
+        """
+        made: list[tuple[torch.Tensor, torch.Tensor]] = []
         with (
             torch.no_grad(),
             others_kept(seed),
             seeded(seed, ""),
             recorded(self.existing, own_generator=False) as recording,
         ):
+            recorder = recording.recorder
+            sharded = self._begin_with(recorder, entries)
             with torch.enable_grad(), recording.code():
                 model = self.run()
-            found = [each for each in _distinct(model) if each.name in wanted]
-            recorder = recording.recorder
-            recorder.compute(recorder.all_tracked(tensor for each in found for tensor in each.stored))
+            found = [each for each in _distinct(model) if each.name in names]
+            stored = recorder.all_tracked(tensor for each in found for tensor in each.stored)
+            for tracked in stored:
+                for name in filter(None, map(sharded.get, recorder.log.beginnings(tracked))):
+                    raise ApplyError(
+                        "The code computes from what this tensor holds, and it is sharded: no rank holds the "
+                        "whole.",
+                        parameter=name,
+                        fix="Initialize the model before it is sharded.",
+                    )
+            recorder.compute(stored)
             for entry in found:
-                for target, tensor in zip(wanted[entry.name], entry.stored, strict=True):
-                    for piece, block in local_blocks(target):
-                        piece.copy_(narrowed(tensor.detach(), block.offsets, piece.shape))
+                if entry.name in written:
+                    here = [tensor.detach() for tensor in entry.stored]
+                    made += zip(entries[entry.name].stored, here, strict=True)
+        with torch.no_grad():
+            for target, tensor in made:
+                for piece, block in local_blocks(target):
+                    piece.copy_(narrowed(tensor, block.offsets, piece.shape))
+
+    def _begin_with(self, recorder: Recorder, entries: Mapping[str, Entry]) -> dict[TrackedStorage, str]:
+        """Let the code find in the model what the entries hold; those that no rank holds whole, by name."""
+        sharded: dict[TrackedStorage, str] = {}
+        copies: dict[TrackedStorage, torch.UntypedStorage] = {}
+        for entry in () if self.existing is None else _distinct(self.existing):
+            for target, tensor in zip(entries[entry.name].stored, entry.stored, strict=True):
+                tracked = recorder.tracked(tensor)
+                if tracked is None or tracked.storage is None or target is tensor:
+                    continue
+                if is_sharded(target):
+                    sharded[tracked] = entry.name
+                    continue
+                size, region = tracked.storage.nbytes(), region_of(tensor)
+                tracked.original = target.untyped_storage()
+                alike = target.device.type == "cpu" and region_of(target) == region
+                if not alike or tracked.original.nbytes() != size:
+                    tracked.original = copies.setdefault(tracked, torch.UntypedStorage(size))
+                    tensor_at(tracked.original, region).copy_(target)
+        return sharded
 
     def _run_for_real(self, entries: dict[str, Entry]) -> list[str]:
         existing = self.existing

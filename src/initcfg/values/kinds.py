@@ -208,14 +208,16 @@ class Formula(Value):
 
     - ``["value", shape, dtype, value, key]``: a tensor filled with a value, or with a number;
     - ``["empty", shape, strides, dtype]``: one that is not filled yet;
-    - ``["data", shape, dtype, numbers]``: numbers that stand in the code, at most 16;
+    - ``["data", shape, dtype, numbers]``: numbers that stand in the code;
     - ``["initial"]``: what the tensor itself holds before;
     - ``[name, *arguments, keywords]``: the results of an ATen operation; one in place makes no slot;
     - ``["draw", name, *arguments, keywords, key]``: of one that draws random numbers;
     - ``["fill", tensor, value, key]``: fills a tensor with a value or a number, and makes no slot;
+    - ``["layout", tensor, sizes, strides]``: has that shape, and lies so in memory from here on; no slot;
     - ``["result", tensor]``: the last.
 
-    A tensor is ``"$slot"``, or a view of it, ``"$slot:sizes:strides:offset"``. A key is the number of the
+    A tensor is ``"$slot"``, or a view of it, ``"$slot:sizes:strides:offset"``, with ``":dtype"`` where it is
+    seen as numbers of another type. A key is the number of the
     first part that is drawn, or ``[name, part]`` where another tensor's name gives the numbers; where nothing
     is random, and where there are no keywords, they are left out.
     """
@@ -247,7 +249,7 @@ class Formula(Value):
             if name in ("value", "fill"):
                 filling = rest[2 if name == "value" else 1]
                 shown.append(str(from_json(filling) if isinstance(filling, dict) else filling))
-            elif name not in ("result", "empty"):
+            elif name not in ("result", "empty", "layout"):
                 shown.append(str(rest[0] if name == "draw" else name).partition(".")[0].removesuffix("_"))
         if len(shown) > 7:
             shown[3:-3] = [f"{len(shown) - 6} more"]

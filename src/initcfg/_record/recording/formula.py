@@ -16,10 +16,18 @@ from initcfg._record.recording.regions import Region
 from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage, Use
 from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
-MOST_BYTES = 900
+
+class Limits(NamedTuple):
+    """How long a program may be, and how many numbers it may hold that stand in the code."""
+
+    bytes: int
+    numbers: int
+
+
+DESCRIPTIVE = Limits(900, 16)
 """A longer program describes nothing any more; with the names that it shares numbers with, 1 KB is full."""
-MOST_NUMBERS = 16
-"""Numbers that the code itself writes down; more are data."""
+RELATED = Limits(16_384, 1024)
+"""Of what comes from random numbers: a longer one still says how tensors are related."""
 
 Identity = tuple[int, ...]
 
@@ -93,6 +101,9 @@ class Slicer:
         self._count = 0
         self._last = -1
         self._own: TrackedStorage | None = None
+        self._made_by: dict[int, int] = {}
+        self._laid_out: dict[int, Region] = {}
+        self._numbers = 0
 
     def run(self, tracked: TrackedStorage, region: Region) -> FormulaDraft:
         """The draft of a region; raises Unspeakable."""
@@ -103,9 +114,23 @@ class Slicer:
             self._emit(self._found[index])
         self._base(tracked)
         self.draft.instructions.append(["result", self._ref(tracked, region)])
-        if len(self.draft.alone().program) > MOST_BYTES:
+        self._lay_out()
+        limits = RELATED if self.draft.leaves else DESCRIPTIVE
+        if self._numbers > limits.numbers:
+            raise Unspeakable(
+                f"it comes from {self._numbers:,} numbers that no operation of torch's computed "
+                "(NumPy, or a list)"
+            )
+        if len(self.draft.alone().program) > limits.bytes:
             raise Unspeakable(f"it takes {len(self.draft.instructions)} operations to say")
         return self.draft
+
+    def _lay_out(self) -> None:
+        """Say how the memory of those slots lies of which views are taken, right after they are made."""
+        for slot in sorted(self._laid_out, reverse=True):
+            sizes, strides, _, _ = self._laid_out[slot]
+            instruction = ["layout", f"${slot}", list(sizes), list(strides)]
+            self.draft.instructions.insert(self._made_by[slot] + 1, instruction)
 
     def _need(self, tracked: TrackedStorage, limit: float) -> None:
         todo = [(tracked, limit)]
@@ -165,6 +190,10 @@ class Slicer:
         if kwargs:
             instruction.append(kwargs)
         if step.draws:
+            # Numbers are drawn in the order of the memory.
+            for operand in operands_in((step.args, step.kwargs)):
+                if operand.tracked in self._slots:
+                    self._need_layout(operand.tracked)
             instruction = ["draw", *instruction, self._leaf((id(step),), 1)]
         self._add(instruction, len(step.outs))
         for place, out in enumerate(step.outs):
@@ -203,7 +232,8 @@ class Slicer:
         self._slots[tracked] = slot
 
     def _data(self, numbers: torch.Tensor) -> int:
-        if numbers.numel() > MOST_NUMBERS or numbers.is_complex():
+        self._numbers = max(self._numbers, numbers.numel())
+        if numbers.numel() > RELATED.numbers or numbers.is_complex():
             raise Unspeakable(
                 f"it comes from {numbers.numel():,} numbers that no operation of torch's computed "
                 "(NumPy, or a list)"
@@ -259,14 +289,31 @@ class Slicer:
 
     def _ref(self, tracked: TrackedStorage, region: Region) -> str:
         slot = f"${self._slots[tracked]}"
-        if region == tracked.whole:
+        whole = tracked.whole
+        if region == whole:
             return slot
-        if region.dtype != tracked.whole.dtype:
-            raise Unspeakable("it looks at the same memory as numbers of two types")
+        if not region.elements:
+            region = region._replace(offset=whole.offset)
+        size = region.dtype.itemsize
+        offset, rest = divmod(region.offset * size - whole.offset * whole.dtype.itemsize, size)
+        stop = offset + region.span[1] - region.offset
+        if not whole.dense or rest or offset < 0 or stop * size > whole.elements * whole.dtype.itemsize:
+            raise Unspeakable("it looks at memory of which only a part is known")
+        self._need_layout(tracked)
         sizes, strides = (",".join(map(str, each)) for each in (region.sizes, region.strides))
-        return f"{slot}:{sizes}:{strides}:{region.offset - tracked.whole.offset}"
+        as_type = "" if region.dtype == whole.dtype else f":{dtype_name(region.dtype)}"
+        return f"{slot}:{sizes}:{strides}:{offset}{as_type}"
+
+    def _need_layout(self, tracked: TrackedStorage) -> None:
+        """Its memory must lie as it was recorded: the operation may lay its result out in another way."""
+        slot = self._slots[tracked]
+        kind = self.draft.instructions[self._made_by[slot]][0]
+        if kind not in ("value", "empty") and not (kind == "data" and tracked.whole.contiguous):
+            self._laid_out[slot] = tracked.whole
 
     def _add(self, instruction: list[Any], slots: int) -> int:
+        for slot in range(self._count, self._count + slots):
+            self._made_by[slot] = len(self.draft.instructions)
         self.draft.instructions.append(instruction)
         self._count += slots
         return self._count - 1

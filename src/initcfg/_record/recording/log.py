@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
@@ -13,6 +13,7 @@ from initcfg._record.recording.regions import Region
 from initcfg._record.recording.storage import LogStep, Operand, TrackedStorage
 from initcfg._stream.writing import made_by
 
+K = TypeVar("K")
 Place = Callable[[TrackedStorage], "torch.UntypedStorage | None"]
 """Where a storage of the record lies; None if it has no memory yet."""
 
@@ -64,6 +65,14 @@ class Log:
 
     def sliced(self, tracked: TrackedStorage) -> list[LogStep]:
         """The operations that the content of a storage comes from, in order."""
+        return self._traced_back(tracked)[0]
+
+    def beginnings(self, tracked: TrackedStorage) -> list[TrackedStorage]:
+        """The storages of which the content of a storage shows what they held before the record."""
+        return self._traced_back(tracked)[1]
+
+    def _traced_back(self, tracked: TrackedStorage) -> tuple[list[LogStep], list[TrackedStorage]]:
+        beginnings: list[TrackedStorage] = []
         found: dict[int, LogStep] = {}
         todo: list[tuple[TrackedStorage, float]] = [(tracked, math.inf)]
         while todo:
@@ -77,12 +86,41 @@ class Log:
                 todo += [(read, step.index) for read in step.reads if read is not tracked]
                 if step.overwrites:
                     break
-        return [found[index] for index in sorted(found)]
+            else:
+                if tracked.before:
+                    beginnings.append(tracked)
+        return [found[index] for index in sorted(found)], beginnings
 
     def seen(self, tracked: TrackedStorage) -> str | None:
         """Where code looked at random numbers that the content of a storage comes from."""
         steps = self.sliced(tracked) if self.looked else ()
         return next((step.seen for step in steps if step.seen is not None), None)
+
+    def sharing(self, stored: Mapping[K, Iterable[TrackedStorage]], start: Iterable[K]) -> dict[K, K]:
+        """What shares draws with one that it starts with, itself or by way of others; and with which.
+
+        ``stored`` has the memory of each.
+        """
+        draws = {
+            each: {step.index for tracked in storages for step in self.sliced(tracked) if step.random}
+            for each, storages in stored.items()
+        }
+        users: dict[int, list[K]] = {}
+        for each, drawn in draws.items():
+            for index in drawn:
+                users.setdefault(index, []).append(each)
+        partners: dict[K, K] = {}
+        todo = list(start)
+        done = set(todo)
+        while todo:
+            one = todo.pop()
+            for index in draws[one]:
+                for each in users.pop(index, ()):
+                    if each not in done:
+                        done.add(each)
+                        todo.append(each)
+                        partners[each] = one
+        return partners
 
     def replay(self, bound: dict[int, torch.UntypedStorage]) -> None:
         """Do every operation anew, in order.

@@ -304,7 +304,7 @@ class Recorder(StorageTracker, TorchDispatchMode):
         if step is not None:
             for tensor in targets:
                 self._note_size(step, tensor)
-        elif not made or torch.Tag.dynamic_output_shape in func.tags:
+        elif torch.Tag.dynamic_output_shape in func.tags or not (made and all(map(_followed, made))):
             self._note_look(operands)
         if made and (step is not None or not targets):
             outs = tuple(self._out(tensor, None, aten.operation_of(func)) for tensor in made)
@@ -325,6 +325,11 @@ class Recorder(StorageTracker, TorchDispatchMode):
 
 def _tensors(args: Args, kwargs: Kwargs) -> list[torch.Tensor]:
     return [tensor for item in (*args, *kwargs.values()) for tensor in tensors_in(item)]
+
+
+def _followed(tensor: torch.Tensor) -> bool:
+    """Whether what becomes of the numbers in a tensor is recorded, or there are none."""
+    return is_plain(tensor) or tensor.is_meta
 
 
 def _same_place(target: Any, source: Any) -> bool:

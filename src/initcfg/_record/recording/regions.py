@@ -53,7 +53,8 @@ class Region(NamedTuple):
     def apart(self, other: Region) -> bool:
         """Whether the two spans share nothing."""
         (low, high), (start, stop) = self.span, other.span
-        return high <= start or stop <= low
+        size, others = self.dtype.itemsize, other.dtype.itemsize
+        return high * size <= start * others or stop * others <= low * size
 
 
 def region_of(tensor: torch.Tensor) -> Region:

@@ -258,6 +258,11 @@ class StorageTracker:
     ) -> LogStep:
         """A step for the log, before what it writes is noted."""
         reads = dict.fromkeys(each.tracked for each in operands_in((args, kwargs)))
+        # What is not followed may lie in memory that is: a conjugated tensor, say.
+        items = tree_flatten((args, kwargs))[0]
+        reads.update(
+            dict.fromkeys(self.all_tracked(each for each in items if isinstance(each, torch.Tensor)))
+        )
         if fill is not None or overwrites:
             others = {each.tracked for each in operands_in((args[1:], kwargs))}
             for only_written in set(writes) - others:

@@ -63,6 +63,10 @@ class _Machine:
             shape, dtype, numbers = rest
             flat = [self._argument(number) for number in numbers]
             self._slots.append(torch.tensor(flat, dtype=_torch(dtype)).reshape(shape))
+        elif kind == "layout":
+            ref, sizes, strides = rest
+            slot = int(ref.removeprefix("$"))
+            self._slots[slot] = _laid_out(self._slots[slot], sizes, strides)
         elif kind == "initial":
             if self._initial is None:
                 raise ApplyError("A formula begins with what its tensor holds, and there is no tensor.")
@@ -109,8 +113,25 @@ class _Machine:
         tensor = self._slots[int(slot)]
         if not view:
             return tensor
+        if len(view) == 4:
+            # The same memory as numbers of another type.
+            memory = tensor.untyped_storage()
+            tensor = torch.empty(0, dtype=_torch(view.pop())).set_(memory)  # type: ignore[call-overload]
         sizes, strides, offset = ([int(number) for number in each.split(",") if number] for each in view)
         return torch.as_strided(tensor, sizes, strides, offset[0])
+
+
+def _laid_out(tensor: torch.Tensor, sizes: list[int], strides: list[int]) -> torch.Tensor:
+    """The tensor, laid out in memory as it was when the formula was recorded: views are taken of it."""
+    if list(tensor.shape) != sizes:
+        raise ApplyError(
+            f"A formula expects a tensor of shape {tuple(sizes)}, and its operation makes one of shape "
+            f"{tuple(tensor.shape)}.",
+            fix="Plan the model again with this version of torch.",
+        )
+    if list(tensor.stride()) == strides and tensor.storage_offset() == 0:
+        return tensor
+    return torch.empty_strided(sizes, strides, dtype=tensor.dtype).copy_(tensor)
 
 
 def made_by(func: Any, result: Any) -> list[torch.Tensor]:
