@@ -141,7 +141,7 @@ class deferred:
         held = {
             tensor: tracked
             for module in self._all_modules()
-            for tensor in (*vars(module).values(), *module._buffers.values())
+            for tensor in (*vars(module).values(), *module.buffers(recurse=False))
             if isinstance(tensor, torch.Tensor) and (tracked := self._recorder.tracked(tensor)) is not None
         }
         real = [each for each in storages if each not in outcomes or outcomes[each].value is None]
