@@ -135,8 +135,8 @@ class deferred:
                 close_pending(module)
 
     def _drawn_elsewhere(
-        self, storages: dict[torch.Tensor, TrackedStorage], outcomes: dict[torch.Tensor, Outcome]
-    ) -> list[torch.Tensor]:
+        self, storages: dict[nn.Parameter, TrackedStorage], outcomes: dict[nn.Parameter, Outcome]
+    ) -> list[nn.Parameter]:
         """Parameters that share random numbers with what is real when the context ends, and are real too."""
         held = {
             tensor: tracked
@@ -145,9 +145,10 @@ class deferred:
             if isinstance(tensor, torch.Tensor) and (tracked := self._recorder.tracked(tensor)) is not None
         }
         real = [each for each in storages if each not in outcomes or outcomes[each].value is None]
-        stored = {each: [tracked] for each, tracked in (*storages.items(), *held.items())}
+        stored: dict[torch.Tensor, list[TrackedStorage]] = {each: [storages[each]] for each in storages}
+        stored.update((tensor, [tracked]) for tensor, tracked in held.items())
         found = self._recorder.log.sharing(stored, [*real, *held])
-        return [each for each in found if each in outcomes]
+        return [each for each in outcomes if each in found]
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}
