@@ -20,6 +20,7 @@ _TITLES = {
     "_record": "Existing code",
     "_plan": "Plans and ledgers",
     "_plan.compare": "Differences from MMEngine",
+    "_rules": "Libraries that initialize in their constructors",
     "_rules.initializers": "Initializers",
     "_config": "Registries",
     "_config.files": "Config files",

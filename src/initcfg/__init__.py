@@ -20,6 +20,7 @@ EXPORTS = {
     "_record": ("deferred", "trace"),
     "_plan": ("Assignment", "Ledger", "Plan"),
     "_plan.compare": ("Difference", "differences"),
+    "_rules": ("register_library",),
     "_rules.initializers": (
         "BaseInit",
         "Caffe2XavierInit",
@@ -27,6 +28,7 @@ EXPORTS = {
         "DiracInit",
         "INITIALIZERS",
         "IdentityInit",
+        "InitWeightsInit",
         "KaimingInit",
         "LeCunInit",
         "NormalInit",

@@ -27,12 +27,14 @@ from initcfg._plan.compare import Difference as Difference
 from initcfg._plan.compare import differences as differences
 from initcfg._record import deferred as deferred
 from initcfg._record import trace as trace
+from initcfg._rules import register_library as register_library
 from initcfg._rules.initializers import BaseInit as BaseInit
 from initcfg._rules.initializers import Caffe2XavierInit as Caffe2XavierInit
 from initcfg._rules.initializers import ConstantInit as ConstantInit
 from initcfg._rules.initializers import DiracInit as DiracInit
 from initcfg._rules.initializers import INITIALIZERS as INITIALIZERS
 from initcfg._rules.initializers import IdentityInit as IdentityInit
+from initcfg._rules.initializers import InitWeightsInit as InitWeightsInit
 from initcfg._rules.initializers import KaimingInit as KaimingInit
 from initcfg._rules.initializers import LeCunInit as LeCunInit
 from initcfg._rules.initializers import NormalInit as NormalInit
@@ -71,6 +73,7 @@ __all__ = [
     "DiracInit",
     "INITIALIZERS",
     "IdentityInit",
+    "InitWeightsInit",
     "KaimingInit",
     "LeCunInit",
     "Ledger",
@@ -107,6 +110,7 @@ __all__ = [
     "materialize",
     "normal_init",
     "plan",
+    "register_library",
     "trace",
     "trunc_normal_",
     "trunc_normal_init",

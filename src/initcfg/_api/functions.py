@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +16,14 @@ from initcfg._config import MODELS, build_from_cfg, load_config, prepared
 from initcfg._config.files import Config
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
-from initcfg._plan.planner import make_plan
+from initcfg._plan.planner import check_strict, make_plan
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
-from initcfg._rules import Compiler, has_init_weights
+from initcfg._rules import Compiler, has_init_weights, is_initialized
 from initcfg._stream.writing import seeded
 from initcfg.errors import BuildError, PlanError, RuleTypeError
 
 Rng = Literal["stream", "torch"]
+SECOND_CALL = "init_weights of %s has been called more than once."
 InitCfg = Mapping[str, Any] | list[Any] | tuple[Any, ...] | None
 
 
@@ -76,11 +78,13 @@ def located_plan(
             model,
             program,
             compat=exact,
-            strict=strict,
             first_writes=defaults,
             lost=lambda missing: meta_defaults(model, missing, executed),
         )
-    return rehearsed(made, model)
+    made = rehearsed(made, model)
+    if strict:
+        check_strict(made)
+    return made
 
 
 def init_weights(
@@ -95,6 +99,9 @@ def init_weights(
 ) -> Ledger:
     """Plan and apply in one: see :func:`plan` and :meth:`Plan.apply`.
 
+    A model that was initialized before (``is_init``) does not run its own rules again: a warning is logged,
+    and only ``init_cfg`` is carried out, as that of a parent.
+
     Example:
         >>> import initcfg
         >>> from torch import nn
@@ -104,6 +111,8 @@ def init_weights(
         ([[1.0, 1.0]], [2.0])
     """
     made = plan(model, init_cfg, compat=compat, strict=strict)
+    if is_initialized(_model_in(model)):
+        warn_of_second_call(model)
     return made.apply(_model_in(model), seed=seed, rng=rng, process_group=process_group)
 
 
@@ -201,6 +210,11 @@ def _locator(config: Any) -> Any:
         return config.where if found is not None and found == init_cfg else None
 
     return locate
+
+
+def warn_of_second_call(model: nn.Module) -> None:
+    """As the original does; its own rules do not run again."""
+    logging.getLogger("initcfg").warning(SECOND_CALL, type(unwrapped(model)).__name__)
 
 
 def exact_reach(compat: str | None) -> bool:

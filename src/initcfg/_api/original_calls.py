@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._api.functions import Rng, exact_reach
+from initcfg._api.functions import SECOND_CALL, Rng, exact_reach, warn_of_second_call
 from initcfg._api.original_log import current_logger, write_original_log
 from initcfg._model import active_run, doors
 from initcfg._plan import Ledger
@@ -58,10 +58,9 @@ def init_base_module(module: nn.Module, *, compat: str | None, rng: Rng) -> None
     """What ``BaseModule.init_weights`` does: the module's own rules, its children's, its Pretrained."""
     if getattr(module, "is_init", False):
         if not module.__dict__.pop("_initcfg_built", False):
-            message, name = "init_weights of %s has been called more than once.", type(module).__name__
-            _warn(message, name)
+            warn_of_second_call(module)
             if compat is not None:
-                current_logger().warning(message, name)
+                current_logger().warning(SECOND_CALL, type(module).__name__)
         return
     run = active_run()
     exact = compat is not None if run is None else run.compat
@@ -99,7 +98,7 @@ def _carry_out(
     warns: bool = False,
 ) -> Ledger | None:
     """Carry out a program: by the active run, whose ledger has it; else alone."""
-    made = make_plan(module, program, compat=exact, strict=False, first_writes=defaults)
+    made = make_plan(module, program, compat=exact, first_writes=defaults)
     run = active_run()
     if run is not None:
         run.run_part(made, module)

@@ -22,7 +22,11 @@ class Account:
     def __init__(self, plan: Plan) -> None:
         # With those of parts that user code called for.
         self.plans = [plan]
+        # Those parts, each with the name of its module.
+        self.parts: list[tuple[str, Plan]] = []
         self.written: dict[str, Written] = {}
+        # How many tensors methods wrote that are of libraries which initialize in their constructors.
+        self.over_library: dict[Call, int] = {}
 
     def note(self, entry: Entry, name: str, by: str, source: Source, **details: Any) -> None:
         """A tensor was written with the value of this source."""
@@ -58,6 +62,8 @@ class Account:
 
         The entries are of the model as the code left it.
         """
+        if call.library is not None and operations:
+            self.over_library[call] = len(operations)
         for name, done in operations.items():
             entry = entries.get(name)
             if entry is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from initcfg._apply.execution import Execution, reset_is_init
 from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
+from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
@@ -65,6 +67,7 @@ def apply_plan(
             execution = Execution(plan, model, checkpoints, filler)
             carry_out(execution, seed)
         forget_defaults(model)
+        _log_idle_rules(execution)
         return execution.account.ledger(execution.names, rng=rng, seed=seed)
     except BaseException as error:
         if execution is None:
@@ -88,6 +91,21 @@ def apply_plan(
         ) from error
     finally:
         checkpoints.close()
+
+
+def _log_idle_rules(execution: Execution) -> None:
+    """Log what the plan does not say: that was known only once the model's own code had run."""
+    if not execution.runs_code:
+        return
+    plan, logger = execution.plan, logging.getLogger("initcfg")
+    known = {unused.rule for unused in plan.unused}
+    for where, (unused, _) in idle_rules(execution.account.plans, ()).items():
+        if where not in known:
+            logger.warning("%s reached nothing: %s.", where, unused.reason)
+    for call, count in execution.account.over_library.items():
+        note = over_library(f"model.{call.module}.init_weights", call.library or "", count)
+        if note not in plan.notes:
+            logger.warning("%s.", note)
 
 
 def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:
@@ -126,7 +144,7 @@ def carry_out(execution: Execution, seed: int | None) -> None:
     """Run a plan's tape, and what a deferred build or a trace has recorded of the code itself."""
     plan, filler = execution.plan, execution.filler
     items = {**plan.parameters, **plan.buffers}
-    reset_is_init(execution.model)
+    reset_is_init(execution)
     with torch.no_grad(), originals_come_back() if execution.runs_code else contextlib.nullcontext():
         if filler.in_order and plan.record is not None:
             # What the code did, in its order.

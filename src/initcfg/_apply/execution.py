@@ -256,6 +256,7 @@ class Execution:
         """Carry out a plan that user code called for: its writes are the rules', not the code's."""
         self.account.plans.append(plan)
         self.take_in_changes()
+        self.account.parts.append((self.names.modules.get(id(model), ""), plan))
         names = named_tensors(model)
         for observer in self.observers:
             observer.paused += 1
@@ -338,10 +339,11 @@ def _set_is_init(module: nn.Module) -> None:
         module._is_init = True  # type: ignore[assignment]
 
 
-def reset_is_init(model: nn.Module) -> None:
-    """Take the marks of an earlier run away."""
-    if not getattr(model, "is_init", False):
+def reset_is_init(execution: Execution) -> None:
+    """Take the marks of an earlier run away; those that were there when the plan was made stay."""
+    model, tape = execution.model, execution.plan.tape
+    if tape is None or not getattr(model, "is_init", False):
         return
     for module in model.modules():
-        if "_is_init" in vars(module):
+        if vars(module).get("_is_init") and execution.names.modules.get(id(module)) not in tape.done:
             module._is_init = False  # type: ignore[assignment]

@@ -7,6 +7,7 @@ between them. What the code means then stands in the plan as values, in place of
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,11 +15,12 @@ from torch import nn
 
 from initcfg._apply.execution import Execution, call_user_code
 from initcfg._apply.filling import Filler, StreamFiller
+from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._model import is_sharded, named_tensors, running
 from initcfg._plan import Assignment, Call, Plan, Shadowed, Write
 from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
-from initcfg._record.recording import Outcome, named_values, outcomes_of
+from initcfg._record.recording import Outcome, named_values, outcomes_of, raised_text
 from initcfg._rules import originals_come_back
 from initcfg.errors import TensorError
 from initcfg.values import Computed, Keep, Opaque, Value, dtype_name
@@ -62,8 +64,9 @@ class RecordingFiller(Filler):
 
     def __init__(self, recording: Recording, checkpoints: PlannedCheckpoints) -> None:
         self.recorder = recording.recorder
-        # Why user code could not be run, by the name of its module.
+        # Why user code could not be run, by the name of its module; and which code that is.
         self.failed: dict[str, str] = {}
+        self.failed_calls: list[Call] = []
         self._recording = recording
         self._filler = StreamFiller(checkpoints, 0)
         self._sources: dict[int, tuple[Value, Write | Shadowed]] = {}
@@ -87,6 +90,8 @@ class RecordingFiller(Filler):
 
     def run_code(self, execution: Execution, call: Call, module: nn.Module) -> None:
         """Run user code, and note what it writes, too."""
+        # In a part that code called for, the call knows its name there alone.
+        name = execution.names.modules.get(id(module), call.module)
         try:
             with (
                 running(execution),
@@ -96,9 +101,11 @@ class RecordingFiller(Filler):
                 call_user_code(call, module)
                 execution.take_in_changes()
         except FileNeeded as error:
-            self.failed[call.module] = f"it loads {error}"
+            self.failed[name] = f"it loads {error}"
+            self.failed_calls.append(call)
         except Exception as error:
-            self.failed[call.module] = f"it raised {type(error).__name__} when it was tried"
+            self.failed[name] = f"it raised {raised_text(error)} when it was tried"
+            self.failed_calls.append(call)
 
     def source_of(self, outcome: Outcome) -> Write | Shadowed | None:
         """The write or the default whose value a tensor holds, as it was written."""
@@ -110,7 +117,7 @@ def _with_values(
     execution: Execution, filler: RecordingFiller, unwritten: set[str], with_buffers: bool
 ) -> Plan:
     """The plan, with values where it had code; ``with_buffers``: also those that only code writes."""
-    plan, plans = execution.plan, execution.account.plans
+    plan, plans, parts = execution.plan, execution.account.plans, execution.account.parts
     names = named_tensors(execution.model)
     items = {**plan.parameters, **plan.buffers}
     coded: dict[str, torch.Tensor] = {}
@@ -130,8 +137,11 @@ def _with_values(
             items[name] = _said(items[name], outcome, filler.source_of(outcome), values.get(name))
     buffers = {entry.name: items[entry.name] for entry in names.buffers if entry.name in items}
     kept = {name for name in items if isinstance(items[name].value, Keep)}
-    notes = [
-        f"{'.'.join(filter(None, ('model', module, 'init_weights')))} is run when the plan is applied, "
+    idle = idle_rules(plans, filler.failed_calls)
+    notes = [note for each in plans for note in each.notes]
+    notes += _overwritten(plan, items)
+    notes += [
+        f"{_joined('model', module, 'init_weights')} is run when the plan is applied, "
         f"and not before: {reason}."
         for module, reason in filler.failed.items()
     ]
@@ -139,11 +149,42 @@ def _with_values(
         plan,
         parameters={name: items[name] for name in plan.parameters},
         buffers={name: item for name, item in buffers.items() if name not in kept},
-        rules={where: note for each in plans for where, note in each.rules.items()},
+        unused=tuple(unused for unused, _ in idle.values()),
+        rules={where: note for each in plans for where, note in each.rules.items()}
+        | {where: note for where, (_, note) in idle.items()},
+        nested=_with_parts(plan, parts, "nested"),
+        uncalled=_with_parts(plan, parts, "uncalled"),
+        libraries={
+            **plan.libraries,
+            **{_joined(at, name): library for at, part in parts for name, library in part.libraries.items()},
+        },
         loads=tuple(load for each in plans for load in each.loads),
-        notes=(*plan.notes, *notes),
+        notes=tuple(dict.fromkeys(notes)),
         uninitialized=tuple(name for name in plan.parameters if name in unwritten and name in kept),
     )
+
+
+def _with_parts(plan: Plan, parts: Sequence[tuple[str, Plan]], attribute: str) -> tuple[str, ...]:
+    """Names of modules in a plan, and in those of its parts as the whole model has them, once each."""
+    more = (_joined(at, name) for at, part in parts for name in getattr(part, attribute))
+    return tuple(dict.fromkeys([*getattr(plan, attribute), *more]))
+
+
+def _joined(*names: str) -> str:
+    return ".".join(filter(None, names))
+
+
+def _overwritten(plan: Plan, items: Mapping[str, Assignment]) -> list[str]:
+    """Notes of methods that write over what the constructors of their libraries made."""
+    notes: list[str] = []
+    for _, call in plan.tape.calls if plan.tape is not None else ():
+        if call.library is None:
+            continue
+        path = _joined("model", call.module, "init_weights")
+        count = sum(item.rule == path for item in items.values())
+        if count:
+            notes.append(over_library(path, call.library, count))
+    return notes
 
 
 def _said(

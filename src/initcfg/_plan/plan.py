@@ -47,7 +47,9 @@ class Plan(Mapping[str, Assignment]):
         unused: Rules that reached nothing.
         loads: Checkpoints that are loaded.
         notes: Remarks: bounds that cut nothing, and the like.
-        uncalled: Modules whose own ``init_weights`` is not called, as in the original.
+        uncalled: Modules whose own ``init_weights`` is not called: the original would not call it, or it is
+            of a library that initializes in its constructors.
+        libraries: Of these the latter, each with its library.
         nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
         uninitialized: Parameters that neither a rule nor their constructor writes: they hold
             whatever the memory held. Known for models that :func:`initcfg.build` made.
@@ -63,6 +65,7 @@ class Plan(Mapping[str, Assignment]):
     loads: tuple[Load, ...] = ()
     notes: tuple[str, ...] = ()
     uncalled: tuple[str, ...] = ()
+    libraries: Mapping[str, str] = field(default_factory=dict)
     nested: tuple[str, ...] = ()
     uninitialized: tuple[str, ...] = ()
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
@@ -322,6 +325,7 @@ class Plan(Mapping[str, Assignment]):
             "unused": plain(self.unused),
             "loads": [load.to_json() for load in self.loads],
             **{name: plain(getattr(self, name)) for name in _REMARKS},
+            **({"libraries": dict(self.libraries)} if self.libraries else {}),
             "rules": plain(self.rules),
         }
 
@@ -347,6 +351,7 @@ class Plan(Mapping[str, Assignment]):
                 dict(data["aliases"]),
                 typed(tuple[Unused, ...], data["unused"]),
                 tuple(Load.from_json(item) for item in data.get("loads", [])),
+                libraries=dict(data.get("libraries", {})),
                 rules=typed(Mapping[str, RuleNote], data.get("rules", {})),
                 compat=data.get("compat"),
                 whole=data.get("whole"),

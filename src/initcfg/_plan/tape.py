@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from initcfg._plan.assignment import Assignment
+from initcfg._plan.assignment import Assignment, Unused
 from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, merge
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Value
@@ -51,12 +51,16 @@ class Call:
         code: What it is, and where.
         rule: Path of the rule, for an initializer of the original's protocol.
         foreign: That initializer, and the attribute that an override names.
+        library: For a method: the library that it is of, if that initializes in its constructors.
+        instead: The rules in whose place it runs, should it not run them: each with the file and line.
     """
 
     module: str
     code: str
     rule: str | None = None
     foreign: Any = field(default=None, compare=False)
+    library: str | None = None
+    instead: tuple[tuple[Unused, str | None], ...] = ()
 
 
 class Track(NamedTuple):
@@ -76,6 +80,8 @@ class Tape:
     calls: tuple[tuple[int, Call], ...] = ()
     # Whether a step that comes by a tensor twice writes it twice, as the original does.
     repeats: bool = False
+    # Modules that were initialized before, and that stay so.
+    done: frozenset[str] = frozenset()
 
     def unroll(self, *, draws: bool) -> list[Write | Call]:
         """The entries in order; with the draws that go into scratch, or without."""

@@ -5,14 +5,18 @@ Out: a program: its steps, each a rule over a subtree, or code of a user's own. 
 
 Read: `initializers/` (what a rule fills with), then `layer_names.py` and `patterns.py` (which modules and
 tensors are meant), `types.py` (from a `type` to an initializer), `rule.py` (one entry), `parsing.py` (from
-what was written to rules), `program.py` (the walk over the model, in the order of the original),
-`originals.py` (the original's own functions, while code of a user's own runs).
+what was written to rules), `methods.py` (a module's own `init_weights`), `libraries.py` (of whom it is left
+alone), `asked_methods.py` (unless a rule asks), `program.py` (the walk over the model, in the order of the
+original), `idle.py` (rules that it does not come to), `originals.py` (the original's own functions, while
+code of a user's own runs).
 """
 
 from initcfg._rules.layer_names import check_layer_names, dotted, known_layer_names, parse_layers
+from initcfg._rules.libraries import register_library
+from initcfg._rules.methods import has_init_weights
 from initcfg._rules.originals import originals_come_back
 from initcfg._rules.patterns import Pattern, unmatched
-from initcfg._rules.program import Compiler, Program, Step, has_init_weights
+from initcfg._rules.program import Compiler, Program, Step, is_initialized
 from initcfg._rules.rule import Rule, bias_of
 from initcfg._rules.types import construct, resolve_type, type_label
 
@@ -27,9 +31,11 @@ __all__ = [
     "construct",
     "dotted",
     "has_init_weights",
+    "is_initialized",
     "known_layer_names",
     "originals_come_back",
     "parse_layers",
+    "register_library",
     "resolve_type",
     "type_label",
     "unmatched",

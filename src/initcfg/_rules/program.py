@@ -7,19 +7,21 @@ precedence that the planner resolves.
 
 from __future__ import annotations
 
-import inspect
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from initcfg._model import child_items, children_of, parameters_of, wrapper_attribute
+from initcfg._model import child_items, children_of, parameters_of
+from initcfg._rules.asked_methods import asked_methods
+from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
+from initcfg._rules.initializers import InitWeightsInit
+from initcfg._rules.methods import Method, code_label, entered, file_and_line, has_init_weights, method_of
 from initcfg._rules.parsing import parse_init_cfg
-from initcfg._rules.rule import Rule, location
-from initcfg.errors import OverrideError, OverrideTargetError, nearest
+from initcfg._rules.rule import Rule, show_cfg
+from initcfg.errors import InitcfgError, OverrideError, OverrideTargetError, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Step:
         kind: ``"rule"``, ``"pretrained"``, ``"foreign"`` (an initializer of the original's protocol)
             or ``"method"`` (a user's ``init_weights``).
         code: For user code: what it is and where.
+        library: For a method: the library that it is of, if that initializes in its constructors.
     """
 
     order: int
@@ -43,6 +46,7 @@ class Step:
     whole: bool = False
     kind: str = "rule"
     code: str = ""
+    library: str | None = None
 
 
 @dataclass(eq=False)
@@ -51,42 +55,21 @@ class Program:
 
     Attributes:
         reached: Modules whose ``is_init`` is set once the program has run.
-        uncalled: Modules whose own ``init_weights`` the original would not call, so that it does not run.
+        uncalled: Modules whose own ``init_weights`` does not run: the original would not call it, or it is of
+            a library that initializes in its constructors.
+        libraries: Of these the latter, each with the library.
         nested: Modules whose ``init_cfg`` the original would skip.
+        idle: Rules that no step is for.
+        notes: Remarks on methods that are called.
     """
 
     steps: list[Step] = field(default_factory=list)
     reached: list[nn.Module] = field(default_factory=list)
     uncalled: list[str] = field(default_factory=list)
+    libraries: dict[str, str] = field(default_factory=dict)
     nested: list[str] = field(default_factory=list)
-
-
-def _home_of_init_weights(cls: type) -> type | None:
-    """The class in the MRO that defines ``init_weights``; None if there is none."""
-    return next((base for base in cls.__mro__ if "init_weights" in vars(base)), None)
-
-
-@lru_cache(maxsize=16384)
-def has_own_method(cls: type) -> bool:
-    """Whether a class has an ``init_weights`` that a user wrote.
-
-    That of a class called BaseModule is the original's (MMEngine's, MMCV's, one of the many copies
-    of it that repositories carry, or ours): it runs rules, and the program stands in for it.
-    """
-    home = _home_of_init_weights(cls)
-    return home is not None and home.__name__ != "BaseModule"
-
-
-def code_label(cls: type) -> str:
-    """What a user's ``init_weights`` is called, and where it is: ``Head.init_weights (head.py:41)``."""
-    home = _home_of_init_weights(cls) or cls
-    return location(f"{home.__name__}.init_weights", _file_and_line(vars(home).get("init_weights")))
-
-
-@lru_cache(maxsize=16384)
-def _file_and_line(function: Any) -> str | None:
-    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-    return code and f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+    idle: list[Idle] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Compiler:
@@ -109,9 +92,9 @@ class Compiler:
         self.program = Program()
         self._visited: set[int] = set()
         self._called: set[int] = set()
+        # Modules whose own methods a rule asks for.
+        self._asked: set[int] = set()
         self._names = _first_names(model)
-        # An initialized root is planned anew, with all below it.
-        self._respect_is_init = not _is_init(model)
 
     def run(self, init_cfg: Any, *, own_method: bool = True) -> Program:
         """The program of ``init_weights`` on the model, within an outer ``init_cfg``.
@@ -120,17 +103,34 @@ class Compiler:
         """
         outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat)
         self._add_rules(outer, self.model, "", pretrained=False)
-        model, configured = self.model, _has_init_cfg(self.model)
-        method = has_init_weights(model) and not _is_attached(model)
-        if method and own_method and has_own_method(type(model)) and (self.compat or configured):
-            self._append(model, "", model)
-        elif method and (self.compat or configured):
+        self._enter_root(own_method)
+        self._add_rules(outer, self.model, "", pretrained=True)
+        return self.program
+
+    def _enter_root(self, own_method: bool) -> None:
+        model = self.model
+        method = None if _is_attached(model) else method_of(model)
+        entered_as_original = (
+            method is not None
+            and method.called
+            and (self.compat or _has_init_cfg(model))
+            and not self._is_left_alone(method)
+        )
+        if is_initialized(model):
+            self.program.notes.append(
+                f"{self.root_name} was initialized before (is_init=True), and does not run its rules again; "
+                "set is_init=False on it, and on the modules in it, to initialize it anew"
+            )
+            self._note_idle(model, initialized_before)
+        elif method is not None and entered_as_original and own_method and not method.runs_rules:
+            self._call(model, "", method)
+        elif entered_as_original:
             self._note_called(child for _, child in child_items(model, ""))
             self._visit(model, "")
         elif not self.compat or _is_attached(model):
             self._visit(model, "", original=False)
-        self._add_rules(outer, self.model, "", pretrained=True)
-        return self.program
+        else:
+            self._note_idle(model, not_entered)
 
     def run_rules(self, init_cfg: Any) -> Program:
         """The program of ``initialize``: these rules, in their order, and nothing else."""
@@ -161,45 +161,104 @@ class Compiler:
 
     def _note_called(self, modules: Iterable[nn.Module]) -> None:
         """Note what the original calls there and below: such a one, met elsewhere too, waits for that."""
-        for module in map(_without_wrapper, modules):
-            if has_init_weights(module) and id(module) not in self._called and not self._is_done(module):
+        for module in map(entered, modules):
+            method = method_of(module)
+            if method is None or not method.called or id(module) in self._called:
+                continue
+            if not is_initialized(module) and not self._is_left_alone(method):
                 self._called.add(id(module))
-                if not has_own_method(type(module)):
+                if method.runs_rules:
                     self._note_called(child for _, child in child_items(module, ""))
 
-    def _is_done(self, module: nn.Module) -> bool:
-        return self._respect_is_init and _is_init(module)
+    def _is_left_alone(self, method: Method) -> bool:
+        """Whether a method is not called, since its library's constructors have initialized already."""
+        return not self.compat and method.library is not None
 
     def _child(self, module: nn.Module, name: str, *, called: bool) -> None:
-        module = _without_wrapper(module)
+        inner = entered(module)
         # A shared module has one name, whichever way the walk reaches it.
-        name = self._names[id(module)]
+        module, name = (inner, self._names[id(inner)]) if id(inner) in self._names else (module, name)
         if _is_attached(module) and (called or not self.compat):
             if id(module) not in self._visited:
                 self._visit(module, name, original=False)
             return
-        own = has_init_weights(module)
-        if (own and self._is_done(module)) or (not called and id(module) in self._called):
+        method = method_of(module)
+        own = method is not None and method.called
+        if own and is_initialized(module):
+            self._note_idle(module, initialized_before)
+        elif not called and id(module) in self._called:
             return
-        if own and called:
-            if has_own_method(type(module)):
-                self._append(module, name, module)
+        elif method is not None and own and called and not self._is_left_alone(method):
+            if not method.runs_rules:
+                self._call(module, name, method)
             elif id(module) not in self._visited:
                 self._visit(module, name)
-        elif not self.compat:
-            if own and has_own_method(type(module)):
-                self.program.uncalled.append(name)
+        elif self.compat:
+            self._note_idle(module, not_entered)
+        else:
+            if method is not None and own and not method.runs_rules:
+                self._note_uncalled(module, name, method)
             if id(module) not in self._visited:
                 self._visit(module, name, called=False)
+
+    def _path(self, name: str, attribute: str) -> str:
+        """What an attribute of a module is called in a plan."""
+        return ".".join(filter(None, (self.root_name, name, attribute)))
+
+    def _call(self, module: nn.Module, name: str, method: Method) -> None:
+        """A step of the module's own method, which decides whether the rules there and below run."""
+        order = len(self.program.steps)
+        self._append(module, name, module, library=method.library)
+        self._note_idle(module, partial(code_instead, self.program.steps[-1].code), order)
+        if not self.compat and not has_base_module(module):
+            self.program.notes.append(
+                f"{self._path(name, 'init_weights')}() is called, as MMEngine does, "
+                f"though a {type(module).__name__} is no BaseModule: it beats the rules of its parents"
+            )
+
+    def _note_uncalled(self, module: nn.Module, name: str, method: Method) -> None:
+        libraries = self.program.libraries
+        if id(module) in self._asked:
+            return
+        if method.library is not None:
+            if any(name.startswith(f"{above}.") for above in libraries):
+                # A part of what its library built: nobody would call it but that.
+                return
+            libraries[name] = method.library
+        self.program.uncalled.append(name)
+
+    def _note_idle(
+        self, module: nn.Module, why: Callable[[str, bool], str], order: int | None = None
+    ) -> None:
+        """Note the rules there and below, which nothing runs, or perhaps the code of the step ``order``."""
+        for each in module.modules():
+            if not _has_init_cfg(each) or not each.init_cfg:
+                continue
+            name = self._names[id(each)]
+            where, reason = self._path(name, "init_cfg"), why(self._names[id(module)], each is module)
+            try:
+                rules = self._own_rules(each, name)
+                for override in (each for rule in rules for each in rule.overrides if not self.compat):
+                    self._override_target(override, each)
+            except InitcfgError:
+                if has_init_weights(each) and not has_base_module(each):
+                    # What code of another kind keeps under that name is its own affair.
+                    continue
+                if not self.compat:
+                    raise
+                self.program.idle.append(Idle(where, _shown(each.init_cfg), None, reason, None, order))
+                continue
+            for rule in rules:
+                self.program.idle.append(Idle(rule.where, str(rule), rule.written, reason, rule, order))
 
     def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
         if not _has_init_cfg(module) or not module.init_cfg:
             return []
-        where = ".".join(filter(None, (self.root_name, name, "init_cfg")))
+        where = self._path(name, "init_cfg")
         given = getattr(module, "_init_cfg_written", None)
         if given is None and not _is_attached(module):
             # The best that is known of an init_cfg given in code: where the class is written.
-            given = _file_and_line(vars(type(module)).get("__init__"))
+            given = file_and_line(vars(type(module)).get("__init__"))
         locate = None if self.locate is None else self.locate(where, module.init_cfg)
 
         def written(path: str) -> str | None:
@@ -213,20 +272,46 @@ class Compiler:
                 self._add_rule(rule, owner, name)
 
     def _add_rule(self, rule: Rule, owner: nn.Module, name: str) -> None:
-        # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
-        whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers)
-        self._append(owner, name, owner, rule, whole=whole)
+        if isinstance(rule.foreign, InitWeightsInit):
+            self._add_asked(rule, owner, name)
+        else:
+            # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
+            whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers)
+            self._append(owner, name, owner, rule, whole=whole)
         for override in rule.overrides:
-            self._append(owner, name, self._override_target(override, owner), override, whole=True)
+            target = self._override_target(override, owner)
+            if isinstance(override.foreign, InitWeightsInit):
+                self._asked.add(id(target))
+            self._append(owner, name, target, override, whole=True)
+
+    def _add_asked(self, rule: Rule, owner: nn.Module, name: str) -> None:
+        """A rule asks for modules' own methods."""
+        asked = asked_methods(rule, owner, name, self._names) if rule.selects else []
+        self._asked.update(map(id, asked))
+        for module in asked:
+            one = replace(rule, names=(), excludes=())
+            self._append(module, self._names[id(module)], module, one)
+        if not asked and not rule.overrides:
+            reason = "no module that it means has an init_weights()"
+            self.program.idle.append(Idle(rule.where, str(rule), rule.written, reason, rule, None))
 
     def _append(
-        self, owner: nn.Module, name: str, target: Any, rule: Rule | None = None, *, whole: bool = False
+        self,
+        owner: nn.Module,
+        name: str,
+        target: Any,
+        rule: Rule | None = None,
+        *,
+        whole: bool = False,
+        library: str | None = None,
     ) -> None:
         """A step: of this rule, or the owner's own method."""
-        kind, code = ("method", code_label(type(owner))) if rule is None else (rule.kind, "")
+        kind, code = ("method", code_label(owner)) if rule is None else (rule.kind, "")
         if rule is not None and rule.foreign is not None:
-            code = f"{rule.type_name} initializer"
-        self.program.steps.append(Step(len(self.program.steps), owner, name, target, rule, whole, kind, code))
+            asked = isinstance(rule.foreign, InitWeightsInit)
+            code = code_label(target) if asked else f"{rule.type_name} initializer"
+        order = len(self.program.steps)
+        self.program.steps.append(Step(order, owner, name, target, rule, whole, kind, code, library))
 
     def _override_target(self, rule: Rule, owner: nn.Module) -> Any:
         name = rule.override_name
@@ -259,11 +344,6 @@ def _counts_as_pretrained(rule: Rule) -> bool:
     return rule.pretrained is not None and (type_ == "Pretrained" or isinstance(type_, type))
 
 
-def has_init_weights(module: nn.Module) -> bool:
-    """Whether a module has a method ``init_weights``, by class or instance."""
-    return hasattr(type(module), "init_weights") or "init_weights" in vars(module)
-
-
 def _has_init_cfg(module: nn.Module) -> bool:
     return "init_cfg" in vars(module) or hasattr(type(module), "init_cfg")
 
@@ -275,15 +355,8 @@ def _is_attached(module: nn.Module) -> bool:
 
 def _carries_rules(module: nn.Module) -> bool:
     """Whether a module is of the BaseModule family: it has ``init_weights``, and ``init_cfg`` too."""
-    module = _without_wrapper(module)
+    module = entered(module)
     return has_init_weights(module) and _has_init_cfg(module)
-
-
-def _without_wrapper(module: nn.Module) -> nn.Module:
-    wrapped = wrapper_attribute(type(module))
-    if wrapped and not has_init_weights(module):
-        return module._modules[wrapped]  # type: ignore[return-value]
-    return module
 
 
 def _first_names(model: nn.Module) -> dict[int, str]:
@@ -298,5 +371,15 @@ def _first_names(model: nn.Module) -> dict[int, str]:
     return names
 
 
-def _is_init(module: nn.Module) -> bool:
+def is_initialized(module: nn.Module) -> bool:
+    """Whether a module says that it has been initialized."""
     return has_init_weights(module) and bool(getattr(module, "is_init", False))
+
+
+def has_base_module(module: nn.Module) -> bool:
+    """Whether the class of a module is of the BaseModule family."""
+    return any(base.__name__ == "BaseModule" for base in type(module).__mro__)
+
+
+def _shown(init_cfg: Any) -> str:
+    return show_cfg(init_cfg) if isinstance(init_cfg, Mapping) else repr(init_cfg)

@@ -32,7 +32,7 @@ class Oracle:
 
     Attributes:
         store: For each tensor (by ``id``), every write in its order.
-        unused: Paths of the rules that wrote nothing.
+        unused: Paths of the rules that wrote nothing, and of those that did not run.
         uncalled: Modules with a method ``init_weights`` that nobody calls.
         nested: Modules whose rules run although the original would skip them.
     """
@@ -45,7 +45,9 @@ class Oracle:
         self.uncalled: list[str] = []
         self.nested: list[str] = []
         self._done: set[int] = set()
-        self._again = bool(getattr(model, "is_init", False))
+        self._started: set[str] = set()
+        self._idle: list[str] = []
+        self._up_to_code: set[str] = set()
         # A module in two places goes by the first of its names.
         self._names = {id(module): name for name, module in model.named_modules()}
         self._called_by_original: set[int] = set()
@@ -59,10 +61,20 @@ class Oracle:
     def run(self, outer: Any = None) -> Oracle:
         """``init_weights`` of the model, within the rules of an outer parent."""
         self.initialize(self.model, outer or [], "init_cfg")
+        self._enter()
+        not_run = dict.fromkeys(where for where in self._idle if where not in self._started)
+        self.unused += [where for where in not_run if where not in self._up_to_code]
+        return self
+
+    def _enter(self) -> None:
         family = hasattr(self.model, "init_cfg")
-        if not hasattr(self.model, "init_weights"):
+        if self._is_done(self.model):
+            self._idle += self._rules_in(self.model)
+        elif not hasattr(self.model, "init_weights"):
             if not self.compat:
                 self._entry()
+            else:
+                self._idle += self._rules_in(self.model)
         elif users_own(self.model) and (family or self.compat):
             self._call(self.model, "")
         elif family or self.compat:
@@ -70,7 +82,6 @@ class Oracle:
             self._init_weights(self.model, "", called=True)
         else:
             self._entry()
-        return self
 
     # -- the order -------------------------------------------------------------------------------
 
@@ -102,12 +113,15 @@ class Oracle:
                     self._note_called(child)
 
     def _is_done(self, module: nn.Module) -> bool:
-        return hasattr(module, "init_weights") and getattr(module, "is_init", False) and not self._again
+        return hasattr(module, "init_weights") and getattr(module, "is_init", False)
 
     def _child(self, module: nn.Module, name: str, *, called: bool) -> None:
         name = self._names[id(module)]
         has_method = hasattr(module, "init_weights")
-        if self._is_done(module) or (not called and id(module) in self._called_by_original):
+        if self._is_done(module):
+            self._idle += self._rules_in(module)
+            return
+        if not called and id(module) in self._called_by_original:
             return
         if called and has_method:
             if users_own(module):
@@ -119,9 +133,27 @@ class Oracle:
                 self.uncalled.append(name)
             if id(module) not in self._done:
                 self._init_weights(module, name, called=False)
+        else:
+            self._idle += self._rules_in(module)
+
+    def _rules_in(self, module: nn.Module) -> list[str]:
+        """Paths of the rules there and below; by default also rules that do not run have to be right."""
+        found: list[str] = []
+        for each in module.modules():
+            init_cfg, where = getattr(each, "init_cfg", None), path(self._names[id(each)], "init_cfg")
+            entries = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+            for index, cfg in enumerate(entries or []):
+                if not cfg:
+                    continue
+                found.append(where if isinstance(init_cfg, dict) else f"{where}[{index}]")
+                for override in listed(cfg.get("override")):
+                    if not self.compat and not hasattr(each, override["name"]):
+                        raise Refused(f"no attribute {override['name']}")
+        return found
 
     def _call(self, module: nn.Module, name: str) -> None:
         """A user's method may write anything below it."""
+        self._up_to_code.update(self._rules_in(module))
         for parameter in module.parameters():
             self._append(parameter, path(name, "init_weights"), ("Opaque",))
 
@@ -137,6 +169,7 @@ class Oracle:
             self._rule(owner, cfg, f"{where}[{index}]")
 
     def _rule(self, owner: nn.Module, cfg: dict[str, Any], where: str) -> None:
+        self._started.add(where)
         count = self._select_and_write(owner, cfg, where)
         override = cfg.get("override")
         if not count and ("override" not in cfg or any(key in cfg for key in ("layer", "name", "param"))):

@@ -45,7 +45,7 @@ class Model(BaseModule):
 
 
 def planned(model: nn.Module, program: Program, compat: bool) -> Plan:
-    return make_plan(model, program, compat=compat, strict=False)
+    return make_plan(model, program, compat=compat)
 
 
 @pytest.mark.parametrize("compat", [False, True])

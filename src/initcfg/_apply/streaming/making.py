@@ -103,7 +103,7 @@ class Maker:
             execution = Execution(self._plan, self._model, self._checkpoints, self._filler, only=only)
             self._execution = execution
             carry_out(execution, self._seed)
-            reset_is_init(self._model)
+            reset_is_init(execution)
             self._ledger = execution.account.ledger(execution.names, rng="stream", seed=self._seed)
         self._state, _ = state_of(self._model)
 

@@ -18,7 +18,8 @@ class Difference:
         name: Canonical name.
         here: What the first plan gives it.
         there: What the other gives it; None if that does not reach it.
-        kind: ``"nested"``, ``"bases"``, ``"fans"``, ``"tensor"``, ``"padding"`` or ``"unexplained"``.
+        kind: ``"nested"``, ``"library"``, ``"bases"``, ``"fans"``, ``"tensor"``, ``"padding"`` or
+            ``"unexplained"``.
         reason: The same as a sentence.
     """
 
@@ -56,6 +57,13 @@ def differences(plan: Plan, original: Plan) -> list[Difference]:
 
 def _reason(plan: Plan, original: Plan, here: Assignment | None, there: Assignment | None) -> tuple[str, str]:
     value, rule = _by_rule(here)
+    for name, library in plan.libraries.items():
+        called = f"model.{name}.init_weights"
+        if there is not None and there.rule == called:
+            return (
+                "library",
+                f"MMEngine calls {name}.init_weights(), which is left to {library}'s constructors here",
+            )
     if here is None or rule is None:
         return "unexplained", "MMEngine writes it and this plan does not"
     for owner in _owners(rule):

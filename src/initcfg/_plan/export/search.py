@@ -118,7 +118,7 @@ def _loading_rule(view: View, source: str, keys: dict[int, str]) -> dict[str, An
 def plan_of_rules(view: View, rules: list[dict[str, Any]]) -> Plan:
     """The plan of these rules and nothing else: no ``init_cfg`` of a module, and no constructor's default."""
     program = Compiler(view.model, compat=False, root_name="model").run_rules(rules)
-    return make_plan(view.model, program, compat=False, strict=False, names=view.names)
+    return make_plan(view.model, program, compat=False, names=view.names)
 
 
 def differing(view: View, made: Plan) -> list[int]:

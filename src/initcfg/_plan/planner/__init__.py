@@ -8,7 +8,7 @@ tensors that a rule finds in a module), `hits.py` (name patterns, and those that
 (what each rule writes), `make.py` (the last write wins).
 """
 
-from initcfg._plan.planner.make import Defaults, make_plan
+from initcfg._plan.planner.make import Defaults, check_strict, make_plan
 from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 
-__all__ = ["Defaults", "Reach", "make_plan", "name_in", "walk_modules"]
+__all__ = ["Defaults", "Reach", "check_strict", "make_plan", "name_in", "walk_modules"]

@@ -36,7 +36,6 @@ def make_plan(
     program: Program,
     *,
     compat: bool,
-    strict: bool,
     names: Names | None = None,
     first_writes: Callable[[Names], Defaults] | None = None,
     lost: Callable[[list[Entry]], Defaults] | None = None,
@@ -45,7 +44,6 @@ def make_plan(
 
     Args:
         compat: Write what the original writes, and no more.
-        strict: A rule that reaches nothing is an error.
         names: Its tensors, where they have been collected.
         first_writes: What the constructors of a pending model meant: the first write of each tensor.
         lost: What is known of tensors on the meta device that no rule reaches: a first write, too.
@@ -70,14 +68,16 @@ def make_plan(
     buffers = {
         entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
     }
-    plan = Plan(
+    idle = _idle(program)
+    return Plan(
         parameters=parameters,
         buffers=buffers,
         aliases=names.aliases,
-        unused=tuple(_unused(program, used, loads)),
+        unused=(*_unused(program, used, loads), *(unused for unused, _ in idle.get(None, ()))),
         loads=tuple(loads),
-        notes=tuple(dict.fromkeys((*walk.notes, *_left_alone(names)))),
+        notes=tuple(dict.fromkeys((*walk.notes, *program.notes, *_left_alone(names)))),
         uncalled=tuple(program.uncalled),
+        libraries=dict(program.libraries),
         nested=tuple(program.nested),
         # The model's own code may write what is opaque; whether it does is not known here.
         uninitialized=tuple(
@@ -87,14 +87,12 @@ def make_plan(
             step.rule.where: RuleNote(str(step.rule), step.rule.written)
             for step in program.steps
             if step.rule is not None
-        },
+        }
+        | {unused.rule: RuleNote(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
-        tape=_tape(program, names, stacks, compat),
+        tape=_tape(model, program, names, stacks, idle, compat),
         reached=tuple(names.modules[id(module)] for module in program.reached),
     )
-    if strict:
-        _check_strict(plan)
-    return plan
 
 
 def _left_alone(names: Names) -> Iterator[str]:
@@ -175,7 +173,25 @@ def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignm
     )
 
 
-def _tape(program: Program, names: Names, stacks: Stacks, compat: bool) -> Tape:
+_IdleRules = Mapping[int | None, tuple[tuple[Unused, str | None], ...]]
+"""Rules that no step is for, by the place of the call of user code that may run them; None: nothing does."""
+
+
+def _idle(program: Program) -> _IdleRules:
+    # Of a module that is met in two places, one may be a step's.
+    seen = {step.rule.where for step in program.steps if step.rule is not None}
+    found: dict[int | None, tuple[tuple[Unused, str | None], ...]] = {}
+    for idle in sorted(program.idle, key=lambda each: each.order is None):
+        if idle.where not in seen:
+            unused = Unused(idle.where, idle.cfg, idle.reason)
+            found[idle.order] = (*found.get(idle.order, ()), (unused, idle.written))
+            seen.add(idle.where)
+    return found
+
+
+def _tape(
+    model: nn.Module, program: Program, names: Names, stacks: Stacks, idle: _IdleRules, compat: bool
+) -> Tape:
     tracks = [
         Track(entry.name, entry.shape, dtype_name(entry.tensor.dtype), tuple(found))
         for entry in (*names.parameters, *names.buffers)
@@ -185,11 +201,14 @@ def _tape(program: Program, names: Names, stacks: Stacks, compat: bool) -> Tape:
     calls: list[tuple[int, Call]] = []
     for step in program.steps:
         if step.kind == "method":
-            calls.append((step.order, Call(step.owner_name, step.code)))
+            instead = idle.get(step.order, ())
+            call = Call(step.owner_name, step.code, library=step.library, instead=instead)
+            calls.append((step.order, call))
         elif step.kind == "foreign" and step.rule is not None:
             foreign = (step.rule.foreign, step.rule.override_name)
             calls.append((step.order, Call(step.owner_name, step.code, step.rule.where, foreign)))
-    return Tape(tuple(tracks), tuple(calls), repeats=compat)
+    done = (names.modules[id(module)] for module in model.modules() if vars(module).get("_is_init"))
+    return Tape(tuple(tracks), tuple(calls), repeats=compat, done=frozenset(done))
 
 
 def _unused(program: Program, used: set[int], loads: list[Load]) -> list[Unused]:
@@ -219,10 +238,13 @@ def _why_nothing(step: Step, rule: Rule) -> str | None:
         narrowed = rule.names or rule.params or rule.buffers or rule.excludes
         why = "what its patterns select" if narrowed else "here"
         return f"no {listed} {why} holds anything that it could set"
-    return f"there is no {listed} at or below {step.owner_name or 'the model'}"
+    # In a part that code called for, the step knows its module by its name there alone.
+    owner = rule.where.rpartition(".init_cfg")[0].removeprefix("model").lstrip(".")
+    return f"there is no {listed} at or below {owner or 'the model'}"
 
 
-def _check_strict(plan: Plan) -> None:
+def check_strict(plan: Plan) -> None:
+    """Under ``strict=True``: every rule reaches something, and every parameter is written."""
     computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
     for names, problem, fix in (
         (plan.uninitialized, "Nothing writes {}", "Give them a rule."),

@@ -84,6 +84,10 @@ class RuleWalk:
                     rule=str(rule),
                     where=rule.place,
                 )
+        for idle in self.program.idle:
+            # A rule that does not run is to be right all the same.
+            if idle.rule is not None and idle.rule.layers and not self.compat:
+                check_layer_names(idle.rule.layers, self.model, rule=idle.cfg, where=idle.rule.place)
         walk_modules(self.model, "", Context(), self._enter, self._leave)
         self._hits.check(self.program, self.used)
 

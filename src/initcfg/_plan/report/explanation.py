@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from initcfg._plan.assignment import Assignment, Shadowed
-from initcfg._plan.report.words import shape_text, value_text
+from initcfg._plan.report.words import shape_text, uncalled_text, value_text
 from initcfg.errors import FanError, PlanError, nearest
 from initcfg.values import Keep, Opaque, to_json
 
@@ -64,7 +64,9 @@ def _write(plan: Plan, number: int, each: Shadowed, following: Shadowed | None) 
 
 
 def _why(loser: Shadowed, winner: Shadowed) -> str:
-    if isinstance(winner.value, Opaque):
+    if code := _module_of_code(winner):
+        if _owner(loser.rule) == code:
+            return "its module's own init_weights writes it after that"
         return "a module's own init_weights runs after its parents' rules"
     if (winner.initializer or {}).get("type") == "Pretrained":
         return "Pretrained beats every other rule of its module and of the modules below"
@@ -72,9 +74,15 @@ def _why(loser: Shadowed, winner: Shadowed) -> str:
         return "an override beats the rule that it stands in"
     if _owner(loser.rule) == _owner(winner.rule):
         return "a later entry of the list beats an earlier one"
-    if isinstance(loser.value, Opaque):
+    if _module_of_code(loser):
         return "it runs after that code"
     return "a child's init_cfg beats its parents'"
+
+
+def _module_of_code(write: Shadowed) -> str | None:
+    """The module whose own method wrote, as the paths of its rules begin; None if a rule did."""
+    path, _, name = write.rule.rpartition(".")
+    return f"{path}." if name == "init_weights" else None
 
 
 def _checkpoints(plan: Plan, item: Assignment) -> list[str]:
@@ -119,9 +127,18 @@ def _numbers(item: Assignment) -> list[str]:
 def _others(plan: Plan, item: Assignment, reached: set[str | None]) -> list[str]:
     """Rules of the modules above it that do not reach it."""
     lines: list[str] = []
+    reasons = {unused.rule: unused.reason for unused in plan.unused}
     for where, note in plan.rules.items():
         owner = _owner(where).rstrip(".").removeprefix("model").lstrip(".")
-        above = not owner or item.name.startswith(owner + ".")
-        if above and where not in reached:
+        if _is_in(item, owner) and where not in reached:
             lines.append(f"  {where}  {note.cfg}")
-    return ["", "Rules above it that do not reach it:", *lines] if lines else []
+            lines += [f"    {reasons[where]}"] if where in reasons else []
+    if lines:
+        lines = ["", "Rules above it that do not reach it:", *lines]
+    uncalled = [f"  {uncalled_text(plan, name)}" for name in plan.uncalled if _is_in(item, name)]
+    return [*lines, "", "Code above it that is not called:", *uncalled] if uncalled else lines
+
+
+def _is_in(item: Assignment, owner: str) -> bool:
+    """Whether a tensor is one of the module of this name."""
+    return not owner or item.name.startswith(owner + ".")

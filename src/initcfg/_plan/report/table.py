@@ -24,6 +24,7 @@ from initcfg._plan.report.words import (
     merge_texts,
     plain_table,
     render,
+    uncalled_text,
     value_text,
 )
 from initcfg.errors import plural
@@ -194,10 +195,19 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
         lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
     for load in plan.loads:
         lines += load_lines(plan, load, full=full)
-    for note in limited(plan.notes, full):
+    for note in limited(plan.notes if full else _merged(plan.notes), full):
         lines.append(Text(f"note         {note}", style="yellow"))
     for name in limited(plan.nested, full):
         lines.append(Text(f"reached      the init_cfg of {name}, which MMEngine would skip"))
     for name in limited(plan.uncalled, full):
-        lines.append(Text(f"not called   {name}.init_weights(), as MMEngine would not call it either"))
+        more = name.startswith("... and ")
+        lines.append(Text(f"not called   {name if more else uncalled_text(plan, name)}"))
     return lines
+
+
+def _merged(notes: Iterable[str]) -> list[str]:
+    """Notes; those that differ in the numbers of modules alone as one."""
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        alike.setdefault(mask(note), []).append(note)
+    return [merge_names(found) for found in alike.values()]

@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from initcfg.values import Adapted, Constant, FromCheckpoint, Keep, Opaque, Value, steps_text
+
+if TYPE_CHECKING:
+    from initcfg._plan.plan import Plan
 
 # A number that is a whole part of a name, or ends one: not the index of a list in a rule.
 _NUMBER = re.compile(r"(?<![\[\d])\d+(?=\.|$)")
@@ -87,6 +90,15 @@ def shape_text(shape: Sequence[int]) -> str:
 def count_text(names: Sequence[Any]) -> str:
     """How many there are, where that is worth a word."""
     return str(len(names)) if len(names) > 1 else ""
+
+
+def uncalled_text(plan: Plan, name: str) -> str:
+    """A module's method that does not run, and why."""
+    library = plan.libraries.get(name)
+    why = "as MMEngine would not call it either"
+    if library is not None:
+        why = f"since {library} initializes in its constructors"
+    return f"{name}.init_weights(), {why}"
 
 
 def limited(items: Sequence[Any], full: bool, most: int = _SHOWN) -> list[Any]:

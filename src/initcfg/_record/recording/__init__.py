@@ -14,6 +14,7 @@ from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
 from initcfg._record.recording.handed_out import told_of_memory
 from initcfg._record.recording.log import tensor_at
+from initcfg._record.recording.origin import raised_text
 from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region, region_of
@@ -32,6 +33,7 @@ __all__ = [
     "is_plain",
     "current_session",
     "OwnGenerator",
+    "raised_text",
     "named_values",
     "outcomes_of",
     "region_of",

@@ -14,6 +14,7 @@ import torch
 _INIT_FILE = torch.nn.init.__file__
 # The folders of this station, of torch, and of its layers.
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "")
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _LAYERS = os.path.join(os.path.dirname(torch.nn.modules.__file__), "")
 
@@ -87,3 +88,19 @@ def is_helper_file(file: str) -> bool:
 
 def _plain(item: object) -> bool:
     return isinstance(item, (str, int)) or (isinstance(item, float) and math.isfinite(item))
+
+
+def raised_text(error: BaseException) -> str:
+    """What code raised, in words, and where: ``ValueError: not today (head.py:41)``."""
+    where: tuple[FrameType, int] | None = None
+    step = error.__traceback__
+    while step is not None:
+        if where is None or not step.tb_frame.f_code.co_filename.startswith((_PACKAGE, _TORCH)):
+            where = step.tb_frame, step.tb_lineno
+        step = step.tb_next
+    first, *_ = str(getattr(error, "problem", error)).strip().splitlines() or [""]
+    told = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    if where is None:
+        return told
+    frame, line = where
+    return f"{told} ({_path(frame.f_code.co_filename, str(frame.f_globals.get('__name__', '')))}:{line})"

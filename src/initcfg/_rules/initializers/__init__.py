@@ -6,8 +6,8 @@ Out: a value of `initcfg.values`; for Pretrained, arguments that the planner car
 Read: `base.py` (the base class and the registry), then `arguments.py` (checks that several share),
 `distributions.py` (Constant, Uniform, Normal, TruncNormal), `fans.py` (Xavier, Kaiming, VarianceScaling,
 LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py` (what torch does by itself),
-`literal.py` (a value as it is written), `adapt.py` and `pretrained.py` (checkpoints), `module_functions.py`
-(the original's functions, such as `kaiming_init`).
+`literal.py` (a value as it is written), `own_method.py` (a module's own `init_weights`), `adapt.py` and
+`pretrained.py` (checkpoints), `module_functions.py` (the original's functions, such as `kaiming_init`).
 
 To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
 """
@@ -34,6 +34,7 @@ from initcfg._rules.initializers.module_functions import (
     uniform_init,
     xavier_init,
 )
+from initcfg._rules.initializers.own_method import InitWeightsInit
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg._rules.initializers.torch_defaults import TorchDefaultInit, torch_default
 
@@ -47,6 +48,7 @@ __all__ = [
     "DiracInit",
     "INITIALIZERS",
     "IdentityInit",
+    "InitWeightsInit",
     "KaimingInit",
     "LeCunInit",
     "NEED_NAMES",
