@@ -11,6 +11,8 @@ _OF_NORMS = {"weight": "gamma", "bias": "beta"}
 # PEFT puts the model into these, and each layer that it changes into the last.
 _PEFT_MODEL = "base_model.model."
 _PEFT_LAYER = "base_layer"
+# Mixtral's files call it so, and its class does no longer.
+_RENAMED = {"block_sparse_moe": "mlp"}
 
 
 class KnownNames:
@@ -19,7 +21,7 @@ class KnownNames:
     def __init__(self, destinations: Mapping[str, Destination], names: Iterable[str]) -> None:
         self._destinations = destinations
         self._names = frozenset(names)
-        self._plain = {_without_peft(name): name for name in self._names if name not in destinations}
+        self._plain_names = {_plain_name(name): name for name in self._names if name not in destinations}
 
     def of(self, name: str) -> str | None:
         """The name there that means a tensor here."""
@@ -29,9 +31,9 @@ class KnownNames:
             old = f"{start}.{_OF_NORMS[last]}" if start else _OF_NORMS[last]
             if old in self._names and old not in self._destinations:
                 return old
-        return self._plain.get(_without_peft(name))
+        return self._plain_names.get(_plain_name(name))
 
 
-def _without_peft(name: str) -> str:
+def _plain_name(name: str) -> str:
     parts = name.removeprefix(_PEFT_MODEL).split(".")
-    return ".".join(part for part in parts if part != _PEFT_LAYER)
+    return ".".join(_RENAMED.get(part, part) for part in parts if part != _PEFT_LAYER)

@@ -17,11 +17,12 @@ from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.conversions import Conversions
 from initcfg._plan.pretrained.destinations import Destination, destinations_in
 from initcfg._plan.pretrained.fitting import Fitting, fit, hint
-from initcfg._plan.pretrained.keys import named_keys
+from initcfg._plan.pretrained.keys import NamedKeys, named_keys
 from initcfg._plan.pretrained.numbers import Numbers
 from initcfg._plan.pretrained.permits import Permits
 from initcfg._plan.pretrained.positions import COMPUTED
 from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
+from initcfg._plan.pretrained.unnamed import by_order
 from initcfg._plan.stacks import Stack
 from initcfg._rules import Pattern, Step
 from initcfg._rules.initializers import Permission, PretrainedInit
@@ -102,14 +103,7 @@ class _Match:
         start = names.modules[id(step.target)]
         self.prefix = f"{start}." if start else ""
         self.keys = list(opened.keys())
-        self.named = named_keys(
-            initializer,
-            self.keys,
-            self.destinations,
-            prefix=initializer.prefix or opened.prefix,
-            taken_off="".join(each for each in opened.wrapping if each.endswith(".")),
-            compat=compat,
-        )
+        self.named = self._named_keys()
         # What is counted on the way, under the names within the module.
         self.missing: list[str] = []
         self.mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
@@ -125,6 +119,20 @@ class _Match:
         self.hits: set[tuple[str, str]] = set()
         self.permits = Permits(initializer)
         self.numbers = Numbers(initializer, opened, self.named.keys, self.destinations, self.permits)
+
+    def _named_keys(self) -> NamedKeys:
+        """The checkpoint's keys by the names that they mean."""
+        opened = self.opened
+        if opened.unnamed:
+            return by_order(self.initializer, self.keys, self.destinations, self._shape)
+        return named_keys(
+            self.initializer,
+            self.keys,
+            self.destinations,
+            prefix=self.initializer.prefix or opened.prefix,
+            taken_off="".join(each for each in opened.wrapping if each.endswith(".")),
+            compat=self.compat,
+        )
 
     def result(self) -> tuple[list[tuple[Entry, FromCheckpoint]], Load]:
         """The value of each tensor that the checkpoint has, and the account."""
@@ -178,6 +186,9 @@ class _Match:
         if not count and self.named.keys.keys().isdisjoint(self.destinations):
             raise nothing_fits(self.initializer, self.destinations, self.keys, self.named, self.hints)
         remarks = self.permits.check(loaded)
+        if self.opened.unnamed:
+            what = plural(count, "tensor")
+            remarks.append(f"{what} without names, taken in the order of the parameters")
         mismatched = [name for name, _, _ in self.mismatched]
         check_strict(self.initializer, missing, mismatched, unexpected, self.hints)
         if count < len(self.destinations) / 2:
