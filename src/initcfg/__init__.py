@@ -54,7 +54,7 @@ EXPORTS = {
     ),
     "_config": ("MODELS", "Registry", "build_from_cfg", "build_model_from_cfg"),
     "_config.files": ("Config", "ConfigDict", "DictAction"),
-    "_model": ("BaseModule", "ModuleDict", "ModuleList", "Sequential"),
+    "_model": ("BaseModule", "ModuleDict", "ModuleList", "Sequential", "register_layout"),
 }
 """What the package exports, by the front door that has it. Errors and version come on top."""
 

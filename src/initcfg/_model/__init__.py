@@ -4,7 +4,8 @@ In: a PyTorch model, wrapped, tied, parametrized or sharded as it may be.
 Out: its tensors under canonical names, with their layouts and local blocks; and the ``BaseModule`` family.
 
 Read: `contents.py` (what a module holds by itself), then `names.py` (every tensor under one canonical name),
-`targets.py` (the weights and biases of a layer, and what their axes mean), `shards.py` (the blocks of a
+`targets.py` (the weights and biases of a layer, and what their axes mean) with `layouts.py` (what classes
+declare of that), `shards.py` (the blocks of a
 tensor that a rank holds, and FSDP's shards in their place), `in_place_writes.py` (which tensors code wrote),
 `whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
 copies of one), `doors.py` (the one door up to the stations above).
@@ -35,6 +36,7 @@ from initcfg._model.in_place_writes import (
     unobserved,
     written_tensors,
 )
+from initcfg._model.layouts import layout_of_raw, register_layout
 from initcfg._model.names import (
     LAZY,
     RUN_ONE_BATCH,
@@ -73,6 +75,7 @@ __all__ = [
     "holds_tensors",
     "is_compiled",
     "is_sharded",
+    "layout_of_raw",
     "local_blocks",
     "local_of",
     "named_tensors",
@@ -83,6 +86,7 @@ __all__ = [
     "place_of",
     "places_of",
     "rank_sets",
+    "register_layout",
     "relative_name",
     "replace_tensor",
     "running",

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from initcfg._model.contents import buffers_of, children_of, parameters_of
+from initcfg._model.contents import buffers_of, children_of, compiled_class, is_compiled, parameters_of
+from initcfg._model.layouts import declared_layouts
 from initcfg._model.names import LAZY, RUN_ONE_BATCH
 from initcfg.errors import LazyParameterError, TensorError
 from initcfg.values import Layout
@@ -40,9 +41,33 @@ def plain_layout(shape: torch.Size) -> Layout:
     return Layout(tuple(shape))
 
 
-@singledispatch
 def targets(module: nn.Module) -> list[Target]:
     """The tensors of a module that a rule reaches."""
+    found = _targets.dispatch(_layer_class(module))(module)
+    declared = declared_layouts(module)
+    if not declared:
+        return found
+    by_attribute = {each.attribute: each for each in found}
+    for attribute, layout in declared.items():
+        known = by_attribute.get(attribute)
+        tensor = parameters_of(module).get(attribute) if known is None else known.tensor
+        if tensor is None:
+            tensor = _stored(module, attribute)
+        if tensor is not None and not is_lazy(tensor):
+            role = "bias" if "bias" in attribute else "weight"
+            by_attribute[attribute] = Target(tensor, role if known is None else known.role, layout, attribute)
+    return list(by_attribute.values())
+
+
+def _layer_class(module: nn.Module) -> type:
+    """The class that knows the module's tensors: of what torch.jit compiled, the layer of torch it was."""
+    was = getattr(nn, compiled_class(module), None) if is_compiled(module) else None
+    known = isinstance(was, type) and issubclass(was, (nn.modules.conv._ConvNd, nn.MultiheadAttention))
+    return was if known else type(module)
+
+
+@singledispatch
+def _targets(module: nn.Module) -> list[Target]:
     # Deformable convolutions, which torch does not know as convolutions, carry the same attributes.
     is_convolution = isinstance(module.__dict__.get("groups"), int)
     return _convolution(module) if is_convolution else _weight_and_bias(module, _stored)
@@ -110,9 +135,11 @@ def _stored(module: nn.Module, role: str) -> torch.Tensor | None:
     return tensor
 
 
-@targets.register(nn.modules.conv._ConvNd)
+@_targets.register(nn.modules.conv._ConvNd)
 def _convolution(module: nn.Module) -> list[Target]:
-    groups, transposed = getattr(module, "groups", 1), bool(getattr(module, "transposed", False))
+    groups = getattr(module, "groups", 1)
+    # What torch.jit has traced keeps its class's name alone.
+    transposed = bool(getattr(module, "transposed", compiled_class(module).startswith("ConvTranspose")))
     return [
         each._replace(layout=Layout(each.layout.shape, groups=groups, transposed=transposed))
         if each.role == "weight" and each.tensor.dim() > 2
@@ -121,7 +148,7 @@ def _convolution(module: nn.Module) -> list[Target]:
     ]
 
 
-@targets.register(nn.MultiheadAttention)
+@_targets.register(nn.MultiheadAttention)
 def _attention(module: nn.MultiheadAttention) -> list[Target]:
     found: list[Target] = []
     weights = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -137,8 +164,8 @@ def _attention(module: nn.MultiheadAttention) -> list[Target]:
     return found
 
 
-@targets.register(nn.RNNBase)
-@targets.register(nn.RNNCellBase)
+@_targets.register(nn.RNNBase)
+@_targets.register(nn.RNNCellBase)
 def _recurrent(module: nn.RNNBase | nn.RNNCellBase) -> list[Target]:
     """LSTM, GRU and RNN, whole or as cells: the gates lie on top of each other."""
     hidden = module.hidden_size

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from initcfg._model import Entry, Names, Target, child_items, original_targets, targets
+from initcfg._model import Entry, Names, Target, child_items, layout_of_raw, original_targets, targets
 from initcfg.errors import InitcfgError
 from initcfg.values import Layout
 
@@ -63,7 +63,10 @@ class Reach:
             # Some other tensor of the module cannot be written; this one is named by itself.
             known = []
         layouts = (target.layout for target in known if target.tensor is tensor)
-        return Target(tensor, "weight", next(layouts, None) or Layout(tuple(tensor.shape)), attribute)
+        layout = (
+            next(layouts, None) or layout_of_raw(module, attribute, tensor) or Layout(tuple(tensor.shape))
+        )
+        return Target(tensor, "weight", layout, attribute)
 
     def layout(self, target: Target, entry: Entry | None) -> Layout:
         """The layout of a target, with what only the whole model tells."""
