@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,11 +16,12 @@ from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
-from initcfg._model import doors, hold_shards, named_tensors, rank_sets
+from initcfg._model import doors, hold_shards, local_of, named_tensors, rank_sets
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
 from initcfg._rules import originals_come_back
 from initcfg._stream.bits import STREAM_VERSION, stream_key
+from initcfg._stream.writing import memory_problem
 from initcfg._version import __version__
 from initcfg.errors import ApplyError, InitcfgError, plural
 from initcfg.values import Computed, Opaque
@@ -62,7 +63,7 @@ def apply_plan(
                 filler = TorchFiller(checkpoints)
             if atomic:
                 tensors = [each for entry in (*names.parameters, *names.buffers) for each in entry.stored]
-                copies = [(tensor, tensor.detach().clone()) for tensor in tensors]
+                copies = list(_copies(tensors))
             reopen_all(model)
             execution = Execution(plan, model, checkpoints, filler)
             carry_out(execution, seed)
@@ -114,6 +115,14 @@ def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]
     if process_group is not None:
         found.append(tuple(torch.distributed.get_process_group_ranks(process_group)))
     return found
+
+
+def _copies(tensors: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Each tensor with a copy; what cannot be copied cannot be written either."""
+    for tensor in tensors:
+        if memory_problem(local_of(tensor)) is None:
+            with contextlib.suppress(NotImplementedError):
+                yield tensor, tensor.detach().clone()
 
 
 def _agreed_seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from initcfg._apply.overlaps import check_overlaps
 from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
 from initcfg._plan import Assignment, Plan
 from initcfg._record import waits
-from initcfg._stream.writing import memory_problem
+from initcfg._stream.writing import form_problem, memory_problem
 from initcfg.errors import ApplyError, TensorError, nearest
 from initcfg.values import (
     Computed,
@@ -51,10 +54,11 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 fix="Plan this model.",
             )
         _check_item(item, entry)
-        for tensor in entry.stored if memory and (runs_code or not isinstance(item.value, Keep)) else ():
-            problem, fix = memory_problem(local_of(tensor)) or (None, None)
+        for tensor in entry.stored if runs_code or not isinstance(item.value, Keep) else ():
+            problem, fix = _problem(local_of(tensor), memory) or (None, None)
             if problem is not None:
                 raise TensorError(f"{name!r} cannot be initialized: it {problem}.", fix=fix, **_about(entry))
+    check_overlaps(items, names)
     for entry in names.parameters:
         if entry.name in plan.parameters:
             continue
@@ -71,6 +75,11 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
             "another one.",
             fix="Plan this model.",
         )
+
+
+def _problem(tensor: torch.Tensor, memory: bool) -> tuple[str, str] | None:
+    """Why a tensor cannot be written, or once it has been given memory."""
+    return memory_problem(tensor) if memory else form_problem(tensor)
 
 
 def _about(entry: Entry) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from initcfg._config.files import replacing
 from initcfg._plan import Ledger
+from initcfg._stream.writing import form_problem
 from initcfg.errors import OutputError, nearest
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -80,12 +81,21 @@ def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
                 # Through a file object: a path would put its random name into the archive.
                 with open(weights, "wb") as file:
                     torch.save(model.state_dict(), file)
+        except KeyError as error:
+            # What safetensors says of a type that it has no name for.
+            raise _not_storable(repr(output), f"a tensor of type {error}") from error
         except (SafetensorError, RuntimeError) as error:
             raise OutputError(
                 f"{output!r} cannot be written: {error}.", fix="Make room; nothing was left half-written."
             ) from error
         Path(account).write_text(text + "\n", encoding="utf-8")
     return str(ledger_path)
+
+
+def _not_storable(output: str, what: str) -> OutputError:
+    return OutputError(
+        f"{output} cannot hold {what}.", fix="Save to a .pth file, which can; nothing was left half-written."
+    )
 
 
 def _distinct(model: nn.Module, ledger: Ledger) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -97,7 +107,10 @@ def _distinct(model: nn.Module, ledger: Ledger) -> tuple[dict[str, torch.Tensor]
     # Canonical names first, so that they are the ones that stay.
     for name in sorted(state, key=lambda name: name in ledger.aliases):
         tensor = state[name]
-        memory = tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape
+        if (problem := form_problem(tensor)) is not None:
+            raise _not_storable("A safetensors file", f"{name!r}, which {problem[0]}")
+        place = tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+        memory = tensor.untyped_storage().data_ptr(), *place
         same = names.setdefault(memory, name) if memory[0] else name
         if same == name:
             kept[name] = tensor.contiguous()

@@ -183,6 +183,12 @@ def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
     if is_lazy(tensor):
         names.lazy.setdefault(id(tensor), name)
         return
+    if tensor.is_nested:
+        raise TensorError(
+            "A nested tensor holds several of different shapes, and has no shape of its own to plan for.",
+            parameter=name,
+            fix="Keep the tensors apart, in an nn.ParameterList, and nest them in forward.",
+        )
     if getattr(tensor, "_fsdp_flattened", False):
         raise TensorError(
             "FullyShardedDataParallel (FSDP1) has laid this model's parameters end to end and cut them "

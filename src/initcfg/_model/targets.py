@@ -62,8 +62,9 @@ def targets(module: nn.Module) -> list[Target]:
 def _layer_class(module: nn.Module) -> type:
     """The class that knows the module's tensors: of what torch.jit compiled, the layer of torch it was."""
     was = getattr(nn, compiled_class(module), None) if is_compiled(module) else None
-    known = isinstance(was, type) and issubclass(was, (nn.modules.conv._ConvNd, nn.MultiheadAttention))
-    return was if known else type(module)
+    if isinstance(was, type) and issubclass(was, (nn.modules.conv._ConvNd, nn.MultiheadAttention)):
+        return was
+    return type(module)
 
 
 @singledispatch

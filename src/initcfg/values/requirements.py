@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,7 @@ from initcfg.values.kinds import (
     Dirac,
     Eye,
     Formula,
+    FromCheckpoint,
     Normal,
     Orthogonal,
     PaddingRow,
@@ -27,6 +29,14 @@ from initcfg.values.value import Value
 
 # The widest draw of the stream, in standard deviations (float64; float32 ends at 6.4).
 _WIDEST = 8.3
+# The types that random numbers are made in.
+_DRAWN = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# Types of less than a byte, and of bits without a meaning, which torch stores and knows nothing else of.
+_PACKED = re.compile(r"float4.*|bits.*|u?int[1-7]")
+_WHOLE_NUMBERS = (
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool),
+)
 
 
 def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
@@ -44,17 +54,27 @@ def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
         return dtype_problem(value.value, dtype)
     if isinstance(value, Constant):
         return _constant_problem(value.val, dtype)
+    if isinstance(value, (Eye, Dirac)):
+        gain = value.gain if isinstance(value, Eye) else 1.0
+        return _whole_problem(dtype) or _constant_problem(gain, dtype)
     if isinstance(value, Formula):
         return None
+    if isinstance(value, FromCheckpoint) and _is_packed(dtype):
+        return f"torch copies nothing into {dtype_name(dtype)}; exclude it, and load it by load_state_dict"
     if value.random and not dtype.is_floating_point:
         return f"random values need a floating-point tensor, and this one is {dtype_name(dtype)}"
+    if value.random and dtype not in _DRAWN:
+        return (
+            f"no random numbers are made in {dtype_name(dtype)}; initialize in float32 or bfloat16, and "
+            "convert or quantize after"
+        )
     if isinstance(value, (Normal, TruncNormal, Sparse)) and value.std < 0:
         return f"a standard deviation is not negative, and this one is {value.std:g}"
     if isinstance(value, Normal):
         return _beyond((abs(value.mean) + _WIDEST * value.std,), dtype)
     if isinstance(value, Sparse):
         return _beyond((_WIDEST * value.std,), dtype)
-    if isinstance(value, (Orthogonal, Eye)):
+    if isinstance(value, Orthogonal):
         return _beyond((value.gain,), dtype)
     if isinstance(value, (Uniform, TruncNormal)):
         numbers = tuple(value.args.values())
@@ -71,9 +91,25 @@ def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
     return None
 
 
+def _is_packed(dtype: torch.dtype) -> bool:
+    return _PACKED.fullmatch(dtype_name(dtype)) is not None
+
+
+def _whole_problem(dtype: torch.dtype) -> str | None:
+    """Identities are made of plain numbers, in the types that all of torch knows."""
+    known = (*_DRAWN, torch.complex64, torch.complex128, *_WHOLE_NUMBERS)
+    if dtype in known and dtype not in (torch.uint16, torch.uint32, torch.uint64):
+        return None
+    return f"identities are not made in {dtype_name(dtype)}"
+
+
 def _constant_problem(number: float, dtype: torch.dtype) -> str | None:
-    if dtype.is_floating_point or dtype.is_complex:
+    if dtype in _DRAWN or dtype.is_complex:
         return None if not math.isfinite(number) else _beyond((number,), dtype)
+    if dtype.is_floating_point:
+        return _small_float_problem(number, dtype)
+    if dtype not in _WHOLE_NUMBERS:
+        return f"torch fills no tensor of type {dtype_name(dtype)}"
     if dtype == torch.bool:
         low, high = 0, 1
     else:
@@ -82,6 +118,19 @@ def _constant_problem(number: float, dtype: torch.dtype) -> str | None:
     if not math.isfinite(number) or number != int(number) or not low <= number <= high:
         return f"{number:g} is not a value of {dtype_name(dtype)}"
     return None
+
+
+def _small_float_problem(number: float, dtype: torch.dtype) -> str | None:
+    """Eight bits and less: some have no zero, no sign or no infinity, and torch may turn one into another."""
+    try:
+        made = torch.full((1,), number, dtype=dtype).to(torch.float32).item()
+    except (RuntimeError, NotImplementedError, TypeError):
+        return f"{number:g} is not a value of {dtype_name(dtype)}"
+    alike = math.isnan(made) == math.isnan(number) and math.isinf(made) == math.isinf(number)
+    same_zero = (made == 0.0) == (number == 0.0) and math.copysign(1.0, made) == math.copysign(1.0, number)
+    # Rounded to nearest, a number of one binary digit is off by a third at most.
+    near = not math.isfinite(number) or abs(made - number) <= abs(number) / 3.0
+    return None if alike and same_zero and near else f"{number:g} is not a value of {dtype_name(dtype)}"
 
 
 def _beyond(numbers: tuple[float, ...], dtype: torch.dtype) -> str | None:

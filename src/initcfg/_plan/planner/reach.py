@@ -63,10 +63,8 @@ class Reach:
             # Some other tensor of the module cannot be written; this one is named by itself.
             known = []
         layouts = (target.layout for target in known if target.tensor is tensor)
-        layout = (
-            next(layouts, None) or layout_of_raw(module, attribute, tensor) or Layout(tuple(tensor.shape))
-        )
-        return Target(tensor, "weight", layout, attribute)
+        layout = next(layouts, None) or layout_of_raw(module, attribute, tensor)
+        return Target(tensor, "weight", layout or Layout(tuple(tensor.shape)), attribute)
 
     def layout(self, target: Target, entry: Entry | None) -> Layout:
         """The layout of a target, with what only the whole model tells."""

@@ -119,7 +119,8 @@ def is_plain(tensor: Any) -> bool:
     return (
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.layout is torch.strided
-        and not (tensor.is_meta or tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+        and not (tensor.is_meta or tensor.is_nested or tensor.is_quantized)
+        and not (tensor.is_conj() or tensor.is_neg())
     )
 
 

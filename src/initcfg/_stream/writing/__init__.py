@@ -13,7 +13,7 @@ computes), `adaptation.py` (tensors of a checkpoint made to fit), `memory.py` (w
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape
 from initcfg._stream.writing.blocks import Block, narrowed
 from initcfg._stream.writing.formula import made_by
-from initcfg._stream.writing.memory import PLAIN_TENSORS, memory_problem
+from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, memory_problem
 from initcfg._stream.writing.queue import thread_count
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.torch_generator import fill_torch, lock, seeded
@@ -30,6 +30,7 @@ __all__ = [
     "fill_torch",
     "lock",
     "made_by",
+    "form_problem",
     "memory_problem",
     "narrowed",
     "recipe_of",

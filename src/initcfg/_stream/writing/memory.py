@@ -17,10 +17,8 @@ def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
             "is on the meta device, where there is nothing to write",
             "Call initcfg.materialize(model, device=...).",
         )
-    if tensor.is_nested or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor"):
-        return f"is a {type(tensor).__name__}", "Build the model with real tensors."
-    if tensor.layout is not torch.strided or tensor.is_quantized:
-        return "is sparse or quantized", "Initialize the dense floating-point model, then convert it."
+    if (problem := form_problem(tensor)) is not None:
+        return problem
     if tensor.is_inference():
         return "was made under torch.inference_mode", "Build the model outside of it."
     if _has_no_storage(tensor):
@@ -29,6 +27,17 @@ def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
         return "has had its memory taken away (its storage was resized)", "Give it back: storage.resize_()."
     if _overlaps_itself(tensor):
         return "is an expanded view, whose elements share memory", "Make it contiguous."
+    if tensor.is_conj() or tensor.is_neg():
+        return "is a lazy conjugate or negative", "Resolve it first."
+    return None
+
+
+def form_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
+    """Why a tensor of this form cannot be written, whether it has memory or not."""
+    if tensor.is_nested or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor"):
+        return f"is a {type(tensor).__name__}", "Build the model with real tensors."
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return "is sparse or quantized", "Initialize the dense floating-point model, then convert it."
     return None
 
 
@@ -42,10 +51,6 @@ def check_memory(tensor: torch.Tensor) -> None:
     if problem is not None:
         raise TensorError(
             f"A tensor cannot be written: it {problem[0]}.", shape=tuple(tensor.shape), fix=problem[1]
-        )
-    if tensor.is_conj() or tensor.is_neg():
-        raise TensorError(
-            "A tensor cannot be written: it is a lazy conjugate or negative.", fix="Resolve it first."
         )
 
 

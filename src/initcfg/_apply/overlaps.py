@@ -1,0 +1,111 @@
+"""Overlaps: parameters that share a part of their memory cannot each have the numbers that a plan says.
+
+Tied parameters are one tensor, and views side by side in one buffer share nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+
+from initcfg._model import Entry, Names, local_of, storage_of
+from initcfg._plan import Assignment
+from initcfg.errors import TensorError
+from initcfg.values import Keep, Opaque
+
+# More bytes than this are not compared one by one.
+_MOST_BYTES = 1 << 28
+
+
+class _Span(NamedTuple):
+    """Where a tensor lies in its storage, in bytes: the first, and size and stride of each dimension.
+
+    The longest stride comes first, and last the bytes of an element.
+    """
+
+    start: int
+    dims: tuple[tuple[int, int], ...]
+
+    @property
+    def stop(self) -> int:
+        """One beyond the last byte."""
+        return self.start + sum((size - 1) * stride for size, stride in self.dims) + 1
+
+
+def check_overlaps(items: Mapping[str, Assignment], names: Names) -> None:
+    """Raise TensorError where two parameters share memory, and the plan writes one of them."""
+    for first, second in _neighbors(names):
+        one, other = items.get(first.name), items.get(second.name)
+        if one is None or other is None or not _clash(first, second, one, other):
+            continue
+        exact = _span(first.tensor) == _span(second.tensor)
+        raise TensorError(
+            f"{first.name!r} and {second.name!r} are two parameters that lie {'' if exact else 'partly '}in "
+            "the same memory, so that writing one changes the other.",
+            parameter=second.name,
+            shape=second.shape,
+            fix="Make them one parameter (b.weight = a.weight), or give each memory of its own: "
+            "nn.Parameter(view.clone()).",
+        )
+
+
+def _clash(first: Entry, second: Entry, one: Assignment, other: Assignment) -> bool:
+    written = [item for item in (one, other) if not isinstance(item.value, Keep)]
+    if not written or all(isinstance(item.value, Opaque) for item in written):
+        # What the model's own code does with its memory is its own affair.
+        return False
+    here, there = _span(first.tensor), _span(second.tensor)
+    if here == there:
+        # One memory under two objects, as tied by `.data`: good as long as both are to hold the same.
+        return len(written) == 2 and (one.value != other.value or one.value.random)
+    return _shared(here, there)
+
+
+def _neighbors(names: Names) -> Iterator[tuple[Entry, Entry]]:
+    """The pairs of parameters whose spans in a storage meet."""
+    by_storage: dict[int, list[Entry]] = {}
+    for entry in names.parameters:
+        tensor = local_of(entry.tensor)
+        if not tensor.is_meta and tensor.numel() > 0 and (storage := storage_of(tensor)):
+            by_storage.setdefault(storage, []).append(entry)
+    for entries in by_storage.values():
+        if len(entries) == 1:
+            continue
+        spans = sorted((_span(entry.tensor), index) for index, entry in enumerate(entries))
+        for place, (span, index) in enumerate(spans):
+            for other, second in itertools.islice(spans, place + 1, None):
+                if other.start >= span.stop:
+                    break
+                yield entries[index], entries[second]
+
+
+def _span(tensor: torch.Tensor) -> _Span:
+    tensor = local_of(tensor)
+    size = tensor.element_size()
+    dims = [(n, stride * size) for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if n > 1]
+    return _Span(int(tensor.storage_offset()) * size, (*sorted(dims, key=lambda dim: -dim[1]), (size, 1)))
+
+
+def _shared(here: _Span, there: _Span) -> bool:
+    """Whether two tensors have a byte in common."""
+    low, high = min(here.start, there.start), max(here.stop, there.stop)
+    if here.stop <= there.start or there.stop <= here.start:
+        return False
+    if here.dims[0] == there.dims[0] and len(here.dims) > 1:
+        rows = _Span(here.start, here.dims[1:]), _Span(there.start, there.dims[1:])
+        if max(row.stop for row in rows) - low <= here.dims[0][1]:
+            # The same rows of both, as of columns side by side: what one row has in common, they all have.
+            return _shared(*rows)
+    if high - low > _MOST_BYTES:
+        return True
+    bytes_here = torch.zeros(high - low, dtype=torch.bool)
+    _view(bytes_here, here, low).fill_(True)
+    return bool(_view(bytes_here, there, low).any())
+
+
+def _view(memory: torch.Tensor, span: _Span, low: int) -> torch.Tensor:
+    sizes, strides = zip(*span.dims, strict=True)
+    return memory.as_strided(sizes, strides, span.start - low)
