@@ -20,6 +20,7 @@ from initcfg._model import BaseModule as BaseModule
 from initcfg._model import ModuleDict as ModuleDict
 from initcfg._model import ModuleList as ModuleList
 from initcfg._model import Sequential as Sequential
+from initcfg._model import register_layout as register_layout
 from initcfg._plan import Assignment as Assignment
 from initcfg._plan import Ledger as Ledger
 from initcfg._plan import Plan as Plan
@@ -110,6 +111,7 @@ __all__ = [
     "materialize",
     "normal_init",
     "plan",
+    "register_layout",
     "register_library",
     "trace",
     "trunc_normal_",
