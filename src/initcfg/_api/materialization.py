@@ -135,6 +135,9 @@ def _check_complete(plan: Plan, model: nn.Module, names: Names) -> None:
 
 def _says_nothing(plan: Plan, entry: Entry) -> bool:
     item = plan.parameters.get(entry.name) or plan.buffers.get(entry.name)
+    if entry.name in plan.before_code:
+        # The model's own code decides.
+        return False
     return item is None or isinstance(item.value, (Keep, Computed))
 
 

@@ -75,8 +75,8 @@ class Account:
             if name in self.written and self.written[name].by == "code":
                 self.written[name] = replace(self.written[name], value=value)
 
-    def ledger(self, names: Names, *, rng: str, seed: int | None) -> Ledger:
-        """The ledger of the whole model."""
+    def ledger(self, names: Names, *, rng: str, seed: int | None, rebuilt: bool = False) -> Ledger:
+        """The ledger of the whole model; ``rebuilt``: user code has changed which tensors it has."""
         plan = self.plans[0]
         entries = {
             entry.name: self.written.get(entry.name)
@@ -90,7 +90,8 @@ class Account:
             seed=seed,
             stream_version=STREAM_VERSION if rng == "stream" else None,
             plan_digest=plan.digest,
-            aliases=dict(plan.aliases),
+            # Code may have tied what the plan has apart, or the other way round.
+            aliases=dict(names.aliases if rebuilt else plan.aliases),
             versions=versions(),
             loads=tuple(dict.fromkeys(load for each in self.plans for load in each.loads)),
         )

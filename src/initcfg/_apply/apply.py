@@ -16,7 +16,7 @@ from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
-from initcfg._model import doors, hold_shards, local_of, named_tensors, rank_sets
+from initcfg._model import Names, doors, hold_shards, is_sharded, local_of, named_tensors, rank_sets
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
 from initcfg._rules import originals_come_back
@@ -47,7 +47,7 @@ def apply_plan(
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
     checkpoints = PlannedCheckpoints(plan.loads)
     execution: Execution | None = None
-    copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+    put_back: Callable[[], None] | None = None
     try:
         hold_shards(model)
         with Agreement(agreeing_ranks(model, process_group)) as agreement:
@@ -62,22 +62,19 @@ def apply_plan(
             else:
                 filler = TorchFiller(checkpoints)
             if atomic:
-                tensors = [each for entry in (*names.parameters, *names.buffers) for each in entry.stored]
-                copies = list(_copies(tensors))
+                put_back = _copied(model, names)
             reopen_all(model)
             execution = Execution(plan, model, checkpoints, filler)
             carry_out(execution, seed)
         forget_defaults(model)
         _log_idle_rules(execution)
-        return execution.account.ledger(execution.names, rng=rng, seed=seed)
+        return execution.ledger(rng, seed)
     except BaseException as error:
         if execution is None:
             raise
         execution.back_to_pending()
-        if atomic:
-            with torch.no_grad():
-                for tensor, copy in copies:
-                    tensor.copy_(copy)
+        if put_back is not None:
+            put_back()
             raise
         written = list(execution.account.written)
         state = f"{plural(len(written), 'tensor')} had been written"
@@ -107,6 +104,29 @@ def _log_idle_rules(execution: Execution) -> None:
         note = over_library(f"model.{call.module}.init_weights", call.library or "", count)
         if note not in plan.notes:
             logger.warning("%s.", note)
+
+
+def _copied(model: nn.Module, names: Names) -> Callable[[], None]:
+    """Copy a model's tensors; calling the result puts it back as it was, also what code has replaced."""
+    stored = [each for entry in (*names.parameters, *names.buffers) for each in entry.stored]
+    copies = [(tensor, tensor.data, copy) for tensor, copy in _copies(stored)]
+    containers = [
+        (container, dict(container))
+        for module in model.modules()
+        for container in (module._parameters, module._buffers, module._modules)
+    ]
+
+    def put_back() -> None:
+        for container, items in containers:
+            container.clear()
+            container.update(items)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for tensor, data, copy in copies:
+                if not is_sharded(tensor):
+                    tensor.data = data
+                tensor.copy_(copy)
+
+    return put_back
 
 
 def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:
@@ -187,7 +207,8 @@ def _replay_constructors(execution: Execution) -> None:
         if pending is not None:
             pending.replay()
             execution.settle(entry.tensor)
-            default = execution.plan.parameters[entry.name].default
+            item = execution.plan.parameters.get(entry.name)
+            default = None if item is None else item.default
             if default is not None and not isinstance(default.value, Computed):
                 execution.account.note(entry, entry.name, "default", default)
 

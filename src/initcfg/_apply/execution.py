@@ -23,7 +23,7 @@ from initcfg._model import (
     places_of,
     running,
 )
-from initcfg._plan import Call, Plan, Write, writes_of
+from initcfg._plan import Call, Ledger, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
 from initcfg._record.recording import told_of_memory
 from initcfg.errors import ApplyError, InitcfgError
@@ -242,6 +242,10 @@ class Execution:
     def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
         """The user code that runs innermost called a sampler, which no dispatch mode sees."""
         self.observers[-1].note(tensor, function)
+
+    def ledger(self, rng: str, seed: int | None) -> Ledger:
+        """What was done, tensor by tensor."""
+        return self.account.ledger(self.names, rng=rng, seed=seed, rebuilt=bool(self.rebuilt))
 
     @property
     def compat(self) -> bool:

@@ -43,9 +43,14 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 fix="Plan the model again.",
             )
     _check_sharded(plan, items, entries, rng, has_code)
-    runs_code = bool(plan.tape and plan.tape.calls)
+    whole = not any(is_sharded(each) for entry in entries.values() for each in entry.stored)
+    runs_code = bool(plan.tape and plan.tape.calls) and whole
+    _check_code_runs(plan, runs_code)
     for name, item in items.items():
         entry = entries.get(name)
+        if name in plan.before_code and runs_code:
+            _check_before(plan, name, entry)
+            continue
         if entry is None:
             kind = "parameter" if name in plan.parameters else "buffer"
             raise ApplyError(
@@ -60,7 +65,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 raise TensorError(f"{name!r} cannot be initialized: it {problem}.", fix=fix, **_about(entry))
     check_overlaps(items, names)
     for entry in names.parameters:
-        if entry.name in plan.parameters:
+        if entry.name in plan.parameters or (runs_code and entry.name in plan.before_code):
             continue
         if entry.name in plan.aliases:
             raise ApplyError(
@@ -80,6 +85,43 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
 def _problem(tensor: torch.Tensor, memory: bool) -> tuple[str, str] | None:
     """Why a tensor cannot be written, or once it has been given memory."""
     return memory_problem(tensor) if memory else form_problem(tensor)
+
+
+def _check_before(plan: Plan, name: str, entry: Entry | None) -> None:
+    """A tensor that the model's own code changes is as it was when the plan was made, or changed already."""
+    before = plan.before_code[name]
+    item = plan.parameters.get(name) or plan.buffers.get(name)
+    if entry is None:
+        if before is None or item is None:
+            return
+        raise ApplyError(
+            f"The plan was made for a model that has {name!r} before its own code runs; this one lacks it.",
+            fix="Plan this model.",
+        )
+    fits = [(each.shape, each.dtype) for each in (before, item) if each is not None]
+    if (entry.shape, dtype_name(entry.tensor.dtype)) not in fits:
+        known = before or item
+        assert known is not None
+        raise ApplyError(
+            f"The plan was made for {known.dtype} of shape {known.shape}, and this model has "
+            f"{dtype_name(entry.tensor.dtype)} of shape {entry.shape}.",
+            fix="Plan this model.",
+            **_about(entry),
+        )
+
+
+def _check_code_runs(plan: Plan, runs_code: bool) -> None:
+    """Where the model's own code will not run, its make-up stays as it is."""
+    if plan.before_code and not runs_code:
+        name, before = next(iter(plan.before_code.items()))
+        gone = name not in plan.parameters and name not in plan.buffers
+        what = "makes" if before is None else "takes away" if gone else "gives another shape or type to"
+        raise ApplyError(
+            f"The model's own code {what} {name!r}, and here it cannot run: the plan was read from JSON, or "
+            "the model is sharded.",
+            parameter=name,
+            fix="Plan the model again, and initialize it before it is sharded.",
+        )
 
 
 def _about(entry: Entry) -> dict[str, Any]:

@@ -7,7 +7,7 @@ between them. What the code means then stands in the plan as values, in place of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,8 +17,8 @@ from initcfg._apply.execution import Execution, call_user_code
 from initcfg._apply.filling import Filler, StreamFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._model import is_sharded, named_tensors, running
-from initcfg._plan import Assignment, Call, Plan, Shadowed, Write
+from initcfg._model import Entry, is_sharded, named_tensors, running
+from initcfg._plan import Assignment, Before, Call, Plan, Shadowed, Write
 from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
 from initcfg._record.recording import Outcome, named_values, outcomes_of, raised_text
 from initcfg._rules import originals_come_back
@@ -37,6 +37,7 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
     unwritten = {
         each.name for each in entries if not each.buffer and _is_unwritten(each.tensor, plan[each.name])
     }
+    before = {each.name: _kind(each) for each in entries}
     try:
         with recorded(model) as recording, contextlib.closing(PlannedCheckpoints(plan.loads)) as checkpoints:
             filler = RecordingFiller(recording, checkpoints)
@@ -47,7 +48,7 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
                     if default_of(entry.tensor) and default and not isinstance(default.value, Computed):
                         filler.fill(entry.tensor, default.value, entry.name, default)
                 execution.run_tape()
-            return _with_values(execution, filler, unwritten, with_buffers)
+            return _with_values(execution, filler, before, unwritten, with_buffers)
     except TensorError:
         # A tensor that cannot be moved aside: its code stays what it is.
         return plan
@@ -107,6 +108,10 @@ class RecordingFiller(Filler):
             self.failed[name] = f"it raised {raised_text(error)} when it was tried"
             self.failed_calls.append(call)
 
+    def has_failed(self, name: str) -> bool:
+        """Whether code failed whose module holds the tensor of this name."""
+        return any(not module or name.startswith(f"{module}.") for module in self.failed)
+
     def source_of(self, outcome: Outcome) -> Write | Shadowed | None:
         """The write or the default whose value a tensor holds, as it was written."""
         found = self._sources.get(id(outcome.sources[0])) if len(outcome.sources) == 1 else None
@@ -114,27 +119,40 @@ class RecordingFiller(Filler):
 
 
 def _with_values(
-    execution: Execution, filler: RecordingFiller, unwritten: set[str], with_buffers: bool
+    execution: Execution,
+    filler: RecordingFiller,
+    before: Mapping[str, _Kind],
+    unwritten: set[str],
+    with_buffers: bool,
 ) -> Plan:
     """The plan, with values where it had code; ``with_buffers``: also those that only code writes."""
     plan, plans, parts = execution.plan, execution.account.plans, execution.account.parts
     names = named_tensors(execution.model)
     items = {**plan.parameters, **plan.buffers}
+    rebuilt = {name: call for name, call in execution.rebuilt.items() if not filler.has_failed(name)}
     coded: dict[str, torch.Tensor] = {}
     for entry in dict.fromkeys(names.entries.values()):
-        if entry.buffer and with_buffers and entry.name not in items:
+        if entry.name in rebuilt:
+            items[entry.name] = _put(items.get(entry.name), entry, rebuilt[entry.name])
+            # Whatever it holds, the code has put it there.
+            for tensor in entry.stored:
+                filler.recorder.track_foreign(tensor)
+        elif entry.buffer and with_buffers and entry.name not in items:
             code = Opaque("init_weights", Keep())
             items[entry.name] = Assignment(entry.name, entry.shape, dtype_name(entry.tensor.dtype), code)
         if entry.name in items and isinstance(items[entry.name].value, Opaque) and entry.holder is None:
             coded[entry.name] = entry.tensor
-            if entry.name in execution.rebuilt:
-                # Whatever it holds, the code has put it there.
-                filler.recorder.track_foreign(entry.tensor)
     outcomes = outcomes_of(filler.recorder, coded)
     values = named_values(outcomes.items())
     for name, outcome in outcomes.items():
-        if not any(not module or name.startswith(f"{module}.") for module in filler.failed):
+        if not filler.has_failed(name):
             items[name] = _said(items[name], outcome, filler.source_of(outcome), values.get(name))
+    here = {each.name: each for each in names.entries.values()}
+    parameters = [
+        each.name for each in names.parameters if each.name in rebuilt or each.name in plan.parameters
+    ]
+    # What code did that failed half-way says nothing of what it will do.
+    parameters += [name for name in plan.parameters if name not in here and name not in rebuilt]
     buffers = {entry.name: items[entry.name] for entry in names.buffers if entry.name in items}
     kept = {name for name in items if isinstance(items[name].value, Keep)}
     idle = idle_rules(plans, filler.failed_calls)
@@ -147,7 +165,7 @@ def _with_values(
     ]
     return replace(
         plan,
-        parameters={name: items[name] for name in plan.parameters},
+        parameters={name: items[name] for name in parameters},
         buffers={name: item for name, item in buffers.items() if name not in kept},
         unused=tuple(unused for unused, _ in idle.values()),
         rules={where: note for each in plans for where, note in each.rules.items()}
@@ -160,7 +178,11 @@ def _with_values(
         },
         loads=tuple(load for each in plans for load in each.loads),
         notes=tuple(dict.fromkeys(notes)),
-        uninitialized=tuple(name for name in plan.parameters if name in unwritten and name in kept),
+        aliases=names.aliases if rebuilt else plan.aliases,
+        before_code=_before_code(before, here, rebuilt),
+        uninitialized=tuple(
+            name for name in parameters if name in kept and (name in unwritten or name in rebuilt)
+        ),
     )
 
 
@@ -185,6 +207,46 @@ def _overwritten(plan: Plan, items: Mapping[str, Assignment]) -> list[str]:
         if count:
             notes.append(over_library(path, call.library, count))
     return notes
+
+
+def _put(item: Assignment | None, entry: Entry, call: Call) -> Assignment:
+    """A tensor that code has put in the place of another, or of none; what it means is not known yet."""
+    shadowed = () if item is None else item.shadowed
+    if item is not None and item.rule is not None and not isinstance(item.value, Opaque):
+        shadowed += (Shadowed(item.rule, item.value, item.initializer),)
+    return Assignment(
+        entry.name,
+        entry.shape,
+        dtype_name(entry.tensor.dtype),
+        Opaque(call.code, Keep()),
+        rule=call.rule or ".".join(filter(None, ("model", call.module, "init_weights"))),
+        shadowed=shadowed,
+        frozen=not entry.buffer and not entry.tensor.requires_grad,
+        default=None if item is None else item.default,
+    )
+
+
+_Kind = tuple[tuple[int, ...], str, bool]
+"""Shape, data type, and whether it is a buffer."""
+
+
+def _before_code(
+    before: Mapping[str, _Kind], here: Mapping[str, Entry], rebuilt: Collection[str]
+) -> dict[str, Before | None]:
+    """The tensors that are not there yet, that will be gone, or will have another shape or type."""
+    found: dict[str, Before | None] = {}
+    for name in rebuilt:
+        was, now = before.get(name), here.get(name)
+        if was is None:
+            if now is not None:
+                found[name] = None
+        elif now is None or was != _kind(now):
+            found[name] = Before(*was[:2])
+    return found
+
+
+def _kind(entry: Entry) -> _Kind:
+    return entry.shape, dtype_name(entry.tensor.dtype), entry.buffer
 
 
 def _said(

@@ -11,7 +11,7 @@ remembers), `ledger.py`, `part.py` (a stage of a pipeline), `as_json.py` (record
 plans), `export/` (back to rules).
 """
 
-from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
+from initcfg._plan.assignment import Assignment, Before, RuleNote, Shadowed, Unused, effect
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.ledger import FORMAT, Ledger, Written
 from initcfg._plan.loads import Load, Loaded
@@ -20,6 +20,7 @@ from initcfg._plan.tape import Call, Recorded, Write, writes_of
 
 __all__ = [
     "Assignment",
+    "Before",
     "Call",
     "FORMAT",
     "Ledger",

@@ -61,6 +61,14 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Before:
+    """A tensor as the model has it before its own code runs: shape and data type."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Unused:
     """A rule that reached nothing: its path, the entry as it was written, and why."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._model import doors
 from initcfg._plan.as_json import plain, record_from_json, record_to_json, typed
-from initcfg._plan.assignment import Assignment, RuleNote, Unused, effect
+from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
 from initcfg._plan.loads import Load
 from initcfg.errors import PlanError
 from initcfg.values import to_json
@@ -53,6 +53,9 @@ class Plan(Mapping[str, Assignment]):
         nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
         uninitialized: Parameters that neither a rule nor their constructor writes: they hold
             whatever the memory held. Known for models that :func:`initcfg.build` made.
+        before_code: The tensors that the model's own code makes, takes away, or gives another shape or type:
+            what there is before it runs, None for one that it makes. One that is in neither ``parameters``
+            nor ``buffers`` is taken away.
         rules: Every rule by its path.
         compat: ``"mmengine"`` or None.
         whole: Of a part of a model: the digest of the whole model's plan.
@@ -68,6 +71,7 @@ class Plan(Mapping[str, Assignment]):
     libraries: Mapping[str, str] = field(default_factory=dict)
     nested: tuple[str, ...] = ()
     uninitialized: tuple[str, ...] = ()
+    before_code: Mapping[str, Before | None] = field(default_factory=dict)
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
     compat: str | None = None
     whole: str | None = None
@@ -317,6 +321,8 @@ class Plan(Mapping[str, Assignment]):
         data = {"format": FORMAT, "version": VERSION, "compat": self.compat}
         if self.whole:
             data["whole"] = self.whole
+        if self.before_code:
+            data["before_code"] = plain(self.before_code)
         return {
             **data,
             "parameters": _to_json(self.parameters),
@@ -352,6 +358,7 @@ class Plan(Mapping[str, Assignment]):
                 typed(tuple[Unused, ...], data["unused"]),
                 tuple(Load.from_json(item) for item in data.get("loads", [])),
                 libraries=dict(data.get("libraries", {})),
+                before_code=typed(Mapping[str, Before | None], data.get("before_code", {})),
                 rules=typed(Mapping[str, RuleNote], data.get("rules", {})),
                 compat=data.get("compat"),
                 whole=data.get("whole"),

@@ -24,6 +24,7 @@ from initcfg._model import named_tensors
 from initcfg._plan import Ledger, Loaded, Plan, Written
 from initcfg._record import recall_defaults
 from initcfg._stream.writing import Block, narrowed
+from initcfg.errors import ApplyError
 from initcfg.values import FromCheckpoint, dtype_name
 
 # Elements at a time.
@@ -70,11 +71,18 @@ def pieces(shape: Sequence[int], most: int) -> Iterator[Piece]:
 class Maker:
     """Makes the tensors of an outline, by the plan in the model's own types.
 
-    What must be taken from the model's memory is written there; else it is left alone.
+    What must be taken from the model's memory is written there; else it is left alone. ``applied``: the
+    ledger of a model that has been written already.
     """
 
     def __init__(
-        self, plan: Plan, model: nn.Module, outline: Outline, seed: int, rng: str = "stream"
+        self,
+        plan: Plan,
+        model: nn.Module,
+        outline: Outline,
+        seed: int,
+        rng: str = "stream",
+        applied: Ledger | None = None,
     ) -> None:
         self._plan = plan
         self._model = model
@@ -84,7 +92,7 @@ class Maker:
         self._checkpoints = PlannedCheckpoints(plan.loads)
         self._filler = StreamFiller(self._checkpoints, seed)
         self._execution: Execution | None = None
-        self._ledger: Ledger | None = None
+        self._ledger = applied
         self._state: dict[str, torch.Tensor] = {}
         self._whole: tuple[str, torch.Tensor] | None = None
         self._loaded: dict[str, Loaded] = {}
@@ -93,7 +101,9 @@ class Maker:
 
     def prepare(self, items: list[Item]) -> None:
         """Write what some of the items need into the model's memory."""
-        if self._outline.in_memory is not None:
+        if self._ledger is not None:
+            pass
+        elif self._outline.in_memory is not None:
             self._ledger = apply_plan(self._plan, self._model, seed=self._seed, rng=self._rng)
         else:
             # What is taken from the model's memory is written, if needed; the ledger is of everything.
@@ -104,8 +114,17 @@ class Maker:
             self._execution = execution
             carry_out(execution, self._seed)
             reset_is_init(execution)
-            self._ledger = execution.account.ledger(execution.names, rng="stream", seed=self._seed)
+            self._ledger = execution.ledger("stream", self._seed)
         self._state, _ = state_of(self._model)
+        for item in items:
+            there = self._state.get(item.key)
+            if there is None or (tuple(there.shape) != item.shape and item.way == "resident"):
+                raise ApplyError(
+                    f"The model's own code has changed {item.key!r}, which was to be stored with the shape "
+                    f"{item.shape}, and planning did not foresee it.",
+                    parameter=item.name,
+                    fix="Initialize the model in memory, and save that.",
+                )
 
     def put(self, into: torch.Tensor, item: Item, piece: Piece) -> None:
         """Fill memory with a piece of an item; of what is streamed, at the latest by :meth:`flush`.

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._apply.apply import draw_seed
+from initcfg._apply.apply import apply_plan, draw_seed
 from initcfg._apply.ranks import Agreement
 from initcfg._apply.streaming.folder import LEDGER, Folder, Identity, seed_in
 from initcfg._apply.streaming.items import DTYPES, Item, Outline, outlined
@@ -136,11 +136,22 @@ def save_plan(
     options.check()
     begun = time.perf_counter()
     path = Path(directory)
-    outline = outlined(plan, model, dtype=options.dtype, rng=options.rng)
 
     def draw() -> int:
         found = None if options.overwrite else seed_in(path)
         return draw_seed() if found is None else found
+
+    applied = None
+    if plan.before_code:
+        # Which tensors there are is known when the model's own code has run.
+        if seed is None and world.size > 1:
+            raise OutputError(
+                "The model's own code changes which tensors there are, and each rank runs it first.",
+                fix="Give the seed.",
+            )
+        seed = draw() if seed is None else seed
+        applied = apply_plan(plan, model, seed=seed, rng=options.rng)
+    outline = outlined(plan, model, dtype=options.dtype, rng=options.rng)
 
     with contextlib.ExitStack() as stack:
         with Agreement(world.sets) as agreement:
@@ -161,7 +172,7 @@ def save_plan(
             return Saved(str(path), ledger, _files(work, path, work.shards), outline, 0.0, 0, there=True)
         try:
             kept = folder.kept(work.shards)
-            with contextlib.closing(Maker(plan, model, outline, seed, options.rng)) as maker:
+            with contextlib.closing(Maker(plan, model, outline, seed, options.rng, applied)) as maker:
                 ledger = _written(maker, folder, work, kept)
         except BaseException:
             if world.first:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def explain_text(plan: Plan, name: str) -> str:
     """Each rule that reached a parameter, in order, where each was written, who won and why."""
+    if name not in plan and (before := plan.before_code.get(name)) is not None:
+        head = f"{name}\n  {before.dtype}, {shape_text(before.shape)}"
+        return f"{head}\n\nThe model's own code takes it away."
     if name not in plan:
         known = [*plan.parameters, *plan.buffers, *plan.aliases]
         tail = name.rpartition(".")[2]
@@ -23,6 +26,10 @@ def explain_text(plan: Plan, name: str) -> str:
         raise PlanError(f"There is no parameter {name!r}.", meant=meant)
     item = plan[name]
     lines = [_head(plan, name, item), ""]
+    if item.name in plan.before_code:
+        before = plan.before_code[item.name]
+        was = "" if before is None else f"; before, it is {before.dtype} of shape {shape_text(before.shape)}"
+        lines += [f"The model's own code puts it there{was}.", ""]
     reached = [*item.shadowed] + ([Shadowed(item.rule, item.value, item.initializer)] if item.rule else [])
     if item.default is not None:
         lines += [f"Without any rule, {item.default.rule} makes it {item.default.value}.", ""]

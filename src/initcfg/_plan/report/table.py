@@ -24,6 +24,7 @@ from initcfg._plan.report.words import (
     merge_texts,
     plain_table,
     render,
+    shape_text,
     uncalled_text,
     value_text,
 )
@@ -181,6 +182,19 @@ def is_symbolic(value: Value) -> bool:
     return all(is_symbolic(each) for each in inner if isinstance(each, Value))
 
 
+def _changed(plan: Plan, name: str) -> str:
+    """What the model's own code makes of which tensors there are."""
+    before = plan.before_code[name]
+    if before is None:
+        return f"added        {name}: the model's own code makes it"
+    was = f"{before.dtype} of shape {shape_text(before.shape)}"
+    if name in plan.aliases:
+        return f"tied         {name}: the model's own code makes it one with {plan.aliases[name]}"
+    if name not in plan:
+        return f"taken away   {name}: {was}, until the model's own code runs"
+    return f"changed      {name}: {was}, until the model's own code runs"
+
+
 def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     """What a person should see besides the table."""
     lines = [Text(summary(plan), style="bold")]
@@ -193,6 +207,8 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     if plan.uninitialized:
         names = ", ".join(limited(plan.uninitialized, full))
         lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
+    for name in limited(list(plan.before_code), full):
+        lines.append(Text(_changed(plan, name) if name in plan.before_code else f"  {name}", style="yellow"))
     for load in plan.loads:
         lines += load_lines(plan, load, full=full)
     for note in limited(plan.notes if full else _merged(plan.notes), full):

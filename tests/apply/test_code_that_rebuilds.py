@@ -1,0 +1,180 @@
+"""A model's own init_weights replaces, adds and deletes tensors: plan, model, ledger and file agree."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import initcfg
+from initcfg import Plan
+from initcfg._apply import verified
+from initcfg._checkpoints import open_source
+from initcfg.errors import ApplyError
+
+
+def other_shape(module):
+    module.w = nn.Parameter(torch.full((2, 5), 3.0))
+
+
+def other_type(module):
+    module.w.data = module.w.data.bfloat16() * 0 + 2
+
+
+def added(module):
+    module.extra = nn.Parameter(torch.full((7,), 3.0))
+    module.norm = nn.LayerNorm(3)
+    module.register_buffer("table", torch.arange(3.0))
+
+
+def deleted(module):
+    nn.init.constant_(module.w, 4.0)
+    del module.b
+
+
+def submodule(module):
+    module.head = nn.Linear(2, 3)
+    nn.init.constant_(module.head.weight, 5.0)
+    nn.init.zeros_(module.head.bias)
+
+
+def tied(module):
+    nn.init.ones_(module.w)
+    module.v = module.w
+
+
+def buffer(module):
+    value = module.w.detach() * 0 + 1
+    del module.w
+    module.register_buffer("w", value)
+
+
+WAYS = [other_shape, other_type, added, deleted, submodule, tied, buffer]
+
+
+class Holder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.b = nn.Parameter(torch.ones(4, 3)), nn.Parameter(torch.zeros(4))
+        self.head = nn.Linear(2, 2)
+
+
+def model_with(way):
+    class Own(initcfg.BaseModule, Holder):
+        def __init__(self):
+            Holder.__init__(self)
+            self.init_cfg = [dict(type="Normal", param="w"), dict(type="Constant", layer="Linear", val=1)]
+            self._is_init = False
+
+        def init_weights(self):
+            super().init_weights()
+            way(self)
+
+    return nn.ModuleDict({"m": Own()})
+
+
+def truth(way):
+    model = nn.ModuleDict({"m": Holder()})
+    nn.init.ones_(model["m"].head.weight)
+    nn.init.zeros_(model["m"].head.bias)
+    way(model["m"])
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_plan_model_and_ledger_are_of_the_model_that_the_code_leaves(way):
+    wanted = truth(way)
+    plan = initcfg.plan(model_with(way))
+    model = model_with(way)
+    ledger = plan.apply(model, seed=0)
+    found = model.state_dict()
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert (found[name].shape, found[name].dtype) == (tensor.shape, tensor.dtype)
+        if not (name == "m.w" and way in (added, submodule)):
+            assert torch.equal(found[name], tensor), name
+    for name, parameter in model.named_parameters():
+        assert plan[name].shape == ledger[name].shape == tuple(parameter.shape)
+        assert plan[name].dtype == ledger[name].dtype == str(parameter.dtype).removeprefix("torch.")
+    assert set(plan) == {plan.aliases.get(name, name) for name, _ in model.named_parameters()}
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_file_of_it_holds_the_same_and_is_as_initialized(way, tmp_path):
+    with initcfg.deferred():
+        model = model_with(way)
+    plan = initcfg.plan(model)
+    ledger = plan.save_weights(tmp_path / "out", model, seed=0)
+    found, wanted = load_file(tmp_path / "out" / "model.safetensors"), truth(way)
+    if way is tied:
+        del wanted[next(name for name in ("m.w", "m.v") if name not in found)]
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert found[name].shape == tensor.shape and found[name].dtype == tensor.dtype
+    for told in (plan, ledger):
+        with open_source(str(tmp_path / "out" / "model.safetensors")) as reader:
+            status = {each.name: each.status for each in verified(reader, told, 0).tensors}
+        assert set(status.values()) <= {"initial", "unknown", "unplanned"}, status
+
+
+def test_the_plan_says_what_there_was_before():
+    plan = initcfg.plan(model_with(other_shape))
+    assert "changed      m.w: float32 of shape 4×3, until the model's own code runs" in str(plan)
+    assert "The model's own code puts it there; before, it is float32 of shape 4×3." in plan.explain("m.w")
+    plan = initcfg.plan(model_with(deleted))
+    assert "taken away   m.b: float32 of shape 4, until the model's own code runs" in str(plan)
+    assert plan.explain("m.b").endswith("The model's own code takes it away.")
+    plan = initcfg.plan(model_with(added))
+    assert "added        m.extra: the model's own code makes it" in str(plan)
+    assert "tied " in str(initcfg.plan(model_with(tied)))
+    assert initcfg.plan(model_with(lambda module: None)).before_code == {}
+
+
+def test_from_json_the_code_cannot_run():
+    plan = Plan.from_json(initcfg.plan(model_with(other_shape)).to_json())
+    with pytest.raises(ApplyError, match=r"gives another shape or type to 'm\.w', and here it cannot run"):
+        plan.apply(model_with(other_shape), seed=0)
+
+
+def test_a_model_that_has_been_changed_already():
+    model = model_with(other_shape)
+    plan = initcfg.plan(model)
+    plan.apply(model, seed=0)
+    plan.apply(model, seed=0)
+    assert model["m"].w.shape == (2, 5)
+
+
+def test_atomic_puts_back_what_code_has_replaced():
+    def way(module):
+        other_shape(module)
+        module.b.data = torch.ones(9)
+        del module.head
+        if module.fails:
+            raise ValueError("no")
+
+    model = model_with(way)
+    model["m"].fails = False
+    plan = initcfg.plan(model)
+    model["m"].fails = True
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ApplyError, match="no"):
+        plan.apply(model, seed=0, atomic=True)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert model["m"].head.weight.shape == (2, 2)
+
+
+def test_code_that_planning_cannot_foresee(tmp_path):
+    torch.save(torch.full((2, 5), 6.0), tmp_path / "w.pth")
+
+    def way(module):
+        module.w = nn.Parameter(torch.load(tmp_path / "w.pth"))
+
+    model = model_with(way)
+    plan = initcfg.plan(model)
+    assert plan["m.w"].shape == (4, 3) and "is run when the plan is applied" in str(plan)
+    ledger = plan.apply(model, seed=0)
+    assert (ledger["m.w"].shape, ledger["m.w"].by) == ((2, 5), "code")
