@@ -327,7 +327,7 @@ def _run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
         raise ApplyError(
             f"{call.code} of {call.module or 'the model'} raised {type(error).__name__}: {error}",
             where=call.rule,
-            fix="This is the model's own code; the traceback above shows where.",
+            fix="This is the model's own code: mend it where it raised.",
         ) from error
     finally:
         execution.observers.pop()

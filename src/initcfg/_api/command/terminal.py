@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,7 +72,7 @@ class Group(click.Group):
             code = super().main(*args, **kwargs)
             sys.exit(code if isinstance(code, int) else 0)
         except InitcfgError as error:
-            _fail(str(error))
+            _fail(_told(error), error)
         except click.ClickException as error:
             error.show()
             sys.exit(2)
@@ -81,15 +82,15 @@ class Group(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except Exception as error:
-            if os.environ.get("INITCFG_TRACEBACK"):
-                raise
-            _fail(_unexpected(error))
+            _fail(_unexpected(error), error)
 
 
-def _fail(message: str, code: int = 2) -> None:
+def _fail(message: str, error: Exception | None = None, code: int = 2) -> None:
     if launched_rank() > 0:
         # The first rank tells of any failure, and its end ends the others. It may have ended already.
         time.sleep(_PATIENCE)
+    if error is not None and os.environ.get("INITCFG_TRACEBACK"):
+        click.echo("".join(traceback.format_exception(error)), err=True)
     click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
     sys.exit(code)
 
@@ -100,11 +101,42 @@ def launched_rank() -> int:
     return int(rank) if rank.isdecimal() and os.environ.get("WORLD_SIZE", "1") != "1" else 0
 
 
+def _told(error: InitcfgError) -> str:
+    """An error of ours; where it tells of no place, that of the other people's code that it came out of."""
+    cause, title = error.__cause__, "raised at:"
+    if cause is None or isinstance(cause, InitcfgError):
+        cause, title = error, "called at:"
+    place = None if error.where else _foreign_place(cause)
+    return f"{error}\n  {title:13} {place}" if place else str(error)
+
+
 def _unexpected(error: Exception) -> str:
     """An error from somebody else's code: what, and where."""
+    place = _foreign_place(error)
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return (
-        f"{type(error).__name__}: {error}{place}\n"
-        "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."
-    )
+    inner = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+    lines = [f"{type(error).__name__}: {error}" + (f" ({place or inner})" if place or inner else "")]
+    if place and inner != place and not _is_of(frames[-1].filename, _OURS):
+        lines.append(f"  {'raised at:':13} {inner}")
+    return "\n".join([*lines, "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."])
+
+
+_OURS = str(Path(__file__).resolve().parents[2])
+# What other people's code calls: their frames say less than those of their callers.
+_TOOLS = (_OURS, *(str(Path(module.__file__ or "").parent) for module in (click, contextlib)))
+
+
+def _foreign_place(error: BaseException) -> str | None:
+    """File and line of the innermost code that is neither ours, nor torch's, nor Python's own."""
+    torch = getattr(sys.modules.get("torch"), "__file__", None)
+    tools = (*_TOOLS, os.path.dirname(torch)) if torch else _TOOLS
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not any(_is_of(frame.filename, folder) for folder in tools) and os.path.exists(frame.filename):
+            return f"{frame.filename}:{frame.lineno}"
+    return None
+
+
+def _is_of(file: str, folder: str) -> bool:
+    """Whether a file lies in a folder; packages that are installed below it are others'."""
+    inside = os.path.relpath(file, folder) if os.path.isabs(file) else ".."
+    return not inside.startswith("..") and "site-packages" not in inside
