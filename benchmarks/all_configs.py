@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import gc
 import hashlib
 import json
@@ -196,7 +197,8 @@ def _refused_by_original(package: str, file: Path, limit: int) -> str | None:
         with DefaultScope.overwrite_default_scope(package):
             try:
                 with torch.device("meta"):
-                    MODELS.build(config.model)
+                    # Some constructors change the dict that they are given.
+                    MODELS.build(copy.deepcopy(config.model))
             except (RuntimeError, NotImplementedError):
                 MODELS.build(config.model)
     return row.reason

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import child_items, children_of, parameters_of
+from initcfg._model import BaseModule, child_items, children_of, parameters_of
 from initcfg._rules.asked_methods import asked_methods
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
 from initcfg._rules.initializers import InitWeightsInit
@@ -147,6 +147,8 @@ class Compiler:
         """
         self._visited.add(id(module))
         rules = self._own_rules(module, name)
+        if not called and not isinstance(module, BaseModule):
+            rules = self._possible(rules, module)
         self._add_rules(rules, module, name, pretrained=False)
         if rules and not called:
             self.program.nested.append(name)
@@ -158,6 +160,20 @@ class Compiler:
         self._add_rules(rules, module, name, pretrained=True)
         if original and has_init_weights(module):
             self.program.reached.append(module)
+
+    def _possible(self, rules: list[Rule], owner: nn.Module) -> list[Rule]:
+        """A library's rules, without those that cannot be: where the original never runs them, nobody saw."""
+        possible: list[Rule] = []
+        for rule in rules:
+            try:
+                for override in rule.overrides:
+                    self._override_target(override, owner)
+            except OverrideError as error:
+                reason = f"MMEngine would not run it, and nor can it be: {error.problem.rstrip('.')}"
+                self.program.idle.append(Idle(rule.where, str(rule), rule.written, reason, rule))
+            else:
+                possible.append(rule)
+        return possible
 
     def _note_called(self, modules: Iterable[nn.Module]) -> None:
         """Note what the original calls there and below: such a one, met elsewhere too, waits for that."""

@@ -102,11 +102,11 @@ def launched_rank() -> int:
 
 
 def _told(error: InitcfgError) -> str:
-    """An error of ours; where it tells of no place, that of the other people's code that it came out of."""
+    """An error of ours, and the place in other people's code that it tells of, or came out of."""
     cause, title = error.__cause__, "raised at:"
-    if cause is None or isinstance(cause, InitcfgError):
-        cause, title = error, "called at:"
-    place = None if error.where else _foreign_place(cause)
+    place = None if cause is None or isinstance(cause, InitcfgError) else _foreign_place(cause)
+    if place is None and not error.where:
+        place, title = _foreign_place(error), "called at:"
     return f"{error}\n  {title:13} {place}" if place else str(error)
 
 

@@ -1,0 +1,98 @@
+"""Errors of other people's code: file and line of that code, and the whole traceback on request."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from initcfg._api.command import main
+
+CODE = """
+import initcfg
+from torch import nn
+
+
+class Refused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, groups=2)
+
+
+class Raises(nn.Module):
+    def __init__(self):
+        super().__init__()
+        raise LookupError("no weather today")
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = initcfg.MODELS.build(dict(type="Nope"))
+
+
+class Init(initcfg.BaseModule):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def init_weights(self):
+        super().init_weights()
+        nn.init.orthogonal_(self.linear.bias)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "their_models_that_raise.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "their_models_that_raise", raising=False)
+
+    def command(*words: str) -> list[str]:
+        done = CliRunner().invoke(main, list(words))
+        assert done.exit_code == 2
+        return done.output.replace(str(tmp_path), "HERE").splitlines()
+
+    return command
+
+
+def test_a_library_refuses_what_a_constructor_asks(run: Any):
+    first, second, third = run("plan", "their_models_that_raise:Refused")
+    assert first == (
+        "error: ValueError: in_channels must be divisible by groups (HERE/their_models_that_raise.py:9)"
+    )
+    assert second.startswith("  raised at:")
+    assert "torch/nn/modules/conv.py:" in second.replace("\\", "/")
+    assert third == "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."
+
+
+def test_a_constructor_raises(run: Any):
+    assert run("plan", "their_models_that_raise:Raises")[:1] == [
+        "error: LookupError: no weather today (HERE/their_models_that_raise.py:15)"
+    ]
+
+
+def test_the_whole_traceback_on_request(run: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("INITCFG_TRACEBACK", "1")
+    for name, line, last in (("Raises", 15, "LookupError: no weather"), ("Nested", 21, "type='Nope' names")):
+        lines = run("plan", f"their_models_that_raise:{name}")
+        assert lines[0] == "Traceback (most recent call last):"
+        assert any(f'HERE/their_models_that_raise.py", line {line}' in each for each in lines)
+        assert any(last in each for each in lines if each.startswith("error: "))
+
+
+def test_what_our_own_functions_refuse_says_who_called(run: Any):
+    lines = run("plan", "their_models_that_raise:Nested")
+    assert lines[0].startswith("error: type='Nope' names nothing that can be built.")
+    assert lines[-1] == "  called at:    HERE/their_models_that_raise.py:21"
+
+
+def test_code_that_initializes_raises(run: Any):
+    lines = run("init", "their_models_that_raise:Init", "-o", "weights.safetensors", "--seed", "0")
+    assert "of the model raised ValueError: Only tensors with 2 or more dimensions" in lines[0]
+    assert lines[-1] == "  raised at:    HERE/their_models_that_raise.py:31"
+    assert not Path("weights.safetensors").exists()
