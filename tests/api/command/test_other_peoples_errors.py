@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ class Nested(nn.Module):
     def __init__(self):
         super().__init__()
         self.head = initcfg.MODELS.build(dict(type="Nope"))
+
+
+class Prints(nn.Linear):
+    def __init__(self):
+        print("built")
+        super().__init__(1, 1)
+
+    def init_weights(self):
+        print("initialized")
 
 
 class Init(initcfg.BaseModule):
@@ -91,8 +101,20 @@ def test_what_our_own_functions_refuse_says_who_called(run: Any):
     assert lines[-1] == "  called at:    HERE/their_models_that_raise.py:21"
 
 
+def test_what_their_code_prints_is_no_part_of_the_answer(run: Any, tmp_path: Path):
+    (tmp_path / "config.py").write_text(
+        "print('read')\nmodel = dict(type='their_models_that_raise:Prints')\n"
+    )
+    for words in (("plan",), ("init", "-o", "weights.safetensors", "--seed", "0"), ("trace",)):
+        done = CliRunner().invoke(main, [words[0], "config.py", *words[1:], "--json"])
+        assert done.exit_code == 0, done.output
+        assert isinstance(json.loads(done.stdout), dict)
+        assert "built" in done.stderr.splitlines()
+        assert "read" in done.stderr.splitlines()
+
+
 def test_code_that_initializes_raises(run: Any):
     lines = run("init", "their_models_that_raise:Init", "-o", "weights.safetensors", "--seed", "0")
     assert "of the model raised ValueError: Only tensors with 2 or more dimensions" in lines[0]
-    assert lines[-1] == "  raised at:    HERE/their_models_that_raise.py:31"
+    assert lines[-1] == "  raised at:    HERE/their_models_that_raise.py:40"
     assert not Path("weights.safetensors").exists()

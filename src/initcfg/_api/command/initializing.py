@@ -17,7 +17,7 @@ from rich.text import Text
 
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import planned
-from initcfg._api.command.terminal import spinner, table
+from initcfg._api.command.terminal import prints_apart, spinner, table
 from initcfg._apply import apply_plan, check_output, save_weights
 from initcfg._apply.ranks import Agreement
 from initcfg._apply.streaming import (
@@ -54,7 +54,7 @@ def initialized(
         seed = secrets.randbits(64)
     model, made = planned(request, seed=seed)
     elements = sum(item.elements for item in made.values())
-    with progress_bar("writing the weights", elements, in_bytes=False) as moved:
+    with progress_bar("writing the weights", elements, in_bytes=False) as moved, prints_apart():
         ledger = apply_plan(made, model, seed=seed, rng=rng, progress=moved)
     with spinner("writing the file"):
         ledger_path = save_weights(model, ledger, output)
@@ -87,6 +87,7 @@ def streamed(request: Request, output: str, *, seed: int | None, options: Option
         if world.first and sys.stderr.isatty():
             size = outlined(made, model, dtype=options.dtype, rng=options.rng).size // world.size
             options = replace(options, progress=stack.enter_context(progress_bar("writing", size)))
+        stack.enter_context(prints_apart())
         return save_plan(made, model, folder, seed=seed, options=options, world=world)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 # original_calls is loaded for the doors (_model/doors.py) that it registers with.
 from initcfg._api import functions, original_calls  # noqa: F401
 from initcfg._api.command.options import Request
-from initcfg._api.command.terminal import spinner
+from initcfg._api.command.terminal import prints_apart, spinner
 from initcfg._config import load_config
 from initcfg._config.files import Config
 from initcfg._plan import Ledger, Plan
@@ -34,7 +34,8 @@ def loaded_config(request: Request) -> Config | dict[str, Any]:
     # Configs name modules of the folder that one works in.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    return load_config(request.config, overrides=request.overrides, use_python=not request.no_python)
+    with prints_apart():
+        return load_config(request.config, overrides=request.overrides, use_python=not request.no_python)
 
 
 def compared(a: Request, b: Request) -> Comparison:

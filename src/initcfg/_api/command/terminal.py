@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,21 @@ def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
     return made
 
 
-def spinner(what: str) -> contextlib.AbstractContextManager[object]:
-    """Say on a terminal that something takes its time; nothing in a pipe."""
-    if not sys.stderr.isatty():
-        return contextlib.nullcontext()
-    from rich.console import Console
+def prints_apart() -> contextlib.AbstractContextManager[object]:
+    """What other people's code prints meanwhile is no part of the answer: it goes to the error stream."""
+    return contextlib.redirect_stdout(sys.stderr)
 
-    return Console(stderr=True).status(what)
+
+@contextlib.contextmanager
+def spinner(what: str) -> Iterator[None]:
+    """Say on a terminal that something takes its time, nothing in a pipe; see also :func:`prints_apart`."""
+    with contextlib.ExitStack() as stack:
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            stack.enter_context(Console(stderr=True).status(what))
+        stack.enter_context(prints_apart())
+        yield
 
 
 class Group(click.Group):
