@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 
 from initcfg._apply.finite import non_finite
-from initcfg._checkpoints import OpenedCheckpoint, open_source
+from initcfg._checkpoints import Lora, OpenedCheckpoint, open_source
 from initcfg._model import Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
 from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
 from initcfg.errors import ApplyError, CheckpointError, CheckpointNameError, InitcfgError, plural
-from initcfg.values import Adapted, FromCheckpoint, Opaque, dtype_name, steps_text
+from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Opaque, dtype_name, steps_text
 
 _SHOWN = 5
 
@@ -110,7 +110,8 @@ class PlannedCheckpoints:
                     else narrowed(whole, block.offsets, piece.shape)
                 )
             bad = sum(non_finite(piece) for piece, _ in pieces)
-            return Loaded(value.source, value.keys, info.dtype, steps_text(steps) or None, opened.sha256, bad)
+            adapted = _adapted(opened, value, steps)
+            return Loaded(value.source, value.keys, info.dtype, adapted, opened.sha256, bad)
 
     def stored(self, value: FromCheckpoint, shape: tuple[int, ...]) -> tuple[torch.Tensor, Loaded]:
         """The tensor that a value names, as it lies in its checkpoint; a long one is mapped from the file.
@@ -120,7 +121,8 @@ class PlannedCheckpoints:
         with self._reading(value) as opened:
             found = opened.read(value.key)
             _check_equal(opened, value, tuple(found.shape), shape)
-            return found, Loaded(value.source, value.keys, dtype_name(found.dtype), None, opened.sha256)
+            adapted = _adapted(opened, value, ())
+            return found, Loaded(value.source, value.keys, dtype_name(found.dtype), adapted, opened.sha256)
 
     @contextlib.contextmanager
     def _reading(self, value: FromCheckpoint) -> Iterator[OpenedCheckpoint]:
@@ -145,6 +147,12 @@ class PlannedCheckpoints:
         self._opened.clear()
 
 
+def _adapted(opened: OpenedCheckpoint, value: FromCheckpoint, steps: Sequence[AdaptationStep]) -> str | None:
+    """What was done to the tensors of a value, in words."""
+    merged = dict.fromkeys(opened.merged[key] for key in value.keys if key in opened.merged)
+    return ", ".join([*merged, *([steps_text(tuple(steps))] if steps else [])]) or None
+
+
 def _check_equal(
     opened: OpenedCheckpoint, value: FromCheckpoint, found: Sequence[int], shape: Sequence[int]
 ) -> None:
@@ -164,12 +172,17 @@ def _open_planned(load: Load) -> OpenedCheckpoint:
             where=load.rule,
             fix="Plan the model again where the state_dict is, or save it and give its path.",
         )
+    lora = None
+    if load.lora is not None:
+        base, alpha = load.lora
+        lora = Lora(base if load.given_base is None else load.given_base, alpha, weaker=True)
     opened = open_source(
         load.checkpoint if load.given is None else load.given,
         sha256=load.expected,
         offline=load.offline,
         part=load.part,
         name=load.checkpoint or load.source,
+        lora=lora,
     )
     if load.sha256 and opened.sha256 and load.sha256 != opened.sha256:
         raise CheckpointError(

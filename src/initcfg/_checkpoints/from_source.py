@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from initcfg._checkpoints.formats import OpenedCheckpoint, open_mapping, open_path
+from initcfg._checkpoints.formats import (
+    OpenedCheckpoint,
+    lora_config,
+    merged_lora,
+    open_mapping,
+    open_path,
+)
 from initcfg._checkpoints.sources import locate
 from initcfg.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Lora:
+    """How an adapter is merged: into which base, and with which alpha, where its own files do not say them.
+
+    A ``weaker`` base is one that the adapter's file may have itself.
+    """
+
+    base: Any = None
+    alpha: float | None = None
+    weaker: bool = False
 
 
 def open_source(
@@ -17,6 +37,7 @@ def open_source(
     offline: bool | None = None,
     part: str | None = None,
     name: str | None = None,
+    lora: Lora | None = None,
 ) -> OpenedCheckpoint:
     """Open a checkpoint: a path, an address, or a state_dict.
 
@@ -26,6 +47,7 @@ def open_source(
         offline: Whether nothing may be fetched.
         part: Which of several sets of weights in the file.
         name: How messages call it; the source itself if None.
+        lora: That it is an adapter, to be merged into its base.
     """
     if not isinstance(source, (str, Mapping)):
         raise CheckpointError(
@@ -39,4 +61,37 @@ def open_source(
     else:
         opened = open_path(located.path, name=name, part=part)
     opened.sha256, opened.prefix = located.sha256, located.prefix
-    return opened
+    return opened if lora is None else _merged(opened, located.path, lora, offline)
+
+
+def _merged(
+    adapter: OpenedCheckpoint, path: Path | None, lora: Lora, offline: bool | None
+) -> OpenedCheckpoint:
+    config = lora_config(path, adapter.name)
+    whole = any(".base_layer." in key for key in adapter.keys())  # noqa: SIM118
+    if whole and lora.base is not None and not lora.weaker:
+        raise CheckpointError(
+            f"The checkpoint {adapter.name!r} holds its base beside the adapter.", fix="Leave base out."
+        )
+    source = None if whole else lora.base
+    if source is None and not whole:
+        source = _named_base(adapter.name, path, config)
+    base = None if source is None else open_source(source, offline=offline)
+    return merged_lora(adapter, base, config, lora.alpha)
+
+
+def _named_base(name: str, path: Path | None, config: Mapping[str, Any]) -> str:
+    """The base that an adapter's own file names, if it is on this machine: a file causes no download."""
+    said = config.get("base_model_name_or_path")
+    places = [Path(said)] if isinstance(said, str) and said and "\0" not in said else []
+    if places and path is not None:
+        places.append((path if path.is_dir() else path.parent) / places[0])
+    found = next((each for each in places if each.exists()), None)
+    if found is None:
+        named = f"its base {said!r} is not on this machine" if places else "it does not name its base"
+        raise CheckpointError(
+            f"The adapter {name!r} cannot be merged: {named}.",
+            fix="Give the base: adapt=dict(type='merge_lora', base='PATH'), or 'hf://OWNER/NAME'; or put a "
+            "Pretrained entry with it before this one.",
+        )
+    return str(found)

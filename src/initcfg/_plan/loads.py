@@ -36,7 +36,10 @@ class Load:
         part: Which of several states in one file.
         offline: Whether nothing may be fetched.
         finite: Whether NaN and infinity are an error.
+        lora: It is an adapter, merged into a base: which, if another rule or this one says it, and the alpha
+            that the rule says.
         given: A state_dict that was given in code; JSON cannot carry it.
+        given_base: The base, if that was given in code.
     """
 
     rule: str
@@ -59,11 +62,13 @@ class Load:
     part: str | None = None
     offline: bool | None = None
     finite: bool = False
+    lora: tuple[str | None, float | None] | None = None
     given: Any = field(default=None, compare=False, repr=False)
+    given_base: Any = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The account as JSON data; what was given in code stays behind."""
-        return record_to_json(self, without=("given",))
+        return record_to_json(self, without=("given", "given_base"), unless_empty=("lora",))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Load:

@@ -8,13 +8,15 @@ Read: `checkpoint.py` (the way in, by content and not by name), `opened_checkpoi
 `safetensors_file.py`, `torch_file.py` with `archive.py` (zip), `pickled.py` (pickles as data),
 `torch_tensors.py` (the calls that mean something) and `allowed_names.py`, `numpy_arrays.py`,
 `sharded_folder.py`, `distributed_folder.py`, `untrusted.py` (JSON, names of files); `tables.py` (tensors by
-name, and what only stands beside them) and `unwrapping.py` (where in it the weights are).
+name, and what only stands beside them) and `unwrapping.py` (where in it the weights
+are); `lora.py` (adapters, merged into weights).
 
 No code that a file holds is run, and a damaged file ends in an error, not in wrong numbers.
 """
 
 from initcfg._checkpoints.formats.checkpoint import open_mapping, open_path
 from initcfg._checkpoints.formats.distributed_folder import METADATA
+from initcfg._checkpoints.formats.lora import has_lora, lora_config, merged_lora
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map, weights_among
 from initcfg._checkpoints.formats.stored import TensorInfo
@@ -25,6 +27,9 @@ __all__ = [
     "UNFINISHED",
     "OpenedCheckpoint",
     "TensorInfo",
+    "has_lora",
+    "lora_config",
+    "merged_lora",
     "open_mapping",
     "open_path",
     "weight_map",

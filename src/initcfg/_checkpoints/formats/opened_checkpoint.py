@@ -26,6 +26,7 @@ class OpenedCheckpoint:
         beside: What else is in it, and what it is, in a few words.
         sha256: The digest of its file, where it is known.
         unnamed: Its tensors have no names, only an order: ``"shadow_params.0"``.
+        merged: What was added to tensors from another file, by key, in a few words.
         prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
     """
 
@@ -40,6 +41,7 @@ class OpenedCheckpoint:
     sha256: str | None = None
     prefix: str | None = None
     unnamed: bool = False
+    merged: Mapping[str, str] = field(default_factory=dict)
 
     def keys(self) -> Iterator[str]:
         """The names of its tensors, in its order."""

@@ -16,6 +16,7 @@ from initcfg._plan.pretrained import match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Rule, Step
+from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import UnusedRuleError, plural
 from initcfg.values import Computed, Keep, Opaque, dtype_name
 
@@ -56,9 +57,13 @@ def make_plan(
     walk.run()
     stacks, used = walk.stacks, walk.used
     loads: list[Load] = []
+    # By module: the checkpoint that it loads before, into which an adapter may be merged.
+    weaker: dict[int, PretrainedInit] = {}
     for step in program.steps:
         if step.kind == "pretrained":
-            filled, load = match(step, names, compat=compat)
+            filled, load = match(step, names, compat=compat, weaker=weaker.get(id(step.target)))
+            if step.rule is not None and step.rule.pretrained is not None:
+                weaker[id(step.target)] = step.rule.pretrained
             loads.append(load)
             used.update([step.order] if filled else ())
             for entry, stack in filled:

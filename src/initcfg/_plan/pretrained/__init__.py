@@ -5,11 +5,11 @@ Out: a write for each tensor that the checkpoint fills, and the account of the w
 
 Read: `match.py` (tensor by tensor), then `destinations.py` (the tensors of a module), `keys.py` (from the
 checkpoint's keys to names: prefix, renames), `wrappers.py` (what wrappers add to names), `unnamed.py` (lists
-without names), `fitting.py` (from one shape to another), `positions.py` (positions of another number),
-`conversions.py` (other names; tensors joined, apart or stacked) with `qkv.py` (attention's projections),
-`experts.py` (of a mixture), `known_names.py` and `transformers_table.py` (what transformers knows),
-`numbers.py` (from one data type to another), `quantized.py` (formats of quantized weights), `permits.py`
-(what each adaptation did), `problems.py` (what is wrong, and what was perhaps meant).
+without names), `adapters.py` (LoRA), `fitting.py` (from one shape to another), `positions.py` (positions of
+another number), `conversions.py` (other names; tensors joined, apart or stacked) with `qkv.py` (attention's
+projections), `experts.py` (of a mixture), `known_names.py` and `transformers_table.py` (what transformers
+knows), `numbers.py` (from one data type to another), `quantized.py` (formats of quantized weights),
+`permits.py` (what each adaptation did), `problems.py` (what is wrong, and what was perhaps meant).
 """
 
 from initcfg._plan.pretrained.match import match

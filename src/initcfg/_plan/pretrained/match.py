@@ -14,6 +14,7 @@ from initcfg._checkpoints import OpenedCheckpoint, open_source
 from initcfg._model import Entry, Names
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
+from initcfg._plan.pretrained.adapters import merging_of, unmerged
 from initcfg._plan.pretrained.conversions import Conversions
 from initcfg._plan.pretrained.destinations import Destination, destinations_in
 from initcfg._plan.pretrained.fitting import Fitting, fit, hint
@@ -33,10 +34,13 @@ from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, step
 Keys = tuple[str, ...]
 
 
-def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, Stack]], Load]:
+def match(
+    step: Step, names: Names, *, compat: bool, weaker: PretrainedInit | None = None
+) -> tuple[list[tuple[Entry, Stack]], Load]:
     """The writes of one Pretrained step, and the account of what does and does not fit.
 
-    A checkpoint that cannot be opened is not an error yet: the plan says so, and apply refuses.
+    A checkpoint that cannot be opened is not an error yet: the plan says so, and apply refuses. An adapter is
+    merged into what its rule names, or into the ``weaker`` checkpoint that the module loads before.
     """
     rule = step.rule
     assert rule is not None and rule.pretrained is not None
@@ -47,6 +51,9 @@ def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, 
     elif initializer.part is not None:
         # Two states of one file are two sources.
         source += f" ({initializer.part})"
+    merging = merging_of(initializer, weaker)
+    if merging is not None:
+        source += f" merged into {merging.label}" if merging.label else " merged"
     account = Load(
         rule.where,
         source,
@@ -55,6 +62,8 @@ def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, 
         part=initializer.part,
         offline=initializer.offline,
         finite=initializer.finite,
+        lora=None if merging is None else merging.said,
+        given_base=None if merging is None else merging.given,
     )
     try:
         opened = open_source(
@@ -63,8 +72,12 @@ def match(step: Step, names: Names, *, compat: bool) -> tuple[list[tuple[Entry, 
             offline=initializer.offline,
             part=initializer.part,
             name=label,
+            lora=None if merging is None else merging.lora,
         )
     except CheckpointError as error:
+        if merging is not None:
+            error.rule, error.where = error.rule or str(rule), rule.place
+            raise
         return [], replace(account, problem=error.problem)
     given = initializer.state() if initializer.in_code else None
     account = replace(account, given=given, wrapping=opened.wrapping, sha256=opened.sha256)
@@ -118,6 +131,8 @@ class _Match:
         self.used: set[str] = set()
         self.hits: set[tuple[str, str]] = set()
         self.permits = Permits(initializer)
+        if opened.merged:
+            self.permits.act(initializer.adapt, "merge_lora")
         self.numbers = Numbers(initializer, opened, self.named.keys, self.destinations, self.permits)
 
     def _named_keys(self) -> NamedKeys:
@@ -182,6 +197,7 @@ class _Match:
         self, loaded: Collection[int], missing: Collection[str], unexpected: Collection[str]
     ) -> list[str]:
         count = len(loaded)
+        self.hints += unmerged(self.opened)
         self.hints += [f"adapt={kind!r} would fit {plural(n, 'tensor')}" for kind, n in self.unasked.items()]
         if not count and self.named.keys.keys().isdisjoint(self.destinations):
             raise nothing_fits(self.initializer, self.destinations, self.keys, self.named, self.hints)
@@ -237,9 +253,11 @@ class _Match:
         self.used.update(keys)
         self.permits.act(further.by)
         steps = (*first, *steps, *further.steps)
+        told = [self.opened.merged[key] for key in dict.fromkeys(read) if key in self.opened.merged]
+        told += [steps_text(steps)] if steps else []
+        self.adapted += [(name, ", ".join(dict.fromkeys(told)))] if told else []
         if not steps:
             return FromCheckpoint(self.account.source, keys[0])
-        self.adapted.append((name, steps_text(steps)))
         return Adapted(self.account.source, read[0], steps, read[1:])
 
     def _mismatch(self, here: Destination, shape: tuple[int, ...]) -> None:

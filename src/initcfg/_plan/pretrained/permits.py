@@ -24,6 +24,7 @@ _FOR = {
     "qkv": "projections of attention, joined or apart",
     "stack_experts": "experts, stacked or one by one",
     "names": "other names that are known for the same tensor",
+    "merge_lora": "adapters",
     "dtype": "tensors of another data type",
     "dequantize": "quantized tensors",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from initcfg.errors import ArgumentError, nearest
 
 # Without a name, these would say nothing that a shape could confirm.
 NEED_NAMES = ("drop", "select", "transpose")
+# Of these there is no part.
+OF_THE_WHOLE = ("merge_lora",)
 AUTO = ("inflate", "channels", "patch", "resize", "qkv", "stack_experts", "names")
 
 
@@ -23,6 +26,10 @@ def _size(item: Any) -> bool:
 
 
 _SIZE = "two numbers, height and width, or a list of one, a length"
+
+
+def _number(item: Any) -> bool:
+    return isinstance(item, (int, float)) and not isinstance(item, bool) and math.isfinite(item)
 
 
 def _indices(item: Any) -> bool:
@@ -48,6 +55,10 @@ KINDS: dict[str, dict[str, Check]] = {
     "qkv": {},
     "stack_experts": {},
     "names": {},
+    "merge_lora": {
+        "base": (lambda item: isinstance(item, str), "a path or an address"),
+        "alpha": (_number, "a number"),
+    },
     "dtype": {},
     "dequantize": {"block": (_size, "two numbers, rows and columns that share a scale")},
     "drop": {},
@@ -113,6 +124,11 @@ def _permissions(written: Any, pattern: Pattern | None) -> list[Permission]:
         check, words = KINDS[kind][key]
         if not check(item):
             raise ArgumentError(f"The adaptation {kind!r}: {key} must be {words}, not {item!r}.")
+    if pattern is not None and kind in OF_THE_WHOLE:
+        raise ArgumentError(
+            f"adapt={kind!r} is for a whole checkpoint, and not for {pattern.text!r}.",
+            fix=f"Write adapt={kind!r}, or a list with it.",
+        )
     if kind == "select" and "classes" not in options:
         raise ArgumentError(
             "The adaptation 'select' needs the rows to take.",
