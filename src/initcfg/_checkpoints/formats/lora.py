@@ -1,7 +1,7 @@
 """LoRA: adapters as PEFT saves them, merged into the weights that they were trained for.
 
-Each merged tensor is W + s · B A, with s = alpha / r, or alpha / √r (rsLoRA). It is computed when it is read, in
-the type in which PEFT's own ``merge_and_unload`` computes it.
+Each merged tensor is W + s · B A, with s = alpha / r, or alpha / √r (rsLoRA). It is computed when it is read,
+in the type in which PEFT's own ``merge_and_unload`` computes it.
 """
 
 from __future__ import annotations
