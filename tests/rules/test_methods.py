@@ -239,3 +239,40 @@ def test_a_method_of_its_own_is_the_reason_that_explain_gives() -> None:
     text = initcfg.plan(Net(SevenByAttribute(2, 2), THREE)).explain("child.weight")
     assert "overridden: a module's own init_weights runs after its parents' rules" in text
     assert "a child's init_cfg" not in text
+
+
+@pytest.mark.parametrize(("first", "value"), [("writer", 3), ("written", 7)])
+def test_a_method_that_writes_another_module_is_in_the_plan(first: str, value: float) -> None:
+    parts = {"writer": nn.Linear(2, 2), "written": family(initcfg)()}
+    model = BaseModule(dict(type="Constant", layer="Linear", val=5))
+    for name in (first, *parts.keys() - {first}):
+        model.add_module(name, parts[name])
+    parts["writer"].init_weights = lambda: fill(parts["written"].fc)
+    plan = initcfg.plan(model)
+    item = plan["written.fc.weight"]
+    assert item.value == initcfg.values.Constant(value)
+    rules = ["model.init_cfg", "model.written.init_cfg"]
+    if value == 7:
+        rules.append("model.writer.init_weights")
+    assert [*(each.rule for each in item.shadowed), item.rule] == rules
+    ledger = plan.apply(model, seed=0)
+    assert model.written.fc.weight.unique().item() == value
+    assert ledger["written.fc.weight"].by == ("rule" if value == 3 else "code")
+
+
+def test_what_a_failed_run_had_marked_is_initialized_again() -> None:
+    class Failing(family(initcfg)):  # type: ignore[misc]
+        failing = True
+
+        def init_weights(self) -> None:
+            super().init_weights()
+            if Failing.failing:
+                raise ValueError("not today")
+
+    model = Net(Failing(), dict(type="Constant", layer="Linear", val=5))
+    with pytest.raises(ApplyError, match="not today"):
+        initcfg.init_weights(model)
+    assert not model.child.is_init
+    Failing.failing = False
+    initcfg.init_weights(model)
+    assert model.child.fc.weight.unique().item() == 3

@@ -62,6 +62,7 @@ class Execution:
         self._run_code = run_code or _run_observed
         self._only = only
         self._settled: list[tuple[torch.Tensor, Default]] = []
+        self._marked: list[nn.Module] = []
         self._find_tensors()
         self._places = places_of(self.stored()) if plan.tape and plan.tape.calls else {}
         # On shards the model's own code cannot run; the plan has what it means.
@@ -111,7 +112,10 @@ class Execution:
         return None if item is None or item.default is None else item.default.value
 
     def back_to_pending(self) -> None:
-        """After an error: what was pending is pending again."""
+        """After an error: what was pending is pending again, and what was marked as initialized is not."""
+        for module in self._marked:
+            module._is_init = False  # type: ignore[assignment]
+        self._marked.clear()
         for tensor, default in self._settled:
             set_default(tensor, default)
         self._settled.clear()
@@ -156,8 +160,11 @@ class Execution:
         # A plan that code called for has ended; the one around it goes on.
         self.filler.original = around
         for name in plan.reached:
-            if name in part.modules:
-                _set_is_init(part.modules[name])
+            module = part.modules.get(name)
+            if module is not None:
+                if not getattr(module, "is_init", False):
+                    self._marked.append(module)
+                _set_is_init(module)
 
     def take_in_changes(self) -> None:
         """Under each name is what the code that runs innermost has put there: the story goes on with that."""

@@ -20,7 +20,7 @@ from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._model import Entry, is_sharded, named_tensors, running
 from initcfg._plan import Assignment, Before, Call, Plan, Shadowed, Write
 from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
-from initcfg._record.recording import Outcome, named_values, outcomes_of, raised_text
+from initcfg._record.recording import Outcome, TrackedStorage, named_values, outcomes_of, raised_text
 from initcfg._rules import originals_come_back
 from initcfg.errors import TensorError
 from initcfg.values import Computed, Keep, Opaque, Value, dtype_name
@@ -71,6 +71,9 @@ class RecordingFiller(Filler):
         self._recording = recording
         self._filler = StreamFiller(checkpoints, 0)
         self._sources: dict[int, tuple[Value, Write | Shadowed]] = {}
+        # Memory that code wrote, with the code that did it last; and the steps of the record that are rules'.
+        self._written: dict[int, tuple[TrackedStorage, Call, str]] = {}
+        self._of_rules: set[int] = set()
 
     def fill(
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | Shadowed | None = None
@@ -85,14 +88,17 @@ class RecordingFiller(Filler):
             self._filler.fill(alias, value, name)
             self._filler.flush()
 
+        first = len(self.recorder.log.steps)
         if not self.recorder.record_sampler(tensor, value, fill_now):
             self.recorder.make_real(tensor)
             fill_now(tensor)
+        self._of_rules.update(step.index for step in self.recorder.log.steps[first:])
 
     def run_code(self, execution: Execution, call: Call, module: nn.Module) -> None:
         """Run user code, and note what it writes, too."""
         # In a part that code called for, the call knows its name there alone.
         name = execution.names.modules.get(id(module), call.module)
+        first = len(self.recorder.log.steps)
         try:
             with (
                 running(execution),
@@ -107,10 +113,20 @@ class RecordingFiller(Filler):
         except Exception as error:
             self.failed[name] = f"it raised {raised_text(error)} when it was tried"
             self.failed_calls.append(call)
+        else:
+            for step in self.recorder.log.steps[first:]:
+                if step.index not in self._of_rules:
+                    self._written.update((id(each), (each, call, name)) for each in step.writes)
 
     def has_failed(self, name: str) -> bool:
         """Whether code failed whose module holds the tensor of this name."""
         return any(not module or name.startswith(f"{module}.") for module in self.failed)
+
+    def writer_of(self, tensor: torch.Tensor) -> tuple[Call, str] | None:
+        """The code that wrote a tensor last, and the name of its module; None if none did."""
+        tracked = self.recorder.tracked(tensor)
+        found = self._written.get(id(tracked))
+        return None if tracked is None or found is None else found[1:]
 
     def source_of(self, outcome: Outcome) -> Write | Shadowed | None:
         """The write or the default whose value a tensor holds, as it was written."""
@@ -140,6 +156,8 @@ def _with_values(
         elif entry.buffer and with_buffers and entry.name not in items:
             code = Opaque("init_weights", Keep())
             items[entry.name] = Assignment(entry.name, entry.shape, dtype_name(entry.tensor.dtype), code)
+        if entry.name in items and entry.holder is None:
+            items[entry.name] = _also_by_code(items[entry.name], filler.writer_of(entry.tensor))
         if entry.name in items and isinstance(items[entry.name].value, Opaque) and entry.holder is None:
             coded[entry.name] = entry.tensor
     outcomes = outcomes_of(filler.recorder, coded)
@@ -183,6 +201,21 @@ def _with_values(
         uninitialized=tuple(
             name for name in parameters if name in kept and (name in unwritten or name in rebuilt)
         ),
+    )
+
+
+def _also_by_code(item: Assignment, writer: tuple[Call, str] | None) -> Assignment:
+    """An assignment of a tensor that code of another module writes as well."""
+    if writer is None or isinstance(item.value, Opaque):
+        return item
+    call, module = writer
+    before = (Shadowed(item.rule, item.value, item.initializer),) if item.rule is not None else ()
+    return replace(
+        item,
+        value=Opaque(call.code, item.value),
+        rule=call.rule or _joined("model", module, "init_weights"),
+        initializer=None,
+        shadowed=(*item.shadowed, *before),
     )
 
 
