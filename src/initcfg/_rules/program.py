@@ -254,8 +254,6 @@ class Compiler:
             where, reason = self._path(name, "init_cfg"), why(self._names[id(module)], each is module)
             try:
                 rules = self._own_rules(each, name)
-                for override in (each for rule in rules for each in rule.overrides if not self.compat):
-                    self._override_target(override, each)
             except InitcfgError:
                 if has_init_weights(each) and not has_base_module(each):
                     # What code of another kind keeps under that name is its own affair.
@@ -265,7 +263,8 @@ class Compiler:
                 self.program.idle.append(Idle(where, _shown(each.init_cfg), None, reason, None, order))
                 continue
             for rule in rules:
-                self.program.idle.append(Idle(rule.where, str(rule), rule.written, reason, rule, order))
+                told = reason + _missing_in(each, rule)
+                self.program.idle.append(Idle(rule.where, str(rule), rule.written, told, rule, order))
 
     def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
         if not _has_init_cfg(module) or not module.init_cfg:
@@ -395,6 +394,14 @@ def is_initialized(module: nn.Module) -> bool:
 def has_base_module(module: nn.Module) -> bool:
     """Whether the class of a module is of the BaseModule family."""
     return any(base.__name__ == "BaseModule" for base in type(module).__mro__)
+
+
+def _missing_in(owner: nn.Module, rule: Rule) -> str:
+    """What overrides of a rule name that is not there: no error in a rule that does not run, but said."""
+    missing = [
+        repr(each.override_name) for each in rule.overrides if not hasattr(owner, each.override_name or "")
+    ]
+    return f"; its override names {', '.join(missing)}, which is no attribute there" if missing else ""
 
 
 def _shown(init_cfg: Any) -> str:

@@ -137,7 +137,7 @@ class Oracle:
             self._idle += self._rules_in(module)
 
     def _rules_in(self, module: nn.Module) -> list[str]:
-        """Paths of the rules there and below; by default also rules that do not run have to be right."""
+        """Paths of the rules there and below."""
         found: list[str] = []
         for each in module.modules():
             init_cfg, where = getattr(each, "init_cfg", None), path(self._names[id(each)], "init_cfg")
@@ -146,9 +146,6 @@ class Oracle:
                 if not cfg:
                     continue
                 found.append(where if isinstance(init_cfg, dict) else f"{where}[{index}]")
-                for override in listed(cfg.get("override")):
-                    if not self.compat and not hasattr(each, override["name"]):
-                        raise Refused(f"no attribute {override['name']}")
         return found
 
     def _call(self, module: nn.Module, name: str) -> None:
