@@ -147,13 +147,13 @@ def test_a_checkpoint_fills_what_is_stored(tmp_path: Any) -> None:
         initcfg.init_weights(loaded, [dict(type="Constant", layer="Linear", val=0), rule], compat=compat)
         assert torch.equal(loaded.weight, model.weight)
         assert torch.equal(loaded.bias, model.bias)
-    # Two tensors for one weight: not yet, and never silently.
-    normed = parametrizations.weight_norm(nn.Linear(3, 3))
-    torch.save(normed.state_dict(), tmp_path / "a.pth")
-    with pytest.raises(errors.TensorError, match="2 tensors") as caught:
-        initcfg.plan(normed, rule)
-    assert caught.value.parameter == "weight"
-    assert "init_cfg" in str(caught.value)
+    # Two tensors for one weight, each by itself.
+    saved, normed = (parametrizations.weight_norm(nn.Linear(3, 3)) for _ in range(2))
+    torch.save(saved.state_dict(), tmp_path / "a.pth")
+    for compat in (None, "mmengine"):
+        initcfg.init_weights(normed, [dict(type="Constant", layer="Linear", val=1), rule], compat=compat)
+        stored = [*saved.parameters()]
+        assert all(torch.equal(a, b) for a, b in zip(stored, normed.parameters(), strict=True))
 
 
 def test_keep_leaves_the_stored_tensors_alone() -> None:

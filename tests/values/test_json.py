@@ -52,6 +52,7 @@ SIMPLE: dict[type[Value], st.SearchStrategy[Value]] = {
     values.Eye: st.builds(values.Eye, NUMBERS),
     values.Keep: st.just(values.Keep()),
     values.FromCheckpoint: st.builds(values.FromCheckpoint, TEXTS, TEXTS),
+    values.Hooked: st.builds(values.Hooked, TEXTS, TEXTS, TEXTS, TEXTS, st.lists(TEXTS).map(tuple), STEPS),
     values.Adapted: st.builds(values.Adapted, TEXTS, TEXTS, STEPS, st.lists(TEXTS).map(tuple)),
     values.Computed: st.builds(values.Computed, TEXTS),
     values.Formula: st.just(Formula('[["draw","randn.default",[2],0],["result","$0"]]')),
@@ -65,6 +66,7 @@ def nesting(inner: st.SearchStrategy[Value]) -> dict[type[Value], st.SearchStrat
         values.PaddingRow: st.builds(values.PaddingRow, st.integers(0, 9), inner),
         values.CopyOf: st.builds(values.CopyOf, TEXTS, inner),
         values.Opaque: st.builds(values.Opaque, TEXTS, inner),
+        values.Originals: st.builds(values.Originals, TEXTS, TEXTS, st.lists(inner).map(tuple)),
         Mixed: st.builds(
             Mixed,
             NUMBERS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -23,11 +24,11 @@ from initcfg._model import (
     places_of,
     running,
 )
-from initcfg._plan import Call, Ledger, Plan, Write, writes_of
+from initcfg._plan import Call, Ledger, Loaded, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
 from initcfg._record.recording import told_of_memory
 from initcfg.errors import ApplyError, InitcfgError
-from initcfg.values import FromCheckpoint, Value
+from initcfg.values import FromCheckpoint, Originals, Value
 
 
 class Execution:
@@ -228,13 +229,29 @@ class Execution:
             if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
                 altered = self._write_seen(entry, write.value, name)
             else:
-                loaded = self.filler.fill(entry.tensor, write.value, name, write)
+                loaded = self._load_originals(entry, write, name)
+                loaded = loaded or self.filler.fill(entry.tensor, write.value, name, write)
         self.settle(entry.tensor)
         by = "default" if write.default else "rule"
         self.account.note(entry, name, by, write, altered=altered, loaded=loaded)
         for observer in self.observers:
             # What the code around this wrote before is overwritten now.
             observer.overwritten(name)
+
+    def _load_originals(self, entry: Entry, write: Write, name: str) -> Loaded | None:
+        """Load the tensors that a parametrization stores a weight as, each by itself."""
+        if not isinstance(write.value, Originals):
+            return None
+        found: list[Loaded] = []
+        for value, tensor in zip(write.value.values, entry.originals, strict=True):
+            loaded = (
+                self.filler.fill(tensor, value, name, write) if isinstance(value, FromCheckpoint) else None
+            )
+            found += [] if loaded is None else [loaded]
+        keys = tuple(key for each in found for key in each.keys)
+        how = tuple(dict.fromkeys(each.adapted for each in found if each.adapted))
+        bad = sum(each.non_finite for each in found)
+        return replace(found[0], keys=keys, adapted=", ".join(how) or None, non_finite=bad)
 
     def _write_seen(self, entry: Entry, value: Value, name: str) -> bool:
         """Write a parametrized weight as the layer sees it; whether the layer then sees another."""

@@ -56,6 +56,7 @@ class StreamFiller(Filler):
         self, checkpoints: PlannedCheckpoints, seed: int, progress: Callable[[int], None] | None = None
     ) -> None:
         self._checkpoints = checkpoints
+        self._checkpoints.around_code = self.around_code
         self._seed = seed
         self.writer = StreamWriter(seed, progress=progress)
 

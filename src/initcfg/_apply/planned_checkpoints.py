@@ -8,12 +8,22 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 
 from initcfg._apply.finite import non_finite
+from initcfg._apply.hooked_loads import Around, HookedLoads
 from initcfg._checkpoints import Lora, OpenedCheckpoint, open_source
-from initcfg._model import Names, local_blocks
+from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
 from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
 from initcfg.errors import ApplyError, CheckpointError, CheckpointNameError, InitcfgError, plural
-from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Opaque, dtype_name, steps_text
+from initcfg.values import (
+    AdaptationStep,
+    Adapted,
+    FromCheckpoint,
+    Hooked,
+    Opaque,
+    Originals,
+    dtype_name,
+    steps_text,
+)
 
 _SHOWN = 5
 
@@ -22,6 +32,8 @@ class PlannedCheckpoints:
     """The checkpoints that a plan's values name."""
 
     def __init__(self, loads: Iterable[Load]) -> None:
+        # Where code that draws random numbers runs, by the name of its module.
+        self.around_code: Around = lambda module: contextlib.nullcontext()
         self._begin(loads)
 
     def _begin(self, loads: Iterable[Load]) -> None:
@@ -33,18 +45,19 @@ class PlannedCheckpoints:
                 # Code that is given different things under one name; each of its calls checks its own.
                 self._ambiguous.add(load.source)
         self._opened: dict[str, OpenedCheckpoint] = {}
+        self._hooked: HookedLoads | None = None
 
     @contextlib.contextmanager
     def of_part(self, plan: Plan, names: Names) -> Iterator[None]:
         """Within this, they are those of a plan that user code called for; checked first."""
-        outer = self._loads, self._ambiguous, self._opened
+        outer = self._loads, self._ambiguous, self._opened, self._hooked
         self._begin(plan.loads)
         try:
             self.check(plan, names)
             yield
         finally:
             self.close()
-            self._loads, self._ambiguous, self._opened = outer
+            self._loads, self._ambiguous, self._opened, self._hooked = outer
 
     def check(self, plan: Plan, names: Names) -> None:
         """All that can be foreseen: sources, digests, keys, shapes; under ``finite``, the numbers too."""
@@ -53,15 +66,19 @@ class PlannedCheckpoints:
                 self._open(load.source)
             if load.problem:
                 raise CheckpointNameError(load.problem, where=load.rule, fix="Correct it, and plan again.")
+        self._hooked = HookedLoads(plan, names)
+        self._hooked.check(self._open)
         entries = {entry.name: entry for entry in names.entries.values()}
         bad: list[str] = []
         for item in (*plan.parameters.values(), *plan.buffers.values()):
             value = item.value.over if isinstance(item.value, Opaque) else item.value
             if not isinstance(value, FromCheckpoint) or value.source in self._ambiguous:
                 continue
-            self._check_shape(item, value, entries[item.name].tensor.shape)
             load = self._loads.get(value.source)
-            count = self._not_finite(item, value) if load is not None and load.finite else 0
+            count = 0
+            for each, tensor in each_stored(value, entries[item.name]):
+                self._check_shape(item, each, tensor.shape)
+                count += self._not_finite(item, each) if load is not None and load.finite else 0
             if count:
                 bad.append(f"{item.name} ({plural(count, 'number')})")
         if bad:
@@ -75,8 +92,11 @@ class PlannedCheckpoints:
     def _check_shape(self, item: Assignment, value: FromCheckpoint, shape: Sequence[int]) -> None:
         try:
             with self._reading(value) as opened:
-                shapes = [tuple(opened.info(key).shape) for key in value.keys]
-                made = result_shape(shapes, value.steps) if isinstance(value, Adapted) else shapes[0]
+                if isinstance(value, Hooked):
+                    shapes = [self._by_hooks().shape(value)]
+                else:
+                    shapes = [tuple(opened.info(key).shape) for key in value.keys]
+                made = result_shape(shapes, steps_of(value))
                 _check_equal(opened, value, made, shape)
         except InitcfgError as error:
             error.where, error.parameter = item.rule, item.name
@@ -84,8 +104,7 @@ class PlannedCheckpoints:
 
     def _not_finite(self, item: Assignment, value: FromCheckpoint) -> int:
         target = getattr(torch, item.dtype)
-        for key in value.keys:
-            tensor = self._open(value.source).read(key)
+        for tensor in self._tensors(value, self._open(value.source)):
             # What the type here cannot hold becomes infinite, too.
             floating = target.is_floating_point and tensor.is_floating_point()
             if count := non_finite(tensor.to(target) if floating else tensor):
@@ -98,11 +117,12 @@ class PlannedCheckpoints:
         Where the value has new rows by covariance, ``draw`` gives their normal numbers.
         """
         pieces = local_blocks(tensor)
-        steps = value.steps if isinstance(value, Adapted) else ()
+        steps = steps_of(value)
         with self._reading(value) as opened:
-            info = opened.info(value.key)
-            whole = carried_out([opened.read(key) for key in value.keys], steps, draw) if steps else None
-            _check_equal(opened, value, info.shape if whole is None else tuple(whole.shape), tensor.shape)
+            read = self._tensors(value, opened) if steps or isinstance(value, Hooked) else []
+            whole = carried_out(read, steps, draw) if read else None
+            shape = tuple(opened.info(value.key).shape if whole is None else whole.shape)
+            _check_equal(opened, value, shape, tensor.shape)
             for piece, block in pieces:
                 piece.copy_(
                     opened.read_block(value.key, block.offsets, piece.shape)
@@ -110,8 +130,22 @@ class PlannedCheckpoints:
                     else narrowed(whole, block.offsets, piece.shape)
                 )
             bad = sum(non_finite(piece) for piece, _ in pieces)
-            adapted = _adapted(opened, value, steps)
-            return Loaded(value.source, value.keys, info.dtype, adapted, opened.sha256, bad)
+            there = dtype_name(read[0].dtype) if read else opened.info(value.key).dtype
+            adapted = _adapted(opened, value, steps, self._hook_text(value))
+            return Loaded(value.source, value.keys, there, adapted, opened.sha256, bad)
+
+    def _tensors(self, value: FromCheckpoint, opened: OpenedCheckpoint) -> list[torch.Tensor]:
+        """The tensors that a value is made from."""
+        if isinstance(value, Hooked):
+            return [self._by_hooks().tensor(value, opened, self.around_code)]
+        return [opened.read(key) for key in value.keys]
+
+    def _by_hooks(self) -> HookedLoads:
+        assert self._hooked is not None
+        return self._hooked
+
+    def _hook_text(self, value: FromCheckpoint) -> str:
+        return self._by_hooks().text(value) if isinstance(value, Hooked) else ""
 
     def stored(self, value: FromCheckpoint, shape: tuple[int, ...]) -> tuple[torch.Tensor, Loaded]:
         """The tensor that a value names, as it lies in its checkpoint; a long one is mapped from the file.
@@ -141,16 +175,32 @@ class PlannedCheckpoints:
         return self._opened[source]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files, and of what hooks made of them."""
+        self._hooked = None
         for opened in self._opened.values():
             opened.close()
         self._opened.clear()
 
 
-def _adapted(opened: OpenedCheckpoint, value: FromCheckpoint, steps: Sequence[AdaptationStep]) -> str | None:
+def _adapted(
+    opened: OpenedCheckpoint, value: FromCheckpoint, steps: Sequence[AdaptationStep], by_hooks: str
+) -> str | None:
     """What was done to the tensors of a value, in words."""
     merged = dict.fromkeys(opened.merged[key] for key in value.keys if key in opened.merged)
-    return ", ".join([*merged, *([steps_text(tuple(steps))] if steps else [])]) or None
+    return ", ".join([*merged, *filter(None, (by_hooks, steps_text(tuple(steps))))]) or None
+
+
+def steps_of(value: FromCheckpoint) -> tuple[AdaptationStep, ...]:
+    """What is done to the tensors of a value."""
+    return value.steps if isinstance(value, (Adapted, Hooked)) else ()
+
+
+def each_stored(value: FromCheckpoint, entry: Entry) -> list[tuple[FromCheckpoint, torch.Tensor]]:
+    """The tensors that are stored of one, each with what it is loaded from."""
+    if not isinstance(value, Originals):
+        return [(value, entry.tensor)]
+    pairs = zip(value.values, entry.originals, strict=True)
+    return [(each, tensor) for each, tensor in pairs if isinstance(each, FromCheckpoint)]
 
 
 def _check_equal(

@@ -8,7 +8,8 @@ Read: `contents.py` (what a module holds by itself), then `names.py` (every tens
 declare of that), `shards.py` (the blocks of a
 tensor that a rank holds, and FSDP's shards in their place), `in_place_writes.py` (which tensors code wrote),
 `whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
-copies of one), `doors.py` (the one door up to the stations above).
+copies of one), `load_hooks/` (what its own code does to a ``state_dict``), `doors.py` (the one door up to the
+stations above).
 """
 
 from initcfg._model import doors
@@ -37,12 +38,23 @@ from initcfg._model.in_place_writes import (
     written_tensors,
 )
 from initcfg._model.layouts import layout_of_raw, register_layout
+from initcfg._model.load_hooks import (
+    Filled,
+    HookFailed,
+    HookOutcome,
+    LoadHooks,
+    counter_may_be_missing,
+    hooks_in,
+    outermost,
+    run_load_hooks,
+)
 from initcfg._model.names import (
     LAZY,
     RUN_ONE_BATCH,
     Entry,
     Names,
     child_items,
+    modules_in,
     named_tensors,
     relative_name,
     unwrapped,
@@ -55,7 +67,11 @@ from initcfg._model.whereabouts import Watch, changes, place_of, places_of
 __all__ = [
     "BaseModule",
     "Entry",
+    "Filled",
+    "HookFailed",
+    "HookOutcome",
     "LAZY",
+    "LoadHooks",
     "ModuleDict",
     "ModuleList",
     "Names",
@@ -70,18 +86,22 @@ __all__ = [
     "child_items",
     "children_of",
     "copied_rules",
+    "counter_may_be_missing",
     "doors",
     "hold_shards",
     "holds_tensors",
+    "hooks_in",
     "is_compiled",
     "is_sharded",
     "layout_of_raw",
     "local_blocks",
     "local_of",
+    "modules_in",
     "named_tensors",
     "names_by_storage",
     "note_shards",
     "original_targets",
+    "outermost",
     "parameters_of",
     "place_of",
     "places_of",
@@ -89,6 +109,7 @@ __all__ = [
     "register_layout",
     "relative_name",
     "replace_tensor",
+    "run_load_hooks",
     "running",
     "storage_of",
     "targets",

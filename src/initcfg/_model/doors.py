@@ -48,6 +48,8 @@ init_base_module = Door("initializes a BaseModule")
 """``BaseModule.init_weights``."""
 initialize = Door("initializes a module by rules")
 """The original's ``initialize``, where code of its users calls it."""
+code_apart = Door("keeps the process as it was while other people's code runs")
+"""A context for load hooks: ``code_apart(files=False)`` also keeps checkpoints closed."""
 call_initializer = Door("carries out an initializer")
 """``KaimingInit(layer="Conv2d")(module)``."""
 

@@ -71,10 +71,12 @@ class Names:
         modules: First canonical name of each module, by ``id``.
         lazy: First canonical name of each tensor that has no shape yet, by ``id``: these have no entry.
         compiled: Name and former class of each part that torch.jit has compiled, without the parts in it.
+        module_of: The module of each canonical name; of a wrapper and what it wraps, the latter.
     """
 
     entries: dict[int, Entry] = field(default_factory=dict)
     modules: dict[int, str] = field(default_factory=dict)
+    module_of: dict[str, nn.Module] = field(default_factory=dict)
     lazy: dict[int, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
 
@@ -147,6 +149,22 @@ def wrapper_attribute(cls: type) -> str | None:
     return None
 
 
+def modules_in(module: nn.Module, path: str, *, compat: bool = False) -> Iterator[tuple[str, nn.Module]]:
+    """A module and all in it, under every path that they have; a wrapper has that of what it wraps.
+
+    Under ``compat``, what ``torch.compile`` wraps does not, as in the original.
+    """
+    yield path, module
+    hidden = wrapper_attribute(type(module))
+    if compat and hidden == "_orig_mod":
+        # The original opens every other wrapper.
+        hidden = None
+    for name, child in children_of(module).items():
+        if child is not None:
+            inner = path if name == hidden else f"{path}.{name}" if path else name
+            yield from modules_in(child, inner, compat=compat)
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside of its wrappers."""
     while attribute := wrapper_attribute(type(model)):
@@ -156,6 +174,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def _collect(module: nn.Module, prefix: str, names: Names) -> None:
     names.modules.setdefault(id(module), prefix)
+    names.module_of[prefix] = module
     if is_compiled(module) and not any(_within(prefix, name) for name in names.compiled):
         names.compiled[prefix] = compiled_class(module)
     for tensors, are_buffers in ((parameters_of(module), False), (buffers_of(module), True)):

@@ -14,8 +14,9 @@ plans), `export/` (back to rules).
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Shadowed, Unused, effect
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.ledger import FORMAT, Ledger, Written
-from initcfg._plan.loads import Load, Loaded
+from initcfg._plan.loads import HookRun, Load, Loaded
 from initcfg._plan.plan import Plan
+from initcfg._plan.pretrained import hook_error, made_by_hooks, read_keys
 from initcfg._plan.tape import Call, Recorded, Write, writes_of
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Before",
     "Call",
     "FORMAT",
+    "HookRun",
     "Ledger",
     "Load",
     "Loaded",
@@ -34,5 +36,8 @@ __all__ = [
     "Write",
     "Written",
     "effect",
+    "hook_error",
+    "made_by_hooks",
+    "read_keys",
     "writes_of",
 ]

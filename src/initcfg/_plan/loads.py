@@ -10,6 +10,36 @@ from initcfg._plan.as_json import record_from_json, record_to_json
 
 
 @dataclass(frozen=True)
+class HookRun:
+    """Load hooks of a module that run over what a checkpoint has for it, and for what is below it.
+
+    Names and paths are those within the module that owns the rule, but ``owner`` and ``kept``.
+
+    Attributes:
+        owner: The module that owns the rule.
+        path: The module with the hooks.
+        hooks: The hooks, each with its file and line.
+        given: What they find: names, each with its keys in the checkpoint.
+        versions: What the checkpoint says of modules: path, and JSON text.
+        made: What they gave to other tensors than was there, or changed: name, the name that it came under
+            (empty where they computed it), shape, data type.
+        dropped: Names that they took away.
+        kept: Tensors of the model that they left as they are.
+        on_shapes: Whether they ran on shapes alone; else they needed the numbers to say what they do.
+    """
+
+    owner: str
+    path: str
+    hooks: tuple[str, ...]
+    given: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+    made: tuple[tuple[str, str, tuple[int, ...], str], ...] = ()
+    dropped: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    on_shapes: bool = True
+
+
+@dataclass(frozen=True)
 class Load:
     """A checkpoint that a rule loads.
 
@@ -28,6 +58,7 @@ class Load:
         renamed: Keys that ``rename`` changed: key, and the name that it has in the module.
         converted: Data types that change: type there, type here, number of tensors.
         hints: What could be meant, where little fits.
+        hooks: Load hooks of the model that ran, and what they did.
         remarks: What of the rule did nothing, and need not.
         wrapping: What was taken off on the way to the tensors: ``("state_dict",)``.
         checkpoint: The checkpoint as it was written; None if it was given in code.
@@ -54,6 +85,7 @@ class Load:
     renamed: tuple[tuple[str, str], ...] = ()
     converted: tuple[tuple[str, str, int], ...] = ()
     hints: tuple[str, ...] = ()
+    hooks: tuple[HookRun, ...] = ()
     remarks: tuple[str, ...] = ()
     wrapping: tuple[str, ...] = ()
     checkpoint: str | None = None

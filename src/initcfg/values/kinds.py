@@ -137,6 +137,59 @@ class Adapted(FromCheckpoint):
 
 
 @dataclass(frozen=True)
+class Hooked(FromCheckpoint):
+    """What the model's own load hooks make of a checkpoint, for one tensor.
+
+    They run when the rule at the path ``rule`` loads; ``name`` is what they call the tensor; its numbers come
+    from ``key`` and the ``others``, as far as is known; ``steps`` come last.
+    """
+
+    blockwise = False
+    rule: str = ""
+    name: str = ""
+    others: tuple[str, ...] = ()
+    steps: tuple[AdaptationStep, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that its numbers come from."""
+        return (self.key, *self.others)
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return any(step[:2] == ("grow", "covariance") for step in self.steps)
+
+    def __str__(self) -> str:
+        then = f": {steps_text(self.steps)}" if self.steps else ""
+        return f"Hooked(source={self.source}, key={', '.join(self.keys)}{then})"
+
+
+@dataclass(frozen=True)
+class Originals(FromCheckpoint):
+    """The tensors that a parametrization stores a weight as, each by itself: from a checkpoint, or kept."""
+
+    blockwise = False
+    values: tuple[Value, ...] = ()
+
+    @property
+    def loaded(self) -> tuple[FromCheckpoint, ...]:
+        """Those that are from the checkpoint."""
+        return tuple(value for value in self.values if isinstance(value, FromCheckpoint))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key that is read."""
+        return tuple(key for value in self.loaded for key in value.keys)
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        return any(value.random for value in self.values)
+
+    def __str__(self) -> str:
+        return f"Originals(source={self.source}, key={', '.join(self.keys)})"
+
+
+@dataclass(frozen=True)
 class Parts(Value):
     """A fused tensor: independent parts side by side along dimension ``dim``.
 

@@ -19,7 +19,6 @@ from initcfg._record import close_pending, reopen_all
 from initcfg._stream.writing import PLAIN_TENSORS, memory_problem
 from initcfg.errors import ApplyError, TensorError
 from initcfg.values import (
-    Adapted,
     Computed,
     CopyOf,
     Formula,
@@ -174,7 +173,7 @@ def _way(value: Value) -> Way:
     if isinstance(value, Formula) and value.begins_with_itself:
         return "resident"
     if isinstance(value, FromCheckpoint):
-        return "whole" if isinstance(value, Adapted) else "loaded"
+        return "loaded" if value.blockwise else "whole"
     return "streamed" if value.blockwise else "whole"
 
 

@@ -28,6 +28,8 @@ class OpenedCheckpoint:
         unnamed: Its tensors have no names, only an order: ``"shadow_params.0"``.
         merged: What was added to tensors from another file, by key, in a few words.
         prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
+        modules: What the state_dict says of the modules that it was taken from, by their names in it:
+            ``{"bn": {"version": 2}}``.
     """
 
     name: str
@@ -42,6 +44,7 @@ class OpenedCheckpoint:
     prefix: str | None = None
     unnamed: bool = False
     merged: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def keys(self) -> Iterator[str]:
         """The names of its tensors, in its order."""

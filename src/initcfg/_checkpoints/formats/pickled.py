@@ -59,6 +59,12 @@ class PickledObject:
     elements: list[Any] = field(default_factory=list)
 
 
+class PickledTable(dict[Any, Any]):
+    """A table, and the attributes that it has beside its items: a state_dict has ``_metadata``."""
+
+    attributes: Any = None
+
+
 @dataclass(eq=False)
 class PickleMachine:
     """Reads one pickle, from a place in some bytes.
@@ -178,7 +184,9 @@ class PickleMachine:
             target.state = state
         elif isinstance(target, (PickledName, str, bytes, int, float, tuple, list, type(None))):
             raise PickleProblem("it gives attributes to what has none")
-        # What a dictionary or a tensor has beside its items is of no use here.
+        elif isinstance(target, PickledTable):
+            target.attributes = state
+        # What a tensor has beside its numbers is of no use here.
 
     def append(self, values: list[Any]) -> None:
         target = self.stack[-1]

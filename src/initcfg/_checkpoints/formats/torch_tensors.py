@@ -12,6 +12,7 @@ from initcfg._checkpoints.formats.pickled import (
     Call,
     PickledName,
     PickledObject,
+    PickledTable,
     PickleMachine,
     PickleProblem,
     RefusedName,
@@ -147,7 +148,7 @@ class TensorCalls:
         )
 
     def _ordered(self, args: tuple[Any, ...]) -> dict[Any, Any]:
-        table: dict[Any, Any] = {}
+        table = PickledTable()
         for pair in args[0] if args and isinstance(args[0], list) else ():
             self._pairs += 1
             if self._pairs > _MOST_PAIRS or not isinstance(pair, (tuple, list)) or len(pair) != 2:

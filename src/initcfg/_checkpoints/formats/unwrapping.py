@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
+from initcfg._checkpoints.formats.pickled import PickledTable
 from initcfg._checkpoints.formats.stored import Contents, Stored
 from initcfg._checkpoints.formats.tables import (
     as_stored,
@@ -36,6 +37,7 @@ _OF_TRAINING = re.compile(
 # What DDP and torch.compile put before every key.
 _PREFIXES = ("module.", "_orig_mod.")
 _MOST_PREFIXES = 4
+_PLAIN = (str, int, float, type(None))
 # Where averages are kept by torch's AveragedModel, or MMEngine's, one of these stands beside "module.".
 _COUNTERS = ("n_averaged", "steps")
 # torch_ema and diffusers keep averages as a list, in the order of the model's parameters.
@@ -76,7 +78,34 @@ def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedC
             tensors = {key.removeprefix(prefix): each for key, each in tensors.items()}
             wrapping += (prefix,)
     told = contents.format, contents.metadata, contents.files
-    return OpenedCheckpoint(name, *told, tensors, wrapping, others, beside, unnamed=unnamed)
+    return OpenedCheckpoint(
+        name, *told, tensors, wrapping, others, beside, unnamed=unnamed, modules=_of_modules(table)
+    )
+
+
+def _of_modules(table: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    """What a state_dict says of each module beside its tensors: its version, and other plain data."""
+    given = table.attributes if isinstance(table, PickledTable) else getattr(table, "__dict__", None)
+    metadata = given.get("_metadata") if isinstance(given, Mapping) else None
+    if not isinstance(metadata, Mapping):
+        return {}
+    named = {name: said for name, said in metadata.items() if isinstance(name, str)}
+    return {name: _plain(said) for name, said in named.items() if isinstance(said, Mapping)}
+
+
+def _plain(said: Mapping[Any, Any]) -> dict[str, Any]:
+    """The plain data in a table, and in the tables in it: spectral_norm has a table of versions."""
+    found: dict[str, Any] = {}
+    for key, item in said.items():
+        if isinstance(key, str) and isinstance(item, Mapping):
+            found[key] = {inner: each for inner, each in item.items() if _is_plain(inner) and _is_plain(each)}
+        elif isinstance(key, str) and _is_plain(item):
+            found[key] = item
+    return found
+
+
+def _is_plain(item: Any) -> bool:
+    return isinstance(item, _PLAIN)
 
 
 def _named(

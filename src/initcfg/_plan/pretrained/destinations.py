@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
-from initcfg._model import Entry, Names, buffers_of, children_of, parameters_of, wrapper_attribute
+from initcfg._model import Entry, Names, buffers_of, modules_in, parameters_of
 
 _TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "reg_token", "register_tokens")
 
@@ -18,6 +18,7 @@ class Destination:
 
     name: str
     shape: tuple[int, ...]
+    tensor: torch.Tensor
     entry: Entry
     module: nn.Module
     # Whether it is the weight of the first convolution.
@@ -35,7 +36,7 @@ def destinations_in(module: nn.Module, names: Names, *, compat: bool = False) ->
     """
     found: dict[str, Destination] = {}
     at: dict[str, nn.Module] = {}
-    for path, inner in modules_in(module, "", compat):
+    for path, inner in modules_in(module, "", compat=compat):
         at[path] = inner
         parent = at[path.rpartition(".")[0]] if path else None
         tokens = _tokens(inner)
@@ -47,24 +48,11 @@ def destinations_in(module: nn.Module, names: Names, *, compat: bool = False) ->
                 continue
             name = f"{path}.{attribute}" if path else attribute
             entry = names.of(tensor)
-            shape = tuple(entry.tensor.shape)
+            shape = tuple(tensor.shape)
             convolution = attribute == "weight" and len(shape) in (3, 4, 5)
             first = convolution and not any(each.first_conv for each in found.values())
-            found[name] = Destination(name, shape, entry, inner, first, parent, tokens)
+            found[name] = Destination(name, shape, tensor, entry, inner, first, parent, tokens)
     return found
-
-
-def modules_in(module: nn.Module, path: str, compat: bool) -> Iterator[tuple[str, nn.Module]]:
-    """A module and all in it, under every path that they have; a wrapper has that of what it wraps."""
-    yield path, module
-    hidden = wrapper_attribute(type(module))
-    if compat and hidden == "_orig_mod":
-        # The original opens every other wrapper.
-        hidden = None
-    for name, child in children_of(module).items():
-        if child is not None:
-            inner = path if name == hidden else f"{path}.{name}" if path else name
-            yield from modules_in(child, inner, compat)
 
 
 def _tokens(module: nn.Module) -> int | None:

@@ -6,7 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from initcfg._checkpoints import OpenedCheckpoint
 from initcfg._plan.pretrained.wrappers import ANY_WRAPPER, LocalNames, unwrapped_name
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, CheckpointNameError, PatternError, nearest
@@ -111,6 +113,37 @@ def _without_prefix(
 
 def _after(start: str, key: str) -> str | None:
     return key[len(start) :] if key.startswith(start) else None
+
+
+def versions_by_path(
+    initializer: PretrainedInit, opened: OpenedCheckpoint, local: Collection[str], *, compat: bool
+) -> dict[str, Mapping[str, Any]]:
+    """What a checkpoint says of modules, by their paths in the module that it is loaded into.
+
+    The original takes nothing off these paths, and forgets them where there is a prefix.
+    """
+    if compat:
+        return {} if initializer.prefix else dict(opened.modules)
+    paths = {name.rpartition(".")[0] for name in local}
+    outer = {path[: dot.start()] for path in paths for dot in re.finditer(r"\.", path)}
+    known = LocalNames([f"{path}.version" if path else "version" for path in {"", *paths, *outer}])
+    taken_off = "".join(each for each in opened.wrapping if each.endswith("."))
+    prefix = initializer.prefix or opened.prefix or ""
+    start = prefix if not prefix or prefix.endswith(".") else prefix + "."
+    found: dict[str, Mapping[str, Any]] = {}
+    # Of a wrapper and what it wraps, the latter has the longer path.
+    for path in sorted(opened.modules, key=len):
+        text = f"{path}.version" if path else "version"
+        plain = text.removeprefix(taken_off)
+        name = (_after(start, text) or _after(start, plain)) if start else plain
+        if name is None:
+            continue
+        name = name if name in known else known.meant_by(name)
+        for pattern, replacement in initializer.rename:
+            name = pattern.sub(replacement, name)
+        name = name if name in known else known.meant_by(name)
+        found[name.removesuffix("version").rstrip(".")] = opened.modules[path]
+    return found
 
 
 def _prefixes(keys: list[str]) -> list[str]:

@@ -11,14 +11,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from initcfg._checkpoints import OpenedCheckpoint, open_source
-from initcfg._model import Entry, Names
+from initcfg._model import Entry, Names, counter_may_be_missing
 from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.adapters import merging_of, unmerged
 from initcfg._plan.pretrained.conversions import Conversions
 from initcfg._plan.pretrained.destinations import Destination, destinations_in
 from initcfg._plan.pretrained.fitting import Fitting, fit, hint
-from initcfg._plan.pretrained.keys import NamedKeys, named_keys
+from initcfg._plan.pretrained.hooked import after_hooks
+from initcfg._plan.pretrained.keys import NamedKeys, named_keys, versions_by_path
 from initcfg._plan.pretrained.numbers import Numbers
 from initcfg._plan.pretrained.permits import Permits
 from initcfg._plan.pretrained.positions import COMPUTED
@@ -28,8 +29,17 @@ from initcfg._plan.stacks import Stack
 from initcfg._rules import Pattern, Step
 from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg._stream.writing import result_shape
-from initcfg.errors import CheckpointError, InitcfgError, TensorError, plural
-from initcfg.values import AdaptationStep, Adapted, FromCheckpoint, Layout, steps_text
+from initcfg.errors import CheckpointError, InitcfgError, plural
+from initcfg.values import (
+    AdaptationStep,
+    Adapted,
+    FromCheckpoint,
+    Hooked,
+    Keep,
+    Layout,
+    Originals,
+    steps_text,
+)
 
 Keys = tuple[str, ...]
 
@@ -117,18 +127,22 @@ class _Match:
         self.prefix = f"{start}." if start else ""
         self.keys = list(opened.keys())
         self.named = self._named_keys()
+        versions = versions_by_path(initializer, opened, self.destinations, compat=compat)
+        hooked = after_hooks(step.target, self.prefix, self.named, opened, versions, compat=compat)
+        self.named, self.hooked, self.rule = hooked.named, hooked, account.rule
+        self._versions = versions
         # What is counted on the way, under the names within the module.
         self.missing: list[str] = []
         self.mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
         self.adapted: list[tuple[str, str]] = []
         self.excluded: list[str] = []
-        self.hints: list[str] = []
+        self.hints: list[str] = list(hooked.hints)
         # Tensors that a kind of conversion would make, were it allowed.
         self.unasked: Counter[str] = Counter()
         # Keys that a conversion takes under another name.
         self.renamed: list[tuple[str, str]] = []
         self.conversions = Conversions(step.target, self.destinations, self.named.keys, self._shape)
-        self.used: set[str] = set()
+        self.used: set[str] = set(hooked.used)
         self.hits: set[tuple[str, str]] = set()
         self.permits = Permits(initializer)
         if opened.merged:
@@ -152,19 +166,18 @@ class _Match:
     def result(self) -> tuple[list[tuple[Entry, FromCheckpoint]], Load]:
         """The value of each tensor that the checkpoint has, and the account."""
         found: list[tuple[Entry, FromCheckpoint]] = []
+        originals: dict[int, tuple[Entry, dict[int, FromCheckpoint]]] = {}
         for destination in self.destinations.values():
             value = self._value(destination)
-            if value is not None:
-                entry = destination.entry
-                if len(entry.originals) > 1:
-                    raise TensorError(
-                        f"A parametrization stores this weight as {len(entry.originals)} tensors, and "
-                        "Pretrained cannot load those yet.",
-                        parameter=entry.name,
-                        shape=entry.shape,
-                        fix="Load first, then register the parametrization.",
-                    )
+            entry = destination.entry
+            if value is not None and len(entry.originals) > 1:
+                originals.setdefault(id(entry), (entry, {}))[1][id(destination.tensor)] = value
+            elif value is not None:
                 found.append((entry, value))
+        for entry, values in originals.values():
+            first = next(iter(values.values()))
+            each = tuple(values.get(id(tensor), Keep()) for tensor in entry.originals)
+            found.append((entry, Originals(first.source, first.key, values=each)))
         self._check_patterns()
         self.numbers.check()
         loaded = {id(entry) for entry, _ in found}
@@ -191,6 +204,7 @@ class _Match:
             converted=tuple((there, here, count) for (there, here), count in self.numbers.converted.items()),
             hints=tuple(self.hints),
             remarks=tuple(remarks),
+            hooks=tuple(self.hooked.runs),
         )
 
     def _check_fits(
@@ -199,7 +213,7 @@ class _Match:
         count = len(loaded)
         self.hints += unmerged(self.opened)
         self.hints += [f"adapt={kind!r} would fit {plural(n, 'tensor')}" for kind, n in self.unasked.items()]
-        if not count and self.named.keys.keys().isdisjoint(self.destinations):
+        if not count and self.destinations.keys().isdisjoint([*self.named.keys, *self.hooked.made]):
             raise nothing_fits(self.initializer, self.destinations, self.keys, self.named, self.hints)
         remarks = self.permits.check(loaded)
         if self.opened.unnamed:
@@ -219,6 +233,8 @@ class _Match:
         if self._left_out(name, permissions):
             self.excluded.append(name)
             return None
+        if name in self.hooked.made:
+            return self._made_by_hooks(here, permissions)
         keys, steps = self._keys_of(name, permissions)
         made = (keys, ()) if self.compat else self.numbers.keys_for(here, keys, permissions)
         if made is None:
@@ -227,7 +243,8 @@ class _Match:
         # Numbers and scales in turn, where there are scales.
         keys = read[::2] if first else keys
         if len(keys) == 0:
-            self.missing.append(name)
+            if not self._stays(here):
+                self.missing.append(name)
             self.permits.refuse(permissions, here, None)
             return None
         shapes = [self._shape(key) for key in keys]
@@ -259,6 +276,27 @@ class _Match:
         if not steps:
             return FromCheckpoint(self.account.source, keys[0])
         return Adapted(self.account.source, read[0], steps, read[1:])
+
+    def _made_by_hooks(self, here: Destination, permissions: Sequence[Permission]) -> FromCheckpoint | None:
+        """What load hooks of the model computed for a tensor."""
+        made = self.hooked.made[here.name]
+        fitting = fit(here, made.shape, permissions)
+        if fitting is None or not self.numbers.fit_types(here, {made.dtype}, permissions, compat=self.compat):
+            self._mismatch(here, made.shape)
+            self.permits.refuse(permissions, here, made.shape)
+            return None
+        self.permits.act(fitting.by)
+        key, *others = made.keys or (here.name,)
+        if fitting.steps:
+            self.adapted.append((here.name, steps_text(fitting.steps)))
+        return Hooked(self.account.source, key, self.rule, here.name, tuple(others), fitting.steps)
+
+    def _stays(self, here: Destination) -> bool:
+        """Whether torch finds nothing missing where the checkpoint has nothing for a tensor."""
+        path, _, attribute = here.name.rpartition(".")
+        version = self._versions.get(path, {}).get("version")
+        counted = attribute == "num_batches_tracked" and counter_may_be_missing(here.module, version)
+        return here.name in self.hooked.kept or counted
 
     def _mismatch(self, here: Destination, shape: tuple[int, ...]) -> None:
         self.mismatched.append((here.name, here.shape, shape))

@@ -89,14 +89,20 @@ class Numbers:
 
     def fit(self, here: Destination, keys: Keys, permissions: Sequence[Permission], *, compat: bool) -> bool:
         """Whether the types there may become the type here; what changes is counted."""
-        dtype = here.entry.tensor.dtype
         types = {self._opened.info(key).dtype for key in keys}
+        return self.fit_types(here, types, permissions, compat=compat)
+
+    def fit_types(
+        self, here: Destination, types: Collection[str], permissions: Sequence[Permission], *, compat: bool
+    ) -> bool:
+        """Whether these types may become the type here; what changes is counted."""
+        dtype = here.entry.tensor.dtype
         wrong = sorted(name for name in types if _needs_cast(name, dtype))
         if wrong and not compat and not self._permits.act(permissions, "dtype"):
             if _is_real(dtype):
                 self._casts.append((here, wrong[0]))
             return False
-        self.converted.update((there, dtype_name(dtype)) for there in types - {dtype_name(dtype)})
+        self.converted.update((there, dtype_name(dtype)) for there in set(types) - {dtype_name(dtype)})
         return True
 
     def check(self) -> None:

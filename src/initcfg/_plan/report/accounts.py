@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from initcfg._plan.loads import Load
+from initcfg._plan.loads import HookRun, Load
 from initcfg._plan.report.words import limited, shape_text, value_text
 from initcfg.errors import plural
 from initcfg.values import Keep
@@ -62,9 +62,23 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
     for what, names in accounts.items():
         for index, name in enumerate(limited(names, full, _FIRST + 1)):
             lines.append(Text(f"  {what if index == 0 else '':<24}  {name}"))
+    for run in load.hooks:
+        lines += [
+            Text(f"  load hooks                {each}") for each in limited(_by_hooks(run), full, _FIRST)
+        ]
     lines += [Text(f"  note                      {each}") for each in load.remarks]
     hints = load.hints if full else load.hints[:_FIRST]
     return lines + [Text(f"  perhaps                   {each}", style="yellow") for each in hints]
+
+
+def _by_hooks(run: HookRun) -> list[str]:
+    """What load hooks did."""
+    where = ".".join(filter(None, (run.owner, run.path))) or "the model"
+    lines = [f"of {where}: {', '.join(run.hooks)}"]
+    for name, given, shape, dtype in run.made:
+        lines.append(f"{name}: {f'from {given}' if given else f'computed, {shape_text(shape)} {dtype}'}")
+    lines += [f"{name}: taken away" for name in run.dropped]
+    return lines + [f"{name}: left as it is" for name in run.kept]
 
 
 def _instead(plan: Plan, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from initcfg.values import Keep, Opaque, to_json
 
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
+
+# What a parametrization stores a weight as.
+_ORIGINAL = re.compile(r"parametrizations\.(\w+)\.original\d*$")
 
 
 def explain_text(plan: Plan, name: str) -> str:
@@ -43,6 +47,7 @@ def explain_text(plan: Plan, name: str) -> str:
         lines.append("Rules that reach it, in order; the last wins:")
         for index, (each, following) in enumerate(zip_longest(reached, reached[1:])):
             lines += _write(plan, index + 1, each, following)
+    lines += _hooks(plan, item)
     lines += _checkpoints(plan, item)
     lines += _numbers(item)
     lines += _others(plan, item, {each.rule for each in reached})
@@ -105,6 +110,18 @@ def _checkpoints(plan: Plan, item: Assignment) -> list[str]:
         elif item.name in load.excluded:
             lines.append(f"  {load.rule}: leaves it out")
     return ["", "Checkpoints that do not give it:", *lines] if lines else []
+
+
+def _hooks(plan: Plan, item: Assignment) -> list[str]:
+    """The load hooks that its value from a checkpoint went through."""
+    lines: list[str] = []
+    for run in (run for load in plan.loads if load.rule == item.rule for run in load.hooks):
+        start = f"{run.owner}." if run.owner else ""
+        for name, given, shape, _ in run.made:
+            if _ORIGINAL.sub(r"\1", start + name) == item.name:
+                how = f"taken from {given}" if given else f"computed, {shape_text(shape)}"
+                lines.append(f"  {how} by {', '.join(run.hooks)}")
+    return ["", "Load hooks of the model:", *lines] if lines else []
 
 
 def _owner(rule: str) -> str:

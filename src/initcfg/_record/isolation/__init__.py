@@ -4,15 +4,17 @@ In: a model, or nothing but the process.
 Out: contexts within which code may run; afterwards all is as it was.
 
 Read: `shadow.py` (the model's tensors have other memory), then `generators.py` (random numbers of the
-process), `files.py` (no checkpoint is opened).
+process), `files.py` (no checkpoint is opened), `apart.py` (both of these, for load hooks).
 """
 
+from initcfg._record.isolation.apart import code_apart
 from initcfg._record.isolation.files import FileNeeded, files_closed
 from initcfg._record.isolation.generators import others_kept, torch_kept
 from initcfg._record.isolation.shadow import shadowed
 
 __all__ = [
     "FileNeeded",
+    "code_apart",
     "files_closed",
     "others_kept",
     "shadowed",

@@ -1,0 +1,469 @@
+"""Load hooks: what a model's own code does to a checkpoint is done, and is what torch's own loading gives."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn import functional
+
+import initcfg
+from initcfg import errors
+
+State = dict[str, torch.Tensor]
+
+
+def numbered(module: nn.Module) -> State:
+    """A state_dict, of which every number is another one; what it says of modules stays with it."""
+    state = module.state_dict()
+    for index, (name, tensor) in enumerate(state.items()):
+        state[name] = torch.arange(tensor.numel()).reshape(tensor.shape).to(tensor.dtype) + 100 * index
+    return state
+
+
+def contents(module: nn.Module) -> State:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def equal(a: State, b: State) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def loaded_as_torch_does(model: nn.Module, state: Any, **more: Any) -> initcfg.Plan:
+    """Plan and apply; the model then holds what ``load_state_dict`` gives, and planning changed nothing."""
+    reference = copy.deepcopy(model)
+    reference.load_state_dict(copy.deepcopy(state), strict=False)
+    before, given = contents(model), {name: tensor.clone() for name, tensor in state.items()}
+    attributes = dict(vars(model))
+    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": state, **more})
+    assert equal(contents(model), before) and vars(model) == attributes
+    plan.apply(model, seed=0)
+    assert equal(contents(model), contents(reference))
+    assert equal(dict(state), given)
+    return plan
+
+
+class Resized(nn.Module):
+    """As vision transformers: positions of another number are resized when they are loaded."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(1, count, 4))
+        self.head = nn.Linear(4, 2)
+        self._register_load_state_dict_pre_hook(self._resize)
+
+    def _resize(self, state: State, prefix: str, *_: Any) -> None:
+        found = state.get(prefix + "positions")
+        if found is not None and found.shape != self.positions.shape:
+            turned = found.transpose(1, 2)
+            size = self.positions.shape[1]
+            state[prefix + "positions"] = functional.interpolate(turned, size=size).transpose(1, 2)
+
+
+def test_positions_are_resized_by_the_models_own_hook(tmp_path):
+    state = numbered(Resized(3))
+    model = nn.Sequential(nn.Linear(2, 2), Resized(5))
+    below = {f"1.{name}": tensor for name, tensor in state.items()}
+    plan = loaded_as_torch_does(model, below)
+    assert model[1].positions[0, :, 0].tolist() == [0, 0, 4, 4, 8]
+    value = plan["1.positions"].value
+    assert (value.kind, value.args["key"], value.args["name"]) == ("Hooked", "1.positions", "1.positions")
+    # What hooks leave alone is read piece by piece, as ever.
+    assert plan["1.head.weight"].value.kind == "FromCheckpoint"
+    load = plan.loads[0]
+    assert load.loaded == 3 and not load.unexpected and not load.mismatched
+    (run,) = load.hooks
+    assert run.path == "1" and run.on_shapes
+    assert re.fullmatch(r"Resized\._resize \(test_load_hooks\.py:\d+\)", run.hooks[0])
+    assert run.made == (("1.positions", "", (1, 5, 4), "float32"),)
+    # A plan that went through JSON does the same; so does a file.
+    torch.save(below, tmp_path / "a.pth")
+    rule = {"type": "Pretrained", "checkpoint": str(tmp_path / "a.pth")}
+    plan = initcfg.plan(model, rule)
+    again = initcfg.Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == plan
+    other = nn.Sequential(nn.Linear(2, 2), Resized(5))
+    ledger = again.apply(other, seed=0)
+    assert torch.equal(other[1].positions, model[1].positions)
+    loaded = ledger["1.positions"].loaded
+    assert loaded.keys == ("1.positions",) and "Resized._resize" in loaded.adapted
+
+
+def test_the_local_prefix_is_that_of_the_owner_of_the_rule():
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = initcfg.Sequential(Resized(5), init_cfg=None)
+
+    state = {f"student.{name}": tensor for name, tensor in numbered(Resized(3)).items()}
+    model = Outer()
+    model.net.init_cfg = {
+        "type": "Pretrained",
+        "checkpoint": state,
+        "prefix": "student",
+        "rename": {"^": "0."},
+    }
+    plan = initcfg.plan(model)
+    plan.apply(model, seed=0)
+    assert model.net[0].positions[0, :, 0].tolist() == [0, 0, 4, 4, 8]
+    assert plan.loads[0].hooks[0].owner == "net" and plan.loads[0].hooks[0].path == "0"
+
+
+class Versioned(nn.Module):
+    """Its first version had the second layer's name for the first."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zero, self.one = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def _load_from_state_dict(self, state: State, prefix: str, metadata: Any, *rest: Any) -> None:
+        if (metadata.get("version") or 1) < 2:
+            for key in list(state):
+                for old, new in (("one", "zero"), ("two", "one")):
+                    if key.startswith(prefix + old):
+                        state[prefix + new + key[len(prefix + old) :]] = state.pop(key)
+                        break
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+class FirstVersion(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(2, 2), nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("outer", [lambda model: model, nn.Sequential])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_version_that_a_file_says_decides(tmp_path, legacy, outer):
+    for saved in (FirstVersion(), Versioned()):
+        state = numbered(outer(saved))
+        path = tmp_path / "a.pth"
+        torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=not legacy)
+        model = outer(Versioned())
+        plan = loaded_as_torch_does(outer(Versioned()), state)
+        initcfg.init_weights(model, {"type": "Pretrained", "checkpoint": str(path)}, seed=0)
+        assert equal(contents(model), dict(zip(contents(model), state.values(), strict=True)))
+        assert all(item.value.kind == "FromCheckpoint" for item in plan.values())
+        renamed = [each[:2] for each in plan.loads[0].hooks[0].made]
+        assert len(renamed) == (4 if isinstance(saved, FirstVersion) else 0)
+    # Without what it says of versions, as in safetensors, a module finds none.
+    plain = dict(numbered(outer(FirstVersion())))
+    loaded_as_torch_does(outer(Versioned()), plain)
+
+
+def test_versions_are_found_behind_wrappers_prefixes_and_renames():
+    state = numbered(nn.DataParallel(nn.Sequential(Versioned())))
+    for start, more in (("module.0.", {"prefix": "module.0"}), ("0.", {"prefix": "0"})):
+        model = Versioned()
+        assert all(key.startswith("module.0.") for key in state)
+        plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": state, **more})
+        assert plan.loads[0].hooks[0].made == (), start
+    model = nn.Sequential()
+    model.net = Versioned()
+    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": state, "rename": {r"^0\.": "net."}})
+    assert plan.loads[0].loaded == 4 and plan.loads[0].hooks[0].made == ()
+
+
+def test_a_counter_of_batches_that_an_old_file_lacks_is_not_missing():
+    old = {name: tensor for name, tensor in numbered(nn.BatchNorm1d(2)).items() if "tracked" not in name}
+    model = nn.BatchNorm1d(2)
+    model.num_batches_tracked.fill_(7)
+    plan = loaded_as_torch_does(model, old, strict="all")
+    assert model.num_batches_tracked.item() == 7 and not plan.loads[0].hooks
+    new = nn.BatchNorm1d(2).state_dict()
+    del new["num_batches_tracked"]
+    assert initcfg.plan(model, {"type": "Pretrained", "checkpoint": new}).loads[0].missing == (
+        "num_batches_tracked",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_weight_norm_old_and_new():
+    old = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 4)), nn.Conv1d(2, 2, 1))
+    new = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Conv1d(2, 2, 1))
+    for saved in (old, new):
+        model = copy.deepcopy(new)
+        plan = loaded_as_torch_does(model, numbered(saved), strict="all")
+        assert plan["0.weight"].value.kind == "Originals"
+        assert plan.loads[0].loaded == 4
+    again = initcfg.Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == plan
+    half = {name: tensor for name, tensor in numbered(new).items() if not name.endswith("original1")}
+    plan = loaded_as_torch_does(copy.deepcopy(new), half)
+    assert plan.loads[0].missing == ()
+
+
+def test_spectral_norm_of_an_old_version_is_solved_for():
+    model = nn.utils.spectral_norm(nn.Linear(3, 4))
+    state = dict(numbered(model))
+    state["weight_orig"] = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    state["weight"] = state["weight_orig"] / 3
+    del state["weight_v"]
+    state["weight_u"] = functional.normalize(torch.ones(4), dim=0)
+    plan = loaded_as_torch_does(model, state)
+    assert plan.loads[0].hooks[0].made == (("weight_v", "", (3,), "float32"),)
+
+
+class Standardized(nn.Module):
+    """As mmcv's ConvAWS2d: its override looks at numbers, and fills tensors by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 3))
+        self.register_buffer("gamma", torch.ones(2, 1))
+        self.register_buffer("beta", torch.zeros(2, 1))
+
+    def _load_from_state_dict(
+        self, state: State, prefix: str, metadata: Any, strict: bool, *lists: Any
+    ) -> None:
+        missing: list[str] = []
+        self.gamma.data.fill_(-1)
+        super()._load_from_state_dict(state, prefix, metadata, strict, missing, *lists[1:])
+        if self.gamma.data.mean() > 0:
+            lists[0].extend(missing)
+            return
+        self.beta.data.copy_(self.weight.data.mean(1, keepdim=True))
+        self.gamma.data.copy_(self.weight.data.std(1, keepdim=True))
+
+
+def test_an_override_that_computes_with_numbers():
+    state = {"weight": torch.tensor([[1.0, 2.0, 3.0], [2.0, 2.0, 8.0]])}
+    model = Standardized()
+    plan = loaded_as_torch_does(model, state, strict="all")
+    assert model.beta.tolist() == [[2.0], [4.0]]
+    assert [item.value.kind for item in (plan["weight"], plan["beta"])] == ["FromCheckpoint", "Hooked"]
+    assert plan["gamma"].value.keys == ("weight",) and not plan.loads[0].hooks[0].on_shapes
+    loaded_as_torch_does(Standardized(), numbered(model))
+    # What it would compute from the random weight of the model is not known before that is drawn.
+    with pytest.raises(errors.CheckpointError, match="compute with 'weight' of the model") as caught:
+        initcfg.init_weights(
+            Standardized(),
+            [
+                {"type": "Normal", "param": "weight"},
+                {"type": "Pretrained", "checkpoint": {"beta": torch.ones(2, 1)}},
+            ],
+            seed=0,
+        )
+    assert "Standardized._load_from_state_dict (test_load_hooks.py:" in caught.value.fix
+
+
+def test_own_writes_renames_drops_and_additions():
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+            self.register_buffer("count", torch.zeros(()))
+            self.register_load_state_dict_pre_hook(Own.change)
+
+        def change(self, state: State, prefix: str, *_: Any) -> None:
+            state[prefix + "b"] = state.pop(prefix + "old_b")
+            state[prefix + "count"] = torch.tensor(3.0)
+            state.pop(prefix + "junk")
+            # In place: what was given must stay as it is.
+            state[prefix + "a"].mul_(2)
+
+    state = {
+        "a": torch.ones(2),
+        "old_b": torch.full((2,), 5.0),
+        "junk": torch.ones(1),
+        "other": torch.ones(1),
+    }
+    reference, model = Own(), Own()
+    reference.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, strict=False)
+    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": state})
+    plan.apply(model, seed=0)
+    assert equal(contents(model), contents(reference)) and model.a.tolist() == [2.0, 2.0]
+    assert state["a"].tolist() == [1.0, 1.0]
+    load = plan.loads[0]
+    assert load.unexpected == ("other",)
+    assert load.hooks[0].dropped == ("junk",)
+    assert [each[:2] for each in load.hooks[0].made] == [("a", ""), ("b", "old_b"), ("count", "")]
+    assert "hooks" in str(plan) and "Own.change" in plan.explain("a")
+
+
+def test_post_hooks_see_what_was_loaded():
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(2, 2)
+            self.mirror = nn.Parameter(torch.zeros(2, 2))
+            self.register_load_state_dict_post_hook(self.after)
+
+        def after(self, module: nn.Module, keys: Any) -> None:
+            keys.missing_keys.clear()
+            with torch.no_grad():
+                self.mirror.copy_(self.inner.weight.t())
+
+    model = Tied()
+    state = {f"inner.{name}": tensor for name, tensor in numbered(nn.Linear(2, 2)).items()}
+    plan = loaded_as_torch_does(model, state)
+    assert torch.equal(model.mirror, model.inner.weight.t())
+    assert plan["mirror"].value.keys == ("inner.weight",)
+
+
+def test_an_overridden_load_state_dict():
+    class Renaming(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            self.sum = nn.Parameter(torch.zeros(2))
+
+        def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+            renamed = {name.replace("old.", "fc."): tensor for name, tensor in state_dict.items()}
+            result = super().load_state_dict(renamed, strict=strict)
+            self.sum.data.copy_(self.fc.weight.sum(1))
+            return result
+
+    class ByItself(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+            for name, tensor in self.state_dict().items():
+                tensor.copy_(state_dict["net." + name] + 1)
+
+    state = {f"old.{name}": tensor for name, tensor in numbered(nn.Linear(2, 2)).items()}
+    plan = loaded_as_torch_does(Renaming(), state)
+    assert plan["sum"].value.keys == ("old.weight",)
+    # The method of a child is not called, by torch neither.
+    model = nn.Sequential(Renaming())
+    loaded_as_torch_does(model, {f"0.{name}": tensor for name, tensor in numbered(Renaming()).items()})
+    state = {f"net.fc.{name}": tensor for name, tensor in numbered(nn.Linear(2, 2)).items()}
+    loaded_as_torch_does(ByItself(), state)
+
+
+def test_hooks_that_draw_read_or_fail(tmp_path):
+    torch.save(torch.full((2,), 4.0), tmp_path / "beside.pth")
+
+    class Drawing(nn.Module):
+        def __init__(self, hook: Any) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2))
+            self._register_load_state_dict_pre_hook(hook)
+
+    def draw(state: State, *_: Any) -> None:
+        random.random(), np.random.rand()
+        state["weight"] = state["weight"] + torch.randn(2)
+
+    def read(state: State, *_: Any) -> None:
+        state["weight"] = torch.load(tmp_path / "beside.pth")
+
+    def fail(state: State, *_: Any) -> None:
+        raise KeyError("no such thing")
+
+    state = {"weight": torch.ones(2)}
+    rule = {"type": "Pretrained", "checkpoint": state}
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    made = []
+    initcfg.plan(Drawing(draw), rule)
+    assert random.getstate() == before[1] and np.array_equal(np.random.get_state()[1], before[2])
+    for seed in (0, 0, 1):
+        model = Drawing(draw)
+        initcfg.plan(model, rule).apply(model, seed=seed)
+        made.append(model.weight.tolist())
+    assert made[0] == made[1] != made[2]
+    assert torch.equal(torch.get_rng_state(), before[0])
+    model = Drawing(read)
+    initcfg.init_weights(model, rule, seed=0)
+    assert model.weight.tolist() == [4.0, 4.0]
+    model = Drawing(fail)
+    with pytest.raises(errors.CheckpointError, match=r"cannot run on 'a state_dict'.*KeyError") as caught:
+        initcfg.plan(model, rule)
+    assert re.search(r"fail \(.*/test_load_hooks\.py:\d+\)", caught.value.where)
+
+
+def test_hooks_that_do_something_else_on_numbers_are_an_error_before_the_first_write(tmp_path):
+    class Fickle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+            self._register_load_state_dict_pre_hook(self.hook)
+
+        def hook(self, state: State, *_: Any) -> None:
+            if not state["a"].is_meta:
+                state["b"] = state["a"] * 2
+
+    model = Fickle()
+    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": {"a": torch.ones(2), "b": torch.ones(2)}})
+    with pytest.raises(errors.CheckpointError, match="load hooks give 'b' float32 of shape"):
+        plan.apply(model, seed=0)
+    assert model.a.tolist() == [0, 0] and model.b.tolist() == [0, 0]
+    # Another model's hooks do not make what the plan counts on.
+    plan = initcfg.plan(Resized(5), {"type": "Pretrained", "checkpoint": numbered(Resized(3))})
+    plain = Resized(5)
+    plain._load_state_dict_pre_hooks.clear()
+    with pytest.raises(errors.ApplyError, match="load hooks of 'the model', and this model has none"):
+        plan.apply(plain, seed=0)
+
+
+def test_hooks_that_change_the_model_itself_are_an_error():
+    class Growing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2))
+
+        def _load_from_state_dict(self, state: State, prefix: str, *rest: Any) -> None:
+            self.weight = nn.Parameter(torch.zeros(state[prefix + "weight"].shape))
+            super()._load_from_state_dict(state, prefix, *rest)
+
+    model = Growing()
+    loaded_as_torch_does(model, {"weight": torch.ones(2)})
+    with pytest.raises(errors.CheckpointError, match=r"gives it the shape \(3,\)") as caught:
+        initcfg.plan(model, {"type": "Pretrained", "checkpoint": {"weight": torch.ones(3)}})
+    assert "Growing._load_from_state_dict" in caught.value.where
+    assert model.weight.shape == (2,)
+
+
+def test_adaptations_patterns_and_strict_come_after_the_hooks():
+    state = numbered(Resized(3))
+    model = Resized(5)
+    rule = {"type": "Pretrained", "checkpoint": state, "exclude": "positions"}
+    plan = initcfg.plan(model, rule)
+    plan.apply(model, seed=0)
+    assert plan.loads[0].excluded == ("positions",) and model.positions.abs().max() == 0
+
+    class Turning(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2, 3))
+            self._register_load_state_dict_pre_hook(lambda state, *_: state.update(weight=state["w"] + 1))
+
+    turned = Turning()
+    rule = {"type": "Pretrained", "checkpoint": {"w": torch.zeros(3, 2)}}
+    assert initcfg.plan(turned, rule).loads[0].mismatched == (("weight", (2, 3), (3, 2)),)
+    initcfg.init_weights(turned, {**rule, "adapt": {"weight": "transpose"}}, seed=0)
+    assert turned.weight.tolist() == [[1.0] * 3] * 2
+
+
+def test_a_deferred_model_and_one_on_meta_are_planned_alike(tmp_path):
+    rule = {"type": "Pretrained", "checkpoint": numbered(Resized(3))}
+    with initcfg.deferred():
+        model = Resized(5)
+    plan = initcfg.plan(model, rule)
+    assert plan["positions"].value.kind == "Hooked"
+    plan.apply(model, seed=0)
+    assert model.positions[0, :, 0].tolist() == [0, 0, 4, 4, 8]
+    with torch.device("meta"):
+        empty = Resized(5)
+    plan = initcfg.plan(empty, rule)
+    plan.save_weights(tmp_path / "out", empty, seed=0)
+    (file,) = (tmp_path / "out").glob("*.safetensors")
+    written = safetensors.torch.load(file.read_bytes())
+    assert torch.equal(written["positions"], model.positions)
+
+
+def test_nothing_runs_where_no_module_has_a_hook():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": model.state_dict()})
+    assert plan.loads[0].hooks == ()
