@@ -155,7 +155,7 @@ class PlannedCheckpoints:
         with self._reading(value) as opened:
             found = opened.read(value.key)
             _check_equal(opened, value, tuple(found.shape), shape)
-            adapted = _adapted(opened, value, ())
+            adapted = _adapted(opened, value, (), "")
             return found, Loaded(value.source, value.keys, dtype_name(found.dtype), adapted, opened.sha256)
 
     @contextlib.contextmanager
