@@ -135,8 +135,8 @@ def _check_complete(plan: Plan, model: nn.Module, names: Names) -> None:
 
 def _says_nothing(plan: Plan, entry: Entry) -> bool:
     item = plan.parameters.get(entry.name) or plan.buffers.get(entry.name)
-    if entry.name in plan.before_code:
-        # The model's own code decides.
+    if entry.name in plan.before_code or 0 in entry.shape:
+        # The model's own code decides; or there is nothing to say.
         return False
     return item is None or isinstance(item.value, (Keep, Computed))
 

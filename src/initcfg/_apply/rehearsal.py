@@ -199,7 +199,15 @@ def _with_values(
         aliases=names.aliases if rebuilt else plan.aliases,
         before_code=_before_code(before, here, rebuilt),
         uninitialized=tuple(
-            name for name in parameters if name in kept and (name in unwritten or name in rebuilt)
+            name
+            for name in parameters
+            if name in kept and (name in unwritten or name in rebuilt) and items[name].elements
+        ),
+        partly_written=tuple(
+            name
+            for name in parameters
+            if name in plan.partly_written
+            or (name in outcomes and outcomes[name].partly and (name in unwritten or name in rebuilt))
         ),
     )
 

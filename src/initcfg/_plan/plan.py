@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 FORMAT = "initcfg-plan"
 VERSION = 1
-_REMARKS = ("notes", "uncalled", "nested", "uninitialized")
+_REMARKS = ("notes", "uncalled", "nested", "uninitialized", "partly_written")
+# Of these JSON speaks only if there are any.
+_RARE = ("partly_written",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,7 @@ class Plan(Mapping[str, Assignment]):
         nested: Modules whose ``init_cfg`` the original would skip, and that are reached here.
         uninitialized: Parameters that neither a rule nor their constructor writes: they hold
             whatever the memory held. Known for models that :func:`initcfg.build` made.
+        partly_written: Parameters of which no rule and no code writes more than a part; the rest is zeros.
         before_code: The tensors that the model's own code makes, takes away, or gives another shape or type:
             what there is before it runs, None for one that it makes. One that is in neither ``parameters``
             nor ``buffers`` is taken away.
@@ -71,6 +74,7 @@ class Plan(Mapping[str, Assignment]):
     libraries: Mapping[str, str] = field(default_factory=dict)
     nested: tuple[str, ...] = ()
     uninitialized: tuple[str, ...] = ()
+    partly_written: tuple[str, ...] = ()
     before_code: Mapping[str, Before | None] = field(default_factory=dict)
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
     compat: str | None = None
@@ -330,7 +334,11 @@ class Plan(Mapping[str, Assignment]):
             "buffers": _to_json(self.buffers),
             "unused": plain(self.unused),
             "loads": [load.to_json() for load in self.loads],
-            **{name: plain(getattr(self, name)) for name in _REMARKS},
+            **{
+                name: plain(getattr(self, name))
+                for name in _REMARKS
+                if name not in _RARE or getattr(self, name)
+            },
             **({"libraries": dict(self.libraries)} if self.libraries else {}),
             "rules": plain(self.rules),
         }

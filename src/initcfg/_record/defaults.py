@@ -52,7 +52,9 @@ def defaults(names: Names) -> Defaults:
     """The defaults of the pending parameters of a model; of any other model, nothing."""
     found = {entry.name: default_of(entry.tensor) for entry in names.parameters}
     outcomes = {name: default.outcome for name, default in found.items() if default is not None}
-    return Defaults(_writes(outcomes), {name: None for name, each in outcomes.items() if each.value is None})
+    unwritten = {name: None for name, each in outcomes.items() if each.value is None}
+    partly = tuple(name for name, each in outcomes.items() if each.partly)
+    return Defaults(_writes(outcomes), unwritten, partly)
 
 
 def _writes(outcomes: Mapping[str, Outcome]) -> dict[str, Shadowed]:
@@ -83,6 +85,7 @@ def meta_defaults(model: nn.Module, missing: Sequence[Entry], executed: Iterable
     return Defaults(
         {entry.name: known[entry.name] for entry in missing if entry.name in known},
         {name: reason for name, reason in unsure.items() if name not in known},
+        tuple(name for name, outcome in outcomes.items() if outcome.partly and name in known),
     )
 
 

@@ -109,6 +109,8 @@ class deferred:
         # What is not a parameter, and what cannot be said as a value.
         left = set(waiting.values())
         recorder.compute([each for each in recorder.in_use() if each not in left])
+        for module in modules:
+            self._clear_workspace(module)
         # Where the constructor looked at its numbers, a parameter holds what fits what was seen.
         bound = {
             id(tracked): tracked.storage
@@ -149,6 +151,16 @@ class deferred:
         stored.update((tensor, [tracked]) for tensor, tracked in held.items())
         found = self._recorder.log.sharing(stored, [*real, *held])
         return [each for each in outcomes if each in found]
+
+    def _clear_workspace(self, module: nn.Module) -> None:
+        """Buffers that are stored and that nobody wrote hold zeros, not what the memory held."""
+        for name, buffer in module._buffers.items():
+            tracked = None if buffer is None else self._recorder.tracked(buffer)
+            if buffer is None or tracked is None or name in module._non_persistent_buffers_set:
+                continue
+            if not (tracked.writers or tracked.foreign or tracked.exposed):
+                with torch.no_grad():
+                    buffer.zero_()
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from initcfg._record.recording import (
     Recorder,
     Region,
     TrackedStorage,
+    is_plain,
     named_values,
     outcomes_of,
     region_of,
@@ -26,7 +27,7 @@ from initcfg._record.recording import (
 )
 from initcfg._stream.writing import narrowed, seeded
 from initcfg.errors import ApplyError
-from initcfg.values import Keep, Opaque, Value, dtype_name
+from initcfg.values import Constant, Keep, Opaque, Value, dtype_name
 
 
 def plan_of(
@@ -57,17 +58,23 @@ def plan_of(
             f"The code seeds torch's generator, or saves its state ({generator.touched}): under the "
             "stream the seed of apply decides instead, and draws that are repeated so are independent."
         )
+    built = [each for each in entries if existing is None and 0 not in each.shape]
+    unwritten = [each for each in built if not outcomes[each.name].written]
+    workspace = {each.name for each in unwritten if each.buffer and is_plain(each.tensor)}
+    if workspace:
+        listed = ", ".join(sorted(workspace))
+        notes.append(f"memory that the code leaves as torch.empty gives it is filled with zeros: {listed}")
     return Plan(
         parameters={each.name: _assignment(each, outcomes[each.name], values) for each in names.parameters},
         buffers={
-            each.name: _assignment(each, outcomes[each.name], values)
+            each.name: replace(made, value=Constant(0.0)) if each.name in workspace else made
             for each in names.buffers
-            if outcomes[each.name].written
+            if outcomes[each.name].written or each.name in workspace
+            for made in (_assignment(each, outcomes[each.name], values),)
         },
         aliases=names.aliases,
-        uninitialized=tuple(
-            each.name for each in names.parameters if not outcomes[each.name].written and existing is None
-        ),
+        uninitialized=tuple(each.name for each in unwritten if not each.buffer),
+        partly_written=tuple(each.name for each in built if not each.buffer and outcomes[each.name].partly),
         notes=tuple(notes),
         record=TraceRecord(
             run,

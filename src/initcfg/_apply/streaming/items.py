@@ -20,6 +20,7 @@ from initcfg._stream.writing import PLAIN_TENSORS, memory_problem
 from initcfg.errors import ApplyError, TensorError
 from initcfg.values import (
     Computed,
+    Constant,
     CopyOf,
     Formula,
     FromCheckpoint,
@@ -111,7 +112,10 @@ def outlined(plan: Plan, model: nn.Module, *, dtype: str | None = None, rng: str
         name = key if entry is None else entry.name
         planned = stored.parameters.get(name) or stored.buffers.get(name)
         value = Keep() if planned is None or entry is None or entry.holder else planned.value
-        way: Way = "resident" if reason or identity in shared else _way(value)
+        # Where there is no element, any value is as good.
+        nothing = 0 in tensor.shape
+        way: Way = "resident" if reason or identity in shared else "streamed" if nothing else _way(value)
+        value = Constant(0.0) if nothing else value
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
             raise TensorError(
                 f"{key!r} is sparse, quantized or nested, and no checkpoint of this kind stores that.",

@@ -30,6 +30,8 @@ class Defaults:
     writes: Mapping[str, Shadowed] = field(default_factory=dict)
     # The tensors that none wrote, each with the code that may have been meant, if there is some.
     unwritten: Mapping[str, str | None] = field(default_factory=dict)
+    # Those of which they wrote a part only.
+    partly: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -68,7 +70,7 @@ def make_plan(
             used.update([step.order] if filled else ())
             for entry, stack in filled:
                 stacks.add(entry, stack)
-    unwritten = _add_defaults(stacks, names, first_writes, lost)
+    unwritten, partly = _add_defaults(stacks, names, first_writes, lost)
     parameters = {entry.name: _assign(entry, stacks.of(entry), compat) for entry in names.parameters}
     buffers = {
         entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
@@ -86,8 +88,11 @@ def make_plan(
         nested=tuple(program.nested),
         # The model's own code may write what is opaque; whether it does is not known here.
         uninitialized=tuple(
-            name for name in unwritten if name in parameters and isinstance(parameters[name].value, Keep)
+            name
+            for name in unwritten
+            if name in parameters and isinstance(parameters[name].value, Keep) and parameters[name].elements
         ),
+        partly_written=tuple(name for name in partly if name in parameters and parameters[name].rule is None),
         rules={
             step.rule.where: RuleNote(str(step.rule), step.rule.written)
             for step in program.steps
@@ -123,8 +128,8 @@ def _add_defaults(
     names: Names,
     first_writes: Callable[[Names], Defaults] | None,
     lost: Callable[[list[Entry]], Defaults] | None,
-) -> list[str]:
-    """Put below all rules what constructors wrote; the names of what they did not write."""
+) -> tuple[list[str], list[str]]:
+    """Put below all rules what constructors wrote; the names of what they did not write, and of parts."""
     entries = [*names.parameters, *names.buffers]
     built = Defaults() if first_writes is None else first_writes(names)
     for entry in entries if built.writes else ():
@@ -142,7 +147,7 @@ def _add_defaults(
     for entry in missing:
         if entry.name in known.writes:
             stacks.add_first(entry, known.writes[entry.name])
-    return [*built.unwritten, *known.unwritten]
+    return [*built.unwritten, *known.unwritten], [*built.partly, *known.partly]
 
 
 def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignment:
@@ -253,6 +258,7 @@ def check_strict(plan: Plan) -> None:
     computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
     for names, problem, fix in (
         (plan.uninitialized, "Nothing writes {}", "Give them a rule."),
+        (plan.partly_written, "Only a part is written of {}", "Give them a rule."),
         (
             computed,
             "{} had to be computed while the model was built, outside of the stream",

@@ -30,6 +30,10 @@ def explain_text(plan: Plan, name: str) -> str:
         raise PlanError(f"There is no parameter {name!r}.", meant=meant)
     item = plan[name]
     lines = [_head(plan, name, item), ""]
+    if item.name in plan.partly_written:
+        lines += ["Only a part of it is written: nothing says what the rest is to hold.", ""]
+    if item.name in plan.uninitialized:
+        lines += ["It is never written: no rule and no constructor fills it.", ""]
     if item.name in plan.before_code:
         before = plan.before_code[item.name]
         was = "" if before is None else f"; before, it is {before.dtype} of shape {shape_text(before.shape)}"

@@ -207,6 +207,9 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     if plan.uninitialized:
         names = ", ".join(limited(plan.uninitialized, full))
         lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
+    if plan.partly_written:
+        names = ", ".join(limited(plan.partly_written, full))
+        lines.append(Text(f"partly written  {names}: only a part of each has a value.", style="red"))
     for name in limited(list(plan.before_code), full):
         lines.append(Text(_changed(plan, name) if name in plan.before_code else f"  {name}", style="yellow"))
     for load in plan.loads:

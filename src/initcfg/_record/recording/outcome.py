@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 
+from initcfg._record.recording.coverage import written_in_part
 from initcfg._record.recording.formula import FormulaDraft, Slicer, Unspeakable, assign_owners
 from initcfg._record.recording.layers import Layer, shown_in
 from initcfg._record.recording.log import tensor_at
@@ -30,6 +31,7 @@ class Outcome:
         sources: What the numbers of a named value come from; tensors with the very same are copies.
         draft: The formula that it is, whose random parts have no names yet.
         written: Whether the recorded code wrote it at all.
+        partly: Whether it was written in a part only.
         uses: The draws that it shows, each with its form.
     """
 
@@ -39,6 +41,7 @@ class Outcome:
     sources: tuple[object, ...] = ()
     draft: FormulaDraft | None = None
     written: bool = True
+    partly: bool = False
     uses: frozenset[Use] = frozenset()
 
     @property
@@ -66,7 +69,9 @@ def outcomes_of(recorder: Recorder, tensors: Mapping[K, torch.Tensor]) -> dict[K
             forms.setdefault(root, set()).add(form)
         more = {root for root, each in forms.items() if len(each) > 1}
         if more <= shared:
-            return found
+            return {
+                key: replace(each, partly=_is_partly(recorder, tensors[key])) for key, each in found.items()
+            }
         shared |= more
 
 
@@ -102,6 +107,13 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
     if draft is None:
         return Outcome(None, problem, layer)
     return Outcome(draft.alone(), None, layer, draft=draft, uses=frozenset(draft.uses))
+
+
+def _is_partly(recorder: Recorder, tensor: torch.Tensor) -> bool:
+    tracked = recorder.tracked(tensor)
+    if tracked is None or tracked.foreign or tracked.exposed:
+        return False
+    return written_in_part(tracked.layers, region_of(tensor))
 
 
 def _constant(tracked: TrackedStorage, tensor: torch.Tensor) -> Constant | None:

@@ -1,0 +1,38 @@
+"""Coverage: whether writes reach every element of a tensor, or only a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from initcfg._record.recording.layers import Layer, covered
+from initcfg._record.recording.regions import Region
+
+# Of larger tensors it is not asked element by element.
+_MOST_ELEMENTS = 1 << 26
+
+
+def written_in_part(layers: Sequence[Layer], region: Region) -> bool:
+    """Whether something was written in a region, and not everywhere."""
+    here = [layer.region for layer in layers if not layer.region.apart(region)]
+    if not here or covered(layers, region) is not None or _follow(here, region):
+        return False
+    low, high = region.span
+    if high - low > _MOST_ELEMENTS or any(each.dtype != region.dtype for each in here):
+        return False
+    first = min(low, *(each.span[0] for each in here))
+    memory = torch.zeros(max(high, *(each.span[1] for each in here)) - first, dtype=torch.bool)
+    for each in here:
+        memory.as_strided(each.sizes, each.strides, each.offset - first).fill_(True)
+    return not bool(memory.as_strided(region.sizes, region.strides, region.offset - first).all())
+
+
+def _follow(regions: Sequence[Region], whole: Region) -> bool:
+    """Whether regions without gaps follow each other from end to end: experts in one tensor, one by one."""
+    reached, high = whole.span
+    for low, end in sorted(each.span for each in regions if each.dense and each.dtype == whole.dtype):
+        if low > reached:
+            return False
+        reached = max(reached, end)
+    return reached >= high
