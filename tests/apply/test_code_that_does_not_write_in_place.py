@@ -252,4 +252,4 @@ def test_code_that_reaches_beyond_its_module():
     model = nn.Sequential(linear, Own(linear))
     ledger = initcfg.init_weights(model, dict(type="Constant", layer="Linear", val=1), seed=0)
     assert model[0].weight.tolist() == [[4.0, 4.0], [4.0, 4.0]]
-    assert ledger["0.weight"].by == "code"
+    assert (ledger["0.weight"].by, ledger["0.weight"].code.partition(" ")[0]) == ("code", "Own.init_weights")

@@ -26,7 +26,7 @@ from initcfg._model import (
 )
 from initcfg._plan import Call, Ledger, Loaded, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
-from initcfg._record.recording import told_of_memory
+from initcfg._record.recording import ready_to_record, told_of_memory
 from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import FromCheckpoint, Originals, Value
 
@@ -135,7 +135,8 @@ class Execution:
             return
         # Code may reach beyond its own module.
         self._running.append((Call("", "code of the model's own"), Watch(self.model)))
-        self._run(self.plan, self.model, self.names)
+        with ready_to_record():
+            self._run(self.plan, self.model, self.names)
         self.take_in_changes()
         self._running.clear()
 
@@ -149,6 +150,9 @@ class Execution:
             module = part.modules.get(item.module)
             if module is not None and (item.foreign is not None or not getattr(module, "is_init", False)):
                 self.filler.flush()
+                if len(self._running) == 1:
+                    # What it changes beyond its module shows at the end.
+                    self._running[0] = item, self._running[0][1]
                 self._running.append((item, Watch(module)))
                 names = self.names
                 try:

@@ -72,6 +72,8 @@ class Observer(TorchDispatchMode):
 
     def look_at_memory(self) -> None:
         """Note what was written in memory that was handed out."""
+        if not self._handed_out:
+            return
         with _disable_current_modes():
             for name, (storage, before) in self._handed_out.items():
                 if name not in self.operations and not torch.equal(_bytes(storage), _bytes(before)):

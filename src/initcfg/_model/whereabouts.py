@@ -12,9 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
-
-from initcfg._model.in_place_writes import storage_of
 
 
 class Place(NamedTuple):
@@ -37,13 +34,13 @@ class Place(NamedTuple):
 
 def place_of(tensor: torch.Tensor) -> Place:
     """Where a tensor lies now."""
-    if is_lazy(tensor):
-        # It has neither memory nor shape yet.
-        return Place(tensor, None, (type(tensor),))
-    if not storage_of(tensor):
+    try:
+        storage = tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        # A sparse tensor, say, has no storage.
         return Place(tensor, None, (tuple(tensor.shape), tensor.dtype))
     region = (tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype, tensor.device)
-    return Place(tensor, tensor.untyped_storage(), region)
+    return Place(tensor, storage, region)
 
 
 class Watch:

@@ -19,7 +19,7 @@ from initcfg._record.recording.origin import raised_text
 from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region, region_of
-from initcfg._record.recording.session import OwnGenerator, Session, current_session
+from initcfg._record.recording.session import OwnGenerator, Session, current_session, ready_to_record
 from initcfg._record.recording.storage import TrackedStorage
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "raised_text",
     "named_values",
     "outcomes_of",
+    "ready_to_record",
     "region_of",
     "tensor_at",
     "told_of_memory",

@@ -34,6 +34,11 @@ def told_of_memory(told: Told) -> Iterator[None]:
         yield
 
 
+def keep_telling() -> contextlib.AbstractContextManager[None]:
+    """Within this, nobody more is told, but what it takes stays in place."""
+    return _handing.needed(_handing.here() or ())
+
+
 def _install(undo: contextlib.ExitStack) -> None:
     for name in _METHODS:
         replace_attribute(undo, torch.Tensor, name, _telling(getattr(torch.Tensor, name), lambda each: each))

@@ -19,7 +19,7 @@ import torch.utils.dlpack
 from torch import nn
 
 from initcfg._record.process_wide import ProcessWide, replace_attribute
-from initcfg._record.recording.handed_out import told_of_memory
+from initcfg._record.recording.handed_out import keep_telling, told_of_memory
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
 from initcfg._stream.writing import lock
@@ -100,6 +100,13 @@ class Session(contextlib.ExitStack):
         )
         self.enter_context(self.recorder)
         return self
+
+
+@contextlib.contextmanager
+def ready_to_record() -> Iterator[None]:
+    """Within this, sessions that follow each other find what they patch in place: nothing is recorded yet."""
+    with _patches.needed(_patches.here()), keep_telling():  # type: ignore[arg-type]
+        yield
 
 
 def current_session() -> Session | None:
