@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -145,7 +145,8 @@ class Hooked(FromCheckpoint):
     """
 
     blockwise = False
-    rule: str = ""
+    # Where it was written makes no other value.
+    rule: str = field(default="", compare=False)
     name: str = ""
     others: tuple[str, ...] = ()
     steps: tuple[AdaptationStep, ...] = ()

@@ -463,6 +463,31 @@ def test_a_deferred_model_and_one_on_meta_are_planned_alike(tmp_path):
     assert torch.equal(written["positions"], model.positions)
 
 
+def test_extra_state_is_not_set_and_that_is_said():
+    class Extra(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2))
+
+        def get_extra_state(self) -> Any:
+            return torch.ones(3)
+
+        def set_extra_state(self, state: Any) -> None:
+            raise AssertionError("planning and applying call nothing of this kind")
+
+    model = nn.Sequential(Extra())
+    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": nn.Sequential(Extra()).state_dict()})
+    assert plan.loads[0].hints == ("set_extra_state of 0 is not called: call it with what the file holds",)
+    plan.apply(model, seed=0)
+
+
+def test_a_plan_with_hooks_becomes_a_rule_again(tmp_path):
+    torch.save(numbered(Resized(3)), tmp_path / "a.pth")
+    model = Resized(5)
+    rule = {"type": "Pretrained", "checkpoint": str(tmp_path / "a.pth")}
+    assert initcfg.plan(model, rule).to_init_cfg(model) == [rule]
+
+
 def test_nothing_runs_where_no_module_has_a_hook():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": model.state_dict()})

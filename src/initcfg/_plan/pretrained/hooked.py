@@ -22,12 +22,13 @@ from initcfg._model import (
     LoadHooks,
     doors,
     hooks_in,
+    modules_in,
     outermost,
     run_load_hooks,
 )
 from initcfg._plan.loads import HookRun
 from initcfg._plan.pretrained.keys import NamedKeys
-from initcfg.errors import CheckpointError
+from initcfg.errors import CheckpointError, plural
 from initcfg.values import dtype_name
 
 Versions = Mapping[str, Mapping[str, Any]]
@@ -83,6 +84,7 @@ def after_hooks(
         CheckpointError: A hook cannot run, or does what no plan can say; it names the hook's file and line.
     """
     after = AfterHooks(named)
+    after.hints += _extra_states(owner, named, opened, compat)
     hooks = hooks_in(owner, compat=compat)
     for path in outermost(hooks):
         within = f"{path}." if path else ""
@@ -90,6 +92,20 @@ def after_hooks(
         if given:
             _run(after, path, hooks, given, start, opened, versions, compat)
     return after
+
+
+def _extra_states(owner: nn.Module, named: NamedKeys, opened: OpenedCheckpoint, compat: bool) -> list[str]:
+    """A word on what modules would be given beside tensors: that is no weight, and is not set here."""
+    states = {*named.keys, *opened.beside}
+    found = [
+        path or "the model"
+        for path, module in modules_in(owner, "", compat=compat)
+        if type(module).set_extra_state is not nn.Module.set_extra_state
+        and (f"{path}._extra_state" if path else "_extra_state") in states
+    ]
+    more = f" and {plural(len(found) - 1, 'other')}" if len(found) > 1 else ""
+    said = "is not called: call it with what the file holds"
+    return [f"set_extra_state of {found[0]}{more} {said}"] if found else []
 
 
 def _run(

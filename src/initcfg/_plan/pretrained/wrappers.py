@@ -36,7 +36,7 @@ class LocalNames:
     """The names of a module's tensors, as what a key may mean."""
 
     def __init__(self, local: Collection[str]) -> None:
-        self._local = local
+        self._local = frozenset(local)
         self._by_unwrapped: dict[str, list[str]] = {}
         for name in local:
             self._by_unwrapped.setdefault(unwrapped_name(name), []).append(name)

@@ -62,23 +62,33 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
     for what, names in accounts.items():
         for index, name in enumerate(limited(names, full, _FIRST + 1)):
             lines.append(Text(f"  {what if index == 0 else '':<24}  {name}"))
-    for run in load.hooks:
-        lines += [
-            Text(f"  load hooks                {each}") for each in limited(_by_hooks(run), full, _FIRST)
-        ]
+    for did in _by_hooks(load.hooks):
+        lines += [Text(f"  load hooks                {each}") for each in limited(did, full, _FIRST + 1)]
     lines += [Text(f"  note                      {each}") for each in load.remarks]
     hints = load.hints if full else load.hints[:_FIRST]
     return lines + [Text(f"  perhaps                   {each}", style="yellow") for each in hints]
 
 
-def _by_hooks(run: HookRun) -> list[str]:
-    """What load hooks did."""
-    where = ".".join(filter(None, (run.owner, run.path))) or "the model"
-    lines = [f"of {where}: {', '.join(run.hooks)}"]
-    for name, given, shape, dtype in run.made:
-        lines.append(f"{name}: {f'from {given}' if given else f'computed, {shape_text(shape)} {dtype}'}")
-    lines += [f"{name}: taken away" for name in run.dropped]
-    return lines + [f"{name}: left as it is" for name in run.kept]
+def _by_hooks(runs: Sequence[HookRun]) -> list[list[str]]:
+    """What load hooks did: those that did something, each with all its modules."""
+    together: dict[tuple[str, ...], list[HookRun]] = {}
+    for run in runs:
+        if run.made or run.dropped or run.kept:
+            together.setdefault(run.hooks, []).append(run)
+    found: list[list[str]] = []
+    for hooks, those in together.items():
+        first = ".".join(filter(None, (those[0].owner, those[0].path))) or "the model"
+        more = f" and {plural(len(those) - 1, 'other module')}" if len(those) > 1 else ""
+        lines = [f"of {first}{more}: {', '.join(hooks)}"]
+        for run in those:
+            for name, given, shape, dtype in run.made:
+                lines.append(
+                    f"{name}: {f'from {given}' if given else f'computed, {shape_text(shape)} {dtype}'}"
+                )
+            lines += [f"{name}: taken away" for name in run.dropped]
+            lines += [f"{name}: left as it is" for name in run.kept]
+        found.append(lines)
+    return found
 
 
 def _instead(plan: Plan, name: str) -> str:
