@@ -1,4 +1,4 @@
-"""Models of other libraries with load hooks: what is loaded is what MMEngine's or torch's own loading gives."""
+"""Models of other libraries with load hooks: loaded is what MMEngine's or torch's own loading gives."""
 
 from __future__ import annotations
 
