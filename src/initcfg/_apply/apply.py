@@ -13,6 +13,7 @@ from torch import nn
 from initcfg._apply.execution import Execution, reset_is_init
 from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
+from initcfg._apply.load_warnings import warn_of_loads
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
@@ -55,6 +56,7 @@ def apply_plan(
             names = named_tensors(model)
             check_fits(plan, names, rng)
             checkpoints.check(plan, names)
+            warn_of_loads(plan.loads)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
             seed = _agreed_seed(plan, agreement, seed, rng)
             if rng == "stream" and seed is not None:
@@ -66,6 +68,8 @@ def apply_plan(
             reopen_all(model)
             execution = Execution(plan, model, checkpoints, filler)
             carry_out(execution, seed)
+        for part in execution.account.plans:
+            warn_of_loads(part.loads, but=plan.loads)
         forget_defaults(model)
         _log_idle_rules(execution)
         return execution.ledger(rng, seed)

@@ -69,6 +69,10 @@ class PlannedCheckpoints:
         self._hooked = HookedLoads(plan, names)
         self._hooked.check(self._open)
         entries = {entry.name: entry for entry in names.entries.values()}
+        for load in self._loads.values():
+            for name, keys in load.tied if load.source not in self._ambiguous else ():
+                if name in entries:
+                    self._check_tied(load, name, keys, entries[name].tensor.dtype)
         bad: list[str] = []
         for item in (*plan.parameters.values(), *plan.buffers.values()):
             value = item.value.over if isinstance(item.value, Opaque) else item.value
@@ -87,6 +91,22 @@ class PlannedCheckpoints:
                 f"{plural(len(bad), 'tensor')} that would be loaded hold NaN or infinity, and finite=True "
                 f"does not allow that: {first}.",
                 fix="Give a sound checkpoint, exclude them, or leave out finite=True.",
+            )
+
+    def _check_tied(self, load: Load, name: str, keys: Sequence[str], dtype: torch.dtype) -> None:
+        """The keys of one tensor must hold the same, or it would be chance which of them is loaded."""
+        first, *others = (self._open(load.source).read(key) for key in keys)
+        for key, other in zip(keys[1:], others, strict=True):
+            if first.is_meta or other.is_meta:
+                continue
+            if torch.equal(first.to(dtype).nan_to_num(), other.to(dtype).nan_to_num()):
+                continue
+            raise CheckpointError(
+                f"{load.source!r} holds two different tensors, {keys[0]!r} and {key!r}, for {name!r}, which "
+                "is one tensor under both names here.",
+                where=load.rule,
+                parameter=name,
+                fix="Exclude one of the two names, or give the model two tensors: there, they are not tied.",
             )
 
     def _check_shape(self, item: Assignment, value: FromCheckpoint, shape: Sequence[int]) -> None:

@@ -59,6 +59,12 @@ class Load:
         converted: Data types that change: type there, type here, number of tensors.
         hints: What could be meant, where little fits.
         hooks: Load hooks of the model that ran, and what they did.
+        wanted: Number of parameters that it is to provide: all below the rule's owner, but for those that the
+            rule excludes or ignores.
+        ignored: Tensors and keys of which the rule says that they may be missing, or not used.
+        buffers: Those of the missing and mismatched tensors that are buffers.
+        tied: Tensors that have several keys, one for each of their names; applying compares these.
+        warning: In one line, that it leaves much as it was, or holds what nothing took.
         remarks: What of the rule did nothing, and need not.
         wrapping: What was taken off on the way to the tensors: ``("state_dict",)``.
         checkpoint: The checkpoint as it was written; None if it was given in code.
@@ -86,6 +92,11 @@ class Load:
     converted: tuple[tuple[str, str, int], ...] = ()
     hints: tuple[str, ...] = ()
     hooks: tuple[HookRun, ...] = ()
+    wanted: int = 0
+    ignored: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    tied: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    warning: str | None = None
     remarks: tuple[str, ...] = ()
     wrapping: tuple[str, ...] = ()
     checkpoint: str | None = None
@@ -97,6 +108,19 @@ class Load:
     lora: tuple[str | None, float | None] | None = None
     given: Any = field(default=None, compare=False, repr=False)
     given_base: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def not_given(self) -> tuple[str, ...]:
+        """Parameters that are missing or do not fit, and are not ignored."""
+        silent = {*self.ignored, *self.buffers}
+        wrong = (*self.missing, *(name for name, _, _ in self.mismatched))
+        return tuple(name for name in wrong if name not in silent)
+
+    @property
+    def untaken(self) -> tuple[str, ...]:
+        """Keys that the rule neither uses nor ignores."""
+        ignored = set(self.ignored)
+        return tuple(key for key in self.unexpected if key not in ignored)
 
     def to_json(self) -> dict[str, Any]:
         """The account as JSON data; what was given in code stays behind."""

@@ -18,6 +18,7 @@ from initcfg._apply.apply import apply_plan, carry_out
 from initcfg._apply.execution import Execution, reset_is_init
 from initcfg._apply.filling import StreamFiller
 from initcfg._apply.finite import non_finite
+from initcfg._apply.load_warnings import warn_of_loads
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.streaming.items import Item, Outline, state_of
 from initcfg._model import named_tensors
@@ -98,6 +99,7 @@ class Maker:
         self._loaded: dict[str, Loaded] = {}
         if outline.in_memory is None:
             self._checkpoints.check(plan, named_tensors(model))
+            warn_of_loads(plan.loads)
 
     def prepare(self, items: list[Item]) -> None:
         """Write what some of the items need into the model's memory."""

@@ -12,12 +12,12 @@ from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused
 from initcfg._plan.loads import Load
 from initcfg._plan.plan import Plan
 from initcfg._plan.planner.walk import RuleWalk
-from initcfg._plan.pretrained import match
+from initcfg._plan.pretrained import judged, match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Rule, Step
 from initcfg._rules.initializers import PretrainedInit
-from initcfg.errors import UnusedRuleError, plural
+from initcfg.errors import CheckpointError, UnusedRuleError, plural
 from initcfg.values import Computed, Keep, Opaque, dtype_name
 
 _SHOWN = 4
@@ -81,7 +81,7 @@ def make_plan(
         buffers=buffers,
         aliases=names.aliases,
         unused=(*_unused(program, used, loads), *(unused for unused, _ in idle.get(None, ()))),
-        loads=tuple(loads),
+        loads=judged(loads, {**parameters, **buffers}, names.aliases),
         notes=tuple(dict.fromkeys((*walk.notes, *program.notes, *_left_alone(names)))),
         uncalled=tuple(program.uncalled),
         libraries=dict(program.libraries),
@@ -269,6 +269,11 @@ def check_strict(plan: Plan) -> None:
             told = problem.format(plural(len(names), "parameter"))
             raise UnusedRuleError(
                 f"{told}, and strict=True does not allow that: {', '.join(names[:4])}.", fix=fix
+            )
+    for load in plan.loads:
+        if load.warning:
+            raise CheckpointError(
+                f"strict=True does not allow what a checkpoint leaves: {load.warning}", where=load.rule
             )
     reasons = [f"{item.rule}: {item.reason}" for item in plan.unused]
     reasons += [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]

@@ -10,10 +10,11 @@ the model's own load hooks make of them), `unnamed.py` (lists without names), `a
 (other names; tensors joined, apart or stacked) with `qkv.py` (attention's projections), `experts.py` (of a
 mixture), `known_names.py` and `transformers_table.py` (what transformers knows), `numbers.py` (from one data
 type to another), `quantized.py` (formats of quantized weights), `permits.py` (what each adaptation did),
-`problems.py` (what is wrong, and what was perhaps meant).
+`likely.py` (what was perhaps meant), `problems.py` (what is wrong), `completeness.py` (what is left).
 """
 
+from initcfg._plan.pretrained.completeness import judged
 from initcfg._plan.pretrained.hooked import hook_error, made_by_hooks, read_keys
 from initcfg._plan.pretrained.match import match
 
-__all__ = ["hook_error", "made_by_hooks", "match", "read_keys"]
+__all__ = ["hook_error", "judged", "made_by_hooks", "match", "read_keys"]

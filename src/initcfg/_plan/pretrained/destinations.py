@@ -55,6 +55,15 @@ def destinations_in(module: nn.Module, names: Names, *, compat: bool = False) ->
     return found
 
 
+def computed_names(module: nn.Module, *, compat: bool = False) -> set[str]:
+    """Names of the buffers that a ``state_dict`` leaves out, since their modules compute them."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, inner in modules_in(module, "", compat=compat)
+        for name in inner._non_persistent_buffers_set
+    }
+
+
 def _tokens(module: nn.Module) -> int | None:
     """Tokens before those of the image, as far as a module has parameters of their names."""
     held = parameters_of(module)

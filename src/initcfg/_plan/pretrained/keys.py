@@ -11,7 +11,9 @@ from typing import Any
 from initcfg._checkpoints import OpenedCheckpoint
 from initcfg._plan.pretrained.wrappers import ANY_WRAPPER, LocalNames, unwrapped_name
 from initcfg._rules.initializers import PretrainedInit
-from initcfg.errors import CheckpointError, CheckpointNameError, PatternError, nearest
+from initcfg.errors import CheckpointError, CheckpointNameError, PatternError, nearest, plural
+
+_NO_TENSORS = "Give a checkpoint that holds tensors: this one has none."
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def named_keys(
         taken_off: What the reader took off every key, which a rule or the module may know all the same.
         compat: Take off what the original takes off.
     """
-    plain = _without_prefix(initializer, keys, prefix, taken_off)
+    plain = _without_prefix(initializer, keys, local, prefix, taken_off)
     if compat:
         # Of two keys of one name the original takes the later.
         last = {re.sub(r"^module\.", "", name): key for key, name in plain.items()}
@@ -81,7 +83,7 @@ def _in_module(
 
 
 def _without_prefix(
-    initializer: PretrainedInit, keys: list[str], prefix: str | None, taken_off: str
+    initializer: PretrainedInit, keys: list[str], local: Collection[str], prefix: str | None, taken_off: str
 ) -> dict[str, str]:
     if not prefix:
         return {key: key for key in keys}
@@ -102,12 +104,17 @@ def _without_prefix(
         taken.update(read.values())
     if found:
         return {key: found[key] for key in keys if key in found}
+    fix = f"Take a prefix that the keys have; the first key is {keys[0]!r}." if keys else _NO_TENSORS
+    fitting = sum(key in local for key in keys)
+    best = nearest_prefixes(local, keys)[:1]
+    if fitting and all(fitting >= count for _, count in best):
+        fix = f"Leave prefix out: {plural(fitting, 'key')} fit as they are."
+    elif best:
+        fix = f"Take prefix={best[0][0]!r}: with it, {plural(best[0][1], 'key')} fit."
     raise CheckpointNameError(
         f"No key of {initializer.label!r} begins with the prefix {start!r}.",
         meant=nearest(start, _prefixes(keys)) or _prefixes(keys)[:4],
-        fix=f"Take a prefix that the keys have; the first key is {keys[0]!r}."
-        if keys
-        else "Give a checkpoint that holds tensors: this one has none.",
+        fix=fix,
     )
 
 

@@ -16,14 +16,21 @@ from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.adapters import merging_of, unmerged
 from initcfg._plan.pretrained.conversions import Conversions
-from initcfg._plan.pretrained.destinations import Destination, destinations_in
+from initcfg._plan.pretrained.destinations import Destination, computed_names, destinations_in
 from initcfg._plan.pretrained.fitting import Fitting, fit, hint
 from initcfg._plan.pretrained.hooked import after_hooks
 from initcfg._plan.pretrained.keys import NamedKeys, named_keys, versions_by_path
+from initcfg._plan.pretrained.likely import Sides
 from initcfg._plan.pretrained.numbers import Numbers
 from initcfg._plan.pretrained.permits import Permits
 from initcfg._plan.pretrained.positions import COMPUTED
-from initcfg._plan.pretrained.problems import check_strict, nothing_fits, other_prefix, unmatched_pattern
+from initcfg._plan.pretrained.problems import (
+    check_strict,
+    nothing_fits,
+    one_of_several,
+    partly_fits,
+    unmatched_pattern,
+)
 from initcfg._plan.pretrained.unnamed import by_order
 from initcfg._plan.stacks import Stack
 from initcfg._rules import Pattern, Step
@@ -142,8 +149,13 @@ class _Match:
         # Keys that a conversion takes under another name.
         self.renamed: list[tuple[str, str]] = []
         self.conversions = Conversions(step.target, self.destinations, self.named.keys, self._shape)
+        self.remarks: list[str] = []
         self.used: set[str] = set(hooked.used)
         self.hits: set[tuple[str, str]] = set()
+        self.names_of = {key: name for name, keys in self.named.keys.items() for key in keys}
+        # Buffers that a state_dict leaves out: their modules compute them.
+        computed = computed_names(step.target, compat=compat)
+        self.computed = {key for key, name in self.names_of.items() if name in computed and not compat}
         self.permits = Permits(initializer)
         if opened.merged:
             self.permits.act(initializer.adapt, "merge_lora")
@@ -180,51 +192,87 @@ class _Match:
             found.append((entry, Originals(first.source, first.key, values=each)))
         self._check_patterns()
         self.numbers.check()
+        return found, self._account(found)
+
+    def _account(self, found: Sequence[tuple[Entry, FromCheckpoint]]) -> Load:
         loaded = {id(entry) for entry, _ in found}
         # Of a tied tensor, one of its names is enough.
         missing = [name for name in self.missing if id(self.destinations[name].entry) not in loaded]
-        unexpected = tuple(
-            key
-            for name, keys in self.named.keys.items()
-            if name not in self.destinations
-            for key in keys
-            if key not in self.used and key not in self.numbers.used
-        )
-        remarks = [] if self.compat else self._check_fits(loaded, missing, unexpected)
-        prefix = self.prefix
-        return found, replace(
+        unexpected = [key for key in self._left_over() if key not in self.computed]
+        mismatched = [name for name, _, _ in self.mismatched]
+        silent = {
+            name
+            for name in (*missing, *mismatched)
+            if self._any_covers("ignore", self.initializer.ignore, name)
+        }
+        silent_keys = {key for key in unexpected if self._is_ignored_key(key)}
+        if not self.compat:
+            self._check_fits(loaded, missing, unexpected, silent | silent_keys)
+        prefix, wrong = self.prefix, (*missing, *mismatched)
+        wanted = {
+            id(each.entry)
+            for name, each in self.destinations.items()
+            if not each.entry.buffer and name not in silent and name not in self.excluded
+        }
+        return replace(
             self.account,
             loaded=len(found),
             missing=tuple(prefix + name for name in missing),
-            unexpected=unexpected,
+            unexpected=tuple(unexpected),
             mismatched=tuple((prefix + name, here, there) for name, here, there in self.mismatched),
             adapted=tuple((prefix + name, text) for name, text in self.adapted),
             excluded=tuple(prefix + name for name in self.excluded),
             renamed=tuple((key, prefix + name) for key, name in (*self.named.renamed, *self.renamed)),
             converted=tuple((there, here, count) for (there, here), count in self.numbers.converted.items()),
             hints=tuple(self.hints),
-            remarks=tuple(remarks),
+            wanted=len(wanted),
+            ignored=(*(prefix + name for name in wrong if name in silent), *sorted(silent_keys)),
+            buffers=tuple(prefix + name for name in wrong if self.destinations[name].entry.buffer),
+            tied=() if self.compat else _tied(found),
+            remarks=tuple(self.remarks),
             hooks=tuple(self.hooked.runs),
         )
 
+    def _left_over(self) -> list[str]:
+        """The keys that nothing took."""
+        names = ((name, keys) for name, keys in self.named.keys.items() if name not in self.destinations)
+        used = self.used | self.numbers.used
+        return [key for _, keys in names for key in keys if key not in used]
+
+    def _is_ignored_key(self, key: str) -> bool:
+        name = self.names_of[key]
+        return any(self._any_covers("ignore", self.initializer.ignore, each) for each in (key, name))
+
     def _check_fits(
-        self, loaded: Collection[int], missing: Collection[str], unexpected: Collection[str]
-    ) -> list[str]:
-        count = len(loaded)
-        self.hints += unmerged(self.opened)
-        self.hints += [f"adapt={kind!r} would fit {plural(n, 'tensor')}" for kind, n in self.unasked.items()]
-        if not count and self.destinations.keys().isdisjoint([*self.named.keys, *self.hooked.made]):
-            raise nothing_fits(self.initializer, self.destinations, self.keys, self.named, self.hints)
-        remarks = self.permits.check(loaded)
+        self,
+        loaded: Collection[int],
+        missing: Sequence[str],
+        unexpected: Sequence[str],
+        silent: Collection[str],
+    ) -> None:
+        initializer, shapes = self.initializer, {key: self._shape(key) for key in self.keys}
+        asked = unmerged(self.opened)
+        asked += [f"adapt={kind!r} would fit {plural(n, 'tensor')}" for kind, n in self.unasked.items()]
+        here = {name: each.shape for name, each in self.destinations.items()}
+        sides = Sides(here, shapes, {name: shapes[keys[0]] for name, keys in self.named.keys.items()})
+        if not loaded and here.keys().isdisjoint([*sides.there, *self.hooked.made]):
+            raise nothing_fits(initializer, sides, asked + self.hints)
+        self.remarks += self.permits.check(loaded)
         if self.opened.unnamed:
-            what = plural(count, "tensor")
-            remarks.append(f"{what} without names, taken in the order of the parameters")
-        mismatched = [name for name, _, _ in self.mismatched]
-        check_strict(self.initializer, missing, mismatched, unexpected, self.hints)
-        if count < len(self.destinations) / 2:
-            better = other_prefix(self.initializer, self.destinations, self.named, count)
-            self.hints += [] if better is None else [better]
-        return remarks
+            what = plural(len(loaded), "tensor")
+            self.remarks.append(f"{what} without names, taken in the order of the parameters")
+        left = [name for name in (*missing, *(each[0] for each in self.mismatched)) if name not in silent]
+        over = [key for key in unexpected if key not in silent]
+        if left or over:
+            gone = {name: here[name] for name in missing if name in left}
+            extra = {self.names_of[key]: shapes[key] for key in over}
+            likely = partly_fits(
+                initializer, sides, len(loaded), missing=gone, extra=extra, mismatched=self.mismatched
+            )
+            self.hints[:0] = [*asked, *likely]
+        self.remarks += one_of_several(initializer) if not left else []
+        unfit = [name for name, _, _ in self.mismatched if name in left]
+        check_strict(initializer, [name for name in missing if name in left], unfit, over, self.hints)
 
     def _value(self, here: Destination) -> FromCheckpoint | None:
         """What the checkpoint has for a tensor, if anything."""
@@ -339,13 +387,31 @@ class _Match:
     def _check_patterns(self) -> None:
         given = self.initializer
         adapt = [each.pattern for each in given.adapt if each.pattern is not None]
-        for key, patterns in (("include", given.include), ("exclude", given.exclude), ("adapt", adapt)):
+        # What is ignored may be there all the same, here or in the checkpoint.
+        for name in (*self.destinations, *self.named.keys, *self.keys) if given.ignore else ():
+            self._any_covers("ignore", given.ignore, name)
+        for key, patterns in (
+            ("include", given.include),
+            ("exclude", given.exclude),
+            ("ignore", given.ignore),
+            ("adapt", adapt),
+        ):
             for pattern in patterns:
                 if (key, pattern.text) not in self.hits:
                     raise unmatched_pattern(key, pattern, self.destinations)
 
     def _shape(self, key: str) -> tuple[int, ...]:
         return tuple(self.opened.info(key).shape)
+
+
+def _tied(found: Sequence[tuple[Entry, FromCheckpoint]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The tensors that are found under several keys, by their names."""
+    keys: dict[str, dict[str, None]] = {}
+    for entry, value in found:
+        # What hooks computed, or what a parametrization stores, has no key of its own.
+        if type(value) in (FromCheckpoint, Adapted):
+            keys.setdefault(entry.name, {})[value.key] = None
+    return tuple((name, tuple(each)) for name, each in keys.items() if len(each) > 1)
 
 
 def _joined(name: str, keys: Keys, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -5,61 +5,83 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from initcfg._plan.pretrained.keys import NamedKeys, nearest_prefixes
+from initcfg._plan.pretrained.keys import nearest_prefixes
+from initcfg._plan.pretrained.likely import (
+    Sides,
+    likely_format,
+    likely_names,
+    likely_rename,
+    likely_slices,
+    shard,
+)
 from initcfg._rules import Pattern, unmatched
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, PatternError, plural
 
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
 _SHOWN = 5
 
 
-def nothing_fits(
-    initializer: PretrainedInit,
-    local: Mapping[str, Any],
-    keys: Sequence[str],
-    named: NamedKeys,
-    hints: Sequence[str],
-) -> CheckpointError:
+def nothing_fits(initializer: PretrainedInit, sides: Sides, hints: Sequence[str]) -> CheckpointError:
     """The error where no key fits a tensor of the module, whatever its shape."""
-    if not keys:
+    if not sides.keys:
         return CheckpointError(
             f"The checkpoint {initializer.label!r} holds no tensors.",
             fix="Give another, or the part of it that holds the weights.",
         )
-    prefixes = [prefix for prefix, _ in nearest_prefixes(local, named.keys)[:3]]
-    known = f"keys start with {prefixes[0]!r}" if prefixes else f"keys are like {keys[0]!r}"
-    own = initializer.prefix or ""
-    own += "." if own and not own.endswith(".") else ""
+    likely, prefixes = likely_names(initializer, sides, 0)
+    rename = likely_rename(sides.here, sides.there)
+    starts = prefixes or [prefix for prefix, _ in nearest_prefixes(sides.here, sides.keys)[:3]]
+    known = f"keys start with {starts[0]!r}" if starts else f"keys are like {next(iter(sides.keys))!r}"
+    whole = _whole_checkpoint(initializer, sides.there)
+    # A prefix stands in what was perhaps meant.
+    others = [text for text in (likely, rename) if text is not None and not text.startswith("prefix=")]
+    said = whole + ([] if starts else others)
+    meant = [*hints, *(f"prefix={prefix!r}" for prefix in starts[:3])] or others
+    fix = (
+        "Give the prefix that the module has in the checkpoint, rename the keys, or give another checkpoint."
+    )
+    if said or (others and likely in others):
+        fix = f"{'; '.join(said or others[:1])}."
     return CheckpointError(
         f"No key of {initializer.label!r} fits a tensor of the module: {known}, "
-        f"tensors are like {next(iter(local), None)!r}.",
-        meant=[*hints, *(f"prefix={own + prefix!r}" for prefix in prefixes)],
-        fix=_other_module(local, named)
-        or "Give the prefix that the module has in the checkpoint, "
-        "rename the keys, or give another checkpoint.",
+        f"tensors are like {next(iter(sides.here), None)!r}.",
+        meant=meant,
+        fix=fix,
     )
 
 
-def other_prefix(
-    initializer: PretrainedInit, local: Mapping[str, Any], named: NamedKeys, loaded: int
-) -> str | None:
-    """What would fit more than is loaded."""
-    for prefix, count in nearest_prefixes(local, named.keys)[:1]:
-        if count > loaded:
-            return f"prefix={(initializer.prefix or '') + prefix!r} would fit {plural(count, 'tensor')}"
-    return _other_module(local, named, loaded)
+def partly_fits(
+    initializer: PretrainedInit,
+    sides: Sides,
+    loaded: int,
+    *,
+    missing: Shapes,
+    extra: Shapes,
+    mismatched: Sequence[tuple[str, Shape, Shape]],
+) -> list[str]:
+    """What was likely meant where tensors here are missing there, or what is there is extra."""
+    likely, _ = likely_names(initializer, sides, loaded)
+    found = [*_whole_checkpoint(initializer, extra), likely, likely_slices(mismatched)]
+    if likely is None:
+        taken = [name for name in sides.there if name in sides.here]
+        found.append(likely_rename(missing, extra, taken))
+    return [text for text in found if text is not None]
 
 
-def _other_module(local: Mapping[str, Any], named: NamedKeys, loaded: int = 0) -> str | None:
-    """The part of the module that the checkpoint is of, if it is of one."""
-    for prefix, count in nearest_prefixes(named.keys, local)[:1]:
-        if count > loaded:
-            module = prefix.rstrip(".")
-            return (
-                f"The keys fit {plural(count, 'tensor')} of its part {module!r}: "
-                "give the rule to that, as an init_cfg of its own or by override."
-            )
-    return None
+def _whole_checkpoint(initializer: PretrainedInit, names: Collection[str]) -> list[str]:
+    """What is wrong with the checkpoint itself: it is a part, or not of weights."""
+    found = [*one_of_several(initializer), likely_format(names)]
+    return [text for text in found if text is not None]
+
+
+def one_of_several(initializer: PretrainedInit) -> list[str]:
+    """That the file is one of several."""
+    checkpoint = initializer.checkpoint
+    found = shard(checkpoint) if isinstance(checkpoint, str) else None
+    return [] if found is None else [found]
 
 
 def check_strict(
@@ -79,7 +101,7 @@ def check_strict(
             f"strict={initializer.strict!r} does not allow what {initializer.label!r} leaves: "
             f"{'; '.join(wrong)}.",
             meant=list(hints[:3]),
-            fix="Exclude what is meant to stay with the next rule, adapt it, or give strict='none'.",
+            fix="Exclude or ignore what is to stay with the next rule, adapt it, or give strict='none'.",
         )
 
 

@@ -25,6 +25,7 @@ _WORDS = {
     "unexpected": "unexpected",
     "mismatched": "of another shape or type",
     "excluded": "excluded",
+    "ignored": "ignored",
 }
 
 
@@ -46,6 +47,7 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
             f"{_instead(plan, name)}, {shape_text(there)} there" for name, _, there in load.mismatched
         ],
         "excluded": [_instead(plan, name) for name in load.excluded],
+        "ignored": load.ignored,
         "renamed": [f"{key} → {name}" for key, name in load.renamed],
         "converted": [f"{count} from {there} to {here}" for there, here, count in load.converted],
     }
@@ -65,6 +67,8 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
     for did in _by_hooks(load.hooks):
         lines += [Text(f"  load hooks                {each}") for each in limited(did, full, _FIRST + 1)]
     lines += [Text(f"  note                      {each}") for each in load.remarks]
+    if load.warning:
+        lines.append(Text(f"  warning                   {load.warning}", style="red"))
     hints = load.hints if full else load.hints[:_FIRST]
     return lines + [Text(f"  perhaps                   {each}", style="yellow") for each in hints]
 
@@ -113,7 +117,9 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     altered = [name for name, entry in ledger.entries.items() if entry.altered]
     if altered:
         lines.append(Text(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
-    lines += [Text("  " + ", ".join(_counts(load))) for load in ledger.loads]
+    for load in ledger.loads:
+        lines.append(Text("  " + ", ".join(_counts(load))))
+        lines += [Text(f"  warning: {load.warning}")] if load.warning else []
     bad = [
         f"{name} ({entry.loaded.non_finite})"
         for name, entry in ledger.entries.items()

@@ -33,6 +33,8 @@ class PretrainedInit:
             without the prefix: a dict, or a list of pairs. Several keys under one name are joined.
         include: Patterns of the module's tensors, or modules in it, to load; all if None.
         exclude: Patterns of those to leave to the next rule.
+        ignore: Patterns of tensors that may be missing or not fit, a new head for instance, and of keys that
+            may be left over: nobody is warned of them.
         strict: ``"none"``; ``"model"``: every tensor of the module must be loaded; ``"all"``: and every key
             used.
         sha256: Digest that the file must have.
@@ -61,6 +63,7 @@ class PretrainedInit:
         rename: Mapping[str, str] | Sequence[Sequence[str]] | None = None,
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
+        ignore: str | Sequence[str] | None = None,
         strict: str = "none",
         sha256: str | None = None,
         offline: bool | None = None,
@@ -88,6 +91,7 @@ class PretrainedInit:
         self.rename: tuple[Rename, ...] = _renames(rename)
         self.include: tuple[Pattern, ...] = parse_patterns("include", include)
         self.exclude: tuple[Pattern, ...] = parse_patterns("exclude", exclude)
+        self.ignore: tuple[Pattern, ...] = parse_patterns("ignore", ignore)
         self.strict = one_of("strict", strict, ("none", "model", "all"))
         self.sha256 = None if sha256 is None else sha256.lower()
         self.offline = offline
@@ -99,6 +103,7 @@ class PretrainedInit:
             "rename": [[pattern.pattern, text] for pattern, text in self.rename] or None,
             "include": [pattern.text for pattern in self.include] or None,
             "exclude": [pattern.text for pattern in self.exclude] or None,
+            "ignore": [pattern.text for pattern in self.ignore] or None,
             "strict": None if strict == "none" else strict,
             "sha256": self.sha256,
             "offline": offline,
