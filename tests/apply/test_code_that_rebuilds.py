@@ -178,3 +178,38 @@ def test_code_that_planning_cannot_foresee(tmp_path):
     assert plan["m.w"].shape == (4, 3) and "is run when the plan is applied" in str(plan)
     ledger = plan.apply(model, seed=0)
     assert (ledger["m.w"].shape, ledger["m.w"].by) == ((2, 5), "code")
+
+
+@pytest.mark.parametrize(
+    ("way", "change"),
+    [
+        (other_shape, "gives another shape or type to 'm.w'"),
+        (added, "makes 'm.extra'"),
+        (deleted, "takes away 'm.b'"),
+        (tied, "makes one with 'm.v' what is 'm.w'|makes 'm.v'"),
+    ],
+)
+def test_a_trace_of_such_code_needs_a_model_on_which_it_has_run(way, change):
+    model = nn.ModuleDict({"m": Holder()})
+    plan = initcfg.trace(lambda: way(model["m"]), model)
+    assert model.state_dict().keys() == nn.ModuleDict({"m": Holder()}).state_dict().keys()
+    with pytest.raises(
+        ApplyError, match=f"The traced code ({change}), and a plan writes tensors and no more"
+    ):
+        plan.apply(model, seed=0)
+    way(model["m"])
+    plan.apply(model, seed=0)
+    assert Plan.from_json(plan.to_json()).before_code == plan.before_code
+
+
+def test_a_parameter_gets_a_second_name():
+    def way(module):
+        nn.init.ones_(module.w)
+        module.w2 = module.w
+
+    model = model_with(way)
+    plan = initcfg.plan(model)
+    assert dict(plan.aliases) == {"m.w2": "m.w"} and plan.before_code == {"m.w2": None}
+    assert "tied         m.w2: the model's own code makes it one with m.w" in str(plan)
+    ledger = plan.apply(model, seed=0)
+    assert model["m"].w2 is model["m"].w and dict(ledger.aliases) == {"m.w2": "m.w"}

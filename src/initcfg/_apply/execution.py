@@ -57,6 +57,7 @@ class Execution:
         self.grad_enabled = torch.is_grad_enabled()
         # What user code changed of the model's own make-up: the name of a tensor, and the code.
         self.rebuilt: dict[str, Call] = {}
+        self._took_in_changes = False
         self._running: list[tuple[Call, Watch]] = []
         self._by_storage: dict[int, list[str]] = {}
         self._checkpoints = checkpoints
@@ -175,6 +176,7 @@ class Execution:
         """Under each name is what the code that runs innermost has put there: the story goes on with that."""
         if not self._running or not self._running[-1][1].changed():
             return
+        self._took_in_changes = True
         call = self._running[-1][0]
         before = self._places
         self._find_tensors()
@@ -273,7 +275,7 @@ class Execution:
 
     def ledger(self, rng: str, seed: int | None) -> Ledger:
         """What was done, tensor by tensor."""
-        return self.account.ledger(self.names, rng=rng, seed=seed, rebuilt=bool(self.rebuilt))
+        return self.account.ledger(self.names, rng=rng, seed=seed, rebuilt=self._took_in_changes)
 
     @property
     def compat(self) -> bool:

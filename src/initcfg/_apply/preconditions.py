@@ -9,7 +9,7 @@ import torch
 
 from initcfg._apply.overlaps import check_overlaps
 from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Assignment, Plan, make_up_of
 from initcfg._record import waits
 from initcfg._stream.writing import form_problem, memory_problem
 from initcfg.errors import ApplyError, TensorError, nearest
@@ -45,7 +45,8 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
     _check_sharded(plan, items, entries, rng, has_code)
     whole = not any(is_sharded(each) for entry in entries.values() for each in entry.stored)
     runs_code = bool(plan.tape and plan.tape.calls) and whole
-    _check_code_runs(plan, runs_code)
+    if not runs_code:
+        _check_make_up(plan, names)
     for name, item in items.items():
         entry = entries.get(name)
         if name in plan.before_code and runs_code:
@@ -110,15 +111,30 @@ def _check_before(plan: Plan, name: str, entry: Entry | None) -> None:
         )
 
 
-def _check_code_runs(plan: Plan, runs_code: bool) -> None:
-    """Where the model's own code will not run, its make-up stays as it is."""
-    if plan.before_code and not runs_code:
-        name, before = next(iter(plan.before_code.items()))
-        gone = name not in plan.parameters and name not in plan.buffers
-        what = "makes" if before is None else "takes away" if gone else "gives another shape or type to"
+def _check_make_up(plan: Plan, names: Names) -> None:
+    """Where the code that changes which tensors there are will not run, it must have run already."""
+    known = make_up_of(names)
+    for name, before in plan.before_code.items():
+        canonical = plan.aliases.get(name, name)
+        item = plan.parameters.get(canonical) or plan.buffers.get(canonical)
+        here = known.get(name)
+        wanted = None if item is None else (item.shape, item.dtype, canonical)
+        if wanted == (None if here is None else (here.shape, here.dtype, here.canonical)):
+            continue
+        change = (
+            "makes" if before is None else "takes away" if item is None else "gives another shape or type to"
+        )
+        if canonical != name:
+            change = f"makes one with {canonical!r} what is"
+        if plan.record is not None:
+            raise ApplyError(
+                f"The traced code {change} {name!r}, and a plan writes tensors and no more.",
+                parameter=name,
+                fix="Apply it to a model on which the code has run, or trace the code that builds the model.",
+            )
         raise ApplyError(
-            f"The model's own code {what} {name!r}, and here it cannot run: the plan was read from JSON, or "
-            "the model is sharded.",
+            f"The model's own code {change} {name!r}, and here it cannot run: the plan was read from JSON, "
+            "or the model is sharded.",
             parameter=name,
             fix="Plan the model again, and initialize it before it is sharded.",
         )

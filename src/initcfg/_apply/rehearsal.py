@@ -7,7 +7,7 @@ between them. What the code means then stands in the plan as values, in place of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,7 +18,16 @@ from initcfg._apply.filling import Filler, StreamFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._model import Entry, is_sharded, named_tensors, running
-from initcfg._plan import Assignment, Before, Call, Plan, Shadowed, Write
+from initcfg._plan import (
+    Assignment,
+    Call,
+    MakeUp,
+    Plan,
+    Shadowed,
+    Write,
+    changed_make_up,
+    make_up_of,
+)
 from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
 from initcfg._record.recording import Outcome, TrackedStorage, named_values, outcomes_of, raised_text
 from initcfg._rules import originals_come_back
@@ -30,14 +39,15 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
     """The plan with what the model's own code means, as far as that can be said."""
     if plan.tape is None or not plan.tape.calls:
         return plan
-    entries = list(named_tensors(model).entries.values())
+    names = named_tensors(model)
+    entries = list(names.entries.values())
     # What the code writes into buffers is to be in the plan where it will not run on the model itself, or the
     # model's buffers have no numbers yet.
     with_buffers = any(entry.tensor.is_meta or is_sharded(entry.tensor) for entry in entries)
     unwritten = {
         each.name for each in entries if not each.buffer and _is_unwritten(each.tensor, plan[each.name])
     }
-    before = {each.name: _kind(each) for each in entries}
+    before = make_up_of(names)
     try:
         with recorded(model) as recording, contextlib.closing(PlannedCheckpoints(plan.loads)) as checkpoints:
             filler = RecordingFiller(recording, checkpoints)
@@ -137,7 +147,7 @@ class RecordingFiller(Filler):
 def _with_values(
     execution: Execution,
     filler: RecordingFiller,
-    before: Mapping[str, _Kind],
+    before: MakeUp,
     unwritten: set[str],
     with_buffers: bool,
 ) -> Plan:
@@ -184,7 +194,7 @@ def _with_values(
     return replace(
         plan,
         parameters={name: items[name] for name in parameters},
-        buffers={name: item for name, item in buffers.items() if name not in kept},
+        buffers={name: item for name, item in buffers.items() if name not in kept or name in rebuilt},
         unused=tuple(unused for unused, _ in idle.values()),
         rules={where: note for each in plans for where, note in each.rules.items()}
         | {where: note for where, (_, note) in idle.items()},
@@ -196,8 +206,12 @@ def _with_values(
         },
         loads=tuple(load for each in plans for load in each.loads),
         notes=tuple(dict.fromkeys(notes)),
-        aliases=names.aliases if rebuilt else plan.aliases,
-        before_code=_before_code(before, here, rebuilt),
+        aliases=plan.aliases if filler.failed else names.aliases,
+        before_code={
+            name: was
+            for name, was in changed_make_up(before, make_up_of(names)).items()
+            if not filler.has_failed(name)
+        },
         uninitialized=tuple(
             name
             for name in parameters
@@ -265,29 +279,6 @@ def _put(item: Assignment | None, entry: Entry, call: Call) -> Assignment:
         frozen=not entry.buffer and not entry.tensor.requires_grad,
         default=None if item is None else item.default,
     )
-
-
-_Kind = tuple[tuple[int, ...], str, bool]
-"""Shape, data type, and whether it is a buffer."""
-
-
-def _before_code(
-    before: Mapping[str, _Kind], here: Mapping[str, Entry], rebuilt: Collection[str]
-) -> dict[str, Before | None]:
-    """The tensors that are not there yet, that will be gone, or will have another shape or type."""
-    found: dict[str, Before | None] = {}
-    for name in rebuilt:
-        was, now = before.get(name), here.get(name)
-        if was is None:
-            if now is not None:
-                found[name] = None
-        elif now is None or was != _kind(now):
-            found[name] = Before(*was[:2])
-    return found
-
-
-def _kind(entry: Entry) -> _Kind:
-    return entry.shape, dtype_name(entry.tensor.dtype), entry.buffer
 
 
 def _said(

@@ -4,30 +4,32 @@ In: a model and its program (``_rules``).
 Out: a ``Plan``, free of tensors, printable, comparable and JSON; its tape, which ``_apply`` carries out; the
 ``Ledger`` that ``_apply`` writes.
 
-Read: `assignment.py` (one tensor), then `plan.py` (all of them), `loads.py` (the account of a checkpoint),
+Read: `assignment.py` (one tensor), then `plan.py` (all of them), `make_up.py` (which there are, and what code
+changes of that), `loads.py` (the account of a checkpoint),
 `stacks.py` (writes that pile up on a tensor), `tape.py` (all writes in their order, and what a traced plan
 remembers), `ledger.py`, `part.py` (a stage of a pipeline), `as_json.py` (records as JSON);
 `planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two
 plans), `export/` (back to rules).
 """
 
-from initcfg._plan.assignment import Assignment, Before, RuleNote, Shadowed, Unused, effect
+from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.ledger import FORMAT, Ledger, Written
 from initcfg._plan.loads import HookRun, Load, Loaded
+from initcfg._plan.make_up import MakeUp, changed_make_up, make_up_of
 from initcfg._plan.plan import Plan
 from initcfg._plan.pretrained import hook_error, made_by_hooks, read_keys
 from initcfg._plan.tape import Call, Recorded, Write, writes_of
 
 __all__ = [
     "Assignment",
-    "Before",
     "Call",
     "FORMAT",
     "HookRun",
     "Ledger",
     "Load",
     "Loaded",
+    "MakeUp",
     "Plan",
     "Recorded",
     "RuleNote",
@@ -40,4 +42,6 @@ __all__ = [
     "made_by_hooks",
     "read_keys",
     "writes_of",
+    "changed_make_up",
+    "make_up_of",
 ]

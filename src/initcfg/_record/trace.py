@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._plan import Assignment, Plan, effect
+from initcfg._model import named_tensors, unwrapped
+from initcfg._plan import Assignment, Plan, effect, make_up_of
 from initcfg._record.recorded import recorded
 from initcfg._record.recording import current_session
 from initcfg._record.relations import together
@@ -70,6 +71,7 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
 
 def _traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0) -> tuple[Plan, str | None]:
     """The plan of code, run once, and where it saw random numbers (of this seed); None if it did not."""
+    before = None if model is None else make_up_of(named_tensors(unwrapped(model)))
     with recorded(model, seed=seed) as recording:
         with recording.code():
             made = run()
@@ -79,7 +81,7 @@ def _traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0
             looked = looked or "Python's or NumPy's generator"
         if recording.torch_moved():
             looked = looked or "in another thread"
-        return plan_of(made, recording, run, model), looked
+        return plan_of(made, recording, run, model, before), looked
 
 
 def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[], nn.Module]:

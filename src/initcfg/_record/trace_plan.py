@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from initcfg._model import Entry, is_sharded, local_blocks, named_tensors, unwrapped
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Assignment, MakeUp, Plan, changed_make_up, make_up_of
 from initcfg._record.isolation import others_kept, shadowed
 from initcfg._record.recorded import Recording, recorded
 from initcfg._record.recording import (
@@ -31,9 +31,13 @@ from initcfg.values import Constant, Keep, Opaque, Value, dtype_name
 
 
 def plan_of(
-    model: nn.Module, recording: Recording, run: Callable[[], nn.Module], existing: nn.Module | None
+    model: nn.Module,
+    recording: Recording,
+    run: Callable[[], nn.Module],
+    existing: nn.Module | None,
+    before: MakeUp | None,
 ) -> Plan:
-    """The plan of code (``run``) that made a model, or initialized an existing one."""
+    """The plan of code (``run``) that made a model, or initialized an existing one of this make-up."""
     model, recorder, generator = unwrapped(model), recording.recorder, recording.generator
     names = named_tensors(model)
     names.refuse_lazy()
@@ -75,6 +79,7 @@ def plan_of(
         aliases=names.aliases,
         uninitialized=tuple(each.name for each in unwritten if not each.buffer),
         partly_written=tuple(each.name for each in built if not each.buffer and outcomes[each.name].partly),
+        before_code={} if before is None else changed_make_up(before, make_up_of(names)),
         notes=tuple(notes),
         record=TraceRecord(
             run,

@@ -185,11 +185,11 @@ def is_symbolic(value: Value) -> bool:
 def _changed(plan: Plan, name: str) -> str:
     """What the model's own code makes of which tensors there are."""
     before = plan.before_code[name]
+    if name in plan.aliases:
+        return f"tied         {name}: the model's own code makes it one with {plan.aliases[name]}"
     if before is None:
         return f"added        {name}: the model's own code makes it"
     was = f"{before.dtype} of shape {shape_text(before.shape)}"
-    if name in plan.aliases:
-        return f"tied         {name}: the model's own code makes it one with {plan.aliases[name]}"
     if name not in plan:
         return f"taken away   {name}: {was}, until the model's own code runs"
     return f"changed      {name}: {was}, until the model's own code runs"
