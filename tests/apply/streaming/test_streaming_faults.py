@@ -234,7 +234,7 @@ import initcfg._apply.streaming.writer as writer
 finish = writer.Writer._finish
 def slow(self, shard):
     finish(self, shard)
-    print("finished", flush=True)
+    print("finished", file=sys.__stdout__, flush=True)
     time.sleep(0.3)
 writer.Writer._finish = slow
 from initcfg._api.command.cli import main
