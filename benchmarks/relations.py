@@ -487,9 +487,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     related, errors = (sum(bool(row[key]) for row in rows) for key in ("found", "error"))
     lines += [
         "",
-        f"{len(rows):,} architectures, {tensors:,} random tensors; {total:,} relations in {related:,} of them, "
-        f"{total - len(lost):,} held under the stream; {formulas:,} formulas computed on the library's numbers; "
-        f"{errors} exceptions; {seconds:.0f} s.",
+        f"{len(rows):,} architectures, {tensors:,} random tensors; {total:,} relations in {related:,} of "
+        f"them, {total - len(lost):,} held under the stream; {formulas:,} formulas computed on the "
+        f"library's numbers; {errors} exceptions; {seconds:.0f} s.",
         *lost,
     ]
     return "\n".join(lines)

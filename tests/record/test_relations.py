@@ -152,7 +152,22 @@ def solved():
     return build, lambda m: m.w @ m.inverse - torch.eye(5)
 
 
+def seeded_alike():
+    def build():
+        tensors = []
+        for shift in range(2):
+            torch.manual_seed(3)
+            tensors.append(torch.randn(5, 5).mul_(0.5) + shift)
+        state = torch.get_rng_state()
+        tensors.append(torch.rand(4))
+        torch.set_rng_state(state)
+        return holding(**dict(zip("abcd", (*tensors, torch.rand(4)), strict=True)))
+
+    return build, lambda m: torch.cat([(m.b - m.a - 1).flatten(), m.c - m.d])
+
+
 RELATED = {
+    "seeded alike": seeded_alike(),
     "table": of_a_table(64),
     "long table": of_a_table(2000),
     "own generator": of_an_own_generator(),
@@ -183,7 +198,7 @@ def test_a_relation_of_the_code_holds_under_the_stream(name):
         plan.apply(model, seed=seed)
         assert residual(model).abs().max() < 1e-5
         for key, tensor in model.named_parameters():
-            if "own generator" not in name or key != "p":
+            if key != "p":
                 assert not torch.equal(tensor, first[key])
 
 
@@ -210,6 +225,30 @@ def test_what_shares_numbers_with_something_opaque_names_it():
     plan = initcfg.trace(build)
     assert plan["w"].value.code.endswith("build: it shares random numbers with q, which only code can fill")
     assert plan["q"].value.code == "build: it draws from a generator of its own"
+
+
+def test_draws_after_other_draws_are_not_taken_for_the_same():
+    def build():
+        torch.manual_seed(3)
+        first, second = torch.randn(4), torch.randn(4)
+        torch.manual_seed(3)
+        return holding(a=first, b=second, c=torch.empty(2).exponential_(), d=torch.randn(4))
+
+    model = build()
+    plan = initcfg.trace(build)
+    plan.apply(model, seed=0)
+    assert len({tuple(tensor.tolist()) for tensor in (model.a, model.b, model.d)}) == 3
+    assert "draws of other kinds or shapes are independent" in plan.notes[0]
+
+
+def test_what_cannot_stay_related_is_a_note_that_names_both():
+    def build():
+        weight = torch.randn(6, 6)
+        return holding(w=weight.clone(), other=torch.randn(2), s=weight.to_sparse())
+
+    plan = initcfg.trace(build)
+    left = "s is sparse or quantized: the plan leaves it as the model has it, and no longer fits w."
+    assert left in plan.notes
 
 
 def test_what_shares_nothing_keeps_its_value():

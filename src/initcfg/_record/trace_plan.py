@@ -48,11 +48,7 @@ def plan_of(
     outcomes = outcomes_of(recorder, {each.name: each.stored[-1] for each in entries})
     outcomes = {each.name: _outcome(each, outcomes[each.name]) for each in entries}
     values = named_values(outcomes.items())
-    notes = [
-        f"{each.name} is sparse or quantized: the plan leaves it as the model has it."
-        for each in entries
-        if each.tensor.layout is not torch.strided or each.tensor.is_quantized
-    ]
+    notes = _not_planned(entries, recorder)
     notes += [
         f"at {place} code looks at random numbers: what it does after may be otherwise for others"
         for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
@@ -60,7 +56,8 @@ def plan_of(
     if generator is not None and generator.touched is not None:
         notes.append(
             f"The code seeds torch's generator, or saves its state ({generator.touched}): under the "
-            "stream the seed of apply decides instead, and draws that are repeated so are independent."
+            "stream the seed of apply decides instead. The same draws from the same state stay the same; "
+            "draws of other kinds or shapes are independent."
         )
     built = [each for each in entries if existing is None and 0 not in each.shape]
     unwritten = [each for each in built if not outcomes[each.name].written]
@@ -90,6 +87,19 @@ def plan_of(
             next(_obstacles(recording, [(name, tracked) for name, _, tracked in stored]), None),
         ),
     )
+
+
+def _not_planned(entries: list[Entry], recorder: Recorder) -> list[str]:
+    """What the plan leaves as the model has it, and what may have been computed from the same numbers."""
+    left = [each for each in entries if each.tensor.layout is not torch.strided or each.tensor.is_quantized]
+    if not left:
+        return []
+    stored = {each.name: recorder.all_tracked(each.stored) for each in entries if each not in left}
+    partners = recorder.log.sharing({**stored, None: recorder.unfollowed}, [None])
+    told = f", and no longer fits {', '.join(str(name) for name in partners)}" if partners else ""
+    return [
+        f"{each.name} is sparse or quantized: the plan leaves it as the model has it{told}." for each in left
+    ]
 
 
 def _obstacles(recording: Recording, stored: list[tuple[str, TrackedStorage | None]]) -> Iterator[str]:

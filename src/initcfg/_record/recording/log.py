@@ -102,10 +102,10 @@ class Log:
         ``stored`` has the memory of each.
         """
         draws = {
-            each: {step.index for tracked in storages for step in self.sliced(tracked) if step.random}
+            each: {step.draw for tracked in storages for step in self.sliced(tracked) if step.random}
             for each, storages in stored.items()
         }
-        users: dict[int, list[K]] = {}
+        users: dict[object, list[K]] = {}
         for each, drawn in draws.items():
             for index in drawn:
                 users.setdefault(index, []).append(each)

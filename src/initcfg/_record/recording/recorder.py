@@ -306,6 +306,7 @@ class Recorder(StorageTracker, TorchDispatchMode):
                 self._note_size(step, tensor)
         elif torch.Tag.dynamic_output_shape in func.tags or not (made and all(map(_followed, made))):
             self._note_look(operands)
+            self.unfollowed += operands if made and not all(map(_followed, made)) else ()
         if made and (step is not None or not targets):
             outs = tuple(self._out(tensor, None, aten.operation_of(func)) for tensor in made)
             if step is not None:

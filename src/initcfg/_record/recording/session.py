@@ -228,11 +228,21 @@ def _use_generator(
     name: str, session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
     """What code does to torch's generator is done to its own."""
-    if session.generator is None:
-        return original(*args, **kwargs)
-    origin = code_that_writes()
-    session.generator.touched = session.generator.touched or f"{origin.place} {origin.code}"
-    return getattr(session.generator, name)(*args, **kwargs)
+    function = original
+    if session.generator is not None:
+        origin = code_that_writes()
+        session.generator.touched = session.generator.touched or f"{origin.place} {origin.code}"
+        function = getattr(session.generator, name)
+    made = function(*args, **kwargs)
+    given: Any = (*args, *kwargs.values(), None)[0]
+    repeats = session.recorder.repeats
+    if name == "get_rng_state":
+        repeats.saved(made)
+    elif name == "set_rng_state":
+        repeats.restored(given)
+    elif name != "initial_seed":
+        repeats.seeded(given)
+    return made
 
 
 def _fresh(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:

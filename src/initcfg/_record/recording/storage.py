@@ -183,3 +183,8 @@ class LogStep:
     def random(self) -> bool:
         """Whether it draws random numbers, itself or to fill something with a value."""
         return self.draws or (self.fill is not None and self.fill.value.random)
+
+    @property
+    def draw(self) -> tuple[str, int]:
+        """What its random numbers are told by: those of draws that are repeated are the same."""
+        return ("step", self.index) if self.fill is None else ("value", id(self.fill.value))

@@ -17,6 +17,7 @@ from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.log import Log, Place, operands_in, run_step, tensor_at
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, region_of
+from initcfg._record.recording.repeats import Repeats
 from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage
 from initcfg.values import Value
 
@@ -31,6 +32,9 @@ class StorageTracker:
     def __init__(self, drawing: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
         super().__init__()
         self.log = Log()
+        self.repeats = Repeats()
+        # What sparse, quantized and other tensors were made from, which are not followed.
+        self.unfollowed: list[TrackedStorage] = []
         self._storages: dict[int, TrackedStorage] = {}
         self._made = 0
         self._prune_at = _PRUNE_EVERY
@@ -178,6 +182,9 @@ class StorageTracker:
         self, tracked: TrackedStorage, layer: Layer, func: Callable[..., Any], numbers: Args, kwargs: Kwargs
     ) -> None:
         """Note that a region is filled with a named value."""
+        if layer.known is not None and layer.known.random:
+            what = (getattr(func, "_schema", None) and aten.operation_of(func), layer.known, layer.region)
+            layer = layer._replace(known=self.repeats.draw(what, layer.known))
         args, whole = (Operand(tracked, layer.region), *numbers), layer.region.covers(tracked.whole)
         self.log.add(self._step(func, args, kwargs, writes=[tracked], fill=layer, overwrites=whole))
         tracked.write(layer)
@@ -269,6 +276,9 @@ class StorageTracker:
                 reads.pop(only_written, None)
         made = dict.fromkeys(out.tracked for out in outs if out is not None)
         known = None if fill is None else fill.known
+        if fields.get("draws"):
+            regions = tuple(each.region for each in (*operands_in((args, kwargs)), *outs) if each is not None)
+            self.repeats.passed((str(func), regions))
         return LogStep(
             len(self.log.steps),
             func,
