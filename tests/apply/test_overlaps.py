@@ -103,3 +103,17 @@ def test_a_large_matrix_of_columns_costs_nothing() -> None:
     from initcfg._model import named_tensors
 
     check_overlaps({**plan.parameters}, named_tensors(model))
+
+
+@pytest.mark.parametrize("change", [lambda p: p.normal_(), lambda p: p.normal_().exp_()])
+def test_traced_parameters_on_one_memory_hold_one_draw(change: Callable[[torch.Tensor], object]) -> None:
+    def build() -> nn.Module:
+        model = nn.ParameterDict({name: torch.empty(4, 4) for name in "ab"})
+        model["b"].data = model["a"].data
+        change(model["a"].data)
+        return model
+
+    model = build()
+    initcfg.trace(build).apply(model, seed=0)
+    assert torch.equal(model["a"], model["b"])
+    assert len(model["a"].unique()) == 16

@@ -14,7 +14,7 @@ import torch
 from initcfg._model import Entry, Names, local_of, storage_of
 from initcfg._plan import Assignment
 from initcfg.errors import TensorError
-from initcfg.values import Keep, Opaque
+from initcfg.values import CopyOf, Formula, Keep, Opaque
 
 # More bytes than this are not compared one by one.
 _MOST_BYTES = 1 << 28
@@ -60,8 +60,22 @@ def _clash(first: Entry, second: Entry, one: Assignment, other: Assignment) -> b
     here, there = _span(first.tensor), _span(second.tensor)
     if here == there:
         # One memory under two objects, as tied by `.data`: good as long as both are to hold the same.
-        return len(written) == 2 and (one.value != other.value or one.value.random)
+        return len(written) == 2 and _numbers(one) != _numbers(other)
     return _shared(here, there)
+
+
+def _numbers(item: Assignment) -> object:
+    """What a tensor is to hold, with the names that its numbers have: copies of one draw are the same."""
+    value = item.value
+    if isinstance(value, CopyOf):
+        return value.source, value.value
+    if isinstance(value, Formula):
+        # Under the tensor's own name, a key is a number.
+        return [
+            [*each[:-1], [item.name, each[-1]]] if Formula.draws(each) and isinstance(each[-1], int) else each
+            for each in value.instructions
+        ]
+    return item.name if value.random else "", value
 
 
 def _neighbors(names: Names) -> Iterator[tuple[Entry, Entry]]:

@@ -294,8 +294,12 @@ class Formula(Value):
 
     @property
     def random(self) -> bool:  # type: ignore[override]
-        lengths = {"value": 5, "fill": 4}
-        return any(each[0] == "draw" or len(each) == lengths.get(each[0]) for each in self.instructions)
+        return any(map(self.draws, self.instructions))
+
+    @staticmethod
+    def draws(instruction: list[Any]) -> bool:
+        """Whether an instruction draws random numbers; then it ends with their key."""
+        return instruction[0] == "draw" or len(instruction) == {"value": 5, "fill": 4}.get(instruction[0])
 
     def __str__(self) -> str:
         shown: list[str] = []
