@@ -262,15 +262,19 @@ def test_one_shard_is_said(tmp_path: Path, name):
     assert "it is one of" in f"{caught.value.meant} {caught.value.fix}"
 
 
-def test_the_part_of_one_rank_is_said(tmp_path: Path):
-    model = layers(4)
-    some = without(state_of(model), "2.", "3.")
-    torch.save(some, tmp_path / "mp_rank_00_model_states.pt")
-    path = str(tmp_path / "mp_rank_00_model_states.pt")
-    # One rank alone is the whole.
-    assert "of one rank" not in str(line_of(model, path))
-    torch.save(some, tmp_path / "mp_rank_01_model_states.pt")
-    assert "it is the part of one rank: merge all parts" in str(line_of(model, path))
+@pytest.mark.parametrize("name", ["mp_rank_0{}_model_states.pt", "consolidated.0{}.pth", "tp_rank_0{}.pt"])
+def test_the_part_of_one_rank_is_said(tmp_path: Path, name):
+    state = state_of(layers(4))
+    path = str(tmp_path / name.format(0))
+    torch.save(state, path)
+    # A model that is not cut has one rank, too.
+    assert only_load(initcfg.plan(layers(4), rule(path))).remarks == ()
+    torch.save(state, tmp_path / name.format(1))
+    said = "it is the part of one rank: merge all parts into one state_dict, and give that"
+    assert only_load(initcfg.plan(layers(4), rule(path))).remarks == (said,)
+    (tmp_path / name.format(1)).unlink()
+    torch.save(without(state, "2.", "3."), path)
+    assert f"Perhaps {said}." in str(line_of(layers(4), path))
 
 
 # -- tied tensors ---------------------------------------------------------------------------------------

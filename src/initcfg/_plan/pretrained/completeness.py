@@ -68,7 +68,7 @@ def _warning(load: Load, left: Sequence[str], untaken: Sequence[str]) -> str | N
     hints = [each.rstrip(".") for each in load.hints[:_HINTS]]
     told = f"{', '.join(parts)}."
     told += f" Perhaps {'; or '.join(hints)}." if hints else ""
-    return f"{told} ignore=[...] silences what is meant so."
+    return f"{told} ignore=[...] silences it."
 
 
 def _first(names: Collection[str]) -> str:

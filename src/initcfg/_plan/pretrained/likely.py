@@ -189,10 +189,12 @@ def likely_slices(mismatched: Iterable[tuple[str, Shape, Shape]]) -> str | None:
     return None
 
 
-def shard(checkpoint: str | None) -> str | None:
-    """That a checkpoint is one of several files, and what to give instead."""
-    if checkpoint is None:
-        return None
+def shard(checkpoint: str, *, incomplete: bool) -> str | None:
+    """That a checkpoint is one of several files, and what to give instead.
+
+    Args:
+        incomplete: Whether it lacks something that is needed.
+    """
     folder, _, file = checkpoint.partition("?")[0].replace(os.sep, "/").rpartition("/")
     found = _SHARD.match(file)
     if found and int(found["count"]) > 1:
@@ -205,7 +207,7 @@ def shard(checkpoint: str | None) -> str | None:
     # A model that is not cut is saved as rank 0, too.
     start, end = checkpoint[: rank.start(1)], checkpoint[rank.end(1) :]
     others = [number for number in range(8) if f"{number:02}" != rank[1]]
-    if any(os.path.exists(f"{start}{number:02}{end}") for number in others) or int(rank[1]) > 0:
+    if incomplete or int(rank[1]) > 0 or any(os.path.exists(f"{start}{each:02}{end}") for each in others):
         return "it is the part of one rank: merge all parts into one state_dict, and give that"
     return None
 

@@ -29,11 +29,11 @@ from initcfg._plan.pretrained.problems import (
     nothing_fits,
     one_of_several,
     partly_fits,
-    unmatched_pattern,
 )
+from initcfg._plan.pretrained.selection import Selection
 from initcfg._plan.pretrained.unnamed import by_order
 from initcfg._plan.stacks import Stack
-from initcfg._rules import Pattern, Step
+from initcfg._rules import Step
 from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg._stream.writing import result_shape
 from initcfg.errors import CheckpointError, InitcfgError, plural
@@ -151,7 +151,7 @@ class _Match:
         self.conversions = Conversions(step.target, self.destinations, self.named.keys, self._shape)
         self.remarks: list[str] = []
         self.used: set[str] = set(hooked.used)
-        self.hits: set[tuple[str, str]] = set()
+        self.selection = Selection(initializer)
         self.names_of = {key: name for name, keys in self.named.keys.items() for key in keys}
         # Buffers that a state_dict leaves out: their modules compute them.
         computed = computed_names(step.target, compat=compat)
@@ -190,7 +190,7 @@ class _Match:
             first = next(iter(values.values()))
             each = tuple(values.get(id(tensor), Keep()) for tensor in entry.originals)
             found.append((entry, Originals(first.source, first.key, values=each)))
-        self._check_patterns()
+        self.selection.check(self.destinations, (*self.named.keys, *self.keys))
         self.numbers.check()
         return found, self._account(found)
 
@@ -200,19 +200,15 @@ class _Match:
         missing = [name for name in self.missing if id(self.destinations[name].entry) not in loaded]
         unexpected = [key for key in self._left_over() if key not in self.computed]
         mismatched = [name for name, _, _ in self.mismatched]
-        silent = {
-            name
-            for name in (*missing, *mismatched)
-            if self._any_covers("ignore", self.initializer.ignore, name)
-        }
-        silent_keys = {key for key in unexpected if self._is_ignored_key(key)}
+        silent = {name for name in (*missing, *mismatched) if self.selection.ignores(name)}
+        silent_keys = {key for key in unexpected if self.selection.ignores(key, self.names_of[key])}
         if not self.compat:
             self._check_fits(loaded, missing, unexpected, silent | silent_keys)
-        prefix, wrong = self.prefix, (*missing, *mismatched)
+        prefix, wrong, unwanted = self.prefix, (*missing, *mismatched), {*silent, *self.excluded}
         wanted = {
             id(each.entry)
             for name, each in self.destinations.items()
-            if not each.entry.buffer and name not in silent and name not in self.excluded
+            if not each.entry.buffer and name not in unwanted
         }
         return replace(
             self.account,
@@ -239,10 +235,6 @@ class _Match:
         used = self.used | self.numbers.used
         return [key for _, keys in names for key in keys if key not in used]
 
-    def _is_ignored_key(self, key: str) -> bool:
-        name = self.names_of[key]
-        return any(self._any_covers("ignore", self.initializer.ignore, each) for each in (key, name))
-
     def _check_fits(
         self,
         loaded: Collection[int],
@@ -261,24 +253,27 @@ class _Match:
         if self.opened.unnamed:
             what = plural(len(loaded), "tensor")
             self.remarks.append(f"{what} without names, taken in the order of the parameters")
-        left = [name for name in (*missing, *(each[0] for each in self.mismatched)) if name not in silent]
+        gone = [name for name in missing if name not in silent]
+        unfit = [name for name, _, _ in self.mismatched if name not in silent]
         over = [key for key in unexpected if key not in silent]
-        if left or over:
-            gone = {name: here[name] for name in missing if name in left}
-            extra = {self.names_of[key]: shapes[key] for key in over}
+        if gone or unfit or over:
             likely = partly_fits(
-                initializer, sides, len(loaded), missing=gone, extra=extra, mismatched=self.mismatched
+                initializer,
+                sides,
+                len(loaded),
+                missing={name: here[name] for name in gone},
+                extra={self.names_of[key]: shapes[key] for key in over},
+                mismatched=self.mismatched,
             )
             self.hints[:0] = [*asked, *likely]
-        self.remarks += one_of_several(initializer) if not left else []
-        unfit = [name for name, _, _ in self.mismatched if name in left]
-        check_strict(initializer, [name for name in missing if name in left], unfit, over, self.hints)
+        self.remarks += [] if gone or unfit else one_of_several(initializer, False)
+        check_strict(initializer, gone, unfit, over, self.hints)
 
     def _value(self, here: Destination) -> FromCheckpoint | None:
         """What the checkpoint has for a tensor, if anything."""
         name = here.name
-        permissions = [each for each in self.initializer.adapt if self._permits(each, name)]
-        if self._left_out(name, permissions):
+        permissions = self.selection.permissions(name)
+        if self.selection.leaves_out(name) or self.permits.act(permissions, "drop"):
             self.excluded.append(name)
             return None
         if name in self.hooked.made:
@@ -368,37 +363,6 @@ class _Match:
         if not found.steps:
             self.renamed.append((found.keys[0], name))
         return found.keys, found.steps
-
-    def _left_out(self, name: str, permissions: Sequence[Permission]) -> bool:
-        given = self.initializer
-        included = self._any_covers("include", given.include, name) or not given.include
-        excluded = self._any_covers("exclude", given.exclude, name)
-        return excluded or not included or self.permits.act(permissions, "drop")
-
-    def _any_covers(self, key: str, patterns: Sequence[Pattern], name: str) -> bool:
-        found = {(key, each.text) for each in patterns if each.covers(name)}
-        self.hits |= found
-        return bool(found)
-
-    def _permits(self, permission: Permission, name: str) -> bool:
-        pattern = permission.pattern
-        return pattern is None or self._any_covers("adapt", [pattern], name)
-
-    def _check_patterns(self) -> None:
-        given = self.initializer
-        adapt = [each.pattern for each in given.adapt if each.pattern is not None]
-        # What is ignored may be there all the same, here or in the checkpoint.
-        for name in (*self.destinations, *self.named.keys, *self.keys) if given.ignore else ():
-            self._any_covers("ignore", given.ignore, name)
-        for key, patterns in (
-            ("include", given.include),
-            ("exclude", given.exclude),
-            ("ignore", given.ignore),
-            ("adapt", adapt),
-        ):
-            for pattern in patterns:
-                if (key, pattern.text) not in self.hits:
-                    raise unmatched_pattern(key, pattern, self.destinations)
 
     def _shape(self, key: str) -> tuple[int, ...]:
         return tuple(self.opened.info(key).shape)

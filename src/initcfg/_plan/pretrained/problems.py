@@ -35,7 +35,7 @@ def nothing_fits(initializer: PretrainedInit, sides: Sides, hints: Sequence[str]
     rename = likely_rename(sides.here, sides.there)
     starts = prefixes or [prefix for prefix, _ in nearest_prefixes(sides.here, sides.keys)[:3]]
     known = f"keys start with {starts[0]!r}" if starts else f"keys are like {next(iter(sides.keys))!r}"
-    whole = _whole_checkpoint(initializer, sides.there)
+    whole = _whole_checkpoint(initializer, sides.there, True)
     # A prefix stands in what was perhaps meant.
     others = [text for text in (likely, rename) if text is not None and not text.startswith("prefix=")]
     said = whole + ([] if starts else others)
@@ -64,23 +64,27 @@ def partly_fits(
 ) -> list[str]:
     """What was likely meant where tensors here are missing there, or what is there is extra."""
     likely, _ = likely_names(initializer, sides, loaded)
-    found = [*_whole_checkpoint(initializer, extra), likely, likely_slices(mismatched)]
+    found = [
+        *_whole_checkpoint(initializer, extra, bool(missing or mismatched)),
+        likely,
+        likely_slices(mismatched),
+    ]
     if likely is None:
         taken = [name for name in sides.there if name in sides.here]
         found.append(likely_rename(missing, extra, taken))
     return [text for text in found if text is not None]
 
 
-def _whole_checkpoint(initializer: PretrainedInit, names: Collection[str]) -> list[str]:
+def _whole_checkpoint(initializer: PretrainedInit, names: Collection[str], incomplete: bool) -> list[str]:
     """What is wrong with the checkpoint itself: it is a part, or not of weights."""
-    found = [*one_of_several(initializer), likely_format(names)]
+    found = [*one_of_several(initializer, incomplete), likely_format(names)]
     return [text for text in found if text is not None]
 
 
-def one_of_several(initializer: PretrainedInit) -> list[str]:
+def one_of_several(initializer: PretrainedInit, incomplete: bool) -> list[str]:
     """That the file is one of several."""
     checkpoint = initializer.checkpoint
-    found = shard(checkpoint) if isinstance(checkpoint, str) else None
+    found = shard(checkpoint, incomplete=incomplete) if isinstance(checkpoint, str) else None
     return [] if found is None else [found]
 
 

@@ -117,9 +117,7 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     altered = [name for name, entry in ledger.entries.items() if entry.altered]
     if altered:
         lines.append(Text(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
-    for load in ledger.loads:
-        lines.append(Text("  " + ", ".join(_counts(load))))
-        lines += [Text(f"  warning: {load.warning}")] if load.warning else []
+    lines += [Text("  " + ", ".join(_counts(load))) for load in ledger.loads]
     bad = [
         f"{name} ({entry.loaded.non_finite})"
         for name, entry in ledger.entries.items()
