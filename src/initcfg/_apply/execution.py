@@ -11,6 +11,7 @@ from torch import nn
 
 from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
+from initcfg._apply.overlaps import same_memory
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._model import (
     Entry,
@@ -74,6 +75,8 @@ class Execution:
         self.names = named_tensors(self.model)
         self.entries = {entry.name: entry for entry in self.names.entries.values()}
         self._by_storage.clear()
+        # What lies in one memory gets the numbers of one name.
+        self._same_memory = same_memory(self.plan.parameters, self.names)
 
     def stored(self) -> list[tuple[str, torch.Tensor]]:
         """Every tensor that the model stores, with its canonical name."""
@@ -236,7 +239,8 @@ class Execution:
                 altered = self._write_seen(entry, write.value, name)
             else:
                 loaded = self._load_originals(entry, write, name)
-                loaded = loaded or self.filler.fill(entry.tensor, write.value, name, write)
+                numbered = self._same_memory.get(name, name)
+                loaded = loaded or self.filler.fill(entry.tensor, write.value, numbered, write)
         self.settle(entry.tensor)
         by = "default" if write.default else "rule"
         self.account.note(entry, name, by, write, altered=altered, loaded=loaded)

@@ -41,7 +41,7 @@ def check_overlaps(items: Mapping[str, Assignment], names: Names) -> None:
         one, other = items.get(first.name), items.get(second.name)
         if one is None or other is None or not _clash(first, second, one, other):
             continue
-        exact = _span(first.tensor) == _span(second.tensor)
+        exact = _same(first, second)
         raise TensorError(
             f"{first.name!r} and {second.name!r} are two parameters that lie {'' if exact else 'partly '}in "
             "the same memory, so that writing one changes the other.",
@@ -52,16 +52,40 @@ def check_overlaps(items: Mapping[str, Assignment], names: Names) -> None:
         )
 
 
+def same_memory(items: Mapping[str, Assignment], names: Names) -> dict[str, str]:
+    """Parameters that lie exactly where another of the same value does, with the name that draws for both."""
+    found: dict[str, str] = {}
+    for first, second in _neighbors(names):
+        one, other = items.get(first.name), items.get(second.name)
+        if one is not None and other is not None and _same(first, second) and _alike(one, other):
+            low, high = sorted((found.get(first.name, first.name), second.name), key=str.encode)
+            found[high] = low
+    return found
+
+
 def _clash(first: Entry, second: Entry, one: Assignment, other: Assignment) -> bool:
     written = [item for item in (one, other) if not isinstance(item.value, Keep)]
     if not written or all(isinstance(item.value, Opaque) for item in written):
         # What the model's own code does with its memory is its own affair.
         return False
-    here, there = _span(first.tensor), _span(second.tensor)
-    if here == there:
+    if _same(first, second):
         # One memory under two objects, as tied by `.data`: good as long as both are to hold the same.
-        return len(written) == 2 and _numbers(one) != _numbers(other)
-    return _shared(here, there)
+        return len(written) == 2 and not _alike(one, other) and _numbers(one) != _numbers(other)
+    return _shared(_span(first.tensor), _span(second.tensor))
+
+
+def _same(first: Entry, second: Entry) -> bool:
+    """Whether two parameters of one storage have each element in the same place."""
+    here, there = (
+        (each.dtype, each.shape, each.stride(), each.storage_offset())
+        for each in (local_of(first.tensor), local_of(second.tensor))
+    )
+    return here == there
+
+
+def _alike(one: Assignment, other: Assignment) -> bool:
+    """Whether two rules say the same: then one name can give the numbers of both."""
+    return one.value == other.value and not isinstance(one.value, (CopyOf, Formula))
 
 
 def _numbers(item: Assignment) -> object:

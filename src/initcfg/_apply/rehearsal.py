@@ -138,6 +138,10 @@ class RecordingFiller(Filler):
         found = self._written.get(id(tracked))
         return None if tracked is None or found is None else found[1:]
 
+    def notes(self) -> list[str]:
+        """Remarks on where the code's random numbers come from."""
+        return self._recording.notes()
+
     def source_of(self, outcome: Outcome) -> Write | Shadowed | None:
         """The write or the default whose value a tensor holds, as it was written."""
         found = self._sources.get(id(outcome.sources[0])) if len(outcome.sources) == 1 else None
@@ -186,6 +190,7 @@ def _with_values(
     idle = idle_rules(plans, filler.failed_calls)
     notes = [note for each in plans for note in each.notes]
     notes += _overwritten(plan, items)
+    notes += filler.notes()
     notes += [
         f"{_joined('model', module, 'init_weights')} is run when the plan is applied, "
         f"and not before: {reason}."

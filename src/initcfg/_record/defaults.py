@@ -21,7 +21,7 @@ from torch import nn
 from initcfg._model import Entry, Names, buffers_of, child_items, parameters_of
 from initcfg._plan import Shadowed
 from initcfg._plan.planner import Defaults
-from initcfg._record.pending import default_of
+from initcfg._record.pending import chances_of, default_of
 from initcfg._record.recorded import recorded
 from initcfg._record.recording import Outcome, current_session, named_values, outcomes_of
 from initcfg._rules.initializers import torch_default
@@ -54,7 +54,9 @@ def defaults(names: Names) -> Defaults:
     outcomes = {name: default.outcome for name, default in found.items() if default is not None}
     unwritten = {name: None for name, each in outcomes.items() if each.value is None}
     partly = tuple(name for name, each in outcomes.items() if each.partly)
-    return Defaults(_writes(outcomes), unwritten, partly)
+    chances = dict.fromkeys(chance for entry in names.parameters for chance in chances_of(entry.tensor))
+    notes = tuple(f"While the model was built, {chance}." for chance in chances)
+    return Defaults(_writes(outcomes), unwritten, partly, notes)
 
 
 def _writes(outcomes: Mapping[str, Outcome]) -> dict[str, Shadowed]:

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg._model import LAZY, RUN_ONE_BATCH, parameters_of
 from initcfg._record.guard import close_pending
-from initcfg._record.pending import Default, note_defaults, set_default
+from initcfg._record.pending import Default, note_chances, note_defaults, set_default
 from initcfg._record.recording import (
     Outcome,
     Recorder,
@@ -62,7 +62,12 @@ class deferred:
         self._guard = guard
         self._modules: dict[int, weakref.ref[nn.Module]] = {}
         self._recorder = Recorder()
-        self._session = Session(self._recorder, on_module=self._note_module)
+        self._chances: dict[str, None] = {}
+        self._session = Session(
+            self._recorder,
+            on_module=self._note_module,
+            on_chance=lambda chance: self._chances.update({chance: None}),
+        )
 
     def __enter__(self) -> deferred:
         if current_session() is not None:
@@ -71,6 +76,7 @@ class deferred:
                 fix="Remove the inner initcfg.deferred().",
             )
         self._modules.clear()
+        self._chances.clear()
         self._session.__enter__()
         return self
 
@@ -88,6 +94,7 @@ class deferred:
     def _finish(self) -> None:
         recorder, modules = self._recorder, self._all_modules()
         _refuse_lazy(modules)
+        note_chances(modules, self._chances)
         storages = {
             parameter: tracked
             for module in modules

@@ -7,7 +7,7 @@ puts in the place of one is that person's: its note is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,23 @@ class Default:
     def value(self) -> Value | None:
         """What it is to hold."""
         return self.outcome.value
+
+
+_CHANCES = "_initcfg_chances"
+
+
+def note_chances(modules: Iterable[nn.Module], chances: Iterable[str]) -> None:
+    """Note on the parameters of a build what decided its numbers beside torch's generator."""
+    if noted := tuple(chances):
+        for module in modules:
+            for parameter in parameters_of(module).values():
+                if parameter is not None:
+                    setattr(parameter, _CHANCES, noted)
+
+
+def chances_of(tensor: torch.Tensor) -> tuple[str, ...]:
+    """What was noted of the build that made a tensor."""
+    return tensor.__dict__.get(_CHANCES, ())
 
 
 def set_default(parameter: torch.Tensor, default: Default) -> None:

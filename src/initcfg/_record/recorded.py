@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch.utils.deterministic
@@ -26,13 +26,37 @@ class Recording:
     generator: OwnGenerator | None
     others_moved: Callable[[], bool]
     torch_moved: Callable[[], bool]
+    # What the code draws from elsewhere, each once.
+    chances: dict[str, None] = field(default_factory=dict)
+
+    def notes(self) -> list[str]:
+        """Remarks on where the code's random numbers come from."""
+        found = [f"{each}." for each in self.chances]
+        if any("global generator" in each for each in self.chances):
+            found.append("What that code did to global generators while it was planned has been undone.")
+        elif self.others_moved():
+            found.append(
+                "The code draws from Python's or NumPy's global generator, which the seed of a plan does not "
+                "set."
+            )
+        if self.generator is not None and self.generator.touched is not None:
+            found.append(
+                f"The code seeds torch's generator, or saves its state ({self.generator.touched}): under the "
+                "stream the seed of apply decides instead. The same draws from the same state stay the same; "
+                "draws of other kinds or shapes are independent."
+            )
+        return found
 
     def code(self) -> contextlib.AbstractContextManager[object]:
         """Within this, what code of this thread writes is recorded; nested in itself, it changes nothing."""
         session = current_session()
         if session is not None and session.recorder is self.recorder:
             return contextlib.nullcontext()
-        return Session(self.recorder, generator=self.generator)
+        return Session(
+            self.recorder,
+            generator=self.generator,
+            on_chance=lambda chance: self.chances.update({chance: None}),
+        )
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ def plan_of(
     before: MakeUp | None,
 ) -> Plan:
     """The plan of code (``run``) that made a model, or initialized an existing one of this make-up."""
-    model, recorder, generator = unwrapped(model), recording.recorder, recording.generator
+    model, recorder = unwrapped(model), recording.recorder
     names = named_tensors(model)
     names.refuse_lazy()
     entries = list(dict.fromkeys(names.entries.values()))
@@ -53,18 +53,13 @@ def plan_of(
         f"at {place} code looks at random numbers: what it does after may be otherwise for others"
         for place in dict.fromkeys(step.seen for step in recorder.log.steps if step.seen)
     ]
-    if generator is not None and generator.touched is not None:
-        notes.append(
-            f"The code seeds torch's generator, or saves its state ({generator.touched}): under the "
-            "stream the seed of apply decides instead. The same draws from the same state stay the same; "
-            "draws of other kinds or shapes are independent."
-        )
     built = [each for each in entries if existing is None and 0 not in each.shape]
     unwritten = [each for each in built if not outcomes[each.name].written]
     workspace = {each.name for each in unwritten if each.buffer and is_plain(each.tensor)}
     if workspace:
         listed = ", ".join(sorted(workspace))
         notes.append(f"memory that the code leaves as torch.empty gives it is filled with zeros: {listed}")
+    notes += recording.notes()
     return Plan(
         parameters={each.name: _assignment(each, outcomes[each.name], values) for each in names.parameters},
         buffers={

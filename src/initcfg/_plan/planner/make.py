@@ -32,6 +32,8 @@ class Defaults:
     unwritten: Mapping[str, str | None] = field(default_factory=dict)
     # Those of which they wrote a part only.
     partly: tuple[str, ...] = ()
+    # Remarks on how the model was built.
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -70,7 +72,8 @@ def make_plan(
             used.update([step.order] if filled else ())
             for entry, stack in filled:
                 stacks.add(entry, stack)
-    unwritten, partly = _add_defaults(stacks, names, first_writes, lost)
+    built = Defaults() if first_writes is None else first_writes(names)
+    unwritten, partly = _add_defaults(stacks, names, built, lost)
     parameters = {entry.name: _assign(entry, stacks.of(entry), compat) for entry in names.parameters}
     buffers = {
         entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
@@ -82,7 +85,7 @@ def make_plan(
         aliases=names.aliases,
         unused=(*_unused(program, used, loads), *(unused for unused, _ in idle.get(None, ()))),
         loads=judged(loads, {**parameters, **buffers}, names.aliases),
-        notes=tuple(dict.fromkeys((*walk.notes, *program.notes, *_left_alone(names)))),
+        notes=tuple(dict.fromkeys((*walk.notes, *program.notes, *_left_alone(names), *built.notes))),
         uncalled=tuple(program.uncalled),
         libraries=dict(program.libraries),
         nested=tuple(program.nested),
@@ -126,12 +129,11 @@ def _left_alone(names: Names) -> Iterator[str]:
 def _add_defaults(
     stacks: Stacks,
     names: Names,
-    first_writes: Callable[[Names], Defaults] | None,
+    built: Defaults,
     lost: Callable[[list[Entry]], Defaults] | None,
 ) -> tuple[list[str], list[str]]:
     """Put below all rules what constructors wrote; the names of what they did not write, and of parts."""
     entries = [*names.parameters, *names.buffers]
-    built = Defaults() if first_writes is None else first_writes(names)
     for entry in entries if built.writes else ():
         if entry.name in built.writes:
             stacks.add_first(entry, built.writes[entry.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -83,7 +84,8 @@ def _call(frame: FrameType) -> dict[str, object]:
 @lru_cache(maxsize=4096)
 def is_helper_file(file: str) -> bool:
     """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
-    return file.startswith((_OURS, _TORCH)) and not file.startswith(_LAYERS)
+    helper = file.startswith((_OURS, _TORCH)) and not file.startswith(_LAYERS)
+    return helper or file == contextlib.__file__
 
 
 def _plain(item: object) -> bool:

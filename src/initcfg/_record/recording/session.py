@@ -19,6 +19,7 @@ import torch.utils.dlpack
 from torch import nn
 
 from initcfg._record.process_wide import ProcessWide, replace_attribute
+from initcfg._record.recording.chance import keep_watching, told_of_chance
 from initcfg._record.recording.handed_out import keep_telling, told_of_memory
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
@@ -82,13 +83,16 @@ class Session(contextlib.ExitStack):
     """Within this, what code of this thread writes goes to a recorder.
 
     ``on_sampler`` is told of each call of a sampler, which no dispatch mode sees; ``on_module`` of each
-    module that is made. The code seeds and draws from the generator; None is the process's own.
+    module that is made; ``on_chance``, if it is given, of what torch's generator does not decide.
+
+    The code seeds and draws from the generator; None is the process's own.
     """
 
     recorder: Recorder
     generator: OwnGenerator | None = None
     on_sampler: Callable[[torch.Tensor, str], None] = _ignored
     on_module: Callable[[nn.Module], None] = _ignored
+    on_chance: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -98,6 +102,8 @@ class Session(contextlib.ExitStack):
         self.enter_context(
             told_of_memory(lambda tensor: self.recorder.make_real(tensor, exposing=True, looking=True))
         )
+        if self.on_chance is not None:
+            self.enter_context(told_of_chance(self.on_chance))
         self.enter_context(self.recorder)
         return self
 
@@ -105,7 +111,7 @@ class Session(contextlib.ExitStack):
 @contextlib.contextmanager
 def ready_to_record() -> Iterator[None]:
     """Within this, sessions that follow each other find what they patch in place: nothing is recorded yet."""
-    with _patches.needed(_patches.here()), keep_telling():  # type: ignore[arg-type]
+    with _patches.needed(_patches.here()), keep_telling(), keep_watching():  # type: ignore[arg-type]
         yield
 
 
@@ -229,10 +235,12 @@ def _use_generator(
 ) -> Any:
     """What code does to torch's generator is done to its own."""
     function = original
+    origin = code_that_writes()
     if session.generator is not None:
-        origin = code_that_writes()
         session.generator.touched = session.generator.touched or f"{origin.place} {origin.code}"
         function = getattr(session.generator, name)
+    elif session.on_chance is not None and name in ("manual_seed", "seed", "set_rng_state"):
+        session.on_chance(f"{origin.place} {origin.code} sets torch's generator (torch.{name})")
     made = function(*args, **kwargs)
     given: Any = (*args, *kwargs.values(), None)[0]
     repeats = session.recorder.repeats
