@@ -93,7 +93,7 @@ def fails(module: Any) -> Any:
         (lambda module: {"weights": Layout((4, 100))}, "names 'weights', which is no tensor"),
         (lambda module: {"weight": (0, 1)}, "which is no dict of layouts"),
         (lambda module: {"weight": Layout((4,))}, "gave 'weight' 1 axes, and it has 2"),
-        (fails, r"\(.*test_layouts.py:\d+\) raised KeyError: 'nothing'"),
+        (fails, r"\(.*test_declared_layouts.py:\d+\) raised KeyError: 'nothing'"),
     ],
 )
 def test_a_wrong_declaration(declaration: Any, message: str) -> None:
