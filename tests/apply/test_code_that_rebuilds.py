@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils import prune
 
 import initcfg
 from initcfg import Plan
@@ -213,3 +216,58 @@ def test_a_parameter_gets_a_second_name():
     assert "tied         m.w2: the model's own code makes it one with m.w" in str(plan)
     ledger = plan.apply(model, seed=0)
     assert model["m"].w2 is model["m"].w and dict(ledger.aliases) == {"m.w2": "m.w"}
+
+
+class Rewrapped(initcfg.BaseModule):
+    """Code that changes more of a module than its tensors: hooks, its class, a list of its own."""
+
+    def __init__(self, wrap):
+        super().__init__(dict(type="Constant", val=2.0, param="w"))
+        self.w = nn.Parameter(torch.ones(4, 3))
+        self.wrap, self.calls = wrap, []
+
+    def init_weights(self):
+        super().init_weights()
+        self.calls.append(self.wrap.__name__)
+        self.wrap(self)
+
+
+def old_weight_norm(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nn.utils.weight_norm(module, "w")
+
+
+def new_weight_norm(module):
+    nn.utils.parametrizations.weight_norm(module, "w")
+
+
+def pruned(module):
+    prune.custom_from_mask(module, "w", torch.eye(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "wanted"),
+    [
+        (old_weight_norm, {"w_g": torch.full((4, 1), 12**0.5), "w_v": torch.full((4, 3), 2.0)}),
+        (
+            new_weight_norm,
+            {
+                "parametrizations.w.original0": torch.full((4, 1), 12**0.5),
+                "parametrizations.w.original1": torch.full((4, 3), 2.0),
+            },
+        ),
+        (pruned, {"w_orig": torch.full((4, 3), 2.0), "w_mask": torch.eye(4, 3)}),
+    ],
+)
+@pytest.mark.parametrize("rng", ["stream", "torch"])
+def test_planning_leaves_hooks_and_classes_as_they_were(wrap, wanted, rng):
+    model = Rewrapped(wrap)
+    initcfg.plan(model)
+    assert type(model) is Rewrapped and model.calls == [] and not model._forward_pre_hooks
+    initcfg.init_weights(model, seed=0, rng=rng)
+    assert model.calls == [wrap.__name__]
+    found = model.state_dict()
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, atol=0, rtol=1e-6)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import torch
@@ -18,8 +20,7 @@ from initcfg._model import buffers_of, is_sharded, named_tensors, parameters_of,
 from initcfg._record.recording import is_plain, region_of, tensor_at
 from initcfg.errors import TensorError
 
-# What a module keeps in containers of its own.
-_CONTAINERS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+_CONTAINERS = (dict, OrderedDict, set, list)
 # Two threads that plan one model would take each other's shadow for the model.
 _lock = threading.RLock()
 
@@ -51,16 +52,20 @@ def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[t
 
 
 def _keep_module(undo: contextlib.ExitStack, module: nn.Module) -> None:
-    attributes = dict(vars(module))
-    held = (attributes.get(name) for name in _CONTAINERS)
+    kind, attributes = type(module), dict(vars(module))
+    # Its tensors, modules and hooks are in containers, and what its own code counts or collects may be.
     # A part that torch.jit has compiled keeps its tensors in C++, and code cannot replace them.
-    containers = [each for each in held if isinstance(each, (dict, set))]
-    items = [type(container)(container) for container in containers]
+    contents = [(each, copy(each)) for each in attributes.values() if type(each) in _CONTAINERS]
 
     def restore() -> None:
-        for now, before in zip((vars(module), *containers), (attributes, *items), strict=True):
+        if type(module) is not kind:
+            # Parametrizations give a module a class of its own.
+            module.__class__ = kind
+        vars(module).clear()
+        vars(module).update(attributes)
+        for now, before in contents:
             now.clear()
-            now.update(before)
+            (now.extend if isinstance(now, list) else now.update)(before)
 
     undo.callback(restore)
 
