@@ -311,6 +311,93 @@ def test_post_hooks_see_what_was_loaded():
     assert plan["mirror"].value.keys == ("inner.weight",)
 
 
+def test_hooks_that_give_a_tensor_other_memory():
+    class Post(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.mirror = nn.Linear(2, 2), nn.Parameter(torch.zeros(2, 2))
+            self.register_load_state_dict_post_hook(self.after)
+
+        def after(self, module: nn.Module, keys: Any) -> None:
+            self.mirror.data = self.inner.weight.data * 3
+
+    class Before(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.v, self.w = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+            self.register_load_state_dict_pre_hook(Before.change)
+
+        def change(self, state: State, prefix: str, *_: Any) -> None:
+            self.w.data = state[prefix + "v"] * 2
+
+    class Instead(Before):
+        def _load_from_state_dict(self, state: State, prefix: str, *_: Any) -> None:
+            self.v.data = state[prefix + "v"]
+            self.w.data = state[prefix + "v"].flip(0)
+
+    post = Post()
+    plan = loaded_as_torch_does(post, {"inner.weight": torch.eye(2), "inner.bias": torch.ones(2)})
+    assert torch.equal(post.mirror, torch.eye(2) * 3) and plan["mirror"].value.keys == ("inner.weight",)
+    for state in ({"v": torch.tensor([1.0, 2.0])}, {"v": torch.ones(2), "w": torch.full((2,), 7.0)}):
+        loaded_as_torch_does(Before(), state)
+        loaded_as_torch_does(Instead(), state)
+
+
+def test_an_override_that_leaves_a_tensor_out_leaves_it_as_it_is():
+    class Partly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.v, self.w = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+
+        def _load_from_state_dict(self, state: State, prefix: str, *_: Any) -> None:
+            with torch.no_grad():
+                self.v.copy_(state[prefix + "v"])
+
+    model = Partly()
+    plan = loaded_as_torch_does(model, {"v": torch.ones(2), "w": torch.ones(2)})
+    assert plan["w"].value.kind == "Keep" and model.w.tolist() == [0.0, 0.0]
+
+
+def test_a_tensor_that_a_hook_adds_is_an_error():
+    class Adding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            self.register_buffer("memory", None)
+
+        def _load_from_state_dict(self, state: State, prefix: str, *rest: Any) -> None:
+            if prefix + "memory" in state:
+                self.memory = torch.zeros_like(state[prefix + "memory"])
+            super()._load_from_state_dict(state, prefix, *rest)
+
+    state = numbered(nn.ModuleDict({"fc": nn.Linear(2, 2)}))
+    loaded_as_torch_does(Adding(), state)
+    model = Adding()
+    with pytest.raises(errors.CheckpointError, match="it adds 'memory'") as caught:
+        initcfg.plan(model, {"type": "Pretrained", "checkpoint": {**state, "memory": torch.ones(3)}})
+    assert "Adding._load_from_state_dict" in caught.value.where and model.memory is None
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_torch_jit_has_compiled_is_not_touched_while_hooks_run():
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.compiled, self.fc = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), nn.Linear(2, 2)
+            self.register_load_state_dict_post_hook(self.after)
+
+        def after(self, module: nn.Module, keys: Any) -> None:
+            self.fc.weight.data.mul_(float(self.fc.weight.sum()))
+
+    state, model = numbered(nn.ModuleDict({"compiled": nn.Linear(2, 2), "fc": nn.Linear(2, 2)})), Outer()
+    before = contents(model)
+    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": state})
+    assert equal(contents(model), before)
+    plan.apply(model, seed=0)
+    assert torch.equal(model.compiled.weight, state["compiled.weight"])
+    assert torch.equal(model.fc.weight, state["fc.weight"] * state["fc.weight"].sum())
+
+
 def test_an_overridden_load_state_dict():
     class Renaming(nn.Module):
         def __init__(self) -> None:

@@ -54,10 +54,11 @@ def run_load_hooks(
             own.setdefault(name, made.get(id(tensor), tensor))
             originals.setdefault(name, tensor)
         watched = Watched(given, own)
-        loading = _Loading(hooks, versions, watched, compat)
+        loading = _Loading(hooks, versions, watched, own, compat)
         try:
             with torch.no_grad(), watched:
                 loading.start(module, dict(given), f"{path}." if path else "")
+            loading.refuse_added(_places(module, path, compat), places)
             outcome = loading.outcome(given, places, own)
             outcome.own = {name: originals[name] for name in sorted(loading.own_read)}
         finally:
@@ -98,6 +99,7 @@ class _Loading:
         hooks: Mapping[str, LoadHooks],
         versions: Mapping[str, Mapping[str, Any]],
         watched: Watched,
+        own: Mapping[str, torch.Tensor],
         compat: bool,
     ) -> None:
         self.hooks, self.versions, self.watched, self.compat = hooks, versions, watched, compat
@@ -113,6 +115,10 @@ class _Loading:
         self.own_read: set[str] = set()
         self._alive: list[torch.Tensor] = []
         self._overridden: set[str] = set()
+        # Modules where torch's own copying has run, or was for the override to call.
+        self._copied: set[str] = set()
+        # The memory that stand-ins have at first: a hook may give them another by ``.data =``.
+        self._first = {storage_of(tensor): tensor.untyped_storage() for tensor in own.values()}
         self._copying = False
 
     def start(self, module: nn.Module, state: State, prefix: str) -> None:
@@ -174,7 +180,8 @@ class _Loading:
         if hooks is not None:
             self._copying = copying or bool(hooks.after)
             self._run(hooks, state, prefix)
-        elif self._copying:
+        elif self._copying and not is_compiled(module):
+            self._copied.add(path)
             nn.Module._load_from_state_dict(
                 module, state, prefix, self._said(path), True, self.missing, self.unexpected, []
             )
@@ -192,6 +199,7 @@ class _Loading:
         rest = (said, True, self.missing, self.unexpected, self.messages)
         if hooks.override is not None:
             self._overridden.add(hooks.path)
+            self._copied.add(hooks.path)
             with _named(hooks.override):
                 module._load_from_state_dict(state, prefix, *rest)
         else:
@@ -199,6 +207,7 @@ class _Loading:
                 with _named(hook):
                     hook(state, prefix, *rest)
             if self._copying:
+                self._copied.add(hooks.path)
                 known = [*self.missing]
                 plain = nn.Module._load_from_state_dict
                 registered = module._load_state_dict_pre_hooks
@@ -248,10 +257,9 @@ class _Loading:
         outcome = HookOutcome(random=watched.random)
         self.own_read = set(watched.read)
         outcome.messages = [each for each in self.messages if not _of_shapes(each)]
-        stood_for = {storage_of(tensor) for tensor in own.values()}
         for name, (module, attribute, original) in places.items():
             found = self._filled(name, module, attribute, own[name], tuple(original.shape))
-            if found is not None and storage_of(found) in stood_for and not watched.was_written(found):
+            if found is not None and storage_of(found) in self._first and not watched.was_written(found):
                 # A tensor of the module's own, under its own name: it stays as it is.
                 outcome.kept.append(name)
             elif found is not None:
@@ -287,12 +295,37 @@ class _Loading:
             )
         offered = self.state.get(name)
         if now is stand_in and not self.watched.was_written(stand_in):
-            return offered
+            return self._offered(name, stand_in)
         copied = self.watched.copied_into(now)
         if copied is None:
             return now
         same = offered is not None and (copied is offered or storage_of(copied) == storage_of(offered))
         return offered if same else copied
+
+    def _offered(self, name: str, stand_in: torch.Tensor) -> torch.Tensor | None:
+        """What a tensor gets that nothing was written to: what is under its name, or the memory it was given."""
+        offered, has_other_memory = self.state.get(name), storage_of(stand_in) not in self._first
+        if name.rpartition(".")[0] not in self._copied:
+            return stand_in if offered is None and has_other_memory else offered
+        if has_other_memory:
+            return stand_in
+        # An override that does not call torch's method leaves the tensor as it is.
+        fits = offered is not None and offered.shape == stand_in.shape
+        return None if fits else offered
+
+    def refuse_added(self, now: Mapping[str, object], before: Mapping[str, object]) -> None:
+        """No plan has what a hook added to its module.
+
+        Raises:
+            HookFailed: The module has tensors that it did not have before.
+        """
+        for name in now:
+            if name not in before:
+                raise HookFailed(
+                    f"it adds {name!r}, which the module does not have before",
+                    self._texts_above(name),
+                    "Make it when the model is built, or load this checkpoint by load_state_dict.",
+                )
 
     def _texts_above(self, name: str) -> str:
         path = name.rpartition(".")[0]
