@@ -92,7 +92,8 @@ def fails(module: Any) -> Any:
     [
         (lambda module: {"weights": Layout((4, 100))}, "names 'weights', which is no tensor"),
         (lambda module: {"weight": (0, 1)}, "which is no dict of layouts"),
-        (lambda module: {"weight": Layout((4,))}, "gave 'weight' 1 axes, and it has 2"),
+        (lambda module: {"weight": Layout((4,))}, r"gave 'weight' the shape \(4,\), and it has \(4, 100\)"),
+        (lambda module: {"weight": Layout((100, 4))}, r"gave 'weight' the shape \(100, 4\), and it "),
         (fails, r"\(.*test_declared_layouts.py:\d+\) raised KeyError: 'nothing'"),
     ],
 )

@@ -101,8 +101,8 @@ def declared_layouts(module: nn.Module) -> Mapping[str, Layout]:
         tensor = getattr(module, attribute, None)
         if not hasattr(module, attribute) or not isinstance(tensor, (torch.Tensor, type(None))):
             raise _wrong(module, declaration, f"names {attribute!r}, which is no tensor of the module")
-        if tensor is not None and len(layout.shape) != tensor.dim():
-            what = f"gave {attribute!r} {len(layout.shape)} axes, and it has {tensor.dim()}"
+        if tensor is not None and tuple(layout.shape) != tuple(tensor.shape):
+            what = f"gave {attribute!r} the shape {tuple(layout.shape)}, and it has {tuple(tensor.shape)}"
             raise _wrong(module, declaration, what)
     return found
 
