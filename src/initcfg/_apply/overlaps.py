@@ -65,8 +65,8 @@ def same_memory(items: Mapping[str, Assignment], names: Names) -> dict[str, str]
 
 def _clash(first: Entry, second: Entry, one: Assignment, other: Assignment) -> bool:
     written = [item for item in (one, other) if not isinstance(item.value, Keep)]
-    if not written or all(isinstance(item.value, Opaque) for item in written):
-        # What the model's own code does with its memory is its own affair.
+    if all(item.initializer is None or isinstance(item.value, Opaque) for item in written):
+        # What the model's own code does with its memory is its own affair, and was recorded for both names.
         return False
     if _same(first, second):
         # One memory under two objects, as tied by `.data`: good as long as both are to hold the same.
