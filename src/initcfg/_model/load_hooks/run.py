@@ -303,7 +303,7 @@ class _Loading:
         return offered if same else copied
 
     def _offered(self, name: str, stand_in: torch.Tensor) -> torch.Tensor | None:
-        """What a tensor gets that nothing was written to: what is under its name, or memory it was given."""
+        """What a tensor gets that nothing was written to: what came under its name, or its new memory."""
         offered, has_other_memory = self.state.get(name), storage_of(stand_in) not in self._first
         if name.rpartition(".")[0] not in self._copied:
             return stand_in if offered is None and has_other_memory else offered
