@@ -38,10 +38,12 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         registry.children.clear()
         registry.children.update(children)
     beside_mmengine.shared_models.cache_clear()
-    if theirs is not None:
-        theirs.module_dict.clear()
-        theirs.module_dict.update(names_there)
     for name in set(sys.modules) - modules:
         file = getattr(sys.modules[name], "__file__", None)
         if file is not None and Path(file).is_relative_to(tmp_path):
             del sys.modules[name]
+    if theirs is not None:
+        # What a package registered that a document was the first to import stays: it is not imported again.
+        for name, item in list(theirs.module_dict.items()):
+            if name not in names_there and item.__module__ not in sys.modules:
+                del theirs.module_dict[name]

@@ -260,5 +260,5 @@ def test_a_hub_that_does_not_answer(tmp_path):
     with http.serving() as gone:
         endpoint = gone.url
     said = answers(tmp_path, endpoint, "hf://owner/one/a.bin")
-    assert said["hf://owner/one/a.bin"][0] == "CheckpointError"
+    assert said["hf://owner/one/a.bin"][0] == "CheckpointFetchError"
     assert "cannot be fetched" in said["hf://owner/one/a.bin"][1]
