@@ -21,7 +21,8 @@ def _mmpretrain(**config: Any) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         from mmpretrain.registry import MODELS
 
-        return MODELS.build(copy.deepcopy(config))
+        # Another test may have left the scope of another package as the default.
+        return MODELS.build(dict(copy.deepcopy(config), _scope_="mmpretrain"))
 
     return build
 

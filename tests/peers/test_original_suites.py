@@ -6,7 +6,6 @@ generator, and what it returns (tensors, kinds of errors) must be the same, to t
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -416,7 +415,10 @@ def loggers(real: Any) -> Iterator[Any]:
 
     before = dict(MMLogger._instance_dict)
     yield MMLogger
-    logging.shutdown()
+    for name, logger in MMLogger._instance_dict.items():
+        # Others' handlers stay open: MMEngine writes to the stream of each.
+        for handler in [] if name in before else logger.handlers:
+            handler.close()
     MMLogger._instance_dict.clear()
     MMLogger._instance_dict.update(before)
 
