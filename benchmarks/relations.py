@@ -362,7 +362,7 @@ def _reduced(tensors: dict[str, torch.Tensor]) -> list[Relation]:
 def _residual(function: Callable[[Numbers], Numbers]) -> Callable[[Numbers, Numbers], bool]:
     def same(one: Numbers, _: Numbers) -> bool:
         try:
-            return bool(function(one).abs().max() < TOLERANCE * max(1.0, float(one.abs().max())))
+            return bool(function(one / one.abs().max()).abs().max() < TOLERANCE)
         except RuntimeError:
             # Of another shape than this is asked of.
             return False
