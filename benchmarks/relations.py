@@ -168,6 +168,8 @@ UNARY: dict[str, Callable[[Numbers], Numbers]] = {
 }
 # Of so many rows or columns a matrix's own relations are told.
 LINES = 64
+# Longer ones are nearly orthogonal by chance, and their means are nearly zero.
+LONGEST = 1 << 16
 
 
 def wide(matrix: Numbers) -> bool:
@@ -222,7 +224,10 @@ def relations_of(tensors: dict[str, torch.Tensor]) -> list[Relation]:
     found += _transposed(tensors, seen)
     found += _reduced(tensors)
     for name, tensor in tensors.items():
-        if tensor.dim() > 1 and tensor.numel() >= FEWEST and 1 not in (tensor.shape[0], tensor[0].numel()):
+        sides = (
+            (tensor.shape[0], tensor[0].numel()) if tensor.dim() > 1 and tensor.numel() >= FEWEST else (0, 0)
+        )
+        if min(sides) > 1 and max(sides) <= LONGEST:
             found += [
                 Relation(kind, (name,), (name,), _residual(function))
                 for kind, function in UNARY.items()

@@ -56,6 +56,28 @@ FOUND = {
 }
 
 
+# Those of the zoo that have any, by what the whole of it shows.
+IN_THE_ZOO = {
+    "timm/vit_small_patch16_rope_mixed_224": {"orthogonal": 1, "rows of one length": 1},
+    "transformers/RwkvForCausalLM": {
+        "orthogonal": 16,
+        "columns of one length": 14,
+        "rows of one length": 12,
+    },
+    "transformers/EncodecModel": {"norms of rows": 36, "norm": 1},
+    "transformers/VitsModel": {"norms of rows": 64},
+    "transformers/LxmertForPreTraining": {"orthogonal": 1},
+    "mmdet/deformable-detr-refine-twostage_r50_16xb2-50e_coco": {"equal": 30},
+}
+
+
+@pytest.mark.parametrize("key", IN_THE_ZOO)
+def test_a_librarys_relations_hold_under_the_stream(key: str) -> None:
+    module, zoo = importlib.import_module("relations"), importlib.import_module("zoo")
+    row = module.examine_relations(key, zoo.ARCHITECTURES[key].build)
+    assert (row.error, row.lost, row.found) == (None, [], IN_THE_ZOO[key])
+
+
 def found_in(module: Any, model: nn.Module) -> dict[str, set[tuple[str, str]]]:
     found: dict[str, set[tuple[str, str]]] = {}
     for each in module.relations_of(dict(module.tensors_of(model))):
