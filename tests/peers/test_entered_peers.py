@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from forwarding import Forwarding
 from torch import nn
 
 import initcfg
@@ -74,18 +75,6 @@ def net(home: Any, **parts: nn.Module) -> Any:
 
 def seven(module: Any) -> None:
     nn.init.constant_(module.weight, 7)
-
-
-class Forwarding(nn.Module):
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("inner"), name)
 
 
 def _on_instance(method: Callable[[Any], Any]) -> Callable[[Any, Any], nn.Module]:

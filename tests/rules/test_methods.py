@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from forwarding import Forwarding
 from torch import nn
 
 import initcfg
@@ -151,17 +152,6 @@ def test_a_method_of_another_module_runs_that_ones_rules() -> None:
 
 
 def test_a_wrapper_that_forwards_by_getattr_runs_the_inner_rules() -> None:
-    class Forwarding(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def __getattr__(self, name: str) -> Any:
-            try:
-                return super().__getattr__(name)
-            except AttributeError:
-                return getattr(super().__getattr__("inner"), name)
-
     model = Net(Forwarding(family(initcfg)()))
     assert initcfg.plan(model)["child.inner.fc.weight"].value == initcfg.values.Constant(3)
     model.init_weights()

@@ -52,7 +52,7 @@ SIMPLE: dict[type[Value], st.SearchStrategy[Value]] = {
     values.Eye: st.builds(values.Eye, NUMBERS),
     values.Keep: st.just(values.Keep()),
     values.FromCheckpoint: st.builds(values.FromCheckpoint, TEXTS, TEXTS),
-    values.Hooked: st.builds(values.Hooked, TEXTS, TEXTS, TEXTS, TEXTS, st.lists(TEXTS).map(tuple), STEPS),
+    values.Hooked: st.builds(values.Hooked, TEXTS, TEXTS, STEPS, st.lists(TEXTS).map(tuple), TEXTS, TEXTS),
     values.Adapted: st.builds(values.Adapted, TEXTS, TEXTS, STEPS, st.lists(TEXTS).map(tuple)),
     values.Computed: st.builds(values.Computed, TEXTS),
     values.Formula: st.just(Formula('[["draw","randn.default",[2],0],["result","$0"]]')),

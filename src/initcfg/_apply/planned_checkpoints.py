@@ -212,7 +212,7 @@ def _adapted(
 
 def steps_of(value: FromCheckpoint) -> tuple[AdaptationStep, ...]:
     """What is done to the tensors of a value."""
-    return value.steps if isinstance(value, (Adapted, Hooked)) else ()
+    return value.steps if isinstance(value, Adapted) else ()
 
 
 def each_stored(value: FromCheckpoint, entry: Entry) -> list[tuple[FromCheckpoint, torch.Tensor]]:

@@ -133,36 +133,21 @@ class Adapted(FromCheckpoint):
         return any(step[:2] == ("grow", "covariance") for step in self.steps)
 
     def __str__(self) -> str:
-        return f"Adapted(source={self.source}, key={', '.join(self.keys)}: {steps_text(self.steps)})"
+        then = f": {steps_text(self.steps)}" if self.steps else ""
+        return f"{type(self).__name__}(source={self.source}, key={', '.join(self.keys)}{then})"
 
 
 @dataclass(frozen=True)
-class Hooked(FromCheckpoint):
-    """What the model's own load hooks make of a checkpoint, for one tensor.
+class Hooked(Adapted):
+    """What the model's own load hooks make of a checkpoint, for one tensor; then the ``steps``.
 
     They run when the rule at the path ``rule`` loads; ``name`` is what they call the tensor; its numbers come
-    from ``key`` and the ``others``, as far as is known; ``steps`` come last.
+    from ``key`` and the ``others``, as far as is known.
     """
 
-    blockwise = False
     # Where it was written makes no other value.
     rule: str = field(default="", compare=False)
     name: str = ""
-    others: tuple[str, ...] = ()
-    steps: tuple[AdaptationStep, ...] = ()
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys that its numbers come from."""
-        return (self.key, *self.others)
-
-    @property
-    def random(self) -> bool:  # type: ignore[override]
-        return any(step[:2] == ("grow", "covariance") for step in self.steps)
-
-    def __str__(self) -> str:
-        then = f": {steps_text(self.steps)}" if self.steps else ""
-        return f"Hooked(source={self.source}, key={', '.join(self.keys)}{then})"
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,7 @@ class _Match:
         key, *others = made.keys or (here.name,)
         if fitting.steps:
             self.adapted.append((here.name, steps_text(fitting.steps)))
-        return Hooked(self.account.source, key, self.rule, here.name, tuple(others), fitting.steps)
+        return Hooked(self.account.source, key, fitting.steps, tuple(others), rule=self.rule, name=here.name)
 
     def _stays(self, here: Destination) -> bool:
         """Whether torch finds nothing missing where the checkpoint has nothing for a tensor."""

@@ -67,7 +67,7 @@ def value_text(value: Value) -> str:
     """A value for a person."""
     if isinstance(value, Keep):
         return "keeps its constructor's value"
-    if isinstance(value, Adapted):
+    if isinstance(value, Adapted) and value.steps:
         return f"from {value.source}, {steps_text(value.steps)}"
     if isinstance(value, FromCheckpoint):
         return f"from {value.source}"
