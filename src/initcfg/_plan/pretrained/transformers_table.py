@@ -56,8 +56,10 @@ def _models(module: nn.Module) -> Iterator[tuple[str, Any]]:
 def _converted(
     model: Any, shapes: Mapping[str, Shape], names: Sequence[str], there: Callable[[str], Shape | None]
 ) -> Table:
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import (
+    from transformers.conversion_mapping import (  # pyright: ignore[reportMissingImports]
+        get_model_conversion_mapping,
+    )
+    from transformers.core_model_loading import (  # pyright: ignore[reportMissingImports]
         WeightConverter,
         WeightRenaming,
         dot_natural_key,
