@@ -27,7 +27,7 @@ from initcfg._model import (
 )
 from initcfg._plan import Call, Ledger, Loaded, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
-from initcfg._record.recording import ready_to_record, told_of_memory
+from initcfg._record.recording import Followed, ready_to_record, threads_follow, told_of_memory
 from initcfg.errors import ApplyError, InitcfgError
 from initcfg.values import FromCheckpoint, Originals, Value
 
@@ -350,6 +350,7 @@ def _run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
             execution.filler.around_code(call.module) as meant,
             torch.set_grad_enabled(execution.grad_enabled),
             observer,
+            threads_follow(Followed(observer)),
             told_of_memory(observer.note_handed_out),
         ):
             call_user_code(call, module)

@@ -191,13 +191,17 @@ class WaitingFiller(Filler):
                 return
             self._recorder = recorder = CodeRecorder(self._look_up, self._write_now)
             try:
-                with Session(recorder, on_sampler=self._note_sampler):
+                with Session(recorder, on_sampler=self._note_sampler) as session:
                     yield meant
+                    running = session.followed.end()
                     waiting, found = recorder.finish()
             finally:
                 self._recorder = None
             meant.update(found)
             self._waiting.update((storage_of(each.tensor), each) for each in waiting)
+            if running:
+                # What waits would be written over what these threads write meanwhile.
+                self.finish()
 
     def _look_up(self, storage: int) -> tuple[torch.Tensor, str, WaitingWrite | None] | None:
         """The tensor of a storage that code touches, with the write that it waits for."""

@@ -29,7 +29,14 @@ from initcfg._plan import (
     make_up_of,
 )
 from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
-from initcfg._record.recording import Outcome, TrackedStorage, named_values, outcomes_of, raised_text
+from initcfg._record.recording import (
+    Outcome,
+    TrackedStorage,
+    current_session,
+    named_values,
+    outcomes_of,
+    raised_text,
+)
 from initcfg._rules import originals_come_back
 from initcfg.errors import TensorError
 from initcfg.values import Computed, Keep, Opaque, Value, dtype_name
@@ -115,7 +122,7 @@ class RecordingFiller(Filler):
                 self._recording.code(),
                 torch.set_grad_enabled(execution.grad_enabled),
             ):
-                call_user_code(call, module)
+                self._call(call, module)
                 execution.take_in_changes()
         except FileNeeded as error:
             self.failed[name] = f"it loads {error}"
@@ -127,6 +134,16 @@ class RecordingFiller(Filler):
             for step in self.recorder.log.steps[first:]:
                 if step.index not in self._of_rules:
                     self._written.update((id(each), (each, call, name)) for each in step.writes)
+
+    def _call(self, call: Call, module: nn.Module) -> None:
+        session = current_session()
+        assert session is not None
+        first = len(session.followed.raised)
+        call_user_code(call, module)
+        for error in session.followed.raised[first:]:
+            if isinstance(error, FileNeeded):
+                # In another thread, where the code does not see it.
+                raise error
 
     def has_failed(self, name: str) -> bool:
         """Whether code failed whose module holds the tensor of this name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -23,11 +23,13 @@ class ProcessWide(Generic[T]):
         self._lock = threading.RLock()
         self._users = 0
         self._undo = contextlib.ExitStack()
-        self._here: ContextVar[T | None] = ContextVar("initcfg_process_wide", default=None)
+        # The purpose in a list, which is emptied afterwards: a thread may have taken it over.
+        self._here: ContextVar[list[T] | None] = ContextVar("initcfg_process_wide", default=None)
 
     def here(self) -> T | None:
         """What this thread needs the change for; None if it does not."""
-        return self._here.get()
+        purpose = self._here.get()
+        return purpose[0] if purpose else None
 
     @contextlib.contextmanager
     def needed(self, purpose: T) -> Iterator[None]:
@@ -36,15 +38,22 @@ class ProcessWide(Generic[T]):
             self._users += 1
             if self._users == 1:
                 self._change(self._undo)
-        token = self._here.set(purpose)
+        held = [purpose]
+        token = self._here.set(held)
         try:
             yield
         finally:
             self._here.reset(token)
+            held.clear()
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
                     self._undo.close()
+
+
+def of_ours(context: Context) -> list[tuple[ContextVar[Any], Any]]:
+    """What this package keeps in a context, and nothing of anybody else."""
+    return [(variable, value) for variable, value in context.items() if variable.name.startswith("initcfg_")]
 
 
 def replace_attribute(undo: contextlib.ExitStack, owner: Any, name: str, new: Any) -> None:

@@ -56,6 +56,7 @@ class Recording:
             self.recorder,
             generator=self.generator,
             on_chance=lambda chance: self.chances.update({chance: None}),
+            stops_threads=True,
         )
 
 

@@ -4,11 +4,12 @@ In: the operations of code that runs within a `Session`.
 Out: for each tensor an `Outcome`: a value, or why there is none; and a log that can be done again.
 
 Read: `session.py` (the context, its generator, and functions of torch.nn.init that no dispatch mode sees),
-`handed_out.py` (memory that code writes through NumPy or an address) and `chance.py` (numbers that no seed
-decides), then `recorder.py` (each operation is recorded or done) on `tracker.py`; `repeats.py` (the same
-draw, twice); `origin.py` (who writes); `storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py`
-(what memory holds, without looking), `log.py` (doing it later, or again); `outcome.py`, `coverage.py` and
-`formula.py` (what it amounts to), and `code_recorder.py` (a model's own `init_weights`).
+`handed_out.py` (memory that code writes through NumPy or an address), `threads.py` (threads that code starts)
+and `chance.py` (numbers that no seed decides), then `recorder.py` (each operation is recorded or done) on
+`tracker.py`; `repeats.py` (the same draw, twice); `origin.py` (who writes); `storage.py`, `layers.py`,
+`content.py`, `regions.py` and `aten.py` (what memory holds, without looking), `log.py` (doing it later, or
+again); `outcome.py`, `coverage.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a model's
+own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
@@ -21,11 +22,13 @@ from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region, region_of
 from initcfg._record.recording.session import OwnGenerator, Session, current_session, ready_to_record
 from initcfg._record.recording.storage import TrackedStorage
+from initcfg._record.recording.threads import Followed, threads_follow
 
 __all__ = [
     "CodeRecorder",
     "TrackedStorage",
     "COMPUTED_OTHERWISE",
+    "Followed",
     "Outcome",
     "WaitingWrite",
     "Recorder",
@@ -40,5 +43,6 @@ __all__ = [
     "ready_to_record",
     "region_of",
     "tensor_at",
+    "threads_follow",
     "told_of_memory",
 ]

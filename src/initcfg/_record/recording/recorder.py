@@ -45,7 +45,10 @@ class Recorder(StorageTracker, TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         """Record the operation, or run it on real numbers."""
-        kwargs = kwargs or {}
+        with self.lock:
+            return self._record(func, args, kwargs or {})
+
+    def _record(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         if getattr(func, "_schema", None) is None or self._passing:
             return func(*args, **kwargs)
         func = aten.as_it_says(func, args)
@@ -231,10 +234,11 @@ class Recorder(StorageTracker, TorchDispatchMode):
         self, tensor: torch.Tensor, value: Value, run: Callable[[torch.Tensor], object]
     ) -> bool:
         """Note a call of a known sampler; False if the tensor is not one of ours."""
-        tracked = self._writable(tensor)
-        if tracked is not None:
-            self._fill(tracked, self._layer(tensor, value, value.kind), run, (), {})
-        return tracked is not None
+        with self.lock:
+            tracked = self._writable(tensor)
+            if tracked is not None:
+                self._fill(tracked, self._layer(tensor, value, value.kind), run, (), {})
+            return tracked is not None
 
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""

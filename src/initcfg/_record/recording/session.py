@@ -1,7 +1,8 @@
 """The context in which other people's code is recorded: a dispatch mode, and patches.
 
 These are for what no mode sees: samplers that look at what they drew, and methods that read memory. They are
-there while some thread records; in other threads they do what was there before.
+there while some thread records; in other threads, but for those that the code starts, they do what was there
+before.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from initcfg._record.recording.chance import keep_watching, told_of_chance
 from initcfg._record.recording.handed_out import keep_telling, told_of_memory
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
+from initcfg._record.recording.threads import Followed, keep_following, threads_follow
 from initcfg._stream.writing import lock
 from initcfg.values import Dirac, Eye, Orthogonal, Sparse, TruncNormal, Value, shape_problem
 
@@ -80,12 +82,13 @@ def _ignored(*_: object) -> None:
 
 @dataclass(eq=False)
 class Session(contextlib.ExitStack):
-    """Within this, what code of this thread writes goes to a recorder.
+    """Within this, what code of this thread, and of those that it starts, writes goes to a recorder.
 
     ``on_sampler`` is told of each call of a sampler, which no dispatch mode sees; ``on_module`` of each
     module that is made; ``on_chance``, if it is given, of what torch's generator does not decide.
 
-    The code seeds and draws from the generator; None is the process's own.
+    The code seeds and draws from the generator; None is the process's own. With ``stops_threads``, threads
+    that outlive the code are ended.
     """
 
     recorder: Recorder
@@ -93,9 +96,11 @@ class Session(contextlib.ExitStack):
     on_sampler: Callable[[torch.Tensor, str], None] = _ignored
     on_module: Callable[[nn.Module], None] = _ignored
     on_chance: Callable[[str], None] | None = None
+    stops_threads: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.followed = Followed(self.recorder, stops=self.stops_threads)
 
     def __enter__(self) -> Session:
         self.enter_context(_patches.needed(self))
@@ -104,14 +109,21 @@ class Session(contextlib.ExitStack):
         )
         if self.on_chance is not None:
             self.enter_context(told_of_chance(self.on_chance))
+            self.callback(self._tell_of_threads, self.on_chance)
+        self.enter_context(threads_follow(self.followed))
         self.enter_context(self.recorder)
         return self
+
+    def _tell_of_threads(self, tell: Callable[[str], None]) -> None:
+        for place in self.followed.unfinished:
+            tell(f"{place} starts a thread that goes on after it: what that writes later is not in the plan")
 
 
 @contextlib.contextmanager
 def ready_to_record() -> Iterator[None]:
     """Within this, sessions that follow each other find what they patch in place: nothing is recorded yet."""
-    with _patches.needed(_patches.here()), keep_telling(), keep_watching():  # type: ignore[arg-type]
+    kept = keep_telling(), keep_watching(), keep_following()
+    with _patches.needed(_patches.here()), kept[0], kept[1], kept[2]:  # type: ignore[arg-type]
         yield
 
 

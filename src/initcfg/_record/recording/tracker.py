@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ class StorageTracker:
 
     def __init__(self, drawing: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
         super().__init__()
+        # Other threads may work for the code, at the same time.
+        self.lock = threading.RLock()
         self.log = Log()
         self.repeats = Repeats()
         # What sparse, quantized and other tensors were made from, which are not followed.
@@ -119,17 +122,18 @@ class StorageTracker:
 
         Code gets to see its numbers (``looking``), or its address, so that its content may change unseen.
         """
-        tracked = None if self._passing else self.tracked(tensor)
-        if tracked is None:
-            return
-        if looking or exposing:
-            self._note_look([tracked])
-        self.compute([tracked])
-        if exposing and not tracked.exposed:
-            tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
-            tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
-                self._layer(tensor, None, "?")
-            ]
+        with self.lock:
+            tracked = None if self._passing else self.tracked(tensor)
+            if tracked is None:
+                return
+            if looking or exposing:
+                self._note_look([tracked])
+            self.compute([tracked])
+            if exposing and not tracked.exposed:
+                tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
+                tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
+                    self._layer(tensor, None, "?")
+                ]
 
     def compute(self, wanted: Iterable[TrackedStorage]) -> None:
         """Do what was recorded for these storages, in the order of recording."""

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
+from contextvars import ContextVar
 
 import torch
 from torch.nn import init
@@ -23,9 +24,36 @@ _GLOBAL = RandomSource(
     lambda tensor, value, source, part: fill_torch(tensor, value),
     lambda source, part: nullcontext(),
 )
-# The generators are the process's: two threads cannot both have them.
-lock = threading.RLock()
-"""Held while they are another's."""
+
+
+class _Lock:
+    """A lock of the generators, which are the process's: two threads cannot both have them.
+
+    A thread that works for the one that has it, and has taken over its context, has it too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._had: ContextVar[list[int] | None] = ContextVar("initcfg_generators", default=None)
+
+    def __enter__(self) -> None:
+        depth = self._had.get()
+        if not depth:
+            self._lock.acquire()
+            depth = []
+            self._had.set(depth)
+        depth.append(len(depth) + 1)
+
+    def __exit__(self, *_: object) -> None:
+        depth = self._had.get()
+        assert depth
+        depth.pop()
+        if not depth:
+            self._lock.release()
+
+
+lock = _Lock()
+"""Held while torch's generators are another's."""
 
 
 @contextlib.contextmanager
