@@ -324,7 +324,9 @@ def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:
 
 
 def _elements_to_load(write: Write) -> int:
-    return math.prod(write.shape) if isinstance(write.value, FromCheckpoint) else 0
+    # What is loaded in part stays behind the write that it lets show.
+    after = isinstance(write.value, Originals) and write.value.in_part
+    return math.prod(write.shape) if isinstance(write.value, FromCheckpoint) and not after else 0
 
 
 def call_user_code(call: Call, module: nn.Module) -> None:

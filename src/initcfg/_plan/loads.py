@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from initcfg._plan.as_json import record_from_json, record_to_json
+
+# What a parametrization stores a weight as.
+_ORIGINAL = re.compile(r"parametrizations\.(\w+)\.original\d*$")
+
+
+def weight_of(name: str) -> str:
+    """The weight that a stored tensor is all or part of: itself, unless a parametrization stores it.
+
+    Example:
+        >>> from initcfg._plan.loads import weight_of
+        >>> weight_of("fc.parametrizations.weight.original0"), weight_of("fc.bias")
+        ('fc.weight', 'fc.bias')
+    """
+    return _ORIGINAL.sub(r"\1", name)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from initcfg._plan.assignment import Assignment, Unused
 from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, merge
 from initcfg.errors import ApplyError
-from initcfg.values import Computed, Keep, Opaque, Value
+from initcfg.values import Computed, Keep, Opaque, Originals, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +95,7 @@ class Tape:
         name, shape, dtype, stacks = track
         time, top = stacks[-1]
         alone = len(stacks) == 1 or (len(stacks) == 2 and stacks[0].stack.orders[0] == BEFORE_ALL_RULES)
-        if not draws and alone and not isinstance(top.top.value, Opaque):
+        if not draws and alone and not _lets_show(top.top.value):
             merged = [(top.orders[-1], time, top.top)]
         else:
             merged = merge(stacks, repeats=self.repeats)
@@ -104,11 +104,16 @@ class Tape:
             if isinstance(value, (Opaque, Computed)) or (draws and default):
                 # Under torch's generator the recorded operations themselves are the defaults.
                 continue
-            last = index + 1 == len(merged) or isinstance(merged[index + 1][2].value, Opaque)
+            last = index + 1 == len(merged) or _lets_show(merged[index + 1][2].value)
             final = last and name is not None
             if final or (draws and value.random):
                 made = Write(name, value, final, write.rule, write.initializer, shape, dtype, default)
                 yield order, time, made
+
+
+def _lets_show(value: Value) -> bool:
+    """Whether what was written before may be seen through a value."""
+    return isinstance(value, Opaque) or (isinstance(value, Originals) and value.in_part)
 
 
 class Recorded(Protocol):
@@ -140,6 +145,22 @@ def writes_of(assignments: Iterable[Assignment]) -> list[Write | Call]:
             continue
         default = item.rule is None
         shown = item.default if default and item.default else item
-        rule, initializer = shown.rule or "", shown.initializer
-        found.append(Write(item.name, item.value, True, rule, initializer, item.shape, item.dtype, default))
+        shows = [shown]
+        below = [*filter(None, (item.default,)), *item.shadowed]
+        while below and _lets_show(shows[0].value) and not default:
+            shows.insert(0, below.pop())
+        found += [
+            Write(
+                item.name,
+                each.value,
+                True,
+                each.rule or "",
+                each.initializer,
+                item.shape,
+                item.dtype,
+                default,
+            )
+            for each in shows
+            if not isinstance(each.value, (Keep, Computed, Opaque))
+        ]
     return found

@@ -163,6 +163,11 @@ class Originals(FromCheckpoint):
         return tuple(value for value in self.values if isinstance(value, FromCheckpoint))
 
     @property
+    def in_part(self) -> bool:
+        """Whether some are kept: they are what the write before this one leaves."""
+        return len(self.loaded) < len(self.values)
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """Every key that is read."""
         return tuple(key for value in self.loaded for key in value.keys)

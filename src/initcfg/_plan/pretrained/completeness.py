@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from initcfg._plan.assignment import Assignment
-from initcfg._plan.loads import Load
+from initcfg._plan.loads import Load, weight_of
 from initcfg.errors import plural
 from initcfg.values import FromCheckpoint, Opaque, Value
 
@@ -36,10 +36,11 @@ def judged(
     for load in loads:
         names = dict.fromkeys(aliases.get(name, name) for name in load.not_given)
         left = [name for name in names if name not in given]
+        halves = [name for name in left if weight_of(name) != name and weight_of(name) in given]
         same = [other.source for other in loads if _is_one_checkpoint(load, other)]
         elsewhere = set().union(*(taken.get(source, ()) for source in same))
         untaken = [key for key in load.untaken if key not in elsewhere]
-        found.append(replace(load, warning=_warning(load, left, untaken)))
+        found.append(replace(load, warning=_warning(load, left, untaken, halves)))
     return tuple(found)
 
 
@@ -51,10 +52,15 @@ def _is_loaded(value: Value) -> bool:
     return isinstance(value.over if isinstance(value, Opaque) else value, FromCheckpoint)
 
 
-def _warning(load: Load, left: Sequence[str], untaken: Sequence[str]) -> str | None:
-    if load.problem or not (len(left) > _TOLERATED * load.wanted or untaken):
+def _warning(load: Load, left: Sequence[str], untaken: Sequence[str], halves: Sequence[str]) -> str | None:
+    """The line for a checkpoint; ``halves`` are parts that are left of weights that are loaded in part."""
+    if load.problem or not (len(left) > _TOLERATED * load.wanted or untaken or halves):
         return None
     parts = []
+    if halves:
+        whole = dict.fromkeys(map(weight_of, halves))
+        verb = "is" if len(whole) == 1 else "are"
+        parts.append(f"{_first(whole)} {verb} loaded in part: {load.source} has no {_first(halves)}")
     if left:
         verb = "is" if len(left) == 1 else "are"
         parts.append(

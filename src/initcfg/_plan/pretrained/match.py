@@ -190,14 +190,25 @@ class _Match:
             first = next(iter(values.values()))
             each = tuple(values.get(id(tensor), Keep()) for tensor in entry.originals)
             found.append((entry, Originals(first.source, first.key, values=each)))
+        self._part_of_one = {
+            id(tensor)
+            for entry, values in originals.values()
+            for tensor in entry.originals
+            if id(tensor) not in values
+        }
         self.selection.check(self.destinations, (*self.named.keys, *self.keys))
         self.numbers.check()
         return found, self._account(found)
 
     def _account(self, found: Sequence[tuple[Entry, FromCheckpoint]]) -> Load:
         loaded = {id(entry) for entry, _ in found}
-        # Of a tied tensor, one of its names is enough.
-        missing = [name for name in self.missing if id(self.destinations[name].entry) not in loaded]
+        # Of a tied tensor, one of its names is enough; of one that is stored as several, each is needed.
+        missing = [
+            name
+            for name in self.missing
+            if id(self.destinations[name].entry) not in loaded
+            or id(self.destinations[name].tensor) in self._part_of_one
+        ]
         unexpected = [key for key in self._left_over() if key not in self.computed]
         mismatched = [name for name, _, _ in self.mismatched]
         silent = {name for name in (*missing, *mismatched) if self.selection.ignores(name)}

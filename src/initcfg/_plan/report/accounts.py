@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from initcfg._plan.loads import HookRun, Load
+from initcfg._plan.loads import HookRun, Load, weight_of
 from initcfg._plan.report.words import limited, shape_text, value_text
 from initcfg.errors import plural
 from initcfg.values import Keep
@@ -98,6 +98,10 @@ def _by_hooks(runs: Sequence[HookRun]) -> list[list[str]]:
 def _instead(plan: Plan, name: str) -> str:
     """A tensor that the checkpoint does not give, with what it gets."""
     item = plan.get(name)
+    if item is None and (whole := plan.get(weight_of(name))) is not None and whole.shadowed:
+        # A part of a weight, of which the checkpoint gives the rest.
+        before = whole.shadowed[-1]
+        return f"{name}: from {before.value} by {before.rule}"
     if item is None or isinstance(item.value, Keep):
         return f"{name}: {value_text(Keep())}"
     by = item.rule or (item.default.rule if item.default else None)

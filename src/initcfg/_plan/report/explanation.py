@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from initcfg._plan.assignment import Assignment, Shadowed
+from initcfg._plan.loads import weight_of
 from initcfg._plan.report.words import shape_text, uncalled_text, value_text
 from initcfg.errors import FanError, PlanError, nearest
 from initcfg.values import Keep, Opaque, to_json
 
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
-
-# What a parametrization stores a weight as.
-_ORIGINAL = re.compile(r"parametrizations\.(\w+)\.original\d*$")
 
 
 def explain_text(plan: Plan, name: str) -> str:
@@ -122,7 +119,7 @@ def _hooks(plan: Plan, item: Assignment) -> list[str]:
     for run in (run for load in plan.loads if load.rule == item.rule for run in load.hooks):
         start = f"{run.owner}." if run.owner else ""
         for name, given, shape, _ in run.made:
-            if _ORIGINAL.sub(r"\1", start + name) == item.name:
+            if weight_of(start + name) == item.name:
                 how = f"taken from {given}" if given else f"computed, {shape_text(shape)}"
                 lines.append(f"  {how} by {', '.join(run.hooks)}")
     return ["", "Load hooks of the model:", *lines] if lines else []
