@@ -355,3 +355,18 @@ def test_interrupted(tmp_path):
     assert process.returncode == 130
     assert "Interrupted; no file was left half-written." in message
     assert [path.name for path in tmp_path.iterdir()] == ["slow.py"]
+
+
+def test_interrupted_when_all_is_written(tmp_path):
+    # What was registered before runs after: this is late in the end of Python.
+    (tmp_path / "late.py").write_text(
+        "import atexit, os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def late():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.2)\n    print('alive')\n"
+        "atexit.register(late)\n"
+        "from initcfg._api.command import main\nmain(['list', 'initializers'])\n"
+    )
+    command = [sys.executable, "late.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("alive\n")

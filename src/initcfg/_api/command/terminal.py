@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -91,6 +93,20 @@ class Group(click.Group):
             sys.exit(0)
         except Exception as error:
             _fail(_unexpected(error), error)
+        finally:
+            _leaving()
+
+
+def _leaving() -> None:
+    """From when Python begins to end, Ctrl-C is too late: all is written, and nobody could say more."""
+    atexit.unregister(_ignore_interrupts)
+    atexit.register(_ignore_interrupts)
+
+
+def _ignore_interrupts() -> None:
+    # Only the main thread may say what a signal does.
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _fail(message: str, error: Exception | None = None, code: int = 2) -> None:
