@@ -9,7 +9,7 @@ from typing import Any
 
 from initcfg._config.builders.calls import library
 from initcfg._config.builders.offline import offline
-from initcfg._config.files import plain
+from initcfg._config.files import check_nesting, file_text, plain
 from initcfg.errors import BuildError, ConfigError, ConfigFileNotFoundError, UnknownTypeError, nearest
 
 # What a config takes besides its own attributes.
@@ -85,9 +85,13 @@ def _config_path(name: str) -> str | None:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
+        data = json.loads(file_text(path))
+        check_nesting(data, path)
+    except RecursionError:
+        raise ConfigError(f"The config {path!r} is nested too deeply.") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"The config {path!r} cannot be read: {error}.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"The config {path!r} holds a {type(data).__name__}, and should hold an object.")

@@ -4,8 +4,9 @@ In: a ``.py``, ``.yaml``, ``.json`` or ``.toml`` file with its bases, a text, or
 Out: a ``Config``, which knows the line of each value; and files that appear whole or not at all.
 
 Read: `config.py` (what a config file says), then `config_dict.py` (dicts with attributes, and how they
-merge), `config_reader.py` (a file and its bases), `python.py` (Python configs), `formats.py` (YAML, JSON
-and TOML), `placeholders.py` (what stands in double braces), `external.py` (configs of other packages),
+merge), `config_reader.py` (a file and its bases), `reading.py` (the text of a file), `python.py` (Python
+configs), `formats.py` (YAML, JSON and TOML) with `yaml_text.py` (YAML alone) and `nesting.py` (how deep and
+how large), `placeholders.py` (what stands in double braces), `external.py` (configs of other packages),
 `asked_imports.py` (modules that a config asks for), `key_paths.py` (values at dotted paths), `overrides.py`
 (``key=value``), `command_line.py` (options of ``argparse`` for a script of one's own), `lines.py` (the line
 that wrote a value), `write.py` (a config as text), `atomic.py` (files that are replaced).
@@ -18,13 +19,17 @@ from initcfg._config.files.config import Config
 from initcfg._config.files.config_dict import ConfigDict, plain
 from initcfg._config.files.formats import SUFFIXES
 from initcfg._config.files.key_paths import set_path
+from initcfg._config.files.nesting import check_nesting
 from initcfg._config.files.overrides import parse_overrides
+from initcfg._config.files.reading import file_text
 
 __all__ = [
     "Config",
     "ConfigDict",
     "DictAction",
     "SUFFIXES",
+    "check_nesting",
+    "file_text",
     "output_error",
     "parse_overrides",
     "plain",

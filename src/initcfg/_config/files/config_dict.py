@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from initcfg._config.files.nesting import check_nesting
 from initcfg.errors import ConfigKeyError, ConfigMergeError, nearest
 
 
@@ -44,8 +45,10 @@ class ConfigDict(dict[str, Any]):
     def __init__(self, *args: Mapping[str, Any] | Iterable[tuple[str, Any]], **kwargs: Any) -> None:
         super().__init__()
         object.__setattr__(self, "_frozen", False)
-        for key, value in dict(*args, **kwargs).items():
-            dict.__setitem__(self, key, convert(value))
+        given = dict(*args, **kwargs)
+        check_nesting(given)
+        for key, value in given.items():
+            dict.__setitem__(self, key, _converted(value))
 
     def __missing__(self, key: object) -> Any:
         raise self._missing("key", key)
@@ -188,13 +191,21 @@ _ATOMS = (str, int, float, bool, type(None))
 
 def convert(value: Any) -> Any:
     """``value`` with each plain dict in it, at any depth of dicts, lists and tuples, a ConfigDict."""
+    check_nesting(value)
+    return _converted(value)
+
+
+def _converted(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS or kind is ConfigDict:
         return value
     if kind is dict or kind is OrderedDict:
-        return ConfigDict(value)
+        made = ConfigDict()
+        for key, item in value.items():
+            dict.__setitem__(made, key, _converted(item))
+        return made
     if kind is list or kind is tuple:
-        return kind([convert(item) for item in value])
+        return kind([_converted(item) for item in value])
     return ConfigDict.build_lazy(value)
 
 
@@ -206,16 +217,21 @@ def _is_lazy(value: Any) -> bool:
 
 def fresh(value: Any) -> Any:
     """A converted copy in which no container occurs twice; what is no container is shared."""
+    check_nesting(value)
+    return _fresh(value)
+
+
+def _fresh(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
     if kind is ConfigDict or kind is dict or kind is OrderedDict:
         copied = ConfigDict()
         for key, item in value.items():
-            dict.__setitem__(copied, key, fresh(item))
+            dict.__setitem__(copied, key, _fresh(item))
         return copied
     if kind is list or kind is tuple:
-        return kind([fresh(item) for item in value])
+        return kind([_fresh(item) for item in value])
     if isinstance(value, (dict, list, set)):
         return copy.deepcopy(value)
     return value
@@ -223,12 +239,17 @@ def fresh(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """A copy of ``value`` with each dict in it a plain dict."""
+    check_nesting(value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
     if type(value) in _ATOMS:
         return value
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)([plain(item) for item in value])
+        return type(value)([_plain(item) for item in value])
     return value
 
 

@@ -12,6 +12,7 @@ from initcfg._config.files.config_dict import Clash, ConfigDict, fresh, merge
 from initcfg._config.files.external import external_config, read_with_mmengine
 from initcfg._config.files.formats import SUFFIXES, file_line, parse_data
 from initcfg._config.files.lines import ConfigFile, line_of
+from initcfg._config.files.nesting import check_nesting
 from initcfg._config.files.placeholders import (
     mark_base_values,
     put_base_values,
@@ -19,6 +20,7 @@ from initcfg._config.files.placeholders import (
     substitute_predefined,
 )
 from initcfg._config.files.python import BASE_KEY, checked_bases, parse_python, run_python
+from initcfg._config.files.reading import file_text
 from initcfg.errors import (
     ConfigError,
     ConfigFileNotFoundError,
@@ -30,6 +32,9 @@ from initcfg.errors import (
 )
 
 DEPRECATION_KEY = "_deprecation_"
+# A file may be a base of many, and is read for each of them: with two bases a file, twice as often a level.
+_MOST_FILES = 1000
+_LONGEST_CHAIN = 50
 
 
 @dataclass
@@ -51,6 +56,7 @@ class ConfigReader:
     use_predefined_variables: bool = True
     use_environment_variables: bool = True
     lazy_import: bool | None = None
+    read_already: list[str] = field(default_factory=list)
 
     def read(
         self, path: str, asked_by: str | None = None, chain: tuple[tuple[str, str], ...] = ()
@@ -59,6 +65,11 @@ class ConfigReader:
 
         ``chain`` are the files being read, outermost first, each with the line that asks for its base.
         """
+        try:
+            if b"\0" in os.fsencode(path):
+                raise ValueError
+        except ValueError:
+            raise ConfigFileNotFoundError(f"No file can have the name {path!r}.", where=asked_by) from None
         path = os.path.abspath(os.path.expanduser(path))
         same = os.path.realpath(path)
         if same in (os.path.realpath(outer) for outer, _ in chain):
@@ -67,6 +78,13 @@ class ConfigReader:
                 f"The bases of this config go round in a circle: {circle}.",
                 where=asked_by,
                 fix=f"Take {os.path.basename(path)!r} out of {BASE_KEY} there.",
+            )
+        self.read_already.append(path)
+        if len(self.read_already) > _MOST_FILES or len(chain) > _LONGEST_CHAIN:
+            raise ConfigError(
+                f"This config has more than {_MOST_FILES:,} bases, or a chain of more than {_LONGEST_CHAIN}.",
+                where=asked_by,
+                fix="A file that is a base of several is read for each of them: let one of them have it.",
             )
         return self.evaluate(_read_text(path, asked_by), path, asked_by, chain)
 
@@ -115,7 +133,9 @@ class ConfigReader:
         merged = self._read_bases(bases, path, chain)
         merged.environment = {**environment, **merged.environment}
         merged.text = "\n".join(filter(None, [merged.text, written]))
-        values = fresh(data if program is None else run_python(program, text, path, merged.values))
+        said = data if program is None else run_python(program, text, path, merged.values)
+        check_nesting(said, path)
+        values = fresh(said)
         _warn_if_deprecated(values.pop(DEPRECATION_KEY), path)
         if marked:
             values = put_base_values(values, merged.values, path)
@@ -141,7 +161,8 @@ class ConfigReader:
             if "::" in name:
                 base_path, scope = external_config(name, asked_by)
             else:
-                base_path, scope = os.path.join(os.path.dirname(path), os.path.expanduser(name)), None
+                inside = name if "\0" in name else os.path.expanduser(name)
+                base_path, scope = os.path.join(os.path.dirname(path), inside), None
             base = self.read(base_path, asked_by, (*chain, (path, asked_by)))
             twice = sorted(owners.keys() & base.values.keys())
             if twice:
@@ -164,8 +185,7 @@ class ConfigReader:
 
 def _read_text(path: str, asked_by: str | None) -> str:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read()
+        return file_text(path)
     except FileNotFoundError:
         folder, name = os.path.split(path)
         neighbours: list[str] = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from initcfg._config.files.config_dict import DELETE_KEY, Clash, ConfigDict, convert, shown
+from initcfg._config.files.nesting import MOST_DEEP, too_deep
 from initcfg.errors import ConfigMergeError
 
 
@@ -27,6 +28,8 @@ def set_path(values: ConfigDict, path: str, value: Any, list_keys: bool = True) 
         raise ConfigMergeError(
             f"{path!r} is not a path to a key.", fix="Write it as 'model.backbone.depth' or 'layers.0.type'."
         )
+    if len(keys) > MOST_DEEP:
+        raise too_deep(None)
     return _put(values, keys, 0, convert(value), list_keys)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from initcfg._config.files.placeholders import base_path
+from initcfg._config.files.yaml_text import compose_yaml
 
 BASE_KEY = "_base_"
 _REPLACED = -1  # a dict with _delete_=True that does not have the key: no base wrote it either
@@ -50,7 +51,7 @@ def _in_file(file: ConfigFile, keys: Path) -> int | None:
     if file.suffix == ".py":
         writes = _writes(file.text)
         return _search(writes, len(writes), keys)
-    return None if file.suffix == ".toml" else _in_node(_composed(file.text), keys, None)
+    return None if file.suffix == ".toml" else _in_node(compose_yaml(file.text), keys, None)
 
 
 def _named(file: ConfigFile, line: int, folder: str | None) -> str:
@@ -188,13 +189,6 @@ def _key(node: Any) -> str | None:
     if isinstance(node, ast.keyword):
         return node.arg
     return str(node.value) if isinstance(node, ast.Constant) else None
-
-
-@functools.lru_cache(maxsize=64)
-def _composed(text: str) -> Any:
-    import yaml
-
-    return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _in_node(node: Any, rest: Path, line: int | None) -> int | None:

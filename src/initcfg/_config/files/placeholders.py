@@ -12,7 +12,10 @@ from initcfg.errors import ConfigError
 
 PREDEFINED = ("fileDirname", "fileBasename", "fileBasenameNoExtension", "fileExtname")
 _PREDEFINED = re.compile(r"\{\{\s*(" + "|".join(PREDEFINED) + r")\s*\}\}")
-_ENVIRONMENT = re.compile(r"""\{\{['"]?\s*\$(\w+)\s*:\s*(\S*?)\s*['"]?\}\}""")
+# A default begins where its spaces end, and holds no braces that open anew: so each character is looked at
+# for one opening only, and the time grows with the length of the text and no faster.
+_DEFAULT = r"""(?:(?!\{\{|['"]?\}\})\S)+"""
+_ENVIRONMENT = re.compile(rf"""\{{\{{['"]?\s*\$(\w+)\s*:\s*(?:({_DEFAULT})\s*)?['"]?\}}\}}""")
 # Quotes right around the braces are taken along, so that a JSON file can stay JSON.
 _BASE = re.compile(r"""(['"]?)\{\{\s*_base_\.([\w.]+)\s*\}\}\1""")
 # A string that the braces above would have to be found in: the writers escape it.
@@ -35,7 +38,7 @@ def substitute_environment(text: str, path: str) -> tuple[str, dict[str, str]]:
     used: dict[str, str] = {}
 
     def value(match: re.Match[str]) -> str:
-        name, default = match[1], match[2]
+        name, default = match[1], match[2] or ""
         if name in os.environ:
             used[name] = os.environ[name]
         found = os.environ.get(name, default)

@@ -78,8 +78,16 @@ def parse_python(text: str, path: str, import_unused: bool) -> PythonConfig:
             else:
                 kept.append(single)
     tree.body = kept
-    code = compile(tree, path, "exec")
+    code = _compiled(tree, path)
     return PythonConfig(code, bases or (), deferred, frozenset(imported), False)
+
+
+def _compiled(tree: ast.Module, path: str) -> types.CodeType:
+    try:
+        return compile(tree, path, "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = file_line(path, getattr(error, "lineno", None))
+        raise ConfigSyntaxError(f"This Python cannot be compiled: {error}.", where=where) from None
 
 
 def run_python(program: PythonConfig, text: str, path: str, base: ConfigDict) -> dict[str, Any]:
@@ -152,10 +160,9 @@ def _base_files(value: ast.expr, path: str) -> tuple[tuple[str, int], ...]:
         files = ast.literal_eval(value)
         items = value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]
         lines = [item.lineno for item in items]
-    except ValueError:
-        code = compile(ast.Expression(value), path, "eval")
+    except (ValueError, TypeError, RecursionError, MemoryError):
         try:
-            files = eval(code, {})
+            files = eval(compile(ast.Expression(value), path, "eval"), {})
         except Exception as error:
             raise also(ConfigExecutionError, error)(
                 f"The expression after {BASE_KEY} raised. {type(error).__name__}: {error}.",

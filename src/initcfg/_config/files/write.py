@@ -12,8 +12,9 @@ import unicodedata
 from keyword import iskeyword
 from typing import Any
 
-from initcfg._config.files.formats import add_float_resolver, check_format
+from initcfg._config.files.formats import check_format
 from initcfg._config.files.placeholders import ANY
+from initcfg._config.files.yaml_text import add_float_resolver
 from initcfg.errors import ConfigError
 
 _WIDTH = 100
