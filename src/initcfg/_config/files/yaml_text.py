@@ -59,15 +59,16 @@ def _loader_on(c_loader: Any) -> Any:
     It refuses a key that occurs twice, and what would take more time or memory than the text explains.
     """
     import yaml
+    from yaml import composer
 
     pure: Any = yaml.SafeLoader
     # libyaml's own composer would recurse without a limit, and has one of its own on the way to it.
-    bases = (_Tabs, pure) if c_loader is None else (yaml.composer.Composer, c_loader)
+    bases = (_Tabs, pure) if c_loader is None else (composer.Composer, c_loader)
 
     class Loader(*bases):  # type: ignore[misc]
         def __init__(self, text: str) -> None:
             (c_loader or pure).__init__(self, text)
-            yaml.composer.Composer.__init__(self)
+            composer.Composer.__init__(self)
             self.text, self.depth, self.merged = text, 0, 0
 
         def compose_node(self, parent: Any, index: Any) -> Any:
@@ -134,14 +135,14 @@ class _Tabs:
 
 def _check_event(event: Any, text: str) -> None:
     """Refuse what the two parsers read in different ways."""
-    import yaml
+    from yaml.composer import ComposerError
 
     if getattr(event, "tag", None) == "!":
-        raise yaml.composer.ComposerError(None, None, "the tag '!' means nothing", event.start_mark)
+        raise composer.ComposerError(None, None, "the tag '!' means nothing", event.start_mark)
     if getattr(event, "style", None) in ("|", ">") and _TIGHT_COMMENT.match(text, event.start_mark.index):
-        raise yaml.composer.ComposerError(None, None, "a comment needs a space before it", event.start_mark)
+        raise composer.ComposerError(None, None, "a comment needs a space before it", event.start_mark)
     if any("\ud800" <= char <= "\udfff" for char in getattr(event, "value", None) or ""):
-        raise yaml.composer.ComposerError(None, None, "half a character is no text", event.start_mark)
+        raise composer.ComposerError(None, None, "half a character is no text", event.start_mark)
 
 
 def _check_keys(node: Any) -> None:
