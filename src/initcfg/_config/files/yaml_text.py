@@ -138,11 +138,11 @@ def _check_event(event: Any, text: str) -> None:
     from yaml.composer import ComposerError
 
     if getattr(event, "tag", None) == "!":
-        raise composer.ComposerError(None, None, "the tag '!' means nothing", event.start_mark)
+        raise ComposerError(None, None, "the tag '!' means nothing", event.start_mark)
     if getattr(event, "style", None) in ("|", ">") and _TIGHT_COMMENT.match(text, event.start_mark.index):
-        raise composer.ComposerError(None, None, "a comment needs a space before it", event.start_mark)
+        raise ComposerError(None, None, "a comment needs a space before it", event.start_mark)
     if any("\ud800" <= char <= "\udfff" for char in getattr(event, "value", None) or ""):
-        raise composer.ComposerError(None, None, "half a character is no text", event.start_mark)
+        raise ComposerError(None, None, "half a character is no text", event.start_mark)
 
 
 def _check_keys(node: Any) -> None:
