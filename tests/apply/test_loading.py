@@ -47,10 +47,14 @@ def test_not_finite(number):
 def test_numbers_that_the_type_here_cannot_hold():
     state = {"weight": torch.full((2, 2), 1e6), "bias": torch.zeros(2)}
     model = nn.Linear(2, 2).half()
-    ledger = initcfg.init_weights(model, loading(state))
+    before = bits(model)
+    with pytest.raises(errors.CheckpointError, match=r"does not hold 1000000\.0 and 3 other numbers"):
+        initcfg.init_weights(model, loading(state))
+    assert bits(model) == before
+    ledger = initcfg.init_weights(model, loading(state, adapt="dtype"))
     assert ledger["weight"].loaded.non_finite == 4
     with pytest.raises(errors.CheckpointError, match=r"weight \(4 numbers\)"):
-        initcfg.init_weights(nn.Linear(2, 2).half(), loading(state, finite=True))
+        initcfg.init_weights(nn.Linear(2, 2).half(), loading(state, finite=True, adapt="dtype"))
 
 
 def test_a_file_that_changes_after_the_plan_is_found_before_the_first_write(tmp_path):

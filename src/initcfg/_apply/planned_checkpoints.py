@@ -12,7 +12,7 @@ from initcfg._apply.hooked_loads import Around, HookedLoads
 from initcfg._checkpoints import Lora, OpenedCheckpoint, open_source
 from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
-from initcfg._stream.writing import Draw, carried_out, narrowed, result_shape
+from initcfg._stream.writing import Draw, carried_out, lost_in_cast, narrowed, result_shape
 from initcfg.errors import ApplyError, CheckpointError, CheckpointNameError, InitcfgError, plural
 from initcfg.values import (
     AdaptationStep,
@@ -82,6 +82,8 @@ class PlannedCheckpoints:
             count = 0
             for each, tensor in each_stored(value, entries[item.name]):
                 self._check_shape(item, each, tensor.shape)
+                if load is not None and item.name in load.narrowed:
+                    self._check_cast(item, each, tensor)
                 count += self._not_finite(item, each) if load is not None and load.finite else 0
             if count:
                 bad.append(f"{item.name} ({plural(count, 'number')})")
@@ -122,6 +124,32 @@ class PlannedCheckpoints:
             error.where, error.parameter = item.rule, item.name
             raise
 
+    def _check_cast(self, item: Assignment, value: FromCheckpoint, tensor: torch.Tensor) -> None:
+        """What lies on this rank of a tensor must hold the numbers that come from the checkpoint."""
+        opened = self._open(value.source)
+        steps = steps_of(value)
+        if value.random:
+            pieces = self._tensors(value, opened)
+        elif steps or isinstance(value, Hooked):
+            whole = carried_out(self._tensors(value, opened), steps, torch.randn)
+            pieces = [narrowed(whole, block.offsets, piece.shape) for piece, block in local_blocks(tensor)]
+        else:
+            blocks = local_blocks(tensor)
+            pieces = [opened.read_block(value.key, block.offsets, piece.shape) for piece, block in blocks]
+        for piece in pieces:
+            lost = lost_in_cast(piece, tensor.dtype)
+            if lost.count:
+                more = f" and {plural(lost.count - 1, 'other number')}" if lost.count > 1 else ""
+                raise CheckpointError(
+                    f"{opened.name!r} has {value.key!r} as {dtype_name(piece.dtype)}, and {item.name!r} is "
+                    f"{item.dtype} here, which does not hold {lost.first}{more}: such a cast must be "
+                    "asked for.",
+                    where=item.rule,
+                    parameter=item.name,
+                    shape=item.shape,
+                    fix=f"Exclude it, or ask for the cast, if it is meant: adapt={{{item.name!r}: 'dtype'}}.",
+                )
+
     def _not_finite(self, item: Assignment, value: FromCheckpoint) -> int:
         target = getattr(torch, item.dtype)
         for tensor in self._tensors(value, self._open(value.source)):
@@ -144,11 +172,14 @@ class PlannedCheckpoints:
             shape = tuple(opened.info(value.key).shape if whole is None else whole.shape)
             _check_equal(opened, value, shape, tensor.shape)
             for piece, block in pieces:
-                piece.copy_(
+                found = (
                     opened.read_block(value.key, block.offsets, piece.shape)
                     if whole is None
                     else narrowed(whole, block.offsets, piece.shape)
                 )
+                # The cast that drops the imaginary part was asked for: torch would warn of it.
+                drops = found.is_complex() and not piece.is_complex()
+                piece.copy_(found.real if drops else found)
             bad = sum(non_finite(piece) for piece, _ in pieces)
             there = dtype_name(read[0].dtype) if read else opened.info(value.key).dtype
             adapted = _adapted(opened, value, steps, self._hook_text(value))

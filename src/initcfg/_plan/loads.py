@@ -71,6 +71,7 @@ class Load:
         adapted: Tensors that were made to fit: name, and how.
         excluded: Tensors that the rule leaves out, or drops.
         renamed: Keys that ``rename`` changed: key, and the name that it has in the module.
+        narrowed: Tensors whose numbers applying looks at first, since their type here may not hold them.
         converted: Data types that change: type there, type here, number of tensors.
         hints: What could be meant, where little fits.
         hooks: Load hooks of the model that ran, and what they did.
@@ -105,6 +106,7 @@ class Load:
     excluded: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     converted: tuple[tuple[str, str, int], ...] = ()
+    narrowed: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     hooks: tuple[HookRun, ...] = ()
     wanted: int = 0
@@ -139,7 +141,7 @@ class Load:
 
     def to_json(self) -> dict[str, Any]:
         """The account as JSON data; what was given in code stays behind."""
-        return record_to_json(self, without=("given", "given_base"), unless_empty=("lora",))
+        return record_to_json(self, without=("given", "given_base"), unless_empty=("lora", "narrowed"))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Load:

@@ -7,8 +7,11 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
+import initcfg
 from initcfg._checkpoints.formats import open_mapping, open_path
+from initcfg._checkpoints.formats.tables import key_text
 from initcfg.errors import CheckpointError
 
 
@@ -103,3 +106,43 @@ def test_tuples_that_double_are_not_hashed(tmp_path):
     (tmp_path / "a.pth").write_bytes(body)
     with pytest.raises(CheckpointError, match="it has a tuple as a key"):
         open_path(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+@pytest.mark.parametrize("around", [b"model", b"state_dict", "model"])
+def test_what_is_put_around_the_weights_may_be_bytes_too(tmp_path, around, in_file):
+    state = {b"w": torch.ones(2), "v": torch.zeros(1), 3: torch.ones(1)}
+    whole = {around: state, b"optimizer": {b"state": {0: torch.ones(9)}}, b"ema": {b"w": torch.zeros(2)}}
+    torch.save(whole, tmp_path / "a.pth")
+
+    def opened(part=None):
+        if in_file:
+            return open_path(tmp_path / "a.pth", part=part)
+        return open_mapping(whole, name="a", part=part)
+
+    found = opened()
+    assert {key: each.read().tolist() for key, each in found.tensors.items()} == {
+        "w": [1, 1],
+        "v": [0],
+        "3": [1],
+    }
+    assert found.wrapping == (key_text(around),) and found.parts == ("ema",)
+    assert opened("ema").read("w").tolist() == [0.0, 0.0]
+
+
+def test_two_tables_of_one_name_are_refused():
+    whole = {b"model": {"w": torch.ones(2)}, "model": {"w": torch.zeros(2)}}
+    with pytest.raises(CheckpointError, match="two tables under the name 'model'"):
+        open_mapping(whole, name="a")
+
+
+def test_a_rule_takes_bytes_and_numbers_as_keys():
+    model = nn.Sequential(nn.Linear(2, 1))
+    state = {b"0.weight": torch.ones(1, 2), "0.bias": torch.ones(1)}
+    initcfg.init_weights(model, dict(type="Pretrained", checkpoint=state))
+    assert model[0].weight.tolist() == [[1, 1]] and model[0].bias.tolist() == [1]
+    held = nn.ParameterList([torch.zeros(1), torch.zeros(1)])
+    initcfg.init_weights(
+        held, dict(type="Pretrained", checkpoint={0: torch.ones(1), 1: torch.full((1,), 2.0)})
+    )
+    assert [each.item() for each in held] == [1.0, 2.0]

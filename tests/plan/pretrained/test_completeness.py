@@ -30,7 +30,7 @@ def layers(count: int = 12) -> nn.Module:
 
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: numbers(*item.shape) for name, item in model.state_dict().items()}
+    return {name: numbers(*item.shape).to(item.dtype) for name, item in model.state_dict().items()}
 
 
 def rule(state: Any, **arguments: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from initcfg._checkpoints.formats.stored import Stored, TensorInfo
+from initcfg._checkpoints.formats.stored import Stored, TensorInfo, Unreadable
+from initcfg.errors import CheckpointError
 
 
 @dataclass
@@ -53,6 +54,11 @@ class OpenedCheckpoint:
     def info(self, key: str) -> TensorInfo:
         """Shape and type of a tensor; KeyError if there is none."""
         return self.tensors[key].info
+
+    def problem(self, key: str) -> CheckpointError | None:
+        """Why a tensor cannot be read, if that is known: it is sparse, quantized, or none of numbers."""
+        stored = self.tensors[key]
+        return stored.error if isinstance(stored, Unreadable) else None
 
     def read(self, key: str) -> torch.Tensor:
         """The tensor, mapped from the file where it is long.

@@ -75,10 +75,10 @@ def _put(found: dict[str, Stored], key: Any, stored: Stored, name: str) -> None:
     found[text] = stored
 
 
-def twice(name: str, text: str) -> CheckpointError:
+def twice(name: str, text: str, what: str = "tensors") -> CheckpointError:
     """The error for two keys that are one name."""
     return CheckpointError(
-        f"The checkpoint {name!r} has two tensors under the name {text!r}.",
+        f"The checkpoint {name!r} has two {what} under the name {text!r}.",
         fix="Save it with texts as keys, each of them once.",
     )
 
@@ -130,6 +130,11 @@ def key_name(key: Any) -> str | None:
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
     return str(key) if isinstance(key, str) else None
+
+
+def key_of(table: Mapping[Any, Any], text: str) -> Any:
+    """The key of a table that is this text, or the bytes of it; None if there is none."""
+    return next((key for key in (text, text.encode()) if key in table), None)
 
 
 def key_text(key: Any) -> str:

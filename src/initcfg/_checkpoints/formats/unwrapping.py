@@ -14,6 +14,7 @@ from initcfg._checkpoints.formats.tables import (
     as_table,
     described,
     flattened,
+    key_of,
     key_text,
     shown,
     tensors_of,
@@ -49,16 +50,16 @@ def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedC
     table = as_table(contents.tree)
     if table is None:
         raise _nothing_in(contents, name, f"holds {described(contents.tree)}, not a state_dict")
-    holders = _Holders(contents.tree)
+    holders = _Holders(contents.tree, name)
     wrapping: tuple[str, ...] = ()
     beside: dict[str, str] = {}
     others: tuple[str, ...] = ()
     if not contents.plain:
         others = holders.parts(table)
-        chosen = holders.asked(table, part, name) if part else holders.chosen(table)
+        chosen = holders.asked(table, part) if part else holders.chosen(table)
         while chosen is not None and len(wrapping) < 4:
             beside |= {key_text(key): described(value) for key, value in table.items() if key != chosen}
-            wrapping += (chosen,)
+            wrapping += (key_text(chosen),)
             table = as_table(table[chosen]) or {}
             chosen = holders.chosen(table)
     others = tuple(each for each in others if each not in wrapping)
@@ -66,7 +67,7 @@ def unwrapped(contents: Contents, name: str, part: str | None = None) -> OpenedC
     unnamed = bool(tensors)
     if unnamed:
         wrapping += (_UNNAMED,)
-        rest = {key: value for key, value in table.items() if key != _UNNAMED}
+        rest = {key: value for key, value in table.items() if key_text(key) != _UNNAMED}
     else:
         tensors, rest = _named(contents, table, holders, name)
     beside |= {key_text(key): described(value) for key, value in rest.items()}
@@ -139,7 +140,7 @@ def _nothing_in(contents: Contents, name: str, what: str) -> CheckpointError:
 
 def _unnamed(table: Mapping[Any, Any]) -> dict[str, Stored]:
     """Averages that have no names, by their places; none where a table is not of that kind."""
-    listed = table.get(_UNNAMED)
+    listed = table.get(key_of(table, _UNNAMED))
     stored = [as_stored(each) for each in listed] if isinstance(listed, (list, tuple)) else []
     return {f"{_UNNAMED}.{place}": each for place, each in enumerate(stored) if each is not None}
 
@@ -158,7 +159,8 @@ def _all_begin(tensors: Mapping[str, Stored], prefix: str) -> bool:
 class _Holders:
     """Which tables have a tensor in them, or in tables within them: found once, whatever their number."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, name: str = "") -> None:
+        self._name = name
         self._holding: set[int] = set()
         above: dict[int, list[int]] = {}
         waiting, met = [as_table(root)], set[int]()
@@ -190,13 +192,20 @@ class _Holders:
 
     def parts(self, table: Mapping[Any, Any]) -> tuple[str, ...]:
         """The known keys under which there are tensors, the one to take first."""
-        return tuple(key for key in _HOLDERS if key in table and self.within(table[key]))
+        return tuple(text for text in _HOLDERS if self._under(table, text) is not None)
 
-    def chosen(self, table: Mapping[Any, Any]) -> str | None:
+    def _under(self, table: Mapping[Any, Any], text: str) -> Any:
+        """The key that is a text under which there are tensors; None if there is none."""
+        found = [key for key in (text, text.encode()) if key in table and self.within(table[key])]
+        if len(found) > 1:
+            raise twice(self._name, text, "tables")
+        return found[0] if found else None
+
+    def chosen(self, table: Mapping[Any, Any]) -> Any:
         """The key that the weights are under; None if they are not under one."""
         found = self.parts(table)
         if found:
-            return found[0]
+            return self._under(table, found[0])
         # One table around it all, under whatever name: {"app": {"model": ..., "optim": ...}}.
         full = [
             key
@@ -204,15 +213,17 @@ class _Holders:
             if as_stored(value, scalars=False) is not None or self.within(value)
         ]
         inner = as_table(table[full[0]]) if len(full) == 1 else None
-        return full[0] if inner is not None and isinstance(full[0], str) and self.parts(inner) else None
+        named = bool(full) and isinstance(full[0], (str, bytes))
+        return full[0] if inner is not None and named and self.parts(inner) else None
 
-    def asked(self, table: Mapping[Any, Any], part: str, name: str) -> str:
+    def asked(self, table: Mapping[Any, Any], part: str) -> Any:
         """The key that somebody asked for."""
-        if self.within(table.get(part)):
-            return part
+        found = self._under(table, part)
+        if found is not None:
+            return found
         full = [key_text(key) for key, value in table.items() if self.within(value)]
         raise CheckpointError(
-            f"The checkpoint {name!r} has no weights under {part!r}.",
+            f"The checkpoint {self._name!r} has no weights under {part!r}.",
             meant=nearest(part, full) or full[:4],
             fix="Name one of those, or no part." if full else "Name no part: they are under no key.",
         )

@@ -37,7 +37,4 @@ def from_code(source: Any, *, sha256: str | None) -> Located:
             f"{said} a {type(state).__name__}, not a state_dict.",
             fix="Give a path, an address, a mapping of names to tensors, or a function that returns one.",
         )
-    wrong = next((key for key in state if not isinstance(key, str)), None)
-    if wrong is not None:
-        raise CheckpointError(f"The state_dict has the key {wrong!r}, which is no name.")
     return Located(None, state, origin or f"a state_dict of {plural(len(state), 'tensor')}", None)

@@ -238,6 +238,9 @@ class _Match:
             tied=() if self.compat else _tied(found),
             remarks=tuple(self.remarks),
             hooks=tuple(self.hooked.runs),
+            narrowed=tuple(
+                dict.fromkeys(self.destinations[name].entry.name for name in self.numbers.narrowed)
+            ),
         )
 
     def _left_over(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from initcfg._plan.pretrained.quantized import (
     quantized_in_place,
 )
 from initcfg._rules.initializers import Permission, PretrainedInit
+from initcfg._stream.writing import Lost, lost_in_cast, may_lose
 from initcfg.errors import CheckpointError, plural
 from initcfg.values import AdaptationStep, dtype_name
 
@@ -54,8 +56,11 @@ class Numbers:
         self.converted: Counter[tuple[str, str]] = Counter()
         # Scales and the like, which belong to a tensor that was taken.
         self.used: set[str] = set()
+        # Tensors of which applying looks at each number, since the type here may not hold it.
+        self.narrowed: list[str] = []
         self._quantized: list[tuple[Destination, Quantized]] = []
-        self._casts: list[tuple[Destination, str]] = []
+        self._casts: list[_Cast] = []
+        self._unreadable: list[tuple[Destination, CheckpointError]] = []
 
     def _number(self, key: str) -> float:
         tensor = self._opened.read(key)
@@ -66,6 +71,10 @@ class Numbers:
 
         Without ``keys``, what stands in their place, or nothing.
         """
+        error = next((error for key in keys if (error := self._opened.problem(key)) is not None), None)
+        if error is not None and not self._opened.info(keys[0]).dtype.startswith("q"):
+            self._unreadable.append((here, error))
+            return None
         if not _is_real(here.entry.tensor.dtype):
             return keys, ()
         allowing = [each for each in permissions if each.kind == "dequantize"]
@@ -83,14 +92,34 @@ class Numbers:
             return None
         self._permits.act(allowing)
         self.used.update(key for each in known for key in (*each.keys, *each.further))
+        if here.entry.tensor.dtype == torch.float16:
+            # Scales of its format may be for numbers that only wider types hold.
+            self.narrowed.append(here.name)
         step = known[0].step
         assert step is not None
         return tuple(key for each in known for key in each.keys), (step,)
 
     def fit(self, here: Destination, keys: Keys, permissions: Sequence[Permission], *, compat: bool) -> bool:
         """Whether the types there may become the type here; what changes is counted."""
+        dtype = here.entry.tensor.dtype
         types = {self._opened.info(key).dtype for key in keys}
-        return self.fit_types(here, types, permissions, compat=compat)
+        if compat or dtype.is_floating_point or dtype.is_complex:
+            return self.fit_types(here, types, permissions, compat=compat)
+        # Whole numbers and truth values are few, in buffers: whether they stay what they are is looked up.
+        losing = [key for key in keys if self._may_lose(key, dtype)]
+        if losing and not self._permits.act(permissions, "dtype"):
+            for key in losing:
+                lost = lost_in_cast(self._opened.read(key), dtype)
+                if lost.count:
+                    self._casts.append(_Cast(here, self._opened.info(key).dtype, lost))
+                    return False
+            self.narrowed.append(here.name)
+        self._count(types, dtype)
+        return True
+
+    def _may_lose(self, key: str, dtype: torch.dtype) -> bool:
+        found = getattr(torch, self._opened.info(key).dtype, None)
+        return isinstance(found, torch.dtype) and may_lose(found, dtype)
 
     def fit_types(
         self, here: Destination, types: Collection[str], permissions: Sequence[Permission], *, compat: bool
@@ -98,12 +127,20 @@ class Numbers:
         """Whether these types may become the type here; what changes is counted."""
         dtype = here.entry.tensor.dtype
         wrong = sorted(name for name in types if _needs_cast(name, dtype))
-        if wrong and not compat and not self._permits.act(permissions, "dtype"):
-            if _is_real(dtype):
-                self._casts.append((here, wrong[0]))
-            return False
-        self.converted.update((there, dtype_name(dtype)) for there in set(types) - {dtype_name(dtype)})
+        if not compat:
+            known = [found for name in types if isinstance(found := getattr(torch, name, None), torch.dtype)]
+            narrowed = any(may_lose(found, dtype) for found in known)
+            if (wrong or narrowed) and not self._permits.act(permissions, "dtype"):
+                if wrong:
+                    asked = any(each.kind == "dequantize" for each in permissions)
+                    self._casts.append(_Cast(here, wrong[0], dequantize=asked))
+                    return False
+                self.narrowed.append(here.name)
+        self._count(types, dtype)
         return True
+
+    def _count(self, types: Collection[str], dtype: torch.dtype) -> None:
+        self.converted.update((there, dtype_name(dtype)) for there in set(types) - {dtype_name(dtype)})
 
     def check(self) -> None:
         """CheckpointError if something is quantized, or would be cast without being asked for."""
@@ -118,16 +155,40 @@ class Numbers:
                 fix=_remedy(found),
                 **_about(here),
             )
+        if self._unreadable:
+            here, error = self._unreadable[0]
+            error.parameter, error.shape = here.name, here.shape
+            error.fix = f"{error.fix} Or exclude it."
+            raise error
         if self._casts:
-            here, there = self._casts[0]
-            count = len(self._casts)
-            more = f", and {plural(count - 1, 'other')} likewise" if count > 1 else ""
-            raise CheckpointError(
-                f"{label!r} has {here.name!r} as {there}, and it is {dtype_name(here.entry.tensor.dtype)} "
-                f"here{more}: such a cast must be asked for.",
-                fix=f"Exclude it, or ask for the cast, if it is meant: adapt={{{here.name!r}: 'dtype'}}.",
-                **_about(here),
-            )
+            raise self._casts[0].error(label, len(self._casts) - 1)
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """A cast that nobody asked for: of which type, and what it would change, as far as that is known."""
+
+    here: Destination
+    there: str
+    lost: Lost | None = None
+    dequantize: bool = False
+
+    def error(self, label: str, others: int) -> CheckpointError:
+        here, name = self.here, self.here.name
+        more = f", and {plural(others, 'other')} likewise" if others else ""
+        problem = (
+            f"{label!r} has {name!r} as {self.there}, and it is {dtype_name(here.entry.tensor.dtype)} here"
+        )
+        if self.lost is not None:
+            problem += f", which does not hold {self.lost.first}"
+            problem += f" and {plural(self.lost.count - 1, 'other number')} of it" * (self.lost.count > 1)
+        problem += f"{more}: such a cast must be asked for."
+        fix = f"Exclude it, or ask for the cast, if it is meant: adapt={{{name!r}: 'dtype'}}."
+        if is_packed_or_scaled(self.there) and _is_real(here.entry.tensor.dtype):
+            scales = "No scale stands beside it (weight_scale, weight_scale_inv, SCB, ...)"
+            why = ", so that there is nothing to dequantize it with" if self.dequantize else ""
+            fix = f"{scales}{why}. {fix}"
+        return CheckpointError(problem, fix=fix, **_about(here))
 
 
 def _about(here: Destination) -> dict[str, Any]:

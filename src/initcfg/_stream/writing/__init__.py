@@ -6,12 +6,14 @@ Out: the tensor, filled; and what of a tensor may be written at all.
 Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
 (jobs in batches, by the kernel), `fallback.py` (by NumPy without it), `cuda/` (on a GPU), `whole_values.py`
 (what is made whole), `orthogonal.py` (matrices with the same bits everywhere), `formula.py` (what a formula
-computes), `adaptation.py` (tensors of a checkpoint made to fit), `memory.py` (what may be written),
+computes), `adaptation.py` (tensors of a checkpoint made to fit), `casts.py` (numbers that another type does
+not hold), `memory.py` (what may be written),
 `torch_generator.py` (torch's own generator, seeded and put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape
 from initcfg._stream.writing.blocks import Block, narrowed
+from initcfg._stream.writing.casts import Lost, lost_in_cast, may_lose
 from initcfg._stream.writing.formula import made_by
 from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, memory_problem
 from initcfg._stream.writing.queue import thread_count
@@ -22,6 +24,7 @@ from initcfg._stream.writing.whole_values import block, whole
 __all__ = [
     "Block",
     "Draw",
+    "Lost",
     "PLAIN_TENSORS",
     "StreamWriter",
     "block",
@@ -29,7 +32,9 @@ __all__ = [
     "fill_stream",
     "fill_torch",
     "lock",
+    "lost_in_cast",
     "made_by",
+    "may_lose",
     "form_problem",
     "memory_problem",
     "narrowed",
