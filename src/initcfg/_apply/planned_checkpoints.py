@@ -138,8 +138,8 @@ class PlannedCheckpoints:
             pieces = [opened.read_block(value.key, block.offsets, piece.shape) for piece, block in blocks]
         for piece in pieces:
             lost = lost_in_cast(piece, tensor.dtype)
-            if lost.count:
-                more = f" and {plural(lost.count - 1, 'other number')}" if lost.count > 1 else ""
+            if lost.numbers:
+                more = f" and {plural(lost.numbers - 1, 'other number')}" if lost.numbers > 1 else ""
                 raise CheckpointError(
                     f"{opened.name!r} has {value.key!r} as {dtype_name(piece.dtype)}, and {item.name!r} is "
                     f"{item.dtype} here, which does not hold {lost.first}{more}: such a cast must be "

@@ -110,7 +110,7 @@ class Numbers:
         if losing and not self._permits.act(permissions, "dtype"):
             for key in losing:
                 lost = lost_in_cast(self._opened.read(key), dtype)
-                if lost.count:
+                if lost.numbers:
                     self._casts.append(_Cast(here, self._opened.info(key).dtype, lost))
                     return False
             self.narrowed.append(here.name)
@@ -181,7 +181,7 @@ class _Cast:
         )
         if self.lost is not None:
             problem += f", which does not hold {self.lost.first}"
-            problem += f" and {plural(self.lost.count - 1, 'other number')} of it" * (self.lost.count > 1)
+            problem += f" and {plural(self.lost.numbers - 1, 'other number')} of it" * (self.lost.numbers > 1)
         problem += f"{more}: such a cast must be asked for."
         fix = f"Exclude it, or ask for the cast, if it is meant: adapt={{{name!r}: 'dtype'}}."
         if is_packed_or_scaled(self.there) and _is_real(here.entry.tensor.dtype):

@@ -13,7 +13,7 @@ _PIECE = 1 << 22
 class Lost(NamedTuple):
     """How many numbers a cast would change, and the first of them as it is shown."""
 
-    count: int = 0
+    numbers: int = 0
     first: str = ""
 
 
@@ -45,7 +45,7 @@ def lost_in_cast(tensor: torch.Tensor, dtype: torch.dtype) -> Lost:
         >>> import torch
         >>> from initcfg._stream.writing.casts import lost_in_cast
         >>> lost_in_cast(torch.tensor([1.5, 2.0, 300.0]), torch.uint8)
-        Lost(count=2, first='1.5')
+        Lost(numbers=2, first='1.5')
     """
     tensor = tensor.detach()
     if tensor.is_meta or not tensor.numel() or not may_lose(tensor.dtype, dtype):
