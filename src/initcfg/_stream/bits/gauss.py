@@ -147,5 +147,6 @@ def into_tail(start: float, share: Floats) -> Floats:
         excess = (distance * (start + 0.5 * distance) - log(ratio / at_start)) - target
         step = excess * ratio
         distance = distance - step / (1.0 - (0.5 * step) * (1.0 / ratio - point))
-        distance = np.maximum(distance, 0.0)
+        # As the kernel has it: never −0.0.
+        distance = np.where(distance > 0.0, distance, 0.0)
     return distance

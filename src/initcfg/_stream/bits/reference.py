@@ -211,7 +211,12 @@ def _double(recipe: Recipe, probability: Doubles) -> Doubles:
 def _clamped(numbers: Numbers, recipe: Recipe) -> Numbers:
     if recipe.kind is Kind.NORMAL or recipe.high == np.inf:
         return numbers
-    return np.clip(numbers, numbers.dtype.type(recipe.low), numbers.dtype.type(recipe.high))
+    held = np.clip(numbers, numbers.dtype.type(recipe.low), numbers.dtype.type(recipe.high))
+    # What equals a bound is the bound, the upper one last; which zero NumPy gives there, it does not say.
+    for bound in (recipe.low, recipe.high):
+        if bound == 0.0:
+            held[held == 0.0] = bound
+    return held
 
 
 def _standard_normal(words: Words) -> Singles:

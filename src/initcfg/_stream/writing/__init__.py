@@ -4,7 +4,8 @@ In: a value, a tensor or the block of a larger one, and its name and seed.
 Out: the tensor, filled; and what of a tensor may be written at all.
 
 Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
-(jobs in batches, by the kernel), `fallback.py` (by NumPy without it), `cuda/` (on a GPU), `whole_values.py`
+(jobs in batches, by the kernel), `fallback.py` (by NumPy without it),
+`underflow.py` (small numbers are kept), `cuda/` (on a GPU), `whole_values.py`
 (what is made whole), `orthogonal.py` (matrices with the same bits everywhere), `formula.py` (what a formula
 computes), `adaptation.py` (tensors of a checkpoint made to fit), `casts.py` (numbers that another type does
 not hold), `memory.py` (what may be written),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from initcfg._stream.bits import Dim, Numbers, Recipe, check_indices, drawn, drawn_at
 from initcfg._stream.writing.blocks import elements
+from initcfg._stream.writing.underflow import gradual_underflow
 
 # Elements at a time, and the length from which a row of them is drawn by itself.
 _AT_ONCE, _LONG = 1 << 18, 1 << 12
@@ -21,6 +22,11 @@ _AT_ONCE, _LONG = 1 << 18, 1 << 12
 def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> Numbers:
     """The elements of a block, row by row, as float32 or float64; of ``dims`` the strides do not count."""
     check_indices(recipe, key, base, dims)
+    with gradual_underflow():
+        return _drawn(recipe, key, base, dims)
+
+
+def _drawn(recipe: Recipe, key: int, base: int, dims: Sequence[Dim]) -> Numbers:
     count = elements(dims)
     # Rows of elements that follow each other in the tensor are drawn as such, where they are long.
     row = dims[-1].size if dims and dims[-1].index_stride == 1 else 1

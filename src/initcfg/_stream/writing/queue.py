@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import operator
 import os
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._stream.bits import BYTES, Dim, Job, Recipe, kernel
+from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
+from initcfg._stream.writing.underflow import gradual_underflow
 from initcfg.errors import ApplyError
 
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
@@ -110,10 +112,14 @@ class Queue:
             return
         _warn_once(sum(elements(each.job.dims) for each in batch))
         for _, tensor, job in batch:
-            drawn = torch.from_numpy(fallback.draw(job.recipe, job.key, job.base, job.dims))
             offset = (job.pointer - tensor.data_ptr()) // tensor.element_size()
-            with torch.no_grad():
-                memory = strided_view(tensor, job.dims, offset)
+            memory = strided_view(tensor, job.dims, offset)
+            with torch.no_grad(), gradual_underflow():
+                if job.recipe.kind is Kind.CONSTANT and math.isnan(job.recipe.numbers[0]):
+                    # Not copied: which NaN a copy to a type of 16 bits gives depends on the machine.
+                    memory.fill_(math.nan)
+                    continue
+                drawn = torch.from_numpy(fallback.draw(job.recipe, job.key, job.base, job.dims))
                 memory.copy_(drawn.view(memory.shape))
 
 

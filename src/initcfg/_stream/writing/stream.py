@@ -6,6 +6,7 @@ Writes are queued and go to the kernel in batches; without it, the fallback make
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import astuple
@@ -30,6 +31,7 @@ from initcfg._stream.writing.formula import RandomSource, evaluate
 from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory, within_storage
 from initcfg._stream.writing.queue import Queue
 from initcfg._stream.writing.torch_generator import seeded
+from initcfg._stream.writing.underflow import gradual_underflow
 from initcfg.errors import ApplyError
 from initcfg.values import Value, dtype_name
 
@@ -137,7 +139,7 @@ class StreamWriter:
         if is_constant and (tensor.dtype not in _DTYPES or _elsewhere(tensor)):
             self.flush()
             with torch.no_grad():
-                tensor.fill_(value.val)
+                tensor.fill_(math.nan if math.isnan(value.val) else value.val)
         elif isinstance(value, whole_values.WHOLE):
             self._add_whole(tensor, value, name, block, part)
         else:
@@ -219,7 +221,8 @@ def recipe_of(value: Value, double: bool) -> Recipe:
     """The recipe of a value whose elements are independent."""
     for kind, make in _RECIPES.items():
         if isinstance(value, kind):
-            return make(*map(float, astuple(value)), double)
+            with gradual_underflow():
+                return make(*map(float, astuple(value)), double)
     raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 
 
