@@ -89,7 +89,8 @@ def _remembered(make: Callable[Arguments, Recipe]) -> Callable[Arguments, Recipe
 
 @_remembered
 def constant_recipe(val: float, double: bool) -> Recipe:
-    """Every element is ``val``, rounded to float32 unless ``double``; of all NaN, the one that a plan can say."""
+    """Every element is ``val``, rounded to float32 unless ``double``."""
+    # Of all NaN the one that a plan can say.
     if math.isnan(val):
         return Recipe(Kind.CONSTANT, double, (math.nan,))
     return Recipe(Kind.CONSTANT, double, (_rounded(val, double),))
