@@ -82,6 +82,7 @@ class Load:
         tied: Tensors that have several keys, one for each of their names; applying compares these.
         warning: In one line, that it leaves much as it was, or holds what nothing took.
         remarks: What of the rule did nothing, and need not.
+        idle: Adaptations that were asked for and did nothing.
         wrapping: What was taken off on the way to the tensors: ``("state_dict",)``.
         checkpoint: The checkpoint as it was written; None if it was given in code.
         sha256: Digest of the file, where it is known.
@@ -115,6 +116,7 @@ class Load:
     tied: tuple[tuple[str, tuple[str, ...]], ...] = ()
     warning: str | None = None
     remarks: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     wrapping: tuple[str, ...] = ()
     checkpoint: str | None = None
     sha256: str | None = None
@@ -141,7 +143,9 @@ class Load:
 
     def to_json(self) -> dict[str, Any]:
         """The account as JSON data; what was given in code stays behind."""
-        return record_to_json(self, without=("given", "given_base"), unless_empty=("lora", "narrowed"))
+        return record_to_json(
+            self, without=("given", "given_base"), unless_empty=("lora", "narrowed", "idle")
+        )
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Load:

@@ -62,6 +62,10 @@ def unmatched(key: str, pattern: Pattern, names: Iterable[str], **context: Any) 
     if not meant and last:
         close = nearest(last, {name.rpartition(".")[2] for name in names}, 1)
         meant = [name for name in names if close and name.rpartition(".")[2] == close[0]][:3]
+    if not meant and len(last) > 2:
+        # What is said in short: "pos" of "pos_embed".
+        within = [name for name in names if last.lower() in name.rpartition(".")[2].lower()]
+        meant = (within or [name for name in names if last.lower() in name.lower()])[:3]
     return PatternError(
         f"{key}={pattern.text!r} matches nothing.",
         meant=meant,

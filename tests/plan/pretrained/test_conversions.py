@@ -126,6 +126,51 @@ def test_what_is_not_all_of_them_is_no_stack(change):
     assert load.missing == ("mlp.experts.down_proj",)
 
 
+@pytest.mark.parametrize(
+    ("gone", "lacks"),
+    [
+        ("mlp.experts.1.down_proj.weight", "mlp.experts.down_proj"),
+        ("mlp.experts.2.gate_proj.weight", "mlp.experts.gate_up_proj"),
+        ("mlp.experts.0.up_proj.weight", "mlp.experts.gate_up_proj"),
+    ],
+)
+def test_the_expert_that_is_missing_is_named(gone, lacks):
+    state = one_by_one("mlp.experts")
+    del state[gone]
+    told = f"the checkpoint has no {gone!r}: 2 of 3 are there"
+    rule = dict(type="Pretrained", checkpoint=state)
+    for adapt in ("stack_experts", {"mlp.experts": "stack_experts"}):
+        with pytest.raises(CheckpointError) as caught:
+            initcfg.plan(moe(Experts()), rule | dict(adapt=adapt))
+        assert f"cannot make {lacks!r}: {told}" in caught.value.problem
+        assert caught.value.parameter == lacks
+    (load,) = initcfg.plan(moe(Experts()), rule | dict(adapt="auto")).loads
+    assert load.missing == (lacks,)
+    assert load.warning is not None and told in load.warning
+    # Who says that it may be missing gets the rest.
+    (load,) = initcfg.plan(moe(Experts()), rule | dict(adapt="stack_experts", ignore=lacks)).loads
+    assert load.loaded == 2
+
+
+def test_more_experts_than_here_are_said():
+    state = one_by_one("mlp.experts") | {"mlp.experts.3.down_proj.weight": numbers(H, N)}
+    with pytest.raises(CheckpointError, match="the checkpoint has 4 experts, and it is of 3 here"):
+        initcfg.plan(moe(Experts()), dict(type="Pretrained", checkpoint=state, adapt="stack_experts"))
+
+
+def test_the_projection_that_is_missing_is_named():
+    model = nn.ModuleDict(dict(attn=nn.ModuleDict(dict(qkv=nn.Linear(2, 6, bias=False)))))
+    state = {f"attn.{each}_proj.weight": numbers(2, 2) for each in "qv"}
+    for more, text in ((dict(), "fix"), (dict(head=nn.Linear(2, 2)), "problem")):
+        whole = nn.ModuleDict({**model, **more})
+        found = state | ({"head.weight": numbers(2, 2), "head.bias": numbers(2)} if more else {})
+        with pytest.raises(CheckpointError) as caught:
+            initcfg.plan(whole, dict(type="Pretrained", checkpoint=found, adapt="qkv"))
+        assert "and no 'attn.k_proj.weight'" in str(getattr(caught.value, text))
+    state["attn.k_proj.weight"] = numbers(2, 2)
+    assert initcfg.plan(model, dict(type="Pretrained", checkpoint=state, adapt="qkv")).loads[0].loaded == 1
+
+
 def test_experts_that_lie_on_their_side():
     model = moe(Experts(transposed=True))
     loaded(model, one_by_one("mlp.experts"), adapt="auto", strict="all")
@@ -212,7 +257,7 @@ def test_attention_without_leave_is_an_error_with_the_hint():
         initcfg.plan(
             vit(), dict(type="Pretrained", checkpoint={f"layers.0.attn.{k}": v for k, v in QKV.items()})
         )
-    assert "adapt='qkv' would fit 4 tensors" in caught.value.meant
+    assert "adapt='qkv' would fit 4 tensors" in str(caught.value.fix)
 
 
 def test_norms_of_the_first_berts():

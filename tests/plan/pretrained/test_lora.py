@@ -153,7 +153,7 @@ def test_a_whole_model_of_peft(tmp_path):
 def test_not_asked_for_it_is_an_error_with_the_hint(tmp_path, base):
     with pytest.raises(CheckpointError) as caught:
         initcfg.plan(net(), rule(adapter(tmp_path / "lora", base=base)))
-    assert "adapt='merge_lora' would merge the LoRA of 1 layer" in caught.value.meant
+    assert "adapt='merge_lora' would merge the LoRA of 1 layer" in str(caught.value.fix)
 
 
 @pytest.mark.parametrize(

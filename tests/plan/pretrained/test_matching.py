@@ -173,8 +173,10 @@ def test_include_and_exclude(arguments, loaded):
 def test_a_pattern_that_matches_nothing(key):
     state = state_of(Backbone())
     written = {"con": "drop"} if key == "adapt" else "con"
-    with pytest.raises(errors.PatternError, match=f"{key}='con' matches nothing") as caught:
+    with pytest.raises(errors.PatternError, match="matches nothing") as caught:
         initcfg.plan(Backbone(loading(state, **{key: written})))
+    pattern = "{'con': ...}" if key == "adapt" else "'con'"
+    assert caught.value.problem == f"{key}={pattern} matches nothing."
     assert "conv" in caught.value.meant
 
 
@@ -190,8 +192,13 @@ def test_strict():
         initcfg.plan(Backbone(loading(less, strict="model")))
     assert initcfg.plan(Backbone(loading(less, strict="model", exclude="fc"))).loads[0].loaded == 7
     other = state | {"fc.weight": torch.ones(5, 4)}
-    with pytest.raises(errors.CheckpointError, match=r"1 tensor of another shape or type: fc\."):
+    with pytest.raises(errors.CheckpointError, match=r"1 tensor of another shape or type: fc\.") as caught:
         initcfg.plan(Backbone(loading(other, strict="model")))
+    # A sentence is no name that was meant.
+    assert not caught.value.meant
+    assert "Perhaps adapt={'fc.weight': 'drop'} would leave fc.weight to the next rule." in str(
+        caught.value.fix
+    )
     more = state | {"extra": torch.ones(1)}
     assert initcfg.plan(Backbone(loading(more, strict="model"))).loads[0].unexpected == ("extra",)
     with pytest.raises(errors.CheckpointError, match="1 key not used: extra"):

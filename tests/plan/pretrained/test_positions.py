@@ -141,10 +141,10 @@ def test_a_grid_that_is_not_known_is_asked_for():
     [
         (
             {"fc": "resize"},
-            "'resize' is for positions that differ in their number alone",
-            "'drop'} would fit",
+            "'fc.weight' is of a Linear, and 'resize' is for positions",
+            "'drop'} would leave",
         ),
-        ({"fc": "grow"}, "'grow' is for tensors that have fewer rows", "'drop'} would fit"),
+        ({"fc": "grow"}, "'grow' is for tensors that have fewer rows", "'drop'} would leave"),
         ("shrink", "without a name it is not used for 'fc.weight'", "adapt={'fc.weight': 'shrink'}"),
         ({"other": "resize"}, "holds no 'other.weight'", "prefix or rename"),
     ],
@@ -152,9 +152,6 @@ def test_a_grid_that_is_not_known_is_asked_for():
 def test_one_that_was_asked_for_and_cannot_help_is_an_error(adapt, says, fix):
     model = Holder(fc=nn.Linear(4, 3, bias=False), other=nn.Embedding(3, 3), body=nn.Linear(2, 2, bias=False))
     state = {"fc.weight": numbers(9, 4), "body.weight": numbers(2, 2)}
-    if adapt == {"fc": "resize"}:
-        state["fc.weight"] = numbers(3, 5)
-        fix = "exclude"
     error = refused(model, state, adapt)
     assert says in str(error)
     assert fix in str(error.fix)
@@ -164,7 +161,7 @@ def test_one_that_is_not_needed_and_auto_are_said():
     model = Holder(body=nn.Linear(2, 2, bias=False), head=nn.Linear(2, 2, bias=False))
     state = {"body.weight": numbers(2, 2), "head.weight": numbers(2, 2)}
     plan = loaded(model, state, {"body": "resize"})
-    assert only_load(plan).remarks == ("adapt={'body': 'resize'} did nothing: what it is for fits as it is",)
+    assert only_load(plan).idle == ("adapt={'body': 'resize'} did nothing: what it is for fits as it is",)
     assert "what it is for fits as it is" in str(plan)
     assert only_load(loaded(model, state, "auto")).remarks == (
         "adapt='auto' did nothing: no tensor needs it",
@@ -173,6 +170,51 @@ def test_one_that_is_not_needed_and_auto_are_said():
     assert only_load(loaded(model, state, "auto")).remarks == (
         "adapt='auto' did nothing: it has nothing for head.weight",
     )
+
+
+def test_strict_does_not_allow_one_without_effect():
+    model = Holder(body=nn.Linear(2, 2, bias=False))
+    rule = dict(type="Pretrained", checkpoint={"body.weight": numbers(2, 2)})
+    with pytest.raises(errors.CheckpointError, match="without effect: adapt='grow' did nothing"):
+        initcfg.plan(model, rule | dict(adapt="grow"), strict=True)
+    initcfg.plan(model, rule | dict(adapt="auto"), strict=True)
+
+
+def test_nothing_to_drop_is_said():
+    model = Holder(body=nn.Linear(2, 2, bias=False), head=nn.Embedding(3, 2))
+    state = {"body.weight": numbers(2, 2)}
+    plan = loaded(model, state, {"head": "drop"})
+    assert only_load(plan).idle == ("adapt={'head': 'drop'} did nothing: the checkpoint has none of it",)
+    assert only_load(plan).excluded == ("head.weight",)
+    plan = loaded(model, state | {"head.weight": numbers(5, 2)}, {"head": "drop"})
+    assert only_load(plan).idle == () and only_load(plan).excluded == ("head.weight",)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(2, 3), nn.LayerNorm((3, 2)), nn.Bilinear(2, 2, 3)])
+def test_weights_of_layers_are_never_taken_for_positions(layer):
+    model = Holder(pos_embed=layer)
+    shape = tuple(layer.weight.shape)
+    state = {"pos_embed.weight": numbers(5, *shape[1:])}
+    if layer.bias is not None:
+        state["pos_embed.bias"] = torch.zeros_like(layer.bias)
+    error = refused(model, state, {"pos_embed": "resize"})
+    assert f"'pos_embed.weight' is of a {type(layer).__name__}, and 'resize' is for positions" in str(error)
+
+
+def test_a_pattern_that_matches_nothing_names_what_is_near():
+    model = Holder(pos_embed=nn.Embedding(3, 2), fc=nn.Linear(2, 2, bias=False))
+    for adapt, told, near in (
+        ({"pos": "resize"}, "adapt={'pos': ...} matches nothing", "did you mean: 'pos_embed'"),
+        ({"position_embedding": "drop"}, "{'position_embedding': ...} matches", "'pos_embed'"),
+        (
+            {"neck": "drop"},
+            "adapt={'neck': ...} matches nothing",
+            "There are 'pos_embed.weight', 'fc.weight'.",
+        ),
+    ):
+        with pytest.raises(errors.PatternError) as caught:
+            initcfg.plan(model, dict(type="Pretrained", checkpoint={"fc.weight": numbers(2, 2)}, adapt=adapt))
+        assert told in str(caught.value) and near in str(caught.value)
 
 
 def test_the_hint_for_positions_is_resize():

@@ -277,6 +277,12 @@ def check_strict(plan: Plan) -> None:
             raise CheckpointError(
                 f"strict=True does not allow what a checkpoint leaves: {load.warning}", where=load.rule
             )
+        if load.idle:
+            raise CheckpointError(
+                f"strict=True does not allow an adaptation without effect: {load.idle[0]}.",
+                where=load.rule,
+                fix="Remove it, or leave out strict=True.",
+            )
     reasons = [f"{item.rule}: {item.reason}" for item in plan.unused]
     reasons += [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]
     if reasons:

@@ -16,7 +16,8 @@ from torch import nn
 from initcfg._plan.pretrained.destinations import Destination
 from initcfg._plan.pretrained.experts import Experts
 from initcfg._plan.pretrained.known_names import KnownNames
-from initcfg._plan.pretrained.qkv import projections
+from initcfg._plan.pretrained.permits import Lack
+from initcfg._plan.pretrained.qkv import lacking_projections, projections
 from initcfg._plan.pretrained.transformers_table import of_transformers
 from initcfg.values import AdaptationStep
 
@@ -66,6 +67,16 @@ class Conversions:
             return self._made("stack_experts", names, steps)
         other = self._known_names.of(name)
         return None if other is None else self._made("names", (other,), ())
+
+    def lack(self, name: str) -> Lack | None:
+        """What is missing there of which a tensor could be made, where some of it is there."""
+        for kind, found in (
+            ("stack_experts", self._experts.lack(name)),
+            ("qkv", lacking_projections(name, self._shapes[name], self._there)),
+        ):
+            if found is not None:
+                return Lack(kind, found)
+        return None
 
     def of_several(self, name: str, keys: tuple[str, ...]) -> Conversion | None:
         """How a tensor is made of several that were renamed to it, if it is a stack of them."""

@@ -63,6 +63,27 @@ class Experts:
                         return names, steps
         return _NONE
 
+    def lack(self, name: str) -> str | None:
+        """Which experts are not there, or are too many, of those that would be stacked to a tensor."""
+        here = self._destinations[name]
+        if len(here.shape) < 2:
+            return None
+        base, leaf, bias = _parts(name)
+        count = here.shape[0]
+        for place in _places(base):
+            for single in dict.fromkeys(each for singles in _singles(leaf) for each in singles):
+                for ending in _BIAS if bias else (".weight", ""):
+                    there = self._numbered.get((place, single + ending), {})
+                    gone = [each for each in range(count) if each not in there]
+                    if there and len(there) > count:
+                        return f"the checkpoint has {len(there)} experts, and it is of {count} here"
+                    if there and gone:
+                        start = f"{place}." if place else ""
+                        first = f"{start}{gone[0]}.{single}{ending}"
+                        more = f", nor of {len(gone) - 1} other experts" if len(gone) > 1 else ""
+                        return f"the checkpoint has no {first!r}{more}: {len(there)} of {count} are there"
+        return None
+
     def _all(self, base: str, leaf: str, bias: bool, count: int) -> list[str]:
         """All experts' tensors of one name, in order; none if one is missing, or is more."""
         for ending in _BIAS if bias else (".weight", ""):

@@ -49,6 +49,8 @@ def fit(here: Destination, there: Shape, permissions: Sequence[Permission]) -> F
 
 def hint(here: Destination, there: Shape) -> str | None:
     """The kind of adaptation that would fit, for a message."""
+    if there == here.shape:
+        return None
     for kinds in (*([kind] for kind in _FUNCTIONS), ["channels", "patch"], ["inflate", "channels"]):
         if kinds == ["select"]:
             continue
@@ -61,6 +63,13 @@ def hint(here: Destination, there: Shape) -> str | None:
     if len(there) == len(here.shape) and there[1:] == here.shape[1:]:
         return "'drop'"
     return None
+
+
+def hint_text(name: str, kind: str, whole_name: str | None = None) -> str:
+    """What an adaptation would do, for a message."""
+    told = whole_name or name
+    would = f"leave {told} to the next rule" if kind == "'drop'" else f"fit {told}"
+    return f"adapt={{{name!r}: {kind}}} would {would}"
 
 
 def _transpose(here: Destination, shape: Shape, options: Mapping[str, Any], declared: bool) -> Found:

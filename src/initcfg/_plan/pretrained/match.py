@@ -17,7 +17,7 @@ from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.adapters import merging_of, unmerged
 from initcfg._plan.pretrained.conversions import Conversions
 from initcfg._plan.pretrained.destinations import Destination, computed_names, destinations_in
-from initcfg._plan.pretrained.fitting import Fitting, fit, hint
+from initcfg._plan.pretrained.fitting import Fitting, fit, hint, hint_text
 from initcfg._plan.pretrained.hooked import after_hooks
 from initcfg._plan.pretrained.keys import NamedKeys, named_keys, versions_by_path
 from initcfg._plan.pretrained.likely import Sides
@@ -150,6 +150,7 @@ class _Match:
         self.renamed: list[tuple[str, str]] = []
         self.conversions = Conversions(step.target, self.destinations, self.named.keys, self._shape)
         self.remarks: list[str] = []
+        self.idle: list[str] = []
         self.used: set[str] = set(hooked.used)
         self.selection = Selection(initializer)
         self.names_of = {key: name for name, keys in self.named.keys.items() for key in keys}
@@ -237,6 +238,7 @@ class _Match:
             buffers=tuple(prefix + name for name in wrong if self.destinations[name].entry.buffer),
             tied=() if self.compat else _tied(found),
             remarks=tuple(self.remarks),
+            idle=tuple(self.idle),
             hooks=tuple(self.hooked.runs),
             narrowed=tuple(
                 dict.fromkeys(self.destinations[name].entry.name for name in self.numbers.narrowed)
@@ -263,12 +265,13 @@ class _Match:
         sides = Sides(here, shapes, {name: shapes[keys[0]] for name, keys in self.named.keys.items()})
         if not loaded and here.keys().isdisjoint([*sides.there, *self.hooked.made]):
             raise nothing_fits(initializer, sides, asked + self.hints)
-        self.remarks += self.permits.check(loaded)
+        gone = [name for name in missing if name not in silent]
+        unfit = [name for name, _, _ in self.mismatched if name not in silent]
+        self.idle, remarks = self.permits.check(loaded, [*gone, *unfit])
+        self.remarks += remarks
         if self.opened.unnamed:
             what = plural(len(loaded), "tensor")
             self.remarks.append(f"{what} without names, taken in the order of the parameters")
-        gone = [name for name in missing if name not in silent]
-        unfit = [name for name, _, _ in self.mismatched if name not in silent]
         over = [key for key in unexpected if key not in silent]
         if gone or unfit or over:
             likely = partly_fits(
@@ -287,7 +290,9 @@ class _Match:
         """What the checkpoint has for a tensor, if anything."""
         name = here.name
         permissions = self.selection.permissions(name)
-        if self.selection.leaves_out(name) or self.permits.act(permissions, "drop"):
+        if self.selection.leaves_out(name) or any(each.kind == "drop" for each in permissions):
+            if name in self.named.keys or name in self.hooked.made:
+                self.permits.act(permissions, "drop")
             self.excluded.append(name)
             return None
         if name in self.hooked.made:
@@ -302,6 +307,7 @@ class _Match:
         if len(keys) == 0:
             if not self._stays(here):
                 self.missing.append(name)
+                self._note_lack(here, permissions)
             self.permits.refuse(permissions, here, None)
             return None
         shapes = [self._shape(key) for key in keys]
@@ -355,11 +361,18 @@ class _Match:
         counted = attribute == "num_batches_tracked" and counter_may_be_missing(here.module, version)
         return here.name in self.hooked.kept or counted
 
+    def _note_lack(self, here: Destination, permissions: Sequence[Permission]) -> None:
+        """Say it where the checkpoint has a part of what a tensor would be made from."""
+        lack = None if self.compat else self.conversions.lack(here.name)
+        if lack is not None:
+            self.permits.refuse_part(permissions, here, lack)
+            self.hints.append(f"{self.prefix}{here.name} could be made, but {lack.text}")
+
     def _mismatch(self, here: Destination, shape: tuple[int, ...]) -> None:
         self.mismatched.append((here.name, here.shape, shape))
         kind = "'dtype'" if shape == here.shape else hint(here, shape)
         if kind is not None and not self.compat:
-            self.hints.append(f"adapt={{{here.name!r}: {kind}}} would fit {self.prefix}{here.name}")
+            self.hints.append(hint_text(here.name, kind, self.prefix + here.name))
 
     def _keys_of(
         self, name: str, permissions: Sequence[Permission]

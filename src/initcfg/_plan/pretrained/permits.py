@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from initcfg._plan.pretrained.destinations import Destination
-from initcfg._plan.pretrained.fitting import fit, hint
-from initcfg._plan.pretrained.positions import is_of_picture, means_positions
+from initcfg._plan.pretrained.fitting import fit, hint, hint_text
+from initcfg._plan.pretrained.positions import is_of_a_layer, is_of_picture, means_positions
 from initcfg._rules.initializers import Permission, PretrainedInit
 from initcfg.errors import CheckpointError
 
@@ -30,12 +31,21 @@ _FOR = {
 }
 
 
+@dataclass(frozen=True)
+class Lack:
+    """What a kind of adaptation would make a tensor from is there in part: which is not, in words."""
+
+    kind: str
+    text: str
+
+
 class Permits:
     """The permissions of one rule, and what became of them."""
 
     def __init__(self, initializer: PretrainedInit) -> None:
         self._initializer = initializer
         self._acted: set[int] = set()
+        self._lacking: list[tuple[Permission, Destination, str]] = []
         # By permission: tensors that it is for and that it does not make fit; None: not in the checkpoint.
         self._refused: dict[int, list[tuple[Destination, Shape | None]]] = {}
 
@@ -51,12 +61,26 @@ class Permits:
             if each.pattern is not None or (there is not None and _is_meant(each, here, there)):
                 self._refused.setdefault(id(each), []).append((here, there))
 
-    def check(self, loaded: Collection[int]) -> list[str]:
-        """What did nothing and may; CheckpointError for what may not.
+    def refuse_part(self, permissions: Sequence[Permission], here: Destination, lack: Lack) -> None:
+        """Of what an adaptation would make a tensor from, some is not there."""
+        asked = [each for each in permissions if each.kind == lack.kind and not each.auto]
+        self._lacking += [(each, here, lack.text) for each in asked]
+
+    def check(self, loaded: Collection[int], left: Sequence[str]) -> tuple[list[str], list[str]]:
+        """What was asked for and did nothing, and what ``"auto"`` did not; CheckpointError for what may not.
 
         Args:
             loaded: Identities of the entries that have a value: some under another of their names.
+            left: Names of tensors that stay as they are, though nobody says that they may.
         """
+        for permission, here, text in self._lacking:
+            if here.name in left:
+                raise CheckpointError(
+                    f"{_text(permission)} cannot make {here.name!r}: {text}.",
+                    parameter=here.name,
+                    shape=here.shape,
+                    fix="Give the checkpoint that has all of them, or say by ignore that it may be missing.",
+                )
         refused = {
             key: [(here, there) for here, there in found if id(here.entry) not in loaded]
             for key, found in self._refused.items()
@@ -65,14 +89,18 @@ class Permits:
         for each in idle:
             if not each.auto and refused.get(id(each)):
                 raise self._error(each, *refused[id(each)][0])
-        explicit = [_text(each) for each in idle if not each.auto]
-        remarks = [f"{text} did nothing: what it is for fits as it is" for text in dict.fromkeys(explicit)]
+        explicit = dict.fromkeys(_text(each) for each in idle if not each.auto and each.kind != "drop")
+        why = f"it has nothing for {left[0]}" if left else "what it is for fits as it is"
+        told = [f"{text} did nothing: {why}" for text in explicit]
+        drops = dict.fromkeys(_text(each) for each in idle if each.kind == "drop")
+        told += [f"{text} did nothing: the checkpoint has none of it" for text in drops]
+        remarks = []
         auto = [each for each in self._initializer.adapt if each.auto]
         if auto and len([each for each in idle if each.auto]) == len(auto):
             names = [here.name for each in auto for here, _ in refused.get(id(each), ())]
             why = f"it has nothing for {names[0]}" if names else "no tensor needs it"
             remarks.append(f"adapt='auto' did nothing: {why}")
-        return remarks
+        return told, remarks
 
     def _error(self, permission: Permission, here: Destination, there: Shape | None) -> CheckpointError:
         head = f"{_text(permission)} does nothing"
@@ -86,7 +114,11 @@ class Permits:
         kind = permission.kind
         why = f"{here.name!r} is {here.shape} here and {there} there, and {kind!r} is for {_FOR[kind]}"
         fix = "Correct it, or exclude the tensor."
-        if kind == "resize" and here.shape[-1:] == there[-1:]:
+        if kind == "resize" and is_of_a_layer(here):
+            why = f"{here.name!r} is of a {type(here.module).__name__}, and 'resize' is for positions"
+            if (other := hint(here, there)) is not None:
+                fix = f"{hint_text(here.name, other)}."
+        elif kind == "resize" and here.shape[-1:] == there[-1:]:
             why += ", whose size is known: here it is not"
             if is_of_picture(here):
                 fix = (
@@ -99,7 +131,7 @@ class Permits:
             why = f"without a name it is not used for {here.name!r}"
             fix = f"Write adapt={{{here.name!r}: {kind!r}}}."
         elif (other := hint(here, there)) is not None and other != repr(kind):
-            fix = f"adapt={{{here.name!r}: {other}}} would fit."
+            fix = f"{hint_text(here.name, other)}."
         return CheckpointError(f"{head}: {why}.", parameter=here.name, shape=here.shape, fix=fix)
 
 

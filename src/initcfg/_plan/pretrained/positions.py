@@ -43,7 +43,7 @@ def resize(here: Destination, shape: Shape, options: Mapping[str, Any], declared
         return None
     if any(table in here.name for table in _TABLES) and len(shape) == 2:
         return _resize_table(here, shape, options)
-    if not declared and not means_positions(here.name):
+    if is_of_a_layer(here) or (not declared and not means_positions(here.name)):
         return None
     if len(shape) == 4 and shape[0] == here.shape[0] == 1:
         # Channels last, or channels first.
@@ -59,6 +59,13 @@ def resize(here: Destination, shape: Shape, options: Mapping[str, Any], declared
     if shape[:-2] != here.shape[:-2]:
         return None
     return _resize_rows(here, shape, options)
+
+
+def is_of_a_layer(here: Destination) -> bool:
+    """Whether a layer of torch computes with a tensor: it holds no positions, whatever it is called."""
+    known = (cls for cls in type(here.module).__mro__ if cls.__module__.startswith("torch.nn.modules."))
+    first = next((cls for cls in known if not cls.__module__.endswith(".container")), nn.Module)
+    return first not in (nn.Module, nn.Embedding)
 
 
 def means_positions(name: str) -> bool:

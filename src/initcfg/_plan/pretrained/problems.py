@@ -39,12 +39,14 @@ def nothing_fits(initializer: PretrainedInit, sides: Sides, hints: Sequence[str]
     # A prefix stands in what was perhaps meant.
     others = [text for text in (likely, rename) if text is not None and not text.startswith("prefix=")]
     said = whole + ([] if starts else others)
-    meant = [*hints, *(f"prefix={prefix!r}" for prefix in starts[:3])] or others
+    meant = [f"prefix={prefix!r}" for prefix in starts[:3]] or ([] if hints else others)
     fix = (
         "Give the prefix that the module has in the checkpoint, rename the keys, or give another checkpoint."
     )
     if said or (others and likely in others):
         fix = f"{'; '.join(said or others[:1])}."
+    if hints:
+        fix = f"Perhaps {'; or '.join(hints[:_SHOWN])}. {fix}"
     return CheckpointError(
         f"No key of {initializer.label!r} fits a tensor of the module: {known}, "
         f"tensors are like {next(iter(sides.here), None)!r}.",
@@ -101,11 +103,12 @@ def check_strict(
         kinds.append((unexpected, "key", "not used"))
     wrong = [f"{plural(len(names), noun)} {what}: {_listed(names)}" for names, noun, what in kinds if names]
     if initializer.strict != "none" and wrong:
+        perhaps = f"Perhaps {'; or '.join(hints[:3])}. " if hints else ""
         raise CheckpointError(
             f"strict={initializer.strict!r} does not allow what {initializer.label!r} leaves: "
             f"{'; '.join(wrong)}.",
-            meant=list(hints[:3]),
-            fix="Exclude or ignore what is to stay with the next rule, adapt it, or give strict='none'.",
+            fix=f"{perhaps}Exclude or ignore what is to stay with the next rule, adapt it, or give "
+            "strict='none'.",
         )
 
 
@@ -118,7 +121,11 @@ def unmatched_pattern(key: str, pattern: Pattern, local: Mapping[str, Any]) -> P
     """The error for a pattern that covers no tensor."""
     modules = {".".join(name.split(".")[:depth]) for name in local for depth in range(1, name.count(".") + 1)}
     error = unmatched(key, pattern, [*local, *sorted(modules)])
-    error.fix = (
+    if key == "adapt":
+        error.problem = f"adapt={{{pattern.text!r}: ...}} matches nothing."
+    there = ", ".join(map(repr, [*local][:2]))
+    known = f"There are {there}{', ...' if len(local) > 2 else ''}. " if there and not error.meant else ""
+    error.fix = known + (
         "Patterns match whole names, of tensors or of modules around them, counted from the module that owns "
         "the rule; '*' stands for any run of characters, dots too, and 're:' begins a regular expression."
     )

@@ -42,6 +42,19 @@ def projections(
     return ((fused,), steps) if fused else _output_of(name, shapes, there)
 
 
+def lacking_projections(name: str, shape: Shape, there: Callable[[str], Shape | None]) -> str | None:
+    """Which of three projections that would make a fused tensor are not there, if one or two of them are."""
+    for base, role in _bases(name, _FUSED):
+        for other in _other_bases(base):
+            for triple in _SPLIT:
+                three = [other + each.format(role) for each in triple]
+                found = [each for each in three if (size := there(each)) and size[1:] == shape[1:]]
+                if 0 < len(found) < len(three):
+                    gone = ", ".join(repr(each) for each in three if each not in found)
+                    return f"the checkpoint has {', '.join(map(repr, found))} and no {gone}"
+    return None
+
+
 def _three_of(name: str, shape: Shape, there: Callable[[str], Shape | None]) -> tuple[list[str], str]:
     """The three names there that make the fused tensor ``name``, and what stands before them."""
     for base, role in _bases(name, _FUSED):

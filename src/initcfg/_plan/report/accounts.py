@@ -66,7 +66,7 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
             lines.append(Text(f"  {what if index == 0 else '':<24}  {name}"))
     for did in _by_hooks(load.hooks):
         lines += [Text(f"  load hooks                {each}") for each in limited(did, full, _FIRST + 1)]
-    lines += [Text(f"  note                      {each}") for each in load.remarks]
+    lines += [Text(f"  note                      {each}") for each in (*load.remarks, *load.idle)]
     if load.warning:
         lines.append(Text(f"  warning                   {load.warning}", style="red"))
     hints = load.hints if full else load.hints[:_FIRST]
