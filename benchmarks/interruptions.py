@@ -277,7 +277,7 @@ def large(folder: Path, rounds: int, chance: random.Random) -> bool:
         good = good and same
     del model, weight
     start = time.monotonic()
-    plan.save_weights(built(), folder / "large", seed=5, shard_size="5GB")
+    plan.save_weights(folder / "large", built(), seed=5, shard_size="5GB")
     print(f"large: streamed to disk in {time.monotonic() - start:.1f} s")
     from initcfg._checkpoints.formats import open_path
 
