@@ -47,6 +47,11 @@ class Account:
         written = Written(name, entry.shape, dtype_name(entry.tensor.dtype), "code")
         self.written[name] = replace(written, code=call.code, operations=(change,))
 
+    def note_renamed(self, before: str, name: str) -> None:
+        """User code put the memory of one tensor under another name, with whatever was written there."""
+        if (written := self.written.get(before)) is not None:
+            self.written[name] = replace(written, name=name)
+
     def forget(self, name: str) -> None:
         """User code took a tensor away."""
         self.written.pop(name, None)
@@ -72,7 +77,9 @@ class Account:
             before = self.written.get(name) or Written(name, entry.shape, "")
             self.note(entry, name, "code", before, code=call.code, operations=tuple(done))
         for name, value in meant.items():
-            if name in self.written and self.written[name].by == "code":
+            # Of a parametrized weight, it is what is stored that has the value, and not what a layer sees.
+            seen = name in entries and entries[name].holder is None
+            if seen and name in self.written and self.written[name].by == "code":
                 self.written[name] = replace(self.written[name], value=value)
 
     def ledger(self, names: Names, *, rng: str, seed: int | None, rebuilt: bool = False) -> Ledger:

@@ -23,6 +23,7 @@ from initcfg._model import (
     named_tensors,
     names_by_storage,
     places_of,
+    renames,
     running,
 )
 from initcfg._plan import Call, Ledger, Loaded, Plan, Write, writes_of
@@ -185,14 +186,21 @@ class Execution:
         self._find_tensors()
         self.by_storage()
         self._places = places_of(self.stored())
-        for name, change in changes(before, self._places).items():
+        found = changes(before, self._places)
+        renamed = renames(before, self._places, found)
+        for name, change in found.items():
             self.rebuilt[name] = call
-            if change == "gone":
-                self.account.forget(name)
-            else:
+            if name in renamed:
+                self.account.note_renamed(renamed[name], name)
+            elif change != "gone":
                 self.account.note_put(call, self.entries[name], name, change)
-            for observer in self.observers:
-                observer.operations.pop(name, None)
+        for observer in self.observers:
+            # What was done in memory goes with it.
+            done = observer.operations
+            moved = {name: done[old] for name, old in renamed.items() if old in done}
+            observer.operations = {name: each for name, each in done.items() if name not in found} | moved
+        for name in (name for name, change in found.items() if change == "gone"):
+            self.account.forget(name)
         self.filler.tensors_changed(self.stored())
         for _, watch in self._running:
             # So that they let go of what was there.

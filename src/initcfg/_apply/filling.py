@@ -176,7 +176,9 @@ class WaitingFiller(Filler):
                 self._write_now(waiting.tensor, waiting)
         if self._recorder is not None:
             new = [
-                each[0] for storage, each in self._tensors.items() if len(each) == 1 and storage not in before
+                each[0]
+                for storage, each in self._tensors.items()
+                if len(each) == 1 and _names(each) != _names(before.get(storage, []))
             ]
             self._recorder.take_in(new, gone=before.keys() - self._tensors.keys())
 
@@ -227,6 +229,10 @@ class WaitingFiller(Filler):
         with torch.no_grad():
             self._filler.fill(tensor, waiting.value, waiting.name)
             self._filler.flush()
+
+
+def _names(found: list[tuple[str, torch.Tensor]]) -> list[str]:
+    return [name for name, _ in found]
 
 
 def _by_storage(stored: Iterable[tuple[str, torch.Tensor]]) -> dict[int, list[tuple[str, torch.Tensor]]]:

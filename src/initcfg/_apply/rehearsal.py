@@ -7,7 +7,7 @@ between them. What the code means then stands in the plan as values, in place of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -28,7 +28,7 @@ from initcfg._plan import (
     changed_make_up,
     make_up_of,
 )
-from initcfg._record import FileNeeded, Recording, default_of, files_closed, recorded
+from initcfg._record import FileNeeded, Recording, default_of, files_closed, parametrized_reason, recorded
 from initcfg._record.recording import (
     Outcome,
     TrackedStorage,
@@ -60,12 +60,13 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
             filler = RecordingFiller(recording, checkpoints)
             execution = Execution(plan, model, checkpoints, filler, run_code=filler.run_code)
             with torch.no_grad(), originals_come_back(), files_closed():
+                memory = recording.recorder.all_tracked(execution.entries[name].tensor for name in unwritten)
                 for entry in execution.names.parameters:
                     default = plan.parameters[entry.name].default
                     if default_of(entry.tensor) and default and not isinstance(default.value, Computed):
                         filler.fill(entry.tensor, default.value, entry.name, default)
                 execution.run_tape()
-            return _with_values(execution, filler, before, unwritten, with_buffers)
+            return _with_values(execution, filler, before, unwritten, memory, with_buffers)
     except TensorError:
         # A tensor that cannot be moved aside: its code stays what it is.
         return plan
@@ -170,9 +171,13 @@ def _with_values(
     filler: RecordingFiller,
     before: MakeUp,
     unwritten: set[str],
+    unwritten_memory: Collection[TrackedStorage],
     with_buffers: bool,
 ) -> Plan:
-    """The plan, with values where it had code; ``with_buffers``: also those that only code writes."""
+    """The plan, with values where it had code; ``with_buffers``: also those that only code writes.
+
+    ``unwritten`` are the parameters that no constructor wrote, with their memory: code may rename that.
+    """
     plan, plans, parts = execution.plan, execution.account.plans, execution.account.parts
     names = named_tensors(execution.model)
     items = {**plan.parameters, **plan.buffers}
@@ -191,6 +196,11 @@ def _with_values(
             items[entry.name] = _also_by_code(items[entry.name], filler.writer_of(entry.tensor))
         if entry.name in items and isinstance(items[entry.name].value, Opaque) and entry.holder is None:
             coded[entry.name] = entry.tensor
+        elif entry.name in items and isinstance(value := items[entry.name].value, Opaque):
+            reason = parametrized_reason(entry)
+            items[entry.name] = replace(
+                items[entry.name], value=Opaque(f"{value.code}: {reason}", value.over)
+            )
     outcomes = outcomes_of(filler.recorder, coded)
     values = named_values(outcomes.items())
     for name, outcome in outcomes.items():
@@ -204,6 +214,10 @@ def _with_values(
     parameters += [name for name in plan.parameters if name not in here and name not in rebuilt]
     buffers = {entry.name: items[entry.name] for entry in names.buffers if entry.name in items}
     kept = {name for name in items if isinstance(items[name].value, Keep)}
+    for name in rebuilt.keys() & here.keys():
+        tracked = filler.recorder.tracked(here[name].tensor)
+        if tracked is None or not tracked.before or tracked in unwritten_memory:
+            unwritten.add(name)
     idle = idle_rules(plans, filler.failed_calls)
     notes = [note for each in plans for note in each.notes]
     notes += _overwritten(plan, items)
@@ -235,15 +249,13 @@ def _with_values(
             if not filler.has_failed(name)
         },
         uninitialized=tuple(
-            name
-            for name in parameters
-            if name in kept and (name in unwritten or name in rebuilt) and items[name].elements
+            name for name in parameters if name in kept and name in unwritten and items[name].elements
         ),
         partly_written=tuple(
             name
             for name in parameters
             if name in plan.partly_written
-            or (name in outcomes and outcomes[name].partly and (name in unwritten or name in rebuilt))
+            or (name in outcomes and outcomes[name].partly and name in unwritten)
         ),
     )
 
@@ -299,7 +311,6 @@ def _put(item: Assignment | None, entry: Entry, call: Call) -> Assignment:
         rule=call.rule or ".".join(filter(None, ("model", call.module, "init_weights"))),
         shadowed=shadowed,
         frozen=not entry.buffer and not entry.tensor.requires_grad,
-        default=None if item is None else item.default,
     )
 
 
@@ -315,9 +326,10 @@ def _said(
             item, value=source.value, rule=source.rule, initializer=source.initializer, shadowed=before
         )
     if source is not None or not outcome.written:
-        # The code leaves alone what was there.
-        value = Keep() if item.default is None else item.default.value
-        return replace(item, value=value, rule=None, initializer=None, shadowed=())
+        # The code leaves alone what was there, perhaps under another name.
+        default = item.default if source is None else Shadowed(source.rule, source.value, source.initializer)
+        value = Keep() if default is None else default.value
+        return replace(item, value=value, rule=None, initializer=None, shadowed=(), default=default)
     if value is None:
         return replace(item, value=Opaque(f"{item.value.code}: {outcome.reason}", item.value.over))
     return replace(item, value=value, initializer=None if outcome.layer is None else outcome.layer.call)

@@ -62,7 +62,7 @@ from initcfg._model.names import (
 )
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
-from initcfg._model.whereabouts import Watch, changes, place_of, places_of
+from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
 
 __all__ = [
     "BaseModule",
@@ -105,6 +105,7 @@ __all__ = [
     "parameters_of",
     "place_of",
     "places_of",
+    "renames",
     "rank_sets",
     "register_layout",
     "relative_name",

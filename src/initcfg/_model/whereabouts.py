@@ -87,3 +87,17 @@ def changes(before: Mapping[str, list[Place]], now: Mapping[str, list[Place]]) -
         elif places != before[name]:
             found[name] = "data"
     return found
+
+
+def renames(
+    before: Mapping[str, list[Place]], now: Mapping[str, list[Place]], found: Mapping[str, str]
+) -> dict[str, str]:
+    """Of these changes, the new names of memory that was there under a name that is gone, with that name."""
+    gone = [name for name, change in found.items() if change == "gone"]
+    return {
+        name: old
+        for name, change in found.items()
+        if change == "new"
+        for old in gone
+        if len(before[old]) == len(now[name]) == 1 and before[old][0].has_memory_of(now[name][0])
+    }

@@ -17,6 +17,8 @@ class Kind(NamedTuple):
     dtype: str
     buffer: bool
     canonical: str
+    # How many tensors it is stored as, through a parametrization; 0 without one.
+    originals: int
 
 
 MakeUp = dict[str, Kind]
@@ -25,7 +27,9 @@ MakeUp = dict[str, Kind]
 def make_up_of(names: Names) -> MakeUp:
     """What stands under each name of a model."""
     return {
-        name: Kind(entry.shape, dtype_name(entry.tensor.dtype), entry.buffer, entry.name)
+        name: Kind(
+            entry.shape, dtype_name(entry.tensor.dtype), entry.buffer, entry.name, len(entry.originals)
+        )
         for entry in names.entries.values()
         for name in entry.names
     }

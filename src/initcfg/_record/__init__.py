@@ -26,6 +26,7 @@ from initcfg._record.pending import (
 )
 from initcfg._record.recorded import Recording, recorded
 from initcfg._record.trace import trace
+from initcfg._record.trace_plan import parametrized_reason
 
 __all__ = [
     "Default",
@@ -40,6 +41,7 @@ __all__ = [
     "forget_defaults",
     "is_closed",
     "meta_defaults",
+    "parametrized_reason",
     "recall_defaults",
     "recorded",
     "reopen_all",

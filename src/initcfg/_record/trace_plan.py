@@ -124,13 +124,21 @@ def _outcome(entry: Entry, last: Outcome) -> Outcome:
     """What became of what a layer sees, by what became of the last tensor that it is stored as."""
     if entry.holder is None or not last.written:
         return last
-    module, attribute = entry.holder
-    chain = module.parametrizations[attribute]  # type: ignore[index]
-    classes = [type(each).__name__ for each in chain]  # type: ignore[union-attr]
-    if all(name in ("_WeightNorm", "_SpectralNorm") for name in classes):
+    if all(name in ("_WeightNorm", "_SpectralNorm") for name in _parametrizations(entry)):
         # Written through the parametrization, it makes its parts again as it made them.
         return last
-    return Outcome(None, f"it is parametrized by {', '.join(classes)}", last.layer)
+    return Outcome(None, parametrized_reason(entry), last.layer)
+
+
+def parametrized_reason(entry: Entry) -> str:
+    """Why a parametrized weight has no value: it is stored as something else."""
+    return f"it is parametrized by {', '.join(_parametrizations(entry))}"
+
+
+def _parametrizations(entry: Entry) -> list[str]:
+    assert entry.holder is not None
+    module, attribute = entry.holder
+    return [type(each).__name__ for each in module.parametrizations[attribute]]  # type: ignore
 
 
 def _assignment(entry: Entry, outcome: Outcome, values: dict[str, Value]) -> Assignment:

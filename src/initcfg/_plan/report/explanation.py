@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from initcfg._plan.assignment import Assignment, Shadowed
+from initcfg._plan.assignment import Assignment, Before, Shadowed
 from initcfg._plan.loads import weight_of
 from initcfg._plan.report.words import shape_text, uncalled_text, value_text
 from initcfg.errors import FanError, PlanError, nearest
@@ -32,9 +32,7 @@ def explain_text(plan: Plan, name: str) -> str:
     if item.name in plan.uninitialized:
         lines += ["It is never written: no rule and no constructor fills it.", ""]
     if item.name in plan.before_code:
-        before = plan.before_code[item.name]
-        was = "" if before is None else f"; before, it is {before.dtype} of shape {shape_text(before.shape)}"
-        lines += [f"The model's own code puts it there{was}.", ""]
+        lines += [_of_code(item, plan.before_code[item.name]), ""]
     reached = [*item.shadowed] + ([Shadowed(item.rule, item.value, item.initializer)] if item.rule else [])
     if item.default is not None:
         lines += [f"Without any rule, {item.default.rule} makes it {item.default.value}.", ""]
@@ -53,6 +51,16 @@ def explain_text(plan: Plan, name: str) -> str:
     lines += _numbers(item)
     lines += _others(plan, item, {each.rule for each in reached})
     return "\n".join(lines)
+
+
+def _of_code(item: Assignment, before: Before | None) -> str:
+    """What the model's own code makes of a tensor that is another before it runs."""
+    if before is None:
+        return "The model's own code puts it there."
+    if (before.shape, before.dtype) == (item.shape, item.dtype):
+        return "The model's own code stores it in another way: as a parametrization, or as a buffer."
+    was = f"before, it is {before.dtype} of shape {shape_text(before.shape)}"
+    return f"The model's own code puts it there; {was}."
 
 
 def _head(plan: Plan, name: str, item: Assignment) -> str:

@@ -192,6 +192,8 @@ def _changed(plan: Plan, name: str) -> str:
     was = f"{before.dtype} of shape {shape_text(before.shape)}"
     if name not in plan:
         return f"taken away   {name}: {was}, until the model's own code runs"
+    if (before.shape, before.dtype) == (plan[name].shape, plan[name].dtype):
+        return f"changed      {name}: the model's own code stores it in another way"
     return f"changed      {name}: {was}, until the model's own code runs"
 
 

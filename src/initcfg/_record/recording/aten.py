@@ -73,9 +73,14 @@ _FILLS: dict[str, Callable[..., Known | None]] = {
 }
 
 
+def fills(operation: str) -> bool:
+    """Whether an in-place operation fills its target alike, or with independent numbers."""
+    return operation in _FILLS
+
+
 def filled_with(operation: str, numbers: Args, kwargs: Kwargs) -> Known | None:
     """What an in-place operation fills its target with; None if that has no name."""
-    if operation not in _FILLS:
+    if not fills(operation):
         return None
     return _FILLS[operation](*numbers, **{key: item for key, item in kwargs.items() if key != "generator"})
 

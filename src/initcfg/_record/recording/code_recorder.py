@@ -59,6 +59,8 @@ class CodeRecorder(Recorder):
         self._asked: set[int] = set()
         self._met: list[_Met] = []
         self._gone: set[int] = set()
+        # By storage: the name that the code has given it.
+        self._new_names: dict[int, str] = {}
 
     def tracked(self, tensor: torch.Tensor) -> TrackedStorage | None:
         """The storage of a tensor; a known one is taken in when it is first met."""
@@ -88,9 +90,15 @@ class CodeRecorder(Recorder):
     def plan(self, planned: WaitingWrite) -> None:
         """Note a write as if the code did it."""
         tensor = planned.tensor
-        if not self.record_sampler(tensor, planned.value, lambda alias: self._do_write(alias, planned)):
+
+        def write(alias: torch.Tensor) -> None:
+            name = self._new_names.get(storage_of(tensor), planned.name)
+            self._do_write(alias, planned._replace(name=name))
+
+        self._new_names.pop(storage_of(tensor), None)
+        if not self.record_sampler(tensor, planned.value, write):
             self.make_real(tensor)
-            self._do_write(tensor, planned)
+            write(tensor)
 
     def take_in(self, new: Iterable[tuple[str, torch.Tensor]], gone: Set[int]) -> None:
         """The code has put tensors, or memory, of its own into the model, and taken some storages away."""
@@ -102,6 +110,9 @@ class CodeRecorder(Recorder):
             self._asked.discard(storage)
             self._gone.discard(storage)
             if (tracked := self._storages.get(storage)) is not None:
+                # Memory may have been there under another name; numbers come by the one that it has.
+                self._new_names[storage] = name
+                self._met = [each for each in self._met if each.tracked is not tracked]
                 self._met.append(_Met(tensor, name, tracked, []))
 
     def finish(self) -> tuple[list[WaitingWrite], dict[str, Value]]:

@@ -139,7 +139,7 @@ class Recorder(StorageTracker, TorchDispatchMode):
             return True
         if operation == "copy":
             return self._copy(tracked, func, args, kwargs)
-        if any(map(self.is_random, args[1:])):
+        if not aten.fills(operation) or any(map(self.is_random, args[1:])):
             return False
         for tensor in _tensors(args[1:], {}):
             # A number in a tensor, as in weight[0] = 1.
