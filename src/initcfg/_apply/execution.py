@@ -182,11 +182,14 @@ class Execution:
             return
         self._took_in_changes = True
         call = self._running[-1][0]
-        before = self._places
+        before, entries = self._places, self.entries
         self._find_tensors()
         self.by_storage()
         self._places = places_of(self.stored())
         found = changes(before, self._places)
+        for name in entries.keys() & self.entries.keys():
+            if bool(self.entries[name].holder) != bool(entries[name].holder):
+                found.setdefault(name, "parametrized" if self.entries[name].holder else "new")
         renamed = renames(before, self._places, found)
         for name, change in found.items():
             self.rebuilt[name] = call

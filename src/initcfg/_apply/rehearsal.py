@@ -203,9 +203,11 @@ def _with_values(
             )
     outcomes = outcomes_of(filler.recorder, coded)
     values = named_values(outcomes.items())
+    called_for = _called_for(parts)
     for name, outcome in outcomes.items():
         if not filler.has_failed(name):
-            items[name] = _said(items[name], outcome, filler.source_of(outcome), values.get(name))
+            called = called_for.get(name, ())
+            items[name] = _said(items[name], outcome, filler.source_of(outcome), values.get(name), called)
     here = {each.name: each for each in names.entries.values()}
     parameters = [
         each.name for each in names.parameters if each.name in rebuilt or each.name in plan.parameters
@@ -281,6 +283,17 @@ def _with_parts(plan: Plan, parts: Sequence[tuple[str, Plan]], attribute: str) -
     return tuple(dict.fromkeys([*getattr(plan, attribute), *more]))
 
 
+def _called_for(parts: Sequence[tuple[str, Plan]]) -> dict[str, tuple[Shadowed, ...]]:
+    """The writes of the rules that code called for, by tensor, in their order."""
+    found: dict[str, tuple[Shadowed, ...]] = {}
+    for at, part in parts:
+        for local, item in (*part.parameters.items(), *part.buffers.items()):
+            if item.rule is not None and not isinstance(item.value, Opaque):
+                name, shown = _joined(at, local), Shadowed(item.rule, item.value, item.initializer)
+                found[name] = (*found.get(name, ()), *item.shadowed, shown)
+    return found
+
+
 def _joined(*names: str) -> str:
     return ".".join(filter(None, names))
 
@@ -315,10 +328,16 @@ def _put(item: Assignment | None, entry: Entry, call: Call) -> Assignment:
 
 
 def _said(
-    item: Assignment, outcome: Outcome, source: Write | Shadowed | None, value: Value | None
+    item: Assignment,
+    outcome: Outcome,
+    source: Write | Shadowed | None,
+    value: Value | None,
+    called: Sequence[Shadowed],
 ) -> Assignment:
-    """What a tensor gets that the plan left to the code."""
+    """What a tensor gets that the plan left to the code, which ``called`` for rules that reached it."""
     assert isinstance(item.value, Opaque)
+    known = {each.rule for each in item.shadowed}
+    item = replace(item, shadowed=(*item.shadowed, *(each for each in called if each.rule not in known)))
     if isinstance(source, Write) and not source.default:
         # A rule, of the plan or one that the code called for.
         before = tuple(each for each in item.shadowed if each.rule != source.rule)
@@ -331,5 +350,6 @@ def _said(
         value = Keep() if default is None else default.value
         return replace(item, value=value, rule=None, initializer=None, shadowed=(), default=default)
     if value is None:
+        assert outcome.reason is not None, "what was written has a value, or a reason why it has none"
         return replace(item, value=Opaque(f"{item.value.code}: {outcome.reason}", item.value.over))
-    return replace(item, value=value, initializer=None if outcome.layer is None else outcome.layer.call)
+    return replace(item, value=value, initializer=outcome.call)

@@ -26,7 +26,7 @@ class Outcome:
 
     Attributes:
         value: What it is to hold; None if that cannot be said. Of a draft, as if nothing shared its numbers.
-        reason: Why it cannot be said.
+        reason: Why it cannot be said; nothing of what nobody wrote.
         layer: Its last write over all of it, with who wrote; None if nobody did.
         sources: What the numbers of a named value come from; tensors with the very same are copies.
         draft: The formula that it is, whose random parts have no names yet.
@@ -52,7 +52,7 @@ class Outcome:
     @property
     def call(self) -> dict[str, object] | None:
         """The function that it called, with arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``."""
-        return None if self.layer is None else self.layer.call
+        return None if self.layer is None or self.layer.call["type"] == "?" else self.layer.call
 
 
 def outcomes_of(recorder: Recorder, tensors: Mapping[K, torch.Tensor]) -> dict[K, Outcome]:
@@ -86,10 +86,10 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
     region = region_of(tensor)
     shown, based = shown_in(tracked.layers, region)
     layer = shown[0] if based else tracked.layers[-1] if tracked.layers else tracked.made
-    if not tracked.writers and not tracked.foreign:
-        return Outcome(None, layer=layer, written=tracked.exposed)
     if tracked.exposed:
         return Outcome(None, "its memory was handed out (numpy() or data_ptr())", layer)
+    if not tracked.writers and not tracked.foreign:
+        return Outcome(None, layer=layer, written=False)
     if (seen := recorder.log.seen(tracked)) is not None:
         return Outcome(None, f"code looks at its random numbers ({seen})", layer)
     known = tracked.snapshot(region, exact=False)
