@@ -335,7 +335,8 @@ def _said(
     called: Sequence[Shadowed],
 ) -> Assignment:
     """What a tensor gets that the plan left to the code, which ``called`` for rules that reached it."""
-    assert isinstance(item.value, Opaque)
+    opaque = item.value
+    assert isinstance(opaque, Opaque)
     known = {each.rule for each in item.shadowed}
     item = replace(item, shadowed=(*item.shadowed, *(each for each in called if each.rule not in known)))
     if isinstance(source, Write) and not source.default:
@@ -351,5 +352,5 @@ def _said(
         return replace(item, value=value, rule=None, initializer=None, shadowed=(), default=default)
     if value is None:
         assert outcome.reason is not None, "what was written has a value, or a reason why it has none"
-        return replace(item, value=Opaque(f"{item.value.code}: {outcome.reason}", item.value.over))
+        return replace(item, value=Opaque(f"{opaque.code}: {outcome.reason}", opaque.over))
     return replace(item, value=value, initializer=outcome.call)
