@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from initcfg._model import Entry, Names
-from initcfg._plan import Assignment, Call, Ledger, Plan, Shadowed, Write, Written
+from initcfg._plan import Assignment, Call, Ledger, Plan, Shadowed, Write, Writer, Written
 from initcfg._stream.bits import STREAM_VERSION
 from initcfg._version import versions
 from initcfg.values import Keep, Opaque, Value, dtype_name
@@ -28,7 +28,7 @@ class Account:
         # How many tensors methods wrote that are of libraries which initialize in their constructors.
         self.over_library: dict[Call, int] = {}
 
-    def note(self, entry: Entry, name: str, by: str, source: Source, **details: Any) -> None:
+    def note(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> None:
         """A tensor was written with the value of this source."""
         dtype = dtype_name(entry.tensor.dtype)
         self.written[name] = Written(

@@ -11,7 +11,7 @@ from initcfg._apply.overlaps import check_overlaps
 from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
 from initcfg._plan import Assignment, Plan, make_up_of
 from initcfg._record import waits
-from initcfg._stream.writing import form_problem, memory_problem
+from initcfg._stream.writing import form_problem, memory_problem, value_problem
 from initcfg.errors import ApplyError, TensorError, nearest
 from initcfg.values import (
     Computed,
@@ -20,8 +20,6 @@ from initcfg.values import (
     Keep,
     Opaque,
     dtype_name,
-    dtype_problem,
-    shape_problem,
 )
 
 
@@ -158,7 +156,7 @@ def _check_item(item: Assignment, entry: Entry) -> None:
             fix=fix,
             **_about(entry),
         )
-    found = dtype_problem(item.value, entry.tensor.dtype) or shape_problem(item.value, entry.shape)
+    found = value_problem(item.value, entry.shape, entry.tensor.dtype)
     if found is not None:
         raise ApplyError(f"{item.value} cannot be written: {found}.", where=item.rule, **_about(entry))
     if isinstance(item.value, Keep) and waits(entry.tensor):

@@ -7,14 +7,15 @@ Out: a ``Plan``, free of tensors, printable, comparable and JSON; its tape, whic
 Read: `assignment.py` (one tensor), then `plan.py` (all of them), `make_up.py` (which there are, and what code
 changes of that), `loads.py` (the account of a checkpoint),
 `stacks.py` (writes that pile up on a tensor), `tape.py` (all writes in their order, and what a traced plan
-remembers), `ledger.py`, `part.py` (a stage of a pipeline), `as_json.py` (records as JSON);
+remembers), `ledger.py`, `part.py` (a stage of a pipeline), `as_json.py` (records as JSON), `reading.py`
+(plans and ledgers of strangers, read whole);
 `planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two
 plans), `export/` (back to rules).
 """
 
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
-from initcfg._plan.ledger import FORMAT, Ledger, Written
+from initcfg._plan.ledger import FORMAT, Ledger, Writer, Written
 from initcfg._plan.loads import HookRun, Load, Loaded
 from initcfg._plan.make_up import MakeUp, changed_make_up, make_up_of
 from initcfg._plan.plan import Plan
@@ -36,6 +37,7 @@ __all__ = [
     "Shadowed",
     "Unused",
     "Write",
+    "Writer",
     "Written",
     "effect",
     "hook_error",

@@ -6,17 +6,30 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from initcfg._config.files import write_atomically
-from initcfg._plan.as_json import plain, record_from_json, record_to_json
+from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.loads import Load, Loaded
+from initcfg._plan.reading import check_aliases, check_known, check_tensor, json_of, loads_of, read_whole
 from initcfg.errors import PlanError
-from initcfg.values import Keep, Value
+from initcfg.values import Keep, Misfit, Value, record, typed
 
 FORMAT = "initcfg-ledger"
 VERSION = 1
-_HEAD = ("rng", "seed", "stream_version", "plan_digest", "versions", "aliases")
+# What stands in JSON before the tensors.
+_HEAD: dict[str, Any] = {
+    "rng": Literal["stream", "torch"],
+    "seed": int | None,
+    "stream_version": int | None,
+    "plan_digest": str,
+    "versions": Mapping[str, str],
+    "aliases": Mapping[str, str],
+}
+
+
+Writer = Literal["rule", "default", "code", "nobody"]
+"""Who wrote a tensor."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class Written:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    by: str = "nobody"
+    by: Writer = "nobody"
     value: Value = field(default_factory=Keep)
     rule: str | None = None
     initializer: Mapping[str, Any] | None = None
@@ -111,11 +124,7 @@ class Ledger(Mapping[str, Written]):
         Raises:
             PlanError: ``data`` is not a ledger.
         """
-        if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") != VERSION:
-            raise PlanError("This is not a ledger that this package can read.")
-        entries = {name: record_from_json(Written, item, name=name) for name, item in data["tensors"].items()}
-        loads = tuple(Load.from_json(load) for load in data.get("loads", ()))
-        return Ledger(entries, loads=loads, **{name: data[name] for name in _HEAD})
+        return read_whole(data, "ledger", FORMAT, VERSION, _ledger_of)
 
     def save(self, path: str | Path) -> None:
         """Write the ledger as JSON; the file appears whole or not at all."""
@@ -131,11 +140,45 @@ class Ledger(Mapping[str, Written]):
         if not Path(path).exists():
             raise PlanError(f"There is no file {str(path)!r}.")
         try:
-            return Ledger.from_json(json.loads(_text_of(path)))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            text = _text_of(path)
+        except (OSError, ValueError) as error:
             if isinstance(error, PlanError):
                 raise
             raise PlanError(f"{str(path)!r} holds no ledger: {error}.") from error
+        return Ledger.from_json(json_of(text, str(path)))
+
+
+def _ledger_of(data: Mapping[str, Any]) -> Ledger:
+    check_known(data, (*_HEAD, "tensors"), ("loads",))
+    read: dict[str, Any] = {}
+    for name, type_ in _HEAD.items():
+        try:
+            read[name] = typed(data[name], type_, name)
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    if read["seed"] is not None and not 0 <= read["seed"] < 1 << 64:
+        raise Misfit("A seed is from 0 to 2**64 - 1.", under=("seed",))
+    if (read["stream_version"] is None) != (read["rng"] == "torch"):
+        raise Misfit("The stream has a version, and torch's generator has none.", under=("stream_version",))
+    try:
+        entries = _entries_of(data["tensors"])
+    except Misfit as misfit:
+        raise misfit.inside("tensors") from misfit
+    check_aliases(read["aliases"], entries)
+    return Ledger(entries, loads=loads_of(data.get("loads", ())), **read)
+
+
+def _entries_of(data: Any) -> dict[str, Written]:
+    if not isinstance(data, Mapping):
+        raise Misfit("The tensors are an object.")
+    entries: dict[str, Written] = {}
+    for name, item in data.items():
+        try:
+            entry = entries[name] = record(Written, item, name=name)
+            check_tensor(entry.shape, entry.dtype, entry.value)
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    return entries
 
 
 def _text_of(path: str | Path) -> str:

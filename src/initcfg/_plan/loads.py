@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from initcfg._plan.as_json import record_from_json, record_to_json
+from initcfg._plan.as_json import record_to_json
+from initcfg.values import Misfit, record
+
+_NOT_IN_JSON = ("given", "given_base")
 
 # What a parametrization stores a weight as.
 _ORIGINAL = re.compile(r"parametrizations\.(\w+)\.original\d*$")
@@ -149,9 +152,15 @@ class Load:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Load:
-        """The account that :meth:`to_json` wrote."""
+        """The account that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: It is none.
+        """
+        if not isinstance(data, Mapping):
+            raise Misfit("The account of a checkpoint is an object.")
         # Plans of earlier versions say less: their sources are the checkpoints.
-        return record_from_json(Load, {"checkpoint": data["source"], **data})
+        return record(Load, {"checkpoint": data.get("source"), **data}, but=_NOT_IN_JSON)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._model import doors
-from initcfg._plan.as_json import plain, record_from_json, record_to_json, typed
+from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
 from initcfg._plan.loads import Load
+from initcfg._plan.reading import check_aliases, check_items, check_known, loads_of, read_whole
 from initcfg.errors import PlanError
-from initcfg.values import to_json
+from initcfg.values import Misfit, record, to_json, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,22 @@ VERSION = 1
 _REMARKS = ("notes", "uncalled", "nested", "uninitialized", "partly_written")
 # Of these JSON speaks only if there are any.
 _RARE = ("partly_written",)
+# What JSON has at its top; what has no type here is read on its own.
+_NEEDED: dict[str, Any] = {
+    "parameters": None,
+    "buffers": None,
+    "aliases": Mapping[str, str],
+    "unused": tuple[Unused, ...],
+}
+_OPTIONAL: dict[str, Any] = {
+    "loads": None,
+    "libraries": Mapping[str, str],
+    "before_code": Mapping[str, Before | None],
+    "rules": Mapping[str, RuleNote],
+    "compat": Literal["mmengine"] | None,
+    "whole": str | None,
+    **dict.fromkeys(_REMARKS, tuple[str, ...]),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,30 +367,29 @@ class Plan(Mapping[str, Assignment]):
         Raises:
             PlanError: ``data`` is not a plan, or of a version that this package does not know.
         """
-        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise PlanError('This is not a plan: it lacks "format": "initcfg-plan".')
-        if data.get("version") != VERSION:
-            raise PlanError(
-                f"The plan has version {data.get('version')!r}; this package reads version {VERSION}.",
-                fix="Use the version of initcfg that wrote it, or a newer one.",
-            )
+        return read_whole(data, "plan", FORMAT, VERSION, _plan_of)
+
+
+def _plan_of(data: Mapping[str, Any]) -> Plan:
+    check_known(data, _NEEDED, _OPTIONAL)
+    read: dict[str, Any] = {}
+    for name, type_ in (_NEEDED | _OPTIONAL).items():
+        if name in data and type_ is not None:
+            try:
+                read[name] = typed(data[name], type_, name)
+            except Misfit as misfit:
+                raise misfit.inside(name) from misfit
+    for name in ("parameters", "buffers"):
         try:
-            remarks: Any = {name: tuple(data.get(name, ())) for name in _REMARKS}
-            return Plan(
-                _from_json(data["parameters"]),
-                _from_json(data["buffers"]),
-                dict(data["aliases"]),
-                typed(tuple[Unused, ...], data["unused"]),
-                tuple(Load.from_json(item) for item in data.get("loads", [])),
-                libraries=dict(data.get("libraries", {})),
-                before_code=typed(Mapping[str, Before | None], data.get("before_code", {})),
-                rules=typed(Mapping[str, RuleNote], data.get("rules", {})),
-                compat=data.get("compat"),
-                whole=data.get("whole"),
-                **remarks,
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise PlanError(f"The plan is damaged: {error!r}.") from error
+            read[name] = _from_json(data[name], name)
+            check_items(read[name])
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    both = read["parameters"].keys() & read["buffers"].keys()
+    if both:
+        raise Misfit("It is a parameter already.", under=(min(both), "buffers"))
+    check_aliases(read["aliases"], [*read["parameters"], *read["buffers"]])
+    return Plan(**read, loads=loads_of(data.get("loads", ())))
 
 
 def _digest(content: Any) -> str:
@@ -387,8 +403,16 @@ def _to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
     }
 
 
-def _from_json(data: Mapping[str, Any]) -> dict[str, Assignment]:
-    return {name: record_from_json(Assignment, item, name=name) for name, item in data.items()}
+def _from_json(data: Any, what: str) -> dict[str, Assignment]:
+    if not isinstance(data, Mapping):
+        raise Misfit(f"The {what} are an object.")
+    found: dict[str, Assignment] = {}
+    for name, item in data.items():
+        try:
+            found[name] = record(Assignment, item, but=("layout",), name=name)
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    return found
 
 
 def _lookup(plan: Plan, name: str) -> Assignment | None:

@@ -229,6 +229,10 @@ class PendingModelError(ApplyError):
     """A model that was built deferred is used before its plan was applied."""
 
 
+class SavedPlanError(PlanError, ApplyError):
+    """A plan or a ledger that was read from a file cannot be carried out: the message has the place in it."""
+
+
 class CheckpointError(InitcfgError, ValueError):
     """A checkpoint cannot be read, or does not fit."""
 

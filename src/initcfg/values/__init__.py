@@ -4,9 +4,10 @@ In: resolved numbers, or the JSON of a value.
 Out: a :class:`Value`, which compares, hashes, prints and goes through JSON; the fans of a :class:`Layout`;
 why a tensor of some shape and data type cannot hold a value.
 
-Read: `value.py` (the base, and JSON), then `kinds.py` (the kinds), `adaptation_steps.py` (what may be done
-to a tensor of a checkpoint), `layout.py` (what axes mean), `requirements.py` (what a value asks of its
-tensor), `dtypes.py` (names of data types).
+Read: `misfits.py` (where a fault lies in JSON), then `value.py` (the base, and JSON by declared types),
+`kinds.py` (the kinds), `formulas/` (what a formula may use), `adaptation_steps.py` (what may be done to a
+tensor of a checkpoint), `layout.py` (what axes mean), `requirements.py` (what a value asks of its tensor),
+`dtypes.py` (names of data types).
 
 Which value a parameter gets is decided by the initializers and the planner; it is written in `_stream`.
 
@@ -40,8 +41,18 @@ from initcfg.values.kinds import (
     Uniform,
 )
 from initcfg.values.layout import Layout
+from initcfg.values.misfits import Misfit, short
 from initcfg.values.requirements import dtype_problem, original_sampler_remark, shape_problem
-from initcfg.values.value import JsonText, Value, declared_types, from_json, number_to_json, to_json
+from initcfg.values.value import (
+    JsonText,
+    Value,
+    declared_types,
+    from_json,
+    number_to_json,
+    record,
+    to_json,
+    typed,
+)
 
 __all__ = [
     "Adapted",
@@ -70,14 +81,18 @@ __all__ = [
     # For the package itself.
     "AdaptationStep",
     "JsonText",
+    "Misfit",
     "declared_types",
     "dtype_name",
     "dtype_problem",
     "number_to_json",
     "original_sampler_remark",
+    "record",
     "scales_text",
     "shape_problem",
+    "short",
     "steps_text",
+    "typed",
 ]
 
 for _name in __all__:

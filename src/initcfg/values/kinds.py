@@ -9,6 +9,7 @@ from typing import Any
 
 from initcfg.errors import PlanError
 from initcfg.values.adaptation_steps import AdaptationStep, steps_text
+from initcfg.values.formulas import check_program
 from initcfg.values.value import JsonText, Value, from_json, number_text
 
 
@@ -269,13 +270,16 @@ class Formula(Value):
     blockwise = False
     program: JsonText
 
+    def __post_init__(self) -> None:
+        check_program(self.instructions, _filling_problem)
+
     @cached_property
     def instructions(self) -> list[list[Any]]:
         """The program, read."""
-        found = json.loads(self.program)
-        if not isinstance(found, list) or not all(isinstance(each, list) and each for each in found):
-            raise PlanError("A formula's program is a list of instructions.")
-        return found
+        try:
+            return json.loads(self.program)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise PlanError(f"program: it is no JSON: {error}.") from error
 
     @property
     def begins_with_itself(self) -> bool:
@@ -302,6 +306,24 @@ class Formula(Value):
         if len(shown) > 7:
             shown[3:-3] = [f"{len(shown) - 6} more"]
         return f"Formula({', '.join(shown)})"
+
+
+def _filling_problem(item: Any) -> str | None:
+    """Why a formula may not fill a tensor with what this says; None if it may."""
+    value = from_json(item)
+    parts = [value]
+    while parts:
+        each = parts.pop()
+        if isinstance(each, Parts):
+            parts += each.values
+        elif isinstance(each, (PaddingRow, CopyOf)):
+            parts.append(each.value)
+        elif not isinstance(each, _FILLINGS):
+            return f"nothing in a formula is filled with {each.kind}"
+    return None
+
+
+_FILLINGS = (Constant, Uniform, Normal, TruncNormal, Orthogonal, Sparse, Dirac, Eye)
 
 
 @dataclass(frozen=True)

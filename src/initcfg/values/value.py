@@ -6,15 +6,25 @@ import contextlib
 import inspect
 import json
 import math
-from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from collections.abc import Collection, Mapping
+from collections.abc import Mapping as AbcMapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from initcfg.errors import PlanError
+from initcfg.values.misfits import Misfit, short
+
+Record = TypeVar("Record")
 
 _KINDS: dict[str, type[Value]] = {}
 _NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+
+DEEPEST = 32
+"""How deep values may nest in JSON."""
+# The first whole number that no float can be.
+_FLOATS_END = 2**1024 - 2**970
 
 JsonText = Annotated[str, "JSON"]
 """Text of compact JSON; in the JSON of a value it stands as the data that it says."""
@@ -47,9 +57,9 @@ class Value:
         """Name of the kind, as in JSON: ``"Normal"``."""
         return type(self).__name__
 
-    @cached_property
+    @property
     def args(self) -> dict[str, Any]:
-        """The resolved numbers by name; nested values stay values."""
+        """The resolved numbers by name, in a dict of your own; nested values stay values."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
@@ -97,21 +107,39 @@ def from_json(data: Any) -> Value:
     """The value that :func:`to_json` wrote.
 
     Raises:
-        PlanError: ``data`` is not such a thing.
+        PlanError: ``data`` is not such a thing; the message begins with the place of the fault in it.
     """
+    try:
+        return _value(data, 0)
+    except Misfit as misfit:
+        raise misfit.at_the_door() from misfit
+
+
+def _value(data: Any, depth: int) -> Value:
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-        raise PlanError(f"A value must be an object with a 'kind', not {data!r}.")
+        raise Misfit(f"A value must be an object with a 'kind', not {short(data)}.")
+    if depth > DEEPEST:
+        raise Misfit(f"Values nest more than {DEEPEST} deep.")
     cls = _KINDS.get(data["kind"])
     if cls is None:
-        raise PlanError(f"{data['kind']!r} is not a kind of value.")
+        raise Misfit(f"{short(data['kind'])} is not a kind of value.", under=("kind",))
     types = declared_types(cls)
-    if set(data) != {"kind", *types}:
-        raise PlanError(
-            f"A value of kind {cls.__name__} has {list(types)}, but these are given: {sorted(data)}."
+    if data.keys() != {"kind", *types}:
+        raise Misfit(
+            f"A value of kind {cls.__name__} has {list(types)}, but these are given: "
+            f"{short(sorted(map(str, data)), 200)}."
         )
-    return cls(
-        **{name: _typed(data[name], type_, f"{name} of {cls.__name__}") for name, type_ in types.items()}
-    )
+    read: dict[str, Any] = {}
+    for name, type_ in types.items():
+        with_name = f"{name} of {cls.__name__}"
+        try:
+            read[name] = typed(data[name], type_, with_name, depth + 1)
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    try:
+        return cls(**read)
+    except PlanError as error:
+        raise Misfit(error.problem) from error
 
 
 @lru_cache(maxsize=1024)
@@ -125,40 +153,137 @@ def declared_types(cls: type[Value]) -> dict[str, Any]:
     return {field.name: types[field.name] for field in fields(cls)}
 
 
-# A float may be written as a whole number.
-_PLAIN: dict[Any, Any] = {float: (float, int), int: int, bool: bool, str: str, NoneType: NoneType}
+def typed(item: Any, type_: Any, what: str, depth: int = 0) -> Any:
+    """An item of JSON, as a field that is declared with ``type_`` holds it; checked where that is plain.
 
-
-def _typed(item: Any, type_: Any, what: str) -> Any:
-    """An item of JSON, as a field that is declared with ``type_`` holds it; checked where that is plain."""
-    if type(item) is type_:
+    Raises:
+        Misfit: It is no such item; ``what`` it would be is for the message.
+    """
+    if type_ in (int, bool, str, NoneType):
+        if type(item) is not type_:
+            raise _wrong_type(item, type_, what)
         return item
+    if type_ is float:
+        return _float(item, what)
     origin, members = get_origin(type_), get_args(type_)
     if type_ is JsonText:
         return json.dumps(item, separators=(",", ":"))
     if origin is Annotated:
-        return _typed(item, members[0], what)
-    if isinstance(item, dict):
-        item = from_json(item)
+        return typed(item, members[0], what, depth)
     if origin in (Union, UnionType):
-        for member in members:
-            with contextlib.suppress(PlanError):
-                return _typed(item, member, what)
-        raise _wrong_type(item, type_, what)
-    is_tuple = tuple in (type_, origin)
-    if isinstance(item, list):
-        types = members if is_tuple and members else (Any, ...)
-        types = types[:1] * len(item) if types[-1] is ... else types
-        if len(types) == len(item):
-            item = tuple(_typed(each, type_, what) for each, type_ in zip(item, types, strict=True))
-    if type_ is float and isinstance(item, str):
-        item = _NON_FINITE.get(item, item)
-    is_value = isinstance(type_, type) and origin is None and issubclass(type_, Value)
-    expected = tuple if is_tuple else type_ if is_value else _PLAIN.get(type_, object)
-    if not isinstance(item, expected):
-        raise _wrong_type(item, type_, what)
+        return _one_of(item, type_, members, what, depth)
+    if origin is Literal:
+        if item not in members or type(item) not in map(type, members):
+            raise Misfit(f"The {what} is {short(item)}, and should be one of {list(members)}.")
+        return item
+    if tuple in (type_, origin):
+        return _tuple(item, type_, members, what, depth)
+    if origin in (dict, Mapping, AbcMapping):
+        return _mapping(item, type_, members, what, depth)
+    if isinstance(type_, type) and origin is None and issubclass(type_, Value):
+        found = _value(item, depth) if isinstance(item, dict) else item
+        if not isinstance(found, type_):
+            raise _wrong_type(found, type_, what)
+        return found
+    if isinstance(type_, type) and is_dataclass(type_):
+        return record(type_, item, depth=depth)
     return item
 
 
-def _wrong_type(item: Any, type_: Any, what: str) -> PlanError:
-    return PlanError(f"The {what} is {item!r}, and should be of type {inspect.formatannotation(type_)}.")
+def _float(item: Any, what: str) -> Any:
+    """A float may be written as a whole number, and stays one."""
+    if isinstance(item, str):
+        item = _NON_FINITE.get(item, item)
+    fits = isinstance(item, (float, int)) and not isinstance(item, bool)
+    if not fits or (isinstance(item, int) and abs(item) >= _FLOATS_END):
+        raise _wrong_type(item, float, what)
+    return item
+
+
+def _one_of(item: Any, type_: Any, members: tuple[Any, ...], what: str, depth: int) -> Any:
+    if item is None and NoneType in members:
+        return None
+    others = [member for member in members if member is not NoneType]
+    if len(others) == 1:
+        try:
+            return typed(item, others[0], what, depth)
+        except Misfit as misfit:
+            if misfit.steps:
+                # Where the fault lies is clear.
+                raise
+            raise _wrong_type(item, type_, what) from misfit
+    for member in others:
+        with contextlib.suppress(Misfit):
+            return typed(item, member, what, depth)
+    raise _wrong_type(item, type_, what)
+
+
+def _tuple(item: Any, type_: Any, members: tuple[Any, ...], what: str, depth: int) -> Any:
+    if not isinstance(item, (list, tuple)):
+        raise _wrong_type(item, type_, what)
+    types = members or (Any, ...)
+    types = types[:1] * len(item) if types[-1] is ... else types
+    if len(types) != len(item):
+        raise _wrong_type(item, type_, what)
+    read: list[Any] = []
+    for number, (each, each_type) in enumerate(zip(item, types, strict=True)):
+        try:
+            read.append(typed(each, each_type, what, depth))
+        except Misfit as misfit:
+            raise misfit.inside(number) from misfit
+    return tuple(read)
+
+
+def _mapping(item: Any, type_: Any, members: tuple[Any, ...], what: str, depth: int) -> dict[str, Any]:
+    if not isinstance(item, AbcMapping):
+        raise _wrong_type(item, type_, what)
+    read: dict[str, Any] = {}
+    for key, each in item.items():
+        if not isinstance(key, str):
+            raise Misfit(f"The {what} has the key {short(key)}, which is no text.")
+        try:
+            read[key] = typed(each, members[1] if members else Any, f"{what}, {short(key)},", depth)
+        except Misfit as misfit:
+            raise misfit.inside(key) from misfit
+    return read
+
+
+def record(
+    cls: type[Record], data: Any, *, but: Collection[str] = (), depth: int = 0, **known: Any
+) -> Record:
+    """A frozen record from the JSON data of its fields, all of them checked.
+
+    ``known`` are fields that the data does not hold, and ``but`` those that JSON never does.
+
+    Raises:
+        Misfit: A field is missing, unknown or of another type.
+    """
+    name = cls.__name__
+    if not isinstance(data, AbcMapping):
+        raise Misfit(f"{short(data)} is no {name}, which is an object.")
+    types, fields_ = _record_types(cls)
+    read = dict(known)
+    for key, item in data.items():
+        if key not in types or key in known or key in but:
+            raise Misfit(f"{name} has no field {short(key)}.")
+        try:
+            read[key] = typed(item, types[key], f"{key} of {name}", depth)
+        except Misfit as misfit:
+            raise misfit.inside(key) from misfit
+    for each in fields_:
+        if each.name not in read and each.default is MISSING and each.default_factory is MISSING:
+            raise Misfit(f"{name} needs the field {each.name!r}.")
+    try:
+        return cls(**read)
+    except PlanError as error:
+        raise Misfit(error.problem) from error
+
+
+@lru_cache(maxsize=64)
+def _record_types(cls: type) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    # Not those of the class: an exported one says that it is of the package's front, which knows no types.
+    return get_type_hints(cls.__init__), fields(cls)
+
+
+def _wrong_type(item: Any, type_: Any, what: str) -> Misfit:
+    return Misfit(f"The {what} is {short(item)}, and should be of type {inspect.formatannotation(type_)}.")

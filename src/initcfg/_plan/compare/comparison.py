@@ -14,6 +14,7 @@ from initcfg._plan.assignment import Assignment, effect
 from initcfg._plan.compare.with_mmengine import differences
 from initcfg._plan.ledger import Ledger
 from initcfg._plan.plan import Plan
+from initcfg._plan.reading import json_of
 from initcfg.errors import PlanError
 from initcfg.values import Opaque
 
@@ -129,14 +130,15 @@ def read_saved(path: str) -> Plan | Ledger | None:
     if file.suffix != ".json" or not file.is_file():
         return None
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = file.read_text(encoding="utf-8")
+        data = json.loads(text)
+    except (OSError, ValueError, RecursionError):
         # What is wrong with it is said where configs are read.
         return None
     written = data.get("format") if isinstance(data, dict) else None
     if written == plan.FORMAT:
-        return Plan.from_json(data)
-    return Ledger.load(path) if written == ledger.FORMAT else None
+        return Plan.from_json(json_of(text, path))
+    return Ledger.from_json(json_of(text, path)) if written == ledger.FORMAT else None
 
 
 def _beside(folder: Path, path: str) -> Ledger | None:

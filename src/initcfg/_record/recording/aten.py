@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from initcfg._record.recording.content import Known
+from initcfg.errors import PlanError
 from initcfg.values import Constant, Normal, Uniform, Value
+from initcfg.values.formulas import operation
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -88,6 +90,33 @@ def filled_with(operation: str, numbers: Args, kwargs: Kwargs) -> Known | None:
 def operation_of(func: Any) -> str:
     """The name of an operation: ``"add_"``."""
     return func._schema.name.removeprefix("aten::")
+
+
+def name_of(func: Any) -> str:
+    """How a formula calls an operation: ``"add.Tensor"``."""
+    form = func._overloadname
+    return operation_of(func) if form == "default" else f"{operation_of(func)}.{form}"
+
+
+def is_allowed(name: str) -> bool:
+    """Whether a formula may use an operation."""
+    try:
+        operation(name)
+    except PlanError:
+        return False
+    return True
+
+
+def without_out(func: Any) -> str | None:
+    """The name of the operation that does the same without a tensor given for its one result (``out=``)."""
+    wanted = [str(each.type) for each in func._schema.arguments if each.name != "out"]
+    for form in func._overloadpacket.overloads():
+        other = getattr(func._overloadpacket, form)
+        settings = ("dtype", "layout", "device", "pin_memory")
+        taken = [str(each.type) for each in other._schema.arguments if each.name not in settings]
+        if taken == wanted and not other._schema.is_mutable and len(other._schema.returns) == 1:
+            return name_of(other)
+    return None
 
 
 def only_views(func: Any) -> bool:

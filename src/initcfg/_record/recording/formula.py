@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._record.recording.aten import operation_of
+from initcfg._record.recording.aten import is_allowed, name_of, without_out
 from initcfg._record.recording.log import operands_in, tensor_at
 from initcfg._record.recording.regions import Region
 from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage, Use
+from initcfg._stream.writing import formula_problem
+from initcfg.errors import PlanError
 from initcfg.values import Constant, Formula, Parts, Value, dtype_name, to_json
 
 
@@ -67,8 +69,11 @@ class FormulaDraft:
         return Formula(json.dumps(out, separators=(",", ":")))
 
     def alone(self) -> Formula:
-        """The formula as if nothing else shared its numbers."""
-        return self.named("", assign_owners((), {"": self}))
+        """The formula as if nothing else shared its numbers; raises Unspeakable if it is none."""
+        try:
+            return self.named("", assign_owners((), {"": self}))
+        except PlanError as error:
+            raise Unspeakable(error.problem.removesuffix(".")) from error
 
 
 def assign_owners(
@@ -121,8 +126,12 @@ class Slicer:
                 f"it comes from {self._numbers:,} numbers that no operation of torch's computed "
                 "(NumPy, or a list)"
             )
-        if len(self.draft.alone().program) > limits.bytes:
+        alone = self.draft.alone()
+        if len(alone.program) > limits.bytes:
             raise Unspeakable(f"it takes {len(self.draft.instructions)} operations to say")
+        problem = formula_problem(alone, region.sizes, dtype_name(region.dtype))
+        if problem is not None:
+            raise Unspeakable(problem)
         return self.draft
 
     def _lay_out(self) -> None:
@@ -179,13 +188,15 @@ class Slicer:
         for tracked in step.writes:
             if tracked not in made:
                 self._base(tracked)
-        name, overload = operation_of(func), func._overloadname
-        instruction: list[Any] = [name if overload == "default" else f"{name}.{overload}"]
-        instruction += [self._argument(item, step) for item in step.args]
+        into = step.kwargs.get("out")
+        name = name_of(func) if into is None else without_out(func)
+        if name is None or not is_allowed(name):
+            raise Unspeakable(f"{name or name_of(func)} is no operation of formulas")
+        instruction: list[Any] = [name, *(self._argument(item, step) for item in step.args)]
         kwargs = {
             key: self._argument(item, step)
             for key, item in step.kwargs.items()
-            if item is not None and key not in ("device", "layout", "pin_memory", "non_blocking")
+            if item is not None and key not in ("device", "layout", "pin_memory", "non_blocking", "out")
         }
         if kwargs:
             instruction.append(kwargs)
@@ -195,6 +206,11 @@ class Slicer:
                 if operand.tracked in self._slots:
                     self._need_layout(operand.tracked)
             instruction = ["draw", *instruction, self._leaf((id(step),), 1)]
+        if into is not None:
+            # Another tensor is given for the result: it is made, and copied there.
+            made = self._add(instruction, 1)
+            self._add(["copy_", self._ref(into.tracked, into.region), f"${made}"], 0)
+            return
         self._add(instruction, len(step.outs))
         for place, out in enumerate(step.outs):
             if out is not None:

@@ -27,7 +27,8 @@ from initcfg._stream.bits import (
 from initcfg._stream.writing import whole_values
 from initcfg._stream.writing.blocks import Block, cut, dims_of, elements, narrowed, strided_view
 from initcfg._stream.writing.cuda import device
-from initcfg._stream.writing.formula import RandomSource, evaluate
+from initcfg._stream.writing.formula import evaluate
+from initcfg._stream.writing.formula_machine import RandomSource
 from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory, within_storage
 from initcfg._stream.writing.queue import Queue
 from initcfg._stream.writing.torch_generator import seeded
@@ -182,9 +183,7 @@ class StreamWriter:
         def seeded_part(source: str | None, first: int) -> AbstractContextManager[None]:
             return seeded(self._seed, f"{source or name}#{first}")
 
-        made = evaluate(value, RandomSource(fill, seeded_part), tensor)
-        if tuple(made.shape) != block.shape:
-            raise ApplyError(f"{value} makes a tensor of shape {tuple(made.shape)}.", shape=block.shape)
+        made = evaluate(value, RandomSource(fill, seeded_part), block.shape, tensor)
         with torch.no_grad():
             tensor.copy_(narrowed(made, block.offsets, tensor.shape))
         self._tell(tensor.numel())

@@ -15,7 +15,8 @@ from torch.nn import init
 
 from initcfg import values
 from initcfg._stream.bits import stream_key
-from initcfg._stream.writing.formula import RandomSource, evaluate
+from initcfg._stream.writing.formula import evaluate
+from initcfg._stream.writing.formula_machine import RandomSource
 from initcfg._stream.writing.whole_values import WHOLE, whole_torch
 from initcfg.errors import ApplyError
 from initcfg.values import Value
@@ -90,7 +91,7 @@ def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) ->
     elif isinstance(value, WHOLE):
         whole_torch(tensor, value)
     elif isinstance(value, values.Formula):
-        tensor.copy_(evaluate(value, _GLOBAL, tensor))
+        tensor.copy_(evaluate(value, _GLOBAL, tensor.shape, tensor))
     else:
         raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
 
