@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -139,18 +140,20 @@ def test_user_code_between_the_rules(rng):
 
 
 def test_only_what_is_needed_is_read(monkeypatch):
-    from initcfg._checkpoints import OpenedCheckpoint
+    from initcfg._checkpoints import Stored
 
-    read: list[str] = []
-    original: Callable[..., torch.Tensor] = OpenedCheckpoint.read_block
+    read: list[Any] = []
+    original: Callable[..., None] = Stored.read_into
     monkeypatch.setattr(
-        OpenedCheckpoint,
-        "read_block",
-        lambda self, key, offsets, sizes: read.append(key) or original(self, key, offsets, sizes),
+        Stored,
+        "read_into",
+        lambda self, target, offsets: read.append(self.read()) or original(self, target, offsets),
     )
     state = state_of(Backbone())
     inner = loading({"conv.weight": state["conv.weight"]})
     initcfg.init_weights(
         Detector(inner=inner, outer=loading({"backbone." + k: v for k, v in state.items()}, exclude="*.fc"))
     )
-    assert sorted(read) == sorted("backbone." + name for name in state if "fc" not in name)
+    wanted = {name: tensor for name, tensor in state.items() if "fc" not in name}
+    assert len(read) == len(wanted)
+    assert {each.data_ptr() for each in read} == {each.data_ptr() for each in wanted.values()}

@@ -9,10 +9,10 @@ import torch
 
 from initcfg._apply.finite import non_finite
 from initcfg._apply.hooked_loads import Around, HookedLoads
-from initcfg._checkpoints import Lora, OpenedCheckpoint, open_source
+from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_source
 from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
-from initcfg._stream.writing import Draw, carried_out, lost_in_cast, narrowed, result_shape
+from initcfg._stream.writing import Draw, carried_out, lost_in_cast, result_shape, split_views
 from initcfg.errors import ApplyError, CheckpointError, CheckpointNameError, InitcfgError, plural
 from initcfg.values import (
     AdaptationStep,
@@ -97,11 +97,10 @@ class PlannedCheckpoints:
 
     def _check_tied(self, load: Load, name: str, keys: Sequence[str], dtype: torch.dtype) -> None:
         """The keys of one tensor must hold the same, or it would be chance which of them is loaded."""
-        first, *others = (self._open(load.source).read(key) for key in keys)
+        first, *others = (self._open(load.source).tensors[key] for key in keys)
         for key, other in zip(keys[1:], others, strict=True):
-            if first.is_meta or other.is_meta:
-                continue
-            if torch.equal(first.to(dtype).nan_to_num(), other.to(dtype).nan_to_num()):
+            # Most often both are one place in the file.
+            if other == first or _alike(first.read(), other.read(), dtype):
                 continue
             raise CheckpointError(
                 f"{load.source!r} holds two different tensors, {keys[0]!r} and {key!r}, for {name!r}, which "
@@ -165,31 +164,31 @@ class PlannedCheckpoints:
         Where the value has new rows by covariance, ``draw`` gives their normal numbers.
         """
         pieces = local_blocks(tensor)
-        steps = steps_of(value)
+        by_hooks = isinstance(value, Hooked)
+        views, steps = ((), steps_of(value)) if by_hooks else split_views(steps_of(value))
         with self._reading(value) as opened:
-            read = self._tensors(value, opened) if steps or isinstance(value, Hooked) else []
-            whole = carried_out(read, steps, draw) if read else None
-            shape = tuple(opened.info(value.key).shape if whole is None else whole.shape)
-            _check_equal(opened, value, shape, tensor.shape)
+            if steps or by_hooks:
+                read = self._tensors(value, opened, views)
+                stored: Stored = InMemory(carried_out(read, steps, draw))
+                there = dtype_name(read[0].dtype)
+            else:
+                stored = viewed(opened.tensors[value.key], views)
+                there = stored.info.dtype
+            _check_equal(opened, value, stored.info.shape, tensor.shape)
             for piece, block in pieces:
-                found = (
-                    opened.read_block(value.key, block.offsets, piece.shape)
-                    if whole is None
-                    else narrowed(whole, block.offsets, piece.shape)
-                )
-                # The cast that drops the imaginary part was asked for: torch would warn of it.
-                drops = found.is_complex() and not piece.is_complex()
-                piece.copy_(found.real if drops else found)
+                stored.read_into(piece, block.offsets)
+            torch.autograd.graph.increment_version(tensor)
             bad = sum(non_finite(piece) for piece, _ in pieces)
-            there = dtype_name(read[0].dtype) if read else opened.info(value.key).dtype
-            adapted = _adapted(opened, value, steps, self._hook_text(value))
+            adapted = _adapted(opened, value, steps_of(value), self._hook_text(value))
             return Loaded(value.source, value.keys, there, adapted, opened.sha256, bad)
 
-    def _tensors(self, value: FromCheckpoint, opened: OpenedCheckpoint) -> list[torch.Tensor]:
-        """The tensors that a value is made from."""
+    def _tensors(
+        self, value: FromCheckpoint, opened: OpenedCheckpoint, views: Sequence[AdaptationStep] = ()
+    ) -> list[torch.Tensor]:
+        """The tensors that a value is made from; of each, what the views leave of it."""
         if isinstance(value, Hooked):
             return [self._by_hooks().tensor(value, opened, self.around_code)]
-        return [opened.read(key) for key in value.keys]
+        return [viewed(opened.tensors[key], views).read() for key in value.keys]
 
     def _by_hooks(self) -> HookedLoads:
         assert self._hooked is not None
@@ -198,16 +197,16 @@ class PlannedCheckpoints:
     def _hook_text(self, value: FromCheckpoint) -> str:
         return self._by_hooks().text(value) if isinstance(value, Hooked) else ""
 
-    def stored(self, value: FromCheckpoint, shape: tuple[int, ...]) -> tuple[torch.Tensor, Loaded]:
-        """The tensor that a value names, as it lies in its checkpoint; a long one is mapped from the file.
+    def stored(self, value: FromCheckpoint, shape: tuple[int, ...]) -> tuple[Stored, Loaded]:
+        """The tensor that a value names, which can be read piece by piece.
 
         Its account comes with it, in which the numbers that are not finite have not been counted.
         """
         with self._reading(value) as opened:
-            found = opened.read(value.key)
-            _check_equal(opened, value, tuple(found.shape), shape)
+            found = opened.tensors[value.key]
+            _check_equal(opened, value, found.info.shape, shape)
             adapted = _adapted(opened, value, (), "")
-            return found, Loaded(value.source, value.keys, dtype_name(found.dtype), adapted, opened.sha256)
+            return found, Loaded(value.source, value.keys, found.info.dtype, adapted, opened.sha256)
 
     @contextlib.contextmanager
     def _reading(self, value: FromCheckpoint) -> Iterator[OpenedCheckpoint]:
@@ -231,6 +230,18 @@ class PlannedCheckpoints:
         for opened in self._opened.values():
             opened.close()
         self._opened.clear()
+
+
+def _alike(first: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether two tensors hold the same, in some type; of those without numbers nobody knows."""
+    if first.is_meta or other.is_meta:
+        return True
+    return torch.equal(first.to(dtype).nan_to_num(), other.to(dtype).nan_to_num())
+
+
+def viewed(stored: Stored, views: Sequence[AdaptationStep]) -> Stored:
+    """What some steps that only narrow or turn a tensor leave of it, before it is read."""
+    return stored.viewed(lambda whole: carried_out([whole], views)) if views else stored
 
 
 def _adapted(

@@ -7,7 +7,7 @@ Read: `from_source.py` (both steps as one), then `sources/` (from the text to a 
 `formats/` (from the file to its tensors).
 """
 
-from initcfg._checkpoints.formats import OpenedCheckpoint, has_lora
+from initcfg._checkpoints.formats import InMemory, OpenedCheckpoint, Stored, has_lora
 from initcfg._checkpoints.from_source import Lora, open_source
 
-__all__ = ["Lora", "OpenedCheckpoint", "has_lora", "open_source"]
+__all__ = ["InMemory", "Lora", "OpenedCheckpoint", "Stored", "has_lora", "open_source"]

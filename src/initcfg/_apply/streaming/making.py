@@ -21,6 +21,7 @@ from initcfg._apply.finite import non_finite
 from initcfg._apply.load_warnings import warn_of_loads
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.streaming.items import Item, Outline, state_of
+from initcfg._checkpoints import Stored
 from initcfg._model import named_tensors
 from initcfg._plan import Ledger, Loaded, Plan, Written
 from initcfg._record import recall_defaults
@@ -137,8 +138,12 @@ class Maker:
             block = None if piece.sizes == item.shape else Block(item.shape, piece.offsets)
             self._filler.writer.add(into, item.value, item.name, block=block)
             return
+        stored = self._stored(item)
         with torch.no_grad():
-            into.copy_(narrowed(self.whole(item), piece.offsets, piece.sizes))
+            if stored is not None and stored.in_pieces:
+                stored.read_into(into, piece.offsets)
+            else:
+                into.copy_(narrowed(self.whole(item), piece.offsets, piece.sizes))
         if item.way == "loaded":
             loaded = self._loaded[item.name]
             self._loaded[item.name] = replace(loaded, non_finite=loaded.non_finite + non_finite(into))
@@ -196,11 +201,17 @@ class Maker:
         }
         return replace(self._ledger, entries=entries, plan_digest=plan.digest)
 
+    def _stored(self, item: Item) -> Stored | None:
+        """What an item is of a checkpoint, if it is copied from one as it is."""
+        if item.way != "loaded" or not isinstance(item.value, FromCheckpoint):
+            return None
+        found, loaded = self._checkpoints.stored(item.value, item.shape)
+        self._loaded.setdefault(item.name, loaded)
+        return found
+
     def _made(self, item: Item) -> torch.Tensor:
-        if item.way == "loaded" and isinstance(item.value, FromCheckpoint):
-            found, loaded = self._checkpoints.stored(item.value, item.shape)
-            self._loaded.setdefault(item.name, loaded)
-            return found
+        if (stored := self._stored(item)) is not None:
+            return stored.read()
         made = torch.empty(item.shape, dtype=item.dtype)
         loaded = self._filler.fill(made, item.value, item.name)
         self._filler.flush()

@@ -4,7 +4,8 @@ In: a file, a folder, or a mapping that is in memory; nobody vouches for what is
 Out: an ``OpenedCheckpoint``: names, shapes and types at once, numbers one tensor at a time.
 
 Read: `checkpoint.py` (the way in, by content and not by name), `opened_checkpoint.py` (what comes out),
-`stored.py` (a tensor that was not read yet), `spans.py` (stretches of a file); the formats:
+`stored.py` (a tensor that was not read yet), `into_memory.py` (its numbers, straight to where they are
+needed), `spans.py` (stretches of a file), `open_files.py` (regular files that stay the same); the formats:
 `safetensors_file.py`, `torch_file.py` with `archive.py` (zip), `pickled.py` (pickles as data),
 `torch_tensors.py` (the calls that mean something) and `allowed_names.py`, `numpy_arrays.py`,
 `sharded_folder.py`, `distributed_folder.py`, `untrusted.py` (JSON, names of files); `tables.py` (tensors by
@@ -19,13 +20,15 @@ from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.lora import has_lora, lora_config, merged_lora
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map, weights_among
-from initcfg._checkpoints.formats.stored import TensorInfo
+from initcfg._checkpoints.formats.stored import InMemory, Stored, TensorInfo
 
 __all__ = [
     "FOLDER_FILES",
     "METADATA",
     "UNFINISHED",
+    "InMemory",
     "OpenedCheckpoint",
+    "Stored",
     "TensorInfo",
     "has_lora",
     "lora_config",

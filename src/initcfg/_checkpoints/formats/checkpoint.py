@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from initcfg._checkpoints.formats.numpy_arrays import MAGIC, open_array
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.sharded_folder import file_in_folder, open_index
-from initcfg._checkpoints.formats.spans import cannot
+from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import Contents
 from initcfg._checkpoints.formats.torch_file import open_torch
 from initcfg._checkpoints.formats.unwrapping import unwrapped
 from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
+_HEAD = 512
 _PAGE = (b"<!DOCTYPE", b"<!doctype", b"<html")
 # Files that people take for checkpoints, by how they begin.
 _OTHERS = (
@@ -56,44 +56,41 @@ def contents_of(path: Path, name: str) -> Contents:
     if path.is_dir():
         found = file_in_folder(path, name)
         return open_distributed(path, name) if found.name == METADATA else contents_of(found, name)
-    head = _head(path, name)
+    span = _opened(path, name)
+    head = span.read(0, min(_HEAD, span.size))
     others = [(what, fix) for magic, what, fix in _OTHERS if head.startswith(magic)]
     if others:
         what, fix = others[0]
     elif looks_safe(head):
-        return open_safe(path, name)
+        return open_safe(span)
     elif head.startswith(MAGIC):
-        return open_array(path, name)
+        return open_array(span)
     elif head.startswith((b"PK\x03\x04", b"\x80")):
-        return open_torch(path, name)
+        return open_torch(span)
     elif head.lstrip().startswith(b"{") and b"\0" not in head:
+        span.close()
         return open_index(path, name)
     elif head[257:262] == b"ustar":
         what = "is a tar archive, which torch.save wrote before version 0.1.10"
         fix = "Unpack it if it holds a checkpoint, or save it again with a newer torch."
     elif path.suffix == ".safetensors":
-        return open_safe(path, name)
+        return open_safe(span)
     else:
         what = "is neither safetensors nor a file of torch.save" if head else "is empty"
         fix = "Fetch or save it again."
+    span.close()
     raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
 
 
-def _head(path: Path, name: str) -> bytes:
+def _opened(path: Path, name: str) -> Span:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            # Opening a pipe would wait for somebody to write to it.
-            raise CheckpointError(f"The checkpoint {name!r} is neither a file nor a folder.")
-        with open(path, "rb") as file:
-            return file.read(512)
-    except CheckpointError:
-        raise
-    except FileNotFoundError as error:
+        return Span(path, name)
+    except CheckpointError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         folder = path.parent
         names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
         raise CheckpointNotFoundError(
             f"There is no checkpoint {name!r}.",
             meant=[str(folder / each) for each in nearest(path.name, names)],
-        ) from error
-    except (OSError, ValueError) as error:
-        raise cannot("opened", name, error) from error
+        ) from error.__cause__

@@ -20,6 +20,7 @@ from initcfg._checkpoints.formats.torch_file import open_archive
 from initcfg._checkpoints.formats.torch_tensors import DTYPES, TensorCalls
 from initcfg._checkpoints.formats.untrusted import leads_out
 from initcfg._stream.writing import narrowed
+from initcfg.errors import CheckpointError
 from initcfg.values import dtype_name
 
 METADATA = ".metadata"
@@ -187,29 +188,40 @@ class InChunks(Stored):
     def info(self) -> TensorInfo:
         return self.known
 
-    def read(self) -> torch.Tensor:
-        if len(self.chunks) == 1:
-            return self._read(self.chunks[0])
-        return self.read_block((0,) * len(self.known.shape), self.known.shape)
+    @property
+    def in_pieces(self) -> bool:
+        return True
 
-    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        made = torch.empty(tuple(sizes), dtype=self.dtype)
+    def read(self) -> torch.Tensor:
+        if math.prod(self.known.shape) * self.dtype.itemsize > sum(chunk.length for chunk in self.chunks):
+            raise CheckpointError(
+                f"The checkpoint {self.name!r} is damaged: a tensor of shape {self.known.shape} is longer "
+                "than its blocks.",
+                where=str(self.folder),
+                fix="Save it again.",
+            )
+        made = torch.empty(self.known.shape, dtype=self.dtype)
+        self.read_into(made, (0,) * made.dim())
+        return made
+
+    def read_into(self, target: torch.Tensor, offsets: Sequence[int]) -> None:
         for chunk in self.chunks:
             # Where the block and the chunk overlap, counted from the beginning of each.
             there, here, lengths = [], [], []
-            for first, count, offset, size in zip(chunk.offsets, chunk.sizes, offsets, sizes, strict=True):
+            for first, count, offset, size in zip(
+                chunk.offsets, chunk.sizes, offsets, target.shape, strict=True
+            ):
                 start = max(first, offset)
                 there.append(start - first)
                 here.append(start - offset)
                 lengths.append(min(first + count, offset + size) - start)
             if all(length > 0 for length in lengths):
-                narrowed(made, here, lengths).copy_(narrowed(self._read(chunk), there, lengths))
-        return made
+                self._read(chunk, narrowed(target, here, lengths), there)
 
-    def _read(self, chunk: StoredChunk) -> torch.Tensor:
+    def _read(self, chunk: StoredChunk, target: torch.Tensor, offsets: Sequence[int]) -> None:
         span = Span(self.folder / chunk.file, self.name, start=chunk.start, length=chunk.length)
         with contextlib.closing(span):
             stored = as_stored(open_archive(span).tree)
             if stored is None or stored.info != TensorInfo(chunk.sizes, self.known.dtype):
                 raise span.damaged("a block is not what the metadata says")
-            return stored.read()
+            stored.read_into(target, offsets)

@@ -8,13 +8,13 @@ import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from initcfg._checkpoints.formats.archive import Archive
+from initcfg._checkpoints.formats.into_memory import row_major
 from initcfg._checkpoints.formats.pickled import OldText, PickledName, PickledObject
 from initcfg._checkpoints.formats.spans import Span, available_memory
 from initcfg._checkpoints.formats.stored import (
@@ -161,15 +161,14 @@ def _other_order(order: str) -> bool:
 
 def _strides(size: Sequence[int], columns: bool) -> tuple[int, ...]:
     """Steps in elements from one index to the next, by rows or by columns."""
-    dimensions = range(len(size))
     if columns:
-        return tuple(math.prod(size[:each]) for each in dimensions)
-    return tuple(math.prod(size[each + 1 :]) for each in dimensions)
+        return tuple(math.prod(size[:dim]) for dim in range(len(size)))
+    return row_major(tuple(size))
 
 
-def open_array(path: Path, name: str) -> Contents:
+def open_array(span: Span) -> Contents:
     """What an ``.npy`` file holds: one array, which has the name of the file."""
-    span = Span(path, name)
+    path = span.path
     head = span.read(0, min(span.size, _LONGEST_HEADER + 12))
     info, begin = _parsed(span, head, path.name)
     stored = _stored(span, info, path.stem, Storage(span, begin, span.size - begin))

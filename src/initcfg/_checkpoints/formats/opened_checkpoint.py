@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ class OpenedCheckpoint:
         format: What kind of file it is, for a person.
         metadata: What a safetensors file says of itself.
         files: What to close in the end.
-        tensors: Its tensors, none of which was read.
+        tensors: Its tensors, none of which was read; they are read whole, or in parts.
         wrapping: What was taken off on the way to the tensors; what ends in a dot was before every key.
         parts: Other sets of weights in it: what ``part`` can be.
         beside: What else is in it, and what it is, in a few words.
@@ -61,15 +61,8 @@ class OpenedCheckpoint:
         return stored.error if isinstance(stored, Unreadable) else None
 
     def read(self, key: str) -> torch.Tensor:
-        """The tensor, mapped from the file where it is long.
-
-        It may be written to: that changes what is in memory, never the file.
-        """
+        """The tensor, in memory of its own, unless the checkpoint is in memory itself."""
         return self.tensors[key].read()
-
-    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        """A block of a tensor; see :meth:`read`."""
-        return self.tensors[key].read_block(offsets, sizes)
 
     def close(self) -> None:
         """Let go of the files. Tensors that were read stay."""

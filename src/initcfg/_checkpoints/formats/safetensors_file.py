@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,9 +56,8 @@ def looks_safe(head: bytes) -> bool:
     return head[8:9] == b"{"
 
 
-def open_safe(path: Path, name: str) -> Contents:
+def open_safe(span: Span) -> Contents:
     """What a safetensors file holds, if its header is exactly what the format says."""
-    span = Span(path, name)
     header, begin = _header(span)
     metadata = header.pop(_METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):

@@ -14,7 +14,7 @@ import torch
 from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.spans import Span, cannot
-from initcfg._checkpoints.formats.stored import Contents, Stored, TensorInfo
+from initcfg._checkpoints.formats.stored import Contents, Stored, TensorInfo, View
 from initcfg._checkpoints.formats.tables import as_stored
 from initcfg._checkpoints.formats.torch_file import open_torch
 from initcfg._checkpoints.formats.untrusted import leads_out, parsed
@@ -148,9 +148,9 @@ class Shards:
     def tensor(self, file: str, key: str) -> Stored:
         """A tensor of a file."""
         if file not in self.opened:
-            with open(self.folder / file, "rb") as shard:
-                opener = open_safe if looks_safe(shard.read(9)) else open_torch
-            self.opened[file] = opener(self.folder / file, self.name)
+            span = Span(self.folder / file, self.name)
+            safe = looks_safe(span.read(0, min(9, span.size)))
+            self.opened[file] = open_safe(span) if safe else open_torch(span)
         tree = self.opened[file].tree
         stored = as_stored(tree.get(key)) if isinstance(tree, dict) else None
         if stored is None:
@@ -183,8 +183,15 @@ class InShard(Stored):
     def read(self) -> torch.Tensor:
         return self._stored().read()
 
-    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        return self._stored().read_block(offsets, sizes)
+    def read_into(self, target: torch.Tensor, offsets: Sequence[int]) -> None:
+        self._stored().read_into(target, offsets)
+
+    def viewed(self, view: View) -> Stored:
+        return self._stored().viewed(view)
+
+    @property
+    def in_pieces(self) -> bool:
+        return self._stored().in_pieces
 
     def _stored(self) -> Stored:
         return self.shards.tensor(self.file, self.key)

@@ -1,19 +1,22 @@
-"""Stretches of a file: bounded, read or mapped piece by piece, never whole."""
+"""Stretches of a file: bounded, and read piece by piece, never whole."""
 
 from __future__ import annotations
 
-import mmap
-import os
-import threading
+import contextlib
 import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
+from initcfg._checkpoints.formats.open_files import FileChanged, OpenFile, Read
+from initcfg._stream.writing import thread_count
 from initcfg.errors import CheckpointError
 
-# Below this a tensor is read: mapping a page for it would cost more than copying it.
-_MAPPED_FROM = 1 << 18
+# Several threads read what is longer than two of these: one alone does not keep up with the memory.
+_STEP = 16 << 20
+_WINDOW = 1 << 18
 # Below this nobody looks how much memory is free.
 _CHECKED_FROM = 1 << 26
 _AGAIN = "Fetch or save the file again."
@@ -23,23 +26,22 @@ class Span:
     """A stretch of a file; the whole file unless told otherwise.
 
     Every position is counted from the beginning of the stretch, and checked against its end. Several
-    threads may read at the same time. ``close`` lets go of the file; tensors that are mapped from it stay.
+    threads may read at the same time. ``close`` lets go of the file; tensors that were read stay.
     """
 
     def __init__(self, path: Path, name: str, *, start: int = 0, length: int | None = None) -> None:
         self.path = path
         self.name = name
         self.start = start
-        self._lock = threading.Lock()
         try:
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115
-            size = os.fstat(self._file.fileno()).st_size
-        except OSError as error:
+            self._file = OpenFile(path)
+        except (OSError, ValueError) as error:
             raise cannot("opened", name, error) from error
         # A checkpoint that nobody closed is no fault of anybody's.
         self.close = weakref.finalize(self, self._file.close)
-        self.size = size - start if length is None else length
-        if start < 0 or self.size < 0 or start + self.size > size:
+        whole = self._file.size
+        self.size = whole - start if length is None else length
+        if start < 0 or self.size < 0 or start + self.size > whole:
             raise self.damaged(f"{path.name} ends before its part at byte {start} does")
 
     def damaged(self, what: str, fix: str = _AGAIN) -> CheckpointError:
@@ -59,55 +61,92 @@ class Span:
         """Some bytes; all of them, or an error."""
         self.check(start, length, what)
         data = bytearray(length)
-        self._into(memoryview(data), start)
+        self.read_into(memoryview(data), start)
         return bytes(data)
 
-    def tensor(self, start: int, count: int, dtype: torch.dtype) -> torch.Tensor:
-        """``count`` numbers from ``start`` on, in one dimension.
+    def read_into(self, target: memoryview, start: int) -> None:
+        """Fill memory with the bytes from ``start`` on: all of it, or an error."""
+        parts = range(0, len(target), _STEP)
+        if len(parts) <= 2 or thread_count() == 1:
+            with self.reading() as read:
+                read(target, start)
+            return
 
-        A long stretch is mapped and not copied; what is written to it stays in memory. The mapping lives as
-        long as the tensor, so that a tensor that is done with occupies nothing.
+        def work(first: int) -> None:
+            with self.reading() as read:
+                read(target[first : first + _STEP], start + first)
+
+        self.check(start, len(target), "a part of it")
+        with ThreadPoolExecutor(min(thread_count(), len(parts)), "initcfg-reader") as pool:
+            for _ in pool.map(work, parts):
+                pass
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Read]:
+        """Gives a function that fills memory with the bytes from a position on: all of it, or an error.
+
+        Within this the file stays open; at its end it must be what it was.
         """
-        length = count * dtype.itemsize
-        self.check(start, length, "a tensor")
-        self._check_open()
-        place = self.start + start
-        if length >= _MAPPED_FROM and place % dtype.itemsize == 0:
-            before = place % mmap.ALLOCATIONGRANULARITY
-            try:
-                mapped = mmap.mmap(
-                    self._file.fileno(), before + length, access=mmap.ACCESS_COPY, offset=place - before
-                )
-            except (OSError, ValueError) as error:
-                raise self.damaged(f"it cannot be mapped ({error})") from error
-            return torch.frombuffer(mapped, dtype=dtype, count=count, offset=before)
+        if self._file.closed:
+            raise CheckpointError(f"The checkpoint {self.name!r} was closed.", fix="Open it again.")
+        try:
+            with self._file.reading() as read:
+
+                def within(target: memoryview, start: int) -> None:
+                    if start < 0 or start + len(target) > self.size:
+                        self.check(start, len(target), "a part of it")
+                    read(target, self.start + start)
+
+                yield within
+        except FileChanged as error:
+            raise CheckpointError(
+                f"The checkpoint {self.name!r} changed while it was read: {error}.",
+                where=str(self.path),
+                fix="Read it again when nobody writes to it any more.",
+            ) from error
+        except OSError as error:
+            raise cannot("read", self.name, error) from error
+
+    def window(self) -> Window:
+        """All of it, as bytes that are read when they are asked for."""
+        return Window(self)
+
+    def memory(self, length: int) -> torch.Tensor:
+        """Memory for a part of the file, if there is enough."""
         free = available_memory() if length >= _CHECKED_FROM else None
         if free is not None and length > free:
             raise self.refused(
-                f"holds a tensor of {length:,} bytes that cannot be mapped, and {free:,} bytes are free",
-                "Save it as safetensors on a machine with more memory.",
+                f"holds a tensor of {length:,} bytes that would be read whole, and {free:,} bytes are free",
+                "Read it on a machine with more memory.",
             )
-        data = torch.empty(length, dtype=torch.uint8)
-        self._into(memoryview(data.numpy()), start)  # pyright: ignore[reportArgumentType]
-        return data.view(dtype)
+        return torch.empty(length, dtype=torch.uint8)
 
-    def _check_open(self) -> None:
-        if self._file.closed:
-            raise CheckpointError(f"The checkpoint {self.name!r} was closed.", fix="Open it again.")
 
-    def _into(self, target: memoryview, start: int) -> None:
-        done = 0
-        with self._lock:
-            self._check_open()
-            try:
-                self._file.seek(self.start + start)
-                while done < len(target):
-                    count = self._file.readinto(target[done:])
-                    if not count:
-                        raise self.damaged(f"{self.path.name} became shorter while it was read")
-                    done += count
-            except OSError as error:
-                raise cannot("read", self.name, error) from error
+class Window:
+    """The bytes of a stretch, of which a piece is in memory at a time."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._first = 0
+        self._piece = b""
+
+    def __len__(self) -> int:
+        return self._span.size
+
+    def __getitem__(self, place: slice) -> bytes:
+        first, last, _ = place.indices(len(self))
+        within = first - self._first
+        if within < 0 or last > self._first + len(self._piece):
+            if last - first > _WINDOW:
+                return self._span.read(first, last - first)
+            self._first, within = first, 0
+            self._piece = self._span.read(first, min(_WINDOW, len(self) - first))
+        return self._piece[within : within + max(last - first, 0)]
+
+    def find(self, wanted: bytes, first: int, last: int) -> int:
+        """As of bytes: where something begins, or -1."""
+        found = self[first:last].find(wanted)
+        return found if found < 0 else first + found
 
 
 def cannot(done: str, name: str, error: OSError | ValueError) -> CheckpointError:

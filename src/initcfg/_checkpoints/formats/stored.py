@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
 
+from initcfg._checkpoints.formats.into_memory import Numbers, copy_numbers, extent
 from initcfg._checkpoints.formats.spans import Span
 from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
@@ -17,6 +19,10 @@ from initcfg.values import dtype_name
 # torch allows no more dimensions either.
 _MOST_DIMENSIONS = 64
 _MOST_ELEMENTS = 1 << 62
+
+
+View = Callable[[torch.Tensor], torch.Tensor]
+"""A tensor in, a view of it out."""
 
 
 class TensorInfo(NamedTuple):
@@ -38,9 +44,34 @@ class Stored:
         """The tensor."""
         raise NotImplementedError
 
-    def read_block(self, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        """The block that begins at ``offsets`` and has ``sizes``; of a mapped file, no other page is read."""
-        return narrowed(self.read(), offsets, sizes)
+    def read_into(self, target: torch.Tensor, offsets: Sequence[int]) -> None:
+        """Fill a tensor of any type with the block that begins at ``offsets`` and has its shape."""
+        copy_numbers(target, narrowed(self.read(), offsets, target.shape))
+
+    def viewed(self, view: View) -> Stored:
+        """What ``view`` makes of the tensor, which it only narrows or turns; no more than that is read."""
+        return Viewed(self, view)
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a piece of it costs no more than its own bytes."""
+        return False
+
+
+@dataclass(frozen=True)
+class Viewed(Stored):
+    """A view of a tensor that is read whole."""
+
+    whole: Stored
+    view: View
+
+    @property
+    def info(self) -> TensorInfo:
+        shape, dtype = self.whole.info
+        return TensorInfo(tuple(self.view(torch.empty(shape, device="meta")).shape), dtype)
+
+    def read(self) -> torch.Tensor:
+        return self.view(self.whole.read())
 
 
 @dataclass(frozen=True)
@@ -84,11 +115,34 @@ class StoredView(Stored):
         return TensorInfo(self.size, dtype_name(self.dtype))
 
     def read(self) -> torch.Tensor:
-        tensor = self.storage.elements(self.offset, extent(self.size, self.stride), self.dtype)
-        tensor = tensor.as_strided(self.size, self.stride)
+        return self._numbers(0, self.size).read()
+
+    def read_into(self, target: torch.Tensor, offsets: Sequence[int]) -> None:
+        first = sum(map(operator.mul, offsets, self.stride))
+        self._numbers(first, tuple(target.shape)).read_into(target)
+
+    def viewed(self, view: View) -> Stored:
+        there = view(torch.empty_strided(self.size, self.stride, device="meta"))
+        first = self.offset + int(there.storage_offset())
+        return replace(self, offset=first, size=tuple(there.shape), stride=there.stride())
+
+    @property
+    def in_pieces(self) -> bool:
+        return True
+
+    def _numbers(self, first: int, size: tuple[int, ...]) -> Numbers:
+        """A block of it, which begins ``first`` elements behind its own beginning."""
+        self.storage.check(self.offset + extent(self.size, self.stride), self.dtype)
+        as_meant = self._as_meant if self.storage.swapped or self.conjugated or self.negated else None
+        start = self.storage.start + (self.offset + first) * self.dtype.itemsize
+        return Numbers(self.storage.span, start, self.dtype, size, self.stride, as_meant)
+
+    def _as_meant(self, numbers: torch.Tensor) -> torch.Tensor:
+        if self.storage.swapped:
+            numbers = swapped(numbers)
         if self.conjugated:
-            tensor = tensor.conj().resolve_conj()
-        return tensor.neg() if self.negated else tensor
+            numbers = numbers.conj().resolve_conj()
+        return numbers.neg() if self.negated else numbers
 
 
 @dataclass
@@ -100,15 +154,12 @@ class Storage:
     length: int
     swapped: bool = False
 
-    def elements(self, offset: int, count: int, dtype: torch.dtype) -> torch.Tensor:
-        """Some elements, in one dimension."""
-        end = (offset + count) * dtype.itemsize
-        if end > self.length:
-            raise self.span.damaged(f"a tensor ends at byte {end} of a storage of {self.length} bytes")
-        tensor = self.span.tensor(self.start + offset * dtype.itemsize, count, dtype)
-        if self.swapped and count:
-            tensor.untyped_storage().byteswap(dtype)
-        return tensor
+    def check(self, end: int, dtype: torch.dtype) -> None:
+        """Refuse a tensor that ends at an element behind the last."""
+        if end * dtype.itemsize > self.length:
+            raise self.span.damaged(
+                f"a tensor ends at byte {end * dtype.itemsize} of a storage of {self.length} bytes"
+            )
 
 
 @dataclass(frozen=True)
@@ -139,18 +190,15 @@ class InMemory(Stored):
     def read(self) -> torch.Tensor:
         return self.tensor.detach()
 
+    @property
+    def in_pieces(self) -> bool:
+        return True
 
-def extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """How many elements of a storage a tensor reaches over, from its first to its last.
 
-    Example:
-        >>> from initcfg._checkpoints.formats.stored import extent
-        >>> extent((2, 3), (3, 1)), extent((2, 3), (10, 1)), extent((), ()), extent((0, 3), (3, 1))
-        (6, 13, 1, 0)
-    """
-    if 0 in size:
-        return 0
-    return 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+def swapped(numbers: torch.Tensor) -> torch.Tensor:
+    """Numbers in one dimension, the bytes of each in the other order."""
+    width = numbers.element_size() // (2 if numbers.is_complex() else 1)
+    return numbers.view(torch.uint8).view(-1, width).flip(1).view(-1).view(numbers.dtype)
 
 
 def is_shape(value: Any) -> TypeGuard[tuple[int, ...] | list[int]]:

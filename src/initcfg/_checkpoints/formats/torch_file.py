@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from initcfg._checkpoints.formats.archive import Archive
@@ -89,8 +87,7 @@ def _storage(find: Callable[[str, int], Storage], reference: Any) -> StorageRef:
 
 def open_stream(span: Span) -> Contents:
     """What a file of an older ``torch.save`` holds: pickles, one after the other, then the storages."""
-    with open(span.path, "rb") as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data = span.window()
     calls = TensorCalls(span)
     storages: dict[str, Storage] = {}
 
@@ -100,23 +97,22 @@ def open_stream(span: Span) -> Contents:
             raise span.damaged(f"its tensors speak of storage {key!r} with two sizes")
         return known
 
-    with data:
-        magic, place = calls.load(data)
-        if isinstance(magic, dict) and place == span.size and holds_tensors(magic):
-            # A table of NumPy's arrays, as detectron2 keeps the weights of its zoo.
-            return Contents(magic, "pickle", {}, (span,), foreign=tuple(calls.foreign))
-        if magic != _MAGIC or type(magic) is not int:
-            raise span.refused(
-                "is a pickle that torch.save did not write",
-                "Save the tensors with torch.save, or as safetensors.",
-            )
-        protocol, place = calls.load(data, place)
-        system, place = calls.load(data, place)
-        little = system.get("little_endian") if isinstance(system, dict) else None
-        if protocol != _PROTOCOL or not isinstance(little, bool):
-            raise span.damaged("its beginning is not that of a file of torch.save")
-        tree, place = calls.load(data, place, persistent=partial(_storage, find))
-        keys, place = calls.load(data, place)
+    magic, place = calls.load(data)
+    if isinstance(magic, dict) and place == span.size and holds_tensors(magic):
+        # A table of NumPy's arrays, as detectron2 keeps the weights of its zoo.
+        return Contents(magic, "pickle", {}, (span,), foreign=tuple(calls.foreign))
+    if magic != _MAGIC or type(magic) is not int:
+        raise span.refused(
+            "is a pickle that torch.save did not write",
+            "Save the tensors with torch.save, or as safetensors.",
+        )
+    protocol, place = calls.load(data, place)
+    system, place = calls.load(data, place)
+    little = system.get("little_endian") if isinstance(system, dict) else None
+    if protocol != _PROTOCOL or not isinstance(little, bool):
+        raise span.damaged("its beginning is not that of a file of torch.save")
+    tree, place = calls.load(data, place, persistent=partial(_storage, find))
+    keys, place = calls.load(data, place)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise span.damaged("its list of storages is not one")
     if len(set(keys)) < len(keys) or set(keys) != set(storages):
@@ -140,8 +136,7 @@ def _put_storage(span: Span, storage: Storage, key: str, place: int, order: Lite
     return place + 8 + storage.length
 
 
-def open_torch(path: Path, name: str) -> Contents:
+def open_torch(span: Span) -> Contents:
     """What a file of ``torch.save`` holds, whichever of the two it is."""
-    span = Span(path, name)
     zipped = span.read(0, min(4, span.size)) == b"PK\x03\x04"
     return open_archive(span) if zipped else open_stream(span)

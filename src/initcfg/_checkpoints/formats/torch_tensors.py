@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from initcfg._checkpoints.formats.allowed_names import may_be_named
+from initcfg._checkpoints.formats.into_memory import extent
 from initcfg._checkpoints.formats.pickled import (
     Call,
     PickledName,
@@ -25,7 +26,6 @@ from initcfg._checkpoints.formats.stored import (
     StoredView,
     TensorInfo,
     Unreadable,
-    extent,
     is_shape,
 )
 

@@ -12,7 +12,7 @@ need), `formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint
 own generator, seeded and put back, and values drawn from it).
 """
 
-from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape
+from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views
 from initcfg._stream.writing.blocks import Block, narrowed
 from initcfg._stream.writing.casts import Lost, lost_in_cast, may_lose
 from initcfg._stream.writing.foresight import formula_problem, value_problem
@@ -44,6 +44,7 @@ __all__ = [
     "recipe_of",
     "result_shape",
     "seeded",
+    "split_views",
     "thread_count",
     "value_problem",
     "whole",

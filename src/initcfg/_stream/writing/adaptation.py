@@ -56,6 +56,20 @@ def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[AdaptationSt
     return tuple(carried_out([on_meta(shape) for shape in shapes], steps, on_meta).shape)
 
 
+def split_views(
+    steps: Sequence[AdaptationStep],
+) -> tuple[tuple[AdaptationStep, ...], tuple[AdaptationStep, ...]]:
+    """The steps before the first that computes something, or joins tensors; and the rest.
+
+    Example:
+        >>> from initcfg._stream.writing.adaptation import split_views
+        >>> split_views([("take", 2), ("grow", "mean", 3)])
+        ((('take', 2),), (('grow', 'mean', 3),))
+    """
+    first = next((place for place, step in enumerate(steps) if step[0] not in _VIEWS), len(steps))
+    return tuple(steps[:first]), tuple(steps[first:])
+
+
 def _dequantize(numbers: torch.Tensor, scales: torch.Tensor, divisor: int, *block: int) -> torch.Tensor:
     """In float32: each number times its scale, and that over the divisor."""
     if len(block) != numbers.dim():
@@ -183,6 +197,8 @@ def _grow(tensor: torch.Tensor, how: str, rows: int, *, draw: Draw) -> torch.Ten
     return torch.cat([tensor, added.to(tensor.dtype)])
 
 
+# These narrow or turn a tensor, and do nothing to its numbers.
+_VIEWS = ("transpose", "take", "narrow")
 _STEPS: dict[Any, Callable[..., torch.Tensor]] = {
     "grow": _grow,
     "transpose": _transpose,
