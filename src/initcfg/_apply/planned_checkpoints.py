@@ -12,7 +12,7 @@ from initcfg._apply.hooked_loads import Around, HookedLoads
 from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_source
 from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
-from initcfg._stream.writing import Draw, carried_out, lost_in_cast, result_shape, split_views
+from initcfg._stream.writing import Draw, carried_out, lost_in_cast, narrowed, result_shape, split_views
 from initcfg.errors import ApplyError, CheckpointError, CheckpointNameError, InitcfgError, plural
 from initcfg.values import (
     AdaptationStep,

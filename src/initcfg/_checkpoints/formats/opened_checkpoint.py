@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,10 @@ class OpenedCheckpoint:
     def read(self, key: str) -> torch.Tensor:
         """The tensor, in memory of its own, unless the checkpoint is in memory itself."""
         return self.tensors[key].read()
+
+    def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
+        """The block of a tensor that begins at ``offsets`` and has ``sizes``; no more than that is read."""
+        return self.tensors[key].viewed(lambda whole: narrowed(whole, offsets, sizes)).read()
 
     def close(self) -> None:
         """Let go of the files. Tensors that were read stay."""
