@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from initcfg._checkpoints.formats.stored import Stored, TensorInfo, Unreadable
+from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
 
 
