@@ -16,7 +16,7 @@ CODE = """
 from torch import nn
 import initcfg
 
-def net(width=4, depth=3, std=0.02, bias=True):
+def net(width=4, depth=3, std=0.02, bias=True) -> nn.Module:
     layers = [nn.Linear(width, width, bias=bias) for _ in range(depth)]
     for layer in layers:
         nn.init.normal_(layer.weight, std=std)

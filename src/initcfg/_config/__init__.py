@@ -4,8 +4,9 @@ In: a config file, a dict with a ``type``, or the text of a builder.
 Out: the config, with the line of every value; the model, built.
 
 Read: `files/` (config files), then `registry.py` (classes by name), `import_paths.py` (where a ``type`` may
-lead outside of them), `builders/` (models of other people's libraries), `models.py` (registry of modules),
-`command_argument.py` (what a command is given: a file or a builder).
+lead outside of them), `permitted.py` (what a config file may name), `builders/` (models of other people's
+libraries), `models.py` (registry of modules), `command_argument.py` (what a command is given: a file or a
+builder).
 """
 
 from initcfg._config.command_argument import load_config, prepared

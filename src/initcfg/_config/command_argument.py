@@ -11,6 +11,7 @@ from initcfg._config.builders import OPENMMLAB, builder, is_builder, is_object, 
 from initcfg._config.files import Config, ConfigDict, parse_overrides, set_path
 from initcfg._config.import_paths import import_path, torch_nn_class
 from initcfg._config.models import MODELS, build_model
+from initcfg._config.permitted import check_types
 from initcfg.errors import BuildError, InitcfgError, PythonRefusedError
 
 
@@ -53,6 +54,7 @@ def prepared(config: Any, cfg: Mapping[str, Any]) -> Iterator[None]:
 
     A config of mmdet and its relatives, whose ``type`` is not one of ours, has the package's scope within.
     """
+    check_types(cfg, MODELS)
     for name in _names(cfg):
         if is_builder(name) and MODELS._registered(name) is None:
             # What is wrong is said where the name is resolved.

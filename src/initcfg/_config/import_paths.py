@@ -24,14 +24,14 @@ def import_path(path: str) -> tuple[Any, str]:
     at, *parts = path.split(".")
     try:
         found: Any = importlib.import_module(at)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return None, f"{at!r} cannot be imported ({_said(error)})"
     for part in parts:
         following = getattr(found, part, _NOTHING)
         if (following is _NOTHING or inspect.ismodule(following)) and inspect.ismodule(found):
             try:
                 following = importlib.import_module(f"{at}.{part}")
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if not isinstance(error, ModuleNotFoundError) or error.name != f"{at}.{part}":
                     return None, f"'{at}.{part}' cannot be imported ({_said(error)})"
         if following is _NOTHING:
@@ -45,7 +45,7 @@ def import_path(path: str) -> tuple[Any, str]:
     return found, ""
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -112,6 +112,17 @@ def scoped_names(registry: Any) -> list[str]:
 
 def _mmengine_models() -> Any:
     return getattr(sys.modules.get("mmengine.registry"), "MODELS", None)
+
+
+def is_registered_with_mmengine(found: Any) -> bool:
+    """Whether a loaded MMEngine has something in one of its registries."""
+    module = sys.modules.get("mmengine.registry")
+    for registry in vars(module).values() if module is not None else ():
+        if hasattr(registry, "module_dict") and hasattr(registry, "children"):
+            within = [registry, *(child for _, child in _descendants(registry))]
+            if any(found is each for one in within for each in one.module_dict.values()):
+                return True
+    return False
 
 
 def _descendants(registry: Any) -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,7 @@ class ModelRegistry(Registry):
     """A registry of modules, and the root of those that are its children."""
 
     variable = "MODELS"
+    of_modules = True
 
     def resolve(self, name: str, registry: Registry, scope: str | None) -> Any:
         """See :meth:`Registry.resolve`; also classes of torch.nn, builders, models of a loaded MMEngine."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 from initcfg._config.builders import call_with_rules, defined_at
 from initcfg._config.import_paths import import_path, scoped_names
+from initcfg._config.permitted import permitted
 from initcfg.errors import (
     BuildError,
     DuplicateNameError,
@@ -338,6 +339,11 @@ class Registry:
     variable = "registry"
     """What code calls it, in messages."""
 
+    @property
+    def of_modules(self) -> bool:
+        """Whether what is built is a module, so that its ``type`` may also be an import path to one."""
+        return self.root.of_modules if self.parent is not None else False
+
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         """Build what ``cfg`` says, by ``build_func``; see :func:`build_from_cfg`."""
         return self.build_func(cfg, *args, **kwargs, registry=self)
@@ -382,11 +388,13 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
             meant=nearest("type", [key for key in arguments if isinstance(key, str)]),
             fix=f"Add type='...', a name in registry {registry.name!r}, a class, or an import path.",
         )
+    # Who wrote the type is known of the dict that has it.
+    check = cfg if "type" in cfg else default_args
     type_ = arguments.pop("type")
     scope = arguments.pop("_scope_", None)
     if scope is not None and not isinstance(scope, str):
         raise RegistryTypeError(f"_scope_ is the name of a scope, not {scope!r}.")
-    with registry.switch_scope_and_registry(scope) as chosen:
+    with registry.switch_scope_and_registry(scope) as chosen, permitted(check, chosen):
         if isinstance(type_, str):
             factory = chosen.root.resolve(type_, chosen, _current_scope.get())
         elif callable(type_):

@@ -11,6 +11,8 @@ from initcfg._rules.initializers import INITIALIZERS, OURS, BaseInit, Pretrained
 from initcfg._rules.layer_names import with_descendants
 from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError, nearest
 
+# The base of our initializers, and MMEngine's, has this name; Pretrained has none.
+_BASES = ("BaseInit", "PretrainedInit")
 # Keys of a rule that are not arguments of its initializer.
 SELECTION = ("layer", "name", "param", "buffer", "exclude")
 
@@ -59,16 +61,34 @@ def resolve_type(type_: Any) -> Any:
             fix=f"Registered are {', '.join(sorted(INITIALIZERS.module_dict))}; register your own with "
             "@INITIALIZERS.register_module().",
         )
-    return resolve_type(found) if _is_original(found) else found
+    if _is_original(found):
+        return resolve_type(found)
+    if "." in type_ and not _may_be_named(found):
+        raise UnknownInitializerError(
+            f"type={type_!r} names {getattr(found, '__qualname__', found)!r}, which is no initializer.",
+            fix="Register it: @INITIALIZERS.register_module(); in Python, give the function or class itself.",
+        )
+    return found
+
+
+def _may_be_named(found: Any) -> bool:
+    """Whether a text may lead to it: an initializer class, or one that is registered."""
+    if inspect.isclass(found) and any(base.__name__ in _BASES for base in found.__mro__):
+        return True
+    return any(found is each for each in INITIALIZERS.module_dict.values()) or any(
+        found is each for registry in _mmengine_registries() for each in registry.module_dict.values()
+    )
+
+
+def _mmengine_registries() -> Any:
+    module = sys.modules.get("mmengine.registry")
+    return () if module is None else with_descendants(module.WEIGHT_INITIALIZERS)
 
 
 def _from_mmengine(name: str) -> Any:
     """An initializer that the user registered with a loaded MMEngine."""
-    module = sys.modules.get("mmengine.registry")
-    if module is None:
-        return None
-    registries = with_descendants(module.WEIGHT_INITIALIZERS)
-    found = (registry.module_dict.get(name.rpartition(".")[2]) for registry in registries)
+    last = name.rpartition(".")[2]
+    found = (registry.module_dict.get(last) for registry in _mmengine_registries())
     return next(filter(None, found), None)
 
 

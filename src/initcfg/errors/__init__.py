@@ -120,6 +120,10 @@ class PythonRefusedError(ConfigError, PermissionError):
     """A Python config is code, and code was refused (``--no-python``)."""
 
 
+class UntrustedError(ConfigError, PermissionError):
+    """A config that is not trusted (``--untrusted``) asks for what it may not."""
+
+
 # -- registry and building -----------------------------------------------------------------------
 
 

@@ -11,6 +11,23 @@ refused), `offline.py` (no hub is asked).
 
 from initcfg._config.builders import openmmlab
 from initcfg._config.builders.calls import call_with_rules, defined_at
-from initcfg._config.builders.forms import OPENMMLAB, builder, is_builder, is_object
+from initcfg._config.builders.forms import (
+    OPENMMLAB,
+    builder,
+    is_builder,
+    is_object,
+    needs_no_trust,
+    object_of,
+)
 
-__all__ = ["OPENMMLAB", "builder", "call_with_rules", "defined_at", "is_builder", "is_object", "openmmlab"]
+__all__ = [
+    "OPENMMLAB",
+    "builder",
+    "call_with_rules",
+    "defined_at",
+    "is_builder",
+    "is_object",
+    "needs_no_trust",
+    "object_of",
+    "openmmlab",
+]

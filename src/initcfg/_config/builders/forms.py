@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from initcfg._config.builders.calls import attach_rules, call, call_library
-from initcfg._config.builders.hf import hf_model
+from initcfg._config.builders.hf import hf_model, names_file
 from initcfg._config.builders.libraries import timm_model, torchvision_model
 from initcfg._config.builders.openmmlab import config_model
 from initcfg.errors import BuildError, BuildImportError, UnknownTypeError, nearest
@@ -73,8 +73,20 @@ def builder(text: str, build_model: Callable[[Any], Any]) -> Builder:
     return _object(text)
 
 
-def _object(text: str) -> Builder:
-    """``package.module:function_or_class``."""
+def needs_no_trust(text: str) -> bool:
+    """Whether a builder runs the code of an installed library alone, and reads no file.
+
+    Example:
+        >>> from initcfg._config.builders import needs_no_trust
+        >>> [needs_no_trust(text) for text in ("timm:resnet18", "hf:gpt2", "hf:./model", "my.models:Net")]
+        [True, True, False, False]
+    """
+    prefix, _, name = text.partition(":")
+    return prefix in LIBRARIES and (prefix != "hf" or not names_file(name))
+
+
+def object_of(text: str) -> Any:
+    """The class or function that ``package.module:function_or_class`` names; its module is imported."""
     path, _, attribute = text.partition(":")
     try:
         found: Any = importlib.import_module(path)
@@ -104,6 +116,11 @@ def _object(text: str) -> Builder:
             f"The builder {text!r} names {_kind(found)}, which is not a class or function.",
             fix="Name a module class, or a function that returns a model.",
         )
+    return found
+
+
+def _object(text: str) -> Builder:
+    found = object_of(text)
 
     def make(**arguments: Any) -> Any:
         return call_library(text, lambda **given: call(found, given), arguments)

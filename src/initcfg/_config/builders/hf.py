@@ -66,13 +66,23 @@ def hf_model(name: str) -> Callable[..., Any]:
     return make
 
 
+def names_file(name: str) -> bool:
+    """Whether a name means a file or folder here, and not a model type or a class."""
+    return name.endswith(".json") or "/" in name or os.sep in name or _folder_file(name) is not None
+
+
+def _folder_file(name: str) -> str | None:
+    file = os.path.join(os.path.expanduser(name), "config.json")
+    return file if os.path.isfile(file) else None
+
+
 def _config_path(name: str) -> str | None:
     """The file that a name means; None if it means a model type or a class."""
     path = os.path.expanduser(name)
-    if os.path.isfile(os.path.join(path, "config.json")):
-        return os.path.join(path, "config.json")
-    if not name.endswith(".json") and "/" not in name and os.sep not in name:
+    if not names_file(name):
         return None
+    if _folder_file(name) is not None:
+        return _folder_file(name)
     if os.path.isdir(path):
         raise ConfigFileNotFoundError(f"The folder {name!r} has no config.json.")
     if not os.path.isfile(path):

@@ -39,12 +39,13 @@ class ConfigDict(dict[str, Any]):
         {'backbone': {'depth': 50}}
     """
 
-    __slots__ = ("_frozen",)
+    __slots__ = ("_frozen", "_origin")
     lazy: ClassVar[bool] = False
 
     def __init__(self, *args: Mapping[str, Any] | Iterable[tuple[str, Any]], **kwargs: Any) -> None:
         super().__init__()
         object.__setattr__(self, "_frozen", False)
+        object.__setattr__(self, "_origin", None if "type" in kwargs or not args else origin_of(args[0]))
         given = dict(*args, **kwargs)
         check_nesting(given)
         for key, value in given.items():
@@ -75,21 +76,26 @@ class ConfigDict(dict[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._refuse_if_frozen(key)
         dict.__setitem__(self, key, convert(value))
+        if key == "type":
+            set_origin(self, None)
 
     def __copy__(self) -> ConfigDict:
-        other = type(self)()
+        other = set_origin(type(self)(), self._origin)
         dict.update(other, self)
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ConfigDict:
-        other = type(self)()
+        other = set_origin(type(self)(), self._origin)
         memo[id(self)] = other
         for key, value in self.items():
             dict.__setitem__(other, copy.deepcopy(key, memo), copy.deepcopy(value, memo))
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self),)
+        return type(self), (dict(self),), self._origin
+
+    def __setstate__(self, origin: str | None) -> None:
+        set_origin(self, origin)
 
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, Mapping):
@@ -151,6 +157,8 @@ class ConfigDict(dict[str, Any]):
                 old.update(value)
             else:
                 self[key] = value
+        if args and origin_of(args[0]) and "type" in args[0]:
+            set_origin(self, origin_of(args[0]))
 
     def merge(self, other: Mapping[str, Any]) -> None:
         """Merge ``other`` as a child config: deep, with ``_delete_=True`` understood.
@@ -162,13 +170,14 @@ class ConfigDict(dict[str, Any]):
             ConfigMergeError: A dict would go over a value that is not a dict.
         """
         try:
-            result = merge(convert(copy.deepcopy(dict(other))), self)
+            result = merge(convert(copy.deepcopy(ConfigDict(other))), self)
         except Clash as clash:
             raise clash.explained() from None
         for key in result:
             self._refuse_if_frozen(key)
         self.clear()
         dict.update(self, result)
+        set_origin(self, result._origin)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, with plain dicts inside."""
@@ -184,6 +193,21 @@ class ConfigDict(dict[str, Any]):
         keys = [key for key in self if isinstance(key, str)]
         meant = nearest(name, keys) if isinstance(name, str) and not name.startswith("__") else []
         return ConfigKeyError(f"{type(self).__name__!r} object has no {kind} {name!r}.", meant=meant)
+
+
+def origin_of(value: Any) -> str | None:
+    """Who wrote the ``type`` of a dict: ``"data"`` (a file of data), ``"untrusted"``, or None (Python).
+
+    What the type may name depends on it. The mark follows the dict through copies and merges; a
+    ``type`` that Python code or an override sets is their own word.
+    """
+    return value._origin if isinstance(value, ConfigDict) else None
+
+
+def set_origin(value: ConfigDict, origin: str | None) -> ConfigDict:
+    """Note who wrote the ``type`` of a dict; the same dict."""
+    object.__setattr__(value, "_origin", origin)
+    return value
 
 
 _ATOMS = (str, int, float, bool, type(None))
@@ -215,23 +239,26 @@ def _is_lazy(value: Any) -> bool:
     return kind.__module__ == "mmengine.config.lazy" and kind.__name__ in ("LazyObject", "LazyAttr")
 
 
-def fresh(value: Any) -> Any:
-    """A converted copy in which no container occurs twice; what is no container is shared."""
+def fresh(value: Any, origin: str | None = None) -> Any:
+    """A converted copy in which no container occurs twice; what is no container is shared.
+
+    An ``origin`` is noted in every dict; without one, each keeps its own.
+    """
     check_nesting(value)
-    return _fresh(value)
+    return _fresh(value, origin)
 
 
-def _fresh(value: Any) -> Any:
+def _fresh(value: Any, origin: str | None) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
     if kind is ConfigDict or kind is dict or kind is OrderedDict:
-        copied = ConfigDict()
+        copied = set_origin(ConfigDict(), origin or origin_of(value))
         for key, item in value.items():
-            dict.__setitem__(copied, key, _fresh(item))
+            dict.__setitem__(copied, key, _fresh(item, origin))
         return copied
     if kind is list or kind is tuple:
-        return kind([_fresh(item) for item in value])
+        return kind([_fresh(item, origin) for item in value])
     if isinstance(value, (dict, list, set)):
         return copy.deepcopy(value)
     return value
@@ -283,13 +310,15 @@ def merge(child: dict[str, Any], base: ConfigDict, keys: tuple[str, ...] = ()) -
     delete and the mark stays a key (as in MMEngine).
     """
     result = base.copy()
+    if "type" in child:
+        set_origin(result, origin_of(child))
     for key, value in child.items():
         if not isinstance(value, dict) or key not in base:
             dict.__setitem__(result, key, convert(value))
             continue
         old, unmarked = base[key], value
         if DELETE_KEY in value:
-            unmarked = ConfigDict((k, v) for k, v in value.items() if k != DELETE_KEY)
+            unmarked = without_delete(value)
         if value.get(DELETE_KEY, False):
             dict.__setitem__(result, key, convert(unmarked))
         elif not isinstance(old, dict):
@@ -298,6 +327,12 @@ def merge(child: dict[str, Any], base: ConfigDict, keys: tuple[str, ...] = ()) -
             old = old if isinstance(old, ConfigDict) else ConfigDict(old)
             dict.__setitem__(result, key, merge(unmarked, old, (*keys, key)))
     return result
+
+
+def without_delete(value: Mapping[str, Any]) -> ConfigDict:
+    """A dict without its ``_delete_``."""
+    unmarked = ConfigDict((key, item) for key, item in value.items() if key != DELETE_KEY)
+    return set_origin(unmarked, origin_of(value))
 
 
 def shown(value: Any) -> str:

@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from initcfg._config.files.config_dict import Clash, ConfigDict, fresh, merge
+from initcfg._config.files.config_dict import Clash, ConfigDict, fresh, merge, set_origin
 from initcfg._config.files.external import external_config, read_with_mmengine
 from initcfg._config.files.formats import SUFFIXES, file_line, parse_data
 from initcfg._config.files.lines import ConfigFile, line_of
@@ -56,6 +56,7 @@ class ConfigReader:
     use_predefined_variables: bool = True
     use_environment_variables: bool = True
     lazy_import: bool | None = None
+    untrusted: bool = False
     read_already: list[str] = field(default_factory=list)
 
     def read(
@@ -135,7 +136,7 @@ class ConfigReader:
         merged.text = "\n".join(filter(None, [merged.text, written]))
         said = data if program is None else run_python(program, text, path, merged.values)
         check_nesting(said, path)
-        values = fresh(said)
+        values = fresh(said, None if suffix == ".py" else "untrusted" if self.untrusted else "data")
         _warn_if_deprecated(values.pop(DEPRECATION_KEY), path)
         if marked:
             values = put_base_values(values, merged.values, path)
@@ -145,7 +146,8 @@ class ConfigReader:
         except Clash as clash:
             base_place = line_of(merged.files, clash.keys)
             raise clash.explained(line_of([file], clash.keys) or path, base_place) from None
-        merged.values = ConfigDict((key, value) for key, value in values.items() if not key.startswith("__"))
+        kept = ConfigDict((key, value) for key, value in values.items() if not key.startswith("__"))
+        merged.values = set_origin(kept, values._origin)
         merged.files.append(file)
         return merged
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from initcfg._config.files.config_dict import DELETE_KEY, Clash, ConfigDict, convert, shown
+from initcfg._config.files.config_dict import (
+    DELETE_KEY,
+    Clash,
+    ConfigDict,
+    convert,
+    origin_of,
+    set_origin,
+    shown,
+    without_delete,
+)
 from initcfg._config.files.nesting import MOST_DEEP, too_deep
 from initcfg.errors import ConfigMergeError
 
@@ -39,7 +48,8 @@ def _put(holder: Any, keys: list[str], depth: int, value: Any, list_keys: bool) 
         return _over(holder, keys, value, list_keys)
     key, walked, whole = keys[depth], ".".join(keys[:depth]), ".".join(keys)
     if isinstance(holder, dict):
-        copied = ConfigDict()
+        # A type that is set is the word of who sets it, whoever wrote the file.
+        copied = set_origin(ConfigDict(), None if keys[depth:] == ["type"] else origin_of(holder))
         dict.update(copied, holder)
         below = holder[key] if key in holder else ConfigDict()
         dict.__setitem__(copied, key, _put(below, keys, depth + 1, value, list_keys))
@@ -73,7 +83,7 @@ def _over(old: Any, keys: list[str], value: Any, list_keys: bool) -> Any:
     if not isinstance(value, dict):
         return value
     if old is None or value.get(DELETE_KEY, False):
-        return ConfigDict((k, v) for k, v in value.items() if k != DELETE_KEY)
+        return without_delete(value)
     by_index = isinstance(old, list) and list_keys and value and all(str(key).isdecimal() for key in value)
     if not by_index and not isinstance(old, dict):
         raise Clash(tuple(keys), old).explained()
@@ -81,4 +91,6 @@ def _over(old: Any, keys: list[str], value: Any, list_keys: bool) -> Any:
     for key, item in value.items():
         if key != DELETE_KEY:
             result = _put(result, [*keys, str(key) if by_index else key], len(keys), item, list_keys)
+    if origin_of(value) and "type" in value and isinstance(result, ConfigDict):
+        set_origin(result, origin_of(value))
     return result
