@@ -16,7 +16,7 @@ Nothing here needs torch, NumPy, or MMEngine (but for configs in the ``read_base
 from initcfg._config.files.atomic import output_error, replacing, write_atomically
 from initcfg._config.files.command_line import DictAction
 from initcfg._config.files.config import Config
-from initcfg._config.files.config_dict import ConfigDict, fresh, origin_of, plain
+from initcfg._config.files.config_dict import ConfigDict, origin_of, plain
 from initcfg._config.files.formats import SUFFIXES
 from initcfg._config.files.key_paths import set_path
 from initcfg._config.files.nesting import check_nesting
@@ -30,7 +30,6 @@ __all__ = [
     "SUFFIXES",
     "check_nesting",
     "file_text",
-    "fresh",
     "origin_of",
     "output_error",
     "parse_overrides",
