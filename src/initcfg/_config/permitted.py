@@ -111,7 +111,7 @@ def _fits(found: Any, classes: tuple[type, ...], registry: Any, in_rule: bool) -
         return inspect.isclass(found) and any(base.__name__ in _INITIALIZERS for base in found.__mro__)
     if inspect.isclass(found) and issubclass(found, classes):
         return True
-    return registry.of_modules and makes_module(found)
+    return registry.root.of_modules and makes_module(found)
 
 
 def makes_module(found: Any) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 from initcfg._config.builders import call_with_rules, defined_at
 from initcfg._config.import_paths import import_path, scoped_names
@@ -339,10 +339,8 @@ class Registry:
     variable = "registry"
     """What code calls it, in messages."""
 
-    @property
-    def of_modules(self) -> bool:
-        """Whether what is built is a module, so that its ``type`` may also be an import path to one."""
-        return self.root.of_modules if self.parent is not None else False
+    of_modules: ClassVar[bool] = False
+    """Whether what this registry and its children build are modules, to which an import path may lead."""
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         """Build what ``cfg`` says, by ``build_func``; see :func:`build_from_cfg`."""

@@ -157,8 +157,9 @@ class ConfigDict(dict[str, Any]):
                 old.update(value)
             else:
                 self[key] = value
-        if args and origin_of(args[0]) and "type" in args[0]:
-            set_origin(self, origin_of(args[0]))
+        for given in args:
+            if isinstance(given, ConfigDict) and given._origin and "type" in given:
+                set_origin(self, given._origin)
 
     def merge(self, other: Mapping[str, Any]) -> None:
         """Merge ``other`` as a child config: deep, with ``_delete_=True`` understood.
