@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,12 @@ from initcfg._plan.planner import check_strict, make_plan
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
 from initcfg._rules import Compiler, has_init_weights, is_initialized
 from initcfg._stream.writing import seeded
-from initcfg.errors import BuildError, PlanError, RuleTypeError
+from initcfg.errors import (
+    BuildError,
+    PlanError,
+    RuleTypeError,
+    log,
+)
 
 Rng = Literal["stream", "torch"]
 SECOND_CALL = "init_weights of %s has been called more than once."
@@ -214,7 +218,7 @@ def _locator(config: Any) -> Any:
 
 def warn_of_second_call(model: nn.Module) -> None:
     """As the original does; its own rules do not run again."""
-    logging.getLogger("initcfg").warning(SECOND_CALL, type(unwrapped(model)).__name__)
+    log(SECOND_CALL, type(unwrapped(model)).__name__)
 
 
 def exact_reach(compat: str | None) -> bool:

@@ -6,7 +6,6 @@ else it applies it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from initcfg._plan.planner import make_plan
 from initcfg._record import defaults
 from initcfg._rules import Compiler, Program, Rule, Step, bias_of, parse_layers, type_label
 from initcfg._rules.initializers import BaseInit, PretrainedInit
+from initcfg.errors import log, shown
 
 
 @doors.initialize.leads_to
@@ -60,7 +60,7 @@ def init_base_module(module: nn.Module, *, compat: str | None, rng: Rng) -> None
         if not module.__dict__.pop("_initcfg_built", False):
             warn_of_second_call(module)
             if compat is not None:
-                current_logger().warning(SECOND_CALL, type(module).__name__)
+                current_logger().warning(SECOND_CALL, shown(type(module).__name__))
         return
     run = active_run()
     exact = compat is not None if run is None else run.compat
@@ -104,9 +104,5 @@ def _carry_out(
         run.run_part(made, module)
         return None
     for item in made.unused if warns else ():
-        _warn("%s reached nothing: %s.", item.rule, item.reason)
+        log("%s reached nothing: %s.", item.rule, item.reason)
     return made.apply(module, seed=seed, rng=rng)
-
-
-def _warn(message: str, *arguments: object) -> None:
-    logging.getLogger("initcfg").warning(message, *arguments)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import distributed, nn
 
 from initcfg._plan import Ledger, Written
+from initcfg.errors import shown
 
 _HEAD = "Name of parameter - Initialization information\n"
 _KAIMING = "a={a}, mode={mode}, nonlinearity={nonlinearity}, distribution ={distribution}, bias={bias}"
@@ -38,13 +39,13 @@ def write_original_log(module: nn.Module, ledger: Ledger) -> None:
         return
     logger = current_logger()
     for load in ledger.loads:
-        logger.info("load model from: %s", load.checkpoint)
+        logger.info("load model from: %s", shown(load.checkpoint))
     files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
     if not files and not logger.isEnabledFor(logging.INFO):
         return
     kind = type(module).__name__
     lines = [
-        f"\n{name} - {parameter.shape}: \n{_information(ledger.get(name), kind)} \n"
+        f"\n{shown(name)} - {parameter.shape}: \n{shown(_information(ledger.get(name), kind))} \n"
         for name, parameter in module.named_parameters()
     ]
     for handler in files:

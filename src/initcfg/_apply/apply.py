@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -24,7 +23,12 @@ from initcfg._rules import originals_come_back
 from initcfg._stream.bits import STREAM_VERSION, stream_key
 from initcfg._stream.writing import memory_problem
 from initcfg._version import __version__
-from initcfg.errors import ApplyError, InitcfgError, plural
+from initcfg.errors import (
+    ApplyError,
+    InitcfgError,
+    log,
+    plural,
+)
 from initcfg.values import Computed, Opaque
 
 
@@ -99,15 +103,15 @@ def _log_idle_rules(execution: Execution) -> None:
     """Log what the plan does not say: that was known only once the model's own code had run."""
     if not execution.runs_code:
         return
-    plan, logger = execution.plan, logging.getLogger("initcfg")
+    plan = execution.plan
     known = {unused.rule for unused in plan.unused}
     for where, (unused, _) in idle_rules(execution.account.plans, ()).items():
         if where not in known:
-            logger.warning("%s reached nothing: %s.", where, unused.reason)
+            log("%s reached nothing: %s.", where, unused.reason)
     for call, count in execution.account.over_library.items():
         note = over_library(f"model.{call.module}.init_weights", call.library or "", count)
         if note not in plan.notes:
-            logger.warning("%s.", note)
+            log("%s.", note)
 
 
 def _copied(model: nn.Module, names: Names) -> Callable[[], None]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable
 
 import torch
 
 from initcfg._plan import Load
+from initcfg.errors import log
 
 
 def warn_of_loads(loads: Iterable[Load], *, but: Collection[Load] = ()) -> None:
@@ -19,4 +19,4 @@ def warn_of_loads(loads: Iterable[Load], *, but: Collection[Load] = ()) -> None:
     lines = dict.fromkeys((load.rule, load.warning) for load in loads if load.warning)
     for rule, warning in lines:
         if (rule, warning) not in said:
-            logging.getLogger("initcfg").warning("%s: %s", rule, warning)
+            log("%s: %s", rule, warning)

@@ -12,7 +12,7 @@ from initcfg._config.files import write_atomically
 from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.loads import Load, Loaded
 from initcfg._plan.reading import check_aliases, check_known, check_tensor, json_of, loads_of, read_whole
-from initcfg.errors import PlanError
+from initcfg.errors import PlanError, render
 from initcfg.values import Keep, Misfit, Value, record, typed
 
 FORMAT = "initcfg-ledger"
@@ -102,7 +102,7 @@ class Ledger(Mapping[str, Written]):
         return len(self.entries)
 
     def __str__(self) -> str:
-        from initcfg._plan.report import ledger_view, render
+        from initcfg._plan.report import ledger_view
 
         return render(ledger_view(self))
 

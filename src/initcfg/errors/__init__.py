@@ -5,7 +5,8 @@ Out: an error whose text is one sentence and what is known besides: the rule, it
 that were perhaps meant, and the fix.
 
 Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's code
-raised), `words.py` (numbers, bytes and near names in messages).
+raised), `words.py` (numbers, bytes and near names in messages), `shown.py` (a stranger's text,
+without what would steer a terminal), `screen.py` (the one way to people's eyes).
 
 Each class also derives from the built-in exception that the original system raised in that place, so that
 code written for it still catches it.
@@ -18,6 +19,18 @@ from typing import Any
 
 # For the package itself: what makes an error of two classes, and the words of messages.
 from initcfg.errors.combined import also as also
+from initcfg.errors.screen import add_row as add_row
+from initcfg.errors.screen import as_json as as_json
+from initcfg.errors.screen import console as console
+from initcfg.errors.screen import draw as draw
+from initcfg.errors.screen import in_html as in_html
+from initcfg.errors.screen import line as line
+from initcfg.errors.screen import log as log
+from initcfg.errors.screen import render as render
+from initcfg.errors.screen import say as say
+from initcfg.errors.screen import warn as warn
+from initcfg.errors.shown import shown as shown
+from initcfg.errors.shown import shown_lines as shown_lines
 from initcfg.errors.words import in_bytes as in_bytes
 from initcfg.errors.words import nearest as nearest
 from initcfg.errors.words import plural as plural
@@ -73,8 +86,9 @@ class InitcfgError(Exception):
             "did you mean": ", ".join(map(repr, self.meant)),
             "fix": self.fix,
         }
-        lines = [f"  {f'{name}:':13} {text}" for name, text in known.items() if text not in (None, "")]
-        return "\n".join([self.problem, *lines])
+        lines = [f"  {f'{name}:':13} {shown(text)}" for name, text in known.items() if text not in (None, "")]
+        # What came with lines of its own cannot pass for one of these.
+        return "\n".join([shown_lines(self.problem, start="  | "), *lines])
 
 
 # -- config files --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from initcfg.errors import PlanError
+from initcfg.errors import PlanError, shown
 from initcfg.values.adaptation_steps import AdaptationStep, steps_text
 from initcfg.values.formulas import check_program
 from initcfg.values.value import JsonText, Value, from_json, number_text
@@ -135,7 +135,8 @@ class Adapted(FromCheckpoint):
 
     def __str__(self) -> str:
         then = f": {steps_text(self.steps)}" if self.steps else ""
-        return f"{type(self).__name__}(source={self.source}, key={', '.join(self.keys)}{then})"
+        said = f"{type(self).__name__}(source={self.source}, key={', '.join(self.keys)}{then})"
+        return shown(said)
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class Originals(FromCheckpoint):
         return any(value.random for value in self.values)
 
     def __str__(self) -> str:
-        return f"Originals(source={self.source}, key={', '.join(self.keys)})"
+        return shown(f"Originals(source={self.source}, key={', '.join(self.keys)})")
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ class CopyOf(_OfAnother, Value):  # type: ignore[misc]
     value: Value
 
     def __str__(self) -> str:
-        return f"copy of {self.source}: {self.value}"
+        return shown(f"copy of {self.source}: {self.value}")
 
 
 @dataclass(frozen=True)
@@ -296,16 +297,16 @@ class Formula(Value):
         return instruction[0] == "draw" or len(instruction) == {"value": 5, "fill": 4}.get(instruction[0])
 
     def __str__(self) -> str:
-        shown: list[str] = []
+        parts: list[str] = []
         for name, *rest in self.instructions:
             if name in ("value", "fill"):
                 filling = rest[2 if name == "value" else 1]
-                shown.append(str(from_json(filling) if isinstance(filling, dict) else filling))
+                parts.append(str(from_json(filling) if isinstance(filling, dict) else filling))
             elif name not in ("result", "empty", "layout"):
-                shown.append(str(rest[0] if name == "draw" else name).partition(".")[0].removesuffix("_"))
-        if len(shown) > 7:
-            shown[3:-3] = [f"{len(shown) - 6} more"]
-        return f"Formula({', '.join(shown)})"
+                parts.append(str(rest[0] if name == "draw" else name).partition(".")[0].removesuffix("_"))
+        if len(parts) > 7:
+            parts[3:-3] = [f"{len(parts) - 6} more"]
+        return shown(f"Formula({', '.join(parts)})")
 
 
 def _filling_problem(item: Any) -> str | None:
@@ -333,7 +334,7 @@ class Computed(Value):
     code: str
 
     def __str__(self) -> str:
-        return f"Computed({self.code})"
+        return shown(f"Computed({self.code})")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import click
 from initcfg._api.command.options import FULL, JSON, NO_PYTHON, Request, takes_config, takes_target
 from initcfg._api.command.terminal import Group, answer, launched_rank
 from initcfg._version import __version__
+from initcfg.errors import line
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,16 +125,14 @@ def trace(
 
     With -o, the builder and the rules that say the same are written as a config, to be changed and used.
     """
-    from rich.text import Text
-
     from initcfg._api.command.tracing import traced_target
     from initcfg._plan.report import plan_view, symbolic
 
     made, files = traced_target(request, output, plan_file, buffers=buffers)
 
     def views() -> list[Any]:
-        totals = Text(symbolic(made), style="bold")
-        return [totals, Text(", ".join(files))] if files else [plan_view(made, full=full), totals]
+        totals = line(symbolic(made), style="bold")
+        return [totals, line(", ".join(files))] if files else [plan_view(made, full=full), totals]
 
     answer(as_json, made.to_json, views)
 

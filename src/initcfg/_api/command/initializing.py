@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import planned
@@ -32,7 +31,7 @@ from initcfg._apply.streaming import (
 from initcfg._checkpoints.sources import progress_bar
 from initcfg._plan.report import attention, ledger_view
 from initcfg._version import __version__
-from initcfg.errors import in_bytes, plural
+from initcfg.errors import add_row, in_bytes, line, plural
 
 _SHOWN = 12
 _WAYS = {
@@ -62,7 +61,7 @@ def initialized(
     def views() -> Iterator[RenderableType]:
         yield from attention(made)
         yield ledger_view(ledger)
-        yield Text(f"{output} ({os.path.getsize(output) / 1e6:,.1f} MB), {ledger_path}")
+        yield line(f"{output} ({os.path.getsize(output) / 1e6:,.1f} MB), {ledger_path}")
 
     by = Counter(entry.by for entry in ledger.entries.values())
     counts = {"by_rule": by["rule"], "by_code": by["code"], "by_default": by["default"], "kept": by["nobody"]}
@@ -96,28 +95,28 @@ def streamed_views(saved: Saved) -> Iterator[RenderableType]:
     outline, ledger = saved.outline, saved.ledger
     yield from attention(outline.plan)
     if saved.there:
-        yield Text(f"{saved.folder} is complete already (seed {ledger.seed}): nothing was written.")
+        yield line(f"{saved.folder} is complete already (seed {ledger.seed}): nothing was written.")
         return
     shown = table("file", "tensors", "size", "", right=("tensors", "size"))
     for file in saved.files[: _SHOWN if len(saved.files) > _SHOWN + 1 else None]:
         tensors = "" if file.tensors is None else f"{file.tensors:,}"
-        shown.add_row(file.name, tensors, in_bytes(file.size), "kept" if file.kept else "")
+        add_row(shown, file.name, tensors, in_bytes(file.size), "kept" if file.kept else "")
     yield shown
     if len(saved.files) > _SHOWN + 1:
-        yield Text(f"... and {len(saved.files) - _SHOWN} more files")
-    yield Text("")
+        yield line(f"... and {len(saved.files) - _SHOWN} more files")
+    yield line("")
     for way, (count, size) in saved.ways().items():
-        yield Text(f"{plural(count, 'tensor')} {_WAYS[way]} ({in_bytes(size)})")
+        yield line(f"{plural(count, 'tensor')} {_WAYS[way]} ({in_bytes(size)})")
     if outline.in_memory:
-        yield Text(f"The model was initialized in memory first: {outline.in_memory}.")
+        yield line(f"The model was initialized in memory first: {outline.in_memory}.")
     if outline.left_out:
         names = ", ".join(outline.left_out[:3]) + (", ..." if len(outline.left_out) > 3 else "")
-        yield Text(f"Left out, since they are not tensors: {names}.")
+        yield line(f"Left out, since they are not tensors: {names}.")
     kept = sum(file.kept for file in saved.files)
     if kept:
-        yield Text(f"{plural(kept, 'file')} had been finished before.")
+        yield line(f"{plural(kept, 'file')} had been finished before.")
     rate = f", {saved.written / saved.seconds / 1e9:.2f} GB/s" if saved.seconds and saved.written else ""
-    yield Text(
+    yield line(
         f"{saved.folder} ({in_bytes(saved.size)}) in {saved.seconds:.1f} s{rate}; rng {ledger.rng}, "
         f"seed {ledger.seed}."
     )

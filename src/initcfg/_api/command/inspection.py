@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.text import Text
 
 from initcfg._api.command.terminal import table
@@ -18,7 +17,7 @@ from initcfg._checkpoints import open_source
 from initcfg._checkpoints.formats import TensorInfo
 from initcfg._plan import FORMAT
 from initcfg._plan.report import limited, mask, merge_names
-from initcfg.errors import in_bytes, plural
+from initcfg.errors import add_row, in_bytes, line, plural
 
 _LEDGER = "initcfg.ledger"
 _MOST_PREFIXES = 12
@@ -93,14 +92,14 @@ def _size(info: TensorInfo) -> int | None:
 
 def inspection_view(found: Mapping[str, Any], *, full: bool = False) -> RenderableType:
     """A row for tensors that are alike, and a few lines."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[object, list[str]] = {}
     for key, info in found["tensors"].items():
         group = (key,) if full or len(key) > _LONGEST_KEY else (mask(key), info["dtype"])
         groups.setdefault(group, []).append(key)
     shown = table("key", "×", "shape", "dtype", "size", right=("×", "size"), no_wrap=True)
     for names in groups.values():
-        shown.add_row(*map(escape, _cells(names, [found["tensors"][name] for name in names])))
-    return Group(shown, Text(), *_lines(found, full))
+        add_row(shown, *_cells(names, [found["tensors"][name] for name in names]))
+    return Group(shown, line(), *_lines(found, full))
 
 
 def _cells(names: list[str], infos: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -110,21 +109,21 @@ def _cells(names: list[str], infos: list[dict[str, Any]]) -> tuple[str, ...]:
     sizes = [info["bytes"] for info in infos]
     total = "" if None in sizes else in_bytes(sum(sizes))
     if len(names) == 1:
-        return _line(names[0]), "", shown, dtype, total
-    return _line(merge_names(names)), str(len(names)), shown, dtype, total
+        return names[0], "", shown, dtype, total
+    return merge_names(names), str(len(names)), shown, dtype, total
 
 
 def _lines(found: Mapping[str, Any], full: bool) -> list[Text]:
     count, prefix = len(found["tensors"]), found["common_prefix"]
     totals = f"{found['elements']:,} elements, {in_bytes(found['bytes'])}; {found['format']}."
-    lines = [Text(f"{plural(count, 'tensor')}, {totals}", style="bold")]
+    lines = [line(f"{plural(count, 'tensor')}, {totals}", style="bold")]
 
     def say(title: str, text: str) -> None:
-        lines.append(Text(f"{title:<12} {text}"))
+        lines.append(line(f"{title:<12} {text}"))
 
     if prefix:
         say("prefix", f"all {count:,} keys begin with {prefix!r}")
-    shown = [f"{_line(name)} ({keys:,})" for name, keys in found["prefixes"].items()]
+    shown = [f"{name} ({keys:,})" for name, keys in found["prefixes"].items()]
     if len(shown) <= _MOST_PREFIXES or full:
         say("below it" if prefix else "keys", ", ".join(shown))
     if found["wrapping"]:
@@ -132,13 +131,13 @@ def _lines(found: Mapping[str, Any], full: bool) -> list[Text]:
     if found["parts"]:
         say("other parts", ", ".join(map(repr, found["parts"])) + "; --part shows one")
     if found["beside"]:
-        held = [f"{_line(key)}: {_line(what)}" for key, what in found["beside"].items()]
+        held = [f"{key}: {what}" for key, what in found["beside"].items()]
         say("beside", ", ".join(limited(held, full)))
     if found["ledger"] is not None:
         say("ledger", _ledger_text(found["ledger"]))
     for key, text in found["metadata"].items():
         shortened = text if full or len(text) <= _LONGEST_TEXT else f"a text of {len(text):,} characters"
-        say("metadata", f"{_line(key)}: {_line(shortened)}")
+        say("metadata", f"{key}: {shortened}")
     return lines
 
 
@@ -149,9 +148,4 @@ def _ledger_text(ledger: Mapping[str, Any]) -> str:
         parts.append(f"stream version {ledger['stream_version']}")
     if isinstance(versions, dict):
         parts += [f"{name} {version}" for name, version in versions.items()]
-    return _line(", ".join(parts))
-
-
-def _line(text: str) -> str:
-    """A text of a file that nobody vouches for, on one line, without what would steer a terminal."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return ", ".join(parts)

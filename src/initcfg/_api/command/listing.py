@@ -7,14 +7,13 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from initcfg._api.command.terminal import table
 from initcfg._config import MODELS
 from initcfg._rules import known_layer_names
 from initcfg._rules.initializers import INITIALIZERS
-from initcfg.errors import ConfigError
+from initcfg.errors import ConfigError, add_row
 
 
 def listed(what: str, imports: Sequence[str], like: str) -> list[dict[str, Any]]:
@@ -44,7 +43,7 @@ def listing_view(entries: Sequence[dict[str, Any]]) -> Table:
     """A row for each entry."""
     shown = table(*(entries[0] if entries else ("nothing found",)), overflow="fold")
     for entry in entries:
-        shown.add_row(*(escape(str(item)) for item in entry.values()))
+        add_row(shown, *entry.values())
     return shown
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initcfg.errors import InitcfgError
+from initcfg.errors import InitcfgError, console, draw, line, say, shown, shown_lines
+from initcfg.errors import as_json as as_json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,22 +28,24 @@ _PATIENCE = 20.0
 def answer(as_json: bool, data: Callable[[], Any], views: Callable[[], Iterable[Any]]) -> None:
     """Print what a command found: as JSON, or for a person.
 
-    On a terminal with colors; in a pipe as plain lines that stay whole.
+    On a terminal with colors; in a pipe as plain lines that stay whole. Who reads no further, as ``head``
+    does, has had what was wanted: the command ends as it would have.
     """
-    if as_json:
-        click.echo(json.dumps(data(), indent=1, default=str))
-        return
-    from rich.console import Console
-
-    from initcfg._plan.report import render
-
-    for view in views():
-        if isinstance(view, str):
-            click.echo(view)
-        elif sys.stdout is not None and sys.stdout.isatty():
-            Console(highlight=False).print(view)
+    try:
+        if as_json:
+            say(as_json_text(data(), indent=1, default=str))
         else:
-            click.echo(render(view, width=int(os.environ.get("COLUMNS", "200"))))
+            for view in views():
+                draw(view)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _read_by_nobody()
+
+
+def _read_by_nobody() -> None:
+    """What is still to be printed, at the end too, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
@@ -66,9 +68,7 @@ def spinner(what: str) -> Iterator[None]:
     """Say on a terminal that something takes its time, nothing in a pipe; see also :func:`prints_apart`."""
     with contextlib.ExitStack() as stack:
         if sys.stderr.isatty():
-            from rich.console import Console
-
-            stack.enter_context(Console(stderr=True).status(what))
+            stack.enter_context(console(stderr=True).status(line(what)))
         stack.enter_context(prints_apart())
         yield
 
@@ -84,12 +84,11 @@ class Group(click.Group):
         except InitcfgError as error:
             _fail(_told(error), error)
         except click.ClickException as error:
-            error.show()
-            sys.exit(2)
+            _fail(_misused(error))
         except (click.Abort, KeyboardInterrupt):
             _fail("Interrupted; no file was left half-written.", code=130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _read_by_nobody()
             sys.exit(0)
         except Exception as error:
             _fail(_unexpected(error), error)
@@ -114,8 +113,8 @@ def _fail(message: str, error: Exception | None = None, code: int = 2) -> None:
         # The first rank tells of any failure, and its end ends the others. It may have ended already.
         time.sleep(_PATIENCE)
     if error is not None and os.environ.get("INITCFG_TRACEBACK"):
-        click.echo("".join(traceback.format_exception(error)), err=True)
-    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+        say("".join(traceback.format_exception(error)), error=True)
+    say(message, error=True, head="error: ")
     sys.exit(code)
 
 
@@ -125,13 +124,21 @@ def launched_rank() -> int:
     return int(rank) if rank.isdecimal() and os.environ.get("WORLD_SIZE", "1") != "1" else 0
 
 
+def _misused(error: click.ClickException) -> str:
+    """What is wrong with the words of a command line."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "initcfg"
+    told = shown_lines(error.format_message(), start="  | ")
+    return f"{told}\n  {'fix:':13} See '{shown(command)} --help'."
+
+
 def _told(error: InitcfgError) -> str:
     """An error of ours, and the place in other people's code that it tells of, or came out of."""
     cause, title = error.__cause__, "raised at:"
     place = None if cause is None or isinstance(cause, InitcfgError) else _foreign_place(cause)
     if place is None and not error.where:
         place, title = _foreign_place(error), "called at:"
-    return f"{error}\n  {title:13} {place}" if place else str(error)
+    return f"{error}\n  {title:13} {shown(place)}" if place else str(error)
 
 
 def _unexpected(error: Exception) -> str:
@@ -139,9 +146,10 @@ def _unexpected(error: Exception) -> str:
     place = _foreign_place(error)
     frames = traceback.extract_tb(error.__traceback__)
     inner = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
-    lines = [f"{type(error).__name__}: {error}" + (f" ({place or inner})" if place or inner else "")]
+    told = shown_lines(f"{type(error).__name__}: {error}", start="  | ")
+    lines = [told + (f" ({shown(place or inner)})" if place or inner else "")]
     if place and inner != place and not _is_of(frames[-1].filename, _OURS):
-        lines.append(f"  {'raised at:':13} {inner}")
+        lines.append(f"  {'raised at:':13} {shown(inner)}")
     return "\n".join([*lines, "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."])
 
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import planned
@@ -16,7 +15,7 @@ from initcfg._apply import Verification, Verified, verified
 from initcfg._checkpoints import open_source
 from initcfg._plan.compare import read_saved
 from initcfg._plan.report import mask, merge_names
-from initcfg.errors import ConfigError, plural
+from initcfg.errors import ConfigError, add_row, line, plural
 
 _WORDS = {
     "initial": "as initialized",
@@ -57,14 +56,15 @@ def verification_view(found: Verification, *, full: bool) -> RenderableType:
         first = group[0]
         changes = [each.change for each in group if each.change is not None and each.status == "changed"]
         ends = [f"{end(changes):.2g}" for end in (min, max)] if changes else []
-        shown.add_row(
+        add_row(
+            shown,
             merge_names([each.name for each in group]),
             str(len(group)) if len(group) > 1 else "",
-            Text(_WORDS[first.status], style="" if first.status in ("initial", "unknown") else "yellow"),
+            line(_WORDS[first.status], style="" if first.status in ("initial", "unknown") else "yellow"),
             "" if any(map(math.isnan, changes)) else "…".join(dict.fromkeys(ends)),
-            Text(_remark(group), style="red" if first.nan or first.inf else ""),
+            line(_remark(group), style="red" if first.nan or first.inf else ""),
         )
-    return Group(shown, Text(), Text(_totals(found), style="bold"))
+    return Group(shown, line(), line(_totals(found), style="bold"))
 
 
 def _totals(found: Verification) -> str:

@@ -6,7 +6,6 @@ import http.client
 import random
 import re
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,11 @@ from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.settings import is_offline, retries, timeout
 from initcfg._checkpoints.sources.through_cache import through_cache
-from initcfg.errors import CheckpointError, CheckpointFetchError
+from initcfg.errors import (
+    CheckpointError,
+    CheckpointFetchError,
+    warn,
+)
 
 _BLOCK = 1 << 20
 # Seconds before the first repetition; each next one waits twice as long.
@@ -71,7 +74,7 @@ class Download:
 
     def _give_up(self, error: TransientError) -> CacheEntry:
         if self.cached is not None:
-            warnings.warn(
+            warn(
                 f"The copy of {self.cache.origin!r} in the cache is used, and was not compared with the "
                 f"server's: {error}.",
                 stacklevel=2,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from typing import Any
 
 from initcfg._checkpoints.formats import METADATA, weights_among
@@ -22,6 +21,7 @@ from initcfg.errors import (
     CheckpointImportError,
     CheckpointNotFoundError,
     nearest,
+    warn,
 )
 
 _BLOCK = 4 << 20
@@ -85,7 +85,7 @@ def _fetch(source: str, cache: Cache, expected: Expected, cached: CacheEntry | N
     except Exception as error:
         if cached is None:
             raise _failed(source, error) from error
-        warnings.warn(
+        warn(
             f"The copy of {cache.origin!r} in the cache is used, and was not compared with the original: "
             f"{scrubbed(error, source)}.",
             stacklevel=2,

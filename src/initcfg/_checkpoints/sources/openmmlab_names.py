@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,12 @@ from initcfg._checkpoints.sources.download import from_web
 from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import missing
-from initcfg.errors import CheckpointError, CheckpointNameError, nearest
+from initcfg.errors import (
+    CheckpointError,
+    CheckpointNameError,
+    nearest,
+    warn,
+)
 
 # The package, the folder in it, and the file of OpenMMLab's own names; the others are called alike.
 _TABLES = (("mmengine", "hub", "openmmlab.json"), ("mmcv", "model_zoo", "open_mmlab.json"))
@@ -35,7 +39,7 @@ def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> 
     else:
         table = {**_read(folder / own), **_read(_home() / "open_mmlab.json")}
         if new := _read(folder / "deprecated.json").get(name):
-            warnings.warn(f"{scheme}://{name} has a new name: {scheme}://{new}.", stacklevel=2)
+            warn(f"{scheme}://{name} has a new name: {scheme}://{new}.", stacklevel=2)
             name = new
     target = table.get(name)
     if not isinstance(target, str):

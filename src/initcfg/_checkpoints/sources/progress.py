@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from initcfg.errors import console, shown
+
 _SMALL = 4 << 20
 
 
@@ -17,10 +19,8 @@ def progress_bar(
     What it gives is to be called with the amount that was done since the last call. Of bytes, number and
     speed are shown, and less than 4 MiB have no bar.
     """
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal or (in_bytes and total is not None and total < _SMALL):
+    screen = console(stderr=True)
+    if not screen.is_terminal or (in_bytes and total is not None and total < _SMALL):
         yield lambda count: None
         return
     from rich import progress
@@ -28,14 +28,14 @@ def progress_bar(
 
     transfer = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
     bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         *transfer,
         progress.TimeRemainingColumn(),
-        console=console,
+        console=screen,
         transient=True,
     )
-    task = bar.add_task(text, total=total, completed=done)
+    task = bar.add_task(shown(text), total=total, completed=done)
     # Where something else is being shown, that goes on.
     with contextlib.suppress(LiveError):
         bar.start()

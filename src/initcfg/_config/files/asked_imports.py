@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from initcfg.errors import ConfigImportError, ConfigTypeError, also, nearest
+from initcfg.errors import (
+    ConfigImportError,
+    ConfigTypeError,
+    also,
+    nearest,
+    warn,
+)
 
 
 def import_modules(
@@ -53,7 +58,7 @@ def _import_all(names: Any, key: str, may_fail: bool, where: Callable[[str], str
             importlib.import_module(name)
         except (Exception, SystemExit) as error:
             if may_fail and isinstance(error, ImportError):
-                warnings.warn(f"The module {name!r} of {key} cannot be imported, and is left out: {error}")
+                warn(f"The module {name!r} of {key} cannot be imported, and is left out: {error}")
                 continue
             kind = also(ConfigImportError, error) if isinstance(error, Exception) else ConfigImportError
             raise kind(

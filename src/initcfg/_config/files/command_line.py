@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from initcfg._config.files.overrides import parse_overrides
+from initcfg.errors import log
 
 _BRACKETS = {"(": 1, "[": 1, ")": -1, "]": -1}
 
@@ -105,9 +105,7 @@ def add_options(parser: argparse.ArgumentParser, values: Mapping[str, Any], pref
         elif isinstance(value, (list, tuple)):
             parser.add_argument(name, type=_reader(value), nargs="+")
         else:
-            logging.getLogger("initcfg").warning(
-                "%s is no option: its value %r says no type.", f"{prefix}{key}", value
-            )
+            log("%s is no option: its value %s says no type.", f"{prefix}{key}", repr(value))
 
 
 def _reader(items: Sequence[Any]) -> Callable[[str], Any]:

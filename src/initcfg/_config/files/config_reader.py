@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +28,7 @@ from initcfg.errors import (
     PythonRefusedError,
     also,
     nearest,
+    warn,
 )
 
 DEPRECATION_KEY = "_deprecation_"
@@ -237,4 +237,4 @@ def _warn_if_deprecated(notice: Any, path: str) -> None:
     if isinstance(notice, dict):
         message += f" Use {notice['expected']} in its place." if "expected" in notice else ""
         message += f" More about it: {notice['reference']}" if "reference" in notice else ""
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    warn(message, DeprecationWarning, stacklevel=2)

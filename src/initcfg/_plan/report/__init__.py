@@ -12,7 +12,7 @@ from initcfg._plan.report.accounts import ledger_view
 from initcfg._plan.report.differing import diff_view
 from initcfg._plan.report.explanation import explain_text
 from initcfg._plan.report.table import attention, plan_html, plan_text, plan_view, symbolic
-from initcfg._plan.report.words import limited, mask, merge_names, render
+from initcfg._plan.report.words import limited, mask, merge_names
 
 __all__ = [
     "attention",
@@ -25,6 +25,5 @@ __all__ = [
     "plan_html",
     "plan_text",
     "plan_view",
-    "render",
     "symbolic",
 ]

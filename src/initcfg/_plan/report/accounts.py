@@ -11,7 +11,7 @@ from rich.text import Text
 
 from initcfg._plan.loads import HookRun, Load, weight_of
 from initcfg._plan.report.words import limited, shape_text, value_text
-from initcfg.errors import plural
+from initcfg.errors import line, plural
 from initcfg.values import Keep
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _counts(load: Load) -> list[str]:
 def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
     """What a checkpoint gives and does not give: counts and the first names, or all of them."""
     if load.problem:
-        return [Text(f"checkpoint   {load.rule}: {load.problem}", style="red")]
+        return [line(f"checkpoint   {load.rule}: {load.problem}", style="red")]
     accounts: dict[str, Sequence[Any]] = {
         "adapted": [f"{name} ({how})" for name, how in load.adapted],
         "missing": [_instead(plan, name) for name in load.missing],
@@ -60,17 +60,17 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
         counts.append(f"{sum(each[2] for each in load.converted)} converted")
     odd = bool(load.missing or load.unexpected or load.mismatched)
     told = ", ".join([f"checkpoint   {load.rule}: {head}", *counts])
-    lines = [Text(f"{told}.", style="yellow" if odd else "")]
+    lines = [line(f"{told}.", style="yellow" if odd else "")]
     for what, names in accounts.items():
         for index, name in enumerate(limited(names, full, _FIRST + 1)):
-            lines.append(Text(f"  {what if index == 0 else '':<24}  {name}"))
+            lines.append(line(f"  {what if index == 0 else '':<24}  {name}"))
     for did in _by_hooks(load.hooks):
-        lines += [Text(f"  load hooks                {each}") for each in limited(did, full, _FIRST + 1)]
-    lines += [Text(f"  note                      {each}") for each in (*load.remarks, *load.idle)]
+        lines += [line(f"  load hooks                {each}") for each in limited(did, full, _FIRST + 1)]
+    lines += [line(f"  note                      {each}") for each in (*load.remarks, *load.idle)]
     if load.warning:
-        lines.append(Text(f"  warning                   {load.warning}", style="red"))
+        lines.append(line(f"  warning                   {load.warning}", style="red"))
     hints = load.hints if full else load.hints[:_FIRST]
-    return lines + [Text(f"  perhaps                   {each}", style="yellow") for each in hints]
+    return lines + [line(f"  perhaps                   {each}", style="yellow") for each in hints]
 
 
 def _by_hooks(runs: Sequence[HookRun]) -> list[list[str]]:
@@ -117,18 +117,18 @@ def ledger_view(ledger: Ledger) -> RenderableType:
         f"{sum(by.values()) - by['nobody']:,} tensors written ({by['rule']:,} by rules, {defaults}"
         f"{by['code']:,} by code of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}."
     )
-    lines = [Text(told, style="bold")]
+    lines = [line(told, style="bold")]
     altered = [name for name, entry in ledger.entries.items() if entry.altered]
     if altered:
-        lines.append(Text(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
-    lines += [Text("  " + ", ".join(_counts(load))) for load in ledger.loads]
+        lines.append(line(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
+    lines += [line("  " + ", ".join(_counts(load))) for load in ledger.loads]
     bad = [
         f"{name} ({entry.loaded.non_finite})"
         for name, entry in ledger.entries.items()
         if entry.loaded and entry.loaded.non_finite
     ]
     if bad:
-        lines.append(Text(f"  loaded with NaN or infinity: {', '.join(limited(bad, False))}"))
+        lines.append(line(f"  loaded with NaN or infinity: {', '.join(limited(bad, False))}"))
     codes = Counter(entry.code for entry in ledger.entries.values() if entry.code)
-    lines += [Text(f"  {code} wrote {plural(count, 'tensor')}") for code, count in codes.items()]
+    lines += [line(f"  {code} wrote {plural(count, 'tensor')}") for code, count in codes.items()]
     return Group(*lines)

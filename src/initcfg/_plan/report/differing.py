@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.text import Text
 
 from initcfg._plan.report.table import rows, rows_view
@@ -21,7 +20,7 @@ from initcfg._plan.report.words import (
     shape_text,
     value_text,
 )
-from initcfg.errors import plural
+from initcfg.errors import add_row, line, plural
 from initcfg.values import Value, to_json
 
 if TYPE_CHECKING:
@@ -34,19 +33,19 @@ def diff_view(found: Comparison, *, full: bool = False) -> RenderableType:
     """The whole view: what changed, what one side alone has, and how much is alike."""
     views: list[RenderableType] = []
     if found.changed:
-        views += [_changed_view(_groups(found.changed, full=full)), Text()]
+        views += [_changed_view(_groups(found.changed, full=full)), line()]
     for side, items in (("A", found.only_a), ("B", found.only_b)):
         if items:
-            views += [Text(f"only in {side}", style="bold")]
-            views += [rows_view(rows(items.values(), full=full)), Text()]
+            views += [line(f"only in {side}", style="bold")]
+            views += [rows_view(rows(items.values(), full=full)), line()]
     for name, (a, b) in found.tied.items():
         side, to = ("A", a) if a is not None else ("B", b)
-        views.append(Text(f"tied         {name}: in {side} it is {to}, on the other side its own tensor"))
+        views.append(line(f"tied         {name}: in {side} it is {to}, on the other side its own tensor"))
     for reason, names in _by_reason(found.reasons, full=full).items():
-        views.append(Text(f"why          {', '.join(names)}: {reason}"))
+        views.append(line(f"why          {', '.join(names)}: {reason}"))
     for name, (a, b) in found.settings.items():
-        views.append(Text(f"{_SETTINGS[name]}: {a} → {b}", style="yellow"))
-    return Group(*views, Text(summary(found), style="bold"))
+        views.append(line(f"{_SETTINGS[name]}: {a} → {b}", style="yellow"))
+    return Group(*views, line(summary(found), style="bold"))
 
 
 def summary(found: Comparison) -> str:
@@ -100,9 +99,9 @@ def _changed_view(groups: Iterable[Mapping[str, Pair]]) -> RenderableType:
     lines: list[Text] = []
     for group in groups:
         name, count, (a, b) = merge_names(list(group)), count_text(list(group)), _sides(group)
-        table.add_row(escape(name), count, escape(a), "→", escape(b))
-        lines.append(Text(name + (f"  ×{count}" if count else ""), style="bold"))
-        lines += [Text(f"    {a}"), Text(f"  → {b}")]
+        add_row(table, name, count, a, "→", b)
+        lines.append(line(name + (f"  ×{count}" if count else ""), style="bold"))
+        lines += [line(f"    {a}"), line(f"  → {b}")]
     return TableOrLines(table, lines)
 
 
@@ -130,7 +129,7 @@ def _exact(value: Value) -> str:
 
 def _by_reason(reasons: Mapping[str, str], *, full: bool) -> dict[str, list[str]]:
     """The names by reason; those that are alike as one."""
-    found: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, dict[object, list[str]]] = {}
     for name, reason in reasons.items():
         found.setdefault(reason, {}).setdefault(name if full else mask(name), []).append(name)
     return {reason: [merge_names(each) for each in alike.values()] for reason, alike in found.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from initcfg._plan.assignment import Assignment, Before, Shadowed
 from initcfg._plan.loads import weight_of
 from initcfg._plan.report.words import shape_text, uncalled_text, value_text
-from initcfg.errors import FanError, PlanError, nearest
+from initcfg.errors import FanError, PlanError, nearest, shown
 from initcfg.values import Keep, Opaque, to_json
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 def explain_text(plan: Plan, name: str) -> str:
     """Each rule that reached a parameter, in order, where each was written, who won and why."""
     if name not in plan and (before := plan.before_code.get(name)) is not None:
-        head = f"{name}\n  {before.dtype}, {shape_text(before.shape)}"
-        return f"{head}\n\nThe model's own code takes it away."
+        head = f"  {before.dtype}, {shape_text(before.shape)}"
+        return "\n".join(map(shown, (name, head, "", "The model's own code takes it away.")))
     if name not in plan:
         known = [*plan.parameters, *plan.buffers, *plan.aliases]
         tail = name.rpartition(".")[2]
         meant = nearest(name, known) or [each for each in known if each.endswith("." + tail)][:4]
         raise PlanError(f"There is no parameter {name!r}.", meant=meant)
     item = plan[name]
-    lines = [_head(plan, name, item), ""]
+    lines = [*_head(plan, name, item), ""]
     if item.name in plan.partly_written:
         lines += ["Only a part of it is written: nothing says what the rest is to hold.", ""]
     if item.name in plan.uninitialized:
@@ -50,7 +50,7 @@ def explain_text(plan: Plan, name: str) -> str:
     lines += _checkpoints(plan, item)
     lines += _numbers(item)
     lines += _others(plan, item, {each.rule for each in reached})
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def _of_code(item: Assignment, before: Before | None) -> str:
@@ -63,17 +63,17 @@ def _of_code(item: Assignment, before: Before | None) -> str:
     return f"The model's own code puts it there; {was}."
 
 
-def _head(plan: Plan, name: str, item: Assignment) -> str:
+def _head(plan: Plan, name: str, item: Assignment) -> list[str]:
     facts = [item.dtype, shape_text(item.shape), f"{item.elements:,} elements"]
     if item.frozen:
         facts.append("frozen (requires_grad=False)")
     if item.name in plan.buffers:
         facts.append("buffer")
     aliases = [alias for alias, canonical in plan.aliases.items() if canonical == item.name]
-    tied = f"\n  also known as {', '.join(aliases)}: one tensor" if aliases else ""
-    shown = item.name if name == item.name else f"{name} (tied to {item.name})"
+    tied = [f"  also known as {', '.join(aliases)}: one tensor"] if aliases else []
+    title = item.name if name == item.name else f"{name} (tied to {item.name})"
     becomes = value_text(item.value) if isinstance(item.value, Keep) else f"becomes {item.value}"
-    return f"{shown}\n  {', '.join(facts)}{tied}\n  {becomes}"
+    return [title, f"  {', '.join(facts)}", *tied, f"  {becomes}"]
 
 
 def _write(plan: Plan, number: int, each: Shadowed, following: Shadowed | None) -> list[str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.text import Text
 
 from initcfg._plan.assignment import Assignment
@@ -23,12 +21,11 @@ from initcfg._plan.report.words import (
     merge_names,
     merge_texts,
     plain_table,
-    render,
     shape_text,
     uncalled_text,
     value_text,
 )
-from initcfg.errors import plural
+from initcfg.errors import add_row, in_html, line, plural, render
 from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value
 
 if TYPE_CHECKING:
@@ -78,7 +75,7 @@ def _rule(item: Assignment) -> str:
 
 def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     """The rows of a plan's table."""
-    grouped: dict[tuple[str, ...], Row] = {}
+    grouped: dict[object, Row] = {}
     for item in assignments:
         key = (item.name,) if full else (mask(item.name), mask(_rule(item)), mask_value(item.value))
         grouped.setdefault(key, Row([], full)).items.append(item)
@@ -95,17 +92,16 @@ def rows_view(shown: Sequence[Row]) -> RenderableType:
     lines: list[Text] = []
     for row in shown:
         name, value, rule, shape, count = row.name, row.value, row.rule, row.shape, count_text(row.items)
-        cells = (escape(name), count, shape, escape(value), escape(rule))
-        table.add_row(*cells, style=row.style or None)
+        add_row(table, name, count, shape, value, rule, style=row.style or None)
         head = name + ("" if shape == "various" else f"  {shape}") + (f"  ×{count}" if count else "")
-        lines.append(Text(head, style=row.style or "bold"))
-        lines.append(Text(f"    {value}" + (f"  ← {rule}" if rule else ""), style=row.style))
+        lines.append(line(head, style=row.style or "bold"))
+        lines.append(line(f"    {value}" + (f"  ← {rule}" if rule else ""), style=row.style))
     return TableOrLines(table, lines)
 
 
 def plan_view(plan: Plan, *, full: bool = False) -> RenderableType:
     """The whole view of a plan: rows, totals, and what deserves attention."""
-    return Group(rows_view(_all_rows(plan, full=full)), Text(), *attention(plan, full=full))
+    return Group(rows_view(_all_rows(plan, full=full)), line(), *attention(plan, full=full))
 
 
 def plan_text(plan: Plan, *, full: bool = False) -> str:
@@ -119,8 +115,8 @@ def plan_html(plan: Plan) -> str:
     body = ""
     for row in _all_rows(plan, full=False):
         cells = (row.name, str(len(row.items)), row.shape, row.value, row.rule)
-        body += "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-    lines = "".join(f"<div>{html.escape(line.plain)}</div>" for line in attention(plan))
+        body += "<tr>" + "".join(f"<td>{in_html(cell)}</td>" for cell in cells) + "</tr>"
+    lines = "".join(f"<div>{in_html(each.plain)}</div>" for each in attention(plan))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{lines}"
 
 
@@ -199,36 +195,36 @@ def _changed(plan: Plan, name: str) -> str:
 
 def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     """What a person should see besides the table."""
-    lines = [Text(summary(plan), style="bold")]
+    lines = [line(summary(plan), style="bold")]
     for item in limited(plan.unused, full):
         if isinstance(item, str):
-            lines.append(Text(f"  {item}"))
+            lines.append(line(f"  {item}"))
             continue
-        lines.append(Text(f"unused rule  {item.rule}: {item.reason}.", style="yellow"))
-        lines.append(Text(f"             {item.cfg}"))
+        lines.append(line(f"unused rule  {item.rule}: {item.reason}.", style="yellow"))
+        lines.append(line(f"             {item.cfg}"))
     if plan.uninitialized:
         names = ", ".join(limited(plan.uninitialized, full))
-        lines.append(Text(f"never written  {names}: no rule and no constructor fills them.", style="red"))
+        lines.append(line(f"never written  {names}: no rule and no constructor fills them.", style="red"))
     if plan.partly_written:
         names = ", ".join(limited(plan.partly_written, full))
-        lines.append(Text(f"partly written  {names}: only a part of each has a value.", style="red"))
+        lines.append(line(f"partly written  {names}: only a part of each has a value.", style="red"))
     for name in limited(list(plan.before_code), full):
-        lines.append(Text(_changed(plan, name) if name in plan.before_code else f"  {name}", style="yellow"))
+        lines.append(line(_changed(plan, name) if name in plan.before_code else f"  {name}", style="yellow"))
     for load in plan.loads:
         lines += load_lines(plan, load, full=full)
     for note in limited(plan.notes if full else _merged(plan.notes), full):
-        lines.append(Text(f"note         {note}", style="yellow"))
+        lines.append(line(f"note         {note}", style="yellow"))
     for name in limited(plan.nested, full):
-        lines.append(Text(f"reached      the init_cfg of {name}, which MMEngine would skip"))
+        lines.append(line(f"reached      the init_cfg of {name}, which MMEngine would skip"))
     for name in limited(plan.uncalled, full):
         more = name.startswith("... and ")
-        lines.append(Text(f"not called   {name if more else uncalled_text(plan, name)}"))
+        lines.append(line(f"not called   {name if more else uncalled_text(plan, name)}"))
     return lines
 
 
 def _merged(notes: Iterable[str]) -> list[str]:
     """Notes; those that differ in the numbers of modules alone as one."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[object, list[str]] = {}
     for note in notes:
         alike.setdefault(mask(note), []).append(note)
     return [merge_names(found) for found in alike.values()]

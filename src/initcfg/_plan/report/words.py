@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -19,14 +17,14 @@ if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
 
 # A number that is a whole part of a name, or ends one: not the index of a list in a rule.
-_NUMBER = re.compile(r"(?<![\[\d])\d+(?=\.|$)")
-_DECIMAL = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"(?<![\[0-9])[0-9]{1,18}(?=\.|$)")
+_DECIMAL = re.compile(r"-?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?")
 _SHOWN = 8
 
 
-def mask(name: str) -> str:
-    """A name without its numbers: alike for parameters of repeated layers."""
-    return _NUMBER.sub("#", name)
+def mask(name: str) -> tuple[str, ...]:
+    """What stands between the numbers of a name: alike for parameters of repeated layers."""
+    return tuple(_NUMBER.split(name))
 
 
 def merge_names(names: Sequence[str]) -> str:
@@ -74,13 +72,11 @@ def value_text(value: Value) -> str:
     return f"by its own {value.code}" if isinstance(value, Opaque) else str(value)
 
 
-def mask_value(value: Value) -> str:
+def mask_value(value: Value) -> tuple[str, ...]:
     """What values have in common that differ in numbers alone; a constant's number counts."""
     if isinstance(value, Constant):
-        return str(value)
-    if isinstance(value, Opaque):
-        return f"Opaque {value.code}"
-    return re.sub(r"[-\d.e+]+", "#", value_text(value))
+        return (str(value),)
+    return tuple(_DECIMAL.split(value_text(value)))
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -127,11 +123,3 @@ class TableOrLines:
         """What rich calls to draw this."""
         needed = Measurement.get(console, options.update(width=10_000), self.table).maximum
         yield from [self.table] if needed <= options.max_width else self.lines
-
-
-def render(view: RenderableType, width: int | None = None) -> str:
-    """A view as plain text, as wide as the terminal."""
-    out = io.StringIO()
-    width = width or max(shutil.get_terminal_size((160, 40)).columns, 60)
-    Console(file=out, width=width, color_system=None, force_terminal=False).print(view)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import operator
 import os
@@ -16,7 +15,10 @@ from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
 from initcfg._stream.writing.underflow import gradual_underflow
-from initcfg.errors import ApplyError
+from initcfg.errors import (
+    ApplyError,
+    log,
+)
 
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
 _AT_ONCE = 1 << 25
@@ -128,7 +130,7 @@ def _warn_once(count: int) -> None:
     if _warned or count <= _SLOW:
         return
     _warned = True
-    logging.getLogger("initcfg").warning(
+    log(
         "The stream's kernel is not used (%s), so large tensors take several times as long. "
         "Install a wheel of initcfg, or a Rust toolchain (rustup.rs) and initcfg again.",
         kernel.why_not(),

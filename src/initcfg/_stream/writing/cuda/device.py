@@ -6,7 +6,6 @@ used on a device only after it drew a small block there with the bits of the ref
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import torch
 from initcfg._stream.bits import Dim, Kind, Recipe, check_indices
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import elements, strided_view
+from initcfg.errors import log
 from initcfg.values import dtype_name
 
 MOST_DIMS = 6
@@ -180,7 +180,7 @@ def _is_proved(tensor: torch.Tensor, recipe: Recipe, key: int, base: int, dims: 
     if variant not in _proofs:
         problem = _proofs[variant] = _problem(tensor.device, tensor.dtype, recipe, key, base, dims)
         if problem is not None:
-            logging.getLogger("initcfg").warning(
+            log(
                 "The stream's kernel for GPUs is not used for %s of %s on %s: %s. The numbers are made "
                 "on the CPU and copied.",
                 dtype_name(tensor.dtype),
