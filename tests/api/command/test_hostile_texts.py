@@ -1,4 +1,4 @@
-"""Every command, with names of strangers that would steer a terminal, in each place where a text may come from."""
+"""Every command, with names that would steer a terminal, in each place where a stranger puts a text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Server(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
@@ -186,7 +186,10 @@ COMMANDS: dict[str, tuple[list[str], int | None]] = {
     "a plan": (["diff", "evil.json", "good.json"], 1),
     "a plan as JSON": (["diff", "evil.json", "good.json", "--json"], 1),
     "a ledger": (["diff", "evil.ledger.json", "good.json"], 1),
-    **{f"a broken plan, {number}": (["diff", f"broken{number}.json", "good.json"], None) for number in range(4)},
+    **{
+        f"a broken plan, {number}": (["diff", f"broken{number}.json", "good.json"], None)
+        for number in range(4)
+    },
     "--set-a of a plan": (["diff", "evil.json", "good.json", "--set-a", f"{HOSTILE}=1"], 2),
     "a checkpoint of a rule": (["plan", "pretrained.yaml"], 0),
     "a checkpoint of a rule, in full": (["plan", "pretrained.yaml", "--full"], 0),
