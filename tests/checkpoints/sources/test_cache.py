@@ -20,6 +20,7 @@ from fetched import DATA, DIGEST, HALF, assert_clean, contents, index_of, refuse
 
 from initcfg._checkpoints.sources import Located, cache, locate
 from initcfg._checkpoints.sources.address import key
+from initcfg.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -80,6 +81,79 @@ def test_damaged_records_are_written_again(server, home):
         note.write_text(text)
         assert contents(locate(url)) == DATA
     assert_clean(home)
+
+
+def record_of(home, url):
+    return home / "addresses" / f"{key(url)}.json"
+
+
+def test_a_record_of_a_stranger_leads_nowhere_and_deletes_nothing(server, home):
+    url = server.add("/net.pth", DATA)
+    locate(url)
+    sound = json.loads(record_of(home, url).read_text())
+    victim = home / "thesis.tex"
+    victim.write_text("precious")
+    outside = {
+        "name": ["../../thesis.tex", str(victim), "..", ".", "", "a/b", "a\\b", "a\0b", 5, None, "x" * 300],
+        "sha256": ["..", "../..", "00", "A" * 64, DIGEST + "/..", 5, None, ["a"] * 64],
+        "size": ["a", -1, True, None, 1.5, 1 << 70],
+        "modified": ["a", True, None],
+        "etag": [5, "a\r\nX: y", ["a"], "é"],
+        "last_modified": [5, "a\nb"],
+        "validated": ["now", None, True, float("nan"), float("inf")],
+        "origin": [5, None],
+        "more": [1],
+    }
+    for field, values in outside.items():
+        for value in values:
+            record_of(home, url).write_text(json.dumps({**sound, field: value}))
+            assert contents(locate(url)) == DATA, (field, value)
+            assert json.loads(record_of(home, url).read_text()).keys() == sound.keys()
+    # One that is sound, of a file that is not what it says.
+    folder = home / "checkpoints" / ("0" * 64)
+    folder.symlink_to(home)
+    fields = {"name": "thesis.tex", "sha256": "0" * 64, "size": 8, "modified": 1}
+    record_of(home, url).write_text(json.dumps({**sound, **fields}))
+    assert contents(locate(url)) == DATA
+    with pytest.raises(CheckpointError):
+        locate("http://127.0.0.1:9/net.pth", sha256="0" * 64, offline=True)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"etag": "a"}',
+        '{"etag": 5, "last_modified": null, "total": 7}',
+        '{"etag": "a\\r\\nHost: b", "total": 7}',
+        '{"total": "7"}',
+        '{"total": -1}',
+        "[" * 100_000,
+        '{"a":' * 5000 + "1" + "}" * 5000,
+        "7",
+        "\0",
+    ],
+)
+def test_notes_that_are_damaged_count_as_absent(server, home, text):
+    url = server.add("/net.pth", DATA)
+    (home / "addresses").mkdir(parents=True)
+    base = home / "addresses" / key(url)
+    base.with_name(f"{key(url)}.partial").write_bytes(b"abc")
+    base.with_name(f"{key(url)}.partial.json").write_text(text)
+    base.with_name(f"{key(url)}.json").write_text(text)
+    assert contents(locate(url)) == DATA
+    assert_clean(home)
+
+
+def test_notes_that_are_no_files_are_not_waited_for(server, home):
+    url = server.add("/net.pth", DATA)
+    (home / "addresses").mkdir(parents=True)
+    os.mkfifo(record_of(home, url))
+    folder = home / "checkpoints" / DIGEST
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "a")
+    assert contents(locate(url)) == DATA
+    assert contents(locate(url, sha256=DIGEST)) == DATA
 
 
 def test_a_finished_part_needs_no_request(server, home):

@@ -18,6 +18,7 @@ No code that a file holds is run, and a damaged file ends in an error, not in wr
 from initcfg._checkpoints.formats.checkpoint import open_mapping, open_path
 from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.lora import has_lora, lora_config, merged_lora
+from initcfg._checkpoints.formats.open_files import open_regular
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map, weights_among
 from initcfg._checkpoints.formats.stored import InMemory, Stored, TensorInfo
@@ -35,6 +36,7 @@ __all__ = [
     "merged_lora",
     "open_mapping",
     "open_path",
+    "open_regular",
     "weight_map",
     "weights_among",
 ]

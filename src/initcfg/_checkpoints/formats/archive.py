@@ -35,6 +35,16 @@ class Archive:
             if entry.filename in self._table:
                 raise span.damaged(f"the member {entry.filename!r} is there twice")
             self._table[entry.filename] = entry
+        self._check_overlap(entries)
+
+    def _check_overlap(self, entries: list[zipfile.ZipInfo]) -> None:
+        """Refuse bytes that two members have: a small file would hold more than its size."""
+        end, before = 0, ""
+        for entry in sorted(entries, key=lambda each: each.header_offset):
+            if entry.header_offset < end:
+                raise self.span.damaged(f"the members {before!r} and {entry.filename!r} overlap")
+            end = entry.header_offset + _LOCAL.size + len(entry.orig_filename) + entry.compress_size
+            before = entry.filename
 
     def root(self, file: str) -> str:
         """The one folder that has ``file`` in it."""

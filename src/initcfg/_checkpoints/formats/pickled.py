@@ -20,6 +20,8 @@ _LONGEST_TEXT = 1 << 32
 _LONGEST_INTEGER = 64
 _LONGEST_NAME = 1024
 _WIDEST_KEY = 128
+# Each costs many times the byte that makes it.
+_MOST_CONTAINERS = 1_000_000
 # Python hashes a larger integer to the same as a smaller one: files could make a table slow with them.
 _LARGEST_KEY = (1 << 61) - 2
 Call = Callable[[tuple[Any, ...]], Any]
@@ -36,7 +38,19 @@ class RefusedName(Exception):
 class OldText(str):
     """What Python 2 called a string: perhaps a text, perhaps the bytes of an array."""
 
+    __slots__ = ("raw",)
     raw: bytes
+
+
+class KeyTuple(tuple[Any, ...]):
+    """A tuple as a key. Which tuples of numbers have one hash, everybody can know; of texts nobody can."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        # Of a text that was hashed before, Python knows the hash.
+        texts = (each if isinstance(each, (str, KeyTuple)) else _hashed_as(each) for each in self)
+        return hash(tuple(map(hash, texts)))
 
 
 @dataclass(eq=False, slots=True)
@@ -55,8 +69,9 @@ class PickledObject:
     name: str
     args: tuple[Any, ...] = ()
     state: Any = None
-    items: dict[Any, Any] = field(default_factory=dict)
-    elements: list[Any] = field(default_factory=list)
+    # None until there are some: a byte of a file makes an object.
+    items: dict[Any, Any] | None = None
+    elements: list[Any] | None = None
 
 
 class PickledTable(dict[Any, Any]):
@@ -84,6 +99,7 @@ class PickleMachine:
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+    containers: int = 0
 
     def load(self) -> Any:
         """What the pickle holds; afterwards ``place`` is behind it."""
@@ -109,6 +125,13 @@ class PickleMachine:
             raise PickleProblem("it ends in the middle, or takes more than was put") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise PickleProblem("it uses something as what it is not") from error
+
+    def contained(self, made: Any) -> Any:
+        """A container that was just made; there are no more of them than a file of this size needs."""
+        self.containers += 1
+        if self.containers > _MOST_CONTAINERS + len(self.data) // 3:
+            raise PickleProblem(f"it has more than {self.containers - 1:,} lists and tables in so few bytes")
+        return made
 
     def take(self, count: int) -> bytes:
         if count > len(self.data) - self.place:
@@ -190,6 +213,8 @@ class PickleMachine:
 
     def append(self, values: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, PickledObject) and target.elements is None:
+            target.elements = []
         elements = target.elements if isinstance(target, PickledObject) else target
         if not isinstance(elements, list):
             raise PickleProblem("it appends to what is not a list")
@@ -197,6 +222,8 @@ class PickleMachine:
 
     def set_items(self, flat: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, PickledObject) and target.items is None:
+            target.items = {}
         table = target.items if isinstance(target, PickledObject) else target
         if not isinstance(table, dict):
             raise PickleProblem("it sets an item of what is not a table")
@@ -223,8 +250,17 @@ def filled(table: dict[Any, Any], flat: list[Any]) -> dict[Any, Any]:
     for key, value in zip(flat[::2], flat[1::2], strict=True):
         if not _can_be_key(key):
             raise PickleProblem(f"it has a {type(key).__name__} as a key")
-        table[key] = value
+        table[_as_key(key) if isinstance(key, tuple) else key] = value
     return table
+
+
+def _hashed_as(value: Any) -> Any:
+    """What a value in a tuple is hashed as: numbers as texts."""
+    return repr(value) if isinstance(value, (int, float)) else value
+
+
+def _as_key(value: tuple[Any, ...]) -> KeyTuple:
+    return KeyTuple(_as_key(each) if isinstance(each, tuple) else each for each in value)
 
 
 def _can_be_key(value: Any) -> bool:
@@ -288,17 +324,19 @@ _VALUES: dict[bytes, Callable[[PickleMachine], Any]] = {
     b"\x8c": lambda machine: _decoded(machine.take(machine.number("B"))),
     b"X": lambda machine: _decoded(machine.take(machine.number("I"))),
     b"\x8d": lambda machine: _decoded(machine.take(machine.number("Q"))),
-    b"]": lambda machine: [],
-    b"}": lambda machine: {},
+    b"]": lambda machine: machine.contained([]),
+    b"}": lambda machine: machine.contained({}),
     b")": lambda machine: (),
-    b"\x8f": lambda machine: PickledObject("builtins.set"),
-    b"\x91": lambda machine: PickledObject("builtins.frozenset", tuple(machine.above_mark())),
-    b"d": lambda machine: filled({}, machine.above_mark()),
-    b"l": PickleMachine.above_mark,
-    b"t": lambda machine: tuple(machine.above_mark()),
-    b"\x85": lambda machine: (machine.pop(),),
-    b"\x86": lambda machine: (machine.pop(), machine.pop())[::-1],
-    b"\x87": lambda machine: (machine.pop(), machine.pop(), machine.pop())[::-1],
+    b"\x8f": lambda machine: machine.contained(PickledObject("builtins.set")),
+    b"\x91": lambda machine: machine.contained(
+        PickledObject("builtins.frozenset", tuple(machine.above_mark()))
+    ),
+    b"d": lambda machine: machine.contained(filled({}, machine.above_mark())),
+    b"l": lambda machine: machine.contained(machine.above_mark()),
+    b"t": lambda machine: machine.contained(tuple(machine.above_mark())),
+    b"\x85": lambda machine: machine.contained((machine.pop(),)),
+    b"\x86": lambda machine: machine.contained((machine.pop(), machine.pop())[::-1]),
+    b"\x87": lambda machine: machine.contained((machine.pop(), machine.pop(), machine.pop())[::-1]),
     b"2": lambda machine: machine.stack[-1],
     b"h": lambda machine: machine.remembered(machine.number("B")),
     b"j": lambda machine: machine.remembered(machine.number("I")),

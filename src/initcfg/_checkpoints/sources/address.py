@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-# Parameters that change from request to request, or are secrets: two addresses that differ in them alone
-# are the same file.
-_PASSING = re.compile(
-    r"(?i)^(x-(amz|goog|ms|oss|cos)-.*|.*(token|signature|secret|password|passwd|credential|api[_-]?key|auth).*"
-    r"|sig|sv|se|sp|sr|expires|awsaccesskeyid|googleaccessid|policy|key-pair-id|key)$"
+# The parameters of a signature, by who signs: of the first group all must be there, of the second one. They
+# change from request to request, so that two addresses that differ in them alone are the same file. Whatever
+# else an address says, it may mean another file.
+_SIGNERS = (
+    (
+        "x-amz-signature",
+        "",
+        "x-amz-algorithm x-amz-credential x-amz-date x-amz-expires x-amz-signedheaders x-amz-security-token "
+        "x-amz-content-sha256 x-amz-checksum-mode",
+    ),
+    (
+        "x-goog-signature",
+        "",
+        "x-goog-algorithm x-goog-credential x-goog-date x-goog-expires x-goog-signedheaders",
+    ),
+    ("AWSAccessKeyId Signature Expires", "", "x-amz-security-token"),
+    ("GoogleAccessId Signature Expires", "", ""),
+    ("Signature Key-Pair-Id", "Policy Expires", ""),
+    (
+        "sig",
+        "sv se si",
+        "ss srt sr sp st sip spr skoid sktid skt ske sks skv saoid suoid scid sdd ses",
+    ),
 )
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]+")
 
@@ -53,19 +71,40 @@ def scrubbed(text: object, url: str) -> str:
 
 
 def identity(url: str) -> str:
-    """What tells two files apart: the address without user, fragment and passing parameters.
+    """What tells two files apart: the address without password, fragment and signature.
 
     Example:
-        >>> identity("https://me:secret@Example.org/a.pth?id=3&X-Amz-Signature=ab#part")
+        >>> identity("https://Example.org/a.pth?id=3&X-Amz-Signature=ab#part")
         'https://example.org/a.pth?id=3'
+        >>> identity("https://me:secret@example.org/a.pth?key=3")
+        'https://me@example.org/a.pth?key=3'
     """
     parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
+    user, at, place = parts.netloc.rpartition("@")
+    user = user.partition(":")[0] + at
     if parts.scheme.lower() not in ("http", "https"):
-        return url.replace(parts.netloc, place, 1) if parts.netloc else url
-    place = place.lower()
-    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _PASSING.match(k)]
-    return urlunsplit((parts.scheme.lower(), place, parts.path, urlencode(kept), ""))
+        return url.replace(parts.netloc, user + place, 1) if parts.netloc else url
+    query = _unsigned(parts.query)
+    return urlunsplit((parts.scheme.lower(), user + place.lower(), parts.path, query, ""))
+
+
+def _unsigned(query: str) -> str:
+    """A query as it was written, without the parameters of a signature."""
+    parameters = [(_known_name(each.partition("=")[0]), each) for each in query.split("&") if each]
+    names = {name for name, _ in parameters}
+    for every, some, others in _SIGNERS:
+        if set(every.split()) <= names and (not some or names.intersection(some.split())):
+            signature = {*every.split(), *some.split(), *others.split()}
+            parameters = [(name, each) for name, each in parameters if name not in signature]
+            names -= signature
+    return "&".join(each for _, each in parameters)
+
+
+def _known_name(written: str) -> str:
+    name = unquote(written)
+    lower = name.lower()
+    # Of these two, the letters' case is not fixed.
+    return lower if lower.startswith(("x-amz-", "x-goog-")) else name
 
 
 def key(url: str) -> str:

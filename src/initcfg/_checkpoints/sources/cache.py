@@ -18,7 +18,9 @@ import contextlib
 import dataclasses
 import errno
 import json
+import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -28,12 +30,14 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock
 
-from initcfg._checkpoints.sources.address import key, shown
+from initcfg._checkpoints.formats import open_regular
+from initcfg._checkpoints.sources.address import file_name, key, shown
 from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.progress import progress_bar
 from initcfg._checkpoints.sources.settings import home
 from initcfg.errors import CheckpointError
 
+_LONGEST_NOTE = 1 << 16
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -73,20 +77,18 @@ class Cache:
 
     def entry(self, expected: Expected) -> CacheEntry | None:
         """What the address led to; None if that is unknown, gone, damaged or not what is expected."""
+        entry = _entry(_noted(self._with(".json")))
         try:
-            entry = CacheEntry(**json.loads(self._with(".json").read_text(encoding="utf-8")))
-            stat = self.path(entry).stat()
-        except (OSError, ValueError, TypeError):
+            stat = None if entry is None else self.path(entry).stat()
+        except (OSError, ValueError):
             return None
-        if expected and not expected.fits(entry.sha256):
+        if entry is None or stat is None or not expected.fits(entry.sha256):
             return None
         # The bytes say whether it is the file, where its time does not, or the digest matters.
-        same = (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.modified)
-        if (same and not expected) or file_digest(self.path(entry)) == entry.sha256:
+        if (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.modified) and not expected:
             return entry
-        with contextlib.suppress(OSError):
-            self.path(entry).unlink()
-        return None
+        # Another file stays, whoever wrote the record: the right one will take its place.
+        return entry if _digest(self.path(entry)) == entry.sha256 else None
 
     def by_digest(self, expected: Expected) -> Path | None:
         """A file with a digest that is known in full, from whatever address it came."""
@@ -94,10 +96,7 @@ class Cache:
             return None
         folder = self.home / "checkpoints" / expected.start
         with contextlib.suppress(OSError):
-            for path in sorted(folder.iterdir()):
-                if file_digest(path) == expected.start:
-                    return path
-                path.unlink()
+            return next((path for path in sorted(folder.iterdir()) if _digest(path) == expected.start), None)
         return None
 
     def path(self, entry: CacheEntry) -> Path:
@@ -124,11 +123,13 @@ class Cache:
 
     def partial_version(self) -> dict[str, Any]:
         """Which version the unfinished download is of; empty if there is none."""
-        try:
-            noted = json.loads(self._note.read_text(encoding="utf-8"))
-            return noted if isinstance(noted, dict) and self.partial.stat().st_size else {}
-        except (OSError, ValueError):
+        noted = _noted(self._note)
+        if noted is None or not (self.partial.is_file() and self.partial.stat().st_size):
             return {}
+        version = {name: noted.get(name) for name in ("etag", "last_modified", "total")}
+        total = version["total"]
+        sound = _is_header(version["etag"]) and _is_header(version["last_modified"])
+        return version if sound and (total is None or _is_count(total)) else {}
 
     def begin_partial(self, **version: Any) -> None:
         """Begin a download anew, of the version that is noted."""
@@ -230,6 +231,55 @@ class Cache:
             f"{error.strerror or error}.",
             fix="Let INITCFG_HOME name a folder that can be written.",
         )
+
+
+def _noted(path: Path) -> dict[str, Any] | None:
+    """What a note says; None where there is none, or none that is one: anybody may have written it."""
+    try:
+        handle = open_regular(path)
+        with open(handle, "rb") as file:
+            noted = json.loads(file.read(_LONGEST_NOTE))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return noted if isinstance(noted, dict) else None
+
+
+def _entry(noted: dict[str, Any] | None) -> CacheEntry | None:
+    """The record that a note is, if each of its fields can be what it should."""
+    if noted is None or set(noted) != {field.name for field in dataclasses.fields(CacheEntry)}:
+        return None
+    name, sha256, validated = noted["name"], noted["sha256"], noted["validated"]
+    sound = (
+        isinstance(noted["origin"], str)
+        and isinstance(name, str)
+        and name == file_name(f"file:///{name}")
+        and isinstance(sha256, str)
+        and re.fullmatch(r"[0-9a-f]{64}", sha256) is not None
+        and _is_count(noted["size"])
+        and _is_count(noted["modified"])
+        and _is_header(noted["etag"])
+        and _is_header(noted["last_modified"])
+        and type(validated) in (int, float)
+        and math.isfinite(validated)
+    )
+    return CacheEntry(**noted) if sound else None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_header(value: Any) -> bool:
+    """Whether something is nothing, or what a header of a response may be."""
+    return value is None or (isinstance(value, str) and value.isascii() and value.isprintable())
+
+
+def _digest(path: Path) -> str | None:
+    """The digest of a file; None of what cannot be read, or is no file."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return None
 
 
 def write(file: BinaryIO | Any, block: bytes) -> None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from initcfg._checkpoints.formats import open_regular
 from initcfg.errors import CheckpointError
 
 _NAMED = re.compile(r"-([0-9a-f]{8,64})(?:\.[A-Za-z]\w*)+$")
@@ -74,12 +75,12 @@ class Expected:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file; read once for as long as the file is the same."""
+    """SHA-256 of a regular file; read once for as long as the file is the same."""
     stat = path.stat()
     known = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if known not in _known:
         digest = hashlib.sha256()
-        with open(path, "rb", buffering=0) as file:
+        with open(open_regular(path), "rb", buffering=0) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
         _known[known] = digest.hexdigest()
