@@ -117,6 +117,7 @@ class PlannedCheckpoints:
                     shapes = [self._by_hooks().shape(value)]
                 else:
                     shapes = [tuple(opened.info(key).shape) for key in value.keys]
+                    _check_numbers(opened, value.keys)
                 made = result_shape(shapes, steps_of(value))
                 _check_equal(opened, value, made, shape)
         except InitcfgError as error:
@@ -263,6 +264,16 @@ def each_stored(value: FromCheckpoint, entry: Entry) -> list[tuple[FromCheckpoin
         return [(value, entry.tensor)]
     pairs = zip(value.values, entry.originals, strict=True)
     return [(each, tensor) for each, tensor in pairs if isinstance(each, FromCheckpoint)]
+
+
+def _check_numbers(opened: OpenedCheckpoint, keys: Sequence[str]) -> None:
+    in_memory = (key for key in keys if not opened.files)
+    bare = next((key for key in in_memory if opened.read(key).is_meta), None)
+    if bare is not None:
+        raise CheckpointError(
+            f"{bare!r} of {opened.name!r} is on the meta device: it has no numbers.",
+            fix="Give a state_dict that has some.",
+        )
 
 
 def _check_equal(

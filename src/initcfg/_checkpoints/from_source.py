@@ -60,7 +60,7 @@ def open_source(
         opened = open_mapping(located.memory or {}, name=name, part=part)
     else:
         opened = open_path(located.path, name=name, part=part)
-    opened.sha256, opened.prefix = located.sha256, located.prefix
+    opened.sha256, opened.prefix, opened.path = located.sha256, located.prefix, located.path
     return opened if lora is None else _merged(opened, located.path, lora, offline)
 
 

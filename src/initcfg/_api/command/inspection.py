@@ -115,7 +115,11 @@ def _cells(names: list[str], infos: list[dict[str, Any]]) -> tuple[str, ...]:
 
 def _lines(found: Mapping[str, Any], full: bool) -> list[Text]:
     count, prefix = len(found["tensors"]), found["common_prefix"]
-    totals = f"{found['elements']:,} elements, {in_bytes(found['bytes'])}; {found['format']}."
+    unknown = sum(info["bytes"] is None for info in found["tensors"].values())
+    size = in_bytes(found["bytes"]) if unknown < count else ""
+    more = f"{plural(unknown, 'tensor')} of unknown size" if unknown else ""
+    held = " and ".join(filter(None, (size, more)))
+    totals = f"{found['elements']:,} elements, {held}; {found['format']}."
     lines = [line(f"{plural(count, 'tensor')}, {totals}", style="bold")]
 
     def say(title: str, text: str) -> None:

@@ -6,7 +6,6 @@ in the type in which PEFT's own ``merge_and_unload`` computes it.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -17,13 +16,11 @@ from typing import Any
 import torch
 
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
-from initcfg._checkpoints.formats.spans import Span
 from initcfg._checkpoints.formats.stored import Stored, TensorInfo
-from initcfg._checkpoints.formats.untrusted import parsed
+from initcfg._checkpoints.formats.untrusted import json_beside
 from initcfg.errors import CheckpointError, nearest, plural
 
 CONFIG = "adapter_config.json"
-_LONGEST_CONFIG = 1 << 20
 _PART = re.compile(
     r"(?P<path>.+)\.lora_(?P<part>(?:embedding_)?[AB])(?P<adapter>\.(?!weight$)[^.]+)?(?:\.weight)?"
 )
@@ -66,16 +63,7 @@ def has_lora(adapter: OpenedCheckpoint) -> int:
 
 def lora_config(path: Path | None, name: str) -> Mapping[str, Any]:
     """What ``adapter_config.json`` beside an adapter says; nothing where there is none."""
-    if path is None:
-        return {}
-    file = (path if path.is_dir() else path.parent) / CONFIG
-    if not file.is_file():
-        return {}
-    span = Span(file, name)
-    with contextlib.closing(span):
-        if span.size > _LONGEST_CONFIG:
-            raise span.damaged(f"its {CONFIG} has {span.size:,} bytes")
-        return parsed(span, span.read(0, span.size), f"its {CONFIG}")
+    return json_beside(path, name, CONFIG)
 
 
 def merged_lora(

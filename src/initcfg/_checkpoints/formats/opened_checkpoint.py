@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from initcfg._checkpoints.formats.stored import Stored, TensorInfo, Unreadable
+from initcfg._checkpoints.formats.untrusted import json_beside
 from initcfg._stream.writing import narrowed
 from initcfg.errors import CheckpointError
 
@@ -30,6 +32,7 @@ class OpenedCheckpoint:
         unnamed: Its tensors have no names, only an order: ``"shadow_params.0"``.
         merged: What was added to tensors from another file, by key, in a few words.
         prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
+        path: The file or folder that it is; None if it is in memory.
         modules: What the state_dict says of the modules that it was taken from, by their names in it:
             ``{"bn": {"version": 2}}``.
     """
@@ -46,6 +49,7 @@ class OpenedCheckpoint:
     prefix: str | None = None
     unnamed: bool = False
     merged: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
     modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def keys(self) -> Iterator[str]:
@@ -68,6 +72,14 @@ class OpenedCheckpoint:
     def read_block(self, key: str, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
         """The block of a tensor that begins at ``offsets`` and has ``sizes``; no more than that is read."""
         return self.tensors[key].viewed(lambda whole: narrowed(whole, offsets, sizes)).read()
+
+    def scale_block(self) -> tuple[int, int] | None:
+        """How many rows and columns share a scale, where the ``config.json`` beside it says so."""
+        said = json_beside(self.path, self.name, "config.json").get("quantization_config")
+        block = said.get("weight_block_size") if isinstance(said, dict) else None
+        if not isinstance(block, list) or [type(each) for each in block] != [int, int] or min(block) < 1:
+            return None
+        return block[0], block[1]
 
     def close(self) -> None:
         """Let go of the files. Tensors that were read stay."""

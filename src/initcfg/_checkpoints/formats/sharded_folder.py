@@ -91,11 +91,16 @@ def weights_among(names: Collection[str], name: str, where: str) -> str | None:
         if len(found) == 1:
             return found[0]
         if found:
+            fix = "Give the path of one."
+            if numbers := _NUMBERED.search(found[0]):
+                index = f"{found[0][: numbers.start()]}{ending}.index.json"
+                fix = f"Fetch the index, {index!r}, into the folder: each file is a part, of which there are "
+                fix += f"{int(numbers[1])}."
             raise CheckpointError(
                 f"The folder {name!r} holds {len(found)} files that end in {ending!r}, and no index of them.",
                 where=where,
                 meant=[f"{where}/{each}" for each in found[:4]],
-                fix="Give the path of one.",
+                fix=fix,
             )
     return None
 

@@ -195,6 +195,18 @@ class InMemory(Stored):
         return True
 
 
+def tensor_in_memory(tensor: torch.Tensor) -> Stored:
+    """A tensor that is in memory already, if it is one that parameters can be set from."""
+    if tensor.layout == torch.strided and not tensor.is_nested:
+        return InMemory(tensor)
+    kind = "nested" if tensor.is_nested else "sparse"
+    error = CheckpointError(
+        f"The state_dict has a tensor that is {kind}, which no parameter can be set from.",
+        fix="Give a plain tensor.",
+    )
+    return Unreadable(TensorInfo(() if tensor.is_nested else tuple(tensor.shape), kind), error)
+
+
 def swapped(numbers: torch.Tensor) -> torch.Tensor:
     """Numbers in one dimension, the bytes of each in the other order."""
     width = numbers.element_size() // (2 if numbers.is_complex() else 1)

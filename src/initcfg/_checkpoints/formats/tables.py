@@ -11,7 +11,7 @@ import torch
 
 from initcfg._checkpoints.formats.numpy_arrays import array_in_memory, pickled_array
 from initcfg._checkpoints.formats.pickled import PickledName, PickledObject
-from initcfg._checkpoints.formats.stored import InMemory, Stored
+from initcfg._checkpoints.formats.stored import Stored, tensor_in_memory
 from initcfg._checkpoints.formats.torch_tensors import ALONE, is_known, more_than_tensors
 from initcfg.errors import CheckpointError, plural
 
@@ -27,7 +27,7 @@ _LONGEST_SHOWN = 100
 def as_stored(value: Any, *, scalars: bool = True) -> Stored | None:
     """A tensor, or an array of NumPy, as one that can be read; None if it is not one."""
     if isinstance(value, torch.Tensor):
-        return InMemory(value)
+        return tensor_in_memory(value)
     if isinstance(value, PickledObject):
         return pickled_array(value, scalars=scalars)
     if isinstance(value, np.ndarray) or (scalars and isinstance(value, np.generic)):

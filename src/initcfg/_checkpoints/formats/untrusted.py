@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn
 
 from initcfg._checkpoints.formats.spans import Span
 from initcfg.errors import CheckpointError
+
+_LONGEST_CONFIG = 1 << 20
 
 
 def parsed(span: Span, data: bytes, what: str) -> dict[str, Any]:
@@ -35,6 +38,24 @@ def parsed(span: Span, data: bytes, what: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise span.damaged(f"{what} is not a JSON object")
     return found
+
+
+def json_beside(path: Path | None, name: str, file: str) -> dict[str, Any]:
+    """What a JSON file beside a checkpoint says; nothing where there is none.
+
+    Args:
+        path: The checkpoint, a file or a folder; None if it is in memory.
+        name: How messages call it.
+        file: The name of the JSON file.
+    """
+    where = None if path is None else (path if path.is_dir() else path.parent) / file
+    if where is None or not where.is_file():
+        return {}
+    span = Span(where, name)
+    with contextlib.closing(span):
+        if span.size > _LONGEST_CONFIG:
+            raise span.damaged(f"its {file} has {span.size:,} bytes")
+        return parsed(span, span.read(0, span.size), f"its {file}")
 
 
 def leads_out(file: str) -> bool:

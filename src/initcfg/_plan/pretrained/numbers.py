@@ -6,6 +6,7 @@ whose scales are elsewhere: copied as they are, they would be wrong by a factor,
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,16 @@ class Numbers:
         tensor = self._opened.read(key)
         return 0.0 if tensor.is_meta else float(tensor.flatten()[0])
 
+    def _quantized_at(self, key: str, block: Sequence[int] | None, *, asked: bool) -> Quantized | None:
+        found = quantized(self._contents, key, block)
+        said = self._said_block if asked and found is not None and block is None else None
+        other = None if said is None else quantized(self._contents, key, said)
+        return other if other is not None and other.step is not None else found
+
+    @functools.cached_property
+    def _said_block(self) -> tuple[int, int] | None:
+        return self._opened.scale_block()
+
     def keys_for(self, here: Destination, keys: Keys, permissions: Sequence[Permission]) -> Found | None:
         """The keys from which a tensor is made, and the step that does it; None where that is an error.
 
@@ -80,7 +91,7 @@ class Numbers:
         allowing = [each for each in permissions if each.kind == "dequantize"]
         block = next((each.options["block"] for each in allowing if "block" in each.options), None)
         if keys:
-            found = [quantized(self._contents, key, block) for key in keys]
+            found = [self._quantized_at(key, block, asked=bool(allowing)) for key in keys]
         else:
             found = [quantized_in_place(self._contents, here.name, self._named)]
         known = [each for each in found if each is not None]
