@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -83,7 +84,7 @@ class PlannedCheckpoints:
             for each, tensor in each_stored(value, entries[item.name]):
                 self._check_shape(item, each, tensor.shape)
                 if load is not None and item.name in load.narrowed:
-                    self._check_cast(item, each, tensor)
+                    self._check_cast(item, each, tensor, compat=plan.compat is not None)
                 count += self._not_finite(item, each) if load is not None and load.finite else 0
             if count:
                 bad.append(f"{item.name} ({plural(count, 'number')})")
@@ -124,7 +125,9 @@ class PlannedCheckpoints:
             error.where, error.parameter = item.rule, item.name
             raise
 
-    def _check_cast(self, item: Assignment, value: FromCheckpoint, tensor: torch.Tensor) -> None:
+    def _check_cast(
+        self, item: Assignment, value: FromCheckpoint, tensor: torch.Tensor, *, compat: bool
+    ) -> None:
         """What lies on this rank of a tensor must hold the numbers that come from the checkpoint."""
         opened = self._open(value.source)
         steps = steps_of(value)
@@ -140,10 +143,17 @@ class PlannedCheckpoints:
             lost = lost_in_cast(piece, tensor.dtype)
             if lost.numbers:
                 more = f" and {plural(lost.numbers - 1, 'other number')}" if lost.numbers > 1 else ""
-                raise CheckpointError(
+                told = (
                     f"{opened.name!r} has {value.key!r} as {dtype_name(piece.dtype)}, and {item.name!r} is "
-                    f"{item.dtype} here, which does not hold {lost.first}{more}: such a cast must be "
-                    "asked for.",
+                    f"{item.dtype} here, which does not hold {lost.first}{more}"
+                )
+                if compat:
+                    logging.getLogger("initcfg").warning(
+                        "%s: %s: copied as the original does.", item.rule, told
+                    )
+                    return
+                raise CheckpointError(
+                    f"{told}: such a cast must be asked for.",
                     where=item.rule,
                     parameter=item.name,
                     shape=item.shape,

@@ -83,6 +83,7 @@ class Load:
         ignored: Tensors and keys of which the rule says that they may be missing, or not used.
         buffers: Those of the missing and mismatched tensors that are buffers.
         tied: Tensors that have several keys, one for each of their names; applying compares these.
+        alarms: What must be said: numbers that are copied as they are, states that are not set.
         warning: In one line, that it leaves much as it was, or holds what nothing took.
         remarks: What of the rule did nothing, and need not.
         idle: Adaptations that were asked for and did nothing.
@@ -117,6 +118,7 @@ class Load:
     ignored: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
     tied: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    alarms: tuple[str, ...] = ()
     warning: str | None = None
     remarks: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
@@ -147,7 +149,7 @@ class Load:
     def to_json(self) -> dict[str, Any]:
         """The account as JSON data; what was given in code stays behind."""
         return record_to_json(
-            self, without=("given", "given_base"), unless_empty=("lora", "narrowed", "idle")
+            self, without=("given", "given_base"), unless_empty=("lora", "narrowed", "idle", "alarms")
         )
 
     @staticmethod

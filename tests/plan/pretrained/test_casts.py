@@ -13,6 +13,7 @@ from torch import nn
 
 import initcfg
 from initcfg import errors
+from initcfg.compat.mmengine import BaseModule
 
 
 def _rule(there: Any, **more: Any) -> dict[str, Any]:
@@ -116,10 +117,47 @@ def test_the_numbers_after_an_adaptation_count(tmp_path):
     assert model.weight.tolist() == [[960.0, -960.0]]
 
 
-def test_under_compat_numbers_are_copied_as_mmengine_copies_them():
-    model = _model(torch.uint8)
-    initcfg.init_weights(model, _rule(torch.tensor([-1, 2, 300])), compat="mmengine")
-    assert model.b.tolist() == [255, 2, 44]
+class Old(BaseModule):
+    def __init__(self, state: Any) -> None:
+        super().__init__(dict(type="Pretrained", checkpoint=state))
+        self.fc = nn.Linear(2, 2, bias=False)
+        self.register_buffer("count", torch.zeros(2, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"fc.weight": torch.tensor([[100, 2], [3, 4]], dtype=torch.int8)},
+            "'fc.weight' (int8 there, float32",
+        ),
+        (
+            {"fc.weight": torch.ones(2, 2, dtype=torch.int8), "fc.SCB": torch.ones(2)},
+            "'fc.weight' (int8 there, float32 here; bitsandbytes, int8",
+        ),
+        ({"count": torch.tensor([-1, 300])}, "'count' (int64 there, uint8 here; it does not hold -1)"),
+        ({"fc.weight": torch.full((2, 2), torch.inf).double()}, "does not hold inf"),
+        ({"fc.weight": torch.full((2, 2), 1e300, dtype=torch.float64)}, "does not hold 1e+300 and 3 other"),
+    ],
+)
+def test_under_compat_numbers_are_copied_as_mmengine_copies_them_and_that_is_said(change, told, caplog):
+    state = {"fc.weight": torch.ones(2, 2), "count": torch.zeros(2, dtype=torch.uint8)} | change
+    model, peer = Old(state), Old(state)
+    model.init_weights()
+    peer.load_state_dict({name: state[name] for name in ("fc.weight", "count")})
+    assert torch.equal(model.fc.weight, peer.fc.weight) and torch.equal(model.count, peer.count)
+    if told == "does not hold inf":
+        # It was infinite already.
+        assert told not in caplog.text
+        return
+    assert told in caplog.text and "as" in caplog.text and "original" in caplog.text
+    assert "ignore=" not in caplog.text
+
+
+def test_under_compat_packed_weights_are_named(caplog):
+    state = {"fc.qweight": torch.ones(2, 2, dtype=torch.int32), "count": torch.zeros(2, dtype=torch.uint8)}
+    Old(state).init_weights()
+    assert "quantized there, and left alone as in the original: 'fc.weight'" in caplog.text
 
 
 def test_what_cannot_be_read_says_so_and_no_cast(tmp_path):

@@ -137,7 +137,7 @@ def test_a_deferred_model_and_one_on_meta_are_planned_alike(tmp_path):
     assert torch.equal(written["positions"], model.positions)
 
 
-def test_extra_state_is_not_set_and_that_is_said():
+def test_extra_state_is_not_set_and_that_is_said(caplog):
     class Extra(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -150,9 +150,15 @@ def test_extra_state_is_not_set_and_that_is_said():
             raise AssertionError("planning and applying call nothing of this kind")
 
     model = nn.Sequential(Extra())
-    plan = initcfg.plan(model, {"type": "Pretrained", "checkpoint": nn.Sequential(Extra()).state_dict()})
-    assert plan.loads[0].hints == ("set_extra_state of 0 is not called: call it with what the file holds",)
+    rule = {"type": "Pretrained", "checkpoint": nn.Sequential(Extra()).state_dict()}
+    plan = initcfg.plan(model, rule)
+    (load,) = plan.loads
+    told = "set_extra_state of 0 is not called, though the checkpoint holds a state for it: call it with that"
+    assert load.alarms == (told,) and load.warning is not None and told in load.warning
     plan.apply(model, seed=0)
+    assert told in caplog.text
+    with pytest.raises(errors.CheckpointError, match="set_extra_state of 0 is not called"):
+        initcfg.plan(model, rule, strict=True)
 
 
 def test_a_plan_with_hooks_becomes_a_rule_again(tmp_path):

@@ -59,7 +59,7 @@ def initialized(
         ledger_path = save_weights(model, ledger, output)
 
     def views() -> Iterator[RenderableType]:
-        yield from attention(made)
+        yield from attention(made, logged=True)
         yield ledger_view(ledger)
         yield line(f"{output} ({os.path.getsize(output) / 1e6:,.1f} MB), {ledger_path}")
 
@@ -93,7 +93,7 @@ def streamed(request: Request, output: str, *, seed: int | None, options: Option
 def streamed_views(saved: Saved) -> Iterator[RenderableType]:
     """For a person: the files, how the tensors were made, and how long it took."""
     outline, ledger = saved.outline, saved.ledger
-    yield from attention(outline.plan)
+    yield from attention(outline.plan, logged=not saved.there)
     if saved.there:
         yield line(f"{saved.folder} is complete already (seed {ledger.seed}): nothing was written.")
         return

@@ -84,7 +84,7 @@ def make_plan(
         buffers=buffers,
         aliases=names.aliases,
         unused=(*_unused(program, used, loads), *(unused for unused, _ in idle.get(None, ()))),
-        loads=judged(loads, {**parameters, **buffers}, names.aliases),
+        loads=judged(loads, {**parameters, **buffers}, names.aliases, compat=compat),
         notes=tuple(dict.fromkeys((*walk.notes, *program.notes, *_left_alone(names), *built.notes))),
         uncalled=tuple(program.uncalled),
         libraries=dict(program.libraries),

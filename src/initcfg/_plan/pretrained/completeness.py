@@ -17,13 +17,18 @@ _HINTS = 2
 
 
 def judged(
-    loads: Sequence[Load], items: Mapping[str, Assignment], aliases: Mapping[str, str]
+    loads: Sequence[Load],
+    items: Mapping[str, Assignment],
+    aliases: Mapping[str, str],
+    *,
+    compat: bool = False,
 ) -> tuple[Load, ...]:
     """The accounts, each with its warning where it leaves much as it was, or has keys that nothing took.
 
     Args:
         items: Every tensor of the plan.
         aliases: The other names of tied tensors.
+        compat: A rule cannot say what may be ignored.
     """
     given = {name for name, item in items.items() if _is_loaded(item.value)}
     # Two rules may take what they need of one checkpoint.
@@ -40,7 +45,10 @@ def judged(
         same = [other.source for other in loads if _is_one_checkpoint(load, other)]
         elsewhere = set().union(*(taken.get(source, ()) for source in same))
         untaken = [key for key in load.untaken if key not in elsewhere]
-        found.append(replace(load, warning=_warning(load, left, untaken, halves)))
+        warning = _warning(load, left, untaken, halves)
+        if warning is not None and (left or untaken) and not compat:
+            warning += " ignore=[...] silences it."
+        found.append(replace(load, warning=warning))
     return tuple(found)
 
 
@@ -54,8 +62,10 @@ def _is_loaded(value: Value) -> bool:
 
 def _warning(load: Load, left: Sequence[str], untaken: Sequence[str], halves: Sequence[str]) -> str | None:
     """The line for a checkpoint; ``halves`` are parts that are left of weights that are loaded in part."""
-    if load.problem or not (len(left) > _TOLERATED * load.wanted or untaken or halves):
+    if load.problem:
         return None
+    if not (len(left) > _TOLERATED * load.wanted or untaken or halves):
+        return f"Of {load.source}, {'; '.join(load.alarms)}." if load.alarms else None
     parts = []
     if halves:
         whole = dict.fromkeys(map(weight_of, halves))
@@ -72,9 +82,8 @@ def _warning(load: Load, left: Sequence[str], untaken: Sequence[str], halves: Se
         of = "of it" if left else f"of {load.source}"
         parts.append(f"{plural(len(untaken), 'key')} {of} {verb} nothing ({_first(untaken)})")
     hints = [each.rstrip(".") for each in load.hints[:_HINTS]]
-    told = f"{', '.join(parts)}."
-    told += f" Perhaps {'; or '.join(hints)}." if hints else ""
-    return f"{told} ignore=[...] silences it."
+    told = f"{'; '.join([', '.join(parts), *load.alarms])}."
+    return f"{told} Perhaps {'; or '.join(hints)}." if hints else told
 
 
 def _first(names: Collection[str]) -> str:

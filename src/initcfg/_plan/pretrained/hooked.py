@@ -55,6 +55,7 @@ class AfterHooks:
         used: Keys that hooks took away, or that went into what they computed.
         runs: What they did, for the account.
         hints: What they reported.
+        alarms: What was saved beside tensors, and is not set.
     """
 
     named: NamedKeys
@@ -63,6 +64,7 @@ class AfterHooks:
     used: set[str] = field(default_factory=set)
     runs: list[HookRun] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
 
 def after_hooks(
@@ -84,7 +86,7 @@ def after_hooks(
         CheckpointError: A hook cannot run, or does what no plan can say; it names the hook's file and line.
     """
     after = AfterHooks(named)
-    after.hints += _extra_states(owner, named, opened, compat)
+    after.alarms += _extra_states(owner, named, opened, compat)
     hooks = hooks_in(owner, compat=compat)
     for path in outermost(hooks):
         within = f"{path}." if path else ""
@@ -104,7 +106,7 @@ def _extra_states(owner: nn.Module, named: NamedKeys, opened: OpenedCheckpoint, 
         and (f"{path}._extra_state" if path else "_extra_state") in states
     ]
     more = f" and {plural(len(found) - 1, 'other')}" if len(found) > 1 else ""
-    said = "is not called: call it with what the file holds"
+    said = "is not called, though the checkpoint holds a state for it: call it with that"
     return [f"set_extra_state of {found[0]}{more} {said}"] if found else []
 
 

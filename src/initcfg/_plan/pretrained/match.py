@@ -239,6 +239,7 @@ class _Match:
             tied=() if self.compat else _tied(found),
             remarks=tuple(self.remarks),
             idle=tuple(self.idle),
+            alarms=(*self.hooked.alarms, *self.numbers.alarms()),
             hooks=tuple(self.hooked.runs),
             narrowed=tuple(
                 dict.fromkeys(self.destinations[name].entry.name for name in self.numbers.narrowed)
@@ -298,6 +299,8 @@ class _Match:
         if name in self.hooked.made:
             return self._made_by_hooks(here, permissions)
         keys, steps = self._keys_of(name, permissions)
+        if self.compat:
+            self.numbers.note_copied(here, keys)
         made = (keys, ()) if self.compat else self.numbers.keys_for(here, keys, permissions)
         if made is None:
             return None

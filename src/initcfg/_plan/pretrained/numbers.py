@@ -62,6 +62,9 @@ class Numbers:
         self._quantized: list[tuple[Destination, Quantized]] = []
         self._casts: list[_Cast] = []
         self._unreadable: list[tuple[Destination, CheckpointError]] = []
+        # What the original copies, though the numbers mean, or become, something else: name, and what it is.
+        self._copied: list[tuple[str, str]] = []
+        self._in_place: list[tuple[str, str]] = []
 
     def _number(self, key: str) -> float:
         tensor = self._opened.read(key)
@@ -109,6 +112,41 @@ class Numbers:
         step = known[0].step
         assert step is not None
         return tuple(key for each in known for key in each.keys), (step,)
+
+    def note_copied(self, here: Destination, keys: Keys) -> None:
+        """Under ``compat``: note where the original copies numbers that are no weights, or change."""
+        dtype = here.entry.tensor.dtype
+        if not keys:
+            packed = quantized_in_place(self._contents, here.name, self._named) if _is_real(dtype) else None
+            if packed is not None:
+                self._in_place.append((here.name, f"{packed.format}: {_told(self._opened, packed)}"))
+        for key in keys:
+            there, whole = self._opened.info(key).dtype, not (dtype.is_floating_point or dtype.is_complex)
+            known = quantized(self._contents, key, None) if _is_real(dtype) else None
+            what = f"{there} there, {dtype_name(dtype)} here"
+            if known is not None:
+                self._copied.append((here.name, f"{what}; {known.format}"))
+            elif not whole and _needs_cast(there, dtype):
+                self._copied.append((here.name, what))
+            elif self._may_lose(key, dtype):
+                lost = lost_in_cast(self._opened.read(key), dtype) if whole else Lost()
+                self._copied += (
+                    [(here.name, f"{what}; it does not hold {lost.first}")] if lost.numbers else []
+                )
+                self.narrowed += [] if whole else [here.name]
+
+    def alarms(self) -> list[str]:
+        """What is copied, or left, under ``compat`` though it is quantized or changes, in words."""
+        found: list[str] = []
+        for what, noted in (
+            ("copied as it is, as in the original", self._copied),
+            ("quantized there, and left alone as in the original", self._in_place),
+        ):
+            if noted:
+                (name, about), *others = noted
+                more = f" and {plural(len(others), 'other')}" if others else ""
+                found.append(f"{what}: {name!r}{more} ({about})")
+        return found
 
     def fit(self, here: Destination, keys: Keys, permissions: Sequence[Permission], *, compat: bool) -> bool:
         """Whether the types there may become the type here; what changes is counted."""

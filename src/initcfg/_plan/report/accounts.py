@@ -35,8 +35,11 @@ def _counts(load: Load) -> list[str]:
     return [f"{plural(load.loaded, 'tensor')} from {load.source}", *found]
 
 
-def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
-    """What a checkpoint gives and does not give: counts and the first names, or all of them."""
+def load_lines(plan: Plan, load: Load, *, full: bool, logged: bool = False) -> list[Text]:
+    """What a checkpoint gives and does not give: counts and the first names, or all of them.
+
+    The warning is left out where it was ``logged``.
+    """
     if load.problem:
         return [line(f"checkpoint   {load.rule}: {load.problem}", style="red")]
     accounts: dict[str, Sequence[Any]] = {
@@ -67,7 +70,7 @@ def load_lines(plan: Plan, load: Load, *, full: bool) -> list[Text]:
     for did in _by_hooks(load.hooks):
         lines += [line(f"  load hooks                {each}") for each in limited(did, full, _FIRST + 1)]
     lines += [line(f"  note                      {each}") for each in (*load.remarks, *load.idle)]
-    if load.warning:
+    if load.warning and not logged:
         lines.append(line(f"  warning                   {load.warning}", style="red"))
     hints = load.hints if full else load.hints[:_FIRST]
     return lines + [line(f"  perhaps                   {each}", style="yellow") for each in hints]

@@ -193,8 +193,8 @@ def _changed(plan: Plan, name: str) -> str:
     return f"changed      {name}: {was}, until the model's own code runs"
 
 
-def attention(plan: Plan, *, full: bool = False) -> list[Text]:
-    """What a person should see besides the table."""
+def attention(plan: Plan, *, full: bool = False, logged: bool = False) -> list[Text]:
+    """What a person should see besides the table; ``logged``: but for the warnings, which were logged."""
     lines = [line(summary(plan), style="bold")]
     for item in limited(plan.unused, full):
         if isinstance(item, str):
@@ -211,7 +211,7 @@ def attention(plan: Plan, *, full: bool = False) -> list[Text]:
     for name in limited(list(plan.before_code), full):
         lines.append(line(_changed(plan, name) if name in plan.before_code else f"  {name}", style="yellow"))
     for load in plan.loads:
-        lines += load_lines(plan, load, full=full)
+        lines += load_lines(plan, load, full=full, logged=logged)
     for note in limited(plan.notes if full else _merged(plan.notes), full):
         lines.append(line(f"note         {note}", style="yellow"))
     for name in limited(plan.nested, full):
