@@ -7,7 +7,7 @@ between them. What the code means then stands in the plan as values, in place of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -61,12 +61,13 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
             execution = Execution(plan, model, checkpoints, filler, run_code=filler.run_code)
             with torch.no_grad(), originals_come_back(), files_closed():
                 memory = recording.recorder.all_tracked(execution.entries[name].tensor for name in unwritten)
+                recording.recorder.unwritten.update(memory)
                 for entry in execution.names.parameters:
                     default = plan.parameters[entry.name].default
                     if default_of(entry.tensor) and default and not isinstance(default.value, Computed):
                         filler.fill(entry.tensor, default.value, entry.name, default)
                 execution.run_tape()
-            return _with_values(execution, filler, before, unwritten, memory, with_buffers)
+            return _with_values(execution, filler, before, unwritten, with_buffers)
     except TensorError:
         # A tensor that cannot be moved aside: its code stays what it is.
         return plan
@@ -171,12 +172,11 @@ def _with_values(
     filler: RecordingFiller,
     before: MakeUp,
     unwritten: set[str],
-    unwritten_memory: Collection[TrackedStorage],
     with_buffers: bool,
 ) -> Plan:
     """The plan, with values where it had code; ``with_buffers``: also those that only code writes.
 
-    ``unwritten`` are the parameters that no constructor wrote, with their memory: code may rename that.
+    ``unwritten`` are the parameters that no constructor wrote; code may rename their memory.
     """
     plan, plans, parts = execution.plan, execution.account.plans, execution.account.parts
     names = named_tensors(execution.model)
@@ -218,8 +218,9 @@ def _with_values(
     kept = {name for name in items if isinstance(items[name].value, Keep)}
     for name in rebuilt.keys() & here.keys():
         tracked = filler.recorder.tracked(here[name].tensor)
-        if tracked is None or not tracked.before or tracked in unwritten_memory:
+        if tracked is None or not tracked.before or tracked in filler.recorder.unwritten:
             unwritten.add(name)
+    unwritten.update(name for name, outcome in outcomes.items() if outcome.unwritten)
     idle = idle_rules(plans, filler.failed_calls)
     notes = [note for each in plans for note in each.notes]
     notes += _overwritten(plan, items)
@@ -256,8 +257,7 @@ def _with_values(
         partly_written=tuple(
             name
             for name in parameters
-            if name in plan.partly_written
-            or (name in outcomes and outcomes[name].partly and name in unwritten)
+            if name in plan.partly_written or (name in outcomes and outcomes[name].partly)
         ),
     )
 
@@ -345,6 +345,8 @@ def _said(
         return replace(
             item, value=source.value, rule=source.rule, initializer=source.initializer, shadowed=before
         )
+    if outcome.unwritten:
+        return replace(item, value=Keep(), rule=None, initializer=None, shadowed=(), default=None)
     if source is not None or not outcome.written:
         # The code leaves alone what was there, perhaps under another name.
         default = item.default if source is None else Shadowed(source.rule, source.value, source.initializer)

@@ -52,7 +52,7 @@ def defaults(names: Names) -> Defaults:
     """The defaults of the pending parameters of a model; of any other model, nothing."""
     found = {entry.name: default_of(entry.tensor) for entry in names.parameters}
     outcomes = {name: default.outcome for name, default in found.items() if default is not None}
-    unwritten = {name: None for name, each in outcomes.items() if each.value is None}
+    unwritten = {name: None for name, each in outcomes.items() if each.value is None and not each.partly}
     partly = tuple(name for name, each in outcomes.items() if each.partly)
     chances = dict.fromkeys(chance for entry in names.parameters for chance in chances_of(entry.tensor))
     notes = tuple(f"While the model was built, {chance}." for chance in chances)

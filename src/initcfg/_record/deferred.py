@@ -127,10 +127,11 @@ class deferred:
         replay = cache(lambda: recorder.log.replay(bound))
         for parameter, outcome in outcomes.items():
             if outcome.value is None and outcome.written:
-                if not recorder.is_random(parameter):
+                if recorder.is_random(parameter):
+                    outcome = replace(outcome, value=Computed(outcome.code))
+                elif not outcome.partly:
                     # It holds what its constructor wrote.
                     continue
-                outcome = replace(outcome, value=Computed(outcome.code))
             set_default(parameter, Default(outcome, replay))
             small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
             if self._guard and small and parameter in waiting and not parameter.is_inference():

@@ -8,8 +8,8 @@ Read: `session.py` (the context, its generator, and functions of torch.nn.init t
 and `chance.py` (numbers that no seed decides), then `recorder.py` (each operation is recorded or done) on
 `tracker.py`; `repeats.py` (the same draw, twice); `origin.py` (who writes); `storage.py`, `layers.py`,
 `content.py`, `regions.py` and `aten.py` (what memory holds, without looking), `log.py` (doing it later, or
-again); `outcome.py`, `coverage.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a model's
-own `init_weights`).
+again); `outcome.py`, `coverage.py`, `unwritten.py` and `formula.py` (what it amounts to), and
+`code_recorder.py` (a model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain

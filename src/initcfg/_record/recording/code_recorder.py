@@ -54,6 +54,8 @@ class CodeRecorder(Recorder):
 
     def __init__(self, lookup: Lookup, fill: Callable[[torch.Tensor, WaitingWrite], None]) -> None:
         super().__init__()
+        # The plan says it.
+        self.asks_for_unwritten = False
         self._lookup = lookup
         self._do_write = fill
         self._asked: set[int] = set()

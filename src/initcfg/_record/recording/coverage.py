@@ -18,14 +18,24 @@ def written_in_part(layers: Sequence[Layer], region: Region) -> bool:
     here = [layer.region for layer in layers if not layer.region.apart(region)]
     if not here or covered(layers, region) is not None or _follow(here, region):
         return False
-    low, high = region.span
-    if high - low > _MOST_ELEMENTS or any(each.dtype != region.dtype for each in here):
+    if region.elements > _MOST_ELEMENTS or any(each.dtype != region.dtype for each in here):
         return False
+    return not all_within(region, here)
+
+
+def all_within(region: Region, others: Sequence[Region]) -> bool:
+    """Whether every element of a region lies in one of the others."""
+    here = [each for each in others if not each.apart(region)]
+    if any(each.covers(region) for each in here) or _follow(here, region):
+        return True
+    low, high = region.span
+    if not here or any(each.dtype != region.dtype for each in here):
+        return not region.elements
     first = min(low, *(each.span[0] for each in here))
     memory = torch.zeros(max(high, *(each.span[1] for each in here)) - first, dtype=torch.bool)
     for each in here:
         memory.as_strided(each.sizes, each.strides, each.offset - first).fill_(True)
-    return not bool(memory.as_strided(region.sizes, region.strides, region.offset - first).all())
+    return bool(memory.as_strided(region.sizes, region.strides, region.offset - first).all())
 
 
 def _follow(regions: Sequence[Region], whole: Region) -> bool:

@@ -15,6 +15,7 @@ from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import TrackedStorage, Use
+from initcfg._record.recording.unwritten import unwritten_share
 from initcfg.values import Constant, CopyOf, Value
 
 K = TypeVar("K")
@@ -31,6 +32,7 @@ class Outcome:
         sources: What the numbers of a named value come from; tensors with the very same are copies.
         draft: The formula that it is, whose random parts have no names yet.
         written: Whether the recorded code wrote it at all.
+        unwritten: Whether what it wrote comes from memory that nobody wrote, which counts as nothing written.
         partly: Whether it was written in a part only.
         uses: The draws that it shows, each with its form.
     """
@@ -41,6 +43,7 @@ class Outcome:
     sources: tuple[object, ...] = ()
     draft: FormulaDraft | None = None
     written: bool = True
+    unwritten: bool = False
     partly: bool = False
     uses: frozenset[Use] = frozenset()
 
@@ -69,9 +72,7 @@ def outcomes_of(recorder: Recorder, tensors: Mapping[K, torch.Tensor]) -> dict[K
             forms.setdefault(root, set()).add(form)
         more = {root for root, each in forms.items() if len(each) > 1}
         if more <= shared:
-            return {
-                key: replace(each, partly=_is_partly(recorder, tensors[key])) for key, each in found.items()
-            }
+            return {key: _with_share(recorder, tensors[key], each) for key, each in found.items()}
         shared |= more
 
 
@@ -109,11 +110,18 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
     return Outcome(draft.alone(), None, layer, draft=draft, uses=frozenset(draft.uses))
 
 
-def _is_partly(recorder: Recorder, tensor: torch.Tensor) -> bool:
+def _with_share(recorder: Recorder, tensor: torch.Tensor, outcome: Outcome) -> Outcome:
+    """The outcome with how much of it is written, or nothing but that where nothing is."""
     tracked = recorder.tracked(tensor)
-    if tracked is None or tracked.foreign or tracked.exposed:
-        return False
-    return written_in_part(tracked.layers, region_of(tensor))
+    if tracked is None or not recorder.asks_for_unwritten:
+        return outcome
+    region = region_of(tensor)
+    share = unwritten_share(recorder, tracked, region)
+    if share == "whole":
+        return Outcome(None, layer=outcome.layer, written=False, unwritten=True)
+    began = tracked.foreign or tracked.exposed or (tracked.before and tracked not in recorder.unwritten)
+    partly = share == "part" or (not began and written_in_part(tracked.layers, region))
+    return replace(outcome, partly=True) if partly else outcome
 
 
 def _constant(tracked: TrackedStorage, tensor: torch.Tensor) -> Constant | None:

@@ -60,6 +60,7 @@ class TrackedStorage:
         waiting: Those that touch it and are not done, by index.
         exposed: Whether its address was given out, so that it may change unseen.
         exposed_at: Before which of the operations that was.
+        poisoned: Whether nobody had written it then, and it was filled with a mark.
         data: For a tensor that was made elsewhere: its content when it was met.
         fresh: Of such a one: whether it was made just now, from a list or from NumPy.
         made: Of such a one: which code made it.
@@ -75,6 +76,7 @@ class TrackedStorage:
     waiting: dict[int, LogStep] = field(default_factory=dict)
     exposed: bool = False
     exposed_at: int = 0
+    poisoned: bool = False
     data: torch.Tensor | None = None
     fresh: bool = False
     made: Layer | None = None

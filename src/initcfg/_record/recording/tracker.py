@@ -22,6 +22,8 @@ from initcfg._record.recording.repeats import Repeats
 from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage
 from initcfg.values import Value
 
+POISON = 0xFF
+"""Each byte of memory that code gets hold of before anybody wrote it: a NaN that nothing computes."""
 _PRUNE_EVERY = 256
 # Tensors that were made elsewhere are copied when they are met, up to this size.
 _COPIED_BYTES = 1 << 20
@@ -38,6 +40,9 @@ class StorageTracker:
         self.repeats = Repeats()
         # What sparse, quantized and other tensors were made from, which are not followed.
         self.unfollowed: list[TrackedStorage] = []
+        # Of the memory that was there before: what nobody had written.
+        self.unwritten: set[TrackedStorage] = set()
+        self.asks_for_unwritten = True
         self._storages: dict[int, TrackedStorage] = {}
         self._made = 0
         self._prune_at = _PRUNE_EVERY
@@ -76,7 +81,7 @@ class StorageTracker:
             self._check_unseen(tracked)
         elif (tracked := self._track(tensor)) is not None:
             storage = tensor.untyped_storage()
-            with self._through(), torch.no_grad():
+            with self.through(), torch.no_grad():
                 data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
                 tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
             tracked.fresh, tracked.outside = fresh, outside
@@ -88,7 +93,7 @@ class StorageTracker:
         data, storage = tracked.data, tracked.storage
         if data is None or storage is None or tracked.writers or data.data_ptr() == storage.data_ptr():
             return
-        with self._through(), torch.no_grad():
+        with self.through(), torch.no_grad():
             now = tensor_at(storage, Region((storage.nbytes(),), (1,), 0, torch.uint8))
             if not torch.equal(data, now):
                 tracked.data = now.clone()
@@ -131,15 +136,24 @@ class StorageTracker:
             self.compute([tracked])
             if exposing and not tracked.exposed:
                 tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
+                self._poison(tracked)
                 tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
                     self._layer(tensor, None, "?")
                 ]
+
+    def _poison(self, tracked: TrackedStorage) -> None:
+        """Mark memory that nobody wrote, so that it can be told what code writes there unseen."""
+        known = tracked.writers or tracked.foreign or (tracked.before and tracked not in self.unwritten)
+        if not known and tracked.storage is not None and tracked.whole.dtype.is_floating_point:
+            with self.through():
+                tracked.storage.fill_(POISON)
+            tracked.poisoned = True
 
     def compute(self, wanted: Iterable[TrackedStorage]) -> None:
         """Do what was recorded for these storages, in the order of recording."""
         wanted = [each for each in wanted if each.lazy]
         if wanted:
-            with self._through(), torch.no_grad():
+            with self.through(), torch.no_grad():
                 self.log.compute(wanted, self._run)
                 for each in wanted:
                     each.fetch()
@@ -151,7 +165,7 @@ class StorageTracker:
             run_step(step, place)
 
     @contextlib.contextmanager
-    def _through(self) -> Iterator[None]:
+    def through(self) -> Iterator[None]:
         """Within this, operations pass by."""
         before, self._passing = self._passing, True
         try:
@@ -243,7 +257,7 @@ class StorageTracker:
         made = self.all_tracked(each for each in args[1:] if isinstance(each, torch.Tensor))
         if operation not in ("fill", "zero") or not all(each.foreign for each in made):
             return None
-        with self._through():
+        with self.through():
             return aten.filled_with(operation, args[1:], {})
 
     def _out(self, tensor: torch.Tensor, known: Known | None, function: str) -> Operand | None:
