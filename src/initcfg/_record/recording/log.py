@@ -162,6 +162,12 @@ def tensor_at(storage: torch.UntypedStorage, region: Region) -> torch.Tensor:
     return empty.set_(storage, region.offset, region.sizes, region.strides)  # type: ignore[call-overload]
 
 
+def fill_bytes(storage: torch.UntypedStorage, content: int) -> torch.UntypedStorage:
+    """Give each byte of a memory this content."""
+    tensor_at(storage, Region((storage.nbytes(),), (1,), 0, torch.uint8)).fill_(content)
+    return storage
+
+
 def run_step(step: LogStep, place: Place) -> dict[int, torch.UntypedStorage]:
     """Do an operation; what has no memory is given some, which is returned by ``id`` of the storage."""
     given: dict[int, torch.UntypedStorage] = {}

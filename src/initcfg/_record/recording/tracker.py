@@ -15,7 +15,7 @@ from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
-from initcfg._record.recording.log import Log, Place, operands_in, run_step, tensor_at
+from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, run_step, tensor_at
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, region_of
 from initcfg._record.recording.repeats import Repeats
@@ -146,7 +146,7 @@ class StorageTracker:
         known = tracked.writers or tracked.foreign or (tracked.before and tracked not in self.unwritten)
         if not known and tracked.storage is not None and tracked.whole.dtype.is_floating_point:
             with self.through():
-                tracked.storage.fill_(POISON)
+                fill_bytes(tracked.storage, POISON)
             tracked.poisoned = True
 
     def compute(self, wanted: Iterable[TrackedStorage]) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from initcfg._record.recording.coverage import all_within
-from initcfg._record.recording.log import operands_in, run_step, tensor_at
+from initcfg._record.recording.log import fill_bytes, operands_in, run_step, tensor_at
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region
 from initcfg._record.recording.storage import LogStep, TrackedStorage
@@ -91,7 +91,7 @@ def _tried(
                 memory[each] = each.data.clone().untyped_storage()
             else:
                 begins = content if _begins_unwritten(recorder, each) else 0
-                memory[each] = torch.UntypedStorage(size).fill_(begins)
+                memory[each] = fill_bytes(torch.UntypedStorage(size), begins)
         return memory[each]
 
     with seeded(0, ""):
