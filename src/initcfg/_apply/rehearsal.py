@@ -28,7 +28,15 @@ from initcfg._plan import (
     changed_make_up,
     make_up_of,
 )
-from initcfg._record import FileNeeded, Recording, default_of, files_closed, parametrized_reason, recorded
+from initcfg._record import (
+    FileNeeded,
+    Recording,
+    default_of,
+    files_closed,
+    parametrized_reason,
+    recorded,
+    reopen_all,
+)
 from initcfg._record.recording import (
     Outcome,
     TrackedStorage,
@@ -57,6 +65,8 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
     before = make_up_of(names)
     try:
         with recorded(model) as recording, contextlib.closing(PlannedCheckpoints(plan.loads)) as checkpoints:
+            # As when the plan is applied, code may call a pending model.
+            reopen_all(model)
             filler = RecordingFiller(recording, checkpoints)
             execution = Execution(plan, model, checkpoints, filler, run_code=filler.run_code)
             with torch.no_grad(), originals_come_back(), files_closed():
