@@ -6,7 +6,6 @@ The seed of a plan decides what torch draws. It does not decide what NumPy, Pyth
 from __future__ import annotations
 
 import contextlib
-import dis
 import functools
 import os
 import random
@@ -16,7 +15,7 @@ import sysconfig
 import time
 import uuid
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,6 @@ _CLOCKS = ("time", "time_ns")
 _SEEDS = ("seed", "setstate", "set_state")
 _LOOKS = ("getstate", "get_state", "get_bit_generator")
 _STANDARD_LIBRARY = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib"))
-_BEGINNINGS = ("RESUME", "COPY_FREE_VARS", "MAKE_CELL")
 _INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -94,7 +92,8 @@ def _replace(undo: contextlib.ExitStack, owner: Any, name: str, meaning: Meaning
 
     @functools.wraps(original)
     def function(*args: Any, **kwargs: Any) -> Any:
-        _tell(meaning, args, kwargs)
+        if name != "setstate" or _names(sys._getframe(1).f_code, name):
+            _tell(meaning, args, kwargs)
         return original(*args, **kwargs)
 
     replace_attribute(undo, owner, name, function)
@@ -140,18 +139,19 @@ class _NotedGenerator(torch.Generator):
 def _tell(meaning: Meaning, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     tell = _watched.here()
     # The function that stands in for what was called, and then the code that called it.
-    caller = sys._getframe(2)
-    if tell is None or _is_library(caller.f_code.co_filename) or _has_not_begun(caller) or _is_imported():
+    if tell is None or _is_library(sys._getframe(2).f_code.co_filename) or _is_imported():
         return
     if (what := meaning(args, kwargs)) is not None:
         origin = code_that_writes()
         tell(f"{origin.place} {origin.code} {what}")
 
 
-def _has_not_begun(frame: FrameType) -> bool:
-    """Whether a function's code has not begun: torch.compile is about to run it, and puts generators back."""
-    at = frame.f_lasti
-    return at < 0 or dis.opname[frame.f_code.co_code[at]] in _BEGINNINGS
+def _names(code: CodeType, name: str) -> bool:
+    """Whether code names a function that it seems to call.
+
+    torch.compile puts Python's generator back from C, as if by whatever code it compiles.
+    """
+    return name in code.co_names or name in code.co_consts
 
 
 def _is_imported() -> bool:
