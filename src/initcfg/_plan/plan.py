@@ -270,6 +270,7 @@ class Plan(Mapping[str, Assignment]):
         dtype: str | None = None,
         format: Literal["safetensors", "dcp"] = "safetensors",
         overwrite: bool = False,
+        checked: bool = True,
         dcp_key: str | None = None,
         process_group: ProcessGroup | None = None,
     ) -> Ledger:
@@ -290,6 +291,7 @@ class Plan(Mapping[str, Assignment]):
             dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``: the type of floating-point tensors.
             format: ``"safetensors"``, or ``"dcp"`` for a folder of ``torch.distributed.checkpoint``.
             overwrite: Whether to replace a checkpoint that is there.
+            checked: Whether what an earlier run finished is compared with its digest, which takes a read.
             dcp_key: For ``"dcp"``: the weights are under this key of the saved dict, as in
                 ``{"model": model.state_dict()}``; None for its top.
             process_group: Ranks that split the work, each of which makes this call.
@@ -325,6 +327,7 @@ class Plan(Mapping[str, Assignment]):
             dtype=dtype,
             format=format,
             overwrite=overwrite,
+            checked=checked,
             dcp_key=dcp_key,
             process_group=process_group,
         )

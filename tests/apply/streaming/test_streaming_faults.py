@@ -360,3 +360,27 @@ def test_a_read_only_file_system(here):
                 done = run("init", "net.py", "-o", out, "--seed", "3", *more)
                 one_message(done, "No permission to write in 'disk'")
                 assert os.listdir("disk") == []
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_flipped_byte_is_found_and_its_file_written_anew(tmp_path, monkeypatch, whole, finished):
+    out = tmp_path / "out"
+    if finished:
+        save(out)
+    else:
+        interrupted(out, monkeypatch)
+    sound = {name: (out / name).read_bytes() for name in shards(out)}
+    damaged = out / shards(out)[1]
+    damaged.write_bytes(
+        sound[damaged.name][:-9] + bytes([sound[damaged.name][-9] ^ 1]) + sound[damaged.name][-8:]
+    )
+    before = {name: (out / name).stat().st_mtime_ns for name in sound}
+    # Unread, it passes.
+    if finished:
+        save(out, seed=None, checked=False)
+        assert damaged.stat().st_mtime_ns == before[damaged.name]
+    save(out, seed=None)
+    assert all_bits(stored(out)) == whole
+    assert {name: (out / name).read_bytes() for name in sound} == sound
+    written = [name for name, when in before.items() if (out / name).stat().st_mtime_ns != when]
+    assert written == [damaged.name]

@@ -67,6 +67,9 @@ def plan(request: Request, as_json: bool, full: bool) -> None:
 )
 @click.option("--dcp-key", metavar="KEY", help="Of --format dcp: put the weights under this key: model.")
 @click.option("--overwrite", is_flag=True, help="Of a folder: replace the checkpoint that is in it.")
+@click.option(
+    "--no-check", is_flag=True, help="Of a folder: trust files that an earlier run finished, unread."
+)
 def init(request: Request, as_json: bool, output: str, seed: int | None, rng: str, **of_folder: Any) -> None:
     """Build the model in CONFIG, initialize it, and write its weights.
 
@@ -79,6 +82,7 @@ def init(request: Request, as_json: bool, output: str, seed: int | None, rng: st
     from initcfg._apply.streaming import Options
 
     given = {name: item for name, item in of_folder.items() if item not in (None, False)}
+    given |= {"checked": False} if given.pop("no_check", False) else {}
     if not is_folder(output, asked=bool(given)):
         data, views = initialized(request, output, seed=seed, rng=rng)
         answer(as_json, lambda: data, views)

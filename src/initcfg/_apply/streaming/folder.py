@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -36,6 +37,7 @@ _STALE = re.compile(
 )
 # Room for the ledger, the index, and what a file system needs itself.
 _MARGIN = 1 << 20
+_BLOCK = 4 << 20
 _DIFFERENCES = {
     "plan": "another plan (another config, or other types)",
     "seed": "seed {there} instead of {here}",
@@ -87,11 +89,14 @@ def seed_in(folder: Path) -> int | None:
 class Folder:
     """The folder that a checkpoint is written to; it is made if its parent exists.
 
+    ``check``: what is there is read, and compared with the digest that each file has of itself.
+
     Use it as a context, by one process: it holds a lock, so that two commands do not write to one folder.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, *, check: bool = True) -> None:
         self.path = path
+        self._check = check
         self._identity = identity
         self._made = False
         self._lock: int | None = None
@@ -122,8 +127,17 @@ class Folder:
             return None
         if self._identity.format == "dcp":
             return ledger if self._holds(tensors) else None
-        indexed = len(shards) == 1 or (self.path / INDEX).is_file()
-        return ledger if indexed and len(self.finished(shards)) == len(shards) else None
+        return ledger if self._indexed(shards) and len(self.finished(shards)) == len(shards) else None
+
+    def _indexed(self, shards: Sequence[Shard]) -> bool:
+        return len(shards) == 1 or (self.path / INDEX).is_file()
+
+    def _has_damage(self, shards: Sequence[Shard]) -> bool:
+        """Whether it is the checkpoint to be written, and some of its files are not what they were."""
+        ledger = _ledger(self.path)
+        if ledger is None or not shards or self._differences(ledger) or not self._indexed(shards):
+            return False
+        return all(_is_whole(self.path / shard.name, shard, check=False) for shard in shards)
 
     def unfinished(self) -> bool:
         """Whether a checkpoint was begun there and not finished."""
@@ -136,7 +150,7 @@ class Folder:
 
     def finished(self, shards: Sequence[Shard]) -> list[Shard]:
         """The shards that are there already, whole."""
-        return [shard for shard in shards if _is_whole(self.path / shard.name, shard)]
+        return [shard for shard in shards if _is_whole(self.path / shard.name, shard, check=self._check)]
 
     def begin(self, shards: Sequence[Shard], *, size: int, overwrite: bool = False) -> None:
         """Say in the folder what is written to it (``size`` bytes); look at what an earlier run left."""
@@ -145,6 +159,9 @@ class Folder:
             different = ["its note cannot be read"]
         else:
             different = None if begun is None else self._identity.differences(begun)
+        if begun is None and not overwrite and self._has_damage(shards):
+            # It goes on from what is sound.
+            begun, different = {}, []
         present = [each for each in self.path.iterdir() if _OURS.fullmatch(each.name)]
         if not overwrite:
             self._refuse(different, sorted(each.name for each in present) if begun is None else [])
@@ -184,7 +201,7 @@ class Folder:
             for each in self.path.iterdir():
                 if _STALE.fullmatch(each.name):
                     each.unlink(missing_ok=True)
-            if alone and not self.finished(shards):
+            if alone and not any(_is_whole(self.path / each.name, each, check=False) for each in shards):
                 (self.path / UNFINISHED).unlink(missing_ok=True)
                 self._made = not any(self.path.iterdir())
 
@@ -265,12 +282,18 @@ def _ledger(folder: Path) -> Ledger | None:
         return None
 
 
-def _is_whole(path: Path, shard: Shard) -> bool:
+def _is_whole(path: Path, shard: Shard, *, check: bool) -> bool:
     try:
         if path.stat().st_size != shard.size:
             return False
         with open(path, "rb") as file:
-            return file.read(len(shard.header)) == shard.header
+            digest = shard.digest_in(file.read(len(shard.header)))
+            if not digest or not check:
+                return digest is not None
+            found = hashlib.sha256()
+            while data := file.read(_BLOCK):
+                found.update(data)
+            return found.hexdigest() == digest
     except OSError:
         return False
 

@@ -34,6 +34,8 @@ FORMATS = ("safetensors", "dcp")
 class Options:
     """How a checkpoint is written: see :meth:`Plan.save_weights`.
 
+    ``checked``: the files that an earlier run finished are read, and compared with their digests.
+
     ``progress`` is told how many bytes were written, now and then, in some thread.
     """
 
@@ -42,6 +44,7 @@ class Options:
     format: str = "safetensors"
     rng: str = "stream"
     overwrite: bool = False
+    checked: bool = True
     dcp_key: str | None = None
     progress: Callable[[int], None] | None = None
 
@@ -161,7 +164,7 @@ def save_plan(
             seed = agreement.on(facts, seed=seed, draw=draw, details=outline.plan.digests)
             stream_key(seed, "")
             work = _work(outline, options, world, seed)
-            folder = Folder(path, work.identity)
+            folder = Folder(path, work.identity, check=options.checked)
             if world.first:
                 stack.enter_context(folder)
                 there = None if options.overwrite else folder.complete(work.shards, work.tensors)

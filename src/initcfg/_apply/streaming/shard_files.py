@@ -42,6 +42,9 @@ _TYPES = {
 }
 _ORDER = list(_TYPES)
 _RESERVED = "__metadata__"
+# What a file says of itself: the SHA-256 of the bytes after its header. In the header of a Shard it is zeros.
+_DIGEST = "initcfg.sha256"
+_NO_DIGEST = "0" * 64
 
 
 def parsed_size(text: str | int) -> int:
@@ -78,6 +81,22 @@ class Shard:
         """How long the file is, in bytes."""
         return len(self.header) + sum(item.size for item in self.items)
 
+    @property
+    def digest_place(self) -> int | None:
+        """Where in the file its digest stands, as 64 digits; None if it has none."""
+        before = f'"{_DIGEST}":"'.encode()
+        found = self.header.find(before + _NO_DIGEST.encode())
+        return None if found < 0 else found + len(before)
+
+    def digest_in(self, header: bytes) -> str | None:
+        """The digest that a file's header says, if the header is that of this shard but for it."""
+        place = self.digest_place
+        if place is None:
+            return "" if header == self.header else None
+        end = place + len(_NO_DIGEST)
+        same = header[:place] + self.header[place:end] + header[end:] == self.header
+        return header[place:end].decode("ascii", "replace") if same else None
+
 
 def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
     """Tensors into shards of ``most`` bytes at most: in their order, each shard as full as it gets.
@@ -98,6 +117,7 @@ def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
 def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> list[Shard]:
     """The files that hold the tensors, ``most`` bytes of them each, and say ``metadata`` of themselves."""
     groups = divided(items, most)
+    metadata = {**metadata, _DIGEST: _NO_DIGEST}
     found: list[Shard] = []
     for number, group in enumerate(groups, 1):
         ordered = in_order(group)

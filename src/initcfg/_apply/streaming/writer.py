@@ -7,6 +7,7 @@ bring to disk meanwhile, so that the end of a file does not wait for all of it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import queue
 from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ class Writer:
         self._unsynced = 0
         self._last_sync: Future[None] | None = None
         self._open: dict[str, FileIO] = {}
+        self._digests: dict[str, Any] = {}
 
     def __enter__(self) -> Writer:
         return self
@@ -130,10 +132,13 @@ class Writer:
 
     def _begin(self, shard: Shard) -> None:
         self._open[shard.name] = FileIO(self._partial(shard.name), "w")
+        self._digests[shard.name] = hashlib.sha256()
         self._write(shard, memoryview(shard.header))
 
     def _write_buffer(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
-        self._write(shard, buffer.numpy().data[:length])
+        data = buffer.numpy().data[:length]
+        self._write(shard, data)
+        self._digests[shard.name].update(data)
         self._free.put(buffer)
 
     def _write(self, shard: Shard, data: memoryview) -> None:
@@ -150,6 +155,10 @@ class Writer:
         os.fsync(self._open[shard.name].fileno())
 
     def _finish(self, shard: Shard) -> None:
+        digest, place = self._digests.pop(shard.name).hexdigest(), shard.digest_place
+        if place is not None:
+            self._open[shard.name].seek(place)
+            self._open[shard.name].write(digest.encode())
         self._sync(shard)
         self._open.pop(shard.name).close()
         os.replace(self._partial(shard.name), self._folder / shard.name)
