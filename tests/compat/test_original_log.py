@@ -63,6 +63,16 @@ def test_every_parameter_has_its_line(log: Path):
     assert log.read_text() == "Name of parameter - Initialization information\n" + lines
 
 
+def test_what_a_wrapper_holds_has_its_line_under_the_wrappers_name(log: Path):
+    rule = dict(type="Constant", layer="Linear", val=2)
+    inner = mmengine.Sequential(nn.DataParallel(nn.Linear(1, 1)), init_cfg=rule)
+    mmengine.Sequential(nn.DataParallel(inner)).init_weights()
+    said = "ConstantInit: val=2, bias=0 "
+    names = ("0.module.0.module.weight - torch.Size([1, 1])", "0.module.0.module.bias - torch.Size([1])")
+    lines = "".join(f"\n{name}: \n{said}\n" for name in names)
+    assert log.read_text() == "Name of parameter - Initialization information\n" + lines
+
+
 def test_without_a_file_the_logger_says_it(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, "mmengine.logging", raising=False)
     caplog.set_level(logging.INFO, "mmengine")

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import distributed, nn
 
+from initcfg._model import named_tensors
 from initcfg._plan import Ledger, Written
 from initcfg.errors import shown
 
@@ -44,8 +45,14 @@ def write_original_log(module: nn.Module, ledger: Ledger) -> None:
     if not files and not logger.isEnabledFor(logging.INFO):
         return
     kind = type(module).__name__
+    entries = named_tensors(module).entries
+    # Names are the model's own here, with what wrappers add, and the ledger's are canonical.
+    written = {
+        name: ledger.get(entries[id(parameter)].name if id(parameter) in entries else name)
+        for name, parameter in module.named_parameters()
+    }
     lines = [
-        f"\n{shown(name)} - {parameter.shape}: \n{shown(_information(ledger.get(name), kind))} \n"
+        f"\n{shown(name)} - {parameter.shape}: \n{shown(_information(written[name], kind))} \n"
         for name, parameter in module.named_parameters()
     ]
     for handler in files:
