@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from torch import nn
 
+from initcfg._api.untrusted import check_model, distrusted, distrusting
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
-from initcfg._config.files import Config
+from initcfg._config.files import Config, is_untrusted
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import check_strict, make_plan
@@ -128,6 +129,7 @@ def build(
     rng: Rng = "stream",
     compat: str | None = None,
     strict: bool = False,
+    untrusted: bool = False,
 ) -> nn.Module:
     """A ready model from a config: build deferred, plan, apply; each weight is written once.
 
@@ -137,6 +139,11 @@ def build(
         init: Whether to initialize it too. If not, the model is *pending*, as after :class:`deferred`.
         seed: See :meth:`Plan.apply`; the constructors' own draws, which stay where no rule writes, depend
             on it too. Likewise ``rng``, and ``compat`` and ``strict`` of :func:`plan`.
+        untrusted: Whether the config is somebody's whom you do not trust: see ``SECURITY.md``. A config that
+            was read so is built so.
+
+    Raises:
+        UntrustedError: Under ``untrusted``, the config asks for what it may not.
 
     Example:
         >>> import initcfg
@@ -144,11 +151,14 @@ def build(
         >>> type(model).__name__
         'Linear'
     """
-    loaded, cfg = model_cfg(config)
+    loaded, cfg = model_cfg(config, untrusted=untrusted)
+    untrusted = untrusted or is_untrusted(loaded)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
     drawn = contextlib.nullcontext() if seed is None else seeded(seed, "")
-    with prepared(loaded, cfg), drawn, deferred(guard=not init):
+    with making(loaded, cfg, untrusted=untrusted), drawn, deferred(guard=not init):
         model = construct(cfg)
+    if untrusted:
+        check_model(loaded, model, in_memory=init)
     if init:
         made = located_plan(model, config=loaded, compat=compat, strict=strict)
         made.apply(model, seed=seed, rng=rng)
@@ -156,6 +166,13 @@ def build(
             # The documented flow calls model.init_weights() next; that is no second call.
             model.__dict__["_initcfg_built"] = True
     return model
+
+
+@contextlib.contextmanager
+def making(config: Any, cfg: Mapping[str, Any], *, untrusted: bool) -> Iterator[None]:
+    """Within, a model may be constructed from its config."""
+    with distrusting(cfg) if untrusted else contextlib.nullcontext(), prepared(config, cfg):
+        yield
 
 
 def construct(cfg: Mapping[str, Any]) -> nn.Module:
@@ -166,9 +183,12 @@ def construct(cfg: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+def model_cfg(
+    config: str | Path | Mapping[str, Any], *, untrusted: bool = False
+) -> tuple[Any, Mapping[str, Any]]:
     """The whole config, and the model in it."""
-    loaded = load_config(str(config)) if isinstance(config, (str, Path)) else config
+    read = isinstance(config, (str, Path))
+    loaded = load_config(str(config), untrusted=untrusted) if read else config
     if not isinstance(loaded, (Mapping, Config)):
         raise BuildError(f"A config is a file or a dict, not {config!r}.")
     if "type" not in loaded and "model" not in loaded:
@@ -182,7 +202,7 @@ def model_cfg(config: str | Path | Mapping[str, Any]) -> tuple[Any, Mapping[str,
         raise BuildError(
             f"The config's model is {cfg!r}, and should be a dict.", fix="Write model = dict(type=...)."
         )
-    return loaded, cfg
+    return loaded, distrusted(cfg) if untrusted and not is_untrusted(loaded) else cfg
 
 
 @contextlib.contextmanager

@@ -7,16 +7,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from initcfg._config.builders import OPENMMLAB, builder, is_builder, is_object, openmmlab
+from initcfg._config.builders import OPENMMLAB, builder, is_builder, is_object, needs_no_trust, openmmlab
 from initcfg._config.files import Config, ConfigDict, parse_overrides, set_path
 from initcfg._config.import_paths import import_path, torch_nn_class
 from initcfg._config.models import MODELS, build_model
 from initcfg._config.permitted import check_types
-from initcfg.errors import BuildError, InitcfgError, PythonRefusedError
+from initcfg.errors import BuildError, InitcfgError, PythonRefusedError, UntrustedError
 
 
 def load_config(
-    text: str, *, overrides: Sequence[str] = (), use_python: bool = True
+    text: str, *, overrides: Sequence[str] = (), use_python: bool = True, untrusted: bool = False
 ) -> Config | dict[str, Any]:
     """The config that a path or a builder means: a file's content, or ``{"type": BUILDER, **arguments}``.
 
@@ -24,6 +24,7 @@ def load_config(
         text: Path of a config file, or a builder. A file of that very name wins.
         overrides: ``"key=value"`` pairs: they change the config, or are the builder's arguments.
         use_python: Whether configs and builders may be Python code of somebody's own.
+        untrusted: See :meth:`Config.fromfile`; a builder may then be one of an installed library only.
 
     Example:
         >>> from initcfg._config import load_config
@@ -32,7 +33,12 @@ def load_config(
     """
     values = parse_overrides(overrides)
     if not is_builder(text) or os.path.exists(text):
-        return Config.fromfile(text, use_python=use_python, overrides=values)
+        return Config.fromfile(text, use_python=use_python, overrides=values, untrusted=untrusted)
+    if untrusted and not needs_no_trust(text):
+        raise UntrustedError(
+            f"The builder {text!r} is code or a file, and neither is trusted.",
+            fix="Leave out --untrusted (untrusted=True) if you trust it.",
+        )
     if text.partition(":")[0] in OPENMMLAB:
         return Config.fromfile(openmmlab.config_file(text), use_python=use_python, overrides=values)
     if is_object(text) and not use_python:

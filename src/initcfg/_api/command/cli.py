@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from initcfg._api.command.options import FULL, JSON, NO_PYTHON, Request, takes_config, takes_target
+from initcfg._api.command.options import FULL, JSON, NO_PYTHON, UNTRUSTED, Request, takes_config, takes_target
 from initcfg._api.command.terminal import Group, answer, launched_rank
 from initcfg._version import __version__
 from initcfg.errors import line
@@ -147,10 +147,18 @@ def trace(
 @click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Change the config A.")
 @click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Change the config B.")
 @NO_PYTHON
+@UNTRUSTED
 @JSON
 @FULL
 def diff(
-    a: str, b: str, set_a: tuple[str, ...], set_b: tuple[str, ...], no_python: bool, as_json: bool, full: bool
+    a: str,
+    b: str,
+    set_a: tuple[str, ...],
+    set_b: tuple[str, ...],
+    no_python: bool,
+    untrusted: bool,
+    as_json: bool,
+    full: bool,
 ) -> int:
     """Show what differs between A and B.
 
@@ -160,7 +168,7 @@ def diff(
     from initcfg._api.command.planning import compared
     from initcfg._plan.report import diff_view
 
-    found = compared(Request(a, set_a, no_python), Request(b, set_b, no_python))
+    found = compared(Request(a, set_a, no_python, untrusted), Request(b, set_b, no_python, untrusted))
     answer(as_json, found.to_json, lambda: [diff_view(found, full=full)])
     return 0 if found.same else 1
 
@@ -186,12 +194,21 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 @click.option("--plan", "plan_file", type=click.Path(), help="A plan (JSON), or a ledger.")
 @click.option("--config", type=click.Path(), help="A config or builder, to be planned.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change that config.")
+@NO_PYTHON
+@UNTRUSTED
 @click.option("--seed", type=int, help="The seed; by default that of the ledger.")
 @click.option("--part", metavar="KEY", help="Which set of weights, where there are several.")
 @JSON
 @FULL
 def verify(
-    checkpoint: str, config: str | None, overrides: tuple[str, ...], as_json: bool, full: bool, **asked: Any
+    checkpoint: str,
+    config: str | None,
+    overrides: tuple[str, ...],
+    no_python: bool,
+    untrusted: bool,
+    as_json: bool,
+    full: bool,
+    **asked: Any,
 ) -> int:
     """Say which tensors of CHECKPOINT still hold their planned initial value, and by how much others changed.
 
@@ -200,7 +217,7 @@ def verify(
     """
     from initcfg._api.command.verifying import verification_view, verified_checkpoint
 
-    request = Request(config, overrides) if config is not None else None
+    request = Request(config, overrides, no_python, untrusted) if config is not None else None
     found = verified_checkpoint(checkpoint, request=request, **asked)
     answer(as_json, found.to_json, lambda: [verification_view(found, full=full)])
     return 1 if found.differs else 0

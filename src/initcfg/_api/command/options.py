@@ -16,11 +16,23 @@ class Request:
     config: str
     overrides: tuple[str, ...] = ()
     no_python: bool = False
+    untrusted: bool = False
     compat: str | None = None
     strict: bool = False
 
 
-NO_PYTHON = click.option("--no-python", is_flag=True, help="Refuse configs that are Python code.")
+NO_PYTHON = click.option(
+    "--no-python",
+    is_flag=True,
+    help="Refuse configs that are Python code. What a config names (imports, types, checkpoints) is still "
+    "imported, called and opened: --untrusted refuses that too.",
+)
+UNTRUSTED = click.option(
+    "--untrusted",
+    is_flag=True,
+    help="The config is somebody's whom you do not trust: data only, without imports, environment variables, "
+    "re: patterns, files from elsewhere; types of torch.nn, timm, torchvision, transformers and registered.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 FULL = click.option("--full", is_flag=True, help="A line for every parameter, repeated layers too.")
 _SET = click.option(
@@ -46,7 +58,7 @@ def _gathering(*options: Any, metavar: str) -> Any:
             return function(request=Request(**own), **given)
 
         made: Any = command
-        for option in (JSON, *reversed(options), NO_PYTHON, _SET):
+        for option in (JSON, *reversed(options), UNTRUSTED, NO_PYTHON, _SET):
             made = option(made)
         return click.argument("config", type=click.Path(), metavar=metavar)(made)
 

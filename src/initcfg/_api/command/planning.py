@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -13,7 +14,7 @@ from initcfg._api import functions, original_calls  # noqa: F401
 from initcfg._api.command.options import Request
 from initcfg._api.command.terminal import prints_apart, spinner
 from initcfg._config import load_config
-from initcfg._config.files import Config
+from initcfg._config.files import Config, without_working_folder
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import Comparison, compare, read_saved
 from initcfg.errors import ConfigError
@@ -21,9 +22,10 @@ from initcfg.errors import ConfigError
 
 def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:
     """The model of a config file or builder, and its plan."""
-    loaded = loaded_config(request)
-    with spinner("building the model"):
-        model = functions.build(loaded, init=False, seed=seed)
+    apart = without_working_folder() if request.untrusted else contextlib.nullcontext()
+    with apart, spinner("building the model"):
+        loaded = loaded_config(request)
+        model = functions.build(loaded, init=False, seed=seed, untrusted=request.untrusted)
     with spinner("planning"):
         made = functions.located_plan(model, config=loaded, compat=request.compat, strict=request.strict)
     return model, made
@@ -32,10 +34,15 @@ def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Pl
 def loaded_config(request: Request) -> Config | dict[str, Any]:
     """The config that a request names, or what stands for a builder, changed as it says."""
     # Configs name modules of the folder that one works in.
-    if "" not in sys.path and os.getcwd() not in sys.path:
+    if not request.untrusted and "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     with prints_apart():
-        return load_config(request.config, overrides=request.overrides, use_python=not request.no_python)
+        return load_config(
+            request.config,
+            overrides=request.overrides,
+            use_python=not request.no_python,
+            untrusted=request.untrusted,
+        )
 
 
 def compared(a: Request, b: Request) -> Comparison:

@@ -12,7 +12,6 @@ from initcfg._api.command.options import Request
 from initcfg._api.command.planning import loaded_config
 from initcfg._api.command.terminal import spinner
 from initcfg._apply import check_output
-from initcfg._config import prepared
 from initcfg._config.builders import is_builder
 from initcfg._config.files import SUFFIXES, Config, replacing
 from initcfg._plan import Plan
@@ -39,13 +38,13 @@ def traced_target(
     if len({os.path.realpath(file) for file in files}) < len(files):
         raise OutputError("The config and the plan cannot both be written to one file.")
     loaded = loaded_config(request)
-    cfg = functions.model_cfg(loaded)[1]
+    cfg = functions.model_cfg(loaded, untrusted=request.untrusted)[1]
     if output is not None and not (isinstance(cfg.get("type"), str) and is_builder(cfg["type"])):
         raise ConfigError(
             f"{request.config!r} is a config already, so no config is written.",
             fix="Omit -o, or trace a builder: timm:NAME, package.module:function.",
         )
-    with spinner("tracing"), prepared(loaded, cfg):
+    with spinner("tracing"), functions.making(loaded, cfg, untrusted=request.untrusted):
         made = trace(lambda: functions.construct(cfg))
     texts: list[str] = []
     if output is not None:

@@ -13,17 +13,17 @@ from typing import Any
 from initcfg._config.files.asked_imports import import_modules as import_asked_modules
 from initcfg._config.files.atomic import write_atomically
 from initcfg._config.files.command_line import add_options
-from initcfg._config.files.config_dict import ConfigDict, convert, plain
+from initcfg._config.files.config_dict import ConfigDict, is_untrusted, plain
 from initcfg._config.files.config_reader import ConfigReader, MergedConfig
 from initcfg._config.files.formats import check_format
-from initcfg._config.files.key_paths import get_path, set_path
+from initcfg._config.files.key_paths import get_path, leaf_paths, set_path, texts_in
 from initcfg._config.files.lines import line_of
 from initcfg._config.files.overrides import parse_overrides
 from initcfg._config.files.write import to_text
 from initcfg.errors import ConfigKeyError, ConfigTypeError, nearest
 
 _RESERVED = ("filename", "text", "pretty_text", "env_variables")
-_FIELDS = ("_loaded", "_filename", "_changed")
+_FIELDS = ("_loaded", "_filename", "_changed", "_said", "_untrusted")
 Overrides = Mapping[str, Any] | Iterable[str]
 
 
@@ -59,15 +59,20 @@ class Config(MutableMapping[str, Any]):
     ) -> None:
         if cfg_dict is not None and not isinstance(cfg_dict, Mapping):
             raise ConfigTypeError(f"A config is made from a dict, not from a {type(cfg_dict).__name__}.")
+        untrusted = is_untrusted(cfg_dict)
         if isinstance(cfg_dict, Config):
             cfg_dict = cfg_dict._loaded.values
         values = cfg_dict if isinstance(cfg_dict, ConfigDict) else ConfigDict(cfg_dict or {})
-        self._set_up(MergedConfig(values, cfg_text or "", dict(env_variables or {})), filename)
+        self._set_up(MergedConfig(values, cfg_text or "", dict(env_variables or {})), filename, untrusted)
 
-    def _set_up(self, loaded: MergedConfig, filename: str | os.PathLike[str] | None) -> None:
+    def _set_up(
+        self, loaded: MergedConfig, filename: str | os.PathLike[str] | None, untrusted: bool = False
+    ) -> None:
         object.__setattr__(self, "_loaded", loaded)
         object.__setattr__(self, "_filename", None if filename is None else os.fspath(filename))
         object.__setattr__(self, "_changed", set())
+        object.__setattr__(self, "_said", frozenset())
+        object.__setattr__(self, "_untrusted", untrusted)
         for key in _RESERVED:
             if key in loaded.values:
                 raise ConfigKeyError(
@@ -89,6 +94,7 @@ class Config(MutableMapping[str, Any]):
         use_python: bool = True,
         import_modules: bool = True,
         overrides: Overrides | None = None,
+        untrusted: bool = False,
     ) -> Config:
         """Read a config file, its bases first.
 
@@ -104,6 +110,8 @@ class Config(MutableMapping[str, Any]):
             use_python: Whether Python files, as the config or as a base, may be run.
             import_modules: Whether the modules of ``imports`` and ``custom_imports`` are imported.
             overrides: Values by dotted path, or ``"key=value"`` strings, to set after merging.
+            untrusted: Whether it is somebody's whom you do not trust: data only, with bases in its folder; no
+                imports, no environment; and :func:`initcfg.build` builds it so.
 
         Returns:
             Config: The config.
@@ -114,6 +122,7 @@ class Config(MutableMapping[str, Any]):
             ConfigExecutionError: The code of a Python config raised.
             ConfigMergeError: A config and its base, or an override, do not fit together.
             PythonRefusedError: A Python file, under ``use_python=False``.
+            UntrustedError: It asks for what it may not, under ``untrusted=True``.
             ConfigError: Anything else: a circle of bases, an import that fails.
 
         Example:
@@ -126,12 +135,13 @@ class Config(MutableMapping[str, Any]):
             >>> cfg.model
             {'type': 'ResNet', 'depth': 50}
         """
-        import_modules = import_modules and import_custom_modules
+        import_modules = import_modules and import_custom_modules and not untrusted
+        variables = use_predefined_variables, use_environment_variables
         reader = ConfigReader(
-            use_python, import_modules, use_predefined_variables, use_environment_variables, lazy_import
+            use_python and not untrusted, import_modules, *variables, lazy_import, untrusted
         )
         config = cls.__new__(cls)
-        config._set_up(reader.read(os.fspath(filename)), filename)
+        config._set_up(reader.read(os.fspath(filename)), filename, untrusted)
         return config._finished(overrides, import_modules)
 
     @classmethod
@@ -143,6 +153,7 @@ class Config(MutableMapping[str, Any]):
         use_python: bool = True,
         import_modules: bool = True,
         overrides: Overrides | None = None,
+        untrusted: bool = False,
     ) -> Config:
         """Read a config from a text; its bases are looked for in the working folder.
 
@@ -152,6 +163,7 @@ class Config(MutableMapping[str, Any]):
             use_python: As in :meth:`fromfile`.
             import_modules: As in :meth:`fromfile`.
             overrides: As in :meth:`fromfile`.
+            untrusted: As in :meth:`fromfile`.
 
         Raises:
             ConfigError: As in :meth:`fromfile`; or the format is unknown.
@@ -164,8 +176,9 @@ class Config(MutableMapping[str, Any]):
         check_format(file_format)
         config = cls.__new__(cls)
         path = os.path.join(os.getcwd(), f"<text>{file_format}")
-        config._set_up(ConfigReader(use_python, import_modules).evaluate(text, path), None)
-        return config._finished(overrides, import_modules)
+        reader = ConfigReader(use_python, import_modules, untrusted=untrusted)
+        config._set_up(reader.evaluate(text, path), None, untrusted)
+        return config._finished(overrides, import_modules and not untrusted)
 
     def _finished(self, overrides: Overrides | None, import_modules: bool) -> Config:
         if overrides:
@@ -179,6 +192,7 @@ class Config(MutableMapping[str, Any]):
                         meant=nearest(first, self._loaded.values),
                     )
             self.merge_from_dict(options)
+            object.__setattr__(self, "_said", frozenset(texts_in(options)))
         if import_modules:
             # Modules beside the config are found wherever the command is run, as beside a script.
             folder = None if self._filename is None else os.path.dirname(os.path.abspath(self._filename))
@@ -249,7 +263,7 @@ class Config(MutableMapping[str, Any]):
 
     def _note_changed(self, options: Mapping[str, Any]) -> None:
         for path, value in options.items():
-            self._changed.update(_leaves(tuple(str(path).split(".")), value))
+            self._changed.update(leaf_paths(tuple(str(path).split(".")), value))
 
     def copy(self) -> Config:
         """A shallow copy."""
@@ -258,8 +272,13 @@ class Config(MutableMapping[str, Any]):
     def __copy__(self) -> Config:
         loaded, other = self._loaded, type(self).__new__(type(self))
         environment = dict(loaded.environment)
-        other._set_up(replace(loaded, values=loaded.values.copy(), environment=environment), self._filename)
+        other._set_up(
+            replace(loaded, values=loaded.values.copy(), environment=environment),
+            self._filename,
+            self._untrusted,
+        )
         other._changed.update(self._changed)
+        object.__setattr__(other, "_said", self._said)
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Config:
@@ -429,12 +448,3 @@ class Config(MutableMapping[str, Any]):
             # A link stays a link: what it leads to is replaced.
             write_atomically(os.path.realpath(path), text.encode())
         return text
-
-
-def _leaves(keys: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
-    """The paths that setting ``value`` at ``keys`` changes: a merged dict changes its own keys only."""
-    if isinstance(convert(value), dict) and value and not value.get("_delete_", False):
-        for key, item in value.items():
-            yield from _leaves((*keys, str(key)), item)
-    else:
-        yield keys

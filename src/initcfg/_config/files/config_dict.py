@@ -205,6 +205,17 @@ def origin_of(value: Any) -> str | None:
     return value._origin if isinstance(value, ConfigDict) else None
 
 
+def is_untrusted(config: Any) -> bool:
+    """Whether a config, or a dict of one, was read with ``untrusted=True``."""
+    return origin_of(config) == "untrusted" or getattr(config, "_untrusted", None) is True
+
+
+def said_beside(config: Any) -> frozenset[str]:
+    """The texts of a config's overrides: the word of who reads it, not of who wrote the file."""
+    said = getattr(config, "_said", None)
+    return said if isinstance(said, frozenset) else frozenset()
+
+
 def set_origin(value: ConfigDict, origin: str | None) -> ConfigDict:
     """Note who wrote the ``type`` of a dict; the same dict."""
     object.__setattr__(value, "_origin", origin)

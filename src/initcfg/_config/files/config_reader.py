@@ -13,6 +13,7 @@ from initcfg._config.files.formats import SUFFIXES, file_line, parse_data
 from initcfg._config.files.lines import ConfigFile, line_of
 from initcfg._config.files.nesting import check_nesting
 from initcfg._config.files.placeholders import (
+    asks_environment,
     mark_base_values,
     put_base_values,
     substitute_environment,
@@ -20,12 +21,14 @@ from initcfg._config.files.placeholders import (
 )
 from initcfg._config.files.python import BASE_KEY, checked_bases, parse_python, run_python
 from initcfg._config.files.reading import file_text
+from initcfg._config.files.working_folder import without_working_folder
 from initcfg.errors import (
     ConfigError,
     ConfigFileNotFoundError,
     ConfigFormatError,
     ConfigMergeError,
     PythonRefusedError,
+    UntrustedError,
     also,
     nearest,
     warn,
@@ -35,6 +38,7 @@ DEPRECATION_KEY = "_deprecation_"
 # A file may be a base of many, and is read for each of them: with two bases a file, twice as often a level.
 _MOST_FILES = 1000
 _LONGEST_CHAIN = 50
+_READ_IT = "Read the config, and leave out --untrusted (untrusted=True) if you trust it."
 
 
 @dataclass
@@ -101,7 +105,7 @@ class ConfigReader:
                 where=asked_by or path,
                 fix="Let its name end with " + ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}.",
             )
-        if suffix == ".py" and not self.use_python:
+        if suffix == ".py" and (self.untrusted or not self.use_python):
             raise PythonRefusedError(
                 "A Python config is code, and running code was refused.",
                 where=f"{path}, a base in {asked_by}" if asked_by else path,
@@ -111,6 +115,12 @@ class ConfigReader:
         environment: dict[str, str] = {}
         if self.use_predefined_variables:
             text = substitute_predefined(text, path)
+        if self.untrusted and asks_environment(text):
+            raise UntrustedError(
+                "This config asks for an environment variable, and it is not trusted.",
+                where=path,
+                fix=_READ_IT,
+            )
         if self.use_environment_variables:
             text, environment = substitute_environment(text, path)
         text, marked = mark_base_values(text)
@@ -128,7 +138,8 @@ class ConfigReader:
                 return MergedConfig(ConfigDict(read_with_mmengine(path)), written, environment)
             bases = program.bases
         else:
-            data = parse_data(text, suffix, path)
+            with without_working_folder() if self.untrusted else contextlib.nullcontext():
+                data = parse_data(text, suffix, path)
             bases = _data_bases(data, text, path)
 
         merged = self._read_bases(bases, path, chain)
@@ -149,6 +160,13 @@ class ConfigReader:
         kept = ConfigDict((key, value) for key, value in values.items() if not key.startswith("__"))
         merged.values = set_origin(kept, values._origin)
         merged.files.append(file)
+        asked = next((key for key in ("imports", "custom_imports") if merged.values.get(key)), None)
+        if self.untrusted and asked is not None:
+            raise UntrustedError(
+                "This config asks to import modules, and it is not trusted.",
+                where=line_of([file], (asked,)) or path,
+                fix=_READ_IT,
+            )
         return merged
 
     def _read_bases(
@@ -160,11 +178,19 @@ class ConfigReader:
         owners: dict[str, str] = {}
         for name, line in bases:
             asked_by = file_line(path, line)
+            if "::" in name and self.untrusted:
+                raise UntrustedError(
+                    f"{name!r} is a config of a package, which is code, and this one is not trusted.",
+                    where=asked_by,
+                    fix=_READ_IT,
+                )
             if "::" in name:
                 base_path, scope = external_config(name, asked_by)
             else:
                 inside = name if "\0" in name else os.path.expanduser(name)
                 base_path, scope = os.path.join(os.path.dirname(path), inside), None
+            if self.untrusted:
+                _check_base(base_path, asked_by, (*chain, (path, asked_by))[0][0])
             base = self.read(base_path, asked_by, (*chain, (path, asked_by)))
             twice = sorted(owners.keys() & base.values.keys())
             if twice:
@@ -183,6 +209,19 @@ class ConfigReader:
             texts.append(base.text)
         together.text = "\n".join(texts)
         return together
+
+
+def _check_base(base: str, asked_by: str, outermost: str) -> None:
+    """Bases of a config that is not trusted lie beside it: it is none of its business what else is here."""
+    folder = os.path.realpath(os.path.dirname(outermost))
+    with contextlib.suppress(ValueError):
+        if "\0" in base or os.path.commonpath([folder, os.path.realpath(base)]) == folder:
+            return
+    raise UntrustedError(
+        f"The base {base!r} does not lie in the folder of the config, which is not trusted.",
+        where=asked_by,
+        fix=_READ_IT,
+    )
 
 
 def _read_text(path: str, asked_by: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from initcfg._config.files.config_dict import (
@@ -94,3 +94,21 @@ def _over(old: Any, keys: list[str], value: Any, list_keys: bool) -> Any:
     if origin_of(value) and "type" in value and isinstance(result, ConfigDict):
         set_origin(result, origin_of(value))
     return result
+
+
+def leaf_paths(keys: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
+    """The paths that setting ``value`` at ``keys`` changes: a merged dict changes its own keys only."""
+    if isinstance(convert(value), dict) and value and not value.get(DELETE_KEY, False):
+        for key, item in value.items():
+            yield from leaf_paths((*keys, str(key)), item)
+    else:
+        yield keys
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item)

@@ -54,6 +54,11 @@ def substitute_environment(text: str, path: str) -> tuple[str, dict[str, str]]:
     return (_ENVIRONMENT.sub(value, text) if "{{" in text else text), used
 
 
+def asks_environment(text: str) -> bool:
+    """Whether a text has a place for an environment variable."""
+    return _ENVIRONMENT.search(text) is not None
+
+
 def mark_base_values(text: str) -> tuple[str, bool]:
     """Turn each ``{{_base_.x}}`` into a string literal that stands for it; was there one?"""
     if "{{" not in text:
