@@ -88,7 +88,7 @@ class HookedLoads:
     def _outcome(self, load: Load, run: HookRun, opened: OpenedCheckpoint) -> HookOutcome:
         owner = self._names.module_of.get(run.owner)
         compat = self._plan.compat is not None
-        hooks = {} if owner is None else hooks_in(owner, compat=compat)
+        hooks = {} if owner is None else hooks_in(owner, compat=compat, inner=run.inner)
         if run.path not in hooks:
             missing = run.owner or "the model" if owner is None else f"{run.path or run.owner or 'the model'}"
             raise ApplyError(

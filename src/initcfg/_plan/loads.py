@@ -43,6 +43,7 @@ class HookRun:
             (empty where they computed it), shape, data type.
         dropped: Names that they took away.
         kept: Tensors of the model that they left as they are.
+        inner: Whether it only lies in what is loaded into: its own ``load_state_dict`` does not run.
         on_shapes: Whether they ran on shapes alone; else they needed the numbers to say what they do.
     """
 
@@ -55,6 +56,7 @@ class HookRun:
     dropped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     on_shapes: bool = True
+    inner: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import nn
 
 from initcfg._model import Entry, named_tensors
 from initcfg._plan.assignment import Assignment
+from initcfg._plan.part_hooks import PartHooks
 from initcfg.errors import PlanError, nearest
 from initcfg.values import CopyOf, FromCheckpoint, Keep, Opaque, Value, dtype_name
 
@@ -28,6 +29,7 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
     if not isinstance(module, nn.Module):
         raise PlanError(f"A plan's part is that of a torch.nn.Module, not of {module!r}.")
     names = named_tensors(module)
+    hooks = PartHooks(module, plan.loads, compat=plan.compat is not None)
     parameters: dict[str, Assignment] = {}
     buffers: dict[str, Assignment] = {}
     for entry in (*names.parameters, *names.buffers):
@@ -35,7 +37,7 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
         there = [_translated(name, name_prefix, name_map) for name in (entry.name, *entry.names)]
         found = next((item for name in there if (item := plan.get(name)) is not None), None)
         if found is not None or not entry.buffer:
-            assignment = _assignment(plan, entry, there[0], found)
+            assignment = _assignment(plan, entry, there[0], found, hooks)
             (buffers if entry.buffer else parameters)[entry.name] = assignment
     values = [item.value for item in (*parameters.values(), *buffers.values())]
     sources = {value.source for value in values if isinstance(value, FromCheckpoint)}
@@ -43,14 +45,16 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
         parameters=parameters,
         buffers=buffers,
         aliases=names.aliases,
-        loads=tuple(load for load in plan.loads if load.source in sources),
+        loads=tuple(hooks.load(load) for load in plan.loads if load.source in sources),
         rules=plan.rules,
         compat=plan.compat,
         whole=plan.whole or plan.digest,
     )
 
 
-def _assignment(plan: Plan, entry: Entry, there: str, found: Assignment | None) -> Assignment:
+def _assignment(
+    plan: Plan, entry: Entry, there: str, found: Assignment | None, hooks: PartHooks
+) -> Assignment:
     """What the whole model's plan says of a tensor, under its name here."""
     if found is None:
         raise PlanError(
@@ -76,7 +80,7 @@ def _assignment(plan: Plan, entry: Entry, there: str, found: Assignment | None) 
             parameter=entry.name,
         )
     value = found.value if entry.name == found.name else _under(found.name, found.value)
-    return replace(found, name=entry.name, value=value)
+    return replace(found, name=entry.name, value=hooks.value(value, found, entry.name))
 
 
 def _under(name: str, value: Value) -> Value:

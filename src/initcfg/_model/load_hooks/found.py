@@ -50,14 +50,15 @@ class LoadHooks:
         return tuple(dict.fromkeys(placed(each) for each in functions if each is not None))
 
 
-def hooks_in(owner: nn.Module, *, compat: bool) -> dict[str, LoadHooks]:
+def hooks_in(owner: nn.Module, *, compat: bool, inner: bool = False) -> dict[str, LoadHooks]:
     """The modules with load hooks in what a checkpoint is loaded into, by their paths in it.
 
-    Under ``compat``, the owner's ``load_state_dict`` is not called, as the original does not.
+    Under ``compat``, the owner's ``load_state_dict`` is not called, as the original does not; nor is it where
+    the owner only lies in the module that is loaded into (``inner``).
     """
     found: dict[str, LoadHooks] = {}
     for path, module in modules_in(owner, "", compat=compat):
-        hooks = _hooks_of(path, module, with_whole=not compat and not path)
+        hooks = _hooks_of(path, module, with_whole=not (compat or inner or path))
         if hooks is not None:
             found[path] = hooks
     return found
