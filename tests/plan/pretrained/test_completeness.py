@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from adapted import Holder, numbers, only_load
@@ -303,3 +304,13 @@ def test_two_keys_of_one_tied_tensor(how, tmp_path: Path):
         assert only_load(plan).warning is None
         plan.apply(model)
     assert torch.equal(model.head.weight, one)
+
+
+@pytest.mark.parametrize("there", [torch.zeros(5, 4), numpy.zeros((5, 4), numpy.float32)])
+def test_two_tensors_in_memory_for_a_tied_one_are_compared_by_their_numbers(there):
+    model = Holder(e=nn.Embedding(5, 4), h=nn.Linear(4, 5, bias=False))
+    model.h.weight = model.e.weight
+    initcfg.init_weights(model, rule({"e.weight": there, "h.weight": torch.zeros(5, 4)}))
+    assert not model.e.weight.any()
+    with pytest.raises(errors.CheckpointError, match="two different tensors"):
+        initcfg.init_weights(model, rule({"e.weight": there, "h.weight": torch.ones(5, 4)}))

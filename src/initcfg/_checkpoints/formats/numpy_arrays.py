@@ -89,7 +89,7 @@ class InBytes(Stored):
         return flat.as_strided(self.size, _strides(self.size, self.columns))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArrayInMemory(Stored):
     """An array of NumPy that is in memory already."""
 

@@ -177,7 +177,7 @@ class Unreadable(Stored):
         raise self.error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InMemory(Stored):
     """A tensor that is in memory already."""
 
