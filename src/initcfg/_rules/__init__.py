@@ -4,11 +4,11 @@ In: an `init_cfg` as it was written, and a model.
 Out: a program: its steps, each a rule over a subtree, or code of a user's own. No tensor is touched.
 
 Read: `initializers/` (what a rule fills with), then `layer_names.py` and `patterns.py` (which modules and
-tensors are meant), `types.py` (from a `type` to an initializer), `rule.py` (one entry), `parsing.py` (from
-what was written to rules), `methods.py` (a module's own `init_weights`), `libraries.py` (of whom it is left
-alone), `asked_methods.py` (unless a rule asks), `program.py` (the walk over the model, in the order of the
-original), `idle.py` (rules that it does not come to), `originals.py` (the original's own functions, while
-code of a user's own runs).
+tensors are meant), `expressions.py` (patterns that take no forever), `types.py` (from a `type` to an
+initializer), `rule.py` (one entry), `parsing.py` (from what was written to rules), `methods.py` (a module's
+own `init_weights`), `libraries.py` (of whom it is left alone), `asked_methods.py` (unless a rule asks),
+`program.py` (the walk over the model, in the order of the original), `idle.py` (rules that it does not come
+to), `originals.py` (the original's own functions, while code of a user's own runs).
 """
 
 from initcfg._rules.layer_names import check_layer_names, dotted, known_layer_names, parse_layers

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from initcfg._rules.expressions import Endless, compiled
 from initcfg.errors import PatternError, RuleTypeError, nearest
 
 
@@ -47,7 +48,12 @@ def parse_patterns(key: str, written: Any) -> tuple[Pattern, ...]:
 
 def _compiled(key: str, text: str) -> re.Pattern[str]:
     try:
-        return re.compile(text[3:] if text.startswith("re:") else fnmatch.translate(text))
+        return compiled(text[3:]) if text.startswith("re:") else re.compile(fnmatch.translate(text))
+    except Endless as error:
+        raise PatternError(
+            f"{key}={text!r} may take forever to match: {error}.",
+            fix="Write a simpler expression, several of them, or a pattern with '*'.",
+        ) from None
     except re.error as error:
         raise PatternError(f"{key}={text!r} is not a valid regular expression: {error}.") from error
 

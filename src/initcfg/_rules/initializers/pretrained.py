@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from initcfg._model import doors
+from initcfg._rules.expressions import Endless, compiled
 from initcfg._rules.initializers.adapt import Permission, parse_adapt
 from initcfg._rules.initializers.arguments import one_of, plain_data
 from initcfg._rules.initializers.base import INITIALIZERS
@@ -161,10 +162,10 @@ def _renames(written: Any) -> tuple[Rename, ...]:
     found: list[Rename] = []
     for text, replacement in pairs:
         try:
-            pattern = re.compile(text)
+            pattern = compiled(text)
             # The replacement is read even where nothing matches.
             pattern.sub(replacement, "")
-        except (re.error, IndexError) as error:
+        except (re.error, IndexError, Endless) as error:
             raise PatternError(f"rename: {text!r} → {replacement!r} is not valid: {error}.") from error
         found.append((pattern, replacement))
     return tuple(found)
