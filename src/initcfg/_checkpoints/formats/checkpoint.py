@@ -11,7 +11,7 @@ from initcfg._checkpoints.formats.numpy_arrays import MAGIC, open_array
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.safetensors_file import looks_safe, open_safe
 from initcfg._checkpoints.formats.sharded_folder import file_in_folder, open_index
-from initcfg._checkpoints.formats.spans import Span
+from initcfg._checkpoints.formats.spans import Span, cannot
 from initcfg._checkpoints.formats.stored import Contents
 from initcfg._checkpoints.formats.torch_file import open_torch
 from initcfg._checkpoints.formats.unwrapping import unwrapped
@@ -53,7 +53,11 @@ def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None
 
 def contents_of(path: Path, name: str) -> Contents:
     """What a file or folder holds."""
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise cannot("opened", name, error) from error
+    if is_folder:
         found = file_in_folder(path, name)
         return open_distributed(path, name) if found.name == METADATA else contents_of(found, name)
     span = _opened(path, name)

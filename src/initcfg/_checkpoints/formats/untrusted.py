@@ -14,6 +14,9 @@ from initcfg.errors import CheckpointError
 _LONGEST_CONFIG = 1 << 20
 
 
+_LONGEST_PATH = 1024
+
+
 def parsed(span: Span, data: bytes, what: str) -> dict[str, Any]:
     """A JSON object, in which no key stands twice; ``what`` it is (``"its header"``) is for errors."""
 
@@ -68,4 +71,6 @@ def leads_out(file: str) -> bool:
     """
     windows = PureWindowsPath(file)
     parts = (*PurePosixPath(file).parts, *windows.parts)
-    return not file or file.startswith("/") or bool(windows.anchor) or ".." in parts or "\0" in file
+    # No folder has a file of such a name, and looking for one is an error.
+    long = len(file) > _LONGEST_PATH or any(len(part.encode("utf-8", "replace")) > 255 for part in parts)
+    return long or not file or file.startswith("/") or bool(windows.anchor) or ".." in parts or "\0" in file

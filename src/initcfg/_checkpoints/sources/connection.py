@@ -43,7 +43,10 @@ def request(url: str, headers: Mapping[str, str], timeout: float) -> Iterator[ht
 
     A user and a password in the address are sent to its own host alone.
     """
-    current, authorization = _without_user(url)
+    try:
+        current, authorization = _without_user(url)
+    except ValueError as error:
+        raise CheckpointError(f"{shown(url)!r} is not a valid address: {scrubbed(error, url)}.") from error
     if not urlsplit(current).hostname:
         raise CheckpointError(f"{shown(url)!r} is not a valid address: it names no server.")
     seen = [current]

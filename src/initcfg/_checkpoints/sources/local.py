@@ -9,13 +9,26 @@ from urllib.parse import unquote
 from initcfg._checkpoints.formats import UNFINISHED, weights_among
 from initcfg._checkpoints.sources.digests import Expected
 from initcfg._checkpoints.sources.located import Located
-from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, InitcfgError, nearest
 
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".json"}
 
 
 def from_path(source: str, *, sha256: str | None, offline: bool | None) -> Located:
     """A path, or a ``file://`` address."""
+    try:
+        return _from_path(source, sha256)
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, InitcfgError):
+            raise
+        # A name that is too long, a folder that may not be looked into, a user without a home.
+        raise CheckpointError(
+            f"The checkpoint {source!r} cannot be found: {getattr(error, 'strerror', None) or error}.",
+            fix="Give another path.",
+        ) from error
+
+
+def _from_path(source: str, sha256: str | None) -> Located:
     text = source[7:] if source[:7].lower() == "file://" else source
     path = Path(text).expanduser()
     if text is not source and not path.exists():

@@ -14,7 +14,14 @@ _NO = {"", "0", "false", "no", "off"}
 def home() -> Path:
     """The folder of everything that is kept: ``INITCFG_HOME``, or ``initcfg`` in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("INITCFG_HOME") or f"{cache}/initcfg").expanduser().absolute()
+    wanted = os.environ.get("INITCFG_HOME") or f"{cache}/initcfg"
+    try:
+        return Path(wanted).expanduser().absolute()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"There is no place for what is fetched: {wanted!r} is below a home that this user has not.",
+            fix="Let INITCFG_HOME name a folder that can be written.",
+        ) from error
 
 
 def is_offline(offline: bool | None) -> bool:

@@ -74,7 +74,11 @@ class PretrainedInit:
     ) -> None:
         if isinstance(checkpoint, os.PathLike):
             checkpoint = os.fspath(checkpoint)
-        if not isinstance(checkpoint, (str, Mapping)) and not callable(checkpoint):
+        # A class is callable, and what it makes has no weights that anybody means.
+        usable = callable(checkpoint) and not (
+            isinstance(checkpoint, type) and hasattr(checkpoint, "state_dict")
+        )
+        if not isinstance(checkpoint, (str, Mapping)) and not usable:
             raise ArgumentError(
                 f"checkpoint must be a path, a URL, a state_dict or a function, not {checkpoint!r}."
             )
