@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from initcfg._model import doors
+from initcfg.errors import RuleTypeError
 
 Rules = dict[str, Any] | list[dict[str, Any]]
 
@@ -45,7 +46,8 @@ class BaseModule(nn.Module):
         super().__init__()
         self._is_init = False
         self.init_cfg = copied_rules(init_cfg)
-        if init_cfg:
+        # An array has no truth value; that it is no rule is said where rules are read.
+        if init_cfg is not None:
             self._init_cfg_written = _caller()
 
     @property
@@ -118,7 +120,10 @@ def _caller() -> str | None:
 
 def copied_rules(rules: Any) -> Any:
     """A deep copy that shares the tensors: a state_dict given in code is as large as a model."""
-    return copy.deepcopy(rules, {id(tensor): tensor for tensor in _tensors(rules)})
+    try:
+        return copy.deepcopy(rules, {id(tensor): tensor for tensor in _tensors(rules)})
+    except RecursionError:
+        raise RuleTypeError("An init_cfg is nested too deeply, or contains itself.") from None
 
 
 def holds_tensors(item: Any) -> bool:

@@ -77,11 +77,11 @@ def _parse_entry(entry: Any, where: str, written: LineOfRule, compat: bool) -> R
     place = location(where, written(where))
     if not isinstance(entry, Mapping):
         raise RuleTypeError(f"Each entry of an init_cfg is a dict, not {entry!r}.", where=place)
+    cfg = _copied(entry)  # what contains itself cannot be shown either
     with _errors_of(entry, place):
         for key in entry:
             if not isinstance(key, str):
                 raise RuleTypeError(f"The keys of a rule are strings, not {key!r}.", fix="In YAML, quote it.")
-        cfg = _copied(entry)
         override = cfg.pop("override", None)
         if compat:
             _check_extensions(cfg)

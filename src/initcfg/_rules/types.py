@@ -40,8 +40,9 @@ def resolve_type(type_: Any) -> Any:
         if _is_original(type_):
             return INITIALIZERS.get(type_label(type_))
         if getattr(type_, "__module__", "").split(".")[0] == "torch":
+            name = getattr(type_, "__name__", type_)
             raise UnknownInitializerError(
-                f"type={type_.__name__} is not an initializer, but something of torch's own.",
+                f"type={name} is not an initializer, but something of torch's own.",
                 fix=f"Take one of {', '.join(sorted(INITIALIZERS.module_dict))}, or a BaseInit of yours.",
             )
         if callable(type_):

@@ -1,0 +1,30 @@
+"""What is no rule at all: an error of the package, whatever it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import initcfg
+from initcfg.errors import RuleTypeError, UnknownInitializerError
+
+
+@pytest.mark.parametrize("type_", [torch.zeros(2), torch.float32])
+def test_a_type_that_is_a_tensor_or_a_dtype(type_: Any):
+    with pytest.raises(UnknownInitializerError, match="is not an initializer"):
+        initcfg.plan(nn.Linear(1, 1), dict(type=type_, layer="Linear"))
+
+
+def test_rules_that_contain_themselves():
+    own: dict[str, Any] = dict(type="Constant", val=0)
+    own["override"] = own
+    for use in (lambda: initcfg.BaseModule(own), lambda: initcfg.plan(nn.Linear(1, 1), own)):
+        with pytest.raises(RuleTypeError, match="contains itself"):
+            use()
+
+
+def test_a_module_with_an_array_for_rules():
+    initcfg.BaseModule(torch.zeros(3))  # type: ignore[arg-type]
