@@ -16,7 +16,7 @@ from torch import nn
 from initcfg._config.files import replacing
 from initcfg._plan import Ledger
 from initcfg._stream.writing import form_problem
-from initcfg.errors import OutputError, nearest
+from initcfg.errors import OutputError, nearest, path_problem
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -25,13 +25,22 @@ def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
     """Refuse, before the work begins, a file that cannot be written or has another ending."""
     path = Path(output)
     if path.suffix not in suffixes:
+        meant = nearest(path.suffix, suffixes)
         raise OutputError(
             f"{output!r} ends in none of {', '.join(suffixes)}, so its format is unknown.",
-            meant=nearest(path.suffix, suffixes),
+            meant=meant,
+            fix=None if meant else f"End its name in {suffixes[0]}.",
         )
+    check_path(output)
     if path.is_dir():
-        raise OutputError(f"{output!r} is a folder.")
+        raise OutputError(f"{output!r} is a folder.", fix="Give the name of a file.")
     check_writable(path.parent)
+
+
+def check_path(output: str) -> None:
+    """Refuse what no file or folder can be called."""
+    if (problem := path_problem(output)) is not None:
+        raise OutputError(f"{output!r} is no path: {problem}.", fix="Choose another name.")
 
 
 def check_writable(folder: Path) -> None:
@@ -39,7 +48,7 @@ def check_writable(folder: Path) -> None:
     if not folder.is_dir():
         raise OutputError(f"The folder {str(folder)!r} does not exist.", fix="Make it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"No permission to write in {str(folder)!r}.")
+        raise OutputError(f"No permission to write in {str(folder)!r}.", fix="Choose another folder.")
 
 
 def is_folder(output: str, *, asked: bool) -> bool:
@@ -51,7 +60,7 @@ def is_folder(output: str, *, asked: bool) -> bool:
         [True, True, False, False]
     """
     path = Path(output)
-    if output.endswith(("/", os.sep)) or (path.is_dir() and path.suffix not in _SUFFIXES):
+    if output.endswith(("/", os.sep)) or (os.path.isdir(output) and path.suffix not in _SUFFIXES):
         return True
     if asked and path.suffix in _SUFFIXES:
         raise OutputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,8 +138,8 @@ class Ledger(Mapping[str, Written]):
         Raises:
             PlanError: The file holds none.
         """
-        if not Path(path).exists():
-            raise PlanError(f"There is no file {str(path)!r}.")
+        if not os.path.exists(path):
+            raise PlanError(f"There is no file {str(path)!r}.", fix="Check the path.")
         try:
             text = _text_of(path)
         except (OSError, ValueError) as error:

@@ -5,8 +5,9 @@ Out: an error whose text is one sentence and what is known besides: the rule, it
 that were perhaps meant, and the fix.
 
 Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's code
-raised), `words.py` (numbers, bytes and near names in messages), `shown.py` (a stranger's text,
-without what would steer a terminal), `screen.py` (the one way to people's eyes).
+raised), `words.py` (numbers, bytes and near names in messages), `paths.py` (texts that are no
+paths), `shown.py` (a stranger's text, without what would steer a terminal), `screen.py` (the one way to
+people's eyes).
 
 Each class also derives from the built-in exception that the original system raised in that place, so that
 code written for it still catches it.
@@ -15,10 +16,11 @@ code written for it still catches it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 # For the package itself: what makes an error of two classes, and the words of messages.
 from initcfg.errors.combined import also as also
+from initcfg.errors.paths import path_problem as path_problem
 from initcfg.errors.screen import add_row as add_row
 from initcfg.errors.screen import as_json as as_json
 from initcfg.errors.screen import console as console
@@ -57,6 +59,9 @@ class InitcfgError(Exception):
           fix:          Correct the name.
     """
 
+    usual_fix: ClassVar[str | None] = None
+    """The remedy where none is given, and no name was perhaps meant."""
+
     def __init__(
         self,
         problem: str,
@@ -75,7 +80,7 @@ class InitcfgError(Exception):
         self.parameter = parameter
         self.shape = None if shape is None else tuple(shape)
         self.meant = tuple(meant)
-        self.fix = fix
+        self.fix = fix if fix is not None or meant else self.usual_fix
 
     def __str__(self) -> str:
         shape = "" if self.shape is None else f", shape {self.shape}"
@@ -101,9 +106,13 @@ class ConfigError(InitcfgError, ValueError):
 class ConfigFileNotFoundError(ConfigError, FileNotFoundError):
     """A config file, or one of its bases, does not exist."""
 
+    usual_fix = "Check the path."
+
 
 class ConfigSyntaxError(ConfigError, SyntaxError):
     """A config file cannot be parsed; the message holds file and line."""
+
+    usual_fix = "Correct the file in that place."
 
 
 class ConfigTypeError(ConfigError, TypeError, AttributeError):
@@ -257,6 +266,8 @@ class CheckpointError(InitcfgError, ValueError):
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """A checkpoint does not exist."""
+
+    usual_fix = "Check the path or the address."
 
 
 class CheckpointNameError(CheckpointError, KeyError, AssertionError):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from initcfg._api.command.options import FULL, JSON, NO_PYTHON, UNTRUSTED, Request, takes_config, takes_target
+from initcfg._api.command.options import FULL, JSON, NO_PYTHON, PATH, UNTRUSTED, Request, takes_config, takes_target
 from initcfg._api.command.terminal import Group, answer, launched_rank
 from initcfg._version import __version__
 from initcfg.errors import line
@@ -45,7 +45,7 @@ def plan(request: Request, as_json: bool, full: bool) -> None:
     "-o",
     "--output",
     required=True,
-    type=click.Path(),
+    type=PATH,
     help="File to write (.safetensors, .pth, .pt), or a folder, for a checkpoint of any size in shards.",
 )
 @click.option("--seed", type=int, help="Integer in [0, 2^64); drawn at random if not given.")
@@ -117,11 +117,11 @@ def explain(request: Request, as_json: bool, parameter: str) -> None:
 @main.command(epilog="Example:  initcfg trace timm:vit_base_patch16_224 -o vit.yaml")
 @takes_target
 @FULL
-@click.option("-o", "--output", type=click.Path(), help="Config to write: .yaml, .json, .toml or .py.")
+@click.option("-o", "--output", type=PATH, help="Config to write: .yaml, .json, .toml or .py.")
 @click.option(
     "--buffers", is_flag=True, help="Rules for masks, tables and the like too, which constructors make."
 )
-@click.option("--plan", "plan_file", type=click.Path(), help="JSON file to write the plan to.")
+@click.option("--plan", "plan_file", type=PATH, help="JSON file to write the plan to.")
 def trace(
     request: Request, as_json: bool, full: bool, output: str | None, buffers: bool, plan_file: str | None
 ) -> None:
@@ -142,8 +142,8 @@ def trace(
 
 
 @main.command(epilog="Example:  initcfg diff config.py weights.safetensors")
-@click.argument("a", type=click.Path())
-@click.argument("b", type=click.Path())
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
 @click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Change the config A.")
 @click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Change the config B.")
 @NO_PYTHON
@@ -174,7 +174,7 @@ def diff(
 
 
 @main.command(epilog="Example:  initcfg inspect retinanet_r50.pth")
-@click.argument("checkpoint", type=click.Path())
+@click.argument("checkpoint", type=PATH)
 @click.option("--part", metavar="KEY", help="Which set of weights, where there are several: state_dict_ema.")
 @JSON
 @FULL
@@ -190,9 +190,9 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 
 
 @main.command(epilog="Example:  initcfg verify weights.safetensors")
-@click.argument("checkpoint", type=click.Path())
-@click.option("--plan", "plan_file", type=click.Path(), help="A plan (JSON), or a ledger.")
-@click.option("--config", type=click.Path(), help="A config or builder, to be planned.")
+@click.argument("checkpoint", type=PATH)
+@click.option("--plan", "plan_file", type=PATH, help="A plan (JSON), or a ledger.")
+@click.option("--config", type=PATH, help="A config or builder, to be planned.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change that config.")
 @NO_PYTHON
 @UNTRUSTED

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from initcfg.errors import path_problem
+
 
 @dataclass(frozen=True)
 class Request:
@@ -21,6 +23,19 @@ class Request:
     strict: bool = False
 
 
+class _PathText(click.ParamType):
+    """A path, an address or a builder: a text that could name something."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        problem = path_problem(value, of_file=False)
+        if problem is not None:
+            self.fail(f"{value!r} names nothing: {problem}.", param, ctx)
+        return value
+
+
+PATH = _PathText()
 NO_PYTHON = click.option(
     "--no-python",
     is_flag=True,
@@ -60,7 +75,7 @@ def _gathering(*options: Any, metavar: str) -> Any:
         made: Any = command
         for option in (JSON, *reversed(options), UNTRUSTED, NO_PYTHON, _SET):
             made = option(made)
-        return click.argument("config", type=click.Path(), metavar=metavar)(made)
+        return click.argument("config", type=PATH, metavar=metavar)(made)
 
     return decorate
 

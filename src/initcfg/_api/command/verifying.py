@@ -38,7 +38,7 @@ def verified_checkpoint(
     if plan_file is not None and request is not None:
         raise ConfigError("--plan and --config both say what was planned.", fix="Give one of them.")
     if plan_file is not None and not os.path.isfile(plan_file):
-        raise ConfigError(f"There is no file {plan_file!r}.")
+        raise ConfigError(f"There is no file {plan_file!r}.", fix="Check the path.")
     saved = read_saved(plan_file or checkpoint) if request is None else planned(request)[1]
     if saved is None:
         raise ConfigError(

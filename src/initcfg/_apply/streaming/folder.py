@@ -17,11 +17,16 @@ from typing import Any
 from initcfg._apply.streaming.items import Item
 from initcfg._apply.streaming.shard_files import INDEX, Shard
 from initcfg._apply.streaming.writer import output_errors, sync_folder
-from initcfg._apply.weights_file import check_writable
+from initcfg._apply.weights_file import check_path, check_writable
 from initcfg._checkpoints.formats import METADATA, UNFINISHED, TensorInfo, open_path
 from initcfg._config.files import write_atomically
 from initcfg._plan import Ledger
-from initcfg.errors import CheckpointError, OutputError, PlanError, in_bytes
+from initcfg.errors import (
+    CheckpointError,
+    OutputError,
+    PlanError,
+    in_bytes,
+)
 from initcfg.values import dtype_name
 
 LEDGER = "model.ledger.json"
@@ -255,8 +260,11 @@ class Folder:
 
 def check_folder(path: Path) -> None:
     """Refuse a folder that cannot be written to, before the work begins."""
+    check_path(str(path))
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{str(path)!r} is a file, and a checkpoint in shards needs a folder.")
+        raise OutputError(
+            f"{str(path)!r} is a file, and a checkpoint in shards needs a folder.", fix="Choose another name."
+        )
     check_writable(path if path.is_dir() else path.parent)
 
 

@@ -48,7 +48,9 @@ def request(url: str, headers: Mapping[str, str], timeout: float) -> Iterator[ht
     except ValueError as error:
         raise CheckpointError(f"{shown(url)!r} is not a valid address: {scrubbed(error, url)}.") from error
     if not urlsplit(current).hostname:
-        raise CheckpointError(f"{shown(url)!r} is not a valid address: it names no server.")
+        raise CheckpointError(
+            f"{shown(url)!r} is not a valid address: it names no server.", fix="Correct the address."
+        )
     seen = [current]
     while True:
         response = _send(current, {**headers, **authorization}, timeout, url)
@@ -107,7 +109,9 @@ def _send(url: str, headers: Mapping[str, str], timeout: float, asked: str) -> h
                 fix="Let SSL_CERT_FILE name the certificates to trust, or download the file otherwise.",
             ) from error
         if isinstance(error, (http.client.InvalidURL, ValueError, UnicodeError)):
-            raise CheckpointError(f"{origin!r} is not a valid address: {scrubbed(error, asked)}.") from error
+            raise CheckpointError(
+                f"{origin!r} is not a valid address: {scrubbed(error, asked)}.", fix="Correct the address."
+            ) from error
         if isinstance(reason, TimeoutError):
             raise TransientError("the server did not answer in time") from error
         said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__

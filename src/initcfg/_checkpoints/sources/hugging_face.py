@@ -137,7 +137,9 @@ class _Repository:
         except (OSError, errors.HfHubHTTPError.__mro__[1]) as error:
             raise self._failed(error) from error
         except ValueError as error:
-            raise CheckpointError(f"{self.source!r} is not a valid address: {_first_line(error)}") from error
+            raise CheckpointError(
+                f"{self.source!r} is not a valid address: {_first_line(error)}", fix="Correct the address."
+            ) from error
 
     def _failed(self, error: Exception) -> CheckpointError:
         return CheckpointFetchError(

@@ -43,7 +43,9 @@ def file_through_cache(url: str, fetch: Fetch, *, sha256: str | None, offline: b
     try:
         cache = Cache(url)
     except ValueError as error:
-        raise CheckpointError(f"{origin!r} is not a valid address: {scrubbed(error, url)}.") from error
+        raise CheckpointError(
+            f"{origin!r} is not a valid address: {scrubbed(error, url)}.", fix="Correct the address."
+        ) from error
     expected = Expected.of(file_name(url), sha256)
     if found := cache.by_digest(expected):
         return Located(found, None, origin, expected.start)

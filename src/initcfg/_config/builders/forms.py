@@ -109,6 +109,7 @@ def object_of(text: str) -> Any:
             raise UnknownTypeError(
                 f"The builder {text!r} names {part!r}, which {at!r} does not have.",
                 meant=nearest(part, [name for name in dir(found) if not name.startswith("_")]),
+                fix=f"Name what {at} has.",
             )
         found, at = getattr(found, part), f"{at}.{part}"
     if not callable(found):

@@ -84,7 +84,9 @@ def _config_path(name: str) -> str | None:
     if _folder_file(name) is not None:
         return _folder_file(name)
     if os.path.isdir(path):
-        raise ConfigFileNotFoundError(f"The folder {name!r} has no config.json.")
+        raise ConfigFileNotFoundError(
+            f"The folder {name!r} has no config.json.", fix="Name a folder with one, or a type: hf:gpt2."
+        )
     if not os.path.isfile(path):
         raise ConfigFileNotFoundError(
             f"There is no file or folder {name!r}.",
@@ -98,13 +100,20 @@ def _read(path: str) -> dict[str, Any]:
         data = json.loads(file_text(path))
         check_nesting(data, path)
     except RecursionError:
-        raise ConfigError(f"The config {path!r} is nested too deeply.") from None
+        raise ConfigError(
+            f"The config {path!r} is nested too deeply.", fix="Name the config of a model."
+        ) from None
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"The config {path!r} cannot be read: {error}.") from None
+        raise ConfigError(
+            f"The config {path!r} cannot be read: {error}.", fix="Name the config of a model."
+        ) from None
     if not isinstance(data, dict):
-        raise ConfigError(f"The config {path!r} holds a {type(data).__name__}, and should hold an object.")
+        raise ConfigError(
+            f"The config {path!r} holds a {type(data).__name__}, and should hold an object.",
+            fix="Name the config of a model.",
+        )
     return data
 
 

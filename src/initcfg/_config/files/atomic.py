@@ -16,8 +16,9 @@ def replacing(path: str | Path) -> Iterator[str]:
     """A temporary file beside ``path`` that takes its place if all goes well, and is gone if not."""
     target = Path(path)
     try:
+        # Not longer than file systems take, whatever the name of the target.
         handle, temporary = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent or "."
+            prefix=f".{target.name[:40]}.", suffix=target.suffix, dir=target.parent or "."
         )
     except OSError as error:
         raise output_error(target, error) from error

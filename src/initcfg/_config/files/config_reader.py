@@ -244,13 +244,18 @@ def _read_text(path: str, asked_by: str | None) -> str:
         raise ConfigError(
             f"The config file {path!r} is not UTF-8 text: {error.reason} at byte {error.start}.",
             where=asked_by or path,
+            fix="Save it as UTF-8, or give the path of a config.",
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         kind = also(ConfigError, error)
         # MMEngine says of a folder that there is no such file.
         kind = ConfigFileNotFoundError if isinstance(error, IsADirectoryError) else kind
-        raise kind(f"The config file {path!r} cannot be read: {reason}.", where=asked_by or path) from error
+        raise kind(
+            f"The config file {path!r} cannot be read: {reason}.",
+            where=asked_by or path,
+            fix="Give the path of a file that can be read.",
+        ) from error
 
 
 def _data_bases(data: dict[str, Any], text: str, path: str) -> tuple[tuple[str, int | None], ...]:

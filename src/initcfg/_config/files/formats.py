@@ -49,10 +49,13 @@ def parse_data(text: str, suffix: str, path: str) -> dict[str, Any]:
         raise ConfigTypeError(
             f"A config is a mapping of keys to values, but this file holds a {type(values).__name__}.",
             where=path,
+            fix="Write keys, such as model:, with their values.",
         )
     for key in values:
         if not isinstance(key, str):
-            raise ConfigTypeError(f"The top-level key {key!r} of this config is not a string.", where=path)
+            raise ConfigTypeError(
+                f"The top-level key {key!r} of this config is not a string.", where=path, fix="Quote it."
+            )
     return values
 
 

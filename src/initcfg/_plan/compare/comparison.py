@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,21 +114,21 @@ def read_saved(path: str) -> Plan | Ledger | None:
     in the folder of a checkpoint.
     """
     file = Path(path)
-    if file.is_dir() or file.name.endswith(".safetensors.index.json"):
-        return _beside(file if file.is_dir() else file.parent, path)
+    if os.path.isdir(path) or file.name.endswith(".safetensors.index.json"):
+        return _beside(file if os.path.isdir(path) else file.parent, path)
     if file.suffix == ".safetensors":
         return Ledger.load(path)
     if file.suffix in (".pth", ".pt"):
         beside = file.with_suffix(".ledger.json")
-        if not file.exists():
-            raise PlanError(f"There is no file {path!r}.")
+        if not os.path.exists(path):
+            raise PlanError(f"There is no file {path!r}.", fix="Check the path.")
         if not beside.is_file():
             raise PlanError(
                 f"{path!r} has no ledger beside it: there is no {str(beside)!r}.",
                 fix="A ledger is written by initcfg init; other weights cannot be compared.",
             )
         return Ledger.load(beside)
-    if file.suffix != ".json" or not file.is_file():
+    if file.suffix != ".json" or not os.path.isfile(path):
         return None
     try:
         text = file.read_text(encoding="utf-8")

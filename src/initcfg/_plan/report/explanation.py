@@ -24,7 +24,8 @@ def explain_text(plan: Plan, name: str) -> str:
         known = [*plan.parameters, *plan.buffers, *plan.aliases]
         tail = name.rpartition(".")[2]
         meant = nearest(name, known) or [each for each in known if each.endswith("." + tail)][:4]
-        raise PlanError(f"There is no parameter {name!r}.", meant=meant)
+        fix = None if meant else "initcfg plan lists the parameters."
+        raise PlanError(f"There is no parameter {name!r}.", meant=meant, fix=fix)
     item = plan[name]
     lines = [*_head(plan, name, item), ""]
     if item.name in plan.partly_written:
