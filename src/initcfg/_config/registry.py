@@ -398,7 +398,10 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
         elif callable(type_):
             factory = type_
         else:
-            raise BuildError(f"type must be a name, an import path, a class or a function, not {type_!r}.")
+            raise BuildError(
+                f"type must be a name, an import path, a class or a function, not {type_!r}.",
+                fix="Name what is to be built.",
+            )
         return call_with_rules(factory, arguments)
 
 

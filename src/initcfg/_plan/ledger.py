@@ -140,12 +140,19 @@ class Ledger(Mapping[str, Written]):
         """
         if not os.path.exists(path):
             raise PlanError(f"There is no file {str(path)!r}.", fix="Check the path.")
+        if not os.path.isfile(path):
+            # To open a pipe is to wait for whoever writes to it.
+            raise PlanError(
+                f"{str(path)!r} is not a file.", fix="Give a plan or a ledger that initcfg wrote."
+            )
         try:
             text = _text_of(path)
         except (OSError, ValueError) as error:
             if isinstance(error, PlanError):
                 raise
-            raise PlanError(f"{str(path)!r} holds no ledger: {error}.") from error
+            raise PlanError(
+                f"{str(path)!r} holds no ledger: {error}.", fix="Give a plan or a ledger that initcfg wrote."
+            ) from error
         return Ledger.from_json(json_of(text, str(path)))
 
 
@@ -191,9 +198,11 @@ def _text_of(path: str | Path) -> str:
         with safe_open(str(path), framework="pt") as opened:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
-        raise PlanError(f"{str(path)!r} is damaged: {error}.") from error
+        raise PlanError(f"{str(path)!r} is damaged: {error}.", fix="Fetch or save it again.") from error
     if "initcfg.ledger" not in metadata:
-        raise PlanError(f"{str(path)!r} carries no ledger.")
+        raise PlanError(
+            f"{str(path)!r} carries no ledger.", fix="Give --plan FILE.json, or --config CONFIG and --seed N."
+        )
     return metadata["initcfg.ledger"]
 
 

@@ -40,9 +40,13 @@ def json_of(text: str, name: str) -> Any:
     except PlanError:
         raise
     except RecursionError as error:
-        raise PlanError(f"{name!r} nests too deeply.") from error
+        raise PlanError(
+            f"{name!r} nests too deeply.", fix="Give a plan or a ledger that initcfg wrote."
+        ) from error
     except ValueError as error:
-        raise PlanError(f"{name!r} is not JSON: {error}.") from error
+        raise PlanError(
+            f"{name!r} is not JSON: {error}.", fix="Give a plan or a ledger that initcfg wrote."
+        ) from error
 
 
 def read_whole(
@@ -54,7 +58,10 @@ def read_whole(
         PlanError: The data is something else, or damaged.
     """
     if not isinstance(data, Mapping) or data.get("format") != form:
-        raise PlanError(f'This is not a {what}: it lacks "format": "{form}".')
+        raise PlanError(
+            f'This is not a {what}: it lacks "format": "{form}".',
+            fix="Give a plan or a ledger that initcfg wrote.",
+        )
     found = data.get("version")
     if type(found) is not int or found != version:
         raise PlanError(

@@ -72,7 +72,8 @@ def parse_layers(layer: Any, *, compat: bool) -> Layers:
         return Layers(frozenset(item for item in items if isinstance(item, str)), (), False)
     if not all(isinstance(item, (str, type)) for item in items):
         raise RuleTypeError(
-            f"layer must be a class name, a dotted path, a class, or a list of them, not {layer!r}."
+            f"layer must be a class name, a dotted path, a class, or a list of them, not {layer!r}.",
+            fix="Write layer='Conv2d'.",
         )
     found = [_import_class(item) if isinstance(item, str) and "." in item else item for item in items]
     classes = tuple(item for item in found if isinstance(item, type))

@@ -47,7 +47,10 @@ def resolve_type(type_: Any) -> Any:
             )
         if callable(type_):
             return type_
-        raise RuleTypeError(f"type must be the name of an initializer, or a class, not {type_!r}.")
+        raise RuleTypeError(
+            f"type must be the name of an initializer, or a class, not {type_!r}.",
+            fix="initcfg list names the initializers.",
+        )
     scope, _, name = type_.rpartition(".")
     found = INITIALIZERS.module_dict.get(type_) or INITIALIZERS.get(type_)
     if found is None and scope and "." not in scope:

@@ -138,6 +138,8 @@ class ConfigImportError(ConfigError, ImportError):
 class ConfigExecutionError(ConfigError, RuntimeError):
     """The code of a Python config raised; this is also what it raised, and holds file and line."""
 
+    usual_fix = "Correct the code there."
+
 
 class PythonRefusedError(ConfigError, PermissionError):
     """A Python config is code, and code was refused (``--no-python``)."""

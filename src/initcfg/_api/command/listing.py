@@ -22,7 +22,10 @@ def listed(what: str, imports: Sequence[str], like: str) -> list[dict[str, Any]]
         try:
             importlib.import_module(name)
         except (ImportError, ValueError) as error:
-            raise ConfigError(f"The module {name!r} cannot be imported: {error}.") from error
+            raise ConfigError(
+                f"The module {name!r} cannot be imported: {error}.",
+                fix="Check its name, and the folder that you are in.",
+            ) from error
     if what == "layers":
         names = sorted(known_layer_names(), key=str.lower)
         entries = [{"name": name} for name in names if "." not in name]

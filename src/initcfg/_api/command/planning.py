@@ -56,5 +56,8 @@ def _saved_or_planned(request: Request, option: str) -> Plan | Ledger:
         return planned(request)[1]
     if request.overrides:
         kind = "plan" if isinstance(saved, Plan) else "ledger"
-        raise ConfigError(f"{request.config!r} is a {kind}: there is nothing that {option} could change.")
+        raise ConfigError(
+            f"{request.config!r} is a {kind}: there is nothing that {option} could change.",
+            fix=f"Leave {option} out.",
+        )
     return saved

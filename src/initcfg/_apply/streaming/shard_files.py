@@ -59,7 +59,9 @@ def parsed_size(text: str | int) -> int:
     size = 0
     if found is not None:
         number, unit, binary = found.groups()
-        size = int(float(number) * (1024 if binary else 1000) ** _POWERS.get((unit or "").lower(), 0))
+        size = float(number) * (1024 if binary else 1000) ** _POWERS.get((unit or "").lower(), 0)
+        # More than any disk has is all in one file.
+        size = int(min(size, 2.0**62))
     if size < 1:
         raise OutputError(
             f"{text!r} is not a size of a shard.",

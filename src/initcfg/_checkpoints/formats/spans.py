@@ -152,7 +152,8 @@ class Window:
 def cannot(done: str, name: str, error: OSError | ValueError) -> CheckpointError:
     """The error for a file that the system does not let be ``"opened"`` or ``"read"``."""
     return CheckpointError(
-        f"The checkpoint {name!r} cannot be {done}: {getattr(error, 'strerror', None) or error}."
+        f"The checkpoint {name!r} cannot be {done}: {getattr(error, 'strerror', None) or error}.",
+        fix="Give the path of a file that can be read.",
     )
 
 

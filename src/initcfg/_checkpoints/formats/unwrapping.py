@@ -196,7 +196,11 @@ class _Holders:
 
     def _under(self, table: Mapping[Any, Any], text: str) -> Any:
         """The key that is a text under which there are tensors; None if there is none."""
-        found = [key for key in (text, text.encode()) if key in table and self.within(table[key])]
+        found = [
+            key
+            for key in (text, text.encode(errors="surrogatepass"))
+            if key in table and self.within(table[key])
+        ]
         if len(found) > 1:
             raise twice(self._name, text, "tables")
         return found[0] if found else None

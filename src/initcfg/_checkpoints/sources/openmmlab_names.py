@@ -48,6 +48,7 @@ def from_openmmlab(source: str, *, sha256: str | None, offline: bool | None) -> 
         raise CheckpointNameError(
             f"The tables of OpenMMLab have no checkpoint {source!r}.",
             meant=[f"{scheme}://{other.removeprefix(shorten)}" for other in nearest(name, names)],
+            fix="Check the name.",
         )
     if target.startswith(("http://", "https://")):
         located = from_web(target, sha256=sha256, offline=offline)
