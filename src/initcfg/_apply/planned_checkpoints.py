@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -14,7 +13,14 @@ from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_
 from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
 from initcfg._stream.writing import Draw, carried_out, lost_in_cast, narrowed, result_shape, split_views
-from initcfg.errors import ApplyError, CheckpointError, CheckpointNameError, InitcfgError, plural
+from initcfg.errors import (
+    ApplyError,
+    CheckpointError,
+    CheckpointNameError,
+    InitcfgError,
+    log,
+    plural,
+)
 from initcfg.values import (
     AdaptationStep,
     Adapted,
@@ -148,9 +154,7 @@ class PlannedCheckpoints:
                     f"{item.dtype} here, which does not hold {lost.first}{more}"
                 )
                 if compat:
-                    logging.getLogger("initcfg").warning(
-                        "%s: %s: copied as the original does.", item.rule, told
-                    )
+                    log("%s: %s: copied as the original does.", item.rule, told)
                     return
                 raise CheckpointError(
                     f"{told}: such a cast must be asked for.",

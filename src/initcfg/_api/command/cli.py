@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from initcfg._api.command.options import FULL, JSON, NO_PYTHON, PATH, UNTRUSTED, Request, takes_config, takes_target
+from initcfg._api.command.options import (
+    FULL,
+    JSON,
+    NO_PYTHON,
+    PATH,
+    UNTRUSTED,
+    Request,
+    takes_config,
+    takes_target,
+)
 from initcfg._api.command.terminal import Group, answer, launched_rank
 from initcfg._version import __version__
 from initcfg.errors import line
