@@ -21,7 +21,7 @@ def listed(what: str, imports: Sequence[str], like: str) -> list[dict[str, Any]]
     for name in imports:
         try:
             importlib.import_module(name)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"The module {name!r} cannot be imported: {error}.",
                 fix="Check its name, and the folder that you are in.",

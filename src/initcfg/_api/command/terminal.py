@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initcfg.errors import InitcfgError, console, draw, line, say, shown, shown_lines
+from initcfg.errors import InitcfgError, OutputError, console, draw, line, say, shown, shown_lines
 from initcfg.errors import as_json as as_json_text
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ def answer(as_json: bool, data: Callable[[], Any], views: Callable[[], Iterable[
             sys.stdout.flush()
     except BrokenPipeError:
         _read_by_nobody()
+    except OSError as error:
+        if isinstance(error, InitcfgError) or error.errno != errno.ENOSPC:
+            raise
+        _read_by_nobody()
+        raise OutputError(
+            "No space is left for what is printed.", fix="Make room, or print elsewhere."
+        ) from error
 
 
 def _read_by_nobody() -> None:
