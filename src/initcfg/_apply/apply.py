@@ -20,7 +20,7 @@ from initcfg._model import Names, doors, hold_shards, is_sharded, local_of, name
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
 from initcfg._rules import originals_come_back
-from initcfg._stream.bits import STREAM_VERSION, stream_key
+from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg._stream.writing import memory_problem
 from initcfg._version import __version__
 from initcfg.errors import (
@@ -154,8 +154,7 @@ def _copies(tensors: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, tor
 
 
 def _agreed_seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int | None:
-    if seed is not None and rng == "stream":
-        stream_key(seed, "")
+    seed = None if seed is None else seed_number(seed)
     facts = {
         "initcfg": __version__,
         "stream": str(STREAM_VERSION),

@@ -13,6 +13,7 @@ import torch
 from initcfg._apply.finite import non_finite
 from initcfg._checkpoints import OpenedCheckpoint
 from initcfg._plan import Assignment, Ledger, Plan, Written
+from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import CheckpointError, nearest
 from initcfg.values import Computed, Formula, FromCheckpoint, Keep, Opaque, Value, number_to_json
@@ -78,10 +79,17 @@ def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None 
     One tensor is in memory at a time. Without a seed it is that of the ledger.
     """
     seed = planned.seed if seed is None and isinstance(planned, Ledger) else seed
+    seed = None if seed is None else seed_number(seed)
     if isinstance(planned, Ledger) and planned.rng != "stream":
         raise CheckpointError(
             "These weights were drawn by torch's generator, which cannot make one tensor's numbers again.",
             fix="Compare two files; or initialize with rng='stream'.",
+        )
+    if isinstance(planned, Ledger) and planned.stream_version != STREAM_VERSION:
+        raise CheckpointError(
+            f"These weights were drawn by version {planned.stream_version} of the stream; this package knows "
+            f"version {STREAM_VERSION}.",
+            fix="Use the version of initcfg that wrote them.",
         )
     if seed is None:
         raise CheckpointError("There is no seed to make the planned values from.", fix="Give it: --seed N.")

@@ -25,4 +25,8 @@ def plain(item: Any) -> Any:
         return record_to_json(item)
     if isinstance(item, Mapping):
         return {key: plain(each) for key, each in item.items()}
-    return [plain(each) for each in item] if isinstance(item, tuple) else number_to_json(item)
+    if isinstance(item, (tuple, list)):
+        return [plain(each) for each in item]
+    # Arguments of initializers may be anything: a class, a type of torch's.
+    known = item is None or isinstance(item, (bool, int, float, str))
+    return number_to_json(item) if known else str(item)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from initcfg._plan.frozen import Frozen
 from initcfg.values import Layout, Value
 
 
 @dataclass(frozen=True)
-class Shadowed:
+class Shadowed(Frozen):
     """A write that a later one overrides.
 
     Attributes:
@@ -26,7 +27,7 @@ class Shadowed:
 
 
 @dataclass(frozen=True)
-class Assignment:
+class Assignment(Frozen):
     """What one tensor gets.
 
     Attributes:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from initcfg._config.files import write_atomically
 from initcfg._plan.as_json import plain, record_to_json
+from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load, Loaded
 from initcfg._plan.reading import check_aliases, check_known, check_tensor, json_of, loads_of, read_whole
 from initcfg.errors import PlanError, render
@@ -34,7 +35,7 @@ Writer = Literal["rule", "default", "code", "nobody"]
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Frozen):
     """What one tensor got.
 
     Attributes:
@@ -70,7 +71,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Ledger(Mapping[str, Written]):
+class Ledger(Frozen, Mapping[str, Written]):
     """What apply did: a mapping from canonical name to :class:`Written`, parameters then buffers.
 
     Attributes:
@@ -92,6 +93,12 @@ class Ledger(Mapping[str, Written]):
     aliases: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     loads: tuple[Load, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Of buffers that nobody wrote, a ledger says nothing.
+        there = {name: of for name, of in self.aliases.items() if of in self.entries}
+        object.__setattr__(self, "aliases", there)
+        super().__post_init__()
 
     def __getitem__(self, name: str) -> Written:
         return self.entries[self.aliases.get(name, name)]
@@ -129,7 +136,7 @@ class Ledger(Mapping[str, Written]):
 
     def save(self, path: str | Path) -> None:
         """Write the ledger as JSON; the file appears whole or not at all."""
-        write_atomically(path, (json.dumps(self.to_json(), indent=1, default=str) + "\n").encode())
+        write_atomically(path, (json.dumps(self.to_json(), indent=1) + "\n").encode())
 
     @staticmethod
     def load(path: str | Path) -> Ledger:

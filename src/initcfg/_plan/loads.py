@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from initcfg._plan.as_json import record_to_json
+from initcfg._plan.frozen import Frozen
 from initcfg.values import Misfit, record
 
 _NOT_IN_JSON = ("given", "given_base")
@@ -28,7 +29,7 @@ def weight_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class HookRun:
+class HookRun(Frozen):
     """Load hooks of a module that run over what a checkpoint has for it, and for what is below it.
 
     Names and paths are those within the module that owns the rule, but ``owner`` and ``kept``.
@@ -60,7 +61,7 @@ class HookRun:
 
 
 @dataclass(frozen=True)
-class Load:
+class Load(Frozen):
     """A checkpoint that a rule loads.
 
     Names are those of the whole model, keys those of the checkpoint.
@@ -168,7 +169,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(Frozen):
     """What a tensor got from a checkpoint.
 
     Attributes:

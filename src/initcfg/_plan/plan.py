@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from initcfg._model import doors
 from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
+from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load
 from initcfg._plan.reading import check_aliases, check_items, check_known, loads_of, read_whole
 from initcfg.errors import PlanError
@@ -53,7 +54,7 @@ _OPTIONAL: dict[str, Any] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Plan(Mapping[str, Assignment]):
+class Plan(Frozen, Mapping[str, Assignment]):
     """What every parameter of a model will be: an ordered mapping from name to assignment.
 
     Iteration gives the parameters in registration order; look-ups also answer for buffers that a
@@ -99,6 +100,13 @@ class Plan(Mapping[str, Assignment]):
     tape: Tape | None = field(default=None, repr=False)
     record: Recorded | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        known = (self.parameters, self.buffers, self.before_code)
+        there = {name: of for name, of in self.aliases.items() if any(of in each for each in known)}
+        # Of buffers that no rule reaches, a plan says nothing.
+        object.__setattr__(self, "aliases", there)
+        super().__post_init__()
 
     def __getitem__(self, name: str) -> Assignment:
         found = _lookup(self, name) or _lookup(self, self.aliases.get(name, name))
@@ -391,7 +399,10 @@ def _plan_of(data: Mapping[str, Any]) -> Plan:
     both = read["parameters"].keys() & read["buffers"].keys()
     if both:
         raise Misfit("It is a parameter already.", under=(min(both), "buffers"))
-    check_aliases(read["aliases"], [*read["parameters"], *read["buffers"]])
+    names = [*read["parameters"], *read["buffers"]]
+    check_aliases(
+        read["aliases"], names + [name for name in read.get("before_code", ()) if name not in read["aliases"]]
+    )
     return Plan(**read, loads=loads_of(data.get("loads", ())))
 
 

@@ -12,7 +12,7 @@ from initcfg._plan.assignment import Assignment
 from initcfg._plan.loads import Load
 from initcfg._stream.writing import value_problem
 from initcfg.errors import PlanError, SavedPlanError
-from initcfg.values import Misfit, Value, short
+from initcfg.values import Misfit, Value, own_fault, short
 
 Made = TypeVar("Made")
 # What plans hold nests a few deep.
@@ -134,6 +134,11 @@ def check_tensor(shape: tuple[int, ...], dtype: str, value: Value | None) -> Non
     found = getattr(torch, dtype, None)
     if not isinstance(found, torch.dtype):
         raise Misfit(f"{short(dtype)} is not a type of tensors.", under=("dtype",))
+    fault = None if value is None else own_fault(value)
+    if fault is not None:
+        steps, why = fault
+        why = f"{short_value(value)} cannot be written: {why}."
+        raise Misfit(why, under=(*reversed(steps), "value"))
     problem = None if value is None else value_problem(value, shape, found)
     if problem is not None:
         raise Misfit(f"{short_value(value)} cannot be written: {problem}.", under=("value",))
@@ -155,10 +160,10 @@ def check_items(items: Mapping[str, Assignment]) -> None:
 
 
 def check_aliases(aliases: Mapping[str, str], names: Iterable[str]) -> None:
-    """Other names are names of tensors that there are, and of no other."""
+    """Other names are names of tensors that are there, and of no other."""
     known = set(names)
     for alias, name in aliases.items():
-        if alias in known or name in aliases:
+        if alias in known or name not in known:
             raise Misfit(f"It cannot be another name of {short(name)}.", under=(alias, "aliases"))
 
 

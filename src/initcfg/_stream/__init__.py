@@ -3,5 +3,10 @@
 In: seeds, names, and values.
 Out: numbers, and tensors that hold them.
 
-Read: `bits/` (what the numbers are, without torch), then `writing/` (how tensors are filled with them).
+Read: `environment.py` (what variables of the environment say), then `bits/` (what the numbers are, without
+torch), `writing/` (how tensors are filled with them).
 """
+
+from initcfg._stream.environment import flag_setting, number_setting, switched_off
+
+__all__ = ["flag_setting", "number_setting", "switched_off"]

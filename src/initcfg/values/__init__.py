@@ -6,8 +6,8 @@ why a tensor of some shape and data type cannot hold a value.
 
 Read: `misfits.py` (where a fault lies in JSON), then `value.py` (the base, and JSON by declared types),
 `kinds.py` (the kinds), `formulas/` (what a formula may use), `adaptation_steps.py` (what may be done to a
-tensor of a checkpoint), `layout.py` (what axes mean), `requirements.py` (what a value asks of its tensor),
-`dtypes.py` (names of data types).
+tensor of a checkpoint), `layout.py` (what axes mean), `own_faults.py` (what is wrong with a value by
+itself), `requirements.py` (what a value asks of its tensor), `dtypes.py` (names of data types).
 
 Which value a parameter gets is decided by the initializers and the planner; it is written in `_stream`.
 
@@ -39,9 +39,11 @@ from initcfg.values.kinds import (
     Sparse,
     TruncNormal,
     Uniform,
+    formulas_in,
 )
 from initcfg.values.layout import Layout
 from initcfg.values.misfits import Misfit, short
+from initcfg.values.own_faults import own_fault
 from initcfg.values.requirements import dtype_problem, original_sampler_remark, shape_problem
 from initcfg.values.value import (
     JsonText,
@@ -85,8 +87,10 @@ __all__ = [
     "declared_types",
     "dtype_name",
     "dtype_problem",
+    "formulas_in",
     "number_to_json",
     "original_sampler_remark",
+    "own_fault",
     "record",
     "scales_text",
     "shape_problem",

@@ -324,6 +324,15 @@ def _filling_problem(item: Any) -> str | None:
     return None
 
 
+def formulas_in(value: Value) -> list[Formula]:
+    """The formulas that a value is, or is made of."""
+    if isinstance(value, Formula):
+        return [value]
+    inner = value.args.values()
+    within = [each for item in inner for each in (item if isinstance(item, tuple) else (item,))]
+    return [found for each in within if isinstance(each, Value) for found in formulas_in(each)]
+
+
 _FILLINGS = (Constant, Uniform, Normal, TruncNormal, Orthogonal, Sparse, Dirac, Eye)
 
 

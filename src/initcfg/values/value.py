@@ -6,6 +6,8 @@ import contextlib
 import inspect
 import json
 import math
+import re
+import struct
 from collections.abc import Collection, Mapping
 from collections.abc import Mapping as AbcMapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -19,7 +21,13 @@ from initcfg.values.misfits import Misfit, short
 Record = TypeVar("Record")
 
 _KINDS: dict[str, type[Value]] = {}
-_NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_NAN_TEXTS = {"7ff8000000000000": "nan", "fff8000000000000": "-nan"}
+_NON_FINITE = {
+    "inf": math.inf,
+    "-inf": -math.inf,
+    **{text: struct.unpack(">d", bytes.fromhex(bits))[0] for bits, text in _NAN_TEXTS.items()},
+}
+_NAN = re.compile("nan:[0-9a-f]{16}")
 
 DEEPEST = 32
 """How deep values may nest in JSON."""
@@ -51,6 +59,9 @@ class Value:
 
     def __init_subclass__(cls) -> None:
         _KINDS[cls.__name__] = cls
+        if "__eq__" not in cls.__dict__:
+            # A dataclass compares its fields, and NaN equals nothing there.
+            cls.__eq__, cls.__hash__ = _equal, _hash  # type: ignore[method-assign,assignment]
 
     @property
     def kind(self) -> str:
@@ -69,14 +80,68 @@ class Value:
         return f"{self.kind}({inner})"
 
 
+def _compared(value: Value) -> tuple[Any, ...]:
+    return tuple(getattr(value, each.name) for each in fields(value) if each.compare)
+
+
+def _equal(self: Value, other: object) -> bool:
+    """Whether two values are of one kind and have equal fields; a NaN equals one of the same bits."""
+    if self is other:
+        return True
+    if type(other) is not type(self):
+        return NotImplemented
+    return all(map(_alike, _compared(self), _compared(other)))
+
+
+def _alike(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (math.isnan(a) and struct.pack(">d", a) == struct.pack(">d", b))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    return a == b
+
+
+def _hash(self: Value) -> int:
+    return hash((type(self), *map(_hashable, _compared(self))))
+
+
+def _hashable(item: Any) -> Any:
+    # The hash of NaN is that of the object.
+    if isinstance(item, float) and math.isnan(item):
+        return "nan"
+    return tuple(map(_hashable, item)) if isinstance(item, tuple) else item
+
+
 def number_text(item: Any) -> str:
     """A number for a person."""
     return f"{item:.4g}" if isinstance(item, float) else str(item)
 
 
 def number_to_json(number: Any) -> Any:
-    """A float as JSON can hold it: non-finite ones become strings."""
-    return str(float(number)) if isinstance(number, float) and not math.isfinite(number) else number
+    """A float as JSON can hold it: non-finite ones become strings, NaN with its sign and what else it holds.
+
+    Example:
+        >>> import math
+        >>> from initcfg.values import number_to_json
+        >>> number_to_json(-math.inf), number_to_json(math.nan), number_to_json(-math.nan)
+        ('-inf', 'nan', '-nan')
+    """
+    if not isinstance(number, float) or math.isfinite(number):
+        return number
+    if not math.isnan(number):
+        return str(float(number))
+    bits = struct.pack(">d", number).hex()
+    return _NAN_TEXTS.get(bits, f"nan:{bits}")
+
+
+def number_from_json(item: Any) -> Any:
+    """The float that :func:`number_to_json` wrote as a string; anything else as it is."""
+    if not isinstance(item, str):
+        return item
+    if _NAN.fullmatch(item):
+        number = struct.unpack(">d", bytes.fromhex(item.removeprefix("nan:")))[0]
+        return number if math.isnan(number) else item
+    return _NON_FINITE.get(item, item)
 
 
 def to_json(value: Value) -> dict[str, Any]:
@@ -192,8 +257,7 @@ def typed(item: Any, type_: Any, what: str, depth: int = 0) -> Any:
 
 def _float(item: Any, what: str) -> Any:
     """A float may be written as a whole number, and stays one."""
-    if isinstance(item, str):
-        item = _NON_FINITE.get(item, item)
+    item = number_from_json(item)
     fits = isinstance(item, (float, int)) and not isinstance(item, bool)
     if not fits or (isinstance(item, int) and abs(item) >= _FLOATS_END):
         raise _wrong_type(item, float, what)
@@ -241,11 +305,21 @@ def _mapping(item: Any, type_: Any, members: tuple[Any, ...], what: str, depth: 
     for key, each in item.items():
         if not isinstance(key, str):
             raise Misfit(f"The {what} has the key {short(key)}, which is no text.")
+        if members and members[1] is Any:
+            read[key] = _revived(each)
+            continue
         try:
             read[key] = typed(each, members[1] if members else Any, f"{what}, {short(key)},", depth)
         except Misfit as misfit:
             raise misfit.inside(key) from misfit
     return read
+
+
+def _revived(item: Any) -> Any:
+    """Data that JSON holds, with the floats that it cannot."""
+    if isinstance(item, dict):
+        return {key: _revived(each) for key, each in item.items()}
+    return [_revived(each) for each in item] if isinstance(item, list) else number_from_json(item)
 
 
 def record(

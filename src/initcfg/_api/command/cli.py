@@ -207,6 +207,11 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 @UNTRUSTED
 @click.option("--seed", type=int, help="The seed; by default that of the ledger.")
 @click.option("--part", metavar="KEY", help="Which set of weights, where there are several.")
+@click.option(
+    "--trust-ledger",
+    is_flag=True,
+    help="Compute the formulas of CHECKPOINT's own ledger, too: its writer chose them.",
+)
 @JSON
 @FULL
 def verify(
@@ -222,7 +227,8 @@ def verify(
     """Say which tensors of CHECKPOINT still hold their planned initial value, and by how much others changed.
 
     The values are made again from seed and name. Without --plan and --config, the ledger that the checkpoint
-    carries, or that lies beside it, says what was planned. Ends with 1 if anything changed or is not finite.
+    carries, or that lies beside it, says what was planned, as far as it is plain data: its formulas are
+    computed with --trust-ledger only. Ends with 1 if anything changed or is not finite.
     """
     from initcfg._api.command.verifying import verification_view, verified_checkpoint
 

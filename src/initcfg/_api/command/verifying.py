@@ -13,9 +13,11 @@ from initcfg._api.command.planning import planned
 from initcfg._api.command.terminal import spinner, table
 from initcfg._apply import Verification, Verified, verified
 from initcfg._checkpoints import open_source
+from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import read_saved
 from initcfg._plan.report import mask, merge_names
 from initcfg.errors import ConfigError, add_row, line, plural
+from initcfg.values import formulas_in
 
 _WORDS = {
     "initial": "as initialized",
@@ -28,12 +30,19 @@ _WORDS = {
 
 
 def verified_checkpoint(
-    checkpoint: str, plan_file: str | None, request: Request | None, *, seed: int | None, part: str | None
+    checkpoint: str,
+    plan_file: str | None,
+    request: Request | None,
+    *,
+    seed: int | None,
+    part: str | None,
+    trust_ledger: bool = False,
 ) -> Verification:
     """What became of the tensors of a checkpoint since they were initialized.
 
     What was planned is in a plan or a ledger, ``plan_file``; or a config says it, the ``request``; or the
-    checkpoint's own ledger. ``part`` is the set of weights, where there are several.
+    checkpoint's own ledger: of that, plain values only, since a formula is operations of torch that somebody
+    else chose; ``trust_ledger`` computes those too. ``part`` is the set of weights, where there are several.
     """
     if plan_file is not None and request is not None:
         raise ConfigError("--plan and --config both say what was planned.", fix="Give one of them.")
@@ -45,8 +54,21 @@ def verified_checkpoint(
             f"{plan_file or checkpoint!r} holds no plan and no ledger.",
             fix="Give --plan FILE.json, or --config CONFIG and --seed N.",
         )
+    if plan_file is None and request is None and not trust_ledger:
+        _check_plain(checkpoint, saved)
     with spinner("comparing"), open_source(checkpoint, name=checkpoint, part=part) as reader:
         return verified(reader, saved, seed)
+
+
+def _check_plain(checkpoint: str, saved: Plan | Ledger) -> None:
+    """A ledger out of the checkpoint itself is data, and nothing that is computed."""
+    found = [name for name, item in saved.items() if formulas_in(item.value)]
+    if found:
+        raise ConfigError(
+            f"The ledger of {checkpoint!r} itself has formulas, for {plural(len(found), 'tensor')} such as "
+            f"{found[0]!r}: operations of torch that whoever wrote the file chose.",
+            fix="If you trust it, add --trust-ledger; or give a plan or ledger of your own: --plan FILE.",
+        )
 
 
 def verification_view(found: Verification, *, full: bool) -> RenderableType:

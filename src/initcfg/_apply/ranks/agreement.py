@@ -14,8 +14,6 @@ and hears of failures; who waits for something looks for failures, too.
 from __future__ import annotations
 
 import json
-import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +24,7 @@ import torch.distributed
 from initcfg._apply.ranks.disagreement import differing, disagreement, groups_of
 from initcfg._apply.ranks.heartbeat import Line, StoreGoneError
 from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent
+from initcfg._stream import number_setting
 from initcfg.errors import ApplyError
 
 if TYPE_CHECKING:
@@ -333,13 +332,4 @@ def _default_store() -> tuple[Store | None, int | None]:
 def _timeout(given: float | None) -> float:
     if given is not None:
         return given
-    text = os.environ.get("INITCFG_RANK_TIMEOUT", "").strip()
-    try:
-        seconds = float(text or _TIMEOUT)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise ApplyError(
-            f"INITCFG_RANK_TIMEOUT is {text!r}.", fix="Set it to a number of seconds, or unset it."
-        )
-    return seconds
+    return number_setting("INITCFG_RANK_TIMEOUT", _TIMEOUT, 1e-3, 1e9, unit="seconds", error=ApplyError)

@@ -23,7 +23,7 @@ from initcfg._apply.streaming.shard_files import DEFAULT_SIZE, Shard, parsed_siz
 from initcfg._apply.streaming.world import ALONE, World, world_of
 from initcfg._apply.streaming.writer import Writer
 from initcfg._plan import Ledger, Plan, Written
-from initcfg._stream.bits import STREAM_VERSION, stream_key
+from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg._version import __version__
 from initcfg.errors import OutputError
 
@@ -161,8 +161,8 @@ def save_plan(
             facts = asdict(_work(outline, options, world, 0).identity)
             del facts["seed"]
             facts = {"initcfg": __version__, **{name: str(item) for name, item in facts.items()}}
+            seed = None if seed is None else seed_number(seed)
             seed = agreement.on(facts, seed=seed, draw=draw, details=outline.plan.digests)
-            stream_key(seed, "")
             work = _work(outline, options, world, seed)
             folder = Folder(path, work.identity, check=options.checked)
             if world.first:

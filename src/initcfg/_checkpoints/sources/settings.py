@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from initcfg._stream import flag_setting, number_setting
 from initcfg.errors import CheckpointError
-
-_YES = {"1", "true", "yes", "on"}
-_NO = {"", "0", "false", "no", "off"}
 
 
 def home() -> Path:
@@ -31,34 +29,14 @@ def is_offline(offline: bool | None) -> bool:
 
 def flag(name: str) -> bool:
     """A variable that says yes or no."""
-    value = os.environ.get(name, "").strip().lower()
-    if value not in _YES | _NO:
-        raise CheckpointError(
-            f"The environment variable {name} is {value!r}, neither yes nor no.", fix=f"Set {name}=1 or 0."
-        )
-    return value in _YES
+    return flag_setting(name, error=CheckpointError)
 
 
 def timeout() -> float:
     """Seconds without a byte after which a connection counts as dead: ``INITCFG_TIMEOUT``, or 60."""
-    return _number("INITCFG_TIMEOUT", 60.0, 0.001)
+    return number_setting("INITCFG_TIMEOUT", 60.0, 0.001, 1e6, error=CheckpointError)
 
 
 def retries() -> int:
     """How often to try again when nothing gets through: ``INITCFG_RETRIES``, or 4."""
-    return int(_number("INITCFG_RETRIES", 4, 0))
-
-
-def _number(name: str, default: float, least: float) -> float:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value < 1e6:
-        raise CheckpointError(
-            f"The environment variable {name} is {text!r}, which is not a number of at least {least:g}."
-        )
-    return value
+    return int(number_setting("INITCFG_RETRIES", 4, 0, 1_000_000, whole=True, error=CheckpointError))

@@ -11,7 +11,7 @@ Plain NumPy, no torch; ``docs/stream.md`` is the specification.
 
 from initcfg._stream.bits import gauss, kernel, reference
 from initcfg._stream.bits.kernel import BYTES, Dim, Job, check_indices
-from initcfg._stream.bits.key import STREAM_VERSION, Keys, stream_key
+from initcfg._stream.bits.key import STREAM_VERSION, Keys, seed_number, stream_key
 from initcfg._stream.bits.philox import bits
 from initcfg._stream.bits.recipe import (
     Kind,
@@ -43,6 +43,7 @@ __all__ = [
     "normal",
     "normal_recipe",
     "reference",
+    "seed_number",
     "stream_key",
     "trunc_normal",
     "trunc_normal_recipe",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from initcfg._stream.bits.recipe import Kind, Recipe
+from initcfg._stream.environment import switched_off
 from initcfg.errors import ApplyError
 
 _ABI = 2
@@ -69,7 +69,7 @@ def available() -> bool:
 
 def why_not() -> str | None:
     """Why the kernel cannot be used; None if it can."""
-    if os.environ.get("INITCFG_KERNEL") == "0":
+    if switched_off("INITCFG_KERNEL", error=ApplyError):
         return "INITCFG_KERNEL=0 turns it off"
     return _load()[1]
 

@@ -40,7 +40,7 @@ class Keys:
     """The keys of one seed; see :func:`stream_key`."""
 
     def __init__(self, seed: int) -> None:
-        self._head = _integer_field("version", STREAM_VERSION) + _integer_field("seed", seed)
+        self._head = _integer_field("version", STREAM_VERSION) + _integer_field("seed", seed_number(seed))
 
     def __call__(self, name: str, part: int = 0, draw: int = 0) -> int:
         """The key of one tensor, or of one part of a fused tensor."""
@@ -53,6 +53,31 @@ class Keys:
         tail = _FIRST if part == draw == 0 else _integer_field("part", part) + _integer_field("draw", draw)
         fields = self._head + len(text).to_bytes(8, "little") + text + tail
         return int.from_bytes(hashlib.blake2b(fields).digest()[:8], "little")
+
+
+def seed_number(seed: Any) -> int:
+    """A seed as an integer: also NumPy's, and a tensor that holds one; no bool, which is a slip.
+
+    Raises:
+        PlanError: It is none from 0 to 2⁶⁴ - 1.
+
+    Example:
+        >>> import numpy
+        >>> from initcfg._stream.bits import seed_number
+        >>> seed_number(numpy.int64(3))
+        3
+    """
+    is_bool = isinstance(seed, bool) or str(getattr(seed, "dtype", "")) in ("bool", "torch.bool")
+    try:
+        number = -1 if is_bool else operator.index(seed)
+    except (TypeError, ValueError, RuntimeError):
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise PlanError(
+            f"The seed must be an integer from 0 to 2**64 - 1, not {repr(seed)[:80]}.",
+            fix="Give a seed in that range, such as 0.",
+        )
+    return int(number)
 
 
 def _integer_field(what: str, number: Any) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
+from initcfg._stream import number_setting
 from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
@@ -155,12 +155,5 @@ def _span(job: Job) -> tuple[int, int]:
 
 def thread_count() -> int:
     """How many threads the kernel may use: ``INITCFG_THREADS`` if it is set, else what torch uses."""
-    wanted = os.environ.get("INITCFG_THREADS", "").strip()
-    if not wanted:
-        return min(torch.get_num_threads(), 4096)
-    if not wanted.isdecimal() or not 1 <= int(wanted) <= 4096:
-        raise ApplyError(
-            f"INITCFG_THREADS is {wanted!r}, not a number from 1 to 4096.",
-            fix="Set it to such a number, or unset it.",
-        )
-    return int(wanted)
+    default = min(torch.get_num_threads(), 4096)
+    return int(number_setting("INITCFG_THREADS", default, 1, 4096, whole=True, error=ApplyError))

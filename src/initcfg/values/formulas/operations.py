@@ -168,6 +168,11 @@ def is_number(item: Any) -> bool:
     return is_integer(item) or (isinstance(item, (bool, float)) and math.isfinite(item))
 
 
+def is_type_name(item: Any) -> bool:
+    """Whether it names a data type: ``"float32"``."""
+    return isinstance(item, str) and item in TYPES
+
+
 def is_type(item: Any) -> bool:
     """Whether it names a data type: ``"torch.float32"``."""
     return isinstance(item, str) and item.startswith("torch.") and item.removeprefix("torch.") in TYPES

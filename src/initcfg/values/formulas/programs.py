@@ -16,6 +16,7 @@ from initcfg.values.formulas.operations import (
     argument_problem,
     is_integer,
     is_number,
+    is_type_name,
     new_tensors,
     operation,
 )
@@ -116,7 +117,7 @@ def _key_problem(rest: list[Any]) -> str | None:
 
 
 def _value(rest: list[Any], filling_problem: Callable[[Any], str | None]) -> tuple[str | None, int]:
-    if len(rest) not in (3, 4) or not _are_sizes(rest[0]) or rest[1] not in TYPES:
+    if len(rest) not in (3, 4) or not _are_sizes(rest[0]) or not is_type_name(rest[1]):
         return "a value has a shape, a type, what fills it, and a key", 0
     return _filling(rest[2], rest[3:], filling_problem), 1
 
@@ -135,11 +136,11 @@ def _filling(item: Any, key: list[Any], filling_problem: Callable[[Any], str | N
 
 def _empty(rest: list[Any], _: object) -> tuple[str | None, int]:
     fits = len(rest) == 3 and _are_sizes(rest[0]) and _are_sizes(rest[1]) and len(rest[0]) == len(rest[1])
-    return (None if fits and rest[2] in TYPES else "it has a shape, strides and a type"), 1
+    return (None if fits and is_type_name(rest[2]) else "it has a shape, strides and a type"), 1
 
 
 def _data(rest: list[Any], _: object) -> tuple[str | None, int]:
-    fits = len(rest) == 3 and _are_sizes(rest[0]) and rest[1] in TYPES and isinstance(rest[2], list)
+    fits = len(rest) == 3 and _are_sizes(rest[0]) and is_type_name(rest[1]) and isinstance(rest[2], list)
     if not fits or len(rest[2]) > LONGEST or not all(map(is_number, rest[2])):
         return f"data has a shape, a type and at most {LONGEST:,} numbers", 0
     count = 1

@@ -1,0 +1,394 @@
+"""Plans and ledgers from strangers: read whole, or refused with the place of the fault."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import json
+import math
+import struct
+import time
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import initcfg
+from initcfg import errors
+from initcfg.values import Constant, Formula, Normal, Parts
+
+RULE = dict(type="Normal", layer="Linear", std=0.1)
+PLAN = initcfg.plan(nn.Linear(8, 8), RULE).to_json()
+LEDGER = initcfg.init_weights(nn.Linear(8, 8), RULE, seed=0).to_json()
+NORMAL = {"kind": "Normal", "mean": 0.0, "std": 1.0}
+
+
+def changed(data: dict, path: str, item: object) -> dict:
+    """The data with another item at a path such as ``"parameters/weight/dtype"``."""
+    data = copy.deepcopy(data)
+    *steps, last = path.split("/")
+    functools.reduce(lambda at, step: at[step], steps, data)[last] = item
+    return data
+
+
+def parts(**fields: object) -> dict:
+    return {"kind": "Parts", "dim": 0, "sizes": [4, 4], "values": [NORMAL, NORMAL], **fields}
+
+
+VALUES = {
+    "value.std": {**NORMAL, "std": -1.0},
+    "value.std ": {**NORMAL, "std": "nan"},
+    "value.std  ": {**NORMAL, "std": True},
+    "value.std   ": {**NORMAL, "std": "0.1"},
+    "value.mean": {**NORMAL, "mean": "-inf"},
+    "value.mean ": {**NORMAL, "mean": 10**400},
+    "value.mean  ": {**NORMAL, "mean": 10**30},
+    "value.a": {"kind": "TruncNormal", "mean": 0.0, "std": 1.0, "a": 2.0, "b": 1.0},
+    "value.a ": {"kind": "Uniform", "a": 2.0, "b": 1.0},
+    "value.sparsity": {"kind": "Sparse", "sparsity": 5.0, "std": 0.1},
+    "value.rows[0]": {"kind": "Orthogonal", "gain": 1.0, "rows": [-8], "stack": []},
+    "value": {"kind": "Orthogonal", "gain": 1.0, "rows": [10**12], "stack": []},
+    "value.groups": {"kind": "Dirac", "groups": 0},
+    "value.kind": {"kind": "os.system", "command": "id"},
+    "value ": {"kind": "Normal", "std": 1.0},
+    "value  ": "Normal",
+    "value   ": None,
+    "value.sizes[0]": parts(sizes=[-4, 12]),
+    "value    ": parts(sizes=[2, 2]),
+    "value.sizes": parts(sizes=[4, 2, 2]),
+    "value     ": parts(dim=5),
+    "value.dim": parts(dim=-1),
+    "value.values[1].std": parts(values=[NORMAL, {**NORMAL, "std": -3}]),
+    "value.index": {"kind": "PaddingRow", "index": -1, "value": NORMAL},
+    "value      ": {"kind": "PaddingRow", "index": 99, "value": NORMAL},
+    "value.value.value": functools.reduce(
+        lambda inner, _: {"kind": "CopyOf", "source": "x", "value": inner}, range(40), NORMAL
+    ),
+}
+
+
+@pytest.mark.parametrize("place", VALUES)
+def test_a_value_with_a_fault(place):
+    path = f"weight.{place.strip()}"
+    for data, read, top in (
+        (changed(PLAN, "parameters/weight/value", VALUES[place]), initcfg.Plan.from_json, "parameters"),
+        (changed(LEDGER, "tensors/weight/value", VALUES[place]), initcfg.Ledger.from_json, "tensors"),
+    ):
+        with pytest.raises(errors.PlanError) as caught:
+            read(data)
+        assert str(caught.value).startswith(f"{top}.{path}"), caught.value
+        assert len(str(caught.value)) < 600
+
+
+FIELDS = [
+    ("shape", [-8, 8], "shape[0]"),
+    ("shape", [8.0, 8], "shape[0]"),
+    ("shape", "88", "shape"),
+    ("shape", [1 << 40, 1 << 40], "shape"),
+    ("dtype", "float7", "dtype"),
+    ("dtype", "nn", "dtype"),
+    ("dtype", 5, "dtype"),
+    ("rule", {"a": 1}, "rule"),
+    ("initializer", [1], "initializer"),
+    ("shadowed", "abc", "shadowed"),
+    ("frozen", "no", "frozen"),
+    ("layout", {}, ""),
+    ("evil", 1, ""),
+]
+
+
+@pytest.mark.parametrize(("field", "item", "place"), FIELDS)
+def test_a_field_of_another_type(field, item, place):
+    data = changed(PLAN, f"parameters/weight/{field}", item)
+    with pytest.raises(errors.PlanError) as caught:
+        initcfg.Plan.from_json(data)
+    assert str(caught.value).startswith(f"parameters.weight{'.' if place else ''}{place}")
+
+
+@pytest.mark.parametrize("version", [2, "1", True, 1.0, None, "x", [], 10**400])
+def test_versions_of_the_format(version):
+    for data, read in ((PLAN, initcfg.Plan.from_json), (LEDGER, initcfg.Ledger.from_json)):
+        with pytest.raises(errors.PlanError, match="version"):
+            read({**data, "version": version})
+
+
+@pytest.mark.parametrize(
+    ("field", "item"),
+    [
+        ("aliases", ["a"]),
+        ("aliases", {"a": "nowhere"}),
+        ("aliases", {"weight": "weight"}),
+        ("aliases", {"weight": "bias"}),
+        ("aliases", {"a": "b", "b": "a"}),
+        ("notes", 5),
+        ("notes", [{}]),
+        ("loads", "abc"),
+        ("loads", [{"a": 1}]),
+        ("loads", [{"rule": "r", "source": "s", "given": {}}]),
+        ("unused", [{"rule": 1}]),
+        ("rules", {"x": 5}),
+        ("compat", [5]),
+        ("compat", "mmcv"),
+        ("buffers", None),
+        ("buffers", PLAN["parameters"]),
+        ("evil", 1),
+        ("before_code", {"a": {"shape": "x", "dtype": "y"}}),
+    ],
+)
+def test_the_top_of_a_plan(field, item):
+    with pytest.raises(errors.PlanError):
+        initcfg.Plan.from_json({**PLAN, field: item})
+
+
+@pytest.mark.parametrize(
+    ("field", "item"),
+    [
+        ("seed", "3"),
+        ("seed", -1),
+        ("seed", 1 << 64),
+        ("seed", True),
+        ("seed", 1.0),
+        ("rng", "numpy"),
+        ("stream_version", "x"),
+        ("stream_version", None),
+        ("stream_version", True),
+        ("stream_version", 1.0),
+        ("plan_digest", 5),
+        ("versions", [1]),
+        ("aliases", {"a": "b"}),
+        ("tensors", []),
+        ("tensors", {"weight": {"shape": [8, 8], "dtype": "float32", "by": "god"}}),
+        ("loads", 5),
+        ("evil", 1),
+    ],
+)
+def test_the_top_of_a_ledger(field, item):
+    with pytest.raises(errors.PlanError):
+        initcfg.Ledger.from_json({**LEDGER, field: item})
+
+
+@pytest.mark.parametrize("field", [*PLAN])
+def test_a_missing_field_of_a_plan(field):
+    data = {name: item for name, item in PLAN.items() if name != field}
+    try:
+        initcfg.Plan.from_json(data)
+    except errors.PlanError as error:
+        assert field in str(error)
+    else:
+        assert field not in ("format", "version", "parameters", "buffers", "aliases", "unused")
+
+
+@pytest.mark.parametrize("field", [*LEDGER])
+def test_a_missing_field_of_a_ledger(field):
+    with pytest.raises(errors.PlanError, match=field):
+        initcfg.Ledger.from_json({name: item for name, item in LEDGER.items() if name != field})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        '{"format": "initcfg-ledger", "format": "initcfg-ledger"}',
+        json.dumps(LEDGER)[:-1] + ', "seed": 4}',
+        json.dumps(LEDGER).replace('"seed": 0', '"seed": ' + "9" * 5000),
+        json.dumps(LEDGER).replace('"std": 0.1', '"std": ' + "9" * 5000),
+        json.dumps(LEDGER).replace('"std": 0.1', '"std": ' + "[" * 400 + "]" * 400),
+        json.dumps(LEDGER).replace('"std": 0.1', '"std": NaN'),
+        json.dumps(LEDGER).replace('"dtype"', '"\\ud800"'),
+    ],
+)
+def test_texts_that_hold_no_ledger(text, tmp_path):
+    (tmp_path / "a.ledger.json").write_text(text)
+    with pytest.raises(errors.PlanError):
+        initcfg.Ledger.load(tmp_path / "a.ledger.json")
+
+
+# -- nothing changes -----------------------------------------------------------------------------
+
+
+def test_nothing_of_a_plan_can_be_changed():
+    rule = dict(type="Value", layer="Linear", param="weight", value=parts())
+    model = nn.Linear(8, 8)
+    plan = initcfg.plan(model, [rule, RULE])
+    text = json.dumps(plan.to_json())
+    rule["value"]["sizes"].append(3)
+    plan["weight"].value.args["std"] = 5
+    for change in (
+        lambda: plan.parameters.update(weight=None),
+        plan.rules.clear,
+        lambda: plan.aliases.setdefault("a", "weight"),
+        lambda: plan["weight"].initializer.__setitem__("std", 5),
+        lambda: (
+            plan["weight"].initializer["value"]["sizes"].append(1)
+            if "value" in plan["weight"].initializer
+            else plan["weight"].initializer.pop("type")
+        ),
+        lambda: setattr(plan["weight"], "value", None),
+    ):
+        with pytest.raises((TypeError, AttributeError)):
+            change()
+    assert json.dumps(plan.to_json()) == text
+    assert copy.deepcopy(plan) == plan
+
+
+def test_nothing_of_a_ledger_can_be_changed():
+    ledger = initcfg.init_weights(nn.Linear(8, 8), RULE, seed=0)
+    for change in (
+        lambda: ledger.entries.pop("weight"),
+        lambda: ledger.versions.update(torch="9"),
+        lambda: ledger["weight"].initializer.update(std=9),
+    ):
+        with pytest.raises(TypeError):
+            change()
+
+
+# -- numbers that are not finite -----------------------------------------------------------------
+
+ODD = [
+    math.inf,
+    -math.inf,
+    math.nan,
+    -math.nan,
+    struct.unpack(">d", bytes.fromhex("7ff8000000000abc"))[0],
+    -0.0,
+]
+
+
+@pytest.mark.parametrize("number", ODD, ids=lambda each: struct.pack(">d", each).hex())
+def test_odd_numbers_go_through_unchanged(number, tmp_path):
+    rule = dict(type="Constant", layer="Linear", val=number)
+    plan = initcfg.plan(nn.Linear(2, 2), rule)
+    again = initcfg.Plan.from_json(json.loads(json.dumps(plan.to_json(), allow_nan=False)))
+    fresh = initcfg.plan(nn.Linear(2, 2), dict(rule, val=struct.unpack(">d", struct.pack(">d", number))[0]))
+    for other in (again, fresh):
+        assert plan == other
+        assert plan.digest == other.digest
+        assert not plan.diff(other)
+        assert plan["weight"].value == other["weight"].value
+        assert hash(plan["weight"].value) == hash(other["weight"].value)
+    assert struct.pack(">d", again["weight"].value.val) == struct.pack(">d", number)
+    ledger = plan.apply(nn.Linear(2, 2), seed=0)
+    ledger.save(tmp_path / "l.json")
+    assert initcfg.Ledger.load(tmp_path / "l.json") == ledger
+
+
+def test_numbers_of_other_bits_are_other_values():
+    assert len({Constant(number) for number in ODD}) == len(ODD)
+    assert Normal(0, 1) == Normal(0.0, 1.0)
+    assert Parts(0, (1,), (Constant(math.nan),)) == Parts(0, (1,), (Constant(float("nan")),))
+
+
+# -- mutations -----------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.table = nn.Embedding(5, 4, padding_idx=1)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.linalg.qr(torch.randn(4, 4))[0].tanh())
+
+
+RICH = initcfg.trace(Block)
+RICH_PLAN = json.dumps(RICH.to_json())
+RICH_LEDGER = json.dumps(RICH.apply(Block(), seed=0).to_json())
+ITEMS = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1,
+        1 << 40,
+        1 << 70,
+        1.5,
+        math.nan,
+        math.inf,
+        "",
+        "nan",
+        "$0",
+        "$9:1:1:0",
+        "x",
+        [],
+        {},
+        [[]],
+        [1],
+        {"kind": "Keep"},
+    ]
+)
+
+
+def places(data: object, path: tuple = ()) -> list[tuple]:
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [path, *(found for key, each in inner for found in places(each, (*path, key)))][0 if path else 1 :]
+
+
+def mutated(text: str, draw) -> object:
+    data = json.loads(text)
+    for _ in range(draw(st.integers(1, 3))):
+        every = places(data)
+        if not every:
+            break
+        *steps, last = draw(st.sampled_from(every))
+        at = functools.reduce(lambda inner, step: inner[step], steps, data)
+        how = draw(st.sampled_from(["delete", "swap", "nest", "other", "repeat"]))
+        if how == "delete":
+            del at[last]
+        elif how == "swap":
+            at[last] = draw(ITEMS)
+        elif how == "nest":
+            at[last] = functools.reduce(
+                lambda inner, _: [inner], range(draw(st.sampled_from([1, 40, 200]))), at[last]
+            )
+        elif how == "other":
+            other = draw(st.sampled_from(every))
+            at[last] = copy.deepcopy(
+                functools.reduce(
+                    lambda i, s: (
+                        i[s]
+                        if isinstance(i, (dict, list))
+                        and (s in i if isinstance(i, dict) else isinstance(s, int) and s < len(i))
+                        else i
+                    ),
+                    other,
+                    data,
+                )
+            )
+        elif isinstance(at, list):
+            at.append(copy.deepcopy(at[last]))
+        else:
+            at["x" + str(last)] = copy.deepcopy(at[last])
+    return data
+
+
+@pytest.mark.parametrize("kind", ["plan", "ledger"])
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_what_is_mutated_is_read_or_refused(kind, data):
+    text, read = (
+        (RICH_PLAN, initcfg.Plan.from_json) if kind == "plan" else (RICH_LEDGER, initcfg.Ledger.from_json)
+    )
+    found = mutated(text, data.draw)
+    began = time.monotonic()
+    try:
+        made = read(found)
+    except errors.InitcfgError:
+        return
+    finally:
+        assert time.monotonic() - began < 5
+    str(made), json.dumps(made.to_json())
+    if kind == "plan":
+        with contextlib.suppress(errors.InitcfgError):
+            made.apply(Block(), seed=0)
+
+
+def test_the_mutations_begin_with_what_can_be_read():
+    assert initcfg.Plan.from_json(json.loads(RICH_PLAN)) == RICH
+    assert any(isinstance(item.value, Formula) for item in RICH.values())
+    initcfg.Ledger.from_json(json.loads(RICH_LEDGER))
