@@ -2,8 +2,8 @@
 
 ``python tools/fuzz.py seeds`` writes the first inputs of each target into ``tests/fuzz_corpus``.
 ``python tools/fuzz.py run TARGET --minutes 10`` lets atheris (``pip install atheris``) look for inputs that
-crash, hang, or raise anything but an ``InitcfgError``. ``python tools/fuzz.py keep TARGET`` adds what it
-found, small inputs first, to the corpus. The tests run the corpus on every target.
+crash, hang, or raise anything but an ``InitcfgError``. ``python tools/fuzz.py keep TARGET`` adds some of
+what it found to the corpus, and all that failed. The tests run the corpus on every target.
 """
 
 from __future__ import annotations
@@ -130,13 +130,16 @@ def run(name: str, minutes: float) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def keep(name: str, budget: int) -> None:
-    """Copy what the fuzzer found, small inputs first, until ``budget`` bytes are full."""
-    for path in sorted((FOUND / name / "corpus").iterdir(), key=lambda each: each.stat().st_size):
-        budget -= path.stat().st_size
-        if budget < 0:
-            return
-        shutil.copy(path, CORPUS / name / path.name[:12])
+def keep(name: str, count: int, most: int) -> None:
+    """Copy ``count`` of the inputs that the fuzzer found, of all sizes up to ``most``; and what failed."""
+    folder = FOUND / name
+    found = [path for path in (folder / "corpus").iterdir() if path.stat().st_size <= most]
+    found.sort(key=lambda each: (each.stat().st_size, each.name))
+    step = max(1, len(found) // count)
+    crashes = [path for path in folder.iterdir() if path.name.startswith(("crash-", "timeout-", "oom-"))]
+    for path in (*found[step - 1 :: step], *crashes):
+        if path.stat().st_size <= most:
+            shutil.copy(path, CORPUS / name / path.name[:18])
 
 
 def main() -> None:
@@ -149,14 +152,15 @@ def main() -> None:
     running.add_argument("--minutes", type=float, default=10)
     keeping = commands.add_parser("keep")
     keeping.add_argument("target")
-    keeping.add_argument("--budget", type=int, default=8000, help="bytes")
+    keeping.add_argument("--count", type=int, default=20)
+    keeping.add_argument("--most", type=int, default=1500, help="bytes of an input")
     given = parser.parse_args()
     if given.command == "seeds":
         seeds()
     elif given.command == "run":
         run(given.target, given.minutes)
     else:
-        keep(given.target, given.budget)
+        keep(given.target, given.count, given.most)
 
 
 if __name__ == "__main__":

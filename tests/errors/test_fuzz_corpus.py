@@ -13,7 +13,7 @@ from json_mutations import mutated
 CORPUS = Path(__file__).parent.parent / "fuzz_corpus"
 # Far above what any takes; below what a person would call hanging.
 SECONDS = 20
-JSON = ("config_json", "index", "cache_record")
+JSON = ("plan", "ledger", "config_json", "index", "cache_record")
 
 
 @pytest.mark.filterwarnings("ignore")

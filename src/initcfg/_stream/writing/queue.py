@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._stream import number_setting
 from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
+from initcfg._stream.environment import number_setting
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
 from initcfg._stream.writing.underflow import gradual_underflow

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._stream import switched_off
 from initcfg._stream.bits import Dim, Kind, Recipe, check_indices
+from initcfg._stream.environment import switched_off
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import elements, strided_view
 from initcfg.errors import ApplyError, log
