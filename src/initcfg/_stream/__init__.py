@@ -7,6 +7,6 @@ Read: `environment.py` (what variables of the environment say), then `bits/` (wh
 torch), `writing/` (how tensors are filled with them).
 """
 
-from initcfg._stream.environment import flag_setting, number_setting, switched_off
+from initcfg._stream.environment import flag_setting, number_setting
 
-__all__ = ["flag_setting", "number_setting", "switched_off"]
+__all__ = ["flag_setting", "number_setting"]

@@ -344,7 +344,10 @@ def test_set_into_a_key_that_is_not_there(tmp_path):
 
 def test_interrupted(tmp_path):
     (tmp_path / "slow.py").write_text(
-        "import sys, time\nprint('ready', file=sys.stderr, flush=True)\ntime.sleep(60)\nmodel = 1\n"
+        "import signal, sys, time\n"
+        # A shell without job control has its background processes ignore SIGINT, and they their children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "print('ready', file=sys.stderr, flush=True)\ntime.sleep(60)\nmodel = 1\n"
     )
     command = [sys.executable, "-m", "initcfg", "init", "slow.py", "-o", "w.pth"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment())

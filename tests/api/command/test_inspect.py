@@ -13,6 +13,7 @@ from torch import nn
 import initcfg
 from initcfg._api.command.cli import main
 from initcfg._api.command.inspection import common_prefix, inspected
+from initcfg._checkpoints.formats import OpenedCheckpoint
 from initcfg._checkpoints.formats.spans import Span
 
 
@@ -87,7 +88,9 @@ def test_no_number_is_read(tmp_path, state, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("a number was read")
 
-    monkeypatch.setattr(Span, "tensor", refuse)
+    monkeypatch.setattr(Span, "memory", refuse)
+    monkeypatch.setattr(OpenedCheckpoint, "read", refuse)
+    monkeypatch.setattr(OpenedCheckpoint, "read_block", refuse)
     for name in ("a.pth", "a.safetensors"):
         assert "9 tensors" in run(str(tmp_path / name))
 

@@ -39,7 +39,7 @@ def test_a_rank_that_fails(failing: int, agreed: bool) -> None:
     start = time.monotonic()
     outcomes = run(3, one)
     assert outcomes[failing] is own
-    told = f"Rank {failing} failed, so all stop: No space.\n  fix:          Free some."
+    told = f"Rank {failing} failed, so all stop: No space.\n  |   fix:          Free some."
     assert message(outcomes, but=failing) == told
     assert str(outcomes[failing - 1]) == told
     assert time.monotonic() - start < 25

@@ -84,7 +84,8 @@ def test_ninety_levels_can_be_read_changed_and_written(tmp_path: Path, suffix: s
     read_back = read(tmp_path, cfg.dump(file_format=suffix), suffix)
     assert read_back.to_dict() == cfg.to_dict() == read_back.copy().to_dict()
     read_back.merge_from_dict({"a" + ".0" * 90: 8})
-    assert "8" in str(read_back) and "7" not in str(read_back)
+    # Not of the config itself: its path may have any number.
+    assert "8" in str(read_back.to_dict()) and "7" not in str(read_back.to_dict())
 
 
 def test_depth_that_aliases_dotted_keys_and_overrides_make(tmp_path: Path):
