@@ -11,7 +11,8 @@ from torch import nn
 
 import initcfg
 from initcfg import errors
-from initcfg._stream import flag_setting, number_setting, switched_off
+from initcfg._stream import flag_setting, number_setting
+from initcfg._stream.environment import switched_off
 
 RULE = dict(type="Normal", layer="Linear", std=0.02)
 
