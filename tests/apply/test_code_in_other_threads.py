@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import queue
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 
@@ -16,6 +17,13 @@ import initcfg
 from initcfg.values import Constant, Formula, Normal, TruncNormal
 
 WARM = ThreadPoolExecutor(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_pool_ends() -> Iterator[None]:
+    yield
+    # While another thread lives, nobody can say who moved torch's generator: other tests ask that.
+    WARM.shutdown()
 
 
 class Coded(initcfg.BaseModule):
