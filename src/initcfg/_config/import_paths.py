@@ -118,7 +118,8 @@ def is_registered_with_mmengine(found: Any) -> bool:
     """Whether a loaded MMEngine has something in one of its registries."""
     module = sys.modules.get("mmengine.registry")
     for registry in vars(module).values() if module is not None else ():
-        if hasattr(registry, "module_dict") and hasattr(registry, "children"):
+        # The class of the registries is there, too.
+        if isinstance(getattr(registry, "module_dict", None), dict) and hasattr(registry, "children"):
             within = [registry, *(child for _, child in _descendants(registry))]
             if any(found is each for one in within for each in one.module_dict.values()):
                 return True
