@@ -375,13 +375,13 @@ def test_what_is_mutated_is_read_or_refused(kind, data):
         (RICH_PLAN, initcfg.Plan.from_json) if kind == "plan" else (RICH_LEDGER, initcfg.Ledger.from_json)
     )
     found = mutated(text, data.draw)
-    began = time.monotonic()
+    began = time.process_time()
     try:
         made = read(found)
     except errors.InitcfgError:
         return
     finally:
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
     str(made), json.dumps(made.to_json())
     if kind == "plan":
         with contextlib.suppress(errors.InitcfgError):

@@ -212,9 +212,16 @@ def _call_problem(name: str, args: list[Any], *, drawing: bool) -> tuple[str | N
         problem = argument_problem(given[each.name], str(each.real_type), is_view)
         if problem is None and "scale" in each.name:
             problem = _scale_problem(given[each.name])
+        if problem is None and each.name == "from" and is_integer(given["from"]):
+            problem = _start_problem(given["from"])
         if problem is not None:
             return f"{each.name!r} of {name!r}: {problem}", made
     return None, made
+
+
+def _start_problem(start: int) -> str | None:
+    """From the last number of 64 bits on, torch looks for a float below it for ever."""
+    return None if abs(start) <= 1 << 62 else "whole numbers are drawn from -2**62 to 2**62 on"
 
 
 def _scale_problem(scale: Any) -> str | None:
