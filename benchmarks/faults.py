@@ -489,7 +489,7 @@ def _verdict(fault: Fault, code: int | None, said: str) -> str:
 
 def _line(said: str, code: int | None) -> str:
     """The first line that tells something, for the table."""
-    lines = [each for each in said.splitlines() if each.strip()] or [""]
+    lines = [each for each in said.replace(f"{os.getcwd()}/", "").splitlines() if each.strip()] or [""]
     raised = [each for each in lines if each.startswith(("error: ", "SILENT"))]
     first = (raised or ([lines[-1]] if "Traceback" in said else [lines[0]]))[0].removeprefix("error: ")
     first = first if len(first) <= 90 else first[:87] + "..."

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from folders import inside
 from safetensors.torch import save_file
 from torch import nn
 
@@ -98,16 +97,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         locked.write_text("{}")
         locked.chmod(0)
     return folder
-
-
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def check(folder: Path, *arguments: str, may_succeed: bool = False) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import json
 import logging
-import os
 import threading
 import unicodedata
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from folders import inside
 from safetensors.torch import save_file
 from torch import nn
 
@@ -129,16 +129,6 @@ def config(folder: Path, name: str, **model: Any) -> str:
     made = {"imports": ["hostile_models"], "model": {"type": "Net", **model}}
     (folder / name).write_text(json.dumps(made))
     return name
-
-
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def said(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[str, int]:
