@@ -96,7 +96,8 @@ def check_model(config: Any, model: nn.Module, *, in_memory: bool) -> None:
         if rules is not None:
             _check_rules(rules, f"{name}.init_cfg" if name else "init_cfg", folder, said)
     if in_memory:
-        needed = sum(each.numel() * each.element_size() for each in model.parameters())
+        tensors = (*model.parameters(), *model.buffers())
+        needed = sum(each.numel() * each.element_size() for each in tensors)
         with contextlib.suppress(ValueError, OSError, AttributeError):
             there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
             if needed > there:
