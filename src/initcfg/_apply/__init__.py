@@ -8,8 +8,9 @@ first), `execution.py` (the tape, and the model's own code), `filling.py` (value
 after that code), `planned_checkpoints.py` (values that are read), `hooked_loads.py` (what load hooks make of
 them), `load_warnings.py` (what is said aloud of them), `account.py` (the ledger's source), `rehearsal.py` (a
 run that writes nothing), `idle_rules.py` (what the model's own code left out), `verification.py` (a
-checkpoint against its plan), `finite.py` (counting NaN and infinity), `weights_file.py` (a model's weights on
-disk), `ranks/`, `streaming/`.
+checkpoint against its plan), `written_digests.py` (and against what its files say of themselves),
+`finite.py` (counting NaN and infinity), `weights_file.py` (a model's weights on disk), `ranks/`,
+`streaming/`.
 """
 
 from typing import Any

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from initcfg._apply.finite import non_finite
+from initcfg._apply.written_digests import changed_files
 from initcfg._checkpoints import OpenedCheckpoint
 from initcfg._plan import Assignment, Ledger, Plan, Written
 from initcfg._stream.bits import STREAM_VERSION, seed_number
@@ -50,10 +51,13 @@ class Verification:
     Attributes:
         tensors: One entry a tensor, in the plan's order.
         seed: The seed of the planned values.
+        changed_files: Names of its files that hold other bytes than were written, by the SHA-256 that they
+            say of themselves: also of tensors whose numbers no plan says.
     """
 
     tensors: tuple[Verified, ...]
     seed: int
+    changed_files: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many tensors have each status, and how many hold NaN or infinity."""
@@ -63,14 +67,16 @@ class Verification:
 
     @property
     def differs(self) -> bool:
-        """Whether any tensor is not what it began as, or is not finite."""
+        """Whether any tensor is not what it began as, or is not finite, or any file not what was written."""
         alike = ("initial", "unknown", "unplanned")
-        return any(each.status not in alike or each.nan or each.inf for each in self.tensors)
+        differs = any(each.status not in alike or each.nan or each.inf for each in self.tensors)
+        return differs or bool(self.changed_files)
 
     def to_json(self) -> dict[str, Any]:
         """The verification as JSON data."""
         tensors = [{**asdict(each), "change": number_to_json(each.change)} for each in self.tensors]
-        return {"seed": self.seed, "counts": self.counts(), "tensors": tensors}
+        files = {"changed_files": list(self.changed_files)}
+        return {"seed": self.seed, "counts": self.counts(), **files, "tensors": tensors}
 
 
 def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None = None) -> Verification:
@@ -121,7 +127,7 @@ def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None 
     known = {*key_of.values(), *planned.aliases}
     unplanned = [key for key in keys if key not in known]
     found += [Verified(key, "unplanned", None, *_nan_and_inf(reader.read(key))) for key in unplanned]
-    return Verification(tuple(found), seed)
+    return Verification(tuple(found), seed, () if reader.path is None else changed_files(reader.path))
 
 
 def _compared(

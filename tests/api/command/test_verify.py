@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,3 +127,27 @@ def test_what_cannot_be_verified(folder):
         assert message in done.stderr
     initcfg.plan(model := nn.Linear(2, 2)).apply(model, rng="torch").save("t.ledger.json")
     assert "torch's generator" in run("verify", "t.pth").stderr
+
+
+@pytest.mark.parametrize("size", ["1GB", "20B"])
+def test_a_flipped_byte_of_what_no_plan_can_say(tmp_path, monkeypatch, size):
+    monkeypatch.chdir(tmp_path)
+    torch.save(torch.nn.Linear(2, 3).state_dict(), "b.pth")
+    rule = "{type: Pretrained, checkpoint: b.pth}"
+    Path("a.yaml").write_text(f"model: {{type: Linear, in_features: 2, out_features: 3, init_cfg: {rule}}}\n")
+
+    def call(*words):
+        done = CliRunner().invoke(main, words)
+        return done.exit_code, done.output
+
+    assert call("init", "a.yaml", "-o", "out", "--shard-size", size, "--seed", "0")[0] == 0
+    assert call("verify", "out")[0] == 0
+    last = sorted(Path("out").glob("*.safetensors"))[-1]
+    data = bytearray(last.read_bytes())
+    data[-1] ^= 1
+    last.write_bytes(data)
+    code, said = call("verify", "out")
+    assert code == 1
+    assert f"{last.name} holds other bytes than were written" in said
+    found = json.loads(call("verify", "out", "--json")[1])
+    assert found["changed_files"] == [last.name]

@@ -86,7 +86,11 @@ def verification_view(found: Verification, *, full: bool) -> RenderableType:
             "" if any(map(math.isnan, changes)) else "…".join(dict.fromkeys(ends)),
             line(_remark(group), style="red" if first.nan or first.inf else ""),
         )
-    return Group(shown, line(), line(_totals(found), style="bold"))
+    changed = [
+        line(f"{name} holds other bytes than were written: its SHA-256 is another.", style="red")
+        for name in found.changed_files
+    ]
+    return Group(shown, line(), *changed, line(_totals(found), style="bold"))
 
 
 def _totals(found: Verification) -> str:

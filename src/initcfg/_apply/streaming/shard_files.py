@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from initcfg._apply.streaming.items import Item
+from initcfg._apply.written_digests import DIGEST
 from initcfg.errors import OutputError
 from initcfg.values import dtype_name
 
@@ -42,8 +43,7 @@ _TYPES = {
 }
 _ORDER = list(_TYPES)
 _RESERVED = "__metadata__"
-# What a file says of itself: the SHA-256 of the bytes after its header. In the header of a Shard it is zeros.
-_DIGEST = "initcfg.sha256"
+# In the header of a Shard the digest is zeros.
 _NO_DIGEST = "0" * 64
 
 
@@ -86,7 +86,7 @@ class Shard:
     @property
     def digest_place(self) -> int | None:
         """Where in the file its digest stands, as 64 digits; None if it has none."""
-        before = f'"{_DIGEST}":"'.encode()
+        before = f'"{DIGEST}":"'.encode()
         found = self.header.find(before + _NO_DIGEST.encode())
         return None if found < 0 else found + len(before)
 
@@ -119,7 +119,7 @@ def divided(items: Iterable[Item], most: int) -> list[list[Item]]:
 def shards(items: Iterable[Item], most: int, metadata: Mapping[str, str]) -> list[Shard]:
     """The files that hold the tensors, ``most`` bytes of them each, and say ``metadata`` of themselves."""
     groups = divided(items, most)
-    metadata = {**metadata, _DIGEST: _NO_DIGEST}
+    metadata = {**metadata, DIGEST: _NO_DIGEST}
     found: list[Shard] = []
     for number, group in enumerate(groups, 1):
         ordered = in_order(group)
