@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,5 +27,13 @@ def test_rules_that_contain_themselves():
             use()
 
 
-def test_a_module_with_an_array_for_rules():
-    initcfg.BaseModule(torch.zeros(3))  # type: ignore[arg-type]
+@pytest.mark.parametrize("array", [np.ones(3), np.zeros(1), torch.ones(2), torch.zeros(1), np.float64(0)])
+def test_an_array_is_no_init_cfg(array):
+    class Net(initcfg.BaseModule):
+        def __init__(self):
+            super().__init__(array)
+            self.fc = nn.Linear(2, 2)
+
+    repr(Net())
+    with pytest.raises(RuleTypeError, match="a dict or a list of dicts"):
+        initcfg.plan(Net())

@@ -19,6 +19,7 @@ from initcfg._model.base_module import (
     ModuleList,
     Sequential,
     copied_rules,
+    has_no_rules,
     holds_tensors,
 )
 from initcfg._model.contents import (
@@ -86,6 +87,7 @@ __all__ = [
     "child_items",
     "children_of",
     "copied_rules",
+    "has_no_rules",
     "counter_may_be_missing",
     "doors",
     "hold_shards",

@@ -68,7 +68,7 @@ class BaseModule(nn.Module):
 
     def __repr__(self) -> str:
         text = super().__repr__()
-        return f"{text}\ninit_cfg={self.init_cfg}" if self.init_cfg else text
+        return text if has_no_rules(self.init_cfg) else f"{text}\ninit_cfg={self.init_cfg}"
 
 
 class Sequential(BaseModule, nn.Sequential):
@@ -116,6 +116,11 @@ def _caller() -> str | None:
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
     return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def has_no_rules(init_cfg: Any) -> bool:
+    """Whether an ``init_cfg`` is empty. An array never is: it is an error where rules are read."""
+    return not hasattr(init_cfg, "dtype") and not init_cfg
 
 
 def copied_rules(rules: Any) -> Any:

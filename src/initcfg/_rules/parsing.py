@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from initcfg._model import copied_rules
+from initcfg._model import copied_rules, has_no_rules
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
 from initcfg._rules.layer_names import NO_LAYERS, parse_layers
 from initcfg._rules.patterns import parse_patterns
@@ -49,7 +49,7 @@ def parse_init_cfg(
     Messages name its path ``where``, and the file and line that ``written`` gives. ``compat`` refuses what
     the original does not know. A ``bare`` one was given to ``initialize``, which takes no tuple.
     """
-    if not bare and not init_cfg:
+    if not bare and has_no_rules(init_cfg):
         return []
     if isinstance(init_cfg, Mapping):
         return [_parse_entry(init_cfg, where, written, compat)]

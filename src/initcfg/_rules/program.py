@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import BaseModule, child_items, children_of, parameters_of
+from initcfg._model import BaseModule, child_items, children_of, has_no_rules, parameters_of
 from initcfg._rules.asked_methods import asked_methods
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
 from initcfg._rules.initializers import InitWeightsInit
@@ -248,7 +248,7 @@ class Compiler:
     ) -> None:
         """Note the rules there and below, which nothing runs, or perhaps the code of the step ``order``."""
         for each in module.modules():
-            if not _has_init_cfg(each) or not each.init_cfg:
+            if not _has_init_cfg(each) or has_no_rules(each.init_cfg):
                 continue
             name = self._names[id(each)]
             where, reason = self._path(name, "init_cfg"), why(self._names[id(module)], each is module)
@@ -267,7 +267,7 @@ class Compiler:
                 self.program.idle.append(Idle(rule.where, str(rule), rule.written, told, rule, order))
 
     def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
-        if not _has_init_cfg(module) or not module.init_cfg:
+        if not _has_init_cfg(module) or has_no_rules(module.init_cfg):
             return []
         where = self._path(name, "init_cfg")
         given = getattr(module, "_init_cfg_written", None)
