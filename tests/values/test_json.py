@@ -50,6 +50,7 @@ SIMPLE: dict[type[Value], st.SearchStrategy[Value]] = {
     values.Sparse: st.builds(values.Sparse, NUMBERS, NUMBERS),
     values.Dirac: st.builds(values.Dirac, st.integers()),
     values.Eye: st.builds(values.Eye, NUMBERS),
+    values.Hadamard: st.builds(values.Hadamard, NUMBERS),
     values.Keep: st.just(values.Keep()),
     values.FromCheckpoint: st.builds(values.FromCheckpoint, TEXTS, TEXTS),
     values.Hooked: st.builds(values.Hooked, TEXTS, TEXTS, STEPS, st.lists(TEXTS).map(tuple), TEXTS, TEXTS),
@@ -64,6 +65,7 @@ def nesting(inner: st.SearchStrategy[Value]) -> dict[type[Value], st.SearchStrat
     return {
         values.Parts: st.builds(values.Parts, st.integers(0, 3), INDICES, several),
         values.PaddingRow: st.builds(values.PaddingRow, st.integers(0, 9), inner),
+        values.Repeat: st.builds(values.Repeat, st.integers(0, 9), st.integers(1, 9), inner),
         values.CopyOf: st.builds(values.CopyOf, TEXTS, inner),
         values.Opaque: st.builds(values.Opaque, TEXTS, inner),
         values.Originals: st.builds(values.Originals, TEXTS, TEXTS, st.lists(inner).map(tuple)),

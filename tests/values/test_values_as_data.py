@@ -12,12 +12,14 @@ from initcfg.values import (
     Dirac,
     Eye,
     FromCheckpoint,
+    Hadamard,
     Keep,
     Normal,
     Opaque,
     Orthogonal,
     PaddingRow,
     Parts,
+    Repeat,
     Sparse,
     TruncNormal,
     Uniform,
@@ -37,6 +39,7 @@ from initcfg.values import (
         Eye(0.5),
         Parts(0, (2, 2), (Orthogonal(1.0), Eye(1.0))),
         PaddingRow(1, Sparse(0.5, 1.0)),
+        Repeat(0, 4, Hadamard(0.5)),
     ],
 )
 def test_json_round_trip(value: Value) -> None:
@@ -48,7 +51,9 @@ def test_which_values_can_be_made_by_blocks() -> None:
     by_blocks = [Constant(1.0), Uniform(0, 1), Normal(0, 1), TruncNormal(0, 1, -2, 2), Keep()]
     by_blocks += [FromCheckpoint("file", "key"), Sparse(0.5, 1.0), Dirac(1), Eye(1.0)]
     by_blocks += [Parts(0, (1, 1), (Eye(1.0), Normal(0, 1))), PaddingRow(0, Normal(0, 1))]
+    by_blocks += [Hadamard(1.0), Repeat(0, 2, Normal(0, 1))]
     assert all(value.blockwise for value in by_blocks)
     whole_only = [Orthogonal(1.0), Opaque("f", Keep()), PaddingRow(0, Orthogonal(1.0))]
+    whole_only += [Repeat(0, 2, Orthogonal(1.0))]
     whole_only += [Parts(0, (1, 1), (Orthogonal(1.0), Normal(0, 1)))]
     assert not any(value.blockwise for value in whole_only)

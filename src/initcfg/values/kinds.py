@@ -96,6 +96,16 @@ class Eye(Value):
 
 
 @dataclass(frozen=True)
+class Hadamard(Value):
+    """``gain`` or ``-gain``: Sylvester's Hadamard matrix, cut to the tensor's rows and columns.
+
+    The sign of element (i, j) is that of (-1)^n, with n the number of binary digits that are 1 in both.
+    """
+
+    gain: float = 1.0
+
+
+@dataclass(frozen=True)
 class Keep(Value):
     """The tensor keeps what it holds (the value that its constructor gave it)."""
 
@@ -233,6 +243,18 @@ class PaddingRow(_OfAnother, Value):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
+class Repeat(_OfAnother, Value):  # type: ignore[misc]
+    """Each slice of ``value`` along dimension ``dim``, ``times`` times, one after the other."""
+
+    dim: int
+    times: int
+    value: Value
+
+    def __str__(self) -> str:
+        return f"{self.value}, each {self.times} times along {self.dim}"
+
+
+@dataclass(frozen=True)
 class CopyOf(_OfAnother, Value):  # type: ignore[misc]
     """A copy that was made while building: the numbers that ``value`` gives the tensor ``source``.
 
@@ -317,7 +339,7 @@ def _filling_problem(item: Any) -> str | None:
         each = parts.pop()
         if isinstance(each, Parts):
             parts += each.values
-        elif isinstance(each, (PaddingRow, CopyOf)):
+        elif isinstance(each, (PaddingRow, Repeat, CopyOf)):
             parts.append(each.value)
         elif not isinstance(each, _FILLINGS):
             return f"nothing in a formula is filled with {each.kind}"
@@ -333,7 +355,7 @@ def formulas_in(value: Value) -> list[Formula]:
     return [found for each in within if isinstance(each, Value) for found in formulas_in(each)]
 
 
-_FILLINGS = (Constant, Uniform, Normal, TruncNormal, Orthogonal, Sparse, Dirac, Eye)
+_FILLINGS = (Constant, Uniform, Normal, TruncNormal, Orthogonal, Sparse, Dirac, Eye, Hadamard)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from initcfg.values.kinds import (
     Orthogonal,
     PaddingRow,
     Parts,
+    Repeat,
     Sparse,
     TruncNormal,
     Uniform,
@@ -31,7 +32,7 @@ def own_fault(value: Value) -> Fault | None:
         >>> own_fault(Parts(0, (2, 2), (Normal(0.0, 1.0), Normal(0.0, -1.0))))
         (('values', 1, 'std'), 'it is -1, and a standard deviation is finite and not negative')
     """
-    if isinstance(value, (PaddingRow, CopyOf)):
+    if isinstance(value, (PaddingRow, Repeat, CopyOf)):
         return _index_fault(value) or _within(own_fault(value.value), "value")
     if isinstance(value, Opaque):
         return _within(own_fault(value.over), "over")
@@ -66,9 +67,13 @@ def _within(fault: Fault | None, *steps: str | int) -> Fault | None:
     return None if fault is None else ((*steps, *fault[0]), fault[1])
 
 
-def _index_fault(value: PaddingRow | CopyOf) -> Fault | None:
+def _index_fault(value: PaddingRow | Repeat | CopyOf) -> Fault | None:
     if isinstance(value, PaddingRow) and value.index < 0:
         return ("index",), f"there is no row {value.index}"
+    if isinstance(value, Repeat) and value.dim < 0:
+        return ("dim",), f"there is no dimension {value.dim}"
+    if isinstance(value, Repeat) and value.times < 1:
+        return ("times",), f"it is {value.times}, and each slice is there once or more"
     return None
 
 

@@ -17,10 +17,12 @@ from initcfg.values.kinds import (
     Eye,
     Formula,
     FromCheckpoint,
+    Hadamard,
     Normal,
     Orthogonal,
     PaddingRow,
     Parts,
+    Repeat,
     Sparse,
     TruncNormal,
     Uniform,
@@ -50,13 +52,14 @@ def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
     """
     if isinstance(value, Parts):
         return next((found for each in value.values if (found := dtype_problem(each, dtype))), None)
-    if isinstance(value, (PaddingRow, CopyOf)):
+    if isinstance(value, (PaddingRow, Repeat, CopyOf)):
         return dtype_problem(value.value, dtype)
     if isinstance(value, Constant):
         return _constant_problem(value.val, dtype)
-    if isinstance(value, (Eye, Dirac)):
-        gain = value.gain if isinstance(value, Eye) else 1.0
-        return _whole_problem(dtype) or _constant_problem(gain, dtype)
+    if isinstance(value, (Eye, Dirac, Hadamard)):
+        gain = 1.0 if isinstance(value, Dirac) else value.gain
+        found = _whole_problem(dtype) or _constant_problem(gain, dtype)
+        return found or (_constant_problem(-gain, dtype) if isinstance(value, Hadamard) else None)
     if isinstance(value, Formula):
         return None
     if isinstance(value, FromCheckpoint) and _is_packed(dtype):
@@ -182,6 +185,8 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
         return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
     if isinstance(value, (PaddingRow, CopyOf)):
         return shape_problem(value.value, shape)
+    if isinstance(value, Repeat):
+        return _repeat_problem(value, shape)
     if isinstance(value, Orthogonal):
         named = (*value.rows, *value.stack)
         if rank < 2:
@@ -189,7 +194,7 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
         if any(not 0 <= axis < rank for axis in named) or len(set(named)) != len(named):
             return f"rows={value.rows} and stack={value.stack} are not axes of {rank} dimensions"
         return None if math.isfinite(value.gain) else f"its gain is {value.gain}"
-    if isinstance(value, (Sparse, Eye)) and rank != 2:
+    if isinstance(value, (Sparse, Eye, Hadamard)) and rank != 2:
         return f"it is for matrices, and this tensor has {plural(rank, 'dimension')}"
     if isinstance(value, Sparse) and not 0 <= value.sparsity <= 1:
         return "a sparsity lies between 0 and 1"
@@ -199,6 +204,15 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
         if value.groups < 1 or shape[0] % value.groups:
             return f"{shape[0]} channels on axis 0 do not make {value.groups} equal groups"
     return None
+
+
+def _repeat_problem(value: Repeat, shape: Sequence[int]) -> str | None:
+    dim, times = value.dim, value.times
+    if not 0 <= dim < len(shape):
+        return f"a tensor of {len(shape)} dimensions has no dimension {dim}"
+    if times < 1 or shape[dim] % times:
+        return f"the {shape[dim]} along dimension {dim} are not each {times} times"
+    return shape_problem(value.value, (*shape[:dim], shape[dim] // times, *shape[dim + 1 :]))
 
 
 def _parts_problem(value: Parts, shape: Sequence[int]) -> str | None:

@@ -24,6 +24,7 @@ from initcfg.values import (
     Orthogonal,
     PaddingRow,
     Parts,
+    Repeat,
     Sparse,
     TruncNormal,
     Uniform,
@@ -38,6 +39,7 @@ VALUES: list[Value] = [
     TruncNormal(0.0, 1.0, 6.0, 7.0),
     Parts(0, (3, 5), (Normal(0.0, 1.0), Uniform(0.0, 1.0))),
     PaddingRow(2, Normal(0.0, 1.0)),
+    Repeat(0, 2, Normal(0.0, 1.0)),
     Orthogonal(1.0),
     Sparse(0.3, 0.01),
 ]

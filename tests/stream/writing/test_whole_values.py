@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.linalg import hadamard
 from torch import nn
 
 from initcfg import errors
@@ -20,6 +21,7 @@ from initcfg._stream.writing.whole_values import block, whole, whole_torch, zero
 from initcfg.values import (
     Dirac,
     Eye,
+    Hadamard,
     Normal,
     Orthogonal,
     Sparse,
@@ -84,6 +86,15 @@ def test_eye_is_torchs(shape: tuple[int, int]) -> None:
     assert (whole(Eye(-0.3), shape, key_of) == (theirs * -0.3).numpy()).all()
 
 
+def test_hadamard() -> None:
+    assert np.array_equal(whole(Hadamard(0.25), (16, 16), key_of), 0.25 * hadamard(16))
+    assert np.array_equal(whole(Hadamard(1.0), (11, 5), key_of), hadamard(16)[:11, :5])
+    # Far down and far right, where many digits count.
+    far = block(Hadamard(1.0), (1 << 20, 1 << 20), ((1 << 20) - 3, (1 << 20) - 2), (3, 2), key_of)
+    ends = [[(1 << 20) - 3 + i & (1 << 20) - 2 + j for j in range(2)] for i in range(3)]
+    assert far.tolist() == [[(-1.0) ** each.bit_count() for each in row] for row in ends]
+
+
 # -- blocks --------------------------------------------------------------------------------------
 
 CASES: list[tuple[Value, tuple[int, ...]]] = [
@@ -97,6 +108,7 @@ CASES: list[tuple[Value, tuple[int, ...]]] = [
     (Dirac(3), (6, 4, 3, 1, 2)),
     (Eye(2.0), (6, 9)),
     (Eye(1.0), (9, 6)),
+    (Hadamard(0.5), (9, 6)),
 ]
 
 
@@ -145,6 +157,7 @@ def test_the_numbers_depend_on_the_key() -> None:
         (Sparse(0.3, 0.2), (10, 6), lambda tensor: nn.init.sparse_(tensor, 0.3, 0.2)),
         (Dirac(2), (6, 4, 3, 3), lambda tensor: nn.init.dirac_(tensor, 2)),
         (Eye(1.0), (4, 6), nn.init.eye_),
+        (Hadamard(2.0), (8, 8), lambda tensor: tensor.copy_(2 * torch.from_numpy(hadamard(8)))),
     ],
 )
 def test_torchs_generator(value: Value, shape: tuple[int, ...], theirs: Any) -> None:

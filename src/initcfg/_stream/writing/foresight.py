@@ -18,6 +18,7 @@ from initcfg.values import (
     Opaque,
     PaddingRow,
     Parts,
+    Repeat,
     Value,
     dtype_name,
     dtype_problem,
@@ -57,6 +58,11 @@ def _formulas_problem(value: Value, shape: tuple[int, ...], dtype: torch.dtype) 
         return formula_problem(value, shape, dtype_name(dtype))
     if isinstance(value, (PaddingRow, CopyOf)):
         return _formulas_problem(value.value, shape, dtype)
+    if isinstance(value, Repeat):
+        dim = value.dim
+        return _formulas_problem(
+            value.value, (*shape[:dim], shape[dim] // value.times, *shape[dim + 1 :]), dtype
+        )
     if isinstance(value, Parts):
         shapes = ((*shape[: value.dim], size, *shape[value.dim + 1 :]) for size in value.sizes)
         found = (

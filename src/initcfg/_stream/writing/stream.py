@@ -131,6 +131,8 @@ class StreamWriter:
                 self._queue.next_write()
                 self._queue_recipe(tensor[row : row + 1], constant_recipe(0.0, _double(tensor)), 0)
             return done
+        if isinstance(value, values.Repeat):
+            return self._add_repeated(tensor, value, name, block, part)
         if isinstance(value, values.Formula):
             self._add_formula(tensor, value, name, block, part)
             return 1
@@ -147,6 +149,24 @@ class StreamWriter:
             key = 0 if is_constant else self._key(name, part)
             self._queue_recipe(tensor, recipe_of(value, _double(tensor)), key, block)
         return 1
+
+    def _add_repeated(
+        self, tensor: torch.Tensor, value: values.Repeat, name: str, block: Block, part: int
+    ) -> int:
+        """Only the slices that the block shows are made, each once."""
+        dim, times = value.dim, value.times
+        start, size = block.offsets[dim], tensor.shape[dim]
+        first, last = start // times, -(-(start + size) // times)
+        shape = (*block.shape[:dim], block.shape[dim] // times, *block.shape[dim + 1 :])
+        inner = tensor.new_empty((*tensor.shape[:dim], last - first, *tensor.shape[dim + 1 :]))
+        offsets = (*block.offsets[:dim], first, *block.offsets[dim + 1 :])
+        done = self._add(inner, value.value, name, Block(shape, offsets), part)
+        self.flush()
+        with torch.no_grad():
+            repeated = inner.repeat_interleave(times, dim)
+            tensor.copy_(repeated.narrow(dim, start - first * times, size))
+        self._tell(tensor.numel() - inner.numel())
+        return done
 
     def _queue_recipe(
         self, tensor: torch.Tensor, recipe: Recipe, key: int, block: Block | None = None

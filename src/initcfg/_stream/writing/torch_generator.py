@@ -88,6 +88,10 @@ def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) ->
     elif isinstance(value, values.PaddingRow):
         fill_torch(tensor, value.value, original=original)
         tensor[value.index].zero_()
+    elif isinstance(value, values.Repeat):
+        inner = tensor.narrow(value.dim, 0, tensor.shape[value.dim] // value.times).clone()
+        fill_torch(inner, value.value, original=original)
+        tensor.copy_(inner.repeat_interleave(value.times, value.dim))
     elif isinstance(value, WHOLE):
         whole_torch(tensor, value)
     elif isinstance(value, values.Formula):

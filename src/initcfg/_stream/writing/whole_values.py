@@ -21,9 +21,9 @@ from initcfg._stream.bits import Numbers
 from initcfg._stream.writing.blocks import Block
 from initcfg._stream.writing.orthogonal import orthogonal
 from initcfg.errors import ApplyError, TensorError
-from initcfg.values import Dirac, Eye, Orthogonal, Sparse, Value, shape_problem
+from initcfg.values import Dirac, Eye, Hadamard, Orthogonal, Sparse, Value, shape_problem
 
-WHOLE = (Orthogonal, Sparse, Dirac, Eye)
+WHOLE = (Orthogonal, Sparse, Dirac, Eye, Hadamard)
 """The values that are made whole."""
 
 Keys = Callable[[int], int]
@@ -60,11 +60,11 @@ def block(
     Of an Orthogonal, whole matrices are made: all that the block touches, one at a time.
 
     Args:
-        value: An Orthogonal, Sparse, Dirac or Eye.
+        value: An Orthogonal, Sparse, Dirac, Eye or Hadamard.
         shape: The global shape.
         offsets: Where the block begins, axis by axis.
         sizes: How long it is, axis by axis.
-        key_of: Gives the stream key of a draw; Dirac and Eye never ask.
+        key_of: Gives the stream key of a draw; Dirac, Eye and Hadamard never ask.
         dtype: float32 or float64; smaller types are float32, rounded once.
 
     Example:
@@ -90,6 +90,8 @@ def block(
             _set_ones(out[(slice(None), slice(None), *center)], rows % per_group - offsets[1], 1.0)
     elif isinstance(value, Eye):
         _set_ones(out, np.arange(offsets[0], offsets[0] + sizes[0]) - offsets[1], value.gain)
+    elif isinstance(value, Hadamard):
+        _fill_hadamard(out, value.gain, offsets)
     return out
 
 
@@ -176,6 +178,16 @@ def _set_ones(out: Numbers, columns: npt.NDArray[np.int64], number: float) -> No
     out[rows, columns[rows]] = number
 
 
+def _fill_hadamard(out: Numbers, gain: float, offsets: Sequence[int]) -> None:
+    columns = np.arange(offsets[1], offsets[1] + out.shape[1], dtype=np.uint64)
+    for row, into in enumerate(out, offsets[0]):
+        shared = columns & np.uint64(row)
+        # Folded in halves, the lowest bit tells whether their number is odd.
+        for half in (32, 16, 8, 4, 2, 1):
+            shared ^= shared >> np.uint64(half)
+        into[:] = np.where(shared & np.uint64(1), -gain, gain)
+
+
 def whole_torch(tensor: torch.Tensor, value: Value) -> None:
     """Fill ``tensor`` by torch.nn.init's own functions, from torch's global generator."""
     _check(value, tensor.shape)
@@ -192,6 +204,9 @@ def whole_torch(tensor: torch.Tensor, value: Value) -> None:
             init.eye_(tensor)
             if value.gain != 1:
                 tensor.mul_(value.gain)
+        elif isinstance(value, Hadamard):
+            dtype = np.float64 if tensor.dtype == torch.float64 else np.float32
+            tensor.copy_(torch.from_numpy(whole(value, tensor.shape, lambda draw: 0, dtype)))
 
 
 def _orthogonal_torch(tensor: torch.Tensor, value: Orthogonal) -> None:
