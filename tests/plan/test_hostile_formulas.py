@@ -44,6 +44,7 @@ HOSTILE = {
     "empty_strided": [["empty_strided", [6, 4], [4, 1]], ["result", "$0"]],
     "empty with gaps": [["empty", [6, 4], [1 << 40, 1], "float32"], ["result", "$0"]],
     "unfold": [DRAWN, ["unfold", "$0", 0, 2, 1], ["result", "$1"]],
+    "a view by name": [DRAWN, ["t", "$0"], ["t", "$1"], ["result", "$2"]],
     "out": [DRAWN, ["add.out", "$0", "$0", {"out": "$0"}], ["result", "$0"]],
     "storage": [DRAWN, ["_local_scalar_dense", "$0"], ["result", "$0"]],
     "manual_seed": [["manual_seed", 3], DRAWN, ["result", "$0"]],

@@ -38,7 +38,44 @@ def parts(**fields: object) -> dict:
     return {"kind": "Parts", "dim": 0, "sizes": [4, 4], "values": [NORMAL, NORMAL], **fields}
 
 
+def adapted(*steps: object) -> dict:
+    return {"kind": "Adapted", "source": "a.pth", "key": "w", "steps": list(steps), "others": []}
+
+
+STEPS = {
+    "steps[0][0]": ["melt"],
+    "steps[0][0] ": [5],
+    "steps[0][0]  ": [["grow", "mean", 8]],
+    "steps[0]": [],
+    "steps[0] ": ["narrow", 0],
+    "steps[0]  ": ["channels", 3, 4],
+    "steps[0]   ": ["dequantize"],
+    "steps[0][1]": ["narrow", -1, 8],
+    "steps[0][1] ": ["grow", "median", 8],
+    "steps[0][1]  ": ["channels", 3.0],
+    "steps[0][1]   ": ["channels", True],
+    "steps[0][1]    ": ["channels", "3"],
+    "steps[0][1]     ": ["stack", 0],
+    "steps[0][1]      ": ["resize_grid", 3, 2, 2],
+    "steps[0][1]       ": ["transpose", 99, 0],
+    "steps[0][2]": ["inflate", "mean", 1 << 40],
+    "steps[0][2] ": ["select", 1, None],
+    "steps[0][2]  ": ["dequantize", 127, -1],
+    "steps[0][2]   ": ["dequantize", 127, {"float": "inf"}],
+    "steps[0][4]": ["resize_tokens", 1, 2, 2, 0, 2],
+}
+
 VALUES = {
+    **{f"value.{place}": adapted(step) for place, step in STEPS.items()},
+    "value.steps[1][0]": adapted(["transpose"], ["no such step"]),
+    "value.steps": adapted() | {"steps": 5},
+    "value.steps[0]    ": adapted("transpose"),
+    "value.values[0].steps[0][1]": {
+        "kind": "Originals",
+        "source": "a.pth",
+        "key": "w",
+        "values": [adapted(["stack", 0])],
+    },
     "value.std": {**NORMAL, "std": -1.0},
     "value.std ": {**NORMAL, "std": "nan"},
     "value.std  ": {**NORMAL, "std": True},

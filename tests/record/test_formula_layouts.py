@@ -164,7 +164,7 @@ def test_the_halves_of_complex_zeros_are_not_taken_for_zeros():
 def test_another_shape_than_was_recorded_is_an_error():
     program = [
         ["value", [2, 3], "float32", {"kind": "Normal", "mean": 0.0, "std": 1.0}, 0],
-        ["t", "$0"],
+        ["rot90", "$0", 1, [0, 1]],
         ["layout", "$1", [2, 3], [3, 1]],
         ["result", "$1:3:1:0"],
     ]

@@ -23,10 +23,12 @@ What they compute is in ``_stream/writing/adaptation.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from initcfg.errors import plural
+from initcfg.values.misfits import short
 
 AdaptationStep = tuple[Any, ...]
 """The name of a step, and its numbers."""
@@ -57,6 +59,62 @@ _TEXTS: dict[str, Callable[..., str]] = {
     "resize_grid": lambda axis, height, width: f"positions to {height}×{width}",
 }
 
+_SIZE, _PLACE = range(1, 1 << 31), range(1 << 31)
+_AXIS = range(-16, 16)
+_Numbers = tuple[range | tuple[str, ...], ...]
+# What may stand after a step's name: some of these, of which each says the range of its numbers.
+_FORMS: Mapping[str, tuple[_Numbers, ...]] = MappingProxyType(
+    {
+        "dequantize": tuple((_SIZE, *[_PLACE] * rank) for rank in range(16)),
+        "transpose": ((), (_AXIS, _AXIS)),
+        "concat": ((), (_AXIS,)),
+        "stack": ((_SIZE,),),
+        "take": ((_PLACE,),),
+        "narrow": ((_PLACE, _PLACE), (_PLACE, _PLACE, _AXIS)),
+        "grow": ((("mean", "covariance"), _SIZE),),
+        "channels": ((_SIZE,),),
+        "patch": ((_SIZE, _SIZE),),
+        "inflate": ((("mean", "center"), _SIZE),),
+        "resize_tokens": ((_PLACE, *[_SIZE] * 4),),
+        "resize_line": ((_AXIS, _PLACE, _SIZE, _SIZE),),
+        "resize_table": ((_PLACE, *[_SIZE] * 4),),
+        "resize_grid": ((range(1, 3), _SIZE, _SIZE),),
+    }
+)
+
+
+def step_fault(step: AdaptationStep) -> tuple[tuple[int, ...], str] | None:
+    """The way to the first fault in a step, and why no step has that there; None if there is none.
+
+    Example:
+        >>> from initcfg.values.adaptation_steps import step_fault
+        >>> step_fault(("inflate", "mean", 0)), step_fault(("take", 2))
+        (((2,), 'it is 0, and should be a whole number from 1 on'), None)
+    """
+    name, *numbers = step or (None,)
+    if name == "select":
+        forms: tuple[_Numbers, ...] = ((_PLACE,) * len(numbers),)
+    elif isinstance(name, str) and name in _FORMS:
+        forms = _FORMS[name]
+    else:
+        return (0,) if step else (), f"{short(name)} is no step"
+    form = next((each for each in forms if len(each) == len(numbers)), None)
+    if form is None:
+        counts = " or ".join(str(count) for count in dict.fromkeys(map(len, forms)))
+        return (), f"{name!r} is followed by {counts} items, and not by {len(numbers)}"
+    for place, (item, allowed) in enumerate(zip(numbers, form, strict=True), 1):
+        # A range goes through all its numbers for what is no int; bool is a subclass of int.
+        if type(item) is not (str if isinstance(allowed, tuple) else int) or item not in allowed:
+            return (place,), f"it is {short(item)}, and should be {_allowed_text(allowed)}"
+    return None
+
+
+def _allowed_text(allowed: range | tuple[str, ...]) -> str:
+    if isinstance(allowed, tuple):
+        return " or ".join(map(repr, allowed))
+    to = "on" if allowed in (_SIZE, _PLACE) else f"to {allowed[-1]}"
+    return f"a whole number from {allowed[0]} {to}"
+
 
 def scales_text(block: Sequence[int]) -> str:
     """Which numbers share a scale, by their number along each axis; 0 is all of them.
@@ -85,7 +143,6 @@ def steps_text(steps: tuple[AdaptationStep, ...]) -> str:
         >>> steps_text((("inflate", "mean", 3), ("channels", 4)))
         'inflated to depth 3 by mean, input channels to 4'
     """
-    try:
-        return ", ".join(_TEXTS[step[0]](*step[1:]) for step in steps)
-    except (KeyError, TypeError):
+    if any(map(step_fault, steps)):
         return f"steps {steps!r}, which are not known"
+    return ", ".join(_TEXTS[step[0]](*step[1:]) for step in steps)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+from initcfg.values.adaptation_steps import step_fault
 from initcfg.values.kinds import (
+    Adapted,
     CopyOf,
     Dirac,
     Normal,
     Opaque,
+    Originals,
     Orthogonal,
     PaddingRow,
     Parts,
@@ -38,6 +41,10 @@ def own_fault(value: Value) -> Fault | None:
         return _within(own_fault(value.over), "over")
     if isinstance(value, Parts):
         return _parts_fault(value)
+    if isinstance(value, Originals):
+        return _first_within(value.values)
+    if isinstance(value, Adapted):
+        return _steps_fault(value)
     found: str | None = None
     if isinstance(value, (Normal, Sparse, TruncNormal)) and not 0 <= value.std < math.inf:
         return ("std",), f"it is {value.std:g}, and a standard deviation is finite and not negative"
@@ -85,8 +92,20 @@ def _parts_fault(value: Parts) -> Fault | None:
             return ("sizes", number), f"it is {size}, and a size is not negative"
     if len(value.sizes) != len(value.values):
         return ("sizes",), f"there are {len(value.sizes)} of them for {len(value.values)} values"
-    faults = (_within(own_fault(each), "values", number) for number, each in enumerate(value.values))
+    return _first_within(value.values)
+
+
+def _first_within(values: tuple[Value, ...]) -> Fault | None:
+    faults = (_within(own_fault(each), "values", number) for number, each in enumerate(values))
     return next(filter(None, faults), None)
+
+
+def _steps_fault(value: Adapted) -> Fault | None:
+    for number, step in enumerate(value.steps):
+        fault = step_fault(step)
+        if fault is not None:
+            return ("steps", number, *fault[0]), fault[1]
+    return None
 
 
 def _axes_fault(value: Orthogonal) -> Fault | None:

@@ -15,6 +15,10 @@ from initcfg.values import AdaptationStep
 
 Draw = Callable[[tuple[int, ...]], torch.Tensor]
 """Gives a tensor of standard normal numbers, in float32."""
+# How many numbers may lie between a plan's steps, and how many more for each before and after them.
+_FREE, _MOST_BETWEEN = 1 << 20, 8
+# The matrix that moves a patch has the square of so many numbers.
+_LARGEST_PATCH = 1 << 12
 
 
 def carried_out(
@@ -30,30 +34,55 @@ def carried_out(
     """
     current = list(tensors)
     for step in steps:
-        try:
-            kind, *arguments = step
-            if kind == "concat":
-                current = [torch.cat(current, *arguments)]
-            elif kind == "stack":
-                current = _stacked(current, *arguments)
-            elif kind == "dequantize":
-                pairs = zip(current[::2], current[1::2], strict=True)
-                current = [_dequantize(*pair, *arguments) for pair in pairs]
-            else:
-                further = {"draw": draw} if kind == "grow" else {}
-                current = [_STEPS[kind](each, *arguments, **further) for each in current]
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            shapes = ", ".join(str(tuple(each.shape)) for each in current)
-            raise PlanError(f"The step {step!r} has no meaning for {shapes}: {error}.") from error
-    if len(current) != 1:
-        raise PlanError(f"These steps leave {len(current)} tensors, and one is needed.")
-    return current[0]
+        current = _stepped(current, step, draw)
+    return _only(current)
+
+
+def _stepped(current: Sequence[torch.Tensor], step: AdaptationStep, draw: Draw) -> list[torch.Tensor]:
+    try:
+        kind, *arguments = step
+        if kind == "concat":
+            return [torch.cat(list(current), *arguments)]
+        if kind == "stack":
+            return _stacked(current, *arguments)
+        if kind == "dequantize":
+            pairs = zip(current[::2], current[1::2], strict=True)
+            return [_dequantize(*pair, *arguments) for pair in pairs]
+        further = {"draw": draw} if kind == "grow" else {}
+        return [_STEPS[kind](each, *arguments, **further) for each in current]
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        shapes = ", ".join(str(tuple(each.shape)) for each in current)
+        raise PlanError(f"The step {step!r} has no meaning for {shapes}: {error}.") from error
+
+
+def _only(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    if len(tensors) != 1:
+        raise PlanError(f"These steps leave {len(tensors)} tensors, and one is needed.")
+    return tensors[0]
 
 
 def result_shape(shapes: Sequence[tuple[int, ...]], steps: Sequence[AdaptationStep]) -> tuple[int, ...]:
-    """The shape that the steps lead to, without numbers."""
+    """The shape that the steps lead to, without numbers.
+
+    Raises:
+        PlanError: They have no meaning for these shapes, or take far more memory than what they begin and
+            end with.
+    """
     on_meta = functools.partial(torch.empty, device="meta")
-    return tuple(carried_out([on_meta(shape) for shape in shapes], steps, on_meta).shape)
+    current: list[torch.Tensor] = [on_meta(shape) for shape in shapes]
+    first = most = _elements(current)
+    for step in steps:
+        current = _stepped(current, step, on_meta)
+        most = max(most, _elements(current))
+    if most > _FREE + _MOST_BETWEEN * (first + _elements(current)):
+        raise PlanError(
+            f"The steps {tuple(steps)!r} make {most:,} numbers on their way, far more than are needed."
+        )
+    return tuple(_only(current).shape)
+
+
+def _elements(tensors: Sequence[torch.Tensor]) -> int:
+    return sum(each.numel() for each in tensors)
 
 
 def split_views(
@@ -115,6 +144,8 @@ def _patch(tensor: torch.Tensor, height: int, width: int) -> torch.Tensor:
     if tensor.dim() != 4:
         raise ValueError("patches are of four dimensions")
     old = math.prod(tensor.shape[-2:])
+    if old > _LARGEST_PATCH:
+        raise ValueError(f"patches have at most {_LARGEST_PATCH:,} places")
     unit = torch.eye(old, device=tensor.device).reshape(old, 1, *tensor.shape[-2:])
     moved = _bicubic(unit, (height, width), antialias=True)
     matrix = moved.squeeze(1).permute(1, 2, 0).reshape(height * width, old)

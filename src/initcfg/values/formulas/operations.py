@@ -35,7 +35,7 @@ _REDUCTIONS = """
 _ARRANGEMENTS = """
     cat constant_pad_nd diag_embed embedding flip gather index index_add index_copy index_fill index_put
     index_select pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d replication_pad1d
-    replication_pad2d repeat roll rot90 scatter scatter_add select_scatter slice_scatter sort stack t take
+    replication_pad2d repeat roll rot90 scatter scatter_add select_scatter slice_scatter sort stack take
     topk tril triu
 """
 _MAKERS = """
@@ -109,8 +109,7 @@ def operation(name: str) -> Any:
     ]
     types = {str(each.type) for each in schema.returns}
     on_tensors = any("Tensor" in str(each.type) for each in (*schema.arguments, *schema.returns))
-    # A matrix turned is the one view that is called by name: of the same memory, all of it.
-    views = base != "t" and any(each.alias_info and not each.alias_info.is_write for each in schema.returns)
+    views = any(each.alias_info and not each.alias_info.is_write for each in schema.returns)
     if any(results_only) or types - {"Tensor"} or views or not on_tensors:
         raise PlanError(f"A formula may not use the operation {name!r}.")
     return found
