@@ -30,6 +30,21 @@ def finite(name: str, given: Any) -> float:
     return converted
 
 
+def whole_number(name: str, given: Any, least: int = 1) -> int:
+    """``given``, if it is a whole number from ``least`` on."""
+    if not isinstance(given, int) or isinstance(given, bool) or given < least:
+        raise ArgumentError(f"{name} must be a whole number from {least} on, not {given!r}.")
+    return given
+
+
+def positive(name: str, given: Any) -> float:
+    """``given`` as a float, if it is finite and above 0."""
+    converted = finite(name, given)
+    if converted <= 0:
+        raise ArgumentValueError(f"{name} must be above 0, not {given!r}.")
+    return converted
+
+
 def standard_deviation(std: Any) -> float:
     """``std``, if it is a number from 0 on."""
     if number("std", std) < 0 or math.isnan(std):
