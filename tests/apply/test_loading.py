@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from loading_models import Backbone, Detector, bits, loading, state_of
+from safetensors.torch import save_file
 from torch import nn
 
 import initcfg
 from initcfg import errors
+from initcfg._checkpoints.formats.into_memory import Numbers
 
 # -- apply ---------------------------------------------------------------------------------------
 
@@ -157,3 +160,51 @@ def test_only_what_is_needed_is_read(monkeypatch):
     wanted = {name: tensor for name, tensor in state.items() if "fc" not in name}
     assert len(read) == len(wanted)
     assert {each.data_ptr() for each in read} == {each.data_ptr() for each in wanted.values()}
+
+
+# -- several tensors at a time -------------------------------------------------------------------
+
+
+def saved_layers(path, count=12):
+    model = nn.Sequential(*(nn.Linear(50, 60) for _ in range(count)))
+    save_file({key: each.clone() for key, each in model.state_dict().items()}, path)
+    return model.state_dict()
+
+
+def test_threads_that_read_ahead_give_what_one_reads_and_are_gone(tmp_path, monkeypatch):
+    state = saved_layers(tmp_path / "a.safetensors")
+    rule = dict(type="Pretrained", checkpoint=str(tmp_path / "a.safetensors"))
+    before = threading.active_count()
+    ledgers = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("INITCFG_THREADS", threads)
+        model = nn.Sequential(*(nn.Linear(50, 60) for _ in range(12)))
+        plan = initcfg.plan(model, rule)
+        ledgers.append(plan.apply(model, seed=0))
+        assert all(torch.equal(each, state[name]) for name, each in model.state_dict().items())
+        assert threading.active_count() == before
+    assert ledgers[0].to_json() == ledgers[1].to_json()
+
+
+def test_what_was_read_ahead_when_another_tensor_failed_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("INITCFG_THREADS", "2")
+    saved_layers(tmp_path / "a.safetensors")
+    model = nn.Sequential(*(nn.Linear(50, 60) for _ in range(12)))
+    plan = initcfg.plan(model, dict(type="Pretrained", checkpoint=str(tmp_path / "a.safetensors")))
+    read, calls = Numbers.read_into, []
+
+    def fails_at_the_fifth(self, target):
+        calls.append(self)
+        if len(calls) == 5:
+            raise errors.CheckpointError("The fifth cannot be read.")
+        read(self, target)
+
+    monkeypatch.setattr(Numbers, "read_into", fails_at_the_fifth)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    with pytest.raises(errors.CheckpointError, match="The fifth"):
+        plan.apply(model, seed=0)
+    changed = sum(not torch.equal(each, before[name]) for name, each in model.named_parameters())
+    with pytest.raises(errors.InitcfgError) as caught:
+        model(torch.zeros(1, 50))
+    told = int(re.search(r"(\d+) tensors? had been written", str(caught.value)).group(1))
+    assert changed <= told <= len(calls)

@@ -80,11 +80,12 @@ def apply_plan(
     except BaseException as error:
         if execution is None:
             raise
+        touched = checkpoints.stop()
         execution.back_to_pending()
         if put_back is not None:
             put_back()
             raise
-        written = list(execution.account.written)
+        written = list(dict.fromkeys([*execution.account.written, *touched]))
         state = f"{plural(len(written), 'tensor')} had been written"
         if written:
             state += f" ({', '.join(written[:3])}{', ...' if len(written) > 3 else ''})"

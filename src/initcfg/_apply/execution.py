@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,6 +13,7 @@ from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
 from initcfg._apply.overlaps import same_memory
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
+from initcfg._apply.read_ahead import Read
 from initcfg._model import (
     Entry,
     Names,
@@ -25,6 +26,7 @@ from initcfg._model import (
     places_of,
     renames,
     running,
+    storage_of,
 )
 from initcfg._plan import Call, Ledger, Loaded, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
@@ -148,7 +150,10 @@ class Execution:
     def _run(self, plan: Plan, model: nn.Module, names: Names) -> None:
         part = _Part(model, names)
         around, self.filler.original = self.filler.original, plan.compat is not None
-        for item in self._in_good_order(self._unrolled(plan)):
+        items = self._in_good_order(self._unrolled(plan))
+        if not self.runs_code:
+            self._checkpoints.read_ahead(self._loads_alone(items, part.entries))
+        for item in items:
             if isinstance(item, Write):
                 self._write(item, part.entries)
                 continue
@@ -221,6 +226,18 @@ class Execution:
         if self.filler.in_order or len(writes) < len(items):
             return items
         return sorted(writes, key=_elements_to_load, reverse=True)
+
+    def _loads_alone(self, items: Sequence[Write | Call], entries: Mapping[str, Entry]) -> Iterator[Read]:
+        """Of the writes those that load a tensor which lies in memory of its own, in any order then."""
+        for item in items:
+            if not isinstance(item, Write) or not isinstance(item.value, FromCheckpoint) or not item.final:
+                continue
+            entry = entries.get(item.name or "")
+            if entry is None or entry.shape != item.shape or not self.writes(entry.name):
+                continue
+            if len(self.by_storage().get(storage_of(entry.tensor), ())) == 1:
+                numbered = self._same_memory.get(entry.name, entry.name)
+                yield Read(numbered, entry.tensor, item.value)
 
     def _write(self, write: Write, entries: Mapping[str, Entry]) -> None:
         if not write.final or write.name is None:

@@ -71,7 +71,7 @@ class StreamFiller(Filler):
                 fill_stream(made, Normal(0.0, 1.0), seed=self._seed, name=name)
                 return made
 
-            return self._checkpoints.load(tensor, value, draw)
+            return self._checkpoints.load(tensor, value, name, draw)
         if is_sharded(tensor):
             for piece, block in local_blocks(tensor):
                 self.writer.add(piece, value, name, block=block)
@@ -104,7 +104,7 @@ class TorchFiller(Filler):
     ) -> Loaded | None:
         """Fill it at once."""
         if isinstance(value, FromCheckpoint):
-            return self._checkpoints.load(tensor, value, torch.randn)
+            return self._checkpoints.load(tensor, value, name, torch.randn)
         fill_torch(tensor, value, original=self.original)
         return None
 

@@ -9,10 +9,19 @@ import torch
 
 from initcfg._apply.finite import non_finite
 from initcfg._apply.hooked_loads import Around, HookedLoads
+from initcfg._apply.read_ahead import Read, ReadAhead
 from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_source
 from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
-from initcfg._stream.writing import Draw, carried_out, lost_in_cast, narrowed, result_shape, split_views
+from initcfg._stream.writing import (
+    Draw,
+    carried_out,
+    lost_in_cast,
+    narrowed,
+    result_shape,
+    split_views,
+    thread_count,
+)
 from initcfg.errors import (
     ApplyError,
     CheckpointError,
@@ -53,6 +62,7 @@ class PlannedCheckpoints:
                 self._ambiguous.add(load.source)
         self._opened: dict[str, OpenedCheckpoint] = {}
         self._hooked: HookedLoads | None = None
+        self._ahead: ReadAhead | None = None
 
     @contextlib.contextmanager
     def of_part(self, plan: Plan, names: Names) -> Iterator[None]:
@@ -173,11 +183,29 @@ class PlannedCheckpoints:
                 return count
         return 0
 
-    def load(self, tensor: torch.Tensor, value: FromCheckpoint, draw: Draw) -> Loaded:
+    def read_ahead(self, wanted: Iterable[Read]) -> None:
+        """Begin to read these tensors, which share no memory; :meth:`load` waits for each of them."""
+        plain = [each for each in wanted if _is_plain(each.value)]
+        if thread_count() == 1 or len(plain) < 2:
+            return
+        for source in dict.fromkeys(each.value.source for each in plain):
+            self._open(source)
+        self._ahead = ReadAhead(plain, lambda tensor, value: self._load(tensor, value, torch.randn))
+
+    def stop(self) -> list[str]:
+        """Read no further ahead: the names of those that this was done for in vain."""
+        ahead, self._ahead = self._ahead, None
+        return [] if ahead is None else ahead.stop()
+
+    def load(self, tensor: torch.Tensor, value: FromCheckpoint, name: str, draw: Draw) -> Loaded:
         """Read a value into a tensor, converted once.
 
         Where the value has new rows by covariance, ``draw`` gives their normal numbers.
         """
+        read = None if self._ahead is None else self._ahead.result(name, value)
+        return self._load(tensor, value, draw) if read is None else read
+
+    def _load(self, tensor: torch.Tensor, value: FromCheckpoint, draw: Draw) -> Loaded:
         pieces = local_blocks(tensor)
         by_hooks = isinstance(value, Hooked)
         views, steps = ((), steps_of(value)) if by_hooks else split_views(steps_of(value))
@@ -241,6 +269,7 @@ class PlannedCheckpoints:
 
     def close(self) -> None:
         """Let go of the files, and of what hooks made of them."""
+        self.stop()
         self._hooked = None
         for opened in self._opened.values():
             opened.close()
@@ -270,6 +299,11 @@ def _adapted(
 def steps_of(value: FromCheckpoint) -> tuple[AdaptationStep, ...]:
     """What is done to the tensors of a value."""
     return value.steps if isinstance(value, Adapted) else ()
+
+
+def _is_plain(value: FromCheckpoint) -> bool:
+    """Whether a value is read as it lies in the file: without arithmetic, or code of the model's own."""
+    return not isinstance(value, (Hooked, Originals)) and not split_views(steps_of(value))[1]
 
 
 def each_stored(value: FromCheckpoint, entry: Entry) -> list[tuple[FromCheckpoint, torch.Tensor]]:
