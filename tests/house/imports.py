@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class Import:
     typing: bool
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """The files of the package, by the name of the module."""
     found: dict[str, Path] = {}
@@ -45,6 +47,7 @@ def folder(module: str) -> str:
     return module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
+@functools.cache
 def imports() -> list[Import]:
     """Every import within the package."""
     known = modules()
@@ -70,6 +73,7 @@ def imports() -> list[Import]:
     return found
 
 
+@functools.cache
 def exported(module: str) -> tuple[str, ...]:
     """``__all__`` of a module, as its file says it; without one, what the file defines or names again."""
     body = ast.parse(modules()[module].read_text(encoding="utf-8")).body
