@@ -3,7 +3,8 @@
 In: a model or a config, rules, a seed; the words of a command line.
 Out: a plan, an initialized model, its ledger; what a command prints and writes.
 
-Read: `functions.py` (plan, init_weights, build), then `untrusted.py` (building from a stranger's config),
+Read: `functions.py` (plan, init_weights, build), then `declared_roles.py` (what a
+config says of roles), `untrusted.py` (building from a stranger's config),
 `original_calls.py` (what code written for MMEngine calls), `original_log.py` (what it then finds in its log),
 `materialization.py` (memory for models on the meta device), `command/`.
 

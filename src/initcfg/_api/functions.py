@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from torch import nn
 
+from initcfg._api.declared_roles import remember, remembered
 from initcfg._api.untrusted import check_model, distrusted, distrusting
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
 from initcfg._config.files import Config, is_untrusted
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
-from initcfg._plan.planner import check_strict, make_plan
+from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
 from initcfg._rules import Compiler, has_init_weights, is_initialized
 from initcfg._stream.writing import seeded
@@ -38,6 +39,8 @@ def plan(
     *,
     compat: str | None = None,
     strict: bool = False,
+    example: Any = None,
+    roles: Any = None,
 ) -> Plan:
     """What every parameter of ``model`` will be, by its rules; reads and writes no weight.
 
@@ -47,6 +50,10 @@ def plan(
             model's own beat them.
         compat: ``"mmengine"`` reaches exactly what the original reaches.
         strict: A rule that reaches nothing is an error.
+        example: For rules by role: an example of the model's input, a tuple of its arguments, where its
+            library has none of its own.
+        roles: For rules by role: what a person says of them, ``dict(residual_out=["*.c_proj.weight"],
+            blocks="transformer.h")``; or ``"names"``, to let the names of parameters decide.
 
     Returns:
         The plan; print it, then ``plan.apply(model)``.
@@ -63,11 +70,17 @@ def plan(
         >>> print(plan["0.weight"].value, plan["1.weight"].value)
         Normal(mean=0, std=0.1667) Keep
     """
-    return located_plan(model, init_cfg, compat=compat, strict=strict)
+    return located_plan(model, init_cfg, compat=compat, strict=strict, roles=RoleRequest(roles, example))
 
 
 def located_plan(
-    model: nn.Module, init_cfg: InitCfg = None, *, config: Any = None, compat: str | None, strict: bool
+    model: nn.Module,
+    init_cfg: InitCfg = None,
+    *,
+    config: Any = None,
+    compat: str | None,
+    strict: bool,
+    roles: RoleRequest = NOTHING_GIVEN,
 ) -> Plan:
     """See :func:`plan`; rules that are written in ``config``, if that is a config file, say where."""
     exact = exact_reach(compat)
@@ -85,6 +98,7 @@ def located_plan(
             compat=exact,
             first_writes=defaults,
             lost=lambda missing: meta_defaults(model, missing, executed),
+            roles=roles.over(remembered(model)),
         )
     made = rehearsed(made, model)
     if strict:
@@ -101,6 +115,8 @@ def init_weights(
     compat: str | None = None,
     strict: bool = False,
     process_group: Any = None,
+    example: Any = None,
+    roles: Any = None,
 ) -> Ledger:
     """Plan and apply in one: see :func:`plan` and :meth:`Plan.apply`.
 
@@ -115,7 +131,7 @@ def init_weights(
         >>> model.weight.tolist(), model.bias.tolist()
         ([[1.0, 1.0]], [2.0])
     """
-    made = plan(model, init_cfg, compat=compat, strict=strict)
+    made = plan(model, init_cfg, compat=compat, strict=strict, example=example, roles=roles)
     if is_initialized(_model_in(model)):
         warn_of_second_call(model)
     return made.apply(_model_in(model), seed=seed, rng=rng, process_group=process_group)
@@ -159,6 +175,7 @@ def build(
         model = construct(cfg)
     if untrusted:
         check_model(loaded, model, in_memory=init)
+    remember(loaded, model, untrusted=untrusted)
     if init:
         made = located_plan(model, config=loaded, compat=compat, strict=strict)
         made.apply(model, seed=seed, rng=rng)

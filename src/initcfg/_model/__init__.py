@@ -8,8 +8,8 @@ Read: `contents.py` (what a module holds by itself), then `names.py` (every tens
 declare of that), `shards.py` (the blocks of a
 tensor that a rank holds, and FSDP's shards in their place), `in_place_writes.py` (which tensors code wrote),
 `whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
-copies of one), `load_hooks/` (what its own code does to a ``state_dict``), `doors.py` (the one door up to the
-stations above).
+copies of one), `roles/` (what each tensor does), `load_hooks/` (what its own code does to a ``state_dict``),
+`doors.py` (the one door up to the stations above).
 """
 
 from initcfg._model import doors
@@ -61,6 +61,7 @@ from initcfg._model.names import (
     unwrapped,
     wrapper_attribute,
 )
+from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, find_roles
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
@@ -77,9 +78,12 @@ __all__ = [
     "ModuleList",
     "Names",
     "Observer",
+    "ROLE_NAMES",
     "RUN_ONE_BATCH",
+    "Roles",
     "Sequential",
     "Target",
+    "TensorRole",
     "Watch",
     "active_run",
     "buffers_of",
@@ -90,6 +94,7 @@ __all__ = [
     "has_no_rules",
     "counter_may_be_missing",
     "doors",
+    "find_roles",
     "hold_shards",
     "holds_tensors",
     "hooks_in",

@@ -1,4 +1,4 @@
-"""Targets: the tensors that a module of some class owns, each with its role and layout.
+"""Targets: the tensors that a module of some class owns, each with its slot and layout.
 
 The original knows the attributes ``weight`` and ``bias``. Attention, recurrent and embedding layers
 hold their weights under other names, or several as one; what each is, is said here and nowhere else.
@@ -25,14 +25,14 @@ class Target(NamedTuple):
     """One tensor to write: for a parametrized weight, the first that it is stored as."""
 
     tensor: torch.Tensor
-    role: str
+    slot: str
     layout: Layout
     attribute: str
 
 
-_ROLES = ("weight", "bias")
+_SLOTS = ("weight", "bias")
 Find = Callable[[nn.Module, str], torch.Tensor | None]
-"""Looks in a module for the tensor of a role."""
+"""Looks in a module for the tensor of a slot."""
 
 
 @lru_cache(maxsize=65536)
@@ -54,8 +54,8 @@ def targets(module: nn.Module) -> list[Target]:
         if tensor is None:
             tensor = _stored(module, attribute)
         if tensor is not None and not is_lazy(tensor):
-            role = "bias" if "bias" in attribute else "weight"
-            by_attribute[attribute] = Target(tensor, role if known is None else known.role, layout, attribute)
+            slot = "bias" if "bias" in attribute else "weight"
+            by_attribute[attribute] = Target(tensor, slot if known is None else known.slot, layout, attribute)
     return list(by_attribute.values())
 
 
@@ -77,7 +77,7 @@ def _targets(module: nn.Module) -> list[Target]:
 def original_targets(module: nn.Module) -> list[Target]:
     """The tensors that the original writes: whatever ``weight`` and ``bias`` are."""
     held = parameters_of(module)
-    if any(is_lazy(tensor) for role in _ROLES if (tensor := held.get(role)) is not None):
+    if any(is_lazy(tensor) for slot in _SLOTS if (tensor := held.get(slot)) is not None):
         raise LazyParameterError(LAZY, fix=RUN_ONE_BATCH)
     return _weight_and_bias(module, _attribute)
 
@@ -85,53 +85,53 @@ def original_targets(module: nn.Module) -> list[Target]:
 def _weight_and_bias(module: nn.Module, find: Find) -> list[Target]:
     """``weight`` and ``bias``: parameters, or what ``find`` finds in their place."""
     found: list[Target] = []
-    for role in _ROLES:
-        tensor = parameters_of(module).get(role)
+    for slot in _SLOTS:
+        tensor = parameters_of(module).get(slot)
         if tensor is None:
-            tensor = find(module, role)
+            tensor = find(module, slot)
         if tensor is None or is_lazy(tensor):
             # The planner refuses a rule that means a tensor without a shape.
             continue
-        found.append(Target(tensor, role, plain_layout(tensor.shape), role))
+        found.append(Target(tensor, slot, plain_layout(tensor.shape), slot))
     return found
 
 
-def _attribute(module: nn.Module, role: str) -> torch.Tensor | None:
+def _attribute(module: nn.Module, slot: str) -> torch.Tensor | None:
     """``weight`` or ``bias``, whatever computes it."""
-    tensor = getattr(module, role, None)
+    tensor = getattr(module, slot, None)
     if tensor is not None and not isinstance(tensor, torch.Tensor):
         raise TensorError(
-            f"The {role} of a {type(module).__name__} is {type(tensor).__name__}, not a tensor: the original "
+            f"The {slot} of a {type(module).__name__} is {type(tensor).__name__}, not a tensor: the original "
             "cannot initialize such a layer.",
             fix="Leave out compat='mmengine', which can.",
         )
     return tensor
 
 
-def _stored(module: nn.Module, role: str) -> torch.Tensor | None:
+def _stored(module: nn.Module, slot: str) -> torch.Tensor | None:
     """What ``weight`` or ``bias`` is stored as that is not a parameter: parametrized, buffer or property."""
-    if role in parameters_of(module):
+    if slot in parameters_of(module):
         return None
     chains = children_of(module).get("parametrizations")
-    if isinstance(chains, nn.ModuleDict) and role in chains:
-        return getattr(chains[role], "original", getattr(chains[role], "original0", None))
+    if isinstance(chains, nn.ModuleDict) and slot in chains:
+        return getattr(chains[slot], "original", getattr(chains[slot], "original0", None))
     by = instead = None
-    if f"{role}_g" in parameters_of(module) and f"{role}_v" in parameters_of(module):
+    if f"{slot}_g" in parameters_of(module) and f"{slot}_v" in parameters_of(module):
         by, instead = "weight_norm", "parametrizations.weight_norm"
-    elif f"{role}_orig" in parameters_of(module):
-        pruned = f"{role}_mask" in buffers_of(module)
+    elif f"{slot}_orig" in parameters_of(module):
+        pruned = f"{slot}_mask" in buffers_of(module)
         by, instead = ("prune", None) if pruned else ("spectral_norm", "parametrizations.spectral_norm")
     if by is not None:
         raise TensorError(
-            f"The {role} of this {type(module).__name__} is computed before each use by torch.nn.utils.{by}, "
+            f"The {slot} of this {type(module).__name__} is computed before each use by torch.nn.utils.{by}, "
             "so that writing it has no effect.",
             fix=f"Use torch.nn.utils.{instead}, which can be written through."
             if instead
             else "Initialize first, and prune after; or exclude it, and set weight_orig by param.",
         )
-    tensor = buffers_of(module).get(role)
-    if tensor is None and isinstance(getattr(type(module), role, None), property):
-        tensor = getattr(module, role)
+    tensor = buffers_of(module).get(slot)
+    if tensor is None and isinstance(getattr(type(module), slot, None), property):
+        tensor = getattr(module, slot)
         return tensor if isinstance(tensor, nn.Parameter) else None
     return tensor
 
@@ -143,7 +143,7 @@ def _convolution(module: nn.Module) -> list[Target]:
     transposed = bool(getattr(module, "transposed", compiled_class(module).startswith("ConvTranspose")))
     return [
         each._replace(layout=Layout(each.layout.shape, groups=groups, transposed=transposed))
-        if each.role == "weight" and each.tensor.dim() > 2
+        if each.slot == "weight" and each.tensor.dim() > 2
         else each
         for each in _weight_and_bias(module, _stored)
     ]
@@ -157,8 +157,8 @@ def _attention(module: nn.MultiheadAttention) -> list[Target]:
         tensor = parameters_of(module).get(name)
         if tensor is not None:
             parts = (tensor.shape[0] // 3,) * 3 if name == "in_proj_weight" else ()
-            role = "weight" if name in weights else "bias"
-            found.append(Target(tensor, role, Layout(tuple(tensor.shape), parts=parts), name))
+            slot = "weight" if name in weights else "bias"
+            found.append(Target(tensor, slot, Layout(tuple(tensor.shape), parts=parts), name))
     out = children_of(module).get("out_proj")
     if out is not None:
         found += [each._replace(attribute=f"out_proj.{each.attribute}") for each in targets(out)]
@@ -174,8 +174,8 @@ def _recurrent(module: nn.RNNBase | nn.RNNCellBase) -> list[Target]:
     for name, tensor in parameters_of(module).items():
         if tensor is None:
             continue
-        role = "bias" if name.startswith("bias") else "weight"
+        slot = "bias" if name.startswith("bias") else "weight"
         gates = 1 if name.startswith(("bias", "weight_hr")) else tensor.shape[0] // hidden
         parts = (hidden,) * gates if gates > 1 else ()
-        found.append(Target(tensor, role, Layout(tuple(tensor.shape), parts=parts), name))
+        found.append(Target(tensor, slot, Layout(tuple(tensor.shape), parts=parts), name))
     return found

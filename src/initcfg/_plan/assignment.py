@@ -5,10 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from initcfg._plan.frozen import Frozen
 from initcfg.values import Layout, Value
+
+
+@dataclass(frozen=True)
+class Scaling(Frozen):
+    """How a rule multiplied what its initializer gave.
+
+    Attributes:
+        text: The expression as it was written.
+        numbers: The names in it, each with its number for this tensor.
+        factor: What it comes to.
+        value: What was multiplied.
+    """
+
+    text: str
+    numbers: Mapping[str, float]
+    factor: float
+    value: Value
+
+
+@dataclass(frozen=True)
+class Role(Frozen):
+    """What a tensor does in its model.
+
+    Attributes:
+        roles: All that it has.
+        how: ``"declared"``, ``"seen"`` or ``"guessed"``.
+        layer: Index of its block, from 0.
+        layers: Number of blocks.
+    """
+
+    roles: tuple[str, ...]
+    how: Literal["declared", "seen", "guessed"]
+    layer: int | None = None
+    layers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -19,11 +53,15 @@ class Shadowed(Frozen):
         rule: Path of the rule that asked for it.
         value: What it would have written.
         initializer: The initializer as JSON data.
+        scaling: How its rule multiplied that.
+        tune: Multipliers of the optimizer's numbers that go with it.
     """
 
     rule: str
     value: Value
     initializer: Mapping[str, Any] | None = None
+    scaling: Scaling | None = None
+    tune: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,6 +79,9 @@ class Assignment(Frozen):
         frozen: Whether the parameter has ``requires_grad=False``.
         default: In a model that was built deferred: what its constructor meant to write, with the
             constructor in the place of the rule.
+        scaling: How its rule multiplied what the initializer gave.
+        tune: Multipliers of the optimizer's numbers for it: ``{"lr": 0.25}``.
+        role: What it does in the model, where some rule asked for roles.
         layout: Meaning of the axes, for fans; None where no rule asked, or in a plan from JSON.
     """
 
@@ -53,6 +94,9 @@ class Assignment(Frozen):
     shadowed: tuple[Shadowed, ...] = ()
     frozen: bool = False
     default: Shadowed | None = None
+    scaling: Scaling | None = None
+    tune: Mapping[str, float] = field(default_factory=dict)
+    role: Role | None = None
     layout: Layout | None = field(default=None, compare=False)
 
     @property
@@ -90,4 +134,4 @@ def effect(assignment: Assignment | None) -> tuple[Any, ...] | None:
     """What of an assignment makes a difference to the model."""
     if assignment is None:
         return None
-    return assignment.shape, assignment.dtype, assignment.value
+    return assignment.shape, assignment.dtype, assignment.value, dict(assignment.tune)

@@ -162,7 +162,15 @@ class Plan(Frozen, Mapping[str, Assignment]):
 
     def _contents(self) -> dict[str, Any]:
         items = {**self.parameters, **self.buffers}.items()
-        return {name: [list(item.shape), item.dtype, to_json(item.value)] for name, item in items}
+        return {
+            name: [
+                list(item.shape),
+                item.dtype,
+                to_json(item.value),
+                *([dict(item.tune)] if item.tune else []),
+            ]
+            for name, item in items
+        }
 
     def to_init_cfg(self, model: nn.Module | None = None, *, buffers: bool = True) -> list[dict[str, Any]]:
         """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.
@@ -411,7 +419,7 @@ def _digest(content: Any) -> str:
 
 
 def _to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
-    without, unless_empty = ("name", "layout"), ("frozen", "default")
+    without, unless_empty = ("name", "layout"), ("frozen", "default", "scaling", "tune", "role")
     return {
         name: record_to_json(item, without=without, unless_empty=unless_empty) for name, item in items.items()
     }

@@ -1,6 +1,6 @@
 """Stacks: the writes that pile up on a tensor.
 
-Tensors of one role and layout that the same steps reach have the same stack, so it is made once and
+Tensors of one slot and layout that the same steps reach have the same stack, so it is made once and
 shared: planning costs a look-up for each tensor, whatever the number of rules.
 """
 

@@ -3,7 +3,8 @@
 In: an `init_cfg` as it was written, and a model.
 Out: a program: its steps, each a rule over a subtree, or code of a user's own. No tensor is touched.
 
-Read: `initializers/` (what a rule fills with), then `layer_names.py` and `patterns.py` (which modules and
+Read: `initializers/` (what a rule fills with), then `scale.py` (by what it multiplies),
+`schemes/` (recipes of rules), `layer_names.py` and `patterns.py` (which modules and
 tensors are meant), `expressions.py` (patterns that take no forever), `types.py` (from a `type` to an
 initializer), `rule.py` (one entry), `parsing.py` (from what was written to rules), `methods.py` (a module's
 own `init_weights`), `libraries.py` (of whom it is left alone), `asked_methods.py` (unless a rule asks),
@@ -17,14 +18,18 @@ from initcfg._rules.methods import has_init_weights
 from initcfg._rules.originals import originals_come_back
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, is_initialized
-from initcfg._rules.rule import Rule, bias_of
+from initcfg._rules.rule import Rule, SchemeRule, bias_of
+from initcfg._rules.scale import SCALE_NAMES, Expression, parse_scale
 from initcfg._rules.types import construct, resolve_type, type_label
 
 __all__ = [
     "Compiler",
+    "Expression",
     "Pattern",
     "Program",
     "Rule",
+    "SchemeRule",
+    "SCALE_NAMES",
     "Step",
     "bias_of",
     "check_layer_names",
@@ -35,6 +40,7 @@ __all__ = [
     "known_layer_names",
     "originals_come_back",
     "parse_layers",
+    "parse_scale",
     "register_library",
     "resolve_type",
     "type_label",

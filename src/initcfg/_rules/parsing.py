@@ -8,29 +8,50 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
 from initcfg._model import copied_rules, has_no_rules
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
 from initcfg._rules.layer_names import NO_LAYERS, parse_layers
-from initcfg._rules.patterns import parse_patterns
-from initcfg._rules.rule import PlainBias, Rule, bias_of, location, show_cfg
-from initcfg._rules.types import SELECTION, accepts, construct, is_foreign, is_pretrained, type_label
+from initcfg._rules.patterns import parse_patterns, parse_roles
+from initcfg._rules.rule import PlainBias, Rule, SchemeRule, bias_of, location, show_cfg
+from initcfg._rules.scale import Expression, parse_scale
+from initcfg._rules.schemes import Scheme
+from initcfg._rules.types import (
+    SELECTION,
+    accepts,
+    construct,
+    is_foreign,
+    is_pretrained,
+    is_scheme,
+    takes,
+    type_label,
+)
 from initcfg.errors import (
     ArgumentError,
+    ArgumentValueError,
     InitcfgError,
     MissingTypeError,
     OverrideError,
     PatternError,
     RuleTypeError,
+    nearest,
 )
 
 _AXES = ("in_axis", "out_axis", "batch_axis")
 # What the original does not know: of Pretrained, all that has to be given by name.
-_EXTENSIONS = ("name", "param", "buffer", "exclude", "weight", *_AXES, "a_sigma", "b_sigma", "preserve_std")
+_EXTENSIONS = (
+    *("name", "param", "buffer", "role", "exclude", "weight", "scale", "tune"),
+    *(*_AXES, "a_sigma", "b_sigma", "preserve_std"),
+)
 _PRETRAINED_EXTENSIONS = tuple(
     name
     for name, parameter in inspect.signature(PretrainedInit).parameters.items()
     if parameter.kind is parameter.KEYWORD_ONLY
 )
+
+TUNED = ("lr", "weight_decay", "eps")
+"""What of an optimizer ``tune`` multiplies."""
 
 LineOfRule = Callable[[str], str | None]
 """From the path of a rule to file and line."""
@@ -43,18 +64,23 @@ def parse_init_cfg(
     written: LineOfRule = lambda where: None,
     compat: bool = False,
     bare: bool = False,
+    owner: nn.Module | None = None,
 ) -> list[Rule]:
     """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts; never changed.
 
     Messages name its path ``where``, and the file and line that ``written`` gives. ``compat`` refuses what
-    the original does not know. A ``bare`` one was given to ``initialize``, which takes no tuple.
+    the original does not know. A ``bare`` one was given to ``initialize``, which takes no tuple. A scheme
+    sees the ``owner`` of the rules, and becomes a rule for each of its parts.
     """
     if not bare and has_no_rules(init_cfg):
         return []
     if isinstance(init_cfg, Mapping):
-        return [_parse_entry(init_cfg, where, written, compat)]
+        return _parse_entry(init_cfg, where, written, compat, owner)
     if isinstance(init_cfg, list) or (isinstance(init_cfg, tuple) and not bare):
-        return [_parse_entry(item, f"{where}[{i}]", written, compat) for i, item in enumerate(init_cfg)]
+        found = (
+            _parse_entry(item, f"{where}[{i}]", written, compat, owner) for i, item in enumerate(init_cfg)
+        )
+        return [rule for rules in found for rule in rules]
     raise RuleTypeError(
         f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.",
         where=location(where, written(where)),
@@ -73,7 +99,9 @@ def _errors_of(entry: Mapping[str, Any], place: str) -> Iterator[None]:
         raise
 
 
-def _parse_entry(entry: Any, where: str, written: LineOfRule, compat: bool) -> Rule:
+def _parse_entry(
+    entry: Any, where: str, written: LineOfRule, compat: bool, owner: nn.Module | None
+) -> list[Rule]:
     place = location(where, written(where))
     if not isinstance(entry, Mapping):
         raise RuleTypeError(f"Each entry of an init_cfg is a dict, not {entry!r}.", where=place)
@@ -85,10 +113,54 @@ def _parse_entry(entry: Any, where: str, written: LineOfRule, compat: bool) -> R
         override = cfg.pop("override", None)
         if compat:
             _check_extensions(cfg)
+        if is_scheme(cfg.get("type")):
+            if override is not None:
+                raise OverrideError(
+                    "A scheme is a recipe of rules, which holds no override.",
+                    fix="Write a rule after it, with name='...'.",
+                )
+            return _parse_scheme(cfg, where, written, entry, owner)
         rule = _build(cfg, where, written(where), entry, compat)
         if override is None:
-            return rule
-        return replace(rule, overrides=tuple(_parse_overrides(override, cfg, where, written, compat)))
+            return [rule]
+        return [replace(rule, overrides=tuple(_parse_overrides(override, cfg, where, written, compat)))]
+
+
+def _parse_scheme(
+    cfg: dict[str, Any], where: str, written: LineOfRule, entry: Mapping[str, Any], owner: nn.Module | None
+) -> list[Rule]:
+    """The rules that a scheme stands for, each with a path of its own."""
+    arguments = dict(cfg)
+    type_ = arguments.pop("type")
+    name = type_label(type_)
+    for key in ("layer", "param", "buffer", "role", "scale", "tune", "weight", "bias"):
+        if key in arguments and not accepts(type_, key):
+            raise ArgumentError(
+                f"{name} is a scheme, a recipe of rules, and takes no {key}.",
+                fix="Narrow it by name or exclude; or write a rule after it, which wins.",
+            )
+    given = {key: parse_patterns(key, arguments.pop(key, None)) for key in ("name", "exclude")}
+    forward = None if accepts(type_, "forward") else arguments.pop("forward", None)
+    if forward not in (None, "done"):
+        raise ArgumentValueError(f"forward must be 'done', or be left out, not {forward!r}.")
+    made = construct(type_, arguments)
+    assert isinstance(made, Scheme)
+    base = None if owner is None else made.base(owner)
+    use = SchemeRule(where, written(where), dict(entry), name, made, forward == "done", given, base)
+    parts = made.recipe() if owner is None else made.recipe_for(owner)
+    found: list[Rule] = []
+    for number, part in enumerate(parts):
+        path = f"{where}.{name}[{number}]"
+        for rule in _parse_entry(part, path, lambda _: written(where), False, owner):
+            names = given["name"] or rule.names
+            if given["name"] and rule.names:
+                raise PatternError(f"{name} selects by name itself, and takes no other.")
+            excludes = (*rule.excludes, *given["exclude"])
+            within = rule.scheme
+            # Of a scheme in a scheme, the inner one knows the base, and the outer one was written.
+            outer = use if within is None or use.base is not None else replace(use, base=within.base)
+            found.append(replace(rule, names=names, excludes=excludes, scheme=outer))
+    return found
 
 
 def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +180,11 @@ def _check_extensions(cfg: Mapping[str, Any]) -> None:
             f"{extra[0]} is an extension of Pretrained that the original does not know.", fix=fix
         )
     apart = [] if isinstance(cfg.get("bias", 0), (int, float)) else ["bias"]
+    if is_scheme(type_):
+        raise ArgumentError(f"type={type_!r} is a scheme, which the original does not know.", fix=fix)
     for key in (*_EXTENSIONS, *apart):
+        if key == "scale" and not isinstance(cfg.get(key), str) and takes(type_, key):
+            continue
         if key in cfg and not accepts(type_, key):
             raise ArgumentError(
                 f"{key}={cfg[key]!r} is an extension that the original does not know.", fix=fix
@@ -156,7 +232,12 @@ def _override_cfg(
         )
     if not cfg:
         return name, {key: item for key, item in outer.items() if key not in SELECTION}
-    for key in ("layer",) if compat else SELECTION[:4]:
+    if not compat and "role" in cfg and not accepts(cfg["type"], "role"):
+        raise OverrideError(
+            f"The override of {name!r} is for that as a whole, and takes no role.",
+            fix="Write a rule with role= and name= instead.",
+        )
+    for key in ("layer",) if compat else ("layer", "name", "param", "buffer"):
         cfg.pop(key, None)
     return name, cfg
 
@@ -167,10 +248,13 @@ def _build(
     arguments = dict(cfg)
     layer = arguments.pop("layer", None)
     type_ = arguments.get("type")
+    if is_scheme(type_):
+        raise OverrideError(f"{type_label(type_)} is a scheme, a recipe of rules, and no override.")
     # The exclude of Pretrained is its own: it loads whole modules, and leaves out tensors.
-    keys = SELECTION[1:4] if is_pretrained(type_) else SELECTION[1:]
+    keys = ("name", "param", "buffer") if is_pretrained(type_) else ("name", "param", "buffer", "exclude")
     patterns = {key: parse_patterns(key, arguments.pop(key, None)) for key in keys}
     axes = _parse_axes(arguments)
+    ours = _parse_ours(arguments)
     if layer is not None and is_foreign(type_):
         # By the original's protocol, layer is the initializer's own affair.
         arguments["layer"] = layer
@@ -181,16 +265,69 @@ def _build(
         layers=NO_LAYERS if layer is None else parse_layers(layer, compat=compat),
         axes=axes,
         **{f"{key}s": found for key, found in patterns.items()},
-        **_parse_initializers(arguments, one_by_one=bool(patterns["param"] or patterns["buffer"])),
+        **ours,
+        **_parse_initializers(
+            arguments, one_by_one=bool(patterns["param"] or patterns["buffer"] or ours["roles"])
+        ),
     )
+    _check_ours(rule)
     if rule.excludes and not rule.selects:
         raise PatternError("exclude subtracts, but this rule selects nothing to subtract from.")
     if rule.pretrained is not None and rule.selects:
         raise ArgumentError(
-            "Pretrained loads whole modules: it takes no layer, name, param or buffer.",
+            "Pretrained loads whole modules: it takes no layer, name, param, buffer or role.",
             fix="Say which of its tensors by include and exclude.",
         )
     return rule
+
+
+def _parse_ours(arguments: dict[str, Any]) -> dict[str, Any]:
+    """``role``, ``scale`` and ``tune``, taken out of the arguments, where they are not the initializer's."""
+    type_ = arguments.get("type")
+    found: dict[str, Any] = {"roles": ()}
+    if "role" in arguments and not accepts(type_, "role"):
+        found["roles"] = parse_roles(arguments.pop("role"))
+    written = arguments.get("scale")
+    # A number for VarianceScaling is that of the variance, its own.
+    own = accepts(type_, "scale") or (not isinstance(written, str) and takes(type_, "scale"))
+    if "scale" in arguments and not own:
+        found["scale"] = parse_scale("scale", arguments.pop("scale"))
+    if "tune" in arguments and not accepts(type_, "tune"):
+        found["tune"] = _parse_tune(arguments.pop("tune"))
+    return found
+
+
+def _parse_tune(written: Any) -> dict[str, Expression]:
+    if not isinstance(written, Mapping):
+        raise RuleTypeError(
+            f"tune must be a dict of multipliers, not {written!r}.", fix="Write tune=dict(lr='1/width')."
+        )
+    for key in written:
+        if key not in TUNED:
+            raise ArgumentError(
+                f"tune knows no {key!r}.",
+                meant=nearest(str(key), TUNED),
+                fix=f"It multiplies {', '.join(TUNED)}.",
+            )
+    return {key: parse_scale(f"tune: {key}", item) for key, item in written.items()}
+
+
+def _check_ours(rule: Rule) -> None:
+    """What ``role``, ``scale`` and ``tune`` cannot go with."""
+    if rule.roles and rule.buffers:
+        raise PatternError("Buffers have no roles: a rule has buffer or role, and not both.")
+    if rule.foreign is not None and rule.roles:
+        raise ArgumentError(
+            f"{rule.type_name} initializes whole modules, and role selects tensors.",
+            fix="Select by layer or name.",
+        )
+    for key, there in (("scale", rule.scale is not None), ("tune", bool(rule.tune))):
+        if there and rule.filler is None:
+            what = f"{rule.type_name} writes tensors itself" if rule.type_name else "this rule has no type"
+            raise ArgumentError(
+                f"{key} is for what type fills, and {what}.",
+                fix=f"Leave out {key}, or give a type of values.",
+            )
 
 
 def _parse_axes(arguments: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -217,7 +354,7 @@ def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool) -> dict[
         apart["bias"] = arguments.pop("bias")
     if one_by_one and (extra := [key for key in ("bias", "bias_prob") if key in arguments] + list(apart)):
         raise ArgumentError(
-            f"param and buffer select tensors one by one, and each takes the value of type; "
+            f"param, buffer and role select tensors one by one, and each takes the value of type; "
             f"{', '.join(map(repr, extra))} would have no meaning.",
             fix="Give the biases a rule of their own.",
         )
@@ -235,7 +372,7 @@ def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool) -> dict[
         return {**found, "pretrained": made}
     if not isinstance(made, BaseInit):
         return {**found, "foreign": made}
-    return {**found, "weight": made, "bias": bias_of(made), **_parse_apart(apart)}
+    return {**found, "filler": made, "weight": made, "bias": bias_of(made), **_parse_apart(apart)}
 
 
 def _parse_apart(apart: Mapping[str, Any]) -> dict[str, BaseInit | None]:

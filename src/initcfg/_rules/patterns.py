@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from initcfg._model import ROLE_NAMES
 from initcfg._rules.expressions import Endless, compiled
-from initcfg.errors import PatternError, RuleTypeError, nearest
+from initcfg.errors import PatternError, RoleError, RuleTypeError, nearest
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,23 @@ def parse_patterns(key: str, written: Any) -> tuple[Pattern, ...]:
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) and item for item in items):
         raise RuleTypeError(f"{key} must be a pattern or a list of patterns, not {written!r}.")
     return tuple(Pattern(item, _compiled(key, item)) for item in items)
+
+
+def parse_roles(written: Any) -> tuple[Pattern, ...]:
+    """Roles as written: words, globs over them, or a list.
+
+    Raises:
+        RoleError: There is no such role.
+    """
+    patterns = parse_patterns("role", written)
+    for pattern in patterns:
+        if not any(map(pattern.matches, ROLE_NAMES)):
+            raise RoleError(
+                f"role={pattern.text!r} names no role.",
+                meant=nearest(pattern.text, ROLE_NAMES),
+                fix=f"Roles are {', '.join(ROLE_NAMES)}.",
+            )
+    return patterns
 
 
 def _compiled(key: str, text: str) -> re.Pattern[str]:

@@ -101,7 +101,7 @@ class Compiler:
 
         Without ``own_method``, that method of the model's class is running already, and has called its base.
         """
-        outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat)
+        outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, owner=self.model)
         self._add_rules(outer, self.model, "", pretrained=False)
         self._enter_root(own_method)
         self._add_rules(outer, self.model, "", pretrained=True)
@@ -134,7 +134,7 @@ class Compiler:
 
     def run_rules(self, init_cfg: Any) -> Program:
         """The program of ``initialize``: these rules, in their order, and nothing else."""
-        for rule in parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, bare=True):
+        for rule in parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, bare=True, owner=self.model):
             self._add_rule(rule, self.model, "")
         return self.program
 
@@ -279,7 +279,7 @@ class Compiler:
         def written(path: str) -> str | None:
             return (locate(path) if locate is not None else None) or given
 
-        return parse_init_cfg(module.init_cfg, where, written=written, compat=self.compat)
+        return parse_init_cfg(module.init_cfg, where, written=written, compat=self.compat, owner=module)
 
     def _add_rules(self, rules: list[Rule], owner: nn.Module, name: str, *, pretrained: bool) -> None:
         for rule in rules:
@@ -291,7 +291,7 @@ class Compiler:
             self._add_asked(rule, owner, name)
         else:
             # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
-            whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers)
+            whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers or rule.roles)
             self._append(owner, name, owner, rule, whole=whole)
         for override in rule.overrides:
             target = self._override_target(override, owner)

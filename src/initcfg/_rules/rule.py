@@ -11,8 +11,43 @@ from initcfg._model import holds_tensors
 from initcfg._rules.initializers import BaseInit, ConstantInit, PretrainedInit
 from initcfg._rules.layer_names import NO_LAYERS, Layers
 from initcfg._rules.patterns import Pattern
+from initcfg._rules.scale import Expression
+from initcfg._rules.schemes import Base, Scheme
 from initcfg._rules.types import type_label
 from initcfg.errors import plural
+
+
+@dataclass(frozen=True, eq=False)
+class SchemeRule:
+    """A rule that names a scheme: its parts are rules of their own.
+
+    Attributes:
+        where: Its path.
+        written: File and line it was written at, where known.
+        cfg: The entry as it was written.
+        name: The scheme, as a plan calls it.
+        scheme: The scheme.
+        done: Whether the rule says that the forward pass does its part.
+        patterns: The patterns that stand in the rule itself, by key: each part has them too.
+        base: The narrow model that the scheme knows.
+    """
+
+    where: str
+    written: str | None
+    cfg: Mapping[str, Any]
+    name: str
+    scheme: Scheme
+    done: bool = False
+    patterns: Mapping[str, tuple[Pattern, ...]] = field(default_factory=dict)
+    base: Base | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for an error."""
+        return location(self.where, self.written)
+
+    def __str__(self) -> str:
+        return show_cfg(self.cfg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +62,14 @@ class Rule:
             that takes a module, as the original's registry allows) stands in ``foreign``.
         bias: Initializer of biases; None leaves them alone.
         pretrained: The checkpoint to load, for a Pretrained rule.
-        layers, names, params, buffers, excludes: The selection.
+        layers, names, params, buffers, roles, excludes: The selection.
+        scale: What it multiplies each tensor by that ``type`` fills.
+        tune: For these tensors: multipliers of the optimizer's numbers.
+        scheme: The scheme that it is a part of.
         override_name: Attribute that this rule initializes whole, for an override.
         overrides: The overrides that stand in this rule.
         axes: ``in_axis``, ``out_axis`` and ``batch_axis``, where given.
+        filler: The initializer that ``type`` names, if it is one of values.
     """
 
     where: str
@@ -44,10 +83,15 @@ class Rule:
     names: tuple[Pattern, ...] = ()
     params: tuple[Pattern, ...] = ()
     buffers: tuple[Pattern, ...] = ()
+    roles: tuple[Pattern, ...] = ()
     excludes: tuple[Pattern, ...] = ()
+    scale: Expression | None = None
+    tune: Mapping[str, Expression] = field(default_factory=dict)
+    scheme: SchemeRule | None = None
     override_name: str | None = None
     overrides: tuple[Rule, ...] = ()
     axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    filler: BaseInit | None = None
     type_name: str = ""
 
     @property
@@ -63,19 +107,30 @@ class Rule:
     @property
     def selects(self) -> bool:
         """Whether the rule itself (apart from its overrides) can reach anything."""
-        return bool(self.layers or self.names or self.params or self.buffers)
+        return bool(self.layers or self.names or self.params or self.buffers or self.roles)
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The names of the arithmetic that its ``scale`` and ``tune`` need."""
+        expressions = (*self.tune.values(), *((self.scale,) if self.scale is not None else ()))
+        return frozenset().union(*(each.names for each in expressions))
+
+    def scales(self, initializer: BaseInit | None) -> bool:
+        """Whether ``scale`` and ``tune`` are for what this initializer fills: that of ``type`` alone."""
+        own = initializer is not None and initializer is self.filler
+        return own and (self.scale is not None or bool(self.tune))
 
     def __str__(self) -> str:
         return show_cfg(self.cfg)
 
-    def initializer(self, role: str) -> dict[str, Any]:
-        """The initializer as JSON data, for a tensor of ``role`` ``"weight"`` or ``"bias"``."""
+    def initializer(self, slot: str) -> dict[str, Any]:
+        """The initializer as JSON data, for a tensor of ``slot`` ``"weight"`` or ``"bias"``."""
         if self.pretrained is not None:
             return {"type": "Pretrained", **self.pretrained.arguments()}
         if self.foreign is not None:
             return {"type": self.type_name}
-        own = self.bias if role == "bias" else self.weight
-        apart = self.cfg.get(role)
+        own = self.bias if slot == "bias" else self.weight
+        apart = self.cfg.get(slot)
         if own is not None and isinstance(apart, Mapping):
             return {"type": type_label(apart["type"]), **own.arguments()}
         main = self.weight if self.weight is not None else self.bias

@@ -9,12 +9,14 @@ from typing import Any
 
 from initcfg._rules.initializers import INITIALIZERS, OURS, BaseInit, PretrainedInit
 from initcfg._rules.layer_names import with_descendants
+from initcfg._rules.schemes import Scheme
 from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError, nearest
 
 # The base of our initializers, and MMEngine's, has this name; Pretrained has none.
 _BASES = ("BaseInit", "PretrainedInit")
 # Keys of a rule that are not arguments of its initializer.
-SELECTION = ("layer", "name", "param", "buffer", "exclude")
+SELECTION = ("layer", "name", "param", "buffer", "role", "exclude")
+RULED = (*SELECTION, "override", "scale", "tune")
 
 
 def type_label(type_: Any) -> str:
@@ -98,7 +100,7 @@ def _from_mmengine(name: str) -> Any:
 
 def _has_our_protocol(cls: Any) -> bool:
     """Whether a class follows our protocol: the package's own and what inherits from them."""
-    return inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit))
+    return inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit, Scheme))
 
 
 def is_foreign(type_: Any) -> bool:
@@ -112,10 +114,22 @@ def is_pretrained(type_: Any) -> bool:
     return inspect.isclass(cls) and issubclass(cls, PretrainedInit)
 
 
+def is_scheme(type_: Any) -> bool:
+    """Whether ``type`` means a recipe of rules."""
+    cls = None if type_ is None else resolve_type(type_)
+    return inspect.isclass(cls) and issubclass(cls, Scheme)
+
+
 def accepts(type_: Any, key: str) -> bool:
-    """Whether a user's own initializer takes ``key``."""
+    """Whether a user's own initializer, or a scheme, takes ``key``."""
     cls = None if type_ is None else resolve_type(type_)
     return inspect.isclass(cls) and cls not in OURS and key in _signature(cls).parameters
+
+
+def takes(type_: Any, key: str) -> bool:
+    """Whether an initializer, ours or a user's own, takes ``key``."""
+    cls = None if type_ is None else resolve_type(type_)
+    return inspect.isclass(cls) and key in _signature(cls).parameters
 
 
 @lru_cache(maxsize=1024)
@@ -135,14 +149,14 @@ def construct(type_: Any, arguments: dict[str, Any]) -> Any:
     known = set(signature.parameters) if names is None else names
     unknown = [key for key in arguments if key not in known]
     if problem or (unknown and names is not None):
-        own, ruled = ", ".join(sorted(known - {"layer"})), ", ".join((*SELECTION, "override"))
+        own, ruled = ", ".join(sorted(known - {"layer"})), ", ".join(RULED)
         fix = f"It takes {own}; a rule also takes {ruled}."
         if not unknown:
             raise ArgumentError(f"{name}: {problem}.", fix=fix)
-        meant = nearest(unknown[0], {*known, *SELECTION, "override", "weight"})
+        meant = nearest(unknown[0], {*known, *RULED, "weight"})
         raise ArgumentError(f"{name} takes no argument {unknown[0]!r}.", meant=meant, fix=fix)
     made = cls(**arguments)
-    if not callable(made):
+    if not callable(made) and not isinstance(made, Scheme):
         raise RuleTypeError(f"type={name!r} makes {made!r}, which is not an initializer.")
     return made
 

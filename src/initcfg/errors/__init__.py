@@ -238,6 +238,10 @@ class FanError(PlanError):
     """Fans were asked of a tensor that has none."""
 
 
+class RoleError(PlanError):
+    """A rule asks for a role, or for a number of the model, that nobody knows here."""
+
+
 class LazyParameterError(PlanError):
     """A lazy module has no shape yet."""
 

@@ -7,7 +7,8 @@ why a tensor of some shape and data type cannot hold a value.
 Read: `misfits.py` (where a fault lies in JSON), then `value.py` (the base, and JSON by declared types),
 `kinds.py` (the kinds), `formulas/` (what a formula may use), `adaptation_steps.py` (what may be done to a
 tensor of a checkpoint), `layout.py` (what axes mean), `own_faults.py` (what is wrong with a value by
-itself), `requirements.py` (what a value asks of its tensor), `dtypes.py` (names of data types).
+itself), `scaling.py` (a value times a factor), `requirements.py` (what a value asks of its tensor),
+`dtypes.py` (names of data types).
 
 Which value a parameter gets is decided by the initializers and the planner; it is written in `_stream`.
 
@@ -47,6 +48,7 @@ from initcfg.values.layout import Layout
 from initcfg.values.misfits import Misfit, short
 from initcfg.values.own_faults import own_fault
 from initcfg.values.requirements import dtype_problem, original_sampler_remark, shape_problem
+from initcfg.values.scaling import scaled
 from initcfg.values.value import (
     JsonText,
     Value,
@@ -96,6 +98,7 @@ __all__ = [
     "original_sampler_remark",
     "own_fault",
     "record",
+    "scaled",
     "scales_text",
     "shape_problem",
     "short",

@@ -27,7 +27,7 @@ class Cell:
     """A tensor, by its number, as one module shows it to a rule."""
 
     tensor: int
-    role: str
+    slot: str
     # What an initializer is given, with what torch's own layer does, where that is known.
     layout: Layout
     name: str
@@ -215,4 +215,4 @@ class _VisitRecorder:
         layout = self._reach.layout(target, self._entries[number])
         with contextlib.suppress(InitcfgError, AttributeError, IndexError):
             layout = replace(layout, default=torch_default(module, target.attribute, layout.shape))
-        return Cell(number, target.role, layout, name_in(prefix, target.attribute))
+        return Cell(number, target.slot, layout, name_in(prefix, target.attribute))

@@ -40,35 +40,35 @@ def _cells(visit: Visit) -> list[Cell]:
     return visit.cells or []
 
 
-def best(state: State, visits: Iterable[Visit], role: str, *, like: Spec | None = None) -> Spec | None:
+def best(state: State, visits: Iterable[Visit], slot: str, *, like: Spec | None = None) -> Spec | None:
     """The initializer that is right for most of these modules; None if no rule must reach them.
 
     ``like`` is taken if it is right for as many: that of the weights, which need not be said again.
     """
     counts: Counter[Spec] = Counter()
     for visit in visits:
-        counts.update(options(state, visit, role))
+        counts.update(options(state, visit, slot))
     if not counts:
         # Nothing says all tensors of a module: what says most of them.
         for visit in visits:
-            for found in _explained(state, visit, role):
+            for found in _explained(state, visit, slot):
                 counts.update(found)
     again = like if like is not None and like.init.fills_bias else None
     return min(counts, key=lambda spec: (-counts[spec], spec is not again, spec.order), default=None)
 
 
-def options(state: State, visit: Visit, role: str) -> set[Spec]:
-    """The initializers that are right for all the module's tensors of a role."""
-    found = _explained(state, visit, role)
+def options(state: State, visit: Visit, slot: str) -> set[Spec]:
+    """The initializers that are right for all the module's tensors of a slot."""
+    found = _explained(state, visit, slot)
     return set.intersection(*found) if found else set()
 
 
-def _explained(state: State, visit: Visit, role: str) -> list[set[Spec]]:
-    """For each tensor of a role: the initializers that are right for it."""
+def _explained(state: State, visit: Visit, slot: str) -> list[set[Spec]]:
+    """For each tensor of a slot: the initializers that are right for it."""
     return [
         set(state.view.specs.explain(cell.layout, value))
         for cell in _cells(visit)
-        if cell.role == role and (value := state.view.wanted[cell.tensor]) is not None
+        if cell.slot == slot and (value := state.view.wanted[cell.tensor]) is not None
     ]
 
 
@@ -84,13 +84,13 @@ def _merged(drafts: list[Draft], by_class: Classes) -> list[Draft]:
     """One draft for the classes that have the same initializers; a class without biases fits any."""
     merged: list[Draft] = []
     both = {"weight", "bias"}
-    roles = {
-        id(draft): {cell.role for visit in by_class[draft.layers[0]] for cell in _cells(visit)}
+    slots = {
+        id(draft): {cell.slot for visit in by_class[draft.layers[0]] for cell in _cells(visit)}
         for draft in drafts
     }
-    for draft in sorted(drafts, key=lambda draft: roles[id(draft)] != both):
+    for draft in sorted(drafts, key=lambda draft: slots[id(draft)] != both):
         for other in merged:
-            if all(draft.spec(role) is other.spec(role) for role in roles[id(draft)]):
+            if all(draft.spec(slot) is other.spec(slot) for slot in slots[id(draft)]):
                 other.layers += draft.layers
                 break
         else:
@@ -172,7 +172,7 @@ def _modules_to_exclude(state: State, draft: Draft) -> list[str] | None:
         met = [
             _is_out(state, cell, spec)
             for cell in (_cells(visit) if draft.means(visit) else ())
-            if (spec := draft.spec(cell.role)) is not None
+            if (spec := draft.spec(cell.slot)) is not None
         ]
         if not met:
             neutral |= 1 << visit.number

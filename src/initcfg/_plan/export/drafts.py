@@ -24,8 +24,8 @@ class Draft:
     buffers: list[str] = field(default_factory=list)
     excludes: list[str] = field(default_factory=list)
 
-    def spec(self, role: str) -> Spec | None:
-        return self.bias if role == "bias" else self.weight
+    def spec(self, slot: str) -> Spec | None:
+        return self.bias if slot == "bias" else self.weight
 
     def means(self, visit: Visit) -> bool:
         """Whether its classes, if it has any, mean the module."""
@@ -75,7 +75,7 @@ def reached(view: View, draft: Draft) -> Iterator[tuple[Cell, Spec]]:
         visit = view.visits[number]
         if chosen >> number & 1 and draft.means(visit):
             for cell in visit.cells or ():
-                spec = draft.spec(cell.role)
+                spec = draft.spec(cell.slot)
                 if spec is not None and not _excluded(draft.excludes, cell.name):
                     yield cell, spec
 
@@ -105,7 +105,7 @@ def _bias(draft: Draft, view: View) -> dict[str, Any]:
     """What a rule says of the biases, where it reaches any."""
     weight, bias = draft.weight, draft.bias
     probe = Draft(weight or bias, weight or bias, draft.layers, draft.names, excludes=draft.excludes)
-    if not any(cell.role == "bias" for cell, _ in reached(view, probe)):
+    if not any(cell.slot == "bias" for cell, _ in reached(view, probe)):
         return {}
     if bias is None:
         return {} if weight is None else {"bias": None}

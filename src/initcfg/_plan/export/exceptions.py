@@ -38,8 +38,8 @@ def _by_module(state: State) -> list[Draft]:
             return drafts
 
 
-def _wrong_cells(state: State, visits: list[Visit], role: str) -> list[Cell]:
-    cells = [cell for visit in visits for cell in visit.cells or () if cell.role == role]
+def _wrong_cells(state: State, visits: list[Visit], slot: str) -> list[Cell]:
+    cells = [cell for visit in visits for cell in visit.cells or () if cell.slot == slot]
     return [cell for cell in cells if state.is_wrong(cell.tensor)]
 
 
@@ -50,7 +50,7 @@ def _module_draft(state: State, weight: Spec, visits: list[Visit]) -> Draft | No
         fitting = [
             visit
             for visit in visits
-            if bias in options(state, visit, "bias") or all(cell.role != "bias" for cell in visit.cells or ())
+            if bias in options(state, visit, "bias") or all(cell.slot != "bias" for cell in visit.cells or ())
         ]
         visits = fitting or visits
     # With param it is plainer, unless the biases need a rule too, or a name says it with fewer patterns.
@@ -87,9 +87,9 @@ def _harmless(state: State, draft: Draft) -> tuple[int, int]:
             neutral |= bit
         elif visit.cells is None:
             continue
-        elif not any(draft.spec(cell.role) for cell in visit.cells):
+        elif not any(draft.spec(cell.slot) for cell in visit.cells):
             neutral |= bit
-        elif all(_may_get(state, cell, draft.spec(cell.role)) for cell in visit.cells):
+        elif all(_may_get(state, cell, draft.spec(cell.slot)) for cell in visit.cells):
             allowed |= bit
     return allowed, neutral
 

@@ -4,11 +4,22 @@ In: a model, its program (``_rules``), and what its constructors meant (``_recor
 Out: a ``Plan``; model and program are left as they were.
 
 Read: `context.py` (the steps that are active in a subtree), then `reach.py` (the order of the walk, and the
-tensors that a rule finds in a module), `hits.py` (name patterns, and those that match nothing), `walk.py`
-(what each rule writes), `make.py` (the last write wins).
+tensors that a rule finds in a module), `hits.py` (name patterns, and those that match nothing), `numbers.py`
+(what its arithmetic asks of the model), `walk.py` (what each rule writes), `make.py` (the last write wins).
 """
 
 from initcfg._plan.planner.make import Defaults, check_strict, make_plan
+from initcfg._plan.planner.numbers import NOTHING_GIVEN, ModelNumbers, RoleRequest
 from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 
-__all__ = ["Defaults", "Reach", "check_strict", "make_plan", "name_in", "walk_modules"]
+__all__ = [
+    "Defaults",
+    "ModelNumbers",
+    "NOTHING_GIVEN",
+    "Reach",
+    "RoleRequest",
+    "check_strict",
+    "make_plan",
+    "name_in",
+    "walk_modules",
+]

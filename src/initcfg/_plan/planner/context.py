@@ -83,4 +83,8 @@ def _union(steps: Steps) -> re.Pattern[str]:
 
 
 def _by_tensor(step: Step) -> bool:
-    return step.kind == "rule" and step.rule is not None and bool(step.rule.params or step.rule.buffers)
+    return (
+        step.kind == "rule"
+        and step.rule is not None
+        and bool(step.rule.params or step.rule.buffers or step.rule.roles)
+    )

@@ -34,6 +34,9 @@ class PatternHits:
     def check(self, program: Program, used: set[int]) -> None:
         """Every pattern must have matched something, but for exclusions of a rule that is not used."""
         for step in program.steps:
+            if step.rule is not None and step.rule.scheme is not None:
+                # A recipe is for many models: what it names need not be there.
+                continue
             for key in ("name", "param", "buffer", "exclude") if step.rule is not None else ():
                 for pattern in getattr(step.rule, f"{key}s"):
                     hit = (step.order, key, pattern.text) in self._hits

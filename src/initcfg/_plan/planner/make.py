@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from initcfg._model import Entry, Names, named_tensors
-from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused
+from initcfg._model import Entry, Names, Roles, named_tensors
+from initcfg._plan.assignment import Assignment, Role, RuleNote, Shadowed, Unused
 from initcfg._plan.loads import Load
 from initcfg._plan.plan import Plan
+from initcfg._plan.planner.numbers import NOTHING_GIVEN, RoleRequest
 from initcfg._plan.planner.walk import RuleWalk
 from initcfg._plan.pretrained import judged, match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
-from initcfg._rules import Program, Rule, Step
+from initcfg._rules import Program, Rule, SchemeRule, Step
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, UnusedRuleError, plural
 from initcfg.values import Computed, Keep, Opaque, dtype_name
@@ -44,6 +45,7 @@ def make_plan(
     names: Names | None = None,
     first_writes: Callable[[Names], Defaults] | None = None,
     lost: Callable[[list[Entry]], Defaults] | None = None,
+    roles: RoleRequest = NOTHING_GIVEN,
 ) -> Plan:
     """The plan of a program for a model.
 
@@ -51,13 +53,14 @@ def make_plan(
         compat: Write what the original writes, and no more.
         names: Its tensors, where they have been collected.
         first_writes: What the constructors of a pending model meant: the first write of each tensor.
+        roles: What is given for finding roles, if a rule asks for them.
         lost: What is known of tensors on the meta device that no rule reaches: a first write, too.
     """
     names = named_tensors(model) if names is None else names
     if not program.steps:
         # Nothing is asked for that could be done without them.
         names.refuse_lazy()
-    walk = RuleWalk(model, program, names, compat=compat)
+    walk = RuleWalk(model, program, names, compat=compat, roles=roles)
     walk.run()
     stacks, used = walk.stacks, walk.used
     loads: list[Load] = []
@@ -78,6 +81,8 @@ def make_plan(
     buffers = {
         entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
     }
+    if (found := walk.numbers.found) is not None:
+        parameters = {name: _with_role(item, found) for name, item in parameters.items()}
     idle = _idle(program)
     return Plan(
         parameters=parameters,
@@ -85,7 +90,18 @@ def make_plan(
         aliases=names.aliases,
         unused=(*_unused(program, used, loads), *(unused for unused, _ in idle.get(None, ()))),
         loads=judged(loads, {**parameters, **buffers}, names.aliases, compat=compat),
-        notes=tuple(dict.fromkeys((*walk.notes, *program.notes, *_left_alone(names), *built.notes))),
+        notes=tuple(
+            dict.fromkeys(
+                (
+                    *walk.notes,
+                    *_forward_halves(program),
+                    *(found.notes if found else ()),
+                    *program.notes,
+                    *_left_alone(names),
+                    *built.notes,
+                )
+            )
+        ),
         uncalled=tuple(program.uncalled),
         libraries=dict(program.libraries),
         nested=tuple(program.nested),
@@ -101,11 +117,34 @@ def make_plan(
             for step in program.steps
             if step.rule is not None
         }
+        | {
+            use.where: RuleNote(str(use), use.written)
+            for step in program.steps
+            if step.rule is not None and (use := step.rule.scheme) is not None
+        }
         | {unused.rule: RuleNote(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
         tape=_tape(model, program, names, stacks, idle, compat),
         reached=tuple(names.modules[id(module)] for module in program.reached),
     )
+
+
+def _with_role(item: Assignment, roles: Roles) -> Assignment:
+    known = roles.tensors.get(item.name)
+    if known is None:
+        return item
+    return replace(item, role=Role(known.roles, known.how, known.layer, roles.layers))
+
+
+def _forward_halves(program: Program) -> Iterator[str]:
+    """What schemes also ask of the forward pass, where their rule does not say that it is done."""
+    for step in program.steps:
+        use = None if step.rule is None else step.rule.scheme
+        if use is not None and use.scheme.forward and not use.done:
+            yield f"{use.where}: {FORWARD_HALF.format(use.name)} {use.scheme.forward}"
+
+
+FORWARD_HALF = "{} is half done by initial weights:"
 
 
 def _left_alone(names: Names) -> Iterator[str]:
@@ -178,6 +217,8 @@ def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignm
         value=top.value,
         initializer=top.initializer,
         rule=top.rule,
+        scaling=top.scaling,
+        tune=top.tune,
         shadowed=writes[0 if default is None else 1 : -1],
         frozen=frozen,
         default=default,
@@ -225,13 +266,23 @@ def _tape(
 
 def _unused(program: Program, used: set[int], loads: list[Load]) -> list[Unused]:
     failed = {load.rule for load in loads if load.problem}
-    return [
+    found = [
+        Unused(use.where, str(use), "no part of it reaches anything")
+        for use in dict.fromkeys(step.rule.scheme for step in program.steps if step.rule is not None)
+        if use is not None and not any(step.order in used for step in program.steps if _is_part(step, use))
+    ]
+    return found + [
         Unused(rule.where, str(rule), reason)
         for step in program.steps
         if (rule := step.rule) is not None
+        and rule.scheme is None
         and not (step.order in used or step.kind == "foreign" or rule.where in failed)
         and (reason := _why_nothing(step, rule)) is not None
     ]
+
+
+def _is_part(step: Step, use: SchemeRule) -> bool:
+    return step.rule is not None and step.rule.scheme is use
 
 
 def _why_nothing(step: Step, rule: Rule) -> str | None:
@@ -241,13 +292,17 @@ def _why_nothing(step: Step, rule: Rule) -> str | None:
     if step.whole:
         return "what it names holds no weight and no bias"
     if not rule.selects:
-        nothing = "it has neither layer, name, param nor override, so it initializes nothing"
+        nothing = "it has neither layer, name, param, role nor override, so it initializes nothing"
         return None if rule.overrides else nothing
+    if rule.roles and not (rule.layers or rule.params or rule.names):
+        return (
+            f"no tensor here that is not excluded has the role {', '.join(each.text for each in rule.roles)}"
+        )
     if not rule.layers:
         return "everything that it selects is excluded"
     listed = ", ".join(sorted(rule.layers.names) + [cls.__name__ for cls in rule.layers.classes])
     if any(rule.layers.matches(type(module)) for module in step.target.modules()):
-        narrowed = rule.names or rule.params or rule.buffers or rule.excludes
+        narrowed = rule.names or rule.params or rule.buffers or rule.roles or rule.excludes
         why = "what its patterns select" if narrowed else "here"
         return f"no {listed} {why} holds anything that it could set"
     # In a part that code called for, the step knows its module by its name there alone.
@@ -272,6 +327,12 @@ def check_strict(plan: Plan) -> None:
             raise UnusedRuleError(
                 f"{told}, and strict=True does not allow that: {', '.join(names[:4])}.", fix=fix
             )
+    halves = [note for note in plan.notes if FORWARD_HALF.format("") in note]
+    if halves:
+        raise UnusedRuleError(
+            f"strict=True does not allow a scheme of which a half is missing. {halves[0]}",
+            fix="Let the model do that, and say so: forward='done' in the rule; or leave out strict=True.",
+        )
     for load in plan.loads:
         if load.warning:
             raise CheckpointError(

@@ -16,15 +16,26 @@ import torch
 from torch import nn
 
 from initcfg._model import LAZY, RUN_ONE_BATCH, Entry, Names, Target, buffers_of, parameters_of, relative_name
-from initcfg._plan.assignment import Shadowed
+from initcfg._plan.assignment import Scaling, Shadowed
 from initcfg._plan.planner.context import Context, Steps
 from initcfg._plan.planner.hits import PatternHits
+from initcfg._plan.planner.numbers import NOTHING_GIVEN, Known, ModelNumbers, RoleRequest, check_roles
 from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 from initcfg._plan.stacks import Stack, Stacks
 from initcfg._rules import Program, Rule, Step, check_layer_names
 from initcfg._rules.initializers import BaseInit, torch_default
-from initcfg.errors import InitcfgError, LazyParameterError, OverrideTargetError, PlanError, TensorError
-from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler_remark
+from initcfg.errors import (
+    ArgumentValueError,
+    InitcfgError,
+    LazyParameterError,
+    OverrideTargetError,
+    PlanError,
+    TensorError,
+)
+from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler_remark, scaled
+
+Told = tuple[tuple[int, Known], ...]
+"""For a tensor: by the place of a step that scales, the numbers that it asks for."""
 
 
 class RuleWalk:
@@ -37,7 +48,15 @@ class RuleWalk:
         used: Places in the program of the steps that write anything.
     """
 
-    def __init__(self, model: nn.Module, program: Program, names: Names, *, compat: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        program: Program,
+        names: Names,
+        *,
+        compat: bool,
+        roles: RoleRequest = NOTHING_GIVEN,
+    ) -> None:
         self.model = model
         self.program = program
         self.names = names
@@ -45,16 +64,20 @@ class RuleWalk:
         self.stacks = Stacks()
         self.notes: list[str] = []
         self.used: set[int] = set()
+        self.numbers = ModelNumbers(model, roles)
         self._reach = Reach(names, compat=compat)
         self._hits = PatternHits(names)
         self._starting: dict[int, list[Step]] = {}
         self._started: set[int] = set()
         self._excluding = {step for step in program.steps if step.rule is not None and step.rule.excludes}
+        self._scaling = {
+            step for step in program.steps if step.rule is not None and step.rule.scales(step.rule.filler)
+        }
         # What was made once serves all tensors that are alike. Steps stand by the identity of their tuple.
         self._interned: dict[Steps, Steps] = {}
         self._asking: dict[tuple[int, bool], Rule | None] = {}
-        self._made: dict[tuple[int, bool, Layout], Stack | None] = {}
-        self._writes: dict[tuple[int, bool, Layout], Shadowed] = {}
+        self._made: dict[tuple[int, bool, Layout, Told], Stack | None] = {}
+        self._writes: dict[tuple[int, bool, Layout, Known], Shadowed] = {}
         self._within_limits: set[tuple[int, torch.dtype]] = set()
 
     def run(self) -> None:
@@ -62,7 +85,7 @@ class RuleWalk:
         for step in self.program.steps:
             rule = step.rule
             if rule is not None:
-                if rule.layers and not self.compat:
+                if rule.layers and not self.compat and rule.scheme is None:
                     check_layer_names(rule.layers, self.model, rule=str(rule), where=rule.place)
                 for initializer in (rule.weight, rule.bias):
                     notes = initializer.notes() if initializer is not None else ()
@@ -86,10 +109,11 @@ class RuleWalk:
                 )
         for idle in self.program.idle:
             # A rule that does not run is to be right all the same.
-            if idle.rule is not None and idle.rule.layers and not self.compat:
+            if idle.rule is not None and idle.rule.layers and not self.compat and idle.rule.scheme is None:
                 check_layer_names(idle.rule.layers, self.model, rule=idle.cfg, where=idle.rule.place)
         walk_modules(self.model, "", Context(), self._enter, self._leave)
         self._hits.check(self.program, self.used)
+        check_roles(self.program, self.numbers, type(self.model).__name__)
 
     def _enter(self, module: nn.Module, name: str, context: Context) -> Context:
         # A shared module is walked again under its other names, but its own rules run once.
@@ -136,16 +160,16 @@ class RuleWalk:
         for target in targets:
             meant = self._not_excluded(steps, name_in(name, target.attribute))
             if meant:
-                self._write(meant, target, name, module, bias=target.role == "bias")
+                self._write(meant, target, name, module, bias=target.slot == "bias")
 
     def _check_lazy_layer(self, module: nn.Module, name: str, context: Context) -> None:
         """A rule by layer must not mean a lazy layer, nor the class that it becomes with the first batch."""
         held, becomes = parameters_of(module), getattr(module, "cls_to_become", None)
-        for role in ("weight", "bias"):
-            if id(held.get(role)) in self.names.lazy:
+        for slot in ("weight", "bias"):
+            if id(held.get(slot)) in self.names.lazy:
                 for cls in filter(None, (type(module), None if self.compat else becomes)):
-                    for step in self._not_excluded(context.matching(cls), name_in(name, role)):
-                        self._check_lazy(held[role], step.rule)
+                    for step in self._not_excluded(context.matching(cls), name_in(name, slot)):
+                        self._check_lazy(held[slot], step.rule)
 
     def _not_excluded(self, steps: Steps, full: str) -> Steps:
         """Those of the steps that do not exclude the tensor of this name."""
@@ -173,7 +197,7 @@ class RuleWalk:
         if rule.layers and not rule.layers.matches(type(module)):
             return
         for key, patterns, tensors in (
-            ("param", rule.params, parameters_of(module)),
+            ("param", rule.params or rule.roles, parameters_of(module)),
             ("buffer", rule.buffers, buffers_of(module)),
         ):
             for attribute, tensor in tensors.items() if patterns else ():
@@ -182,10 +206,21 @@ class RuleWalk:
                 entry = None if id(tensor) in self.names.lazy else self.names.of(tensor)
                 full = entry.name if entry is not None and entry.holder else name_in(prefix, attribute)
                 relative = relative_name(full, step.owner_name) or full
-                if self._hits.matches(step, key, relative) and not self._hits.excluded(step, full):
+                if self._means(step, rule, key, relative, full) and not self._hits.excluded(step, full):
                     self._check_lazy(tensor, rule)
                     target = self._reach.single(module, attribute, tensor)
                     self._write(self._intern((step,)), target, prefix, module, bias=False)
+
+    def _means(self, step: Step, rule: Rule, key: str, relative: str, full: str) -> bool:
+        """Whether a rule that selects one by one means this tensor: by its name, and by its role."""
+        if (rule.buffers if key == "buffer" else rule.params) and not self._hits.matches(step, key, relative):
+            return False
+        if not rule.roles:
+            return True
+        role = self.numbers.role_of(full)
+        return role is not None and any(
+            pattern.matches(each) for pattern in rule.roles for each in role.roles
+        )
 
     def _check_lazy(self, tensor: torch.Tensor | None, rule: Rule | None) -> None:
         """A tensor of a lazy layer has no shape yet, so no rule can mean it."""
@@ -212,14 +247,16 @@ class RuleWalk:
                 name = name_in(prefix, target.attribute)
                 raise _in_context(error, asking, name, layout.shape) from None
             layout = replace(layout, default=default)
-        key = (*means, layout)
+        name = name_in(prefix, target.attribute)
+        told = () if self._scaling.isdisjoint(steps) else self._told(steps, entry, layout, name, bias=bias)
+        key = (*means, layout, told)
         if key not in self._made:
-            self._made[key] = self._stack(steps, layout, name_in(prefix, target.attribute), bias=bias)
+            self._made[key] = self._stack(steps, layout, name, told, bias=bias)
         stack = self._made[key]
         if stack is None:
             return
         if (id(stack), tensor.dtype) not in self._within_limits:
-            self._check_limits(stack, tensor.dtype, steps, name_in(prefix, target.attribute), bias=bias)
+            self._check_limits(stack, tensor.dtype, steps, name, bias=bias)
         if entry is None or (entry.holder is not None and self.compat):
             # The original writes the computed weight, which is not kept.
             self.stacks.add_outside(tensor, stack)
@@ -259,30 +296,64 @@ class RuleWalk:
             self.notes.append(f"{stack.top.rule}: {remark}")
         self._within_limits.add((id(stack), dtype))
 
-    def _stack(self, steps: Steps, layout: Layout, name: str, *, bias: bool) -> Stack | None:
+    def _told(self, steps: Steps, entry: Entry | None, layout: Layout, name: str, *, bias: bool) -> Told:
+        """The numbers of this tensor that its rules ask for."""
+        told: list[tuple[int, Known]] = []
+        for step in steps:
+            rule = step.rule
+            if rule is not None and rule.scales(_initializer(rule, bias)):
+                here = replace(layout, **rule.axes) if rule.axes else layout
+                full = name if entry is None else entry.name
+                try:
+                    told.append((step.order, self.numbers.known(step, rule, full, here)))
+                except InitcfgError as error:
+                    raise _in_context(error, rule, full, layout.shape) from None
+        return tuple(told)
+
+    def _stack(self, steps: Steps, layout: Layout, name: str, told: Told, *, bias: bool) -> Stack | None:
         orders: list[int] = []
         writes: list[Shadowed] = []
         layout_here = layout
+        numbers = dict(told)
         for step in sorted(steps, key=attrgetter("order")):
             rule, initializer = step.rule, _initializer(step.rule, bias)
             if rule is None or initializer is None:
                 continue
             layout_here = replace(layout, **rule.axes) if rule.axes else layout
-            key = (step.order, bias, layout_here)
+            key = (step.order, bias, layout_here, numbers.get(step.order, ()))
             if key not in self._writes:
                 try:
-                    value = initializer.resolve(layout_here)
+                    self._writes[key] = _write_of(rule, initializer, layout_here, dict(key[3]), bias=bias)
                 except InitcfgError as error:
                     raise _in_context(error, rule, name, layout.shape) from None
                 except Exception as error:
                     wrong = PlanError(f"{initializer!r} has no value: {type(error).__name__}: {error}.")
                     raise _in_context(wrong, rule, name, layout.shape) from error
-                role = "bias" if bias else "weight"
-                self._writes[key] = Shadowed(rule.where, value, rule.initializer(role))
             self.used.add(step.order)
             orders.append(step.order)
             writes.append(self._writes[key])
         return Stack(tuple(orders), tuple(writes), layout_here) if writes else None
+
+
+def _write_of(
+    rule: Rule, initializer: BaseInit, layout: Layout, known: dict[str, float], *, bias: bool
+) -> Shadowed:
+    """What a rule writes: the value of its initializer, scaled, and the multipliers that go with it."""
+    value = initializer.resolve(layout)
+    scaling, tune = None, {}
+    if rule.scales(initializer):
+        if rule.scale is not None:
+            factor = rule.scale.value(known)
+            within = {each: known[each] for each in sorted(rule.scale.names)}
+            scaling = Scaling(rule.scale.text, within, factor, value)
+            value = scaled(value, factor)
+        tune = {key: each.value(known) for key, each in rule.tune.items()}
+        if below := [key for key, number in tune.items() if number < 0]:
+            raise ArgumentValueError(
+                f"tune: {below[0]} is {tune[below[0]]:g} here, and no multiplier is below 0.",
+                fix="Correct the expression.",
+            )
+    return Shadowed(rule.where, value, rule.initializer("bias" if bias else "weight"), scaling, tune)
 
 
 def _initializer(rule: Rule | None, bias: bool) -> BaseInit | None:

@@ -44,10 +44,10 @@ def projections(
 
 def lacking_projections(name: str, shape: Shape, there: Callable[[str], Shape | None]) -> str | None:
     """Which of three projections that would make a fused tensor are not there, if one or two of them are."""
-    for base, role in _bases(name, _FUSED):
+    for base, slot in _bases(name, _FUSED):
         for other in _other_bases(base):
             for triple in _SPLIT:
-                three = [other + each.format(role) for each in triple]
+                three = [other + each.format(slot) for each in triple]
                 found = [each for each in three if (size := there(each)) and size[1:] == shape[1:]]
                 if 0 < len(found) < len(three):
                     gone = ", ".join(repr(each) for each in three if each not in found)
@@ -57,10 +57,10 @@ def lacking_projections(name: str, shape: Shape, there: Callable[[str], Shape | 
 
 def _three_of(name: str, shape: Shape, there: Callable[[str], Shape | None]) -> tuple[list[str], str]:
     """The three names there that make the fused tensor ``name``, and what stands before them."""
-    for base, role in _bases(name, _FUSED):
+    for base, slot in _bases(name, _FUSED):
         for other in _other_bases(base):
             for triple in _SPLIT:
-                three = [other + each.format(role) for each in triple]
+                three = [other + each.format(slot) for each in triple]
                 found = [each for each in map(there, three) if each is not None and each[1:] == shape[1:]]
                 if len(found) == 3 and sum(each[0] for each in found if each) == shape[0]:
                     return three, other
@@ -74,22 +74,22 @@ def _fused_of(
 
     An empty name if none does.
     """
-    for base, role in _bases(name, _FUSED):
+    for base, slot in _bases(name, _FUSED):
         if len(shapes[name]) in (1, 2):
-            for other, form in _fused_forms(base, role):
+            for other, form in _fused_forms(base, slot):
                 if other + form != name and there(other + form) == shapes[name]:
                     # The same tensor, under another name for it.
                     return other + form, (), other
     for triple in _SPLIT:
-        for base, role in _bases(name, triple):
-            sisters = [base + each.format(role) for each in triple]
+        for base, slot in _bases(name, triple):
+            sisters = [base + each.format(slot) for each in triple]
             if not all(sister in shapes for sister in sisters):
                 continue
             rows = [shapes[sister][0] for sister in sisters]
             index = sisters.index(name)
             narrow: AdaptationStep = ("narrow", sum(rows[:index]), rows[index])
             whole = (sum(rows), *shapes[name][1:])
-            for other, form in _fused_forms(base, role):
+            for other, form in _fused_forms(base, slot):
                 found = there(other + form)
                 if found == whole:
                     return other + form, (narrow,), other
@@ -103,11 +103,11 @@ def _output_of(
     name: str, shapes: Mapping[str, Shape], there: Callable[[str], Shape | None]
 ) -> tuple[tuple[str, ...], tuple[AdaptationStep, ...]]:
     """The projection behind attention, which has another name where the three before it have."""
-    for base, role in _bases(name, _OUTPUT):
+    for base, slot in _bases(name, _OUTPUT):
         before, steps = _place_of_sister(base, shapes, there)
         for form in _OUTPUT if before else ():
-            other = before + form.format(role)
-            turned = bool(steps) and steps[0][0] == "transpose" and role == "weight"
+            other = before + form.format(slot)
+            turned = bool(steps) and steps[0][0] == "transpose" and slot == "weight"
             shape = shapes[name][::-1] if turned else shapes[name]
             if other != name and there(other) == shape:
                 return (other,), (("transpose",),) if turned else ()
@@ -133,8 +133,8 @@ def _place_of_sister(
     return "", ()
 
 
-def _fused_forms(base: str, role: str) -> list[tuple[str, str]]:
-    return [(other, form.format(role)) for other in _other_bases(base) for form in _FUSED]
+def _fused_forms(base: str, slot: str) -> list[tuple[str, str]]:
+    return [(other, form.format(slot)) for other in _other_bases(base) for form in _FUSED]
 
 
 def _other_bases(base: str) -> list[str]:
@@ -150,10 +150,10 @@ def _other_bases(base: str) -> list[str]:
 
 
 def _bases(name: str, forms: Sequence[str]) -> list[tuple[str, str]]:
-    """What stands before one of these forms in a name, with its role."""
-    found = [(form.format(role), role) for form in forms for role in ("weight", "bias")]
+    """What stands before one of these forms in a name, with its slot."""
+    found = [(form.format(slot), slot) for form in forms for slot in ("weight", "bias")]
     return [
-        (name.removesuffix(ending), role)
-        for ending, role in found
+        (name.removesuffix(ending), slot)
+        for ending, slot in found
         if name == ending or name.endswith("." + ending)
     ]

@@ -90,7 +90,7 @@ def _fill(module: nn.Module, initializer: BaseInit, bias: float) -> None:
         )
     with torch.no_grad():
         for target in original_targets(module):
-            if target.role == "bias":
+            if target.slot == "bias":
                 target.tensor.fill_(bias)
                 continue
             try:

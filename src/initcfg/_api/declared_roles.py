@@ -1,0 +1,69 @@
+"""What a config says of its model's roles: ``roles = dict(...)`` and ``example = "file.py:function"``."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from initcfg._plan.planner import RoleRequest
+from initcfg.errors import ConfigError, ConfigTypeError, UntrustedError, nearest
+
+_ATTRIBUTE = "_initcfg_roles"
+
+
+def remember(config: Any, model: nn.Module, *, untrusted: bool) -> None:
+    """The model keeps what the config that built it says of its roles, for whoever plans it.
+
+    Raises:
+        ConfigError: That is of another form; under ``untrusted``, it names code.
+    """
+    if "model" not in config:
+        return
+    roles, example = config.get("roles"), config.get("example")
+    if roles is not None and not isinstance(roles, (Mapping, str)):
+        raise ConfigTypeError(f"roles must be a dict or 'names', not {roles!r}.")
+    if example is not None:
+        if untrusted:
+            raise UntrustedError(
+                f"example = {example!r} names code, which a config that is not trusted may not.",
+                fix="Read it, and leave out --untrusted (untrusted=True) if you trust it.",
+            )
+        example = example_of(example, getattr(config, "filename", None))
+    if roles is not None or example is not None:
+        model.__dict__[_ATTRIBUTE] = RoleRequest(roles, example)
+
+
+def remembered(model: nn.Module) -> RoleRequest:
+    """What the config that built a model says of its roles."""
+    return vars(model).get(_ATTRIBUTE, RoleRequest())
+
+
+def example_of(text: Any, config: str | None = None) -> Callable[..., Any]:
+    """The function that ``file.py:function`` names, a path from the config's folder; it is not called.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    path, colon, name = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+    if not colon or not path.endswith(".py") or not name.isidentifier():
+        raise ConfigTypeError(
+            f"example must be 'file.py:function', not {text!r}.",
+            fix="Name a function without arguments that returns the model's inputs as a tuple.",
+        )
+    file = os.path.join(os.path.dirname(os.path.abspath(config)) if config else "", path)
+    if not os.path.isfile(file):
+        raise ConfigError(f"example: there is no file {file!r}.", fix="Check the path.")
+    try:
+        found = runpy.run_path(file)
+    except Exception as error:
+        raise ConfigError(f"example: {file!r} cannot be run. {type(error).__name__}: {error}") from error
+    if not callable(found.get(name)):
+        raise ConfigError(
+            f"example: {file!r} has no function {name!r}.",
+            meant=nearest(name, [each for each, item in found.items() if callable(item)]),
+        )
+    return found[name]

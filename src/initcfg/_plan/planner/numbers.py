@@ -1,0 +1,162 @@
+"""Numbers: what the arithmetic of a rule may ask of a tensor and of its model, and what roles there are.
+
+Roles are found when the first rule asks for one, once for the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from initcfg._model import Roles, TensorRole, find_roles, relative_name
+from initcfg._rules import Program, Rule, Step
+from initcfg.errors import ArgumentValueError, RoleError
+from initcfg.values import Layout
+
+Known = tuple[tuple[str, float], ...]
+"""Names of the arithmetic, each with its number for one tensor."""
+
+_OF_ROLES = frozenset({"layers", "layer", "residuals", "heads"})
+_FIXES = {
+    "layers": "Say which modules are blocks: roles=dict(blocks='transformer.h'), beside model in a config.",
+    "layer": "Select tensors of blocks; or say which modules these are: roles=dict(blocks='transformer.h').",
+    "residuals": "Say which tensors end a residual branch: roles=dict(residual_out=['*.c_proj.weight']).",
+    "width": "Say it: roles=dict(width=768), beside model in a config.",
+    "heads": "Say it: roles=dict(heads=12), beside model in a config.",
+    "base_width": "Take a scheme that has a base, such as MuP.",
+    "base_layers": "Take a scheme that has a base, such as CompleteP.",
+}
+
+
+@dataclass(frozen=True)
+class RoleRequest:
+    """What a person gives for finding roles: what is declared, and an example of the model's input."""
+
+    declared: Any = None
+    example: Any = None
+
+    @property
+    def takes_guesses(self) -> bool:
+        """Whether roles that were guessed from names may decide by how much a weight is scaled."""
+        return self.declared == "names"
+
+    def over(self, other: RoleRequest) -> RoleRequest:
+        """This one, with what the other has where this one has nothing."""
+        return RoleRequest(
+            other.declared if self.declared is None else self.declared,
+            other.example if self.example is None else self.example,
+        )
+
+
+NOTHING_GIVEN = RoleRequest()
+
+
+class ModelNumbers:
+    """The roles and numbers of a model, found when they are asked for."""
+
+    def __init__(self, model: nn.Module, request: RoleRequest) -> None:
+        self._model = model
+        self._request = request
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Its roles."""
+        return find_roles(self._model, example=self._request.example, declared=self._request.declared)
+
+    @property
+    def found(self) -> Roles | None:
+        """Its roles, if somebody asked for them."""
+        return vars(self).get("roles")
+
+    def role_of(self, name: str) -> TensorRole | None:
+        """What the tensor of this name does."""
+        return self.roles.tensors.get(name)
+
+    def known(self, step: Step, rule: Rule, name: str, layout: Layout) -> Known:
+        """The numbers for a tensor that the ``scale`` and ``tune`` of a rule name.
+
+        Raises:
+            RoleError: One is not known, or its role was guessed.
+        """
+        role = self.role_of(name) if rule.roles else None
+        if role is not None and role.how == "guessed" and not self._request.takes_guesses:
+            raise RoleError(
+                f"The role {', '.join(role.roles)} of this tensor was guessed from its name, and the rule "
+                "scales by role.",
+                fix="See what was guessed by `initcfg roles`; then declare it (roles=dict(...)), give an "
+                "example of the input (example=...), or take the guesses: roles='names'.",
+            )
+        numbers = {each: self._number(each, step, rule, name, layout) for each in sorted(rule.asked)}
+        return tuple(numbers.items())
+
+    def _number(self, asked: str, step: Step, rule: Rule, name: str, layout: Layout) -> float:
+        if asked in ("fan_in", "fan_out"):
+            return _fans(layout)[asked]
+        found: float | None
+        if asked in ("width", "base_width", "base_layers"):
+            found = self._of_base(asked, step, rule, name)
+        else:
+            role = self.role_of(name)
+            of_tensor = {} if role is None else {"layer": role.layer, "heads": role.heads}
+            found = of_tensor.get(asked) if asked in ("layer", "heads") else getattr(self.roles, asked)
+        if found is None:
+            notes = f" ({'; '.join(self.roles.notes)})" if asked in _OF_ROLES and self.roles.notes else ""
+            raise RoleError(
+                f"The rule needs {asked}, which is not known for this tensor{notes}.", fix=_FIXES[asked]
+            )
+        return found
+
+    def _of_base(self, asked: str, step: Step, rule: Rule, name: str) -> float | None:
+        base = None if rule.scheme is None else rule.scheme.base
+        if base is not None and asked == "base_layers":
+            return base.layers
+        widths = None if base is None else base.widths.get(relative_name(name, step.owner_name) or name)
+        if widths is not None:
+            return widths[asked == "base_width"]
+        return self.roles.width if asked == "width" and base is None else None
+
+
+def check_roles(program: Program, numbers: ModelNumbers, model: str) -> None:
+    """Every role that a rule asks for, somebody has; of a scheme's, those that it needs."""
+    for step in program.steps:
+        rule = step.rule
+        if rule is None or not rule.roles:
+            continue
+        asked = rule.roles
+        if rule.scheme is not None:
+            needs = rule.scheme.scheme.needs
+            asked = tuple(pattern for pattern in asked if any(map(pattern.matches, needs)))
+        there = {each for role in numbers.roles.tensors.values() for each in role.roles}
+        for pattern in asked:
+            if not any(map(pattern.matches, there)):
+                raise _nobody(pattern.text, numbers.roles, model, rule)
+
+
+def _nobody(role: str, roles: Roles, model: str, rule: Rule) -> RoleError:
+    seen = f"{roles.residuals or 0} residual adds seen in {model}" if "residual" in role else f"of {model}"
+    known = ", ".join(sorted({each for role in roles.tensors.values() for each in role.roles}))
+    others = f"there are {known}" if known else "no role is known"
+    notes = "".join(f"; {note}" for note in roles.notes)
+    where = rule if rule.scheme is None else rule.scheme
+    return RoleError(
+        f"No tensor has the role {role!r}: {seen}; {others}{notes}.",
+        rule=str(where),
+        where=where.place,
+        fix=f"Say which tensors do that: roles=dict({role}=['*.c_proj.weight']), beside model in a config.",
+    )
+
+
+def _fans(layout: Layout) -> Mapping[str, float]:
+    parts = [layout.part(size) for size in layout.parts] or [layout]
+    fans = {replace(part, default=None).fans() for part in parts}
+    if len(fans) > 1:
+        raise ArgumentValueError(
+            "The parts of this fused tensor have different fans, and the rule has one scale for all.",
+            fix="Give its parts rules of their own.",
+        )
+    fan_in, fan_out = fans.pop()
+    return {"fan_in": fan_in, "fan_out": fan_out}

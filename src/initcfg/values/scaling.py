@@ -1,0 +1,77 @@
+"""Scaling: the value whose numbers are those of another, times a factor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from initcfg.errors import TensorError
+from initcfg.values.kinds import (
+    Constant,
+    CopyOf,
+    Eye,
+    Normal,
+    Orthogonal,
+    PaddingRow,
+    Parts,
+    Sparse,
+    TruncNormal,
+    Uniform,
+)
+from initcfg.values.value import Value
+
+_SCALABLE = (Constant, Uniform, Normal, TruncNormal, Sparse, Orthogonal, Eye)
+
+
+def scaled(value: Value, factor: float) -> Value:
+    """What a tensor holds that is drawn as ``value`` and then multiplied.
+
+    Of a random value, a factor below 0 gives the same distribution with its sign turned.
+
+    Raises:
+        TensorError: No value says that.
+
+    Example:
+        >>> from initcfg.values import Normal, TruncNormal, scaled
+        >>> print(scaled(Normal(0.0, 0.02), 0.5), scaled(TruncNormal(0.0, 1.0, -2.0, 3.0), -0.5))
+        Normal(mean=0, std=0.01) TruncNormal(mean=0, std=0.5, a=-1.5, b=1)
+    """
+    if factor == 1:
+        return value
+    if isinstance(value, Parts):
+        return replace(value, values=tuple(scaled(each, factor) for each in value.values))
+    if isinstance(value, (PaddingRow, CopyOf)):
+        return replace(value, value=scaled(value.value, factor))
+    if factor == 0 and isinstance(value, _SCALABLE):
+        return Constant(0.0)
+    if isinstance(value, Constant):
+        made: Value = Constant(value.val * factor)
+    elif isinstance(value, Uniform):
+        made = Uniform(*sorted((value.a * factor, value.b * factor)))
+    elif isinstance(value, Normal):
+        # Plus zero: of -0 and 0 there is one value alone.
+        made = Normal(value.mean * factor + 0.0, value.std * abs(factor))
+    elif isinstance(value, TruncNormal):
+        a, b = sorted((value.a * factor, value.b * factor))
+        made = TruncNormal(value.mean * factor + 0.0, value.std * abs(factor), a, b)
+    elif isinstance(value, Sparse):
+        made = replace(value, std=value.std * abs(factor))
+    elif isinstance(value, (Orthogonal, Eye)):
+        made = replace(value, gain=value.gain * factor)
+    else:
+        raise TensorError(
+            f"{value} cannot be multiplied by a scale: no value says what that would be.",
+            fix="Leave out scale, or take an initializer whose numbers are of a distribution.",
+        )
+    _check(value, made, factor)
+    return made
+
+
+def _check(value: Value, made: Value, factor: float) -> None:
+    """No number may leave what a float can hold on the way."""
+    for name, number in made.args.items():
+        if isinstance(number, float) and not math.isfinite(number) and math.isfinite(getattr(value, name)):
+            raise TensorError(
+                f"{value} times {factor:.6g} has the {name} {number}: beyond what a float can hold.",
+                fix="Correct the scale.",
+            )
