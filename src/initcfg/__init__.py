@@ -52,6 +52,7 @@ EXPORTS = {
         "uniform_init",
         "xavier_init",
     ),
+    "_rules.schemes": ("Scheme",),
     "_config": ("MODELS", "Registry", "build_from_cfg", "build_model_from_cfg"),
     "_config.files": ("Config", "ConfigDict", "DictAction"),
     "_model": ("BaseModule", "ModuleDict", "ModuleList", "Sequential", "register_layout"),

@@ -58,6 +58,7 @@ from initcfg._rules.initializers import trunc_normal_ as trunc_normal_
 from initcfg._rules.initializers import trunc_normal_init as trunc_normal_init
 from initcfg._rules.initializers import uniform_init as uniform_init
 from initcfg._rules.initializers import xavier_init as xavier_init
+from initcfg._rules.schemes import Scheme as Scheme
 from initcfg._version import __version__ as __version__
 
 EXPORTS: dict[str, tuple[str, ...]]
@@ -86,6 +87,7 @@ __all__ = [
     "Plan",
     "PretrainedInit",
     "Registry",
+    "Scheme",
     "Sequential",
     "SparseInit",
     "TorchDefaultInit",

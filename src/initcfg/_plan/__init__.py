@@ -13,7 +13,7 @@ rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compar
 (back to rules).
 """
 
-from initcfg._plan.assignment import Assignment, Role, RuleNote, Scaling, Shadowed, Unused, effect
+from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.ledger import FORMAT, Ledger, Writer, Written
 from initcfg._plan.loads import HookRun, Load, Loaded
@@ -33,9 +33,7 @@ __all__ = [
     "MakeUp",
     "Plan",
     "Recorded",
-    "Role",
     "RuleNote",
-    "Scaling",
     "Shadowed",
     "Unused",
     "Write",

@@ -19,17 +19,14 @@ from initcfg._rules.originals import originals_come_back
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, is_initialized
 from initcfg._rules.rule import Rule, SchemeRule, bias_of
-from initcfg._rules.scale import SCALE_NAMES, Expression, parse_scale
 from initcfg._rules.types import construct, resolve_type, type_label
 
 __all__ = [
     "Compiler",
-    "Expression",
     "Pattern",
     "Program",
     "Rule",
     "SchemeRule",
-    "SCALE_NAMES",
     "Step",
     "bias_of",
     "check_layer_names",
@@ -40,7 +37,6 @@ __all__ = [
     "known_layer_names",
     "originals_come_back",
     "parse_layers",
-    "parse_scale",
     "register_library",
     "resolve_type",
     "type_label",

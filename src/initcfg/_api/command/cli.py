@@ -242,14 +242,15 @@ def verify(
 @click.argument(
     "what", type=click.Choice(["initializers", "layers", "models"]), default="initializers", required=False
 )
+@click.option("--schemes", is_flag=True, help="Schemes for whole models, each with its paper.")
 @click.option("--like", default="", help="Only names that contain this, letter case aside.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Import a module first.")
 @JSON
-def list_(what: str, like: str, imports: tuple[str, ...], as_json: bool) -> None:
-    """List what a config can name: initializers (with their arguments), layers, or models."""
+def list_(what: str, schemes: bool, like: str, imports: tuple[str, ...], as_json: bool) -> None:
+    """List what a config can name: initializers (with their arguments), schemes, layers, or models."""
     from initcfg._api.command.listing import listed, listing_view
 
-    entries = listed(what, imports, like)
+    entries = listed("schemes" if schemes else what, imports, like)
     answer(as_json, lambda: entries, lambda: [listing_view(entries)])
 
 

@@ -13,11 +13,12 @@ from initcfg._api.command.terminal import table
 from initcfg._config import MODELS
 from initcfg._rules import known_layer_names
 from initcfg._rules.initializers import INITIALIZERS
+from initcfg._rules.schemes import Scheme, schemes
 from initcfg.errors import ConfigError, add_row
 
 
 def listed(what: str, imports: Sequence[str], like: str) -> list[dict[str, Any]]:
-    """The initializers, layers or models whose names contain a text, letter case aside."""
+    """The initializers, schemes, layers or models whose names contain a text, letter case aside."""
     for name in imports:
         try:
             importlib.import_module(name)
@@ -34,10 +35,16 @@ def listed(what: str, imports: Sequence[str], like: str) -> list[dict[str, Any]]
             {"name": name, "class": f"{item.__module__}.{item.__qualname__}"}
             for name, item in sorted(MODELS.module_dict.items())
         ]
+    elif what == "schemes":
+        entries = [
+            {"name": name, "family": cls.family, "what": _first_line(cls), "paper": cls.paper}
+            for name, cls in schemes().items()
+        ]
     else:
         entries = [
-            {"name": name, "arguments": _arguments(item), "what": (inspect.getdoc(item) or "").split("\n")[0]}
+            {"name": name, "arguments": _arguments(item), "what": _first_line(item)}
             for name, item in sorted(INITIALIZERS.module_dict.items())
+            if not (isinstance(item, type) and issubclass(item, Scheme))
         ]
     return [entry for entry in entries if like.lower() in entry["name"].lower()]
 
@@ -48,6 +55,10 @@ def listing_view(entries: Sequence[dict[str, Any]]) -> Table:
     for entry in entries:
         add_row(shown, *entry.values())
     return shown
+
+
+def _first_line(item: Any) -> str:
+    return (inspect.getdoc(item) or "").split("\n")[0]
 
 
 def _arguments(cls: Any) -> str:

@@ -18,7 +18,7 @@ class GPT2(Scheme):
         std: Standard deviation, 0.02 in the paper's code.
 
     Example:
-        >>> from initcfg._rules.schemes import GPT2
+        >>> from initcfg._rules.schemes.transformers import GPT2
         >>> GPT2(std=0.02).recipe()[-1]
         {'type': 'Normal', 'role': 'residual_out', 'std': 0.02, 'scale': '1/sqrt(2*layers)'}
     """
