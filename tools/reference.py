@@ -22,6 +22,7 @@ _TITLES = {
     "_plan.compare": "Differences from MMEngine",
     "_rules": "Libraries that initialize in their constructors",
     "_rules.initializers": "Initializers",
+    "_rules.schemes": "Schemes for whole models",
     "_config": "Registries",
     "_config.files": "Config files",
     "_model": "Modules with rules of their own",
