@@ -1,32 +1,130 @@
-"""From a model to its roles."""
+"""From a model to its roles: as declared, else seen in its graph, else guessed from names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
+from initcfg._model.names import Names, named_tensors
 from initcfg._model.roles.declared import declared_roles
-from initcfg._model.roles.facts import Roles
-from initcfg.errors import RoleError
+from initcfg._model.roles.examples import arguments_of
+from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
+from initcfg._model.roles.forward import watched_forward
+from initcfg._model.roles.guessed import guessed_roles
+from initcfg._model.roles.seen import roles_in
+from initcfg.errors import InitcfgError, RoleError, nearest
+
+_FORM = 'Write roles=dict(residual_out=["*.c_proj.weight"], blocks="transformer.h").'
 
 
 def find_roles(model: nn.Module, *, example: Any = None, declared: Any = None) -> Roles:
     """The roles of a model's tensors: as declared, else seen in its graph, else guessed from names.
 
+    The model is not run and not changed: a copy of it without memory is.
+
     Args:
-        example: Its input, where the model's library has none of its own.
-        declared: What a person says of them: a dict of globs.
+        example: The arguments of one call: a tensor, a tuple, a dict, or a function that gives these; not
+            needed for models of timm, transformers and torchvision.
+        declared: What a person says: a dict of globs, a function from a name to its roles, or ``"names"``
+            to guess without looking.
 
     Raises:
-        RoleError: What is declared is wrong.
+        RoleError: What is declared is wrong, or no example input is known.
     """
+    names = named_tensors(model)
+    names.refuse_lazy()
+    if declared == "names":
+        return guessed_roles(model, names, "as asked")
+    stated = _declared(model, names, declared)
+    if stated is None:
+        return _seen(model, names, arguments_of(model, example))
+    try:
+        arguments = arguments_of(model, example)
+    except RoleError:
+        if example is not None:
+            raise
+        # What is declared is all that is known.
+        return stated
+    blocks = isinstance(declared, Mapping) and ("blocks" in declared or "layers" in declared)
+    return _together(stated, _seen(model, names, arguments), blocks=blocks)
+
+
+def _seen(model: nn.Module, names: Names, arguments: Any) -> Roles:
+    try:
+        graph = watched_forward(model, names, arguments)
+    except InitcfgError as error:
+        return guessed_roles(model, names, error.problem)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        return guessed_roles(model, names, f"its forward raised {type(error).__name__}: {lines[0][:200]}")
+    return roles_in(graph, [entry.name for entry in names.parameters])
+
+
+def _declared(model: nn.Module, names: Names, declared: Any) -> Roles | None:
+    if declared is None:
+        return None
     if isinstance(declared, Mapping):
         return declared_roles(model, declared)
-    if declared not in (None, "names"):
-        raise RoleError(
-            f"roles must be a dict or 'names', not {declared!r}.",
-            fix='Write roles=dict(residual_out=["*.c_proj.weight"], blocks="transformer.h").',
-        )
-    return Roles({})
+    if isinstance(declared, Callable):
+        return _by_function(names, declared)
+    raise RoleError(f"roles must be a dict, a function or 'names', not {declared!r}.", fix=_FORM)
+
+
+def _by_function(names: Names, function: Callable[[str], Any]) -> Roles:
+    tensors = {}
+    for entry in names.parameters:
+        answer = function(entry.name)
+        roles = (answer,) if isinstance(answer, str) else tuple(answer or ())
+        for role in roles:
+            if role not in ROLE_NAMES:
+                raise RoleError(
+                    f"roles={getattr(function, '__name__', function)!r} gives {role!r}, which is no role.",
+                    parameter=entry.name,
+                    meant=nearest(str(role), ROLE_NAMES),
+                    fix="It takes the name of a parameter, and returns a role, a list of roles, or None.",
+                )
+        if roles:
+            tensors[entry.name] = TensorRole(roles, "declared")
+    outputs = sum("residual_out" in each.roles for each in tensors.values())
+    return Roles(tensors, None, outputs or None)
+
+
+def _together(stated: Roles, found: Roles, *, blocks: bool) -> Roles:
+    """What is declared, and of the rest what was seen; a role that is declared has no other tensors."""
+    roles = {role for each in stated.tensors.values() for role in each.roles}
+    layered = blocks or found.layers is None
+    tensors: dict[str, TensorRole] = {}
+    for name in dict.fromkeys([*found.tensors, *stated.tensors]):
+        own, other = stated.tensors.get(name), found.tensors.get(name)
+        left = tuple(role for role in (other.roles if other else ()) if role not in roles)
+        said = own.roles if own else ()
+        layer = (own.layer if own else None) if layered else (other.layer if other else None)
+        heads = own.heads if own and own.heads else other.heads if other else None
+        how = "declared" if said or other is None else other.how
+        if said or left or layer is not None:
+            tensors[name] = TensorRole((*said, *left), how, layer, heads)
+    notes = (*found.notes, *_disagreements(roles, stated, found))
+    return replace(
+        found,
+        tensors=tensors,
+        layers=stated.layers if layered else found.layers,
+        residuals=found.residuals or stated.residuals,
+        width=stated.width or found.width,
+        notes=notes,
+    )
+
+
+def _disagreements(roles: Iterable[str], stated: Roles, found: Roles) -> list[str]:
+    notes = []
+    for role in sorted(roles):
+        said = {name for name, each in stated.tensors.items() if role in each.roles}
+        seen = {name for name, each in found.tensors.items() if role in each.roles and each.how == "seen"}
+        if seen and seen != said:
+            more, less = sorted(said - seen), sorted(seen - said)
+            parts = [f"{len(more)} declared and not seen ({more[0]})"] if more else []
+            parts += [f"{len(less)} seen and not declared ({less[0]})"] if less else []
+            notes.append(f"{role}: {', '.join(parts)}")
+    return notes

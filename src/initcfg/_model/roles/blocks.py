@@ -1,0 +1,118 @@
+"""Blocks: which block each residual add is of, and which tensors are in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from initcfg._model.roles.graph import Paths
+from initcfg._model.roles.residuals import Residual
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of a model, in the order in which they run: by name, and how many run."""
+
+    names: tuple[str, ...]
+    count: int
+    of_tensors: Mapping[str, int]
+
+
+def blocks_of(
+    paths: Paths, adds: list[Residual], outs: Mapping[int, list[str]], names: Iterable[str]
+) -> Blocks:
+    """The blocks that own residual adds; ``outs`` are the last weights of each add's branch."""
+    names = list(names)
+    owners = _owners(paths, adds, outs, names)
+    order: dict[str, int] = {}
+    runs: set[tuple[str, int]] = set()
+    for each in adds:
+        owner = owners[each.add]
+        order.setdefault(owner, len(order))
+        runs.add((owner, _call(paths, each.add, owner)))
+    of_tensors = {}
+    for name in names:
+        owner = next((each for each in parents(name) if each in order), None)
+        if owner is not None:
+            of_tensors[name] = order[owner]
+    for each in adds:
+        for name in outs[each.add]:
+            of_tensors.setdefault(name, order[owners[each.add]])
+    return Blocks(tuple(order), len(runs), of_tensors)
+
+
+def parents(name: str) -> list[str]:
+    """The modules that a tensor is in, the innermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
+
+
+def _owners(
+    paths: Paths, adds: list[Residual], outs: Mapping[int, list[str]], names: list[str]
+) -> dict[int, str]:
+    """The block of each add: an item of a list, else the module that adds, else the add itself."""
+    items = {each.add: _items(outs[each.add], str.isdecimal) for each in adds}
+    if not all(items.values()):
+        # Some number their blocks in names: layer1, encoder_layer_0.
+        items = {each.add: _items(outs[each.add], _ends_in_number) for each in adds}
+    repeated = _repeated(items.values(), names)
+    owners = {}
+    for number, each in enumerate(adds):
+        levels = items[each.add]
+        if levels:
+            level = 0
+            while level + 1 < len(levels) and _masked(levels[level + 1]) in repeated:
+                level += 1
+            owners[each.add] = levels[level]
+        else:
+            owners[each.add] = paths.graph.places[paths.nodes[each.add].place][0] or f"#{number}"
+    return owners
+
+
+def _items(outs: list[str], is_item: Callable[[str], bool]) -> list[str]:
+    """The items of lists that the last weight of a branch is in, the outermost first: ``layers.0``."""
+    if not outs:
+        return []
+    parts = outs[0].split(".")[:-1]
+    found = [".".join(parts[: end + 1]) for end, part in enumerate(parts) if is_item(part)]
+    # The layer itself is an item where a branch is a list of layers.
+    return found[:-1] if len(found) > 1 and found[-1] == ".".join(parts) else found
+
+
+def _ends_in_number(part: str) -> bool:
+    return part[-1:].isdecimal()
+
+
+def _masked(item: str) -> str:
+    return re.sub(r"\d+(?![^.])", "*", item)
+
+
+def _repeated(items: Iterable[list[str]], names: list[str]) -> set[str]:
+    """The lists, as patterns, that hold several items of the same make: blocks, not the parts of one."""
+    inner: dict[str, dict[str, set[str]]] = {}
+    for levels in items:
+        for item in levels[1:]:
+            holder = item.rpartition(".")[0]
+            inner.setdefault(_masked(item), {}).setdefault(holder, set()).add(item)
+    tensors: dict[str, set[str]] = {}
+    for name in names:
+        for each in parents(name):
+            tensors.setdefault(each, set()).add(_masked(name[len(each) :]))
+    found = set()
+    for pattern, holders in inner.items():
+        for held in holders.values():
+            makes = {frozenset(tensors.get(item, ())) for item in held}
+            if len(held) > len(makes):
+                found.add(pattern)
+    return found
+
+
+def _call(paths: Paths, add: int, owner: str) -> int:
+    """Which run of its block an add was done in: a block may run more than once."""
+    at = paths.nodes[add].place
+    for place in range(at, -1, -1):
+        name, call = paths.graph.places[place]
+        if name == owner:
+            return call
+    return 0

@@ -1,0 +1,149 @@
+"""Residual adds: where what a branch computed is added to what it was given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from initcfg._model.roles.graph import SOFTMAXES, Paths
+
+
+@dataclass(frozen=True)
+class Residual:
+    """An add of a branch to its skip.
+
+    Attributes:
+        add: The node that adds.
+        branch: What the branch computed.
+        skip: What it is added to.
+        start: The value that both come from.
+        shortcut: Whether a layer of its own lies on the skip.
+        inner: Whether it is part of the branch of another.
+    """
+
+    add: int
+    branch: int
+    skip: int
+    start: int
+    shortcut: bool = False
+    inner: bool = False
+
+
+def residuals_of(paths: Paths) -> list[Residual]:
+    """The residual adds of a graph, in their order."""
+    scores = _scores(paths)
+    skips: dict[int, int] = {}
+    found: list[Residual] = []
+    undecided: list[tuple[int, int, int]] = []
+    for node in paths.nodes:
+        data = paths.data_inputs(node.index)
+        if node.op not in ("add", "sub") or len(data) != 2 or data[0] == data[1] or not node.floating:
+            continue
+        first, second = data
+        same = paths.nodes[first].shape == paths.nodes[second].shape
+        if not same or node.index in scores:
+            continue
+        residual = _identity(paths, node.index, first, second, skips)
+        if residual is not None:
+            found.append(residual)
+            skips[node.index] = residual.skip
+        elif node.op == "add":
+            undecided.append((node.index, first, second))
+    projected = [each for args in undecided if (each := _projected(paths, *args, found)) is not None]
+    outer = found + projected
+    projected = [each for each in projected if not _within_another(paths, each, outer)]
+    together = sorted(found + projected, key=lambda each: each.add)
+    return [_marked(paths, each, together) for each in together]
+
+
+def _scores(paths: Paths) -> set[int]:
+    """Nodes that end up in a softmax without passing a layer: adds there make scores, not a stream."""
+    found: set[int] = set()
+    waiting = [each for node in paths.nodes if node.op in SOFTMAXES and node.data for each in node.inputs]
+    while waiting:
+        index = waiting.pop()
+        node = paths.nodes[index]
+        if index in found or node.weights or not node.data or node.op == "bmm":
+            continue
+        found.add(index)
+        waiting += node.inputs
+    return found
+
+
+def _identity(paths: Paths, add: int, first: int, second: int, skips: dict[int, int]) -> Residual | None:
+    """A residual add whose skip has no layer: the branch depends on what the skip is, or was."""
+    nearest: tuple[int, Residual] | None = None
+    for skip, branch in ((first, second), (second, first)):
+        own = paths.above[branch] & ~paths.above[skip] & paths.layers
+        if not own:
+            continue
+        for steps, start in enumerate(_stream(paths, skip, skips)):
+            if paths.depends(branch, start) and paths.layers_between(branch, start):
+                if nearest is None or steps < nearest[0]:
+                    nearest = steps, Residual(add, branch, skip, start)
+                break
+    return nearest[1] if nearest is not None else None
+
+
+def _stream(paths: Paths, skip: int, skips: dict[int, int]) -> list[int]:
+    """What a skip is and was before other branches were added to it."""
+    found: list[int] = []
+    at: int | None = skip
+    while at is not None:
+        chain = paths.plain(at)
+        found += chain
+        at = skips.get(chain[-1])
+    return found
+
+
+def _projected(paths: Paths, add: int, first: int, second: int, found: list[Residual]) -> Residual | None:
+    """A residual add with one layer on its skip, as where a ResNet changes its width."""
+    adds = 0
+    for each in found:
+        adds |= paths.bits[each.add]
+    for skip, branch in ((first, second), (second, first)):
+        own = paths.above[skip] & ~paths.above[branch] & paths.layers
+        layers = paths.last_layers(skip)
+        if own.bit_count() != 1 or len(layers) != 1 or paths.bits[layers[0]] != own:
+            continue
+        starts = [each for given in paths.input_of(layers[0]) for each in paths.plain(given)]
+        for start in starts:
+            if not paths.depends(branch, start) or not paths.nodes[start].floating:
+                continue
+            between = paths.above[branch] & ~paths.above[start] & paths.layers
+            fed = all(paths.depends(each, start) for each in paths.with_bits(between))
+            if between.bit_count() < 2 or not fed or paths.upsamples(branch, start):
+                break
+            if paths.above[branch] & ~paths.above[start] & adds:
+                # Where whole blocks lie between, features of two depths are merged, as in a pyramid.
+                break
+            return Residual(add, branch, skip, start, shortcut=True)
+    return None
+
+
+def _within_another(paths: Paths, residual: Residual, all_of_them: list[Residual]) -> bool:
+    """Whether an add lies in the branch of another, and is fed by what that one's skip is."""
+    return any(_is_within(paths, residual, each) for each in all_of_them)
+
+
+def _is_within(paths: Paths, residual: Residual, other: Residual) -> bool:
+    if other.add == residual.add:
+        return False
+    in_branch = paths.above[other.branch] & ~paths.above[other.skip] & paths.bits[residual.add]
+    return bool(in_branch) and paths.depends(residual.add, other.start)
+
+
+def _marked(paths: Paths, residual: Residual, all_of_them: list[Residual]) -> Residual:
+    """An add is an inner one if it is the only one in another's branch; several are blocks of their own."""
+    for other in all_of_them:
+        if _is_within(paths, residual, other):
+            inside = [each for each in all_of_them if _is_within(paths, each, other)]
+            if len(inside) == 1:
+                return Residual(
+                    residual.add,
+                    residual.branch,
+                    residual.skip,
+                    residual.start,
+                    residual.shortcut,
+                    inner=True,
+                )
+    return residual
