@@ -22,6 +22,7 @@ EXPORTS = {
     "_plan.compare": ("Difference", "differences"),
     "_rules": ("register_library",),
     "_rules.initializers": (
+        "ActNormDataInit",
         "BaseInit",
         "Caffe2XavierInit",
         "ConstantInit",
@@ -30,6 +31,7 @@ EXPORTS = {
         "IdentityInit",
         "InitWeightsInit",
         "KaimingInit",
+        "LSUVInit",
         "LeCunInit",
         "NormalInit",
         "OrthogonalInit",
@@ -41,6 +43,7 @@ EXPORTS = {
         "ValueInit",
         "VarianceScalingInit",
         "WEIGHT_INITIALIZERS",
+        "WeightNormDataInit",
         "XavierInit",
         "bias_init_with_prob",
         "caffe2_xavier_init",

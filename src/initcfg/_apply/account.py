@@ -31,8 +31,9 @@ class Account:
     def note(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> None:
         """A tensor was written with the value of this source."""
         dtype = dtype_name(entry.tensor.dtype)
+        facts = {"buffer": entry.buffer, **details}
         self.written[name] = Written(
-            name, entry.shape, dtype, by, source.value, source.rule, source.initializer, **details
+            name, entry.shape, dtype, by, source.value, source.rule, source.initializer, **facts
         )
 
     def note_traced(self, entry: Entry, item: Assignment) -> None:
@@ -44,7 +45,7 @@ class Account:
 
     def note_put(self, call: Call, entry: Entry, name: str, change: str) -> None:
         """User code put a tensor, or other memory, under a name: whatever was there counts no more."""
-        written = Written(name, entry.shape, dtype_name(entry.tensor.dtype), "code")
+        written = Written(name, entry.shape, dtype_name(entry.tensor.dtype), "code", buffer=entry.buffer)
         self.written[name] = replace(written, code=call.code, operations=(change,))
 
     def note_renamed(self, before: str, name: str) -> None:

@@ -13,6 +13,7 @@ from initcfg._apply.execution import Execution, reset_is_init
 from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.load_warnings import warn_of_loads
+from initcfg._apply.measuring import Batches
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
@@ -55,10 +56,13 @@ def apply_plan(
     put_back: Callable[[], None] | None = None
     try:
         hold_shards(model)
-        with Agreement(agreeing_ranks(model, process_group)) as agreement:
+        ranks = agreeing_ranks(model, process_group)
+        with Agreement(ranks) as agreement:
             recall_defaults(model)
             names = named_tensors(model)
             check_fits(plan, names, rng)
+            seed = seed_for(plan, seed)
+            batches = Batches(plan, alone=not any(len(set(each)) > 1 for each in ranks))
             checkpoints.check(plan, names)
             warn_of_loads(plan.loads)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
@@ -72,6 +76,8 @@ def apply_plan(
             reopen_all(model)
             execution = Execution(plan, model, checkpoints, filler)
             carry_out(execution, seed)
+            with torch.no_grad():
+                batches.compute(execution, seed)
         for part in execution.account.plans:
             warn_of_loads(part.loads, but=plan.loads)
         forget_defaults(model)
@@ -169,6 +175,19 @@ def _agreed_seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -
     if seed is not None:
         torch.manual_seed(seed)
     return seed
+
+
+def seed_for(plan: Plan, seed: int | None) -> int | None:
+    """The seed that was asked for; of a finished plan, the one that it is for."""
+    if plan.seed is None or seed is None:
+        return plan.seed if seed is None else seed
+    if seed_number(seed) != plan.seed:
+        raise ApplyError(
+            f"This plan holds numbers that data gave for the seed {plan.seed}: they are wrong for {seed}.",
+            fix=f"Apply it with seed={plan.seed}, or without a seed; or plan the model again, and apply that with "
+            "its data.",
+        )
+    return plan.seed
 
 
 def draw_seed() -> int:

@@ -291,6 +291,16 @@ class Execution:
         bad = sum(each.non_finite for each in found)
         return replace(found[0], keys=keys, adapted=", ".join(how) or None, non_finite=bad)
 
+    def write_again(self, name: str, value: Value, computed: str) -> None:
+        """Write what data made of a value, in its place; it is in memory after the next flush."""
+        entry, altered = self.entries[name], False
+        if entry.holder is not None:
+            altered = self._write_seen(entry, value, name)
+        else:
+            self.filler.fill(entry.tensor, value, self._same_memory.get(name, name))
+        written = replace(self.account.written[name], value=value, computed=computed, altered=altered)
+        self.account.written[name] = written
+
     def _write_seen(self, entry: Entry, value: Value, name: str) -> bool:
         """Write a parametrized weight as the layer sees it; whether the layer then sees another."""
         assert entry.holder is not None

@@ -14,7 +14,7 @@ from initcfg._plan import Loaded, Write
 from initcfg._record import waits
 from initcfg._record.recording import CodeRecorder, Session, WaitingWrite
 from initcfg._stream.writing import StreamWriter, fill_stream, fill_torch, seeded
-from initcfg.values import FromCheckpoint, Normal, Value
+from initcfg.values import FromBatch, FromCheckpoint, Normal, Value
 
 
 class Filler(Protocol):
@@ -64,6 +64,9 @@ class StreamFiller(Filler):
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
     ) -> Loaded | None:
         """Queue the value, block by block where the tensor is sharded; or read it at once."""
+        if isinstance(value, FromBatch):
+            # What the batch makes of it follows when everything is written.
+            value = value.value
         if isinstance(value, FromCheckpoint):
 
             def draw(shape: tuple[int, ...]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from initcfg.errors import ApplyError, TensorError, nearest
 from initcfg.values import (
     Computed,
     Formula,
+    FromBatch,
     FromCheckpoint,
     Keep,
     Opaque,
@@ -40,6 +41,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 "This plan was read from JSON, and holds code of the model's own, which JSON cannot carry.",
                 fix="Plan the model again.",
             )
+    _check_batches(plan, items, rng)
     _check_sharded(plan, items, entries, rng, has_code)
     whole = not any(is_sharded(each) for entry in entries.values() for each in entry.stored)
     runs_code = bool(plan.tape and plan.tape.calls) and whole
@@ -167,6 +169,27 @@ def _check_item(item: Assignment, entry: Entry) -> None:
         )
 
 
+def _check_batches(plan: Plan, items: Mapping[str, Assignment], rng: str) -> None:
+    """What waits for a batch must have one, and numbers that it can be measured with again."""
+    for item in items.values():
+        if not isinstance(item.value, FromBatch):
+            continue
+        if plan.tape is None:
+            raise ApplyError(
+                f"The plan was read from JSON, and {item.value} needs a batch, which JSON cannot carry.",
+                parameter=item.name,
+                fix="Plan the model again; or apply the finished plan that the ledger of an earlier run holds, "
+                "ledger.plan.",
+            )
+        if rng == "torch":
+            raise ApplyError(
+                f"{item.value} draws, measures and draws again, and rng='torch' gives no number twice.",
+                where=item.rule,
+                parameter=item.name,
+                fix="Use rng='stream'.",
+            )
+
+
 def _check_sharded(
     plan: Plan, items: Mapping[str, Assignment], entries: Mapping[str, Entry], rng: str, has_code: bool
 ) -> None:
@@ -192,6 +215,14 @@ def _check_sharded(
         item = items.get(entry.name)
         if item is None or isinstance(item.value, Keep):
             continue
+        if isinstance(item.value, FromBatch):
+            raise ApplyError(
+                f"{item.value} is sharded, and a batch is to run through the whole model first.",
+                where=item.rule,
+                fix="Apply the plan to the model before it is sharded, or to another one, and then the finished "
+                "plan, ledger.plan, to this one.",
+                **_about(entry),
+            )
         if isinstance(item.value, Computed):
             raise ApplyError(
                 f"{item.value} is sharded, and it was computed while the model was built, from random "

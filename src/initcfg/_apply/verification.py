@@ -17,7 +17,7 @@ from initcfg._plan import Assignment, Ledger, Plan, Written
 from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg._stream.writing import fill_stream
 from initcfg.errors import CheckpointError, nearest
-from initcfg.values import Computed, Formula, FromCheckpoint, Keep, Opaque, Value, number_to_json
+from initcfg.values import Computed, Formula, FromBatch, FromCheckpoint, Keep, Opaque, Value, number_to_json
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def verified(reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None 
 
     One tensor is in memory at a time. Without a seed it is that of the ledger.
     """
-    seed = planned.seed if seed is None and isinstance(planned, Ledger) else seed
+    seed = planned.seed if seed is None else seed
     seed = None if seed is None else seed_number(seed)
     if isinstance(planned, Ledger) and planned.rng != "stream":
         raise CheckpointError(
@@ -149,7 +149,9 @@ def _compared(
             return Verified(name, "initial", 0.0, *bad)
         if before is value:
             return Verified(name, "changed", _change(initial, tensor), *bad)
-    if isinstance(value, FromCheckpoint):
+    if isinstance(value, FromBatch):
+        why = f"{value}: only the ledger knows the numbers"
+    elif isinstance(value, FromCheckpoint):
         why = f"from {value.source}"
     else:
         why = "kept as it was built" if isinstance(value, Keep) else f"written by code: {value}"
@@ -160,7 +162,7 @@ def _can_be_made(value: Value) -> bool:
     """Whether a value's numbers follow from seed and name alone."""
     if isinstance(value, Formula):
         return not value.begins_with_itself
-    return not isinstance(value, (Keep, Opaque, Computed, FromCheckpoint))
+    return not isinstance(value, (Keep, Opaque, Computed, FromBatch, FromCheckpoint))
 
 
 def _nan_and_inf(tensor: torch.Tensor) -> tuple[int, int]:

@@ -6,11 +6,11 @@ Out: a ``Plan``, free of tensors, printable, comparable and JSON; its tape, whic
 
 Read: `assignment.py` (one tensor), then `plan.py` (all of them), `make_up.py` (which there are, and what
 code changes of that), `loads.py` (the account of a checkpoint), `stacks.py` (writes that pile up on a
-tensor), `tape.py` (all writes in their order, and what a traced plan remembers), `ledger.py`, `part.py` (a
-stage of a pipeline) with `part_hooks.py` (load hooks in it), `frozen.py` (data that cannot change),
-`as_json.py` (records as JSON), `reading.py` (plans and ledgers of strangers, read whole); `planner/` (from
-rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two plans), `export/`
-(back to rules).
+tensor), `tape.py` (all writes in their order, and what a traced plan remembers), `ledger.py`, `finished.py`
+(from a ledger to a plan), `part.py` (a stage of a pipeline) with `part_hooks.py` (load hooks in it),
+`frozen.py` (data that cannot change), `as_json.py` (records as JSON), `reading.py` (plans and ledgers of
+strangers, read whole); `planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/`
+(tables), `compare/` (two plans), `export/` (back to rules).
 """
 
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect

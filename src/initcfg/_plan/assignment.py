@@ -82,6 +82,7 @@ class Assignment(Frozen):
         scaling: How its rule multiplied what the initializer gave.
         tune: Multipliers of the optimizer's numbers for it: ``{"lr": 0.25}``.
         role: What it does in the model, where some rule asked for roles.
+        computed: In a finished plan: how a batch of data led to the value.
         layout: Meaning of the axes, for fans; None where no rule asked, or in a plan from JSON.
     """
 
@@ -97,6 +98,7 @@ class Assignment(Frozen):
     scaling: Scaling | None = None
     tune: Mapping[str, float] = field(default_factory=dict)
     role: Role | None = None
+    computed: str | None = None
     layout: Layout | None = field(default=None, compare=False)
 
     @property

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._config.files import write_atomically
 from initcfg._plan.as_json import plain, record_to_json
@@ -16,6 +16,9 @@ from initcfg._plan.loads import Load, Loaded
 from initcfg._plan.reading import check_aliases, check_known, check_tensor, json_of, loads_of, read_whole
 from initcfg.errors import PlanError, render
 from initcfg.values import Keep, Misfit, Value, record, typed
+
+if TYPE_CHECKING:
+    from initcfg._plan.plan import Plan
 
 FORMAT = "initcfg-ledger"
 VERSION = 1
@@ -55,6 +58,8 @@ class Written(Frozen):
         altered: For a parametrized weight: its parametrization makes something else of what was written
             (spectral_norm divides by the norm, orthogonal takes the nearest such matrix).
         loaded: For a tensor from a checkpoint: what was read, and how it was made to fit.
+        computed: For a value that a batch of data decided: how.
+        buffer: Whether it is a buffer.
     """
 
     name: str
@@ -68,6 +73,8 @@ class Written(Frozen):
     operations: tuple[str, ...] = ()
     altered: bool = False
     loaded: Loaded | None = None
+    computed: str | None = None
+    buffer: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,19 @@ class Ledger(Frozen, Mapping[str, Written]):
     def written(self) -> list[str]:
         """Names of the tensors that somebody wrote."""
         return [name for name, entry in self.entries.items() if entry.by != "nobody"]
+
+    @property
+    def plan(self) -> Plan:
+        """What was done, as a plan: applied with the same seed, it gives the same bits, and needs no data.
+
+        What a batch of data decided stands in it as numbers, which are right for that seed alone.
+
+        Raises:
+            PlanError: The numbers came from torch's generator.
+        """
+        from initcfg._plan.finished import finished_plan
+
+        return finished_plan(self)
 
     def to_json(self) -> dict[str, Any]:
         """The ledger as JSON data."""
@@ -216,4 +236,4 @@ def _text_of(path: str | Path) -> str:
 def _to_json(entry: Written) -> dict[str, Any]:
     """An entry; its operations, even if there are none, are told with the code."""
     without = ("name",) if entry.code else ("name", "code", "operations")
-    return record_to_json(entry, without=without, unless_empty=("altered", "loaded"))
+    return record_to_json(entry, without=without, unless_empty=("altered", "loaded", "computed", "buffer"))

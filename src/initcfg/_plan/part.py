@@ -16,7 +16,7 @@ from initcfg._model import Entry, named_tensors
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.part_hooks import PartHooks
 from initcfg.errors import PlanError, nearest
-from initcfg.values import CopyOf, FromCheckpoint, Keep, Opaque, Value, dtype_name
+from initcfg.values import CopyOf, FromBatch, FromCheckpoint, Keep, Opaque, Value, dtype_name
 
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
@@ -49,6 +49,7 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
         rules=plan.rules,
         compat=plan.compat,
         whole=plan.whole or plan.digest,
+        seed=plan.seed,
     )
 
 
@@ -71,6 +72,13 @@ def _assignment(
             parameter=found.name,
             shape=found.shape,
             fix="Give this tensor a rule.",
+        )
+    if isinstance(found.value, FromBatch):
+        raise PlanError(
+            f"{found.value} runs the whole model, which a part cannot.",
+            parameter=found.name,
+            shape=found.shape,
+            fix="Apply the plan to the whole model, and take the part of the finished plan: ledger.plan.",
         )
     dtype = dtype_name(entry.tensor.dtype)
     if (found.shape, found.dtype) != (entry.shape, dtype):

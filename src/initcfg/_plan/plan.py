@@ -49,6 +49,7 @@ _OPTIONAL: dict[str, Any] = {
     "rules": Mapping[str, RuleNote],
     "compat": Literal["mmengine"] | None,
     "whole": str | None,
+    "seed": int | None,
     **dict.fromkeys(_REMARKS, tuple[str, ...]),
 }
 
@@ -80,6 +81,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
         rules: Every rule by its path.
         compat: ``"mmengine"`` or None.
         whole: Of a part of a model: the digest of the whole model's plan.
+        seed: The only seed that the plan is for, if it holds numbers which were computed with it.
     """
 
     parameters: Mapping[str, Assignment]
@@ -97,6 +99,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
     rules: Mapping[str, RuleNote] = field(default_factory=dict)
     compat: str | None = None
     whole: str | None = None
+    seed: int | None = None
     tape: Tape | None = field(default=None, repr=False)
     record: Recorded | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
@@ -361,6 +364,8 @@ class Plan(Frozen, Mapping[str, Assignment]):
         data = {"format": FORMAT, "version": VERSION, "compat": self.compat}
         if self.whole:
             data["whole"] = self.whole
+        if self.seed is not None:
+            data["seed"] = self.seed
         if self.before_code:
             data["before_code"] = plain(self.before_code)
         return {
@@ -407,6 +412,8 @@ def _plan_of(data: Mapping[str, Any]) -> Plan:
     both = read["parameters"].keys() & read["buffers"].keys()
     if both:
         raise Misfit("It is a parameter already.", under=(min(both), "buffers"))
+    if read.get("seed") is not None and not 0 <= read["seed"] < 1 << 64:
+        raise Misfit("A seed is from 0 to 2**64 - 1.", under=("seed",))
     names = [*read["parameters"], *read["buffers"]]
     check_aliases(
         read["aliases"], names + [name for name in read.get("before_code", ()) if name not in read["aliases"]]
@@ -419,7 +426,7 @@ def _digest(content: Any) -> str:
 
 
 def _to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
-    without, unless_empty = ("name", "layout"), ("frozen", "default", "scaling", "tune", "role")
+    without, unless_empty = ("name", "layout"), ("frozen", "default", "scaling", "tune", "role", "computed")
     return {
         name: record_to_json(item, without=without, unless_empty=unless_empty) for name, item in items.items()
     }

@@ -82,6 +82,8 @@ class Tape:
     repeats: bool = False
     # Modules that were initialized before, and that stay so.
     done: frozenset[str] = frozenset()
+    # The initializers that need a batch, by the path of their rule; in the order of the rules.
+    batches: Mapping[str, Any] = field(default_factory=dict)
 
     def unroll(self, *, draws: bool) -> list[Write | Call]:
         """The entries in order; with the draws that go into scratch, or without."""

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from initcfg._model import copied_rules, has_no_rules
-from initcfg._rules.initializers import INITIALIZERS, BaseInit, PretrainedInit
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, BatchInit, PretrainedInit
 from initcfg._rules.layer_names import NO_LAYERS, parse_layers
 from initcfg._rules.patterns import parse_patterns, parse_roles
 from initcfg._rules.rule import PlainBias, Rule, SchemeRule, bias_of, location, show_cfg
@@ -24,6 +24,7 @@ from initcfg._rules.types import (
     is_foreign,
     is_pretrained,
     is_scheme,
+    resolve_type,
     takes,
     type_label,
 )
@@ -255,6 +256,10 @@ def _build(
     patterns = {key: parse_patterns(key, arguments.pop(key, None)) for key in keys}
     axes = _parse_axes(arguments)
     ours = _parse_ours(arguments)
+    if layer is None and not any(patterns.values()) and not ours["roles"]:
+        layer = _default_layers(type_)
+    elif layer is not None and not any(patterns.values()) and _all_parameters(type_):
+        patterns["param"] = parse_patterns("param", "*")
     if layer is not None and is_foreign(type_):
         # By the original's protocol, layer is the initializer's own affair.
         arguments["layer"] = layer
@@ -328,6 +333,22 @@ def _check_ours(rule: Rule) -> None:
                 f"{key} is for what type fills, and {what}.",
                 fix=f"Leave out {key}, or give a type of values.",
             )
+
+
+def _of_batches(type_: Any) -> type[BatchInit] | None:
+    cls = None if type_ is None else resolve_type(type_)
+    return cls if inspect.isclass(cls) and issubclass(cls, BatchInit) else None
+
+
+def _default_layers(type_: Any) -> list[str] | None:
+    """The layers of an initializer that means some where its rule selects nothing."""
+    cls = _of_batches(type_)
+    return list(cls.default_layers) or None if cls is not None else None
+
+
+def _all_parameters(type_: Any) -> bool:
+    cls = _of_batches(type_)
+    return cls is not None and cls.all_parameters
 
 
 def _parse_axes(arguments: dict[str, Any]) -> dict[str, tuple[int, ...]]:

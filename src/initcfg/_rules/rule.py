@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any
 
 from initcfg._model import holds_tensors
-from initcfg._rules.initializers import BaseInit, ConstantInit, PretrainedInit
+from initcfg._rules.initializers import BaseInit, ConstantInit, PretrainedInit, batch_text
 from initcfg._rules.layer_names import NO_LAYERS, Layers
 from initcfg._rules.patterns import Pattern
 from initcfg._rules.scale import Expression
@@ -163,6 +163,10 @@ def show_cfg(cfg: Mapping[str, Any]) -> str:
             return show_cfg(item)
         if isinstance(item, list):
             return "[" + ", ".join(show(each) for each in item) + "]"
+        if isinstance(item, tuple):
+            return "(" + ", ".join(map(show, item)) + ("," if len(item) == 1 else "") + ")"
+        if hasattr(item, "shape") and hasattr(item, "dtype"):
+            return f"<{batch_text(item)}>"
         return item.__name__ if isinstance(item, (type, FunctionType)) else repr(item)
 
     return "dict(" + ", ".join(f"{key}={show(item)}" for key, item in cfg.items()) + ")"

@@ -359,6 +359,48 @@ _FILLINGS = (Constant, Uniform, Normal, TruncNormal, Orthogonal, Sparse, Dirac, 
 
 
 @dataclass(frozen=True)
+class Scaled(_OfAnother, Value):  # type: ignore[misc]
+    """``value``, where what has the index i along ``axis`` is multiplied by ``factors[i]``."""
+
+    value: Value
+    factors: tuple[float, ...]
+    axis: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.value}, times {_span(self.factors)} along axis {self.axis}"
+
+
+@dataclass(frozen=True)
+class Numbers(Value):
+    """These numbers, in the order of memory (row-major)."""
+
+    blockwise = False
+    numbers: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"Numbers({_span(self.numbers)})"
+
+
+def _span(numbers: tuple[float, ...]) -> str:
+    ends = f"{number_text(min(numbers, default=0.0))}…{number_text(max(numbers, default=0.0))}"
+    return f"{len(numbers)} numbers, {ends}"
+
+
+@dataclass(frozen=True)
+class FromBatch(_OfAnother, Value):  # type: ignore[misc]
+    """What ``scheme`` makes of ``value`` once it has seen a batch of data in the model.
+
+    Which numbers these are is known when the plan has been applied; the ledger has them, as other values.
+    """
+
+    scheme: str
+    value: Value
+
+    def __str__(self) -> str:
+        return shown(f"Computed({self.scheme}) from {self.value}")
+
+
+@dataclass(frozen=True)
 class Computed(Value):
     """What ``code`` computed while the model was built, since it read a weight: outside the stream."""
 

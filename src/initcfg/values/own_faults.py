@@ -9,13 +9,16 @@ from initcfg.values.kinds import (
     Adapted,
     CopyOf,
     Dirac,
+    FromBatch,
     Normal,
+    Numbers,
     Opaque,
     Originals,
     Orthogonal,
     PaddingRow,
     Parts,
     Repeat,
+    Scaled,
     Sparse,
     TruncNormal,
     Uniform,
@@ -35,8 +38,12 @@ def own_fault(value: Value) -> Fault | None:
         >>> own_fault(Parts(0, (2, 2), (Normal(0.0, 1.0), Normal(0.0, -1.0))))
         (('values', 1, 'std'), 'it is -1, and a standard deviation is finite and not negative')
     """
-    if isinstance(value, (PaddingRow, Repeat, CopyOf)):
+    if isinstance(value, (PaddingRow, Repeat, CopyOf, FromBatch)):
         return _index_fault(value) or _within(own_fault(value.value), "value")
+    if isinstance(value, Scaled):
+        return _numbers_fault(value.factors, "factors") or _within(own_fault(value.value), "value")
+    if isinstance(value, Numbers):
+        return _numbers_fault(value.numbers, "numbers")
     if isinstance(value, Opaque):
         return _within(own_fault(value.over), "over")
     if isinstance(value, Parts):
@@ -74,7 +81,7 @@ def _within(fault: Fault | None, *steps: str | int) -> Fault | None:
     return None if fault is None else ((*steps, *fault[0]), fault[1])
 
 
-def _index_fault(value: PaddingRow | Repeat | CopyOf) -> Fault | None:
+def _index_fault(value: PaddingRow | Repeat | CopyOf | FromBatch) -> Fault | None:
     if isinstance(value, PaddingRow) and value.index < 0:
         return ("index",), f"there is no row {value.index}"
     if isinstance(value, Repeat) and value.dim < 0:
@@ -82,6 +89,12 @@ def _index_fault(value: PaddingRow | Repeat | CopyOf) -> Fault | None:
     if isinstance(value, Repeat) and value.times < 1:
         return ("times",), f"it is {value.times}, and each slice is there once or more"
     return None
+
+
+def _numbers_fault(numbers: tuple[float, ...], name: str) -> Fault | None:
+    found = (number for number, each in enumerate(numbers) if not math.isfinite(each))
+    bad = next(found, None)
+    return None if bad is None else ((name, bad), f"it is {numbers[bad]:g}, and that is no number to write")
 
 
 def _parts_fault(value: Parts) -> Fault | None:

@@ -16,13 +16,16 @@ from initcfg.values.kinds import (
     Dirac,
     Eye,
     Formula,
+    FromBatch,
     FromCheckpoint,
     Hadamard,
     Normal,
+    Numbers,
     Orthogonal,
     PaddingRow,
     Parts,
     Repeat,
+    Scaled,
     Sparse,
     TruncNormal,
     Uniform,
@@ -52,7 +55,12 @@ def dtype_problem(value: Value, dtype: torch.dtype) -> str | None:
     """
     if isinstance(value, Parts):
         return next((found for each in value.values if (found := dtype_problem(each, dtype))), None)
-    if isinstance(value, (PaddingRow, Repeat, CopyOf)):
+    if isinstance(value, Scaled):
+        numbers = tuple(value.factors)
+        return dtype_problem(value.value, dtype) or (_beyond(numbers, dtype) if numbers else None)
+    if isinstance(value, Numbers):
+        return next((found for each in value.numbers if (found := _constant_problem(each, dtype))), None)
+    if isinstance(value, (PaddingRow, Repeat, CopyOf, FromBatch)):
         return dtype_problem(value.value, dtype)
     if isinstance(value, Constant):
         return _constant_problem(value.val, dtype)
@@ -183,7 +191,13 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
         return _parts_problem(value, shape)
     if isinstance(value, PaddingRow) and not (shape and 0 <= value.index < shape[0]):
         return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
-    if isinstance(value, (PaddingRow, CopyOf)):
+    if isinstance(value, Scaled) and not (
+        0 <= value.axis < rank and shape[value.axis] == len(value.factors)
+    ):
+        return f"its {len(value.factors)} factors do not fit axis {value.axis} of shape {tuple(shape)}"
+    if isinstance(value, Numbers) and math.prod(shape) != len(value.numbers):
+        return f"it has {len(value.numbers)} numbers, and this tensor has the shape {tuple(shape)}"
+    if isinstance(value, (PaddingRow, CopyOf, FromBatch, Scaled)):
         return shape_problem(value.value, shape)
     if isinstance(value, Repeat):
         return _repeat_problem(value, shape)

@@ -23,6 +23,7 @@ from initcfg.values import (
     Constant,
     CopyOf,
     Formula,
+    FromBatch,
     FromCheckpoint,
     Keep,
     Opaque,
@@ -184,6 +185,8 @@ def _way(value: Value) -> Way:
 def _why_in_memory(plan: Plan, names: Names, state: dict[str, torch.Tensor], rng: str) -> str | None:
     if rng == "torch":
         return "torch's generator draws them in the order of the model's own code"
+    if found := next((each.value for each in plan.values() if isinstance(each.value, FromBatch)), None):
+        return f"a batch must run through it ({found.scheme})"
     if plan.tape is not None and plan.tape.calls:
         return f"code of the model's own must run ({plan.tape.calls[0][1].code})"
     stranger = next((key for key, tensor in state.items() if id(tensor) not in names.entries), None)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._apply.apply import apply_plan, draw_seed
+from initcfg._apply.apply import apply_plan, draw_seed, seed_for
 from initcfg._apply.ranks import Agreement
 from initcfg._apply.streaming.folder import LEDGER, Folder, Identity, seed_in
 from initcfg._apply.streaming.items import DTYPES, Item, Outline, outlined
@@ -139,6 +139,7 @@ def save_plan(
     options.check()
     begun = time.perf_counter()
     path = Path(directory)
+    seed = seed_for(plan, seed)
 
     def draw() -> int:
         found = None if options.overwrite else seed_in(path)

@@ -19,7 +19,7 @@ from initcfg._plan.plan import Plan
 from initcfg._plan.planner import make_plan
 from initcfg._rules import Compiler
 from initcfg.errors import InitcfgError, PlanError
-from initcfg.values import FromCheckpoint, to_json
+from initcfg.values import FromBatch, FromCheckpoint, to_json
 
 
 @doors.export_plan.leads_to
@@ -47,6 +47,13 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
                 f"The plan loads {load.source}, which no rule can name.",
                 where=load.rule,
                 fix="Save the state_dict, and give its path.",
+            )
+    for item in plan.parameters.values():
+        if isinstance(item.value, FromBatch):
+            raise PlanError(
+                f"{item.value} has no numbers yet.",
+                parameter=item.name,
+                fix="Apply the plan, and export the finished one: ledger.plan.to_init_cfg(model).",
             )
     view = view_of(plan, model)
     loading, rest = _loading_rules(view)

@@ -17,7 +17,7 @@ from initcfg._plan.pretrained import judged, match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Rule, SchemeRule, Step
-from initcfg._rules.initializers import PretrainedInit
+from initcfg._rules.initializers import BatchInit, PretrainedInit
 from initcfg.errors import CheckpointError, UnusedRuleError, plural
 from initcfg.values import Computed, Keep, Opaque, dtype_name
 
@@ -261,7 +261,12 @@ def _tape(
             foreign = (step.rule.foreign, step.rule.override_name)
             calls.append((step.order, Call(step.owner_name, step.code, step.rule.where, foreign)))
     done = (names.modules[id(module)] for module in model.modules() if vars(module).get("_is_init"))
-    return Tape(tuple(tracks), tuple(calls), repeats=compat, done=frozenset(done))
+    batches = {
+        step.rule.where: step.rule.weight
+        for step in program.steps
+        if step.rule is not None and isinstance(step.rule.weight, BatchInit)
+    }
+    return Tape(tuple(tracks), tuple(calls), repeats=compat, done=frozenset(done), batches=batches)
 
 
 def _unused(program: Program, used: set[int], loads: list[Load]) -> list[Unused]:

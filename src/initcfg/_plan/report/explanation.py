@@ -143,6 +143,8 @@ def _numbers(item: Assignment) -> list[str]:
     if item.initializer:
         inner = ", ".join(f"{key}={value!r}" for key, value in item.initializer.items() if key != "type")
         lines.append(f"initializer  {item.initializer.get('type')}({inner})")
+    if item.computed:
+        lines.append(f"computed     {item.computed}")
     if not isinstance(item.value, Keep):
         lines.append(f"resolved     {to_json(item.value)}")
     if item.layout is not None:

@@ -7,9 +7,9 @@ Read: `base.py` (the base class and the registry), then `arguments.py` (checks t
 `distributions.py` (Constant, Uniform, Normal, TruncNormal), `fans.py` (Xavier, Kaiming, VarianceScaling,
 LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py` (what torch does by itself),
 `kernels.py`, `coordinates.py`, `recurrent.py` and `layers.py` (what papers name, tensor by tensor) with
-`formula_steps.py` (formulas in the making), `literal.py` (a value as it is written), `own_method.py` (a
-module's own `init_weights`), `adapt.py` and `pretrained.py` (checkpoints), `module_functions.py` (the
-original's functions, such as `kaiming_init`).
+`formula_steps.py` (formulas in the making), `literal.py` (a value as it is written), `from_batch.py` (what a
+batch of data decides), `own_method.py` (a module's own `init_weights`), `adapt.py` and `pretrained.py`
+(checkpoints), `module_functions.py` (the original's functions, such as `kaiming_init`).
 
 To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
 """
@@ -24,6 +24,14 @@ from initcfg._rules.initializers.fans import (
     LeCunInit,
     VarianceScalingInit,
     XavierInit,
+)
+from initcfg._rules.initializers.from_batch import (
+    ActNormDataInit,
+    BatchInit,
+    LSUVInit,
+    WeightNormDataInit,
+    batch_file,
+    batch_text,
 )
 from initcfg._rules.initializers.literal import ValueInit
 from initcfg._rules.initializers.matrices import DiracInit, IdentityInit, OrthogonalInit, SparseInit
@@ -48,7 +56,9 @@ OURS = frozenset(INITIALIZERS.module_dict.values())
 """The package's own classes: what else is registered later is a user's."""
 
 __all__ = [
+    "ActNormDataInit",
     "BaseInit",
+    "BatchInit",
     "Caffe2XavierInit",
     "ConstantInit",
     "DiracInit",
@@ -56,6 +66,7 @@ __all__ = [
     "IdentityInit",
     "InitWeightsInit",
     "KaimingInit",
+    "LSUVInit",
     "LeCunInit",
     "NEED_NAMES",
     "NormalInit",
@@ -70,7 +81,10 @@ __all__ = [
     "ValueInit",
     "VarianceScalingInit",
     "WEIGHT_INITIALIZERS",
+    "WeightNormDataInit",
     "XavierInit",
+    "batch_file",
+    "batch_text",
     "bias_init_with_prob",
     "caffe2_xavier_init",
     "constant_init",

@@ -7,7 +7,7 @@ from typing import Any
 from initcfg._rules.initializers.arguments import plain_data, possible
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import ArgumentError, PlanError
-from initcfg.values import Computed, Keep, Layout, Opaque, Value, declared_types, from_json, to_json
+from initcfg.values import Computed, FromBatch, Keep, Layout, Opaque, Value, declared_types, from_json, to_json
 
 
 @INITIALIZERS.register_module(name="Value")
@@ -53,7 +53,7 @@ class ValueInit(BaseInit):
 
 def _writable(value: Value) -> Value:
     """The value, with floats where whole numbers were written for them."""
-    if isinstance(value, (Keep, Computed, Opaque)):
+    if isinstance(value, (Keep, Computed, FromBatch, Opaque)):
         raise ArgumentError(f"{value} is nothing that a rule can write.", fix="Exclude the tensor instead.")
 
     def item_of(name: str, type_: Any) -> Any:

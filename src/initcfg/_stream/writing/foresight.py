@@ -15,10 +15,12 @@ from initcfg.errors import InitcfgError, in_bytes
 from initcfg.values import (
     CopyOf,
     Formula,
+    FromBatch,
     Opaque,
     PaddingRow,
     Parts,
     Repeat,
+    Scaled,
     Value,
     dtype_name,
     dtype_problem,
@@ -56,7 +58,7 @@ def value_problem(value: Value, shape: Sequence[int], dtype: torch.dtype) -> str
 def _formulas_problem(value: Value, shape: tuple[int, ...], dtype: torch.dtype) -> str | None:
     if isinstance(value, Formula):
         return formula_problem(value, shape, dtype_name(dtype))
-    if isinstance(value, (PaddingRow, CopyOf)):
+    if isinstance(value, (PaddingRow, CopyOf, FromBatch, Scaled)):
         return _formulas_problem(value.value, shape, dtype)
     if isinstance(value, Repeat):
         dim = value.dim

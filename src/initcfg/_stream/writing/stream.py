@@ -136,6 +136,16 @@ class StreamWriter:
         if isinstance(value, values.Formula):
             self._add_formula(tensor, value, name, block, part)
             return 1
+        if isinstance(value, values.Scaled):
+            done = self._add(tensor, value.value, name, block, part)
+            self.flush()
+            scale_along(tensor, value, block.offsets[value.axis])
+            return done
+        if isinstance(value, values.Numbers):
+            made = torch.tensor(value.numbers, dtype=torch.float64).view(block.shape)
+            with torch.no_grad():
+                tensor.copy_(narrowed(made, block.offsets, tensor.shape))
+            return 1
         if tensor.numel() == 0:
             return 1
         is_constant = isinstance(value, values.Constant)
@@ -243,6 +253,16 @@ def recipe_of(value: Value, double: bool) -> Recipe:
             with gradual_underflow():
                 return make(*map(float, astuple(value)), double)
     raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
+
+
+def scale_along(tensor: torch.Tensor, value: values.Scaled, first: int) -> None:
+    """Multiply a block, which begins at the index ``first`` of the axis, by the factors of the value."""
+    wide = torch.float64 if _double(tensor) else torch.float32
+    size = tensor.shape[value.axis]
+    factors = torch.tensor(value.factors[first : first + size], dtype=wide, device=tensor.device)
+    with torch.no_grad():
+        # Rounded to the type of the tensor once more.
+        tensor.copy_(tensor.to(wide) * factors.view(-1, *[1] * (tensor.dim() - value.axis - 1)))
 
 
 def _double(tensor: torch.Tensor) -> bool:

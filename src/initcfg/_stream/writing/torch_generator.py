@@ -92,6 +92,12 @@ def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) ->
         inner = tensor.narrow(value.dim, 0, tensor.shape[value.dim] // value.times).clone()
         fill_torch(inner, value.value, original=original)
         tensor.copy_(inner.repeat_interleave(value.times, value.dim))
+    elif isinstance(value, values.Scaled):
+        fill_torch(tensor, value.value, original=original)
+        shape = [-1, *[1] * (tensor.dim() - value.axis - 1)]
+        tensor.mul_(torch.tensor(value.factors, dtype=tensor.dtype, device=tensor.device).view(shape))
+    elif isinstance(value, values.Numbers):
+        tensor.copy_(torch.tensor(value.numbers, dtype=torch.float64).view(tensor.shape))
     elif isinstance(value, WHOLE):
         whole_torch(tensor, value)
     elif isinstance(value, values.Formula):

@@ -1,0 +1,138 @@
+"""Layer after layer: each weight is scaled by what its layer puts out, before the batch goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from initcfg._apply.measuring.uses import Use
+from initcfg._model import Entry
+from initcfg._rules.initializers import LSUVInit, WeightNormDataInit
+from initcfg.errors import ApplyError, TensorError
+from initcfg.values import FromBatch, Numbers, Scaled, Value, scaled
+
+Found = dict[str, tuple[Value, str]]
+"""What data made of values, by the name of the tensor: a value, and how it came about."""
+_TRIES = 10
+
+
+class Scaling:
+    """LSUV: one factor for each weight, so that its output has the standard deviation that is asked for."""
+
+    def __init__(
+        self, initializer: LSUVInit, firsts: Mapping[str, Value], entries: Mapping[str, Entry]
+    ) -> None:
+        self.found: Found = {}
+        self._initializer = initializer
+        self._firsts = firsts
+
+    def target(self, name: str) -> float:
+        """The standard deviation that the output of a weight is to have."""
+        return self._initializer.std
+
+    def __call__(self, use: Use) -> None:
+        """Scale a weight at its first use."""
+        target, factor = self.target(use.name), 1.0
+        for tries in range(1, _TRIES + 1):
+            step = target / _spread(use)
+            use.weight.mul_(step)
+            factor *= step
+            use.again()
+            now = _spread(use)
+            if abs(now - target) <= min(self._initializer.tol, 0.01 * target):
+                break
+        else:
+            raise ApplyError(
+                f"After {_TRIES} tries, the output of this weight has the standard deviation {now:.4g}, and should "
+                f"have {target:.4g}: its bias alone moves it more than that, or its scale has no effect.",
+                parameter=use.name,
+                shape=tuple(use.weight.shape),
+                fix="Give the bias 0, or exclude the layer.",
+            )
+        said = f"factor {factor:.6g}: output std {target:.4g} on {self._initializer.batch}, {tries} tries"
+        self.found[use.name] = times(self._firsts[use.name], factor, use.weight), said
+
+    def unused(self, names: list[str]) -> None:
+        """These weights have no part in the batch: they keep what they began with."""
+        for name in names:
+            self.found[name] = self._firsts[name], f"not used by {self._initializer.batch}: factor 1"
+
+
+class Channels:
+    """Weight norm's first batch: mean 0 and standard deviation 1, channel by channel, by weight and bias."""
+
+    def __init__(
+        self, initializer: WeightNormDataInit, firsts: Mapping[str, Value], entries: Mapping[str, Entry]
+    ) -> None:
+        self.found: Found = {}
+        self._initializer = initializer
+        self._firsts = firsts
+        self._entries = entries
+
+    def __call__(self, use: Use) -> None:
+        """Scale a weight by channel and shift its bias, at its first use."""
+        axis = use.weight_axis
+        output = use.output.detach().movedim(use.channel_axis, 0).flatten(1).double()
+        if output.shape[0] != use.weight.shape[axis] or use.given.numel() != use.weight.numel():
+            raise ApplyError(
+                "This weight has no axis for the channels of its output, so they cannot be scaled apart.",
+                parameter=use.name,
+                shape=tuple(use.weight.shape),
+                fix="Exclude the layer, or take LSUV for it.",
+            )
+        mean, variance = output.mean(1), output.var(1, correction=0)
+        _check(use, float(variance.min()))
+        factors = (variance + 1e-10).rsqrt()
+        along = factors.view([-1 if each == axis else 1 for each in range(use.weight.dim())])
+        use.weight.copy_((use.weight.double() * along).to(use.weight.dtype))
+        before, after = float(variance.sqrt().min()), float(variance.sqrt().max())
+        said = f"by channel: std {before:.4g}…{after:.4g} became 1 on {self._initializer.batch}"
+        self.found[use.name] = Scaled(self._firsts[use.name], tuple(factors.tolist()), axis), said
+        self._shift(use, (-mean * factors), said)
+        use.again()
+
+    def _shift(self, use: Use, numbers: torch.Tensor, said: str) -> None:
+        head, _, last = use.name.rpartition(".")
+        name = ".".join(filter(None, (head, last.replace("weight", "bias"))))
+        if name not in self._firsts:
+            return
+        bias = self._entries[name].tensor
+        bias.copy_(numbers.view(bias.shape))
+        self.found[name] = Numbers(tuple(numbers.tolist())), said.replace("std", "mean and std")
+
+    def unused(self, names: list[str]) -> None:
+        """These tensors have no part in the batch: they keep what they began with."""
+        for name in names:
+            self.found[name] = self._firsts[name], f"not used by {self._initializer.batch}"
+
+
+def times(value: Value, factor: float, weight: torch.Tensor) -> Value:
+    """A value times a factor."""
+    value = value.value if isinstance(value, FromBatch) else value
+    try:
+        return scaled(value, factor)
+    except TensorError:
+        return Scaled(value, (factor,) * weight.shape[0])
+
+
+def _spread(use: Use) -> float:
+    output = use.output.detach()
+    found = float(output.float().std(correction=0) if output.numel() < 1 << 24 else output.std(correction=0))
+    _check(use, found)
+    return found
+
+
+def _check(use: Use, spread: float) -> None:
+    if math.isfinite(spread) and spread > 0:
+        return
+    what = "the same number everywhere" if spread == 0 else "not finite"
+    raise ApplyError(
+        f"On the batch, the output of this weight is {what}, and no factor gives it a standard deviation.",
+        parameter=use.name,
+        shape=tuple(use.weight.shape),
+        fix="Give a batch of several different inputs; if a layer before it is zero, exclude this one.",
+    )
+
+
