@@ -29,6 +29,7 @@ from initcfg._plan.compare import differences as differences
 from initcfg._record import deferred as deferred
 from initcfg._record import trace as trace
 from initcfg._rules import register_library as register_library
+from initcfg._rules.initializers import ActNormDataInit as ActNormDataInit
 from initcfg._rules.initializers import BaseInit as BaseInit
 from initcfg._rules.initializers import Caffe2XavierInit as Caffe2XavierInit
 from initcfg._rules.initializers import ConstantInit as ConstantInit
@@ -37,6 +38,7 @@ from initcfg._rules.initializers import INITIALIZERS as INITIALIZERS
 from initcfg._rules.initializers import IdentityInit as IdentityInit
 from initcfg._rules.initializers import InitWeightsInit as InitWeightsInit
 from initcfg._rules.initializers import KaimingInit as KaimingInit
+from initcfg._rules.initializers import LSUVInit as LSUVInit
 from initcfg._rules.initializers import LeCunInit as LeCunInit
 from initcfg._rules.initializers import NormalInit as NormalInit
 from initcfg._rules.initializers import OrthogonalInit as OrthogonalInit
@@ -48,6 +50,7 @@ from initcfg._rules.initializers import UniformInit as UniformInit
 from initcfg._rules.initializers import ValueInit as ValueInit
 from initcfg._rules.initializers import VarianceScalingInit as VarianceScalingInit
 from initcfg._rules.initializers import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS
+from initcfg._rules.initializers import WeightNormDataInit as WeightNormDataInit
 from initcfg._rules.initializers import XavierInit as XavierInit
 from initcfg._rules.initializers import bias_init_with_prob as bias_init_with_prob
 from initcfg._rules.initializers import caffe2_xavier_init as caffe2_xavier_init
@@ -63,6 +66,7 @@ from initcfg._version import __version__ as __version__
 
 EXPORTS: dict[str, tuple[str, ...]]
 __all__ = [
+    "ActNormDataInit",
     "Assignment",
     "BaseInit",
     "BaseModule",
@@ -77,6 +81,7 @@ __all__ = [
     "IdentityInit",
     "InitWeightsInit",
     "KaimingInit",
+    "LSUVInit",
     "LeCunInit",
     "Ledger",
     "MODELS",
@@ -96,6 +101,7 @@ __all__ = [
     "ValueInit",
     "VarianceScalingInit",
     "WEIGHT_INITIALIZERS",
+    "WeightNormDataInit",
     "XavierInit",
     "__version__",
     "bias_init_with_prob",

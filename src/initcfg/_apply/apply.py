@@ -184,8 +184,8 @@ def seed_for(plan: Plan, seed: int | None) -> int | None:
     if seed_number(seed) != plan.seed:
         raise ApplyError(
             f"This plan holds numbers that data gave for the seed {plan.seed}: they are wrong for {seed}.",
-            fix=f"Apply it with seed={plan.seed}, or without a seed; or plan the model again, and apply that with "
-            "its data.",
+            fix=f"Apply it with seed={plan.seed}, or without a seed; or plan the model again, and apply that "
+            "with its data.",
         )
     return plan.seed
 

@@ -178,7 +178,7 @@ def _check_batches(plan: Plan, items: Mapping[str, Assignment], rng: str) -> Non
             raise ApplyError(
                 f"The plan was read from JSON, and {item.value} needs a batch, which JSON cannot carry.",
                 parameter=item.name,
-                fix="Plan the model again; or apply the finished plan that the ledger of an earlier run holds, "
+                fix="Plan the model again; or apply the finished plan that the ledger of an earlier run has, "
                 "ledger.plan.",
             )
         if rng == "torch":
@@ -219,8 +219,8 @@ def _check_sharded(
             raise ApplyError(
                 f"{item.value} is sharded, and a batch is to run through the whole model first.",
                 where=item.rule,
-                fix="Apply the plan to the model before it is sharded, or to another one, and then the finished "
-                "plan, ledger.plan, to this one.",
+                fix="Apply the plan to the model before it is sharded, or to another one, and then the "
+                "finished plan, ledger.plan, to this one.",
                 **_about(entry),
             )
         if isinstance(item.value, Computed):

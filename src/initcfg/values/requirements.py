@@ -191,9 +191,7 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
         return _parts_problem(value, shape)
     if isinstance(value, PaddingRow) and not (shape and 0 <= value.index < shape[0]):
         return f"there is no row {value.index} in a tensor of shape {tuple(shape)}"
-    if isinstance(value, Scaled) and not (
-        0 <= value.axis < rank and shape[value.axis] == len(value.factors)
-    ):
+    if isinstance(value, Scaled) and not (0 <= value.axis < rank and shape[value.axis] == len(value.factors)):
         return f"its {len(value.factors)} factors do not fit axis {value.axis} of shape {tuple(shape)}"
     if isinstance(value, Numbers) and math.prod(shape) != len(value.numbers):
         return f"it has {len(value.numbers)} numbers, and this tensor has the shape {tuple(shape)}"

@@ -103,7 +103,11 @@ def test_attention_whose_weights_no_layer_multiplies() -> None:
     for mode in (True, False):
         model.train(mode)
         ledger = initcfg.init_weights(model, rule, seed=0)
-        factors = [ledger[f"layers.{i}.self_attn.{n}"].computed for i in (0, 1) for n in ("in_proj_weight", "out_proj.weight")]
+        factors = [
+            ledger[f"layers.{i}.self_attn.{n}"].computed
+            for i in (0, 1)
+            for n in ("in_proj_weight", "out_proj.weight")
+        ]
         assert all(each is not None and "not used" not in each for each in factors)
         assert model.training is mode
 
@@ -316,7 +320,7 @@ def test_outputs_that_no_factor_mends() -> None:
 
 def test_weights_that_the_batch_does_not_use() -> None:
     model = nn.ModuleDict({"used": nn.Linear(8, 8), "idle": nn.Linear(8, 8)})
-    model.forward = lambda x: model["used"](x)  # type: ignore[method-assign]
+    model.forward = model["used"].forward  # type: ignore[method-assign]
     ledger = initcfg.init_weights(model, dict(type="LSUV", batch=batch(64, 8)), seed=0)
     assert ledger["idle.weight"].value == Orthogonal(1.0)
     assert "not used by float32 64×8" in str(ledger["idle.weight"].computed)

@@ -82,7 +82,9 @@ class Normalizing:
             output = module.forward(*arguments, **named)
             if self._normal(output, given, axis):
                 said = f"channel means {float(mean.min()):.4g}…{float(mean.max()):.4g} became 0, stds "
-                said += f"{float(spread.min()):.4g}…{float(spread.max()):.4g} became {self._initializer.scale:g}"
+                said += (
+                    f"{float(spread.min()):.4g}…{float(spread.max()):.4g} became {self._initializer.scale:g}"
+                )
                 for name, each in zip(names, numbers, strict=True):
                     self.found[name] = Numbers(tuple(each.tolist())), said
                 return output
@@ -90,8 +92,8 @@ class Normalizing:
             f"No scale and shift gives the output of this {type(module).__name__} mean 0 and the standard "
             f"deviation {self._initializer.scale:g}.",
             parameter=names[0],
-            fix="For a layer that multiplies its logarithm (Glow: by 3), give logscale_factor; and a batch in which "
-            "no channel is constant.",
+            fix="For a layer that multiplies its logarithm (Glow: by 3), give logscale_factor; and a batch "
+            "in which no channel is constant.",
         )
 
     def _numbers(self, form: _Form, mean: torch.Tensor, factor: torch.Tensor) -> list[torch.Tensor]:

@@ -43,8 +43,8 @@ class Batches:
                         f"{item.value} runs a batch, and each rank of this job would measure for itself.",
                         where=item.rule,
                         parameter=item.name,
-                        fix="Apply the plan in one process, save the ledger, and apply its plan, ledger.plan, on all "
-                        "ranks.",
+                        fix="Apply the plan in one process, save the ledger, and apply its plan, "
+                        "ledger.plan, on all ranks.",
                     )
                 self._batch(item.rule, plan.tape.batches[item.rule])
 
@@ -86,14 +86,20 @@ class Batches:
         unused = [name for name in firsts if name not in method.found]
         if len(unused) == len(firsts):
             raise ApplyError(
-                f"The batch {initializer.batch} uses none of the {plural(len(unused), 'tensor')} that are to be "
-                f"measured: {', '.join(unused[:_SHOWN])}.",
+                f"The batch {initializer.batch} uses none of the {plural(len(unused), 'tensor')} that are to "
+                f"be measured: {', '.join(unused[:_SHOWN])}.",
                 where=where,
-                fix="Select layers that the model uses as they are: what it computes of a weight first, is not seen.",
+                fix="Select layers whose weights the model uses as they are: what it computes of a weight "
+                "first is not seen.",
             )
         if unused:
             method.unused(unused)
-            log("%s: %s not used by the batch: %s.", where, plural(len(unused), "tensor"), ", ".join(unused[:_SHOWN]))
+            log(
+                "%s: %s not used by the batch: %s.",
+                where,
+                plural(len(unused), "tensor"),
+                ", ".join(unused[:_SHOWN]),
+            )
         with torch.no_grad():
             for name, (value, said) in method.found.items():
                 execution.write_again(name, value, f"{initializer.scheme}: {said}")

@@ -34,19 +34,17 @@ class Scaling:
 
     def __call__(self, use: Use) -> None:
         """Scale a weight at its first use."""
-        target, factor = self.target(use.name), 1.0
-        for tries in range(1, _TRIES + 1):
-            step = target / _spread(use)
-            use.weight.mul_(step)
-            factor *= step
+        target, factor, tries, now = self.target(use.name), 1.0, 0, _spread(use)
+        near = min(self._initializer.tol, 0.01 * target)
+        while tries == 0 or (abs(now - target) > near and tries < _TRIES):
+            use.weight.mul_(target / now)
+            factor *= target / now
             use.again()
-            now = _spread(use)
-            if abs(now - target) <= min(self._initializer.tol, 0.01 * target):
-                break
-        else:
+            tries, now = tries + 1, _spread(use)
+        if abs(now - target) > near:
             raise ApplyError(
-                f"After {_TRIES} tries, the output of this weight has the standard deviation {now:.4g}, and should "
-                f"have {target:.4g}: its bias alone moves it more than that, or its scale has no effect.",
+                f"After {_TRIES} tries, the output of this weight has the standard deviation {now:.4g}, and "
+                f"should have {target:.4g}: its bias alone moves it more, or its scale has no effect.",
                 parameter=use.name,
                 shape=tuple(use.weight.shape),
                 fix="Give the bias 0, or exclude the layer.",
@@ -134,5 +132,3 @@ def _check(use: Use, spread: float) -> None:
         shape=tuple(use.weight.shape),
         fix="Give a batch of several different inputs; if a layer before it is zero, exclude this one.",
     )
-
-

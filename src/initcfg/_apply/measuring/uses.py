@@ -18,12 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 from initcfg._model import Entry, storage_of
 
-_PRODUCTS = frozenset(
-    "mm addmm bmm baddbmm addbmm mv addmv matmul linear _grouped_mm "
-    "convolution _convolution mkldnn_rnn_layer embedding".split()
-)
-# Where the channels of a product are.
-_CHANNELS_LAST = ("convolution", "_convolution")
+_MATRICES = ("mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "matmul", "linear", "_grouped_mm")
+_CONVOLUTIONS = ("convolution", "_convolution")
+_PRODUCTS = (*_MATRICES, *_CONVOLUTIONS, "embedding")
 
 
 @dataclass
@@ -52,12 +49,12 @@ class Use:
     @property
     def channel_axis(self) -> int:
         """The axis of the output that counts channels."""
-        return self.output.dim() - 1 if self.operation not in _CHANNELS_LAST else 1
+        return self.output.dim() - 1 if self.operation not in _CONVOLUTIONS else 1
 
     @property
     def weight_axis(self) -> int:
         """The axis of the weight that counts the channels of the output."""
-        if self.operation in _CHANNELS_LAST:
+        if self.operation in _CONVOLUTIONS:
             return 1 if self.transposed else 0
         channels, stride = self.given.shape[-1], self.given.stride(-1)
         sizes, strides = self.weight.shape, self.weight.stride()
@@ -66,7 +63,7 @@ class Use:
 
 
 class Uses(TorchDispatchMode):
-    """Tells of the first use of each of some tensors; what is told may change them, and then uses them again."""
+    """Tells of the first use of each of some tensors; who is told may change them, and use them again."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], tell: Callable[[Use], None]) -> None:
         super().__init__()
@@ -89,7 +86,7 @@ class Uses(TorchDispatchMode):
             if name is None or name not in self.waiting:
                 continue
             weight = self.waiting.pop(name)
-            transposed = operation in _CHANNELS_LAST and bool(args[6])
+            transposed = operation in _CONVOLUTIONS and bool(args[6])
             use = Use(name, weight, given, operation, transposed, output, lambda: func(*args, **kwargs))
             self._tell(use)
             output = use.output

@@ -74,7 +74,7 @@ def _checked(batch: Any) -> Any:
         if _FILE.fullmatch(batch) is None:
             raise ArgumentValueError(
                 f"batch={batch!r} names no function of a file.",
-                fix="Write batch='data.py:batch', where data.py has a function batch() that gives the inputs.",
+                fix="Write batch='data.py:batch', where data.py has a function batch() that gives inputs.",
             )
         return batch
     if isinstance(batch, type) or batch is None or isinstance(batch, (bool, int, float, set)):

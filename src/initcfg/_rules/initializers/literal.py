@@ -7,7 +7,17 @@ from typing import Any
 from initcfg._rules.initializers.arguments import plain_data, possible
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import ArgumentError, PlanError
-from initcfg.values import Computed, FromBatch, Keep, Layout, Opaque, Value, declared_types, from_json, to_json
+from initcfg.values import (
+    Computed,
+    FromBatch,
+    Keep,
+    Layout,
+    Opaque,
+    Value,
+    declared_types,
+    from_json,
+    to_json,
+)
 
 
 @INITIALIZERS.register_module(name="Value")
