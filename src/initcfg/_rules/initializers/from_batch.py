@@ -135,7 +135,7 @@ class LSUVInit(BatchInit):
         >>> print(plan["2.weight"].value)
         Computed(LSUV(batch='float32 256×8', std=1.0, tol=0.1)) from Orthogonal(gain=1)
         >>> ledger = plan.apply(model, seed=0)
-        >>> print(f"{model(inputs).std():.3f}", ledger["2.weight"].value.kind)
+        >>> print(f"{model(inputs).detach().std():.3f}", ledger["2.weight"].value.kind)
         1.000 Orthogonal
     """
 
@@ -173,7 +173,7 @@ class WeightNormDataInit(BatchInit):
         >>> model = nn.utils.parametrizations.weight_norm(nn.Linear(8, 3))
         >>> inputs = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
         >>> ledger = initcfg.init_weights(model, dict(type="WeightNormData", batch=inputs), seed=0)
-        >>> [round(float(std), 3) for std in model(inputs).std(0, correction=0)]
+        >>> [round(float(std), 3) for std in model(inputs).detach().std(0, correction=0)]
         [1.0, 1.0, 1.0]
     """
 
@@ -217,7 +217,7 @@ class ActNormDataInit(BatchInit):
         >>> model = nn.Sequential(ActNorm())
         >>> rule = dict(type="ActNormData", layer="ActNorm", batch=inputs)
         >>> ledger = initcfg.init_weights(model, rule, seed=0)
-        >>> [round(float(std), 3) for std in model(inputs).std(0, correction=0)]
+        >>> [round(float(std), 3) for std in model(inputs).detach().std(0, correction=0)]
         [1.0, 1.0, 1.0, 1.0]
     """
 
