@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from torch import nn
 
 import initcfg
 from initcfg import MODELS, Config, build
+from initcfg._api import functions
 from initcfg._api.command.cli import main
 from initcfg.errors import ConfigError, InitcfgError, PythonRefusedError, UntrustedError
 
@@ -100,7 +102,10 @@ def test_limits():
         Config.fromfile("b0.yaml")
 
 
-@says("The time that reading takes grows with the size of the text, and no faster.")
+@says(
+    "The time that reading takes grows with the size of the text, and no faster. A regular expression is "
+    "refused before it takes more than some seconds."
+)
 def test_time():
     start = time.perf_counter()
     for text in ("# {{$a:" + " " * 100_000, "# " + "{{$a:" * 20_000):
@@ -184,7 +189,9 @@ def test_what_a_library_might_fetch(argument: str):
     assert re.search("repository|weights", refused(f"model: {{type: 'hf:detr', {argument}}}"))
 
 
-@says("Nothing is imported from the folder that you work in.")
+@says(
+    "Nothing is imported from the folder that you work in, while it is read, built, planned and initialized."
+)
 def test_the_working_folder():
     for name in ("timm", "yaml", "tomllib", "torchvision"):
         Path(f"{name}.py").write_text("open('called', 'w')")
@@ -199,7 +206,37 @@ def test_the_working_folder():
     assert not Path("called").exists()
 
 
-@says("A checkpoint is a file in the config's folder or below: no address, and no other file.")
+def test_the_working_folder_while_it_is_planned_and_initialized(monkeypatch: pytest.MonkeyPatch):
+    """Rules and a model's own code import late; a folder that is searched then is the same fault."""
+    Path("config.yaml").write_text(f"model: {{{LAYER}}}")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("late_module.py").write_text("open('called', 'w')")
+
+    def importing(*_: Any, **__: Any) -> None:
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("late_module")
+
+    was = functions.located_plan
+
+    def located(*args: Any, **options: Any) -> Any:
+        importing()
+        made = was(*args, **options)
+        apply = type(made).apply
+        monkeypatch.setattr(type(made), "apply", lambda *a, **o: (importing(), apply(*a, **o))[1])
+        return made
+
+    monkeypatch.setattr(functions, "located_plan", located)
+    build("config.yaml", untrusted=True)
+    for command in ("plan", "explain"):
+        words = [command, "config.yaml", "--untrusted", *(["weight"] if command == "explain" else [])]
+        assert CliRunner().invoke(main, words).exit_code == 0
+    assert not Path("called").exists()
+
+
+@says(
+    "A checkpoint, or the base of an adapter, is a file in the config's folder or below: no address, and no "
+    "other file."
+)
 def test_checkpoints(folder: Path):
     inside = folder / "inside"
     inside.mkdir()
@@ -218,6 +255,11 @@ def test_checkpoints(folder: Path):
         for rule in (load, f"[{{type: Constant, val: 0, override: {load}}}]"):
             text = f"model: {{{LAYER}, init_cfg: {rule}}}"
             assert "not a file beside the config" in refused(text, "inside/config.yaml")
+    for base in ("https://example.org/a.pth", "hf://a/b", "/etc/passwd", "../weights.pth"):
+        adapt = f"{{type: merge_lora, base: '{base}'}}"
+        rule = f"{{type: Pretrained, checkpoint: inside/own.pth, adapt: {adapt}}}"
+        text = f"model: {{{LAYER}, init_cfg: {rule}}}"
+        assert "not a file beside the config" in refused(text, "inside/config.yaml")
     layer = nn.Linear(2, 2)
     import torch
 

@@ -82,7 +82,8 @@ def test_pickles(folder: Path, legacy: bool) -> None:
 
 
 @says(
-    "Nothing in a checkpoint leads to a file outside of its folder: no index, no archive, no name of a shard."
+    "Nothing in a checkpoint leads to a file outside of its folder: no index, no archive, no name of a "
+    "shard, and no base that an adapter's own file names."
 )
 @pytest.mark.parametrize(
     "name", ["../secret.safetensors", "/{}/secret.safetensors", "a/../../secret.safetensors"]
@@ -99,6 +100,14 @@ def test_names_that_lead_out(folder: Path, name: str) -> None:
         for each in read.namelist():
             written.writestr(name.format(folder) if each.endswith("data/0") else each, read.read(each))
     inspected("c.pth")
+    adapter = {"lora_A.weight": torch.ones(1, 2), "lora_B.weight": torch.ones(2, 1)}
+    save_file(adapter, "within/adapter_model.safetensors")
+    (folder / "within" / "model.safetensors.index.json").unlink()
+    said = {"lora_alpha": 1, "base_model_name_or_path": name.format(folder)}
+    (folder / "within" / "adapter_config.json").write_text(json.dumps(said))
+    rule = dict(type="Pretrained", checkpoint="within", adapt="merge_lora")
+    with pytest.raises(CheckpointError, match=r"outside of its folder|not on this machine"):
+        initcfg.plan(nn.Linear(2, 2), rule)
 
 
 def spent(work: Callable[[], Any]) -> float:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import initcfg
 from initcfg import errors
-from initcfg._stream import flag_setting, number_setting
-from initcfg._stream.environment import switched_off
+from initcfg._api.command import main
+from initcfg._stream.environment import SETTINGS, flag_setting, number_setting, turned_off
 
 RULE = dict(type="Normal", layer="Linear", std=0.02)
 
@@ -105,6 +108,35 @@ def test_the_buffer_of_a_stream_is_a_number(monkeypatch, tmp_path):
 
 def test_switches(monkeypatch):
     for text, off in (("", False), ("1", False), ("yes", False), ("0", True), ("off", True)):
-        monkeypatch.setenv("INITCFG_TEST", text)
-        assert switched_off("INITCFG_TEST", error=errors.ApplyError) is off
-        assert flag_setting("INITCFG_TEST", error=errors.ApplyError) is (text in ("1", "yes"))
+        monkeypatch.setenv("INITCFG_KERNEL", text)
+        assert turned_off("INITCFG_KERNEL") is off
+        assert flag_setting("INITCFG_KERNEL", error=errors.ApplyError) is (text in ("1", "yes"))
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_every_variable_is_checked_at_each_door(name, monkeypatch, tmp_path):
+    """Whether what is asked for would read it or not."""
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv(name, str(file))
+    model = nn.Linear(4, 4)
+    with pytest.raises(errors.InitcfgError, match=name):
+        initcfg.plan(model, RULE)
+    monkeypatch.delenv(name)
+    plan = initcfg.plan(model, RULE)
+    monkeypatch.setenv(name, str(file))
+    with pytest.raises(errors.InitcfgError, match=name):
+        plan.apply(model, seed=0)
+    with pytest.raises(errors.InitcfgError, match=name):
+        plan.save_weights(tmp_path / "out", model, seed=0)
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(main, ["list", "initializers"])
+    assert done.exit_code == 2 and name in done.stderr and done.stderr.count("error: ") == 1
+    assert CliRunner().invoke(main, ["plan", "--help"]).exit_code == 0
+
+
+def test_every_variable_of_the_source_is_listed():
+    found = set()
+    for path in Path(initcfg.__file__).parent.rglob("*.py"):
+        found |= set(re.findall(r"INITCFG_[A-Z]+(?:_[A-Z]+)*", path.read_text(encoding="utf-8")))
+    assert found - {"INITCFG_UNSET"} == SETTINGS

@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 import initcfg
+from initcfg._rules import expressions
 from initcfg._rules.expressions import Endless, compiled
 from initcfg.errors import PatternError
 
@@ -54,4 +55,33 @@ def test_wildcards_take_linear_time():
         initcfg.plan(
             nn.ModuleDict({"a" * 2000: nn.Linear(1, 1)}), dict(type="Constant", val=0, param="*a" * 30 + "b")
         )
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [(".*a.*b", 20_000), (".*a.*b.*c", 1_000), ("(?:x|y)?.*a.*b", 15_000)],
+)
+def test_the_work_on_one_name_is_bounded(text: str, longest: int):
+    expression = compiled(text)
+    start = time.perf_counter()
+    assert expression.fullmatch("a" * (longest // 10)) is None
+    with pytest.raises(PatternError, match=r"may take forever on a name of [\d,]+ characters"):
+        expression.fullmatch("a" * (2 * longest))
+    assert time.perf_counter() - start < 5
+
+
+def test_the_time_for_all_names_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(expressions, "_MOST_SECONDS", 0.05)
+    model = nn.ModuleDict({"a" * 200 + str(number): nn.Linear(1, 1) for number in range(200)})
+    with pytest.raises(PatternError, match="has taken 0 s on names"):
+        initcfg.plan(model, dict(type="Constant", val=0, param="re:.*a.*a.*b"))
+
+
+def test_a_rename_makes_no_endless_names():
+    state = {"a" * 100 + ".weight": nn.Linear(1, 1).weight.detach()}
+    rename = [("(.+)", r"\1\1")] * 40
+    start = time.perf_counter()
+    with pytest.raises(PatternError, match="makes a name of"):
+        initcfg.plan(nn.Linear(1, 1), dict(type="Pretrained", checkpoint=state, rename=rename))
     assert time.perf_counter() - start < 5

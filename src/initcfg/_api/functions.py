@@ -14,12 +14,13 @@ from initcfg._api.declared_roles import remember, remembered
 from initcfg._api.untrusted import check_model, distrusted, distrusting
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
-from initcfg._config.files import Config, is_untrusted
+from initcfg._config.files import Config, is_untrusted, without_working_folder
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
 from initcfg._rules import Compiler, has_init_weights, is_initialized
+from initcfg._stream import check_settings
 from initcfg._stream.writing import seeded
 from initcfg.errors import (
     BuildError,
@@ -83,6 +84,7 @@ def located_plan(
     roles: RoleRequest = NOTHING_GIVEN,
 ) -> Plan:
     """See :func:`plan`; rules that are written in ``config``, if that is a config file, say where."""
+    check_settings()
     exact = exact_reach(compat)
     model = _model_in(model)
     hold_shards(model)
@@ -171,17 +173,18 @@ def build(
     untrusted = untrusted or is_untrusted(loaded)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
     drawn = contextlib.nullcontext() if seed is None else seeded(seed, "")
-    with making(loaded, cfg, untrusted=untrusted), drawn, deferred(guard=not init):
-        model = construct(cfg)
-    if untrusted:
-        check_model(loaded, model, in_memory=init)
-    remember(loaded, model, untrusted=untrusted)
-    if init:
-        made = located_plan(model, config=loaded, compat=compat, strict=strict)
-        made.apply(model, seed=seed, rng=rng)
-        if has_init_weights(model):
-            # The documented flow calls model.init_weights() next; that is no second call.
-            model.__dict__["_initcfg_built"] = True
+    with without_working_folder() if untrusted else contextlib.nullcontext():
+        with making(loaded, cfg, untrusted=untrusted), drawn, deferred(guard=not init):
+            model = construct(cfg)
+        if untrusted:
+            check_model(loaded, model, in_memory=init)
+        remember(loaded, model, untrusted=untrusted)
+        if init:
+            made = located_plan(model, config=loaded, compat=compat, strict=strict)
+            made.apply(model, seed=seed, rng=rng)
+            if has_init_weights(model):
+                # The documented flow calls model.init_weights() next; that is no second call.
+                model.__dict__["_initcfg_built"] = True
     return model
 
 

@@ -127,7 +127,8 @@ def _check_rules(rules: Any, where: str, folder: str | None, said: frozenset[str
             raise UntrustedError(
                 f"{value!r} is a regular expression, which may take forever.", where=where, fix=_FIX
             )
-        if key == "checkpoint" and not _lies_in(value, folder):
+        # The base of an adapter is a checkpoint, too.
+        if key in ("checkpoint", "base") and not _lies_in(value, folder):
             raise UntrustedError(
                 f"The checkpoint {value!r} is not a file beside the config.",
                 where=where,

@@ -21,6 +21,7 @@ from initcfg._model import Names, doors, hold_shards, is_sharded, local_of, name
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
 from initcfg._rules import originals_come_back
+from initcfg._stream import check_settings
 from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg._stream.writing import memory_problem
 from initcfg._version import __version__
@@ -58,6 +59,7 @@ def apply_plan(
         hold_shards(model)
         ranks = agreeing_ranks(model, process_group)
         with Agreement(ranks) as agreement:
+            check_settings()
             recall_defaults(model)
             names = named_tensors(model)
             check_fits(plan, names, rng)

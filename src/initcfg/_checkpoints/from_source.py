@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from initcfg._checkpoints.formats import (
     open_path,
 )
 from initcfg._checkpoints.sources import locate
-from initcfg.errors import CheckpointError
+from initcfg.errors import CheckpointError, path_problem
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,21 @@ def _merged(
 
 
 def _named_base(name: str, path: Path | None, config: Mapping[str, Any]) -> str:
-    """The base that an adapter's own file names, if it is on this machine: a file causes no download."""
+    """The base that an adapter's own file names, if it lies in the adapter's folder."""
     said = config.get("base_model_name_or_path")
-    places = [Path(said)] if isinstance(said, str) and said and "\0" not in said else []
-    if places and path is not None:
-        places.append((path if path.is_dir() else path.parent) / places[0])
-    found = next((each for each in places if each.exists()), None)
-    if found is None:
-        named = f"its base {said!r} is not on this machine" if places else "it does not name its base"
-        raise CheckpointError(
-            f"The adapter {name!r} cannot be merged: {named}.",
-            fix="Give the base: adapt=dict(type='merge_lora', base='PATH'), or 'hf://OWNER/NAME'; or put a "
-            "Pretrained entry with it before this one.",
-        )
-    return str(found)
+    named = said if isinstance(said, str) and said and path_problem(said) is None else None
+    elsewhere = False
+    if named is not None and path is not None:
+        folder = os.path.realpath(path if os.path.isdir(path) else path.parent)
+        found = os.path.realpath(os.path.join(folder, named))
+        inside = os.path.commonpath([folder, found]) == folder
+        if inside and os.path.exists(found):
+            return found
+        elsewhere = os.path.exists(named) or os.path.exists(found)
+    problem = "it does not name its base" if named is None else f"its base {said!r} is not on this machine"
+    fix = "Give the base: adapt=dict(type='merge_lora', base='PATH'), or 'hf://OWNER/NAME'; or put a "
+    fix += "Pretrained entry with it before this one."
+    if elsewhere:
+        problem = f"its own file names the base {said!r}, which lies outside of its folder"
+        fix = f"If you mean that file, say so: adapt=dict(type='merge_lora', base={said!r})."
+    raise CheckpointError(f"The adapter {name!r} cannot be merged: {problem}.", fix=fix)

@@ -12,6 +12,7 @@ own `init_weights`), `libraries.py` (of whom it is left alone), `asked_methods.p
 to), `originals.py` (the original's own functions, while code of a user's own runs).
 """
 
+from initcfg._rules.expressions import Expression
 from initcfg._rules.layer_names import check_layer_names, dotted, known_layer_names, parse_layers
 from initcfg._rules.libraries import register_library
 from initcfg._rules.methods import has_init_weights
@@ -23,6 +24,7 @@ from initcfg._rules.types import construct, resolve_type, type_label
 
 __all__ = [
     "Compiler",
+    "Expression",
     "Pattern",
     "Program",
     "Rule",

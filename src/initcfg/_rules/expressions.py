@@ -1,20 +1,32 @@
 """Regular expressions that a rule gives: only those that cannot take forever.
 
 Python's matcher tries one way after another, and cannot be stopped while it does. So how many ways there may
-be is counted from the expression itself, before it is used.
+be is counted from the expression itself, before it is used; with the length of a name, that is a bound of the
+work, and between two names the time that an expression has taken is looked at.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import sys
+import time
+from dataclasses import dataclass, field
 from typing import Any
+
+from initcfg.errors import PatternError
 
 _PARSER: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 _MOST_REPEATS = 3
 _MOST_WAYS = 10_000
+# Of one name: the ways, times the ways to divide it among the open repeats; a second is about 10⁸ of them.
+_MOST_STEPS = 3 * 10**8
+# Seconds that an expression may take for all names.
+_MOST_SECONDS = 20.0
+_LONGEST = 10_000
+_FIX = "Write a simpler expression, several of them, or a pattern with '*'."
 # Ways to match, and unbounded repeats one after another, of which each multiplies the ways by the length.
 _Cost = tuple[int, int]
 
@@ -23,7 +35,67 @@ class Endless(ValueError):
     """An expression that may take forever."""
 
 
-def compiled(text: str) -> re.Pattern[str]:
+@dataclass(frozen=True)
+class Expression:
+    """A regular expression whose work is bounded: by what is counted of it, and by the time that it takes.
+
+    Attributes:
+        regex: The expression, ready to match.
+        ways: How many ways to match it has, apart from its open repeats.
+        repeats: How many open repeats stand one after another.
+    """
+
+    regex: re.Pattern[str]
+    ways: int
+    repeats: int
+    # Seconds so far.
+    _spent: list[float] = field(default_factory=lambda: [0.0], compare=False, repr=False)
+
+    @property
+    def pattern(self) -> str:
+        """Its text."""
+        return self.regex.pattern
+
+    def fullmatch(self, name: str) -> re.Match[str] | None:
+        """The match of a whole name.
+
+        Raises:
+            PatternError: It may take too long on this name, or has on those before.
+        """
+        self._check(name, self.repeats)
+        start = time.perf_counter()
+        found = self.regex.fullmatch(name)
+        self._spent[0] += time.perf_counter() - start
+        return found
+
+    def subn(self, replacement: str, name: str) -> tuple[str, int]:
+        """The name with each match replaced, and how many there were; see :meth:`fullmatch`."""
+        # It is tried from each place on.
+        self._check(name, self.repeats + 1)
+        start = time.perf_counter()
+        changed, count = self.regex.subn(replacement, name)
+        self._spent[0] += time.perf_counter() - start
+        if len(changed) > max(_LONGEST, len(name)):
+            raise PatternError(
+                f"rename: {self.pattern!r} makes a name of {len(changed):,} characters.", fix=_FIX
+            )
+        return changed, count
+
+    def _check(self, name: str, power: int) -> None:
+        if self._spent[0] > _MOST_SECONDS:
+            raise PatternError(
+                f"The regular expression {self.pattern!r} has taken {self._spent[0]:.0f} s on names.",
+                fix=_FIX,
+            )
+        if self.ways * math.comb(len(name) + power, power) > _MOST_STEPS:
+            raise PatternError(
+                f"The regular expression {self.pattern!r} may take forever on a name of {len(name):,} "
+                "characters.",
+                fix=_FIX,
+            )
+
+
+def compiled(text: str) -> Expression:
     """The expression, ready to match.
 
     Raises:
@@ -39,7 +111,7 @@ def compiled(text: str) -> re.Pattern[str]:
         ways, repeats = _cost(_PARSER.parse(text))
         if ways > _MOST_WAYS or repeats > _MOST_REPEATS:
             raise Endless(f"more than {_MOST_REPEATS} open repeats in a row, or too many alternatives")
-        return re.compile(text)
+        return Expression(re.compile(text), ways, repeats)
     except (RecursionError, OverflowError) as error:
         raise Endless(str(error)) from None
 

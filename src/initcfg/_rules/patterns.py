@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from initcfg._model import ROLE_NAMES
-from initcfg._rules.expressions import Endless, compiled
+from initcfg._rules.expressions import Endless, Expression, compiled
 from initcfg.errors import PatternError, RoleError, RuleTypeError, nearest
 
 
@@ -18,7 +18,7 @@ class Pattern:
     """A glob over a whole qualified name (``*`` passes dots too), or a regex after ``re:``."""
 
     text: str
-    regex: re.Pattern[str]
+    regex: re.Pattern[str] | Expression
 
     def matches(self, name: str) -> bool:
         """Whether the whole name matches."""
@@ -64,7 +64,7 @@ def parse_roles(written: Any) -> tuple[Pattern, ...]:
     return patterns
 
 
-def _compiled(key: str, text: str) -> re.Pattern[str]:
+def _compiled(key: str, text: str) -> re.Pattern[str] | Expression:
     try:
         return compiled(text[3:]) if text.startswith("re:") else re.compile(fnmatch.translate(text))
     except Endless as error:

@@ -7,6 +7,6 @@ Read: `environment.py` (what variables of the environment say), then `bits/` (wh
 torch), `writing/` (how tensors are filled with them).
 """
 
-from initcfg._stream.environment import flag_setting, number_setting
+from initcfg._stream.environment import check_settings, flag, flag_setting, number
 
-__all__ = ["flag_setting", "number_setting"]
+__all__ = ["check_settings", "flag", "flag_setting", "number"]

@@ -1,14 +1,75 @@
-"""What variables of the environment say: one reader, whose errors name the variable."""
+"""What variables of the environment say: the list of ours, and one reader, whose errors name the variable."""
 
 from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 
-from initcfg.errors import InitcfgError
+from initcfg.errors import ApplyError, CheckpointError, InitcfgError, OutputError
 
 _YES = {"1", "true", "yes", "on"}
 _NO = {"", "0", "false", "no", "off"}
+
+
+@dataclass(frozen=True)
+class _Number:
+    least: float
+    most: float
+    error: type[InitcfgError]
+    whole: bool = True
+    unit: str = ""
+
+
+_NUMBERS = {
+    "INITCFG_RANK_TIMEOUT": _Number(1e-3, 1e9, ApplyError, whole=False, unit="seconds"),
+    "INITCFG_RETRIES": _Number(0, 1_000_000, CheckpointError),
+    "INITCFG_STREAM_BUFFER": _Number(1, 1 << 40, OutputError),
+    "INITCFG_THREADS": _Number(1, 4096, ApplyError),
+    "INITCFG_TIMEOUT": _Number(0.001, 1e6, CheckpointError, whole=False),
+}
+_FLAGS: dict[str, type[InitcfgError]] = {
+    "INITCFG_KERNEL": ApplyError,
+    "INITCFG_OFFLINE": CheckpointError,
+    "INITCFG_TRACEBACK": ApplyError,
+    "INITCFG_TRITON": ApplyError,
+}
+_FOLDER = "INITCFG_HOME"
+SETTINGS = frozenset({_FOLDER, *_NUMBERS, *_FLAGS})
+"""Every variable of the package's own."""
+
+
+def check_settings() -> None:
+    """Raise the error of the first of our variables that is set to what it cannot be, whether used or not."""
+    for name in _NUMBERS:
+        number(name, 0)
+    for name in _FLAGS:
+        flag(name)
+    text = os.environ.get(_FOLDER, "")
+    path = os.path.expanduser(text)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise CheckpointError(
+            f"The environment variable {_FOLDER} is {text[:80]!r}, which is no folder.",
+            fix=f"Let {_FOLDER} name a folder that can be written.",
+        )
+
+
+def number(name: str, default: float) -> float:
+    """What one of our variables says: a number; the default where it is unset or empty."""
+    spec = _NUMBERS[name]
+    return number_setting(
+        name, default, spec.least, spec.most, error=spec.error, whole=spec.whole, unit=spec.unit
+    )
+
+
+def flag(name: str) -> bool:
+    """Whether one of our variables says yes."""
+    return flag_setting(name, error=_FLAGS[name])
+
+
+def turned_off(name: str) -> bool:
+    """Whether one of our variables turns off what is on without it."""
+    return bool(os.environ.get(name, "").strip()) and not flag(name)
 
 
 def number_setting(
@@ -27,7 +88,7 @@ def number_setting(
         error: It is no such number.
 
     Example:
-        >>> from initcfg._stream import number_setting
+        >>> from initcfg._stream.environment import number_setting
         >>> from initcfg.errors import ApplyError
         >>> number_setting("INITCFG_UNSET", 4, 0, 10, error=ApplyError)
         4
@@ -63,8 +124,3 @@ def flag_setting(name: str, *, error: type[InitcfgError]) -> bool:
             fix=f"Set {name}=1 or 0.",
         )
     return value in _YES
-
-
-def switched_off(name: str, *, error: type[InitcfgError]) -> bool:
-    """Whether a variable turns off what is on without it."""
-    return bool(os.environ.get(name, "").strip()) and not flag_setting(name, error=error)

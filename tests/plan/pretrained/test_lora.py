@@ -41,8 +41,9 @@ def adapter(folder, tensors=None, *, base=None, **config):
 
 @pytest.fixture
 def base(tmp_path):
-    torch.save(BASE, tmp_path / "base.pth")
-    return str(tmp_path / "base.pth")
+    (tmp_path / "lora" / "base").mkdir(parents=True)
+    torch.save(BASE, tmp_path / "lora" / "base" / "base.pth")
+    return str(tmp_path / "lora" / "base" / "base.pth")
 
 
 def loaded(*rules):
@@ -189,3 +190,28 @@ def test_a_base_that_is_not_here(tmp_path):
         initcfg.plan(net(), rule(adapter(tmp_path / "lora", base="owner/net"), adapt="merge_lora"))
     with pytest.raises(CheckpointError, match="does not name its base"):
         initcfg.plan(net(), rule(adapter(tmp_path / "lora"), adapt="merge_lora"))
+
+
+@pytest.mark.parametrize("form", ["absolute", "relative", "a link", "from here"])
+def test_a_base_that_lies_elsewhere_is_the_words_of_a_file(tmp_path, monkeypatch, form):
+    """It is opened where a person names it, and only there."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(BASE, tmp_path / "mine.pth")
+    named = {"absolute": str(tmp_path / "mine.pth"), "a link": "link.pth", "from here": "mine.pth"}
+    folder = adapter(tmp_path / "lora", base=named.get(form, "../mine.pth"))
+    (tmp_path / "lora" / "link.pth").symlink_to(tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match="which lies outside of its folder") as caught:
+        initcfg.plan(net(), rule(folder, adapt="merge_lora"))
+    assert f"base={named.get(form, '../mine.pth')!r}" in str(caught.value.fix)
+    mine = str(tmp_path / "mine.pth")
+    state, _, _ = loaded(rule(folder, adapt=dict(type="merge_lora", base=mine)))
+    assert torch.equal(state["fc.weight"], BASE["fc.weight"] + (B @ A) * 3.0)
+
+
+@pytest.mark.parametrize("base", ["", "\0", "x" * 300, "x/" * 3000, 5, ["a"], "\ud800", "/dev/zero", ".."])
+def test_odd_names_of_a_base(tmp_path, base):
+    folder = adapter(tmp_path / "lora")
+    said = CONFIG | {"base_model_name_or_path": base}
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=r"cannot be merged|is damaged|no text"):
+        initcfg.plan(net(), rule(folder, adapt="merge_lora"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import Any
@@ -14,7 +13,7 @@ from initcfg._api import functions, original_calls  # noqa: F401
 from initcfg._api.command.options import Request
 from initcfg._api.command.terminal import prints_apart, spinner
 from initcfg._config import load_config
-from initcfg._config.files import Config, without_working_folder
+from initcfg._config.files import Config
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import Comparison, compare, read_saved
 from initcfg.errors import ConfigError
@@ -22,8 +21,7 @@ from initcfg.errors import ConfigError
 
 def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:
     """The model of a config file or builder, and its plan."""
-    apart = without_working_folder() if request.untrusted else contextlib.nullcontext()
-    with apart, spinner("building the model"):
+    with spinner("building the model"):
         loaded = loaded_config(request)
         model = functions.build(loaded, init=False, seed=seed, untrusted=request.untrusted)
     with spinner("planning"):

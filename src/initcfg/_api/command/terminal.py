@@ -82,8 +82,25 @@ def spinner(what: str) -> Iterator[None]:
         yield
 
 
+class _Command(click.Command):
+    """A command: it looks at our variables first; ``--untrusted`` keeps out the working folder's code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from initcfg._stream import check_settings
+
+        check_settings()
+        if not ctx.params.get("untrusted"):
+            return super().invoke(ctx)
+        from initcfg._config.files import without_working_folder
+
+        with without_working_folder():
+            return super().invoke(ctx)
+
+
 class Group(click.Group):
     """A group whose errors are messages, never tracebacks."""
+
+    command_class = _Command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
@@ -125,10 +142,18 @@ def _fail(message: str, error: Exception | None = None, code: int = 2) -> None:
     if launched_rank() > 0:
         # The first rank tells of any failure, and its end ends the others. It may have ended already.
         time.sleep(_PATIENCE)
-    if error is not None and os.environ.get("INITCFG_TRACEBACK"):
+    if error is not None and _asked_for_traceback():
         say("".join(traceback.format_exception(error)), error=True)
     say(message, error=True, head="error: ")
     sys.exit(code)
+
+
+def _asked_for_traceback() -> bool:
+    from initcfg._stream import flag
+
+    with contextlib.suppress(InitcfgError):
+        return flag("INITCFG_TRACEBACK")
+    return False
 
 
 def launched_rank() -> int:

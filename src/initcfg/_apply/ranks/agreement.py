@@ -24,8 +24,7 @@ import torch.distributed
 from initcfg._apply.ranks.disagreement import differing, disagreement, groups_of
 from initcfg._apply.ranks.heartbeat import Line, StoreGoneError
 from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent
-from initcfg._stream import number_setting
-from initcfg.errors import ApplyError
+from initcfg._stream import number
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -332,4 +331,4 @@ def _default_store() -> tuple[Store | None, int | None]:
 def _timeout(given: float | None) -> float:
     if given is not None:
         return given
-    return number_setting("INITCFG_RANK_TIMEOUT", _TIMEOUT, 1e-3, 1e9, unit="seconds", error=ApplyError)
+    return number("INITCFG_RANK_TIMEOUT", _TIMEOUT)

@@ -23,6 +23,7 @@ from initcfg._apply.streaming.shard_files import DEFAULT_SIZE, Shard, parsed_siz
 from initcfg._apply.streaming.world import ALONE, World, world_of
 from initcfg._apply.streaming.writer import Writer
 from initcfg._plan import Ledger, Plan, Written
+from initcfg._stream import check_settings
 from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg._version import __version__
 from initcfg.errors import OutputError
@@ -159,6 +160,7 @@ def save_plan(
 
     with contextlib.ExitStack() as stack:
         with Agreement(world.sets) as agreement:
+            check_settings()
             facts = asdict(_work(outline, options, world, 0).identity)
             del facts["seed"]
             facts = {"initcfg": __version__, **{name: str(item) for name, item in facts.items()}}

@@ -21,8 +21,8 @@ import torch
 from initcfg._apply.streaming.making import Maker, pieces
 from initcfg._apply.streaming.shard_files import Shard
 from initcfg._config.files import output_error
-from initcfg._stream import number_setting
-from initcfg.errors import InitcfgError, OutputError
+from initcfg._stream import number
+from initcfg.errors import InitcfgError
 
 BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""
@@ -36,7 +36,7 @@ _LEAST = 1 << 10
 
 def buffer_size() -> int:
     """Bytes of a buffer."""
-    wanted = number_setting(BUFFER, _BUFFER_SIZE, 1, 1 << 40, whole=True, error=OutputError)
+    wanted = number(BUFFER, _BUFFER_SIZE)
     return max(int(wanted), _LEAST)
 
 

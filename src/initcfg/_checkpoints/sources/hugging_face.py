@@ -17,7 +17,7 @@ from initcfg._checkpoints.formats import FOLDER_FILES
 from initcfg._checkpoints.sources.digests import Expected
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.optional_packages import imported
-from initcfg._checkpoints.sources.settings import flag, is_offline
+from initcfg._checkpoints.sources.settings import is_offline, other_flag
 from initcfg._checkpoints.sources.shard_index import is_index, shard_names
 from initcfg.errors import CheckpointError, CheckpointFetchError, CheckpointNotFoundError, nearest
 
@@ -71,7 +71,9 @@ def from_repository(
     offline: bool | None,
 ) -> Located:
     """The first of some files that a repository has; with its shards, if it is an index."""
-    without_network = is_offline(offline) or flag("HF_HUB_OFFLINE") or flag("TRANSFORMERS_OFFLINE")
+    without_network = (
+        is_offline(offline) or other_flag("HF_HUB_OFFLINE") or other_flag("TRANSFORMERS_OFFLINE")
+    )
     hub = imported("huggingface_hub", source, "hf")
     repo = _Repository(repository, revision, source, without_network, hub)
     name, path = repo.first(files)

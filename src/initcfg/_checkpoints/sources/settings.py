@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from initcfg._stream import flag_setting, number_setting
+from initcfg._stream import flag, flag_setting, number
 from initcfg.errors import CheckpointError
 
 
@@ -27,16 +27,16 @@ def is_offline(offline: bool | None) -> bool:
     return flag("INITCFG_OFFLINE") if offline is None else bool(offline)
 
 
-def flag(name: str) -> bool:
-    """A variable that says yes or no."""
+def other_flag(name: str) -> bool:
+    """A variable of another library that says yes or no."""
     return flag_setting(name, error=CheckpointError)
 
 
 def timeout() -> float:
     """Seconds without a byte after which a connection counts as dead: ``INITCFG_TIMEOUT``, or 60."""
-    return number_setting("INITCFG_TIMEOUT", 60.0, 0.001, 1e6, error=CheckpointError)
+    return number("INITCFG_TIMEOUT", 60.0)
 
 
 def retries() -> int:
     """How often to try again when nothing gets through: ``INITCFG_RETRIES``, or 4."""
-    return int(number_setting("INITCFG_RETRIES", 4, 0, 1_000_000, whole=True, error=CheckpointError))
+    return int(number("INITCFG_RETRIES", 4))

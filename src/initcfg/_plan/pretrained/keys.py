@@ -10,6 +10,7 @@ from typing import Any
 
 from initcfg._checkpoints import OpenedCheckpoint
 from initcfg._plan.pretrained.wrappers import ANY_WRAPPER, LocalNames, unwrapped_name
+from initcfg._rules import Expression
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, CheckpointNameError, PatternError, nearest, plural
 
@@ -147,7 +148,7 @@ def versions_by_path(
             continue
         name = name if name in known else known.meant_by(name)
         for pattern, replacement in initializer.rename:
-            name = pattern.sub(replacement, name)
+            name, _ = pattern.subn(replacement, name)
         name = name if name in known else known.meant_by(name)
         found[name.removesuffix("version").rstrip(".")] = opened.modules[path]
     return found
@@ -203,9 +204,9 @@ def _renamed(
     return NamedKeys({name: tuple(together) for name, together in found.items()}, renamed)
 
 
-def _takes_off_wrappers(pattern: re.Pattern[str], replacement: str, plain: Iterable[str]) -> bool:
+def _takes_off_wrappers(pattern: Expression, replacement: str, plain: Iterable[str]) -> bool:
     """Whether a rename only does what was done without it: it takes off what wrappers added."""
-    changed = [(name, new) for name in plain if (new := pattern.sub(replacement, name)) != name]
+    changed = [(name, new) for name in plain if (new := pattern.subn(replacement, name)[0]) != name]
     return bool(changed) and all(unwrapped_name(name) == unwrapped_name(new) for name, new in changed)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from initcfg._model import doors
-from initcfg._rules.expressions import Endless, compiled
+from initcfg._rules.expressions import Endless, Expression, compiled
 from initcfg._rules.initializers.adapt import Permission, parse_adapt
 from initcfg._rules.initializers.arguments import one_of, plain_data
 from initcfg._rules.initializers.base import INITIALIZERS
@@ -18,7 +18,7 @@ from initcfg.errors import ArgumentError, PatternError
 if TYPE_CHECKING:
     from torch import nn
 
-Rename = tuple[re.Pattern[str], str]
+Rename = tuple[Expression, str]
 
 
 @INITIALIZERS.register_module(name="Pretrained")
@@ -168,7 +168,7 @@ def _renames(written: Any) -> tuple[Rename, ...]:
         try:
             pattern = compiled(text)
             # The replacement is read even where nothing matches.
-            pattern.sub(replacement, "")
+            pattern.subn(replacement, "")
         except (re.error, IndexError, Endless) as error:
             raise PatternError(f"rename: {text!r} → {replacement!r} is not valid: {error}.") from error
         found.append((pattern, replacement))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from initcfg._stream.bits.recipe import Kind, Recipe
-from initcfg._stream.environment import switched_off
+from initcfg._stream.environment import turned_off
 from initcfg.errors import ApplyError
 
 _ABI = 2
@@ -69,7 +69,7 @@ def available() -> bool:
 
 def why_not() -> str | None:
     """Why the kernel cannot be used; None if it can."""
-    if switched_off("INITCFG_KERNEL", error=ApplyError):
+    if turned_off("INITCFG_KERNEL"):
         return "INITCFG_KERNEL=0 turns it off"
     return _load()[1]
 

@@ -11,12 +11,11 @@ from typing import NamedTuple
 import torch
 
 from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
-from initcfg._stream.environment import number_setting
+from initcfg._stream.environment import number
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
 from initcfg._stream.writing.underflow import gradual_underflow
 from initcfg.errors import (
-    ApplyError,
     log,
 )
 
@@ -156,4 +155,4 @@ def _span(job: Job) -> tuple[int, int]:
 def thread_count() -> int:
     """How many threads the kernel may use: ``INITCFG_THREADS`` if it is set, else what torch uses."""
     default = min(torch.get_num_threads(), 4096)
-    return int(number_setting("INITCFG_THREADS", default, 1, 4096, whole=True, error=ApplyError))
+    return int(number("INITCFG_THREADS", default))

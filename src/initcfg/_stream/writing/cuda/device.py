@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import torch
 
 from initcfg._stream.bits import Dim, Kind, Recipe, check_indices
-from initcfg._stream.environment import switched_off
+from initcfg._stream.environment import turned_off
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import elements, strided_view
-from initcfg.errors import ApplyError, log
+from initcfg.errors import log
 from initcfg.values import dtype_name
 
 MOST_DIMS = 6
@@ -63,7 +63,7 @@ _proofs: dict[_Variant, str | None] = {}
 def why_not(device: torch.device) -> str | None:
     """Why tensors of a device are not filled there; None if they are."""
     for switch in ("INITCFG_KERNEL", "INITCFG_TRITON"):
-        if switched_off(switch, error=ApplyError):
+        if turned_off(switch):
             return f"{switch}=0 turns it off"
     if device.type != "cuda":
         return f"there is no kernel for {device.type}"
