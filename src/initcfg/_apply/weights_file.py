@@ -32,7 +32,7 @@ def check_output(output: str, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
             fix=None if meant else f"End its name in {suffixes[0]}.",
         )
     check_path(output)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{output!r} is a folder.", fix="Give the name of a file.")
     check_writable(path.parent)
 
@@ -45,7 +45,7 @@ def check_path(output: str) -> None:
 
 def check_writable(folder: Path) -> None:
     """Refuse a folder in which no file can be made."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OutputError(f"The folder {str(folder)!r} does not exist.", fix="Make it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"No permission to write in {str(folder)!r}.", fix="Choose another folder.")

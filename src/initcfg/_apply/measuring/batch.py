@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +66,7 @@ def batch_of(initializer: BatchInit, where: str) -> Batch:
 def _function_of(text: str) -> Any:
     file, name = batch_file(text)
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ApplyError(
             f"There is no file {file!r}, whose {name}() is to give the batch.",
             fix="Give its path as seen from the working directory.",

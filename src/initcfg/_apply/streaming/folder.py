@@ -109,7 +109,7 @@ class Folder:
     def __enter__(self) -> Folder:
         check_folder(self.path)
         with output_errors(self.path):
-            self._made = not self.path.is_dir()
+            self._made = not os.path.isdir(self.path)
             self.path.mkdir(exist_ok=True)
         self._lock = _locked(self.path)
         return self
@@ -135,7 +135,7 @@ class Folder:
         return ledger if self._indexed(shards) and len(self.finished(shards)) == len(shards) else None
 
     def _indexed(self, shards: Sequence[Shard]) -> bool:
-        return len(shards) == 1 or (self.path / INDEX).is_file()
+        return len(shards) == 1 or os.path.isfile(self.path / INDEX)
 
     def _has_damage(self, shards: Sequence[Shard]) -> bool:
         """Whether it is the checkpoint to be written, and some of its files are not what they were."""
@@ -146,7 +146,7 @@ class Folder:
 
     def unfinished(self) -> bool:
         """Whether a checkpoint was begun there and not finished."""
-        return (self.path / UNFINISHED).exists()
+        return os.path.exists(self.path / UNFINISHED)
 
     def kept(self, shards: Sequence[Shard]) -> list[Shard]:
         """The shards that were whole when this run began, on any rank."""
@@ -243,7 +243,7 @@ class Folder:
             "seed": ledger.seed,
             "rng": ledger.rng,
             "stream": ledger.stream_version if ledger.rng == "stream" else self._identity.stream,
-            "format": "dcp" if (self.path / METADATA).is_file() else "safetensors",
+            "format": "dcp" if os.path.isfile(self.path / METADATA) else "safetensors",
             "tensors": self._identity.tensors,
         }
         return self._identity.differences(said)
@@ -261,11 +261,11 @@ class Folder:
 def check_folder(path: Path) -> None:
     """Refuse a folder that cannot be written to, before the work begins."""
     check_path(str(path))
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isdir(path):
         raise OutputError(
             f"{str(path)!r} is a file, and a checkpoint in shards needs a folder.", fix="Choose another name."
         )
-    check_writable(path if path.is_dir() else path.parent)
+    check_writable(path if os.path.isdir(path) else path.parent)
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def open_mapping(state: Mapping[str, Any], *, name: str, part: str | None = None
 def contents_of(path: Path, name: str) -> Contents:
     """What a file or folder holds."""
     try:
-        is_folder = path.is_dir()
+        is_folder = os.path.isdir(path)
     except (OSError, ValueError) as error:
         raise cannot("opened", name, error) from error
     if is_folder:
@@ -93,7 +94,7 @@ def _opened(path: Path, name: str) -> Span:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         folder = path.parent
-        names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        names = [each.name for each in folder.iterdir()] if os.path.isdir(folder) else []
         raise CheckpointNotFoundError(
             f"There is no checkpoint {name!r}.",
             meant=[str(folder / each) for each in nearest(path.name, names)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def open_distributed(path: Path, name: str) -> Contents:
         for key, entry in entries.items():
             _put(span, tree, paths, key, _tensor(span, path, key, entry, places))
         files = {file for file, _, _ in places.values()}
-        missing = sorted(file for file in files if not (path / file).is_file())
+        missing = sorted(file for file in files if not os.path.isfile(path / file))
         if missing:
             raise span.damaged(
                 f"{len(missing)} of its {len(files)} files are missing, {missing[0]!r} for one",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,14 +50,14 @@ _NO_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state|r
 
 def file_in_folder(path: Path, name: str) -> Path:
     """The file that the checkpoint in a folder is: its weights, their index, or the metadata of DCP."""
-    if (path / UNFINISHED).is_file():
+    if os.path.isfile(path / UNFINISHED):
         raise CheckpointError(
             f"The checkpoint in {name!r} is not whole: its writing still goes on, or was interrupted.",
             where=str(path),
             fix="Run the command that writes it again: it goes on where it stopped.",
         )
     try:
-        names = [each.name for each in path.iterdir() if each.is_file()]
+        names = [each.name for each in path.iterdir() if os.path.isfile(each)]
     except OSError as error:
         raise cannot("opened", name, error) from error
     found = weights_among(names, name, str(path))
@@ -128,7 +129,7 @@ def open_index(path: Path, name: str) -> Contents:
     """What the shards of an index hold. A shard is opened when something in it is asked for."""
     files, metadata = weight_map(path, name)
     names = sorted(set(files.values()))
-    missing = [file for file in names if not (path.parent / file).is_file()]
+    missing = [file for file in names if not os.path.isfile(path.parent / file)]
     if missing:
         shown = ", ".join(repr(file) for file in missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise CheckpointNotFoundError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn
@@ -51,8 +52,8 @@ def json_beside(path: Path | None, name: str, file: str) -> dict[str, Any]:
         name: How messages call it.
         file: The name of the JSON file.
     """
-    where = None if path is None else (path if path.is_dir() else path.parent) / file
-    if where is None or not where.is_file():
+    where = None if path is None else (path if os.path.isdir(path) else path.parent) / file
+    if where is None or not os.path.isfile(where):
         return {}
     span = Span(where, name)
     with contextlib.closing(span):

@@ -124,7 +124,7 @@ class Cache:
     def partial_version(self) -> dict[str, Any]:
         """Which version the unfinished download is of; empty if there is none."""
         noted = _noted(self._note)
-        if noted is None or not (self.partial.is_file() and self.partial.stat().st_size):
+        if noted is None or not (os.path.isfile(self.partial) and self.partial.stat().st_size):
             return {}
         version = {name: noted.get(name) for name in ("etag", "last_modified", "total")}
         total = version["total"]

@@ -7,6 +7,7 @@ The client keeps its own cache, and honours its own variables: ``HF_HOME``, ``HF
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -117,7 +118,7 @@ class _Repository:
                 self.name, name, revision=self.revision, local_files_only=self.offline, library_name="initcfg"
             )
             # Without the network the client hands out folders, too.
-            return Path(path) if Path(path).is_file() else None
+            return Path(path) if os.path.isfile(path) else None
         except errors.LocalEntryNotFoundError as error:
             if self.offline:
                 return None

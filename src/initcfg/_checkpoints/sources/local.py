@@ -31,18 +31,19 @@ def from_path(source: str, *, sha256: str | None, offline: bool | None) -> Locat
 def _from_path(source: str, sha256: str | None) -> Located:
     text = source[7:] if source[:7].lower() == "file://" else source
     path = Path(text).expanduser()
-    if text is not source and not path.exists():
+    if text is not source and not os.path.exists(path):
         path = Path(unquote(text.removeprefix("localhost"))).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         return _folder(path, source, sha256)
-    if not path.exists():
+    if not os.path.exists(path):
         # Look-alikes of the last name only: a wrong folder has no names to offer.
-        names = os.listdir(path.parent) if path.parent.is_dir() and os.access(path.parent, os.R_OK) else []
+        readable = os.path.isdir(path.parent) and os.access(path.parent, os.R_OK)
+        names = os.listdir(path.parent) if readable else []
         raise CheckpointNotFoundError(
             f"There is no checkpoint {source!r}.",
             meant=[str(Path(source).parent / name) for name in nearest(path.name, names)],
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointNotFoundError(f"The checkpoint {source!r} is neither a file nor a folder.")
     expected = Expected.of(path.name, sha256)
     repair = "change sha256=." if expected.said == "sha256=" else "rename it, or say sha256='{digest}'."
@@ -53,7 +54,7 @@ def _from_path(source: str, sha256: str | None) -> Located:
 def _folder(path: Path, source: str, sha256: str | None) -> Located:
     refuse_digest(sha256, source)
     try:
-        names = [name for name in os.listdir(path) if (path / name).is_file()]
+        names = [name for name in os.listdir(path) if os.path.isfile(path / name)]
     except OSError as error:
         raise CheckpointError(f"The folder {source!r} cannot be read: {error.strerror or error}.") from error
     found = UNFINISHED if UNFINISHED in names else weights_among(names, source, source)

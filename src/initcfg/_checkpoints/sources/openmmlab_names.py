@@ -65,7 +65,7 @@ def _tables(source: str) -> tuple[Path, str]:
         except (ImportError, ValueError):
             continue
         folder = Path(spec.origin).with_name(inside) if spec is not None and spec.origin else None
-        if folder is not None and (folder / own).is_file():
+        if folder is not None and os.path.isfile(folder / own):
             return folder, own
     raise missing("mmengine", source, "mm")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,6 @@ def _torch_hub(name: str, expected: Expected) -> Path | None:
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     try:
-        return path if expected and path.is_file() and expected.fits(file_digest(path)) else None
+        return path if expected and os.path.isfile(path) and expected.fits(file_digest(path)) else None
     except OSError:
         return None

@@ -122,7 +122,7 @@ def read_saved(path: str) -> Plan | Ledger | None:
         beside = file.with_suffix(".ledger.json")
         if not os.path.exists(path):
             raise PlanError(f"There is no file {path!r}.", fix="Check the path.")
-        if not beside.is_file():
+        if not os.path.isfile(beside):
             raise PlanError(
                 f"{path!r} has no ledger beside it: there is no {str(beside)!r}.",
                 fix="A ledger is written by initcfg init; other weights cannot be compared.",
