@@ -44,6 +44,8 @@ save_plan = Door("writes the weights of a plan to disk")
 """``Plan.save_weights``."""
 export_plan = Door("turns a plan into rules")
 """``Plan.to_init_cfg``."""
+recognize_plan = Door("finds the schemes that a plan amounts to")
+"""``Plan.recognize``."""
 init_base_module = Door("initializes a BaseModule")
 """``BaseModule.init_weights``."""
 initialize = Door("initializes a module by rules")

@@ -10,7 +10,8 @@ tensor), `tape.py` (all writes in their order, and what a traced plan remembers)
 (from a ledger to a plan), `part.py` (a stage of a pipeline) with `part_hooks.py` (load hooks in it),
 `frozen.py` (data that cannot change), `as_json.py` (records as JSON), `reading.py` (plans and ledgers of
 strangers, read whole); `planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/`
-(tables), `compare/` (two plans), `export/` (back to rules).
+(tables), `compare/` (two plans), `export/` (back to rules),
+`recognition.py` (to the schemes that say the same).
 """
 
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
@@ -20,6 +21,7 @@ from initcfg._plan.loads import HookRun, Load, Loaded
 from initcfg._plan.make_up import MakeUp, changed_make_up, make_up_of
 from initcfg._plan.plan import Plan
 from initcfg._plan.pretrained import hook_error, made_by_hooks, read_keys
+from initcfg._plan.recognition import Recognized
 from initcfg._plan.tape import Call, Recorded, Write, writes_of
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "Loaded",
     "MakeUp",
     "Plan",
+    "Recognized",
     "Recorded",
     "RuleNote",
     "Shadowed",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from initcfg._plan.ledger import Ledger
+    from initcfg._plan.recognition import Recognized
     from initcfg._plan.tape import Recorded, Tape
 
 FORMAT = "initcfg-plan"
@@ -206,6 +207,36 @@ class Plan(Frozen, Mapping[str, Assignment]):
         )
         drawn = {name: item for name, item in self.buffers.items() if item.value.random}
         return doors.export_plan(self if buffers else replace(self, buffers=drawn), model)
+
+    def recognize(
+        self, model: nn.Module | None = None, *, example: Any = None, roles: Any = None
+    ) -> list[Recognized]:
+        """The schemes of the catalogue that this plan amounts to, the best first; none where none does.
+
+        A scheme is recognized where nine of ten tensors have its values, those of biases and norms apart, and
+        all of those that it scales by role or depth.
+
+        Args:
+            model: The model; not needed for a plan that :func:`initcfg.trace` made.
+            example: See :func:`initcfg.plan`, as ``roles``.
+
+        Raises:
+            PlanError: There is no model.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+            >>> plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=(2 / (5 * 64)) ** 0.5))
+            >>> [str(each) for each in plan.recognize(model)]
+            []
+        """
+        model = self._model_for(
+            model,
+            "A scheme is recognized on a model, and this plan knows only its tensors.",
+            fix="Pass the model: plan.recognize(model).",
+        )
+        return doors.recognize_plan(self, model, example=example, roles=roles)
 
     def part(
         self,

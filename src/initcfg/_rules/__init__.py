@@ -20,6 +20,7 @@ from initcfg._rules.originals import originals_come_back
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, is_initialized
 from initcfg._rules.rule import Rule, SchemeRule, bias_of
+from initcfg._rules.schemes import Scheme, schemes
 from initcfg._rules.types import construct, resolve_type, type_label
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Pattern",
     "Program",
     "Rule",
+    "Scheme",
     "SchemeRule",
     "Step",
     "bias_of",
@@ -41,6 +43,7 @@ __all__ = [
     "parse_layers",
     "register_library",
     "resolve_type",
+    "schemes",
     "type_label",
     "unmatched",
 ]

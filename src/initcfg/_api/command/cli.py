@@ -131,8 +131,15 @@ def explain(request: Request, as_json: bool, parameter: str) -> None:
     "--buffers", is_flag=True, help="Rules for masks, tables and the like too, which constructors make."
 )
 @click.option("--plan", "plan_file", type=PATH, help="JSON file to write the plan to.")
+@click.option("--recognize", is_flag=True, help="Show only which schemes of the catalogue it amounts to.")
 def trace(
-    request: Request, as_json: bool, full: bool, output: str | None, buffers: bool, plan_file: str | None
+    request: Request,
+    as_json: bool,
+    full: bool,
+    output: str | None,
+    buffers: bool,
+    plan_file: str | None,
+    recognize: bool,
 ) -> None:
     """Show what the initialization code of TARGET does, as a plan.
 
@@ -142,6 +149,15 @@ def trace(
     from initcfg._plan.report import plan_view, symbolic
 
     made, files = traced_target(request, output, plan_file, buffers=buffers)
+    if recognize:
+        found = made.recognize()
+        none = ["No scheme of the catalogue amounts to this."]
+        answer(
+            as_json,
+            lambda: [each.to_json() for each in found],
+            lambda: [*map(line, map(str, found))] or [*map(line, none)],
+        )
+        return
 
     def views() -> list[Any]:
         totals = line(symbolic(made), style="bold")

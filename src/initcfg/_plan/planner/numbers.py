@@ -34,10 +34,14 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class RoleRequest:
-    """What a person gives for finding roles: what is declared, and an example of the model's input."""
+    """What a person gives for finding roles: what is declared, and an example of the model's input.
+
+    ``known`` are those that were found before.
+    """
 
     declared: Any = None
     example: Any = None
+    known: Roles | None = None
 
     @property
     def takes_guesses(self) -> bool:
@@ -65,6 +69,8 @@ class ModelNumbers:
     @cached_property
     def roles(self) -> Roles:
         """Its roles."""
+        if self._request.known is not None:
+            return self._request.known
         return find_roles(self._model, example=self._request.example, declared=self._request.declared)
 
     @property

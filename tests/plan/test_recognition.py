@@ -1,0 +1,111 @@
+"""Recognition: from a plan to the schemes that say the same, and never to one that does not."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import initcfg
+from initcfg._api.command.cli import main
+from initcfg.errors import PlanError
+
+DEPTH = 6
+
+
+class Block(nn.Module):
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(nn.functional.gelu(self.up(self.norm(x))))
+
+
+class Net(nn.Module):
+    def __init__(
+        self, scale: float = 1 / math.sqrt(2 * DEPTH), std: float = 0.02, head: float = 0.02
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 32)
+        self.blocks = nn.ModuleList(Block() for _ in range(DEPTH))
+        self.head = nn.Linear(32, 50)
+        for name, module in self.named_modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.trunc_normal_(module.weight, std=std * (scale if name.endswith("down") else 1), b=2)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.head.weight, std=head)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+EXAMPLE = (torch.zeros(2, 5, dtype=torch.long),)
+
+
+def recognized(**written):
+    return initcfg.trace(lambda: Net(**written)).recognize(example=EXAMPLE)
+
+
+def test_a_scheme_whose_truncation_cuts_nothing():
+    found = recognized()[0]
+    # Both linears of each block, the embedding and the head.
+    assert (found.scheme, dict(found.arguments), found.matched, found.but) == ("GPT2", {}, 14, ())
+    assert str(found).startswith("this is GPT2(), in 14 tensors")
+    assert initcfg.plan(Net(), found.rule, example=EXAMPLE)[
+        "blocks.3.down.weight"
+    ].value.std == pytest.approx(0.02 / math.sqrt(12))
+
+
+def test_its_number_is_taken_from_the_plan():
+    found = recognized(std=0.01, head=0.01)[0]
+    assert (found.scheme, dict(found.arguments), found.but) == ("GPT2", {"std": 0.01}, ())
+
+
+def test_what_differs_is_named():
+    found = recognized(head=0.5)[0]
+    assert (found.scheme, found.but) == ("GPT2", ("head.weight",))
+    assert "but for head.weight" in str(found)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / math.sqrt(2 * DEPTH) * 1.001, 0.5])
+def test_without_its_scale_it_is_another(scale):
+    assert "GPT2" not in [each.scheme for each in recognized(scale=scale)]
+
+
+def test_what_torch_does_is_none_of_them():
+    plan = initcfg.trace(lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)))
+    assert plan.recognize() == []
+
+
+def test_a_plan_without_its_model():
+    plan = initcfg.Plan.from_json(initcfg.plan(Net(), dict(type="GPT2"), example=EXAMPLE).to_json())
+    with pytest.raises(PlanError, match="recognized on a model"):
+        plan.recognize()
+    assert plan.recognize(Net(), example=EXAMPLE)[0].scheme == "GPT2"
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "net_of_mine.py").write_text(
+        "from torch import nn\n"
+        "def build() -> nn.Module:\n"
+        "    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))\n"
+        "    nn.init.normal_(model[0].weight, std=0.5)\n"
+        "    return model\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit, match="0"):
+        main(["trace", "net_of_mine:build", "--recognize"])
+    assert capsys.readouterr().out == "No scheme of the catalogue amounts to this.\n"
+    with pytest.raises(SystemExit, match="0"):
+        main(["trace", "net_of_mine:build", "--recognize", "--json"])
+    assert json.loads(capsys.readouterr().out) == []
