@@ -21,7 +21,7 @@ from initcfg._plan.loads import HookRun, Load, Loaded
 from initcfg._plan.make_up import MakeUp, changed_make_up, make_up_of
 from initcfg._plan.plan import Plan
 from initcfg._plan.pretrained import hook_error, made_by_hooks, read_keys
-from initcfg._plan.recognition import Recognized
+from initcfg._plan.recognition import recognize as _registers_itself_too  # noqa: F401 - what recognize does
 from initcfg._plan.tape import Call, Recorded, Write, writes_of
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "Loaded",
     "MakeUp",
     "Plan",
-    "Recognized",
     "Recorded",
     "RuleNote",
     "Shadowed",
