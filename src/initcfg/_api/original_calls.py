@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from initcfg._api.declared_roles import remembered
 from initcfg._api.functions import SECOND_CALL, Rng, exact_reach, warn_of_second_call
 from initcfg._api.original_log import current_logger, write_original_log
 from initcfg._model import active_run, doors
@@ -98,8 +99,9 @@ def _carry_out(
     warns: bool = False,
 ) -> Ledger | None:
     """Carry out a program: by the active run, whose ledger has it; else alone."""
-    made = make_plan(module, program, compat=exact, first_writes=defaults)
     run = active_run()
+    roles = None if run is None else run.part_roles(module)
+    made = make_plan(module, program, compat=exact, first_writes=defaults, roles=roles or remembered(module))
     if run is not None:
         run.run_part(made, module)
         return None

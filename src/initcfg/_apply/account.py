@@ -31,7 +31,7 @@ class Account:
     def note(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> None:
         """A tensor was written with the value of this source."""
         dtype = dtype_name(entry.tensor.dtype)
-        facts = {"buffer": entry.buffer, **details}
+        facts = {"buffer": entry.buffer, "tune": source.tune if by == "rule" else {}, **details}
         self.written[name] = Written(
             name, entry.shape, dtype, by, source.value, source.rule, source.initializer, **facts
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -327,6 +328,11 @@ class Execution:
     def part_name(self, module: nn.Module) -> str:
         """Path of a module, for the rules found in it."""
         return ".".join(filter(None, ("model", self.names.modules.get(id(module), ""))))
+
+    def part_roles(self, module: nn.Module) -> Any:
+        """What is known of the roles of a module's tensors in the whole model; None if nothing is."""
+        name, tape = self.names.modules.get(id(module)), self.plan.tape
+        return None if tape is None or tape.part_roles is None or name is None else tape.part_roles(name)
 
     def run_part(self, plan: Plan, model: nn.Module) -> None:
         """Carry out a plan that user code called for: its writes are the rules', not the code's."""

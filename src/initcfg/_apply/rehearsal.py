@@ -277,13 +277,15 @@ def _also_by_code(item: Assignment, writer: tuple[Call, str] | None) -> Assignme
     if writer is None or isinstance(item.value, Opaque):
         return item
     call, module = writer
-    before = (Shadowed(item.rule, item.value, item.initializer),) if item.rule is not None else ()
+    before = () if (write := item.write) is None else (write,)
     return replace(
         item,
         value=Opaque(call.code, item.value),
         rule=call.rule or _joined("model", module, "init_weights"),
         initializer=None,
         shadowed=(*item.shadowed, *before),
+        scaling=None,
+        tune={},
     )
 
 
@@ -298,9 +300,9 @@ def _called_for(parts: Sequence[tuple[str, Plan]]) -> dict[str, tuple[Shadowed, 
     found: dict[str, tuple[Shadowed, ...]] = {}
     for at, part in parts:
         for local, item in (*part.parameters.items(), *part.buffers.items()):
-            if item.rule is not None and not isinstance(item.value, Opaque):
-                name, shown = _joined(at, local), Shadowed(item.rule, item.value, item.initializer)
-                found[name] = (*found.get(name, ()), *item.shadowed, shown)
+            if (write := item.write) is not None and not isinstance(item.value, Opaque):
+                name = _joined(at, local)
+                found[name] = (*found.get(name, ()), *item.shadowed, write)
     return found
 
 
@@ -324,8 +326,9 @@ def _overwritten(plan: Plan, items: Mapping[str, Assignment]) -> list[str]:
 def _put(item: Assignment | None, entry: Entry, call: Call) -> Assignment:
     """A tensor that code has put in the place of another, or of none; what it means is not known yet."""
     shadowed = () if item is None else item.shadowed
-    if item is not None and item.rule is not None and not isinstance(item.value, Opaque):
-        shadowed += (Shadowed(item.rule, item.value, item.initializer),)
+    write = None if item is None else item.write
+    if write is not None and not isinstance(write.value, Opaque):
+        shadowed += (write,)
     return Assignment(
         entry.name,
         entry.shape,
@@ -353,7 +356,13 @@ def _said(
         # A rule, of the plan or one that the code called for.
         before = tuple(each for each in item.shadowed if each.rule != source.rule)
         return replace(
-            item, value=source.value, rule=source.rule, initializer=source.initializer, shadowed=before
+            item,
+            value=source.value,
+            rule=source.rule,
+            initializer=source.initializer,
+            shadowed=before,
+            scaling=source.scaling,
+            tune=source.tune,
         )
     if outcome.unwritten:
         return replace(item, value=Keep(), rule=None, initializer=None, shadowed=(), default=None)

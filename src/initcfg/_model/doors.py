@@ -67,6 +67,9 @@ class ActiveRun(Protocol):
     def run_part(self, plan: Any, model: nn.Module) -> None:
         """Carry out the plan that the code called for."""
 
+    def part_roles(self, module: nn.Module) -> Any:
+        """What is known of the roles of a module's tensors in the whole model; None if nothing is."""
+
     def part_name(self, module: nn.Module) -> str:
         """Path of a module, for the rules found in it."""
         ...

@@ -106,6 +106,13 @@ class Assignment(Frozen):
         """Number of elements."""
         return math.prod(self.shape)
 
+    @property
+    def write(self) -> Shadowed | None:
+        """What its rule wrote; None if no rule did."""
+        if self.rule is None:
+            return None
+        return Shadowed(self.rule, self.value, self.initializer, self.scaling, self.tune)
+
 
 @dataclass(frozen=True)
 class Before:

@@ -60,6 +60,7 @@ class Written(Frozen):
         loaded: For a tensor from a checkpoint: what was read, and how it was made to fit.
         computed: For a value that a batch of data decided: how.
         buffer: Whether it is a buffer.
+        tune: Multipliers of the optimizer's numbers, which go with the value.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Written(Frozen):
     loaded: Loaded | None = None
     computed: str | None = None
     buffer: bool = False
+    tune: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -236,4 +238,5 @@ def _text_of(path: str | Path) -> str:
 def _to_json(entry: Written) -> dict[str, Any]:
     """An entry; its operations, even if there are none, are told with the code."""
     without = ("name",) if entry.code else ("name", "code", "operations")
-    return record_to_json(entry, without=without, unless_empty=("altered", "loaded", "computed", "buffer"))
+    unless_empty = ("altered", "loaded", "computed", "buffer", "tune")
+    return record_to_json(entry, without=without, unless_empty=unless_empty)

@@ -7,11 +7,11 @@ draw moves the generator.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from initcfg._plan.assignment import Assignment, Unused
+from initcfg._plan.assignment import Assignment, Scaling, Unused
 from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, merge
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Originals, Value
@@ -31,6 +31,7 @@ class Write:
         final: Whether it reaches the tensor, or is drawn into scratch.
         rule: Path of the rule that asks for it; the constructor, if ``default``.
         initializer: Type and arguments of its initializer.
+        scaling, tune: How the rule multiplied that, and the multipliers that go with it.
     """
 
     name: str | None
@@ -41,6 +42,8 @@ class Write:
     shape: tuple[int, ...]
     dtype: str
     default: bool = False
+    scaling: Scaling | None = None
+    tune: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Tape:
     done: frozenset[str] = frozenset()
     # The initializers that need a batch, by the path of their rule; in the order of the rules.
     batches: Mapping[str, Any] = field(default_factory=dict)
+    # What is known of the roles of the whole model, for the parts that user code calls for.
+    part_roles: Callable[[str], Any] | None = field(default=None, compare=False, repr=False)
 
     def unroll(self, *, draws: bool) -> list[Write | Call]:
         """The entries in order; with the draws that go into scratch, or without."""
@@ -109,8 +114,8 @@ class Tape:
             last = index + 1 == len(merged) or _lets_show(merged[index + 1][2].value)
             final = last and name is not None
             if final or (draws and value.random):
-                made = Write(name, value, final, write.rule, write.initializer, shape, dtype, default)
-                yield order, time, made
+                told = (write.rule, write.initializer, shape, dtype, default, write.scaling, write.tune)
+                yield order, time, Write(name, value, final, *told)
 
 
 def _lets_show(value: Value) -> bool:

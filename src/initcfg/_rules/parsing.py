@@ -143,7 +143,9 @@ def _parse_scheme(
     given = {key: parse_patterns(key, arguments.pop(key, None)) for key in ("name", "exclude")}
     forward = None if accepts(type_, "forward") else arguments.pop("forward", None)
     if forward not in (None, "done"):
-        raise ArgumentValueError(f"forward must be 'done', or be left out, not {forward!r}.")
+        raise ArgumentValueError(
+            f"forward must be 'done', not {forward!r}.", fix="Leave it out, or write forward='done'."
+        )
     made = construct(type_, arguments)
     assert isinstance(made, Scheme)
     base = None if owner is None else made.base(owner)

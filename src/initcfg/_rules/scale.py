@@ -60,11 +60,6 @@ class Expression:
         """
         return _computed(self.tree, known, self.text)
 
-    def with_numbers(self, known: Mapping[str, float]) -> str:
-        """As written, but with numbers for names: ``1/sqrt(2·12)``."""
-        text = re.sub(r"[A-Za-z_][A-Za-z_0-9]*", lambda m: _shown(known.get(m[0], m[0])), self.text)
-        return re.sub(r"(?<!\*)\*(?!\*)", "·", text)
-
 
 def _shown(item: float | str) -> str:
     return item if isinstance(item, str) else f"{item:.10g}"

@@ -10,17 +10,19 @@ from initcfg.values.kinds import (
     Constant,
     CopyOf,
     Eye,
+    Hadamard,
     Normal,
     Orthogonal,
     PaddingRow,
     Parts,
+    Repeat,
     Sparse,
     TruncNormal,
     Uniform,
 )
 from initcfg.values.value import Value
 
-_SCALABLE = (Constant, Uniform, Normal, TruncNormal, Sparse, Orthogonal, Eye)
+_SCALABLE = (Constant, Uniform, Normal, TruncNormal, Sparse, Orthogonal, Eye, Hadamard)
 
 
 def scaled(value: Value, factor: float) -> Value:
@@ -40,7 +42,7 @@ def scaled(value: Value, factor: float) -> Value:
         return value
     if isinstance(value, Parts):
         return replace(value, values=tuple(scaled(each, factor) for each in value.values))
-    if isinstance(value, (PaddingRow, CopyOf)):
+    if isinstance(value, (PaddingRow, CopyOf, Repeat)):
         return replace(value, value=scaled(value.value, factor))
     if factor == 0 and isinstance(value, _SCALABLE):
         return Constant(0.0)
@@ -56,7 +58,7 @@ def scaled(value: Value, factor: float) -> Value:
         made = TruncNormal(value.mean * factor + 0.0, value.std * abs(factor), a, b)
     elif isinstance(value, Sparse):
         made = replace(value, std=value.std * abs(factor))
-    elif isinstance(value, (Orthogonal, Eye)):
+    elif isinstance(value, (Orthogonal, Eye, Hadamard)):
         made = replace(value, gain=value.gain * factor)
     else:
         raise TensorError(
@@ -69,8 +71,12 @@ def scaled(value: Value, factor: float) -> Value:
 
 def _check(value: Value, made: Value, factor: float) -> None:
     """No number may leave what a float can hold on the way."""
+    open_ended = {number for number in value.args.values() if isinstance(number, float)} & {
+        math.inf,
+        -math.inf,
+    }
     for name, number in made.args.items():
-        if isinstance(number, float) and not math.isfinite(number) and math.isfinite(getattr(value, name)):
+        if isinstance(number, float) and not math.isfinite(number) and not open_ended:
             raise TensorError(
                 f"{value} times {factor:.6g} has the {name} {number}: beyond what a float can hold.",
                 fix="Correct the scale.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,8 @@ def _as_plan(given: Plan | Ledger) -> Plan:
     parameters: dict[str, Assignment] = {}
     for name, entry in given.entries.items():
         value = Opaque(entry.code, entry.value) if entry.code else entry.value
-        parameters[name] = Assignment(name, entry.shape, entry.dtype, value, entry.initializer, entry.rule)
+        made = Assignment(name, entry.shape, entry.dtype, value, entry.initializer, entry.rule)
+        parameters[name] = replace(made, tune=entry.tune) if entry.tune else made
     return Plan(parameters, aliases=given.aliases)
 
 
@@ -188,4 +189,5 @@ def _reasons(a: Plan | Ledger, b: Plan | Ledger) -> dict[str, str]:
 
 
 def _content(item: Assignment) -> dict[str, Any]:
-    return {name: plain(getattr(item, name)) for name in ("shape", "dtype", "value", "rule")}
+    tune = ("tune",) if item.tune else ()
+    return {name: plain(getattr(item, name)) for name in ("shape", "dtype", "value", "rule", *tune)}

@@ -81,6 +81,9 @@ def make_plan(
     buffers = {
         entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
     }
+    if any(idle.rule is not None and (idle.rule.roles or idle.rule.asked) for idle in program.idle):
+        # Code may call for rules by role: it would find the model in the middle of its own work.
+        _ = walk.numbers.roles
     if (found := walk.numbers.found) is not None:
         parameters = {name: _with_role(item, found) for name, item in parameters.items()}
     idle = _idle(program)
@@ -124,7 +127,7 @@ def make_plan(
         }
         | {unused.rule: RuleNote(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
-        tape=_tape(model, program, names, stacks, idle, compat),
+        tape=replace(_tape(model, program, names, stacks, idle, compat), part_roles=walk.numbers.of_part),
         reached=tuple(names.modules[id(module)] for module in program.reached),
     )
 

@@ -5,7 +5,7 @@ Roles are found when the first rule asks for one, once for the whole model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -34,14 +34,17 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class RoleRequest:
-    """What a person gives for finding roles: what is declared, and an example of the model's input.
+    """What is given for finding roles.
 
-    ``known`` are those that were found before.
+    Attributes:
+        declared: What a person says of them.
+        example: An example of the model's input.
+        known: Those that were found before; for a part of a model, what gives those in the whole.
     """
 
     declared: Any = None
     example: Any = None
-    known: Roles | None = None
+    known: Roles | Callable[[], Roles] | None = None
 
     @property
     def takes_guesses(self) -> bool:
@@ -53,6 +56,7 @@ class RoleRequest:
         return RoleRequest(
             other.declared if self.declared is None else self.declared,
             other.example if self.example is None else self.example,
+            self.known or other.known,
         )
 
 
@@ -69,9 +73,20 @@ class ModelNumbers:
     @cached_property
     def roles(self) -> Roles:
         """Its roles."""
-        if self._request.known is not None:
-            return self._request.known
+        known = self._request.known
+        if known is not None:
+            return known if isinstance(known, Roles) else known()
         return find_roles(self._model, example=self._request.example, declared=self._request.declared)
+
+    def of_part(self, name: str) -> RoleRequest:
+        """The request for the module of this name: its tensors have the roles that they have here."""
+
+        def known() -> Roles:
+            found = {relative_name(each, name) or "": role for each, role in self.roles.tensors.items()}
+            found.pop("", None)
+            return replace(self.roles, tensors=found, notes=())
+
+        return RoleRequest(self._request.declared, known=known)
 
     @property
     def found(self) -> Roles | None:

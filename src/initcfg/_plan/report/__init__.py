@@ -3,9 +3,9 @@
 In: a plan, a ledger, or a comparison.
 Out: views (the whole, or only what deserves attention), and the whole story of one parameter.
 
-Read: `words.py` (words for names, values and shapes; one text for many that are alike), then `table.py`
-(the table of a plan, and its totals), `accounts.py` (checkpoints, and the ledger), `explanation.py` (one
-parameter), `differing.py` (what differs between two plans).
+Read: `words.py` (words for names, values and shapes; one text for many that are alike), then `scaling.py`
+(scales, multipliers and roles), `table.py` (the table of a plan, and its totals), `accounts.py` (checkpoints,
+and the ledger), `explanation.py` (one parameter), `differing.py` (what differs between two plans).
 """
 
 from initcfg._plan.report.accounts import ledger_view

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from initcfg._plan.report.scaling import tune_text
 from initcfg._plan.report.table import rows, rows_view
 from initcfg._plan.report.words import (
     TableOrLines,
@@ -88,7 +89,7 @@ def _groups(changed: Mapping[str, Pair], *, full: bool) -> list[dict[str, Pair]]
             key = (
                 mask(name),
                 *((mask_value(item.value), item.dtype, len(item.shape)) for item in (a, b)),
-                *(a.shape != b.shape, a.value != b.value),
+                *(a.shape != b.shape, a.value != b.value, tune_text(a.tune), tune_text(b.tune)),
             )
         groups.setdefault(key, {})[name] = (a, b)
     return list(groups.values())
@@ -117,6 +118,11 @@ def _sides(group: Mapping[str, Pair]) -> tuple[str, str]:
         differing.append((here, there))
     here, there = (merge_texts([shape_text(item.shape) for item in items]) for items in (a, b))
     if here != there or a[0].shape != b[0].shape:
+        differing.append((here, there))
+    if a[0].tune != b[0].tune:
+        here, there = (
+            merge_texts([tune_text(item.tune) or "no multiplier" for item in items]) for items in (a, b)
+        )
         differing.append((here, there))
     if a[0].dtype != b[0].dtype:
         differing.append((a[0].dtype, b[0].dtype))

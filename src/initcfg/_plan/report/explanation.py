@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from initcfg._plan.assignment import Assignment, Before, Shadowed
 from initcfg._plan.loads import weight_of
+from initcfg._plan.report.scaling import scaling_lines
 from initcfg._plan.report.words import shape_text, uncalled_text, value_text
 from initcfg.errors import FanError, PlanError, nearest, shown
 from initcfg.values import Keep, Opaque, to_json
@@ -34,7 +36,7 @@ def explain_text(plan: Plan, name: str) -> str:
         lines += ["It is never written: no rule and no constructor fills it.", ""]
     if item.name in plan.before_code:
         lines += [_of_code(item, plan.before_code[item.name]), ""]
-    reached = [*item.shadowed] + ([Shadowed(item.rule, item.value, item.initializer)] if item.rule else [])
+    reached = [*item.shadowed] + ([write] if (write := item.write) else [])
     if item.default is not None:
         lines += [f"Without any rule, {item.default.rule} makes it {item.default.value}.", ""]
     if not reached and item.default is not None:
@@ -147,6 +149,7 @@ def _numbers(item: Assignment) -> list[str]:
         lines.append(f"computed     {item.computed}")
     if not isinstance(item.value, Keep):
         lines.append(f"resolved     {to_json(item.value)}")
+    lines += scaling_lines(item)
     if item.layout is not None:
         layout = item.layout.part(item.layout.parts[0]) if item.layout.parts else item.layout
         try:
@@ -166,13 +169,18 @@ def _others(plan: Plan, item: Assignment, reached: set[str | None]) -> list[str]
     reasons = {unused.rule: unused.reason for unused in plan.unused}
     for where, note in plan.rules.items():
         owner = _owner(where).rstrip(".").removeprefix("model").lstrip(".")
-        if _is_in(item, owner) and where not in reached:
+        if _is_in(item, owner) and where not in reached and not _is_scheme_of(where, reached):
             lines.append(f"  {where}  {note.cfg}")
             lines += [f"    {reasons[where]}"] if where in reasons else []
     if lines:
         lines = ["", "Rules above it that do not reach it:", *lines]
     uncalled = [f"  {uncalled_text(plan, name)}" for name in plan.uncalled if _is_in(item, name)]
     return [*lines, "", "Code above it that is not called:", *uncalled] if uncalled else lines
+
+
+def _is_scheme_of(where: str, reached: set[str | None]) -> bool:
+    """Whether a rule is a scheme, a part of which reaches the tensor."""
+    return any(each is not None and re.match(re.escape(where) + r"\.\w+\[", each) for each in reached)
 
 
 def _is_in(item: Assignment, owner: str) -> bool:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.report.accounts import load_lines
+from initcfg._plan.report.scaling import tune_text
 from initcfg._plan.report.words import (
     TableOrLines,
     count_text,
@@ -55,8 +56,8 @@ class Row:
         first = self.items[0]
         if self.full and isinstance(first.value, FromCheckpoint):
             keys = first.value.keys
-            return value_text(first.value) + ("" if keys == (first.name,) else f", key {', '.join(keys)}")
-        return merge_texts([value_text(item.value) for item in self.items])
+            return _value_and_tune(first) + ("" if keys == (first.name,) else f", key {', '.join(keys)}")
+        return merge_texts([_value_and_tune(item) for item in self.items])
 
     @property
     def shape(self) -> str:
@@ -69,6 +70,10 @@ class Row:
         return "dim" if isinstance(self.items[0].value, Keep) else ""
 
 
+def _value_and_tune(item: Assignment) -> str:
+    return value_text(item.value) + (f", {tune_text(item.tune)}" if item.tune else "")
+
+
 def _rule(item: Assignment) -> str:
     return item.rule or (f"default ({item.default.rule})" if item.default else "")
 
@@ -77,7 +82,9 @@ def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     """The rows of a plan's table."""
     grouped: dict[object, Row] = {}
     for item in assignments:
-        key = (item.name,) if full else (mask(item.name), mask(_rule(item)), mask_value(item.value))
+        key = (
+            (item.name,) if full else (mask(item.name), mask(_rule(item)), mask_value(item.value), *item.tune)
+        )
         grouped.setdefault(key, Row([], full)).items.append(item)
     return list(grouped.values())
 
