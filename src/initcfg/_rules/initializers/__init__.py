@@ -15,7 +15,7 @@ To add one, derive a class from `BaseInit`, give it a method `value`, and regist
 """
 
 from initcfg._rules.initializers.adapt import NEED_NAMES, Permission
-from initcfg._rules.initializers.arguments import standard_deviation
+from initcfg._rules.initializers.arguments import finite, one_of, positive, standard_deviation, whole_number
 from initcfg._rules.initializers.base import INITIALIZERS, WEIGHT_INITIALIZERS, BaseInit, bias_init_with_prob
 from initcfg._rules.initializers.distributions import ConstantInit, NormalInit, TruncNormalInit, UniformInit
 from initcfg._rules.initializers.fans import (
@@ -88,12 +88,16 @@ __all__ = [
     "bias_init_with_prob",
     "caffe2_xavier_init",
     "constant_init",
+    "finite",
     "kaiming_init",
     "normal_init",
+    "one_of",
+    "positive",
     "standard_deviation",
     "torch_default",
     "trunc_normal_",
     "trunc_normal_init",
     "uniform_init",
+    "whole_number",
     "xavier_init",
 ]
