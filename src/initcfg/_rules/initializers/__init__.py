@@ -6,10 +6,10 @@ Out: a value of `initcfg.values`; for Pretrained, arguments that the planner car
 Read: `base.py` (the base class and the registry), then `arguments.py` (checks that several share),
 `distributions.py` (Constant, Uniform, Normal, TruncNormal), `fans.py` (Xavier, Kaiming, VarianceScaling,
 LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py` (what torch does by itself),
-`kernels.py`, `coordinates.py`, `recurrent.py` and `layers.py` (what papers name, tensor by tensor) with
-`formula_steps.py` (formulas in the making), `literal.py` (a value as it is written), `from_batch.py` (what a
-batch of data decides), `own_method.py` (a module's own `init_weights`), `adapt.py` and `pretrained.py`
-(checkpoints), `module_functions.py` (the original's functions, such as `kaiming_init`).
+`kernels.py`, `glorot.py`, `coordinates.py`, `recurrent.py` and `layers.py` (what papers name, tensor by
+tensor) with `formula_steps.py` (formulas in the making), `literal.py` (a value as it is written),
+`from_batch.py` (what a batch of data decides), `own_method.py` (a module's own `init_weights`), `adapt.py` and
+`pretrained.py` (checkpoints), `module_functions.py` (the original's functions, such as `kaiming_init`).
 
 To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
 """
@@ -50,7 +50,8 @@ from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg._rules.initializers.torch_defaults import TorchDefaultInit, torch_default
 
 # What papers name is reached by its registered name, and by no other.
-from initcfg._rules.initializers import coordinates, kernels, layers, recurrent  # noqa: F401  # isort: skip
+from initcfg._rules.initializers import coordinates, glorot, kernels  # noqa: F401  # isort: skip
+from initcfg._rules.initializers import layers, recurrent  # noqa: F401  # isort: skip
 
 OURS = frozenset(INITIALIZERS.module_dict.values())
 """The package's own classes: what else is registered later is a user's."""

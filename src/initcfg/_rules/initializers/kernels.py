@@ -11,7 +11,7 @@ from initcfg._rules.initializers.arguments import finite, one_of, possible, whol
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg._rules.initializers.formula_steps import Steps, view
 from initcfg.errors import ArgumentError, TensorError
-from initcfg.values import Constant, Eye, Hadamard, Layout, Orthogonal, Parts, Repeat, Uniform, Value
+from initcfg.values import Constant, Eye, Hadamard, Layout, Orthogonal, Parts, Repeat, Value
 
 _CONVOLUTIONS = "Name convolutions, such as layer='Conv2d'."
 
@@ -295,58 +295,6 @@ class ZerOInit(BaseInit):
         return steps.result(made)
 
 
-@INITIALIZERS.register_module(name="GCNGlorot")
-class GCNGlorotInit(BaseInit):
-    """U(-b, b) with b = √(6 / (rows + columns)), of the last two axes alone.
-
-    What graph networks call Glorot: a stack of matrices along the first axes counts as so many matrices.
-    From "Semi-Supervised Classification with Graph Convolutional Networks", Kipf & Welling 2017. Held to
-    PyTorch Geometric, nn/inits.py.
-
-    Example:
-        >>> import initcfg
-        >>> from torch import nn
-        >>> print(initcfg.plan(nn.Linear(128, 64), dict(type="GCNGlorot", layer="Linear"))["weight"].value)
-        Uniform(a=-0.1768, b=0.1768)
-    """
-
-    def value(self, layout: Layout) -> Value:
-        rows, columns = _last_two(layout)
-        bound = math.sqrt(6.0 / (rows + columns)) if rows + columns else 0.0
-        return Uniform(-bound, bound)
-
-
-@INITIALIZERS.register_module(name="GlorotOrthogonal")
-class GlorotOrthogonalInit(BaseInit):
-    """Orthogonal, then scaled by √(scale / ((rows + columns) · its variance)): Glorot's variance, exactly.
-
-    For message passing on molecules: "Directional Message Passing for Molecular Graphs" (DimeNet),
-    Gasteiger, Groß & Günnemann 2020. Held to PyTorch Geometric, nn/inits.py.
-
-    Args:
-        scale: The variance times (rows + columns).
-
-    Example:
-        >>> import initcfg
-        >>> from torch import nn
-        >>> rule = dict(type="GlorotOrthogonal", layer="Linear")
-        >>> print(initcfg.plan(nn.Linear(8, 4), rule)["weight"].value)
-        Formula(Orthogonal(gain=1), var, mul, reciprocal, mul, sqrt, mul)
-    """
-
-    def __init__(self, scale: float = 2.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.scale = finite("scale", scale)
-
-    def value(self, layout: Layout) -> Value:
-        rows, columns = _last_two(layout)
-        steps = Steps()
-        drawn = steps.value(layout.shape, Orthogonal(1.0))
-        variance = steps.call("mul.Scalar", steps.call("var", drawn), rows + columns)
-        factor = steps.call("mul.Scalar", steps.call("reciprocal", variance), float(self.scale))
-        return steps.result(steps.call("mul.Tensor", drawn, steps.call("sqrt", factor)))
-
-
 def at_center(value: Value, shape: Sequence[int]) -> Value:
     """A kernel of this shape that has ``value`` at its center tap, and zero at the others."""
     for axis in reversed(range(2, len(shape))):
@@ -368,12 +316,6 @@ def _by_group(value: Value, layout: Layout) -> Value:
     if layout.groups == 1:
         return value
     return Parts(0, (layout.shape[0] // layout.groups,) * layout.groups, (value,) * layout.groups)
-
-
-def _last_two(layout: Layout) -> tuple[int, int]:
-    if len(layout.shape) < 2:
-        raise TensorError("Glorot needs a tensor of two or more dimensions.", fix="Exclude such tensors.")
-    return layout.shape[-2], layout.shape[-1]
 
 
 def _triangle(size: int) -> list[float]:

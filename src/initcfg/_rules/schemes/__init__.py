@@ -3,11 +3,22 @@
 In: the arguments of a scheme.
 Out: rules in the language of an `init_cfg`, the later ones winning.
 
-Read: `scheme.py` (what a scheme is), then a file for each family: `transformers.py` (language models).
+Read: `scheme.py` (what a scheme is), then a file for each family: `transformers.py` and `language.py`
+(language models), `encoder_decoders.py` (T5 and its relatives), `residual.py` (residual networks),
+`vision.py` and `image_text.py` (images, and images with text), `states.py` (recurrent models and state
+spaces), `fields.py` (networks of coordinates), `parts.py` (adapters, agents, attention of detectors).
 """
 
+# Each registers its schemes.
+import initcfg._rules.schemes.encoder_decoders
+import initcfg._rules.schemes.fields
+import initcfg._rules.schemes.image_text
 import initcfg._rules.schemes.language
-import initcfg._rules.schemes.transformers  # noqa: F401 - registers its schemes
+import initcfg._rules.schemes.parts
+import initcfg._rules.schemes.residual
+import initcfg._rules.schemes.states
+import initcfg._rules.schemes.transformers
+import initcfg._rules.schemes.vision  # noqa: F401
 from initcfg._rules.schemes.scheme import Base, Scheme, schemes
 
 __all__ = ["Base", "Scheme", "schemes"]

@@ -160,10 +160,11 @@ class _ByDepth(Scheme):
 class DeepNorm(_ByDepth):
     """DeepNet's: Xavier, and values, outputs and MLPs divided by (8·layers)^¼; the stream times α in forward.
 
-    An encoder with a decoder: the encoder's by 1.15 / (L_e⁴·L_d)^(1/16), negative powers; the decoder's divided
-    by (12·L_d)^¼. With norm(α·x + f(x)), α = (2·layers)^¼ (encoder of two stacks: 0.81·(L_e⁴·L_d)^(1/16), decoder
-    (3·L_d)^¼), post-norm transformers of 1,000 layers train. From "DeepNet", Wang et al. 2022 (2203.00555).
-    Held to microsoft/torchscale, encoder.py, decoder.py and multihead_attention.py.
+    An encoder with a decoder: the encoder's by 1.15 / (L_e⁴·L_d)^(1/16), negative powers; the decoder's
+    divided by (12·L_d)^¼. With norm(α·x + f(x)), α = (2·layers)^¼ (encoder of two stacks:
+    0.81·(L_e⁴·L_d)^(1/16), decoder (3·L_d)^¼), post-norm transformers of 1,000 layers train. From "DeepNet",
+    Wang et al. 2022 (2203.00555). Held to microsoft/torchscale, encoder.py, decoder.py and
+    multihead_attention.py.
 
     Args:
         kind: ``"encoder"``, ``"decoder"`` or ``"encoder-decoder"``.
@@ -194,9 +195,9 @@ class DeepNorm(_ByDepth):
 class SubLN(_ByDepth):
     """Magneto's: Xavier, and values, outputs and MLPs times √(ln(2·layers)).
 
-    An encoder with a decoder: √(ln(3·L_d)·ln(2·L_e) / 3) and √(ln(3·L_d)). For blocks that have a norm before
-    each output projection, too (sub-LayerNorm); from "Foundation Transformers", Wang et al. 2022 (2210.06423).
-    Held to microsoft/torchscale, encoder.py and decoder.py.
+    An encoder with a decoder: √(ln(3·L_d)·ln(2·L_e) / 3) and √(ln(3·L_d)). For blocks that have a norm
+    before each output projection, too (sub-LayerNorm); from "Foundation Transformers", Wang et al. 2022
+    (2210.06423). Held to microsoft/torchscale, encoder.py and decoder.py.
 
     Args:
         kind: ``"encoder"``, ``"decoder"`` or ``"encoder-decoder"``.
@@ -225,11 +226,11 @@ class SubLN(_ByDepth):
 
 @INITIALIZERS.register_module(name="TFixup")
 class TFixup(_ByDepth):
-    """T-Fixup: no LayerNorm and no warm-up; an encoder's branches times 0.67·L^-¼, a decoder's times (9·L)^-¼.
+    """T-Fixup: no LayerNorm, no warm-up; an encoder's branches times 0.67·L^-¼, a decoder's (9·L)^-¼.
 
-    Values have √2 besides, which undoes the 1 / √2 of fused queries, keys and values: so all of values, outputs
-    and MLPs have Xavier's spread times the factor. Embeddings are N(0, 1 / width) times (9·L)^-¼. From
-    "Improving Transformer Optimization Through Better Initialization", Huang et al. 2020. Held to
+    Values have √2 besides, which undoes the 1 / √2 of fused queries, keys and values: so all of values,
+    outputs and MLPs have Xavier's spread times the factor. Embeddings are N(0, 1 / width) times (9·L)^-¼.
+    From "Improving Transformer Optimization Through Better Initialization", Huang et al. 2020. Held to
     layer6ai-labs/T-Fixup, transformer_layer.py.
 
     Args:
@@ -273,8 +274,8 @@ class DSInit(Scheme):
     """Depth-scaled: Xavier's uniform bound divided by √(layer + 1) in each block.
 
     From "Improving Deep Transformer with Depth-Scaled Initialization and Merged Attention", Zhang, Titov &
-    Sennrich 2019 (1908.11365), equation 9: the bound times α / √l. Their released code divides the variance by
-    √l instead (bzhangGo/zero, models/transformer.py): ``of="code"``.
+    Sennrich 2019 (1908.11365), equation 9: the bound times α / √l. Their released code divides the variance
+    by √l instead (bzhangGo/zero, models/transformer.py): ``of="code"``.
 
     Args:
         alpha: α of the paper.
@@ -304,4 +305,3 @@ class DSInit(Scheme):
             dict(type="Constant", layer=NORMS, val=1, bias=0),
             dict(drawn, role=roles, layer=LINEAR, scale=f"{self.alpha!r}/{root}"),
         ]
-

@@ -16,8 +16,8 @@ class ZeroResidual(Scheme):
     """The last weight of each residual branch 0, or the weight of its last norm: blocks start as identities.
 
     Only that: a rule before it fills the others. From "Accurate, Large Minibatch SGD", Goyal et al. 2017
-    (1706.02677), section 5.1. Held to torchvision, resnet.py, ``zero_init_residual``, where it is 0.2 to 0.3 %
-    better.
+    (1706.02677), section 5.1. Held to torchvision, resnet.py, ``zero_init_residual``, where it is 0.2 to 0.3
+    % better.
 
     Args:
         what: ``"norm"`` or ``"weight"``.
@@ -45,8 +45,8 @@ class ReZero(Scheme):
     """The gate of each residual branch 0: x + α·f(x) starts as x.
 
     Only that: a rule before it fills the others. From "ReZero is All You Need", Bachlechner et al. 2020
-    (2003.04887), and "Batch Normalization Biases Residual Blocks Towards the Identity Function" (SkipInit), De &
-    Smith 2020 (2002.10444). A model without gates is an error. Held to majumderb/rezero, rztx.py.
+    (2003.04887), and "Batch Normalization Biases Residual Blocks Towards the Identity Function" (SkipInit),
+    De & Smith 2020 (2002.10444). A model without gates is an error. Held to majumderb/rezero, rztx.py.
 
     Args:
         val: The gate.
@@ -73,9 +73,9 @@ class ReZero(Scheme):
 class LayerScale(Scheme):
     """The vector γ that multiplies each residual branch, small: deep vision transformers train.
 
-    0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond; ConvNeXt takes 1e-6. Only that: a rule before it fills the
-    others. From "Going deeper with Image Transformers", Touvron et al. 2021 (2103.17239). Held to timm, cait.py,
-    and torchvision, convnext.py.
+    0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond; ConvNeXt takes 1e-6. Only that: a rule before it fills
+    the others. From "Going deeper with Image Transformers", Touvron et al. 2021 (2103.17239). Held to timm,
+    cait.py, and torchvision, convnext.py.
 
     Args:
         value: γ.
@@ -100,12 +100,12 @@ class LayerScale(Scheme):
 
 @INITIALIZERS.register_module(name="Fixup")
 class Fixup(Scheme):
-    """Residual networks without norms: He's spread times L^(-1 / (2m - 2)), the last of a branch 0, the head 0.
+    """Residual networks without norms: He's spread times L^(-1/(2m-2)), the last of a branch and the head 0.
 
-    A branch has m convolutions: 2 in a basic block, 3 in a bottleneck. As in the released code, L counts blocks
-    and the fan is fan_out; the stem and the shortcuts keep He's spread. Scalar biases (``bias1a`` to ``bias4``)
-    start at 0 and scales at 1. From "Fixup Initialization: Residual Learning Without Normalization", Zhang,
-    Dauphin & Ma 2019 (1901.09321). Held to hongyi-zhang/Fixup, fixup_resnet_cifar.py.
+    A branch has m convolutions: 2 in a basic block, 3 in a bottleneck. As in the released code, L counts
+    blocks and the fan is fan_out; the stem and the shortcuts keep He's spread. Scalar biases (``bias1a`` to
+    ``bias4``) start at 0 and scales at 1. From "Fixup Initialization: Residual Learning Without
+    Normalization", Zhang, Dauphin & Ma 2019 (1901.09321). Held to hongyi-zhang/Fixup, fixup_resnet_cifar.py.
 
     Args:
         block: ``"basic"`` or ``"bottleneck"``.
@@ -119,7 +119,9 @@ class Fixup(Scheme):
     family = "residual networks"
     paper = "Zhang et al. 2019"
     needs = ("residual_out",)
-    forward = "the model must have a scalar bias before each layer, a scalar scale in each branch, and no norm"
+    forward = (
+        "the model must have a scalar bias before each layer, a scalar scale in each branch, and no norm"
+    )
 
     def __init__(self, block: str = "basic") -> None:
         self.block = one_of("block", block, ("basic", "bottleneck"))
@@ -140,11 +142,11 @@ class Fixup(Scheme):
 
 @INITIALIZERS.register_module(name="NFNet")
 class NFNet(Scheme):
-    """Normalizer-free networks: convolutions N(0, 1 / fan_in), gains 1, gates of branches 0, head N(0, 0.01²).
+    """Normalizer-free networks: convolutions N(0, 1 / fan_in), gains 1, branches' gates 0, head N(0, 0.01²).
 
     For weight-standardized convolutions, whose gain and whose gate (SkipInit) keep the variance. From
-    "High-Performance Large-Scale Image Recognition Without Normalization", Brock et al. 2021 (2102.06171). Held
-    to timm, nfnet.py and layers/std_conv.py.
+    "High-Performance Large-Scale Image Recognition Without Normalization", Brock et al. 2021 (2102.06171).
+    Held to timm, nfnet.py and layers/std_conv.py.
 
     Args:
         head_std: Standard deviation of the head.

@@ -1,0 +1,297 @@
+"""Schemes of recurrent models and state spaces: gates of an LSTM, S4, Mamba, RetNet, xLSTM."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from initcfg._rules.initializers import (
+    INITIALIZERS,
+    finite,
+    one_of,
+    positive,
+    standard_deviation,
+    whole_number,
+)
+from initcfg._rules.schemes.language import LINEAR, NORMS
+from initcfg._rules.schemes.scheme import Scheme
+
+_LSTM = ["LSTM", "LSTMCell"]
+
+
+@INITIALIZERS.register_module(name="LSTMForget")
+class LSTMForget(Scheme):
+    """The bias of an LSTM's forget gate 1, the other gates' 0, both of torch's biases together.
+
+    torch's LSTM has two biases, which add up: setting both to 1 would make 2. Only that: a rule before it
+    fills the matrices. From "An Empirical Exploration of Recurrent Network Architectures", Jozefowicz,
+    Zaremba & Sutskever 2015; as in allennlp, nn/initializers.py.
+
+    Args:
+        value: The sum of both biases.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> plan = initcfg.plan(nn.LSTM(3, 5), dict(type="LSTMForget"))
+        >>> print(plan["bias_ih_l0"].value, plan["bias_hh_l0"].value)
+        [Constant(0) | Constant(1) | Constant(0)] Constant(0)
+    """
+
+    family = "recurrent models"
+    paper = "Jozefowicz et al. 2015"
+
+    def __init__(self, value: float = 1.0) -> None:
+        self.value = finite("value", value)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        return [
+            dict(type="GateBias", layer=_LSTM, param="*bias_ih*", val=self.value),
+            dict(type="Constant", layer=_LSTM, param="*bias_hh*", val=0),
+        ]
+
+
+@INITIALIZERS.register_module(name="Chrono")
+class Chrono(Scheme):
+    """LSTMs for memories of up to T steps: the forget gate's bias ln U(1, T - 1), the input's minus that.
+
+    Only the biases: a rule before it fills the matrices. From "Can recurrent neural networks warp time?",
+    Tallec & Ollivier 2018 (1804.11188).
+
+    Args:
+        t_max: T, the longest dependency that is expected.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> plan = initcfg.plan(nn.LSTM(3, 5), dict(type="Chrono", t_max=784))
+        >>> print(plan["bias_hh_l0"].value)
+        Constant(0)
+    """
+
+    family = "recurrent models"
+    paper = "Tallec & Ollivier 2018"
+
+    def __init__(self, t_max: float) -> None:
+        self.t_max = finite("t_max", t_max)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        return [
+            dict(type="ChronoBias", layer=_LSTM, param="*bias_ih*", t_max=self.t_max),
+            dict(type="Constant", layer=_LSTM, param="*bias_hh*", val=0),
+        ]
+
+
+@INITIALIZERS.register_module(name="IRNN")
+class IRNN(Scheme):
+    """Recurrent networks of rectifiers: the state's matrix is the identity, biases 0, inputs N(0, 0.001²).
+
+    From "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", Le, Jaitly & Hinton 2015
+    (1504.00941).
+
+    Args:
+        gain: The number on the diagonal.
+        std: Standard deviation of the input's matrix.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> plan = initcfg.plan(nn.RNN(3, 5, nonlinearity="relu"), dict(type="IRNN"))
+        >>> print(plan["weight_hh_l0"].value, plan["weight_ih_l0"].value)
+        Eye(gain=1) Normal(mean=0, std=0.001)
+    """
+
+    family = "recurrent models"
+    paper = "Le et al. 2015"
+
+    def __init__(self, gain: float = 1.0, std: float = 0.001) -> None:
+        self.gain = finite("gain", gain)
+        self.std = standard_deviation(std)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        layers = ["RNN", "RNNCell"]
+        return [
+            dict(type="Normal", layer=layers, std=self.std),
+            dict(type="Identity", layer=layers, param="*weight_hh*", gain=self.gain),
+        ]
+
+
+@INITIALIZERS.register_module(name="S4DLin")
+class S4DLin(Scheme):
+    """Diagonal state spaces: A = -½ + iπn, step sizes exp U(ln dt_min, ln dt_max).
+
+    Names as in the reference: ``log_dt``, ``log_A_real``, ``A_imag``. Only these. From "On the
+    Parameterization and Initialization of Diagonal State Space Models", Gu et al. 2022 (2206.11893). Held to
+    state-spaces/s4, models/s4/s4d.py.
+
+    Args:
+        dt_min: The smallest step.
+        dt_max: The largest.
+
+    Example:
+        >>> from initcfg._rules.schemes.states import S4DLin
+        >>> S4DLin().recipe()[2]
+        {'type': 'S4DImaginary', 'param': '*A_imag'}
+    """
+
+    family = "recurrent models"
+    paper = "Gu et al. 2022"
+
+    def __init__(self, dt_min: float = 1e-3, dt_max: float = 0.1) -> None:
+        self.dt_min, self.dt_max = positive("dt_min", dt_min), positive("dt_max", dt_max)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        return [
+            dict(type="Uniform", param="*log_dt", a=math.log(self.dt_min), b=math.log(self.dt_max)),
+            dict(type="Constant", param="*log_A_real", val=math.log(0.5)),
+            dict(type="S4DImaginary", param="*A_imag"),
+        ]
+
+
+@INITIALIZERS.register_module(name="Mamba")
+class Mamba(Scheme):
+    """Mamba: A_log = ln 1 ... ln N, D = 1, steps from 0.001 to 0.1, outputs Kaiming's by √layers smaller.
+
+    ``dt_proj.weight`` is U(±scale / √dt_rank), its bias the step's softplus⁻¹. Mamba-2 has a decay for each
+    head, ln U(1, 16); transformers counts its heads there instead, ln 1 ... ln H. Names as in both. From
+    "Mamba", Gu & Dao 2023 (2312.00752). Held to state-spaces/mamba, mamba_simple.py, mamba2.py and
+    mixer_seq_simple.py, and to transformers, modeling_mamba.py.
+
+    Args:
+        dt_min: The smallest step.
+        dt_max: The largest.
+        floor: Smaller steps are made this long.
+        dt_scale: Factor on the bound of ``dt_proj.weight``.
+        std: Standard deviation of embeddings.
+        of: ``"paper"``, or ``"transformers"``: other matrices are N(0, std²), too, and outputs keep Kaiming's
+            spread.
+
+    Example:
+        >>> from initcfg._rules.schemes.states import Mamba
+        >>> Mamba().recipe()[-1]["scale"]
+        '1/sqrt(layers)'
+    """
+
+    family = "recurrent models"
+    paper = "Gu & Dao 2023"
+
+    def __init__(
+        self,
+        dt_min: float = 1e-3,
+        dt_max: float = 0.1,
+        floor: float = 1e-4,
+        dt_scale: float = 1.0,
+        std: float = 0.02,
+        of: str = "paper",
+    ) -> None:
+        self.dt_min, self.dt_max = positive("dt_min", dt_min), positive("dt_max", dt_max)
+        self.floor, self.dt_scale = positive("floor", floor), positive("dt_scale", dt_scale)
+        self.std = standard_deviation(std)
+        self.of = one_of("of", of, ("paper", "transformers"))
+        if self.of == "paper":
+            self.needs = ("residual_out",)  # type: ignore[misc]
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        kaiming = dict(type="Kaiming", a=math.sqrt(5), mode="fan_in", nonlinearity="leaky_relu")
+        kaiming["distribution"] = "uniform"
+        step = dict(type="StepSize", dt_min=self.dt_min, dt_max=self.dt_max, floor=self.floor)
+        step_bound = dict(type="Uniform", a=-self.dt_scale, b=self.dt_scale, scale="1/sqrt(fan_in)")
+        theirs = self.of == "transformers"
+        matrices = dict(type="Normal", std=self.std) if theirs else kaiming
+        return [
+            dict(matrices, layer="Linear"),
+            dict(kaiming, layer="Conv1d", bias=0 if theirs else dict(type="TorchDefault")),
+            dict(type="Normal", layer="Embedding", std=self.std),
+            dict(type="StateDecay", param="*A_log"),
+            dict(type="Constant", param="*.D", val=1),
+            dict(step_bound, layer="Linear", param="*dt_proj.weight"),
+            dict(step, param=["*dt_proj.bias", "*dt_bias"]),
+            dict(kaiming, layer="Linear", param="*out_proj.weight")
+            if theirs
+            else dict(kaiming, role="residual_out", scale="1/sqrt(layers)"),
+        ]
+
+
+@INITIALIZERS.register_module(name="RetNet")
+class RetNet(Scheme):
+    """RetNet: q, k, v and the gate Xavier's by 2^-2.5, the rest Xavier's; with DeepNorm's factor if asked.
+
+    From "Retentive Network: A Successor to Transformer for Large Language Models", Sun et al. 2023
+    (2307.08621). Held to microsoft/torchscale, multiscale_retention.py and architecture/retnet.py.
+
+    Args:
+        layers: Number of blocks; by default what roles say.
+        deepnorm: Whether values, outputs and MLPs are divided by (8·layers)^¼.
+
+    Example:
+        >>> from initcfg._rules.schemes.states import RetNet
+        >>> round(RetNet().recipe()[2]["gain"], 7)
+        0.1767767
+    """
+
+    family = "recurrent models"
+    paper = "Sun et al. 2023"
+    needs = ("attn_v",)
+
+    def __init__(self, layers: int | None = None, deepnorm: bool = False) -> None:
+        self.layers = None if layers is None else whole_number("layers", layers)
+        self.deepnorm = bool(deepnorm)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        xavier = dict(type="Xavier", distribution="uniform")
+        inner = dict(xavier, gain=2**-2.5)
+        depth = "layers" if self.layers is None else self.layers
+        scale = f"(8*{depth})**(-1/4)"
+        rules = [
+            dict(xavier, layer=LINEAR),
+            dict(type="Constant", layer=NORMS, val=1, bias=0),
+            dict(inner, role=["attn_q", "attn_k", "attn_v"]),
+            dict(inner, layer="Linear", param="*g_proj.weight"),
+        ]
+        if self.deepnorm:
+            rules += [
+                dict(inner, role="attn_v", scale=scale),
+                dict(xavier, role=["attn_out", "mlp_in", "mlp_out"], scale=scale),
+            ]
+        return rules
+
+
+@INITIALIZERS.register_module(name="xLSTM")
+class XLSTM(Scheme):
+    """xLSTM's matrix memory: forget gates' biases from 3 to 6 over the heads, input gates' N(0, 0.1²).
+
+    The gates' matrices are 0; projections into a block √(2 / (5·d)), and out of it 2 / (layers·√d). From
+    "xLSTM: Extended Long Short-Term Memory", Beck et al. 2024 (2405.04517). Held to NX-AI/xlstm,
+    blocks/mlstm/cell.py and components/init.py; names as there: ``fgate`` and ``igate``.
+
+    Args:
+        width: Of the residual stream; by default what its roles say.
+
+    Example:
+        >>> from initcfg._rules.schemes.states import XLSTM
+        >>> XLSTM().recipe()[-1]
+        {'type': 'Normal', 'param': '*igate.bias', 'std': 0.1}
+    """
+
+    family = "recurrent models"
+    paper = "Beck et al. 2024"
+    needs = ("residual_out",)
+
+    def __init__(self, width: float | None = None) -> None:
+        self.width = None if width is None else positive("width", width)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        given = {} if self.width is None else {"width": self.width}
+        return [
+            dict(type="NeoX", **given),
+            dict(type="Constant", param=["*fgate.weight", "*igate.weight"], val=0),
+            dict(type="Spaced", param="*fgate.bias", start=3, end=6),
+            dict(type="Normal", param="*igate.bias", std=0.1),
+        ]
