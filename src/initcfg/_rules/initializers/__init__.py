@@ -8,8 +8,8 @@ Read: `base.py` (the base class and the registry), then `arguments.py` (checks t
 LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py` (what torch does by itself),
 `kernels.py`, `glorot.py`, `coordinates.py`, `recurrent.py` and `layers.py` (what papers name, tensor by
 tensor) with `formula_steps.py` (formulas in the making), `literal.py` (a value as it is written),
-`from_batch.py` (what a batch of data decides), `own_method.py` (a module's own `init_weights`), `adapt.py` and
-`pretrained.py` (checkpoints), `module_functions.py` (the original's functions, such as `kaiming_init`).
+`from_batch.py` (what a batch of data decides), `own_method.py` (a module's own `init_weights`), `adapt.py`
+and `pretrained.py` (checkpoints), `module_functions.py` (the original's functions, such as `kaiming_init`).
 
 To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
 """
