@@ -17,10 +17,13 @@ from initcfg.values import (
     Hadamard,
     Keep,
     Normal,
+    Numbers,
+    Opaque,
     Orthogonal,
     PaddingRow,
     Parts,
     Repeat,
+    Scaled,
     Sparse,
     TruncNormal,
     Uniform,
@@ -92,10 +95,20 @@ def test_the_drawn_tensor_is_multiplied() -> None:
         assert torch.equal(half.weight, whole.weight * 0.5), rule
 
 
-@pytest.mark.parametrize("value", [Keep(), FromCheckpoint("a.pth", "k"), Dirac()])
+@pytest.mark.parametrize("value", [Keep(), FromCheckpoint("a.pth", "k"), Opaque("code", Keep())])
 def test_what_no_value_says_is_an_error(value: Value) -> None:
     with pytest.raises(TensorError, match="cannot be multiplied by a scale"):
         scaled(value, 0.5)
+
+
+def test_of_other_kinds_the_drawn_tensor_is_multiplied() -> None:
+    assert scaled(Dirac(), 0.5, (2, 3, 3)) == Scaled(Dirac(), (0.5, 0.5))
+    assert scaled(Scaled(Dirac(), (0.5, 2.0)), 2.0, (2, 3, 3)) == Scaled(Dirac(), (1.0, 4.0))
+    assert scaled(Numbers((1.0, 2.0)), 0.5) == Numbers((0.5, 1.0))
+    conv = torch.nn.Conv1d(4, 4, 3)
+    initcfg.init_weights(conv, dict(type="Dirac", layer="Conv1d", scale="1/4"))
+    expected = torch.nn.init.dirac_(torch.empty(4, 4, 3)) / 4
+    assert torch.equal(conv.weight, expected)
 
 
 def test_no_number_leaves_the_floats() -> None:

@@ -53,4 +53,5 @@ def _assignment(entry: Written) -> Assignment:
         return Assignment(name, shape, dtype, Opaque(entry.code or "code", entry.value), rule=entry.rule)
     if entry.by == "nobody":
         return Assignment(name, shape, dtype, Keep())
-    return Assignment(name, shape, dtype, entry.value, entry.initializer, entry.rule, computed=entry.computed)
+    told = (entry.value, entry.initializer, entry.rule)
+    return Assignment(name, shape, dtype, *told, computed=entry.computed, tune=entry.tune)

@@ -6,7 +6,8 @@ Out: a program: its steps, each a rule over a subtree, or code of a user's own. 
 Read: `initializers/` (what a rule fills with), then `scale.py` (by what it multiplies),
 `schemes/` (recipes of rules), `layer_names.py` and `patterns.py` (which modules and
 tensors are meant), `expressions.py` (patterns that take no forever), `types.py` (from a `type` to an
-initializer), `rule.py` (one entry), `parsing.py` (from what was written to rules), `methods.py` (a module's
+initializer), `rule.py` (one entry), `own_keys.py` (roles, scales and multipliers in it),
+`parsing.py` (from what was written to rules), `methods.py` (a module's
 own `init_weights`), `libraries.py` (of whom it is left alone), `asked_methods.py` (unless a rule asks),
 `program.py` (the walk over the model, in the order of the original), `idle.py` (rules that it does not come
 to), `originals.py` (the original's own functions, while code of a user's own runs).

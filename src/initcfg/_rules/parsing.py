@@ -11,16 +11,17 @@ from typing import Any
 from torch import nn
 
 from initcfg._model import copied_rules, has_no_rules
-from initcfg._rules.initializers import INITIALIZERS, BaseInit, BatchInit, PretrainedInit
+from initcfg._rules.initializers import BaseInit, BatchInit, PretrainedInit
 from initcfg._rules.layer_names import NO_LAYERS, parse_layers
-from initcfg._rules.patterns import parse_patterns, parse_roles
+from initcfg._rules.own_keys import check_own_keys, parse_own_keys
+from initcfg._rules.patterns import parse_patterns
 from initcfg._rules.rule import PlainBias, Rule, SchemeRule, bias_of, location, show_cfg
-from initcfg._rules.scale import Expression, parse_scale
 from initcfg._rules.schemes import Scheme
 from initcfg._rules.types import (
     SELECTION,
     accepts,
     construct,
+    initializer_names,
     is_foreign,
     is_pretrained,
     is_scheme,
@@ -36,7 +37,6 @@ from initcfg.errors import (
     OverrideError,
     PatternError,
     RuleTypeError,
-    nearest,
 )
 
 _AXES = ("in_axis", "out_axis", "batch_axis")
@@ -50,9 +50,6 @@ _PRETRAINED_EXTENSIONS = tuple(
     for name, parameter in inspect.signature(PretrainedInit).parameters.items()
     if parameter.kind is parameter.KEYWORD_ONLY
 )
-
-TUNED = ("lr", "weight_decay", "eps")
-"""What of an optimizer ``tune`` multiplies."""
 
 LineOfRule = Callable[[str], str | None]
 """From the path of a rule to file and line."""
@@ -257,7 +254,7 @@ def _build(
     keys = ("name", "param", "buffer") if is_pretrained(type_) else ("name", "param", "buffer", "exclude")
     patterns = {key: parse_patterns(key, arguments.pop(key, None)) for key in keys}
     axes = _parse_axes(arguments)
-    ours = _parse_ours(arguments)
+    ours = parse_own_keys(arguments)
     if layer is None and not any(patterns.values()) and not ours["roles"]:
         layer = _default_layers(type_)
     elif layer is not None and not any(patterns.values()) and _all_parameters(type_):
@@ -277,7 +274,7 @@ def _build(
             arguments, one_by_one=bool(patterns["param"] or patterns["buffer"] or ours["roles"])
         ),
     )
-    _check_ours(rule)
+    check_own_keys(rule)
     if rule.excludes and not rule.selects:
         raise PatternError("exclude subtracts, but this rule selects nothing to subtract from.")
     if rule.pretrained is not None and rule.selects:
@@ -286,55 +283,6 @@ def _build(
             fix="Say which of its tensors by include and exclude.",
         )
     return rule
-
-
-def _parse_ours(arguments: dict[str, Any]) -> dict[str, Any]:
-    """``role``, ``scale`` and ``tune``, taken out of the arguments, where they are not the initializer's."""
-    type_ = arguments.get("type")
-    found: dict[str, Any] = {"roles": ()}
-    if "role" in arguments and not accepts(type_, "role"):
-        found["roles"] = parse_roles(arguments.pop("role"))
-    written = arguments.get("scale")
-    # A number for VarianceScaling is that of the variance, its own.
-    own = accepts(type_, "scale") or (not isinstance(written, str) and takes(type_, "scale"))
-    if "scale" in arguments and not own:
-        found["scale"] = parse_scale("scale", arguments.pop("scale"))
-    if "tune" in arguments and not accepts(type_, "tune"):
-        found["tune"] = _parse_tune(arguments.pop("tune"))
-    return found
-
-
-def _parse_tune(written: Any) -> dict[str, Expression]:
-    if not isinstance(written, Mapping):
-        raise RuleTypeError(
-            f"tune must be a dict of multipliers, not {written!r}.", fix="Write tune=dict(lr='1/width')."
-        )
-    for key in written:
-        if key not in TUNED:
-            raise ArgumentError(
-                f"tune knows no {key!r}.",
-                meant=nearest(str(key), TUNED),
-                fix=f"It multiplies {', '.join(TUNED)}.",
-            )
-    return {key: parse_scale(f"tune: {key}", item) for key, item in written.items()}
-
-
-def _check_ours(rule: Rule) -> None:
-    """What ``role``, ``scale`` and ``tune`` cannot go with."""
-    if rule.roles and rule.buffers:
-        raise PatternError("Buffers have no roles: a rule has buffer or role, and not both.")
-    if rule.foreign is not None and rule.roles:
-        raise ArgumentError(
-            f"{rule.type_name} initializes whole modules, and role selects tensors.",
-            fix="Select by layer or name.",
-        )
-    for key, there in (("scale", rule.scale is not None), ("tune", bool(rule.tune))):
-        if there and rule.filler is None:
-            what = f"{rule.type_name} writes tensors itself" if rule.type_name else "this rule has no type"
-            raise ArgumentError(
-                f"{key} is for what type fills, and {what}.",
-                fix=f"Leave out {key}, or give a type of values.",
-            )
 
 
 def _of_batches(type_: Any) -> type[BatchInit] | None:
@@ -385,7 +333,7 @@ def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool) -> dict[
         if not apart or arguments:
             raise MissingTypeError(
                 "This rule has no type, so it names no initializer.",
-                fix=f"Add type='...': one of {', '.join(sorted(INITIALIZERS.module_dict))}.",
+                fix=f"Add type='...': one of {', '.join(initializer_names())}.",
             )
         return _parse_apart(apart)
     type_ = arguments.pop("type")

@@ -19,6 +19,12 @@ SELECTION = ("layer", "name", "param", "buffer", "role", "exclude")
 RULED = (*SELECTION, "override", "scale", "tune")
 
 
+def initializer_names() -> list[str]:
+    """The registered initializers; the schemes, which are many, have a list of their own."""
+    made = INITIALIZERS.module_dict.items()
+    return sorted(name for name, cls in made if not (inspect.isclass(cls) and issubclass(cls, Scheme)))
+
+
 def type_label(type_: Any) -> str:
     """How a ``type`` is shown: its registered name where it has one."""
     if isinstance(type_, str):
@@ -45,7 +51,7 @@ def resolve_type(type_: Any) -> Any:
             name = getattr(type_, "__name__", type_)
             raise UnknownInitializerError(
                 f"type={name} is not an initializer, but something of torch's own.",
-                fix=f"Take one of {', '.join(sorted(INITIALIZERS.module_dict))}, or a BaseInit of yours.",
+                fix=f"Take one of {', '.join(initializer_names())}, or a BaseInit of yours.",
             )
         if callable(type_):
             return type_
@@ -64,7 +70,7 @@ def resolve_type(type_: Any) -> Any:
         raise UnknownInitializerError(
             f"type={type_!r} names no initializer.",
             meant=nearest(name, INITIALIZERS.module_dict),
-            fix=f"Registered are {', '.join(sorted(INITIALIZERS.module_dict))}; register your own with "
+            fix=f"Registered are {', '.join(initializer_names())}; register your own with "
             "@INITIALIZERS.register_module().",
         )
     if _is_original(found):

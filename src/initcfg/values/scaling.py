@@ -7,15 +7,22 @@ from dataclasses import replace
 
 from initcfg.errors import TensorError
 from initcfg.values.kinds import (
+    Computed,
     Constant,
     CopyOf,
     Eye,
+    FromBatch,
+    FromCheckpoint,
     Hadamard,
+    Keep,
     Normal,
+    Numbers,
+    Opaque,
     Orthogonal,
     PaddingRow,
     Parts,
     Repeat,
+    Scaled,
     Sparse,
     TruncNormal,
     Uniform,
@@ -23,12 +30,15 @@ from initcfg.values.kinds import (
 from initcfg.values.value import Value
 
 _SCALABLE = (Constant, Uniform, Normal, TruncNormal, Sparse, Orthogonal, Eye, Hadamard)
+# What somebody else decides: code, a batch, a checkpoint.
+_NOT_DRAWN = (Keep, FromBatch, FromCheckpoint, Computed, Opaque)
 
 
-def scaled(value: Value, factor: float) -> Value:
+def scaled(value: Value, factor: float, shape: tuple[int, ...] = ()) -> Value:
     """What a tensor holds that is drawn as ``value`` and then multiplied.
 
-    Of a random value, a factor below 0 gives the same distribution with its sign turned.
+    Of a random value, a factor below 0 gives the same distribution with its sign turned. Of a kind that no
+    other numbers say (a formula, one of your own), the drawn tensor of this ``shape`` is multiplied.
 
     Raises:
         TensorError: No value says that.
@@ -41,9 +51,20 @@ def scaled(value: Value, factor: float) -> Value:
     if factor == 1:
         return value
     if isinstance(value, Parts):
-        return replace(value, values=tuple(scaled(each, factor) for each in value.values))
-    if isinstance(value, (PaddingRow, CopyOf, Repeat)):
-        return replace(value, value=scaled(value.value, factor))
+        sizes = ((*shape[: value.dim], size, *shape[value.dim + 1 :]) for size in value.sizes)
+        parts = zip(value.values, sizes, strict=True)
+        return replace(value, values=tuple(scaled(each, factor, size) for each, size in parts))
+    if isinstance(value, (PaddingRow, CopyOf)):
+        return replace(value, value=scaled(value.value, factor, shape))
+    if isinstance(value, Repeat):
+        size = (
+            (*shape[: value.dim], shape[value.dim] // value.times, *shape[value.dim + 1 :]) if shape else ()
+        )
+        return replace(value, value=scaled(value.value, factor, size))
+    if isinstance(value, Scaled):
+        return replace(value, factors=tuple(each * factor for each in value.factors))
+    if isinstance(value, Numbers):
+        return Numbers(tuple(each * factor for each in value.numbers))
     if factor == 0 and isinstance(value, _SCALABLE):
         return Constant(0.0)
     if isinstance(value, Constant):
@@ -60,6 +81,8 @@ def scaled(value: Value, factor: float) -> Value:
         made = replace(value, std=value.std * abs(factor))
     elif isinstance(value, (Orthogonal, Eye, Hadamard)):
         made = replace(value, gain=value.gain * factor)
+    elif shape and not isinstance(value, _NOT_DRAWN):
+        return Scaled(value, (factor,) * shape[0])
     else:
         raise TensorError(
             f"{value} cannot be multiplied by a scale: no value says what that would be.",

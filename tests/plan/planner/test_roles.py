@@ -20,7 +20,6 @@ from initcfg.errors import (
     FanError,
     OverrideError,
     RoleError,
-    TensorError,
     UnknownLayerError,
     UntrustedError,
     UnusedRuleError,
@@ -199,7 +198,6 @@ def test_an_override_has_a_scale_of_its_own_or_that_of_its_rule() -> None:
             ArgumentError,
             "tune knows no 'momentum'",
         ),
-        (dict(type="Dirac", role="mlp_in", scale=2), TensorError, "cannot be made|cannot be multiplied"),
         (dict(type="Normal", role="mlp_in", bias=1), ArgumentError, "select tensors one by one"),
         (dict(weight=dict(type="Normal"), layer="Linear", scale=2), ArgumentError, "this rule has no type"),
         (

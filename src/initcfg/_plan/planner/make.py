@@ -235,13 +235,17 @@ _IdleRules = Mapping[int | None, tuple[tuple[Unused, str | None], ...]]
 
 def _idle(program: Program) -> _IdleRules:
     # Of a module that is met in two places, one may be a step's.
-    seen = {step.rule.where for step in program.steps if step.rule is not None}
+    rules = [step.rule for step in program.steps if step.rule is not None]
+    seen = {(rule.scheme or rule).where for rule in rules}
     found: dict[int | None, tuple[tuple[Unused, str | None], ...]] = {}
     for idle in sorted(program.idle, key=lambda each: each.order is None):
-        if idle.where not in seen:
-            unused = Unused(idle.where, idle.cfg, idle.reason)
+        # The parts of a scheme are one rule of their owner.
+        use = None if idle.rule is None else idle.rule.scheme
+        where, cfg = (idle.where, idle.cfg) if use is None else (use.where, str(use))
+        if where not in seen:
+            unused = Unused(where, cfg, idle.reason)
             found[idle.order] = (*found.get(idle.order, ()), (unused, idle.written))
-            seen.add(idle.where)
+            seen.add(where)
     return found
 
 

@@ -346,7 +346,7 @@ def _write_of(
             factor = rule.scale.value(known)
             within = {each: known[each] for each in sorted(rule.scale.names)}
             scaling = Scaling(rule.scale.text, within, factor, value)
-            value = scaled(value, factor)
+            value = scaled(value, factor, layout.shape)
         tune = {key: each.value(known) for key, each in rule.tune.items()}
         if below := [key for key, number in tune.items() if number < 0]:
             raise ArgumentValueError(
