@@ -98,7 +98,7 @@ def make_plan(
                 (
                     *walk.notes,
                     *_forward_halves(program),
-                    *(found.notes if found else ()),
+                    *_of_roles(found),
                     *program.notes,
                     *_left_alone(names),
                     *built.notes,
@@ -137,6 +137,13 @@ def _with_role(item: Assignment, roles: Roles) -> Assignment:
     if known is None:
         return item
     return replace(item, role=Role(known.roles, known.how, known.layer, roles.layers))
+
+
+def _of_roles(roles: Roles | None) -> Iterator[str]:
+    """Remarks on how roles were found; what the model is like (``pre-norm``) is none."""
+    for note in () if roles is None else roles.notes:
+        if ": " in note:
+            yield f"roles: {note}"
 
 
 def _forward_halves(program: Program) -> Iterator[str]:
