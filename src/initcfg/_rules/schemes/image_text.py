@@ -66,8 +66,10 @@ class SigLIP(Scheme):
     """SigLIP: Xavier's uniform, biases of MLPs N(0, 1e-6²), embeddings N(0, 1 / width), LeCun elsewhere.
 
     The loss begins with a temperature t' = ln 10 and a bias of -10 in the paper; transformers has 0 for
-    both, which a checkpoint replaces: ``of="transformers"``. From "Sigmoid Loss for Language Image
-    Pre-Training", Zhai et al. 2023 (2303.15343). Held to transformers, modeling_siglip.py.
+    both, which a checkpoint replaces, and its ``lecun_normal_`` cuts at ±2 in absolute numbers what it
+    widened for a cut at ±2 sigmas, so that the variance is 1.29 / fan_in: ``of="transformers"``. From
+    "Sigmoid Loss for Language Image Pre-Training", Zhai et al. 2023 (2303.15343). Held to transformers,
+    modeling_siglip.py.
 
     Args:
         of: ``"paper"`` or ``"transformers"``.
@@ -89,16 +91,24 @@ class SigLIP(Scheme):
         xavier = dict(type="Xavier", distribution="uniform")
         attention = ["*q_proj.weight", "*k_proj.weight", "*v_proj.weight", "*out_proj.weight"]
         temperature, bias = (math.log(10), -10) if self.of == "paper" else (0, 0)
-        return [
+        rules = [
             dict(type="LeCun", layer=["Linear", "Conv2d"]),
             dict(type="UnitNormal", over="width", layer="Embedding"),
-            dict(xavier, layer="MultiheadAttention"),
+            dict(xavier, param="*in_proj_weight"),
             dict(xavier, param=[*attention, "*fc1.weight", "*fc2.weight"], layer="Linear"),
             dict(type="Normal", param=["*fc1.bias", "*fc2.bias"], std=1e-6),
             dict(xavier, param="*probe"),
             dict(type="Constant", param="*logit_scale", val=temperature),
             dict(type="Constant", param="*logit_bias", val=bias),
         ]
+        if self.of == "transformers":
+            # Widened for a cut at ±2 sigmas, and then cut at ±2, which is nowhere.
+            wide = dict(type="Normal", std=1, scale="1/sqrt(fan_in)/0.87962566103423978")
+            rules[0] = dict(wide, layer=["Linear", "Conv2d"])
+            # The pooling head's own matrices: one draw for all three, and the output like any other.
+            rules.append(dict(type="Uniform", a=-1, b=1, param="*in_proj_weight", scale="sqrt(6/(4*fan_in))"))
+            rules.append(dict(wide, param="*head.attention.out_proj.weight"))
+        return rules
 
 
 @INITIALIZERS.register_module(name="Perceiver")

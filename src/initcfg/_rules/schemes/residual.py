@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from initcfg._rules.initializers import INITIALIZERS, finite, one_of, standard_deviation
 from initcfg._rules.schemes.scheme import Scheme
 
@@ -171,3 +173,9 @@ class NFNet(Scheme):
             dict(type="Constant", param="*.gain", val=1),
             dict(type="Constant", param="*.skipinit_gain", val=0),
         ]
+
+    def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe_for`: without a gate, the gain of a branch's last convolution is 0."""
+        if any(name.endswith("skipinit_gain") for name, _ in owner.named_parameters()):
+            return self.recipe()
+        return [*self.recipe(), dict(type="Constant", param="*.conv3.gain", val=0)]
