@@ -92,12 +92,12 @@ def rule_of(draft: Draft, view: View) -> dict[str, Any]:
     rule: dict[str, Any] = {"type": cfg.pop("type")} if cfg else {}
     labels = view.labels.of(draft.layers) or []
     selection = {"layer": labels, "name": draft.names, "param": draft.params, "buffer": draft.buffers}
-    rule |= {key: _one_or_list(items) for key, items in selection.items() if items}
+    rule |= {key: one_or_list(items) for key, items in selection.items() if items}
     rule |= cfg
     if not (draft.params or draft.buffers):
         rule |= _bias(draft, view)
     if draft.excludes:
-        rule["exclude"] = _one_or_list(draft.excludes)
+        rule["exclude"] = one_or_list(draft.excludes)
     return rule
 
 
@@ -114,5 +114,6 @@ def _bias(draft: Draft, view: View) -> dict[str, Any]:
     return {} if bias is weight and bias.init.fills_bias else {"bias": dict(bias.cfg)}
 
 
-def _one_or_list(items: list[str]) -> str | list[str]:
+def one_or_list(items: list[str]) -> str | list[str]:
+    """Of one, itself."""
     return items[0] if len(items) == 1 else items

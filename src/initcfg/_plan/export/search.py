@@ -14,6 +14,7 @@ from initcfg._plan.export.cells import View, view_of
 from initcfg._plan.export.classes import class_drafts
 from initcfg._plan.export.drafts import State, rule_of
 from initcfg._plan.export.exceptions import exception_drafts
+from initcfg._plan.export.marked import known_roles, marked_rules
 from initcfg._plan.export.patterns import literal
 from initcfg._plan.plan import Plan
 from initcfg._plan.planner import make_plan
@@ -57,14 +58,14 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
             )
     view = view_of(plan, model)
     loading, rest = _loading_rules(view)
-    rules = [*searched(rest), *loading]
+    rules = [*_shortest(rest), *loading]
     problem: InitcfgError | None = None
     left: list[int] = []
     # What the search gets wrong is put right name by name; or else the whole model is said that way.
     ways: list[Callable[[], list[dict[str, Any]]]] = [
         lambda: rules,
         lambda: [*rules, *_exact(view, left)],
-        lambda: searched(view),
+        lambda: _shortest(view),
         lambda: _exact(view),
     ]
     for attempt in ways:
@@ -85,6 +86,16 @@ def init_cfg_of(plan: Plan, model: nn.Module) -> list[dict[str, Any]]:
         ) from problem
     name = view.canonical(left[0])
     raise PlanError("No rule can give this tensor what it has in the plan.", parameter=name)
+
+
+def _shortest(view: View) -> list[dict[str, Any]]:
+    """The fewer rules of two ways: each value by its numbers, or scales by role too."""
+    ways: list[list[dict[str, Any]]] = []
+    for by_role in (False, True):
+        marked, rest = marked_rules(view, by_role=by_role)
+        if marked or not by_role:
+            ways.append([*searched(rest), *marked])
+    return min(ways, key=len)
 
 
 def _loading_rules(view: View) -> tuple[list[dict[str, Any]], View]:
@@ -125,7 +136,7 @@ def _loading_rule(view: View, source: str, keys: dict[int, str]) -> dict[str, An
 def plan_of_rules(view: View, rules: list[dict[str, Any]]) -> Plan:
     """The plan of these rules and nothing else: no ``init_cfg`` of a module, and no constructor's default."""
     program = Compiler(view.model, compat=False, root_name="model").run_rules(rules)
-    return make_plan(view.model, program, compat=False, names=view.names)
+    return make_plan(view.model, program, compat=False, names=view.names, roles=known_roles(view))
 
 
 def differing(view: View, made: Plan) -> list[int]:
@@ -135,7 +146,9 @@ def differing(view: View, made: Plan) -> list[int]:
         name = view.canonical(number)
         item = made.buffers.get(name) if view.is_buffer(number) else made.parameters.get(name)
         given = None if item is None or item.rule is None else item.value
-        if given != wanted:
+        before = view.assignments[number]
+        tuned = wanted is not None and item is not None and before is not None and item.tune != before.tune
+        if given != wanted or tuned:
             found.append(number)
     return found
 
@@ -154,9 +167,15 @@ def _exact(view: View, numbers: Iterable[int] | None = None) -> list[dict[str, A
     for number in range(len(view.wanted)) if numbers is None else numbers:
         value = view.wanted[number]
         if value is not None:
-            data = to_json(value)
-            rule = groups.setdefault(
-                json.dumps(data), {"type": "Value", "param": [], "buffer": [], "value": data}
-            )
+            item = view.assignments[number]
+            data, tune = to_json(value), {} if item is None else dict(item.tune)
+            made = {
+                "type": "Value",
+                "param": [],
+                "buffer": [],
+                "value": data,
+                **({"tune": tune} if tune else {}),
+            }
+            rule = groups.setdefault(json.dumps([data, tune]), made)
             rule["buffer" if view.is_buffer(number) else "param"].append(literal(view.canonical(number)))
     return [{key: item for key, item in rule.items() if item != []} for rule in groups.values()]
