@@ -8,6 +8,7 @@ from initcfg._api import build as build
 from initcfg._api import init_weights as init_weights
 from initcfg._api import initialize as initialize
 from initcfg._api import materialize as materialize
+from initcfg._api import param_groups as param_groups
 from initcfg._api import plan as plan
 from initcfg._config import MODELS as MODELS
 from initcfg._config import Registry as Registry
@@ -118,6 +119,7 @@ __all__ = [
     "kaiming_init",
     "materialize",
     "normal_init",
+    "param_groups",
     "plan",
     "register_layout",
     "register_library",

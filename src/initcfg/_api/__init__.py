@@ -3,10 +3,11 @@
 In: a model or a config, rules, a seed; the words of a command line.
 Out: a plan, an initialized model, its ledger; what a command prints and writes.
 
-Read: `functions.py` (plan, init_weights, build), then `declared_roles.py` (what a
-config says of roles), `untrusted.py` (building from a stranger's config),
-`original_calls.py` (what code written for MMEngine calls), `original_log.py` (what it then finds in its log),
-`materialization.py` (memory for models on the meta device), `command/`.
+Read: `functions.py` (plan, init_weights, build), then `declared_roles.py` (what a config says of roles),
+`untrusted.py` (building from a stranger's config), `parameter_groups.py` (a plan's multipliers, for
+optimizers), `coordinates/` (whether they hold from width to width), `original_calls.py` (what code written
+for MMEngine calls), `original_log.py` (what it then finds in its log), `materialization.py` (memory for
+models on the meta device), `command/`.
 
 A function is imported when it is asked for: the command's help needs none of them, and no torch.
 """
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
     from initcfg._api.functions import build, init_weights, plan
     from initcfg._api.materialization import materialize
     from initcfg._api.original_calls import initialize
+    from initcfg._api.parameter_groups import param_groups
 
-__all__ = ["build", "init_weights", "initialize", "materialize", "plan"]
+__all__ = ["build", "init_weights", "initialize", "materialize", "param_groups", "plan"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # All of them, since each registers with the door what it does (_model/doors.py).
-    from initcfg._api import functions, materialization, original_calls
+    from initcfg._api import functions, materialization, original_calls, parameter_groups
 
-    homes = (functions, materialization, original_calls)
+    homes = (functions, materialization, original_calls, parameter_groups)
     return next(getattr(home, name) for home in homes if hasattr(home, name))

@@ -5,12 +5,22 @@ Out: the config, with the line of every value; the model, built.
 
 Read: `files/` (config files), then `registry.py` (classes by name), `import_paths.py` (where a ``type`` may
 lead outside of them), `permitted.py` (what a config file may name), `builders/` (models of other people's
-libraries), `models.py` (registry of modules), `command_argument.py` (what a command is given: a file or a
-builder).
+libraries), `models.py` (registry of modules), `made_from.py` (which config built a module) with `narrow.py`
+(builds it again, narrower), `command_argument.py` (what a command is given: a file or a builder).
 """
 
 from initcfg._config.command_argument import load_config, prepared
 from initcfg._config.models import MODELS, build_model_from_cfg
+from initcfg._config.narrow import built_again, built_on_meta
 from initcfg._config.registry import Registry, build_from_cfg
 
-__all__ = ["MODELS", "Registry", "build_from_cfg", "build_model_from_cfg", "load_config", "prepared"]
+__all__ = [
+    "MODELS",
+    "Registry",
+    "build_from_cfg",
+    "build_model_from_cfg",
+    "built_again",
+    "built_on_meta",
+    "load_config",
+    "prepared",
+]

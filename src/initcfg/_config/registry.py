@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from initcfg._config.builders import call_with_rules, defined_at
 from initcfg._config.import_paths import import_path, scoped_names
+from initcfg._config.made_from import note_made
 from initcfg._config.permitted import permitted
 from initcfg.errors import (
     BuildError,
@@ -402,7 +403,9 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
                 f"type must be a name, an import path, a class or a function, not {type_!r}.",
                 fix="Name what is to be built.",
             )
-        return call_with_rules(factory, arguments)
+        made = call_with_rules(factory, arguments)
+    note_made(made, {"type": type_, **arguments}, registry)
+    return made
 
 
 def _as_dict(given: Any, what: str) -> dict[str, Any]:

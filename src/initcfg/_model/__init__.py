@@ -3,12 +3,12 @@
 In: a PyTorch model, wrapped, tied, parametrized or sharded as it may be.
 Out: its tensors under canonical names, with their layouts and local blocks; and the ``BaseModule`` family.
 
-Read: `contents.py` (what a module holds by itself), then `names.py` (every tensor under one canonical name),
-`targets.py` (the weights and biases of a layer, and what their axes mean) with `layouts.py` (what classes
-declare of that), `shards.py` (the blocks of a
-tensor that a rank holds, and FSDP's shards in their place), `in_place_writes.py` (which tensors code wrote),
-`whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
-copies of one), `roles/` (what each tensor does), `load_hooks/` (what its own code does to a ``state_dict``),
+Read: `contents.py` (what a module holds by itself), then `names.py` (every tensor under one canonical
+name), `targets.py` (the weights and biases of a layer, and what their axes mean) with `layouts.py` (what
+classes declare of that), `shards.py` (the blocks of a tensor that a rank holds, and FSDP's shards in their
+place), `in_place_writes.py` (which tensors code wrote), `whereabouts.py` (which it put in the place of
+others), `base_module.py` (modules with an ``init_cfg``, and copies of one), `roles/` (what each tensor
+does), `widths/` (what grows with the width), `load_hooks/` (what its own code does to a ``state_dict``),
 `doors.py` (the one door up to the stations above).
 """
 
@@ -65,6 +65,7 @@ from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, find_roles
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
+from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare_widths, shapes_of, template
 
 __all__ = [
     "BaseModule",
@@ -82,12 +83,17 @@ __all__ = [
     "RUN_ONE_BATCH",
     "Roles",
     "Sequential",
+    "Shapes",
     "Target",
     "TensorRole",
+    "TensorWidth",
     "Watch",
+    "Widths",
     "active_run",
+    "block_of",
     "buffers_of",
     "changes",
+    "compare_widths",
     "child_items",
     "children_of",
     "copied_rules",
@@ -119,8 +125,10 @@ __all__ = [
     "replace_tensor",
     "run_load_hooks",
     "running",
+    "shapes_of",
     "storage_of",
     "targets",
+    "template",
     "tensors_in",
     "unobserved",
     "unwrapped",

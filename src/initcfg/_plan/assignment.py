@@ -61,7 +61,7 @@ class Shadowed(Frozen):
     value: Value
     initializer: Mapping[str, Any] | None = None
     scaling: Scaling | None = None
-    tune: Mapping[str, float] = field(default_factory=dict)
+    tune: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Assignment(Frozen):
         default: In a model that was built deferred: what its constructor meant to write, with the
             constructor in the place of the rule.
         scaling: How its rule multiplied what the initializer gave.
-        tune: Multipliers of the optimizer's numbers for it: ``{"lr": 0.25}``.
+        tune: Multipliers of the optimizer's numbers for it: ``{"lr": 0.25}``; and of which ``optimizer``,
+            if of one alone. The last rule that has some says them, whichever writes the value.
         role: What it does in the model, where some rule asked for roles.
         computed: In a finished plan: how a batch of data led to the value.
         layout: Meaning of the axes, for fans; None where no rule asked, or in a plan from JSON.
@@ -96,7 +97,7 @@ class Assignment(Frozen):
     frozen: bool = False
     default: Shadowed | None = None
     scaling: Scaling | None = None
-    tune: Mapping[str, float] = field(default_factory=dict)
+    tune: Mapping[str, float | str] = field(default_factory=dict)
     role: Role | None = None
     computed: str | None = None
     layout: Layout | None = field(default=None, compare=False)

@@ -13,6 +13,8 @@ from initcfg.errors import ArgumentError, PatternError, RuleTypeError, nearest
 
 TUNED = ("lr", "weight_decay", "eps")
 """What of an optimizer ``tune`` multiplies."""
+TUNED_FOR = ("adamw", "adam", "sgd")
+"""The optimizers whose multipliers differ."""
 
 
 def parse_own_keys(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -27,23 +29,30 @@ def parse_own_keys(arguments: dict[str, Any]) -> dict[str, Any]:
     if "scale" in arguments and not own:
         found["scale"] = parse_scale("scale", arguments.pop("scale"))
     if "tune" in arguments and not accepts(type_, "tune"):
-        found["tune"] = _parse_tune(arguments.pop("tune"))
+        found["tune"], found["optimizer"] = _parse_tune(arguments.pop("tune"))
     return found
 
 
-def _parse_tune(written: Any) -> dict[str, Expression]:
+def _parse_tune(written: Any) -> tuple[dict[str, Expression], str | None]:
     if not isinstance(written, Mapping):
         raise RuleTypeError(
             f"tune must be a dict of multipliers, not {written!r}.", fix="Write tune=dict(lr='1/width')."
         )
-    for key in written:
+    optimizer = written.get("optimizer")
+    if optimizer is not None and optimizer not in TUNED_FOR:
+        raise ArgumentValueError(
+            f"tune: optimizer is one of {', '.join(TUNED_FOR)}, not {optimizer!r}.",
+            meant=nearest(str(optimizer), TUNED_FOR),
+        )
+    multipliers = {key: item for key, item in written.items() if key != "optimizer"}
+    for key in multipliers:
         if key not in TUNED:
             raise ArgumentError(
                 f"tune knows no {key!r}.",
                 meant=nearest(str(key), TUNED),
-                fix=f"It multiplies {', '.join(TUNED)}.",
+                fix=f"It multiplies {', '.join(TUNED)}, and may name the optimizer.",
             )
-    return {key: parse_scale(f"tune: {key}", item) for key, item in written.items()}
+    return {key: parse_scale(f"tune: {key}", item) for key, item in multipliers.items()}, optimizer
 
 
 def check_own_keys(rule: Rule) -> None:
@@ -55,8 +64,9 @@ def check_own_keys(rule: Rule) -> None:
             f"{rule.type_name} initializes whole modules, and role selects tensors.",
             fix="Select by layer or name.",
         )
-    for key, there in (("scale", rule.scale is not None), ("tune", bool(rule.tune))):
-        if there and rule.filler is None:
+    for key, there in (("scale", rule.scale is not None), ("tune", rule.tunes)):
+        alone = key == "tune" and not rule.type_name and rule.weight is None and rule.bias is None
+        if there and rule.filler is None and not alone:
             what = f"{rule.type_name} writes tensors itself" if rule.type_name else "this rule has no type"
             raise ArgumentError(
                 f"{key} is for what type fills, and {what}.",

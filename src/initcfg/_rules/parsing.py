@@ -271,7 +271,9 @@ def _build(
         **{f"{key}s": found for key, found in patterns.items()},
         **ours,
         **_parse_initializers(
-            arguments, one_by_one=bool(patterns["param"] or patterns["buffer"] or ours["roles"])
+            arguments,
+            one_by_one=bool(patterns["param"] or patterns["buffer"] or ours["roles"]),
+            tunes="tune" in ours,
         ),
     )
     check_own_keys(rule)
@@ -317,8 +319,8 @@ def _parse_axes(arguments: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool) -> dict[str, Any]:
-    """The fields of a Rule that say what to write."""
+def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool, tunes: bool) -> dict[str, Any]:
+    """The fields of a Rule that say what to write: of one that ``tunes``, perhaps nothing."""
     apart = {"weight": arguments.pop("weight")} if "weight" in arguments else {}
     bias = arguments.get("bias", 0)
     if "bias" in arguments and (bias is None or isinstance(bias, (str, Mapping)) or "type" not in arguments):
@@ -330,7 +332,7 @@ def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool) -> dict[
             fix="Give the biases a rule of their own.",
         )
     if "type" not in arguments:
-        if not apart or arguments:
+        if arguments or not (apart or tunes):
             raise MissingTypeError(
                 "This rule has no type, so it names no initializer.",
                 fix=f"Add type='...': one of {', '.join(initializer_names())}.",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
+from torch import nn
+
 from initcfg._model import holds_tensors
 from initcfg._rules.initializers import BaseInit, ConstantInit, PretrainedInit, batch_text
 from initcfg._rules.layer_names import NO_LAYERS, Layers
@@ -14,7 +16,7 @@ from initcfg._rules.patterns import Pattern
 from initcfg._rules.scale import Expression
 from initcfg._rules.schemes import Base, Scheme
 from initcfg._rules.types import type_label
-from initcfg.errors import plural
+from initcfg.errors import ArgumentValueError, plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,8 @@ class Rule:
         pretrained: The checkpoint to load, for a Pretrained rule.
         layers, names, params, buffers, roles, excludes: The selection.
         scale: What it multiplies each tensor by that ``type`` fills.
-        tune: For these tensors: multipliers of the optimizer's numbers.
+        tune: For these tensors: multipliers of the optimizer's numbers. Without a type, they are all it says.
+        optimizer: The optimizer that these are for, if for one alone.
         scheme: The scheme that it is a part of.
         override_name: Attribute that this rule initializes whole, for an override.
         overrides: The overrides that stand in this rule.
@@ -87,6 +90,7 @@ class Rule:
     excludes: tuple[Pattern, ...] = ()
     scale: Expression | None = None
     tune: Mapping[str, Expression] = field(default_factory=dict)
+    optimizer: str | None = None
     scheme: SchemeRule | None = None
     override_name: str | None = None
     overrides: tuple[Rule, ...] = ()
@@ -117,8 +121,27 @@ class Rule:
 
     def scales(self, initializer: BaseInit | None) -> bool:
         """Whether ``scale`` and ``tune`` are for what this initializer fills: that of ``type`` alone."""
-        own = initializer is not None and initializer is self.filler
-        return own and (self.scale is not None or bool(self.tune))
+        return initializer is self.filler and (self.scale is not None or self.tunes)
+
+    @property
+    def tunes(self) -> bool:
+        """Whether it says something of the optimizer."""
+        return bool(self.tune) or self.optimizer is not None
+
+    def tuned(self, known: Mapping[str, float]) -> dict[str, float | str]:
+        """Its multipliers for a tensor of which these numbers are known.
+
+        Raises:
+            ArgumentValueError: One is below 0, or has no value.
+        """
+        found: dict[str, float | str] = {key: each.value(known) for key, each in self.tune.items()}
+        for key, number in found.items():
+            if isinstance(number, float) and number < 0:
+                raise ArgumentValueError(
+                    f"tune: {key} is {number:g} here, and no multiplier is below 0.",
+                    fix="Correct the expression.",
+                )
+        return found if self.optimizer is None else {**found, "optimizer": self.optimizer}
 
     def __str__(self) -> str:
         return show_cfg(self.cfg)
@@ -159,6 +182,8 @@ def show_cfg(cfg: Mapping[str, Any]) -> str:
     def show(item: Any) -> str:
         if isinstance(item, Mapping) and holds_tensors(item):
             return f"<a state_dict of {plural(len(item), 'tensor')}>"
+        if isinstance(item, nn.Module):
+            return f"<a {type(item).__name__}>"
         if isinstance(item, Mapping):
             return show_cfg(item)
         if isinstance(item, list):

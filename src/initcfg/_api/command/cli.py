@@ -254,6 +254,60 @@ def verify(
     return 1 if found.differs else 0
 
 
+@main.command(epilog="Example:  initcfg shapes hf:LlamaForCausalLM --set hidden_size=64 -o shapes.json")
+@takes_target
+@click.option("-o", "--output", required=True, type=PATH, help="JSON file to write.")
+def shapes(request: Request, as_json: bool, output: str) -> None:
+    """Write the shapes of TARGET, built without memory: the base of a scheme such as MuP.
+
+    A config of a wide model then says dict(type="MuP", base="shapes.json").
+    """
+    from initcfg._api.command.width_transfer import shapes_view, shapes_written
+
+    found = shapes_written(request, output)
+    answer(as_json, found.to_json, lambda: [shapes_view(found, output)])
+
+
+@main.command(epilog="Example:  initcfg coordcheck net:net --vary width=64,128,256 --vary heads=4,8,16")
+@takes_target
+@FULL
+@click.option(
+    "--vary",
+    multiple=True,
+    metavar="KEY=A,B,...",
+    help="An argument with its value at each width; those of the first option are the widths, and the first "
+    "of them the base.",
+)
+@click.option(
+    "--scheme",
+    default="MuP",
+    show_default=True,
+    help="The scheme to check, also as dict(type=...); none: the rules of TARGET itself.",
+)
+@click.option("--std", type=float, default=0.02, show_default=True, help="Standard deviation in the base.")
+@click.option("--lr", type=float, default=0.003, show_default=True, help="Learning rate in the base.")
+@click.option("--optimizer", type=click.Choice(["adamw", "adam", "sgd"]), default="adamw", show_default=True)
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs at each width."
+)
+@click.option(
+    "--steps", type=click.IntRange(1, 1000), default=3, show_default=True, help="Steps of training."
+)
+@click.option("--example", metavar="FILE.PY:FUNCTION", help="A function that returns the model's inputs.")
+@click.option("-o", "--picture", type=PATH, help="Picture to draw: .svg, .png or .pdf (needs matplotlib).")
+def coordcheck(request: Request, as_json: bool, full: bool, vary: tuple[str, ...], **asked: Any) -> int:
+    """Train TARGET a few steps at several widths, and say whether its activations keep their size.
+
+    Of each module, the slope of log mean |output| on log width after the last step lies within ±0.1, if a
+    scheme transfers from width to width. Ends with 1 if any does not.
+    """
+    from initcfg._api.command.width_transfer import coordinates_checked, coordinates_view
+
+    found = coordinates_checked(request, vary, **asked)
+    answer(as_json, found.to_json, lambda: coordinates_view(found, full=full))
+    return 0 if found.passes else 1
+
+
 @main.command("list", epilog="Example:  initcfg list layers --like conv")
 @click.argument(
     "what", type=click.Choice(["initializers", "layers", "models"]), default="initializers", required=False

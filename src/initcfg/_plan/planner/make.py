@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 from torch import nn
 
@@ -77,7 +78,12 @@ def make_plan(
                 stacks.add(entry, stack)
     built = Defaults() if first_writes is None else first_writes(names)
     unwritten, partly = _add_defaults(stacks, names, built, lost)
-    parameters = {entry.name: _assign(entry, stacks.of(entry), compat) for entry in names.parameters}
+    parameters = {
+        entry.name: _tuned(
+            _assign(entry, stacks.of(entry), compat), stacks.of(entry), walk.tunes.get(entry.name)
+        )
+        for entry in names.parameters
+    }
     buffers = {
         entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
     }
@@ -228,12 +234,22 @@ def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignm
         initializer=top.initializer,
         rule=top.rule,
         scaling=top.scaling,
-        tune=top.tune,
         shadowed=writes[0 if default is None else 1 : -1],
         frozen=frozen,
         default=default,
         layout=max(ruled, key=lambda each: each[:2])[2] if ruled else None,
     )
+
+
+def _tuned(
+    item: Assignment, stacks: Sequence[TimedStack], alone: tuple[int, Mapping[str, float | str]] | None
+) -> Assignment:
+    """With the multipliers of the last rule that has some: who writes the value may be another."""
+    given = [] if alone is None else [alone]
+    for _, stack in stacks:
+        given += [(order, write.tune) for order, write in zip(stack.orders, stack.writes, strict=True)]
+    given = [each for each in given if each[1]]
+    return replace(item, tune=max(given, key=itemgetter(0))[1]) if given else item
 
 
 _IdleRules = Mapping[int | None, tuple[tuple[Unused, str | None], ...]]

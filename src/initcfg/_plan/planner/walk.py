@@ -9,8 +9,9 @@ program are as they were.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import torch
 from torch import nn
@@ -25,7 +26,6 @@ from initcfg._plan.stacks import Stack, Stacks
 from initcfg._rules import Program, Rule, Step, check_layer_names
 from initcfg._rules.initializers import BaseInit, torch_default
 from initcfg.errors import (
-    ArgumentValueError,
     InitcfgError,
     LazyParameterError,
     OverrideTargetError,
@@ -46,6 +46,7 @@ class RuleWalk:
         stacks: What was written.
         notes: Remarks on rules.
         used: Places in the program of the steps that write anything.
+        tunes: By tensor: multipliers that a rule gives it which leaves its value, and the place of that rule.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class RuleWalk:
         self.stacks = Stacks()
         self.notes: list[str] = []
         self.used: set[int] = set()
+        self.tunes: dict[str, tuple[int, Mapping[str, float | str]]] = {}
         self.numbers = ModelNumbers(model, roles)
         self._reach = Reach(names, compat=compat)
         self._hits = PatternHits(names)
@@ -249,6 +251,8 @@ class RuleWalk:
             layout = replace(layout, default=default)
         name = name_in(prefix, target.attribute)
         told = () if self._scaling.isdisjoint(steps) else self._told(steps, entry, layout, name, bias=bias)
+        if told and entry is not None:
+            self._tune(entry, dict(told), steps)
         key = (*means, layout, told)
         if key not in self._made:
             self._made[key] = self._stack(steps, layout, name, told, bias=bias)
@@ -310,6 +314,20 @@ class RuleWalk:
                     raise _in_context(error, rule, full, layout.shape) from None
         return tuple(told)
 
+    def _tune(self, entry: Entry, told: Mapping[int, Known], steps: Steps) -> None:
+        """Keep what rules say that write nothing, but for multipliers; the last one wins."""
+        for step in steps:
+            rule = step.rule
+            if rule is not None and rule.filler is None and rule.tunes:
+                try:
+                    tune = rule.tuned(dict(told[step.order]))
+                except InitcfgError as error:
+                    raise _in_context(error, rule, entry.name, entry.shape) from None
+                self.used.add(step.order)
+                self.tunes[entry.name] = max(
+                    self.tunes.get(entry.name, (-1, {})), (step.order, tune), key=itemgetter(0)
+                )
+
     def _stack(self, steps: Steps, layout: Layout, name: str, told: Told, *, bias: bool) -> Stack | None:
         orders: list[int] = []
         writes: list[Shadowed] = []
@@ -340,19 +358,15 @@ def _write_of(
 ) -> Shadowed:
     """What a rule writes: the value of its initializer, scaled, and the multipliers that go with it."""
     value = initializer.resolve(layout)
-    scaling, tune = None, {}
+    scaling: Scaling | None = None
+    tune: dict[str, float | str] = {}
     if rule.scales(initializer):
         if rule.scale is not None:
             factor = rule.scale.value(known)
             within = {each: known[each] for each in sorted(rule.scale.names)}
             scaling = Scaling(rule.scale.text, within, factor, value)
             value = scaled(value, factor, layout.shape)
-        tune = {key: each.value(known) for key, each in rule.tune.items()}
-        if below := [key for key, number in tune.items() if number < 0]:
-            raise ArgumentValueError(
-                f"tune: {below[0]} is {tune[below[0]]:g} here, and no multiplier is below 0.",
-                fix="Correct the expression.",
-            )
+        tune = rule.tuned(known)
     return Shadowed(rule.where, value, rule.initializer("bias" if bias else "weight"), scaling, tune)
 
 

@@ -15,7 +15,14 @@ To add one, derive a class from `BaseInit`, give it a method `value`, and regist
 """
 
 from initcfg._rules.initializers.adapt import NEED_NAMES, Permission
-from initcfg._rules.initializers.arguments import finite, one_of, positive, standard_deviation, whole_number
+from initcfg._rules.initializers.arguments import (
+    finite,
+    number,
+    one_of,
+    positive,
+    standard_deviation,
+    whole_number,
+)
 from initcfg._rules.initializers.base import INITIALIZERS, WEIGHT_INITIALIZERS, BaseInit, bias_init_with_prob
 from initcfg._rules.initializers.distributions import ConstantInit, NormalInit, TruncNormalInit, UniformInit
 from initcfg._rules.initializers.fans import (
@@ -94,6 +101,7 @@ __all__ = [
     "normal_init",
     "one_of",
     "positive",
+    "number",
     "standard_deviation",
     "torch_default",
     "trunc_normal_",

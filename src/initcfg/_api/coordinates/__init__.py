@@ -1,0 +1,13 @@
+"""The coordinate check: whether activations keep their size from width to width while a model trains.
+
+In: what builds a model of each width, with its plan; an input.
+Out: the size of each module's output at each width and step, and its slope; a picture.
+
+Read: `batches.py` (an input, and a loss), then `measured.py` (the training, and what it shows), `drawing.py`
+(the picture).
+"""
+
+from initcfg._api.coordinates.drawing import check_picture, draw_slopes
+from initcfg._api.coordinates.measured import Coordinates, measure
+
+__all__ = ["Coordinates", "check_picture", "draw_slopes", "measure"]

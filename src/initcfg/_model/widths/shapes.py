@@ -1,0 +1,100 @@
+"""Shapes: what is remembered of a base model, so that a wider one can be compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from initcfg._model.names import named_tensors
+from initcfg._model.widths.blocks import count_blocks
+from initcfg.errors import PlanError
+
+_FORMAT = "initcfg-shapes"
+# What attention modules of torch, timm, transformers and of many people's own call these.
+_HEAD_DIMS = ("head_dim", "head_size", "attention_head_size", "key_value_proj_dim", "dim_head", "d_head")
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads", "num_attn_heads")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of a model's parameters, and of its heads.
+
+    Attributes:
+        tensors: Shape of each parameter, by canonical name.
+        heads: Number and size of the heads of each attention module, by name; None where it does not say.
+    """
+
+    tensors: Mapping[str, tuple[int, ...]]
+    heads: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        return count_blocks(self.tensors)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data: what ``initcfg shapes`` writes."""
+        return {
+            "format": _FORMAT,
+            "version": 1,
+            "shapes": {name: list(shape) for name, shape in self.tensors.items()},
+            "heads": {name: list(pair) for name, pair in self.heads.items()},
+        }
+
+    @staticmethod
+    def from_json(data: Any) -> Shapes:
+        """What :meth:`to_json` gave.
+
+        Raises:
+            PlanError: It is something else.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != _FORMAT:
+            raise PlanError(
+                "This is no file of shapes.", fix="Write one with: initcfg shapes BUILDER -o FILE."
+            )
+        if data.get("version") != 1:
+            raise PlanError(f"These shapes are of version {data.get('version')!r}, and this reads version 1.")
+        shapes, heads = data.get("shapes"), data.get("heads", {})
+        if not isinstance(shapes, Mapping) or not all(map(_is_shape, shapes.values())):
+            raise PlanError("'shapes' must be an object of lists of whole numbers, from 0 on.")
+        if not isinstance(heads, Mapping) or not all(map(_is_pair, heads.values())):
+            raise PlanError("'heads' must be an object of pairs of whole numbers or null.")
+        return Shapes(
+            {str(name): tuple(shape) for name, shape in shapes.items()},
+            {str(name): (pair[0], pair[1]) for name, pair in heads.items()},
+        )
+
+
+def _is_count(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool) and item >= 0
+
+
+def _is_shape(item: Any) -> bool:
+    return isinstance(item, list) and all(map(_is_count, item))
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 2 and all(each is None or _is_count(each) for each in item)
+
+
+def shapes_of(model: nn.Module) -> Shapes:
+    """The shapes of a model: of one on meta, too."""
+    names = named_tensors(model)
+    names.refuse_lazy()
+    heads = {
+        name: pair for name, module in names.module_of.items() if (pair := _heads_of(module)) != (None, None)
+    }
+    return Shapes({entry.name: entry.shape for entry in names.parameters}, heads)
+
+
+def _heads_of(module: nn.Module) -> tuple[int | None, int | None]:
+    """Number and size of a module's heads, as far as its attributes say."""
+
+    def first(attributes: tuple[str, ...]) -> int | None:
+        held = (module.__dict__.get(attribute) for attribute in attributes)
+        return next((each for each in held if _is_count(each) and each), None)
+
+    return first(_HEADS), first(_HEAD_DIMS)

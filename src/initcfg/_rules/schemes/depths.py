@@ -1,0 +1,109 @@
+"""Schemes that transfer across depths too: CompleteP, and depth-μP."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from initcfg._model import block_of
+from initcfg._rules.initializers import INITIALIZERS, number
+from initcfg._rules.schemes.widths import NARROW, WIDE, OfBase, grows_by, kind_of, patterns_of
+from initcfg.errors import ArgumentValueError
+
+
+@INITIALIZERS.register_module(name="CompleteP")
+class CompleteP(OfBase):
+    """CompleteP: what is tuned on a narrow and shallow base holds for a wide and deep model.
+
+    With m = width / base width, M = layers / base layers, and the factor M^-alpha on each residual branch
+    folded into the tensors that end it:
+
+    - hidden weights N(0, (std·m^-½)²), those that end a branch also · M^-alpha; lr · m^-1·M^(alpha-1), of
+      those that end a branch also · M^-alpha; weight decay · m, there also · M^alpha
+    - input weights and the head as in ``MuP``; biases and norms of blocks: lr · M^(alpha-1), no weight decay
+    - eps · m^-1·M^-alpha, divided by the factor where one is folded
+
+    Dey et al. 2025, "Don't be lazy: CompleteP enables compute-efficient deep transformers" (arXiv
+    2505.01618), table 1. Checked against EleutherAI's nanoGPT-mup, branch completep: with m = M = 4, a
+    tensor that ends a branch gets std · 0.5 · 0.25.
+
+    Args:
+        base: See ``MuP``, as ``base_args``, ``std``, ``readout`` and ``forward``.
+        alpha: Exponent of the depth; 1 is the paper's, ½ is depth-μP.
+        optimizer: ``"adamw"``.
+    """
+
+    paper = "Dey et al. 2025"
+    needs = ("residual_out",)
+    optimizers: ClassVar[tuple[str, ...]] = ("adamw",)
+
+    def __init__(self, base: Any = None, *, alpha: float = 1.0, **arguments: Any) -> None:
+        super().__init__(base, **arguments)
+        self.alpha = number("alpha", alpha)
+        if not 0 <= alpha <= 1:
+            raise ArgumentValueError(f"alpha lies between 0 and 1, and is {alpha!r}.", fix="Write alpha=1.")
+
+    def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe_for`."""
+        widths = self.widths(owner)
+        deep = f"({widths.layers}/{widths.base_layers})" if widths.layers and widths.base_layers else "1"
+        branch, rate = f"{deep}**-{self.alpha:.10g}", f"{deep}**{self.alpha - 1:.10g}"
+        groups: dict[tuple[str, str, bool], list[str]] = {}
+        for name, each in widths.tensors.items():
+            key = (kind_of(each), grows_by(each), block_of(name) is not None)
+            groups.setdefault(key, []).append(name)
+        parts: list[dict[str, Any]] = []
+        hidden: list[str] = []
+        weights: list[str] = []
+        for (kind, out, inside), alike in groups.items():
+            names = patterns_of(alike, widths.tensors)
+            where = rate if inside else "1"
+            weights += alike if inside and kind in ("hidden", "input") else []
+            eps = f"1/{out}*{branch}"
+            if kind == "hidden":
+                hidden += alike
+            elif kind == "input":
+                tune = self.tuned(lr=where if inside else "1", eps=eps)
+                parts.append(dict(type="Normal", std=self.std, param=names, tune=tune))
+            elif kind == "output":
+                tune = self.tuned(lr=NARROW, weight_decay=WIDE, eps=branch)
+                parts.append(dict(**self.head(), param=names, tune=tune))
+            else:
+                value = dict(type="Constant", val=0) if kind == "bias" else {}
+                parts.append(dict(**value, param=names, tune=self.tuned(lr=where, weight_decay="0", eps=eps)))
+        if hidden:
+            parts.append(self._hidden(patterns_of(hidden, widths.tensors), branch, rate))
+        # After all others. At the width of the base none is hidden, and branches have their factor.
+        if weights or hidden:
+            parts.append(self._ends(patterns_of([*{*weights, *hidden}], widths.tensors), branch, rate))
+        return parts
+
+    def _hidden(self, names: list[str], branch: str, rate: str) -> dict[str, Any]:
+        """The weights whose inputs grow."""
+        tune = self.tuned(lr=f"{NARROW}*{rate}", weight_decay=WIDE, eps=f"{NARROW}*{branch}")
+        return dict(type="Normal", std=self.std, param=names, scale=f"sqrt({NARROW})", tune=tune)
+
+    def _ends(self, names: list[str], branch: str, rate: str) -> dict[str, Any]:
+        """Those of the weights that end a residual branch, whose factor is folded."""
+        tune = self.tuned(lr=f"{NARROW}*{rate}*{branch}", weight_decay=f"{WIDE}/{branch}", eps=NARROW)
+        scale = f"sqrt({NARROW})*{branch}"
+        return dict(type="Normal", std=self.std, param=names, role="residual_out", scale=scale, tune=tune)
+
+
+@INITIALIZERS.register_module(name="DepthMuP")
+class DepthMuP(CompleteP):
+    """Depth-μP: ``CompleteP`` with alpha = ½, each residual branch and its learning rate · (layers/base)^-½.
+
+    Yang et al. 2023, "Tensor Programs VI" (arXiv 2310.02244), table 1, for blocks of one layer. From 4 to 16
+    layers the factor is 0.5.
+
+    Args:
+        base: See ``MuP``, as ``base_args``, ``std``, ``readout`` and ``forward``.
+        optimizer: ``"adamw"``.
+    """
+
+    paper = "Yang et al. 2023"
+
+    def __init__(self, base: Any = None, **arguments: Any) -> None:
+        super().__init__(base, alpha=0.5, **arguments)
