@@ -43,7 +43,7 @@ class Write:
     dtype: str
     default: bool = False
     scaling: Scaling | None = None
-    tune: Mapping[str, float] = field(default_factory=dict)
+    tune: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ _NUMBERS = ("std", "gain", "val", "b")
 _MULTIPLIERS = {"lr": "lr", "weight_decay": "wd", "eps": "eps"}
 
 
-def tune_text(tune: Mapping[str, float]) -> str:
+def tune_text(tune: Mapping[str, float | str]) -> str:
     """Multipliers: ``lr ×0.25, wd ×4``."""
-    return ", ".join(f"{_MULTIPLIERS.get(key, key)} ×{number:.4g}" for key, number in tune.items())
+    numbers = ((key, item) for key, item in tune.items() if not isinstance(item, str))
+    return ", ".join(f"{_MULTIPLIERS.get(key, key)} ×{number:.4g}" for key, number in numbers)
 
 
 def scaling_lines(item: Assignment) -> list[str]:
@@ -29,7 +30,9 @@ def scaling_lines(item: Assignment) -> list[str]:
         facts.append(_role_text(item.role))
     lines = ["   ".join(facts)] if facts else []
     if item.tune:
-        lines.append(f"optimizer    {tune_text(item.tune)}")
+        made_for = [f"of {item.tune['optimizer']}"] if "optimizer" in item.tune else []
+        told = [tune_text(item.tune) or "no multiplier", *made_for]
+        lines.append(f"optimizer    {' '.join(told)}")
     return lines
 
 

@@ -71,7 +71,8 @@ class Row:
 
 
 def _value_and_tune(item: Assignment) -> str:
-    return value_text(item.value) + (f", {tune_text(item.tune)}" if item.tune else "")
+    tune = tune_text(item.tune)
+    return value_text(item.value) + (f", {tune}" if tune else "")
 
 
 def _rule(item: Assignment) -> str:
