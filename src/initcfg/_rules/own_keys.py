@@ -9,7 +9,7 @@ from initcfg._rules.patterns import parse_roles
 from initcfg._rules.rule import Rule
 from initcfg._rules.scale import Expression, parse_scale
 from initcfg._rules.types import accepts, takes
-from initcfg.errors import ArgumentError, PatternError, RuleTypeError, nearest
+from initcfg.errors import ArgumentError, ArgumentValueError, PatternError, RuleTypeError, nearest
 
 TUNED = ("lr", "weight_decay", "eps")
 """What of an optimizer ``tune`` multiplies."""
