@@ -264,11 +264,36 @@ def test_a_pipe_that_nobody_reads(arguments: tuple[str, ...], code: int, folder:
     assert (done.returncode, done.stderr) == (code, "")
 
 
-def test_a_full_disk(folder: Path) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no device that is full")
+needs_a_full_device = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no device that is full"
+)
+
+
+@needs_a_full_device
+def test_a_full_disk_for_errors(folder: Path) -> None:
     with open("/dev/full", "w") as full:
-        done = apart(folder, "inspect", "w.pth", stdout=full, stderr=subprocess.PIPE)
+        done = apart(folder, "--no-such-option", stdout=subprocess.PIPE, stderr=full)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
+    program = (
+        "import os; os.rmdir(os.getcwd()); from initcfg._api.command import main; main(['list', 'layers'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, check=False, text=True, cwd=tmp_path, env=environment, capture_output=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: The folder that this command works in cannot be found")
+
+
+@needs_a_full_device
+@pytest.mark.parametrize("arguments", [("inspect", "w.pth"), ("--help",), ("--version",)], ids=" ".join)
+def test_a_full_disk(arguments: tuple[str, ...], folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = apart(folder, *arguments, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
     assert "No space is left" in done.stderr and "INITCFG_TRACEBACK" not in done.stderr

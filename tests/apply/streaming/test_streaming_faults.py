@@ -317,6 +317,21 @@ def test_a_file_that_may_not_grow(here, more):
     assert run(*arguments).exit_code == 0
 
 
+def test_more_shards_than_files_that_may_be_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(writers, "_MOST_OPEN", 4)
+    made = nn.Sequential(*(nn.Linear(15, 16) for _ in range(80)))
+    plan = initcfg.plan(made, dict(type="Normal", layer="Linear", std=1.0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 24, hard))
+    try:
+        plan.save_weights(tmp_path / "out", made, shard_size=SIZE, seed=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    plan.apply(made, seed=0)
+    assert len(shards(tmp_path / "out")) == 80
+    assert all_bits(stored(tmp_path / "out")) == all_bits(made.state_dict())
+
+
 @contextlib.contextmanager
 def mounted(folder: Path, options: str):
     """A small file system of its own; only root can have one."""

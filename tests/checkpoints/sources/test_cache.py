@@ -322,3 +322,30 @@ def test_an_index_that_does_harm(server, content):
     url = server.add("/m/model.safetensors.index.json", content)
     assert "ndex" in str(refused(url))
     assert len(server.asked) == 1
+
+
+# -- what another user filled ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_may_only_be_read_is_read(server, monkeypatch, number):
+    """The file is there, and the server says that it is still the one: no lock, and no note, is needed."""
+    url = server.add("/net.pth", DATA)
+    first = locate(url)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cache.FileLock, "acquire", refuse)
+    monkeypatch.setattr(cache.os, "replace", refuse)
+    assert locate(url) == first
+    assert len(server.asked) == 2
+    for other in (server.add("/other.pth", DATA), server.add("/net.pth", DATA + b"x")):
+        error = refused(other)
+        assert "cannot be stored in" in str(error) and "INITCFG_HOME" in str(error.fix)
+
+
+def test_a_home_that_the_user_has_not(server, monkeypatch):
+    monkeypatch.setenv("INITCFG_HOME", "~no_such_user_anywhere/cache")
+    error = refused(server.add("/net.pth", DATA))
+    assert error.problem.startswith("There is no place for what is fetched") and "fix:" not in error.problem

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Seconds that other ranks leave the first to say what went wrong.
 _PATIENCE = 20.0
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def answer(as_json: bool, data: Callable[[], Any], views: Callable[[], Iterable[Any]]) -> None:
@@ -44,17 +45,19 @@ def answer(as_json: bool, data: Callable[[], Any], views: Callable[[], Iterable[
     except BrokenPipeError:
         _read_by_nobody()
     except OSError as error:
-        if isinstance(error, InitcfgError) or error.errno != errno.ENOSPC:
+        if isinstance(error, InitcfgError) or error.errno not in _FULL:
             raise
         _read_by_nobody()
-        raise OutputError(
-            "No space is left for what is printed.", fix="Make room, or print elsewhere."
-        ) from error
+        raise _no_space() from error
 
 
-def _read_by_nobody() -> None:
+def _no_space() -> OutputError:
+    return OutputError("No space is left for what is printed.", fix="Make room, or print elsewhere.")
+
+
+def _read_by_nobody(stream: Any = None) -> None:
     """What is still to be printed, at the end too, goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
@@ -89,6 +92,7 @@ class _Command(click.Command):
         from initcfg._stream import check_settings
 
         check_settings()
+        _check_folder()
         if not ctx.params.get("untrusted"):
             return super().invoke(ctx)
         from initcfg._config.files import without_working_folder
@@ -121,6 +125,10 @@ class Group(click.Group):
             _read_by_nobody()
             sys.exit(0)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+                # The help, and the version: click prints them.
+                _read_by_nobody()
+                _fail(str(_no_space()), error)
             _fail(_unexpected(error), error)
         finally:
             _leaving()
@@ -142,10 +150,25 @@ def _fail(message: str, error: Exception | None = None, code: int = 2) -> None:
     if launched_rank() > 0:
         # The first rank tells of any failure, and its end ends the others. It may have ended already.
         time.sleep(_PATIENCE)
-    if error is not None and _asked_for_traceback():
-        say("".join(traceback.format_exception(error)), error=True)
-    say(message, error=True, head="error: ")
+    try:
+        if error is not None and _asked_for_traceback():
+            say("".join(traceback.format_exception(error)), error=True)
+        say(message, error=True, head="error: ")
+    except OSError:
+        # Nobody can be told, and the code says it.
+        _read_by_nobody(sys.stderr)
     sys.exit(code)
+
+
+def _check_folder() -> None:
+    """Refuse to work in a folder that is gone: torch's libraries end the process there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise OutputError(
+            f"The folder that this command works in cannot be found: {error.strerror or error}.",
+            fix="Change to another folder.",
+        ) from error
 
 
 def _asked_for_traceback() -> bool:

@@ -111,7 +111,11 @@ class Folder:
         with output_errors(self.path):
             self._made = not os.path.isdir(self.path)
             self.path.mkdir(exist_ok=True)
-        self._lock = _locked(self.path)
+            try:
+                self._lock = _locked(self.path)
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:

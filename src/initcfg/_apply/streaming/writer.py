@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""
 _BUFFER_SIZE = 32 << 20
 _BUFFERS = 2
+_MOST_OPEN = 32
 # Bytes from one call for the disk to the next.
 _SYNCED = 256 << 20
 # No tensor's elements are wider.
@@ -71,6 +73,8 @@ class Writer:
         self._unsynced = 0
         self._last_sync: Future[None] | None = None
         self._open: dict[str, FileIO] = {}
+        # A process may have few files open, and a checkpoint many small ones.
+        self._places = BoundedSemaphore(_MOST_OPEN)
         self._digests: dict[str, Any] = {}
 
     def __enter__(self) -> Writer:
@@ -92,6 +96,7 @@ class Writer:
     def write(self, shard: Shard) -> None:
         """Make a shard and have it written; it is whole at the latest when the context ends."""
         self._check()
+        self._places.acquire()
         self._writing.submit(self._do, self._begin, shard)
         buffer, used = self._free.get(), 0
         for item in shard.items:
@@ -107,7 +112,13 @@ class Writer:
                 used += length
         self._hand_over(shard, buffer, used)
         self._maker.release()
-        self._writing.submit(lambda: self._syncing.submit(self._do, self._finish, shard))
+        self._writing.submit(lambda: self._syncing.submit(self._end, shard))
+
+    def _end(self, shard: Shard) -> None:
+        try:
+            self._do(self._finish, shard)
+        finally:
+            self._places.release()
 
     def _hand_over(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
         self._maker.flush()

@@ -39,6 +39,7 @@ from initcfg.errors import CheckpointError
 
 _LONGEST_NOTE = 1 << 16
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -104,15 +105,19 @@ class Cache:
         return self.home / "checkpoints" / entry.sha256 / entry.name
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """While this lasts, no other process fetches the address."""
+    def locked(self, known: CacheEntry | None) -> Iterator[None]:
+        """While this lasts, no other process fetches the address.
+
+        Who may only read the cache has no lock: what is ``known`` is used while it is the server's version.
+        """
         with self._writing():
             self._base.parent.mkdir(parents=True, exist_ok=True)
         held: contextlib.AbstractContextManager[Any]
         try:
             held = FileLock(self._with(".lock")).acquire()
         except (OSError, NotImplementedError) as error:
-            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            without = _NO_LOCKS | _READ_ONLY if known else _NO_LOCKS
+            if isinstance(error, OSError) and error.errno not in without:
                 raise self._cannot_write(error) from error
             # No locks on this file system: then nothing is shared, and nothing is resumed.
             self.partial = self._with(f".{os.getpid()}-{time.monotonic_ns()}.partial")

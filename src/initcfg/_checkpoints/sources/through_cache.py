@@ -12,7 +12,7 @@ from initcfg._checkpoints.sources.cache import Cache, CacheEntry
 from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.shard_index import gather, is_index, shard_names
-from initcfg.errors import CheckpointError, CheckpointFetchError
+from initcfg.errors import CheckpointError, CheckpointFetchError, InitcfgError
 
 Fetch = Callable[[str, Cache, Expected, CacheEntry | None], CacheEntry]
 """Brings an address into the cache, while its lock is held; a cached version may still be the one."""
@@ -43,6 +43,8 @@ def file_through_cache(url: str, fetch: Fetch, *, sha256: str | None, offline: b
     origin = shown(url)
     try:
         cache = Cache(url)
+    except InitcfgError:
+        raise
     except ValueError as error:
         raise CheckpointError(
             f"{origin!r} is not a valid address: {scrubbed(error, url)}.", fix="Correct the address."
@@ -60,7 +62,7 @@ def file_through_cache(url: str, fetch: Fetch, *, sha256: str | None, offline: b
                 fix="Fetch it once with the network (without offline=True and INITCFG_OFFLINE), "
                 "or give a path.",
             )
-        with cache.locked():
+        with cache.locked(entry):
             entry = cache.entry(expected)
             # Another process may have fetched it, or asked for it, while this one waited.
             if entry is None or not (expected or entry.validated >= begun):
