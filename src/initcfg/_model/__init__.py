@@ -61,7 +61,7 @@ from initcfg._model.names import (
     unwrapped,
     wrapper_attribute,
 )
-from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, find_roles
+from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, declaration, find_roles
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
@@ -97,6 +97,7 @@ __all__ = [
     "child_items",
     "children_of",
     "copied_rules",
+    "declaration",
     "has_no_rules",
     "counter_may_be_missing",
     "doors",

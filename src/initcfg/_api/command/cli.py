@@ -123,6 +123,30 @@ def explain(request: Request, as_json: bool, parameter: str) -> None:
     answer(as_json, data, lambda: [text])
 
 
+@main.command(epilog="Example:  initcfg roles hf:GPT2LMHeadModel")
+@takes_target
+@FULL
+@click.option(
+    "--example",
+    metavar="FILE.py:FUNCTION",
+    help="What gives an example of the model's input. Models of timm, torchvision, transformers need none.",
+)
+@click.option("--config", "as_config", is_flag=True, help="Print them as roles = dict(...), for a config.")
+def roles(request: Request, as_json: bool, full: bool, example: str | None, as_config: bool) -> None:
+    """Show what each weight of the model in TARGET does: embedding, attention, ends of residual branches.
+
+    The model is run once without memory; what it does with each weight says its role. Rules and schemes
+    select by role, and scale by the number of blocks.
+    """
+    from initcfg._api.command.roles import found_roles, roles_config, roles_json, roles_view
+
+    model, found = found_roles(request, example)
+    if as_config:
+        answer(False, dict, lambda: [line(each) for each in roles_config(model, found)])
+    else:
+        answer(as_json, lambda: roles_json(found), lambda: [roles_view(model, found, full=full)])
+
+
 @main.command(epilog="Example:  initcfg trace timm:vit_base_patch16_224 -o vit.yaml")
 @takes_target
 @FULL

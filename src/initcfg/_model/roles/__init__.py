@@ -7,10 +7,12 @@ Read: `facts.py` (what is known), then `find.py` (from a model to its roles), `d
 says them), `examples.py` (what the model is run on), `stand_in.py` (what runs in its place), `operations.py`
 (the graph of what ran) with `forward.py` (how), `graph.py` (what depends on what), `residuals.py` (adds of a
 branch to its skip), `attention.py`, `branches.py`, `ends.py`, `blocks.py` (what layers do, by where they
-stand), `seen.py` (all of these together), and `guessed.py` (names, where nothing can be seen).
+stand), `seen.py` (all of these together), `guessed.py` (names, where nothing can be seen), and `written.py`
+(what was found, as a person would declare it).
 """
 
 from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
 from initcfg._model.roles.find import find_roles
+from initcfg._model.roles.written import declaration
 
-__all__ = ["ROLE_NAMES", "Roles", "TensorRole", "find_roles"]
+__all__ = ["ROLE_NAMES", "Roles", "TensorRole", "declaration", "find_roles"]

@@ -38,7 +38,7 @@ def attentions_of(paths: Paths) -> list[Attention]:
 def _written_out(paths: Paths, mix: int) -> Attention | None:
     """Attention as a product with the softmax of a product."""
     weighed = paths.attention_weights(mix)
-    softmax = paths.softmax_of(weighed) if weighed is not None else None
+    softmax = paths.softmax_of(weighed, mixed=True) if weighed is not None else None
     value = [each for each in paths.data_inputs(mix) if each != weighed]
     if softmax is None or not value:
         return None

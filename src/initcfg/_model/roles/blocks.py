@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ def blocks_of(
     order: dict[str, int] = {}
     runs: set[tuple[str, int]] = set()
     for each in adds:
-        owner = owners[each.add]
-        order.setdefault(owner, len(order))
-        runs.add((owner, _call(paths, each.add, owner)))
+        owner = owners.get(each.add)
+        if owner is not None:
+            order.setdefault(owner, len(order))
+            runs.add((owner, _call(paths, each.add, owner)))
     of_tensors = {}
     for name in names:
         owner = next((each for each in parents(name) if each in order), None)
@@ -38,7 +40,8 @@ def blocks_of(
             of_tensors[name] = order[owner]
     for each in adds:
         for name in outs[each.add]:
-            of_tensors.setdefault(name, order[owners[each.add]])
+            if each.add in owners:
+                of_tensors.setdefault(name, order[owners[each.add]])
     return Blocks(tuple(order), len(runs), of_tensors)
 
 
@@ -52,32 +55,35 @@ def _owners(
     paths: Paths, adds: list[Residual], outs: Mapping[int, list[str]], names: list[str]
 ) -> dict[int, str]:
     """The block of each add: an item of a list, else the module that adds, else the add itself."""
-    items = {each.add: _items(outs[each.add], str.isdecimal) for each in adds}
-    if not all(items.values()):
-        # Some number their blocks in names: layer1, encoder_layer_0.
-        items = {each.add: _items(outs[each.add], _ends_in_number) for each in adds}
+    items = {each.add: _items(outs[each.add], str.isdecimal, leaf=False) for each in adds}
+    if not any(items.values()):
+        items = {each.add: _items(outs[each.add], str.isdecimal, leaf=True) for each in adds}
+        if not all(items.values()):
+            # Some number their blocks in names: layer1, encoder_layer_0.
+            items = {each.add: _items(outs[each.add], _ends_in_number, leaf=False) for each in adds}
+    listed = any(items.values())
     repeated = _repeated(items.values(), names)
     owners = {}
     for number, each in enumerate(adds):
         levels = items[each.add]
         if levels:
-            level = 0
-            while level + 1 < len(levels) and _masked(levels[level + 1]) in repeated:
-                level += 1
-            owners[each.add] = levels[level]
-        else:
+            inner = [level for level, item in enumerate(levels) if level and _masked(item) in repeated]
+            owners[each.add] = levels[max(inner, default=0)]
+        elif not listed:
             owners[each.add] = paths.graph.places[paths.nodes[each.add].place][0] or f"#{number}"
     return owners
 
 
-def _items(outs: list[str], is_item: Callable[[str], bool]) -> list[str]:
-    """The items of lists that the last weight of a branch is in, the outermost first: ``layers.0``."""
+def _items(outs: list[str], is_item: Callable[[str], bool], *, leaf: bool) -> list[str]:
+    """The items of lists that the last weight of a branch is in, the outermost first: ``layers.0``.
+
+    With ``leaf``, the layer that owns the weight may be an item itself, where a branch is one layer.
+    """
     if not outs:
         return []
     parts = outs[0].split(".")[:-1]
-    found = [".".join(parts[: end + 1]) for end, part in enumerate(parts) if is_item(part)]
-    # The layer itself is an item where a branch is a list of layers.
-    return found[:-1] if len(found) > 1 and found[-1] == ".".join(parts) else found
+    ends = range(1, len(parts) + leaf)
+    return [".".join(parts[:end]) for end in ends if is_item(parts[end - 1])]
 
 
 def _ends_in_number(part: str) -> bool:
@@ -90,22 +96,27 @@ def _masked(item: str) -> str:
 
 def _repeated(items: Iterable[list[str]], names: list[str]) -> set[str]:
     """The lists, as patterns, that hold several items of the same make: blocks, not the parts of one."""
-    inner: dict[str, dict[str, set[str]]] = {}
+    inner: dict[str, dict[str, dict[str, None]]] = {}
     for levels in items:
         for item in levels[1:]:
             holder = item.rpartition(".")[0]
-            inner.setdefault(_masked(item), {}).setdefault(holder, set()).add(item)
+            inner.setdefault(_masked(item), {}).setdefault(holder, {})[item] = None
     tensors: dict[str, set[str]] = {}
     for name in names:
         for each in parents(name):
-            tensors.setdefault(each, set()).add(_masked(name[len(each) :]))
+            tensors.setdefault(each, set()).add(name[len(each) :])
     found = set()
     for pattern, holders in inner.items():
         for held in holders.values():
-            makes = {frozenset(tensors.get(item, ())) for item in held}
-            if len(held) > len(makes):
+            makes = [tensors.get(item, set()) for item in held]
+            if any(_are_alike(one, other) for one, other in itertools.pairwise(makes)):
                 found.add(pattern)
     return found
+
+
+def _are_alike(one: set[str], other: set[str]) -> bool:
+    """Whether two items are of one make: one may have a shortcut that the other lacks."""
+    return 2 * len(one & other) > len(one | other)
 
 
 def _call(paths: Paths, add: int, owner: str) -> int:

@@ -66,13 +66,7 @@ class Branch:
 
     def _of_out(self, out: int, experts: frozenset[int]) -> Found:
         paths = self.paths
-        mixed = paths.back(
-            paths.input_of(out),
-            until=lambda node: bool(node.weights) or node.index in self.mixes,
-            stop=self.stop,
-        )
-        if any(each in self.mixes for each in mixed):
-            yield from _named(paths, "attn_out", [out])
+        if takes_mix(paths, out, self.mixes):
             return
         cone = self._cone(out)
         firsts = [each for each in cone if not self._before(each) and each not in self.projections]
@@ -145,11 +139,14 @@ class Branch:
             return [], False
         sides = [self._layers_before(each) for each in data]
         activated = [any(self.paths.nodes[each].op in ACTIVATIONS for each in passed) for _, passed in sides]
-        same = sides[0][0] == sides[1][0]
-        if same and _cuts(self.paths, sides[0][1]) == _cuts(self.paths, sides[1][1]):
+        if sides[0][0] == sides[1][0] and _cuts(self.paths, sides[0][1]) == _cuts(self.paths, sides[1][1]):
             # An activation that is written out: x * sigmoid(x).
             return [], False
-        return (sides[activated.index(True)][0] if activated.count(True) == 1 else []), same
+        if activated.count(True) != 1:
+            return [], False
+        gates, gated = sides[activated.index(True)][0], sides[activated.index(False)][0]
+        shared = any(self.paths.depends(each, gate) for each in gated for gate in gates)
+        return gates, shared
 
     def _routed(self) -> tuple[frozenset[int], list[int]]:
         """The layers of experts, and those that choose among them."""
@@ -181,6 +178,12 @@ def sources(paths: Paths, index: int) -> list[str]:
     """The parameters that an operation takes beside data."""
     given = [paths.nodes[each] for each in paths.nodes[index].inputs]
     return [name for each in given if not each.data for name in sorted(each.sources)]
+
+
+def takes_mix(paths: Paths, layer: int, mixes: frozenset[int]) -> bool:
+    """Whether a layer takes what attention gives."""
+    nearest = paths.back(paths.input_of(layer), until=lambda node: bool(node.weights) or node.index in mixes)
+    return any(each in mixes for each in nearest)
 
 
 def _named(paths: Paths, role: str, layers: list[int]) -> Found:

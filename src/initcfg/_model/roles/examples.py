@@ -100,7 +100,7 @@ def _torchvision(model: Any) -> Arguments:
     if ".detection" in module:
         return ([torch.empty(3, 256, 256, device="meta")],), {}
     if ".video" in module:
-        return _image(3, 16, 224, 224) if "Transformer" in name else _image(3, 8, 112, 112)
+        return _image(3, 8, 112, 112) if name == "VideoResNet" else _image(3, 16, 224, 224)
     if ".optical_flow" in module:
         image = torch.empty(_BATCH, 3, 128, 128, device="meta")
         return (image, image), {}

@@ -19,30 +19,52 @@ from initcfg._model.roles.stand_in import stand_in
 
 # A model with more bytes than these is not run on the CPU.
 _MOST_BYTES = 1 << 30
-# The last: kernels that exist for one type only.
+# Of what ended early: how much must be seen to look no further, and to be better than names.
+_ENOUGH, _AT_LEAST = 0.5, 0.2
+# The second: kernels that exist for one type only.
 _ATTEMPTS = (("meta", None), ("meta", torch.bfloat16), ("cpu", None))
 
 
 def watched_forward(model: nn.Module, names: Names, arguments: list[Arguments]) -> Graph:
     """The graph of a pass on the first of these arguments with which the model runs.
 
-    The model, its tensors and the process stay as they are.
+    A pass that ends before its end, as where numbers decide what comes next, is seen as far as it went. The
+    model, its tensors and the process stay as they are.
 
     Raises:
         Exception: The model ran nowhere; that of the first attempt, on the meta device.
     """
     model = unwrapped(model)
     problems: list[Exception] = []
+    farthest: tuple[float, Graph] | None = None
     for device, dtype in _ATTEMPTS:
         if device == "cpu" and _size(names) > _MOST_BYTES:
             continue
         for each in arguments:
             try:
                 with _apart():
-                    return _run(stand_in(model, device, dtype), device, dtype, each)
+                    graph = _run(stand_in(model, device, dtype), device, dtype, each)
             except Exception as error:
                 problems.append(error)
+                continue
+            if graph.broken is None:
+                return graph
+            problems.append(graph.broken)
+            reached = _reached(graph)
+            if reached > _ENOUGH:
+                return graph
+            if farthest is None or reached > farthest[0]:
+                farthest = reached, graph
+    if farthest is not None and farthest[0] > _AT_LEAST:
+        return farthest[1]
     raise problems[0]
+
+
+def _reached(graph: Graph) -> float:
+    """The share of parameters that a pass came to."""
+    used = {name for node in graph.nodes for name in node.weights}
+    weights = [name for name, shape in graph.shapes.items() if len(shape) > 1]
+    return len(used) / max(1, len(weights))
 
 
 def _size(names: Names) -> int:
@@ -62,10 +84,14 @@ def _run(model: nn.Module, device: str, dtype: torch.dtype | None, arguments: Ar
     for tensor, name in inputs:
         recorder.begin_with(tensor, name)
     default = torch.device(device)
-    with watched_calls(model, recorder, own.modules), default, torch.enable_grad(), recorder:
-        result = model(*args, **kwargs)
     graph = recorder.graph
     graph.device = device
+    try:
+        with watched_calls(model, recorder, own.modules), default, torch.enable_grad(), recorder:
+            result = model(*args, **kwargs)
+    except Exception as error:
+        graph.broken = error
+        return graph
     graph.outputs = tuple(
         index for tensor in outputs(result) if graph.nodes[index := recorder.node_of(tensor)].data
     )

@@ -40,6 +40,7 @@ FUSED_ATTENTION = "_scaled_dot_product"
 _NEAR = _words("mul div where expand add sub nan_to_num masked_fill")
 _SPREADS = _words("rsqrt sqrt linalg_vector_norm std var reciprocal norm var_mean std_mean")
 _UPSAMPLES = "upsample"
+_ASKED = SOFTMAXES | _words("add sub topk")
 
 
 @dataclass(eq=False)
@@ -88,7 +89,7 @@ class Paths:
         if not node.data:
             return False
         used = len(self.users[node.index]) > 1
-        return used or bool(node.weights) or node.op in ("add", "sub") or node.op in SOFTMAXES | {"topk"}
+        return used or bool(node.weights) or node.op in _ASKED
 
     def depends(self, index: int, on: int) -> bool:
         """Whether a node depends on another, which has a bit."""
@@ -170,14 +171,15 @@ class Paths:
 
     def attention_weights(self, product: int) -> int | None:
         """Of a product of two values, the one that comes out of a softmax."""
-        for each in self.data_inputs(product):
-            if self.softmax_of(each) is not None:
-                return each
+        for mixed in (False, True):
+            for each in self.data_inputs(product):
+                if self.softmax_of(each, mixed=mixed) is not None:
+                    return each
         return None
 
-    def softmax_of(self, index: int) -> int | None:
-        """The softmax that a value comes straight out of."""
-        for _ in range(12):
+    def softmax_of(self, index: int, *, mixed: bool = False) -> int | None:
+        """The softmax that a value comes straight out of, or out of a layer that mixes its heads."""
+        for _ in range(20 if mixed else 12):
             node = self.nodes[index]
             if node.op in SOFTMAXES:
                 return index
@@ -185,21 +187,34 @@ class Paths:
             passes = (
                 VIEWS | CUTS | {"mul", "div", "where", "expand", "add", "sub", "nan_to_num", "masked_fill"}
             )
-            if node.op not in passes or not data:
+            if not data or not (node.op in passes or (mixed and node.weights)):
                 return None
             index = data[0]
         return None
 
     def plain(self, index: int, *, also: Iterable[str] = ()) -> list[int]:
-        """A value and what it was before it was only shaped, pooled, normalized or scaled by a number."""
+        """A value and what it was before it was only shaped, pooled or scaled by what is no data."""
         chain = [index]
-        passed = VIEWS | POOLS | BATCH_NORMS | frozenset(also)
+        passed = VIEWS | POOLS | frozenset(also)
         while True:
             node, data = self.nodes[chain[-1]], self.data_inputs(chain[-1])
             scaled = node.op in ("mul", "div") and len(data) == 1
+            joined = self._joined(chain[-1])
+            if joined is not None:
+                chain.append(joined)
+                continue
             if not data or not (node.op in passed or scaled) or (node.op == "written" and len(data) > 1):
                 return chain
             chain.append(data[0])
+
+    def _joined(self, index: int) -> int | None:
+        """What a part that is cut out of joined values was before they were joined."""
+        node, data = self.nodes[index], self.data_inputs(index)
+        if node.op not in ("slice", "narrow") or not data or self.nodes[data[0]].op != "cat":
+            return None
+        return next(
+            (each for each in self.data_inputs(data[0]) if self.nodes[each].shape == node.shape), None
+        )
 
     def last_layers(self, start: int | list[int], stop: int = 0) -> list[int]:
         """The layers whose outputs a value is made of."""

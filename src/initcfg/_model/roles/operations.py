@@ -7,9 +7,9 @@ seen too. A value is known by the memory that it lies in, so that views and writ
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -49,13 +49,17 @@ class Node:
 
 @dataclass(eq=False)
 class Graph:
-    """The operations of a pass in their order; of ``places``, name of a module and number of its call."""
+    """The operations of a pass in their order; of ``places``, name of a module and number of its call.
+
+    ``broken`` is what ended the pass before its end.
+    """
 
     nodes: list[Node] = field(default_factory=list)
     places: list[tuple[str, int]] = field(default_factory=lambda: [("", 0)])
     outputs: tuple[int, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     device: str = "meta"
+    broken: Exception | None = None
 
 
 _PRODUCTS = {"mm", "bmm", "convolution", "_grouped_mm", "mv", "dot", "_convolution", "linear", "_scaled_mm"}
@@ -80,6 +84,7 @@ class Recorder(TorchDispatchMode):
         # Memory that is freed may come again as something else's.
         self._kept: list[torch.Tensor] = []
         self._stack = [0]
+        self._silent = False
         for name, tensors in parameters.items():
             for tensor in tensors:
                 self._begin(tensor, "parameter", name)
@@ -96,6 +101,30 @@ class Recorder(TorchDispatchMode):
     def leave(self) -> None:
         """It returns."""
         self._stack.pop()
+
+    @contextlib.contextmanager
+    def _unseen(self) -> Iterator[None]:
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
+
+    def recurrent(self, module: nn.RNNBase, args: tuple[Any, ...], run: Callable[[], Any]) -> Any:
+        """A recurrent layer is one operation, and no loop over time."""
+        inputs = tuple(self.node_of(each) for each in _tensors_in(args[:1]))
+        with self._unseen():
+            result = run()
+        of_input = [each for name, each in module._parameters.items() if name.startswith("weight_ih_l0")]
+        for tensor in _tensors_in(result):
+            made = self._add("recurrent", inputs, tensor)
+            node = self.graph.nodes[made]
+            sources = [self.graph.nodes[self.node_of(each)].sources for each in of_input if each is not None]
+            node.weights = tuple(name for each in sources for name in each)
+            key = _key(tensor)
+            self._known[key] = made
+            self._bases[key[0]] = made
+        return result
 
     def node_of(self, tensor: torch.Tensor) -> int:
         """The node of a value as it is now."""
@@ -118,7 +147,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        self._note(func, args, kwargs, result)
+        if not self._silent:
+            self._note(func, args, kwargs, result)
         return result
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
@@ -162,11 +192,21 @@ class Recorder(TorchDispatchMode):
             node.weights, node.data = self._main(given[0].sources), True
         elif op in _PRODUCTS:
             self._apply_weights(node, given)
+        elif op == "cat" and node.data:
+            for each in given:
+                self._take_for_data(each)
         if not node.data:
             node.sources = frozenset().union(*(each.sources for each in given))
         nodes.append(node)
         self._kept.append(tensor)
         return node.index
+
+    def _take_for_data(self, node: Node) -> None:
+        """Learned tokens that are joined to data are data from there on."""
+        if not node.data and node.sources:
+            node.data, node.sources = True, frozenset()
+            for each in node.inputs:
+                self._take_for_data(self.graph.nodes[each])
 
     def _apply_weights(self, node: Node, given: list[Node]) -> None:
         sides = given[:2]
@@ -217,6 +257,8 @@ def watched_calls(model: nn.Module, recorder: Recorder, names: Mapping[int, str]
         recorder.enter(name, calls[name])
 
     for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            vars(module)["forward"] = partial(_recurrent, recorder, module, module.forward)
         if id(module) in names:
             handles.append(module.register_forward_pre_hook(enter, prepend=True))
             handles.append(module.register_forward_hook(lambda *_: recorder.leave(), always_call=True))
@@ -225,6 +267,10 @@ def watched_calls(model: nn.Module, recorder: Recorder, names: Mapping[int, str]
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _recurrent(recorder: Recorder, module: nn.RNNBase, forward: Any, *args: Any, **kwargs: Any) -> Any:
+    return recorder.recurrent(module, args, lambda: forward(*args, **kwargs))
 
 
 def _key(tensor: torch.Tensor) -> Key:

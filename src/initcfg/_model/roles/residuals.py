@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from initcfg._model.roles.graph import SOFTMAXES, Paths
+from initcfg._model.roles.graph import ACTIVATIONS, NORMS, SOFTMAXES, Paths
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Residual:
     inner: bool = False
 
 
-def residuals_of(paths: Paths) -> list[Residual]:
-    """The residual adds of a graph, in their order."""
+def residuals_of(paths: Paths, mixes: frozenset[int] = frozenset()) -> list[Residual]:
+    """The residual adds of a graph, in their order; ``mixes`` are the nodes where attention mixes values."""
     scores = _scores(paths)
     skips: dict[int, int] = {}
     found: list[Residual] = []
@@ -52,7 +52,7 @@ def residuals_of(paths: Paths) -> list[Residual]:
     outer = found + projected
     projected = [each for each in projected if not _within_another(paths, each, outer)]
     together = sorted(found + projected, key=lambda each: each.add)
-    return [_marked(paths, each, together) for each in together]
+    return [_marked(paths, each, together, mixes) for each in together]
 
 
 def _scores(paths: Paths) -> set[int]:
@@ -105,13 +105,17 @@ def _projected(paths: Paths, add: int, first: int, second: int, found: list[Resi
         layers = paths.last_layers(skip)
         if own.bit_count() != 1 or len(layers) != 1 or paths.bits[layers[0]] != own:
             continue
-        starts = [each for given in paths.input_of(layers[0]) for each in paths.plain(given)]
+        given = paths.input_of(layers[0])
+        starts = [each for at in given for each in paths.plain(at, also=NORMS | ACTIVATIONS)]
         for start in starts:
             if not paths.depends(branch, start) or not paths.nodes[start].floating:
                 continue
             between = paths.above[branch] & ~paths.above[start] & paths.layers
             fed = all(paths.depends(each, start) for each in paths.with_bits(between))
-            if between.bit_count() < 2 or not fed or paths.upsamples(branch, start):
+            in_turn = any(
+                paths.above[each] & between & ~paths.bits[each] for each in paths.with_bits(between)
+            )
+            if not in_turn or not fed or paths.upsamples(branch, start):
                 break
             if paths.above[branch] & ~paths.above[start] & adds:
                 # Where whole blocks lie between, features of two depths are merged, as in a pyramid.
@@ -132,18 +136,15 @@ def _is_within(paths: Paths, residual: Residual, other: Residual) -> bool:
     return bool(in_branch) and paths.depends(residual.add, other.start)
 
 
-def _marked(paths: Paths, residual: Residual, all_of_them: list[Residual]) -> Residual:
-    """An add is an inner one if it is the only one in another's branch; several are blocks of their own."""
-    for other in all_of_them:
-        if _is_within(paths, residual, other):
-            inside = [each for each in all_of_them if _is_within(paths, each, other)]
-            if len(inside) == 1:
-                return Residual(
-                    residual.add,
-                    residual.branch,
-                    residual.skip,
-                    residual.start,
-                    residual.shortcut,
-                    inner=True,
-                )
+def _marked(paths: Paths, residual: Residual, all_of_them: list[Residual], mixes: frozenset[int]) -> Residual:
+    """An add within another's branch may be no end of one of its own.
+
+    Its skip is scaled, as the D of a state space is, or no layer takes what attention gave, as where queries
+    are added to it.
+    """
+    scaled = any(paths.nodes[each].op in ("mul", "div") for each in paths.plain(residual.skip))
+    nearest = paths.back(residual.branch, until=lambda node: bool(node.weights) or node.index in mixes)
+    mixed = any(each in mixes for each in nearest)
+    if (scaled or mixed) and _within_another(paths, residual, all_of_them):
+        return replace(residual, inner=True)
     return residual

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from initcfg._model.roles.attention import attention_roles, attentions_of
 from initcfg._model.roles.blocks import blocks_of
-from initcfg._model.roles.branches import Branch
+from initcfg._model.roles.branches import Branch, takes_mix
 from initcfg._model.roles.ends import end_roles, norm_roles
 from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
 from initcfg._model.roles.graph import BATCH_NORMS, NORMS, VIEWS, Paths
@@ -20,8 +20,9 @@ _CHANNELS_FIRST = ("convolution",)
 def roles_in(graph: Graph, names: Iterable[str]) -> Roles:
     """The roles in the graph of a model whose parameters have these ``names``."""
     paths = Paths(graph)
-    residuals, attentions = residuals_of(paths), attentions_of(paths)
+    attentions = attentions_of(paths)
     mixes = frozenset(each.mix for each in attentions)
+    residuals = residuals_of(paths, mixes)
     found: dict[str, dict[str, None]] = {}
     heads: dict[str, int] = {}
     projections: set[int] = set()
@@ -41,6 +42,10 @@ def roles_in(graph: Graph, names: Iterable[str]) -> Roles:
     for branch in outer:
         for role, name in branch.roles():
             put(role, name)
+    for node in paths.nodes:
+        if node.weights and takes_mix(paths, node.index, mixes):
+            for name in node.weights:
+                put("attn_out", name)
     for role, name in (*end_roles(paths, residuals, mixes), *norm_roles(paths)):
         put(role, name)
     outs = {each.residual.add: paths.names(each.outs) for each in outer}
@@ -83,9 +88,16 @@ def _notes(
     notes = [order] if order is not None else []
     if any({"head", "embedding"} <= {*each.roles} for each in tensors.values()):
         notes.append("head tied to the embedding")
+    if paths.graph.broken is not None:
+        notes.append(f"seen as far as forward came, which raised {_in_short(paths.graph.broken)}")
     if inherited:
         notes.append(f"{plural(inherited, 'tensor')} that no data reached: as their siblings")
     return tuple(notes)
+
+
+def _in_short(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first[:120]}"
 
 
 def _order_of_norms(paths: Paths, residuals: list[Residual]) -> str | None:
@@ -93,21 +105,24 @@ def _order_of_norms(paths: Paths, residuals: list[Residual]) -> str | None:
     before = sum(_meets_norm(paths, each.start) for each in residuals)
     if 2 * before > len(residuals):
         return "pre-norm"
-    behind = sum(_meets_norm(paths, each.add) for each in residuals)
+    behind = sum(_meets_norm(paths, each.add, only=True) for each in residuals)
     return "post-norm" if 2 * behind > len(residuals) else None
 
 
-def _meets_norm(paths: Paths, index: int) -> bool:
-    """Whether a value goes into a norm of its features."""
-    waiting = [index]
+def _meets_norm(paths: Paths, index: int, *, only: bool = False) -> bool:
+    """Whether a value goes into a norm of its features, or into nothing else."""
+    waiting, met, others = [index], False, False
     while waiting:
         for use in paths.users[waiting.pop()]:
             node = paths.nodes[use]
             if node.op in VIEWS:
                 waiting.append(use)
-            elif (node.op in NORMS - BATCH_NORMS) or (paths.is_norm(use) and node.op not in NORMS):
-                return True
-    return False
+            elif node.op in NORMS - BATCH_NORMS or (paths.is_norm(use) and node.op not in NORMS):
+                met = True
+            elif node.op != "pow":
+                # A norm that is written out takes squares as well.
+                others = True
+    return met and not (only and others)
 
 
 def _inherit(paths: Paths, found: dict[str, dict[str, None]], names: list[str]) -> int:

@@ -1,0 +1,94 @@
+"""The command roles: the table, JSON, and the dict that says the same in a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from own_models import refused, run
+
+from initcfg._model import find_roles
+
+MODEL = """
+import sys
+sys.path.insert(0, {support!r})
+import torch
+from role_models import NanoGPT
+
+def ids():
+    return (torch.zeros(2, 8, dtype=torch.long),)
+
+def broken():
+    raise KeyError("no batch")
+"""
+ARGUMENTS = ("my_gpt:NanoGPT", "--example", "my_gpt.py:ids")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    support = str(Path(__file__).parents[2] / "support")
+    (tmp_path / "my_gpt.py").write_text(MODEL.format(support=support))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_table() -> None:
+    done = run("roles", *ARGUMENTS)
+    assert done.exit_code == 0, done.output
+    rows = {tuple(line.split()) for line in done.stdout.splitlines() if line.strip()}
+    assert ("attn_qkv", "3", "h.{0..2}.mix_in.weight", "0..2", "4", "seen") in rows
+    assert ("attn_out", "3", "h.{0..2}.mix_back.weight", "0..2", "–", "seen", "residual_out") in rows
+    assert ("embedding", "1", "out.weight", "–", "–", "seen", "head") in rows
+    assert "3 blocks, 6 residual adds; width 16; pre-norm; head tied to the embedding." in done.stdout
+    assert 'residual_out=["h.*.mix_back.weight", "h.*.down.weight"], blocks="h")' in done.stdout
+
+
+def test_json() -> None:
+    done = run("roles", *ARGUMENTS, "--json")
+    found = json.loads(done.stdout)
+    assert (found["layers"], found["residuals"], found["width"]) == (3, 6, 16)
+    assert found["tensors"]["h.1.mix_in.weight"] == {
+        "roles": ["attn_qkv"],
+        "how": "seen",
+        "layer": 1,
+        "heads": 4,
+    }
+
+
+def test_the_dict_says_the_same_without_looking() -> None:
+    done = run("roles", *ARGUMENTS, "--config")
+    namespace: dict = {}
+    exec(done.stdout, namespace)
+    from role_models import NanoGPT
+
+    declared = find_roles(NanoGPT(), declared=namespace["roles"])
+    seen = json.loads(run("roles", *ARGUMENTS, "--json").stdout)["tensors"]
+    assert {name: (set(each.roles), each.layer) for name, each in declared.tensors.items()} == {
+        name: (set(each["roles"]), each["layer"]) for name, each in seen.items()
+    }
+    assert {each.how for each in declared.tensors.values()} == {"declared"}
+
+
+def test_a_config_says_them(folder: Path) -> None:
+    said = run("roles", *ARGUMENTS, "--config").stdout
+    (folder / "c.py").write_text(f"model = dict(type='my_gpt:NanoGPT')\n{said}")
+    found = json.loads(run("roles", "c.py", "--json").stdout)
+    assert found["layers"] == 3 and found["tensors"]["h.0.up.weight"]["how"] == "declared"
+    (folder / "d.py").write_text("model = dict(type='my_gpt:NanoGPT')\nexample = 'my_gpt.py:ids'\n")
+    found = json.loads(run("roles", "d.py", "--json").stdout)
+    assert found["layers"] == 3 and found["tensors"]["h.0.up.weight"]["how"] == "seen"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("my_gpt:NanoGPT",), "what it takes as input is not known"),
+        (("my_gpt:NanoGPT", "--example", "my_gpt.py:none"), "has no function 'none'"),
+        (("my_gpt:NanoGPT", "--example", "none.py:ids"), "there is no file"),
+        (("my_gpt:NanoGPT", "--example", "my_gpt.py:broken"), "raised KeyError: 'no batch'"),
+        (("my_gpt:NanoGPT", "--example", "ids"), "'file.py:function'"),
+    ],
+)
+def test_errors(arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused("roles", *arguments)
