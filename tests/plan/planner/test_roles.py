@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,13 @@ def test_tune_is_in_the_plan_and_everywhere() -> None:
     again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
     assert again == plan and again.digest == plan.digest and again[name] == plan[name]
     assert "tune" not in without.to_json()["parameters"][name]
+
+
+def test_a_plan_is_copied_and_pickled_with_its_roles() -> None:
+    plan = planned(dict(type="GPT2"))
+    for again in (pickle.loads(pickle.dumps(plan)), copy.deepcopy(plan)):
+        assert again == plan and again.digest == plan.digest
+    assert pickle.loads(pickle.dumps(initcfg.plan(nn.Linear(2, 2)))) == initcfg.plan(nn.Linear(2, 2))
 
 
 def test_facts_go_through_json() -> None:

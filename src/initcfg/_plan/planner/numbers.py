@@ -5,6 +5,7 @@ Roles are found when the first rule asks for one, once for the whole model.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -67,8 +68,13 @@ class ModelNumbers:
     """The roles and numbers of a model, found when they are asked for."""
 
     def __init__(self, model: nn.Module, request: RoleRequest) -> None:
-        self._model = model
+        # A plan has these for its parts, and keeps no model alive.
+        self._model = weakref.ref(model)
         self._request = request
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a plan takes along to another process: the roles, if they were found, and no model."""
+        return {"roles": self.found or Roles({}), "_request": RoleRequest()}
 
     @cached_property
     def roles(self) -> Roles:
@@ -76,7 +82,10 @@ class ModelNumbers:
         known = self._request.known
         if known is not None:
             return known if isinstance(known, Roles) else known()
-        return find_roles(self._model, example=self._request.example, declared=self._request.declared)
+        model = self._model()
+        if model is None:
+            return Roles({})
+        return find_roles(model, example=self._request.example, declared=self._request.declared)
 
     def of_part(self, name: str) -> RoleRequest:
         """The request for the module of this name: its tensors have the roles that they have here."""
