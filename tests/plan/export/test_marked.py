@@ -80,3 +80,11 @@ def test_multipliers_are_exported() -> None:
     again = initcfg.plan(Deep(), rules)
     assert again["layers.3.down.weight"].tune == {"lr": 1 / 32, "weight_decay": 2.0}
     assert again.digest == plan.digest
+
+
+def test_several_roles_are_one_rule() -> None:
+    rule = BY_LAYER | {"role": ["mlp_in", "residual_out"]}
+    plan = initcfg.plan(Deep(), [BASE, rule], example=IDS)
+    rules = plan.to_init_cfg(Deep())
+    assert sorted(rules[-1]["role"]) == ["mlp_in", "residual_out"]
+    assert not plan.diff(initcfg.plan(Deep(), rules, example=IDS))

@@ -83,12 +83,20 @@ def _cfg(view: View, number: int, value: Value) -> dict[str, Any]:
     return dict(view.specs.explain(view.single[number][0].layout, value)[0].cfg)
 
 
-def _role_of(view: View, numbers: set[int]) -> str | None:
-    """A role that these tensors have, and no other."""
+def _role_of(view: View, numbers: set[int]) -> str | list[str] | None:
+    """A role, or several, that these tensors have, and no other."""
     having: dict[str, set[int]] = {}
     for number, item in enumerate(view.assignments):
         for role in item.role.roles if item is not None and item.role is not None else ():
             having.setdefault(role, set()).add(number)
-    fitting = [role for role, those in having.items() if those == numbers]
     # Depth counts what ends a residual branch, whatever else it is.
-    return "residual_out" if "residual_out" in fitting else next(iter(fitting), None)
+    fitting = sorted((role for role, those in having.items() if those <= numbers), key="residual_out".__ne__)
+    chosen: list[str] = []
+    left = set(numbers)
+    while left and fitting:
+        most = max(fitting, key=lambda role: len(having[role] & left))
+        if not having[most] & left:
+            return None
+        chosen.append(most)
+        left -= having[most]
+    return None if left or not chosen else one_or_list(chosen)
