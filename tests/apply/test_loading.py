@@ -101,7 +101,7 @@ def test_sha256(tmp_path):
         (dict(checkpoint="a", finite=1), "finite must be True or False"),
         (dict(checkpoint="a", offline="no"), "offline must be True or False"),
         (dict(checkpoint="a", layer="Conv2d"), "takes no argument 'layer'|takes no layer"),
-        (dict(checkpoint="a", buffer="x"), "takes no layer, name, param or buffer"),
+        (dict(checkpoint="a", buffer="x"), "takes no layer, name, param, buffer or role"),
         (dict(checkpoint="a", adpat="auto"), "takes no argument 'adpat'"),
     ],
 )

@@ -166,6 +166,8 @@ def writes_of(assignments: Iterable[Assignment]) -> list[Write | Call]:
                 item.shape,
                 item.dtype,
                 default,
+                each.scaling,
+                each.tune,
             )
             for each in shows
             if not isinstance(each.value, (Keep, Computed, Opaque))

@@ -146,6 +146,7 @@ def test_tune_is_in_the_plan_and_everywhere() -> None:
     assert Ledger.from_json(json.loads(json.dumps(ledger.to_json()))) == ledger
     again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
     assert again == plan and again.digest == plan.digest and again[name] == plan[name]
+    assert again.apply(GPT(), seed=0)[name].tune == plan[name].tune == ledger.plan[name].tune
     assert "tune" not in without.to_json()["parameters"][name]
 
 
