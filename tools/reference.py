@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,5 @@ def _sentence(name: str, value: Any) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    # The catalogue is made with it.
+    runpy.run_path(str(Path(__file__).with_name("schemes.py")), run_name="__main__")

@@ -28,7 +28,7 @@ from click.testing import CliRunner
 from initcfg._api.command.cli import main
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^(<!-- needs mmengine -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

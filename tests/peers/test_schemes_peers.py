@@ -123,6 +123,21 @@ def test_mamba() -> None:
     assert differing(build, dict(type="Mamba", of="transformers", std=0.1)) == {}
 
 
+def test_gemma_and_perceiver() -> None:
+    config = dict(SMALL, num_key_value_heads=2, head_dim=16, vocab_size=100)
+    assert differing(of_transformers("Gemma2ForCausalLM", **config), dict(type="Gemma")) == {}
+    config = dict(num_latents=8, d_latents=32, d_model=16, num_self_attends_per_block=2, vocab_size=100)
+    build = of_transformers("PerceiverForMaskedLM", **config, num_self_attention_heads=4)
+    assert differing(build, dict(type="Perceiver")) == {}
+
+
+def test_wav2vec2() -> None:
+    config = dict(SMALL, conv_dim=(16, 16), conv_stride=(5, 2), conv_kernel=(10, 3), vocab_size=10)
+    build = of_transformers("Wav2Vec2Model", **config, num_conv_pos_embeddings=8)
+    found = differing(build, dict(type="Wav2Vec2", exclude="*pos_conv_embed*"))
+    assert found == {}
+
+
 def of_timm(name: str, **given: Any) -> Callable[[], nn.Module]:
     timm = pytest.importorskip("timm")
     return lambda: timm.create_model(name, num_classes=10, **given)

@@ -238,6 +238,34 @@ def test_mamba() -> None:
     assert 0.000999 < step.min() < step.max() < 0.1001
 
 
+class TimeMix(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.att = nn.Module()
+        for name in ("receptance", "key", "value", "output"):
+            setattr(self.att, name, nn.Linear(64, 64, bias=False))
+        self.att.w0 = nn.Parameter(torch.zeros(1, 1, 64))
+        self.att.w1, self.att.w2 = nn.Parameter(torch.ones(64, 8)), nn.Parameter(torch.ones(8, 64))
+
+
+def test_rwkv7() -> None:
+    model = nn.ModuleDict({"emb": nn.Embedding(256, 64), "head": nn.Linear(64, 256, bias=False)})
+    model["blocks"] = nn.ModuleList(TimeMix() for _ in range(3))
+    plan = planned(model, type="RWKV7")
+    assert plan["blocks.1.att.receptance.weight"].value == Uniform(-0.0625, 0.0625)
+    assert plan["blocks.1.att.key.weight"].value.args["b"] == pytest.approx(0.00625)
+    assert plan["blocks.1.att.output.weight"].value == plan["blocks.0.att.w1"].value == Constant(0.0)
+    assert plan["blocks.0.att.w2"].value == Orthogonal(0.1)
+    assert plan["emb.weight"].value == Uniform(-1e-4, 1e-4)
+    assert plan["head.weight"].value == Orthogonal(1.0)
+    plan.apply(model, seed=0)
+    n = torch.arange(64.0)
+    zigzag = (n - 31.5) / 31.5
+    for layer, ratio in enumerate((0.0, 0.5, 1.0)):
+        decay = -6 + 6 * (n / 63) ** (1 + ratio**0.3) + 0.5 + 2.5 * zigzag * zigzag.abs()
+        assert torch.allclose(model["blocks"][layer].att.w0[0, 0], decay, atol=1e-5)
+
+
 def test_xlstm() -> None:
     model = GPT()
     model.blocks[0].fgate, model.blocks[0].igate = nn.Linear(64, 4), nn.Linear(64, 4)

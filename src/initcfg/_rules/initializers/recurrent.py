@@ -301,6 +301,49 @@ class SpacedInit(BaseInit):
         return steps.result(steps.call("repeat", row, [*layout.shape[:-1], 1]))
 
 
+@INITIALIZERS.register_module(name="RWKVDecay")
+class RWKVDecayInit(BaseInit):
+    """``w0`` of RWKV-7: channels forget at speeds from -6 to 0, bent by depth, with a zigzag in each head.
+
+    Of channel n of C: -5.5 + 6·(n / (C - 1))^(1 + r^0.3) + 2.5·z·|z|, where z goes from -1 to 1 over the
+    channels of a head, and r from 0 to 1 over the blocks. From "RWKV-7 Goose with Expressive Dynamic State
+    Evolution", Peng et al. 2025 (2503.14456). Held to BlinkDL/RWKV-LM, RWKV-v7, model.py. The scheme
+    ``RWKV7`` does a whole model.
+
+    Args:
+        ratio: r, from 0 for the first block to 1 for the last.
+        head_size: Channels of a head.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> linear = nn.Linear(1, 64)
+        >>> _ = initcfg.init_weights(linear, dict(type="RWKVDecay", param="bias"))
+        >>> linear.bias[0].item(), linear.bias[-1].item()
+        (-8.0, 3.0)
+    """
+
+    def __init__(self, ratio: float = 0.0, head_size: int = 64, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ratio = finite("ratio", ratio)
+        if not 0 <= self.ratio <= 1:
+            raise ArgumentValueError(f"ratio goes from 0 to 1 over the blocks, and is not {ratio!r}.")
+        self.head_size = whole_number("head_size", head_size, 2)
+
+    def value(self, layout: Layout) -> Value:
+        channels, middle = _states(layout), (self.head_size - 1) / 2
+        steps = Steps()
+        count = steps.call("arange", channels, dtype="torch.float32")
+        share = steps.call("div.Scalar", count, max(channels - 1, 1))
+        bent = steps.call("mul.Scalar", steps.call("pow.Tensor_Scalar", share, 1 + self.ratio**0.3), 6.0)
+        within = steps.call("sub.Scalar", steps.call("remainder.Scalar", count, self.head_size), middle)
+        zigzag = steps.call("div.Scalar", within, middle)
+        zigzag = steps.call("mul.Tensor", zigzag, steps.call("abs", zigzag))
+        made = steps.call("add.Tensor", bent, steps.call("mul.Scalar", zigzag, 2.5))
+        row = steps.call("sub.Scalar", made, 5.5)
+        return steps.result(steps.call("repeat", row, [*layout.shape[:-1], 1]))
+
+
 def gate_size(layout: Layout, gates: int, name: str) -> int:
     """Length of a gate's part of a bias."""
     if len(layout.shape) != 1 or layout.shape[0] % gates:

@@ -20,7 +20,7 @@ def normal(std: float, layer: list[str], **rule: Any) -> dict[str, Any]:
 
 @INITIALIZERS.register_module(name="MegatronScaled")
 class MegatronScaled(Scheme):
-    """Megatron-LM's: N(0, std²), ends of branches that by √(2·layers), embeddings of their own.
+    """Megatron-LM's: N(0, std²), ends of branches smaller by √(2·layers), embeddings by themselves.
 
     GPT-2's scheme where the embedding may be wider: a spread of 1 keeps the norm of a small embedding from
     shrinking what the first blocks see. From "Megatron-LM", Shoeybi et al. 2019 (1909.08053). Held to

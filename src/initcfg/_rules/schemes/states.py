@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import nn
+
 from initcfg._rules.initializers import (
     INITIALIZERS,
     finite,
@@ -294,4 +296,54 @@ class XLSTM(Scheme):
             dict(type="Constant", param=["*fgate.weight", "*igate.weight"], val=0),
             dict(type="Spaced", param="*fgate.bias", start=3, end=6),
             dict(type="Normal", param="*igate.bias", std=0.1),
+        ]
+
+
+@INITIALIZERS.register_module(name="RWKV7")
+class RWKV7(Scheme):
+    """RWKV-7: receptances and values U(±0.5 / √C), keys U(±0.05 / √C), outputs 0, embeddings U(±1e-4).
+
+    The head is orthogonal by ½·√(V / C); of each low-rank pair the first half is 0 and the second orthogonal
+    by 0.1; ``w0`` is ``RWKVDecay``, by block. Other vectors stay as their constructor leaves them. From
+    "RWKV-7 Goose with Expressive Dynamic State Evolution", Peng et al. 2025 (2503.14456). Held to
+    BlinkDL/RWKV-LM, RWKV-v7, model.py, whose names these are.
+
+    Args:
+        head_size: Channels of a head.
+
+    Example:
+        >>> from initcfg._rules.schemes.states import RWKV7
+        >>> RWKV7().recipe()[0]["scale"]
+        '0.5/sqrt(fan_in)'
+    """
+
+    family = "recurrent models"
+    paper = "Peng et al. 2025"
+
+    def __init__(self, head_size: int = 64) -> None:
+        self.head_size = whole_number("head_size", head_size, 2)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        even = dict(type="Uniform", a=-1, b=1, layer="Linear")
+        pairs = ("w", "a", "v", "g")
+        strong = ["*att.receptance.weight", "*att.value.weight", "*ffn.key.weight"]
+        return [
+            dict(even, param=strong, scale="0.5/sqrt(fan_in)"),
+            dict(even, param="*att.key.weight", scale="0.05/sqrt(fan_in)"),
+            dict(type="Constant", param=["*att.output.weight", "*ffn.value.weight"], val=0),
+            dict(type="Uniform", layer="Embedding", a=-1e-4, b=1e-4),
+            dict(type="SUO", param=["head.weight", "*.head.weight"], gain=0.5),
+            dict(type="Constant", param=[f"*att.{each}1" for each in pairs], val=0),
+            dict(type="Orthogonal", param=[f"*att.{each}2" for each in pairs], gain=0.1),
+        ]
+
+    def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe_for`: the decay of each block, by its index."""
+        names = [name for name, _ in owner.named_parameters() if name.endswith("att.w0")]
+        last = max(len(names) - 1, 1)
+        decay = dict(type="RWKVDecay", head_size=self.head_size)
+        return [
+            *self.recipe(),
+            *(dict(decay, param=name, ratio=at / last) for at, name in enumerate(names)),
         ]
