@@ -130,6 +130,10 @@ def _example(text: str) -> list[str]:
                 is_tuple = isinstance(ast.parse(source, mode="eval").body, ast.Tuple)
                 source = f"print(({source}))" if is_tuple else f"print({source})"
         code.append(source)
+    # A blank line between imports and what follows.
+    imports = [at for at, line in enumerate(code) if line.startswith(("import ", "from "))]
+    if imports and imports[-1] + 1 < len(code):
+        code.insert(imports[-1] + 1, "")
     shown = ["", "```text", *output, "```", ""] if output else [""]
     return ["```python", *code, "```", *shown]
 
