@@ -38,6 +38,13 @@ def tensors() -> dict[str, type[Any]]:
     return _own(lambda cls: cls.__module__.removeprefix(_MODULE) in _TENSORS)
 
 
+def shown() -> dict[str, type[Any]]:
+    """All that a page of the folder shows."""
+    return {
+        name: cls for name, cls in schemes().items() if (FOLDER / f"{_home(cls)}.md").exists()
+    } | tensors()
+
+
 def _own(fits: Any) -> dict[str, type[Any]]:
     found: dict[type[Any], str] = {}
     for name, cls in INITIALIZERS.module_dict.items():

@@ -25,7 +25,7 @@ def test_the_pages_are_current() -> None:
     assert stale == [], "run python tools/schemes.py"
 
 
-@pytest.mark.parametrize(("name", "cls"), [*tool().schemes().items(), *tool().tensors().items()])
+@pytest.mark.parametrize(("name", "cls"), [*tool().shown().items()])
 def test_each_says_where_it_is_from(name: str, cls: type[Any]) -> None:
     doc = inspect.getdoc(cls) or ""
     assert len(doc.partition("\n\n")[0].splitlines()) == 1
