@@ -6,7 +6,14 @@ if "--untrusted" in sys.argv and sys.path and not getattr(sys.flags, "safe_path"
     # `python -m` puts the folder that one works in before all others.
     del sys.path[0]
 
-from initcfg._api.command import main
+try:
+    from initcfg._api.command import main
+except KeyboardInterrupt:
+    # From its first import on, the command ends as it does later.
+    from initcfg.errors import say
+
+    say("Interrupted; no file was left half-written.", error=True, head="error: ")
+    sys.exit(130)
 
 if __name__ == "__main__":
     main(prog_name="initcfg")

@@ -323,3 +323,9 @@ def test_a_globally_accessible_class_gives_its_instance():
     assert first.size == 3
     assert initcfg.build_from_cfg(dict(type=Hub, name="hub"), MODELS) is first
     assert initcfg.build_from_cfg(dict(type=Hub, name="other"), MODELS) is not first
+
+
+@pytest.mark.parametrize("key", [None, 5, (1, 2), True])
+def test_arguments_are_named_by_texts(key: Any) -> None:
+    with pytest.raises(BuildError, match=r"takes arguments by their names, and .* is no name"):
+        initcfg.build({"type": "Linear", "in_features": 2, "out_features": 2, key: 1})

@@ -70,6 +70,19 @@ VALUES = {
     "value.steps[1][0]": adapted(["transpose"], ["no such step"]),
     "value.steps": adapted() | {"steps": 5},
     "value.steps[0]    ": adapted("transpose"),
+    "value.value": {"kind": "Scaled", "value": {"kind": "Keep"}, "factors": [1.0] * 8, "axis": 0},
+    "value.value ": {
+        "kind": "Scaled",
+        "value": {"kind": "FromCheckpoint", "source": "a.pth", "key": "w"},
+        "factors": [1.0] * 8,
+        "axis": 0,
+    },
+    "value.values[1]": {
+        "kind": "Originals",
+        "source": "a.pth",
+        "key": "w",
+        "values": [{"kind": "Keep"}, NORMAL],
+    },
     "value.values[0].steps[0][1]": {
         "kind": "Originals",
         "source": "a.pth",
@@ -429,3 +442,15 @@ def test_the_mutations_begin_with_what_can_be_read():
     assert initcfg.Plan.from_json(json.loads(RICH_PLAN)) == RICH
     assert any(isinstance(item.value, Formula) for item in RICH.values())
     initcfg.Ledger.from_json(json.loads(RICH_LEDGER))
+
+
+def test_originals_of_a_tensor_that_is_stored_as_one(tmp_path):
+    model = nn.Linear(8, 8)
+    torch.save({"w": torch.zeros(8, 8)}, tmp_path / "a.pth")
+    load = {"kind": "FromCheckpoint", "source": str(tmp_path / "a.pth"), "key": "w"}
+    value = {"kind": "Originals", "source": load["source"], "key": "w", "values": [load, load]}
+    plan = initcfg.Plan.from_json(changed(PLAN, "parameters/weight/value", value))
+    before = model.weight.detach().clone()
+    with pytest.raises(errors.ApplyError, match="'weight' is stored in 1 tensor here, and the plan says"):
+        plan.apply(model, seed=0)
+    assert torch.equal(model.weight, before)

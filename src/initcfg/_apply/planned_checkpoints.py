@@ -310,6 +310,12 @@ def each_stored(value: FromCheckpoint, entry: Entry) -> list[tuple[FromCheckpoin
     """The tensors that are stored of one, each with what it is loaded from."""
     if not isinstance(value, Originals):
         return [(value, entry.tensor)]
+    if len(value.values) != len(entry.originals):
+        raise ApplyError(
+            f"{entry.name!r} is stored in {plural(max(len(entry.originals), 1), 'tensor')} here, and the "
+            f"plan says what {len(value.values)} get.",
+            fix="Plan the model again.",
+        )
     pairs = zip(value.values, entry.originals, strict=True)
     return [(each, tensor) for each, tensor in pairs if isinstance(each, FromCheckpoint)]
 

@@ -7,9 +7,12 @@ import math
 from initcfg.values.adaptation_steps import step_fault
 from initcfg.values.kinds import (
     Adapted,
+    Computed,
     CopyOf,
     Dirac,
     FromBatch,
+    FromCheckpoint,
+    Keep,
     Normal,
     Numbers,
     Opaque,
@@ -24,6 +27,9 @@ from initcfg.values.kinds import (
     Uniform,
 )
 from initcfg.values.value import Value
+
+_STORED = (FromCheckpoint, Keep)
+_NOT_DRAWN = (*_STORED, Computed, FromBatch, Opaque)
 
 Fault = tuple[tuple[str | int, ...], str]
 """The way to the faulty field, and why no value of the kind has that there."""
@@ -41,6 +47,8 @@ def own_fault(value: Value) -> Fault | None:
     if isinstance(value, (PaddingRow, Repeat, CopyOf, FromBatch)):
         return _index_fault(value) or _within(own_fault(value.value), "value")
     if isinstance(value, Scaled):
+        if isinstance(value.value, _NOT_DRAWN):
+            return ("value",), "only what is drawn is scaled"
         return _numbers_fault(value.factors, "factors") or _within(own_fault(value.value), "value")
     if isinstance(value, Numbers):
         return _numbers_fault(value.numbers, "numbers")
@@ -49,6 +57,9 @@ def own_fault(value: Value) -> Fault | None:
     if isinstance(value, Parts):
         return _parts_fault(value)
     if isinstance(value, Originals):
+        other = (number for number, each in enumerate(value.values) if not isinstance(each, _STORED))
+        if (number := next(other, None)) is not None:
+            return ("values", number), "it is neither loaded nor kept"
         return _first_within(value.values)
     if isinstance(value, Adapted):
         return _steps_fault(value)

@@ -115,6 +115,12 @@ def _called(
 
 def _refused_by_signature(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> BuildError | None:
     """Why the signature does not take the arguments; None where it does, or is not known."""
+    odd = [name for name in arguments if not isinstance(name, str)]
+    if odd:
+        return BuildError(
+            f"{described(factory)} takes arguments by their names, and {odd[0]!r} is no name.",
+            fix="Write a text as the key.",
+        )
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
