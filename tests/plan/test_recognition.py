@@ -109,3 +109,52 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["trace", "net_of_mine:build", "--recognize", "--json"])
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_one_std_for_all_is_no_scheme():
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8))
+            for layer in (self.layers[0], self.layers[2]):
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    assert initcfg.trace(Plain).recognize() == []
+
+
+def test_what_every_library_has_is_no_scheme():
+    class Convolutions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
+            for layer in (self.layers[0], self.layers[3]):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+
+        def forward(self, x):
+            return self.layers(x)
+
+    assert initcfg.trace(Convolutions).recognize(example=(torch.zeros(2, 3, 9, 9),)) == []
+
+
+def test_a_scheme_for_a_part_says_so():
+    class Scaled(Block):
+        def __init__(self, width=32):
+            super().__init__(width)
+            self.gamma = nn.Parameter(torch.full((width,), 1e-5))
+
+        def forward(self, x):
+            return x + self.gamma * self.down(nn.functional.gelu(self.up(self.norm(x))))
+
+    def make():
+        model = nn.Sequential(nn.Linear(4, 32), *(Scaled() for _ in range(3)))
+        for name, parameter in model.named_parameters():
+            if name.endswith("up.weight"):
+                nn.init.uniform_(parameter, -0.3, 0.1)
+        return model
+
+    found = initcfg.trace(make).recognize(example=(torch.zeros(2, 4),))
+    assert [(each.rule, each.matched, each.silent) for each in found] == [
+        ({"type": "LayerScale", "value": pytest.approx(1e-5, rel=1e-6)}, 3, 3)
+    ]
+    assert "it says nothing" in str(found[0])

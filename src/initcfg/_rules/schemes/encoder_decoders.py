@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -88,7 +88,9 @@ class Switch(Scheme):
     paper = "Fedus et al. 2021"
     needs = ("attn_q",)
 
-    def __init__(self, factor: float = 1.0, d_kv: int | None = None, of: str = "paper") -> None:
+    def __init__(
+        self, factor: float = 1.0, d_kv: int | None = None, of: Literal["paper", "transformers"] = "paper"
+    ) -> None:
         self.factor = positive("factor", factor)
         self.d_kv = None if d_kv is None else whole_number("d_kv", d_kv)
         self.of = one_of("of", of, ("paper", "transformers"))
@@ -115,7 +117,10 @@ class _ByDepth(Scheme):
     needs: ClassVar[tuple[str, ...]] = ("attn_v",)
 
     def __init__(
-        self, kind: str = "encoder", encoder_layers: int | None = None, decoder_layers: int | None = None
+        self,
+        kind: Literal["encoder", "decoder", "encoder-decoder"] = "encoder",
+        encoder_layers: int | None = None,
+        decoder_layers: int | None = None,
     ) -> None:
         self.kind = one_of("kind", kind, ("encoder", "decoder", "encoder-decoder"))
         given = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
@@ -291,7 +296,7 @@ class DSInit(Scheme):
     paper = "Zhang et al. 2019"
     needs = ("attn_out",)
 
-    def __init__(self, alpha: float = 1.0, of: str = "paper") -> None:
+    def __init__(self, alpha: float = 1.0, of: Literal["paper", "code"] = "paper") -> None:
         self.alpha = positive("alpha", alpha)
         self.of = one_of("of", of, ("paper", "code"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from initcfg._rules.initializers import INITIALIZERS, one_of, positive, standard_deviation, whole_number
 from initcfg._rules.schemes.scheme import Scheme
@@ -35,7 +35,9 @@ class CLIP(Scheme):
     paper = "Radford et al. 2021"
     needs = ("attn_out",)
 
-    def __init__(self, of: str = "openai", factor: float = 1.0, layers: int | None = None) -> None:
+    def __init__(
+        self, of: Literal["openai", "transformers"] = "openai", factor: float = 1.0, layers: int | None = None
+    ) -> None:
         self.of = one_of("of", of, ("openai", "transformers"))
         self.factor = positive("factor", factor)
         self.layers = None if layers is None else whole_number("layers", layers)
@@ -83,7 +85,7 @@ class SigLIP(Scheme):
     family = "images with text"
     paper = "Zhai et al. 2023"
 
-    def __init__(self, of: str = "paper") -> None:
+    def __init__(self, of: Literal["paper", "transformers"] = "paper") -> None:
         self.of = one_of("of", of, ("paper", "transformers"))
 
     def recipe(self) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from initcfg._rules.initializers import INITIALIZERS, finite, one_of, positive, standard_deviation
 from initcfg._rules.schemes.scheme import Scheme
@@ -76,7 +76,7 @@ class DepthScaled(Scheme):
     paper = "torchtitan; Bao et al. 2021"
     needs = ("residual_out",)
 
-    def __init__(self, std: float = 0.02, by: str = "index") -> None:
+    def __init__(self, std: float = 0.02, by: Literal["index", "total"] = "index") -> None:
         self.std = standard_deviation(std)
         self.by = one_of("by", by, ("index", "total"))
 
@@ -148,7 +148,9 @@ class OLMoLlama(Scheme):
     paper = "OLMo team 2025"
     needs = ("residual_out",)
 
-    def __init__(self, std: float = 0.02, by: str = "total", include_w3: bool = True) -> None:
+    def __init__(
+        self, std: float = 0.02, by: Literal["total", "index"] = "total", include_w3: bool = True
+    ) -> None:
         self.std = standard_deviation(std)
         self.by = one_of("by", by, ("total", "index"))
         self.include_w3 = bool(include_w3)

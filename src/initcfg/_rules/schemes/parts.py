@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from initcfg._rules.initializers import INITIALIZERS, finite, one_of, positive, whole_number
 from initcfg._rules.schemes.scheme import Scheme
@@ -30,7 +30,7 @@ class LoRA(Scheme):
     family = "parts"
     paper = "Hu et al. 2021"
 
-    def __init__(self, mode: str = "kaiming", a: float = math.sqrt(5)) -> None:
+    def __init__(self, mode: Literal["kaiming", "gaussian"] = "kaiming", a: float = math.sqrt(5)) -> None:
         self.mode = one_of("mode", mode, ("kaiming", "gaussian"))
         self.a = finite("a", a)
 

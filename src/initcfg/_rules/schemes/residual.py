@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -33,7 +33,7 @@ class ZeroResidual(Scheme):
     family = "residual networks"
     paper = "Goyal et al. 2017"
 
-    def __init__(self, what: str = "norm") -> None:
+    def __init__(self, what: Literal["norm", "weight"] = "norm") -> None:
         self.what = one_of("what", what, ("norm", "weight"))
         self.needs = ("residual_norm",) if what == "norm" else ("residual_out",)  # type: ignore[misc]
 
@@ -125,7 +125,7 @@ class Fixup(Scheme):
         "the model must have a scalar bias before each layer, a scalar scale in each branch, and no norm"
     )
 
-    def __init__(self, block: str = "basic") -> None:
+    def __init__(self, block: Literal["basic", "bottleneck"] = "basic") -> None:
         self.block = one_of("block", block, ("basic", "bottleneck"))
 
     def recipe(self) -> list[dict[str, Any]]:

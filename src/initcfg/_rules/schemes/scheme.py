@@ -35,14 +35,12 @@ class Scheme:
         needs: Roles without which it is not what its name says: an error in a model where nobody has them.
         forward: What the paper also changes in the forward pass or the optimizer, which no initial weight can
             do: a note of the plan, and an error under ``strict`` unless the rule says ``forward="done"``.
-        variants: Arguments other than the defaults with which a plan may be recognized as this scheme.
     """
 
     family: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
     forward: str | None = None
-    variants: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     def recipe(self) -> list[dict[str, Any]]:
         """Its rules, in the language of ``init_cfg``; the later ones win."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -188,7 +188,7 @@ class Mamba(Scheme):
         floor: float = 1e-4,
         dt_scale: float = 1.0,
         std: float = 0.02,
-        of: str = "paper",
+        of: Literal["paper", "transformers"] = "paper",
     ) -> None:
         self.dt_min, self.dt_max = positive("dt_min", dt_min), positive("dt_max", dt_max)
         self.floor, self.dt_scale = positive("floor", floor), positive("dt_scale", dt_scale)
