@@ -19,7 +19,7 @@ from initcfg._model.roles.stand_in import stand_in
 
 # A model with more bytes than these is not run on the CPU.
 _MOST_BYTES = 1 << 30
-# Of what ended early: how much must be seen to look no further, and to be better than names.
+# Of what ended early: how much must be seen not to run it on the CPU, and to be better than names.
 _ENOUGH, _AT_LEAST = 0.5, 0.2
 # The second: kernels that exist for one type only.
 _ATTEMPTS = (("meta", None), ("meta", torch.bfloat16), ("cpu", None))
@@ -38,7 +38,8 @@ def watched_forward(model: nn.Module, names: Names, arguments: list[Arguments]) 
     problems: list[Exception] = []
     farthest: tuple[float, Graph] | None = None
     for device, dtype in _ATTEMPTS:
-        if device == "cpu" and _size(names) > _MOST_BYTES:
+        seen = farthest is not None and farthest[0] > _ENOUGH
+        if device == "cpu" and (seen or _size(names) > _MOST_BYTES):
             continue
         for each in arguments:
             try:
@@ -51,8 +52,6 @@ def watched_forward(model: nn.Module, names: Names, arguments: list[Arguments]) 
                 return graph
             problems.append(graph.broken)
             reached = _reached(graph)
-            if reached > _ENOUGH:
-                return graph
             if farthest is None or reached > farthest[0]:
                 farthest = reached, graph
     if farthest is not None and farthest[0] > _AT_LEAST:

@@ -167,7 +167,7 @@ class Paths:
             return [each for each in data if each != weighed]
         values = self.factors(index)[0]
         # Whole numbers say where, not what.
-        return [each for each in values if self.nodes[each].floating] if len(values) > 1 else values
+        return [each for each in values if self.nodes[each].floating or not node.floating]
 
     def attention_weights(self, product: int) -> int | None:
         """Of a product of two values, the one that comes out of a softmax."""
