@@ -13,7 +13,15 @@ from initcfg._config.files import write_atomically
 from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load, Loaded
-from initcfg._plan.reading import check_aliases, check_known, check_tensor, json_of, loads_of, read_whole
+from initcfg._plan.reading import (
+    check_aliases,
+    check_known,
+    check_tensor,
+    check_tune,
+    json_of,
+    loads_of,
+    read_whole,
+)
 from initcfg.errors import PlanError, render
 from initcfg.values import Keep, Misfit, Value, record, typed
 
@@ -76,7 +84,7 @@ class Written(Frozen):
     loaded: Loaded | None = None
     computed: str | None = None
     buffer: bool = False
-    tune: Mapping[str, float] = field(default_factory=dict)
+    tune: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -213,6 +221,7 @@ def _entries_of(data: Any) -> dict[str, Written]:
         try:
             entry = entries[name] = record(Written, item, name=name)
             check_tensor(entry.shape, entry.dtype, entry.value)
+            check_tune(entry.tune)
         except Misfit as misfit:
             raise misfit.inside(name) from misfit
     return entries

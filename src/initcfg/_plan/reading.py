@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import torch
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.loads import Load
+from initcfg._rules import TUNED, TUNED_FOR
 from initcfg._stream.writing import value_problem
 from initcfg.errors import PlanError, SavedPlanError
 from initcfg.values import Misfit, Value, own_fault, short
@@ -155,8 +157,18 @@ def check_items(items: Mapping[str, Assignment]) -> None:
     for name, item in items.items():
         try:
             check_tensor(item.shape, item.dtype, item.value)
+            check_tune(item.tune)
         except Misfit as misfit:
             raise misfit.inside(name) from misfit
+
+
+def check_tune(tune: Mapping[str, float | str]) -> None:
+    """Multipliers that a rule could have given."""
+    for key, item in tune.items():
+        if key == "optimizer" and item in TUNED_FOR:
+            continue
+        if key not in TUNED or isinstance(item, str) or not 0 <= item < math.inf:
+            raise Misfit(f"No rule gives {short(key)} the multiplier {short(item)}.", under=(key, "tune"))
 
 
 def check_aliases(aliases: Mapping[str, str], names: Iterable[str]) -> None:

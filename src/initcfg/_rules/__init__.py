@@ -18,6 +18,7 @@ from initcfg._rules.layer_names import check_layer_names, dotted, known_layer_na
 from initcfg._rules.libraries import register_library
 from initcfg._rules.methods import has_init_weights
 from initcfg._rules.originals import originals_come_back
+from initcfg._rules.own_keys import TUNED, TUNED_FOR
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, is_initialized
 from initcfg._rules.rule import Rule, SchemeRule, bias_of
@@ -33,6 +34,8 @@ __all__ = [
     "Scheme",
     "SchemeRule",
     "Step",
+    "TUNED",
+    "TUNED_FOR",
     "bias_of",
     "check_layer_names",
     "construct",

@@ -23,6 +23,10 @@ def parse_own_keys(arguments: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"roles": ()}
     if "role" in arguments and not accepts(type_, "role"):
         found["roles"] = parse_roles(arguments.pop("role"))
+    for key in ("scale", "tune"):
+        if arguments.get(key, "") is None and not takes(type_, key):
+            # As with the other keys, None is what is not given.
+            del arguments[key]
     written = arguments.get("scale")
     # A number for VarianceScaling is that of the variance, its own.
     own = accepts(type_, "scale") or (not isinstance(written, str) and takes(type_, "scale"))

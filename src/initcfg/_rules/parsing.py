@@ -16,7 +16,7 @@ from initcfg._rules.layer_names import NO_LAYERS, parse_layers
 from initcfg._rules.own_keys import check_own_keys, parse_own_keys
 from initcfg._rules.patterns import parse_patterns
 from initcfg._rules.rule import PlainBias, Rule, SchemeRule, bias_of, location, show_cfg
-from initcfg._rules.schemes import Scheme
+from initcfg._rules.schemes import Base, Scheme
 from initcfg._rules.types import (
     SELECTION,
     accepts,
@@ -36,9 +36,12 @@ from initcfg.errors import (
     MissingTypeError,
     OverrideError,
     PatternError,
+    RuleError,
     RuleTypeError,
 )
 
+# How deep schemes may hold schemes.
+_DEEPEST = 8
 _AXES = ("in_axis", "out_axis", "batch_axis")
 # What the original does not know: of Pretrained, all that has to be given by name.
 _EXTENSIONS = (
@@ -145,9 +148,8 @@ def _parse_scheme(
         )
     made = construct(type_, arguments)
     assert isinstance(made, Scheme)
-    base = None if owner is None else made.base(owner)
+    base, parts = _recipe(made, name, where, owner)
     use = SchemeRule(where, written(where), dict(entry), name, made, forward == "done", given, base)
-    parts = made.recipe() if owner is None else made.recipe_for(owner)
     found: list[Rule] = []
     for number, part in enumerate(parts):
         path = f"{where}.{name}[{number}]"
@@ -161,6 +163,26 @@ def _parse_scheme(
             outer = use if within is None or use.base is not None else replace(use, base=within.base)
             found.append(replace(rule, names=names, excludes=excludes, scheme=outer))
     return found
+
+
+def _recipe(scheme: Scheme, name: str, where: str, owner: nn.Module | None) -> tuple[Base | None, list[Any]]:
+    """What a scheme, perhaps somebody's own, gives for a model."""
+    if where.rpartition("init_cfg")[2].count("[") > _DEEPEST:
+        raise ArgumentError(
+            f"{name} holds schemes more than {_DEEPEST} deep.", fix="Let no scheme hold itself."
+        )
+    try:
+        base = None if owner is None else scheme.base(owner)
+        parts = scheme.recipe() if owner is None else scheme.recipe_for(owner)
+    except InitcfgError:
+        raise
+    except Exception as error:
+        raise RuleError(
+            f"{name} has no recipe: {type(error).__name__}: {error}.", fix="Mend the scheme's own code."
+        ) from error
+    if not isinstance(parts, (list, tuple)):
+        raise RuleTypeError(f"The recipe of {name} is {parts!r}, and should be a list of rules.")
+    return base, list(parts)
 
 
 def _copied(entry: Mapping[str, Any]) -> dict[str, Any]:

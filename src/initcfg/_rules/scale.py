@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,14 +72,16 @@ def parse_scale(key: str, written: Any) -> Expression:
     Raises:
         RuleError: It is none; the message has the place of the fault.
     """
-    if isinstance(written, (int, float)) and not isinstance(written, bool):
+    if isinstance(written, numbers.Real) and not isinstance(written, bool):
         try:
             number = float(written)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
             raise ArgumentValueError(f"{key} must be finite, not {number!r}.", fix=_FIX)
-        return Expression(f"{written!r}", frozenset(), number)
+        return Expression(
+            f"{number:g}" if number == float(f"{number:g}") else repr(number), frozenset(), number
+        )
     if not isinstance(written, str):
         raise RuleTypeError(f"{key} must be an expression in a text, or a number, not {written!r}.", fix=_FIX)
     if len(written) > _LONGEST:

@@ -9,6 +9,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,7 +22,9 @@ from initcfg.errors import (
     ConfigError,
     FanError,
     OverrideError,
+    PlanError,
     RoleError,
+    RuleError,
     UnknownLayerError,
     UntrustedError,
     UnusedRuleError,
@@ -522,3 +525,72 @@ def test_a_scheme_says_what_existing_code_does() -> None:
         else:
             assert values[name] == expected, name
     assert plan["h.5.mlp.c_proj.weight"].role.how == "seen"  # type: ignore[union-attr]
+
+
+# -- what is wrong ---------------------------------------------------------------------------------
+
+
+class Itself(Scheme):
+    def recipe(self) -> list[dict[str, Any]]:
+        return [dict(type=Itself)]
+
+
+class Failing(Scheme):
+    def recipe(self) -> list[dict[str, Any]]:
+        raise ZeroDivisionError("no number")
+
+
+class NoList(Scheme):
+    def recipe(self) -> Any:
+        return 5
+
+
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [
+        (Itself, "holds schemes more than 8 deep"),
+        (Failing, "Failing has no recipe: ZeroDivisionError: no number"),
+        (NoList, "The recipe of NoList is 5, and should be a list"),
+        (Scheme, "Scheme has no recipe: NotImplementedError"),
+    ],
+)
+def test_a_wrong_recipe_is_said(scheme: type[Scheme], says: str) -> None:
+    with pytest.raises(RuleError, match=says):
+        planned(dict(type=scheme))
+
+
+def test_what_is_not_given_is_none_and_numbers_of_numpy_are_numbers() -> None:
+    rule = dict(type="Normal", layer="Linear", std=1, scale=None, tune=None, role=None)
+    assert planned(rule)["h.0.mlp.c_fc.weight"].value == Normal(0.0, 1.0)
+    scaled = planned(rule | {"scale": np.float32(0.25)})["h.0.mlp.c_fc.weight"]
+    assert scaled.value == Normal(0.0, 0.25) and scaled.scaling is not None and scaled.scaling.text == "0.25"
+
+
+@pytest.mark.parametrize(
+    "tune", [{"lr": "nan"}, {"lr": -1.0}, {"lr": "inf"}, {"momentum": 1.0}, {"optimizer": "x"}]
+)
+def test_a_strangers_multipliers_are_checked(tune: dict[str, Any]) -> None:
+    plan = planned(dict(type="Normal", role="mlp_in", tune=dict(lr=2)))
+    data = json.loads(json.dumps(plan.to_json()))
+    data["parameters"]["h.0.mlp.c_fc.weight"]["tune"] = tune
+    with pytest.raises(PlanError, match="multiplier"):
+        Plan.from_json(data)
+    ledger = json.loads(json.dumps(plan.apply(GPT(), seed=0).to_json()))
+    ledger["tensors"]["h.0.mlp.c_fc.weight"]["tune"] = tune
+    with pytest.raises(PlanError, match="multiplier"):
+        Ledger.from_json(ledger)
+
+
+def test_the_optimizer_of_multipliers_goes_through_the_ledger() -> None:
+    rule = dict(type="Normal", role="mlp_in", tune=dict(lr=2, optimizer="adamw"))
+    ledger = planned(rule).apply(GPT(), seed=0)
+    again = Ledger.from_json(json.loads(json.dumps(ledger.to_json())))
+    assert again == ledger and again["h.0.mlp.c_fc.weight"].tune == {"lr": 2.0, "optimizer": "adamw"}
+
+
+def test_a_failing_function_of_roles_is_said() -> None:
+    def wrong(name: str) -> Any:
+        return 1 / 0
+
+    with pytest.raises(RoleError, match="roles='wrong' failed: ZeroDivisionError"):
+        planned(dict(type="Normal", role="mlp_in"), roles=wrong)

@@ -13,6 +13,8 @@ from initcfg._model.names import named_tensors
 from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
 from initcfg.errors import RoleError, nearest
 
+# Far above what models have.
+_LARGEST = 2**31
 _COUNTS = ("layers", "residuals", "width", "heads")
 _FORM = 'Write roles=dict(residual_out=["*.c_proj.weight"], blocks="transformer.h").'
 
@@ -65,7 +67,7 @@ def _globs(key: str, written: Any) -> list[str]:
 
 
 def _count(key: str, written: Any) -> int:
-    if type(written) is not int or written < 1:
+    if type(written) is not int or not 0 < written < _LARGEST:
         raise RoleError(f"roles: {key} must be a whole number above 0, not {written!r}.", fix=_FORM)
     return written
 

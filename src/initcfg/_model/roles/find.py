@@ -76,7 +76,14 @@ def _declared(model: nn.Module, names: Names, declared: Any) -> Roles | None:
 def _by_function(names: Names, function: Callable[[str], Any]) -> Roles:
     tensors = {}
     for entry in names.parameters:
-        answer = function(entry.name)
+        try:
+            answer = function(entry.name)
+        except Exception as error:
+            raise RoleError(
+                f"roles={getattr(function, '__name__', function)!r} failed: {type(error).__name__}: {error}.",
+                parameter=entry.name,
+                fix="It takes the name of a parameter, and returns a role, a list of roles, or None.",
+            ) from error
         roles = (answer,) if isinstance(answer, str) else tuple(answer or ())
         for role in roles:
             if role not in ROLE_NAMES:
