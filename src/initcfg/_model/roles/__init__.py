@@ -11,8 +11,18 @@ stand), `seen.py` (all of these together), `guessed.py` (names, where nothing ca
 (what was found, as a person would declare it).
 """
 
+from initcfg._model.roles.examples import arguments_of
 from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
 from initcfg._model.roles.find import find_roles
+from initcfg._model.roles.stand_in import stand_in
 from initcfg._model.roles.written import declaration
 
-__all__ = ["ROLE_NAMES", "Roles", "TensorRole", "declaration", "find_roles"]
+__all__ = [
+    "ROLE_NAMES",
+    "Roles",
+    "TensorRole",
+    "arguments_of",
+    "declaration",
+    "find_roles",
+    "stand_in",
+]

@@ -1,0 +1,62 @@
+"""A function in a file of Python, named by a text: ``file.py:function``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from initcfg.errors import ConfigError, nearest
+
+_FORM = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
+
+
+def names_function(text: str) -> bool:
+    """Whether a text has the form ``file.py:function``."""
+    return _FORM.fullmatch(text) is not None
+
+
+def function_of_file(text: str) -> Any:
+    """The function that a text names, a path as seen from the working directory; it is not called.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{text!r} names no function of a file.", fix="Write 'file.py:function'.")
+    file, name = found["file"], found["name"]
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no file {file!r}, of which {name}() is to be called.",
+            fix="Give its path as seen from the working directory.",
+        )
+    try:
+        module = _loaded(path.resolve())
+    except Exception as error:
+        raise ConfigError(f"{file!r} cannot be run. {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ConfigError(
+            f"{file!r} has no function {name!r}.",
+            meant=nearest(name, [each for each, item in vars(module).items() if callable(item)]),
+            fix=f"Write def {name}(): there.",
+        )
+    return function
+
+
+def _loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # As a script has it: what stands beside the file can be imported.
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

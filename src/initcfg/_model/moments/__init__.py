@@ -1,0 +1,13 @@
+"""Moments: what a model does to the mean and the variance of a signal, from shapes alone.
+
+In: a model, an example of its input, and the standard deviation that the output of each weight is to have.
+Out: the standard deviation that each weight needs for that.
+
+Read: `analysis.py` (from start to end), then `distribution.py` (what the elements of a tensor are like),
+`products.py` (sums of products) and `propagation.py` (what each operation makes of it).
+"""
+
+from initcfg._model.moments.analysis import analyzed
+from initcfg._model.moments.propagation import Seen
+
+__all__ = ["Seen", "analyzed"]

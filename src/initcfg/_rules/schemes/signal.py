@@ -1,0 +1,174 @@
+"""Signal-preserving initialization of any model: by its moments, or by a batch."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from torch import nn
+
+from initcfg._model import Seen, analyzed
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, finite, one_of
+from initcfg._rules.schemes.scheme import Scheme
+from initcfg.errors import ArgumentError, ArgumentValueError
+from initcfg.values import Formula, Layout, Normal, Orthogonal, Value, to_json
+
+# Wider matrices are Gaussian: their sums have many terms, and orthogonal ones would take long.
+_WIDEST = 1024
+_LAYERS = ["Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
+_LAYERS += ["Conv1D", "Embedding", "MultiheadAttention"]
+
+
+@INITIALIZERS.register_module(name="SignalPreserving")
+class SignalPreserving(Scheme):
+    """Every weight has the scale at which its output has the standard deviation ``std``, in any model.
+
+    ``mode="analytic"`` needs shapes alone. The model runs once without memory, and beside each tensor goes what
+    its elements are like: a function of Gaussian numbers, known at the nodes of a quadrature. So the moments of
+    an activation are those of the function itself, whoever wrote it; sums, products, norms, pooling, attention,
+    concatenation and embeddings are followed as well. Where a layer's input has a mean (after ReLU, say), the
+    weights of each output have the mean 0 (``centered``): else it would grow with depth, make all samples alike,
+    and chance would decide the scale of deep layers. Matrices up to 1,024 wide are orthogonal, others Gaussian.
+
+    ``mode="empirical"`` runs a batch instead, as ``LSUV``, also through embeddings and attention.
+
+    The idea is that of "AutoInit" (Bingham & Miikkulainen 2023) and of mean-field theory (Poole et al. 2016).
+    Where forward and backward scale cannot both be kept, a note of the plan says by how much gradients change.
+
+    Args:
+        mode: ``"analytic"`` or ``"empirical"``.
+        batch: For ``"empirical"``: see ``LSUV``.
+        example: For ``"analytic"``: inputs of the right shapes, a function that gives them, or
+            ``"file.py:function"``; models of timm, torchvision and transformers need none.
+        std: Standard deviation of the outputs.
+        tol: For ``"empirical"``: how far from it an output may stay.
+        centered: For ``"analytic"``: whether to take the mean out of weights.
+
+    Example:
+        >>> import initcfg, torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(32, 64), nn.SiLU(), nn.Linear(64, 64))
+        >>> rule = dict(type="SignalPreserving", example=torch.empty(16, 32))
+        >>> print(initcfg.plan(model, rule)["0.weight"].value)
+        Orthogonal(gain=1.414)
+    """
+
+    family = "signal"
+    paper = "Bingham & Miikkulainen 2023; Mishkin & Matas 2016"
+
+    def __init__(
+        self,
+        mode: str = "analytic",
+        batch: Any = None,
+        example: Any = None,
+        std: float = 1.0,
+        tol: float = 0.1,
+        centered: bool = True,
+    ) -> None:
+        self.mode = one_of("mode", mode, ("analytic", "empirical"))
+        if (batch is None) == (mode == "empirical"):
+            what = "needs a batch" if batch is None else "looks at no batch"
+            raise ArgumentError(
+                f"mode={mode!r} {what}.", fix="Write mode='empirical', batch='data.py:batch', or leave both out."
+            )
+        self.std = finite("std", std)
+        if self.std <= 0:
+            raise ArgumentValueError(f"std must be above 0, not {std!r}.")
+        self.batch, self.example, self.tol, self.centered = batch, example, tol, bool(centered)
+
+    def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe_for`."""
+        if self.mode == "empirical":
+            first = dict(type="Orthogonal")
+            rule = dict(type="LSUV", batch=self.batch, std=self.std, tol=self.tol)
+            return [
+                dict(rule, layer=[each for each in _LAYERS if each != "Embedding"], first=first),
+                dict(rule, layer=["Embedding"], first=dict(type="Normal", std=1.0)),
+            ]
+        seen = analyzed(owner, self.example, lambda name: self.std, centers=self.centered)
+        rules: list[dict[str, Any]] = []
+        notes = _notes(seen)
+        for name, std in seen.stds.items():
+            if name in seen.dead:
+                continue
+            arguments: dict[str, Any] = {"std": std, "target": seen.targets[name]}
+            if name in seen.lookups:
+                arguments["gaussian"] = True
+            if name in seen.centered:
+                arguments["centered"] = list(seen.centered[name])
+            if not rules:
+                arguments["remarks"] = notes
+            rules.append(dict(type=SignalPreservingWeight, param=_literal(name), **arguments))
+        held = {name for name, _ in owner.named_parameters(remove_duplicate=False)}
+        biases = [each for name in seen.stds if (each := f"{name.removesuffix('weight')}bias") in held]
+        return [*rules, *([dict(type="Constant", val=0, param=list(map(_literal, biases)))] if biases else [])]
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """It depends on the model."""
+        return []
+
+
+def _literal(name: str) -> str:
+    """A name as a pattern."""
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name)
+
+
+def _notes(seen: Seen) -> list[str]:
+    found: list[str] = []
+    if seen.unknown:
+        found.append(f"not known, and taken to change nothing: {', '.join(seen.unknown)}")
+    if seen.dead:
+        found.append(f"their input is zero, and no scale helps: {', '.join(seen.dead)}")
+    if seen.backward:
+        logs = [math.log(each) for each in seen.backward.values() if each > 0]
+        each = math.exp(sum(logs) / len(logs) / 2) if logs else 1.0
+        if abs(each - 1) > 0.02:
+            found.append(
+                f"where outputs keep their scale, gradients are multiplied by {each:.3g} from layer to layer "
+                f"({each ** len(logs):.3g} over {len(logs)}), and no scale of weights keeps both"
+            )
+    return found
+
+
+class SignalPreservingWeight(BaseInit):
+    """One weight of SignalPreserving."""
+
+    def __init__(
+        self,
+        std: float,
+        target: float,
+        centered: Any = (),
+        gaussian: bool = False,
+        remarks: Any = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.std, self.target, self.centered = std, target, list(centered) or None
+        self._gaussian, self._remarks = gaussian, list(remarks)
+
+    def notes(self) -> list[str]:
+        """See :meth:`BaseInit.notes`."""
+        return self._remarks
+
+    def resolve(self, layout: Layout) -> Value:
+        """The whole tensor, whatever its parts."""
+        return self.value(layout)
+
+    def value(self, layout: Layout) -> Value:
+        """See :meth:`BaseInit.value`."""
+        shape = layout.shape
+        rows, columns = shape[0], math.prod(shape[1:])
+        if self._gaussian or min(rows, columns) > _WIDEST:
+            made: Value = Normal(0.0, self.std)
+        else:
+            made = Orthogonal(self.std * math.sqrt(max(rows, columns)))
+        if not self.centered:
+            return made
+        program: list[Any] = [
+            ["value", list(shape), "float32", to_json(made), 0],
+            ["mean.dim", "$0", self.centered, True],
+            ["sub.Tensor", "$0", "$1"],
+            ["result", "$2"],
+        ]
+        return Formula(json.dumps(program, separators=(",", ":")))
