@@ -115,8 +115,8 @@ def _check_rules(rules: Any, where: str, folder: str | None, said: frozenset[str
             waiting += [(str(name), item) for name, item in value.items()]
         elif isinstance(value, (list, tuple)):
             waiting += [(key, item) for item in value]
-        if key == "batch" and value:
-            raise UntrustedError("batch= is code, which gives data.", where=where, fix=_FIX)
+        if key in ("batch", "example") and value:
+            raise UntrustedError(f"{key}= is code, which gives data.", where=where, fix=_FIX)
         if key == "rename" and value:
             raise UntrustedError(
                 "rename= is regular expressions, which may take forever.", where=where, fix=_FIX

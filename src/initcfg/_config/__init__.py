@@ -6,10 +6,12 @@ Out: the config, with the line of every value; the model, built.
 Read: `files/` (config files), then `registry.py` (classes by name), `import_paths.py` (where a ``type`` may
 lead outside of them), `permitted.py` (what a config file may name), `builders/` (models of other people's
 libraries), `models.py` (registry of modules), `made_from.py` (which config built a module) with `narrow.py`
-(builds it again, narrower), `command_argument.py` (what a command is given: a file or a builder).
+(builds it again, narrower), `command_argument.py` (what a command is given: a file or a builder),
+`function_file.py` (a function in a file).
 """
 
 from initcfg._config.command_argument import load_config, prepared
+from initcfg._config.function_file import function_of_file, names_function
 from initcfg._config.models import MODELS, build_model_from_cfg
 from initcfg._config.narrow import built_again, built_on_meta
 from initcfg._config.registry import Registry, build_from_cfg
@@ -21,6 +23,8 @@ __all__ = [
     "build_model_from_cfg",
     "built_again",
     "built_on_meta",
+    "function_of_file",
     "load_config",
+    "names_function",
     "prepared",
 ]

@@ -155,7 +155,8 @@ def _arguments(cls: type[Scheme], plan: Plan) -> Iterator[dict[str, Any]]:
     """Arguments to try: the defaults, and instead of one of them another word or a number of the plan."""
     taken = inspect.signature(cls, eval_str=True).parameters
     named = [each for each in taken.values() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
-    if any(each.default is each.empty for each in named):
+    # What looks at an example analyzes the model anew for every guess, and nobody writes that by hand.
+    if "example" in taken or any(each.default is each.empty for each in named):
         return
     words = [each for each in named if get_origin(each.annotation) is Literal]
     choices = [{}, *({each.name: word} for each in words for word in get_args(each.annotation))]

@@ -283,7 +283,7 @@ def test_a_batch_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ):
         plan = initcfg.plan(model, dict(type="LSUV", batch=name))
         before = model.weight.clone()
-        with pytest.raises(ApplyError, match=problem):
+        with pytest.raises(initcfg.errors.InitcfgError, match=problem):
             plan.apply(model)
         assert torch.equal(model.weight, before)
     with pytest.raises(ArgumentError, match="names no function of a file"):

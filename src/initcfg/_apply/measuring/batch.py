@@ -6,15 +6,14 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from initcfg._rules.initializers import BatchInit, batch_file
+from initcfg._config import function_of_file
+from initcfg._rules.initializers import BatchInit
 from initcfg.errors import ApplyError, InitcfgError
 
 
@@ -34,11 +33,12 @@ def batch_of(initializer: BatchInit, where: str) -> Batch:
     """The batch that a rule names; nothing has been written yet.
 
     Raises:
-        ApplyError: There is no such file or function, or it failed.
+        ConfigError: There is no such file or function.
+        ApplyError: It failed.
     """
     source = initializer.source
     try:
-        given = _function_of(source) if isinstance(source, str) else source
+        given = function_of_file(source) if isinstance(source, str) else source
         if callable(given) and not isinstance(given, (torch.Tensor, Mapping)):
             given = given()
     except InitcfgError as error:
@@ -61,30 +61,3 @@ def batch_of(initializer: BatchInit, where: str) -> Batch:
         where=where,
         fix="Give a tensor, a tuple of arguments, or a dict of arguments by name.",
     )
-
-
-def _function_of(text: str) -> Any:
-    file, name = batch_file(text)
-    path = Path(file).expanduser()
-    if not os.path.isfile(path):
-        raise ApplyError(
-            f"There is no file {file!r}, whose {name}() is to give the batch.",
-            fix="Give its path as seen from the working directory.",
-        )
-    found = getattr(_module(path.resolve()), name, None)
-    if not callable(found):
-        raise ApplyError(f"{file!r} has no function {name!r}.", fix=f"Write def {name}(): there.")
-    return found
-
-
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # As a script has it: what stands beside the file can be imported.
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    return module

@@ -15,14 +15,12 @@ from initcfg._model.roles import arguments_of, stand_in
 from initcfg.errors import RoleError
 
 
-def analyzed(
-    model: nn.Module, example: Any, target: Callable[[str], float], *, centers: bool = True
-) -> Seen:
+def analyzed(model: nn.Module, example: Any, target: Callable[[str], float], *, centers: bool = True) -> Seen:
     """What standard deviation each weight needs so that its output has its target.
 
     The model itself is not run: a stand-in on the meta device is, on inputs of the example's shapes. Inputs
-    are taken for Gaussian of variance 1. ``centers``: where a layer's input has a mean, the mean of the weights is
-    taken out, so that it goes no further.
+    are taken for Gaussian of variance 1. ``centers``: where a layer's input has a mean, the mean of the
+    weights is taken out, so that it goes no further.
 
     Raises:
         RoleError: There is no example, or the model cannot run without memory.
@@ -60,7 +58,10 @@ def _pass(model: nn.Module, arguments: Any, target: Callable[[str], float], cent
     known = {key: each for key, each in others.items() if each is not None}
     mode = Propagation(weights, known, target, centers=centers)
     positional, named = arguments
-    moved = [_moved(each, mode) for each in positional], {key: _moved(each, mode) for key, each in named.items()}
+    moved = (
+        [_moved(each, mode) for each in positional],
+        {key: _moved(each, mode) for key, each in named.items()},
+    )
     with torch.no_grad(), torch.device("meta"), mode:
         made(*moved[0], **moved[1])
     return mode.seen

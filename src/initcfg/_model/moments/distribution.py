@@ -2,8 +2,8 @@
 
 An element is f(u, v): u is what all positions and samples of a channel share, and v what differs. Both are
 standard normal, and f is known at the nodes of a Gauss-Hermite quadrature. What torch computes of a tensor
-element by element, it computes of f at these nodes: so the moments of any activation are those of the function
-itself. Tensors that are functions of the same numbers have the same ``source``.
+element by element, it computes of f at these nodes: so the moments of any activation are those of the
+function itself. Tensors that are functions of the same numbers have the same ``source``.
 """
 
 from __future__ import annotations
@@ -87,14 +87,18 @@ class Distribution:
         return ((self.grid - self.shared[:, None]).square() * _V_WEIGHTS).sum(1)
 
     def averaged(self, own: float) -> Distribution:
-        """What averages of positions are like, if the variance that each has of its own becomes so much less."""
+        """What averages of positions are like, where each one's own variance is so much less."""
         return Distribution(self.shared[:, None] + (self.own() * min(own, 1.0)).sqrt()[:, None] * _V)
 
-    def mixed(self, squares: float, keys: int) -> Distribution:
-        """What attention makes of it: averages that positions have in part in common."""
+    def mixed(self, squares: float, overlap: float) -> Distribution:
+        """What attention makes of it: averages that positions have in part in common.
+
+        Of the weights of a position, the squares sum up to ``squares``; the products of those of two
+        positions, to ``overlap``.
+        """
         common = self.common
         own = self.second - common
-        return gaussian(common + own * min(squares, 1.0), common + own / max(keys, 1), self.mean)
+        return gaussian(common + own * min(squares, 1.0), common + own * min(overlap, 1.0), self.mean)
 
     def largest(self, count: float) -> Distribution:
         """What the largest of so many positions is like."""

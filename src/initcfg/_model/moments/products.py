@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-
 # Inputs of so few terms have no mean worth the name.
 _MANY = 16
 
@@ -23,6 +22,7 @@ class Product:
         other: By what.
         terms: How many products an element of the result sums, on average.
         lookup: Whether rows of a table are looked up.
+        coverage: The share of a kernel that lies on the input, on average.
         axes: Of a weight: the axes that are summed over, where they are many; none if that is not plain.
     """
 
@@ -31,9 +31,12 @@ class Product:
     terms: float
     lookup: bool = False
     axes: tuple[int, ...] = ()
+    coverage: float = 1.0
 
 
-def product_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: torch.Tensor) -> Product | None:
+def product_of(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: torch.Tensor
+) -> Product | None:
     """The product that an operation of ATen is, if it is one."""
     if name in ("mm", "bmm", "matmul", "mv", "linear", "dot"):
         return Product(args[0], args[1], args[0].shape[-1], axes=_summed(args[1]))
@@ -46,7 +49,8 @@ def product_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output
     if name in ("convolution", "_convolution"):
         plain = not args[6] and args[1].shape[1] >= _MANY
         axes = tuple(range(1, args[1].dim())) if plain else ()
-        return Product(args[0], args[1], _terms(args, output), axes=axes)
+        terms = _terms(args, output)
+        return Product(args[0], args[1], terms, axes=axes, coverage=terms / args[1][0].numel())
     return None
 
 
@@ -66,9 +70,7 @@ def _terms(args: Sequence[Any], output: torch.Tensor) -> float:
         return weight.shape[0] / groups * math.prod(sizes) * spread
     terms = float(weight.shape[1])
     for axis in range(rank):
-        step, pad, apart = (
-            each[axis] if len(each) > 1 else each[0] for each in (stride, padding, dilation)
-        )
+        step, pad, apart = (each[axis] if len(each) > 1 else each[0] for each in (stride, padding, dilation))
         terms *= _taps(data.shape[2 + axis], output.shape[2 + axis], sizes[axis], step, pad, apart)
     return terms
 

@@ -21,16 +21,55 @@ _KEPT = """
     view _unsafe_view reshape alias detach clone contiguous expand permute transpose t unsqueeze squeeze
     _to_copy to lift_fresh flatten unflatten roll flip repeat repeat_interleave pixel_shuffle pixel_unshuffle
     constant_pad_nd reflection_pad2d replication_pad2d upsample_nearest2d upsample_bilinear2d
-    upsample_bicubic2d channel_shuffle im2col native_dropout dropout view_as_real unfold as_strided _reshape_alias
+    upsample_bicubic2d channel_shuffle im2col native_dropout dropout view_as_real unfold as_strided
+    _reshape_alias
 """
 _KEPT_NAMES = frozenset(_KEPT.split())
-_PIECES = frozenset("split split_with_sizes chunk slice select unbind narrow index index_select gather".split())
+_PIECES = frozenset(
+    [
+        "split",
+        "split_with_sizes",
+        "chunk",
+        "slice",
+        "select",
+        "unbind",
+        "narrow",
+        "index",
+        "index_select",
+        "gather",
+    ]
+)
 # Those that torch does not mark as such.
-_ELEMENTWISE = ("hardswish", "hardsigmoid", "log_sigmoid_forward", "_prelu_kernel", "prelu", "rrelu", "celu", "selu")
+_ELEMENTWISE = (
+    "hardswish",
+    "hardsigmoid",
+    "log_sigmoid_forward",
+    "_prelu_kernel",
+    "prelu",
+    "rrelu",
+    "celu",
+    "selu",
+)
 _NORMS = ("native_layer_norm", "native_group_norm", "_fused_rms_norm", "rms_norm")
-_BATCH_NORMS = ("native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "_batch_norm_with_update")
-_BATCH_NORMS += ("_batch_norm_no_update", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit_functional")
-_POOLS = ("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d")
+_BATCH_NORMS = (
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "cudnn_batch_norm",
+    "_batch_norm_with_update",
+)
+_BATCH_NORMS += (
+    "_batch_norm_no_update",
+    "_native_batch_norm_legit_no_training",
+    "_native_batch_norm_legit_functional",
+)
+_POOLS = (
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d",
+    "adaptive_avg_pool1d",
+)
 _MAX_POOLS = ("max_pool1d", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d")
 
 
@@ -41,8 +80,8 @@ class Seen:
     Attributes:
         stds: The standard deviation that each weight is to have, so that its output has its target.
         targets: Those of the outputs.
-        centered: Weights whose inputs have a mean: that is taken out by taking out the mean of the weights along
-            these axes.
+        centered: Weights whose inputs have a mean, which goes no further without the mean of the weights
+            along these axes.
         lookups: Tables of embeddings.
         backward: By weight, where only functions stand between it and the weight before: what a gradient's
             variance is multiplied with from its output to that of the weight before.
@@ -96,7 +135,9 @@ class Propagation(TorchDispatchMode):
         """What is known of a tensor."""
         return self._known.get(id(tensor)) if isinstance(tensor, torch.Tensor) else None
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         name = func.overloadpacket.__name__
@@ -106,7 +147,9 @@ class Propagation(TorchDispatchMode):
         outputs = [each for each in tree_leaves(output) if isinstance(each, torch.Tensor)]
         if not outputs:
             return output
-        product = product_of(name, args, kwargs, outputs[0]) if weight is not None or len(known) >= 2 else None
+        product = (
+            product_of(name, args, kwargs, outputs[0]) if weight is not None or len(known) >= 2 else None
+        )
         if weight is not None and product is not None:
             self._note(outputs[0], self._by_weight(weight, product))
         elif weight is not None and not known:
@@ -132,7 +175,8 @@ class Propagation(TorchDispatchMode):
             self._centers and weight not in self.seen.stds and product.axes and mean**2 > 0.01 * second
         ):
             self.seen.centered[weight] = product.axes
-            second, common = second - mean**2, max(common - mean**2, 0.0)
+            # At a border, what is left of the weights has a mean; it is another one on each side.
+            second, common = second - mean**2 * product.coverage, max(common - mean**2, 0.0)
         gain = product.terms * second
         if weight not in self.seen.stds:
             target = self._target(weight)
@@ -166,7 +210,7 @@ class Propagation(TorchDispatchMode):
             key = (id(first.source), name, str(args[1:]) if name != "index" else len(self._kept))
             self._kept.append(first)
             return self._pieces.setdefault(key, first.again())
-        if name == "cat" or name == "stack":
+        if name in ("cat", "stack"):
             parts = [each for each in args[0] if isinstance(each, torch.Tensor)]
             return mixture([(each.numel(), self.of(each) or constant(0.0)) for each in parts])
         if name.startswith("_scaled_dot_product") or name == "scaled_dot_product_attention":
@@ -184,14 +228,27 @@ class Propagation(TorchDispatchMode):
         if name in _NORMS:
             return self._affine(first.whitened(False), args, 2 if name != "native_group_norm" else 1)
         if name in _BATCH_NORMS:
-            training = name != "_native_batch_norm_legit_no_training" and any(each is True for each in args[3:7])
+            training = name != "_native_batch_norm_legit_no_training" and any(
+                each is True for each in args[3:7]
+            )
             return self._affine(first.whitened(True) if training or name == "cudnn" else first, args, 1)
         if name in _POOLS:
             return first.averaged(outputs[0].numel() / known[0].numel())
         if name in _MAX_POOLS:
             kernel = args[1] if isinstance(args[1], (list, tuple)) else [args[1]]
             return first.largest(math.prod(kernel))
-        if name in ("mean", "sum", "var", "std", "var_mean", "amax", "linalg_vector_norm", "norm", "any", "all"):
+        if name in (
+            "mean",
+            "sum",
+            "var",
+            "std",
+            "var_mean",
+            "amax",
+            "linalg_vector_norm",
+            "norm",
+            "any",
+            "all",
+        ):
             return _reduced(name, args, kwargs, known[0], first)
         if torch.Tag.pointwise in func.tags or base in (*_ELEMENTWISE, "where", "masked_fill", "copy"):
             return self._pointwise(func, name, args, kwargs, known, first)
@@ -201,7 +258,9 @@ class Propagation(TorchDispatchMode):
     def _affine(self, found: Distribution, args: Sequence[Any], at: int) -> Distribution:
         """A norm's own weight and bias."""
         weight, bias = (self.of(each) for each in (*args[at : at + 2], None, None)[:2])
-        values = found.values * (1.0 if weight is None else weight.mean) + (0.0 if bias is None else bias.mean)
+        values = found.values * (1.0 if weight is None else weight.mean) + (
+            0.0 if bias is None else bias.mean
+        )
         return Distribution(values, found.source)
 
     def _of_data(self, product: Product) -> Distribution:
@@ -209,7 +268,7 @@ class Propagation(TorchDispatchMode):
         a, b = self.of(product.data), self.of(product.other)
         assert a is not None and b is not None
         if a.squares is not None:
-            return b.mixed(a.squares, int(product.terms))
+            return b.mixed(a.squares, (2.0 if a.masked else 1.0) / product.terms)
         mean = a.mean * b.mean
         return gaussian(
             product.terms * (a.second * b.second - mean**2) + (product.terms * mean) ** 2,
@@ -222,10 +281,14 @@ class Propagation(TorchDispatchMode):
         size = args[0].shape[-1]
         scale = kwargs.get("scale") or 1.0 / math.sqrt(size)
         spread = size * query.second * key.second * scale**2
-        masked = any(each is True for each in args[3:]) or kwargs.get("is_causal", False) or kwargs.get("attn_mask") is not None
+        masked = (
+            any(each is True for each in args[3:])
+            or kwargs.get("is_causal", False)
+            or kwargs.get("attn_mask") is not None
+        )
         masked = masked or any(isinstance(each, torch.Tensor) for each in args[3:])
         keys = args[1].shape[-2]
-        return value.mixed(_squares(spread, keys, masked), keys)
+        return value.mixed(_squares(spread, keys, masked), (2.0 if masked else 1.0) / keys)
 
     def _pointwise(
         self, func: Any, name: str, args: Any, kwargs: Any, known: list[torch.Tensor], first: Distribution
@@ -246,7 +309,9 @@ class Propagation(TorchDispatchMode):
             one, two = (self._known[id(each)] for each in names)
             if one.normal and two.normal and name.startswith(("add", "sub")):
                 return gaussian(one.second + two.second, one.common + two.common)
-            made = combined(lambda a, b: _called(func, tree_map_only_once(args, kwargs, names, (a, b))), one, two)
+            made = combined(
+                lambda a, b: _called(func, tree_map_only_once(args, kwargs, names, (a, b))), one, two
+            )
             return made
         if len(others) > 1:
             self.seen.unknown[name] = None
@@ -259,7 +324,11 @@ class Propagation(TorchDispatchMode):
         unknown = any(self.of(each) is None and each.dim() >= 2 for each in names)
         masked = first.masked or any(each.masked for each in others) or (unknown and name.startswith("add"))
         functions = sum(self._known[id(each)].source is not None for each in names if id(each) in self._known)
-        normal = functions == 1 and others[0].normal and name.removesuffix("_") in ("mul", "div", "neg", "add", "sub")
+        normal = (
+            functions == 1
+            and others[0].normal
+            and name.removesuffix("_") in ("mul", "div", "neg", "add", "sub")
+        )
         return Distribution(values, source, masked=masked, normal=normal)
 
     def _operand(self, tensor: torch.Tensor, name: str, others: list[Distribution]) -> torch.Tensor:
@@ -274,7 +343,9 @@ class Propagation(TorchDispatchMode):
         return found.values
 
 
-def tree_map_only_once(args: Any, kwargs: Any, names: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> Any:
+def tree_map_only_once(
+    args: Any, kwargs: Any, names: Sequence[torch.Tensor], values: Sequence[torch.Tensor]
+) -> Any:
     """The arguments with tensors in the places of others."""
     left = list(values)
     return tree_map_only(torch.Tensor, lambda _: left.pop(0), (args, dict(kwargs)))
@@ -283,7 +354,9 @@ def tree_map_only_once(args: Any, kwargs: Any, names: Sequence[torch.Tensor], va
 def _called(func: Any, taken: Any) -> torch.Tensor:
     """An operation on the nodes; one in place leaves them alone."""
     args, kwargs = taken
-    kwargs = {key: each for key, each in kwargs.items() if key not in ("dtype", "device", "layout", "memory_format")}
+    kwargs = {
+        key: each for key, each in kwargs.items() if key not in ("dtype", "device", "layout", "memory_format")
+    }
     if func.overloadpacket.__name__.endswith("_"):
         shapes = [each.shape for each in args if isinstance(each, torch.Tensor)]
         args = (args[0].expand(torch.broadcast_shapes(*shapes)).clone(), *args[1:])
@@ -302,7 +375,7 @@ def _squares(spread: float, keys: int, masked: bool) -> float:
 def _softmax(scores: Distribution, keys: int) -> Distribution:
     spread = scores.second - scores.mean**2
     found = constant(1.0 / keys)
-    return replace(found, squares=_squares(spread, keys, scores.masked))
+    return replace(found, squares=_squares(spread, keys, scores.masked), masked=scores.masked)
 
 
 def _reduced(
@@ -313,7 +386,13 @@ def _reduced(
     given = args[1] if len(args) > 1 else kwargs.get("dim")
     if name in ("linalg_vector_norm", "norm"):
         given = args[2] if len(args) > 2 else None
-    dims = given if isinstance(given, (list, tuple)) else [given] if isinstance(given, int) else list(range(rank))
+    dims = (
+        given
+        if isinstance(given, (list, tuple))
+        else [given]
+        if isinstance(given, int)
+        else list(range(rank))
+    )
     dims = [each % rank for each in dims if isinstance(each, int)] or list(range(rank))
     count = math.prod(tensor.shape[each] for each in dims)
     if name in ("var", "std", "var_mean"):

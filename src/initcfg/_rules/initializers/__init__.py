@@ -37,7 +37,6 @@ from initcfg._rules.initializers.from_batch import (
     BatchInit,
     LSUVInit,
     WeightNormDataInit,
-    batch_file,
     batch_text,
 )
 from initcfg._rules.initializers.literal import ValueInit
@@ -91,7 +90,6 @@ __all__ = [
     "WEIGHT_INITIALIZERS",
     "WeightNormDataInit",
     "XavierInit",
-    "batch_file",
     "batch_text",
     "bias_init_with_prob",
     "caffe2_xavier_init",

@@ -6,17 +6,16 @@ What they write is known once a batch has run through the model: until then, a p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from initcfg._config import names_function
 from initcfg._rules.initializers.arguments import finite, number
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import ArgumentError, ArgumentValueError
 from initcfg.values import Constant, FromBatch, Layout, Value
 
 _LAYERS = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
-_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
 
 
 class BatchInit(BaseInit):
@@ -71,7 +70,7 @@ def _made(first: Any) -> BaseInit:
 
 def _checked(batch: Any) -> Any:
     if isinstance(batch, str):
-        if _FILE.fullmatch(batch) is None:
+        if not names_function(batch):
             raise ArgumentValueError(
                 f"batch={batch!r} names no function of a file.",
                 fix="Write batch='data.py:batch', where data.py has a function batch() that gives inputs.",
@@ -98,13 +97,6 @@ def batch_text(batch: Any) -> str:
     if callable(batch):
         return f"{getattr(batch, '__qualname__', type(batch).__name__)}()"
     return type(batch).__name__
-
-
-def batch_file(batch: str) -> tuple[str, str]:
-    """The file and the function that a text names."""
-    found = _FILE.fullmatch(batch)
-    assert found is not None
-    return found["file"], found["name"]
 
 
 @INITIALIZERS.register_module(name="LSUV")

@@ -8,7 +8,7 @@ Read: `scheme.py` (what a scheme is), then a file for each family: `transformers
 `vision.py` and `image_text.py` (images, and images with text), `states.py` (recurrent models and state
 spaces), `fields.py` (networks of coordinates), `parts.py` (adapters, agents, attention of detectors),
 `widths.py` (transfer across widths, of a base: `base_model.py`) with `depths.py` (across depths too), and
-`spectral.py` (by shapes alone).
+`spectral.py` (by shapes alone), `signal.py` (any model, by what it does to a signal).
 """
 
 # Each registers its schemes.
@@ -19,6 +19,7 @@ import initcfg._rules.schemes.image_text
 import initcfg._rules.schemes.language
 import initcfg._rules.schemes.parts
 import initcfg._rules.schemes.residual
+import initcfg._rules.schemes.signal
 import initcfg._rules.schemes.spectral
 import initcfg._rules.schemes.states
 import initcfg._rules.schemes.transformers

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from initcfg._config import function_of_file
 from initcfg._model import Seen, analyzed
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, finite, one_of
 from initcfg._rules.schemes.scheme import Scheme
@@ -15,7 +16,7 @@ from initcfg.errors import ArgumentError, ArgumentValueError
 from initcfg.values import Formula, Layout, Normal, Orthogonal, Value, to_json
 
 # Wider matrices are Gaussian: their sums have many terms, and orthogonal ones would take long.
-_WIDEST = 1024
+_WIDEST = 512
 _LAYERS = ["Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 _LAYERS += ["Conv1D", "Embedding", "MultiheadAttention"]
 
@@ -24,17 +25,19 @@ _LAYERS += ["Conv1D", "Embedding", "MultiheadAttention"]
 class SignalPreserving(Scheme):
     """Every weight has the scale at which its output has the standard deviation ``std``, in any model.
 
-    ``mode="analytic"`` needs shapes alone. The model runs once without memory, and beside each tensor goes what
-    its elements are like: a function of Gaussian numbers, known at the nodes of a quadrature. So the moments of
-    an activation are those of the function itself, whoever wrote it; sums, products, norms, pooling, attention,
-    concatenation and embeddings are followed as well. Where a layer's input has a mean (after ReLU, say), the
-    weights of each output have the mean 0 (``centered``): else it would grow with depth, make all samples alike,
-    and chance would decide the scale of deep layers. Matrices up to 1,024 wide are orthogonal, others Gaussian.
+    ``mode="analytic"`` needs shapes alone. The model runs once without memory, and beside each tensor goes
+    what its elements are like: a function of Gaussian numbers, known at the nodes of a quadrature. So the
+    moments of an activation are those of the function itself, whoever wrote it; sums, products, norms,
+    pooling, attention, concatenation and embeddings are followed as well. Where a layer's input has a mean
+    (after ReLU, say), the weights of each output have the mean 0 (``centered``): else it would grow with
+    depth, make all samples alike, and chance would decide the scale of deep layers. Matrices up to 512 wide
+    are orthogonal, others Gaussian.
 
     ``mode="empirical"`` runs a batch instead, as ``LSUV``, also through embeddings and attention.
 
-    The idea is that of "AutoInit" (Bingham & Miikkulainen 2023) and of mean-field theory (Poole et al. 2016).
-    Where forward and backward scale cannot both be kept, a note of the plan says by how much gradients change.
+    The idea is that of "AutoInit" (Bingham & Miikkulainen 2023) and of mean-field theory (Poole et al.
+    2016). Where forward and backward scale cannot both be kept, a note of the plan says by how much
+    gradients change.
 
     Args:
         mode: ``"analytic"`` or ``"empirical"``.
@@ -70,7 +73,8 @@ class SignalPreserving(Scheme):
         if (batch is None) == (mode == "empirical"):
             what = "needs a batch" if batch is None else "looks at no batch"
             raise ArgumentError(
-                f"mode={mode!r} {what}.", fix="Write mode='empirical', batch='data.py:batch', or leave both out."
+                f"mode={mode!r} {what}.",
+                fix="Write mode='empirical', batch='data.py:batch', or leave both out.",
             )
         self.std = finite("std", std)
         if self.std <= 0:
@@ -86,7 +90,8 @@ class SignalPreserving(Scheme):
                 dict(rule, layer=[each for each in _LAYERS if each != "Embedding"], first=first),
                 dict(rule, layer=["Embedding"], first=dict(type="Normal", std=1.0)),
             ]
-        seen = analyzed(owner, self.example, lambda name: self.std, centers=self.centered)
+        example = function_of_file(self.example) if isinstance(self.example, str) else self.example
+        seen = analyzed(owner, example, lambda name: self.std, centers=self.centered)
         rules: list[dict[str, Any]] = []
         notes = _notes(seen)
         for name, std in seen.stds.items():
@@ -102,7 +107,10 @@ class SignalPreserving(Scheme):
             rules.append(dict(type=SignalPreservingWeight, param=_literal(name), **arguments))
         held = {name for name, _ in owner.named_parameters(remove_duplicate=False)}
         biases = [each for name in seen.stds if (each := f"{name.removesuffix('weight')}bias") in held]
-        return [*rules, *([dict(type="Constant", val=0, param=list(map(_literal, biases)))] if biases else [])]
+        return [
+            *rules,
+            *([dict(type="Constant", val=0, param=list(map(_literal, biases)))] if biases else []),
+        ]
 
     def recipe(self) -> list[dict[str, Any]]:
         """It depends on the model."""
