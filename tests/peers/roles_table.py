@@ -19,8 +19,8 @@ class Case:
 
     build: Callable[[], nn.Module]
     residual_out: str | None
-    residuals: int
-    layers: int
+    residuals: int | None
+    layers: int | None
     roles: dict[str, str]
 
 
@@ -302,4 +302,61 @@ TABLE: dict[str, Case] = {
             position="pos_embedding",
         ),
     ),
+    "gpt_oss": Case(
+        transformers(
+            "GptOssForCausalLM",
+            "GptOssConfig",
+            num_key_value_heads=2,
+            num_local_experts=4,
+            head_dim=16,
+            **SMALL,
+        ),
+        r"o_proj|experts\.down_proj$",
+        8,
+        4,
+        dict(
+            router=r"router\.weight", expert_out=r"experts\.down_proj$", expert_in=r"experts\.gate_up_proj$"
+        ),
+    ),
+    "falcon": Case(
+        transformers(
+            "FalconForCausalLM",
+            "FalconConfig",
+            hidden_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            vocab_size=120,
+        ),
+        r"self_attention\.dense|dense_4h_to_h",
+        3,
+        3,
+        dict(attn_qkv=r"query_key_value", mlp_in=r"dense_h_to_4h", head=r"lm_head"),
+    ),
+    "beit": Case(
+        timm("beit_base_patch16_224", depth=3),
+        r"attn\.proj|fc2",
+        6,
+        3,
+        dict(attn_qkv=r"qkv\.weight", gate=r"gamma_", position=r"relative_position_bias_table"),
+    ),
+    "cait": Case(
+        timm("cait_xxs24_224", depth=3),
+        r"attn\.proj\.|fc2",
+        10,
+        5,
+        dict(attn_qkv=r"qkv", attn_out=r"attn\.proj\.", gate=r"gamma_", mlp_in=r"fc1"),
+    ),
+    "nf_resnet26": Case(
+        timm("nf_resnet26"),
+        r"conv3\.weight",
+        8,
+        8,
+        dict(shortcut=r"downsample\.conv\.weight"),
+    ),
+    "dpn48b": Case(
+        timm("dpn48b"), r"c1x1_c1", 16, 16, dict(shortcut=r"c1x1_w_s\d\.conv", head=r"classifier")
+    ),
+    "mvitv2": Case(timm("mvitv2_tiny"), r"attn\.proj|fc2", 20, 10, dict(mlp_in=r"fc1")),
+    "regnet": Case(torchvision("regnet_y_400mf"), r"\.c\.0", 16, 16, dict(shortcut=r"\.proj\.0")),
+    "densenet": Case(torchvision("densenet121"), r"$^", None, None, dict(head=r"classifier")),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.peers
 @pytest.mark.parametrize("name", TABLE)
 def test_each_role_is_where_it_should_be_and_nowhere_else(name: str) -> None:
     case = TABLE[name]
-    with torch.device("meta"):
+    with torch.device("meta") if name != "regnet" else contextlib.nullcontext():
+        # torchvision computes the widths of a RegNet with tensors.
         model = case.build()
     found = find_roles(model)
     assert {each.how for each in found.tensors.values()} == {"seen"}

@@ -58,7 +58,8 @@ def _owners(
     items = {each.add: _items(outs[each.add], str.isdecimal, leaf=False) for each in adds}
     if not any(items.values()):
         items = {each.add: _items(outs[each.add], str.isdecimal, leaf=True) for each in adds}
-        if not all(items.values()):
+        lists = {each[-1].rpartition(".")[0] if each else None for each in items.values()}
+        if None in lists or len(lists) > 1:
             # Some number their blocks in names: layer1, encoder_layer_0.
             items = {each.add: _items(outs[each.add], _ends_in_number, leaf=False) for each in adds}
     listed = any(items.values())

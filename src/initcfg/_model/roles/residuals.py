@@ -48,7 +48,8 @@ def residuals_of(paths: Paths, mixes: frozenset[int] = frozenset()) -> list[Resi
             skips[node.index] = residual.skip
         elif node.op == "add":
             undecided.append((node.index, first, second))
-    projected = [each for args in undecided if (each := _projected(paths, *args, found)) is not None]
+    ends = [each for each in found if not _adds_to_mix(paths, each, mixes)]
+    projected = [each for args in undecided if (each := _projected(paths, *args, ends)) is not None]
     outer = found + projected
     projected = [each for each in projected if not _within_another(paths, each, outer)]
     together = sorted(found + projected, key=lambda each: each.add)
@@ -143,8 +144,13 @@ def _marked(paths: Paths, residual: Residual, all_of_them: list[Residual], mixes
     are added to it.
     """
     scaled = any(paths.nodes[each].op in ("mul", "div") for each in paths.plain(residual.skip))
-    nearest = paths.back(residual.branch, until=lambda node: bool(node.weights) or node.index in mixes)
-    mixed = any(each in mixes for each in nearest)
+    mixed = _adds_to_mix(paths, residual, mixes)
     if (scaled or mixed) and _within_another(paths, residual, all_of_them):
         return replace(residual, inner=True)
     return residual
+
+
+def _adds_to_mix(paths: Paths, residual: Residual, mixes: frozenset[int]) -> bool:
+    """Whether the branch is what attention gave, and no layer took that."""
+    nearest = paths.back(residual.branch, until=lambda node: bool(node.weights) or node.index in mixes)
+    return any(each in mixes for each in nearest)
