@@ -288,6 +288,8 @@ def test_sizes():
     assert "larger than any number" in refused(
         "model: {type: Linear, in_features: 1000000000, out_features: 1}"
     )
+    rule = "init_cfg: {type: MuP, base: {in_features: 100000000}}"
+    assert "larger than any number" in refused(f"model: {{{LAYER}, {rule}}}")
     huge = dict(type="Linear", in_features=2**24, out_features=2**24)
     Path("config.json").write_text(json.dumps(dict(model=huge)))
     with pytest.raises(UntrustedError, match=r"this machine has|can't allocate memory"):
@@ -300,6 +302,10 @@ def test_modules_are_counted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(untrusted, "_MOST_MODULES", 5)
     text = "model: {type: Transformer, d_model: 4, nhead: 1, num_encoder_layers: 3}"
     assert "more than 5 modules" in refused(text)
+    base = "init_cfg: {type: MuP, base: {num_encoder_layers: 99}}"
+    text = f"model: {{type: Transformer, d_model: 4, nhead: 2, batch_first: true, {base}}}"
+    monkeypatch.setattr(untrusted, "_MOST_MODULES", 100)
+    assert "more than 100 modules" in refused(text)
 
 
 @says("What its model raises while it is built is one error, without a traceback on the command line.")

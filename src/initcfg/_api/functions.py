@@ -11,10 +11,10 @@ from typing import Any, Literal
 from torch import nn
 
 from initcfg._api.declared_roles import remember, remembered
-from initcfg._api.untrusted import check_model, distrusted, distrusting
+from initcfg._api.untrusted import check_model, distrusted, distrusting, within_limits
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
-from initcfg._config.files import Config, is_untrusted, without_working_folder
+from initcfg._config.files import Config, is_untrusted
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan
@@ -91,7 +91,7 @@ def located_plan(
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     recall_defaults(model)
-    with paused_collector():
+    with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
         program = Compiler(model, compat=exact, locate=_locator(config)).run(init_cfg)
         executed = [step.owner for step in program.steps if step.kind == "method"]
         made = make_plan(
@@ -173,7 +173,7 @@ def build(
     untrusted = untrusted or is_untrusted(loaded)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
     drawn = contextlib.nullcontext() if seed is None else seeded(seed, "")
-    with without_working_folder() if untrusted else contextlib.nullcontext():
+    with within_limits() if untrusted else contextlib.nullcontext():
         with making(loaded, cfg, untrusted=untrusted), drawn, deferred(guard=not init):
             model = construct(cfg)
         if untrusted:

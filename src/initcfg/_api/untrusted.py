@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 from torch.nn.modules import module as torch_module
 
 from initcfg._config.files import ConfigDict, fresh, is_untrusted, said_beside, without_working_folder
 from initcfg.errors import InitcfgError, UntrustedError, also, in_bytes
+from initcfg.values import short
 
 _LARGEST_NUMBER = 2**24
 _MOST_MODULES = 200_000
@@ -27,13 +28,11 @@ def distrusted(cfg: Mapping[str, Any]) -> ConfigDict:
 
 
 @contextlib.contextmanager
-def distrusting(cfg: Mapping[str, Any]) -> Iterator[None]:
-    """Within, a model may be built from ``cfg``.
+def within_limits() -> Iterator[None]:
+    """Within, nothing is imported from the working folder, and so many modules are made at most.
 
-    Raises:
-        UntrustedError: It asks for too much, or its making failed.
+    While a model is planned, too: a scheme builds it again, as narrow as a config says.
     """
-    _check_arguments(cfg)
     made = 0
 
     def count(*_: Any) -> None:
@@ -46,14 +45,27 @@ def distrusting(cfg: Mapping[str, Any]) -> Iterator[None]:
     try:
         with without_working_folder():
             yield
+    finally:
+        hook.remove()
+
+
+@contextlib.contextmanager
+def distrusting(cfg: Mapping[str, Any]) -> Iterator[None]:
+    """Within, a model may be built from ``cfg``.
+
+    Raises:
+        UntrustedError: It asks for too much, or its making failed.
+    """
+    _check_arguments(cfg)
+    try:
+        with within_limits():
+            yield
     except InitcfgError:
         raise
     except (Exception, RecursionError) as error:
         raise also(UntrustedError, error)(
             f"The model of this config cannot be built. {type(error).__name__}: {error}"
         ) from error
-    finally:
-        hook.remove()
 
 
 def _check_arguments(cfg: Mapping[str, Any]) -> None:
@@ -69,11 +81,7 @@ def _check_arguments(cfg: Mapping[str, Any]) -> None:
         elif isinstance(value, (list, tuple, set)):
             waiting += [(f"{path}.{index}", item, of_builder) for index, item in enumerate(value)]
         elif isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
-            raise UntrustedError(
-                f"{path} is {value!r}: larger than any number that a config which is not trusted may have, "
-                f"{_LARGEST_NUMBER:,}.",
-                fix=_FIX,
-            )
+            _refuse_number(path, value, None)
         elif of_builder and (isinstance(value, str) and ("/" in value or "\\" in value)):
             # A library may take it for a repository of a hub, or a file.
             raise UntrustedError(f"{path} is {value!r}, which may name a file or a repository.", fix=_FIX)
@@ -107,6 +115,15 @@ def check_model(config: Any, model: nn.Module, *, in_memory: bool) -> None:
                 )
 
 
+def _refuse_number(path: str, value: int, where: str | None) -> NoReturn:
+    raise UntrustedError(
+        f"{path} is {short(value)}: larger than any number that a config which is not trusted may have, "
+        f"{_LARGEST_NUMBER:,}.",
+        where=where,
+        fix=_FIX,
+    )
+
+
 def _check_rules(rules: Any, where: str, folder: str | None, said: frozenset[str]) -> None:
     waiting = [("", rules)]
     while waiting:
@@ -121,6 +138,8 @@ def _check_rules(rules: Any, where: str, folder: str | None, said: frozenset[str
             raise UntrustedError(
                 "rename= is regular expressions, which may take forever.", where=where, fix=_FIX
             )
+        if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+            _refuse_number(key, value, where)
         if not isinstance(value, str) or value in said:
             continue
         if value.startswith("re:"):
@@ -130,9 +149,9 @@ def _check_rules(rules: Any, where: str, folder: str | None, said: frozenset[str
         # The base of an adapter is a checkpoint, too.
         if key in ("checkpoint", "base") and not _lies_in(value, folder):
             raise UntrustedError(
-                f"The checkpoint {value!r} is not a file beside the config.",
+                f"The {key} {value!r} is not a file beside the config.",
                 where=where,
-                fix="Fetch it if you want it, and name it on the command line: --set ...checkpoint=FILE.",
+                fix=f"Fetch it if you want it, and name it on the command line: --set ...{key}=FILE.",
             )
 
 
