@@ -151,6 +151,8 @@ def test_glorot_of_graph_networks() -> None:
     assert matrix.var().item() == pytest.approx(2 / 12, rel=1e-5)
     gram = matrix @ matrix.T
     assert torch.allclose(gram, gram[0, 0] * torch.eye(4), atol=1e-5)
+    with pytest.raises(errors.TensorError, match="no variance"):
+        planned(nn.Linear(1, 1), type="GlorotOrthogonal", layer="Linear")
 
 
 # -- coordinates --------------------------------------------------------------------------------------
@@ -199,6 +201,11 @@ def test_rg_lru() -> None:
     kept = torch.exp(-nn.functional.softplus(made(raw(4000), type="RGLRU", param="weight").double()))
     assert 0.9 <= kept.min() < kept.max() <= 0.999
     assert stats.kstest(kept**2, stats.uniform(0.81, 0.998001 - 0.81).cdf).pvalue > 1e-3
+    near = torch.exp(-nn.functional.softplus(made(raw(9), type="RGLRU", param="weight", max_rad=1 - 1e-6)))
+    assert near.isfinite().all()
+    for radii in (dict(max_rad=1.0), dict(max_rad=1 - 1e-9), dict(min_rad=0.0), dict(min_rad=0.9999)):
+        with pytest.raises(errors.ArgumentValueError, match=r"radii|too near"):
+            planned(raw(9), type="RGLRU", param="weight", **radii)
 
 
 def test_state_spaces() -> None:
@@ -261,6 +268,8 @@ def test_head_bias_begins_at_the_entropy() -> None:
     assert sigmoid.sigmoid().tolist() == pytest.approx([0.5, 0.01])
     unknown = planned(nn.Linear(4, 1000), "bias", type="HeadBias", param="bias")
     assert unknown == Constant(pytest.approx(-6.907755))
+    one = planned(nn.Linear(4, 1), "bias", type="HeadBias", param="bias")
+    assert math.copysign(1.0, one.args["val"]) == 1.0
     many = made(nn.Linear(1, 3000), "bias", type="HeadBias", param="bias", freq=[*range(1, 3001)])
     assert many.softmax(0)[[0, 2999]].tolist() == pytest.approx([1 / 4501500, 3000 / 4501500], rel=1e-4)
     with pytest.raises(errors.TensorError, match="bias of 3 classes"):

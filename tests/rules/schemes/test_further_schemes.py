@@ -310,6 +310,8 @@ def test_adapters_add_nothing_at_first() -> None:
     assert plan["q.lora_B.weight"].value == Constant(0.0)
     gaussian = planned(adapted, type="LoRA", mode="gaussian")
     assert gaussian["q.lora_A.weight"].value == Normal(0.0, 0.125)
+    conv = nn.ModuleDict({"q": nn.ModuleDict({"lora_A": nn.Conv2d(4, 8, 3, bias=False)})})
+    assert planned(conv, type="LoRA", mode="gaussian")["q.lora_A.weight"].value == Normal(0.0, 0.125)
 
 
 def test_ppo() -> None:

@@ -57,6 +57,10 @@ class GlorotOrthogonalInit(BaseInit):
 
     def value(self, layout: Layout) -> Value:
         rows, columns = _last_two(layout)
+        if math.prod(layout.shape) < 2:
+            raise TensorError(
+                f"A tensor of shape {layout.shape} has no variance to scale by.", fix="Exclude such tensors."
+            )
         steps = Steps()
         drawn = steps.value(layout.shape, Orthogonal(1.0))
         variance = steps.call("mul.Scalar", steps.call("var", drawn), rows + columns)
@@ -83,7 +87,9 @@ class FlatXavierInit(BaseInit):
     def value(self, layout: Layout) -> Value:
         shape = layout.shape
         if len(shape) < 2 or layout.groups != 1:
-            raise TensorError("FlatXavier is for matrices and for convolutions of one group.")
+            raise TensorError(
+                "FlatXavier is for matrices and for convolutions of one group.", fix="Exclude such tensors."
+            )
         fans = shape[0] + math.prod(shape[1:])
         bound = math.sqrt(6.0 / fans) if fans else 0.0
         return Uniform(-bound, bound)

@@ -79,12 +79,12 @@ class SUOInit(BaseInit):
             fan_in, fan_out = layout.fans()
             rows = (0,) if layout.out_axis is None else tuple(axis % len(shape) for axis in layout.out_axis)
             stack = tuple(axis % len(shape) for axis in layout.batch_axis)
-            gain = self.gain * max(1.0, math.sqrt(fan_out / fan_in))
+            gain = self.gain * max(1.0, math.sqrt(fan_out / fan_in) if fan_in else 1.0)
             return possible(Orthogonal(gain, rows, stack), layout, "Name matrices and convolutions.")
         if len(shape) < 2:
             raise TensorError("SUO is for matrices and convolutions.", fix="Name them by layer=.")
         outputs, inputs = (shape[1], shape[0]) if layout.transposed else shape[:2]
-        gain = self.gain * max(1.0, math.sqrt(outputs / inputs))
+        gain = self.gain * max(1.0, math.sqrt(outputs / inputs) if inputs else 1.0)
         return _by_group(at_center(Orthogonal(gain), shape), layout)
 
 

@@ -88,7 +88,8 @@ class NoisyNetInit(BaseInit):
             raise TensorError(
                 "NoisyNet needs the fan_in of this layer, which its bias does not tell.", fix="Give fan_in=."
             )
-        root = math.sqrt(layout.fans()[0] if self.fan_in is None else self.fan_in)
+        # An empty tensor has nothing to fill; any number will do.
+        root = math.sqrt((layout.fans()[0] if self.fan_in is None else self.fan_in) or 1)
         return Constant(self.sigma / root) if self.what == "deviation" else Uniform(-1.0 / root, 1.0 / root)
 
 
@@ -217,7 +218,7 @@ class HeadBiasInit(BaseInit):
                 fix="Name the head's bias: param='head.bias'.",
             )
         if self.freq is None:
-            return Constant(-math.log(count)) if count else Constant(0.0)
+            return Constant(0.0 - math.log(count or 1))
         if self.loss == "sigmoid":
             biases = [math.log(each / (1 - each)) for each in self.freq]
         else:

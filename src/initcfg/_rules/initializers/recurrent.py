@@ -112,6 +112,8 @@ class RGLRUInit(BaseInit):
         self.min_rad, self.max_rad = finite("min_rad", min_rad), finite("max_rad", max_rad)
         if not 0 < self.min_rad <= self.max_rad < 1:
             raise ArgumentValueError(f"The radii lie between 0 and 1, the smaller one first, unlike {self}.")
+        if self.max_rad > 1 - 1e-6:
+            raise ArgumentValueError(f"max_rad is too near to 1 for float32: {max_rad!r}.")
 
     def value(self, layout: Layout) -> Value:
         steps = Steps()

@@ -41,8 +41,12 @@ class LoRA(Scheme):
         )
         if self.mode == "gaussian":
             drawn = dict(type="Normal", std=1, scale="1/fan_out")
+        first = [dict(drawn, param="*lora_A*.weight")]
+        if self.mode == "gaussian":
+            # r is the number of channels, whatever the kernel.
+            first.append(dict(drawn, layer="Conv2d", param="*lora_A*.weight", in_axis=[1, 2, 3], out_axis=0))
         return [
-            dict(drawn, param="*lora_A*.weight"),
+            *first,
             dict(type="Constant", param="*lora_B*.weight", val=0),
             dict(type="Constant", param="*lora_embedding_A*", val=0),
             dict(type="Normal", param="*lora_embedding_B*", std=1),
