@@ -41,7 +41,7 @@ class LoRA(Scheme):
         )
         if self.mode == "gaussian":
             drawn = dict(type="Normal", std=1, scale="1/fan_out")
-        first = [dict(drawn, param="*lora_A*.weight")]
+        first: list[dict[str, Any]] = [dict(drawn, param="*lora_A*.weight")]
         if self.mode == "gaussian":
             # r is the number of channels, whatever the kernel.
             first.append(dict(drawn, layer="Conv2d", param="*lora_A*.weight", in_axis=[1, 2, 3], out_axis=0))
