@@ -134,6 +134,12 @@ def _check_rules(rules: Any, where: str, folder: str | None, said: frozenset[str
             waiting += [(key, item) for item in value]
         if key in ("batch", "example") and value:
             raise UntrustedError(f"{key}= is code, which gives data.", where=where, fix=_FIX)
+        if key == "base" and isinstance(value, Mapping) and not _is_of_numbers(value):
+            raise UntrustedError(
+                "base= builds the model a second time, and may change numbers of it only.",
+                where=where,
+                fix="Write base=dict(hidden_size=64); or trust the config.",
+            )
         if key == "rename" and value:
             raise UntrustedError(
                 "rename= is regular expressions, which may take forever.", where=where, fix=_FIX
@@ -153,6 +159,14 @@ def _check_rules(rules: Any, where: str, folder: str | None, said: frozenset[str
                 where=where,
                 fix=f"Fetch it if you want it, and name it on the command line: --set ...{key}=FILE.",
             )
+
+
+def _is_of_numbers(base: Mapping[Any, Any]) -> bool:
+    """Whether a scheme's base has other numbers than the model, and no more: each is within bounds."""
+    return all(
+        isinstance(key, str) and isinstance(item, (int, float)) and abs(item) <= _LARGEST_NUMBER
+        for key, item in base.items()
+    )
 
 
 def _lies_in(path: str, folder: str | None) -> bool:

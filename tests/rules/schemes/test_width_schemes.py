@@ -228,3 +228,17 @@ def test_a_rule_of_multipliers_alone() -> None:
     assert read["weight"].tune == plan["weight"].tune
     with pytest.raises(InitcfgError, match="optimizer is one of"):
         initcfg.plan(nn.Linear(8, 2), dict(layer="Linear", tune=dict(optimizer="lion")))
+
+
+@pytest.mark.parametrize(
+    "base",
+    [dict(width="64"), dict(inner=dict(width=64)), dict(width=2**30), "net:Net", "/etc/shapes.json"],
+)
+def test_a_stranger_may_change_numbers_of_the_base_alone(base: object) -> None:
+    rule = dict(type="MuP", base=base)
+    config = dict(type="Linear", in_features=8, out_features=8, init_cfg=rule)
+    with pytest.raises(initcfg.errors.UntrustedError):
+        initcfg.build(config, untrusted=True, init=False)
+    config["init_cfg"] = dict(type="MuP", base=dict(in_features=4, out_features=4))
+    model = initcfg.build(config, untrusted=True, init=False)
+    assert initcfg.plan(model)["weight"].tune["lr"] == 0.5
