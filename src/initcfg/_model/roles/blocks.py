@@ -63,12 +63,18 @@ def _owners(
             # Some number their blocks in names: layer1, encoder_layer_0.
             items = {each.add: _items(outs[each.add], _ends_in_number, leaf=False) for each in adds}
     listed = any(items.values())
+    # An item that adds by itself too is one block, whatever lists are in it.
+    whole = {levels[-1] for levels in items.values() if levels}
     repeated = _repeated(items.values(), names)
     owners = {}
     for number, each in enumerate(adds):
         levels = items[each.add]
         if levels:
-            inner = [level for level, item in enumerate(levels) if level and _masked(item) in repeated]
+            inner = [
+                level
+                for level in range(1, len(levels))
+                if _masked(levels[level]) in repeated and levels[level - 1] not in whole
+            ]
             owners[each.add] = levels[max(inner, default=0)]
         elif not listed:
             owners[each.add] = paths.graph.places[paths.nodes[each.add].place][0] or f"#{number}"
