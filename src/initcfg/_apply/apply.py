@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._apply.execution import Execution, reset_is_init
+from initcfg._apply.execution import Execution
 from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.load_warnings import warn_of_loads
@@ -17,6 +17,7 @@ from initcfg._apply.measuring import Batches
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
+from initcfg._apply.user_code import reset_is_init
 from initcfg._model import Names, doors, hold_shards, is_sharded, local_of, named_tensors, rank_sets
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all

@@ -15,6 +15,7 @@ from initcfg._apply.filling import Filler
 from initcfg._apply.overlaps import same_memory
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.read_ahead import Read
+from initcfg._apply.user_code import set_is_init
 from initcfg._model import (
     Entry,
     Names,
@@ -26,13 +27,12 @@ from initcfg._model import (
     names_by_storage,
     places_of,
     renames,
-    running,
     storage_of,
 )
 from initcfg._plan import Call, Ledger, Loaded, Plan, Write, writes_of
 from initcfg._record import Default, close_pending, default_of, set_default, unset_default
-from initcfg._record.recording import Followed, ready_to_record, threads_follow, told_of_memory
-from initcfg.errors import ApplyError, InitcfgError
+from initcfg._record.recording import ready_to_record
+from initcfg.errors import ApplyError
 from initcfg.values import FromCheckpoint, Originals, Value
 
 
@@ -66,7 +66,7 @@ class Execution:
         self._running: list[tuple[Call, Watch]] = []
         self._by_storage: dict[int, list[str]] = {}
         self._checkpoints = checkpoints
-        self._run_code = run_code or _run_observed
+        self._run_code = run_code or run_observed
         self._only = only
         self._settled: list[tuple[torch.Tensor, Default]] = []
         self._marked: list[nn.Module] = []
@@ -180,7 +180,7 @@ class Execution:
             if module is not None:
                 if not getattr(module, "is_init", False):
                     self._marked.append(module)
-                _set_is_init(module)
+                set_is_init(module)
 
     def take_in_changes(self) -> None:
         """Under each name is what the code that runs innermost has put there: the story goes on with that."""
@@ -371,64 +371,3 @@ def _elements_to_load(write: Write) -> int:
     # What is loaded in part stays behind the write that it lets show.
     after = isinstance(write.value, Originals) and write.value.in_part
     return math.prod(write.shape) if isinstance(write.value, FromCheckpoint) and not after else 0
-
-
-def call_user_code(call: Call, module: nn.Module) -> None:
-    """Call a module's own method, or an initializer of the original's protocol."""
-    if call.foreign is None:
-        module.init_weights()  # type: ignore[operator]
-        return
-    initializer, override = call.foreign
-    if override is not None:
-        initializer.wholemodule = True
-        initializer(getattr(module, override))
-    else:
-        initializer(module)
-
-
-def _run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
-    """Run user code for real, and note what it writes."""
-    observer = Observer(execution.by_storage())
-    execution.observers.append(observer)
-    try:
-        with (
-            running(execution),
-            execution.filler.around_code(call.module) as meant,
-            torch.set_grad_enabled(execution.grad_enabled),
-            observer,
-            threads_follow(Followed(observer)),
-            told_of_memory(observer.note_handed_out),
-        ):
-            call_user_code(call, module)
-            execution.take_in_changes()
-        observer.look_at_memory()
-    except InitcfgError:
-        raise
-    except Exception as error:
-        raise ApplyError(
-            f"{call.code} of {call.module or 'the model'} raised {type(error).__name__}: {error}",
-            where=call.rule,
-            fix="This is the model's own code: mend it where it raised.",
-        ) from error
-    finally:
-        execution.observers.pop()
-    execution.account.note_code(call, observer.operations, execution.entries, meant)
-
-
-def _set_is_init(module: nn.Module) -> None:
-    """Mark a module as initialized, as the original does."""
-    try:
-        module.is_init = True  # type: ignore[assignment]
-    except AttributeError:
-        # MMCV 1.x has the property without a setter.
-        module._is_init = True  # type: ignore[assignment]
-
-
-def reset_is_init(execution: Execution) -> None:
-    """Take the marks of an earlier run away; those that were there when the plan was made stay."""
-    model, tape = execution.model, execution.plan.tape
-    if tape is None or not getattr(model, "is_init", False):
-        return
-    for module in model.modules():
-        if vars(module).get("_is_init") and execution.names.modules.get(id(module)) not in tape.done:
-            module._is_init = False  # type: ignore[assignment]

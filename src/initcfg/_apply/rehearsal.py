@@ -13,10 +13,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from initcfg._apply.execution import Execution, call_user_code
+from initcfg._apply.execution import Execution
 from initcfg._apply.filling import Filler, StreamFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
+from initcfg._apply.user_code import call_user_code
 from initcfg._model import Entry, is_sharded, named_tensors, running
 from initcfg._plan import (
     Assignment,

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from initcfg._apply.apply import apply_plan, carry_out
-from initcfg._apply.execution import Execution, reset_is_init
+from initcfg._apply.execution import Execution
 from initcfg._apply.filling import StreamFiller
 from initcfg._apply.finite import non_finite
 from initcfg._apply.load_warnings import warn_of_loads
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.streaming.items import Item, Outline, state_of
+from initcfg._apply.user_code import reset_is_init
 from initcfg._checkpoints import Stored
 from initcfg._model import named_tensors
 from initcfg._plan import Ledger, Loaded, Plan, Written
