@@ -4,9 +4,9 @@ In: a plan, and a model that it fits.
 Out: the model with its weights, and the ledger; or a checkpoint on disk; or, of a rehearsal, a plan.
 
 Read: `apply.py` (on all ranks, or on none), then `preconditions.py` with `overlaps.py` (what is checked
-first), `execution.py` (the tape), `user_code.py` (the model's own code), `filling.py` (values into tensors, at once or
-after that code), `planned_checkpoints.py` (values that are read), `read_ahead.py` (several at a time),
-`hooked_loads.py` (what load hooks make of them), `measuring/` (values that a batch decides),
+first), `execution.py` (the tape), `user_code.py` (the model's own code), `filling.py` (values into tensors,
+at once or after that code), `planned_checkpoints.py` (values that are read), `read_ahead.py` (several at a
+time), `hooked_loads.py` (what load hooks make of them), `measuring/` (values that a batch decides),
 `load_warnings.py` (what is said aloud of them), `account.py` (the ledger's source), `rehearsal.py` (a run
 that writes nothing), `idle_rules.py` (what the model's own code left out), `verification.py` (a checkpoint
 against its plan), `written_digests.py` (and against what its files say of themselves), `finite.py` (counting

@@ -15,7 +15,7 @@ from initcfg._apply.filling import Filler
 from initcfg._apply.overlaps import same_memory
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.read_ahead import Read
-from initcfg._apply.user_code import set_is_init
+from initcfg._apply.user_code import run_observed, set_is_init
 from initcfg._model import (
     Entry,
     Names,
