@@ -158,3 +158,10 @@ def test_a_scheme_for_a_part_says_so():
         ({"type": "LayerScale", "value": pytest.approx(1e-5, rel=1e-6)}, 3, 3)
     ]
     assert "it says nothing" in str(found[0])
+
+
+def test_a_scale_divides_as_code_does():
+    plan = initcfg.plan(Net(), dict(type="GPT2"), example=EXAMPLE)
+    stds = {plan[f"blocks.{i}.down.weight"].value.std for i in range(DEPTH)}
+    # 0.02 * (1 / sqrt(12)) has another last digit.
+    assert stds == {0.02 / math.sqrt(2 * DEPTH)} != {0.02 * (1 / math.sqrt(2 * DEPTH))}

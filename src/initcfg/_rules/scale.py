@@ -53,6 +53,12 @@ class Expression:
     names: frozenset[str]
     tree: Any
 
+    def quotient(self, known: Mapping[str, float]) -> tuple[float, float]:
+        """Its number as a fraction: of ``1/sqrt(2*layers)`` 1 and the root, else the number and 1."""
+        if isinstance(self.tree, tuple) and self.tree[0] == "/":
+            return _computed(self.tree[2], known, self.text), _computed(self.tree[3], known, self.text)
+        return self.value(known), 1.0
+
     def value(self, known: Mapping[str, float]) -> float:
         """Its number, where these names have these numbers: finite.
 

@@ -365,7 +365,8 @@ def _write_of(
             factor = rule.scale.value(known)
             within = {each: known[each] for each in sorted(rule.scale.names)}
             scaling = Scaling(rule.scale.text, within, factor, value)
-            value = scaled(value, factor, layout.shape)
+            numerator, divisor = rule.scale.quotient(known)
+            value = scaled(value, numerator, layout.shape, divisor=divisor)
         tune = rule.tuned(known)
     return Shadowed(rule.where, value, rule.initializer("bias" if bias else "weight"), scaling, tune)
 
