@@ -50,7 +50,7 @@ def check(model: nn.Module, inputs: torch.Tensor, within: float = 0.25) -> None:
     assert {name: each for name, each in found.items() if abs(each - 1) > within} == {}
 
 
-# Twelve of them are in benchmarks/signal.py.
+# Twelve of them are in benchmarks/signal_scale.py.
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": F.gelu,
     "tanh": torch.tanh,
