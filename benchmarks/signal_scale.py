@@ -2,9 +2,9 @@
 
     python benchmarks/signal_scale.py [--width 512]
 
-For each activation: the smallest and the largest standard deviation of a layer's output on fresh data, and the
-seconds that planning and initializing took together. 1 is the target. With the package ``anyinit`` installed,
-its numbers stand beside these.
+For each activation: the smallest and the largest standard deviation of a layer's output on fresh data, and
+the seconds that planning and initializing took together. 1 is the target. With the package ``anyinit``
+installed, its numbers stand beside these.
 """
 
 from __future__ import annotations
