@@ -8,10 +8,10 @@ Read: `assignment.py` (one tensor), then `plan.py` (all of them), `make_up.py` (
 code changes of that), `loads.py` (the account of a checkpoint), `stacks.py` (writes that pile up on a
 tensor), `tape.py` (all writes in their order, and what a traced plan remembers), `ledger.py`, `finished.py`
 (from a ledger to a plan), `part.py` (a stage of a pipeline) with `part_hooks.py` (load hooks in it),
-`frozen.py` (data that cannot change), `as_json.py` (records as JSON), `reading.py` (plans and ledgers of
-strangers, read whole); `planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/`
-(tables), `compare/` (two plans), `export/` (back to rules),
-`recognition.py` (to the schemes that say the same).
+`frozen.py` (data that cannot change), `as_json.py` (records as JSON), `plan_as_json.py` (plans),
+`reading.py` (plans and ledgers of strangers, read whole); `planner/` (from rules to a plan), `pretrained/`
+(checkpoints in it), `report/` (tables), `compare/` (two plans), `export/` (back to rules), `recognition.py`
+(to the schemes that say the same).
 """
 
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect

@@ -6,20 +6,18 @@ carrying it out that of ``_apply``.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._model import doors
-from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load
-from initcfg._plan.reading import check_aliases, check_items, check_known, loads_of, read_whole
+from initcfg._plan.plan_as_json import FORMAT, VERSION, digest_of, fields_of, plan_to_json
+from initcfg._plan.reading import read_whole
 from initcfg.errors import PlanError
-from initcfg.values import Misfit, record, to_json, typed
+from initcfg.values import to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,29 +28,6 @@ if TYPE_CHECKING:
     from initcfg._plan.ledger import Ledger
     from initcfg._plan.recognition import Recognized
     from initcfg._plan.tape import Recorded, Tape
-
-FORMAT = "initcfg-plan"
-VERSION = 1
-_REMARKS = ("notes", "uncalled", "nested", "uninitialized", "partly_written")
-# Of these JSON speaks only if there are any.
-_RARE = ("partly_written",)
-# What JSON has at its top; what has no type here is read on its own.
-_NEEDED: dict[str, Any] = {
-    "parameters": None,
-    "buffers": None,
-    "aliases": Mapping[str, str],
-    "unused": tuple[Unused, ...],
-}
-_OPTIONAL: dict[str, Any] = {
-    "loads": None,
-    "libraries": Mapping[str, str],
-    "before_code": Mapping[str, Before | None],
-    "rules": Mapping[str, RuleNote],
-    "compat": Literal["mmengine"] | None,
-    "whole": str | None,
-    "seed": int | None,
-    **dict.fromkeys(_REMARKS, tuple[str, ...]),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,11 +133,11 @@ class Plan(Frozen, Mapping[str, Assignment]):
     @property
     def digest(self) -> str:
         """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
-        return _digest(self._contents())
+        return digest_of(self._contents())
 
     def digests(self) -> dict[str, str]:
         """By tensor: a short digest of what it gets."""
-        return {name: _digest(content)[:16] for name, content in self._contents().items()}
+        return {name: digest_of(content)[:16] for name, content in self._contents().items()}
 
     def _contents(self) -> dict[str, Any]:
         items = {**self.parameters, **self.buffers}.items()
@@ -392,28 +367,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON data; everything but the tape."""
-        data = {"format": FORMAT, "version": VERSION, "compat": self.compat}
-        if self.whole:
-            data["whole"] = self.whole
-        if self.seed is not None:
-            data["seed"] = self.seed
-        if self.before_code:
-            data["before_code"] = plain(self.before_code)
-        return {
-            **data,
-            "parameters": _to_json(self.parameters),
-            "aliases": dict(self.aliases),
-            "buffers": _to_json(self.buffers),
-            "unused": plain(self.unused),
-            "loads": [load.to_json() for load in self.loads],
-            **{
-                name: plain(getattr(self, name))
-                for name in _REMARKS
-                if name not in _RARE or getattr(self, name)
-            },
-            **({"libraries": dict(self.libraries)} if self.libraries else {}),
-            "rules": plain(self.rules),
-        }
+        return plan_to_json(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Plan:
@@ -422,57 +376,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
         Raises:
             PlanError: ``data`` is not a plan, or of a version that this package does not know.
         """
-        return read_whole(data, "plan", FORMAT, VERSION, _plan_of)
-
-
-def _plan_of(data: Mapping[str, Any]) -> Plan:
-    check_known(data, _NEEDED, _OPTIONAL)
-    read: dict[str, Any] = {}
-    for name, type_ in (_NEEDED | _OPTIONAL).items():
-        if name in data and type_ is not None:
-            try:
-                read[name] = typed(data[name], type_, name)
-            except Misfit as misfit:
-                raise misfit.inside(name) from misfit
-    for name in ("parameters", "buffers"):
-        try:
-            read[name] = _from_json(data[name], name)
-            check_items(read[name])
-        except Misfit as misfit:
-            raise misfit.inside(name) from misfit
-    both = read["parameters"].keys() & read["buffers"].keys()
-    if both:
-        raise Misfit("It is a parameter already.", under=(min(both), "buffers"))
-    if read.get("seed") is not None and not 0 <= read["seed"] < 1 << 64:
-        raise Misfit("A seed is from 0 to 2**64 - 1.", under=("seed",))
-    names = [*read["parameters"], *read["buffers"]]
-    check_aliases(
-        read["aliases"], names + [name for name in read.get("before_code", ()) if name not in read["aliases"]]
-    )
-    return Plan(**read, loads=loads_of(data.get("loads", ())))
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
-    without, unless_empty = ("name", "layout"), ("frozen", "default", "scaling", "tune", "role", "computed")
-    return {
-        name: record_to_json(item, without=without, unless_empty=unless_empty) for name, item in items.items()
-    }
-
-
-def _from_json(data: Any, what: str) -> dict[str, Assignment]:
-    if not isinstance(data, Mapping):
-        raise Misfit(f"The {what} are an object.")
-    found: dict[str, Assignment] = {}
-    for name, item in data.items():
-        try:
-            found[name] = record(Assignment, item, but=("layout",), name=name)
-        except Misfit as misfit:
-            raise misfit.inside(name) from misfit
-    return found
+        return read_whole(data, "plan", FORMAT, VERSION, lambda whole: Plan(**fields_of(whole)))
 
 
 def _lookup(plan: Plan, name: str) -> Assignment | None:

@@ -1,0 +1,116 @@
+"""A plan as JSON data, and back: what a stranger wrote is checked whole before there is a plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from initcfg._plan.as_json import plain, record_to_json
+from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused
+from initcfg._plan.reading import check_aliases, check_items, check_known, loads_of
+from initcfg.values import Misfit, record, typed
+
+if TYPE_CHECKING:
+    from initcfg._plan.plan import Plan
+
+FORMAT = "initcfg-plan"
+VERSION = 1
+_REMARKS = ("notes", "uncalled", "nested", "uninitialized", "partly_written")
+# Of these JSON speaks only if there are any.
+_RARE = ("partly_written",)
+# What JSON has at its top; what has no type here is read on its own.
+_NEEDED: dict[str, Any] = {
+    "parameters": None,
+    "buffers": None,
+    "aliases": Mapping[str, str],
+    "unused": tuple[Unused, ...],
+}
+_OPTIONAL: dict[str, Any] = {
+    "loads": None,
+    "libraries": Mapping[str, str],
+    "before_code": Mapping[str, Before | None],
+    "rules": Mapping[str, RuleNote],
+    "compat": Literal["mmengine"] | None,
+    "whole": str | None,
+    "seed": int | None,
+    **dict.fromkeys(_REMARKS, tuple[str, ...]),
+}
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Everything of a plan but the tape."""
+    data = {"format": FORMAT, "version": VERSION, "compat": plan.compat}
+    if plan.whole:
+        data["whole"] = plan.whole
+    if plan.seed is not None:
+        data["seed"] = plan.seed
+    if plan.before_code:
+        data["before_code"] = plain(plan.before_code)
+    return {
+        **data,
+        "parameters": items_to_json(plan.parameters),
+        "aliases": dict(plan.aliases),
+        "buffers": items_to_json(plan.buffers),
+        "unused": plain(plan.unused),
+        "loads": [load.to_json() for load in plan.loads],
+        **{name: plain(getattr(plan, name)) for name in _REMARKS if name not in _RARE or getattr(plan, name)},
+        **({"libraries": dict(plan.libraries)} if plan.libraries else {}),
+        "rules": plain(plan.rules),
+    }
+
+
+def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plan is made of that ``data`` says; checked whole.
+
+    Raises:
+        Misfit: Something in it is not what a plan says.
+    """
+    check_known(data, _NEEDED, _OPTIONAL)
+    read: dict[str, Any] = {}
+    for name, type_ in (_NEEDED | _OPTIONAL).items():
+        if name in data and type_ is not None:
+            try:
+                read[name] = typed(data[name], type_, name)
+            except Misfit as misfit:
+                raise misfit.inside(name) from misfit
+    for name in ("parameters", "buffers"):
+        try:
+            read[name] = _items_of(data[name], name)
+            check_items(read[name])
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    both = read["parameters"].keys() & read["buffers"].keys()
+    if both:
+        raise Misfit("It is a parameter already.", under=(min(both), "buffers"))
+    if read.get("seed") is not None and not 0 <= read["seed"] < 1 << 64:
+        raise Misfit("A seed is from 0 to 2**64 - 1.", under=("seed",))
+    names = [*read["parameters"], *read["buffers"]]
+    check_aliases(
+        read["aliases"], names + [name for name in read.get("before_code", ()) if name not in read["aliases"]]
+    )
+    return {**read, "loads": loads_of(data.get("loads", ()))}
+
+
+def digest_of(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def items_to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:
+    without, unless_empty = ("name", "layout"), ("frozen", "default", "scaling", "tune", "role", "computed")
+    return {
+        name: record_to_json(item, without=without, unless_empty=unless_empty) for name, item in items.items()
+    }
+
+
+def _items_of(data: Any, what: str) -> dict[str, Assignment]:
+    if not isinstance(data, Mapping):
+        raise Misfit(f"The {what} are an object.")
+    found: dict[str, Assignment] = {}
+    for name, item in data.items():
+        try:
+            found[name] = record(Assignment, item, but=("layout",), name=name)
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    return found
