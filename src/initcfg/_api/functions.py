@@ -92,7 +92,9 @@ def located_plan(
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     recall_defaults(model)
     with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
-        program = Compiler(model, compat=exact, locate=_locator(config)).run(init_cfg)
+        roles = roles.over(remembered(model))
+        compiler = Compiler(model, compat=exact, locate=_locator(config), example=roles.example)
+        program = compiler.run(init_cfg)
         executed = [step.owner for step in program.steps if step.kind == "method"]
         made = make_plan(
             model,
@@ -100,7 +102,7 @@ def located_plan(
             compat=exact,
             first_writes=defaults,
             lost=lambda missing: meta_defaults(model, missing, executed),
-            roles=roles.over(remembered(model)),
+            roles=roles,
         )
     made = rehearsed(made, model)
     if strict:

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -58,6 +58,13 @@ LineOfRule = Callable[[str], str | None]
 """From the path of a rule to file and line."""
 
 
+class Owner(NamedTuple):
+    """The module whose rules are parsed, and an example of its input where that is known."""
+
+    module: nn.Module
+    example: Any = None
+
+
 def parse_init_cfg(
     init_cfg: Any,
     where: str,
@@ -65,7 +72,7 @@ def parse_init_cfg(
     written: LineOfRule = lambda where: None,
     compat: bool = False,
     bare: bool = False,
-    owner: nn.Module | None = None,
+    owner: Owner | None = None,
 ) -> list[Rule]:
     """The rules of an ``init_cfg``: a dict, or a list (on a module, also a tuple) of dicts; never changed.
 
@@ -101,7 +108,7 @@ def _errors_of(entry: Mapping[str, Any], place: str) -> Iterator[None]:
 
 
 def _parse_entry(
-    entry: Any, where: str, written: LineOfRule, compat: bool, owner: nn.Module | None
+    entry: Any, where: str, written: LineOfRule, compat: bool, owner: Owner | None
 ) -> list[Rule]:
     place = location(where, written(where))
     if not isinstance(entry, Mapping):
@@ -128,7 +135,7 @@ def _parse_entry(
 
 
 def _parse_scheme(
-    cfg: dict[str, Any], where: str, written: LineOfRule, entry: Mapping[str, Any], owner: nn.Module | None
+    cfg: dict[str, Any], where: str, written: LineOfRule, entry: Mapping[str, Any], owner: Owner | None
 ) -> list[Rule]:
     """The rules that a scheme stands for, each with a path of its own."""
     arguments = dict(cfg)
@@ -165,15 +172,17 @@ def _parse_scheme(
     return found
 
 
-def _recipe(scheme: Scheme, name: str, where: str, owner: nn.Module | None) -> tuple[Base | None, list[Any]]:
+def _recipe(scheme: Scheme, name: str, where: str, owner: Owner | None) -> tuple[Base | None, list[Any]]:
     """What a scheme, perhaps somebody's own, gives for a model."""
     if where.rpartition("init_cfg")[2].count("[") > _DEEPEST:
         raise ArgumentError(
             f"{name} holds schemes more than {_DEEPEST} deep.", fix="Let no scheme hold itself."
         )
     try:
-        base = None if owner is None else scheme.base(owner)
-        parts = scheme.recipe() if owner is None else scheme.recipe_for(owner)
+        if owner is not None and scheme.example is None:
+            scheme.example = owner.example
+        base = None if owner is None else scheme.base(owner.module)
+        parts = scheme.recipe() if owner is None else scheme.recipe_for(owner.module)
     except InitcfgError:
         raise
     except Exception as error:

@@ -19,7 +19,7 @@ from initcfg._rules.asked_methods import asked_methods
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
 from initcfg._rules.initializers import InitWeightsInit
 from initcfg._rules.methods import Method, code_label, entered, file_and_line, has_init_weights, method_of
-from initcfg._rules.parsing import parse_init_cfg
+from initcfg._rules.parsing import Owner, parse_init_cfg
 from initcfg._rules.rule import Rule, show_cfg
 from initcfg.errors import InitcfgError, OverrideError, OverrideTargetError, nearest
 
@@ -80,15 +80,23 @@ class Compiler:
         root_name: What the root is called in the paths of rules.
         locate: From the path of an init_cfg and what it holds: a function from the paths of its rules to
             file and line, or None if it was not written where that function looks.
+        example: An example of the model's input, for schemes that look at one.
     """
 
     def __init__(
-        self, model: nn.Module, *, compat: bool, root_name: str = "model", locate: Any = None
+        self,
+        model: nn.Module,
+        *,
+        compat: bool,
+        root_name: str = "model",
+        locate: Any = None,
+        example: Any = None,
     ) -> None:
         self.model = model
         self.compat = compat
         self.root_name = root_name
         self.locate = locate
+        self.example = example
         self.program = Program()
         self._visited: set[int] = set()
         self._called: set[int] = set()
@@ -101,11 +109,14 @@ class Compiler:
 
         Without ``own_method``, that method of the model's class is running already, and has called its base.
         """
-        outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, owner=self.model)
+        outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, owner=self._owner(self.model))
         self._add_rules(outer, self.model, "", pretrained=False)
         self._enter_root(own_method)
         self._add_rules(outer, self.model, "", pretrained=True)
         return self.program
+
+    def _owner(self, module: nn.Module) -> Owner:
+        return Owner(module, self.example if module is self.model else None)
 
     def _enter_root(self, own_method: bool) -> None:
         model = self.model
@@ -134,7 +145,9 @@ class Compiler:
 
     def run_rules(self, init_cfg: Any) -> Program:
         """The program of ``initialize``: these rules, in their order, and nothing else."""
-        for rule in parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, bare=True, owner=self.model):
+        for rule in parse_init_cfg(
+            init_cfg, "init_cfg", compat=self.compat, bare=True, owner=self._owner(self.model)
+        ):
             self._add_rule(rule, self.model, "")
         return self.program
 
@@ -279,7 +292,9 @@ class Compiler:
         def written(path: str) -> str | None:
             return (locate(path) if locate is not None else None) or given
 
-        return parse_init_cfg(module.init_cfg, where, written=written, compat=self.compat, owner=module)
+        return parse_init_cfg(
+            module.init_cfg, where, written=written, compat=self.compat, owner=self._owner(module)
+        )
 
     def _add_rules(self, rules: list[Rule], owner: nn.Module, name: str, *, pretrained: bool) -> None:
         for rule in rules:

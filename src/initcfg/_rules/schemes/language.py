@@ -7,7 +7,8 @@ from typing import Any, Literal
 from initcfg._rules.initializers import INITIALIZERS, finite, one_of, positive, standard_deviation
 from initcfg._rules.schemes.scheme import Scheme
 
-LINEAR = ["Linear", "Conv1D"]
+# Layers with matrices: also those of transformers and the fused ones of torch's attention.
+LINEAR = ["Linear", "Conv1D", "MultiheadAttention"]
 """The layers of a transformer that hold matrices."""
 NORMS = ["LayerNorm", "RMSNorm", "LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"]
 """Those whose weight multiplies, and starts at 1."""

@@ -35,12 +35,15 @@ class Scheme:
         needs: Roles without which it is not what its name says: an error in a model where nobody has them.
         forward: What the paper also changes in the forward pass or the optimizer, which no initial weight can
             do: a note of the plan, and an error under ``strict`` unless the rule says ``forward="done"``.
+        example: An example of the model's input, for a scheme that looks at one: its own argument, else what
+            the plan was given.
     """
 
     family: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
     forward: str | None = None
+    example: Any = None
 
     def recipe(self) -> list[dict[str, Any]]:
         """Its rules, in the language of ``init_cfg``; the later ones win."""

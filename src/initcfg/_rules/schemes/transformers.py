@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from initcfg._rules.initializers import INITIALIZERS, standard_deviation
+from initcfg._rules.schemes.language import LINEAR
 from initcfg._rules.schemes.scheme import Scheme
 
 
@@ -33,7 +34,7 @@ class GPT2(Scheme):
     def recipe(self) -> list[dict[str, Any]]:
         """See :meth:`Scheme.recipe`."""
         return [
-            dict(type="Normal", layer=["Linear", "Conv1D", "Embedding"], std=self.std),
+            dict(type="Normal", layer=[*LINEAR, "Embedding"], std=self.std),
             dict(type="Constant", layer=["LayerNorm", "RMSNorm"], val=1, bias=0),
             dict(type="Normal", role="residual_out", std=self.std, scale="1/sqrt(2*layers)"),
         ]

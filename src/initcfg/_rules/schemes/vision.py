@@ -40,7 +40,7 @@ class ViTTimm(Scheme):
         """See :meth:`Scheme.recipe`."""
         drawn = dict(type="TruncNormal", std=self.std)
         return [
-            dict(drawn, layer="Linear"),
+            dict(drawn, layer=["Linear", "MultiheadAttention"]),
             dict(drawn, param=["*pos_embed", "*pos_embedding"]),
             dict(type="Normal", param=_TOKENS, std=1e-6),
         ]
@@ -73,7 +73,7 @@ class ViTJax(Scheme):
     def recipe(self) -> list[dict[str, Any]]:
         """See :meth:`Scheme.recipe`."""
         return [
-            dict(_XAVIER, layer="Linear"),
+            dict(_XAVIER, layer=["Linear", "MultiheadAttention"]),
             dict(type="Normal", param=_MLP_BIASES, layer="Linear", std=1e-6),
             dict(type="LeCun", layer="Conv2d"),
             dict(type="TruncNormal", param=["*pos_embed", "*pos_embedding"], std=0.02),
@@ -262,7 +262,7 @@ class DiT(Scheme):
         embedders = ["*y_embedder*.weight", "*t_embedder*.weight"]
         last = ["*adaLN_modulation*.weight", "*adaLN_modulation*.bias", "*final_layer.linear.*"]
         return [
-            dict(_XAVIER, layer="Linear"),
+            dict(_XAVIER, layer=["Linear", "MultiheadAttention"]),
             dict(type="FlatXavier", layer="Conv2d", param="*x_embedder*.weight"),
             dict(type="Constant", layer="Conv2d", param="*x_embedder*.bias", val=0),
             dict(type="Normal", param=embedders, std=self.std),
