@@ -45,6 +45,14 @@ def torchvision(name: str, **given: Any) -> Callable[[], nn.Module]:
     return make
 
 
+def clip(text: int = 2, images: int = 3) -> nn.Module:
+    import transformers
+
+    words = dict(TOWER, vocab_size=120, **IDS, num_hidden_layers=text)
+    pictures = dict(TOWER, image_size=32, patch_size=8, num_hidden_layers=images)
+    return transformers.CLIPModel(transformers.CLIPConfig(text_config=words, vision_config=pictures))
+
+
 def siglip() -> nn.Module:
     import transformers
 
@@ -55,6 +63,7 @@ def siglip() -> nn.Module:
 DOCUMENTED = {
     "gpt2": (hf("GPT2LMHeadModel", "GPT2Config", n_embd=64, n_layer=3, n_head=4, vocab_size=120), "GPT2"),
     "t5": (hf("T5ForConditionalGeneration", "T5Config", **T5), "T5"),
+    "clip": (clip, "CLIP(of='transformers'"),
     "siglip": (siglip, "SigLIP(of='transformers')"),
     "gemma2": (
         hf("Gemma2ForCausalLM", "Gemma2Config", **TINY, **IDS, head_dim=16, num_key_value_heads=2),

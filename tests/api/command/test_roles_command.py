@@ -53,7 +53,11 @@ def test_json() -> None:
         "how": "seen",
         "layer": 1,
         "heads": 4,
+        "layers": 3,
+        "residuals": 6,
+        "stack": 0,
     }
+    assert found["stacks"] == [{"layers": 3, "residuals": 6}]
 
 
 def test_the_dict_says_the_same_without_looking() -> None:

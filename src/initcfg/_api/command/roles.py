@@ -49,8 +49,17 @@ def roles_json(found: Roles) -> dict[str, Any]:
         "residuals": found.residuals,
         "width": found.width,
         "notes": list(found.notes),
+        "stacks": [{"layers": each.layers, "residuals": each.residuals} for each in found.stacks],
         "tensors": {
-            name: {"roles": list(each.roles), "how": each.how, "layer": each.layer, "heads": each.heads}
+            name: {
+                "roles": list(each.roles),
+                "how": each.how,
+                "layer": each.layer,
+                "heads": each.heads,
+                "layers": each.layers,
+                "residuals": each.residuals,
+                "stack": each.stack,
+            }
             for name, each in found.tensors.items()
         },
     }
@@ -125,7 +134,15 @@ def _summary(found: Roles) -> str:
     blocks = plural(found.layers, "block") if found.layers else "no blocks"
     adds = plural(found.residuals, "residual add") if found.residuals else "no residual adds"
     width = [f"width {found.width:,}"] if found.width else []
-    return "; ".join([f"{blocks}, {adds}", *width, *found.notes]) + "."
+    return "; ".join([f"{blocks}, {adds}", *_stacks(found), *width, *found.notes]) + "."
+
+
+def _stacks(found: Roles) -> list[str]:
+    """How many blocks each stack has, where there are several."""
+    if len(found.stacks) < 2:
+        return []
+    *first, last = [str(each.layers or 0) for each in found.stacks]
+    return [f"{len(found.stacks)} stacks: {', '.join(first)} and {last} blocks"]
 
 
 def _text(value: Any) -> str:

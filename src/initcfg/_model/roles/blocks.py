@@ -7,42 +7,105 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from initcfg._model.roles.facts import Stack
 from initcfg._model.roles.graph import Paths
 from initcfg._model.roles.residuals import Residual
+from initcfg._model.roles.stacks import streams_of
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of a model, in the order in which they run: by name, and how many run."""
+    """The blocks of a model: its stacks; of each tensor the index of its block, and that of its stack."""
 
-    names: tuple[str, ...]
-    count: int
+    stacks: tuple[Stack, ...]
     of_tensors: Mapping[str, int]
+    stack_of: Mapping[str, int]
+
+
+@dataclass
+class _Found:
+    """A stack while it is put together: its blocks; of each stream the runs and adds; the block of each add."""
+
+    order: dict[str, int]
+    runs: list[int]
+    adds: list[list[int]]
+    owners: dict[int, str]
 
 
 def blocks_of(
-    paths: Paths, adds: list[Residual], outs: Mapping[int, list[str]], names: Iterable[str]
+    paths: Paths,
+    adds: list[Residual],
+    outs: Mapping[int, list[str]],
+    inside: Mapping[int, list[str]],
+    names: Iterable[str],
 ) -> Blocks:
-    """The blocks that own residual adds; ``outs`` are the last weights of each add's branch."""
+    """The blocks that own residual adds, stack by stack.
+
+    Args:
+        paths: The graph.
+        adds: The residual adds.
+        outs: The last weights of each add's branch.
+        inside: All weights of each add's branch that have a role.
+        names: All parameters.
+    """
     names = list(names)
-    owners = _owners(paths, adds, outs, names)
-    order: dict[str, int] = {}
-    runs: set[tuple[str, int]] = set()
-    for each in adds:
-        owner = owners.get(each.add)
-        if owner is not None:
-            order.setdefault(owner, len(order))
-            runs.add((owner, _call(paths, each.add, owner)))
-    of_tensors = {}
+    found: list[_Found] = []
+    for stream, owners in _owned_streams(paths, adds, outs, names):
+        runs = {(owner, _call(paths, add, owner)) for add, owner in owners.items()}
+        blocks = dict.fromkeys(owners.values())
+        # What runs on two inputs, as the one tower of a siamese network, is one stack.
+        same = next((each for each in found if each.order.keys() & blocks.keys()), None)
+        if same is None:
+            same = _Found({}, [], [], {})
+            found.append(same)
+        for each in blocks:
+            same.order.setdefault(each, len(same.order))
+        same.runs.append(len(runs))
+        same.adds.append([each.add for each in stream])
+        same.owners.update(owners)
+    of_tensors, stack_of = _places(found, outs, inside, names)
+    stacks = tuple(Stack(max(each.runs) or None, max(map(len, each.adds))) for each in found)
+    return Blocks(stacks, of_tensors, stack_of)
+
+
+def _owned_streams(
+    paths: Paths, adds: list[Residual], outs: Mapping[int, list[str]], names: list[str]
+) -> list[tuple[list[Residual], dict[int, str]]]:
+    """Each stream of adds, with the block of each add that has one.
+
+    A single add beside lists of blocks, as in a pooling head, is no block, and no stack.
+    """
+    streams = streams_of(paths, adds)
+    listed = any(_items(outs[each.add], str.isdecimal, leaf=False) for each in adds)
+    found = []
+    for stream in streams:
+        owners = _owners(paths, stream, outs, names)
+        alone = len(stream) == 1 and not _items(outs[stream[0].add], str.isdecimal, leaf=False)
+        if not (listed and alone):
+            found.append((stream, owners))
+    return found
+
+
+def _places(
+    found: list[_Found], outs: Mapping[int, list[str]], inside: Mapping[int, list[str]], names: list[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Of each tensor the index of its block, and that of its stack."""
+    places = {
+        block: (stack, index) for stack, each in enumerate(found) for block, index in each.order.items()
+    }
+    of_tensors: dict[str, int] = {}
+    stack_of: dict[str, int] = {}
     for name in names:
-        owner = next((each for each in parents(name) if each in order), None)
+        owner = next((each for each in parents(name) if each in places), None)
         if owner is not None:
-            of_tensors[name] = order[owner]
-    for each in adds:
-        for name in outs[each.add]:
-            if each.add in owners:
-                of_tensors.setdefault(name, order[owners[each.add]])
-    return Blocks(tuple(order), len(runs), of_tensors)
+            stack_of[name], of_tensors[name] = places[owner]
+    for stack, each in enumerate(found):
+        for add in itertools.chain(*each.adds):
+            for name in outs[add] if add in each.owners else ():
+                of_tensors.setdefault(name, each.order[each.owners[add]])
+            for name in (*outs[add], *inside[add]):
+                stack_of.setdefault(name, stack)
+    return of_tensors, stack_of
 
 
 def parents(name: str) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fnmatch
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from initcfg._model.names import named_tensors
-from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
+from initcfg._model.roles.facts import ROLE_NAMES, Roles, Stack, TensorRole, in_stack
 from initcfg.errors import RoleError, nearest
 
 # Far above what models have.
@@ -22,8 +23,9 @@ _FORM = 'Write roles=dict(residual_out=["*.c_proj.weight"], blocks="transformer.
 def declared_roles(model: nn.Module, declared: Mapping[str, Any]) -> Roles:
     """The roles that a person gives by globs over the canonical names of parameters.
 
-    Besides roles: ``blocks``, the names of the modules whose children are the blocks, and the numbers
-    ``layers``, ``residuals``, ``width`` and ``heads``.
+    Besides roles: ``blocks``, the name of the module whose children are the blocks, or a list with an
+    entry for each stack, of which several modules are a list again; and the numbers ``layers``,
+    ``residuals``, ``width`` and ``heads``.
     """
     names = [entry.name for entry in named_tensors(model).parameters]
     roles: dict[str, list[str]] = {}
@@ -48,15 +50,38 @@ def declared_roles(model: nn.Module, declared: Mapping[str, Any]) -> Roles:
                 if key not in roles.setdefault(name, []):
                     roles[name].append(key)
     counts = {key: _count(key, declared[key]) for key in _COUNTS if declared.get(key) is not None}
-    blocks = _blocks(model, declared.get("blocks"), roles)
-    tensors = {
-        name: TensorRole(tuple(roles.get(name, ())), "declared", blocks.get(name), counts.get("heads"))
-        for name in names
-        if name in roles or name in blocks
-    }
+    held = _blocks(model, declared.get("blocks"), roles)
+    ends = [name for name, having in roles.items() if "residual_out" in having]
+    stacks = tuple(_stack(each, ends, counts) for each in held)
+    of_blocks = {name: (stack, index) for stack, each in enumerate(held) for name, index in each.items()}
+    tensors: dict[str, TensorRole] = {}
+    for name in names:
+        if name in roles or name in of_blocks:
+            stack, index = of_blocks.get(name, (None, None))
+            role = TensorRole(tuple(roles.get(name, ())), "declared", index, counts.get("heads"))
+            tensors[name] = in_stack(role, stacks, stack)
+    layers = sum(1 + max(each.values()) for each in held if each)
+    if "layers" in counts or "residuals" in counts:
+        tensors = {name: _told(each, counts) for name, each in tensors.items()}
+    return Roles(
+        tensors,
+        counts.get("layers") or layers or None,
+        counts.get("residuals") or len(ends) or None,
+        counts.get("width"),
+        stacks=stacks if len(stacks) > 1 else (),
+    )
+
+
+def _stack(blocks: Mapping[str, int], ends: list[str], counts: Mapping[str, int]) -> Stack:
     layers = counts.get("layers") or (1 + max(blocks.values()) if blocks else None)
-    outputs = sum("residual_out" in each.roles for each in tensors.values())
-    return Roles(tensors, layers, counts.get("residuals") or outputs or None, counts.get("width"))
+    return Stack(layers, counts.get("residuals") or sum(name in blocks for name in ends) or None)
+
+
+def _told(role: TensorRole, counts: Mapping[str, int]) -> TensorRole:
+    """A number that is declared is that of every tensor."""
+    return replace(
+        role, layers=counts.get("layers", role.layers), residuals=counts.get("residuals", role.residuals)
+    )
 
 
 def _globs(key: str, written: Any) -> list[str]:
@@ -72,33 +97,46 @@ def _count(key: str, written: Any) -> int:
     return written
 
 
-def _blocks(model: nn.Module, written: Any, roles: Mapping[str, Any]) -> dict[str, int]:
-    """The index of the block that each parameter is in: of ``blocks``, else of the list with most roles."""
+def _blocks(model: nn.Module, written: Any, roles: Mapping[str, Any]) -> list[dict[str, int]]:
+    """For each stack the index of the block that each parameter is in.
+
+    Blocks are the children of ``blocks``, else of the list with most roles.
+    """
     modules = {name: module for name, module in model.named_modules() if name}
     if written is not None:
-        holders: list[str] = []
-        for glob in _globs("blocks", written):
-            named = fnmatch.filter(modules, glob)
-            holders += named
-            if not named:
-                raise RoleError(
-                    f"roles: blocks={glob!r} names no module.",
-                    meant=nearest(glob, modules),
-                    fix="Name the module whose children are the blocks, such as a ModuleList.",
-                )
+        entries = written if isinstance(written, (list, tuple)) else [written]
+        stacks = [_holders(modules, each) for each in entries]
     else:
         lists = [name for name, each in modules.items() if isinstance(each, (nn.ModuleList, nn.Sequential))]
         held = Counter(of for name in roles for of in lists if name.startswith(f"{of}."))
         most = max(held.values(), default=0)
         # Of lists in lists, the outer one.
-        holders = sorted((of for of, count in held.items() if count == most), key=len)[:1]
-    found: dict[str, int] = {}
+        stacks = [sorted((of for of, count in held.items() if count == most), key=len)[:1]]
     names = [entry.name for entry in named_tensors(model).parameters]
-    start = 0
-    for holder in holders:
-        children = [name for name, _ in modules[holder].named_children()]
-        for number, child in enumerate(children):
-            within = f"{holder}.{child}."
-            found |= {name: start + number for name in names if name.startswith(within)}
-        start += len(children)
+    found = []
+    for holders in stacks:
+        blocks: dict[str, int] = {}
+        start = 0
+        for holder in holders:
+            children = [name for name, _ in modules[holder].named_children()]
+            for number, child in enumerate(children):
+                within = f"{holder}.{child}."
+                blocks |= {name: start + number for name in names if name.startswith(within)}
+            start += len(children)
+        found.append(blocks)
+    return found
+
+
+def _holders(modules: Mapping[str, nn.Module], written: Any) -> list[str]:
+    """The modules whose children are the blocks of one stack."""
+    found: list[str] = []
+    for glob in _globs("blocks", written):
+        named = fnmatch.filter(modules, glob)
+        found += named
+        if not named:
+            raise RoleError(
+                f"roles: blocks={glob!r} names no module.",
+                meant=nearest(glob, modules),
+                fix="Name the module whose children are the blocks, such as a ModuleList.",
+            )
     return found

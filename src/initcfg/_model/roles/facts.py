@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 ROLE_NAMES = (
@@ -43,12 +43,31 @@ class TensorRole:
             names.
         layer: Index of its block, from 0; None if it is in none.
         heads: Of a projection of attention: the number of heads, where known.
+        layers: Number of blocks of its stack; None if it is in none.
+        residuals: Number of residual adds of its stack.
+        stack: Index of its stack.
     """
 
     roles: tuple[str, ...]
     how: Literal["declared", "seen", "guessed"]
     layer: int | None = None
     heads: int | None = None
+    layers: int | None = None
+    residuals: int | None = None
+    stack: int | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Blocks whose residual adds one stream goes through: a tower, an encoder, a decoder.
+
+    Attributes:
+        layers: Number of blocks.
+        residuals: Number of residual adds.
+    """
+
+    layers: int | None = None
+    residuals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,10 +76,11 @@ class Roles:
 
     Attributes:
         tensors: By canonical name of a parameter.
-        layers: Number of blocks.
-        residuals: Number of residual adds.
+        layers: Number of blocks, of all stacks.
+        residuals: Number of residual adds, of all stacks.
         width: Of the residual stream.
         notes: Remarks on how they were found.
+        stacks: The stacks, in the order in which they run.
     """
 
     tensors: Mapping[str, TensorRole]
@@ -68,3 +88,20 @@ class Roles:
     residuals: int | None = None
     width: int | None = None
     notes: tuple[str, ...] = ()
+    stacks: tuple[Stack, ...] = ()
+
+    def number(self, asked: Literal["layers", "residuals"], name: str) -> int | None:
+        """Blocks or residual adds of the stack of a tensor; of the only stack, for what is in none."""
+        role = self.tensors.get(name)
+        found = None if role is None else getattr(role, asked)
+        if found is None and len(self.stacks) <= 1:
+            return getattr(self.stacks[0] if self.stacks else self, asked)
+        return found
+
+
+def in_stack(role: TensorRole, stacks: Sequence[Stack], stack: int | None) -> TensorRole:
+    """The role of a tensor of this stack, if it is of one."""
+    if stack is None:
+        return role
+    of = stacks[stack]
+    return replace(role, layers=of.layers, residuals=of.residuals, stack=stack)

@@ -108,11 +108,20 @@ def _together(stated: Roles, found: Roles, *, blocks: bool) -> Roles:
         own, other = stated.tensors.get(name), found.tensors.get(name)
         left = tuple(role for role in (other.roles if other else ()) if role not in roles)
         said = own.roles if own else ()
-        layer = (own.layer if own else None) if layered else (other.layer if other else None)
+        place = own if layered else other
+        layer = place.layer if place else None
         heads = own.heads if own and own.heads else other.heads if other else None
         how = "declared" if said or other is None else other.how
         if said or left or layer is not None:
-            tensors[name] = TensorRole((*said, *left), how, layer, heads)
+            tensors[name] = TensorRole(
+                (*said, *left),
+                how,
+                layer,
+                heads,
+                place.layers if place else None,
+                (other.residuals if other else None) or (own.residuals if own else None),
+                place.stack if place else None,
+            )
     notes = (*found.notes, *_disagreements(roles, stated, found))
     return replace(
         found,
@@ -121,6 +130,7 @@ def _together(stated: Roles, found: Roles, *, blocks: bool) -> Roles:
         residuals=found.residuals or stated.residuals,
         width=stated.width or found.width,
         notes=notes,
+        stacks=stated.stacks if layered else found.stacks,
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from initcfg._model.names import Names
 from initcfg._model.roles.blocks import parents
-from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
+from initcfg._model.roles.facts import ROLE_NAMES, Roles, Stack, TensorRole, in_stack
 
 # The end of a weight's module, as many libraries call it; the first that fits says what the weight does.
 _ATTENTION = "(attn|attention|self_attn|mixer)"
@@ -49,16 +49,24 @@ def guessed_roles(model: nn.Module, names: Names, why: str) -> Roles:
             roles.update(dict.fromkeys(_of_name(name, module, entry.tensor.dim())))
         if roles:
             found[entry.name] = tuple(sorted(roles, key=ROLE_NAMES.index))
-    layers = _layers(names.module_of, [name for name, roles in found.items() if "residual_out" in roles])
+    outs = [name for name, roles in found.items() if "residual_out" in roles]
+    held = _layers(names.module_of, outs)
+    within = {item: (stack, index) for stack, items in enumerate(held) for index, item in enumerate(items)}
     every = [entry.name for entry in names.parameters]
-    index = {name: next((layers[each] for each in parents(name) if each in layers), None) for name in every}
-    tensors = {
-        name: TensorRole(found.get(name, ()), "guessed", index[name])
-        for name in every
-        if name in found or index[name] is not None
-    }
-    residuals = sum("residual_out" in roles for roles in found.values())
-    return Roles(tensors, len(layers) or None, residuals or None, None, (f"guessed from names: {why}",))
+    place = {name: next((within[each] for each in parents(name) if each in within), None) for name in every}
+    stacks = tuple(
+        Stack(
+            len(items), sum(name in outs and at is not None and at[0] == stack for name, at in place.items())
+        )
+        for stack, items in enumerate(held)
+    )
+    tensors: dict[str, TensorRole] = {}
+    for name, at in place.items():
+        if name in found or at is not None:
+            stack, index = at or (None, None)
+            tensors[name] = in_stack(TensorRole(found.get(name, ()), "guessed", index), stacks, stack)
+    notes = (f"guessed from names: {why}",)
+    return Roles(tensors, len(within) or None, len(outs) or None, None, notes, stacks)
 
 
 def _of_name(name: str, module: nn.Module | None, axes: int) -> Iterable[str]:
@@ -76,11 +84,11 @@ def _of_name(name: str, module: nn.Module | None, axes: int) -> Iterable[str]:
     return found or ()
 
 
-def _layers(modules: Iterable[str], outs: list[str]) -> dict[str, int]:
-    """The items of the lists that hold residual outputs, in their order."""
-    items: dict[str, None] = {}
+def _layers(modules: Iterable[str], outs: list[str]) -> list[list[str]]:
+    """The items of the lists that hold residual outputs, in their order; lists of one name are one stack."""
+    stacks: dict[str, dict[str, None]] = {}
     for name in outs:
         within = [each for each in parents(name) if each.rpartition(".")[2].isdecimal() and each in modules]
         if within:
-            items[within[-1]] = None
-    return {item: number for number, item in enumerate(items)}
+            stacks.setdefault(re.sub(r"\d+", "*", within[-1]), {})[within[-1]] = None
+    return [list(items) for items in stacks.values()]

@@ -8,7 +8,7 @@ from initcfg._model.roles.attention import attention_roles, attentions_of
 from initcfg._model.roles.blocks import blocks_of
 from initcfg._model.roles.branches import Branch, takes_mix
 from initcfg._model.roles.ends import end_roles, norm_roles
-from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
+from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole, in_stack
 from initcfg._model.roles.graph import BATCH_NORMS, NORMS, VIEWS, Paths
 from initcfg._model.roles.operations import Graph
 from initcfg._model.roles.residuals import Residual, residuals_of
@@ -51,20 +51,26 @@ def roles_in(graph: Graph, names: Iterable[str]) -> Roles:
     outs = {each.residual.add: paths.names(each.outs) for each in outer}
     names = list(names)
     inherited = _inherit(paths, found, names)
-    blocks = blocks_of(paths, [each.residual for each in outer], outs, names)
+    inside = {each.residual.add: [name for _, name in each.roles()] for each in outer}
+    blocks = blocks_of(paths, [each.residual for each in outer], outs, inside, names)
     tensors = {
-        name: TensorRole(
-            tuple(sorted(found.get(name, ()), key=ROLE_NAMES.index)),
-            "seen",
-            blocks.of_tensors.get(name),
-            heads.get(name),
+        name: in_stack(
+            TensorRole(
+                tuple(sorted(found.get(name, ()), key=ROLE_NAMES.index)),
+                "seen",
+                blocks.of_tensors.get(name),
+                heads.get(name),
+            ),
+            blocks.stacks,
+            blocks.stack_of.get(name),
         )
         for name in names
         if name in found or name in blocks.of_tensors
     }
     width = _width(paths, outer)
     notes = _notes(paths, outer, tensors, inherited)
-    return Roles(tensors, blocks.count or None, len(outer) or None, width, notes)
+    layers = sum(each.layers or 0 for each in blocks.stacks)
+    return Roles(tensors, layers or None, len(outer) or None, width, notes, blocks.stacks)
 
 
 def _width(paths: Paths, branches: list[Branch]) -> int | None:

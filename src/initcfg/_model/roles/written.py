@@ -12,7 +12,7 @@ from torch import nn
 
 from initcfg._model.names import named_tensors
 from initcfg._model.roles.declared import declared_roles
-from initcfg._model.roles.facts import ROLE_NAMES, Roles
+from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
 
 
 def declaration(model: nn.Module, found: Roles) -> dict[str, Any]:
@@ -23,13 +23,27 @@ def declaration(model: nn.Module, found: Roles) -> dict[str, Any]:
         having = [name for name, each in found.tensors.items() if role in each.roles]
         if having:
             said[role] = globs_of(having, names)
-    blocks = _holders(found)
-    if blocks:
-        with_blocks = said | {"blocks": blocks[0] if len(blocks) == 1 else blocks}
-        layers = {name: each.layer for name, each in declared_roles(model, with_blocks).tensors.items()}
-        if all(layers.get(name) == each.layer for name, each in found.tensors.items()):
+    stacks = _holders(found)
+    if stacks:
+        # A list has an entry for each stack: several lists of one stack are a list within it.
+        entries: list[Any] = [each[0] if len(each) == 1 else each for each in stacks]
+        with_blocks = said | {"blocks": entries[0] if entries == stacks[0] else entries}
+        back = declared_roles(model, with_blocks).tensors
+        if all(
+            name in back and _place(back[name]) == _place(each)
+            for name, each in found.tensors.items()
+            if each.layer is not None
+        ) and all(
+            found.tensors[name].layer is not None
+            for name, each in back.items()
+            if each.layer is not None and name in found.tensors
+        ):
             return with_blocks
     return said
+
+
+def _place(role: TensorRole) -> tuple[int | None, int | None, int | None]:
+    return role.layer, role.layers, role.stack
 
 
 def globs_of(chosen: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -52,14 +66,19 @@ def _literal(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
-def _holders(found: Roles) -> list[str]:
-    """The modules whose children are the blocks, by what the tensors of each block have in common."""
-    within: dict[int, list[str]] = {}
+def _holders(found: Roles) -> list[list[str]]:
+    """Of each stack the modules whose children are the blocks, by what the tensors of a block share."""
+    within: dict[int, dict[int, list[str]]] = {}
     for name, each in found.tensors.items():
         if each.layer is not None:
-            within.setdefault(each.layer, []).append(name)
+            within.setdefault(each.stack or 0, {}).setdefault(each.layer, []).append(name)
+    stacks = [_holders_of(blocks) for _, blocks in sorted(within.items())]
+    return stacks if all(stacks) else []
+
+
+def _holders_of(blocks: dict[int, list[str]]) -> list[str]:
     holders = {}
-    for _, names in sorted(within.items()):
+    for _, names in sorted(blocks.items()):
         first, last = min(names).split("."), max(names).split(".")
         alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
         block = ".".join(one for one, _ in alike)

@@ -56,14 +56,15 @@ def marked_rules(view: View, *, by_role: bool) -> tuple[list[dict[str, Any]], Vi
 def known_roles(view: View) -> RoleRequest:
     """The roles that the plan knows, for planning its rules without looking at the model again."""
     tensors: dict[str, TensorRole] = {}
-    layers = residuals = None
     for _, item in _items(view):
         if item.role is not None:
-            tensors[item.name] = TensorRole(item.role.roles, item.role.how, item.role.layer)
-            layers = item.role.layers
-        if item.scaling is not None and "residuals" in item.scaling.numbers:
-            residuals = int(item.scaling.numbers["residuals"])
-    return RoleRequest(known=Roles(tensors, layers, residuals))
+            numbers = {} if item.scaling is None else item.scaling.numbers
+            residuals = int(numbers["residuals"]) if "residuals" in numbers else None
+            role = item.role
+            tensors[item.name] = TensorRole(
+                role.roles, role.how, role.layer, layers=role.layers, residuals=residuals
+            )
+    return RoleRequest(known=Roles(tensors))
 
 
 def _items(view: View) -> Iterator[tuple[int, Assignment]]:

@@ -142,7 +142,7 @@ def _with_role(item: Assignment, roles: Roles) -> Assignment:
     known = roles.tensors.get(item.name)
     if known is None:
         return item
-    return replace(item, role=Role(known.roles, known.how, known.layer, roles.layers))
+    return replace(item, role=Role(known.roles, known.how, known.layer, roles.number("layers", item.name)))
 
 
 def _of_roles(roles: Roles | None) -> Iterator[str]:

@@ -132,7 +132,17 @@ class ModelNumbers:
         else:
             role = self.role_of(name)
             of_tensor = {} if role is None else {"layer": role.layer, "heads": role.heads}
-            found = of_tensor.get(asked) if asked in ("layer", "heads") else getattr(self.roles, asked)
+            if asked in ("layers", "residuals"):
+                found = self.roles.number(asked, name)
+            else:
+                found = of_tensor.get(asked) if asked in ("layer", "heads") else self.roles.width
+        if found is None and asked in ("layers", "residuals") and len(self.roles.stacks) > 1:
+            each = ", ".join(f"{getattr(stack, asked) or 'none'}" for stack in self.roles.stacks)
+            raise RoleError(
+                f"The rule needs {asked}, and this tensor is in none of the {len(self.roles.stacks)} stacks "
+                f"of blocks of its model, which have {each}.",
+                fix=f"Select tensors of blocks; or write the number instead of {asked}.",
+            )
         if found is None:
             notes = f" ({'; '.join(self.roles.notes)})" if asked in _OF_ROLES and self.roles.notes else ""
             raise RoleError(

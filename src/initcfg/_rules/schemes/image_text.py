@@ -23,7 +23,7 @@ class CLIP(Scheme):
     Args:
         of: ``"openai"`` or ``"transformers"``.
         factor: On all of them.
-        layers: Blocks of a tower; by default what roles say, which is of a model of one tower.
+        layers: Blocks of a tower; by default what roles say of each tower.
 
     Example:
         >>> from initcfg._rules.schemes.image_text import CLIP
