@@ -24,7 +24,7 @@ class Blocks:
 
 @dataclass
 class _Found:
-    """A stack while it is put together: its blocks; of each stream the runs and adds; the block of each add."""
+    """A stack while it is put together: its blocks; its streams' runs and adds; each add's block."""
 
     order: dict[str, int]
     runs: list[int]
