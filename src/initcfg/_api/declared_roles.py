@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import runpy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
+from initcfg._config import function_of_file, names_function
 from initcfg._plan.planner import RoleRequest
-from initcfg.errors import ConfigError, ConfigTypeError, UntrustedError, nearest
+from initcfg.errors import ConfigTypeError, UntrustedError
 
 _ATTRIBUTE = "_initcfg_roles"
 
@@ -48,22 +48,9 @@ def example_of(text: Any, config: str | None = None) -> Callable[..., Any]:
     Raises:
         ConfigError: There is none.
     """
-    path, colon, name = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-    if not colon or not path.endswith(".py") or not name.isidentifier():
+    if not isinstance(text, str) or not names_function(text):
         raise ConfigTypeError(
             f"example must be 'file.py:function', not {text!r}.",
             fix="Name a function without arguments that returns the model's inputs as a tuple.",
         )
-    file = os.path.join(os.path.dirname(os.path.abspath(config)) if config else "", path)
-    if not os.path.isfile(file):
-        raise ConfigError(f"example: there is no file {file!r}.", fix="Check the path.")
-    try:
-        found = runpy.run_path(file)
-    except Exception as error:
-        raise ConfigError(f"example: {file!r} cannot be run. {type(error).__name__}: {error}") from error
-    if not callable(found.get(name)):
-        raise ConfigError(
-            f"example: {file!r} has no function {name!r}.",
-            meant=nearest(name, [each for each, item in found.items() if callable(item)]),
-        )
-    return found[name]
+    return function_of_file(text, os.path.dirname(os.path.abspath(config)) if config else "")

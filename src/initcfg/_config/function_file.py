@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
@@ -19,8 +20,8 @@ def names_function(text: str) -> bool:
     return _FORM.fullmatch(text) is not None
 
 
-def function_of_file(text: str) -> Any:
-    """The function that a text names, a path as seen from the working directory; it is not called.
+def function_of_file(text: str, folder: str = "") -> Any:
+    """The function that a text names, a path from ``folder`` or the working directory; it is not called.
 
     Raises:
         ConfigError: There is none.
@@ -29,14 +30,14 @@ def function_of_file(text: str) -> Any:
     if found is None:
         raise ConfigError(f"{text!r} names no function of a file.", fix="Write 'file.py:function'.")
     file, name = found["file"], found["name"]
-    path = Path(file).expanduser()
-    if not path.is_file():
+    path = os.path.join(folder, os.path.expanduser(file))
+    if not os.path.isfile(path):
         raise ConfigError(
             f"There is no file {file!r}, of which {name}() is to be called.",
-            fix="Give its path as seen from the working directory.",
+            fix=f"Give its path as seen from {folder or 'the working directory'}.",
         )
     try:
-        module = _loaded(path.resolve())
+        module = _loaded(Path(os.path.realpath(path)))
     except Exception as error:
         raise ConfigError(f"{file!r} cannot be run. {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)

@@ -89,7 +89,7 @@ def test_a_config_says_them(folder: Path) -> None:
     [
         (("my_gpt:NanoGPT",), "what it takes as input is not known"),
         (("my_gpt:NanoGPT", "--example", "my_gpt.py:none"), "has no function 'none'"),
-        (("my_gpt:NanoGPT", "--example", "none.py:ids"), "there is no file"),
+        (("my_gpt:NanoGPT", "--example", "none.py:ids"), "here is no file"),
         (("my_gpt:NanoGPT", "--example", "my_gpt.py:broken"), "raised KeyError: 'no batch'"),
         (("my_gpt:NanoGPT", "--example", "ids"), "'file.py:function'"),
     ],

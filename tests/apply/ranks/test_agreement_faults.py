@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -105,7 +106,15 @@ def test_writing_may_take_longer_than_the_time_limit() -> None:
     assert run(2, one) == ["written"] * 2
 
 
-def test_ctrl_c_while_waiting() -> None:
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """Where tests run in the background, SIGINT is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_waiting(hears_ctrl_c: None) -> None:
     store, main = HashStore(), threading.main_thread()
     other: list[Any] = []
 

@@ -410,7 +410,7 @@ def test_configs_declare_roles(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("example = 3", "must be 'file.py:function'"),
         ("example = 'a.py'", "must be 'file.py:function'"),
-        ("example = 'none.py:f'", "there is no file"),
+        ("example = 'none.py:f'", "here is no file"),
         ("example = 'wrong.py:f'", "cannot be run. ZeroDivisionError"),
         ("example = 'right.py:g'", "has no function 'g'"),
         ("roles = 3", "roles must be a dict or 'names'"),
