@@ -24,6 +24,20 @@ FOUND = ROOT / ".fuzz"
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "support")]
 
 
+# A role, a scale and multipliers, and the values of schemes.
+_SCHEMED = [
+    {"type": "GPT2"},
+    {"type": "ICNR", "layer": "Conv2d"},
+    {
+        "type": "ZerO",
+        "param": "fc.weight",
+        "scale": "2/sqrt(fan_in)",
+        "tune": {"lr": "1/fan_in", "optimizer": "adamw"},
+    },
+    {"type": "Normal", "role": "residual_out", "scale": "1/(layers+2)"},
+]
+
+
 def seeds() -> None:
     """Inputs that are in order, for a fuzzer to begin with."""
     for target, inputs in _seeds().items():
@@ -37,6 +51,7 @@ def _seeds() -> dict[str, dict[str, bytes]]:
     import torch
     from fuzz_targets import Small
     from safetensors.torch import save
+    from torch import nn
 
     import initcfg
 
@@ -77,9 +92,26 @@ def _seeds() -> dict[str, dict[str, bytes]]:
     model = Small()
     ruled = initcfg.plan(model, rules)
     ledger = ruled.apply(model, seed=3)
+    schemed = initcfg.plan(
+        model, _SCHEMED, roles=dict(head="fc.weight", residual_out="words.weight", layers=2)
+    )
+    measured = initcfg.plan(
+        nn.Sequential(nn.Linear(3, 4)), dict(type="WeightNormData", batch=(torch.rand(5, 3),))
+    )
+    finished = measured.apply(nn.Sequential(nn.Linear(3, 4)), seed=1)
     return {
-        "plan": {"rules": _json(ruled.to_json()), "traced": _json(recorded.to_json())},
-        "ledger": {"rules": _json(ledger.to_json())},
+        "plan": {
+            "rules": _json(ruled.to_json()),
+            "traced": _json(recorded.to_json()),
+            "schemed": _json(schemed.to_json()),
+            "measured": _json(measured.to_json()),
+            "finished": _json(finished.plan.to_json()),
+        },
+        "ledger": {
+            "rules": _json(ledger.to_json()),
+            "schemed": _json(schemed.apply(model, seed=3).to_json()),
+            "finished": _json(finished.to_json()),
+        },
         "config_json": {"config": _json(config)},
         "config_yaml": {"config": yaml.encode()},
         "config_toml": {"config": toml.encode()},
