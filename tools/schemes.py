@@ -102,9 +102,10 @@ def _entry(name: str, cls: type[Any]) -> str:
         lines += [re.sub(r"^ {8}", "  ", items, flags=re.MULTILINE), ""]
     signature = inspect.signature(cls)
     shown = ", ".join(
-        str(each) for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD
+        each.name if each.default is each.empty else f"{each.name}={each.default!r}"
+        for each in signature.parameters.values()
+        if each.kind is not each.VAR_KEYWORD
     )
-    shown = re.sub(r": [^=,]*?( = |(?=,|$))", lambda found: "=" if found[1] else "", shown)
     lines += [f"`{name}({shown})`", ""]
     if issubclass(cls, Scheme):
         if cls.forward:

@@ -165,3 +165,37 @@ def test_a_scale_divides_as_code_does():
     stds = {plan[f"blocks.{i}.down.weight"].value.std for i in range(DEPTH)}
     # 0.02 * (1 / sqrt(12)) has another last digit.
     assert stds == {0.02 / math.sqrt(2 * DEPTH)} != {0.02 * (1 / math.sqrt(2 * DEPTH))}
+
+
+def test_roles_that_cannot_be_seen_are_told(caplog):
+    with caplog.at_level("WARNING"):
+        assert initcfg.trace(Net).recognize() == []
+    assert "are not recognized here" in caplog.text and "example=" in caplog.text
+
+
+def test_the_command_takes_an_example(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_net.py").write_text(
+        "from test_recognition import EXAMPLE, Net\n\n"
+        "def build() -> Net:\n    return Net()\n\n"
+        "def ids():\n    return EXAMPLE\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="0"):
+        main(["trace", "own_net:build", "--recognize", "--example", "own_net.py:ids"])
+    assert capsys.readouterr().out.startswith("this is GPT2(), in 14 tensors")
+
+
+def test_a_scheme_for_the_whole_says_what_it_leaves():
+    class WithTable(Net):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.zeros(4, 32))
+
+    plan = initcfg.plan(WithTable(), dict(type="GPT2"), example=EXAMPLE)
+    assert "init_cfg: GPT2 leaves 1 of 15 matrices as they were constructed: table" in plan.notes
+    both = [dict(type="GPT2"), dict(type="Normal", param="table", std=1)]
+    assert (
+        initcfg.plan(WithTable(), both, example=EXAMPLE).notes
+        == initcfg.plan(Net(), both[:1], example=EXAMPLE).notes
+    )

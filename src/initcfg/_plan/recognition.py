@@ -6,7 +6,6 @@ are compared tensor by tensor. What every scheme says alike (biases of zero, nor
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
 from collections import Counter
@@ -24,7 +23,7 @@ from initcfg._plan.planner import RoleRequest, make_plan
 from initcfg._rules import Compiler, Scheme, schemes
 from initcfg._rules.initializers import KaimingInit, XavierInit
 from initcfg._stream.writing import fill_stream
-from initcfg.errors import InitcfgError, plural
+from initcfg.errors import InitcfgError, log, plural
 from initcfg.values import Constant, Formula, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
 # A truncation further out cuts nothing that float32 could show.
@@ -109,8 +108,13 @@ def recognize(plan: Plan, model: nn.Module, *, example: Any = None, roles: Any =
     request = RoleRequest(roles, example)
     # Without a graph, schemes without roles are recognized all the same.
     known = None
-    with contextlib.suppress(InitcfgError):
+    try:
         known = find_roles(model, example=example, declared=roles)
+    except InitcfgError as error:
+        log(
+            "Schemes that scale by what a tensor does are not recognized here. %s Give one: example=...",
+            error.problem,
+        )
     found: list[Recognized] = []
     for name, cls in schemes().items():
         best = None

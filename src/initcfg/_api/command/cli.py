@@ -156,6 +156,7 @@ def roles(request: Request, as_json: bool, full: bool, example: str | None, as_c
 )
 @click.option("--plan", "plan_file", type=PATH, help="JSON file to write the plan to.")
 @click.option("--recognize", is_flag=True, help="Show only which schemes of the catalogue it amounts to.")
+@click.option("--example", metavar="FILE.PY:FUNCTION", help="For --recognize: what gives the model's inputs.")
 def trace(
     request: Request,
     as_json: bool,
@@ -164,17 +165,19 @@ def trace(
     buffers: bool,
     plan_file: str | None,
     recognize: bool,
+    example: str | None,
 ) -> None:
     """Show what the initialization code of TARGET does, as a plan.
 
     With -o, the builder and the rules that say the same are written as a config, to be changed and used.
     """
+    from initcfg._api.command.roles import given_example
     from initcfg._api.command.tracing import traced_target
     from initcfg._plan.report import plan_view, symbolic
 
     made, files = traced_target(request, output, plan_file, buffers=buffers)
     if recognize:
-        found = made.recognize()
+        found = made.recognize(example=None if example is None else given_example(request, example))
         none = ["No scheme of the catalogue amounts to this."]
         answer(
             as_json,

@@ -26,18 +26,28 @@ _MOST_PATTERNS = 3
 _SHORT = ("residual_out", "blocks")
 
 
-def found_roles(request: Request, example: str | None) -> tuple[nn.Module, Roles]:
-    """The model of a config or builder, and what its tensors do."""
-    if request.untrusted and example is not None:
+def given_example(request: Request, example: str) -> Any:
+    """The function that ``--example`` names.
+
+    Raises:
+        UntrustedError: The request trusts nobody.
+    """
+    if request.untrusted:
         raise UntrustedError(
             "--example names code, which goes not with --untrusted.",
             fix="Leave out --untrusted if you trust the config, or leave out --example.",
         )
+    return example_of(example)
+
+
+def found_roles(request: Request, example: str | None) -> tuple[nn.Module, Roles]:
+    """The model of a config or builder, and what its tensors do."""
+    named = None if example is None else given_example(request, example)
     apart = without_working_folder() if request.untrusted else contextlib.nullcontext()
     with apart, spinner("building the model"):
         loaded = loaded_config(request)
         model = functions.build(loaded, init=False, untrusted=request.untrusted)
-    given = example_of(example) if example is not None else remembered(model).example
+    given = remembered(model).example if named is None else named
     with spinner("looking at what it does"):
         return model, find_roles(model, example=given, declared=remembered(model).declared)
 

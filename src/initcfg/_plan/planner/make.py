@@ -104,6 +104,7 @@ def make_plan(
                 (
                     *walk.notes,
                     *_forward_halves(program),
+                    *_left_by_schemes(program, parameters),
                     *_of_roles(found),
                     *program.notes,
                     *_left_alone(names),
@@ -150,6 +151,23 @@ def _of_roles(roles: Roles | None) -> Iterator[str]:
     for note in () if roles is None else roles.notes:
         if ": " in note:
             yield f"roles: {note}"
+
+
+def _left_by_schemes(program: Program, parameters: Mapping[str, Assignment]) -> Iterator[str]:
+    """What schemes that are for most of a model's matrices leave of them, as no other rule fills it."""
+    matrices = {name: item for name, item in parameters.items() if len(item.shape) >= 2 and item.elements}
+    left = [name for name, item in matrices.items() if item.rule is None and isinstance(item.value, Keep)]
+    uses = dict.fromkeys(step.rule.scheme for step in program.steps if step.rule is not None)
+    for use in uses if left else ():
+        if use is None or use.patterns.get("name") or use.patterns.get("exclude"):
+            continue
+        reached = sum((item.rule or "").startswith(f"{use.where}.{use.name}[") for item in matrices.values())
+        if 2 * reached >= len(matrices):
+            more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+            yield (
+                f"{use.where}: {use.name} leaves {len(left)} of {len(matrices)} matrices as they were "
+                f"constructed: {', '.join(left[:_SHOWN])}{more}"
+            )
 
 
 def _forward_halves(program: Program) -> Iterator[str]:
