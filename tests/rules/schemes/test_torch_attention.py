@@ -63,3 +63,14 @@ def test_a_scheme_that_looks_at_the_input_takes_the_plans_example():
     assert {key: item.value for key, item in plan.items()} == {key: item.value for key, item in own.items()}
     with pytest.raises(initcfg.errors.RoleError, match="example="):
         initcfg.plan(encoder(), dict(type="SignalPreserving"))
+
+
+def test_an_encoder_and_a_decoder_of_other_names():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.enc, self.dec = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    rule = dict(type="DeepNorm", kind="encoder-decoder", encoder_layers=2, decoder_layers=3)
+    with pytest.raises(initcfg.errors.RoleError, match=r"no parameter of Two has one like '\*encoder"):
+        initcfg.plan(Two(), rule, roles=dict(attn_v="enc.weight"))

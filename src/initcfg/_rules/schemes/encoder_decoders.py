@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from initcfg._rules.initializers import INITIALIZERS, one_of, positive, whole_number
 from initcfg._rules.schemes.language import LINEAR, NORMS, normal
 from initcfg._rules.schemes.scheme import Scheme
-from initcfg.errors import ArgumentError
+from initcfg.errors import ArgumentError, RoleError
 
 _QUERIES = ["attn_q", "attn_k", "attn_v"]
 _SCALED = ["attn_v", "attn_out", "mlp_in", "mlp_gate", "mlp_out"]
@@ -105,6 +106,7 @@ class Switch(Scheme):
         return [
             dict(type="T5", factor=self.factor, **given),
             dict(type="Constant", layer="SwitchTransformersLayerNorm", val=self.factor),
+            dict(drawn, role="router"),
             dict(drawn, param="*router.classifier.weight"),
             dict(drawn, param=out, scale=f"1/sqrt({fan})"),
         ]
@@ -155,6 +157,18 @@ class _ByDepth(Scheme):
                 base = fused if role == "attn_v" else drawn
                 rules.append(dict(base, role=role, param=glob, scale=self.of_role(role, factor)))
         return rules
+
+    def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe_for`: names tell an encoder from a decoder, or nothing would be scaled."""
+        names = [name for name, _ in owner.named_parameters(remove_duplicate=False)]
+        for glob in self.factors():
+            if not any(fnmatchcase(name, glob) for name in names):
+                raise RoleError(
+                    f"{type(self).__name__} tells the weights of encoder and decoder apart by their names, "
+                    f"and no parameter of {type(owner).__name__} has one like {glob!r}.",
+                    fix="Call the two parts of the model encoder and decoder.",
+                )
+        return self.recipe()
 
     def of_role(self, role: str, factor: str) -> str:
         """The factor for one role."""
