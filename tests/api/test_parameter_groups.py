@@ -157,3 +157,17 @@ def test_a_folded_factor_trains_as_one_in_forward(optimizer: str) -> None:
     for name, weight in multiplying.named_parameters():
         factor = 1 / 3 if "down" in name else 1 / 5 if "head" in name else 1.0
         assert (weight * factor - folded.get_parameter(name)).abs().max() < 1e-12
+
+
+def test_a_plan_of_another_width_is_refused() -> None:
+    plan = mup_plan(net(64))
+    with pytest.raises(PlanError, match=r"has shape \(32, 8\), and \(64, 8\) in the plan") as caught:
+        initcfg.param_groups(net(32), plan, lr=0.1)
+    assert caught.value.parameter == "0.weight"
+
+
+def test_a_pattern_of_no_decay_that_matches_nothing_is_told() -> None:
+    model = net(64)
+    with pytest.raises(ArgumentValueError, match=r"no_decay: '\*\.bais' matches no parameter") as caught:
+        initcfg.param_groups(model, mup_plan(model), lr=0.1, no_decay=["*.bais"])
+    assert "0.bias" in caught.value.meant

@@ -62,7 +62,8 @@ def param_groups(
         ``initcfg``: what is in it, in words.
 
     Raises:
-        PlanError: The plan lacks a parameter, or was made for another optimizer.
+        PlanError: The plan lacks a parameter, has it in another shape, or was made for another optimizer.
+        ArgumentValueError: An argument is none; a pattern of ``no_decay`` matches nothing.
 
     Example:
         >>> import initcfg
@@ -78,6 +79,7 @@ def param_groups(
     model = unwrapped(model)
     names = named_tensors(model)
     names.refuse_lazy()
+    _check_patterns(no_decay, [name for entry in names.parameters for name in entry.names])
     hidden = _hidden_matrices(model, plan) if optimizer == "muon" else set()
     groups: dict[_Numbers, list[tuple[str, Any]]] = {}
     for entry in names.parameters:
@@ -117,6 +119,16 @@ def _check_arguments(plan: Any, *, optimizer: str, no_decay: Any, **numbers: Any
         )
 
 
+def _check_patterns(no_decay: Sequence[str], names: list[str]) -> None:
+    for pattern in no_decay:
+        if not fnmatch.filter(names, pattern):
+            raise ArgumentValueError(
+                f"no_decay: {pattern!r} matches no parameter.",
+                meant=nearest(pattern, names),
+                fix="Give whole names of parameters; '*' stands for any run of characters, dots too.",
+            )
+
+
 def _tune_of(entry: Entry, plan: Plan, optimizer: str) -> Mapping[str, Any]:
     found = next((plan[name] for name in (entry.name, *entry.names) if name in plan), None)
     if found is None:
@@ -125,6 +137,14 @@ def _tune_of(entry: Entry, plan: Plan, optimizer: str) -> Mapping[str, Any]:
             parameter=entry.name,
             shape=entry.shape,
             meant=nearest(entry.name, list(plan)),
+            fix="Plan this model.",
+        )
+    if tuple(found.shape) != tuple(entry.shape):
+        raise PlanError(
+            f"The plan was made for another model: this parameter has shape {tuple(entry.shape)}, and "
+            f"{tuple(found.shape)} in the plan, for which its multipliers are.",
+            parameter=entry.name,
+            shape=entry.shape,
             fix="Plan this model.",
         )
     made_for = found.tune.get("optimizer")

@@ -242,3 +242,63 @@ def test_a_stranger_may_change_numbers_of_the_base_alone(base: object) -> None:
     config["init_cfg"] = dict(type="MuP", base=dict(in_features=4, out_features=4))
     model = initcfg.build(config, untrusted=True, init=False)
     assert initcfg.plan(model)["weight"].tune["lr"] == 0.5
+
+
+class Plain(nn.Module):
+    """Residual layers with no modules of their own."""
+
+    def __init__(self, width: int = 32, layers: int = 2) -> None:
+        super().__init__()
+        self.inp = nn.Linear(8, width)
+        self.hid = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.out = nn.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.inp(x)
+        for layer in self.hid:
+            x = x + torch.relu(layer(x))
+        return self.out(x)
+
+
+def plain(scheme: str, width: int, layers: int, base: tuple[int, int] = (32, 2)) -> initcfg.Plan:
+    with torch.device("meta"):
+        rule = dict(type=scheme, base=Plain(*base), std=0.1)
+        model = Plain(width, layers)
+    return initcfg.plan(model, rule, example=(torch.zeros(2, 8),))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "std", "rate", "of_bias"),
+    [
+        ("CompleteP", 128, 0.1 * 0.5 / 4, 1 / 16, 1.0),
+        ("CompleteP", 32, 0.1 / 4, 1 / 4, 1.0),
+        ("DepthMuP", 128, 0.1 * 0.5 / 2, 1 / 16, 1 / 2),
+    ],
+)
+def test_a_list_of_bare_layers_that_grows_is_the_depth(
+    scheme: str, width: int, std: float, rate: float, of_bias: float
+) -> None:
+    plan = plain(scheme, width, 8)
+    for layer in (0, 5):
+        assert plan[f"hid.{layer}.weight"].value.std == pytest.approx(std, rel=1e-15)
+        assert plan[f"hid.{layer}.weight"].tune["lr"] == pytest.approx(rate, rel=1e-15)
+        assert plan[f"hid.{layer}.bias"].tune["lr"] == pytest.approx(of_bias, rel=1e-15)
+    assert plan["out.weight"].tune["lr"] == 32 / width
+
+
+def test_the_same_parameters_are_the_same_depth() -> None:
+    plan = plain("CompleteP", 128, 8, base=(32, 8))
+    assert (plan["hid.5.weight"].value.std, plan["hid.5.weight"].tune["lr"]) == (0.05, 0.25)
+
+
+def test_an_unknown_depth_is_no_depth_of_one() -> None:
+    with pytest.raises(PlanError, match="finds none here and 2 there") as caught:
+        plain("CompleteP", 128, 0)
+    assert "nn.ModuleList" in str(caught.value.fix)
+
+
+def test_a_base_with_a_misspelled_argument_says_which_was_meant() -> None:
+    model = initcfg.build(dict(type=f"{__name__}:Net", width=128), init=False)
+    with pytest.raises(BuildError, match="takes no argument 'widht'") as caught:
+        initcfg.plan(model, dict(type="MuP", base=dict(widht=32)))
+    assert caught.value.meant == ("width",)

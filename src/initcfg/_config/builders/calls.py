@@ -9,7 +9,7 @@ import inspect
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -142,7 +142,7 @@ def _refused_by_signature(factory: Callable[..., Any], arguments: Mapping[str, A
     return BuildError(
         " ".join(problems) or f"{label} cannot be called by keywords alone.",
         rule=f"arguments given: {', '.join(arguments) or 'none'}",
-        meant=list(dict.fromkeys(close for name in unknown for close in nearest(name, unused))),
+        meant=list(dict.fromkeys(close for name in unknown for close in _meant(name, unused, by_name))),
         fix=f"The signature is {getattr(factory, '__name__', label)}{shown}.",
     )
 
@@ -158,9 +158,14 @@ def _refused_inside(text: str, arguments: Mapping[str, Any], error: TypeError) -
     taken = _taken(found[1], error)
     return BuildError(
         f"{text!r} takes no argument {found[2]!r}.",
-        meant=nearest(found[2], [name for name in taken if name not in arguments]),
+        meant=_meant(found[2], [name for name in taken if name not in arguments], taken),
         fix=f"{found[1].removesuffix('.__init__')} takes {', '.join(taken)}." if taken else None,
     )
+
+
+def _meant(name: str, unused: Iterable[str], known: Iterable[str]) -> list[str]:
+    """What was meant: in a config whose arguments another one changes, that may be given as well."""
+    return nearest(name, unused) or nearest(name, known)
 
 
 def _taken(called: str | None, error: TypeError) -> list[str]:

@@ -8,7 +8,7 @@ does not grow at all is *fixed*.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -18,7 +18,7 @@ from torch import nn
 from initcfg._model.layouts import layout_of_raw
 from initcfg._model.names import Entry, Names, named_tensors
 from initcfg._model.targets import targets
-from initcfg._model.widths.blocks import block_of, template
+from initcfg._model.widths.blocks import block_of, changed_lists, element_of, template
 from initcfg._model.widths.shapes import Shapes, shapes_of
 from initcfg.errors import LazyParameterError, PlanError, TensorError
 from initcfg.values import Layout
@@ -58,12 +58,16 @@ class Widths:
         tensors: By canonical name.
         layers: Number of blocks, and of those of the base.
         grown_heads: Attention modules whose heads are larger than in the base: name, size here and there.
+        same_names: Whether both have the same parameters, and so as many blocks, whatever these are.
+        in_blocks: The parameters that lie in a block.
     """
 
     tensors: Mapping[str, TensorWidth]
     layers: int
     base_layers: int
     grown_heads: tuple[tuple[str, int, int], ...] = ()
+    same_names: bool = True
+    in_blocks: frozenset[str] = frozenset()
 
     @property
     def tied(self) -> list[str]:
@@ -85,22 +89,43 @@ def compare_widths(model: nn.Module, base: Shapes) -> Widths:
     names = named_tensors(model)
     names.refuse_lazy()
     owners = _owners(names)
-    there = _Base(base)
+    there, here = _Base(base), shapes_of(model)
+    blocks, base_blocks = _blocks_between(here.tensors, base.tensors)
     tensors = {
-        entry.name: _width(entry, owners.get(id(entry.stored[0]), []), there.shape(entry))
+        entry.name: _width(
+            entry, owners.get(id(entry.stored[0]), []), there.shape(entry), in_block=entry.name in blocks
+        )
         for entry in names.parameters
     }
     if all(each.kind == "fixed" for each in tensors.values()):
-        tensors |= _likely_head(tensors)
-    here = shapes_of(model)
+        tensors |= _likely_head(tensors, blocks)
     grown = tuple(_grown_heads(here, base, tensors))
-    return Widths(tensors, here.layers, base.layers, grown)
+    layers, base_layers = len({*blocks.values()}), len({*base_blocks.values()})
+    same = here.tensors.keys() == base.tensors.keys()
+    return Widths(tensors, layers, base_layers, grown, same, frozenset(blocks))
 
 
-def _likely_head(tensors: Mapping[str, TensorWidth]) -> dict[str, TensorWidth]:
+Blocks = dict[str, tuple[str, int]]
+"""Of the parameters in blocks: the list, and the index in it."""
+
+
+def _blocks_between(here: Iterable[str], base: Iterable[str]) -> tuple[Blocks, Blocks]:
+    """The blocks of two builds: where another list than those of blocks changes its length, its elements."""
+    changed = changed_lists(here, base)
+
+    def blocks(names: Iterable[str]) -> Blocks:
+        if not changed:
+            return {name: found for name in names if (found := block_of(name)) is not None}
+        placed = {name: found for name in names if (found := element_of(name)) is not None}
+        return {name: found for name, found in placed.items() if found[0] in changed}
+
+    return blocks(here), blocks(base)
+
+
+def _likely_head(tensors: Mapping[str, TensorWidth], blocks: Blocks) -> dict[str, TensorWidth]:
     """At the width of the base nothing grows, and the head is the last weight, if that is in no block."""
     weights = [name for name, each in tensors.items() if each.slot == "weight" and len(each.shape) > 1]
-    if len(weights) < 2 or block_of(weights[-1]) is not None or tensors[weights[-1]].tied:
+    if len(weights) < 2 or weights[-1] in blocks or tensors[weights[-1]].tied:
         return {}
     return {weights[-1]: replace(tensors[weights[-1]], kind="output")}
 
@@ -169,7 +194,7 @@ def _owners(names: Names) -> dict[int, list[Owner]]:
     return found
 
 
-def _width(entry: Entry, owners: list[Owner], base_shape: tuple[int, ...]) -> TensorWidth:
+def _width(entry: Entry, owners: list[Owner], base_shape: tuple[int, ...], *, in_block: bool) -> TensorWidth:
     shape = entry.shape
     grown = {axis for axis, (here, there) in enumerate(zip(shape, base_shape, strict=True)) if here != there}
     module, slot, layout = owners[0] if owners else (None, "raw", None)
@@ -183,7 +208,7 @@ def _width(entry: Entry, owners: list[Owner], base_shape: tuple[int, ...]) -> Te
             fix="Let kernels and numbers of experts be those of the base.",
         )
     kind = _kind(grown, inputs, outputs, shape)
-    if kind == "output" and block_of(entry.name) is not None:
+    if kind == "output" and in_block:
         kind = "hidden"
     field = [axis for axis in range(len(shape)) if axis not in inputs | outputs] if len(shape) > 1 else []
     window = math.prod(shape[axis] for axis in field) if layout is not None and not layout.batch_axis else 1

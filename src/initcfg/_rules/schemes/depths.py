@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from initcfg._model import block_of
+from initcfg._model import Widths
 from initcfg._rules.initializers import INITIALIZERS, number
 from initcfg._rules.schemes.widths import NARROW, WIDE, OfBase, grows_by, kind_of, patterns_of
-from initcfg.errors import ArgumentValueError
+from initcfg.errors import ArgumentValueError, PlanError
 
 
 @INITIALIZERS.register_module(name="CompleteP")
@@ -47,11 +47,11 @@ class CompleteP(OfBase):
     def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
         """See :meth:`Scheme.recipe_for`."""
         widths = self.widths(owner)
-        deep = f"({widths.layers}/{widths.base_layers})" if widths.layers and widths.base_layers else "1"
+        deep = self._deep(widths)
         branch, rate = f"{deep}**-{self.alpha:.10g}", f"{deep}**{self.alpha - 1:.10g}"
         groups: dict[tuple[str, str, bool], list[str]] = {}
         for name, each in widths.tensors.items():
-            key = (kind_of(each), grows_by(each), block_of(name) is not None)
+            key = (kind_of(each), grows_by(each), name in widths.in_blocks)
             groups.setdefault(key, []).append(name)
         parts: list[dict[str, Any]] = []
         hidden: list[str] = []
@@ -78,6 +78,18 @@ class CompleteP(OfBase):
         if weights or hidden:
             parts.append(self._ends(patterns_of([*{*weights, *hidden}], widths.tensors), branch, rate))
         return parts
+
+    def _deep(self, widths: Widths) -> str:
+        """How many times as deep as the base."""
+        if widths.layers and widths.base_layers:
+            return f"({widths.layers}/{widths.base_layers})"
+        if widths.same_names:
+            return "1"
+        raise PlanError(
+            f"{type(self).__name__} needs the number of blocks here and in the base, and finds "
+            f"{widths.layers or 'none'} here and {widths.base_layers or 'none'} there.",
+            fix="Build both with the same code, of 1 block or more, and hold the blocks in an nn.ModuleList.",
+        )
 
     def _hidden(self, names: list[str], branch: str, rate: str) -> dict[str, Any]:
         """The weights whose inputs grow."""
