@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from initcfg._model.roles.operations import Graph, Node
@@ -121,7 +121,7 @@ class Paths:
         data = self.data_inputs(index)
         if len(data) < 2 or self.nodes[index].op not in ("mul", "div"):
             return data, [each for each in given if each not in data]
-        sizes = [math.prod(self.nodes[each].shape) for each in data]
+        sizes = [_size(self.nodes[each].shape) for each in data]
         if sizes[0] == sizes[1]:
             return (data[:1], data[1:]) if self.nodes[index].op == "div" else (data, [])
         value = data[sizes.index(max(sizes))]
@@ -232,7 +232,7 @@ class Paths:
         data = self.data_inputs(index)
         if node.op not in ("mul", "div") or len(data) != 2:
             return False
-        small, large = sorted(data, key=lambda each: math.prod(self.nodes[each].shape))
+        small, large = sorted(data, key=lambda each: _size(self.nodes[each].shape))
         if self.nodes[small].shape == self.nodes[large].shape:
             return False
         chain = [*self.plain(small, also=("add", "clamp_min", "expand", "clamp"))]
@@ -251,3 +251,8 @@ class Paths:
                 return True
             waiting += [each for each in self.values(at) if self.depends(each, start)]
         return False
+
+
+def _size(shape: Sequence[int]) -> int:
+    """How many elements, as if no axis were empty: an expert that no token chose is like one that some did."""
+    return math.prod(max(each, 2) if each != 1 else 1 for each in shape)
