@@ -254,5 +254,5 @@ class Paths:
 
 
 def _size(shape: Sequence[int]) -> int:
-    """How many elements, as if no axis were empty: an expert that no token chose is like one that some did."""
+    """How many elements, as if no axis were empty: an expert without tokens is like one with some."""
     return math.prod(max(each, 2) if each != 1 else 1 for each in shape)
