@@ -24,7 +24,7 @@ def check_picture(path: str) -> None:
 def _figure_class() -> Any:
     try:
         # Not pyplot: it would choose a window for the whole process.
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise CheckpointImportError(
             f"A picture is drawn by matplotlib, which cannot be imported: {error}.",
