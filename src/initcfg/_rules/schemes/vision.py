@@ -27,7 +27,7 @@ class ViTTimm(Scheme):
     Example:
         >>> from initcfg._rules.schemes.vision import ViTTimm
         >>> ViTTimm().recipe()[0]
-        {'type': 'TruncNormal', 'std': 0.02, 'layer': 'Linear'}
+        {'type': 'TruncNormal', 'std': 0.02, 'layer': ['Linear', 'MultiheadAttention']}
     """
 
     family = "vision"
