@@ -19,6 +19,7 @@ from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.stored import Stored, TensorInfo
 from initcfg._checkpoints.formats.untrusted import json_beside
 from initcfg.errors import CheckpointError, nearest, plural
+from initcfg.values import is_finite_number
 
 CONFIG = "adapter_config.json"
 _PART = re.compile(
@@ -111,7 +112,7 @@ def _checked(name: str, config: Mapping[str, Any], alpha: float | None) -> Mappi
         raise _wrong(name, f"uses {other}, which is not merged here", "Merge it with PEFT: merge_and_unload.")
     config = {**config, **({} if alpha is None else {"lora_alpha": alpha})}
     number = config.get("lora_alpha")
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+    if not is_finite_number(number):
         raise _wrong(
             name,
             f"does not say its alpha: there is no {CONFIG} with lora_alpha beside it",
@@ -175,7 +176,7 @@ def _scale(name: str, path: str, config: Mapping[str, Any], rank: int) -> tuple[
     if said != rank:
         raise _wrong(name, f"says the rank {said!r} for {path!r}, and its matrices have {rank}")
     alpha = _of_layer(name, path, config.get("alpha_pattern"), config["lora_alpha"])
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
+    if not is_finite_number(alpha):
         raise _wrong(name, f"says the alpha {alpha!r} for {path!r}")
     return rank, alpha / (math.sqrt(rank) if config.get("use_rslora") is True else rank)
 

@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import errno
 import json
-import math
 import os
 import re
 import shutil
@@ -36,6 +35,7 @@ from initcfg._checkpoints.sources.digests import Expected, file_digest
 from initcfg._checkpoints.sources.progress import progress_bar
 from initcfg._checkpoints.sources.settings import home
 from initcfg.errors import CheckpointError
+from initcfg.values import is_finite_number
 
 _LONGEST_NOTE = 1 << 16
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
@@ -264,8 +264,7 @@ def _entry(noted: dict[str, Any] | None) -> CacheEntry | None:
         and _is_count(noted["modified"])
         and _is_header(noted["etag"])
         and _is_header(noted["last_modified"])
-        and type(validated) in (int, float)
-        and math.isfinite(validated)
+        and is_finite_number(validated)
     )
     return CacheEntry(**noted) if sound else None
 

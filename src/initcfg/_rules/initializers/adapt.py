@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from initcfg._rules.patterns import Pattern, parse_patterns
 from initcfg.errors import ArgumentError, nearest
+from initcfg.values import is_finite_number
 
 # Without a name, these would say nothing that a shape could confirm.
 NEED_NAMES = ("drop", "select", "transpose")
@@ -26,10 +26,6 @@ def _size(item: Any) -> bool:
 
 
 _SIZE = "two numbers, height and width, or a list of one, a length"
-
-
-def _number(item: Any) -> bool:
-    return isinstance(item, (int, float)) and not isinstance(item, bool) and math.isfinite(item)
 
 
 def _indices(item: Any) -> bool:
@@ -57,7 +53,7 @@ KINDS: dict[str, dict[str, Check]] = {
     "names": {},
     "merge_lora": {
         "base": (lambda item: isinstance(item, str), "a path or an address"),
-        "alpha": (_number, "a number"),
+        "alpha": (is_finite_number, "a number"),
     },
     "dtype": {},
     "dequantize": {"block": (_size, "two numbers, rows and columns that share a scale")},
