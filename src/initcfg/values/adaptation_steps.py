@@ -16,7 +16,13 @@
 - ``("resize_tokens", prefix, height, width, height, width)``: positions, from a grid to another;
 - ``("resize_line", axis, prefix, old, new)``: positions one after another, along that axis;
 - ``("resize_table", extra, height, width, height, width)``: relative positions;
-- ``("resize_grid", axis, height, width)``: positions that lie as an image does.
+- ``("resize_grid", axis, height, width)``: positions that lie as an image does;
+- ``("subset", *sizes)``: elements at even distances along each axis;
+- ``("copies", axis, size)``: what is along an axis, again from its first on, until it has that size;
+- ``("shared", axis, size)``: the same, each divided by the number of its copies;
+- ``("repeat", count)``: a new first axis of so many copies;
+- ``("pissa", part, rank, scaling)``: of a matrix, the ``A`` or ``B`` of its first singular vectors, or the
+  ``rest`` that it is without them times the scaling; ``("olora", part, rank, scaling)``: the same of Q and R.
 
 What they compute is in ``_stream/writing/adaptation.py``.
 """
@@ -57,11 +63,19 @@ _TEXTS: dict[str, Callable[..., str]] = {
         _resized("relative positions", size) + (f" before {plural(extra, 'row')}" if extra else "")
     ),
     "resize_grid": lambda axis, height, width: f"positions to {height}×{width}",
+    "subset": lambda *sizes: f"elements chosen evenly, {'×'.join(map(str, sizes))}",
+    "copies": lambda axis, size: f"copied along axis {axis} to {size}",
+    "shared": lambda axis, size: f"copied along axis {axis} to {size}, divided by the copies",
+    "repeat": lambda count: f"{count} copies",
+    "pissa": lambda part, rank, scaling: _of_low_rank(part, rank, scaling, "singular vectors"),
+    "olora": lambda part, rank, scaling: _of_low_rank(part, rank, scaling, "QR"),
 }
 
 _SIZE, _PLACE = range(1, 1 << 31), range(1 << 31)
 _AXIS = range(-16, 16)
-_Numbers = tuple[range | tuple[str, ...], ...]
+_FACTOR = "a number above 0"
+_PARTS = (("A", "B", "rest"), _SIZE, _FACTOR)
+_Numbers = tuple[range | tuple[str, ...] | str, ...]
 # What may stand after a step's name: some of these, of which each says the range of its numbers.
 _FORMS: Mapping[str, tuple[_Numbers, ...]] = MappingProxyType(
     {
@@ -79,6 +93,11 @@ _FORMS: Mapping[str, tuple[_Numbers, ...]] = MappingProxyType(
         "resize_line": ((_AXIS, _PLACE, _SIZE, _SIZE),),
         "resize_table": ((_PLACE, *[_SIZE] * 4),),
         "resize_grid": ((range(1, 3), _SIZE, _SIZE),),
+        "copies": ((range(16), _SIZE),),
+        "shared": ((range(16), _SIZE),),
+        "repeat": ((_SIZE,),),
+        "pissa": (_PARTS,),
+        "olora": (_PARTS,),
     }
 )
 
@@ -92,7 +111,7 @@ def step_fault(step: AdaptationStep) -> tuple[tuple[int, ...], str] | None:
         (((2,), 'it is 0, and should be a whole number from 1 on'), None)
     """
     name, *numbers = step or (None,)
-    if name == "select":
+    if name in ("select", "subset"):
         forms: tuple[_Numbers, ...] = ((_PLACE,) * len(numbers),)
     elif isinstance(name, str) and name in _FORMS:
         forms = _FORMS[name]
@@ -103,13 +122,21 @@ def step_fault(step: AdaptationStep) -> tuple[tuple[int, ...], str] | None:
         counts = " or ".join(str(count) for count in dict.fromkeys(map(len, forms)))
         return (), f"{name!r} is followed by {counts} items, and not by {len(numbers)}"
     for place, (item, allowed) in enumerate(zip(numbers, form, strict=True), 1):
-        # A range goes through all its numbers for what is no int; bool is a subclass of int.
-        if type(item) is not (str if isinstance(allowed, tuple) else int) or item not in allowed:
+        if not _is_allowed(item, allowed):
             return (place,), f"it is {short(item)}, and should be {_allowed_text(allowed)}"
     return None
 
 
-def _allowed_text(allowed: range | tuple[str, ...]) -> str:
+def _is_allowed(item: Any, allowed: range | tuple[str, ...] | str) -> bool:
+    if isinstance(allowed, str):
+        return type(item) in (int, float) and 0 < item < 1 << 63
+    # A range goes through all its numbers for what is no int; bool is a subclass of int.
+    return type(item) is (str if isinstance(allowed, tuple) else int) and item in allowed
+
+
+def _allowed_text(allowed: range | tuple[str, ...] | str) -> str:
+    if isinstance(allowed, str):
+        return allowed
     if isinstance(allowed, tuple):
         return " or ".join(map(repr, allowed))
     to = "on" if allowed in (_SIZE, _PLACE) else f"to {allowed[-1]}"
@@ -129,6 +156,12 @@ def scales_text(block: Sequence[int]) -> str:
     if block[0] == 1 and not any(block[1:]):
         return "a scale for each row"
     return "a scale for each block of " + "×".join(str(size or "all") for size in block)
+
+
+def _of_low_rank(part: str, rank: int, scaling: float, what: str) -> str:
+    if part == "rest":
+        return f"without {scaling:.4g} times its first {rank} by {what}"
+    return f"{part} of its first {rank} by {what}"
 
 
 def _resized(what: str, size: tuple[int, ...]) -> str:

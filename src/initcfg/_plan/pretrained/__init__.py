@@ -10,8 +10,8 @@ without names), `adapters.py` (LoRA), `fitting.py` (from one shape to another), 
 another number), `conversions.py` (other names; tensors joined, apart or stacked) with `qkv.py` (attention's
 projections), `experts.py` (of a mixture), `known_names.py` and `transformers_table.py` (what transformers
 knows), `numbers.py` (from one data type to another), `quantized.py` (formats of quantized weights),
-`permits.py` (what each adaptation did), `likely.py` (what was perhaps meant), `problems.py` (what is wrong),
-`completeness.py` (what is left).
+`permits.py` (what each adaptation did), `derived.py` (weights made of another model's), `likely.py` (what was
+perhaps meant), `problems.py` (what is wrong), `completeness.py` (what is left).
 """
 
 from initcfg._plan.pretrained.completeness import judged

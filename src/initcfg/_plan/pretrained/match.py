@@ -16,6 +16,7 @@ from initcfg._plan.assignment import Shadowed
 from initcfg._plan.loads import Load
 from initcfg._plan.pretrained.adapters import merging_of, unmerged
 from initcfg._plan.pretrained.conversions import Conversions
+from initcfg._plan.pretrained.derived import derived
 from initcfg._plan.pretrained.destinations import Destination, computed_names, destinations_in
 from initcfg._plan.pretrained.fitting import Fitting, fit, hint, hint_text
 from initcfg._plan.pretrained.hooked import after_hooks
@@ -45,6 +46,7 @@ from initcfg.values import (
     Keep,
     Layout,
     Originals,
+    Value,
     steps_text,
 )
 
@@ -153,6 +155,7 @@ class _Match:
         self.idle: list[str] = []
         self.used: set[str] = set(hooked.used)
         self.selection = Selection(initializer)
+        self.derived = derived(initializer, step.target, self.destinations, self.named.keys, self._shape, compat)
         self.names_of = {key: name for name, keys in self.named.keys.items() for key in keys}
         # Buffers that a state_dict leaves out: their modules compute them.
         computed = computed_names(step.target, compat=compat)
@@ -176,14 +179,14 @@ class _Match:
             compat=self.compat,
         )
 
-    def result(self) -> tuple[list[tuple[Entry, FromCheckpoint]], Load]:
+    def result(self) -> tuple[list[tuple[Entry, Value]], Load]:
         """The value of each tensor that the checkpoint has, and the account."""
-        found: list[tuple[Entry, FromCheckpoint]] = []
+        found: list[tuple[Entry, Value]] = []
         originals: dict[int, tuple[Entry, dict[int, FromCheckpoint]]] = {}
         for destination in self.destinations.values():
             value = self._value(destination)
             entry = destination.entry
-            if value is not None and len(entry.originals) > 1:
+            if isinstance(value, FromCheckpoint) and len(entry.originals) > 1:
                 originals.setdefault(id(entry), (entry, {}))[1][id(destination.tensor)] = value
             elif value is not None:
                 found.append((entry, value))
@@ -201,7 +204,7 @@ class _Match:
         self.numbers.check()
         return found, self._account(found)
 
-    def _account(self, found: Sequence[tuple[Entry, FromCheckpoint]]) -> Load:
+    def _account(self, found: Sequence[tuple[Entry, Value]]) -> Load:
         loaded = {id(entry) for entry, _ in found}
         # Of a tied tensor, one of its names is enough; of one that is stored as several, each is needed.
         missing = [
@@ -248,7 +251,8 @@ class _Match:
 
     def _left_over(self) -> list[str]:
         """The keys that nothing took."""
-        names = ((name, keys) for name, keys in self.named.keys.items() if name not in self.destinations)
+        known = self.destinations.keys() | self.derived.unused
+        names = ((name, keys) for name, keys in self.named.keys.items() if name not in known)
         used = self.used | self.numbers.used
         return [key for _, keys in names for key in keys if key not in used]
 
@@ -287,15 +291,17 @@ class _Match:
         self.remarks += [] if gone or unfit else one_of_several(initializer, False)
         check_strict(initializer, gone, unfit, over, self.hints)
 
-    def _value(self, here: Destination) -> FromCheckpoint | None:
-        """What the checkpoint has for a tensor, if anything."""
+    def _value(self, here: Destination) -> Value | None:
+        """What the rule makes of the checkpoint for a tensor, if anything."""
         name = here.name
         permissions = self.selection.permissions(name)
-        if self.selection.leaves_out(name) or any(each.kind == "drop" for each in permissions):
+        if self.selection.leaves_out(name) or name in self.derived.left or any(each.kind == "drop" for each in permissions):
             if name in self.named.keys or name in self.hooked.made:
                 self.permits.act(permissions, "drop")
             self.excluded.append(name)
             return None
+        if name in self.derived.new:
+            return self.derived.new[name]
         if name in self.hooked.made:
             return self._made_by_hooks(here, permissions)
         keys, steps = self._keys_of(name, permissions)
@@ -381,6 +387,11 @@ class _Match:
         self, name: str, permissions: Sequence[Permission]
     ) -> tuple[Keys, tuple[AdaptationStep, ...]]:
         """The keys that a tensor comes from, and what takes it out of them."""
+        if name in self.derived.made:
+            names, steps = self.derived.made[name]
+            found = tuple(self.named.keys[each][0] for each in names)
+            self.renamed += [(found[0], name)] if names != (name,) and not steps else []
+            return found, steps
         keys = self.named.keys.get(name, ())
         if self.compat or len(keys) == 1:
             return keys, ()
@@ -398,7 +409,7 @@ class _Match:
         return tuple(self.opened.info(key).shape)
 
 
-def _tied(found: Sequence[tuple[Entry, FromCheckpoint]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _tied(found: Sequence[tuple[Entry, Value]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The tensors that are found under several keys, by their names."""
     keys: dict[str, dict[str, None]] = {}
     for entry, value in found:

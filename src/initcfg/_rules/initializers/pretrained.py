@@ -16,7 +16,10 @@ from initcfg._rules.patterns import Pattern, parse_patterns
 from initcfg.errors import ArgumentError, PatternError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+
+    from initcfg._rules.initializers.derived.derivation import Derivation
 
 Rename = tuple[Expression, str]
 
@@ -142,6 +145,21 @@ class PretrainedInit:
             # A module gives its own.
             self._state = getattr(self.checkpoint, "state_dict", self.checkpoint)()
         return self._state
+
+    def derivation(
+        self,
+        module: nn.Module,
+        here: Mapping[str, torch.Tensor],
+        there: Mapping[str, tuple[int, ...]],
+    ) -> Derivation | None:
+        """What tensors are made of that are not simply those of their names; None if all of them are.
+
+        Args:
+            module: What is loaded.
+            here: Its tensors, by their names in its ``state_dict``.
+            there: Shapes of the checkpoint's tensors, by the names that they have here.
+        """
+        return None
 
     def arguments(self) -> dict[str, Any]:
         """The arguments by name, as JSON can hold them."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from initcfg._stream.writing.derivation import copies, low_rank, repeat, subset
 from initcfg.errors import PlanError
 from initcfg.values import AdaptationStep
 
@@ -243,4 +244,10 @@ _STEPS: dict[Any, Callable[..., torch.Tensor]] = {
     "resize_line": _resize_line,
     "resize_table": _resize_table,
     "resize_grid": _resize_grid,
+    "subset": subset,
+    "copies": copies,
+    "shared": functools.partial(copies, shared=True),
+    "repeat": repeat,
+    "pissa": functools.partial(low_rank, by="pissa"),
+    "olora": functools.partial(low_rank, by="olora"),
 }

@@ -1,0 +1,156 @@
+"""Upcycling: a mixture of experts begins as a dense model, each expert as its MLP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg._rules.initializers.arguments import standard_deviation
+from initcfg._rules.initializers.base import INITIALIZERS
+from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
+from initcfg._rules.initializers.pretrained import PretrainedInit
+from initcfg.values import AdaptationStep, Normal
+
+# "layers.0.mlp", "experts", "3" and "w1.weight"; of experts that are stacked, no number.
+_EXPERT = re.compile(r"(?:(?P<base>.*)\.)?experts\.(?:(?P<index>\d+)\.)?(?P<leaf>.+)")
+_STACKED = re.compile(r"(?P<stem>.*?)(?P<ending>_bias|\.bias|\.weight)?")
+# What the same matrices are called.
+_SYNONYMS = (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3"))
+_GATE_UP = ("gate_proj", "up_proj")
+
+
+@INITIALIZERS.register_module(name="Upcycle")
+class UpcycleInit(PretrainedInit):
+    """A mixture of experts from a dense model: each expert is its MLP, the router N(0, 0.02²).
+
+    The experts are those of a module called ``experts``, one by one or stacked, with or without gate and up
+    in one. Where the router's weights of the chosen experts have the sum 1, the output is that of the
+    dense model. From "Sparse Upcycling", Komatsuzaki et al. 2023 (2212.05055); Megatron-LM,
+    core/transformer/moe/upcycling_utils.py.
+
+    Args:
+        checkpoint: The weights of the dense model, as ``Pretrained`` takes them.
+        std: Of the router; None leaves it to the next rule.
+        loading: What ``Pretrained`` takes further, by its names.
+
+    Example:
+        >>> import initcfg, torch
+        >>> from torch import nn
+        >>> dense = {"mlp.weight": torch.ones(2, 2), "mlp.bias": torch.zeros(2)}
+        >>> model = nn.ModuleDict(dict(experts=nn.ModuleList(nn.ModuleDict(dict(mlp=nn.Linear(2, 2))) for _ in "ab")))
+        >>> _ = initcfg.init_weights(model, dict(type="Upcycle", checkpoint=dense))
+        >>> model.experts[1].mlp.weight.tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+
+    def __init__(self, checkpoint: Any, *, std: float | None = 0.02, **loading: Any) -> None:
+        super().__init__(checkpoint, **loading)
+        self.std = None if std is None else standard_deviation(std)
+        self._written["std"] = std
+
+    def derivation(
+        self, module: nn.Module, here: Mapping[str, torch.Tensor], there: Mapping[str, Shape]
+    ) -> Derivation:
+        made: dict[str, Made] = {}
+        blocks: dict[str, int] = {}
+        for name, tensor in here.items():
+            expert = _EXPERT.fullmatch(name)
+            if expert is None or name in there:
+                continue
+            found = _of_expert(expert, tuple(tensor.shape), there, here)
+            if found is not None:
+                made[name] = found
+                base, index = expert["base"] or "", expert["index"]
+                blocks[base] = max(blocks.get(base, 0), tensor.shape[0] if index is None else int(index) + 1)
+        if not made:
+            raise cannot(
+                f"No expert of the module has an MLP in {self.label!r}.",
+                "Give a dense checkpoint whose MLPs fit the experts, in a module that is called experts; "
+                "rename may give its MLPs the names of an expert's matrices.",
+            )
+        new, left = {}, set()
+        for name, tensor in here.items():
+            if name in there or name in made or (count := blocks.get(_around(name, blocks))) is None:
+                continue
+            # What gives each expert a number is its router.
+            if "experts" not in name.split(".") and tensor.is_floating_point() and tensor.shape[:1] == (count,):
+                if self.std is None or tensor.dim() < 2:
+                    left.add(name)
+                else:
+                    new[name] = Normal(0.0, self.std)
+        used = {each for names, _ in made.values() for each in names}
+        return Derivation(made, new, frozenset(left), frozenset(used))
+
+
+def _around(name: str, blocks: Mapping[str, int]) -> str:
+    """The block with experts that a tensor lies in; of the whole module, those right in it."""
+    path = name.rpartition(".")[0]
+    while path and path not in blocks:
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _of_expert(
+    expert: re.Match[str], shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
+) -> Made | None:
+    base, leaf = expert["base"] or "", expert["leaf"]
+    if expert["index"] is not None:
+        for each in _called(leaf):
+            if (found := _dense(base, each, shape, there, here)) is not None:
+                return (found,), ()
+        return None
+    parts = _STACKED.fullmatch(leaf)
+    if parts is None or len(shape) < 2:
+        return None
+    ending = ".bias" if (parts["ending"] or "").endswith("bias") else ".weight"
+    for stems in ([_GATE_UP] if parts["stem"] == "gate_up_proj" else [(each,) for each in _called(parts["stem"])]):
+        for turned in (False, True) if len(shape) == 3 else (False,):
+            one = shape[:0:-1] if turned else shape[1:]
+            if one[0] % len(stems):
+                continue
+            single = (one[0] // len(stems), *one[1:])
+            # Of a square matrix nothing says how it lies; torch's linear layers have rows first.
+            names = [_first(base, stem, ending, single, there, here) for stem in stems]
+            if None in names:
+                continue
+            steps: list[AdaptationStep] = [("concat",)] if len(stems) > 1 else []
+            steps += [("transpose",)] if turned else []
+            return tuple(each for each in names if each is not None), (*steps, ("repeat", shape[0]))
+    return None
+
+
+def _first(
+    base: str, stem: str, ending: str, shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
+) -> str | None:
+    found = (_dense(base, each + ending, shape, there, here) for each in _called(stem))
+    return next((each for each in found if each is not None), None)
+
+
+def _dense(
+    base: str, leaf: str, shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
+) -> str | None:
+    """The tensor of the MLP there: in the block with the experts, or in one beside it that is alone in it."""
+    plain = f"{base}.{leaf}" if base else leaf
+    if there.get(plain) == shape:
+        return plain
+    around = base.rpartition(".")[0]
+    start = f"{around}." if around else ""
+    beside = [
+        name
+        for name in there
+        if name not in here
+        and there[name] == shape
+        and re.fullmatch(rf"{re.escape(start)}[^.]+\.{re.escape(leaf)}", name)
+    ]
+    return beside[0] if len(beside) == 1 else None
+
+
+def _called(leaf: str) -> list[str]:
+    """A name, and what the same matrix is called elsewhere."""
+    first, dot, rest = leaf.partition(".")
+    names = next((each for each in _SYNONYMS if first in each), ())
+    return [leaf, *(each + dot + rest for each in names if each != first)]
