@@ -25,6 +25,15 @@ _STEPS = st.one_of(
     st.tuples(st.just("resize_tokens"), st.integers(0, 1), *[st.integers(1, 3)] * 4),
     st.tuples(st.just("resize_table"), st.integers(0, 1), *[st.integers(1, 3)] * 4),
     st.tuples(st.just("resize_grid"), st.sampled_from([1, 2]), st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.just("subset"), st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.sampled_from(["copies", "shared"]), st.integers(0, 1), st.integers(1, 6)),
+    st.tuples(st.just("repeat"), st.integers(1, 4)),
+    st.tuples(
+        st.sampled_from(["pissa", "olora"]),
+        st.sampled_from(["A", "B", "rest"]),
+        st.integers(1, 3),
+        st.floats(0.1, 4),
+    ),
     st.just(("no such step",)),
 )
 

@@ -21,6 +21,7 @@ from initcfg._rules.types import (
     SELECTION,
     accepts,
     construct,
+    derives,
     initializer_names,
     is_foreign,
     is_pretrained,
@@ -210,6 +211,8 @@ def _check_extensions(cfg: Mapping[str, Any]) -> None:
         raise ArgumentError(
             f"{extra[0]} is an extension of Pretrained that the original does not know.", fix=fix
         )
+    if derives(type_):
+        raise ArgumentError(f"type={type_label(type_)!r} is a type that the original does not know.", fix=fix)
     apart = [] if isinstance(cfg.get("bias", 0), (int, float)) else ["bias"]
     if is_scheme(type_):
         raise ArgumentError(f"type={type_!r} is a scheme, which the original does not know.", fix=fix)

@@ -21,6 +21,7 @@ from initcfg._rules.initializers import InitWeightsInit
 from initcfg._rules.methods import Method, code_label, entered, file_and_line, has_init_weights, method_of
 from initcfg._rules.parsing import Owner, parse_init_cfg
 from initcfg._rules.rule import Rule, show_cfg
+from initcfg._rules.types import derives
 from initcfg.errors import InitcfgError, OverrideError, OverrideTargetError, nearest
 
 
@@ -369,9 +370,11 @@ class Compiler:
 
 
 def _counts_as_pretrained(rule: Rule) -> bool:
-    """Only these two spellings are moved to the end, as in the original."""
+    """Of Pretrained itself only these two spellings are moved to the end, as in the original."""
     type_ = rule.cfg.get("type")
-    return rule.pretrained is not None and (type_ == "Pretrained" or isinstance(type_, type))
+    return rule.pretrained is not None and (
+        type_ == "Pretrained" or isinstance(type_, type) or derives(type_)
+    )
 
 
 def _has_init_cfg(module: nn.Module) -> bool:

@@ -149,7 +149,7 @@ class Rule:
     def initializer(self, slot: str) -> dict[str, Any]:
         """The initializer as JSON data, for a tensor of ``slot`` ``"weight"`` or ``"bias"``."""
         if self.pretrained is not None:
-            return {"type": "Pretrained", **self.pretrained.arguments()}
+            return {"type": self.pretrained.name, **self.pretrained.arguments()}
         if self.foreign is not None:
             return {"type": self.type_name}
         own = self.bias if slot == "bias" else self.weight

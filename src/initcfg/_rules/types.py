@@ -120,6 +120,11 @@ def is_pretrained(type_: Any) -> bool:
     return inspect.isclass(cls) and issubclass(cls, PretrainedInit)
 
 
+def derives(type_: Any) -> bool:
+    """Whether ``type`` makes another model's weights of a checkpoint."""
+    return is_pretrained(type_) and resolve_type(type_).derivation is not PretrainedInit.derivation
+
+
 def is_scheme(type_: Any) -> bool:
     """Whether ``type`` means a recipe of rules."""
     cls = None if type_ is None else resolve_type(type_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from initcfg._model import doors
 from initcfg._rules.expressions import Endless, Expression, compiled
@@ -57,6 +57,9 @@ class PretrainedInit:
         >>> model.weight.tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
+
+    # What a plan calls the initializer.
+    name: ClassVar[str] = "Pretrained"
 
     def __init__(
         self,

@@ -44,6 +44,8 @@ class DepthUpInit(PretrainedInit):
         [0.0, 1.0, 2.0, 1.0, 2.0, 3.0]
     """
 
+    name = "DepthUp"
+
     def __init__(
         self,
         checkpoint: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -34,9 +35,9 @@ class _LowRank(PretrainedInit):
     ) -> Derivation:
         made: dict[str, Made] = {}
         for name in here:
-            plain = _plain(name)
-            if name not in there and plain in there:
-                made[name] = (plain,), ()
+            source = _source(name, there)
+            if source is not None and source != name:
+                made[name] = (source,), ()
         layers = [(path, each) for path, each in module.named_modules() if self._has_adapter(each)]
         if not layers:
             raise cannot(
@@ -46,11 +47,20 @@ class _LowRank(PretrainedInit):
         for path, layer in layers:
             start = f"{path}." if path else ""
             weight = f"{start}{_LAYER}weight"
-            source = weight if weight in there else _plain(weight)
-            if source in there and weight in here:
+            source = _source(weight, there)
+            if source is not None and weight in here:
                 made |= self._parts(layer, start, weight, source, there[source])
-        unused = {source for (source,), _ in made.values()}
-        return Derivation(made, unused=frozenset(unused.difference(here)))
+        old = {name for name in there if "lora_" in name}
+        return Derivation(made, unused=frozenset(names[0] for names, _ in made.values()) | old)
+
+    def state(self) -> Any:
+        """As the base gives it; what is given in code is copied, since the adapted model may hold it.
+
+        The model's weights are written before its adapters, which are made of the same weights.
+        """
+        if self._state is None:
+            self._state = _copied(super().state())
+        return self._state
 
     def _has_adapter(self, layer: nn.Module) -> bool:
         return self.adapter in getattr(layer, "lora_A", ()) and hasattr(layer, "base_layer")
@@ -95,7 +105,7 @@ class PiSSAInit(_LowRank):
         {'checkpoint': 'base.safetensors'}
     """
 
-    step = "pissa"
+    name, step = "PiSSA", "pissa"
 
 
 @INITIALIZERS.register_module(name="OLoRA")
@@ -118,9 +128,21 @@ class OLoRAInit(_LowRank):
         {'checkpoint': 'base.safetensors'}
     """
 
-    step = "olora"
+    name, step = "OLoRA", "olora"
 
 
-def _plain(name: str) -> str:
-    """The name that a tensor has in the model without adapters."""
-    return name.removeprefix(_MODEL).replace(_LAYER, "")
+def _source(name: str, there: Mapping[str, Shape]) -> str | None:
+    """What a tensor is called in the model without adapters, or in one that peft has changed in place."""
+    short = name.removeprefix(_MODEL)
+    return next((each for each in (name, short, short.replace(_LAYER, "")) if each in there), None)
+
+
+def _copied(state: Any) -> Any:
+    if isinstance(state, torch.Tensor):
+        return state.detach().clone()
+    if not isinstance(state, dict):
+        return state
+    # What a state_dict says beside its tensors stays with it.
+    made = copy.copy(state)
+    made.update({key: _copied(item) for key, item in state.items()})
+    return made

@@ -39,6 +39,8 @@ class Net2WiderInit(PretrainedInit):
         True
     """
 
+    name = "Net2Wider"
+
     def __init__(self, checkpoint: Any, **loading: Any) -> None:
         super().__init__(checkpoint, **loading)
 

@@ -13,7 +13,7 @@ from initcfg._rules.initializers.arguments import standard_deviation
 from initcfg._rules.initializers.base import INITIALIZERS
 from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
 from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg.values import AdaptationStep, Normal
+from initcfg.values import AdaptationStep, Constant, Normal, Value
 
 # "layers.0.mlp", "experts", "3" and "w1.weight"; of experts that are stacked, no number.
 _EXPERT = re.compile(r"(?:(?P<base>.*)\.)?experts\.(?:(?P<index>\d+)\.)?(?P<leaf>.+)")
@@ -47,6 +47,8 @@ class UpcycleInit(PretrainedInit):
         [[1.0, 1.0], [1.0, 1.0]]
     """
 
+    name = "Upcycle"
+
     def __init__(self, checkpoint: Any, *, std: float | None = 0.02, **loading: Any) -> None:
         super().__init__(checkpoint, **loading)
         self.std = None if std is None else standard_deviation(std)
@@ -72,16 +74,20 @@ class UpcycleInit(PretrainedInit):
                 "Give a dense checkpoint whose MLPs fit the experts, in a module that is called experts; "
                 "rename may give its MLPs the names of an expert's matrices.",
             )
-        new, left = {}, set()
+        new: dict[str, Value] = {}
+        left: set[str] = set()
         for name, tensor in here.items():
             if name in there or name in made or (count := blocks.get(_around(name, blocks))) is None:
                 continue
-            # What gives each expert a number is its router.
-            if "experts" not in name.split(".") and tensor.is_floating_point() and tensor.shape[:1] == (count,):
-                if self.std is None or tensor.dim() < 2:
-                    left.add(name)
-                else:
-                    new[name] = Normal(0.0, self.std)
+            # What gives each expert a number is its router; its other tensors are counts and corrections.
+            if "experts" in name.split(".") or tensor.shape[:1] != (count,):
+                continue
+            if self.std is not None and tensor.dim() == 2:
+                new[name] = Normal(0.0, self.std)
+            elif self.std is not None and name.endswith("bias") and isinstance(tensor, nn.Parameter):
+                new[name] = Constant(0.0)
+            else:
+                left.add(name)
         used = {each for names, _ in made.values() for each in names}
         return Derivation(made, new, frozenset(left), frozenset(used))
 

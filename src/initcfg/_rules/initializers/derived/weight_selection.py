@@ -40,6 +40,8 @@ class WeightSelectionInit(PretrainedInit):
         ([[0.0, 2.0], [8.0, 10.0], [12.0, 14.0]], [0.0, 2.0, 3.0])
     """
 
+    name = "WeightSelection"
+
     def __init__(self, checkpoint: Any, *, head: str | Sequence[str] | None = None, **loading: Any) -> None:
         super().__init__(checkpoint, **loading)
         self.head = None if head is None else parse_patterns("head", head)
