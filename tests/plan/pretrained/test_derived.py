@@ -61,6 +61,13 @@ def test_the_head_is_said():
     assert torch.equal(small.head.weight, large["head.weight"][:, ::2])
 
 
+def test_a_head_that_is_not_there():
+    with pytest.raises(errors.PatternError, match="head='heads' matches nothing"):
+        initcfg.plan(
+            Small(4, 2), dict(type="WeightSelection", checkpoint=Small(8, 2).state_dict(), head="heads")
+        )
+
+
 def test_a_larger_model_cannot_be_selected():
     with pytest.raises(errors.CheckpointError, match=r"no elements to choose for 'stem.weight'"):
         initcfg.plan(Small(9, 2), dict(type="WeightSelection", checkpoint=Small(8, 2).state_dict()))
@@ -206,6 +213,28 @@ def test_upcycling_keeps_the_output(experts, name):
     assert plan[f"1.{name}.gate.weight"].value == Normal(0.0, 0.02)
     assert not mixture[1].get_submodule(name).gate.bias.any()
     assert only_load(plan).warning is None
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_square_matrices_lie_as_those_beside_them(turned):
+    experts = nn.Module()
+    experts.down_proj = nn.Parameter(torch.zeros(2, 4, 4))
+    experts.gate_up_proj = nn.Parameter(torch.zeros(2, 4, 8) if turned else torch.zeros(2, 8, 4))
+    state = {f"mlp.{name}_proj.weight": numbers(4, 4, seed=ord(name[0])) for name in ("gate", "up", "down")}
+    made(Holder(mlp=Mixture(experts)), "Upcycle", state)
+    for number in (0, 1):
+        down, first = experts.down_proj[number], experts.gate_up_proj[number]
+        assert torch.equal(down.T if turned else down, state["mlp.down_proj.weight"])
+        assert torch.equal((first.T if turned else first)[:4], state["mlp.gate_proj.weight"])
+
+
+def test_rows_in_turn_are_not_guessed():
+    experts = StackedExperts(False)
+    experts.is_concatenated = False
+    with pytest.raises(errors.CheckpointError, match="No expert"):
+        initcfg.plan(
+            Holder(mlp=Mixture(experts)), dict(type="Upcycle", checkpoint=Holder(mlp=GatedMLP()).state_dict())
+        )
 
 
 def test_the_router_is_left_to_the_next_rule():
@@ -364,7 +393,9 @@ def test_from_a_file_into_memory_that_is_not_there_yet_and_back_to_rules(tmp_pat
     assert torch.equal(model[2].weight, shallow[0].weight)
     plan = initcfg.plan(model, rule)
     again = initcfg.plan(model, plan.to_init_cfg(model))
-    assert {name: item.value for name, item in again.items()} == {name: item.value for name, item in plan.items()}
+    assert {name: item.value for name, item in again.items()} == {
+        name: item.value for name, item in plan.items()
+    }
 
 
 def test_a_rule_before_it_and_a_rule_after_it():
@@ -376,5 +407,7 @@ def test_a_rule_before_it_and_a_rule_after_it():
 
 
 def test_the_original_knows_none_of_them():
-    with pytest.raises(errors.ArgumentError, match="type='DepthUp' is a type that the original does not know"):
+    with pytest.raises(
+        errors.ArgumentError, match="type='DepthUp' is a type that the original does not know"
+    ):
         initcfg.plan(nn.Linear(1, 1), dict(type="DepthUp", checkpoint={}), compat="mmengine")

@@ -53,7 +53,9 @@ def test_parts_of_low_rank_give_the_whole(kind, shape, dtype):
     down, up, rest = (carried_out([weight], [(kind, part, 3, 2.5)]) for part in ("A", "B", "rest"))
     assert (down.shape, up.shape, rest.shape) == ((3, shape[1]), (shape[0], 3), shape)
     bound = 1e-2 if dtype == torch.bfloat16 else 1e-5
-    torch.testing.assert_close(rest.double() + 2.5 * (up @ down).double(), weight.double(), atol=bound, rtol=0)
+    torch.testing.assert_close(
+        rest.double() + 2.5 * (up @ down).double(), weight.double(), atol=bound, rtol=0
+    )
 
 
 def test_pissa_is_of_the_first_singular_vectors():

@@ -155,7 +155,9 @@ class _Match:
         self.idle: list[str] = []
         self.used: set[str] = set(hooked.used)
         self.selection = Selection(initializer)
-        self.derived = derived(initializer, step.target, self.destinations, self.named.keys, self._shape, compat)
+        self.derived = derived(
+            initializer, step.target, self.destinations, self.named.keys, self._shape, compat
+        )
         self.names_of = {key: name for name, keys in self.named.keys.items() for key in keys}
         # Buffers that a state_dict leaves out: their modules compute them.
         computed = computed_names(step.target, compat=compat)
@@ -295,7 +297,11 @@ class _Match:
         """What the rule makes of the checkpoint for a tensor, if anything."""
         name = here.name
         permissions = self.selection.permissions(name)
-        if self.selection.leaves_out(name) or name in self.derived.left or any(each.kind == "drop" for each in permissions):
+        if (
+            self.selection.leaves_out(name)
+            or name in self.derived.left
+            or any(each.kind == "drop" for each in permissions)
+        ):
             if name in self.named.keys or name in self.hooked.made:
                 self.permits.act(permissions, "drop")
             self.excluded.append(name)

@@ -25,7 +25,11 @@ def subset(tensor: torch.Tensor, *sizes: int) -> torch.Tensor:
         if few == many:
             continue
         even = bool(few) and many % few == 0
-        chosen = torch.arange(few) * (many // few) if even else torch.linspace(0, many - 1, few, dtype=torch.float32).round().long()
+        chosen = (
+            torch.arange(few) * (many // few)
+            if even
+            else torch.linspace(0, many - 1, few, dtype=torch.float32).round().long()
+        )
         tensor = tensor.index_select(axis, chosen.to(tensor.device))
     return tensor
 

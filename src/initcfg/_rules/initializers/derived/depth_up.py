@@ -73,7 +73,9 @@ class DepthUpInit(PretrainedInit):
             if source in there:
                 made[name] = (source,), ()
         used = {source for (source,), _ in made.values()}
-        return Derivation(made, unused=frozenset(name for name in there if name not in used and _in(name, grown)))
+        return Derivation(
+            made, unused=frozenset(name for name in there if name not in used and _in(name, grown))
+        )
 
     def _grown(self, here: _Lists, there: _Lists) -> dict[str, tuple[int, ...]]:
         """By the path there of each list that is longer here: the number there of each layer here."""

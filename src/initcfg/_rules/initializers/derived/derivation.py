@@ -30,6 +30,8 @@ class Derivation:
     unused: frozenset[str] = frozenset()
 
 
-def cannot(problem: str, fix: str, parameter: str | None = None, shape: Shape | None = None) -> CheckpointError:
+def cannot(
+    problem: str, fix: str, parameter: str | None = None, shape: Shape | None = None
+) -> CheckpointError:
     """The error where nothing can be derived."""
     return CheckpointError(problem, parameter=parameter, shape=shape, fix=fix)

@@ -76,8 +76,12 @@ class _LowRank(PretrainedInit):
         elif not scaling > 0:
             problem = f"the adapter of {source!r} has the scaling {scaling:g}"
         if problem is not None:
-            raise cannot(f"{problem}.", "Choose linear layers for the adapter, with a smaller rank.", weight, shape)
-        turned: tuple[AdaptationStep, ...] = (("transpose",),) if getattr(layer, "fan_in_fan_out", False) else ()
+            raise cannot(
+                f"{problem}.", "Choose linear layers for the adapter, with a smaller rank.", weight, shape
+            )
+        turned: tuple[AdaptationStep, ...] = (
+            (("transpose",),) if getattr(layer, "fan_in_fan_out", False) else ()
+        )
         return {
             f"{start}lora_A.{self.adapter}.weight": ((source,), (*turned, (self.step, "A", rank, scaling))),
             f"{start}lora_B.{self.adapter}.weight": ((source,), (*turned, (self.step, "B", rank, scaling))),

@@ -59,15 +59,26 @@ class UpcycleInit(PretrainedInit):
     ) -> Derivation:
         made: dict[str, Made] = {}
         blocks: dict[str, int] = {}
-        for name, tensor in here.items():
+        modules = dict(module.named_modules(remove_duplicate=False))
+        # By the block around them: whether the matrices of stacked experts lie on their side.
+        turned: dict[str, bool] = {}
+        # Of a square matrix nothing says how it lies, but the others beside it.
+        for name, tensor in sorted(here.items(), key=lambda item: item[1].shape[-2:-1] == item[1].shape[-1:]):
             expert = _EXPERT.fullmatch(name)
             if expert is None or name in there:
                 continue
-            found = _of_expert(expert, tuple(tensor.shape), there, here)
+            base, index, shape = expert["base"] or "", expert["index"], tuple(tensor.shape)
+            if index is None:
+                experts = modules.get(f"{base}.experts" if base else "experts")
+                ways = _ways(experts, turned.get(base), shape)
+                found = _of_stack(base, expert["leaf"], shape, ways, there, here)
+            else:
+                found = _of_one(base, expert["leaf"], shape, there, here)
             if found is not None:
                 made[name] = found
-                base, index = expert["base"] or "", expert["index"]
                 blocks[base] = max(blocks.get(base, 0), tensor.shape[0] if index is None else int(index) + 1)
+                if len(shape) == 3 and index is None:
+                    turned.setdefault(base, ("transpose",) in found[1])
         if not made:
             raise cannot(
                 f"No expert of the module has an MLP in {self.label!r}.",
@@ -100,32 +111,50 @@ def _around(name: str, blocks: Mapping[str, int]) -> str:
     return path
 
 
-def _of_expert(
-    expert: re.Match[str], shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
+def _ways(experts: nn.Module | None, turned: bool | None, shape: Shape) -> tuple[bool, ...]:
+    """How the matrices of stacked experts may lie: with rows first, as torch's linear layers, or turned."""
+    said = getattr(experts, "is_transposed", turned)
+    if getattr(experts, "is_concatenated", True) is False:
+        # Row by row in turn: nothing in a name says which row is first.
+        return ()
+    if len(shape) != 3:
+        return (False,)
+    return (False, True) if said is None else (bool(said),)
+
+
+def _of_one(
+    base: str, leaf: str, shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
 ) -> Made | None:
-    base, leaf = expert["base"] or "", expert["leaf"]
-    if expert["index"] is not None:
-        for each in _called(leaf):
-            if (found := _dense(base, each, shape, there, here)) is not None:
-                return (found,), ()
-        return None
+    """What a tensor of one expert is made of."""
+    for each in _called(leaf):
+        if (found := _dense(base, each, shape, there, here)) is not None:
+            return (found,), ()
+    return None
+
+
+def _of_stack(
+    base: str,
+    leaf: str,
+    shape: Shape,
+    ways: tuple[bool, ...],
+    there: Mapping[str, Shape],
+    here: Mapping[str, Any],
+) -> Made | None:
+    """What a tensor of all experts is made of."""
     parts = _STACKED.fullmatch(leaf)
     if parts is None or len(shape) < 2:
         return None
     ending = ".bias" if (parts["ending"] or "").endswith("bias") else ".weight"
-    for stems in ([_GATE_UP] if parts["stem"] == "gate_up_proj" else [(each,) for each in _called(parts["stem"])]):
-        for turned in (False, True) if len(shape) == 3 else (False,):
-            one = shape[:0:-1] if turned else shape[1:]
-            if one[0] % len(stems):
-                continue
-            single = (one[0] // len(stems), *one[1:])
-            # Of a square matrix nothing says how it lies; torch's linear layers have rows first.
-            names = [_first(base, stem, ending, single, there, here) for stem in stems]
-            if None in names:
-                continue
-            steps: list[AdaptationStep] = [("concat",)] if len(stems) > 1 else []
-            steps += [("transpose",)] if turned else []
-            return tuple(each for each in names if each is not None), (*steps, ("repeat", shape[0]))
+    stems = _GATE_UP if parts["stem"] == "gate_up_proj" else (parts["stem"],)
+    for turned in ways:
+        one = shape[:0:-1] if turned else shape[1:]
+        single = (one[0] // len(stems), *one[1:])
+        names = [_first(base, stem, ending, single, there, here) for stem in stems]
+        if None in names or one[0] % len(stems):
+            continue
+        steps: list[AdaptationStep] = [("concat",)] if len(stems) > 1 else []
+        steps += [("transpose",)] if turned else []
+        return tuple(each for each in names if each is not None), (*steps, ("repeat", shape[0]))
     return None
 
 

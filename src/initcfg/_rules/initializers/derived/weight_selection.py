@@ -11,7 +11,7 @@ from torch import nn
 from initcfg._rules.initializers.base import INITIALIZERS
 from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
 from initcfg._rules.initializers.pretrained import PretrainedInit
-from initcfg._rules.patterns import parse_patterns
+from initcfg._rules.patterns import parse_patterns, unmatched
 
 _HEADS = ("head", "heads", "head_dist", "classifier", "lm_head", "score")
 
@@ -50,6 +50,9 @@ class WeightSelectionInit(PretrainedInit):
     def derivation(
         self, module: nn.Module, here: Mapping[str, torch.Tensor], there: Mapping[str, Shape]
     ) -> Derivation:
+        for pattern in self.head or ():
+            if not any(pattern.covers(name) for name in here):
+                raise unmatched("head", pattern, here)
         made: dict[str, Made] = {}
         left = {name for name in here if self._is_head(name)}
         for name, tensor in here.items():
