@@ -16,11 +16,8 @@ def derived(
     destinations: Mapping[str, Destination],
     keys: Mapping[str, tuple[str, ...]],
     shape_of: Callable[[str], tuple[int, ...]],
-    compat: bool,
 ) -> Derivation:
     """The derivation of a rule; an empty one of a rule that loads what a checkpoint has."""
-    if compat:
-        return Derivation()
     here = {name: each.tensor for name, each in destinations.items()}
     there = {name: shape_of(found[0]) for name, found in keys.items() if len(found) == 1}
     return initializer.derivation(module, here, there) or Derivation()

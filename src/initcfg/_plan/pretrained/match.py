@@ -35,7 +35,7 @@ from initcfg._plan.pretrained.selection import Selection
 from initcfg._plan.pretrained.unnamed import by_order
 from initcfg._plan.stacks import Stack
 from initcfg._rules import Step
-from initcfg._rules.initializers import Permission, PretrainedInit
+from initcfg._rules.initializers import Derivation, Permission, PretrainedInit
 from initcfg._stream.writing import result_shape
 from initcfg.errors import CheckpointError, InitcfgError, plural
 from initcfg.values import (
@@ -155,9 +155,8 @@ class _Match:
         self.idle: list[str] = []
         self.used: set[str] = set(hooked.used)
         self.selection = Selection(initializer)
-        self.derived = derived(
-            initializer, step.target, self.destinations, self.named.keys, self._shape, compat
-        )
+        seen = (step.target, self.destinations, self.named.keys, self._shape)
+        self.derived = Derivation() if compat else derived(initializer, *seen)
         self.names_of = {key: name for name, keys in self.named.keys.items() for key in keys}
         # Buffers that a state_dict leaves out: their modules compute them.
         computed = computed_names(step.target, compat=compat)
@@ -297,11 +296,8 @@ class _Match:
         """What the rule makes of the checkpoint for a tensor, if anything."""
         name = here.name
         permissions = self.selection.permissions(name)
-        if (
-            self.selection.leaves_out(name)
-            or name in self.derived.left
-            or any(each.kind == "drop" for each in permissions)
-        ):
+        left = self.selection.leaves_out(name) or name in self.derived.left
+        if left or any(each.kind == "drop" for each in permissions):
             if name in self.named.keys or name in self.hooked.made:
                 self.permits.act(permissions, "drop")
             self.excluded.append(name)

@@ -40,7 +40,8 @@ def copies(tensor: torch.Tensor, axis: int, size: int, shared: bool = False) -> 
     Example:
         >>> import torch
         >>> from initcfg._stream.writing.derivation import copies
-        >>> copies(torch.tensor([4.0, 6.0]), 0, 3).tolist(), copies(torch.tensor([4.0, 6.0]), 0, 3, True).tolist()
+        >>> two = torch.tensor([4.0, 6.0])
+        >>> copies(two, 0, 3).tolist(), copies(two, 0, 3, shared=True).tolist()
         ([4.0, 6.0, 4.0], [2.0, 6.0, 2.0])
     """
     there = tensor.shape[axis]

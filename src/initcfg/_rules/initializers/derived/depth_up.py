@@ -24,9 +24,10 @@ class DepthUpInit(PretrainedInit):
     """A deep model from a shallower one: its layers, some of them twice, and all else as it is.
 
     Of n layers there and N here, ``by="overlap"`` takes 0 to n - m and then m to n, with m = n - N / 2:
-    "SOLAR 10.7B", Kim et al. 2023 (2312.15166), as mergekit's passthrough. ``"stack"`` takes all in turn, again and
-    again: "Efficient Training of BERT by Progressively Stacking", Gong et al. 2019. ``"interleave"`` puts
-    the copies of a layer one after another. What grows are the lists of modules that are longer here.
+    "SOLAR 10.7B", Kim et al. 2023 (2312.15166), as mergekit's passthrough. ``"stack"`` takes all in turn,
+    again and again: "Efficient Training of BERT by Progressively Stacking", Gong et al. 2019.
+    ``"interleave"`` puts the copies of a layer one after another. What grows are the lists of modules that
+    are longer here.
 
     Args:
         checkpoint: The weights of the shallower model, as ``Pretrained`` takes them.
@@ -95,8 +96,8 @@ class DepthUpInit(PretrainedInit):
         if not found:
             raise cannot(
                 f"No list of layers is longer here than in {self.label!r}, and alike.",
-                "Give the checkpoint of a shallower model of the same kind; or say by layers which layer of it "
-                "each layer here is.",
+                "Give the checkpoint of a shallower model of the same kind; or say by layers which layer of "
+                "it each layer here is.",
             )
         return found
 
@@ -104,8 +105,8 @@ class DepthUpInit(PretrainedInit):
         if self.layers is not None:
             if len(self.layers) != new or max(self.layers) >= old:
                 raise cannot(
-                    f"layers gives {len(self.layers)} numbers up to {max(self.layers)}, and {path!r} has {new} "
-                    f"layers here and {old} there.",
+                    f"layers gives {len(self.layers)} numbers up to {max(self.layers)}, and {path!r} has "
+                    f"{new} layers here and {old} there.",
                     "Give for each layer here the number of a layer there.",
                 )
             return self.layers

@@ -114,7 +114,7 @@ class PiSSAInit(_LowRank):
 
 @INITIALIZERS.register_module(name="OLoRA")
 class OLoRAInit(_LowRank):
-    """LoRA of an orthonormal basis: W = Q R; B is the first r columns of Q, A the first rows of R; W less s·B A.
+    """LoRA of an orthonormal basis: W = Q R; B is r columns of Q, A the r rows of R; W less s·B A.
 
     For the linear layers of peft's LoRA, with their rank r and scaling s. What the model computes stays as it
     was. From "OLoRA: Orthonormal Low-Rank Adaptation of Large Language Models", Büyükakyüz 2024

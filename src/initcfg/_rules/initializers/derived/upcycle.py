@@ -41,7 +41,8 @@ class UpcycleInit(PretrainedInit):
         >>> import initcfg, torch
         >>> from torch import nn
         >>> dense = {"mlp.weight": torch.ones(2, 2), "mlp.bias": torch.zeros(2)}
-        >>> model = nn.ModuleDict(dict(experts=nn.ModuleList(nn.ModuleDict(dict(mlp=nn.Linear(2, 2))) for _ in "ab")))
+        >>> experts = nn.ModuleList(nn.ModuleDict(dict(mlp=nn.Linear(2, 2))) for _ in range(2))
+        >>> model = nn.ModuleDict(dict(experts=experts))
         >>> _ = initcfg.init_weights(model, dict(type="Upcycle", checkpoint=dense))
         >>> model.experts[1].mlp.weight.tolist()
         [[1.0, 1.0], [1.0, 1.0]]
