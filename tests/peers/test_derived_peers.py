@@ -25,7 +25,9 @@ def test_llama_becomes_a_mixtral_of_the_same_output():
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     dense = transformers.LlamaForCausalLM(transformers.LlamaConfig(**COMMON)).eval()
-    mixture = transformers.MixtralForCausalLM(transformers.MixtralConfig(**COMMON, num_local_experts=4)).eval()
+    mixture = transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(**COMMON, num_local_experts=4)
+    ).eval()
     plan = initcfg.plan(mixture, dict(type="Upcycle", checkpoint=dense.state_dict()), strict=True)
     plan.apply(mixture, seed=0)
     tokens = torch.arange(10)[None]

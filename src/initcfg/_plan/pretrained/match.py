@@ -416,7 +416,7 @@ def _tied(found: Sequence[tuple[Entry, Value]]) -> tuple[tuple[str, tuple[str, .
     keys: dict[str, dict[str, None]] = {}
     for entry, value in found:
         # What hooks computed, or what a parametrization stores, has no key of its own.
-        if type(value) in (FromCheckpoint, Adapted):
+        if isinstance(value, FromCheckpoint) and type(value) in (FromCheckpoint, Adapted):
             keys.setdefault(entry.name, {})[value.key] = None
     return tuple((name, tuple(each)) for name, each in keys.items() if len(each) > 1)
 

@@ -9,8 +9,8 @@ LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py`
 `kernels.py`, `glorot.py`, `coordinates.py`, `recurrent.py` and `layers.py` (what papers name, tensor by
 tensor) with `formula_steps.py` (formulas in the making), `literal.py` (a value as it is written),
 `from_batch.py` (what a batch of data decides), `own_method.py` (a module's own `init_weights`), `adapt.py`
-and `pretrained.py` (checkpoints), `derived/` (weights made of another model's), `module_functions.py` (the
-original's functions, such as `kaiming_init`).
+and `pretrained.py` (checkpoints), `derivation.py` and `derived/` (weights made of another model's),
+`module_functions.py` (the original's functions, such as `kaiming_init`).
 
 To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
 """
@@ -25,6 +25,7 @@ from initcfg._rules.initializers.arguments import (
     whole_number,
 )
 from initcfg._rules.initializers.base import INITIALIZERS, WEIGHT_INITIALIZERS, BaseInit, bias_init_with_prob
+from initcfg._rules.initializers.derivation import Derivation
 from initcfg._rules.initializers.distributions import ConstantInit, NormalInit, TruncNormalInit, UniformInit
 from initcfg._rules.initializers.fans import (
     Caffe2XavierInit,
@@ -57,7 +58,7 @@ from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg._rules.initializers.torch_defaults import TorchDefaultInit, torch_default
 
 # What papers name is reached by its registered name, and by no other.
-from initcfg._rules.initializers.derived import Derivation  # isort: skip
+from initcfg._rules.initializers import derived  # noqa: F401  # isort: skip
 from initcfg._rules.initializers import coordinates, glorot, kernels  # noqa: F401  # isort: skip
 from initcfg._rules.initializers import layers, recurrent  # noqa: F401  # isort: skip
 

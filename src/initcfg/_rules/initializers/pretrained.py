@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from initcfg._rules.initializers.derived.derivation import Derivation
+    from initcfg._rules.initializers.derivation import Derivation
 
 Rename = tuple[Expression, str]
 

@@ -3,12 +3,11 @@
 In: the names and shapes of a checkpoint, and of the module.
 Out: for each tensor what it is made of, keys and steps (``Derivation``); the planner makes values of them.
 
-Read: `derivation.py` (what all of them say), then `weight_selection.py` (of a larger model), `depth_up.py`
-(of a shallower one), `upcycle.py` (of a dense one), `net2wider.py` (of a narrower one), `low_rank.py`
-(adapters of peft, and what is left of their weights).
+Read: `weight_selection.py` (of a larger model), `depth_up.py` (of a shallower one), `upcycle.py` (of a dense
+one), `net2wider.py` (of a narrower one), `low_rank.py` (adapters of peft, and what is left of their weights).
 """
 
-# Each registers itself.
+# Each registers itself, and is reached by its registered name.
 from initcfg._rules.initializers.derived import (  # noqa: F401
     depth_up,
     low_rank,
@@ -16,6 +15,5 @@ from initcfg._rules.initializers.derived import (  # noqa: F401
     upcycle,
     weight_selection,
 )
-from initcfg._rules.initializers.derived.derivation import Derivation
 
-__all__ = ["Derivation"]
+__all__: list[str] = []

@@ -11,7 +11,7 @@ from torch import nn
 
 from initcfg._rules.initializers.arguments import one_of
 from initcfg._rules.initializers.base import INITIALIZERS
-from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
+from initcfg._rules.initializers.derivation import Derivation, Made, Shape, cannot
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg.errors import ArgumentError
 

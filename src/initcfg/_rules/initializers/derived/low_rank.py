@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from initcfg._rules.initializers.base import INITIALIZERS
-from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
+from initcfg._rules.initializers.derivation import Derivation, Made, Shape, cannot
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg.errors import ArgumentError
 from initcfg.values import AdaptationStep

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from initcfg._rules.initializers.base import INITIALIZERS
-from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
+from initcfg._rules.initializers.derivation import Derivation, Made, Shape, cannot
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg.values import AdaptationStep
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from initcfg._rules.initializers.arguments import standard_deviation
 from initcfg._rules.initializers.base import INITIALIZERS
-from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
+from initcfg._rules.initializers.derivation import Derivation, Made, Shape, cannot
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg.values import AdaptationStep, Constant, Normal, Value
 

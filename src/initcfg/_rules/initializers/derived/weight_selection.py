@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from initcfg._rules.initializers.base import INITIALIZERS
-from initcfg._rules.initializers.derived.derivation import Derivation, Made, Shape, cannot
+from initcfg._rules.initializers.derivation import Derivation, Made, Shape, cannot
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg._rules.patterns import parse_patterns, unmatched
 
