@@ -411,3 +411,10 @@ def test_the_original_knows_none_of_them():
         errors.ArgumentError, match="type='DepthUp' is a type that the original does not know"
     ):
         initcfg.plan(nn.Linear(1, 1), dict(type="DepthUp", checkpoint={}), compat="mmengine")
+
+
+@pytest.mark.parametrize("kind", ["DepthUp", "Upcycle"])
+def test_keys_of_strangers_take_no_forever(kind):
+    state = {"1." * 20_000 + f"{n}.weight": torch.ones(1) for n in range(20)}
+    with pytest.raises(errors.CheckpointError):
+        initcfg.plan(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), dict(type=kind, checkpoint=state))

@@ -15,6 +15,8 @@ from initcfg._rules.initializers.derivation import Derivation, Made, Shape, cann
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg.errors import ArgumentError
 
+# No module lies deeper; a key of a stranger may.
+_DEEPEST = 64
 # By list and number: the rest of the names of its tensors.
 _Lists = dict[str, dict[int, set[str]]]
 
@@ -127,6 +129,8 @@ class DepthUpInit(PretrainedInit):
 def _lists(names: Mapping[str, Any]) -> _Lists:
     found: _Lists = {}
     for name in names:
+        if name.count(".") > _DEEPEST:
+            continue
         for number in re.finditer(r"(?:^|(?<=\.))(\d+)\.", name):
             path = name[: number.start()].removesuffix(".")
             found.setdefault(path, {}).setdefault(int(number[1]), set()).add(name[number.end() :])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from initcfg.values import AdaptationStep, Constant, Normal, Value
 # "layers.0.mlp", "experts", "3" and "w1.weight"; of experts that are stacked, no number.
 _EXPERT = re.compile(r"(?:(?P<base>.*)\.)?experts\.(?:(?P<index>\d+)\.)?(?P<leaf>.+)")
 _STACKED = re.compile(r"(?P<stem>.*?)(?P<ending>_bias|\.bias|\.weight)?")
+# No module lies deeper; a key of a stranger may.
+_DEEPEST = 64
 # What the same matrices are called.
 _SYNONYMS = (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3"))
 _GATE_UP = ("gate_proj", "up_proj")
@@ -58,6 +60,7 @@ class UpcycleInit(PretrainedInit):
     def derivation(
         self, module: nn.Module, here: Mapping[str, torch.Tensor], there: Mapping[str, Shape]
     ) -> Derivation:
+        dense = _Dense(there, here.keys())
         made: dict[str, Made] = {}
         blocks: dict[str, int] = {}
         modules = dict(module.named_modules(remove_duplicate=False))
@@ -72,9 +75,9 @@ class UpcycleInit(PretrainedInit):
             if index is None:
                 experts = modules.get(f"{base}.experts" if base else "experts")
                 ways = _ways(experts, turned.get(base), shape)
-                found = _of_stack(base, expert["leaf"], shape, ways, there, here)
+                found = dense.of_stack(base, expert["leaf"], shape, ways)
             else:
-                found = _of_one(base, expert["leaf"], shape, there, here)
+                found = dense.of_one(base, expert["leaf"], shape)
             if found is not None:
                 made[name] = found
                 blocks[base] = max(blocks.get(base, 0), tensor.shape[0] if index is None else int(index) + 1)
@@ -123,66 +126,55 @@ def _ways(experts: nn.Module | None, turned: bool | None, shape: Shape) -> tuple
     return (False, True) if said is None else (bool(said),)
 
 
-def _of_one(
-    base: str, leaf: str, shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
-) -> Made | None:
-    """What a tensor of one expert is made of."""
-    for each in _called(leaf):
-        if (found := _dense(base, each, shape, there, here)) is not None:
-            return (found,), ()
-    return None
+class _Dense:
+    """The tensors of the dense model, by the blocks that they lie in."""
 
+    def __init__(self, there: Mapping[str, Shape], here: Collection[str]) -> None:
+        self._there = there
+        # By the module around a block, and what is within the block.
+        self._beside: dict[tuple[str, str], list[str]] = {}
+        for name in there:
+            components = name.split(".")
+            if name not in here and len(components) <= _DEEPEST:
+                for place in range(len(components) - 1):
+                    key = ".".join(components[:place]), ".".join(components[place + 1 :])
+                    self._beside.setdefault(key, []).append(name)
 
-def _of_stack(
-    base: str,
-    leaf: str,
-    shape: Shape,
-    ways: tuple[bool, ...],
-    there: Mapping[str, Shape],
-    here: Mapping[str, Any],
-) -> Made | None:
-    """What a tensor of all experts is made of."""
-    parts = _STACKED.fullmatch(leaf)
-    if parts is None or len(shape) < 2:
+    def find(self, base: str, leaf: str, shape: Shape) -> str | None:
+        """The tensor of an MLP: in the block with the experts, or in one beside it that is alone in it."""
+        for each in _called(leaf):
+            plain = f"{base}.{each}" if base else each
+            if self._there.get(plain) == shape:
+                return plain
+            around = self._beside.get((base.rpartition(".")[0], each), ())
+            beside = [name for name in around if self._there[name] == shape]
+            if len(beside) == 1:
+                return beside[0]
         return None
-    ending = ".bias" if (parts["ending"] or "").endswith("bias") else ".weight"
-    stems = _GATE_UP if parts["stem"] == "gate_up_proj" else (parts["stem"],)
-    for turned in ways:
-        one = shape[:0:-1] if turned else shape[1:]
-        single = (one[0] // len(stems), *one[1:])
-        names = [_first(base, stem, ending, single, there, here) for stem in stems]
-        if None in names or one[0] % len(stems):
-            continue
-        steps: list[AdaptationStep] = [("concat",)] if len(stems) > 1 else []
-        steps += [("transpose",)] if turned else []
-        return tuple(each for each in names if each is not None), (*steps, ("repeat", shape[0]))
-    return None
 
+    def of_one(self, base: str, leaf: str, shape: Shape) -> Made | None:
+        """What a tensor of one expert is made of."""
+        found = self.find(base, leaf, shape)
+        return None if found is None else ((found,), ())
 
-def _first(
-    base: str, stem: str, ending: str, shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
-) -> str | None:
-    found = (_dense(base, each + ending, shape, there, here) for each in _called(stem))
-    return next((each for each in found if each is not None), None)
-
-
-def _dense(
-    base: str, leaf: str, shape: Shape, there: Mapping[str, Shape], here: Mapping[str, Any]
-) -> str | None:
-    """The tensor of the MLP there: in the block with the experts, or in one beside it that is alone in it."""
-    plain = f"{base}.{leaf}" if base else leaf
-    if there.get(plain) == shape:
-        return plain
-    around = base.rpartition(".")[0]
-    start = f"{around}." if around else ""
-    beside = [
-        name
-        for name in there
-        if name not in here
-        and there[name] == shape
-        and re.fullmatch(rf"{re.escape(start)}[^.]+\.{re.escape(leaf)}", name)
-    ]
-    return beside[0] if len(beside) == 1 else None
+    def of_stack(self, base: str, leaf: str, shape: Shape, ways: tuple[bool, ...]) -> Made | None:
+        """What a tensor of all experts is made of."""
+        parts = _STACKED.fullmatch(leaf)
+        if parts is None or len(shape) < 2:
+            return None
+        ending = ".bias" if (parts["ending"] or "").endswith("bias") else ".weight"
+        stems = _GATE_UP if parts["stem"] == "gate_up_proj" else (parts["stem"],)
+        for turned in ways:
+            one = shape[:0:-1] if turned else shape[1:]
+            single = (one[0] // len(stems), *one[1:])
+            found = [self.find(base, stem + ending, single) for stem in stems]
+            names = tuple(each for each in found if each is not None)
+            if len(names) < len(stems) or one[0] % len(stems):
+                continue
+            steps: list[AdaptationStep] = [("concat",)] if len(stems) > 1 else []
+            steps += [("transpose",)] if turned else []
+            return names, (*steps, ("repeat", shape[0]))
+        return None
 
 
 def _called(leaf: str) -> list[str]:
