@@ -302,3 +302,52 @@ def test_a_base_with_a_misspelled_argument_says_which_was_meant() -> None:
     with pytest.raises(BuildError, match="takes no argument 'widht'") as caught:
         initcfg.plan(model, dict(type="MuP", base=dict(widht=32)))
     assert caught.value.meant == ("width",)
+
+
+class OwnAttention(nn.Module):
+    """Heads under a name of its own, and queries, keys and values from one layer."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.parts_of_mind = count
+        self.mix, self.back = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = self.mix(x).chunk(3, -1)
+        q, k, v = (each.unflatten(-1, (self.parts_of_mind, -1)).transpose(1, 2) for each in parts)
+        scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+        return x + self.back((scores @ v).transpose(1, 2).flatten(2))
+
+
+class OwnTransformer(nn.Module):
+    def __init__(self, width: int = 32, count: int = 2) -> None:
+        super().__init__()
+        self.table, self.mind = nn.Embedding(50, width), OwnAttention(width, count)
+        self.head = nn.Linear(width, 50)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.mind(self.table(tokens)))
+
+
+TOKENS = torch.zeros(2, 8, dtype=torch.long)
+
+
+@pytest.mark.parametrize("scheme", ["MuP", "CompleteP", "DepthMuP"])
+def test_grown_heads_are_seen_whatever_they_are_called(scheme: str) -> None:
+    rule = dict(type=scheme, base=OwnTransformer(32, 2))
+    with pytest.raises(PlanError, match="the heads of mind.mix have size 64, and 16 in the base"):
+        initcfg.plan(OwnTransformer(128, 2), rule, example=(TOKENS,))
+    assert initcfg.plan(OwnTransformer(128, 2), {**rule, "forward": "done"}, example=(TOKENS,))
+
+
+def test_heads_of_the_same_size_are_no_error() -> None:
+    rule = dict(type="MuP", base=OwnTransformer(32, 2), std=0.05)
+    plan = initcfg.plan(OwnTransformer(128, 8), rule, example=(TOKENS,))
+    assert plan["mind.mix.weight"].value == Normal(0.0, 0.025)
+
+
+def test_a_file_of_shapes_keeps_the_heads_that_were_seen(tmp_path: Path) -> None:
+    file = tmp_path / "shapes.json"
+    file.write_text(json.dumps(shapes_of(OwnTransformer(32, 2), (TOKENS,)).to_json()))
+    with pytest.raises(PlanError, match="have size 64, and 16 in the base"):
+        initcfg.plan(OwnTransformer(128, 2), dict(type="MuP", base=str(file)), example=(TOKENS,))

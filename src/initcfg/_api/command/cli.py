@@ -284,14 +284,15 @@ def verify(
 @main.command(epilog="Example:  initcfg shapes hf:LlamaForCausalLM --set hidden_size=64 -o shapes.json")
 @takes_target
 @click.option("-o", "--output", required=True, type=PATH, help="JSON file to write.")
-def shapes(request: Request, as_json: bool, output: str) -> None:
+@click.option("--example", metavar="FILE.PY:FUNCTION", help="What gives the model's inputs, to see its heads.")
+def shapes(request: Request, as_json: bool, output: str, example: str | None) -> None:
     """Write the shapes of TARGET, built without memory: the base of a scheme such as MuP.
 
     A config of a wide model then says dict(type="MuP", base="shapes.json").
     """
     from initcfg._api.command.width_transfer import shapes_view, shapes_written
 
-    found = shapes_written(request, output)
+    found = shapes_written(request, output, example)
     answer(as_json, found.to_json, lambda: [shapes_view(found, output)])
 
 

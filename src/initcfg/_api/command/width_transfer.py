@@ -12,6 +12,7 @@ import torch
 from initcfg._api import functions
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import loaded_config
+from initcfg._api.command.roles import given_example
 from initcfg._api.command.terminal import spinner, table
 from initcfg._api.coordinates import Coordinates, check_picture, draw_slopes, measure
 from initcfg._api.declared_roles import example_of
@@ -26,15 +27,16 @@ from initcfg.errors import ArgumentError, add_row
 _SHOWN = 12
 
 
-def shapes_written(request: Request, output: str) -> Shapes:
+def shapes_written(request: Request, output: str, example: str | None = None) -> Shapes:
     """The shapes of a target, built on meta, and written to a file."""
     check_output(output, (".json",))
+    given = None if example is None else given_example(request, example)
     loaded = loaded_config(request)
     cfg = functions.model_cfg(loaded, untrusted=request.untrusted)[1]
     made = functions.making(loaded, cfg, untrusted=request.untrusted)
     with spinner("building the model"), made, torch.device("meta"):
         model = functions.construct(cfg)
-    shapes = shapes_of(model)
+    shapes = shapes_of(model, given)
     with replacing(output) as temporary:
         Path(temporary).write_text(json.dumps(shapes.to_json(), indent=1) + "\n", encoding="utf-8")
     return shapes

@@ -9,13 +9,14 @@ from initcfg._model.roles.graph import FUSED_ATTENTION, SOFTMAXES, Paths
 
 @dataclass(frozen=True)
 class Attention:
-    """One use of attention: the node that mixes values, the layers of q, k and v, and the number of heads."""
+    """One use of attention: the node that mixes values, the layers of q, k and v, number and size of heads."""
 
     mix: int
     query: tuple[int, ...]
     key: tuple[int, ...]
     value: tuple[int, ...]
     heads: int | None
+    size: int | None = None
 
 
 def attentions_of(paths: Paths) -> list[Attention]:
@@ -27,7 +28,8 @@ def attentions_of(paths: Paths) -> list[Attention]:
         if node.op.startswith(FUSED_ATTENTION) and node.number == 0 and len(node.inputs) >= 3:
             query, key, value = (tuple(paths.last_layers(each)) for each in node.inputs[:3])
             shape = paths.nodes[node.inputs[0]].shape
-            found.append(Attention(node.index, query, key, value, shape[-3] if len(shape) > 3 else None))
+            heads, size = (shape[-3], shape[-1]) if len(shape) > 3 else (None, None)
+            found.append(Attention(node.index, query, key, value, heads, size))
         elif node.op == "bmm" and not node.weights:
             written_out = _written_out(paths, node.index)
             if written_out is not None:
@@ -45,8 +47,11 @@ def _written_out(paths: Paths, mix: int) -> Attention | None:
     scores = _scores_of(paths, softmax)
     if scores is None:
         return None
-    query, key = (tuple(paths.last_layers(each)) for each in paths.data_inputs(scores))
-    return Attention(mix, query, key, tuple(paths.last_layers(value[0])), _heads(paths, softmax))
+    sides = paths.data_inputs(scores)
+    query, key = (tuple(paths.last_layers(each)) for each in sides)
+    heads = _heads(paths, softmax)
+    size = None if heads is None else paths.nodes[sides[0]].shape[-1]
+    return Attention(mix, query, key, tuple(paths.last_layers(value[0])), heads, size)
 
 
 def _scores_of(paths: Paths, softmax: int) -> int | None:

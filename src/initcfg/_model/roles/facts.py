@@ -46,6 +46,7 @@ class TensorRole:
         layers: Number of blocks of its stack; None if it is in none.
         residuals: Number of residual adds of its stack.
         stack: Index of its stack.
+        head_size: Of a projection of attention: the size of its heads, where seen.
     """
 
     roles: tuple[str, ...]
@@ -55,6 +56,7 @@ class TensorRole:
     layers: int | None = None
     residuals: int | None = None
     stack: int | None = None
+    head_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def _together(stated: Roles, found: Roles, *, blocks: bool) -> Roles:
                 place.layers if place else None,
                 (other.residuals if other else None) or (own.residuals if own else None),
                 place.stack if place else None,
+                other.head_size if other else None,
             )
     notes = (*found.notes, *_disagreements(roles, stated, found))
     return replace(

@@ -24,7 +24,7 @@ def roles_in(graph: Graph, names: Iterable[str]) -> Roles:
     mixes = frozenset(each.mix for each in attentions)
     residuals = residuals_of(paths, mixes)
     found: dict[str, dict[str, None]] = {}
-    heads: dict[str, int] = {}
+    heads: dict[str, tuple[int, int | None]] = {}
     projections: set[int] = set()
 
     def put(role: str, name: str) -> None:
@@ -36,7 +36,7 @@ def roles_in(graph: Graph, names: Iterable[str]) -> Roles:
             for name in paths.names([layer]):
                 put(role, name)
                 if attention.heads is not None:
-                    heads.setdefault(name, attention.heads)
+                    heads.setdefault(name, (attention.heads, attention.size))
     branches = [Branch(paths, each, mixes, frozenset(projections)) for each in residuals]
     outer = [each for each in branches if not each.residual.inner]
     for branch in outer:
@@ -59,7 +59,8 @@ def roles_in(graph: Graph, names: Iterable[str]) -> Roles:
                 tuple(sorted(found.get(name, ()), key=ROLE_NAMES.index)),
                 "seen",
                 blocks.of_tensors.get(name),
-                heads.get(name),
+                heads.get(name, (None, None))[0],
+                head_size=heads.get(name, (None, None))[1],
             ),
             blocks.stacks,
             blocks.stack_of.get(name),

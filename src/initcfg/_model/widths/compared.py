@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -80,8 +80,8 @@ class Widths:
         return any(each.shape != each.base_shape for each in self.tensors.values())
 
 
-def compare_widths(model: nn.Module, base: Shapes) -> Widths:
-    """What grows from the base to the model, which may be on meta.
+def compare_widths(model: nn.Module, base: Shapes, example: Any = None) -> Widths:
+    """What grows from the base to the model, which may be on meta; ``example``: see :func:`shapes_of`.
 
     Raises:
         PlanError: The base lacks a parameter, or one grows along axes that are neither inputs nor outputs.
@@ -89,7 +89,7 @@ def compare_widths(model: nn.Module, base: Shapes) -> Widths:
     names = named_tensors(model)
     names.refuse_lazy()
     owners = _owners(names)
-    there, here = _Base(base), shapes_of(model)
+    there, here = _Base(base), shapes_of(model, example)
     blocks, base_blocks = _blocks_between(here.tensors, base.tensors)
     tensors = {
         entry.name: _width(

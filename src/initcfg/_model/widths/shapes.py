@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from initcfg._model.names import named_tensors
+from initcfg._model.roles import find_roles
 from initcfg._model.widths.blocks import count_blocks
-from initcfg.errors import PlanError
+from initcfg.errors import InitcfgError, PlanError
 
 _FORMAT = "initcfg-shapes"
 # What attention modules of torch, timm, transformers and of many people's own call these.
@@ -80,14 +81,33 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, list) and len(item) == 2 and all(each is None or _is_count(each) for each in item)
 
 
-def shapes_of(model: nn.Module) -> Shapes:
-    """The shapes of a model: of one on meta, too."""
+def shapes_of(model: nn.Module, example: Any = None) -> Shapes:
+    """The shapes of a model: of one on meta, too.
+
+    Heads are what attributes of modules say, and what is seen where the model runs on an ``example``.
+    """
     names = named_tensors(model)
     names.refuse_lazy()
     heads = {
         name: pair for name, module in names.module_of.items() if (pair := _heads_of(module)) != (None, None)
     }
+    if example is not None or not heads:
+        heads = _heads_seen(model, example) | heads
     return Shapes({entry.name: entry.shape for entry in names.parameters}, heads)
+
+
+def _heads_seen(model: nn.Module, example: Any) -> dict[str, tuple[int | None, int | None]]:
+    """Number and size of the heads of layers that make queries, by the layer's name."""
+    try:
+        roles = find_roles(model, example=example)
+    except InitcfgError:
+        # It is a part of what the example is of, or nobody knows what it takes.
+        return {}
+    return {
+        name.rpartition(".")[0]: (each.heads, each.head_size)
+        for name, each in roles.tensors.items()
+        if each.heads and each.head_size and not {"attn_q", "attn_qkv"}.isdisjoint(each.roles)
+    }
 
 
 def _heads_of(module: nn.Module) -> tuple[int | None, int | None]:

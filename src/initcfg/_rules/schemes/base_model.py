@@ -34,23 +34,25 @@ def check_base(base: Any, base_args: Any, *, of: str) -> None:
         raise ArgumentError("base_args is a dict, of a base that is the text of a builder.", fix=_FORMS)
 
 
-def widths_of(owner: nn.Module, base: Any, base_args: Mapping[str, Any] | None) -> Widths:
+def widths_of(
+    owner: nn.Module, base: Any, base_args: Mapping[str, Any] | None, example: Any = None
+) -> Widths:
     """What of the owner grows from its base.
 
     Raises:
         PlanError: The base is no narrower build of the same model.
     """
-    return compare_widths(owner, _shapes(owner, base, base_args))
+    return compare_widths(owner, _shapes(owner, base, base_args, example), example)
 
 
-def _shapes(owner: nn.Module, base: Any, base_args: Mapping[str, Any] | None) -> Shapes:
+def _shapes(owner: nn.Module, base: Any, base_args: Mapping[str, Any] | None, example: Any) -> Shapes:
     if isinstance(base, nn.Module):
-        return shapes_of(base)
+        return shapes_of(base, example)
     if isinstance(base, Mapping):
-        return shapes_of(built_again(owner, base))
+        return shapes_of(built_again(owner, base), example)
     if base.endswith(".json"):
         return _read(base)
-    return shapes_of(built_on_meta(base, base_args or {}))
+    return shapes_of(built_on_meta(base, base_args or {}), example)
 
 
 def _read(path: str) -> Shapes:

@@ -38,8 +38,10 @@ class CompleteP(OfBase):
     needs = ("residual_out",)
     optimizers: ClassVar[tuple[str, ...]] = ("adamw",)
 
-    def __init__(self, base: Any = None, *, alpha: float = 1.0, **arguments: Any) -> None:
-        super().__init__(base, **arguments)
+    def __init__(
+        self, base: Any = None, *, alpha: float = 1.0, forward: str | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(base, forward=forward, **arguments)
         self.alpha = number("alpha", alpha)
         if not 0 <= alpha <= 1:
             raise ArgumentValueError(f"alpha lies between 0 and 1, and is {alpha!r}.", fix="Write alpha=1.")
@@ -117,5 +119,5 @@ class DepthMuP(CompleteP):
 
     paper = "Yang et al. 2023"
 
-    def __init__(self, base: Any = None, **arguments: Any) -> None:
-        super().__init__(base, alpha=0.5, **arguments)
+    def __init__(self, base: Any = None, *, forward: str | None = None, **arguments: Any) -> None:
+        super().__init__(base, alpha=0.5, forward=forward, **arguments)

@@ -54,7 +54,7 @@ class OfBase(Scheme):
     def widths(self, owner: nn.Module) -> Widths:
         """What of the owner grows from the base, where the forward pass may stay as it is."""
         if owner not in self._widths:
-            found = widths_of(owner, self._base, self._base_args)
+            found = widths_of(owner, self._base, self._base_args, self.example)
             if not self.done:
                 self._check_forward(found)
             self._widths[owner] = found
@@ -77,7 +77,7 @@ class OfBase(Scheme):
                 f"{label}: the heads of {name or 'the model'} have size {size}, and {before} in the base. "
                 f"Attention then needs 1/{size} in place of 1/√{size}, which changes the forward pass.",
                 fix="Let the number of heads grow with the width, so that their size stays (num_heads, "
-                "head_dim); or have the model divide so, and say forward='done'.",
+                "head_dim, or as your model calls it); or have the model divide so, and say forward='done'.",
             )
 
     def base(self, owner: nn.Module) -> Base:
