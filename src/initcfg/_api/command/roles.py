@@ -78,7 +78,11 @@ def roles_json(found: Roles) -> dict[str, Any]:
 def roles_config(model: nn.Module, found: Roles) -> list[str]:
     """The lines of what a config says beside ``model``: all that was found."""
     said = declaration(model, found)
-    return ["roles = dict(", *(f"    {key}={_text(value)}," for key, value in said.items()), ")"]
+    lines = ["roles = dict(", *(f"    {key}={_text(value)}," for key, value in said.items()), ")"]
+    if found.layers and "blocks" not in said:
+        # A declaration alone would lack what the pass saw.
+        return ["# Its blocks cannot be declared: keep the example beside these roles.", *lines]
+    return lines
 
 
 def roles_view(model: nn.Module, found: Roles, *, full: bool = False) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from initcfg.errors import RoleError, nearest
 # Far above what models have.
 _LARGEST = 2**31
 _COUNTS = ("layers", "residuals", "width", "heads")
+_PROJECTIONS = {"attn_qkv", "attn_q", "attn_k", "attn_v"}
 _FORM = 'Write roles=dict(residual_out=["*.c_proj.weight"], blocks="transformer.h").'
 
 
@@ -51,14 +53,16 @@ def declared_roles(model: nn.Module, declared: Mapping[str, Any]) -> Roles:
                     roles[name].append(key)
     counts = {key: _count(key, declared[key]) for key in _COUNTS if declared.get(key) is not None}
     held = _blocks(model, declared.get("blocks"), roles)
-    ends = [name for name, having in roles.items() if "residual_out" in having]
+    ends = _ends(roles)
     stacks = tuple(_stack(each, ends, counts) for each in held)
     of_blocks = {name: (stack, index) for stack, each in enumerate(held) for name, index in each.items()}
     tensors: dict[str, TensorRole] = {}
+    of_attention = {name for name, having in roles.items() if not _PROJECTIONS.isdisjoint(having)}
     for name in names:
         if name in roles or name in of_blocks:
             stack, index = of_blocks.get(name, (None, None))
-            role = TensorRole(tuple(roles.get(name, ())), "declared", index, counts.get("heads"))
+            heads = counts.get("heads") if name in of_attention or not of_attention else None
+            role = TensorRole(tuple(roles.get(name, ())), "declared", index, heads)
             tensors[name] = in_stack(role, stacks, stack)
     layers = sum(1 + max(each.values()) for each in held if each)
     if "layers" in counts or "residuals" in counts:
@@ -70,6 +74,16 @@ def declared_roles(model: nn.Module, declared: Mapping[str, Any]) -> Roles:
         counts.get("width"),
         stacks=stacks if len(stacks) > 1 else (),
     )
+
+
+def _ends(roles: Mapping[str, list[str]]) -> list[str]:
+    """A tensor for each residual add: the experts of one mixture end one branch together."""
+    found: dict[str, str] = {}
+    for name, having in roles.items():
+        if "residual_out" in having:
+            alike = re.sub(r"(.*)(?<![^.])\d+(?![^.])", r"\1*", name) if "expert_out" in having else name
+            found.setdefault(alike, name)
+    return list(found.values())
 
 
 def _stack(blocks: Mapping[str, int], ends: list[str], counts: Mapping[str, int]) -> Stack:
@@ -118,9 +132,10 @@ def _blocks(model: nn.Module, written: Any, roles: Mapping[str, Any]) -> list[di
         blocks: dict[str, int] = {}
         start = 0
         for holder in holders:
-            children = [name for name, _ in modules[holder].named_children()]
+            # A layer that is named is a block itself.
+            children = [f"{holder}.{name}" for name, _ in modules[holder].named_children()] or [holder]
             for number, child in enumerate(children):
-                within = f"{holder}.{child}."
+                within = f"{child}."
                 blocks |= {name: start + number for name in names if name.startswith(within)}
             start += len(children)
         found.append(blocks)

@@ -23,12 +23,18 @@ def declaration(model: nn.Module, found: Roles) -> dict[str, Any]:
         having = [name for name, each in found.tensors.items() if role in each.roles]
         if having:
             said[role] = globs_of(having, names)
+    numbers = _numbers(found)
     stacks = _holders(found)
     if stacks:
         # A list has an entry for each stack: several lists of one stack are a list within it.
         entries: list[Any] = [each[0] if len(each) == 1 else each for each in stacks]
         with_blocks = said | {"blocks": entries[0] if entries == stacks[0] else entries}
-        back = declared_roles(model, with_blocks).tensors
+        declared = declared_roles(model, with_blocks)
+        back = declared.tensors
+        if len(found.stacks) > 1 and declared.stacks != found.stacks:
+            return said | numbers
+        if declared.residuals != found.residuals and found.residuals:
+            numbers["residuals"] = found.residuals
         if all(
             name in back and _place(back[name]) == _place(each)
             for name, each in found.tensors.items()
@@ -38,8 +44,18 @@ def declaration(model: nn.Module, found: Roles) -> dict[str, Any]:
             for name, each in back.items()
             if each.layer is not None and name in found.tensors
         ):
-            return with_blocks
-    return said
+            return with_blocks | numbers
+    if len(found.stacks) < 2:
+        counts = {"layers": found.layers, "residuals": found.residuals}
+        numbers |= {key: count for key, count in counts.items() if count}
+    return said | numbers
+
+
+def _numbers(found: Roles) -> dict[str, int]:
+    """What no glob says, where it is one number for the whole model."""
+    heads = {each.heads for each in found.tensors.values() if each.heads is not None}
+    known = {"width": found.width, "heads": heads.pop() if len(heads) == 1 else None}
+    return {key: number for key, number in known.items() if number is not None}
 
 
 def _place(role: TensorRole) -> tuple[int | None, int | None, int | None]:
