@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import pickle
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import initcfg
@@ -199,3 +202,33 @@ def test_a_scheme_for_the_whole_says_what_it_leaves():
         initcfg.plan(WithTable(), both, example=EXAMPLE).notes
         == initcfg.plan(Net(), both[:1], example=EXAMPLE).notes
     )
+
+
+def test_a_plan_remembers_what_it_was_made_with():
+    model = Net()
+    plan = initcfg.plan(model, dict(type="GPT2", std=0.03), example=EXAMPLE)
+    assert plan.recognize()[0].rule == {"type": "GPT2", "std": 0.03}
+    assert plan.recognize(Net())[0].rule == {"type": "GPT2", "std": 0.03}
+    roles = dict(residual_out="*.down.weight", blocks="blocks")
+    declared = initcfg.plan(model, dict(type="GPT2"), roles=roles)
+    assert declared.recognize()[0].scheme == "GPT2"
+    # It keeps neither the model nor an example in what is stored.
+    assert pickle.loads(pickle.dumps(plan)).given is None
+    assert initcfg.Plan.from_json(plan.to_json()) == plan
+    del model
+    gc.collect()
+    with pytest.raises(PlanError, match="on a model, and this plan knows only its tensors"):
+        plan.recognize()
+
+
+def test_a_config_remembers_it_for_its_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "of_config.py").write_text(
+        "from test_recognition import EXAMPLE, Net\ndef ids():\n    return EXAMPLE\n"
+    )
+    (tmp_path / "c.py").write_text("model = dict(type='of_config:Net')\nexample = 'of_config.py:ids'\n")
+    model = initcfg.build("c.py", init=False)
+    assert initcfg.plan(model, dict(type="GPT2")).recognize()[0].scheme == "GPT2"
+    done = CliRunner().invoke(main, ["trace", "c.py", "--recognize"])
+    assert done.exit_code == 0 and done.output.startswith("this is GPT2("), done.output

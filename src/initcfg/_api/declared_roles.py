@@ -9,10 +9,8 @@ from typing import Any
 from torch import nn
 
 from initcfg._config import function_of_file, names_function
-from initcfg._plan.planner import RoleRequest
+from initcfg._plan.planner import RoleRequest, remember_roles
 from initcfg.errors import ConfigTypeError, UntrustedError
-
-_ATTRIBUTE = "_initcfg_roles"
 
 
 def remember(config: Any, model: nn.Module, *, untrusted: bool) -> None:
@@ -34,12 +32,7 @@ def remember(config: Any, model: nn.Module, *, untrusted: bool) -> None:
             )
         example = example_of(example, getattr(config, "filename", None))
     if roles is not None or example is not None:
-        model.__dict__[_ATTRIBUTE] = RoleRequest(roles, example)
-
-
-def remembered(model: nn.Module) -> RoleRequest:
-    """What the config that built a model says of its roles."""
-    return vars(model).get(_ATTRIBUTE, RoleRequest())
+        remember_roles(model, RoleRequest(roles, example))
 
 
 def example_of(text: Any, config: str | None = None) -> Callable[..., Any]:

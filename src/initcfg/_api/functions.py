@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from torch import nn
 
-from initcfg._api.declared_roles import remember, remembered
+from initcfg._api.declared_roles import remember
 from initcfg._api.untrusted import check_model, distrusted, distrusting, within_limits
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
 from initcfg._config.files import Config, is_untrusted
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
-from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan
+from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
 from initcfg._rules import Compiler, has_init_weights, is_initialized
 from initcfg._stream import check_settings
@@ -92,7 +92,7 @@ def located_plan(
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     recall_defaults(model)
     with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
-        roles = roles.over(remembered(model))
+        roles = roles.over(remembered_roles(model))
         compiler = Compiler(model, compat=exact, locate=_locator(config), example=roles.example)
         program = compiler.run(init_cfg)
         executed = [step.owner for step in program.steps if step.kind == "method"]

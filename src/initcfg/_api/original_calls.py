@@ -11,12 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._api.declared_roles import remembered
 from initcfg._api.functions import SECOND_CALL, Rng, exact_reach, warn_of_second_call
 from initcfg._api.original_log import current_logger, write_original_log
 from initcfg._model import active_run, doors
 from initcfg._plan import Ledger
-from initcfg._plan.planner import make_plan
+from initcfg._plan.planner import make_plan, remembered_roles
 from initcfg._record import defaults
 from initcfg._rules import Compiler, Program, Rule, Step, bias_of, parse_layers, type_label
 from initcfg._rules.initializers import BaseInit, PretrainedInit
@@ -101,7 +100,7 @@ def _carry_out(
     """Carry out a program: by the active run, whose ledger has it; else alone."""
     run = active_run()
     roles = None if run is None else run.part_roles(module)
-    made = make_plan(module, program, compat=exact, first_writes=defaults, roles=roles or remembered(module))
+    made = make_plan(module, program, compat=exact, first_writes=defaults, roles=roles or remembered_roles(module))
     if run is not None:
         run.run_part(made, module)
         return None

@@ -74,8 +74,9 @@ def is_folder(output: str, *, asked: bool) -> bool:
 def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
     """Write the ``state_dict`` and, beside it, the ledger; both whole, or neither.
 
-    A tied tensor is stored once, under its canonical name; the metadata of a safetensors file names
-    the others, as ``safetensors.torch.load_model`` expects it. The path of the ledger is returned.
+    A tied tensor is stored once, under the first of its keys, as in a folder: that is where loaders of
+    libraries, which tie a head to its embedding, look. The metadata of a safetensors file names the others,
+    as ``safetensors.torch.load_model`` expects it. The path of the ledger is returned.
     """
     path = Path(output)
     ledger_path = path.with_suffix(".ledger.json")
@@ -83,7 +84,7 @@ def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
     with replacing(path) as weights, replacing(ledger_path) as account:
         try:
             if path.suffix == ".safetensors":
-                tensors, removed = _distinct(model, ledger)
+                tensors, removed = _distinct(model)
                 compact = json.dumps(ledger.to_json(), separators=(",", ":"), default=str)
                 save_file(tensors, weights, {"format": "pt", "initcfg.ledger": compact, **removed})
             else:
@@ -107,15 +108,14 @@ def _not_storable(output: str, what: str) -> OutputError:
     )
 
 
-def _distinct(model: nn.Module, ledger: Ledger) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors of the ``state_dict`` that share no memory, and the names left out."""
     kept: dict[str, torch.Tensor] = {}
     removed: dict[str, str] = {}
     names: dict[tuple[Any, ...], str] = {}
-    state = {name: item for name, item in model.state_dict().items() if isinstance(item, torch.Tensor)}
-    # Canonical names first, so that they are the ones that stay.
-    for name in sorted(state, key=lambda name: name in ledger.aliases):
-        tensor = state[name]
+    for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
         if (problem := form_problem(tensor)) is not None:
             raise _not_storable("A safetensors file", f"{name!r}, which {problem[0]}")
         place = tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from initcfg._plan.ledger import Ledger
+    from initcfg._plan.planner.numbers import GivenRoles
     from initcfg._plan.recognition import Recognized
     from initcfg._plan.tape import Recorded, Tape
 
@@ -79,6 +80,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
     tape: Tape | None = field(default=None, repr=False)
     record: Recorded | None = field(default=None, repr=False)
     reached: tuple[str, ...] = field(default=(), repr=False)
+    given: GivenRoles | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         known = (self.parameters, self.buffers, self.before_code)
@@ -192,8 +194,10 @@ class Plan(Frozen, Mapping[str, Assignment]):
         all of those that it scales by role or depth.
 
         Args:
-            model: The model; not needed for a plan that :func:`initcfg.trace` made.
-            example: See :func:`initcfg.plan`, as ``roles``.
+            model: The model; not needed for a plan that :func:`initcfg.trace` made, nor while the model that
+                it was planned for lives.
+            example: See :func:`initcfg.plan`, as ``roles``; by default what the plan was made with, or what
+                the config that built the model says.
 
         Raises:
             PlanError: There is no model.
@@ -207,7 +211,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
             []
         """
         model = self._model_for(
-            model,
+            self.given.model if model is None and self.given is not None else model,
             "A scheme is recognized on a model, and this plan knows only its tensors.",
             fix="Pass the model: plan.recognize(model).",
         )

@@ -19,7 +19,7 @@ from torch import nn
 from initcfg._model import doors, find_roles
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.plan import Plan
-from initcfg._plan.planner import RoleRequest, make_plan
+from initcfg._plan.planner import RoleRequest, make_plan, remembered_roles
 from initcfg._rules import Compiler, Scheme, schemes
 from initcfg._rules.initializers import KaimingInit, XavierInit
 from initcfg._stream.writing import fill_stream
@@ -106,10 +106,13 @@ class Recognized:
 def recognize(plan: Plan, model: nn.Module, *, example: Any = None, roles: Any = None) -> list[Recognized]:
     """See :meth:`Plan.recognize`."""
     request = RoleRequest(roles, example)
+    if plan.given is not None:
+        request = request.over(plan.given.request)
+    request = request.over(remembered_roles(model))
     # Without a graph, schemes without roles are recognized all the same.
     known = None
     try:
-        known = find_roles(model, example=example, declared=roles)
+        known = find_roles(model, example=request.example, declared=request.declared)
     except InitcfgError as error:
         log(
             "Schemes that scale by what a tensor does are not recognized here. %s Give one: example=...",

@@ -14,9 +14,10 @@ from initcfg._api import functions
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import loaded_config
 from initcfg._api.command.terminal import spinner, table
-from initcfg._api.declared_roles import example_of, remembered
+from initcfg._api.declared_roles import example_of
 from initcfg._config.files import without_working_folder
 from initcfg._model import Roles, TensorRole, declaration, find_roles, named_tensors
+from initcfg._plan.planner import remembered_roles
 from initcfg._plan.report import limited, mask, merge_names
 from initcfg.errors import UntrustedError, add_row, line, plural
 
@@ -47,9 +48,10 @@ def found_roles(request: Request, example: str | None) -> tuple[nn.Module, Roles
     with apart, spinner("building the model"):
         loaded = loaded_config(request)
         model = functions.build(loaded, init=False, untrusted=request.untrusted)
-    given = remembered(model).example if named is None else named
+    said = remembered_roles(model)
+    given = said.example if named is None else named
     with spinner("looking at what it does"):
-        return model, find_roles(model, example=given, declared=remembered(model).declared)
+        return model, find_roles(model, example=given, declared=said.declared)
 
 
 def roles_json(found: Roles) -> dict[str, Any]:

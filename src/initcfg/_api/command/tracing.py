@@ -7,10 +7,13 @@ import json
 import os
 from pathlib import Path
 
+from torch import nn
+
 from initcfg._api import functions
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import loaded_config
 from initcfg._api.command.terminal import spinner
+from initcfg._api.declared_roles import remember
 from initcfg._apply import check_output
 from initcfg._config.builders import is_builder
 from initcfg._config.files import SUFFIXES, Config, replacing
@@ -44,8 +47,14 @@ def traced_target(
             f"{request.config!r} is a config already, so no config is written.",
             fix="Omit -o, or trace a builder: timm:NAME, package.module:function.",
         )
+    def built() -> nn.Module:
+        model = functions.construct(cfg)
+        # For who asks which schemes this is.
+        remember(loaded, model, untrusted=request.untrusted)
+        return model
+
     with spinner("tracing"), functions.making(loaded, cfg, untrusted=request.untrusted):
-        made = trace(lambda: functions.construct(cfg))
+        made = trace(built)
     texts: list[str] = []
     if output is not None:
         model = {**cfg, "init_cfg": made.to_init_cfg(buffers=buffers)}

@@ -12,7 +12,7 @@ from initcfg._model import Entry, Names, Roles, named_tensors
 from initcfg._plan.assignment import Assignment, Role, RuleNote, Shadowed, Unused
 from initcfg._plan.loads import Load
 from initcfg._plan.plan import Plan
-from initcfg._plan.planner.numbers import NOTHING_GIVEN, RoleRequest
+from initcfg._plan.planner.numbers import NOTHING_GIVEN, GivenRoles, RoleRequest
 from initcfg._plan.planner.walk import RuleWalk
 from initcfg._plan.pretrained import judged, match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
@@ -136,6 +136,7 @@ def make_plan(
         compat="mmengine" if compat else None,
         tape=replace(_tape(model, program, names, stacks, idle, compat), part_roles=walk.numbers.of_part),
         reached=tuple(names.modules[id(module)] for module in program.reached),
+        given=GivenRoles(model, roles),
     )
 
 

@@ -62,6 +62,33 @@ class RoleRequest:
 
 
 NOTHING_GIVEN = RoleRequest()
+_ATTRIBUTE = "_initcfg_roles"
+
+
+def remember_roles(model: nn.Module, request: RoleRequest) -> None:
+    """The model keeps what the config that built it says of its roles."""
+    model.__dict__[_ATTRIBUTE] = request
+
+
+def remembered_roles(model: nn.Module) -> RoleRequest:
+    """What the config that built a model says of its roles."""
+    return vars(model).get(_ATTRIBUTE, NOTHING_GIVEN)
+
+
+class GivenRoles:
+    """What a plan was made with, for whoever asks again: it keeps no model alive, and is never stored."""
+
+    def __init__(self, model: nn.Module, request: RoleRequest) -> None:
+        self._model: Callable[[], nn.Module | None] = weakref.ref(model)
+        self.request = replace(request, known=None)
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model that the plan was made for, while it lives."""
+        return self._model()
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return type(None), ()
 
 
 class ModelNumbers:
