@@ -6,8 +6,9 @@ import json
 import os
 
 import pytest
+import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
+from safetensors.torch import load_file, load_model
 from streaming_models import all_bits, stored
 
 import initcfg
@@ -87,3 +88,30 @@ def test_other_commands_know_the_folder(folder):
 def test_refusals_leave_nothing(folder, words, message):
     assert message in run("init", "net.py", *words, code=2)
     assert sorted(each.name for each in folder.iterdir() if each.name != "__pycache__") == ["net.py"]
+
+
+TIED = """
+from torch import nn
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wte, self.lm_head = nn.Embedding(20, 8), nn.Linear(8, 20, bias=False)
+        self.lm_head.weight = self.wte.weight
+"""
+
+
+def test_a_tied_tensor_has_one_key_in_a_file_and_in_a_folder(folder):
+    (folder / "tied.py").write_text(TIED)
+    run("init", "tied:Tied", "-o", "one.safetensors", "--seed", "0")
+    run("init", "tied:Tied", "-o", "many", "--seed", "0")
+    one, many = load_file("one.safetensors"), load_file("many/model.safetensors")
+    # The loaders of libraries tie a head to its embedding, and look for that.
+    assert list(one) == list(many) == ["wte.weight"]
+    assert torch.equal(one["wte.weight"], many["wte.weight"])
+    for file in ("one.safetensors", "many/model.safetensors"):
+        model = initcfg.build("tied:Tied", seed=1)
+        load_model(model, file, strict=True)
+        assert torch.equal(model.lm_head.weight, one["wte.weight"])
+        assert "1 as initialized" in run("verify", file.removesuffix("/model.safetensors"))
