@@ -93,7 +93,8 @@ def located_plan(
     recall_defaults(model)
     with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
         roles = roles.over(remembered_roles(model))
-        compiler = Compiler(model, compat=exact, locate=_locator(config), example=roles.example)
+        given: dict[str, Any] = {"example": roles.example, "declared": roles.declared}
+        compiler = Compiler(model, compat=exact, locate=_locator(config), **given)
         program = compiler.run(init_cfg)
         executed = [step.owner for step in program.steps if step.kind == "method"]
         made = make_plan(

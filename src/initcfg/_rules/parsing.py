@@ -60,10 +60,11 @@ LineOfRule = Callable[[str], str | None]
 
 
 class Owner(NamedTuple):
-    """The module whose rules are parsed, and an example of its input where that is known."""
+    """The module whose rules are parsed; an example of its input, and what is declared of its roles."""
 
     module: nn.Module
     example: Any = None
+    declared: Any = None
 
 
 def parse_init_cfg(
@@ -182,6 +183,7 @@ def _recipe(scheme: Scheme, name: str, where: str, owner: Owner | None) -> tuple
     try:
         if owner is not None and scheme.example is None:
             scheme.example = owner.example
+        scheme.declared = None if owner is None else owner.declared
         base = None if owner is None else scheme.base(owner.module)
         parts = scheme.recipe() if owner is None else scheme.recipe_for(owner.module)
     except InitcfgError:

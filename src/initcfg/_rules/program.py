@@ -92,12 +92,13 @@ class Compiler:
         root_name: str = "model",
         locate: Any = None,
         example: Any = None,
+        declared: Any = None,
     ) -> None:
         self.model = model
         self.compat = compat
         self.root_name = root_name
         self.locate = locate
-        self.example = example
+        self.example, self.declared = example, declared
         self.program = Program()
         self._visited: set[int] = set()
         self._called: set[int] = set()
@@ -117,7 +118,7 @@ class Compiler:
         return self.program
 
     def _owner(self, module: nn.Module) -> Owner:
-        return Owner(module, self.example if module is self.model else None)
+        return Owner(module, self.example, self.declared) if module is self.model else Owner(module)
 
     def _enter_root(self, own_method: bool) -> None:
         model = self.model

@@ -238,3 +238,22 @@ def test_what_is_drawn_has_the_distribution(rule: dict[str, Any], name: str) -> 
         expected = stats.norm(0, value.std)
     assert abs(drawn.std() / expected.std() - 1) <= 4 / math.sqrt(2 * len(drawn))
     assert stats.kstest(drawn, expected.cdf).pvalue > 1e-3
+
+
+def test_the_blocks_of_encoder_and_decoder_are_those_of_their_stacks() -> None:
+    roles = {key: each for key, each in ROLES.items() if key not in ("embedding", "position", "head")}
+    roles |= dict(blocks=["encoder.blocks", "decoder.blocks"])
+    for scheme in ("DeepNorm", "SubLN", "TFixup"):
+        rule = dict(type=scheme, kind="encoder-decoder")
+        assert initcfg.plan(EncoderDecoder(), rule, roles=roles).diff(both(type=scheme)) == {}
+    alone = {**roles, "blocks": "encoder.blocks"}
+    with pytest.raises(errors.ArgumentError, match="needs the blocks of each"):
+        initcfg.plan(EncoderDecoder(), dict(type="DeepNorm", kind="encoder-decoder"), roles=alone)
+
+
+def test_the_note_of_deep_norm_has_its_alpha_as_a_number() -> None:
+    note = "with α = (2·12)^¼ = 2.213"
+    assert any(note in each for each in initcfg.plan(GPT(), dict(type="DeepNorm"), roles=ROLES).notes)
+    note = "with α = 1.358 in the encoder and 1.732 in the decoder"
+    assert 0.81 * (6**4 * 3) ** (1 / 16) == pytest.approx(1.358, abs=5e-4)
+    assert any(each.endswith(note) for each in both(type="DeepNorm").notes)

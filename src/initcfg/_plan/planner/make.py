@@ -103,7 +103,7 @@ def make_plan(
             dict.fromkeys(
                 (
                     *walk.notes,
-                    *_forward_halves(program),
+                    *_forward_halves(program, found),
                     *_left_by_schemes(program, parameters),
                     *_of_roles(found),
                     *program.notes,
@@ -171,12 +171,13 @@ def _left_by_schemes(program: Program, parameters: Mapping[str, Assignment]) -> 
             )
 
 
-def _forward_halves(program: Program) -> Iterator[str]:
+def _forward_halves(program: Program, roles: Roles | None) -> Iterator[str]:
     """What schemes also ask of the forward pass, where their rule does not say that it is done."""
     for step in program.steps:
         use = None if step.rule is None else step.rule.scheme
         if use is not None and use.scheme.forward and not use.done:
-            yield f"{use.where}: {FORWARD_HALF.format(use.name)} {use.scheme.forward}"
+            told = use.scheme.forward_with(roles.layers if roles is not None else None)
+            yield f"{use.where}: {FORWARD_HALF.format(use.name)} {told}"
 
 
 FORWARD_HALF = "{} is half done by initial weights:"

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from initcfg._model import find_roles
 from initcfg._rules.initializers import INITIALIZERS, one_of, positive, whole_number
 from initcfg._rules.schemes.language import LINEAR, NORMS, normal
 from initcfg._rules.schemes.scheme import Scheme
-from initcfg.errors import ArgumentError, RoleError
+from initcfg.errors import ArgumentError, InitcfgError, RoleError
 
 _QUERIES = ["attn_q", "attn_k", "attn_v"]
 _SCALED = ["attn_v", "attn_out", "mlp_in", "mlp_gate", "mlp_out"]
@@ -126,13 +127,9 @@ class _ByDepth(Scheme):
     ) -> None:
         self.kind = one_of("kind", kind, ("encoder", "decoder", "encoder-decoder"))
         given = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
-        if self.kind == "encoder-decoder" and None in given.values():
-            raise ArgumentError(
-                f"{type(self).__name__} of an encoder with a decoder needs the blocks of each.",
-                fix="Give encoder_layers= and decoder_layers=.",
-            )
         for name, each in given.items():
             setattr(self, name, None if each is None else whole_number(name, each))
+        self._given = given
 
     def factors(self) -> dict[str, str]:
         """By a glob over parameters: what multiplies them."""
@@ -145,6 +142,7 @@ class _ByDepth(Scheme):
 
     def recipe(self) -> list[dict[str, Any]]:
         """Xavier's uniform, queries, keys and values by 1 / √2, as if they were fused; then the factors."""
+        self._check_blocks("")
         drawn = dict(type="Xavier", distribution="uniform")
         fused = dict(drawn, gain=2**-0.5)
         rules = [
@@ -160,6 +158,7 @@ class _ByDepth(Scheme):
 
     def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
         """See :meth:`Scheme.recipe_for`: names tell an encoder from a decoder, or nothing would be scaled."""
+        self._find_blocks(owner)
         names = [name for name, _ in owner.named_parameters(remove_duplicate=False)]
         for glob in self.factors():
             if not any(fnmatchcase(name, glob) for name in names):
@@ -169,6 +168,37 @@ class _ByDepth(Scheme):
                     fix="Call the two parts of the model encoder and decoder.",
                 )
         return self.recipe()
+
+    def _find_blocks(self, owner: nn.Module) -> None:
+        """The blocks of an encoder and of a decoder that are not given: those of the stacks of these names."""
+        if self.kind != "encoder-decoder" or None not in self._given.values():
+            return
+        try:
+            roles = find_roles(owner, example=self.example, declared=self.declared)
+        except InitcfgError as error:
+            self._check_blocks(f" {error.problem}")
+            return
+        for key, given in self._given.items():
+            glob = f"*{key.removesuffix('_layers')}.*"
+            found = {
+                each.layers
+                for name, each in roles.tensors.items()
+                if each.layer is not None and fnmatchcase(name, glob)
+            }
+            if given is None and len(found) == 1 and len(roles.stacks) == 2:
+                setattr(self, key, found.pop())
+        stacks = ", ".join(str(each.layers or 0) for each in roles.stacks) or "none"
+        self._check_blocks(f" Stacks of blocks that were found: {stacks}.")
+
+    def _check_blocks(self, found: str) -> None:
+        """Refuse an encoder with a decoder without the blocks of each."""
+        if self.kind == "encoder-decoder" and None in (self.encoder_layers, self.decoder_layers):  # type: ignore[attr-defined]
+            raise ArgumentError(
+                f"{type(self).__name__} of an encoder with a decoder needs the blocks of each.{found}",
+                fix="Give encoder_layers= and decoder_layers=; or call the two parts encoder and decoder, and "
+                "let roles find their blocks: example=..., or roles=dict(blocks=['encoder.blocks', "
+                "'decoder.blocks']).",
+            )
 
     def of_role(self, role: str, factor: str) -> str:
         """The factor for one role."""
@@ -188,7 +218,7 @@ class DeepNorm(_ByDepth):
     Args:
         kind: ``"encoder"``, ``"decoder"`` or ``"encoder-decoder"``.
         encoder_layers: Blocks of the encoder; by default what roles say.
-        decoder_layers: Blocks of the decoder.
+        decoder_layers: Blocks of the decoder, likewise.
 
     Example:
         >>> from initcfg._rules.schemes.encoder_decoders import DeepNorm
@@ -198,6 +228,16 @@ class DeepNorm(_ByDepth):
 
     paper = "Wang et al. 2022"
     forward = "the model must compute norm(α·x + f(x)), with α = (2·layers)^¼ where there is one stack"
+
+    def forward_with(self, layers: int | None) -> str:
+        """See :meth:`Scheme.forward_with`."""
+        encoder, decoder = self.encoder_layers, self.decoder_layers  # type: ignore[attr-defined]
+        told = "the model must compute norm(α·x + f(x)), with α ="
+        if self.kind == "encoder-decoder":
+            one, other = 0.81 * (encoder**4 * decoder) ** (1 / 16), (3 * decoder) ** 0.25
+            return f"{told} {one:.4g} in the encoder and {other:.4g} in the decoder"
+        known = (encoder if self.kind == "encoder" else decoder) or layers
+        return self.forward if known is None else f"{told} (2·{known})^¼ = {(2 * known) ** 0.25:.4g}"
 
     def factors(self) -> dict[str, str]:
         """See the base."""
@@ -221,7 +261,7 @@ class SubLN(_ByDepth):
     Args:
         kind: ``"encoder"``, ``"decoder"`` or ``"encoder-decoder"``.
         encoder_layers: Blocks of the encoder; by default what roles say.
-        decoder_layers: Blocks of the decoder.
+        decoder_layers: Blocks of the decoder, likewise.
 
     Example:
         >>> from initcfg._rules.schemes.encoder_decoders import SubLN
@@ -255,7 +295,7 @@ class TFixup(_ByDepth):
     Args:
         kind: ``"encoder"``, ``"decoder"`` or ``"encoder-decoder"``.
         encoder_layers: Blocks of the encoder; by default what roles say.
-        decoder_layers: Blocks of the decoder.
+        decoder_layers: Blocks of the decoder, likewise.
 
     Example:
         >>> from initcfg._rules.schemes.encoder_decoders import TFixup

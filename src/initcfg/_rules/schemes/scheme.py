@@ -37,6 +37,7 @@ class Scheme:
             do: a note of the plan, and an error under ``strict`` unless the rule says ``forward="done"``.
         example: An example of the model's input, for a scheme that looks at one: its own argument, else what
             the plan was given.
+        declared: What the plan was given of roles, for a scheme that has to know them itself.
     """
 
     family: ClassVar[str] = ""
@@ -44,6 +45,7 @@ class Scheme:
     needs: ClassVar[tuple[str, ...]] = ()
     forward: str | None = None
     example: Any = None
+    declared: Any = None
 
     def recipe(self) -> list[dict[str, Any]]:
         """Its rules, in the language of ``init_cfg``; the later ones win."""
@@ -52,6 +54,10 @@ class Scheme:
     def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
         """:meth:`recipe`, for a scheme that has to see the module that it is for."""
         return self.recipe()
+
+    def forward_with(self, layers: int | None) -> str | None:
+        """What ``forward`` says of a model of so many blocks."""
+        return self.forward
 
     def base(self, owner: nn.Module) -> Base | None:
         """The narrow model that ``base_width`` and ``base_layers`` are of; names count from ``owner``."""
