@@ -85,7 +85,11 @@ def test_a_forward_that_ends_early_is_seen_as_far_as_it_went() -> None:
 
 
 def test_names_are_guessed_from_where_nothing_runs() -> None:
-    found = find_roles(Refuses(), example=IDS)
+    class OfLibrary(Refuses):
+        """A model whose library has an example."""
+
+    OfLibrary.__module__ = "torchvision.models.own"
+    found = find_roles(OfLibrary())
     assert found.notes == ("guessed from names: its forward raised RuntimeError: a kernel is missing",)
     assert {name: (each.roles, each.how) for name, each in found.tensors.items() if "h.0" not in name} == {
         "wte.weight": (("embedding",), "guessed"),
@@ -99,6 +103,15 @@ def test_names_are_guessed_from_where_nothing_runs() -> None:
     }
     assert (found.layers, found.residuals) == (2, 2)
     assert find_roles(Refuses(), declared="names").tensors == found.tensors
+
+
+def test_an_example_that_was_given_and_fails_is_an_error() -> None:
+    message = "The Refuses does not run on the example that was given: its forward raised RuntimeError: a kernel"
+    with pytest.raises(RoleError, match=message) as caught:
+        find_roles(Refuses(), example=IDS)
+    assert caught.value.problem.count("\n") == 0 and "roles='names'" in str(caught.value.fix)
+    with pytest.raises(RoleError, match="does not run on the example that was given"):
+        find_roles(NanoGPT(), example=torch.zeros(2, 3), declared=dict(residual_out=["*.down.weight"]))
 
 
 def test_forms_of_an_example() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model.names import Names, named_tensors
+from initcfg._model.names import Names, named_tensors, unwrapped
 from initcfg._model.roles.declared import declared_roles
 from initcfg._model.roles.examples import arguments_of
 from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
@@ -32,7 +32,8 @@ def find_roles(model: nn.Module, *, example: Any = None, declared: Any = None) -
             to guess without looking.
 
     Raises:
-        RoleError: What is declared is wrong, or no example input is known.
+        RoleError: What is declared is wrong, no example input is known, or the model does not run on the one
+            that was given.
     """
     names = named_tensors(model)
     names.refuse_lazy()
@@ -40,7 +41,7 @@ def find_roles(model: nn.Module, *, example: Any = None, declared: Any = None) -
         return guessed_roles(model, names, "as asked")
     stated = _declared(model, names, declared)
     if stated is None:
-        return _seen(model, names, arguments_of(model, example))
+        return _seen(model, names, arguments_of(model, example), given=example is not None)
     try:
         arguments = arguments_of(model, example)
     except RoleError:
@@ -49,17 +50,23 @@ def find_roles(model: nn.Module, *, example: Any = None, declared: Any = None) -
         # What is declared is all that is known.
         return stated
     blocks = isinstance(declared, Mapping) and ("blocks" in declared or "layers" in declared)
-    return _together(stated, _seen(model, names, arguments), blocks=blocks)
+    return _together(stated, _seen(model, names, arguments, given=example is not None), blocks=blocks)
 
 
-def _seen(model: nn.Module, names: Names, arguments: Any) -> Roles:
+def _seen(model: nn.Module, names: Names, arguments: Any, *, given: bool) -> Roles:
     try:
         graph = watched_forward(model, names, arguments)
-    except InitcfgError as error:
-        return guessed_roles(model, names, error.problem)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        return guessed_roles(model, names, f"its forward raised {type(error).__name__}: {lines[0][:200]}")
+        told = error.problem if isinstance(error, InitcfgError) else str(error)
+        first = next(iter(told.strip().splitlines()), "")[:200]
+        why = first if isinstance(error, InitcfgError) else f"its forward raised {type(error).__name__}: {first}"
+        if not given:
+            return guessed_roles(model, names, why)
+        # Guesses would hide that the example is wrong.
+        raise RoleError(
+            f"The {type(unwrapped(model)).__name__} does not run on the example that was given: {why}",
+            fix="Give the arguments of one call of the model; or say its roles, or roles='names', and no example.",
+        ) from error
     return roles_in(graph, [entry.name for entry in names.parameters])
 
 

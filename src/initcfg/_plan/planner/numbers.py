@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -171,7 +172,8 @@ class ModelNumbers:
                 fix=f"Select tensors of blocks; or write the number instead of {asked}.",
             )
         if found is None:
-            notes = f" ({'; '.join(self.roles.notes)})" if asked in _OF_ROLES and self.roles.notes else ""
+            told = how_found(self.roles) if asked in _OF_ROLES else []
+            notes = f" ({'; '.join(told)})" if told else ""
             raise RoleError(
                 f"The rule needs {asked}, which is not known for this tensor{notes}.", fix=_FIXES[asked]
             )
@@ -207,14 +209,68 @@ def _nobody(role: str, roles: Roles, model: str, rule: Rule) -> RoleError:
     seen = f"{roles.residuals or 0} residual adds seen in {model}" if "residual" in role else f"of {model}"
     known = ", ".join(sorted({each for role in roles.tensors.values() for each in role.roles}))
     others = f"there are {known}" if known else "no role is known"
-    notes = "".join(f"; {note}" for note in roles.notes)
+    notes = "".join(f"; {note}" for note in how_found(roles))
     where = rule if rule.scheme is None else rule.scheme
     return RoleError(
         f"No tensor has the role {role!r}: {seen}; {others}{notes}.",
         rule=str(where),
         where=where.place,
-        fix=f"Say which tensors do that: roles=dict({role}=['*.c_proj.weight']), beside model in a config.",
+        fix=_fix_for(role, {each for known in roles.tensors.values() for each in known.roles}, rule),
     )
+
+
+def how_found(roles: Roles) -> list[str]:
+    """Of the remarks on roles those that say why one may be missing; what the model is like is none."""
+    return [note for note in roles.notes if note.startswith(("guessed from", "seen as far"))]
+
+
+# As many libraries call them.
+_ENDS = {
+    "embedding": "embed_tokens.weight",
+    "position": "pos_embed",
+    "attn_qkv": "*.qkv.weight",
+    "attn_q": "*.q_proj.weight",
+    "attn_k": "*.k_proj.weight",
+    "attn_v": "*.v_proj.weight",
+    "attn_out": "*.o_proj.weight",
+    "mlp_in": "*.fc1.weight",
+    "mlp_gate": "*.gate_proj.weight",
+    "mlp_out": "*.fc2.weight",
+    "conv_in": "*.conv1.weight",
+    "residual_out": "*.c_proj.weight",
+    "residual_norm": "*.bn2.weight",
+    "shortcut": "*.downsample.0.weight",
+    "gate": "*.gamma",
+    "norm": "*.norm.weight",
+    "head": "head.weight",
+    "stem": "stem.weight",
+    "router": "*.router.weight",
+    "expert_in": "*.experts.*.w1.weight",
+    "expert_gate": "*.experts.*.w3.weight",
+    "expert_out": "*.experts.*.w2.weight",
+}
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
+
+
+def _fix_for(role: str, there: set[str], rule: Rule) -> str:
+    """What helps where nobody has a role: another rule, or a declaration of tensors that may have it."""
+    name = next((each for each in _ENDS if fnmatchcase(each, role)), "residual_out")
+    say = f"Say which tensors do that: roles=dict({name}=['{_ENDS[name]}']), beside model in a config."
+    scheme = None if rule.scheme is None else rule.scheme.name
+    if name in ("attn_q", "attn_k", "attn_v") and "attn_qkv" in there:
+        return (
+            "Queries, keys and values of this model are one weight (attn_qkv), of which a rule fills all parts "
+            f"alike: give each a layer of its own, or take {'a scheme' if scheme else 'a rule'} that needs no "
+            f"{name}."
+        )
+    if name == "residual_norm" and scheme == "ZeroResidual":
+        return f"Zero the last weights of the branches: what='weight'. Or: {_lowered(say)}"
+    if name == "gate":
+        return f"The model itself must multiply its branches by a parameter. If it does: {_lowered(say)}"
+    return say
 
 
 def _fans(layout: Layout) -> Mapping[str, float]:

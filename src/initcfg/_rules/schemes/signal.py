@@ -12,7 +12,7 @@ from initcfg._config import function_of_file
 from initcfg._model import Seen, analyzed
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, finite, one_of
 from initcfg._rules.schemes.scheme import Scheme
-from initcfg.errors import ArgumentError, ArgumentValueError
+from initcfg.errors import ArgumentError, ArgumentValueError, RoleError
 from initcfg.values import Formula, Layout, Normal, Orthogonal, Value, to_json
 
 # Wider matrices are Gaussian: their sums have many terms, and orthogonal ones would take long.
@@ -91,7 +91,18 @@ class SignalPreserving(Scheme):
                 dict(rule, layer=["Embedding"], first=dict(type="Normal", std=1.0)),
             ]
         example = function_of_file(self.example) if isinstance(self.example, str) else self.example
-        seen = analyzed(owner, example, lambda name: self.std, centers=self.centered)
+        try:
+            seen = analyzed(owner, example, lambda name: self.std, centers=self.centered)
+        except RoleError as error:
+            if example is not None or error.__cause__ is not None:
+                raise
+            # What roles are declared would not help.
+            raise RoleError(
+                f"SignalPreserving runs a {type(owner).__name__} once without memory, and what it takes as input "
+                "is not known.",
+                fix="Give an example of it: example=(torch.zeros(2, 3, 32, 32),) in code, "
+                "example='file.py:function' in the rule.",
+            ) from error
         rules: list[dict[str, Any]] = []
         notes = _notes(seen)
         for name, std in seen.stds.items():
