@@ -9,6 +9,7 @@ import pytest
 from own_models import refused, run
 
 from initcfg._model import find_roles
+from initcfg._plan.report import merge_exactly
 
 MODEL = """
 import sys
@@ -96,3 +97,25 @@ def test_a_config_says_them(folder: Path) -> None:
 )
 def test_errors(arguments: tuple[str, ...], said: str) -> None:
     assert said in refused("roles", *arguments)
+
+
+def test_a_row_names_the_tensors_that_it_is_of(folder: Path) -> None:
+    (folder / "stages.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.inp = nn.Linear(4, 4)\n"
+        "        self.stage1 = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))\n"
+        "        self.stage2 = nn.ModuleList(nn.Linear(4, 4) for _ in range(7))\n"
+        "    def forward(self, x):\n"
+        "        x = self.inp(x)\n"
+        "        for number, each in enumerate([*self.stage1, *self.stage2]):\n"
+        "            x = x + torch.tanh(each(x)) if number % 2 == 0 else each(x)\n"
+        "        return x\n"
+        "def x():\n"
+        "    return (torch.zeros(2, 4),)\n"
+    )
+    out = run("roles", "stages:Net", "--example", "stages.py:x").stdout
+    assert "stage1.0.weight, stage2.{0,2,4,6}.weight" in out
+    assert merge_exactly([f"h.{n}.w" for n in range(0, 12, 2)]) == ["h.{0,2,4,6,8,10}.w"]

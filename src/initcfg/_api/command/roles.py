@@ -18,7 +18,7 @@ from initcfg._api.declared_roles import example_of
 from initcfg._config.files import without_working_folder
 from initcfg._model import Roles, TensorRole, declaration, find_roles, named_tensors
 from initcfg._plan.planner import remembered_roles
-from initcfg._plan.report import limited, mask, merge_names
+from initcfg._plan.report import limited, mask, merge_exactly
 from initcfg.errors import UntrustedError, add_row, line, plural
 
 # Besides what a weight is in its branch: said in a column of their own.
@@ -109,7 +109,7 @@ def _cells(names: list[str], roles: list[TensorRole], full: bool) -> tuple[str, 
     patterns: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         patterns.setdefault(mask(name), []).append(name)
-    merged = [merge_names(each) if len(each) > 1 else each[0] for each in patterns.values()]
+    merged = [text for each in patterns.values() for text in merge_exactly(each)]
     layers = sorted({each.layer for each in roles if each.layer is not None})
     heads = sorted({each.heads for each in roles if each.heads is not None})
     return (
@@ -135,7 +135,7 @@ def _without_role(model: nn.Module, found: Roles, full: bool) -> list[Text]:
     patterns: dict[tuple[str, ...], list[str]] = {}
     for name in none:
         patterns.setdefault(mask(name), []).append(name)
-    merged = [merge_names(each) if len(each) > 1 else each[0] for each in patterns.values()]
+    merged = [text for each in patterns.values() for text in merge_exactly(each)]
     shown = ", ".join(limited(merged, full, _MOST_PATTERNS))
     return [line(f"{plural(len(none), 'weight')} without a role: {shown}")]
 

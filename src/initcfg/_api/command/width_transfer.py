@@ -22,7 +22,7 @@ from initcfg._config.files import parse_overrides, replacing
 from initcfg._model import Shapes, shapes_of
 from initcfg._rules import resolve_type
 from initcfg._rules.schemes import OfBase
-from initcfg.errors import ArgumentError, add_row
+from initcfg.errors import ArgumentError, add_row, plural
 
 _SHOWN = 12
 
@@ -137,7 +137,7 @@ def coordinates_view(found: Coordinates, *, full: bool) -> list[Any]:
         add_row(shown, name or "(the model)", f"{curve.slope:+.3f}", *sizes, "" if curve.passes else "✗")
     failing = sum(not curve.passes for curve in found.curves.values())
     more = f" ({len(rows)} shown, --full shows all)" if len(rows) < len(found.curves) else ""
-    outcome = "passes: all slopes are within ±0.1" if found.passes else f"fails: {failing} slopes beyond ±0.1"
+    outcome = "passes: all slopes are within ±0.1" if found.passes else f"fails: {plural(failing, 'slope')} beyond ±0.1"
     return [shown, f"{len(found.curves)} modules{more}; {outcome}"]
 
 

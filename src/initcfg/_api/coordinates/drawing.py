@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from initcfg._api.coordinates.measured import ZERO
 from initcfg._apply import check_output
 from initcfg._config.files import replacing
 from initcfg.errors import CheckpointImportError
@@ -33,17 +35,23 @@ def _figure_class() -> Any:
     return Figure
 
 
+def _drawn(size: float) -> float:
+    """A size, or a gap where it is zero, which a logarithm has no place for."""
+    return size if size > 2 * ZERO else math.nan
+
+
 def draw_slopes(found: Coordinates, path: str) -> None:
     """The size of each module's output over the width, a line for each step, into a file."""
     steps = len(found.losses[0])
     figure = _figure_class()(figsize=(3.2 * steps, 3.4), layout="constrained")
-    panes = figure.subplots(1, steps, sharey=True, squeeze=False)[0]
+    # Each has an axis of its own: a head that starts at 0 is many decades below what it is after a step.
+    panes = figure.subplots(1, steps, squeeze=False)[0]
     for step, pane in enumerate(panes):
         for name, curve in found.curves.items():
             failing = not curve.passes
             pane.plot(
                 found.widths,
-                [row[step] for row in curve.sizes],
+                [_drawn(row[step]) for row in curve.sizes],
                 color="tab:red" if failing else "tab:blue",
                 alpha=0.9 if failing else 0.4,
                 label=name if failing and step == steps - 1 else None,

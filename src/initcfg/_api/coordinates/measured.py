@@ -15,6 +15,8 @@ from initcfg.errors import ArgumentError
 
 LIMIT = 0.1
 """How far from 0 a slope may lie."""
+ZERO = 1e-30
+"""What a size of zero is taken for, which has no logarithm."""
 
 Made = tuple[nn.Module, list[dict[str, Any]]]
 """A model with its weights, and the groups that its optimizer takes."""
@@ -105,7 +107,7 @@ def measure(
         runs = [_train(*make(width, seed), steps, given, optimizer) for seed in range(seeds)]
         losses.append([sum(row) / seeds for row in zip(*(lost for _, lost in runs), strict=True)])
         for name in runs[0][0]:
-            logs = [[math.log(max(each, 1e-30)) for each in seen[name]] for seen, _ in runs]
+            logs = [[math.log(max(each, ZERO)) for each in seen[name]] for seen, _ in runs]
             means = [math.exp(sum(row) / seeds) for row in zip(*logs, strict=True)]
             sizes.setdefault(name, [])
             if len(sizes[name]) == place:

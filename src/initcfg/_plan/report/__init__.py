@@ -12,7 +12,7 @@ from initcfg._plan.report.accounts import ledger_view
 from initcfg._plan.report.differing import diff_view
 from initcfg._plan.report.explanation import explain_text
 from initcfg._plan.report.table import attention, plan_html, plan_text, plan_view, symbolic
-from initcfg._plan.report.words import limited, mask, merge_names
+from initcfg._plan.report.words import limited, mask, merge_exactly, merge_names
 
 __all__ = [
     "attention",
@@ -21,6 +21,7 @@ __all__ = [
     "ledger_view",
     "limited",
     "mask",
+    "merge_exactly",
     "merge_names",
     "plan_html",
     "plan_text",

@@ -23,12 +23,12 @@ def tune_text(tune: Mapping[str, float | str]) -> str:
 
 def scaling_lines(item: Assignment) -> list[str]:
     """How its scale came about, the multipliers, and its role; no lines where there is none of them."""
-    facts: list[str] = []
+    facts: list[tuple[str, str]] = []
     if item.scaling is not None:
         facts.append(_product(item.value, item.scaling))
     if item.role is not None and item.role.roles:
-        facts.append(_role_text(item.role))
-    lines = ["   ".join(facts)] if facts else []
+        facts.append(("role", _role_text(item.role)))
+    lines = [f"{label:<13}{text}" for label, text in facts]
     if item.tune:
         made_for = [f"of {item.tune['optimizer']}"] if "optimizer" in item.tune else []
         told = [tune_text(item.tune) or "no multiplier", *made_for]
@@ -36,14 +36,14 @@ def scaling_lines(item: Assignment) -> list[str]:
     return lines
 
 
-def _product(value: Value, scaling: Scaling) -> str:
-    """``std 0.0040825 = 0.02 · 1/sqrt(2·12)``."""
+def _product(value: Value, scaling: Scaling) -> tuple[str, str]:
+    """What was scaled, and how: ``std``, ``0.0040825 = 0.02 · 1/sqrt(2·12)``."""
     now, before = _number_of(value), _number_of(scaling.value)
     text = _TIMES.sub("·", _NAME.sub(lambda found: _shown(scaling.numbers, found[0]), scaling.text))
     if now is None or before is None or now[0] != before[0]:
-        return f"scale {scaling.factor:.5g} = {text}"
+        return "scale", f"{scaling.factor:.5g} = {text}"
     summed = "+" in text or "-" in text
-    return f"{now[0]} {now[1]:.5g} = {before[1]:.5g} · {f'({text})' if summed else text}"
+    return now[0], f"{now[1]:.5g} = {before[1]:.5g} · {f'({text})' if summed else text}"
 
 
 def _shown(numbers: Mapping[str, float], name: str) -> str:
@@ -62,4 +62,4 @@ def _number_of(value: Value) -> tuple[str, float] | None:
 def _role_text(role: Role) -> str:
     place = "" if role.layer is None else f", layer {role.layer}"
     of = f" of {role.layers}" if place and role.layers is not None else ""
-    return f"role {', '.join(role.roles)} ({role.how}){place}{of}"
+    return f"{', '.join(role.roles)} ({role.how}){place}{of}"

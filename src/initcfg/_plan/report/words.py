@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,30 @@ def merge_names(names: Sequence[str]) -> str:
     return _interleaved(_NUMBER.split(names[0]), [_number_set(sorted(set(numbers))) for numbers in columns])
 
 
-def _number_set(numbers: Sequence[int]) -> str:
+def merge_exactly(names: Sequence[str]) -> list[str]:
+    """As few names as say exactly which they are, of several that differ in numbers alone.
+
+    Example:
+        >>> from initcfg._plan.report.words import merge_exactly
+        >>> merge_exactly(["a1.0.c", "a1.1.c", "a2.0.c", "a2.1.c", "a2.2.c"])
+        ['a1.{0,1}.c', 'a2.{0..2}.c']
+    """
+    rows = [tuple(map(int, _NUMBER.findall(name))) for name in names]
+    columns = [sorted(set(column)) for column in zip(*rows, strict=True)]
+    if math.prod(map(len, columns)) == len(set(names)):
+        return [_interleaved(_NUMBER.split(names[0]), [_number_set(each, most=len(each)) for each in columns])]
+    # Apart where the first number differs.
+    first = next(place for place, column in enumerate(columns) if len(column) > 1)
+    apart = {number: [name for name, row in zip(names, rows, strict=True) if row[first] == number] for number in columns[first]}
+    return [merged for each in apart.values() for merged in merge_exactly(each)]
+
+
+def _number_set(numbers: Sequence[int], most: int = 4) -> str:
     if len(numbers) == 1:
         return str(numbers[0])
     if len(numbers) > 2 and numbers[-1] - numbers[0] + 1 == len(numbers):
         return f"{{{numbers[0]}..{numbers[-1]}}}"
-    return "{" + ",".join(map(str, numbers)) + "}" if len(numbers) < 5 else "*"
+    return "{" + ",".join(map(str, numbers)) + "}" if len(numbers) <= most else "*"
 
 
 def merge_texts(texts: list[str]) -> str:
