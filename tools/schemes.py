@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
+import json
 import pprint
 import re
 from pathlib import Path
@@ -24,6 +25,11 @@ FOLDER = DOCS / "schemes"
 MARKER = "<!-- Made by tools/schemes.py from the docstrings. -->"
 # What has to be given, for the pages.
 _GIVEN: dict[str, dict[str, Any]] = {"Chrono": {"t_max": 784}, "T5": {"d_kv": 64}, "Switch": {"d_kv": 64}}
+# Of a model, they find it themselves.
+_GIVEN |= {name: {"first": "net.0.weight"} for name in ("SIREN", "FINER")}
+# Schemes that a page of their own tells of.
+_PAGES = dict.fromkeys(("widths", "depths", "spectral"), "[width-transfer](width-transfer.md)")
+_PAGES["signal"] = "[data](data.md#signalpreserving)"
 _TENSORS = ("kernels", "glorot", "coordinates", "recurrent", "layers")
 _MODULE = "initcfg._rules.initializers."
 
@@ -58,7 +64,7 @@ def catalogue(text: str) -> str:
     rows = ["", "| scheme | what it says | of | page |", "|---|---|---|---|"]
     for name, cls in sorted(schemes().items(), key=lambda item: item[0].lower()):
         page = FOLDER / f"{_home(cls)}.md"
-        link = f"[{page.stem}](schemes/{page.name}#{name.lower()})" if page.exists() else cls.family
+        link = f"[{page.stem}](schemes/{page.name}#{name.lower()})" if page.exists() else _PAGES[page.stem]
         rows.append(f"| `{name}` | {_summary(cls)} | {cls.paper} | {link} |")
     rows += ["", "| initializer | what it fills a tensor with |", "|---|---|"]
     for name, cls in sorted(tensors().items(), key=lambda item: item[0].lower()):
@@ -118,7 +124,7 @@ def _entry(name: str, cls: type[Any]) -> str:
 
 def _rules(name: str, cls: type[Scheme]) -> list[str]:
     given = _GIVEN.get(name, {})
-    written = "".join(f", {key}={item!r}" for key, item in given.items())
+    written = "".join(f", {key}={json.dumps(item)}" for key, item in given.items())
     made = pprint.pformat(cls(**given).recipe(), width=100, sort_dicts=False)
     code = ["import pprint", "", "from initcfg import INITIALIZERS", ""]
     code += [f'cfg = dict(type="{name}"{written})', "pprint.pprint(", "    INITIALIZERS.build(cfg).recipe(),"]

@@ -106,7 +106,9 @@ def test_names_are_guessed_from_where_nothing_runs() -> None:
 
 
 def test_an_example_that_was_given_and_fails_is_an_error() -> None:
-    message = "The Refuses does not run on the example that was given: its forward raised RuntimeError: a kernel"
+    message = (
+        "The Refuses does not run on the example that was given: its forward raised RuntimeError: a kernel"
+    )
     with pytest.raises(RoleError, match=message) as caught:
         find_roles(Refuses(), example=IDS)
     assert caught.value.problem.count("\n") == 0 and "roles='names'" in str(caught.value.fix)

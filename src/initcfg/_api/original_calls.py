@@ -100,7 +100,9 @@ def _carry_out(
     """Carry out a program: by the active run, whose ledger has it; else alone."""
     run = active_run()
     roles = None if run is None else run.part_roles(module)
-    made = make_plan(module, program, compat=exact, first_writes=defaults, roles=roles or remembered_roles(module))
+    made = make_plan(
+        module, program, compat=exact, first_writes=defaults, roles=roles or remembered_roles(module)
+    )
     if run is not None:
         run.run_part(made, module)
         return None

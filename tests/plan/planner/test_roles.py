@@ -52,7 +52,10 @@ def test_a_scheme_is_one_rule_of_its_owner() -> None:
 
 def test_explain_shows_the_numbers() -> None:
     text = planned(dict(type="GPT2")).explain("h.3.attn.c_proj.weight")
-    assert "std          0.0040825 = 0.02 · 1/sqrt(2·12)\nrole         residual_out (declared), layer 3 of 12\n" in text
+    assert (
+        "std          0.0040825 = 0.02 · 1/sqrt(2·12)\nrole         residual_out (declared), layer 3 of 12\n"
+        in text
+    )
     assert "Rules above it that do not reach it:\n  init_cfg[0].GPT2[1]" in text
     summed = planned(dict(type="Uniform", role="mlp_in", a=-1, b=1, scale="1 + layer"))
     assert "b            4 = 1 · (1 + 3)\nrole         mlp_in (declared), layer 3 of 12" in summed.explain(

@@ -255,5 +255,5 @@ def test_the_note_of_deep_norm_has_its_alpha_as_a_number() -> None:
     note = "with α = (2·12)^¼ = 2.213"
     assert any(note in each for each in initcfg.plan(GPT(), dict(type="DeepNorm"), roles=ROLES).notes)
     note = "with α = 1.358 in the encoder and 1.732 in the decoder"
-    assert 0.81 * (6**4 * 3) ** (1 / 16) == pytest.approx(1.358, abs=5e-4)
+    assert pytest.approx(1.358, abs=5e-4) == 0.81 * (6**4 * 3) ** (1 / 16)
     assert any(each.endswith(note) for each in both(type="DeepNorm").notes)

@@ -284,7 +284,9 @@ def verify(
 @main.command(epilog="Example:  initcfg shapes hf:LlamaForCausalLM --set hidden_size=64 -o shapes.json")
 @takes_target
 @click.option("-o", "--output", required=True, type=PATH, help="JSON file to write.")
-@click.option("--example", metavar="FILE.PY:FUNCTION", help="What gives the model's inputs, to see its heads.")
+@click.option(
+    "--example", metavar="FILE.PY:FUNCTION", help="What gives the model's inputs, to see its heads."
+)
 def shapes(request: Request, as_json: bool, output: str, example: str | None) -> None:
     """Write the shapes of TARGET, built without memory: the base of a scheme such as MuP.
 

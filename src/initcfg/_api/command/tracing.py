@@ -47,6 +47,7 @@ def traced_target(
             f"{request.config!r} is a config already, so no config is written.",
             fix="Omit -o, or trace a builder: timm:NAME, package.module:function.",
         )
+
     def built() -> nn.Module:
         model = functions.construct(cfg)
         # For who asks which schemes this is.

@@ -137,7 +137,11 @@ def coordinates_view(found: Coordinates, *, full: bool) -> list[Any]:
         add_row(shown, name or "(the model)", f"{curve.slope:+.3f}", *sizes, "" if curve.passes else "✗")
     failing = sum(not curve.passes for curve in found.curves.values())
     more = f" ({len(rows)} shown, --full shows all)" if len(rows) < len(found.curves) else ""
-    outcome = "passes: all slopes are within ±0.1" if found.passes else f"fails: {plural(failing, 'slope')} beyond ±0.1"
+    outcome = (
+        "passes: all slopes are within ±0.1"
+        if found.passes
+        else f"fails: {plural(failing, 'slope')} beyond ±0.1"
+    )
     return [shown, f"{len(found.curves)} modules{more}; {outcome}"]
 
 

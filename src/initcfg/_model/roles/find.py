@@ -59,7 +59,11 @@ def _seen(model: nn.Module, names: Names, arguments: Any, *, given: bool) -> Rol
     except Exception as error:
         told = error.problem if isinstance(error, InitcfgError) else str(error)
         first = next(iter(told.strip().splitlines()), "")[:200]
-        why = first if isinstance(error, InitcfgError) else f"its forward raised {type(error).__name__}: {first}"
+        why = (
+            first
+            if isinstance(error, InitcfgError)
+            else f"its forward raised {type(error).__name__}: {first}"
+        )
         if not given:
             return guessed_roles(model, names, why)
         # Guesses would hide that the example is wrong.

@@ -51,10 +51,15 @@ def merge_exactly(names: Sequence[str]) -> list[str]:
     rows = [tuple(map(int, _NUMBER.findall(name))) for name in names]
     columns = [sorted(set(column)) for column in zip(*rows, strict=True)]
     if math.prod(map(len, columns)) == len(set(names)):
-        return [_interleaved(_NUMBER.split(names[0]), [_number_set(each, most=len(each)) for each in columns])]
+        return [
+            _interleaved(_NUMBER.split(names[0]), [_number_set(each, most=len(each)) for each in columns])
+        ]
     # Apart where the first number differs.
     first = next(place for place, column in enumerate(columns) if len(column) > 1)
-    apart = {number: [name for name, row in zip(names, rows, strict=True) if row[first] == number] for number in columns[first]}
+    apart = {
+        number: [name for name, row in zip(names, rows, strict=True) if row[first] == number]
+        for number in columns[first]
+    }
     return [merged for each in apart.values() for merged in merge_exactly(each)]
 
 

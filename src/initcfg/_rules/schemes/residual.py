@@ -42,13 +42,12 @@ class ZeroResidual(Scheme):
         return [dict(type="Constant", role=self.needs[0], val=0)]
 
 
-@INITIALIZERS.register_module(name=["ReZero", "SkipInit"])
+@INITIALIZERS.register_module(name="ReZero")
 class ReZero(Scheme):
-    """The gate of each residual branch 0: x + α·f(x) starts as x.
+    """The gate of each residual branch 0, in a network of any kind: x + α·f(x) starts as x.
 
     Only that: a rule before it fills the others. From "ReZero is All You Need", Bachlechner et al. 2020
-    (2003.04887), and "Batch Normalization Biases Residual Blocks Towards the Identity Function" (SkipInit),
-    De & Smith 2020 (2002.10444). A model without gates is an error. Held to majumderb/rezero, rztx.py.
+    (2003.04887). A model without gates is an error. Held to majumderb/rezero, rztx.py.
 
     Args:
         val: The gate.
@@ -71,12 +70,32 @@ class ReZero(Scheme):
         return [dict(type="Constant", role="gate", val=self.val)]
 
 
+@INITIALIZERS.register_module(name="SkipInit")
+class SkipInit(ReZero):
+    """The scalar that ends each branch of a convolutional network without batch norms 0.
+
+    The rule is that of ``ReZero``. From "Batch Normalization Biases Residual Blocks Towards the Identity
+    Function in Deep Networks", De & Smith 2020 (2002.10444). A model without such scalars is an error.
+
+    Args:
+        val: The scalar.
+
+    Example:
+        >>> from initcfg._rules.schemes.residual import SkipInit
+        >>> SkipInit().recipe()
+        [{'type': 'Constant', 'role': 'gate', 'val': 0.0}]
+    """
+
+    paper = "De & Smith 2020"
+
+
 @INITIALIZERS.register_module(name="LayerScale")
 class LayerScale(Scheme):
     """The vector γ that multiplies each residual branch, small: deep vision transformers train.
 
-    0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond; ConvNeXt takes 1e-6. Only that: a rule before it fills
-    the others. From "Going deeper with Image Transformers", Touvron et al. 2021 (2103.17239). Held to timm,
+    The paper's γ depends on depth: 0.1 up to 18 blocks, 1e-5 up to 24, 1e-6 beyond; ConvNeXt takes 1e-6.
+    The default is that of timm's CaiT, for no depth in particular. Only that: a rule before it fills the
+    others. From "Going deeper with Image Transformers", Touvron et al. 2021 (2103.17239). Held to timm,
     cait.py, and torchvision, convnext.py.
 
     Args:

@@ -298,7 +298,7 @@ class EfficientNet(Scheme):
         ]
 
 
-@INITIALIZERS.register_module(name=["DCGAN", "pix2pix"])
+@INITIALIZERS.register_module(name="DCGAN")
 class DCGAN(Scheme):
     """Generators and discriminators of images: N(0, 0.02²), and the weights of norms N(1, 0.02²).
 
@@ -328,3 +328,23 @@ class DCGAN(Scheme):
             dict(type="Normal", layer=layers, std=self.std),
             dict(type="Normal", layer=["BatchNorm2d", "InstanceNorm2d"], mean=1, std=self.std),
         ]
+
+
+@INITIALIZERS.register_module(name="pix2pix")
+class Pix2Pix(DCGAN):
+    """Translators from image to image, and their discriminators, as ``DCGAN``: N(0, 0.02²), norms N(1, 0.02²).
+
+    From "Image-to-Image Translation with Conditional Adversarial Networks", Isola et al. 2017 (1611.07004),
+    which CycleGAN follows.
+
+    Args:
+        std: Standard deviation.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> print(initcfg.plan(nn.BatchNorm2d(4), dict(type="pix2pix"))["weight"].value)
+        Normal(mean=1, std=0.02)
+    """
+
+    paper = "Isola et al. 2017"
