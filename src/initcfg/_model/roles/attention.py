@@ -9,7 +9,7 @@ from initcfg._model.roles.graph import FUSED_ATTENTION, SOFTMAXES, Paths
 
 @dataclass(frozen=True)
 class Attention:
-    """One use of attention: the node that mixes values, the layers of q, k and v, number and size of heads."""
+    """One use of attention: what mixes values, the layers of q, k and v, the number and size of heads."""
 
     mix: int
     query: tuple[int, ...]

@@ -57,19 +57,15 @@ def _seen(model: nn.Module, names: Names, arguments: Any, *, given: bool) -> Rol
     try:
         graph = watched_forward(model, names, arguments)
     except Exception as error:
-        told = error.problem if isinstance(error, InitcfgError) else str(error)
-        first = next(iter(told.strip().splitlines()), "")[:200]
-        why = (
-            first
-            if isinstance(error, InitcfgError)
-            else f"its forward raised {type(error).__name__}: {first}"
-        )
+        of_ours = isinstance(error, InitcfgError)
+        first = next(iter((error.problem if of_ours else str(error)).strip().splitlines()), "")[:200]
+        why = first if of_ours else f"its forward raised {type(error).__name__}: {first}"
         if not given:
             return guessed_roles(model, names, why)
         # Guesses would hide that the example is wrong.
         raise RoleError(
             f"The {type(unwrapped(model)).__name__} does not run on the example that was given: {why}",
-            fix="Give the arguments of one call of the model; or say its roles, or roles='names', and no example.",
+            fix="Give the arguments of one call of the model; or no example, and its roles, or roles='names'.",
         ) from error
     return roles_in(graph, [entry.name for entry in names.parameters])
 

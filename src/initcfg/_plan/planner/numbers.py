@@ -262,9 +262,9 @@ def _fix_for(role: str, there: set[str], rule: Rule) -> str:
     scheme = None if rule.scheme is None else rule.scheme.name
     if name in ("attn_q", "attn_k", "attn_v") and "attn_qkv" in there:
         return (
-            "Queries, keys and values of this model are one weight (attn_qkv), of which a rule fills all parts "
-            f"alike: give each a layer of its own, or take {'a scheme' if scheme else 'a rule'} that needs no "
-            f"{name}."
+            "Queries, keys and values of this model are one weight (attn_qkv), of which a rule fills all "
+            f"parts alike: give each a layer of its own, or take {'a scheme' if scheme else 'a rule'} that "
+            f"needs no {name}."
         )
     if name == "residual_norm" and scheme == "ZeroResidual":
         return f"Zero the last weights of the branches: what='weight'. Or: {_lowered(say)}"

@@ -170,7 +170,7 @@ class _ByDepth(Scheme):
         return self.recipe()
 
     def _find_blocks(self, owner: nn.Module) -> None:
-        """The blocks of an encoder and of a decoder that are not given: those of the stacks of these names."""
+        """The blocks of encoder and decoder that are not given: those of the stacks of these names."""
         if self.kind != "encoder-decoder" or None not in self._given.values():
             return
         try:
@@ -195,8 +195,8 @@ class _ByDepth(Scheme):
         if self.kind == "encoder-decoder" and None in (self.encoder_layers, self.decoder_layers):  # type: ignore[attr-defined]
             raise ArgumentError(
                 f"{type(self).__name__} of an encoder with a decoder needs the blocks of each.{found}",
-                fix="Give encoder_layers= and decoder_layers=; or call the two parts encoder and decoder, and "
-                "let roles find their blocks: example=..., or roles=dict(blocks=['encoder.blocks', "
+                fix="Give encoder_layers= and decoder_layers=; or call the two parts encoder and decoder, "
+                "and let roles find their blocks: example=..., or roles=dict(blocks=['encoder.blocks', "
                 "'decoder.blocks']).",
             )
 

@@ -98,8 +98,8 @@ class SignalPreserving(Scheme):
                 raise
             # What roles are declared would not help.
             raise RoleError(
-                f"SignalPreserving runs a {type(owner).__name__} once without memory, and what it takes as input "
-                "is not known.",
+                f"SignalPreserving runs a {type(owner).__name__} once without memory, and what it takes as "
+                "input is not known.",
                 fix="Give an example of it: example=(torch.zeros(2, 3, 32, 32),) in code, "
                 "example='file.py:function' in the rule.",
             ) from error

@@ -332,7 +332,7 @@ class DCGAN(Scheme):
 
 @INITIALIZERS.register_module(name="pix2pix")
 class Pix2Pix(DCGAN):
-    """Translators from image to image, and their discriminators, as ``DCGAN``: N(0, 0.02²), norms N(1, 0.02²).
+    """Translators of images, and their discriminators, as ``DCGAN``: N(0, 0.02²), norms N(1, 0.02²).
 
     From "Image-to-Image Translation with Conditional Adversarial Networks", Isola et al. 2017 (1611.07004),
     which CycleGAN follows.
