@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from initcfg._plan.ledger import Ledger
-    from initcfg._plan.planner.numbers import GivenRoles
+    from initcfg._plan.planner import GivenRoles
     from initcfg._plan.recognition import Recognized
     from initcfg._plan.tape import Recorded, Tape
 

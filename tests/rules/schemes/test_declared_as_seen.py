@@ -1,4 +1,4 @@
-"""Roles that are declared as ``initcfg roles --config`` prints them: every rule gives what the example gave."""
+"""Roles that are declared as ``initcfg roles --config`` prints them give what the example gave."""
 
 from __future__ import annotations
 

@@ -335,7 +335,7 @@ TOKENS = torch.zeros(2, 8, dtype=torch.long)
 @pytest.mark.parametrize("scheme", ["MuP", "CompleteP", "DepthMuP"])
 def test_grown_heads_are_seen_whatever_they_are_called(scheme: str) -> None:
     rule = dict(type=scheme, base=OwnTransformer(32, 2))
-    with pytest.raises(PlanError, match="the heads of mind.mix have size 64, and 16 in the base"):
+    with pytest.raises(PlanError, match=r"the heads of mind\.mix have size 64, and 16 in the base"):
         initcfg.plan(OwnTransformer(128, 2), rule, example=(TOKENS,))
     assert initcfg.plan(OwnTransformer(128, 2), {**rule, "forward": "done"}, example=(TOKENS,))
 

@@ -65,7 +65,7 @@ def _seen(model: nn.Module, names: Names, arguments: Any, *, given: bool) -> Rol
         # Guesses would hide that the example is wrong.
         raise RoleError(
             f"The {type(unwrapped(model)).__name__} does not run on the example that was given: {why}",
-            fix="Give the arguments of one call of the model; or no example, and its roles, or roles='names'.",
+            fix="Give the arguments of one call of the model; or no example, and roles, or roles='names'.",
         ) from error
     return roles_in(graph, [entry.name for entry in names.parameters])
 

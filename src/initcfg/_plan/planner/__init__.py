@@ -9,11 +9,18 @@ tensors that a rule finds in a module), `hits.py` (name patterns, and those that
 """
 
 from initcfg._plan.planner.make import Defaults, check_strict, make_plan
-from initcfg._plan.planner.numbers import NOTHING_GIVEN, RoleRequest, remember_roles, remembered_roles
+from initcfg._plan.planner.numbers import (
+    NOTHING_GIVEN,
+    GivenRoles,
+    RoleRequest,
+    remember_roles,
+    remembered_roles,
+)
 from initcfg._plan.planner.reach import Reach, name_in, walk_modules
 
 __all__ = [
     "Defaults",
+    "GivenRoles",
     "NOTHING_GIVEN",
     "Reach",
     "RoleRequest",

@@ -229,7 +229,7 @@ class DeepNorm(_ByDepth):
     paper = "Wang et al. 2022"
     forward = "the model must compute norm(α·x + f(x)), with α = (2·layers)^¼ where there is one stack"
 
-    def forward_with(self, layers: int | None) -> str:
+    def forward_with(self, layers: int | None) -> str | None:
         """See :meth:`Scheme.forward_with`."""
         encoder, decoder = self.encoder_layers, self.decoder_layers  # type: ignore[attr-defined]
         told = "the model must compute norm(α·x + f(x)), with α ="
