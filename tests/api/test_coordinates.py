@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from folders import inside
 from torch import nn
 
 from initcfg._api.command import main
-from initcfg._api.coordinates.measured import measure
+from initcfg._api.coordinates.drawing import _drawn
+from initcfg._api.coordinates.measured import ZERO, measure
 from initcfg.errors import ArgumentError
 
 CODE = """
@@ -120,3 +122,9 @@ def test_shapes_are_written_without_memory(folder: Path) -> None:
 def test_two_widths_are_needed() -> None:
     with pytest.raises(ArgumentError, match="two widths"):
         measure(lambda width, seed: (nn.Linear(2, 2), []), [3.0], example=torch.zeros(1, 2))
+
+
+def test_a_size_of_zero_is_a_gap_in_the_picture() -> None:
+    # A head that starts at 0 would stretch the axis over thirty decades.
+    assert _drawn(0.25) == 0.25
+    assert math.isnan(_drawn(math.exp(math.log(ZERO)))) and math.isnan(_drawn(0.0))
