@@ -21,6 +21,7 @@ _TITLES = {
     "_record": "Existing code",
     "_plan": "Plans and ledgers",
     "_plan.compare": "Differences from MMEngine",
+    "_diagnose": "Diagnosing",
     "_rules": "Libraries that initialize in their constructors",
     "_rules.initializers": "Initializers",
     "_rules.schemes": "Schemes for whole models",

@@ -20,6 +20,7 @@ EXPORTS = {
     "_record": ("deferred", "trace"),
     "_plan": ("Assignment", "Ledger", "Plan"),
     "_plan.compare": ("Difference", "differences"),
+    "_diagnose": ("Diagnosis", "Finding"),
     "_rules": ("register_library",),
     "_rules.initializers": (
         "ActNormDataInit",

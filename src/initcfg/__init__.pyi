@@ -17,6 +17,8 @@ from initcfg._config import build_model_from_cfg as build_model_from_cfg
 from initcfg._config.files import Config as Config
 from initcfg._config.files import ConfigDict as ConfigDict
 from initcfg._config.files import DictAction as DictAction
+from initcfg._diagnose import Diagnosis as Diagnosis
+from initcfg._diagnose import Finding as Finding
 from initcfg._model import BaseModule as BaseModule
 from initcfg._model import ModuleDict as ModuleDict
 from initcfg._model import ModuleList as ModuleList
@@ -75,9 +77,11 @@ __all__ = [
     "Config",
     "ConfigDict",
     "ConstantInit",
+    "Diagnosis",
     "DictAction",
     "Difference",
     "DiracInit",
+    "Finding",
     "INITIALIZERS",
     "IdentityInit",
     "InitWeightsInit",

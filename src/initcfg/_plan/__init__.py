@@ -14,6 +14,7 @@ tensor), `tape.py` (all writes in their order, and what a traced plan remembers)
 (to the schemes that say the same).
 """
 
+from initcfg._plan.as_json import record_to_json
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.ledger import FORMAT, Ledger, Writer, Written
@@ -45,6 +46,7 @@ __all__ = [
     "hook_error",
     "made_by_hooks",
     "read_keys",
+    "record_to_json",
     "writes_of",
     "changed_make_up",
     "make_up_of",

@@ -288,5 +288,9 @@ class CheckpointImportError(CheckpointError, ImportError):
     """A package that fetches or reads a checkpoint is not installed."""
 
 
+class DiagnosisError(InitcfgError, RuntimeError):
+    """A model cannot be diagnosed, or a saved diagnosis cannot be read."""
+
+
 class OutputError(InitcfgError, OSError):
     """A file cannot be written."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from initcfg.errors import PlanError
+from initcfg.errors import InitcfgError, PlanError
 
 
 class Misfit(PlanError):
@@ -26,7 +26,7 @@ class Misfit(PlanError):
         self.steps.append(step)
         return self
 
-    def at_the_door(self, error: type[PlanError] = PlanError) -> PlanError:
+    def at_the_door(self, error: type[InitcfgError] = PlanError) -> InitcfgError:
         """The error for the reader's caller: it begins with the path."""
         path = path_text(self.steps[::-1])
         return error(f"{path}: {self.problem}" if path else self.problem, fix=self.fix)
