@@ -1,6 +1,8 @@
 """Learning-rate transfer on a small Llama: the best rate of a narrow model is that of a wide one, with MuP.
 
-    python benchmarks/transfer.py [--widths 64,512] [--steps 60] [--seeds 3]
+    python benchmarks/transfer.py [--widths 64,512] [--steps 60] [--seeds 3] [--log FILE]
+
+Each result is appended to a file as it comes, and what is there is not run again.
 
 Text: the characters of the documentation strings of Python's standard library. Rates go in steps of √2; the
 loss is the mean of the last fifth of the steps, over all seeds. "one std" is N(0, 0.05²) at each width, with
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
+import json
 import sys
 import sysconfig
 import time
@@ -83,39 +87,67 @@ def train(width: int, scheme: str, lr: float, seed: int, steps: int, text: tuple
     return sum(last) / len(last)
 
 
+def done(log: Path) -> dict[tuple[str, int, float, int], float]:
+    """The losses in a file of results: by scheme, width, number of the rate, and seed."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    read = map(json.loads, lines)
+    return {(each["scheme"], each["width"], each["rate"], each["seed"]): each["loss"] for each in read}
+
+
+def table(log: Path) -> str:
+    """The mean losses of the rates that all seeds have, and the best rate, as Markdown."""
+    found = done(log)
+    seeds = sorted({each[3] for each in found})
+    means: dict[tuple[str, int], dict[float, float]] = {}
+    for scheme, width, rate, _ in found:
+        losses = [found.get((scheme, width, rate, seed)) for seed in seeds]
+        if None not in losses:
+            means.setdefault((scheme, width), {})[rate] = sum(filter(None, losses)) / len(losses)
+    rates = sorted({rate for row in means.values() for rate in row})
+    lines = [
+        "| scheme | width | " + " | ".join(f"{2 ** (rate / 2):.4g}" for rate in rates) + " | best rate |"
+    ]
+    lines.append("|---" * (len(rates) + 3) + "|")
+    for scheme, width in sorted(means):
+        row = means[scheme, width]
+        best = min(row, key=row.__getitem__)
+        cells = [f"{row[rate]:.3f}" if rate in row else "" for rate in rates]
+        cells = [f"**{cell}**" if rate == best else cell for rate, cell in zip(rates, cells, strict=True)]
+        lines.append("| " + " | ".join([scheme, str(width), *cells, f"{2 ** (best / 2):.4g}"]) + " |")
+    return "\n".join(lines)
+
+
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", default="64,512")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first", type=int, default=-20, help="log of the lowest rate to the base √2")
     parser.add_argument("--schemes", default="MuP,one std")
+    parser.add_argument("--first", type=int, default=-16, help="log of the lowest rate to the base √2")
     parser.add_argument("--rates", type=int, default=8)
+    parser.add_argument("--log", type=Path, default=Path("transfer.jsonl"), help="results, appended")
     asked = parser.parse_args()
     import openmmlab_stand_ins
 
     openmmlab_stand_ins.install()
     torch.set_num_threads(1)
-    data, letters = tokens()
-    rates = [2 ** ((asked.first + place) / 2) for place in range(asked.rates)]
-    print(f"{len(data):,} characters, {letters} letters")
-    print("| scheme | width | " + " | ".join(f"{rate:.4f}" for rate in rates) + " | best | s |")
-    print("|---" * (len(rates) + 4) + "|")
-    for scheme in asked.schemes.split(","):
-        for width in map(int, asked.widths.split(",")):
-            begun = time.perf_counter()
-            found = [
-                sum(
-                    train(width, scheme, rate, seed, asked.steps, (data, letters))
-                    for seed in range(asked.seeds)
-                )
-                / asked.seeds
-                for rate in rates
-            ]
-            best = rates[min(range(len(rates)), key=found.__getitem__)]
-            cells = [scheme, width, *(f"{loss:.3f}" for loss in found), f"{best:.4f}"]
-            cells.append(f"{time.perf_counter() - begun:.0f}")
-            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    text = tokens()
+    print(f"{len(text[0]):,} characters, {text[1]} letters")
+    rates = range(asked.first, asked.first + asked.rates)
+    known = done(asked.log)
+    widths = list(map(int, asked.widths.split(",")))
+    for seed, width, scheme, rate in itertools.product(
+        range(asked.seeds), widths, asked.schemes.split(","), rates
+    ):
+        if (scheme, width, rate, seed) in known:
+            continue
+        begun = time.process_time()
+        loss = train(width, scheme, 2 ** (rate / 2), seed, asked.steps, text)
+        took = round(time.process_time() - begun, 1)
+        line = dict(scheme=scheme, width=width, rate=rate, seed=seed, loss=loss, seconds=took)
+        with asked.log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    print(table(asked.log))
 
 
 if __name__ == "__main__":

@@ -153,6 +153,9 @@ def test_umup_needs_operations_that_scale() -> None:
     assert plan["blocks.0.up.weight"].tune["lr"] == pytest.approx(1 / math.sqrt(64) / 2)
     assert plan["table.weight"].tune["lr"] == pytest.approx(1 / 8)
     assert plan["head.weight"].tune["lr"] == 1.0
+    assert plan["blocks.0.up.bias"].tune["lr"] == plan["blocks.3.norm.weight"].tune["lr"] == 0.5
+    assert plan["norm.weight"].tune["lr"] == plan["head.bias"].tune["lr"] == 1.0
+    assert plan["norm.weight"].rule is None
 
 
 def test_a_tied_head_needs_the_forward_pass() -> None:

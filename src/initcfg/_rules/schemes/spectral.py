@@ -83,8 +83,9 @@ class Spectral(Scheme):
 class UMuP(Scheme):
     """u-μP: all weights N(0, 1), for models of ``unit_scaling``, whose operations scale; biases 0.
 
-    Adam's learning rate · fan_in^-½, of embeddings · width^-½, of weights in residual branches also
-    · layers^-½; of biases, norms and the head · 1.
+    Adam's learning rate · fan_in^-½, of embeddings · width^-½, of biases, norms and the head · 1; of all that
+    is in residual branches also · layers^-½. What the package's parameters say of themselves, their
+    ``mup_type`` and ``mup_scaling_depth``, goes first.
 
     Blake et al. 2024, "u-μP: The Unit-Scaled Maximal Update Parametrization" (arXiv 2407.17465), table 2; the
     package ``unit_scaling`` 0.3.5, ``optim.py``. Any other model needs its forward pass changed: an error,
@@ -114,19 +115,28 @@ class UMuP(Scheme):
             )
         widths = compare_widths(owner, shapes_of(owner))
         everything, layers = widths.tensors, widths.layers
+        told = {name: vars(each) for name, each in owner.named_parameters()}
         weights = _weights(everything)
-        inner: dict[tuple[str, bool], list[str]] = {}
-        for name, each in weights.items():
-            rate = f"1/sqrt({each.fan_out if each.fan_in == 1 else each.fan_in})"
-            in_branch = block_of(name) is not None
-            if each.fan_in != 1 and not in_branch and name == next(reversed(weights)):
-                rate = "1"
-            inner.setdefault((rate, in_branch), []).append(name)
-        parts: list[dict[str, Any]] = []
-        for (rate, in_branch), names in inner.items():
-            lr = f"{rate}/sqrt({layers})" if in_branch and layers else rate
-            tune = {"lr": lr, "optimizer": "adamw"}
-            parts.append(dict(type="Normal", std=1.0, param=patterns_of(names, everything), tune=tune))
-        if biases := _biases(everything):
-            parts.append(dict(type="Constant", val=0, param=biases, tune={"optimizer": "adamw"}))
-        return parts
+        # What has no layer of the package's own for its head ends with it.
+        outer = [name for name in weights if block_of(name) is None]
+        heads = {name for name in weights if told.get(name, {}).get("mup_type") == "output"} or set(
+            outer[-1:]
+        )
+        inner: dict[tuple[str, str, int], list[str]] = {}
+        for name, each in everything.items():
+            kind = "weight" if name in weights else "bias" if each.slot == "bias" else "other"
+            rate = "1"
+            if kind == "weight" and (each.fan_in == 1 or name not in heads):
+                rate = f"1/sqrt({each.fan_out if each.fan_in == 1 else each.fan_in})"
+            depth = layers if block_of(name) is not None else None
+            depth = told.get(name, {}).get("mup_scaling_depth", depth)
+            inner.setdefault((kind, rate, depth or 1), []).append(name)
+        value = {"weight": dict(type="Normal", std=1.0), "bias": dict(type="Constant", val=0), "other": {}}
+        return [
+            dict(
+                **value[kind],
+                param=patterns_of(names, everything),
+                tune={"lr": rate if depth == 1 else f"{rate}/sqrt({depth})", "optimizer": "adamw"},
+            )
+            for (kind, rate, depth), names in inner.items()
+        ]
