@@ -19,7 +19,7 @@ EXPORTS = {
     "_api": ("build", "init_weights", "initialize", "materialize", "param_groups", "plan"),
     "_record": ("deferred", "trace"),
     "_plan": ("Assignment", "Ledger", "Plan"),
-    "_plan.compare": ("Difference", "differences"),
+    "_plan.compare": ("Comparison", "Difference", "compare", "differences"),
     "_diagnose": ("Diagnosis", "Finding"),
     "_rules": ("register_library",),
     "_rules.initializers": (

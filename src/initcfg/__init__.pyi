@@ -27,7 +27,9 @@ from initcfg._model import register_layout as register_layout
 from initcfg._plan import Assignment as Assignment
 from initcfg._plan import Ledger as Ledger
 from initcfg._plan import Plan as Plan
+from initcfg._plan.compare import Comparison as Comparison
 from initcfg._plan.compare import Difference as Difference
+from initcfg._plan.compare import compare as compare
 from initcfg._plan.compare import differences as differences
 from initcfg._record import deferred as deferred
 from initcfg._record import trace as trace
@@ -74,6 +76,7 @@ __all__ = [
     "BaseInit",
     "BaseModule",
     "Caffe2XavierInit",
+    "Comparison",
     "Config",
     "ConfigDict",
     "ConstantInit",
@@ -114,6 +117,7 @@ __all__ = [
     "build_from_cfg",
     "build_model_from_cfg",
     "caffe2_xavier_init",
+    "compare",
     "constant_init",
     "deferred",
     "differences",

@@ -131,6 +131,17 @@ class Ledger(Frozen, Mapping[str, Written]):
 
         return render(ledger_view(self))
 
+    def _repr_html_(self) -> str:
+        from initcfg._plan.report.html import ledger_short
+
+        return ledger_short(self)
+
+    def to_html(self, path: str | Path | None = None, lang: str = "en") -> str:
+        """The ledger as a page; see :meth:`Plan.to_html`."""
+        from initcfg._plan.report.html import ledger_page
+
+        return ledger_page(self, path, lang)
+
     def written(self) -> list[str]:
         """Names of the tensors that somebody wrote."""
         return [name for name, entry in self.entries.items() if entry.by != "nobody"]

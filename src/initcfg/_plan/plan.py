@@ -112,9 +112,26 @@ class Plan(Frozen, Mapping[str, Assignment]):
         return plan_text(self)
 
     def _repr_html_(self) -> str:
-        from initcfg._plan.report import plan_html
+        from initcfg._plan.report.html import plan_short
 
-        return plan_html(self)
+        return plan_short(self)
+
+    def to_html(self, path: str | Path | None = None, lang: str = "en") -> str:
+        """The plan as a page: one HTML file that needs nothing besides, with a table that can be searched.
+
+        Beside each value stands the histogram of the numbers that it gives. Pictures need matplotlib
+        (``initcfg[report]``); without it their numbers are there as tables.
+
+        Args:
+            path: A file to write it to, whole or not at all.
+            lang: ``"en"`` or ``"zh"``.
+
+        Returns:
+            The text of the page.
+        """
+        from initcfg._plan.report.html import plan_page
+
+        return plan_page(self, path, lang)
 
     def explain(self, name: str) -> str:
         """The whole story of one parameter: each rule that reached it, in order, and who won.

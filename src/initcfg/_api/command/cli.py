@@ -14,6 +14,7 @@ from initcfg._api.command.options import (
     UNTRUSTED,
     Request,
     takes_config,
+    takes_page,
     takes_target,
 )
 from initcfg._api.command.terminal import Group, answer, launched_rank
@@ -39,12 +40,16 @@ def main() -> None:
 @main.command(epilog="Example:  initcfg plan retinanet.py --set model.backbone.depth=50")
 @takes_config
 @FULL
-def plan(request: Request, as_json: bool, full: bool) -> None:
+@takes_page
+def plan(request: Request, as_json: bool, full: bool, html_file: str | None, lang: str) -> None:
     """Show what every weight of the model in CONFIG will be, and which rule says so."""
-    from initcfg._api.command.planning import planned
+    from initcfg._api.command.planning import check_page, planned
     from initcfg._plan.report import plan_view
 
+    check_page(html_file)
     _, made = planned(request)
+    if html_file is not None:
+        made.to_html(html_file, lang)
     answer(as_json, made.to_json, lambda: [plan_view(made, full=full)])
 
 
@@ -157,6 +162,7 @@ def roles(request: Request, as_json: bool, full: bool, example: str | None, as_c
 @click.option("--plan", "plan_file", type=PATH, help="JSON file to write the plan to.")
 @click.option("--recognize", is_flag=True, help="Show only which schemes of the catalogue it amounts to.")
 @click.option("--example", metavar="FILE.PY:FUNCTION", help="For --recognize: what gives the model's inputs.")
+@takes_page
 def trace(
     request: Request,
     as_json: bool,
@@ -166,6 +172,8 @@ def trace(
     plan_file: str | None,
     recognize: bool,
     example: str | None,
+    html_file: str | None,
+    lang: str,
 ) -> None:
     """Show what the initialization code of TARGET does, as a plan.
 
@@ -175,7 +183,7 @@ def trace(
     from initcfg._api.command.tracing import traced_target
     from initcfg._plan.report import plan_view, symbolic
 
-    made, files = traced_target(request, output, plan_file, buffers=buffers)
+    made, files = traced_target(request, output, plan_file, buffers=buffers, page=html_file, lang=lang)
     if recognize:
         found = made.recognize(example=None if example is None else given_example(request, example))
         none = ["No scheme of the catalogue amounts to this."]
@@ -202,6 +210,7 @@ def trace(
 @UNTRUSTED
 @JSON
 @FULL
+@takes_page
 def diff(
     a: str,
     b: str,
@@ -211,16 +220,21 @@ def diff(
     untrusted: bool,
     as_json: bool,
     full: bool,
+    html_file: str | None,
+    lang: str,
 ) -> int:
     """Show what differs between A and B.
 
     Each is a config, a builder, a saved plan, or a ledger: a .ledger.json file, or the weights that it
     belongs to. Ends with 1 if anything differs.
     """
-    from initcfg._api.command.planning import compared
+    from initcfg._api.command.planning import check_page, compared
     from initcfg._plan.report import diff_view
 
+    check_page(html_file)
     found = compared(Request(a, set_a, no_python, untrusted), Request(b, set_b, no_python, untrusted))
+    if html_file is not None:
+        found.to_html(html_file, lang)
     answer(as_json, found.to_json, lambda: [diff_view(found, full=full)])
     return 0 if found.same else 1
 

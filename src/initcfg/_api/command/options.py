@@ -50,6 +50,23 @@ UNTRUSTED = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 FULL = click.option("--full", is_flag=True, help="A line for every parameter, repeated layers too.")
+_HTML = click.option(
+    "--html",
+    "html_file",
+    metavar="FILE.html",
+    type=PATH,
+    help="Write it as a page, too: one file, also printable.",
+)
+_LANG = click.option(
+    "--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of that page."
+)
+
+
+def takes_page(command: Any) -> Any:
+    """``--html`` and ``--lang``."""
+    return _HTML(_LANG(command))
+
+
 _SET = click.option(
     "--set",
     "overrides",

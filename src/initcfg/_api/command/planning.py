@@ -12,6 +12,7 @@ from torch import nn
 from initcfg._api import functions, original_calls  # noqa: F401
 from initcfg._api.command.options import Request
 from initcfg._api.command.terminal import prints_apart, spinner
+from initcfg._apply import check_output
 from initcfg._config import load_config
 from initcfg._config.files import Config
 from initcfg._plan import Ledger, Plan
@@ -41,6 +42,12 @@ def loaded_config(request: Request) -> Config | dict[str, Any]:
             use_python=not request.no_python,
             untrusted=request.untrusted,
         )
+
+
+def check_page(path: str | None) -> None:
+    """Refuse, before the work begins, a page that cannot be written."""
+    if path is not None:
+        check_output(path, (".html",))
 
 
 def compared(a: Request, b: Request) -> Comparison:

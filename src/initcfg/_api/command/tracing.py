@@ -23,7 +23,13 @@ from initcfg.errors import ConfigError, OutputError
 
 
 def traced_target(
-    request: Request, output: str | None, plan_file: str | None, *, buffers: bool
+    request: Request,
+    output: str | None,
+    plan_file: str | None,
+    *,
+    buffers: bool,
+    page: str | None = None,
+    lang: str = "en",
 ) -> tuple[Plan, list[str]]:
     """The plan of what a target's own code does, and the files that were written.
 
@@ -32,12 +38,15 @@ def traced_target(
         output: A config to write: the target with its plan as rules. Only of a builder.
         plan_file: A JSON file to write the plan to.
         buffers: Whether the config also has rules for buffers without random numbers.
+        page: An HTML file to write the plan to, in the language ``lang``.
     """
     if output is not None:
         check_output(output, SUFFIXES)
     if plan_file is not None:
         check_output(plan_file, (".json",))
-    files = [file for file in (output, plan_file) if file is not None]
+    if page is not None:
+        check_output(page, (".html",))
+    files = [file for file in (output, plan_file, page) if file is not None]
     if len({os.path.realpath(file) for file in files}) < len(files):
         raise OutputError("The config and the plan cannot both be written to one file.")
     loaded = loaded_config(request)
@@ -62,6 +71,8 @@ def traced_target(
         texts.append(Config({"model": model}).dump(file_format=Path(output).suffix))
     if plan_file is not None:
         texts.append(json.dumps(made.to_json(), indent=1, default=str) + "\n")
+    if page is not None:
+        texts.append(made.to_html(lang=lang))
     with contextlib.ExitStack() as stack:
         # Both files appear, or neither does.
         for file, text in zip(files, texts, strict=True):

@@ -16,7 +16,7 @@ from initcfg._plan.compare.with_mmengine import differences
 from initcfg._plan.ledger import Ledger
 from initcfg._plan.plan import Plan
 from initcfg._plan.reading import json_of
-from initcfg.errors import PlanError
+from initcfg.errors import PlanError, render
 from initcfg.values import Opaque
 
 Pair = tuple[Assignment, Assignment]
@@ -45,6 +45,22 @@ class Comparison:
     def same(self) -> bool:
         """Whether nothing differs."""
         return not (self.changed or self.only_a or self.only_b or self.tied or self.settings)
+
+    def __str__(self) -> str:
+        from initcfg._plan.report import diff_view
+
+        return render(diff_view(self))
+
+    def _repr_html_(self) -> str:
+        from initcfg._plan.report.html import diff_short
+
+        return diff_short(self)
+
+    def to_html(self, path: str | Path | None = None, lang: str = "en") -> str:
+        """The comparison as a page; see :meth:`Plan.to_html`."""
+        from initcfg._plan.report.html import diff_page
+
+        return diff_page(self, path, lang)
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON data."""

@@ -5,13 +5,14 @@ Out: views (the whole, or only what deserves attention), and the whole story of 
 
 Read: `words.py` (words for names, values and shapes; one text for many that are alike), then `scaling.py`
 (scales, multipliers and roles), `table.py` (the table of a plan, and its totals), `accounts.py` (checkpoints,
-and the ledger), `explanation.py` (one parameter), `differing.py` (what differs between two plans).
+and the ledger), `explanation.py` (one parameter), `differing.py` (what differs between two plans), `html/`
+(pages, and short forms for notebooks).
 """
 
 from initcfg._plan.report.accounts import ledger_view
 from initcfg._plan.report.differing import diff_view
 from initcfg._plan.report.explanation import explain_text
-from initcfg._plan.report.table import attention, plan_html, plan_text, plan_view, symbolic
+from initcfg._plan.report.table import attention, plan_text, plan_view, symbolic
 from initcfg._plan.report.words import limited, mask, merge_exactly, merge_names
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "mask",
     "merge_exactly",
     "merge_names",
-    "plan_html",
     "plan_text",
     "plan_view",
     "symbolic",

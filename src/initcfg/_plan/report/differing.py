@@ -106,6 +106,14 @@ def _changed_view(groups: Iterable[Mapping[str, Pair]]) -> RenderableType:
     return TableOrLines(table, lines)
 
 
+def changed_sides(changed: Mapping[str, Pair]) -> list[tuple[str, str, str, str]]:
+    """Of the pairs that are alike: their names as one, how many, what A says and what B does."""
+    return [
+        (merge_names(list(group)), count_text(list(group)), *_sides(group))
+        for group in _groups(changed, full=False)
+    ]
+
+
 def _sides(group: Mapping[str, Pair]) -> tuple[str, str]:
     """What A and B say: only what differs of value, shape and data type."""
     a, b = ([pair[side] for pair in group.values()] for side in (0, 1))

@@ -26,7 +26,7 @@ from initcfg._plan.report.words import (
     uncalled_text,
     value_text,
 )
-from initcfg.errors import add_row, in_html, line, plural, render
+from initcfg.errors import add_row, line, plural, render
 from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
     return list(grouped.values())
 
 
-def _all_rows(plan: Plan, *, full: bool) -> list[Row]:
+def all_rows(plan: Plan, *, full: bool) -> list[Row]:
+    """The rows of all that a plan fills."""
     return rows([*plan.parameters.values(), *plan.buffers.values()], full=full)
 
 
@@ -109,23 +110,12 @@ def rows_view(shown: Sequence[Row]) -> RenderableType:
 
 def plan_view(plan: Plan, *, full: bool = False) -> RenderableType:
     """The whole view of a plan: rows, totals, and what deserves attention."""
-    return Group(rows_view(_all_rows(plan, full=full)), line(), *attention(plan, full=full))
+    return Group(rows_view(all_rows(plan, full=full)), line(), *attention(plan, full=full))
 
 
 def plan_text(plan: Plan, *, full: bool = False) -> str:
     """The view of a plan as plain text."""
     return render(plan_view(plan, full=full))
-
-
-def plan_html(plan: Plan) -> str:
-    """The table of a plan as HTML, for notebooks."""
-    head = "".join(f"<th>{title}</th>" for title in _TITLES)
-    body = ""
-    for row in _all_rows(plan, full=False):
-        cells = (row.name, str(len(row.items)), row.shape, row.value, row.rule)
-        body += "<tr>" + "".join(f"<td>{in_html(cell)}</td>" for cell in cells) + "</tr>"
-    lines = "".join(f"<div>{in_html(each.plain)}</div>" for each in attention(plan))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{lines}"
 
 
 def summary(plan: Plan) -> str:
@@ -135,7 +125,7 @@ def summary(plan: Plan) -> str:
         name: [] for name in ("rule", "place", "load", "code", "default", "keep")
     }
     for item in items:
-        of[_decided_by(plan, item)].append(item)
+        of[decided_by(plan, item)].append(item)
     ruled, followed, loaded, code, default, keep = (len(each) for each in of.values())
     used, places = ({item.rule for item in of[name]} for name in ("rule", "place"))
     elements = sum(item.elements for item in items)
@@ -151,7 +141,7 @@ def summary(plan: Plan) -> str:
     return f"{plural(len(items), 'parameter')}, {elements:,} elements: {said}."
 
 
-def _decided_by(plan: Plan, item: Assignment) -> str:
+def decided_by(plan: Plan, item: Assignment) -> str:
     """The one count of the summary that a tensor belongs to."""
     for kind, name in ((Keep, "keep"), (Opaque, "code"), (FromCheckpoint, "load")):
         if isinstance(item.value, kind):
