@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from initcfg._api.declared_roles import remember
 from initcfg._api.untrusted import check_model, distrusted, distrusting, within_limits
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, load_config, prepared
-from initcfg._config.files import Config, is_untrusted
+from initcfg._config.files import Config, is_untrusted, plain_containers
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
@@ -31,7 +31,7 @@ from initcfg.errors import (
 
 Rng = Literal["stream", "torch"]
 SECOND_CALL = "init_weights of %s has been called more than once."
-InitCfg = Mapping[str, Any] | list[Any] | tuple[Any, ...] | None
+InitCfg = Mapping[str, Any] | Sequence[Any] | None
 
 
 def plan(
@@ -88,7 +88,7 @@ def located_plan(
     exact = exact_reach(compat)
     model = _model_in(model)
     hold_shards(model)
-    if init_cfg is not None and not isinstance(init_cfg, (Mapping, list, tuple)):
+    if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     recall_defaults(model)
     with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
@@ -212,6 +212,8 @@ def model_cfg(
     """The whole config, and the model in it."""
     read = isinstance(config, (str, Path))
     loaded = load_config(str(config), untrusted=untrusted) if read else config
+    if not read and not isinstance(loaded, Config):
+        loaded = plain_containers(loaded, package="omegaconf")
     if not isinstance(loaded, (Mapping, Config)):
         raise BuildError(f"A config is a file or a dict, not {config!r}.")
     if "type" not in loaded and "model" not in loaded:

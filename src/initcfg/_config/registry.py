@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar, overload
 
 from initcfg._config.builders import call_with_rules, defined_at
+from initcfg._config.files import plain_containers
 from initcfg._config.import_paths import import_path, scoped_names
 from initcfg._config.made_from import note_made
 from initcfg._config.permitted import permitted
@@ -411,5 +412,5 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
 def _as_dict(given: Any, what: str) -> dict[str, Any]:
     # MMEngine's Config is not a Mapping, but has items.
     if isinstance(given, Mapping) or type(given).__name__ == "Config":
-        return dict(given.items())
+        return dict(plain_containers(given, package="omegaconf").items())
     raise BuildError(f"{what} must be a dict, not {type(given).__name__}: {given!r}.")

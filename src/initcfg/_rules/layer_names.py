@@ -64,7 +64,7 @@ def dotted(cls: type) -> str:
 
 def parse_layers(layer: Any, *, compat: bool) -> Layers:
     """``layer`` as written: a class name, a dotted path, a class, or a list of them."""
-    items = layer if isinstance(layer, list) else [layer]
+    items = list(layer) if isinstance(layer, (list, tuple)) else [layer]
     if compat:
         if not isinstance(layer, (str, list)):
             raise RuleTypeError(f"layer must be a class name or a list of them, not {layer!r}.")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from initcfg._config.files import plain_containers
 from initcfg._model import copied_rules, has_no_rules
 from initcfg._rules.initializers import BaseInit, BatchInit, PretrainedInit
 from initcfg._rules.layer_names import NO_LAYERS, parse_layers
@@ -84,6 +85,10 @@ def parse_init_cfg(
     """
     if not bare and has_no_rules(init_cfg):
         return []
+    try:
+        init_cfg = plain_containers(init_cfg)
+    except RecursionError:
+        raise RuleTypeError("An init_cfg is nested too deeply, or contains itself.") from None
     if isinstance(init_cfg, Mapping):
         return _parse_entry(init_cfg, where, written, compat, owner)
     if isinstance(init_cfg, list) or (isinstance(init_cfg, tuple) and not bare):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from initcfg._config.files.nesting import check_nesting
+from initcfg._config.files.plain_containers import plain_containers
 from initcfg.errors import ConfigKeyError, ConfigMergeError, nearest
 
 
@@ -46,7 +47,7 @@ class ConfigDict(dict[str, Any]):
         super().__init__()
         object.__setattr__(self, "_frozen", False)
         object.__setattr__(self, "_origin", None if "type" in kwargs or not args else origin_of(args[0]))
-        given = dict(*args, **kwargs)
+        given = dict(*(plain_containers(each, package="omegaconf") for each in args), **kwargs)
         check_nesting(given)
         for key, value in given.items():
             dict.__setitem__(self, key, _converted(value))
@@ -242,7 +243,8 @@ def _converted(value: Any) -> Any:
         return made
     if kind is list or kind is tuple:
         return kind([_converted(item) for item in value])
-    return ConfigDict.build_lazy(value)
+    resolved = plain_containers(value, package="omegaconf")
+    return ConfigDict.build_lazy(value) if resolved is value else _converted(resolved)
 
 
 def _is_lazy(value: Any) -> bool:

@@ -7,11 +7,13 @@ everything else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from initcfg._config import Registry
+from initcfg._config.files import PlainArguments
 from initcfg._model import doors
 from initcfg._rules.initializers.arguments import number
 from initcfg.errors import ArgumentError, ArgumentValueError
@@ -50,7 +52,7 @@ def bias_init_with_prob(prior_prob: float) -> float:
     return float(-np.log((1 - prior_prob) / prior_prob))
 
 
-class BaseInit:
+class BaseInit(metaclass=PlainArguments):
     """Base of the initializers, and of yours: give it a :meth:`value` and register it.
 
     Args:
@@ -79,12 +81,12 @@ class BaseInit:
     fills_bias: bool = False
 
     def __init__(
-        self, *, bias: float = 0, bias_prob: float | None = None, layer: str | list[str] | None = None
+        self, *, bias: float = 0, bias_prob: float | None = None, layer: str | Sequence[str] | None = None
     ) -> None:
         bias = number("bias", bias)
         if bias_prob is not None and not isinstance(bias_prob, float):
             raise ArgumentError(f"bias_prob must be a float, not {bias_prob!r}.")
-        if layer is not None and not isinstance(layer, (str, list)):
+        if layer is not None and not isinstance(layer, (str, list, tuple)):
             raise ArgumentError(f"layer must be a class name or a list of them, not {layer!r}.")
         self.bias = bias if bias_prob is None else bias_init_with_prob(bias_prob)
         self.layer = layer

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from initcfg._config.files import PlainArguments
 from initcfg._model import doors
 from initcfg._rules.expressions import Endless, Expression, compiled
 from initcfg._rules.initializers.adapt import Permission, parse_adapt
@@ -25,7 +26,7 @@ Rename = tuple[Expression, str]
 
 
 @INITIALIZERS.register_module(name="Pretrained")
-class PretrainedInit:
+class PretrainedInit(metaclass=PlainArguments):
     """Parameters and buffers from a checkpoint; beats every other rule of its module and below.
 
     Args:
