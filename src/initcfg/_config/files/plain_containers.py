@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +13,23 @@ _LEFT_ALONE = ("checkpoint",)
 _TEXTS = (str, bytes, bytearray, memoryview)
 
 
-class PlainArguments(ABCMeta):
-    """Classes whose arguments are dicts and lists, whatever library's containers they are given as."""
+class PlainArguments:
+    """The base of classes whose arguments are dicts and lists, whatever library's containers are given."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        return super().__call__(*plain_containers(args), **plain_containers(kwargs))
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        constructor = vars(cls).get("__init__")
+        if constructor is not None:
+            # Its signature stays that of the constructor: others read it.
+            type.__setattr__(cls, "__init__", _with_plain_arguments(constructor))
+
+
+def _with_plain_arguments(constructor: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(constructor)
+    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
+        constructor(self, *plain_containers(args), **plain_containers(kwargs))
+
+    return construct
 
 
 def plain_containers(given: Any, *, package: str | None = None) -> Any:

@@ -52,7 +52,7 @@ def bias_init_with_prob(prior_prob: float) -> float:
     return float(-np.log((1 - prior_prob) / prior_prob))
 
 
-class BaseInit(metaclass=PlainArguments):
+class BaseInit(PlainArguments):
     """Base of the initializers, and of yours: give it a :meth:`value` and register it.
 
     Args:

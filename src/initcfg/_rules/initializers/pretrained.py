@@ -26,7 +26,7 @@ Rename = tuple[Expression, str]
 
 
 @INITIALIZERS.register_module(name="Pretrained")
-class PretrainedInit(metaclass=PlainArguments):
+class PretrainedInit(PlainArguments):
     """Parameters and buffers from a checkpoint; beats every other rule of its module and below.
 
     Args:
