@@ -47,7 +47,7 @@ class ConfigDict(dict[str, Any]):
         super().__init__()
         object.__setattr__(self, "_frozen", False)
         object.__setattr__(self, "_origin", None if "type" in kwargs or not args else origin_of(args[0]))
-        given = dict(*(plain_containers(each, package="omegaconf") for each in args), **kwargs)
+        given = dict(*args, **kwargs)
         check_nesting(given)
         for key, value in given.items():
             dict.__setitem__(self, key, _converted(value))
