@@ -273,9 +273,9 @@ def plain(scheme: str, width: int, layers: int, base: tuple[int, int] = (32, 2))
 @pytest.mark.parametrize(
     ("scheme", "width", "std", "rate", "of_bias"),
     [
-        ("CompleteP", 128, 0.1 * 0.5 / 4, 1 / 16, 1.0),
-        ("CompleteP", 32, 0.1 / 4, 1 / 4, 1.0),
-        ("DepthMuP", 128, 0.1 * 0.5 / 2, 1 / 16, 1 / 2),
+        ("CompleteP", 128, 0.1 * 0.5 / 4, 1 / 16, 1 / 4),
+        ("CompleteP", 32, 0.1 / 4, 1 / 4, 1 / 4),
+        ("DepthMuP", 128, 0.1 * 0.5 / 2, 1 / 16, 1 / 4),
     ],
 )
 def test_a_list_of_bare_layers_that_grows_is_the_depth(

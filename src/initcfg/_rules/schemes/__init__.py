@@ -7,7 +7,8 @@ Read: `scheme.py` (what a scheme is), then a file for each family: `transformers
 (language models), `encoder_decoders.py` (T5 and its relatives), `residual.py` (residual networks),
 `vision.py` and `image_text.py` (images, and images with text), `states.py` (recurrent models and state
 spaces), `fields.py` (networks of coordinates), `parts.py` (adapters, agents, attention of detectors),
-`widths.py` (transfer across widths, of a base: `base_model.py`) with `depths.py` (across depths too), and
+`widths.py` (transfer across widths, of a base: `base_model.py`) with `depths.py` (across depths too:
+`branch_ends.py` and `norm_gains.py` know what a branch's factor goes into), and
 `spectral.py` (by shapes alone), `signal.py` (any model, by what it does to a signal).
 """
 

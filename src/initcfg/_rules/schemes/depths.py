@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from torch import nn
 
 from initcfg._model import Widths
 from initcfg._rules.initializers import INITIALIZERS, number
+from initcfg._rules.schemes.branch_ends import Ends, ends_of
 from initcfg._rules.schemes.widths import NARROW, WIDE, OfBase, grows_by, kind_of, patterns_of
 from initcfg.errors import ArgumentValueError, PlanError
 
@@ -21,8 +23,10 @@ class CompleteP(OfBase):
 
     - hidden weights N(0, (std·m^-½)²), those that end a branch also · M^-alpha; lr · m^-1·M^(alpha-1), of
       those that end a branch also · M^-alpha; weight decay · m, there also · M^alpha
-    - input weights and the head as in ``MuP``; biases and norms of blocks: lr · M^(alpha-1), no weight decay
+    - input weights and the head as in ``MuP``; biases and norms of blocks: lr · M^(alpha-1), no weight decay;
+      biases of the layers that end a branch: lr also · M^-alpha
     - eps · m^-1·M^-alpha, divided by the factor where one is folded
+    - where a norm ends a branch, after its last layer, the factor is folded into that norm's weight
 
     Dey et al. 2025, "Don't be lazy: CompleteP enables compute-efficient deep transformers" (arXiv
     2505.01618), table 1. Checked against EleutherAI's nanoGPT-mup, branch completep: with m = M = 4, a
@@ -51,6 +55,7 @@ class CompleteP(OfBase):
         widths = self.widths(owner)
         deep = self._deep(widths)
         branch, rate = f"{deep}**-{self.alpha:.10g}", f"{deep}**{self.alpha - 1:.10g}"
+        ends = Ends() if deep == "1" else ends_of(owner, self.example, self.declared)
         groups: dict[tuple[str, str, bool], list[str]] = {}
         for name, each in widths.tensors.items():
             key = (kind_of(each), grows_by(each), name in widths.in_blocks)
@@ -77,9 +82,31 @@ class CompleteP(OfBase):
         if hidden:
             parts.append(self._hidden(patterns_of(hidden, widths.tensors), branch, rate))
         # After all others. At the width of the base none is hidden, and branches have their factor.
-        if weights or hidden:
-            parts.append(self._ends(patterns_of([*{*weights, *hidden}], widths.tensors), branch, rate))
-        return parts
+        folded = [] if ends.norms else [*{*weights, *hidden}]
+        if folded:
+            parts.append(self._ends(patterns_of(folded, widths.tensors), branch, rate))
+        return [*parts, *self._vectors(ends, widths, branch, rate)]
+
+    def _vectors(self, ends: Ends, widths: Widths, branch: str, rate: str) -> Iterator[dict[str, Any]]:
+        """The biases and norms into which a branch's factor is folded."""
+        found: dict[tuple[str, float | None], list[str]] = {}
+        for name, offset in (*((each, None) for each in ends.biases), *ends.norms.items()):
+            if name not in widths.tensors:
+                continue
+            found.setdefault((grows_by(widths.tensors[name]), offset), []).append(name)
+        for (out, offset), names in found.items():
+            tune = self.tuned(lr=f"{rate}*{branch}", weight_decay="0", eps=f"1/{out}")
+            rule = dict(param=patterns_of(names, widths.tensors), tune=tune)
+            if offset is None:
+                yield rule
+            else:
+                # (1 + w)·c is 1 + w' with w' = c·w + c - 1.
+                factor = self.factor(widths)
+                yield dict(type="Constant", val=factor - offset, **rule)
+
+    def factor(self, widths: Widths) -> float:
+        """The factor of each residual branch."""
+        return (widths.layers / widths.base_layers) ** -self.alpha
 
     def _deep(self, widths: Widths) -> str:
         """How many times as deep as the base."""
