@@ -49,7 +49,7 @@ from initcfg._model.load_hooks import (
     outermost,
     run_load_hooks,
 )
-from initcfg._model.moments import Seen, analyzed
+from initcfg._model.moments import ORTHOGONAL_UP_TO, Seen, analyzed
 from initcfg._model.names import (
     LAZY,
     RUN_ONE_BATCH,
@@ -69,6 +69,7 @@ from initcfg._model.whereabouts import Watch, changes, place_of, places_of, rena
 from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare_widths, shapes_of, template
 
 __all__ = [
+    "ORTHOGONAL_UP_TO",
     "BaseModule",
     "Entry",
     "Filled",

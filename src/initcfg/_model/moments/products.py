@@ -9,6 +9,11 @@ from typing import Any
 
 import torch
 
+from initcfg._model.moments.distribution import Distribution, gaussian
+from initcfg._model.moments.nodes import SIZE_WEIGHTS, by_size
+
+ORTHOGONAL_UP_TO = 512
+"""Wider matrices are Gaussian: their sums have many terms, and orthogonal ones would take long."""
 # Inputs of so few terms have no mean worth the name.
 _MANY = 16
 
@@ -52,6 +57,28 @@ def product_of(
         terms = _terms(args, output)
         return Product(args[0], args[1], terms, axes=axes, coverage=terms / args[1][0].numel())
     return None
+
+
+def through_weight(given: Distribution, product: Product, coverage: float) -> Distribution:
+    """What comes out of a product with a weight of independent elements of variance 1.
+
+    ``coverage``: of how much of the mean the weights take out, since the sum of each output's is 0.
+    """
+    rows = product.other.numel() / product.terms
+    if product.lookup:
+        return gaussian(1.0, noise=2.0 / product.other.shape[-1])
+    grid = given.grid
+    means = by_size(grid)
+    energies = by_size(grid.square()) - coverage * means.square()
+    common = given.common - coverage * given.mean**2
+    noise = given.noise(grid - coverage * means[:, None]) / product.terms
+    # Weights that keep no length: Gaussian ones, and those with fewer outputs than inputs.
+    kept = 0.0 if min(rows, product.terms) > ORTHOGONAL_UP_TO else 1.0 / product.terms
+    noise = noise + 2.0 * max(1.0 / rows - kept, 0.0)
+    # A mean over n numbers has in part been taken from each of them.
+    factor = product.terms * (1.0 - coverage / product.terms)
+    second = float(energies.clamp_min(0.0) @ SIZE_WEIGHTS)
+    return gaussian(factor * second, factor * max(common, 0.0), energies=energies.clamp_min(0.0), noise=noise)
 
 
 def _summed(matrix: torch.Tensor) -> tuple[int, ...]:

@@ -12,8 +12,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from initcfg._model.in_place_writes import storage_of
-from initcfg._model.moments.distribution import Distribution, combined, constant, gaussian, mixture
-from initcfg._model.moments.products import Product, product_of
+from initcfg._model.moments.distribution import (
+    Distribution,
+    Source,
+    combined,
+    constant,
+    gaussian,
+    mixture,
+)
+from initcfg._model.moments.nodes import spread_of_sizes
+from initcfg._model.moments.operations import called, reduced, softmax, squares_of, with_tensors
+from initcfg._model.moments.products import Product, product_of, through_weight
 
 # Beyond this, a number that is added to scores takes them out.
 _HUGE = 1e4
@@ -87,6 +96,8 @@ class Seen:
             variance is multiplied with from its output to that of the weight before.
         unknown: Operations of which nothing is known.
         dead: Weights whose input is zero everywhere.
+        apart: By weight, how far samples are from each other: the standard deviation of the logarithm of how
+            large their outputs are.
     """
 
     stds: dict[str, float] = field(default_factory=dict)
@@ -96,6 +107,7 @@ class Seen:
     backward: dict[str, float] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
     dead: dict[str, None] = field(default_factory=dict)
+    apart: dict[str, float] = field(default_factory=dict)
 
 
 class Propagation(TorchDispatchMode):
@@ -124,7 +136,9 @@ class Propagation(TorchDispatchMode):
     def begin_with(self, tensor: torch.Tensor) -> None:
         """An input of the model: Gaussian, of variance 1."""
         if tensor.is_floating_point():
-            self._note(tensor, gaussian(1.0))
+            # A channel of an image is one of three; a row of numbers is a sample with a size of its own.
+            noise = 2.0 / tensor.shape[-1] if tensor.dim() in (2, 3) else 0.0
+            self._note(tensor, gaussian(1.0, noise=noise))
 
     def _note(self, tensor: Any, found: Distribution) -> None:
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() | (tensor.dtype == torch.bool):
@@ -166,30 +180,31 @@ class Propagation(TorchDispatchMode):
 
     def _by_weight(self, weight: str, product: Product) -> Distribution:
         """What comes out of a product with a weight, whose standard deviation is decided here."""
-        given = self.of(product.data)
-        second, common, mean = (1.0, 0.0, 0.0) if given is None else (given.second, given.common, given.mean)
+        given = self.of(product.data) or gaussian(1.0)
+        mean, second = given.mean, given.second
         if product.lookup:
-            second, common, mean = 1.0, 0.0, 0.0
             self.seen.lookups[weight] = None
-        if weight in self.seen.centered or (
+        elif weight in self.seen.centered or (
             self._centers and weight not in self.seen.stds and product.axes and mean**2 > 0.01 * second
         ):
             self.seen.centered[weight] = product.axes
-            # At a border, what is left of the weights has a mean; it is another one on each side.
-            second, common = second - mean**2 * product.coverage, max(common - mean**2, 0.0)
-        gain = product.terms * second
+        coverage = product.coverage if weight in self.seen.centered else 0.0
+        unit = through_weight(given, product, coverage)
+        gain = unit.second
         if weight not in self.seen.stds:
             target = self._target(weight)
             if gain <= 0.0 or not math.isfinite(gain):
                 self.seen.dead[weight] = None
                 gain = product.terms
             self.seen.stds[weight], self.seen.targets[weight] = target / math.sqrt(gain), target
-        square = self.seen.stds[weight] ** 2
-        made = gaussian(product.terms * second * square, product.terms * common * square)
-        if given is not None and (before := self._outputs.get(id(given.source))) is not None:
+        std = self.seen.stds[weight]
+        values = unit.values * std
+        made = Distribution(values, Source(values), normal=True)
+        if (before := self._outputs.get(id(given.source))) is not None:
             back = product.other.numel() / product.terms
-            self.seen.backward.setdefault(weight, square * back * given.slope(before))
+            self.seen.backward.setdefault(weight, std**2 * back * given.slope(before))
         self._outputs[id(made.source)] = made
+        self.seen.apart.setdefault(weight, spread_of_sizes(made.energies) if made.sized else 0.0)
         return made
 
     def _found(
@@ -218,7 +233,7 @@ class Propagation(TorchDispatchMode):
         if product is not None:
             return self._of_data(product)
         if name in ("_softmax", "softmax", "_safe_softmax"):
-            return _softmax(first, known[0].shape[args[1]])
+            return softmax(first, known[0].shape[args[1]])
         return self._elsewhere(func, name, args, kwargs, outputs, known, first)
 
     def _elsewhere(
@@ -249,11 +264,11 @@ class Propagation(TorchDispatchMode):
             "any",
             "all",
         ):
-            return _reduced(name, args, kwargs, known[0], first)
+            return reduced(name, args, kwargs, known[0], first)
         if torch.Tag.pointwise in func.tags or base in (*_ELEMENTWISE, "where", "masked_fill", "copy"):
             return self._pointwise(func, name, args, kwargs, known, first)
         self.seen.unknown[name] = None
-        return gaussian(first.second, first.common, first.mean)
+        return gaussian(first.second, first.common, first.mean, first.energies)
 
     def _affine(self, found: Distribution, args: Sequence[Any], at: int) -> Distribution:
         """A norm's own weight and bias."""
@@ -288,7 +303,7 @@ class Propagation(TorchDispatchMode):
         )
         masked = masked or any(isinstance(each, torch.Tensor) for each in args[3:])
         keys = args[1].shape[-2]
-        return value.mixed(_squares(spread, keys, masked), (2.0 if masked else 1.0) / keys)
+        return value.mixed(squares_of(spread, keys, masked), (2.0 if masked else 1.0) / keys)
 
     def _pointwise(
         self, func: Any, name: str, args: Any, kwargs: Any, known: list[torch.Tensor], first: Distribution
@@ -308,15 +323,14 @@ class Propagation(TorchDispatchMode):
         if len(others) == 2 and len(names) == 2:
             one, two = (self._known[id(each)] for each in names)
             if one.normal and two.normal and name.startswith(("add", "sub")):
-                return gaussian(one.second + two.second, one.common + two.common)
-            made = combined(
-                lambda a, b: _called(func, tree_map_only_once(args, kwargs, names, (a, b))), one, two
-            )
+                energies = one.energies + two.energies
+                return gaussian(one.second + two.second, one.common + two.common, energies=energies)
+            made = combined(lambda a, b: called(func, with_tensors(args, kwargs, names, (a, b))), one, two)
             return made
         if len(others) > 1:
             self.seen.unknown[name] = None
-            return gaussian(first.second, first.common, first.mean)
-        values = _called(func, taken)
+            return gaussian(first.second, first.common, first.mean, first.energies)
+        values = called(func, taken)
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             self.seen.unknown[name] = None
             return first
@@ -341,66 +355,3 @@ class Propagation(TorchDispatchMode):
             return torch.tensor(neutral, dtype=torch.float64)
         others.append(found)
         return found.values
-
-
-def tree_map_only_once(
-    args: Any, kwargs: Any, names: Sequence[torch.Tensor], values: Sequence[torch.Tensor]
-) -> Any:
-    """The arguments with tensors in the places of others."""
-    left = list(values)
-    return tree_map_only(torch.Tensor, lambda _: left.pop(0), (args, dict(kwargs)))
-
-
-def _called(func: Any, taken: Any) -> torch.Tensor:
-    """An operation on the nodes; one in place leaves them alone."""
-    args, kwargs = taken
-    kwargs = {
-        key: each for key, each in kwargs.items() if key not in ("dtype", "device", "layout", "memory_format")
-    }
-    if func.overloadpacket.__name__.endswith("_"):
-        shapes = [each.shape for each in args if isinstance(each, torch.Tensor)]
-        args = (args[0].expand(torch.broadcast_shapes(*shapes)).clone(), *args[1:])
-    made = func(*args, **kwargs)
-    return made if isinstance(made, torch.Tensor) else made[0]
-
-
-def _squares(spread: float, keys: int, masked: bool) -> float:
-    """Mean of Σ a² of a softmax over Gaussian scores of this variance; masked, over 1, 2, ... of them."""
-    heavy = math.exp(min(spread, 50.0))
-    if masked:
-        return sum(min(heavy / count, 1.0) for count in range(1, keys + 1)) / keys
-    return min(heavy / keys, 1.0)
-
-
-def _softmax(scores: Distribution, keys: int) -> Distribution:
-    spread = scores.second - scores.mean**2
-    found = constant(1.0 / keys)
-    return replace(found, squares=_squares(spread, keys, scores.masked), masked=scores.masked)
-
-
-def _reduced(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tensor: torch.Tensor, found: Distribution
-) -> Distribution:
-    """A mean, a sum and the like, over channels or positions."""
-    rank = tensor.dim()
-    given = args[1] if len(args) > 1 else kwargs.get("dim")
-    if name in ("linalg_vector_norm", "norm"):
-        given = args[2] if len(args) > 2 else None
-    dims = (
-        given
-        if isinstance(given, (list, tuple))
-        else [given]
-        if isinstance(given, int)
-        else list(range(rank))
-    )
-    dims = [each % rank for each in dims if isinstance(each, int)] or list(range(rank))
-    count = math.prod(tensor.shape[each] for each in dims)
-    if name in ("var", "std", "var_mean"):
-        return constant(found.std ** (1 if name == "std" else 2))
-    if name in ("linalg_vector_norm", "norm"):
-        return constant(math.sqrt(count * found.second))
-    if name == "amax":
-        return found.largest(count)
-    channels = 1 if rank == 4 else rank - 1
-    made = constant(found.mean) if channels in dims else found.averaged(1.0 / count)
-    return made if name != "sum" else Distribution(made.values * count, made.source)

@@ -9,14 +9,14 @@ from typing import Any
 from torch import nn
 
 from initcfg._config import function_of_file
-from initcfg._model import Seen, analyzed
+from initcfg._model import ORTHOGONAL_UP_TO, Seen, analyzed
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, finite, one_of
 from initcfg._rules.schemes.scheme import Scheme
 from initcfg.errors import ArgumentError, ArgumentValueError, RoleError
 from initcfg.values import Formula, Layout, Normal, Orthogonal, Value, to_json
 
-# Wider matrices are Gaussian: their sums have many terms, and orthogonal ones would take long.
-_WIDEST = 512
+# Beyond this standard deviation of the logarithm of their sizes, samples are said to be apart.
+_APART = math.log(2.0)
 _LAYERS = ["Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 _LAYERS += ["Conv1D", "Embedding", "MultiheadAttention"]
 
@@ -28,7 +28,9 @@ class SignalPreserving(Scheme):
     ``mode="analytic"`` needs shapes alone. The model runs once without memory, and beside each tensor goes
     what its elements are like: a function of Gaussian numbers, known at the nodes of a quadrature. So the
     moments of an activation are those of the function itself, whoever wrote it; sums, products, norms,
-    pooling, attention, concatenation and embeddings are followed as well. Where a layer's input has a mean
+    pooling, attention, concatenation and embeddings are followed as well, and how samples drift apart in
+    layers that have finite widths. The standard deviation is that of all elements together: samples,
+    positions and channels. Where a layer's input has a mean
     (after ReLU, say), the weights of each output have the mean 0 (``centered``): else it would grow with
     depth, make all samples alike, and chance would decide the scale of deep layers. Matrices up to 512 wide
     are orthogonal, others Gaussian.
@@ -147,6 +149,13 @@ def _notes(seen: Seen) -> list[str]:
                 f"where outputs keep their scale, gradients are multiplied by {each:.3g} from layer to layer "
                 f"({each ** len(logs):.3g} over {len(logs)}), and no scale of weights keeps both"
             )
+    worst, spread = max(seen.apart.items(), key=lambda item: item[1], default=("", 0.0))
+    if spread > _APART:
+        found.append(
+            f"no scale keeps single samples: they drift apart, until at {worst} they differ by a factor "
+            f"of {min(math.exp(spread), 1e9):.2g} (one standard deviation); a norm between layers, or wider "
+            "layers, would keep them together"
+        )
     return found
 
 
@@ -178,7 +187,7 @@ class SignalPreservingWeight(BaseInit):
         """See :meth:`BaseInit.value`."""
         shape = layout.shape
         rows, columns = shape[0], math.prod(shape[1:])
-        if self._gaussian or min(rows, columns) > _WIDEST:
+        if self._gaussian or min(rows, columns) > ORTHOGONAL_UP_TO:
             made: Value = Normal(0.0, self.std)
         else:
             made = Orthogonal(self.std * math.sqrt(max(rows, columns)))
