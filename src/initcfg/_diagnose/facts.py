@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from initcfg._plan import Plan, record_to_json
@@ -229,6 +230,21 @@ class Diagnosis:
         return "\n".join([*lines, *map(str, self.findings)])
 
     # -- a page (report/) ---------------------------------------------------------------------------
+
+    def _repr_html_(self) -> str:
+        from initcfg._diagnose.report import diagnosis_short
+
+        return diagnosis_short(self)
+
+    def to_html(self, path: str | Path | None = None, lang: str = "en") -> str:
+        """The diagnosis as a page: one HTML file that needs nothing besides; see :meth:`Plan.to_html`.
+
+        It has the findings with their rules and remedies, pictures of the measures, and every tensor with the
+        histogram of its weights.
+        """
+        from initcfg._diagnose.report import diagnosis_page
+
+        return diagnosis_page(self, path, lang)
 
     # -- loggers ------------------------------------------------------------------------------------
 

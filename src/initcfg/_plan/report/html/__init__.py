@@ -10,16 +10,43 @@ a value gives) and `bars.py` (their small histograms), `figures.py` (pictures by
 (the table), `plans.py`, `ledgers.py`, `differences.py` (a page each), `notebooks.py` (short forms).
 """
 
+from initcfg._plan.report.html.bars import number
 from initcfg._plan.report.html.differences import diff_page
+from initcfg._plan.report.html.elements import Html, element, name_of, together
+from initcfg._plan.report.html.figures import COLOR, Drawing, can_draw, framed, logarithmic, settings
 from initcfg._plan.report.html.ledgers import ledger_page
-from initcfg._plan.report.html.notebooks import diff_short, ledger_short, plan_short
-from initcfg._plan.report.html.plans import plan_page
+from initcfg._plan.report.html.notebooks import diff_short, ledger_short, plan_short, short_table
+from initcfg._plan.report.html.page import facts, whole_page, written
+from initcfg._plan.report.html.plans import plan_page, plan_tensors
+from initcfg._plan.report.html.tensors import TensorRow, legend, plain_table, tensor_table
+from initcfg._plan.report.html.wording import Wording
 
 __all__ = [
+    "COLOR",
+    "Drawing",
+    "Html",
+    "TensorRow",
+    "Wording",
+    "can_draw",
     "diff_page",
     "diff_short",
+    "element",
+    "facts",
+    "framed",
     "ledger_page",
     "ledger_short",
+    "legend",
+    "logarithmic",
+    "name_of",
+    "number",
+    "plain_table",
     "plan_page",
     "plan_short",
+    "plan_tensors",
+    "settings",
+    "short_table",
+    "tensor_table",
+    "together",
+    "whole_page",
+    "written",
 ]

@@ -9,7 +9,7 @@ from initcfg._plan.assignment import Assignment
 from initcfg._plan.report.html.bars import law_cell
 from initcfg._plan.report.html.densities import edges_of, laws
 from initcfg._plan.report.html.elements import Html, element, name_of, together
-from initcfg._plan.report.html.page import facts, given, page
+from initcfg._plan.report.html.page import facts, whole_page, written
 from initcfg._plan.report.html.tensors import (
     TensorRow,
     plain_table,
@@ -45,7 +45,7 @@ def diff_page(found: Comparison, path: str | Path | None = None, lang: str = "en
     if found.tied:
         lines = [(name, _tied(a, words), _tied(b, words)) for name, (a, b) in found.tied.items()]
         parts += [element("h2", words("tied")), plain_table([words("tensor"), "A", "B"], lines)]
-    return given(page(title, *parts, words=words), path)
+    return written(whole_page(title, *parts, words=words), path)
 
 
 def diff_facts(found: Comparison, words: Wording) -> Html:

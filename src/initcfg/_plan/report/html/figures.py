@@ -38,6 +38,8 @@ _COLORS = ("text", "muted", "line", "accent", "error", "warning", "good", "bar",
 COLOR = {name: f"#0000{place + 1:02x}" for place, name in enumerate(_COLORS)}
 _NAMES = {color: name for name, color in COLOR.items()}
 _SIGN = re.compile(r"@(\d+)@_*")
+_DIGITS = re.compile(r"-?[0-9]+\.[0-9]{3,}")
+_LETTERS = re.compile(r"\s*([A-Za-z])\s*")
 _SIZE = re.compile(r"([0-9.]+)px")
 _POWERS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -60,6 +62,7 @@ class Drawing:
 
         self._texts: list[str] = []
         self._tips: dict[str, Sequence[str]] = {}
+        self._crisp: set[str] = set()
         self.figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         self.panes: list[Any] = list(self.figure.subplots(rows, 1, squeeze=False, **options)[:, 0])
         for pane in self.panes:
@@ -75,9 +78,10 @@ class Drawing:
         sign = f"@{len(self._texts) - 1}@"
         return sign.ljust(len(words) if width is None else width, "_")
 
-    def tips(self, artist: Any, name: str, texts: Sequence[str]) -> None:
-        """What is said of each mark of a collection when one points at it."""
+    def tips(self, artist: Any, name: str, texts: Sequence[str], *, crisp: bool = False) -> None:
+        """What is said of each mark when one points at it; ``crisp``: they lie side by side."""
         artist.set_gid(name)
+        self._crisp |= {name} if crisp else set()
         self._tips[name] = [shown(text) for text in texts]
 
     def labels(self, pane: Any, x: str, y: str) -> None:
@@ -106,6 +110,8 @@ class Drawing:
             texts = self._tips.get(group.get("id", ""))
             if texts is None:
                 continue
+            if group.get("id") in self._crisp:
+                group.set("shape-rendering", "crispEdges")
             marks = [each for each in group.iter() if _tag(each) == "use"] or [
                 each for each in group.iter() if _tag(each) == "path"
             ]
@@ -154,12 +160,18 @@ def _clean(root: ElementTree.Element, name: str) -> None:
                     parent.set("id", f"{name}-{item}")
             elif key == "style":
                 _styled(parent, item, name)
+            elif key == "href":
+                parent.set(key, f"#{name}-{item.removeprefix('#')}")
+            elif key == "d":
+                parent.set(key, _LETTERS.sub(r"\1", _own(item, name)).strip())
             else:
                 parent.set(key, _own(item, name))
 
 
 def _own(item: str, name: str) -> str:
-    return re.sub(r"(^#|url\(#)", lambda found: f"{found[1]}{name}-", item)
+    """A value that belongs to this picture alone, with no more digits than a screen has points."""
+    item = re.sub(r"url\(#", f"url(#{name}-", item)
+    return _DIGITS.sub(lambda found: f"{float(found[0]):.2f}", item)
 
 
 def _styled(each: ElementTree.Element, style: str, name: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initcfg._plan.report.html.elements import Html, element
-from initcfg._plan.report.html.page import facts, given, page
+from initcfg._plan.report.html.page import facts, whole_page, written
 from initcfg._plan.report.html.tensors import TensorRow, tensor_table
 from initcfg._plan.report.html.wording import Wording
 from initcfg.values import Opaque
@@ -31,7 +31,9 @@ def ledger_page(ledger: Ledger, path: str | Path | None = None, lang: str = "en"
         element("h2", words("tensors")),
         tensor_table(rows[:_MOST], words, more=[words("written by")]),
     )
-    return given(page(title, element("h1", title), ledger_facts(ledger, words), listed, words=words), path)
+    return written(
+        whole_page(title, element("h1", title), ledger_facts(ledger, words), listed, words=words), path
+    )
 
 
 def ledger_facts(ledger: Ledger, words: Wording) -> Html:

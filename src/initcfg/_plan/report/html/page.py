@@ -26,7 +26,7 @@ _POLICY = (
 )
 
 
-def page(title: str, *parts: object, words: Wording) -> str:
+def whole_page(title: str, *parts: object, words: Wording) -> str:
     """The text of a page with these parts below its title."""
     head = together(
         (
@@ -39,16 +39,18 @@ def page(title: str, *parts: object, words: Wording) -> str:
             element("style", Html(STYLE)),
         )
     )
+    main = element("main", *parts)
+    skip = element("a", words("to the tensors"), href="#tensors", class_="skip")
     body = element(
         "body",
-        element("a", words("to the tensors"), href="#tensors", class_="skip"),
-        element("main", *parts),
+        skip if 'id="tensors"' in main else None,
+        main,
         element("script", Html(SCRIPT)),
     )
     return f"<!doctype html>\n{element('html', element('head', head), body, lang=words.tag)}\n"
 
 
-def given(text: str, path: str | Path | None) -> str:
+def written(text: str, path: str | Path | None) -> str:
     """The text, which is also written to a file if there is a path: whole, or not at all."""
     if path is not None:
         write_atomically(path, text.encode())

@@ -11,7 +11,7 @@ from initcfg._plan.report.html.bars import number
 from initcfg._plan.report.html.densities import deviation, laws
 from initcfg._plan.report.html.elements import Html, element, together
 from initcfg._plan.report.html.figures import COLOR, Drawing, can_draw, framed, logarithmic, settings
-from initcfg._plan.report.html.page import facts, given, page
+from initcfg._plan.report.html.page import facts, whole_page, written
 from initcfg._plan.report.html.tensors import TensorRow, plain_table, tensor_table, value_words
 from initcfg._plan.report.html.wording import Wording
 from initcfg._plan.report.table import decided_by, rows
@@ -49,7 +49,7 @@ def plan_page(plan: Plan, path: str | Path | None = None, lang: str = "en") -> s
         plan_tensors(plan, words),
         rules_part(plan, words),
     ]
-    return given(page(title, *parts, words=words), path)
+    return written(whole_page(title, *parts, words=words), path)
 
 
 def plan_facts(plan: Plan, words: Wording) -> Html:

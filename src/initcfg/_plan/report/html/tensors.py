@@ -99,15 +99,22 @@ def _row(row: TensorRow, titles: Sequence[str], words: Wording) -> Html:
 def _key(rows: Iterable[TensorRow], words: Wording) -> Html | str:
     """What bars and lines are."""
     if any(row.measured is not None for row in rows):
-        return legend({"f-bar": words("key of weights"), "f-theory": words("key of theory")})
+        return legend({"f-bar": words("key of weights"), "s-theory": words("key of theory")})
     return legend({"f-theory": words("key of theory alone")})
 
 
 def legend(items: Mapping[str, str]) -> Html:
-    """Colors, each with what it means."""
-    swatch = '<svg viewBox="0 0 12 7" aria-hidden="true"><rect width="12" height="7" class="{}"/></svg>'
-    listed = (element("li", Html(swatch.format(color)), text) for color, text in items.items())
+    """What each look means: ``"f-bar"`` is a surface, ``"s-bar"`` a line, with its dashes if it has any."""
+    listed = (element("li", _swatch(*look.split(" ", 1)), text) for look, text in items.items())
     return element("ul", *listed, class_="key")
+
+
+def _swatch(color: str, dashes: str | None = None) -> Html:
+    if color.startswith("f"):
+        mark = element("rect", width="12", height="7", class_=color)
+    else:
+        mark = element("path", d="M0 3.5h12", class_=color, stroke_width="1.5", stroke_dasharray=dashes)
+    return element("svg", mark, viewBox="0 0 12 7", aria_hidden="true")
 
 
 def value_words(value: Value, words: Wording) -> str:
