@@ -92,6 +92,34 @@ DOCUMENTED = {
     "torchvision's resnet": (torchvision("resnet18", zero_init_residual=True), "ZeroResidual"),
     "nf_resnet": (timm("nf_resnet26"), "NFNet"),
     "efficientnet": (timm("efficientnet_b0"), "EfficientNet"),
+    "deit distilled": (timm("deit_tiny_distilled_patch16_224", depth=2), "ViTTimm"),
+    "deit3": (timm("deit3_small_patch16_224", depth=2), "ViTTimm"),
+    "mamba2": (
+        hf(
+            "Mamba2ForCausalLM",
+            "Mamba2Config",
+            hidden_size=64,
+            num_hidden_layers=2,
+            vocab_size=120,
+            state_size=8,
+            num_heads=8,
+            head_dim=16,
+            n_groups=1,
+            chunk_size=8,
+        ),
+        "Mamba(of='transformers', std=0.1)",
+    ),
+    "wav2vec2": (
+        hf(
+            "Wav2Vec2ForPreTraining",
+            "Wav2Vec2Config",
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+        ),
+        "Wav2Vec2()",
+    ),
     "cait": (timm("cait_xxs24_224", depth=2), "LayerScale(value=1e-05)"),
 }
 

@@ -232,3 +232,67 @@ def test_a_config_remembers_it_for_its_model(tmp_path, monkeypatch):
     assert initcfg.plan(model, dict(type="GPT2")).recognize()[0].scheme == "GPT2"
     done = CliRunner().invoke(main, ["trace", "c.py", "--recognize"])
     assert done.exit_code == 0 and done.output.startswith("this is GPT2("), done.output
+
+
+class Offsets(nn.Module):
+    """Deformable attention that keeps its numbers as libraries do, and rounds in float32."""
+
+    def __init__(self, n_heads: int = 2, n_levels: int = 3, n_points: int = 2) -> None:
+        super().__init__()
+        self.n_heads, self.n_levels = n_heads, n_levels
+        self.sampling_offsets = nn.Linear(8, 2 * n_heads * n_levels * n_points)
+        self.attention_weights = nn.Linear(8, n_heads * n_levels * n_points)
+        self.value_proj, self.output_proj = nn.Linear(8, 8), nn.Linear(8, 8)
+        angles = torch.arange(n_heads) * (2 * math.pi / n_heads)
+        ring = torch.stack([angles.cos(), angles.sin()], -1)
+        ring = (ring / ring.abs().max(-1, keepdim=True)[0]).view(n_heads, 1, 1, 2)
+        ring = ring.repeat(1, n_levels, n_points, 1) * torch.arange(1, n_points + 1).view(1, 1, -1, 1)
+        with torch.no_grad():
+            nn.init.zeros_(self.sampling_offsets.weight)
+            self.sampling_offsets.bias.copy_(ring.reshape(-1))
+            for each in (self.attention_weights.weight, self.attention_weights.bias):
+                nn.init.zeros_(each)
+            for layer in (self.value_proj, self.output_proj):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        offsets = self.sampling_offsets(x).tanh().sum(-1, keepdim=True)
+        return self.output_proj(self.value_proj(x) * offsets)
+
+
+def test_attention_says_its_heads_and_levels_itself():
+    found = initcfg.trace(lambda: nn.ModuleDict({"attn": Offsets()})).recognize(example=torch.zeros(2, 8))
+    assert [(each.scheme, dict(each.arguments), each.but) for each in found] == [
+        ("DeformableAttnOffsets", {}, ())
+    ]
+
+
+class Tokens(nn.Module):
+    """A vision transformer's linears and small gates, over a convolution of patches."""
+
+    def __init__(self, kernel: float | None) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.blocks = nn.ModuleList(Block(16) for _ in range(3))
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.gamma = nn.Parameter(torch.full((16,), 1e-6))
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        if kernel is not None:
+            nn.init.trunc_normal_(self.patches.weight, std=kernel)
+            nn.init.zeros_(self.patches.bias)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.patches(image).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = x + block.gamma * (block(x) - x)
+        return x
+
+
+@pytest.mark.parametrize(("kernel", "is_one"), [(0.02, True), (None, False)])
+def test_a_scheme_of_matrices_and_kernels_needs_both(kernel, is_one):
+    found = initcfg.trace(lambda: Tokens(kernel)).recognize(example=torch.zeros(2, 3, 8, 8))
+    assert ("ConvNeXt" in [each.scheme for each in found]) is is_one

@@ -9,14 +9,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin
 
 import torch
 from torch import nn
 
-from initcfg._model import doors, find_roles
+from initcfg._model import Names, doors, find_roles, named_tensors
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.plan import Plan
 from initcfg._plan.planner import RoleRequest, make_plan, remembered_roles
@@ -118,11 +118,12 @@ def recognize(plan: Plan, model: nn.Module, *, example: Any = None, roles: Any =
             "Schemes that scale by what a tensor does are not recognized here. %s Give one: example=...",
             error.problem,
         )
+    names = named_tensors(model)
     found: list[Recognized] = []
     for name, cls in schemes().items():
         best = None
         for arguments in _arguments(cls, plan):
-            scheme = _planned(cls, arguments, model, replace(request, known=known))
+            scheme = _planned(cls, arguments, model, names, replace(request, known=known))
             one = None if scheme is None else _compared(name, arguments, plan, scheme)
             if one is not None and (best is None or _order(one) < _order(best)):
                 best = one
@@ -194,12 +195,13 @@ def _constants(plan: Plan) -> list[float]:
 
 
 def _planned(
-    cls: type[Scheme], arguments: dict[str, Any], model: nn.Module, roles: RoleRequest
+    cls: type[Scheme], arguments: dict[str, Any], model: nn.Module, names: Names, roles: RoleRequest
 ) -> Plan | None:
     """The plan of the scheme alone; None where it does not fit the model."""
     try:
-        program = Compiler(model, compat=False).run_rules({"type": cls, **arguments})
-        return make_plan(model, program, compat=False, roles=roles)
+        compiler = Compiler(model, compat=False, declared=roles.known)
+        program = compiler.run_rules({"type": cls, **arguments})
+        return make_plan(model, program, compat=False, names=names, roles=roles)
     except InitcfgError:
         return None
 
@@ -217,6 +219,8 @@ def _compared(name: str, arguments: dict[str, Any], plan: Plan, scheme: Plan) ->
         return None
     if any(_by_depth(reached[key]) for key in differing):
         # What the scheme scales by depth is what makes it this one.
+        return None
+    if _halved(ours.values(), reached, differing):
         return None
     said = len(ours) - sum(not _tells(item) for item in ours.values() if item.name not in differing)
     if len(differing) > (1 - _ENOUGH) * max(said, len(apart)):
@@ -237,6 +241,17 @@ def _compared(name: str, arguments: dict[str, Any], plan: Plan, scheme: Plan) ->
         names=frozenset(names),
         covered=frozenset(ours.keys() - set(differing)),
     )
+
+
+def _halved(ours: Iterable[Assignment], scheme: Mapping[str, Assignment], differing: list[str]) -> bool:
+    """Whether a rule of a scheme holds for all matrices that it reaches, and for none of the kernels."""
+    same: dict[tuple[str | None, int], bool] = {}
+    for item in ours:
+        axes = len(item.shape)
+        if axes >= 2:
+            key = (scheme[item.name].rule, axes)
+            same[key] = same.get(key, False) or item.name not in differing
+    return any(not each and same.get((rule, 2), False) for (rule, axes), each in same.items() if axes > 2)
 
 
 def _by_depth(item: Assignment) -> bool:
@@ -296,7 +311,9 @@ def _same_numbers(ours: Assignment, scheme: Assignment) -> bool:
             fill_stream(tensor, value, seed=0, name=ours.name)
     except InitcfgError:
         return False
-    return torch.allclose(*drawn, rtol=1e-5, atol=1e-8)
+    # What should be zero is, in float32, what rounding of the largest leaves.
+    largest = max((each.abs().max().item() for each in drawn if each.numel()), default=0.0)
+    return torch.allclose(*drawn, rtol=1e-5, atol=1e-6 * largest)
 
 
 def _alike(first: Value, second: Value) -> bool:

@@ -29,12 +29,14 @@ def find_roles(model: nn.Module, *, example: Any = None, declared: Any = None) -
         example: The arguments of one call: a tensor, a tuple, a dict, or a function that gives these; not
             needed for models of timm, transformers and torchvision.
         declared: What a person says: a dict of globs, a function from a name to its roles, or ``"names"``
-            to guess without looking.
+            to guess without looking. Roles that were found before are the answer.
 
     Raises:
         RoleError: What is declared is wrong, no example input is known, or the model does not run on the one
             that was given.
     """
+    if isinstance(declared, Roles):
+        return declared
     names = named_tensors(model)
     names.refuse_lazy()
     if declared == "names":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from initcfg._rules.initializers.arguments import finite, one_of, positive, whole_number
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
@@ -211,6 +211,8 @@ class StateDecayInit(BaseInit):
     Args:
         low: The smallest decay, where there is one for each head.
         high: The largest.
+        heads: Where there is one for each head: ``"drawn"``; or ``"counted"``, ln 1 to ln H, as transformers
+            has it.
 
     Example:
         >>> import initcfg, torch
@@ -222,17 +224,26 @@ class StateDecayInit(BaseInit):
         [1.0, 2.0, 3.0, 4.0]
     """
 
-    def __init__(self, low: float = 1.0, high: float = 16.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        low: float = 1.0,
+        high: float = 16.0,
+        heads: Literal["drawn", "counted"] = "drawn",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.low, self.high = positive("low", low), positive("high", high)
+        self.heads = one_of("heads", heads, ("drawn", "counted"))
         if low > high:
             raise ArgumentValueError(f"The smallest decay of {self} lies above the largest.")
 
     def value(self, layout: Layout) -> Value:
         steps = Steps()
-        if len(layout.shape) == 1:
+        if len(layout.shape) == 1 and self.heads == "drawn":
             return steps.result(steps.call("log", steps.value(layout.shape, Uniform(self.low, self.high))))
         count = steps.call("arange.start", 1, _states(layout) + 1, dtype="torch.float32")
+        if len(layout.shape) == 1:
+            return steps.result(steps.call("log", count))
         return steps.result(steps.call("repeat", steps.call("log", count), [*layout.shape[:-1], 1]))
 
 

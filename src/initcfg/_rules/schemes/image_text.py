@@ -149,9 +149,10 @@ class Perceiver(Scheme):
 class Wav2Vec2(Scheme):
     """wav2vec 2.0: matrices N(0, 0.02²), convolutions Kaiming's with torch's biases.
 
-    The projection of features U(±1 / √fan_in). The positions' convolution, which has weight norm, is left to
-    a rule of yours: N(0, 4 / (kernel·channels)). From "wav2vec 2.0", Baevski et al. 2020 (2006.11477). Held
-    to transformers, modeling_wav2vec2.py.
+    The projection of features U(±1 / √fan_in); the quantizer's matrix N(0, 1), its codes and the mask
+    U(0, 1); for pretraining, the last matrices as torch has them. The positions' convolution, which has
+    weight norm, is left to a rule of yours: N(0, 4 / (kernel·channels)). From "wav2vec 2.0", Baevski et al.
+    2020 (2006.11477). Held to transformers, modeling_wav2vec2.py, by its names, which WavLM and others share.
 
     Args:
         std: Standard deviation of the matrices.
@@ -172,7 +173,13 @@ class Wav2Vec2(Scheme):
         """See :meth:`Scheme.recipe`."""
         return [
             dict(type="Normal", layer="Linear", std=self.std),
-            dict(type="Kaiming", layer="Conv1d", mode="fan_in", bias=dict(type="TorchDefault")),
+            dict(
+                type="Kaiming",
+                layer="Conv1d",
+                mode="fan_in",
+                bias=dict(type="TorchDefault"),
+                exclude="*pos_conv_embed.conv.*",
+            ),
             dict(
                 type="Uniform",
                 layer="Linear",
@@ -182,4 +189,8 @@ class Wav2Vec2(Scheme):
                 scale="1/sqrt(fan_in)",
             ),
             dict(type="TorchDefault", layer="Linear", param="*feature_projection.projection.bias"),
+            dict(type="Constant", param="*pos_conv_embed.conv.bias", val=0),
+            dict(type="Normal", param="*quantizer.weight_proj.weight", std=1),
+            dict(type="Uniform", param=["*quantizer.codevectors", "*masked_spec_embed"], a=0, b=1),
+            dict(type="TorchDefault", layer="Linear", param=["*project_hid.*", "*project_q.*"]),
         ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from torch import nn
+
 from initcfg._rules.initializers import INITIALIZERS, finite, one_of, positive, whole_number
 from initcfg._rules.schemes.scheme import Scheme
 
@@ -105,8 +107,8 @@ class DeformableAttnOffsets(Scheme):
     et al. 2021 (2010.04159). Held to fundamentalvision/Deformable-DETR, ms_deform_attn.py.
 
     Args:
-        heads: Number of heads.
-        levels: Number of levels.
+        heads: Number of heads; by default what the model's attention says of itself, else 8.
+        levels: Number of levels, likewise; else 4.
         points: Number of points of each head on each level; by default what the bias has room for.
 
     Example:
@@ -118,13 +120,25 @@ class DeformableAttnOffsets(Scheme):
     family = "parts"
     paper = "Zhu et al. 2021"
 
-    def __init__(self, heads: int = 8, levels: int = 4, points: int | None = None) -> None:
-        self.heads, self.levels = whole_number("heads", heads), whole_number("levels", levels)
+    def __init__(
+        self, heads: int | None = None, levels: int | None = None, points: int | None = None
+    ) -> None:
+        self.heads = None if heads is None else whole_number("heads", heads)
+        self.levels = None if levels is None else whole_number("levels", levels)
         self.points = None if points is None else whole_number("points", points)
 
     def recipe(self) -> list[dict[str, Any]]:
         """See :meth:`Scheme.recipe`."""
-        ring = dict(type="AttentionRing", heads=self.heads, levels=self.levels, points=self.points)
+        return self._recipe(self.heads or 8, self.levels or 4)
+
+    def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe_for`: libraries keep the numbers on the module that has the offsets."""
+        attention = next((each for each in owner.modules() if hasattr(each, "sampling_offsets")), None)
+        heads = self.heads or _count(attention, "n_heads", "num_heads") or 8
+        return self._recipe(heads, self.levels or _count(attention, "n_levels", "num_levels") or 4)
+
+    def _recipe(self, heads: int, levels: int) -> list[dict[str, Any]]:
+        ring = dict(type="AttentionRing", heads=heads, levels=levels, points=self.points)
         projections = ["*value_proj", "*output_proj"]
         return [
             dict(type="Constant", param=["*sampling_offsets.weight", "*attention_weights.*"], val=0),
@@ -132,6 +146,12 @@ class DeformableAttnOffsets(Scheme):
             dict(type="Xavier", param=[f"{each}.weight" for each in projections], distribution="uniform"),
             dict(type="Constant", param=[f"{each}.bias" for each in projections], val=0),
         ]
+
+
+def _count(module: nn.Module | None, *names: str) -> int | None:
+    """The first of these attributes that is a whole number."""
+    found = (getattr(module, name, None) for name in names)
+    return next((each for each in found if type(each) is int and each > 0), None)
 
 
 @INITIALIZERS.register_module(name="StyleGAN")

@@ -159,7 +159,7 @@ class Mamba(Scheme):
     """Mamba: A_log = ln 1 ... ln N, D = 1, steps from 0.001 to 0.1, outputs Kaiming's by √layers smaller.
 
     ``dt_proj.weight`` is U(±scale / √dt_rank), its bias the step's softplus⁻¹. Mamba-2 has a decay for each
-    head, ln U(1, 16); transformers counts its heads there instead, ln 1 ... ln H. Names as in both. From
+    head, ln U(1, 16); transformers counts its heads instead, ln 1 ... ln H. Names as in both. From
     "Mamba", Gu & Dao 2023 (2312.00752). Held to state-spaces/mamba, mamba_simple.py, mamba2.py and
     mixer_seq_simple.py, and to transformers, modeling_mamba.py.
 
@@ -209,7 +209,7 @@ class Mamba(Scheme):
             dict(matrices, layer="Linear"),
             dict(kaiming, layer="Conv1d", bias=0 if theirs else dict(type="TorchDefault")),
             dict(type="Normal", layer="Embedding", std=self.std),
-            dict(type="StateDecay", param="*A_log"),
+            dict(type="StateDecay", param="*A_log", heads="counted" if theirs else "drawn"),
             dict(type="Constant", param="*.D", val=1),
             dict(step_bound, layer="Linear", param="*dt_proj.weight"),
             dict(step, param=["*dt_proj.bias", "*dt_bias"]),

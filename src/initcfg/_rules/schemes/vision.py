@@ -8,7 +8,9 @@ from initcfg._rules.initializers import INITIALIZERS, finite, standard_deviation
 from initcfg._rules.schemes.residual import CONVOLUTIONS
 from initcfg._rules.schemes.scheme import Scheme
 
-_TOKENS = ["*cls_token", "*reg_token", "*dist_token"]
+_TOKENS = ["*cls_token", "*reg_token"]
+# DeiT's token of distillation starts as positions do.
+_TABLES = ["*pos_embed", "*pos_embedding", "*dist_token"]
 _XAVIER = dict(type="Xavier", distribution="uniform")
 _MLP_BIASES = ["*mlp*.bias", "*mlp_*.bias"]
 
@@ -41,7 +43,7 @@ class ViTTimm(Scheme):
         drawn = dict(type="TruncNormal", std=self.std)
         return [
             dict(drawn, layer=["Linear", "MultiheadAttention"]),
-            dict(drawn, param=["*pos_embed", "*pos_embedding"]),
+            dict(drawn, param=_TABLES),
             dict(type="Normal", param=_TOKENS, std=1e-6),
         ]
 
@@ -76,7 +78,7 @@ class ViTJax(Scheme):
             dict(_XAVIER, layer=["Linear", "MultiheadAttention"]),
             dict(type="Normal", param=_MLP_BIASES, layer="Linear", std=1e-6),
             dict(type="LeCun", layer="Conv2d"),
-            dict(type="TruncNormal", param=["*pos_embed", "*pos_embedding"], std=0.02),
+            dict(type="TruncNormal", param=_TABLES, std=0.02),
             dict(type="Normal", param=_TOKENS, std=1e-6),
             dict(type="Constant", param=f"{self.head}*.weight", layer="Linear", val=0),
             dict(type="Constant", param=f"{self.head}*.bias", layer="Linear", val=self.head_bias),
@@ -118,7 +120,7 @@ class ViTMoCo(Scheme):
                 b=1,
                 scale="sqrt(6/(fan_out/3+fan_in))",
             ),
-            dict(type="TruncNormal", param=["*pos_embed", "*pos_embedding"], std=0.02),
+            dict(type="TruncNormal", param=_TABLES, std=0.02),
             dict(type="Normal", param=_TOKENS, std=1e-6),
         ]
 
@@ -274,9 +276,10 @@ class DiT(Scheme):
 class EfficientNet(Scheme):
     """EfficientNet: convolutions N(0, 2 / fan_out) of a group, the head U(±1 / √classes).
 
-    fan_out of a depthwise convolution is its kernel alone. With few classes, that head is large: 10 classes
+    fan_out of a depthwise convolution is its kernel alone, as in the paper's own code; torchvision counts all
+    its channels, and so makes these smaller by their root. With few classes, that head is large: 10 classes
     begin with a loss of 5.8. From "EfficientNet", Tan & Le 2019 (1905.11946). Held to timm,
-    _efficientnet_builder.py, and torchvision, efficientnet.py.
+    _efficientnet_builder.py.
 
     Example:
         >>> import initcfg
