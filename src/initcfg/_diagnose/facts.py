@@ -248,6 +248,22 @@ class Diagnosis:
 
     # -- loggers ------------------------------------------------------------------------------------
 
+    def log(self, to: Any, *, run_id: str | None = None, step: int = 0) -> None:
+        """Log findings as a table, measures as scalars, and the report as an artifact.
+
+        Args:
+            to: A ``SummaryWriter`` of TensorBoard, a wandb ``Run``, ``mlflow`` itself (its active run) or an
+                ``MlflowClient``, a logger of Lightning, or a list of these.
+            run_id: Of an ``MlflowClient``: the run.
+            step: Where in the run this belongs; wandb keeps it with its next step.
+
+        Raises:
+            DiagnosisError: ``to`` is nothing of these.
+        """
+        from initcfg._diagnose.loggers import log_diagnosis
+
+        log_diagnosis(self, to, run_id=run_id, step=step)
+
     # -- JSON ---------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
