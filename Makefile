@@ -8,7 +8,7 @@ CONFIG := examples/retinanet/retinanet_r50_fpn.py
 # The OpenMMLab packages do not state what they need in a way that pip can meet beside a recent torch.
 PEERS := -r tests/peers/requirements.txt
 
-.PHONY: demo dev test test-peers check kernel clean
+.PHONY: demo dev test test-peers browser check kernel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/initcfg plan $(CONFIG)
@@ -21,8 +21,16 @@ dev: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-test-peers: $(VENV)/.installed-peers
+test-peers: $(VENV)/.installed-peers browser
 	$(BIN)/python -m pytest tests -m peers
+
+# Pages are tested in a real Chromium: Debian's package, where apt is at hand and may be used. Elsewhere those
+# tests fail, and say what to install.
+browser:
+	@for each in $(CHROMIUM) chromium chromium-browser google-chrome; do command -v $$each > /dev/null && exit 0; done; \
+	test "$$(id -u)" = 0 && command -v apt-get > /dev/null || exit 0; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
+	|| echo "Chromium could not be installed: the tests of pages in a browser will fail."
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -63,7 +63,7 @@ def test_the_verdict_says_what_and_why() -> None:
         "cause: head.weight Normal(mean=0, std=0.8) by model.init_cfg[1] (cfg.py:14)"
     )
     assert verdict(warned, words[1]) == (
-        "1 个警告：初始损失过高 (19.3; 阈值 1.33), head；"
+        "1 个警告：初始损失过高（19.3，阈值 1.33），head；"
         "原因：model.init_cfg[1] (cfg.py:14) 给出的 head.weight Normal(mean=0, std=0.8)"
     )
     assert verdict(made(), words[0]).startswith("1 error, 1 warning: Activations explode (1e10; limit 1e3)")

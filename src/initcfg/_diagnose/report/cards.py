@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("error", "warning", "info")
 _LEFT, _RIGHT = 20.0, 380.0
+_LONGEST = 100
 
 
 def verdict(diagnosis: Diagnosis, words: Wording) -> str:
@@ -25,17 +26,22 @@ def verdict(diagnosis: Diagnosis, words: Wording) -> str:
         return words("nothing wrong")
     first = title_of(worst, words)
     if worst.measured is not None and worst.threshold is not None:
-        shown = number(worst.measured), number(worst.threshold)
-        first += f" ({shown[0]}; {words('limit')} {shown[1]})"
-    if worst.where:
-        first += f", {worst.where}"
-    said = words("verdict", counts=counts, first=first)
+        numbers = {"measured": number(worst.measured), "limit": number(worst.threshold)}
+        first = words("with numbers", title=first, **numbers)
+    said = words(
+        "verdict", counts=counts, first=words("and").join(filter(None, (first, _short(worst.where))))
+    )
     if worst.value is None:
         return said
-    what = " ".join(filter(None, (worst.tensors[0] if worst.tensors else None, worst.value)))
+    what = " ".join(_short(each) for each in (*worst.tensors[:1], worst.value))
     rule = " ".join(filter(None, (worst.rule, f"({worst.source})" if worst.source else None)))
-    cause = words("cause", value=what, rule=rule) if rule else words("cause value", value=what)
-    return f"{said}; {cause}" if words.lang == "en" else f"{said}；{cause}"
+    cause = words("cause", value=what, rule=_short(rule)) if rule else words("cause value", value=what)
+    return words("then", first=said, second=cause)
+
+
+def _short(text: str) -> str:
+    """A name that a line has room for."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def ordered(findings: Sequence[Finding]) -> list[Finding]:
@@ -98,7 +104,7 @@ def _rule(finding: Finding, words: Wording) -> Html | None:
     source = f" ({finding.source})" if finding.source else ""
     rule = element("code", name_of(finding.rule)) if finding.rule else None
     said = together((rule, source, " ", given))
-    return element("p", element("b", f"{words('given by')}: "), said)
+    return element("p", element("b", words("title:", title=words("given by"))), said)
 
 
 def _mend(finding: Finding, words: Wording) -> Html | None:

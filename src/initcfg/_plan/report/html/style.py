@@ -79,7 +79,8 @@ figcaption{margin-bottom:.35rem}.pictures{display:grid;gap:1rem;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));align-items:start}
 summary{cursor:pointer;color:var(--accent)}details table{font-size:.875rem}
 .over{max-height:24rem;overflow:auto}
-.cards{display:grid;gap:.75rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));padding:0}
+.cards{display:grid;gap:.75rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));padding:0;
+align-items:start}
 .card{background:var(--panel);border-left:.35rem solid var(--muted);border-radius:.4rem;padding:.75rem;
 min-width:0;list-style:none}
 .card.error{border-color:var(--error);color:inherit}.card.warning{border-color:var(--warning);color:inherit}
