@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -264,6 +265,66 @@ def test_rwkv7() -> None:
     for layer, ratio in enumerate((0.0, 0.5, 1.0)):
         decay = -6 + 6 * (n / 63) ** (1 + ratio**0.3) + 0.5 + 2.5 * zigzag * zigzag.abs()
         assert torch.allclose(model["blocks"][layer].att.w0[0, 0], decay, atol=1e-5)
+
+
+def test_the_vectors_of_rwkv7() -> None:
+    size, count, head = 32, 3, 8
+    model = nn.ModuleDict({"blocks": nn.ModuleList(TimeMix() for _ in range(count))})
+    for block in model["blocks"]:
+        block.att, block.ffn = nn.Module(), nn.Module()
+        for name in ("w0", "a0", "v0", "k_k", "k_a", *(f"x_{each}" for each in "rwkvag")):
+            setattr(block.att, name, nn.Parameter(torch.zeros(1, 1, size)))
+        block.att.r_k, block.att.ln_x = nn.Parameter(torch.zeros(4, head)), nn.GroupNorm(4, size)
+        block.ffn.x_k = nn.Parameter(torch.zeros(1, 1, size))
+    initcfg.plan(model, dict(type="RWKV7", head_size=head)).apply(model, seed=0)
+    n = torch.arange(float(size))
+    linear, zigzag = n / (size - 1) - 0.5, (n % head - 3.5) / 3.5
+    zigzag = zigzag * zigzag.abs()
+    for layer, block in enumerate(model["blocks"]):
+        left = 1 - layer / count
+        expected = {
+            "a0": -0.19 + zigzag * 0.3 + linear * 0.4,
+            "v0": 0.73 - linear * 0.4,
+            "k_k": 0.71 - linear * 0.1,
+        }
+        expected["k_a"] = torch.full((size,), 1.02)
+        for name, power in dict(r=0.2, w=0.9, k=0.7, v=0.7, a=0.9, g=0.2).items():
+            expected[f"x_{name}"] = 1 - (n / size) ** (power * left)
+        for name, row in expected.items():
+            assert torch.allclose(block.att.get_parameter(name)[0, 0], row, atol=1e-6), name
+        assert torch.allclose(block.ffn.x_k[0, 0], 1 - (n / size) ** left**4, atol=1e-6)
+        assert block.att.r_k.eq(torch.tensor(-0.04)).all()
+        assert torch.allclose(block.att.ln_x.weight, torch.full((size,), ((layer + 1) / count) ** 0.7))
+
+
+@pytest.mark.parametrize("backend", ["vanilla", "cuda", None])
+def test_the_scalar_memory_of_xlstm(backend: str | None) -> None:
+    heads, channels, count = 2, 6, 3
+    model = GPT()
+    model.blocks = nn.ModuleList(nn.Module() for _ in range(count))
+    for block in model.blocks:
+        block.xlstm = nn.Module()
+        block.xlstm.slstm_cell = cell = nn.Module()
+        cell.config = SimpleNamespace(num_heads=heads, backend=backend)
+        shape = (heads, 4, channels) if backend is None else (heads * 4 * channels,)
+        cell._bias_ = nn.Parameter(torch.ones(shape))
+        cell._recurrent_kernel_ = nn.Parameter(torch.ones(heads, channels, 4, channels))
+        for each in "ifzo":
+            gate = nn.Module()
+            gate.weight = nn.Parameter(torch.ones(heads, channels, channels))
+            setattr(block.xlstm, f"{each}gate", gate)
+        block.down = nn.Linear(64, 64)
+    roles = dict(residual_out="*.down.weight", blocks="blocks", width=64)
+    plan = initcfg.plan(model, dict(type="xLSTM"), roles=roles)
+    assert plan["blocks.1.xlstm.fgate.weight"].value == Normal(0.0, pytest.approx((2 / 5 / 64) ** 0.5))
+    plan.apply(model, seed=0)
+    for layer, block in enumerate(model.blocks):
+        curve = 5 - 12 * (torch.arange(float(channels)) / (channels - 1)) ** (0.3 + 1.3 * layer / 2)
+        theirs = torch.zeros(heads, 4, channels)
+        theirs[:, 1] = curve
+        stored = theirs.permute(1, 0, 2) if backend == "vanilla" else theirs
+        assert torch.allclose(block.xlstm.slstm_cell._bias_.flatten(), stored.flatten(), atol=1e-5)
+        assert block.xlstm.slstm_cell._recurrent_kernel_.eq(0).all()
 
 
 def test_xlstm() -> None:

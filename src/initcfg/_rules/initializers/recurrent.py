@@ -314,47 +314,61 @@ class SpacedInit(BaseInit):
         return steps.result(steps.call("repeat", row, [*layout.shape[:-1], 1]))
 
 
-@INITIALIZERS.register_module(name="RWKVDecay")
-class RWKVDecayInit(BaseInit):
-    """``w0`` of RWKV-7: channels forget at speeds from -6 to 0, bent by depth, with a zigzag in each head.
+@INITIALIZERS.register_module(name="ForgetCurve")
+class ForgetCurveInit(BaseInit):
+    """The bias of xLSTM's scalar memory: forget gates from 5 down to -7 over a head's channels, others 0.
 
-    Of channel n of C: -5.5 + 6·(n / (C - 1))^(1 + r^0.3) + 2.5·z·|z|, where z goes from -1 to 1 over the
-    channels of a head, and r from 0 to 1 over the blocks. From "RWKV-7 Goose with Expressive Dynamic State
-    Evolution", Peng et al. 2025 (2503.14456). Held to BlinkDL/RWKV-LM, RWKV-v7, model.py. The scheme
-    ``RWKV7`` does a whole model.
+    Of channel j of D: 5 - 12·(j / (D - 1))^(0.3 + 1.3·r), where r goes from 0 to 1 over the blocks. The axes
+    are the heads, the gates (input, forget, cell, output), and the channels of a head, or all in one. From
+    "xLSTM: Extended Long Short-Term Memory", Beck et al. 2024 (2405.04517). Held to NX-AI/xlstm,
+    blocks/slstm/cell.py. The scheme ``xLSTM`` does a whole model.
 
     Args:
         ratio: r, from 0 for the first block to 1 for the last.
-        head_size: Channels of a head.
+        heads: Number of heads, for a bias with one axis.
+        gates_first: Whether such a bias has the heads of one gate after the other, as without CUDA.
 
     Example:
-        >>> import initcfg
+        >>> import initcfg, torch
         >>> from torch import nn
-        >>> linear = nn.Linear(1, 64)
-        >>> _ = initcfg.init_weights(linear, dict(type="RWKVDecay", param="bias"))
-        >>> linear.bias[0].item(), linear.bias[-1].item()
-        (-8.0, 3.0)
+        >>> model = nn.Module()
+        >>> model.bias = nn.Parameter(torch.ones(2, 4, 3))
+        >>> _ = initcfg.init_weights(model, dict(type="ForgetCurve", param="bias", ratio=0.5))
+        >>> [[round(number, 2) for number in row] for row in model.bias[1].tolist()]
+        [[0.0, 0.0, 0.0], [5.0, -1.22, -7.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
 
-    def __init__(self, ratio: float = 0.0, head_size: int = 64, **kwargs: Any) -> None:
+    def __init__(
+        self, ratio: float = 0.0, heads: int | None = None, gates_first: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.ratio = finite("ratio", ratio)
         if not 0 <= self.ratio <= 1:
             raise ArgumentValueError(f"ratio goes from 0 to 1 over the blocks, and is not {ratio!r}.")
-        self.head_size = whole_number("head_size", head_size, 2)
+        self.heads = None if heads is None else whole_number("heads", heads)
+        self.gates_first = bool(gates_first)
 
     def value(self, layout: Layout) -> Value:
-        channels, middle = _states(layout), (self.head_size - 1) / 2
+        shape = layout.shape
+        flat = len(shape) == 1 and self.heads is not None and shape[0] % (4 * self.heads) == 0
+        if not flat and (len(shape) != 3 or shape[1] != 4):
+            raise TensorError(
+                f"ForgetCurve is for biases of 4 gates, of shape (heads, 4, channels), not {shape}.",
+                fix="Name the cell's own bias, param='*slstm_cell._bias_'; of one axis, say heads=.",
+            )
+        heads = self.heads or 1 if flat else shape[0]
+        channels = shape[-1] // (4 * heads) if flat else shape[-1]
         steps = Steps()
         count = steps.call("arange", channels, dtype="torch.float32")
         share = steps.call("div.Scalar", count, max(channels - 1, 1))
-        bent = steps.call("mul.Scalar", steps.call("pow.Tensor_Scalar", share, 1 + self.ratio**0.3), 6.0)
-        within = steps.call("sub.Scalar", steps.call("remainder.Scalar", count, self.head_size), middle)
-        zigzag = steps.call("div.Scalar", within, middle)
-        zigzag = steps.call("mul.Tensor", zigzag, steps.call("abs", zigzag))
-        made = steps.call("add.Tensor", bent, steps.call("mul.Scalar", zigzag, 2.5))
-        row = steps.call("sub.Scalar", made, 5.5)
-        return steps.result(steps.call("repeat", row, [*layout.shape[:-1], 1]))
+        fallen = steps.call("pow.Tensor_Scalar", share, 0.3 + 1.3 * self.ratio)
+        row = steps.call("rsub.Scalar", steps.call("mul.Scalar", fallen, 12.0), 5)
+        if flat and self.gates_first:
+            row, heads = steps.call("repeat", row, [heads]), 1
+        none = steps.call("mul.Scalar", row, 0.0)
+        gates = steps.call("cat", [none, row, none, none])
+        every = steps.call("repeat", gates, [heads])
+        return steps.result(every if flat else view(every, shape, [4 * channels, channels, 1]))
 
 
 def gate_size(layout: Layout, gates: int, name: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from initcfg._model import block_of
 from initcfg._rules.initializers import (
     INITIALIZERS,
     finite,
@@ -268,9 +269,11 @@ class RetNet(Scheme):
 class XLSTM(Scheme):
     """xLSTM's matrix memory: forget gates' biases from 3 to 6 over the heads, input gates' N(0, 0.1²).
 
-    The gates' matrices are 0; projections into a block √(2 / (5·d)), and out of it 2 / (layers·√d). From
-    "xLSTM: Extended Long Short-Term Memory", Beck et al. 2024 (2405.04517). Held to NX-AI/xlstm,
-    blocks/mlstm/cell.py and components/init.py; names as there: ``fgate`` and ``igate``.
+    The gates' matrices are 0; projections into a block √(2 / (5·d)), and out of it 2 / (layers·√d). Of the
+    scalar memory (``slstm_cell``) the bias is ``ForgetCurve``, by block, the recurrent kernel 0, and the
+    matrices of gates √(2 / (5·d)). From "xLSTM: Extended Long Short-Term Memory", Beck et al. 2024
+    (2405.04517). Held to NX-AI/xlstm, blocks/mlstm/cell.py, blocks/slstm/cell.py and layer.py, and
+    components/init.py; names as there: ``fgate`` and ``igate``.
 
     Args:
         width: Of the residual stream; by default what its roles say.
@@ -298,15 +301,41 @@ class XLSTM(Scheme):
             dict(type="Normal", param="*igate.bias", std=0.1),
         ]
 
+    def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe_for`: what is beside a cell of scalar memory, by its block."""
+        small = f"sqrt(2/(5*{'width' if self.width is None else self.width}))"
+        blocks = _blocks(owner)
+        parts: list[dict[str, Any]] = []
+        for name, module in owner.named_modules():
+            if not hasattr(module, "slstm_cell"):
+                continue
+            start = f"{name}." if name else ""
+            ratio = 0.0
+            if (found := block_of(f"{start}slstm_cell._bias_")) is not None:
+                ratio = found[1] / max(blocks[found[0]] - 1, 1)
+            gates = [f"{start}{each}gate.weight" for each in "ifzo"]
+            parts += [
+                dict(type="Normal", std=1.0, param=gates, scale=small),
+                dict(type="Constant", param=f"{start}slstm_cell._recurrent_kernel_", val=0),
+                dict(
+                    type="ForgetCurve",
+                    param=f"{start}slstm_cell._bias_",
+                    ratio=ratio,
+                    **_order(module.slstm_cell),
+                ),
+            ]
+        return [*self.recipe(), *parts]
+
 
 @INITIALIZERS.register_module(name="RWKV7")
 class RWKV7(Scheme):
     """RWKV-7: receptances and values U(±0.5 / √C), keys U(±0.05 / √C), outputs 0, embeddings U(±1e-4).
 
     The head is orthogonal by ½·√(V / C); of each low-rank pair the first half is 0 and the second orthogonal
-    by 0.1; ``w0`` is ``RWKVDecay``, by block. Other vectors stay as their constructor leaves them. From
-    "RWKV-7 Goose with Expressive Dynamic State Evolution", Peng et al. 2025 (2503.14456). Held to
-    BlinkDL/RWKV-LM, RWKV-v7, model.py, whose names these are.
+    by 0.1. ``w0`` is ``RWKVDecay``, ``x_*`` ``RWKVMix`` and the norm of heads ((l + 1) / L)^0.7 by block;
+    ``a0``, ``v0`` and ``k_k`` are ``RWKVLine``; ``k_a`` is 1.02, ``r_k`` -0.04. From "RWKV-7 Goose with
+    Expressive Dynamic State Evolution", Peng et al. 2025 (2503.14456). Held to BlinkDL/RWKV-LM, RWKV-v7,
+    model.py, whose names these are.
 
     Args:
         head_size: Channels of a head.
@@ -336,14 +365,42 @@ class RWKV7(Scheme):
             dict(type="SUO", param=["head.weight", "*.head.weight"], gain=0.5),
             dict(type="Constant", param=[f"*att.{each}1" for each in pairs], val=0),
             dict(type="Orthogonal", param=[f"*att.{each}2" for each in pairs], gain=0.1),
+            dict(
+                type="RWKVLine", param="*att.a0", val=-0.19, slope=0.4, zigzag=0.3, head_size=self.head_size
+            ),
+            dict(type="RWKVLine", param="*att.v0", val=0.73, slope=-0.4),
+            dict(type="RWKVLine", param="*att.k_k", val=0.71, slope=-0.1),
+            dict(type="Constant", param="*att.k_a", val=1.02),
+            dict(type="Constant", param="*att.r_k", val=-0.04),
         ]
 
     def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
-        """See :meth:`Scheme.recipe_for`: the decay of each block, by its index."""
-        names = [name for name, _ in owner.named_parameters() if name.endswith("att.w0")]
-        last = max(len(names) - 1, 1)
+        """See :meth:`Scheme.recipe_for`: what differs from block to block, by its index."""
+        names = [name for name, _ in owner.named_parameters()]
+        starts = [name.removesuffix("att.w0") for name in names if name.endswith("att.w0")]
+        count, powers = len(starts), dict(r=0.2, w=0.9, k=0.7, v=0.7, a=0.9, g=0.2)
         decay = dict(type="RWKVDecay", head_size=self.head_size)
-        return [
-            *self.recipe(),
-            *(dict(decay, param=name, ratio=at / last) for at, name in enumerate(names)),
-        ]
+        parts: list[dict[str, Any]] = []
+        for at, start in enumerate(starts):
+            left = 1 - at / count
+            mixes = {f"{start}att.x_{each}": power * left for each, power in powers.items()}
+            mixes[f"{start}ffn.x_k"] = left**4
+            parts.append(dict(decay, param=f"{start}att.w0", ratio=at / max(count - 1, 1)))
+            norm = dict(type="Constant", param=f"{start}att.ln_x.weight", val=((at + 1) / count) ** 0.7)
+            parts += [dict(type="RWKVMix", param=name, power=power) for name, power in mixes.items()] + [norm]
+        there = set(names)
+        return [*self.recipe(), *(each for each in parts if each["param"] in there)]
+
+
+def _order(cell: Any) -> dict[str, Any]:
+    """How a cell of scalar memory stores its bias."""
+    told = getattr(cell, "config", None)
+    if cell._bias_.dim() != 1 or not hasattr(told, "num_heads"):
+        return {}
+    return dict(heads=told.num_heads, gates_first=told.backend == "vanilla")
+
+
+def _blocks(owner: nn.Module) -> dict[str, int]:
+    """Number of blocks of each list of them."""
+    found = {block for name, _ in owner.named_parameters() if (block := block_of(name)) is not None}
+    return {of: sum(each == of for each, _ in found) for of, _ in found}
