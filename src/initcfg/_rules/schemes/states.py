@@ -394,7 +394,7 @@ class RWKV7(Scheme):
 
 def _order(cell: Any) -> dict[str, Any]:
     """How a cell of scalar memory stores its bias."""
-    told = getattr(cell, "config", None)
+    told: Any = getattr(cell, "config", None)
     if cell._bias_.dim() != 1 or not hasattr(told, "num_heads"):
         return {}
     return dict(heads=told.num_heads, gates_first=told.backend == "vanilla")
