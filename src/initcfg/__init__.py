@@ -16,7 +16,7 @@ from initcfg import errors
 from initcfg._version import __version__
 
 EXPORTS = {
-    "_api": ("build", "init_weights", "initialize", "materialize", "param_groups", "plan"),
+    "_api": ("build", "diagnose", "init_weights", "initialize", "materialize", "param_groups", "plan"),
     "_record": ("deferred", "trace"),
     "_plan": ("Assignment", "Ledger", "Plan"),
     "_plan.compare": ("Comparison", "Difference", "compare", "differences"),

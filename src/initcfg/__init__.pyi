@@ -5,6 +5,7 @@ from initcfg import sources as sources
 from initcfg import stream as stream
 from initcfg import values as values
 from initcfg._api import build as build
+from initcfg._api import diagnose as diagnose
 from initcfg._api import init_weights as init_weights
 from initcfg._api import initialize as initialize
 from initcfg._api import materialize as materialize
@@ -120,6 +121,7 @@ __all__ = [
     "compare",
     "constant_init",
     "deferred",
+    "diagnose",
     "differences",
     "errors",
     "init_weights",

@@ -68,7 +68,8 @@ def test_json_keeps_all() -> None:
 def test_the_line_of_a_finding_has_the_rule() -> None:
     assert str(FINDING) == (
         "warning initial-loss head: The loss starts at 19.3. (and 2 more) model.init_cfg[1] (cfg.py:14) "
-        "gives head.weight Normal(mean=0, std=1). Give the head a smaller std."
+        "gives head.weight Normal(mean=0, std=1). Give the head a smaller std. "
+        "Append to the init_cfg: dict(type='Normal', std=0.02)."
     )
     text = str(whole()).splitlines()
     assert text == [

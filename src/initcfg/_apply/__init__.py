@@ -7,15 +7,17 @@ Read: `apply.py` (on all ranks, or on none), then `preconditions.py` with `overl
 first), `execution.py` (the tape), `user_code.py` (the model's own code), `filling.py` (values into tensors,
 at once or after that code), `planned_checkpoints.py` (values that are read), `read_ahead.py` (several at a
 time), `hooked_loads.py` (what load hooks make of them), `measuring/` (values that a batch decides),
-`load_warnings.py` (what is said aloud of them), `account.py` (the ledger's source), `rehearsal.py` (a run
-that writes nothing), `idle_rules.py` (what the model's own code left out), `verification.py` (a checkpoint
-against its plan), `written_digests.py` (and against what its files say of themselves), `finite.py` (counting
-NaN and infinity), `weights_file.py` (a model's weights on disk), `ranks/`, `streaming/`.
+`load_warnings.py` (what is said aloud of them), `account.py` (the ledger's source), `last_plans.py` (which
+plan a model had last), `rehearsal.py` (a run that writes nothing), `idle_rules.py` (what the model's own code
+left out), `verification.py` (a checkpoint against its plan), `written_digests.py` (and against what its files
+say of themselves), `finite.py` (counting NaN and infinity), `weights_file.py` (a model's weights on disk),
+`ranks/`, `streaming/`.
 """
 
 from typing import Any
 
 from initcfg._apply.apply import agreeing_ranks, apply_plan
+from initcfg._apply.last_plans import last_plan
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.rehearsal import rehearsed
 from initcfg._apply.verification import Verification, Verified, verified
@@ -30,6 +32,7 @@ __all__ = [
     "check_fits",
     "check_output",
     "is_folder",
+    "last_plan",
     "rehearsed",
     "save_weights",
     "verified",

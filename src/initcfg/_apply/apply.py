@@ -12,6 +12,7 @@ from torch import nn
 from initcfg._apply.execution import Execution
 from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
+from initcfg._apply.last_plans import remember_plan
 from initcfg._apply.load_warnings import warn_of_loads
 from initcfg._apply.measuring import Batches
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
@@ -84,6 +85,7 @@ def apply_plan(
         for part in execution.account.plans:
             warn_of_loads(part.loads, but=plan.loads)
         forget_defaults(model)
+        remember_plan(model, plan)
         _log_idle_rules(execution)
         return execution.ledger(rng, seed)
     except BaseException as error:

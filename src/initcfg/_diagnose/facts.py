@@ -57,7 +57,14 @@ class Finding:
     def __str__(self) -> str:
         place = f" {self.where}" if self.where else ""
         more = f" (and {self.more} more)" if self.more else ""
-        return f"{self.level} {self.code}{place}: {self.text}{more}{self._blame()} {self.fix}".rstrip()
+        what = f"{self.level} {self.code}{place}: {self.text}{more}"
+        return f"{what}{self._blame()} {self.fix}{self._rule()}".rstrip()
+
+    def _rule(self) -> str:
+        if self.mend is None:
+            return ""
+        inner = ", ".join(f"{key}={item!r}" for key, item in self.mend.items())
+        return f" Append to the init_cfg: dict({inner})."
 
     def _blame(self) -> str:
         if self.value is None:

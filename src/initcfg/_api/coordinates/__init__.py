@@ -3,8 +3,7 @@
 In: what builds a model of each width, with its plan; an input.
 Out: the size of each module's output at each width and step, and its slope; a picture.
 
-Read: `batches.py` (an input, and a loss), then `measured.py` (the training, and what it shows), `drawing.py`
-(the picture).
+Read: `measured.py` (the training, and what it shows), then `drawing.py` (the picture).
 """
 
 from initcfg._api.coordinates.drawing import check_picture, draw_slopes

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._api.coordinates.batches import Batch, as_batch, batch_for, first_tensor, loss_of
+from initcfg._diagnose import Batch, as_batch, batch_for, first_tensor, loss_of
 from initcfg.errors import ArgumentError
 
 LIMIT = 0.1

@@ -1,0 +1,83 @@
+"""What an initialization does to a model, as a person asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from initcfg._api.functions import plan as plan_of
+from initcfg._apply import last_plan
+from initcfg._diagnose import Diagnosis, checked_request, diagnosed
+from initcfg._plan import Plan
+from initcfg.errors import DiagnosisError, InitcfgError
+
+
+def diagnose(
+    model: nn.Module,
+    batch: Any = None,
+    loss: Any = None,
+    *,
+    plan: Plan | None = None,
+    lr: float | None = None,
+    optimizer: str = "adamw",
+    steps: int = 8,
+    dtype: Any = None,
+    roles: Any = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """What is wrong with the weights that ``model`` starts with, where, and which rule is to blame.
+
+    One forward and backward pass with everything watched, and a few steps of training, on memory of their
+    own: parameters, buffers, gradients, modes, hooks and generators stay as they are. Dropout is off. It
+    ranks inits worse than eight steps of training do: to compare two, use ``against``.
+
+    Args:
+        model: A model with its weights.
+        batch: What it is called with: a tensor, a tuple, a dict; or ``(inputs, targets)``. By default one is
+            made up, which the diagnosis says.
+        loss: A function of (model, batch), or of (output, targets). By default the model's own ``loss``;
+            cross entropy for classes, and of the next token for tokens; mean squares for numbers.
+        plan: The plan that gave the weights, to blame its rules; by default the one that was last
+            applied to the model, else that of its own ``init_cfg``, or what its constructors do.
+        lr: Learning rate. Without it 1e-3 is tried, and what depends on it is only information.
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with momentum 0.9).
+        steps: Steps of training that are tried on the batch.
+        dtype: ``"bfloat16"``: computed under autocast; ``"float16"``: judged for its range, and on a GPU
+            trained with a loss scaler. By default the type of the weights.
+        roles: See :func:`initcfg.plan`.
+        seed: Of what is drawn.
+
+    Raises:
+        DiagnosisError: The model does not run on the batch, has no numbers yet, or is sharded.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+        >>> _ = initcfg.init_weights(model, dict(type="Normal", layer="Linear", std=1.0), seed=0)
+        >>> diagnosis = initcfg.diagnose(model)
+        >>> diagnosis.ok, [each.code for each in diagnosis.warnings]
+        (False, ['initial-loss'])
+    """
+    if not isinstance(model, nn.Module):
+        raise DiagnosisError(f"What is diagnosed is a torch.nn.Module, not {model!r}.", fix="Build it first.")
+    if plan is not None and not isinstance(plan, Plan):
+        raise DiagnosisError(
+            f"plan is what initcfg.plan or initcfg.trace returned, not {plan!r}.", fix="Or leave it out."
+        )
+    request = checked_request(lr, optimizer, steps, dtype, seed)
+    return diagnosed(model, batch, loss, request, _known_plan(model, plan, roles))
+
+
+def _known_plan(model: nn.Module, given: Plan | None, roles: Any) -> Plan | None:
+    if given is not None:
+        return given
+    applied = last_plan(model)
+    if applied is not None:
+        return applied
+    try:
+        return plan_of(model, roles=roles)
+    except InitcfgError:
+        # A model whose rules cannot be planned can be diagnosed; there is only nobody to blame.
+        return None

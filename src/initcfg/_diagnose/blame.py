@@ -1,0 +1,114 @@
+"""Blame: the rule that gave a tensor its value, where it was written, and whether the tensor still has it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from initcfg._diagnose.checks import TensorSeen
+from initcfg._diagnose.facts import Finding
+from initcfg._plan import Assignment, Plan, Shadowed
+from initcfg.values import Constant, Keep, Normal, Opaque, Uniform, Value
+
+# Code is a rule that says where it stands: "model.py:14 build".
+_PLACE = re.compile(r"(\S+:\d+)(?:\s|$)")
+_MANY = 6.0
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor's value is from.
+
+    Attributes:
+        rule: Path of the rule, or the code that takes its place.
+        source: File and line.
+        value: What it gave.
+    """
+
+    rule: str | None
+    source: str | None
+    value: str
+
+
+def origins(
+    plan: Plan | None, tensors: Mapping[str, TensorSeen], constructors: Mapping[str, Shadowed]
+) -> dict[str, Origin]:
+    """The origin of each tensor of which it is known.
+
+    Args:
+        constructors: What the constructors of layers usually write, for tensors that no rule reaches.
+    """
+    found: dict[str, Origin] = {}
+    for name, tensor in tensors.items():
+        item = None if plan is None else _assignment(plan, name)
+        origin = None if item is None or plan is None else _of_plan(plan, item, tensor)
+        usual = constructors.get(name)
+        if origin is None and usual is not None and _holds(usual.value, tensor) is not False:
+            origin = _origin(usual.rule, None, usual.value)
+        if origin is not None:
+            found[name] = origin
+    return found
+
+
+def _assignment(plan: Plan, name: str) -> Assignment | None:
+    try:
+        return plan[name]
+    except KeyError:
+        return None
+
+
+def _of_plan(plan: Plan, item: Assignment, tensor: TensorSeen) -> Origin | None:
+    if item.rule is not None:
+        rule, value = item.rule, item.value
+    elif item.default is not None:
+        rule, value = item.default.rule, item.default.value
+    else:
+        return None
+    note = plan.rules.get(rule)
+    origin = _origin(rule, note.written if note else None, value)
+    if _holds(value, tensor) is False:
+        return replace(
+            origin, value=f"{origin.value}, and something has changed it since (RMS {tensor.rms:.3g})"
+        )
+    return origin
+
+
+def _origin(rule: str, written: str | None, value: Value) -> Origin:
+    place = _PLACE.match(rule)
+    if written is None and place is not None:
+        written = place[1]
+        rule = rule[place.end() :].strip() or rule
+    text = str(value)
+    return Origin(rule, written, text if len(text) <= 120 else f"{text[:117]}...")
+
+
+def _holds(value: Value, tensor: TensorSeen) -> bool | None:
+    """Whether a tensor holds what a value would have given it; None where that cannot be told."""
+    if isinstance(value, Constant):
+        low, high = tensor.edges
+        near = (
+            1e-6 * max(1.0, abs(value.val)) if tensor.dtype == "float32" else 1e-2 * max(1.0, abs(value.val))
+        )
+        return abs(low - value.val) <= near and abs(high - value.val) <= near
+    if isinstance(value, Normal):
+        expected = math.hypot(value.mean, value.std)
+    elif isinstance(value, Uniform):
+        expected = math.sqrt((value.a**2 + value.a * value.b + value.b**2) / 3)
+    elif isinstance(value, (Keep, Opaque)):
+        return None
+    else:
+        return None
+    size = math.prod(tensor.shape)
+    return abs(tensor.rms - expected) <= expected * (_MANY / math.sqrt(2 * size) + 0.01)
+
+
+def blamed(finding: Finding, known: Mapping[str, Origin]) -> Finding:
+    """The finding, with the rule that gave the first of its tensors of which one is known."""
+    name = next((each for each in finding.tensors if each in known), None)
+    if name is None:
+        return finding
+    origin = known[name]
+    tensors = (name, *(each for each in finding.tensors if each != name))
+    return replace(finding, rule=origin.rule, source=origin.source, value=origin.value, tensors=tensors)

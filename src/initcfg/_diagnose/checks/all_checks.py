@@ -1,0 +1,38 @@
+"""All checks, in the order in which their findings are told: what explains others comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from initcfg._diagnose.checks.evidence import Evidence
+from initcfg._diagnose.checks.finite import check_finite, check_half_precision
+from initcfg._diagnose.checks.learning import check_parameters, check_probe
+from initcfg._diagnose.checks.losses import check_input, check_loss
+from initcfg._diagnose.checks.signals import check_activations, check_gradients, check_norms, check_stream
+from initcfg._diagnose.checks.units import check_attention, check_symmetry, check_units
+from initcfg._diagnose.checks.updates import check_updates
+from initcfg._diagnose.facts import Finding
+
+_ALL: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
+    check_finite,
+    check_input,
+    check_norms,
+    check_loss,
+    check_activations,
+    check_stream,
+    check_gradients,
+    check_units,
+    check_attention,
+    check_symmetry,
+    check_parameters,
+    check_updates,
+    check_half_precision,
+    check_probe,
+)
+_LEVELS = ("error", "warning", "info")
+
+
+def found_in(evidence: Evidence) -> list[Finding]:
+    """What all checks find, errors first."""
+    found = [each for check in _ALL for each in check(evidence)]
+    return sorted(found, key=lambda each: _LEVELS.index(each.level))

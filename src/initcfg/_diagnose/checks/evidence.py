@@ -1,0 +1,132 @@
+"""What checks look at, and the findings that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from initcfg._diagnose.checks.codes import CHECKS
+from initcfg._diagnose.facts import Finding, Level, ProbeRun
+from initcfg._diagnose.measuring import LayerSeen, Seen
+
+
+@dataclass
+class TensorSeen:
+    """A parameter, as a pass has left it.
+
+    Attributes:
+        module: The module that holds it.
+        finite: Whether all its numbers are.
+        equal_rows: Share of rows that are equal to the first, where it is a layer's weight and not zero.
+        used: Whether it has a gradient at all; ``zero_gradient``: exactly 0.
+        moved: Share of its elements that have a gradient.
+        tiny_gradients: How many gradients float16 rounds to 0, ``gradients``: of how many that are not 0.
+        layer: Whether it is the weight of a layer.
+    """
+
+    name: str
+    module: str
+    shape: tuple[int, ...]
+    dtype: str
+    trained: bool
+    finite: bool
+    rms: float
+    mean: float
+    largest: float
+    edges: tuple[float, float]
+    histogram: tuple[int, ...]
+    equal_rows: float | None = None
+    layer: bool = False
+    used: bool = False
+    zero_gradient: bool = False
+    gradient_rms: float | None = None
+    moved: float = 0.0
+    tiny_gradients: int = 0
+    gradients: int = 0
+    update: float | None = None
+
+
+@dataclass
+class Evidence:
+    """All that is known of a model before it is judged.
+
+    Attributes:
+        alive: Tensors with a gradient within a few steps; None where no steps were possible.
+        canonical: From a module's name and attribute to the name of the tensor.
+    """
+
+    seen: Seen
+    tensors: dict[str, TensorSeen]
+    canonical: Mapping[str, str]
+    gradient_norm: float = float("nan")
+    alive: set[str] | None = None
+    probe: tuple[ProbeRun, ...] = ()
+    lr: float = 1e-3
+    lr_given: bool = False
+    steps: int = 8
+    dtype: str = "float32"
+    stored: str = "float32"
+    inputs: tuple[tuple[float, float], ...] = ()
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def weights_of(self, module: str, *, biases: bool = False) -> tuple[str, ...]:
+        """The tensors of a layer, its weight first."""
+        start = f"{module}." if module else ""
+        if module in self.tensors:
+            return (module,)
+        own = [
+            self.canonical.get(name, name)
+            for name in dict.fromkeys([*self.canonical, *self.tensors])
+            if name.startswith(start) and "." not in name[len(start) :]
+        ]
+        own = [each for each in dict.fromkeys(own) if each in self.tensors]
+        matrices = [each for each in own if len(self.tensors[each].shape) > 1]
+        others = [each for each in own if each not in matrices]
+        return (*matrices, *others) if biases or not matrices else tuple(matrices)
+
+    def finding(
+        self,
+        code: str,
+        where: str,
+        text: str,
+        *,
+        measured: float | None = None,
+        level: Level | None = None,
+        threshold: float | None = None,
+        tensors: tuple[str, ...] = (),
+        fix: str | None = None,
+        mend: Mapping[str, Any] | None = None,
+        more: int = 0,
+    ) -> Finding:
+        """A finding of a check, with what is known of the check."""
+        check = CHECKS[code]
+        level = level or check.level
+        if check.of_lr and not self.lr_given:
+            level = "info"
+        return Finding(
+            level,
+            code,
+            where,
+            measured,
+            check.threshold if threshold is None else threshold,
+            check.healthy,
+            text,
+            check.why,
+            check.fix if fix is None else fix,
+            mend=mend,
+            tensors=tensors,
+            more=more,
+        )
+
+
+def most_gain(layers: list[LayerSeen]) -> LayerSeen | None:
+    """The layer whose output is largest beside its input."""
+    known = [each for each in layers if each.entering and each.rms == each.rms]
+    return max(known, key=lambda each: each.rms / (each.entering or 1), default=None)
+
+
+def least_gain(layers: list[LayerSeen]) -> LayerSeen | None:
+    """The layer whose output is smallest beside its input."""
+    known = [each for each in layers if each.entering and each.rms == each.rms]
+    return min(known, key=lambda each: each.rms / (each.entering or 1), default=None)

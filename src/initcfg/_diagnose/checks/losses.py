@@ -1,0 +1,119 @@
+"""The input, and the loss at the start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from initcfg._diagnose.checks.codes import CHECKS
+from initcfg._diagnose.checks.evidence import Evidence, most_gain
+from initcfg._diagnose.facts import Finding
+from initcfg._diagnose.measuring import LayerSeen
+
+_FEW = 0.02
+_MEANS = 3
+_CALM_INPUT = 10.0
+_BINARY = "binary_cross_entropy_with_logits"
+
+
+def check_input(evidence: Evidence) -> Iterator[Finding]:
+    """The batch itself."""
+    high = CHECKS["input-scale"].threshold or 0
+    for mean, std in evidence.inputs:
+        if std > high or std < _FEW or abs(mean) > _MEANS * std:
+            text = (
+                f"The input has mean {mean:.3g} and standard deviation {std:.3g}; about 0 and 1 are expected."
+            )
+            yield evidence.finding("input-scale", "", text, measured=std)
+            return
+
+
+def check_loss(evidence: Evidence) -> Iterator[Finding]:
+    """The loss beside that of a guess, and whether the output sees the input."""
+    seen, numbers = evidence.seen, evidence.numbers
+    found = seen.main_loss
+    if found is not None and found.log_classes is not None:
+        guess = found.log_classes
+        excess = found.value - guess
+        numbers |= {"log_classes": guess, "logit_std": found.logit_std, "loss_excess": excess}
+        if found.label_entropy is not None:
+            numbers["label_entropy"] = found.label_entropy
+        limit = max(CHECKS["initial-loss"].threshold or 0, guess / 4)
+        if math.isfinite(excess) and excess > limit:
+            yield _initial_loss(evidence, found.value, guess, found.logit_std, limit)
+        yield from _prior(evidence, found.label_entropy, guess, excess, found.name)
+    yield from _input_lost(evidence)
+
+
+def head(evidence: Evidence) -> LayerSeen | None:
+    """The last layer that ran."""
+    return evidence.seen.layers[-1] if evidence.seen.layers else None
+
+
+def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, limit: float) -> Finding:
+    last = head(evidence)
+    to_blame = last
+    if last is not None and last.entering is not None and last.entering > _CALM_INPUT:
+        # The output is large because what enters the last layer is.
+        to_blame = most_gain(evidence.seen.layers[:-1]) or last
+    tensors = evidence.weights_of(to_blame.name) if to_blame else ()
+    tied = tensors and sum(name == tensors[0] for name in evidence.canonical.values()) > 1
+    text = (
+        f"The loss starts at {loss:.4g}, and a guess has {guess:.4g}: the logits have the standard deviation "
+        f"{spread:.3g}."
+    )
+    fix = None
+    if tied:
+        fix = "The embedding is the output layer, too: give it a std of about 0.02, or scale the logits."
+    return evidence.finding(
+        "initial-loss",
+        last.name if last else "",
+        text,
+        measured=loss - guess,
+        threshold=limit,
+        tensors=tensors,
+        fix=fix,
+    )
+
+
+def _prior(
+    evidence: Evidence, entropy: float | None, guess: float, excess: float, loss: str
+) -> Iterator[Finding]:
+    limit = CHECKS["class-prior"].threshold or 0
+    if entropy is None or guess - entropy <= limit or excess < -0.1:
+        return
+    last = head(evidence)
+    tensors = evidence.weights_of(last.name, biases=True) if last else ()
+    biases = tuple(each for each in tensors if len(evidence.tensors[each].shape) == 1)
+    if not biases and loss != _BINARY:
+        # Without a bias there is nowhere to say it.
+        return
+    text = (
+        f"The labels have the entropy {entropy:.3g}, and a guess {guess:.3g}: a bias of log frequencies "
+        f"starts {guess - entropy:.2g} lower."
+    )
+    yield evidence.finding(
+        "class-prior", last.name if last else "", text, measured=guess - entropy, tensors=biases
+    )
+
+
+def _input_lost(evidence: Evidence) -> Iterator[Finding]:
+    seen = evidence.seen
+    found = seen.main_loss
+    varies = found.varies if found is not None and found.varies is not None else seen.output_varies
+    if varies is None:
+        return
+    evidence.numbers["output_varies"] = varies
+    limit = CHECKS["input-lost"].threshold or 0
+    if varies >= limit:
+        return
+    lost = next((each for each in seen.layers if each.rms == 0 or (each.varies or 1) < limit), None)
+    place = lost or head(evidence)
+    text = f"Between samples, the output differs by {varies:.1e} of its size."
+    yield evidence.finding(
+        "input-lost",
+        place.name if place else "",
+        text,
+        measured=varies,
+        tensors=evidence.weights_of(place.name) if place else (),
+    )

@@ -1,0 +1,163 @@
+"""The signal on its way forward, and its gradient on the way back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from initcfg._diagnose.checks.codes import CHECKS
+from initcfg._diagnose.checks.evidence import Evidence, least_gain, most_gain
+from initcfg._diagnose.facts import Finding
+from initcfg._diagnose.measuring import LayerSeen
+
+_FEWEST = 3
+_FIFTH = 5
+
+
+def check_activations(evidence: Evidence) -> Iterator[Finding]:
+    """Outputs of layers that are too large, or too small."""
+    body = [each for each in evidence.seen.layers if each.kind != "Embedding" and math.isfinite(each.rms)]
+    sizes = [each.rms for each in body if each.rms > 0]
+    evidence.numbers["activation_largest"] = max(sizes, default=0.0)
+    evidence.numbers["activation_smallest"] = min(sizes, default=0.0)
+    high = CHECKS["activation-explodes"].threshold or 0
+    large = [each for each in body if each.rms > high]
+    if large:
+        top = max(large, key=lambda each: each.rms)
+        to_blame = most_gain(body[: body.index(top) + 1]) or top
+        yield evidence.finding(
+            "activation-explodes",
+            large[0].name,
+            f"The output there has the RMS {large[0].rms:.3g}; the largest is {top.rms:.3g}, of {top.name}.",
+            measured=top.rms,
+            tensors=evidence.weights_of(to_blame.name),
+            more=len(large) - 1,
+        )
+    low = CHECKS["activation-vanishes"].threshold or 0
+    small = [each for each in body if 0 < each.rms < low]
+    if small:
+        to_blame = least_gain(body[: body.index(small[0]) + 1]) or small[0]
+        yield evidence.finding(
+            "activation-vanishes",
+            small[0].name,
+            f"The output there has the RMS {small[0].rms:.3g}.",
+            measured=min(each.rms for each in small),
+            tensors=evidence.weights_of(to_blame.name),
+            more=len(small) - 1,
+        )
+
+
+def check_stream(evidence: Evidence) -> Iterator[Finding]:
+    """How much the residual stream grows over the blocks."""
+    seen = evidence.seen
+    blocks = seen.blocks
+    if len(blocks) < 2 or not seen.entering or not math.isfinite(blocks[-1].rms):
+        return
+    top = max(blocks, key=lambda each: each.rms)
+    growth = top.rms / seen.entering
+    evidence.numbers["stream_growth"] = growth
+    if growth <= (CHECKS["stream-grows"].threshold or 0):
+        return
+    steps = [
+        (each.rms - before, each)
+        for before, each in zip([seen.entering, *(b.rms for b in blocks)], blocks, strict=False)
+    ]
+    jump = max(steps, key=lambda each: each[0])[1]
+    harmless = bool(seen.readers) and all(seen.readers)
+    norms = " What reads it is a norm each time, so its size itself does no harm." if harmless else ""
+    yield evidence.finding(
+        "stream-grows",
+        top.name,
+        f"Over {len(blocks)} blocks the stream grows {growth:.3g}-fold, most of it in {jump.name}.{norms}",
+        measured=growth,
+        level="info" if harmless else None,
+        tensors=evidence.weights_of(jump.largest_layer),
+    )
+
+
+def check_gradients(evidence: Evidence) -> Iterator[Finding]:
+    """The gradient of the first fifth of the depth beside that of the last, and the norm of the whole."""
+    seen = evidence.seen
+    blocks = [(each.name, each.gradient_rms) for each in seen.blocks if each.gradient_rms]
+    layers = [
+        (each.name, each.usual_gradient)
+        for each in seen.layers
+        if each.kind != "Embedding" and each.usual_gradient
+    ]
+    path = blocks if len(blocks) >= _FEWEST else layers
+    known = [(name, size) for name, size in path if size is not None and math.isfinite(size)]
+    if len(known) >= _FEWEST:
+        ratio = _depth_ratio([size for _, size in known])
+        evidence.numbers["gradient_depth"] = math.log10(ratio) if ratio > 0 else -math.inf
+        for code, beyond in (
+            ("gradient-vanishes", ratio < (CHECKS["gradient-vanishes"].threshold or 0)),
+            ("gradient-explodes", ratio > (CHECKS["gradient-explodes"].threshold or 0)),
+        ):
+            if beyond:
+                yield evidence.finding(
+                    code,
+                    known[0][0],
+                    f"Its gradient is {ratio:.2g} times that near the loss.",
+                    measured=ratio,
+                    tensors=_changing_most(evidence, seen.layers, shrinking=code == "gradient-vanishes"),
+                )
+    evidence.numbers["gradient_norm"] = evidence.gradient_norm
+    limit = CHECKS["gradient-norm"].threshold or 0
+    if math.isfinite(evidence.gradient_norm) and evidence.gradient_norm > limit:
+        top = max(
+            evidence.tensors.values(),
+            key=lambda each: (each.gradient_rms or 0) * math.prod(each.shape) ** 0.5,
+        )
+        text = f"It is {evidence.gradient_norm:.3g}, most of it in {top.name}."
+        last = seen.layers[-1] if seen.layers else None
+        to_blame = most_gain(seen.layers) or last
+        tensors = evidence.weights_of(to_blame.name) if to_blame else ()
+        yield evidence.finding(
+            "gradient-norm", top.name, text, measured=evidence.gradient_norm, tensors=tensors
+        )
+
+
+def _depth_ratio(sizes: Sequence[float]) -> float:
+    fifth = max(1, len(sizes) // _FIFTH)
+    first, last = sorted(sizes[:fifth])[fifth // 2], sorted(sizes[-fifth:])[fifth // 2]
+    return first / last
+
+
+def _changing_most(evidence: Evidence, layers: list[LayerSeen], *, shrinking: bool) -> tuple[str, ...]:
+    """The weight through which the gradient changes most on its way back."""
+    known = [each for each in layers if each.usual_gradient and math.isfinite(each.usual_gradient)]
+    pairs = list(itertools.pairwise(known))
+    if not pairs:
+        return ()
+
+    def gain(pair: tuple[LayerSeen, LayerSeen]) -> float:
+        before, after = pair
+        return (before.usual_gradient or 1.0) / (after.usual_gradient or 1.0)
+
+    _, through = min(pairs, key=gain) if shrinking else max(pairs, key=gain)
+    return evidence.weights_of(through.name)
+
+
+def check_norms(evidence: Evidence) -> Iterator[Finding]:
+    """Positions that enter a norm as exact zeros."""
+    zeros = evidence.seen.zero_rows
+    if not zeros:
+        return
+    factor = math.prod(each.factor for each in zeros)
+    how = f"{factor:.1e}" if math.isfinite(factor) else f"{zeros[0].factor:.0f}^{len(zeros)}"
+    padding = evidence.seen.padding
+    tensors: tuple[str, ...] = ()
+    of = ""
+    if padding:
+        name, rows = next(iter(padding.items()))
+        tensors = evidence.weights_of(name)
+        named = tensors[0] if tensors else name
+        of = f" They are row {', '.join(map(str, rows[:3]))} of {named}: the batch holds that token."
+    text = (
+        f"{zeros[0].share:.1%} of its positions are zeros, and so are those of {len(zeros)} norms in all: 1/√ε "
+        f"each time makes the gradient up to {how} times as large.{of}"
+    )
+    yield evidence.finding(
+        "zero-into-norm", zeros[0].module, text, measured=zeros[0].share, tensors=tensors, more=len(zeros) - 1
+    )

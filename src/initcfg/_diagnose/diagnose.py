@@ -1,0 +1,314 @@
+"""From a model to its diagnosis: one pass with everything watched, a few steps, the checks, the blame."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg._diagnose.blame import Origin, blamed, origins
+from initcfg._diagnose.checks import Evidence, TensorSeen, found_in
+from initcfg._diagnose.facts import (
+    AttentionMeasure,
+    BlockMeasure,
+    Diagnosis,
+    Finding,
+    Measures,
+    ProbeRun,
+    TensorMeasure,
+    UnitMeasure,
+)
+from initcfg._diagnose.measuring import LayerSeen, observed
+from initcfg._diagnose.mends import apply_mend, proposals
+from initcfg._diagnose.task import Task, task_for
+from initcfg._diagnose.tensors import norm_of, tensors_seen
+from initcfg._diagnose.training import check_optimizer, moving, precision, probed
+from initcfg._diagnose.untouched import Pairs, refuse_unready, start_again, untouched
+from initcfg._model import named_tensors, unwrapped
+from initcfg._plan import Plan
+from initcfg._record import meta_defaults
+from initcfg._stream.writing import seeded
+from initcfg.errors import DiagnosisError, InitcfgError
+from initcfg.values import Keep
+
+DEFAULT_LR = 1e-3
+_DTYPES = ("float32", "bfloat16", "float16")
+_THIRD = (1 / 3, 1.0, 3.0)
+_MOST_MENDS = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a diagnosis is asked for.
+
+    Attributes:
+        lr: The learning rate; None if the user has said none.
+        dtype: What it is computed in; None for that of the weights.
+    """
+
+    lr: float | None = None
+    optimizer: str = "adamw"
+    steps: int = 8
+    dtype: str | None = None
+    seed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that is tried."""
+        return DEFAULT_LR if self.lr is None else self.lr
+
+
+def checked_request(lr: Any, optimizer: Any, steps: Any, dtype: Any, seed: int) -> Request:
+    """A request whose numbers make sense.
+
+    Raises:
+        DiagnosisError: One of them does not.
+    """
+    number = isinstance(lr, (int, float)) and not isinstance(lr, bool)
+    if lr is not None and not (number and 0 < lr < math.inf):
+        raise DiagnosisError(f"A learning rate is a number above 0, not {lr!r}.", fix="Write lr=3e-4.")
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 0 <= steps <= 10_000:
+        raise DiagnosisError(f"steps is a whole number, at least 0, not {steps!r}.", fix="Write steps=8.")
+    name = None if dtype is None else str(dtype).removeprefix("torch.")
+    if name is not None and name not in _DTYPES:
+        raise DiagnosisError(
+            f"dtype is {', '.join(map(repr, _DTYPES))} or None, not {dtype!r}.",
+            fix="Leave it out for the type of the weights.",
+        )
+    return Request(None if lr is None else float(lr), check_optimizer(optimizer), steps, name, seed)
+
+
+def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: Plan | None) -> Diagnosis:
+    """See :func:`initcfg.diagnose`."""
+    started = time.perf_counter()
+    model = unwrapped(model)
+    refuse_unready(model)
+    task = task_for(model, batch, loss, request.seed)
+    first = next(model.parameters(), None)
+    if first is None:
+        raise DiagnosisError("This model has no parameters.", fix="Give the module that is trained.")
+    names = named_tensors(model)
+    stored = _stored_dtype(model)
+    dtype = request.dtype or stored
+    constructors = _constructors(model, plan)
+    with untouched(model, request.seed) as pairs, _quietly(), precision(dtype, first.device, first.dtype):
+        with _as_ours("on the batch"):
+            evidence = _evidence(model, task, request, dtype, stored)
+        with _as_ours("in training"):
+            _train(model, pairs, task, request, evidence, first)
+        findings = found_in(evidence)
+        known = origins(plan, evidence.tensors, constructors)
+        findings = [blamed(each, known) for each in findings]
+        findings = _mended(model, pairs, task, request, evidence, findings)
+    del names
+    return Diagnosis(
+        tuple(findings),
+        _measures(evidence, known),
+        plan,
+        request.seed,
+        task.described,
+        request.rate,
+        request.lr is not None,
+        request.optimizer,
+        request.steps,
+        dtype,
+        round(time.perf_counter() - started, 3),
+    )
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """What warns here would warn in training, which is not what was asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _as_ours(where: str) -> Iterator[None]:
+    try:
+        yield
+    except InitcfgError:
+        raise
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), "")[:300]
+        raise DiagnosisError(
+            f"The model failed {where}: {type(error).__name__}: {first}",
+            fix="The batch is what the model is called with, or (inputs, targets); loss is a function of "
+            "(model, batch) or (output, targets).",
+        ) from error
+
+
+def _stored_dtype(model: nn.Module) -> str:
+    """The type of most of the weights."""
+    counts: dict[str, int] = {}
+    for each in model.parameters():
+        name = str(each.dtype).removeprefix("torch.")
+        counts[name] = counts.get(name, 0) + each.numel()
+    return max(counts, key=lambda name: counts[name])
+
+
+def _constructors(model: nn.Module, plan: Plan | None) -> Mapping[str, Any]:
+    """What the constructors of torch's layers write, of tensors that no rule reaches."""
+    entries = [
+        entry
+        for entry in named_tensors(model).parameters
+        if plan is None
+        or entry.name not in plan
+        or (isinstance(plan[entry.name].value, Keep) and plan[entry.name].default is None)
+    ]
+    try:
+        return meta_defaults(model, entries).writes
+    except InitcfgError:
+        return {}
+
+
+def _evidence(model: nn.Module, task: Task, request: Request, dtype: str, stored: str) -> Evidence:
+    seen = observed(model, task)
+    tensors = tensors_seen(model, request.optimizer, request.rate)
+    names = named_tensors(model)
+    canonical = {name: entry.name for entry in names.parameters for name in entry.names}
+    inputs = tuple(
+        (each.float().mean().item(), each.float().std().item()) for each in seen.inputs if each.numel() > 1
+    )
+    seen.inputs = []
+    return Evidence(
+        seen,
+        tensors,
+        canonical,
+        norm_of(model),
+        lr=request.rate,
+        lr_given=request.lr is not None,
+        steps=request.steps,
+        dtype=dtype,
+        stored=stored,
+        inputs=() if task.synthetic else inputs,
+        numbers={"loss": seen.loss},
+    )
+
+
+def _train(
+    model: nn.Module, pairs: Pairs, task: Task, request: Request, evidence: Evidence, first: torch.Tensor
+) -> None:
+    """The steps that tell what a look at the start cannot."""
+    if not (math.isfinite(evidence.seen.loss) and math.isfinite(evidence.gradient_norm)):
+        return
+    evidence.alive = _alive(model, pairs, task)
+    if not request.steps:
+        return
+    scaled = evidence.dtype == "float16" and first.device.type == "cuda" and first.dtype == torch.float32
+    runs: list[ProbeRun] = []
+    for share in _THIRD:
+        with seeded(request.seed, "probe"):
+            lr = request.rate * share
+            run = probed(
+                model, pairs, task, optimizer=request.optimizer, lr=lr, steps=request.steps, scaled=scaled
+            )
+        runs.append(run)
+    evidence.probe = tuple(runs)
+
+
+def _alive(model: nn.Module, pairs: Pairs, task: Task) -> set[str]:
+    start_again(model, pairs)
+    stored = {entry.name: entry.stored for entry in named_tensors(model).parameters}
+    return moving(model, task, stored)
+
+
+def _mended(
+    model: nn.Module,
+    pairs: Pairs,
+    task: Task,
+    request: Request,
+    evidence: Evidence,
+    findings: list[Finding],
+) -> list[Finding]:
+    """Each finding with the first rule that removes it; rules that were tried for another are tried first."""
+    working: list[dict[str, Any]] = []
+    result: list[Finding] = []
+    for finding in findings:
+        rules = proposals(finding, evidence)
+        known = next((rule for rule in rules if rule in working), None)
+        found = known
+        for rule in [] if known is not None else rules[: _MOST_MENDS * 2]:
+            if _removes(model, pairs, task, request, evidence, finding.code, rule):
+                found = rule
+                working.append(rule)
+                break
+        result.append(finding if found is None else replace(finding, mend=found))
+    return result
+
+
+def _removes(
+    model: nn.Module,
+    pairs: Pairs,
+    task: Task,
+    request: Request,
+    evidence: Evidence,
+    code: str,
+    rule: Mapping[str, Any],
+) -> bool:
+    start_again(model, pairs)
+    try:
+        if not apply_mend(model, rule, request.seed):
+            return False
+        after = _evidence(model, task, request, evidence.dtype, evidence.stored)
+        if code == "dead-parameter":
+            stored = {entry.name: entry.stored for entry in named_tensors(model).parameters}
+            after.alive = moving(model, task, stored)
+    except Exception:
+        # What a rule that nobody has written yet may do to a model is not the user's concern.
+        return False
+    return code not in {each.code for each in found_in(after)}
+
+
+def _measures(evidence: Evidence, known: Mapping[str, Origin]) -> Measures:
+    seen = evidence.seen
+    layers: dict[str, LayerSeen] = {}
+    for each in seen.layers:
+        layers.setdefault(each.name, each)
+    order = {name: place for place, name in enumerate(layers)}
+    tensors = [_measure(each, layers.get(each.module), known) for each in evidence.tensors.values()]
+    # Of modules that did not run as layers, the order is that of their registration.
+    place, last = {}, 0
+    for each in evidence.tensors.values():
+        last = order.get(each.module, last)
+        place[each.name] = last
+    tensors.sort(key=lambda each: place[each.name])
+    blocks = [BlockMeasure(each.name, each.rms, each.gradient_rms) for each in seen.blocks]
+    if not blocks:
+        blocks = [BlockMeasure(each.name, each.rms, each.gradient_rms) for each in seen.layers]
+    return Measures(
+        tuple(tensors),
+        tuple(blocks),
+        seen.entering,
+        tuple(AttentionMeasure(each.module, each.entropies) for each in seen.heads),
+        tuple(UnitMeasure(each.module, each.kind, each.share) for each in seen.units),
+        dict(evidence.numbers),
+        evidence.probe,
+    )
+
+
+def _measure(tensor: TensorSeen, layer: LayerSeen | None, known: Mapping[str, Origin]) -> TensorMeasure:
+    origin = known.get(tensor.name)
+    return TensorMeasure(
+        tensor.name,
+        tensor.module,
+        tensor.shape,
+        tensor.rms,
+        tensor.gradient_rms,
+        tensor.update,
+        layer.rms if layer else None,
+        layer.gradient_rms if layer else None,
+        origin.rule if origin else None,
+        origin.source if origin else None,
+        origin.value if origin else None,
+        tensor.edges,
+        tensor.histogram,
+    )

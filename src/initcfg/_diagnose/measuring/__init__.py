@@ -1,0 +1,15 @@
+"""Measuring: what one forward and one backward pass show of a model.
+
+In: a model that may be run, and its task.
+Out: what was seen: layers, blocks, attention, units, norms and the loss; gradients, in the parameters.
+
+Read: `sizes.py` (how large a tensor is), then `seen.py` (what is kept), `functions.py` (what functions show)
+with `attention.py` (how wide heads look) and `recurrent.py` (what is inside of nn.GRU and nn.LSTM),
+`modules.py` (what modules show), `one_pass.py` (both, in one pass).
+"""
+
+from initcfg._diagnose.measuring.one_pass import observed
+from initcfg._diagnose.measuring.seen import LayerSeen, Seen
+from initcfg._diagnose.measuring.sizes import largest, rms
+
+__all__ = ["LayerSeen", "Seen", "largest", "observed", "rms"]

@@ -1,0 +1,163 @@
+"""What functions of torch show while a model runs: attention, activations, norms, the loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from initcfg._diagnose.measuring.attention import entropies, weights_of_module, weights_of_product
+from initcfg._diagnose.measuring.recurrent import SIGMOID_ENDS, TANH_ENDS
+from initcfg._diagnose.measuring.seen import HeadsSeen, LossSeen, Seen, UnitsSeen, ZeroRows
+from initcfg._diagnose.measuring.sizes import rms, variation
+
+_RELUS = {"relu", "relu_", "relu6", "hardtanh", "threshold"}
+_CURVES = {"tanh": "tanh", "tanh_": "tanh", "sigmoid": "sigmoid", "sigmoid_": "sigmoid"}
+_NORMS = {"layer_norm", "rms_norm"}
+_FEWEST_ROWS, _FEWEST_UNITS = 32, 4
+# To say how labels are distributed.
+_LABELS_PER_CLASS = 5
+_FEW_CLASSES = 100
+
+
+class Watch(TorchFunctionMode):
+    """Notes what functions show; each runs as it would."""
+
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: Any = None
+    ) -> Any:
+        named = named or {}
+        name = getattr(function, "__name__", "")
+        # Before it runs: in place, it may change what it is given.
+        zeros = _zero_rows(arguments, named) if name in _NORMS else None
+        output = function(*arguments, **named)
+        if isinstance(output, torch.Tensor) or name == "multi_head_attention_forward":
+            with torch.no_grad():
+                self._note(name, output, arguments, named)
+        if zeros is not None:
+            self._seen.zero_rows.append(ZeroRows(self._module, *zeros))
+        return output
+
+    @property
+    def _module(self) -> str:
+        return self._seen.stack[-1] if self._seen.stack else ""
+
+    def _note(self, name: str, output: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if name == "softmax":
+            self._heads(entropies(output))
+        elif name == "scaled_dot_product_attention":
+            self._heads(entropies(weights_of_product(arguments, named)))
+        elif name == "multi_head_attention_forward":
+            weights = weights_of_module(arguments, named)
+            self._heads(() if weights is None else entropies(weights))
+        elif name in _RELUS:
+            self._units("relu", output)
+        elif name in _CURVES:
+            self._units(_CURVES[name], output)
+        elif name == "cross_entropy":
+            self._cross_entropy(output, arguments, named)
+        elif name == "binary_cross_entropy_with_logits":
+            self._binary(output, arguments, named)
+
+    def _heads(self, found: tuple[float, ...]) -> None:
+        if found:
+            inside = f"{self._module}." if self._module else ""
+            layers = [each.name for each in self._seen.layers if each.name.startswith(inside)]
+            self._seen.heads.append(HeadsSeen(self._module, found, tuple(dict.fromkeys(layers))))
+
+    def _units(self, kind: str, output: torch.Tensor) -> None:
+        before = self._seen.layers[-1] if self._seen.layers else None
+        channels_first = output.dim() >= 4 or (before is not None and before.kind.startswith("Conv"))
+        if output.dim() < 2:
+            return
+        axis = 1 if channels_first and output.dim() > 2 else output.dim() - 1
+        by_unit = output.detach().movedim(axis, -1)
+        if by_unit[..., 0].numel() < _FEWEST_ROWS or by_unit.shape[-1] < _FEWEST_UNITS:
+            return
+        if kind == "relu":
+            share = 1 - (by_unit != 0).flatten(0, -2).any(0).float().mean().item()
+        elif kind == "tanh":
+            share = (by_unit.abs() > TANH_ENDS).float().mean().item()
+        else:
+            share = ((by_unit - 0.5).abs() > SIGMOID_ENDS).float().mean().item()
+        self._seen.units.append(UnitsSeen(self._module, kind, share, before.name if before else ""))
+
+    def _cross_entropy(self, output: torch.Tensor, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        order = ("input", "target", "weight", "size_average", "ignore_index", "reduce", "reduction")
+        given = dict(zip(order, arguments, strict=False)) | named
+        logits, target = given["input"].detach(), given["target"]
+        axis = 1 if logits.dim() > 1 else 0
+        classes = logits.shape[axis]
+        if classes < 2:
+            return
+        value = output.float().mean().item()
+        if given.get("reduction") == "sum":
+            value /= max(logits.numel() // classes, 1)
+        labels = None
+        if not target.is_floating_point() and target.numel() >= _LABELS_PER_CLASS * classes:
+            known = target[(target >= 0) & (target < classes)].flatten()
+            labels = (torch.bincount(known, minlength=classes).float() + 1e-6) / max(known.numel(), 1)
+        self._loss("cross_entropy", value, math.log(classes), logits, axis, labels)
+
+    def _binary(self, output: torch.Tensor, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = dict(zip(("input", "target"), arguments, strict=False)) | named
+        logits, target = given["input"].detach(), given["target"].detach().float()
+        labels = None
+        if logits.numel() >= 2 * _LABELS_PER_CLASS:
+            share = target.mean().clamp(1e-6, 1 - 1e-6)
+            labels = torch.stack([share, 1 - share])
+        value = output.float().mean().item()
+        self._loss("binary_cross_entropy_with_logits", value, math.log(2), logits, -1, labels)
+
+    def _loss(
+        self,
+        name: str,
+        value: float,
+        guess: float,
+        logits: torch.Tensor,
+        axis: int,
+        labels: torch.Tensor | None,
+    ) -> None:
+        classes = logits.shape[axis] if name == "cross_entropy" else 2
+        spread = logits.std(axis).float().mean().item() if classes > 2 else rms(logits)
+        entropy, shares = None, ()
+        if labels is not None:
+            entropy = -torch.special.xlogy(labels, labels).sum().item()
+            if classes <= _FEW_CLASSES:
+                shares = tuple(round(each, 6) for each in labels.tolist())
+            if name != "cross_entropy":
+                # A sigmoid has the frequency of one class for each of its outputs.
+                shares = shares[:1] * logits.shape[-1]
+        found = LossSeen(
+            name, value, guess, spread, variation(logits), entropy, logits.numel(), classes, shares
+        )
+        self._seen.losses.append(found)
+
+
+def _zero_rows(arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[float, float] | None:
+    """The share of positions that are zeros, and what the norm multiplies their gradient with."""
+    given = dict(zip(("input", "normalized_shape", "weight", "bias", "eps"), arguments, strict=False)) | named
+    # rms_norm has no bias; its fourth argument is ε.
+    bias, eps = given.get("bias"), given.get("eps")
+    if isinstance(bias, float):
+        bias, eps = None, bias
+    return None if bias is not None else zero_share(given["input"], eps)
+
+
+def zero_share(tensor: torch.Tensor, eps: float | None) -> tuple[float, float] | None:
+    """The share of rows that are zeros with 1/√ε; None if there are none."""
+    if tensor.dim() < 2 or tensor.numel() == 0:
+        return None
+    with torch.no_grad():
+        share = 1 - tensor.detach().any(-1).float().mean().item()
+    if not share:
+        return None
+    if not isinstance(eps, float) or eps <= 0:
+        eps = torch.finfo(tensor.dtype).eps
+    return share, eps**-0.5

@@ -1,0 +1,51 @@
+"""One forward and one backward pass, watched."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg._diagnose.measuring.functions import Watch
+from initcfg._diagnose.measuring.modules import watched_modules
+from initcfg._diagnose.measuring.seen import Seen
+from initcfg._diagnose.measuring.sizes import first_tensor_of, variation
+
+
+def observed(model: nn.Module, run: Any) -> Seen:
+    """What a pass shows; the gradients stay in the parameters.
+
+    Args:
+        run: From the model to its loss.
+    """
+    seen = Seen()
+    handle = model.register_forward_hook(lambda *call: _last(seen, call[-1]))
+    first = model.register_forward_pre_hook(
+        lambda _, given, named: _first(seen, given, named), with_kwargs=True
+    )
+    try:
+        with watched_modules(model, seen), Watch(seen):
+            loss = run(model)
+        seen.loss = loss.item()
+        if math.isfinite(seen.loss) and loss.requires_grad:
+            loss.backward()
+    finally:
+        handle.remove()
+        first.remove()
+    return seen
+
+
+def _first(seen: Seen, given: Any, named: Any) -> None:
+    tensors = [each for each in (*given, *named.values()) if isinstance(each, torch.Tensor)]
+    if not seen.inputs:
+        seen.inputs = [each.detach() for each in tensors if each.is_floating_point() and each.dim() >= 2]
+
+
+def _last(seen: Seen, output: Any) -> None:
+    logits = getattr(output, "logits", None)
+    told = logits if isinstance(logits, torch.Tensor) else first_tensor_of(output)
+    if told is not None and told.dim() >= 2:
+        seen.output_varies = variation(told)
+        seen.output_std = told.detach().std(-1).float().mean().item() if told.shape[-1] > 1 else None

@@ -1,0 +1,133 @@
+"""What is kept of a pass: numbers, no tensors but the ones that later checks compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass
+class LayerSeen:
+    """A call of a layer that has a weight.
+
+    Attributes:
+        name: The module.
+        kind: Its class.
+        entering: RMS of its input, None where that is tokens.
+        input_largest: Largest absolute value of the input.
+        rms: Of its output; ``largest`` likewise, not finite if some element is not.
+        varies: The share of the output that differs between samples.
+        gradient_rms: Of the loss's gradient at the output.
+    """
+
+    name: str
+    kind: str
+    entering: float | None
+    input_largest: float
+    rms: float
+    largest: float
+    varies: float | None
+    gradient_rms: float | None = None
+    usual_gradient: float | None = None
+
+
+@dataclass
+class BlockSeen:
+    """A block of the model, as often as it was called."""
+
+    name: str
+    rms: float
+    largest_layer: str
+    gradient_rms: float | None = None
+
+
+@dataclass
+class UnitsSeen:
+    """An activation function: the share of its units that are dead or saturated, and the layer before it."""
+
+    module: str
+    kind: Any
+    share: float
+    layer: str
+
+
+@dataclass
+class HeadsSeen:
+    """An attention: entropy of each head, and the layers that ran in its module before."""
+
+    module: str
+    entropies: tuple[float, ...]
+    layers: tuple[str, ...]
+
+
+@dataclass
+class LossSeen:
+    """A loss function of torch's, as the code called it.
+
+    Attributes:
+        name: ``"cross_entropy"``.
+        value: What it returned.
+        log_classes: The loss of a guess.
+        logit_std: Standard deviation of the logits of a sample.
+        varies: The share of the logits that differs between samples.
+        label_entropy: Of the labels; None where there are too few to say.
+        size: Number of logits.
+        classes: Number of classes.
+        frequencies: How often there is each, where there are few.
+    """
+
+    name: str
+    value: float
+    log_classes: float | None
+    logit_std: float
+    varies: float | None
+    label_entropy: float | None
+    size: int
+    classes: int
+    frequencies: tuple[float, ...] = ()
+
+
+@dataclass
+class ZeroRows:
+    """A norm that zeros enter: the share of its positions, and the root of its ε."""
+
+    module: str
+    share: float
+    factor: float
+
+
+@dataclass
+class Seen:
+    """All that one pass has shown.
+
+    Attributes:
+        broken: Modules whose output is not finite, in the order of execution, with their classes.
+        readers: Of the first modules that read the stream, whether each is a norm.
+        padding: By embedding: rows of zeros that the batch asked for.
+    """
+
+    loss: float = float("nan")
+    layers: list[LayerSeen] = field(default_factory=list)
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    blocks: list[BlockSeen] = field(default_factory=list)
+    entering: float | None = None
+    readers: list[bool] = field(default_factory=list)
+    heads: list[HeadsSeen] = field(default_factory=list)
+    units: list[UnitsSeen] = field(default_factory=list)
+    losses: list[LossSeen] = field(default_factory=list)
+    zero_rows: list[ZeroRows] = field(default_factory=list)
+    padding: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    inputs: list[torch.Tensor] = field(default_factory=list)
+    output_varies: float | None = None
+    output_std: float | None = None
+    stack: list[str] = field(default_factory=list)
+
+    @property
+    def main_loss(self) -> LossSeen | None:
+        """The loss function that the loss comes from: the one with that value, else the largest."""
+        if not self.losses:
+            return None
+        same = [each for each in self.losses if abs(each.value - self.loss) <= 1e-3 * abs(self.loss)]
+        return max(same or self.losses, key=lambda each: each.size)

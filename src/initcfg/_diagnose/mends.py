@@ -1,0 +1,155 @@
+"""Mends: one rule that removes a finding, where there is such a rule; each is tried before it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from initcfg._diagnose.checks import Evidence
+from initcfg._diagnose.facts import Finding
+from initcfg._model import named_tensors
+from initcfg._plan.planner import make_plan
+from initcfg._rules import Compiler
+from initcfg._stream.writing import fill_stream
+from initcfg.errors import InitcfgError
+
+Rule = dict[str, Any]
+_KAIMING: Rule = {"type": "Kaiming", "mode": "fan_in"}
+_XAVIER: Rule = {"type": "Xavier"}
+_SMALL: Rule = {"type": "Normal", "std": 0.02}
+# As much logit as keeps the loss near that of a guess.
+_HEAD_SHARE = 0.5
+_FAR = 1.5
+
+
+def proposals(finding: Finding, evidence: Evidence) -> list[Rule]:
+    """Rules that may remove a finding, the likeliest first."""
+    propose = _PROPOSALS.get(finding.code)
+    return [] if propose is None else [rule for rule in propose(finding, evidence) if rule["param"]]
+
+
+def _matrices(evidence: Evidence, names: Sequence[str]) -> list[str]:
+    return [name for name in names if len(evidence.tensors[name].shape) > 1]
+
+
+def _on(names: Sequence[str], *rules: Rule) -> list[Rule]:
+    return [{**rule, "param": list(names)} for rule in rules]
+
+
+def _smaller_head(finding: Finding, evidence: Evidence) -> list[Rule]:
+    names = _matrices(evidence, finding.tensors)[:1]
+    spread = evidence.numbers.get("logit_std", 0.0)
+    found: list[Rule] = []
+    if names and spread > 0:
+        std = evidence.tensors[names[0]].rms * _HEAD_SHARE / spread
+        found = _on(names, {"type": "Normal", "std": float(f"{std:.1g}")})
+    return [*found, *_on(names, _SMALL), *_all_layers(finding, evidence)]
+
+
+def _all_layers(finding: Finding, evidence: Evidence) -> list[Rule]:
+    """Every layer through which the signal changes its size much, and if that is not enough, every layer."""
+    layers = [each for each in evidence.seen.layers if each.kind != "Embedding"]
+    changing = [each for each in layers if each.entering and not 1 / _FAR < each.rms / each.entering < _FAR]
+    found: list[Rule] = []
+    for some in (changing, layers):
+        names = list(dict.fromkeys(name for each in some for name in evidence.weights_of(each.name)))
+        found += _on(_matrices(evidence, names), _KAIMING, _XAVIER)
+    return found
+
+
+def _own(finding: Finding, evidence: Evidence) -> list[Rule]:
+    return _on(_matrices(evidence, finding.tensors), _KAIMING, _XAVIER, _SMALL)
+
+
+def _broken(finding: Finding, evidence: Evidence) -> list[Rule]:
+    matrices = _matrices(evidence, finding.tensors)
+    return _own(finding, evidence) if matrices else _on(finding.tensors, {"type": "Constant", "val": 0})
+
+
+def _small(finding: Finding, evidence: Evidence) -> list[Rule]:
+    """For scores and gates: all the tensors of their kind, since one alone would not do."""
+    names = _matrices(evidence, finding.tensors)
+    ends = {".".join(part for part in name.split(".") if not part.isdecimal()) for name in names}
+    alike = [
+        name
+        for name in evidence.tensors
+        if ".".join(part for part in name.split(".") if not part.isdecimal()) in ends
+    ]
+    return _on(_matrices(evidence, alike), _XAVIER, _SMALL)
+
+
+def _alive_units(finding: Finding, evidence: Evidence) -> list[Rule]:
+    biases = [
+        name
+        for name, each in evidence.tensors.items()
+        if len(each.shape) == 1 and each.mean < -0.5 and name.endswith("bias")
+    ]
+    return [*_on(biases, {"type": "Constant", "val": 0}), *_all_layers(finding, evidence)]
+
+
+def _quiet_branches(finding: Finding, evidence: Evidence) -> list[Rule]:
+    ends = [each.largest_layer for each in evidence.seen.blocks if each.largest_layer]
+    names = list(dict.fromkeys(name for each in ends for name in evidence.weights_of(each)))
+    return _on(_matrices(evidence, names), _SMALL, {"type": "Constant", "val": 0})
+
+
+def _away_from_zero(finding: Finding, evidence: Evidence) -> list[Rule]:
+    zeros = [name for name in finding.tensors if evidence.tensors[name].rms == 0]
+    matrices = _matrices(evidence, zeros)
+    scales = [name for name in zeros if name not in matrices and name.endswith("weight")]
+    found = [*_on(scales, {"type": "Constant", "val": 1})] if scales else []
+    return [*found, *_on(matrices[:1], _KAIMING), *_on(matrices, _KAIMING)]
+
+
+def _prior(finding: Finding, evidence: Evidence) -> list[Rule]:
+    loss = evidence.seen.main_loss
+    if loss is None or not loss.frequencies:
+        return []
+    kind = {} if loss.name == "cross_entropy" else {"loss": "sigmoid"}
+    return _on(finding.tensors[:1], {"type": "HeadBias", "freq": list(loss.frequencies), **kind})
+
+
+_PROPOSALS: dict[str, Callable[[Finding, Evidence], list[Rule]]] = {
+    "initial-loss": _smaller_head,
+    "activation-explodes": _all_layers,
+    "activation-vanishes": _all_layers,
+    "gradient-explodes": _all_layers,
+    "gradient-vanishes": _all_layers,
+    "gradient-norm": _all_layers,
+    "fp16-overflow": _all_layers,
+    "nonfinite-activation": _broken,
+    "nonfinite-weight": _broken,
+    "input-lost": _all_layers,
+    "saturated": _small,
+    "attention-collapsed": _small,
+    "symmetric-units": _own,
+    "dead-relu": _alive_units,
+    "stream-grows": _quiet_branches,
+    "dead-parameter": _away_from_zero,
+    "class-prior": _prior,
+}
+
+
+def apply_mend(model: nn.Module, rule: Mapping[str, Any], seed: int) -> bool:
+    """Give the tensors that a rule names what it says, and nothing else anything; whether that could be done.
+
+    The rules of the model itself are taken away meanwhile: the mend is the last of them.
+    """
+    for module in model.modules():
+        if vars(module).get("init_cfg") is not None:
+            vars(module)["init_cfg"] = None
+    try:
+        plan = make_plan(model, Compiler(model, compat=False).run([dict(rule)]), compat=False)
+    except InitcfgError:
+        return False
+    entries = {entry.name: entry for entry in named_tensors(model).parameters}
+    for name in rule["param"]:
+        entry = entries.get(name)
+        if entry is None or entry.originals or name not in plan:
+            return False
+        with torch.no_grad():
+            fill_stream(entry.tensor.detach(), plan[name].value, seed=seed, name=name)
+    return True

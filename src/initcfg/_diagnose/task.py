@@ -1,0 +1,225 @@
+"""The task: what a model is called with, and the loss of what it returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils._pytree import tree_map
+
+from initcfg._diagnose.batches import Batch, as_batch, batch_for, first_tensor, loss_of
+from initcfg.errors import ArgumentError, DiagnosisError
+from initcfg.values import dtype_name
+
+_LOSS_FIX = "Give loss: a function of (model, batch), or of (output, targets), that returns one number."
+_MODELS = {"model", "net", "network", "module", "m"}
+_OUTPUTS = {"output", "outputs", "out", "input", "logits", "pred", "preds", "prediction", "y_hat", "scores"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A batch, and the loss of a model on it.
+
+    Attributes:
+        arguments: What the model is called with, by position and by name.
+        loss_of: From a model to its loss.
+        described: The batch in words.
+        synthetic: Whether the batch was made up.
+    """
+
+    arguments: Batch
+    loss_of: Callable[[nn.Module], torch.Tensor]
+    described: str
+    synthetic: bool = False
+
+    def __call__(self, model: nn.Module) -> torch.Tensor:
+        """The loss.
+
+        Raises:
+            DiagnosisError: It is no number.
+        """
+        loss = self.loss_of(model)
+        if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.is_floating_point():
+            return loss.reshape(())
+        shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else repr(loss)
+        raise DiagnosisError(f"The loss is {shown}, and should be one number.", fix=_LOSS_FIX)
+
+
+def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed: int) -> Task:
+    """What a person gave for batch and loss, as a task.
+
+    Raises:
+        DiagnosisError: They do not fit the model, or each other.
+    """
+    if loss is not None and not callable(loss):
+        raise DiagnosisError(f"The loss is a function, not {loss!r}.", fix=_LOSS_FIX)
+    synthetic = batch is None
+    if synthetic:
+        given = _synthetic(model, seed)
+        arguments, targets, batch = given, None, given[0][0] if given[0] else given[1]
+    else:
+        batch = _called(batch)
+        arguments, targets = _parted(model, batch)
+    device = next((each.device for each in model.parameters()), torch.device("cpu"))
+    arguments, targets = _moved(arguments, device), _moved(targets, device)
+    described = _described(arguments, targets, synthetic)
+    if loss is None:
+        return Task(arguments, lambda each: _own_loss(each, arguments, targets), described, synthetic)
+    if _takes_model(loss, targets):
+        moved = _moved(batch, device)
+        return Task(arguments, lambda each: loss(each, moved), described, synthetic)
+
+    def of_output(each: nn.Module) -> torch.Tensor:
+        return loss(each(*arguments[0], **arguments[1]), targets)
+
+    return Task(arguments, of_output, described, synthetic)
+
+
+def _called(batch: Any) -> Any:
+    if not callable(batch) or isinstance(batch, (torch.Tensor, Mapping)):
+        return batch
+    try:
+        return batch()
+    except Exception as error:
+        raise DiagnosisError(
+            f"The function that gives the batch raised {type(error).__name__}: {error}.",
+            fix="It takes no arguments, and returns a tensor, a tuple, a dict, or (inputs, targets).",
+        ) from error
+
+
+def _synthetic(model: nn.Module, seed: int) -> Batch:
+    try:
+        positional, named = batch_for(model, seed)
+    except ArgumentError as error:
+        raise DiagnosisError(error.problem, fix="Give a batch: diagnose(model, batch, loss).") from error
+    padding = _padding_index(model)
+
+    def natural(each: Any) -> Any:
+        if not isinstance(each, torch.Tensor):
+            return each
+        if each.is_floating_point():
+            return smooth(each, seed) if each.dim() == 4 else each
+        return torch.where(each == padding, (padding + 1) % max(int(each.max()) + 1, 2), each)
+
+    return tree_map(natural, positional), {name: natural(each) for name, each in named.items()}
+
+
+def _padding_index(model: nn.Module) -> int:
+    found = (each.padding_idx for each in model.modules() if isinstance(each, nn.Embedding))
+    return next((each for each in found if each is not None), -1)
+
+
+def smooth(images: torch.Tensor, seed: int) -> torch.Tensor:
+    """Noise of which most is of low frequency, as in photographs; mean 0, standard deviation 1."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    coarse = torch.randn(*images.shape[:2], 4, 4, generator=generator)
+    wide = functional.interpolate(coarse, size=images.shape[2:], mode="bilinear")
+    mixed = wide + 0.3 * images
+    return (mixed - mixed.mean()) / mixed.std()
+
+
+def _parted(model: nn.Module, batch: Any) -> tuple[Batch, Any]:
+    """The arguments of the model, and the targets where they stand apart."""
+    if isinstance(batch, (tuple, list)):
+        if len(batch) == 2 and isinstance(batch[0], tuple) and isinstance(batch[1], dict):
+            return (batch[0], dict(batch[1])), None
+        if len(batch) >= 2 and _needed_arguments(model) < len(batch):
+            inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
+            return as_batch(inputs), batch[-1]
+    elif not isinstance(batch, (torch.Tensor, Mapping)):
+        raise DiagnosisError(
+            f"A batch is a tensor, a tuple, a dict, or (inputs, targets), not a {type(batch).__name__}.",
+            fix="Give what the model is called with, and the targets after it.",
+        )
+    return as_batch(batch), None
+
+
+def _needed_arguments(model: nn.Module) -> int:
+    try:
+        taken = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in by_place and each.default is inspect.Parameter.empty for each in taken) or 1
+
+
+def _moved(item: Any, device: torch.device) -> Any:
+    return tree_map(lambda each: each.to(device) if isinstance(each, torch.Tensor) else each, item)
+
+
+def _described(arguments: Batch, targets: Any, synthetic: bool) -> str:
+    named = [*((None, each) for each in arguments[0]), *arguments[1].items()]
+    shapes = [
+        f"{f'{name} ' if name else ''}{'×'.join(map(str, each.shape))} {dtype_name(each.dtype)}"
+        for name, each in named
+        if isinstance(each, torch.Tensor)
+    ]
+    of = ", ".join(shapes) or "no tensor"
+    if synthetic:
+        return f"a synthetic batch ({of}), not your data"
+    return f"the batch given ({of}{', with targets' if targets is not None else ''})"
+
+
+def _takes_model(loss: Callable[..., Any], targets: Any) -> bool:
+    """Whether a loss is a function of the model and the batch, or of what the model returned."""
+    if isinstance(loss, nn.Module):
+        return False
+    try:
+        taken = [each.name for each in inspect.signature(loss).parameters.values()]
+    except (TypeError, ValueError):
+        return targets is None
+    first = taken[0].lower() if taken else ""
+    if first in _MODELS or targets is None:
+        return True
+    if first in _OUTPUTS:
+        return False
+    # Of two unnamed things the second tells: targets, or the whole batch.
+    second = taken[1].lower() if len(taken) > 1 else ""
+    return second.startswith(("batch", "data")) or second == "b"
+
+
+def _own_loss(model: nn.Module, arguments: Batch, targets: Any) -> torch.Tensor:
+    """The model's own loss if it returns one, else cross entropy or mean squares by what the targets are."""
+    output = model(*arguments[0], **arguments[1])
+    own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(own, torch.Tensor):
+        return own
+    if targets is None:
+        if isinstance(output, torch.Tensor) and output.dim() == 0 and output.is_floating_point():
+            return output
+        try:
+            return loss_of(output, arguments)
+        except ArgumentError as error:
+            raise DiagnosisError(error.problem, fix=_LOSS_FIX) from error
+    scores = first_tensor(output)
+    if scores is None or not isinstance(targets, torch.Tensor):
+        raise DiagnosisError(
+            f"Nothing tells the loss of a {type(output).__name__} with a {type(targets).__name__}.",
+            fix=_LOSS_FIX,
+        )
+    return _usual_loss(scores, targets)
+
+
+def _usual_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    scores = scores.float()
+    if not targets.is_floating_point():
+        if targets.dim() == scores.dim() - 1:
+            channels_first = scores.shape[2:] == targets.shape[1:] and scores.shape[:1] == targets.shape[:1]
+            if channels_first and (scores.dim() != 3 or scores.shape[:2] != targets.shape):
+                return functional.cross_entropy(scores, targets)
+            if scores.shape[:-1] == targets.shape:
+                return functional.cross_entropy(scores.flatten(0, -2), targets.flatten())
+    elif scores.shape == targets.shape:
+        return functional.mse_loss(scores, targets.float())
+    elif scores.numel() == targets.numel():
+        return functional.mse_loss(scores.flatten(), targets.flatten().float())
+    raise DiagnosisError(
+        f"Nothing tells the loss of an output of shape {tuple(scores.shape)} with targets of shape "
+        f"{tuple(targets.shape)}, {targets.dtype}.",
+        fix=_LOSS_FIX,
+    )
