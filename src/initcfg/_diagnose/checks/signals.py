@@ -155,7 +155,7 @@ def check_norms(evidence: Evidence) -> Iterator[Finding]:
         named = tensors[0] if tensors else name
         of = f" They are row {', '.join(map(str, rows[:3]))} of {named}: the batch holds that token."
     text = (
-        f"{zeros[0].share:.1%} of its positions are zeros, and so are those of {len(zeros)} norms in all: 1/√ε "
+        f"{zeros[0].share:.1%} of its positions are zeros; {len(zeros)} norms in all have such, and 1/√ε "
         f"each time makes the gradient up to {how} times as large.{of}"
     )
     yield evidence.finding(
