@@ -9,7 +9,6 @@ look at), and by family: `finite.py`, `losses.py`, `signals.py`, `units.py`, `le
 """
 
 from initcfg._diagnose.checks.all_checks import found_in
-from initcfg._diagnose.checks.codes import CHECKS, Check
 from initcfg._diagnose.checks.evidence import Evidence, TensorSeen
 
-__all__ = ["CHECKS", "Check", "Evidence", "TensorSeen", "found_in"]
+__all__ = ["Evidence", "TensorSeen", "found_in"]
