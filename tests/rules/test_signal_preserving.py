@@ -185,12 +185,104 @@ def test_by_a_batch() -> None:
     assert ledger.plan.seed == 0
 
 
+@pytest.mark.parametrize("name", ["silu", "mish", "softplus", "relu"])
+def test_thirty_layers_by_a_batch(name: str) -> None:
+    """Within a tenth on fresh data, for which the mean must not grow: uncentered, silu was at 1.7."""
+    layers = [each for _ in range(30) for each in (nn.Linear(128, 128), Function(ACTIVATIONS[name]))]
+    model = nn.Sequential(*layers)
+    seen, fresh = batch(4096, 128).chunk(2)
+    rule = dict(type="SignalPreserving", mode="empirical", batch=seen)
+    ledger = initcfg.init_weights(model, rule, seed=0)
+    assert {name: each for name, each in outputs(model, fresh).items() if abs(each - 1) > 0.1} == {}
+    # The mean is out of the weights, and the finished plan says so.
+    assert float(model[4].weight.detach().mean(1).abs().max()) < 1e-6
+    assert (
+        "less the mean" in str(ledger["4.weight"].computed) and ledger["0.weight"].value.kind == "Orthogonal"
+    )
+    other = nn.Sequential(*[each for _ in range(30) for each in (nn.Linear(128, 128), nn.SiLU())])
+    ledger.plan.apply(other)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    if name == "silu":
+        assert "no scale brings them together" in str(ledger["58.weight"].computed)
+        (note,) = [each for each in initcfg.plan(model, rule).notes if "drift apart" in each]
+        assert "at 58.weight" in note
+        assert not [
+            each for each in initcfg.plan(model, dict(rule, batch=lambda: seen)).notes if "drift" in each
+        ]
+
+
+def gradients(model: nn.Sequential, inputs: torch.Tensor) -> list[float]:
+    """The standard deviations of the gradients of what linear layers put out."""
+    kept: list[torch.Tensor] = []
+    for layer in model:
+        inputs = layer(inputs)
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            inputs.retain_grad()
+            kept.append(inputs)
+    inputs.backward(torch.randn(inputs.shape, generator=torch.Generator().manual_seed(1)))
+    return [float(each.grad.std()) for each in kept if each.grad is not None]
+
+
+def test_gradients_keep_their_scale() -> None:
+    layers = [each for _ in range(20) for each in (nn.Linear(128, 128), nn.Tanh())]
+    model, inputs = nn.Sequential(*layers[:-1]), batch(512, 128)
+    rule = dict(type="SignalPreserving", example=inputs)
+    found: dict[str, list[float]] = {}
+    stds: dict[str, float] = {}
+    for preserve in ("forward", "backward", "both"):
+        plan = initcfg.plan(model, dict(rule, preserve=preserve))
+        plan.apply(model, seed=0)
+        found[preserve] = gradients(model, inputs)
+        stds[preserve] = float(model[36].weight.detach().std())
+        said = " ".join(plan.notes)
+        assert ("outputs do not keep their scale" in said) == (preserve != "forward")
+    assert all(abs(each / found["backward"][-1] - 1) < 0.15 for each in found["backward"])
+    assert found["forward"][0] > 5 > 1.1 > found["backward"][0]
+    assert stds["backward"] < stds["both"] < stds["forward"]
+    # The first weight has no gradient to keep: it keeps the output.
+    assert float(model[0](inputs).detach().std()) == pytest.approx(1.0, rel=0.05)
+    # Of equal scales, the geometric mean is the same; of 4 to 1 channels, the root of 2 of either.
+    wide = nn.Sequential(nn.Linear(64, 256), nn.Identity(), nn.Linear(256, 64))
+    both = [
+        initcfg.plan(wide, dict(type="SignalPreserving", example=batch(8, 64), preserve=each))["2.weight"]
+        for each in ("forward", "backward", "both")
+    ]
+    gains = [each.value.args["gain"] for each in both]
+    assert gains[1] == pytest.approx(gains[0] * 2) and gains[2] == pytest.approx(gains[0] * math.sqrt(2))
+
+
+def test_gradients_of_convolutions() -> None:
+    """A stride takes gradients from fewer places, and a kernel gives to more."""
+    layers = [nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2), nn.ReLU()]
+    model, inputs = nn.Sequential(*layers, nn.Conv2d(64, 32, 5)), batch(8, 3, 64, 64)
+    initcfg.init_weights(model, dict(type="SignalPreserving", example=inputs, preserve="backward"), seed=0)
+    found = gradients(model, inputs)
+    assert all(each == pytest.approx(found[-1], rel=0.15) for each in found)
+
+
+def test_residual_outputs() -> None:
+    layer = nn.TransformerEncoderLayer(64, 4, 128, 0.0, batch_first=True, norm_first=True)
+    model = nn.Sequential(nn.Embedding(50, 64), nn.TransformerEncoder(layer, 8, enable_nested_tensor=False))
+    seen, fresh = (torch.randint(0, 50, (32, 16), generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    ways = (dict(example=seen), dict(mode="empirical", batch=seen))
+    for way, within in zip(ways, (0.25, 0.1), strict=True):
+        rule = dict(type="SignalPreserving", residual="1/sqrt(residuals)", **way)
+        initcfg.init_weights(model, rule, seed=0)
+        found = outputs(model, fresh)
+        for name, each in found.items():
+            target = 0.25 if name.endswith(("linear2", "out_proj")) else 1.0
+            assert each == pytest.approx(target, rel=within), name
+
+
 def test_wrong_arguments() -> None:
     model = nn.Linear(4, 4)
     with pytest.raises(ArgumentError, match="mode='empirical' needs a batch"):
         initcfg.plan(model, dict(type="SignalPreserving", mode="empirical"))
     with pytest.raises(ArgumentError, match="mode='analytic' looks at no batch"):
         initcfg.plan(model, dict(type="SignalPreserving", batch=batch(2, 4)))
+    with pytest.raises(ArgumentError, match="preserve='both': a batch tells of outputs"):
+        rule = dict(type="SignalPreserving", mode="empirical", batch=batch(2, 4), preserve="both")
+        initcfg.plan(model, rule)
     with pytest.raises(ArgumentValueError, match="std must be above 0"):
         initcfg.plan(model, dict(type="SignalPreserving", example=batch(2, 4), std=0))
     with pytest.raises(RoleError, match="what it takes as input is not known"):

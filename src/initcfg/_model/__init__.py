@@ -49,7 +49,7 @@ from initcfg._model.load_hooks import (
     outermost,
     run_load_hooks,
 )
-from initcfg._model.moments import ORTHOGONAL_UP_TO, Seen, analyzed
+from initcfg._model.moments import ORTHOGONAL_UP_TO, Product, Seen, analyzed, product_of
 from initcfg._model.names import (
     LAZY,
     RUN_ONE_BATCH,
@@ -70,6 +70,8 @@ from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare
 
 __all__ = [
     "ORTHOGONAL_UP_TO",
+    "Product",
+    "product_of",
     "BaseModule",
     "Entry",
     "Filled",

@@ -7,7 +7,8 @@ why a tensor of some shape and data type cannot hold a value.
 Read: `misfits.py` (where a fault lies in JSON), then `value.py` (the base, and JSON by declared types),
 `kinds.py` (the kinds), `formulas/` (what a formula may use), `adaptation_steps.py` (what may be done to a
 tensor of a checkpoint), `layout.py` (what axes mean), `own_faults.py` (what is wrong with a value by
-itself), `scaling.py` (a value times a factor), `requirements.py` (what a value asks of its tensor),
+itself), `scaling.py` (a value times a factor), `centering.py` (a value without its mean), `requirements.py`
+(what a value asks of its tensor),
 `dtypes.py` (names of data types), `finite_numbers.py` (numbers from outside).
 
 Which value a parameter gets is decided by the initializers and the planner; it is written in `_stream`.
@@ -19,6 +20,7 @@ Example:
 """
 
 from initcfg.values.adaptation_steps import AdaptationStep, scales_text, steps_text
+from initcfg.values.centering import centered
 from initcfg.values.dtypes import dtype_name
 from initcfg.values.finite_numbers import is_finite_number
 from initcfg.values.kinds import (
@@ -65,6 +67,7 @@ from initcfg.values.value import (
 )
 
 __all__ = [
+    "centered",
     "Adapted",
     "Computed",
     "Constant",

@@ -11,11 +11,15 @@ from initcfg._apply.measuring.uses import Use
 from initcfg._model import Entry
 from initcfg._rules.initializers import LSUVInit, WeightNormDataInit
 from initcfg.errors import ApplyError, TensorError
-from initcfg.values import FromBatch, Numbers, Scaled, Value, scaled
+from initcfg.values import FromBatch, Numbers, Scaled, Value, centered, scaled
 
 Found = dict[str, tuple[Value, str]]
 """What data made of values, by the name of the tensor: a value, and how it came about."""
 _TRIES = 10
+# Of the mean square of an input, the share of its mean from which on the mean of the weights matters.
+_MEAN = 0.01
+# Samples whose sizes differ by more, as the standard deviation of their logarithms, are said to.
+_APART = math.log(2.0)
 
 
 class Scaling:
@@ -27,14 +31,12 @@ class Scaling:
         self.found: Found = {}
         self._initializer = initializer
         self._firsts = firsts
-
-    def target(self, name: str) -> float:
-        """The standard deviation that the output of a weight is to have."""
-        return self._initializer.std
+        self._entries = entries
 
     def __call__(self, use: Use) -> None:
         """Scale a weight at its first use."""
-        target, factor, tries, now = self.target(use.name), 1.0, 0, _spread(use)
+        axes = self._center(use) if self._initializer.centered else ()
+        target, factor, tries, now = self._initializer.target(use.name), 1.0, 0, _spread(use)
         near = min(self._initializer.tol, 0.01 * target)
         while tries == 0 or (abs(now - target) > near and tries < _TRIES):
             use.weight.mul_(target / now)
@@ -50,7 +52,24 @@ class Scaling:
                 fix="Give the bias 0, or exclude the layer.",
             )
         said = f"factor {factor:.6g}: output std {target:.4g} on {self._initializer.batch}, {tries} tries"
-        self.found[use.name] = times(self._firsts[use.name], factor, use.weight), said
+        value = times(self._firsts[use.name], factor, use.weight)
+        if axes:
+            value, said = centered(value, tuple(use.weight.shape), axes), f"{said}, less the mean"
+        self.found[use.name] = value, said + _sizes(use)
+
+    def _center(self, use: Use) -> tuple[int, ...]:
+        """Take the mean out of the weights of each output, if their inputs have one: along which axes."""
+        product = use.product
+        if product is None or product.lookup or not product.axes:
+            return ()
+        if use.given.dim() != use.weight.dim() or self._entries[use.name].holder is not None:
+            return ()
+        data = product.data.detach().float()
+        if float(data.mean()) ** 2 <= _MEAN * float(data.square().mean()):
+            return ()
+        use.weight.sub_(use.weight.mean(product.axes, keepdim=True))
+        use.again()
+        return product.axes
 
     def unused(self, names: list[str]) -> None:
         """These weights have no part in the batch: they keep what they began with."""
@@ -120,6 +139,18 @@ def _spread(use: Use) -> float:
     found = float(output.float().std(correction=0) if output.numel() < 1 << 24 else output.std(correction=0))
     _check(use, found)
     return found
+
+
+def _sizes(use: Use) -> str:
+    """How far samples are from each other, where no scale can keep them all."""
+    rows = use.output.detach().movedim(use.channel_axis, -1).flatten(0, -2).float()
+    sizes = rows.square().mean(1).sqrt().double()
+    logs = sizes.clamp_min(1e-30).log()
+    if logs.numel() < 2 or float(logs.std(correction=0)) <= _APART:
+        return ""
+    ordered = sizes.sort()[0]
+    low, high = (float(ordered[int(share * (len(ordered) - 1))]) for share in (0.05, 0.95))
+    return f"; that of single samples is {low:.2g}…{high:.2g}, and no scale brings them together"
 
 
 def _check(use: Use, spread: float) -> None:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from initcfg._model import Entry, storage_of
+from initcfg._model import Entry, Product, product_of, storage_of
 
 _MATRICES = ("mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "matmul", "linear", "_grouped_mm")
 _CONVOLUTIONS = ("convolution", "_convolution")
@@ -32,6 +32,7 @@ class Use:
         weight: The tensor whose numbers are used: of a parametrized weight, what the layer sees.
         given: The weight as the operation has it, a view perhaps.
         output: What came out; :meth:`again` makes it anew.
+        product: What is multiplied by what, and summed over which axes.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Use:
     operation: str
     transposed: bool
     output: torch.Tensor
+    product: Product | None
     _repeat: Callable[[], torch.Tensor]
 
     def again(self) -> None:
@@ -87,7 +89,9 @@ class Uses(TorchDispatchMode):
                 continue
             weight = self.waiting.pop(name)
             transposed = operation in _CONVOLUTIONS and bool(args[6])
-            use = Use(name, weight, given, operation, transposed, output, lambda: func(*args, **kwargs))
+            product = product_of(operation, args, kwargs, output)
+            again = lambda: func(*args, **kwargs)  # noqa: E731
+            use = Use(name, weight, given, operation, transposed, output, product, again)
             self._tell(use)
             output = use.output
         return output

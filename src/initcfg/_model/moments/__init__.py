@@ -9,7 +9,7 @@ Read: `analysis.py` (from start to end), then `distribution.py` (what the elemen
 """
 
 from initcfg._model.moments.analysis import analyzed
-from initcfg._model.moments.products import ORTHOGONAL_UP_TO
+from initcfg._model.moments.products import ORTHOGONAL_UP_TO, Product, product_of
 from initcfg._model.moments.propagation import Seen
 
-__all__ = ["ORTHOGONAL_UP_TO", "Seen", "analyzed"]
+__all__ = ["ORTHOGONAL_UP_TO", "Product", "Seen", "analyzed", "product_of"]

@@ -15,12 +15,20 @@ from initcfg._model.roles import arguments_of, stand_in
 from initcfg.errors import RoleError
 
 
-def analyzed(model: nn.Module, example: Any, target: Callable[[str], float], *, centers: bool = True) -> Seen:
+def analyzed(
+    model: nn.Module,
+    example: Any,
+    target: Callable[[str], float],
+    *,
+    centers: bool = True,
+    preserve: str = "forward",
+) -> Seen:
     """What standard deviation each weight needs so that its output has its target.
 
     The model itself is not run: a stand-in on the meta device is, on inputs of the example's shapes. Inputs
     are taken for Gaussian of variance 1. ``centers``: where a layer's input has a mean, the mean of the
-    weights is taken out, so that it goes no further.
+    weights is taken out, so that it goes no further. ``preserve``: ``"forward"`` for outputs, ``"backward"``
+    for gradients where only a function stands before a weight, ``"both"`` for the geometric mean of the two.
 
     Raises:
         RoleError: There is no example, or the model cannot run without memory.
@@ -28,7 +36,7 @@ def analyzed(model: nn.Module, example: Any, target: Callable[[str], float], *, 
     problems: list[Exception] = []
     for arguments in arguments_of(model, example):
         try:
-            return _pass(model, arguments, target, centers)
+            return _pass(model, arguments, target, centers, preserve)
         except Exception as error:
             problems.append(error)
     error = problems[0]
@@ -38,7 +46,9 @@ def analyzed(model: nn.Module, example: Any, target: Callable[[str], float], *, 
     ) from error
 
 
-def _pass(model: nn.Module, arguments: Any, target: Callable[[str], float], centers: bool) -> Seen:
+def _pass(
+    model: nn.Module, arguments: Any, target: Callable[[str], float], centers: bool, preserve: str
+) -> Seen:
     real = named_tensors(model)
     made = stand_in(model, "meta")
     made.train(unwrapped(model).training)
@@ -56,7 +66,7 @@ def _pass(model: nn.Module, arguments: Any, target: Callable[[str], float], cent
         if entry.name not in weights and entry.tensor.is_floating_point()
     }
     known = {key: each for key, each in others.items() if each is not None}
-    mode = Propagation(weights, known, target, centers=centers)
+    mode = Propagation(weights, known, target, centers=centers, preserve=preserve)
     positional, named = arguments
     moved = (
         [_moved(each, mode) for each in positional],

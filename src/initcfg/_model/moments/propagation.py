@@ -96,6 +96,8 @@ class Seen:
             variance is multiplied with from its output to that of the weight before.
         unknown: Operations of which nothing is known.
         dead: Weights whose input is zero everywhere.
+        back: By weight, the standard deviation at which gradients keep their scale through it and the
+            function before it; none where more than a function stands there.
         apart: By weight, how far samples are from each other: the standard deviation of the logarithm of how
             large their outputs are.
     """
@@ -107,6 +109,7 @@ class Seen:
     backward: dict[str, float] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
     dead: dict[str, None] = field(default_factory=dict)
+    back: dict[str, float] = field(default_factory=dict)
     apart: dict[str, float] = field(default_factory=dict)
 
 
@@ -120,6 +123,7 @@ class Propagation(TorchDispatchMode):
         target: Callable[[str], float],
         *,
         centers: bool,
+        preserve: str = "forward",
     ) -> None:
         super().__init__()
         self.seen = Seen()
@@ -129,16 +133,19 @@ class Propagation(TorchDispatchMode):
         # While a tensor lives here, so does what its number means.
         self._kept: list[Any] = []
         self._target = target
-        # What came out of weights, by what it is a function of.
-        self._outputs: dict[int, Distribution] = {}
-        self._centers = centers
+        # What weights put out: the sources of that.
+        self._outputs: set[int] = set()
+        self._centers, self._preserve = centers, preserve
+        self._inputs: set[int] = set()
 
     def begin_with(self, tensor: torch.Tensor) -> None:
         """An input of the model: Gaussian, of variance 1."""
         if tensor.is_floating_point():
             # A channel of an image is one of three; a row of numbers is a sample with a size of its own.
             noise = 2.0 / tensor.shape[-1] if tensor.dim() in (2, 3) else 0.0
-            self._note(tensor, gaussian(1.0, noise=noise))
+            found = gaussian(1.0, noise=noise)
+            self._inputs.add(id(found.source))
+            self._note(tensor, found)
 
     def _note(self, tensor: Any, found: Distribution) -> None:
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() | (tensor.dtype == torch.bool):
@@ -165,7 +172,7 @@ class Propagation(TorchDispatchMode):
             product_of(name, args, kwargs, outputs[0]) if weight is not None or len(known) >= 2 else None
         )
         if weight is not None and product is not None:
-            self._note(outputs[0], self._by_weight(weight, product))
+            self._note(outputs[0], self._by_weight(weight, product, outputs[0]))
         elif weight is not None and not known:
             # A view of a weight is a weight: it has the same memory.
             return output
@@ -178,7 +185,7 @@ class Propagation(TorchDispatchMode):
             self._note(outputs[0], constant(math.sqrt(0.5)))
         return output
 
-    def _by_weight(self, weight: str, product: Product) -> Distribution:
+    def _by_weight(self, weight: str, product: Product, output: torch.Tensor) -> Distribution:
         """What comes out of a product with a weight, whose standard deviation is decided here."""
         given = self.of(product.data) or gaussian(1.0)
         mean, second = given.mean, given.second
@@ -192,20 +199,37 @@ class Propagation(TorchDispatchMode):
         unit = through_weight(given, product, coverage)
         gain = unit.second
         if weight not in self.seen.stds:
-            target = self._target(weight)
             if gain <= 0.0 or not math.isfinite(gain):
                 self.seen.dead[weight] = None
                 gain = product.terms
-            self.seen.stds[weight], self.seen.targets[weight] = target / math.sqrt(gain), target
+            back = None if product.lookup else self._gradients(given, product, output)
+            std = self._std(self._target(weight) / math.sqrt(gain), back)
+            self.seen.stds[weight], self.seen.targets[weight] = std, std * math.sqrt(gain)
+            if back is not None:
+                self.seen.back[weight] = back
         std = self.seen.stds[weight]
         values = unit.values * std
         made = Distribution(values, Source(values), normal=True)
-        if (before := self._outputs.get(id(given.source))) is not None:
-            back = product.other.numel() / product.terms
-            self.seen.backward.setdefault(weight, std**2 * back * given.slope(before))
-        self._outputs[id(made.source)] = made
+        if id(given.source) in self._outputs and weight in self.seen.back:
+            self.seen.backward.setdefault(weight, (std / self.seen.back[weight]) ** 2)
+        self._outputs.add(id(made.source))
         self.seen.apart.setdefault(weight, spread_of_sizes(made.energies) if made.sized else 0.0)
         return made
+
+    def _std(self, forward: float, back: float | None) -> float:
+        """The standard deviation of a weight, of those that keep outputs and gradients."""
+        if back is None or self._preserve == "forward":
+            return forward
+        return back if self._preserve == "backward" else math.sqrt(forward * back)
+
+    def _gradients(self, given: Distribution, product: Product, output: torch.Tensor) -> float | None:
+        """The standard deviation of a weight at which gradients keep theirs, through it and a function."""
+        source = given.source
+        if source is None or source.values is None or id(source) in self._inputs:
+            return None
+        terms = output.numel() * product.terms / product.data.numel()
+        power = terms * given.slope(Distribution(source.values))
+        return 1.0 / math.sqrt(power) if power > 0 and math.isfinite(power) else None
 
     def _found(
         self,

@@ -132,6 +132,8 @@ class LSUVInit(BatchInit):
     """
 
     scheme = "LSUV"
+    # Whether the mean of the weights is taken out where the input has one.
+    centered: bool = False
 
     def __init__(
         self,
@@ -144,6 +146,10 @@ class LSUVInit(BatchInit):
         super().__init__(batch, dict(type="Orthogonal") if first is None else first, **kwargs)
         self.std = _above_zero("std", std)
         self.tol = _above_zero("tol", tol)
+
+    def target(self, name: str) -> float:
+        """The standard deviation of the output of a weight, by its canonical name."""
+        return self.std
 
 
 @INITIALIZERS.register_module(name="WeightNormData")

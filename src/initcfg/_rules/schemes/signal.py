@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from initcfg._config import function_of_file
-from initcfg._model import ORTHOGONAL_UP_TO, Seen, analyzed
-from initcfg._rules.initializers import INITIALIZERS, BaseInit, finite, one_of
+from initcfg._model import ORTHOGONAL_UP_TO, Seen, analyzed, find_roles
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, LSUVInit, finite, one_of
+from initcfg._rules.scale import parse_scale
 from initcfg._rules.schemes.scheme import Scheme
-from initcfg.errors import ArgumentError, ArgumentValueError, RoleError
-from initcfg.values import Formula, Layout, Normal, Orthogonal, Value, to_json
+from initcfg.errors import ArgumentError, ArgumentValueError, InitcfgError, RoleError
+from initcfg.values import FromBatch, Layout, Normal, Orthogonal, Value, centered
 
 # Beyond this standard deviation of the logarithm of their sizes, samples are said to be apart.
 _APART = math.log(2.0)
 _LAYERS = ["Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
-_LAYERS += ["Conv1D", "Embedding", "MultiheadAttention"]
+_LAYERS += ["Conv1D", "MultiheadAttention"]
 
 
 @INITIALIZERS.register_module(name="SignalPreserving")
@@ -37,9 +39,12 @@ class SignalPreserving(Scheme):
 
     ``mode="empirical"`` runs a batch instead, as ``LSUV``, also through embeddings and attention.
 
-    The idea is that of "AutoInit" (Bingham & Miikkulainen 2023) and of mean-field theory (Poole et al.
-    2016). Where forward and backward scale cannot both be kept, a note of the plan says by how much
-    gradients change.
+    ``preserve="backward"`` keeps the standard deviation of gradients instead, wherever only a function stands
+    between two weights (elsewhere, that of outputs); ``"both"`` takes the geometric mean of the two scales.
+    Where outputs and gradients cannot both be kept, or samples drift
+    apart, a note of the plan says by how much.
+
+    The idea is that of "AutoInit" (Bingham & Miikkulainen 2023) and of mean-field theory (Poole et al. 2016).
 
     Args:
         mode: ``"analytic"`` or ``"empirical"``.
@@ -47,8 +52,11 @@ class SignalPreserving(Scheme):
         example: For ``"analytic"``: inputs of the right shapes, a function that gives them, or
             ``"file.py:function"``; models of timm, torchvision and transformers need none.
         std: Standard deviation of the outputs.
+        preserve: ``"forward"``, ``"backward"`` or ``"both"``; a batch tells of outputs alone.
+        residual: What ``std`` is multiplied with for the last weight of each residual branch: a number, or an
+            expression as ``scale=`` has it, ``"1/sqrt(residuals)"`` or ``"1/sqrt(layers)"``.
         tol: For ``"empirical"``: how far from it an output may stay.
-        centered: For ``"analytic"``: whether to take the mean out of weights.
+        centered: Whether to take the mean out of weights.
 
     Example:
         >>> import initcfg, torch
@@ -70,6 +78,8 @@ class SignalPreserving(Scheme):
         std: float = 1.0,
         tol: float = 0.1,
         centered: bool = True,
+        preserve: str = "forward",
+        residual: float | str = 1.0,
     ) -> None:
         self.mode = one_of("mode", mode, ("analytic", "empirical"))
         if (batch is None) == (mode == "empirical"):
@@ -82,19 +92,23 @@ class SignalPreserving(Scheme):
         if self.std <= 0:
             raise ArgumentValueError(f"std must be above 0, not {std!r}.")
         self.batch, self.example, self.tol, self.centered = batch, example, tol, bool(centered)
+        self.preserve = one_of("preserve", preserve, ("forward", "backward", "both"))
+        if mode == "empirical" and preserve != "forward":
+            raise ArgumentError(
+                f"preserve={preserve!r}: a batch tells of outputs; no gradient is measured.",
+                fix="Leave out mode and batch, for the analytic mode, or leave out preserve.",
+            )
+        self.residual = residual
+        self._residual = parse_scale("residual", residual)
 
     def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
         """See :meth:`Scheme.recipe_for`."""
-        if self.mode == "empirical":
-            first = dict(type="Orthogonal")
-            rule = dict(type="LSUV", batch=self.batch, std=self.std, tol=self.tol)
-            return [
-                dict(rule, layer=[each for each in _LAYERS if each != "Embedding"], first=first),
-                dict(rule, layer=["Embedding"], first=dict(type="Normal", std=1.0)),
-            ]
         example = function_of_file(self.example) if isinstance(self.example, str) else self.example
+        targets = self._targets(owner, example)
+        if self.mode == "empirical":
+            return self._measured(owner, example, targets)
         try:
-            seen = analyzed(owner, example, lambda name: self.std, centers=self.centered)
+            seen = self._seen(owner, example, targets)
         except RoleError as error:
             if example is not None or error.__cause__ is not None:
                 raise
@@ -105,8 +119,57 @@ class SignalPreserving(Scheme):
                 fix="Give an example of it: example=(torch.zeros(2, 3, 32, 32),) in code, "
                 "example='file.py:function' in the rule.",
             ) from error
+        return self._analyzed(owner, seen)
+
+    def _seen(self, owner: nn.Module, example: Any, targets: Mapping[str, float]) -> Seen:
+        return analyzed(
+            owner,
+            example,
+            lambda name: targets.get(name, self.std),
+            centers=self.centered,
+            preserve=self.preserve,
+        )
+
+    def _targets(self, owner: nn.Module, example: Any) -> dict[str, float]:
+        """The standard deviations of outputs that are not ``std``, by the name of the weight."""
+        if self._residual.tree == 1.0:
+            return {}
+        given = example if example is not None or self.mode == "analytic" else _inputs(self.batch)
+        roles = find_roles(owner, example=given, declared=self.declared)
+        found: dict[str, float] = {}
+        for name, role in roles.tensors.items():
+            if "residual_out" not in role.roles:
+                continue
+            numbers = {"layers": roles.number("layers", name), "residuals": roles.number("residuals", name)}
+            numbers |= {"layer": role.layer, "width": roles.width}
+            known = {key: float(each) for key, each in numbers.items() if each is not None}
+            found[name] = self.std * self._residual.value(known)
+        return found
+
+    def _measured(self, owner: nn.Module, example: Any, targets: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Rules that run the batch; tables of embeddings first, since all else follows them."""
+        given = example if example is not None else _inputs(self.batch)
+        notes: list[str] = []
+        if given is not None:
+            # Nothing but a remark: what has no shapes to go by is measured all the same.
+            with contextlib.suppress(InitcfgError):
+                notes = _notes(self._seen(owner, given, targets))
+        rule = dict(
+            type=SignalPreservingBatch,
+            batch=self.batch,
+            std=self.std,
+            tol=self.tol,
+            centered=self.centered,
+            targets=targets,
+        )
+        return [
+            dict(rule, layer=["Embedding"], gaussian=True),
+            dict(rule, layer=_LAYERS, remarks=notes),
+        ]
+
+    def _analyzed(self, owner: nn.Module, seen: Seen) -> list[dict[str, Any]]:
         rules: list[dict[str, Any]] = []
-        notes = _notes(seen)
+        notes = _notes(seen, self.preserve)
         for name, std in seen.stds.items():
             if name in seen.dead:
                 continue
@@ -135,13 +198,21 @@ def _literal(name: str) -> str:
     return "".join(f"[{each}]" if each in "*?[" else each for each in name)
 
 
-def _notes(seen: Seen) -> list[str]:
+def _inputs(batch: Any) -> Any:
+    """A batch that is at hand: a file or a function is for applying, and is not asked before."""
+    return None if isinstance(batch, str) or callable(batch) else batch
+
+
+def _notes(seen: Seen, preserve: str = "forward") -> list[str]:
     found: list[str] = []
     if seen.unknown:
         found.append(f"not known, and taken to change nothing: {', '.join(seen.unknown)}")
     if seen.dead:
         found.append(f"their input is zero, and no scale helps: {', '.join(seen.dead)}")
-    if seen.backward:
+    if preserve != "forward":
+        last = list(seen.targets.values())[-1:] or [1.0]
+        found.append(f"outputs do not keep their scale: the last has standard deviation {last[0]:.3g}")
+    elif seen.backward:
         logs = [math.log(each) for each in seen.backward.values() if each > 0]
         each = math.exp(sum(logs) / len(logs) / 2) if logs else 1.0
         if abs(each - 1) > 0.02:
@@ -193,10 +264,42 @@ class SignalPreservingWeight(BaseInit):
             made = Orthogonal(self.std * math.sqrt(max(rows, columns)))
         if not self.centered:
             return made
-        program: list[Any] = [
-            ["value", list(shape), "float32", to_json(made), 0],
-            ["mean.dim", "$0", self.centered, True],
-            ["sub.Tensor", "$0", "$1"],
-            ["result", "$2"],
-        ]
-        return Formula(json.dumps(program, separators=(",", ":")))
+        return centered(made, tuple(shape), self.centered)
+
+
+class SignalPreservingBatch(LSUVInit):
+    """The weights of SignalPreserving that a batch decides."""
+
+    scheme = "SignalPreserving"
+
+    def __init__(
+        self,
+        batch: Any,
+        std: float,
+        tol: float,
+        centered: bool,
+        targets: Mapping[str, float],
+        gaussian: bool = False,
+        remarks: Any = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(batch, std, tol, **kwargs)
+        self.centered = centered
+        self._targets, self._gaussian, self._remarks = dict(targets), gaussian, list(remarks)
+        # It depends on the shape.
+        self.first: Any = None
+
+    def notes(self) -> list[str]:
+        """See :meth:`BaseInit.notes`."""
+        return self._remarks
+
+    def target(self, name: str) -> float:
+        """See :meth:`LSUVInit.target`; the targets' names count from the module that has the rule."""
+        parts = name.split(".")
+        names = (".".join(parts[at:]) for at in range(len(parts)))
+        return next((self._targets[each] for each in names if each in self._targets), self.std)
+
+    def _resolve(self, layout: Layout) -> Value:
+        shape = layout.shape
+        std = 1.0 if self._gaussian else 1.0 / math.sqrt(math.prod(shape[1:]) or 1)
+        return FromBatch(self.text(), SignalPreservingWeight(std, std, gaussian=self._gaussian).value(layout))
