@@ -237,7 +237,7 @@ def test_gradients_keep_their_scale() -> None:
         said = " ".join(plan.notes)
         assert ("outputs do not keep their scale" in said) == (preserve != "forward")
     assert all(abs(each / found["backward"][-1] - 1) < 0.15 for each in found["backward"])
-    assert found["forward"][0] > 5 > 1.1 > found["backward"][0]
+    assert found["forward"][0] > 4 > 1.1 > found["backward"][0]
     assert stds["backward"] < stds["both"] < stds["forward"]
     # The first weight has no gradient to keep: it keeps the output.
     assert float(model[0](inputs).detach().std()) == pytest.approx(1.0, rel=0.05)
