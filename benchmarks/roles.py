@@ -3,8 +3,10 @@
     python benchmarks/roles.py [--only SUBSTRING] [--library LIBRARY] [--names ROLE]
 
 Each model is built as its library builds it, and run once without memory. A row counts residual adds and
-blocks, and the tensors of each role. ``--names`` also lists the tensors that have a role. Exits with 1 if one
-cannot be looked at.
+blocks, and the tensors of each role. ``--names`` also lists the tensors that have a role. Where
+roles_truth.py says which weights end a residual branch, the last lines count those that are found, and those
+that are not these, and name them. Exits with 1 if a model cannot be looked at, if less than 98 % are found,
+or one is false.
 
 Needs the packages of tests/peers/requirements.txt (make test-peers installs them).
 """
@@ -17,9 +19,15 @@ import io
 import sys
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from roles_truth import TRUTH, ends_of_branches
 from zoo import ARCHITECTURES, prepare
+
+ENOUGH = 0.98
+
+if TYPE_CHECKING:
+    from torch import nn
 
 COLUMNS = (
     "residual_out",
@@ -58,18 +66,57 @@ def main(arguments: list[str] | None = None) -> int:
         and not each.library.startswith("mm")
     ]
     failed = 0
+    truths: list[Truth] = []
     print("| architecture | adds | blocks | width |", " | ".join(COLUMNS), "| notes | s |", flush=True)
     for architecture in chosen:
-        row, names = _row(architecture, given.names)
+        row, names, truth = _row(architecture, given.names)
+        if truth is not None:
+            truths.append(truth)
         failed += row.startswith("!")
         print(f"| {architecture.key} | {row} |", flush=True)
         for name in names:
             print("   ", name)
     print(f"{len(chosen)} architectures, {failed} that could not be looked at")
-    return 1 if failed else 0
+    return int(failed > 0 or not _right(truths))
 
 
-def _row(architecture: Any, role: str | None) -> tuple[str, list[str]]:
+def _right(truths: list[Truth]) -> bool:
+    """Print what was found of the ends of residual branches; whether it is enough."""
+    wanted, found = sum(each.wanted for each in truths), sum(each.found for each in truths)
+    false = sum(len(each.false) for each in truths)
+    print("\n| architecture | ends of branches | found | missed | false |\n|---|---|---|---|---|")
+    for each in truths:
+        if each.missed or each.false:
+            missed, others = (", ".join(names[:3]) or "–" for names in (each.missed, each.false))
+            print(f"| {each.key} | {each.wanted} | {each.found} | {missed} | {others} |")
+    share = found / max(1, wanted)
+    print(
+        f"\nends of residual branches: {found} of {wanted} found ({share:.2%}), {false} false, in "
+        f"{len(truths)} architectures"
+    )
+    return share >= ENOUGH and not false
+
+
+class Truth(NamedTuple):
+    """What was found of the weights that end a residual branch."""
+
+    key: str
+    wanted: int
+    found: int
+    missed: list[str]
+    false: list[str]
+
+
+def _held(key: str, model: nn.Module, roles: Any) -> Truth | None:
+    if key not in TRUTH:
+        return None
+    wanted = ends_of_branches(model, TRUTH[key])
+    matrices = {name for name, each in model.named_parameters() if each.dim() >= 2}
+    ours = {name for name, each in roles.tensors.items() if "residual_out" in each.roles} & matrices
+    return Truth(key, len(wanted), len(wanted & ours), sorted(wanted - ours), sorted(ours - wanted))
+
+
+def _row(architecture: Any, role: str | None) -> tuple[str, list[str], Truth | None]:
     from initcfg._model import find_roles
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -78,14 +125,15 @@ def _row(architecture: Any, role: str | None) -> tuple[str, list[str]]:
         try:
             found = find_roles(model)
         except Exception as error:
-            return f"! {type(error).__name__}: {str(error).splitlines()[0][:150]}", []
+            return f"! {type(error).__name__}: {str(error).splitlines()[0][:150]}", [], None
         seconds = time.perf_counter() - began
     counts = Counter(role for each in found.tensors.values() for role in each.roles)
     cells = [str(counts[each] or "") for each in COLUMNS]
     numbers = [str(each or "") for each in (found.residuals, found.layers, found.width)]
     guessed = "! " if any(each.how == "guessed" for each in found.tensors.values()) else ""
     row = " | ".join([*numbers, *cells, "; ".join(found.notes), f"{seconds:.1f}"])
-    return guessed + row, [name for name, each in found.tensors.items() if role in each.roles]
+    names = [name for name, each in found.tensors.items() if role in each.roles]
+    return guessed + row, names, _held(architecture.key, model, found)
 
 
 if __name__ == "__main__":

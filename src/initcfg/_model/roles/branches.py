@@ -33,6 +33,11 @@ class Branch:
         self.outs, self.passed = self.paths.walk(
             self.residual.branch, until=lambda node: bool(node.weights), stop=self.stop
         )
+        # What is multiplied onto the end of a branch does not end it (RWKV's receptance).
+        gating = {each for index in self.passed for each in self._gates_of(index)[0]}
+        values = [each for each in self.outs if each not in gating]
+        self.gating = [each for each in self.outs if each in gating] if values else []
+        self.outs = values or self.outs
 
     def roles(self) -> Found:
         """The roles of all that is in the branch."""
@@ -45,6 +50,8 @@ class Branch:
                 yield "shortcut", name
         for name in paths.names(self.outs):
             yield "residual_out", name
+        for name in paths.names(self.gating):
+            yield "mlp_gate", name
         yield from self._on_the_way()
         for out in self.outs:
             yield from self._of_out(out, experts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +9,10 @@ import torch
 from torch import nn
 
 from initcfg._model.names import unwrapped
+from initcfg._model.roles.examples_transformers import Arguments, of_transformers
 from initcfg.errors import RoleError
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-_BATCH, _LENGTH = 2, 8
+_BATCH = 2
 _FIX = (
     "Give one: example=(torch.zeros(2, 3, 32, 32),) in code, example = 'file.py:function' in a config, "
     "--example file.py:function for the command; or declare the roles: roles=dict(residual_out=[...])."
@@ -65,7 +63,7 @@ def _of_library(model: nn.Module) -> list[Arguments]:
         if library == "timm":
             found = [_timm(model)]
         elif library == "transformers":
-            found = _transformers(model)
+            found = of_transformers(model)
         elif library == "torchvision":
             found = [_torchvision(model)]
         if found:
@@ -107,59 +105,3 @@ def _torchvision(model: Any) -> Arguments:
     side = getattr(model, "image_size", None)
     side = side if isinstance(side, int) else 299 if name == "Inception3" else 224
     return _image(3, side, side)
-
-
-def _transformers(model: Any) -> list[Arguments]:
-    config = getattr(model, "config", None)
-    if config is None:
-        return []
-    taken = inspect.signature(type(model).forward).parameters
-    main = getattr(model, "main_input_name", "input_ids")
-    kwargs: dict[str, Any] = {"use_cache": False} if "use_cache" in taken else {}
-    tokens = main not in ("pixel_values", "input_values", "input_features") and main in taken
-    if main == "pixel_values" or (main not in taken and "pixel_values" in taken):
-        kwargs["pixel_values"] = _pixels(config)
-        tokens = "input_ids" in taken
-    elif main == "input_values":
-        kwargs["input_values"] = torch.empty(_BATCH, 4000, device="meta")
-    elif main == "input_features":
-        kwargs["input_features"] = _features(config)
-    elif "pixel_values" in taken and _is_contrastive(taken):
-        kwargs["pixel_values"] = _pixels(config)
-    if tokens:
-        kwargs["input_ids"] = _ids()
-    encodes = getattr(config, "is_encoder_decoder", False)
-    if "decoder_input_ids" in taken and encodes:
-        kwargs["decoder_input_ids"] = _ids()
-    if not tokens or encodes or "attention_mask" not in taken:
-        return [((), kwargs)]
-    # What these are computed from otherwise, no meta tensor has.
-    masked = kwargs | {"attention_mask": torch.zeros(_BATCH, 1, _LENGTH, _LENGTH)}
-    if "position_ids" in taken:
-        masked["position_ids"] = torch.arange(_LENGTH)[None].expand(_BATCH, -1)
-    return [((), masked), ((), kwargs)] if "use_cache" in taken else [((), kwargs), ((), masked)]
-
-
-def _ids() -> torch.Tensor:
-    # Ones, since zero is often padding, and code that runs looks at that.
-    return torch.ones(_BATCH, _LENGTH, dtype=torch.long)
-
-
-def _is_contrastive(taken: Mapping[str, Any]) -> bool:
-    return "return_loss" in taken
-
-
-def _pixels(config: Any) -> torch.Tensor:
-    vision = getattr(config, "vision_config", config)
-    side = getattr(vision, "image_size", None) or getattr(config, "image_size", None) or 224
-    height, width = side if isinstance(side, (tuple, list)) else (side, side)
-    channels = getattr(vision, "num_channels", None) or 3
-    return torch.empty(_BATCH, channels, height, width, device="meta")
-
-
-def _features(config: Any) -> torch.Tensor:
-    bins = getattr(config, "num_mel_bins", None) or getattr(config, "input_feat_per_channel", None) or 80
-    frames = 2 * getattr(config, "max_source_positions", 0)
-    if type(config).__name__ == "WhisperConfig":
-        return torch.empty(_BATCH, bins, frames, device="meta")
-    return torch.empty(_BATCH, 64, bins, device="meta")

@@ -21,7 +21,8 @@ VIEWS = _words("""
 CUTS = _words("slice select split unbind chunk split_with_sizes narrow unsafe_split index index_select")
 """What takes a part."""
 POOLS = _words("""
-    avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d max_pool2d max_pool2d_with_indices
+    avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d max_pool2d
+    max_pool2d_with_indices max_pool3d_with_indices
 """)
 BATCH_NORMS = _words("""
     batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
@@ -52,6 +53,7 @@ class Paths:
         bits: The bit of each node that others are asked about: layers, adds, softmaxes, what is used twice.
         above: For each node, the bits of all that it depends on, and its own.
         layers: The bits of all layers: operations that apply weights to data.
+        seeds: What does not depend on data, and yet a stream may begin with: learned queries, zeros.
     """
 
     graph: Graph
@@ -60,6 +62,7 @@ class Paths:
     above: list[int] = field(default_factory=list)
     layers: int = 0
     by_bit: list[int] = field(default_factory=list)
+    seeds: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         nodes = self.nodes
@@ -67,6 +70,7 @@ class Paths:
         for node in nodes:
             for each in dict.fromkeys(node.inputs):
                 self.users[each].append(node.index)
+        self.seeds = self._seeds()
         for node in nodes:
             mask = 0
             for each in node.inputs:
@@ -87,9 +91,29 @@ class Paths:
 
     def _asked(self, node: Node) -> bool:
         if not node.data:
-            return False
+            return node.index in self.seeds
         used = len(self.users[node.index]) > 1
         return used or bool(node.weights) or node.op in _ASKED
+
+    def _seeds(self) -> frozenset[int]:
+        """What is added to data of its shape, and used for more than that."""
+        found = set()
+        for node in self.nodes:
+            if node.op == "add" and node.floating and len(node.inputs) == 2:
+                for each in node.inputs:
+                    given = self.nodes[each]
+                    if not given.data and given.shape == node.shape and len(self.users[each]) > 1:
+                        found.add(each)
+        return frozenset(found)
+
+    def is_depthwise(self, layer: int) -> bool:
+        """Whether a convolution has a kernel for each channel, and mixes none."""
+        node = self.nodes[layer]
+        if node.op != "convolution" or not node.weights:
+            return False
+        shape, given = self.graph.shapes[node.weights[0]], self.input_of(layer)
+        channels = self.nodes[given[0]].shape[1:2] if given else ()
+        return max(shape[2:], default=1) > 1 and shape[1] == 1 and channels == tuple(shape[:1])
 
     def depends(self, index: int, on: int) -> bool:
         """Whether a node depends on another, which has a bit."""
@@ -163,8 +187,14 @@ class Paths:
         data = self.data_inputs(index)
         if node.op.startswith(FUSED_ATTENTION):
             return data[2:3]
-        if node.op == "bmm" and len(data) == 2 and (weighed := self.attention_weights(index)) is not None:
-            return [each for each in data if each != weighed]
+        if node.op == "bmm" and len(data) == 2:
+            if (weighed := self.attention_weights(index)) is not None:
+                return [each for each in data if each != weighed]
+            # Of two, one may only say where the other goes, which was computed with it.
+            layers = [self.above[each] & self.layers for each in data]
+            for own, other, value in ((*layers, data[0]), (*reversed(layers), data[1])):
+                if own != other and own & other == other:
+                    return [value]
         values = self.factors(index)[0]
         # Whole numbers say where, not what.
         return [each for each in values if self.nodes[each].floating or not node.floating]
@@ -199,19 +229,42 @@ class Paths:
         while True:
             node, data = self.nodes[chain[-1]], self.data_inputs(chain[-1])
             scaled = node.op in ("mul", "div") and len(data) == 1
+            whole = self._taken_apart(chain[-1])
+            if whole is not None:
+                chain.append(whole)
+                continue
             joined = self._joined(chain[-1])
             if joined is not None:
-                chain.append(joined)
+                chain += [data[0], joined]
                 continue
             if not data or not (node.op in passed or scaled) or (node.op == "written" and len(data) > 1):
                 return chain
             chain.append(data[0])
 
+    def _taken_apart(self, index: int) -> int | None:
+        """What joined values are all parts of, each pooled or not (MViT's class token, and its patches)."""
+        if self.nodes[index].op != "cat":
+            return None
+        sources: set[int] | None = None
+        for each in self.data_inputs(index):
+            chain = {each}
+            while self.nodes[each].op in VIEWS | POOLS | CUTS and (data := self.data_inputs(each)):
+                each = data[0]
+                chain.add(each)
+            sources = chain if sources is None else sources & chain
+        return max(sources) if sources else None
+
     def _joined(self, index: int) -> int | None:
         """What a part that is cut out of joined values was before they were joined."""
         node, data = self.nodes[index], self.data_inputs(index)
-        if node.op not in ("slice", "narrow") or not data or self.nodes[data[0]].op != "cat":
+        if node.op not in CUTS or not data or self.nodes[data[0]].op != "cat":
             return None
+        if node.op not in ("slice", "narrow"):
+            # Cut into as many as were joined.
+            parts = self.nodes[data[0]].inputs
+            found = parts[node.number] if node.number < len(parts) else None
+            same = found is not None and self.nodes[found].shape == node.shape
+            return found if same and len(self.users[data[0]]) == len(parts) else None
         return next(
             (each for each in self.data_inputs(data[0]) if self.nodes[each].shape == node.shape), None
         )

@@ -214,6 +214,8 @@ class Recorder(TorchDispatchMode):
             node.weights = next(
                 (self._main(each.sources) for each in sides if not each.data and each.sources), ()
             )
+            if node.op == "convolution" and not node.weights and len(sides) == 2:
+                node.weights = self._mixed(sides[1])
             return
         if node.op in ("mv", "dot") or len(sides) < 2 or not sides[1].sources:
             return
@@ -223,6 +225,12 @@ class Recorder(TorchDispatchMode):
         own = [{name for name in each.sources if name.rpartition(".")[0] == owner} for each in sides]
         if not own[0] and own[1]:
             node.weights, node.data = self._main(sides[1].sources), True
+
+    def _mixed(self, kernel: Node) -> tuple[str, ...]:
+        """The weights of a kernel that is mixed anew for each input out of several (CondConv)."""
+        while kernel.data and not kernel.weights and len(kernel.inputs) == 1:
+            kernel = self.graph.nodes[kernel.inputs[0]]
+        return kernel.weights
 
     def _main(self, sources: frozenset[str]) -> tuple[str, ...]:
         """Of what a weight is computed from (a direction, a length), the largest."""

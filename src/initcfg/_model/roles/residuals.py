@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from initcfg._model.roles.graph import ACTIVATIONS, NORMS, SOFTMAXES, Paths
+from initcfg._model.roles.graph import ACTIVATIONS, BATCH_NORMS, FUSED_ATTENTION, NORMS, SOFTMAXES, Paths
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,22 @@ class Residual:
 def residuals_of(paths: Paths, mixes: frozenset[int] = frozenset()) -> list[Residual]:
     """The residual adds of a graph, in their order; ``mixes`` are the nodes where attention mixes values."""
     scores = _scores(paths)
+    carries = _carrying(paths)
     skips: dict[int, int] = {}
     found: list[Residual] = []
     undecided: list[tuple[int, int, int]] = []
     for node in paths.nodes:
-        data = paths.data_inputs(node.index)
+        data = [each for each in node.inputs if paths.nodes[each].data or each in paths.seeds]
         if node.op not in ("add", "sub") or len(data) != 2 or data[0] == data[1] or not node.floating:
             continue
         first, second = data
         same = paths.nodes[first].shape == paths.nodes[second].shape
-        if not same or node.index in scores:
+        if not same or node.index in scores or not carries[node.index]:
             continue
         residual = _identity(paths, node.index, first, second, skips)
-        if residual is not None:
+        if residual is not None and residual.skip in paths.seeds and _has_begun(paths, residual, found):
+            residual = None
+        elif residual is not None:
             found.append(residual)
             skips[node.index] = residual.skip
         elif node.op == "add":
@@ -70,15 +73,43 @@ def _scores(paths: Paths) -> set[int]:
     return found
 
 
+def _has_begun(paths: Paths, residual: Residual, found: list[Residual]) -> bool:
+    """Whether what is no data is added to a stream that has begun, as positions are in each block."""
+    return any(
+        paths.depends(residual.branch, each.add) and paths.depends(each.add, residual.skip) for each in found
+    )
+
+
+def _carrying(paths: Paths) -> list[bool]:
+    """Of each node whether its value comes to an end of the graph, and not only into attention's scores."""
+    found = [True] * len(paths.nodes)
+    values: dict[int, list[int]] = {}
+    for node in reversed(paths.nodes):
+        if node.op == "bmm" or node.op.startswith(FUSED_ATTENTION):
+            values[node.index] = paths.values(node.index)
+        users = paths.users[node.index]
+        if users:
+            found[node.index] = any(
+                found[use] and (use not in values or node.index in values[use]) for use in users
+            )
+        elif node.number:
+            # What a kernel keeps for its backward pass.
+            found[node.index] = False
+    return found
+
+
 def _identity(paths: Paths, add: int, first: int, second: int, skips: dict[int, int]) -> Residual | None:
     """A residual add whose skip has no layer: the branch depends on what the skip is, or was."""
     nearest: tuple[int, Residual] | None = None
-    for skip, branch in ((first, second), (second, first)):
+    # What is subtracted from is the skip; f(x) - x is how far something is off.
+    taken = paths.nodes[add].op == "sub"
+    for skip, branch in ((first, second), (second, first))[: 1 if taken else 2]:
         own = paths.above[branch] & ~paths.above[skip] & paths.layers
         if not own:
             continue
         for steps, start in enumerate(_stream(paths, skip, skips)):
-            if paths.depends(branch, start) and paths.layers_between(branch, start):
+            between = paths.with_bits(paths.layers_between(branch, start))
+            if paths.depends(branch, start) and any(paths.depends(each, start) for each in between):
                 if nearest is None or steps < nearest[0]:
                     nearest = steps, Residual(add, branch, skip, start)
                 break
@@ -90,7 +121,8 @@ def _stream(paths: Paths, skip: int, skips: dict[int, int]) -> list[int]:
     found: list[int] = []
     at: int | None = skip
     while at is not None:
-        chain = paths.plain(at)
+        # In a pass in eval mode, a batch norm scales (RepVGG).
+        chain = paths.plain(at, also=BATCH_NORMS)
         found += chain
         at = skips.get(chain[-1])
     return found
@@ -103,10 +135,11 @@ def _projected(paths: Paths, add: int, first: int, second: int, found: list[Resi
         adds |= paths.bits[each.add]
     for skip, branch in ((first, second), (second, first)):
         own = paths.above[skip] & ~paths.above[branch] & paths.layers
-        layers = paths.last_layers(skip)
-        if own.bit_count() != 1 or len(layers) != 1 or paths.bits[layers[0]] != own:
+        line = _line(paths, skip, own)
+        # What mixes no channels is as a pool.
+        if not line or sum(not paths.is_depthwise(each) for each in line) > 1:
             continue
-        given = paths.input_of(layers[0])
+        given = paths.input_of(line[0])
         starts = [each for at in given for each in paths.plain(at, also=NORMS | ACTIVATIONS)]
         for start in starts:
             if not paths.depends(branch, start) or not paths.nodes[start].floating:
@@ -123,6 +156,19 @@ def _projected(paths: Paths, add: int, first: int, second: int, found: list[Resi
                 break
             return Residual(add, branch, skip, start, shortcut=True)
     return None
+
+
+def _line(paths: Paths, skip: int, own: int) -> list[int]:
+    """The layers of a skip in their order, if each takes what the one before gives; else none."""
+    found: list[int] = []
+    layers = paths.last_layers(skip)
+    while layers:
+        layers = [each for each in layers if paths.bits[each] & own]
+        if len(layers) > 1:
+            return []
+        found = [*layers, *found]
+        layers = paths.last_layers(paths.input_of(layers[0])) if layers else []
+    return found if len(found) == own.bit_count() else []
 
 
 def _within_another(paths: Paths, residual: Residual, all_of_them: list[Residual]) -> bool:
