@@ -131,7 +131,9 @@ TIMM: dict[str, Truth] = {
     "vitamin_small_224": r"blocks\.\d+\.(attn\.proj|mlp\.w2)|.*stages\.\d+\.\d+\.conv3_1x1",
     "tiny_vit_5m_224": r"stages\.\d+\.blocks\.\d+\.(conv3\.conv|attn\.proj|mlp\.fc2)",
     "efficientformer_l1": r"stages\.\d+\.blocks\.\d+\.(mlp\.fc2|token_mixer\.proj)",
-    "efficientformerv2_s0": r".*blocks\.\d+\.(mlp\.fc2|token_mixer\.proj)\.conv|.*downsample\.attn\.proj\.conv",
+    "efficientformerv2_s0": (
+        r".*blocks\.\d+\.(mlp\.fc2|token_mixer\.proj)\.conv|.*downsample\.attn\.proj\.conv"
+    ),
     "efficientvit_b0": (
         r"stem\.res0\.main\.point_conv\.conv|stages\.[01]\.blocks\.[1-9]\.main\.point_conv\.conv"
         r"|.*(context_module\.main\.proj|local_module\.main\.point_conv)\.conv"
