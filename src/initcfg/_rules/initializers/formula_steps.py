@@ -22,6 +22,7 @@ class Steps:
 
     def __init__(self) -> None:
         self._program: list[list[Any]] = []
+        self._slots = 0
         self._drawn = 0
 
     def value(self, shape: Sequence[int], value: Value) -> str:
@@ -29,6 +30,10 @@ class Steps:
         key = [self._drawn] if value.random else []
         self._drawn += value.random
         return self._add(["value", list(shape), "float32", to_json(value), *key])
+
+    def shared(self, shape: Sequence[int], value: Value, name: str) -> str:
+        """A tensor filled with a value by the random numbers of a name, the same for all who give it."""
+        return self._add(["value", list(shape), "float32", to_json(value), [name, 0]])
 
     def numbers(self, numbers: Sequence[float]) -> str:
         """A row of numbers."""
@@ -40,13 +45,20 @@ class Steps:
         """What an ATen operation makes of its arguments: one tensor."""
         return self._add([name, *arguments, *([named] if named else [])])
 
+    def several(self, count: int, name: str, *arguments: Any) -> list[str]:
+        """What an ATen operation makes of its arguments, where that is several tensors."""
+        first = self._slots
+        self._add([name, *arguments], count)
+        return [f"${first + at}" for at in range(count)]
+
     def result(self, tensor: str) -> Formula:
         """The formula of which this is the result."""
         return Formula(json.dumps([*self._program, ["result", tensor]], separators=(",", ":")))
 
-    def _add(self, instruction: list[Any]) -> str:
+    def _add(self, instruction: list[Any], made: int = 1) -> str:
         self._program.append(instruction)
-        return f"${len(self._program) - 1}"
+        self._slots += made
+        return f"${self._slots - 1}"
 
 
 def view(tensor: str, sizes: Sequence[int], strides: Sequence[int], offset: int = 0) -> str:
