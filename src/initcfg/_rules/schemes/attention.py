@@ -10,8 +10,7 @@ from typing import Any
 from torch import nn
 
 from initcfg._model import Roles, find_roles
-from initcfg._rules.initializers import INITIALIZERS, BaseInit, finite
-from initcfg._rules.initializers.formula_steps import Steps, view
+from initcfg._rules.initializers import INITIALIZERS, BaseInit, Steps, finite, view
 from initcfg._rules.schemes.scheme import Scheme
 from initcfg.errors import RoleError
 from initcfg.values import Layout, Normal, Value
