@@ -137,6 +137,12 @@ CODES: dict[str, Said] = {
         "损失会变成 NaN，任何参数都无法训练。",
         "减小该处之前权重的尺度，或检查输入。",
     ),
+    "nonfinite-loss": Said(
+        ("The loss is not finite", "损失不是有限值"),
+        ("the loss", "损失"),
+        "没有可供学习的信号。",
+        "检查损失函数及其目标：所有模块的输出都是有限值。",
+    ),
     "nonfinite-gradient": Said(
         ("The gradient is not finite", "梯度不是有限值"),
         ("norm of the gradient", "梯度范数"),
