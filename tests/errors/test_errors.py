@@ -126,7 +126,13 @@ def test_types():
     fails(dict(type="Kaimming", layer="Linear"), errors.UnknownInitializerError, "'Kaiming'")
     fails(dict(type="ConstantInit", val=1, layer="Linear"), errors.UnknownInitializerError, "'Constant'")
     fails(dict(type=3, layer="Linear"), errors.RuleTypeError, "type must be")
-    fails(dict(type="Constant", val=1, layer=("Linear",)), errors.RuleTypeError, "layer must be")
+    fails(dict(type="Constant", val=1, layer=3), errors.RuleTypeError, "layer must be")
+    fails(
+        dict(type="Constant", val=1, layer=("Linear",)),
+        errors.RuleTypeError,
+        "layer must be",
+        compat="mmengine",
+    )
     with pytest.raises(errors.RuleTypeError):
         initcfg.plan(Model(), "Kaiming")
     with pytest.raises(errors.RuleTypeError):

@@ -13,7 +13,7 @@ from torch import nn
 from initcfg._api.declared_roles import remember
 from initcfg._api.untrusted import check_model, distrusted, distrusting, within_limits
 from initcfg._apply import rehearsed
-from initcfg._config import MODELS, build_from_cfg, load_config, prepared
+from initcfg._config import MODELS, build_from_cfg, idle_keys, load_config, prepared
 from initcfg._config.files import Config, is_untrusted, plain_containers
 from initcfg._model import hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
@@ -24,9 +24,11 @@ from initcfg._stream import check_settings
 from initcfg._stream.writing import seeded
 from initcfg.errors import (
     BuildError,
+    InitcfgError,
     PlanError,
     RuleTypeError,
     log,
+    mistaken,
 )
 
 Rng = Literal["stream", "torch"]
@@ -107,7 +109,7 @@ def located_plan(
         )
     made = rehearsed(made, model)
     if strict:
-        check_strict(made)
+        check_strict(made, config.where if isinstance(config, Config) else lambda rule: None)
     return made
 
 
@@ -194,8 +196,13 @@ def build(
 @contextlib.contextmanager
 def making(config: Any, cfg: Mapping[str, Any], *, untrusted: bool) -> Iterator[None]:
     """Within, a model may be constructed from its config."""
-    with distrusting(cfg) if untrusted else contextlib.nullcontext(), prepared(config, cfg):
-        yield
+    try:
+        with distrusting(cfg) if untrusted else contextlib.nullcontext(), prepared(config, cfg):
+            yield
+    except InitcfgError as error:
+        # Further inside, nobody knows the file.
+        error.where = error.where or _file_of(config, "type" if cfg is config else "model")
+        raise
 
 
 def construct(cfg: Mapping[str, Any]) -> nn.Module:
@@ -218,16 +225,28 @@ def model_cfg(
         raise BuildError(f"A config is a file or a dict, not {config!r}.")
     if "type" not in loaded and "model" not in loaded:
         raise BuildError(
-            "The config has no model: neither a key 'model' nor a key 'type'.",
-            where=str(config) if isinstance(config, (str, Path)) else None,
+            f"The config has no model: neither a key 'model' nor a key 'type'{mistaken('model', loaded)}.",
+            where=_file_of(loaded),
+            meant=["model"] if mistaken("model", loaded) else (),
             fix="Write model = dict(type=...).",
         )
     cfg: Any = loaded if "type" in loaded else loaded["model"]
     if not isinstance(cfg, Mapping):
         raise BuildError(
-            f"The config's model is {cfg!r}, and should be a dict.", fix="Write model = dict(type=...)."
+            f"The config's model is {cfg!r}, and should be a dict.",
+            where=_file_of(loaded, "model"),
+            fix="Write model = dict(type=...).",
         )
+    for told in idle_keys(loaded):
+        log("%s", told)
     return loaded, distrusted(cfg) if untrusted and not is_untrusted(loaded) else cfg
+
+
+def _file_of(config: Any, key: str = "") -> str | None:
+    """The file of a config, with the line of a key, of its type where that is known."""
+    if not isinstance(config, Config):
+        return None
+    return config.where(f"{key}.type") or config.where(key) or config.filename
 
 
 @contextlib.contextmanager

@@ -7,11 +7,12 @@ Read: `files/` (config files), then `registry.py` (classes by name), `import_pat
 lead outside of them), `permitted.py` (what a config file may name), `builders/` (models of other people's
 libraries), `models.py` (registry of modules), `made_from.py` (which config built a module) with `narrow.py`
 (builds it again, narrower), `command_argument.py` (what a command is given: a file or a builder),
-`function_file.py` (a function in a file).
+`function_file.py` (a function in a file), `idle_keys.py` (keys that nothing reads).
 """
 
 from initcfg._config.command_argument import load_config, prepared
 from initcfg._config.function_file import function_of_file, names_function
+from initcfg._config.idle_keys import idle_keys
 from initcfg._config.models import MODELS, build_model_from_cfg
 from initcfg._config.narrow import built_again, built_on_meta
 from initcfg._config.registry import Registry, build_from_cfg
@@ -27,4 +28,5 @@ __all__ = [
     "load_config",
     "names_function",
     "prepared",
+    "idle_keys",
 ]

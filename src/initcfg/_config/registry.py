@@ -20,6 +20,7 @@ from initcfg.errors import (
     NoTypeError,
     RegistryTypeError,
     UnknownTypeError,
+    mistaken,
     nearest,
     plural,
 )
@@ -383,9 +384,9 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
         raise BuildError(f"registry must be a Registry, not {registry!r}.")
     if "type" not in arguments:
         raise NoTypeError(
-            "The config does not say what to build: it has no 'type'.",
+            f"The config does not say what to build: it has no 'type'{mistaken('type', arguments)}.",
             rule=arguments,
-            meant=nearest("type", [key for key in arguments if isinstance(key, str)]),
+            meant=["type"] if mistaken("type", arguments) else (),
             fix=f"Add type='...', a name in registry {registry.name!r}, a class, or an import path.",
         )
     # Who wrote the type is known of the dict that has it.

@@ -22,7 +22,7 @@ from initcfg._plan.reading import (
     loads_of,
     read_whole,
 )
-from initcfg.errors import PlanError, render
+from initcfg.errors import PlanError, plural, render
 from initcfg.values import Keep, Misfit, Value, record, typed
 
 if TYPE_CHECKING:
@@ -125,6 +125,10 @@ class Ledger(Frozen, Mapping[str, Written]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def __repr__(self) -> str:
+        drawn = "torch's generator" if self.rng == "torch" else f"seed {self.seed}"
+        return f"<Ledger of {plural(len(self), 'tensor')}, {drawn}>"
 
     def __str__(self) -> str:
         from initcfg._plan.report import ledger_view

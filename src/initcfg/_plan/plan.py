@@ -16,7 +16,7 @@ from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load
 from initcfg._plan.plan_as_json import FORMAT, VERSION, digest_of, fields_of, plan_to_json
 from initcfg._plan.reading import read_whole
-from initcfg.errors import PlanError
+from initcfg.errors import PlanError, plural
 from initcfg.values import to_json
 
 if TYPE_CHECKING:
@@ -105,6 +105,10 @@ class Plan(Frozen, Mapping[str, Assignment]):
         return isinstance(other, Plan) and self.to_json() == other.to_json()
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        rules = {each.rule for each in self.values()} - {None}
+        return f"<Plan of {plural(len(self), 'parameter')}, {plural(len(rules), 'rule')}>"
 
     def __str__(self) -> str:
         from initcfg._plan.report import plan_text

@@ -21,7 +21,7 @@ from initcfg._rules.originals import originals_come_back
 from initcfg._rules.own_keys import TUNED, TUNED_FOR
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, is_initialized
-from initcfg._rules.rule import Rule, SchemeRule, bias_of
+from initcfg._rules.rule import Rule, SchemeRule, bias_of, location
 from initcfg._rules.schemes import Scheme, schemes
 from initcfg._rules.types import construct, resolve_type, type_label
 
@@ -43,6 +43,7 @@ __all__ = [
     "has_init_weights",
     "is_initialized",
     "known_layer_names",
+    "location",
     "originals_come_back",
     "parse_layers",
     "register_library",

@@ -40,6 +40,7 @@ from initcfg.errors import (
     PatternError,
     RuleError,
     RuleTypeError,
+    mistaken,
 )
 
 # How deep schemes may hold schemes.
@@ -375,7 +376,8 @@ def _parse_initializers(arguments: dict[str, Any], *, one_by_one: bool, tunes: b
     if "type" not in arguments:
         if arguments or not (apart or tunes):
             raise MissingTypeError(
-                "This rule has no type, so it names no initializer.",
+                f"This rule has no type{mistaken('type', arguments)}, so it names no initializer.",
+                meant=["type"] if mistaken("type", arguments) else (),
                 fix=f"Add type='...': one of {', '.join(initializer_names())}.",
             )
         return _parse_apart(apart)

@@ -83,6 +83,9 @@ def unmatched(key: str, pattern: Pattern, names: Iterable[str], **context: Any) 
     last = text.rpartition(".")[2].replace("*", "").replace("\\", "")
     tails = [name for name in names if last and name.rpartition(".")[2] == last]
     meant = nearest(text, names, 3) or tails[:3]
+    within = f"*.{text}"
+    if text and not text.startswith("*") and any(name.endswith(within[1:]) for name in names):
+        meant = [within, *meant][:3]
     if not meant and last:
         close = nearest(last, {name.rpartition(".")[2] for name in names}, 1)
         meant = [name for name in names if close and name.rpartition(".")[2] == close[0]][:3]

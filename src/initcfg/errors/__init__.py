@@ -4,10 +4,10 @@ In: what was found, where, and what would fix it.
 Out: an error whose text is one sentence and what is known besides: the rule, its place, the parameter, names
 that were perhaps meant, and the fix.
 
-Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's code
-raised), `words.py` (numbers, bytes and near names in messages), `paths.py` (texts that are no
-paths), `shown.py` (a stranger's text, without what would steer a terminal), `screen.py` (the one way to
-people's eyes).
+Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's
+code raised), `words.py` (numbers, bytes and near names in messages), `yaml_words.py` (advice for who
+writes YAML), `paths.py` (texts that are no paths), `shown.py` (a stranger's text, without what would
+steer a terminal), `screen.py` (the one way to people's eyes).
 
 Each class also derives from the built-in exception that the original system raised in that place, so that
 code written for it still catches it.
@@ -34,8 +34,10 @@ from initcfg.errors.screen import warn as warn
 from initcfg.errors.shown import shown as shown
 from initcfg.errors.shown import shown_lines as shown_lines
 from initcfg.errors.words import in_bytes as in_bytes
+from initcfg.errors.words import mistaken as mistaken
 from initcfg.errors.words import nearest as nearest
 from initcfg.errors.words import plural as plural
+from initcfg.errors.yaml_words import in_yaml, is_yaml
 
 
 class InitcfgError(Exception):
@@ -84,12 +86,14 @@ class InitcfgError(Exception):
 
     def __str__(self) -> str:
         shape = "" if self.shape is None else f", shape {self.shape}"
+        # Who writes YAML reads YAML.
+        worded = in_yaml if is_yaml(self.where) else str
         known = {
-            "rule": self.rule,
+            "rule": None if self.rule is None else worded(str(self.rule)),
             "where": self.where,
             "parameter": None if self.parameter is None else f"{self.parameter}{shape}",
             "did you mean": ", ".join(map(repr, self.meant)),
-            "fix": self.fix,
+            "fix": None if self.fix is None else worded(self.fix),
         }
         lines = [f"  {f'{name}:':13} {shown(text)}" for name, text in known.items() if text not in (None, "")]
         # What came with lines of its own cannot pass for one of these.

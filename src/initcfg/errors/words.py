@@ -17,6 +17,18 @@ def nearest(name: str, candidates: Iterable[str], count: int = 4) -> list[str]:
     return found[:count]
 
 
+def mistaken(key: str, written: Iterable[object]) -> str:
+    """The key that was perhaps written in place of ``key``, as words: ``", but a 'typ'"``; or nothing.
+
+    Example:
+        >>> from initcfg.errors.words import mistaken
+        >>> mistaken("type", ["typ", "depth"]), mistaken("type", ["depth"])
+        (", but a 'typ'", '')
+    """
+    near = nearest(key, [each for each in written if isinstance(each, str) and each != key], 1)
+    return f", but a {near[0]!r}" if near else ""
+
+
 def plural(count: int, noun: str) -> str:
     """``1 rule``, ``2 rules``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -238,7 +238,7 @@ def _read_text(path: str, asked_by: str | None) -> str:
             else f"The base {os.path.normpath(path)!r} does not exist.",
             where=asked_by,
             meant=nearest(name, neighbours),
-            fix=None if os.path.isdir(folder) else f"There is no folder {os.path.normpath(folder)!r}.",
+            fix=_advice(folder, name),
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
@@ -282,3 +282,12 @@ def _warn_if_deprecated(notice: Any, path: str) -> None:
         message += f" Use {notice['expected']} in its place." if "expected" in notice else ""
         message += f" More about it: {notice['reference']}" if "reference" in notice else ""
     warn(message, DeprecationWarning, stacklevel=2)
+
+
+def _advice(folder: str, name: str) -> str | None:
+    """What to do about a file that does not exist; None for the usual."""
+    if not os.path.isdir(folder):
+        return f"There is no folder {os.path.normpath(folder)!r}."
+    if os.path.splitext(name)[1] or not name.isascii():
+        return None
+    return f"Check the path; a model of a library is written timm:{name}, torchvision:{name} or hf:{name}."

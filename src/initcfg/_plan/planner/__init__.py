@@ -5,10 +5,11 @@ Out: a ``Plan``; model and program are left as they were.
 
 Read: `context.py` (the steps that are active in a subtree), then `reach.py` (the order of the walk, and the
 tensors that a rule finds in a module), `hits.py` (name patterns, and those that match nothing), `numbers.py`
-(what its arithmetic asks of the model), `walk.py` (what each rule writes), `make.py` (the last write wins).
+(what its arithmetic asks of the model), `walk.py` (what each rule writes), `make.py` (the last write wins),
+`strict.py` (what strict=True does not allow).
 """
 
-from initcfg._plan.planner.make import Defaults, check_strict, make_plan
+from initcfg._plan.planner.make import Defaults, make_plan
 from initcfg._plan.planner.numbers import (
     NOTHING_GIVEN,
     GivenRoles,
@@ -17,6 +18,7 @@ from initcfg._plan.planner.numbers import (
     remembered_roles,
 )
 from initcfg._plan.planner.reach import Reach, name_in, walk_modules
+from initcfg._plan.planner.strict import check_strict
 
 __all__ = [
     "Defaults",

@@ -19,8 +19,7 @@ from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Rule, SchemeRule, Step
 from initcfg._rules.initializers import BatchInit, PretrainedInit
-from initcfg.errors import CheckpointError, UnusedRuleError, plural
-from initcfg.values import Computed, Keep, Opaque, dtype_name
+from initcfg.values import Keep, Opaque, dtype_name
 
 _SHOWN = 4
 
@@ -363,50 +362,3 @@ def _why_nothing(step: Step, rule: Rule) -> str | None:
     # In a part that code called for, the step knows its module by its name there alone.
     owner = rule.where.rpartition(".init_cfg")[0].removeprefix("model").lstrip(".")
     return f"there is no {listed} at or below {owner or 'the model'}"
-
-
-def check_strict(plan: Plan) -> None:
-    """Under ``strict=True``: every rule reaches something, and every parameter is written."""
-    computed = [name for name, item in plan.parameters.items() if isinstance(item.value, Computed)]
-    for names, problem, fix in (
-        (plan.uninitialized, "Nothing writes {}", "Give them a rule."),
-        (plan.partly_written, "Only a part is written of {}", "Give them a rule."),
-        (
-            computed,
-            "{} had to be computed while the model was built, outside of the stream",
-            "Give them a rule, or leave out strict=True.",
-        ),
-    ):
-        if names:
-            told = problem.format(plural(len(names), "parameter"))
-            raise UnusedRuleError(
-                f"{told}, and strict=True does not allow that: {', '.join(names[:4])}.", fix=fix
-            )
-    halves = [note for note in plan.notes if FORWARD_HALF.format("") in note]
-    if halves:
-        raise UnusedRuleError(
-            f"strict=True does not allow a scheme of which a half is missing. {halves[0]}",
-            fix="Let the model do that, and say so: forward='done' in the rule; or leave out strict=True.",
-        )
-    for load in plan.loads:
-        if load.warning:
-            raise CheckpointError(
-                f"strict=True does not allow what a checkpoint leaves: {load.warning}", where=load.rule
-            )
-        if load.idle:
-            raise CheckpointError(
-                f"strict=True does not allow an adaptation without effect: {load.idle[0]}.",
-                where=load.rule,
-                fix="Remove it, or leave out strict=True.",
-            )
-    reasons = [f"{item.rule}: {item.reason}" for item in plan.unused]
-    reasons += [f"{load.rule}: {load.problem}" for load in plan.loads if load.problem]
-    if reasons:
-        first = plan.unused[0] if plan.unused else None
-        listed = "".join(f"\n    {reason}" for reason in reasons)
-        raise UnusedRuleError(
-            f"{plural(len(reasons), 'rule')} reached nothing, and strict=True does not allow that:{listed}",
-            rule=first.cfg if first else None,
-            where=first.rule if first else None,
-            fix="Correct or remove them, or leave out strict=True.",
-        )

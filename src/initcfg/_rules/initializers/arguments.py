@@ -13,6 +13,11 @@ from initcfg.values import Layout, Value, shape_problem
 
 def number(name: str, given: Any) -> float:
     """``given``, if it is a number that a float can hold."""
+    if isinstance(given, bool):
+        raise ArgumentError(
+            f"{name} must be a number, not {given!r}.",
+            fix="Write 1 or 0. YAML reads yes, no, on and off as true and false.",
+        )
     if not isinstance(given, numbers.Real):
         raise ArgumentError(f"{name} must be a number, not {given!r}.")
     try:
