@@ -53,8 +53,8 @@ def param_groups(
         eps: Of Adam, likewise.
         optimizer: What the groups are for. A scheme is made for one (``MuP(optimizer="sgd")``), since the
             multipliers differ. ``"muon"`` has the matrices of blocks in groups with ``use_muon=True``, whose
-            learning rate is ``lr`` itself (Muon's steps do not grow with the width), all else with
-            ``use_muon=False`` for AdamW.
+            learning rate is ``lr`` by what a scheme says of the depth alone (Muon's steps do not grow with
+            the width), all else with ``use_muon=False`` for AdamW.
         no_decay: Patterns of names that have no weight decay: ``("*.bias", "*norm*")``.
 
     Returns:
@@ -86,7 +86,7 @@ def param_groups(
         tune = _tune_of(entry, plan, optimizer)
         decays = not any(fnmatch.fnmatchcase(name, each) for name in entry.names for each in no_decay)
         by_muon = entry.name in hidden
-        scale = {} if by_muon else tune
+        scale = _of_muon(tune) if by_muon else tune
         numbers = _Numbers(
             lr * scale.get("lr", 1.0),
             weight_decay * scale.get("weight_decay", 1.0) if decays else 0.0,
@@ -156,6 +156,12 @@ def _tune_of(entry: Entry, plan: Plan, optimizer: str) -> Mapping[str, Any]:
             fix=f"Plan with the scheme's optimizer={optimizer!r}, or ask for optimizer={made_for!r}.",
         )
     return found.tune
+
+
+def _of_muon(tune: Mapping[str, Any]) -> dict[str, float]:
+    """Multipliers for Muon; what decays a weight, the product of both, stays as in the base."""
+    rate = tune.get("muon", 1.0)
+    return {"lr": rate, "weight_decay": 1 / rate if rate else 1.0}
 
 
 def _hidden_matrices(model: nn.Module, plan: Plan) -> set[str]:

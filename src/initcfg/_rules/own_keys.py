@@ -11,8 +11,8 @@ from initcfg._rules.scale import Expression, parse_scale
 from initcfg._rules.types import accepts, takes
 from initcfg.errors import ArgumentError, ArgumentValueError, PatternError, RuleTypeError, nearest
 
-TUNED = ("lr", "weight_decay", "eps")
-"""What of an optimizer ``tune`` multiplies."""
+TUNED = ("lr", "weight_decay", "eps", "muon")
+"""What of an optimizer ``tune`` multiplies; ``muon`` is the learning rate where Muon makes the steps."""
 TUNED_FOR = ("adamw", "adam", "sgd")
 """The optimizers whose multipliers differ."""
 

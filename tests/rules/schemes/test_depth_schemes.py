@@ -125,6 +125,66 @@ def test_it_trains_as_a_model_that_multiplies_its_branches(last: type[nn.Module]
     assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-11
 
 
+@pytest.mark.parametrize(("alpha", "hidden", "end"), [(1.0, 1.0, 1 / 3), (0.5, 3**-0.5, 1 / 3)])
+def test_muon_has_the_factors_of_the_depth_alone(alpha: float, hidden: float, end: float) -> None:
+    model, plan = planned(nn.Identity, alpha=alpha)
+    groups = initcfg.param_groups(model, plan, lr=0.1, weight_decay=0.5, optimizer="muon")
+    found = {name: group for group in groups for name in group["names"]}
+    for name, factor in (("blocks.4.up.weight", hidden), ("blocks.4.down.weight", end)):
+        assert found[name]["use_muon"]
+        assert found[name]["lr"] == pytest.approx(0.1 * factor)
+        assert found[name]["weight_decay"] == pytest.approx(0.5 / factor)
+    assert not found["head.weight"]["use_muon"]
+    assert found["head.weight"]["lr"] == pytest.approx(0.1 / 4)
+
+
+def test_a_folded_factor_trains_as_one_in_forward_with_muon() -> None:
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    ours, plan = planned(nn.Identity)
+    plan.apply(ours, seed=0)
+    theirs = copy.deepcopy(ours)
+    losses: list[list[float]] = []
+    for model in (theirs, ours):
+        by_name = dict(model.named_parameters())
+        rates = {"blocks.{}.down.weight": 0.1 / 3, "blocks.{}.up.weight": 0.1}
+        decays = {"blocks.{}.down.weight": 0.05 * 3, "blocks.{}.up.weight": 0.05}
+        if model is ours:
+            made = initcfg.param_groups(model, plan, lr=0.1, weight_decay=0.05, optimizer="muon")
+            groups = [
+                dict(params=g["params"], lr=g["lr"], weight_decay=g["weight_decay"])
+                for g in made
+                if g["use_muon"]
+            ]
+        else:
+            for block in model.blocks:
+                block.factor = 1 / 3
+                with torch.no_grad():
+                    block.down.weight.mul_(3)
+                    block.down.bias.mul_(3)
+            groups = [
+                dict(
+                    params=[by_name[name.format(at)]],
+                    lr=rate * (3 if "down" in name else 1),
+                    weight_decay=decays[name] / (3 if "down" in name else 1),
+                )
+                for name, rate in rates.items()
+                for at in range(6)
+            ]
+        stepping = torch.optim.Muon(groups)
+        losses.append([])
+        for _ in range(10):
+            scores = model(TOKENS)
+            loss = functional.cross_entropy(scores[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten())
+            losses[-1].append(loss.item())
+            stepping.zero_grad()
+            loss.backward()
+            stepping.step()
+    assert losses[0][-1] != losses[0][0]
+    # Muon orthogonalizes in bfloat16, of a gradient that the factor has changed.
+    assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 0.02
+
+
 def test_biases_at_the_ends_have_the_factor() -> None:
     _, plan = planned(nn.Identity)
     assert plan["blocks.4.down.bias"].value == Constant(0.0)

@@ -120,7 +120,8 @@ def test_completep_folds_the_branches() -> None:
     assert plan["blocks.5.up.weight"].value.std == pytest.approx(0.025, rel=1e-15)
     assert plan["blocks.5.down.weight"].value.std == pytest.approx(0.05 * 0.5 * 0.25, rel=1e-15)
     assert tuned(plan, "blocks.5.up.weight") == {"lr": 0.25, "weight_decay": 4.0, "eps": 1 / 16}
-    assert tuned(plan, "blocks.5.down.weight") == {"lr": 1 / 16, "weight_decay": 16.0, "eps": 0.25}
+    down = {"lr": 1 / 16, "weight_decay": 16.0, "eps": 0.25, "muon": 0.25}
+    assert tuned(plan, "blocks.5.down.weight") == down
     assert tuned(plan, "table.weight") == {"eps": 1 / 16}
     assert tuned(plan, "head.weight") == {"lr": 0.25, "weight_decay": 4.0, "eps": 0.25}
     assert tuned(plan, "blocks.5.norm.weight") == {"lr": 1.0, "weight_decay": 0.0, "eps": 1 / 16}

@@ -26,6 +26,7 @@ class CompleteP(OfBase):
     - input weights and the head as in ``MuP``; biases and norms of blocks: lr · M^(alpha-1), no weight decay;
       biases of the layers that end a branch: lr also · M^-alpha
     - eps · m^-1·M^-alpha, divided by the factor where one is folded
+    - Muon's learning rate (``param_groups(optimizer="muon")``) has the factors of the depth, and not m^-1
     - where a norm ends a branch, after its last layer, the factor is folded into that norm's weight
 
     Dey et al. 2025, "Don't be lazy: CompleteP enables compute-efficient deep transformers" (arXiv
@@ -122,12 +123,14 @@ class CompleteP(OfBase):
 
     def _hidden(self, names: list[str], branch: str, rate: str) -> dict[str, Any]:
         """The weights whose inputs grow."""
-        tune = self.tuned(lr=f"{NARROW}*{rate}", weight_decay=WIDE, eps=f"{NARROW}*{branch}")
+        muon = "1" if self.alpha == 1 else rate
+        tune = self.tuned(lr=f"{NARROW}*{rate}", weight_decay=WIDE, eps=f"{NARROW}*{branch}", muon=muon)
         return dict(type="Normal", std=self.std, param=names, scale=f"sqrt({NARROW})", tune=tune)
 
     def _ends(self, names: list[str], branch: str, rate: str) -> dict[str, Any]:
         """Those of the weights that end a residual branch, whose factor is folded."""
-        tune = self.tuned(lr=f"{NARROW}*{rate}*{branch}", weight_decay=f"{WIDE}/{branch}", eps=NARROW)
+        muon = f"{rate}*{branch}"
+        tune = self.tuned(lr=f"{NARROW}*{muon}", weight_decay=f"{WIDE}/{branch}", eps=NARROW, muon=muon)
         scale = f"sqrt({NARROW})*{branch}"
         return dict(type="Normal", std=self.std, param=names, role="residual_out", scale=scale, tune=tune)
 
