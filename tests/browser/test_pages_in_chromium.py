@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from made_diagnoses import made
 from torch import nn
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.peers
 
 PICTURES = Path(__file__).parents[2] / "build" / "pages"
 EVIL = '<script>alert("1")</script>&amp;$\\frac{1}{2}$' + "long" * 60
-KINDS = ("diagnosis", "plan", "ledger", "diff", "hostile")
+KINDS = ("diagnosis", "real", "plan", "ledger", "diff", "hostile")
 LANGUAGES = ("en", "zh")
 
 # Every text that is seen, and its contrast against what lies below it.
@@ -70,6 +71,16 @@ SHOWN_ROWS = (
 )
 
 
+def _real() -> initcfg.Diagnosis:
+    """A deep net whose weights are too large."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(8)], nn.Linear(32, 4))
+    plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=2))
+    plan.apply(model, seed=0)
+    batch = torch.randn(64, 32), torch.randint(0, 4, (64,))
+    return initcfg.diagnose(model, batch, plan=plan, lr=1e-3)
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     folder = tmp_path_factory.mktemp("pages")
@@ -80,6 +91,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pat
     )
     every = {
         "diagnosis": made(plan),
+        "real": _real(),
         "plan": plan,
         "ledger": plan.apply(model, seed=0),
         "diff": initcfg.compare(plan, other),
@@ -122,7 +134,7 @@ def test_a_page_as_it_is_seen(
         ".map(svg => svg.getBoundingClientRect()).map(box => [box.width, box.height, box.left, box.right])"
     )
     assert all(w > 50 and h > 10 and left >= 0 and right <= width for w, h, left, right in sizes), sizes
-    count = {"diagnosis": 5, "hostile": 5, "plan": 1, "ledger": 0, "diff": 0}[kind]
+    count = {"diagnosis": 5, "real": 5, "hostile": 5, "plan": 1, "ledger": 0, "diff": 0}[kind]
     assert chromium.value('document.querySelectorAll("svg.x").length') == count
     assert chromium.value(f"({CUT_OFF.strip()})") == []
     drawn = chromium.value(

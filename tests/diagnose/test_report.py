@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from html_check import read_page
 from made_diagnoses import made
 from torch import nn
@@ -97,6 +98,12 @@ def test_every_code_is_said_in_both_languages() -> None:
         assert not han.search(said.title[0] + said.number[0])
 
 
+def test_every_check_has_words() -> None:
+    from initcfg._diagnose.checks.codes import CHECKS
+
+    assert set(CODES) == set(CHECKS)
+
+
 def test_a_code_that_has_no_words_is_shown_in_english() -> None:
     new = replace(made().findings[0], code="of-tomorrow")
     text = replace(made(), findings=(new,)).to_html(lang="zh")
@@ -150,6 +157,19 @@ def test_without_matplotlib_the_numbers_are_there(monkeypatch: pytest.MonkeyPatc
     assert len(read.of("figure")) == 5
     assert all("open" in each for each in read.of("details")[:5])
     assert [each for each in read.of("svg") if each.get("class") == "ruler"]
+
+
+def test_the_page_of_a_real_diagnosis() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+    plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=20))
+    plan.apply(model, seed=0)
+    batch = torch.randn(64, 16), torch.randint(0, 4, (64,))
+    found = initcfg.diagnose(model, batch, plan=plan, lr=1e-3, steps=2)
+    for lang in ("en", "zh"):
+        read = read_page(found.to_html(lang=lang))
+        assert not read.faults and len([each for each in read.of("svg") if each.get("class") == "x"]) == 5
+        assert "initial-loss" in read.texts and "Normal(mean=0, std=20)" in "".join(read.texts)
+    assert verdict(found, Wording("en", WORDS)).endswith(" Normal(mean=0, std=20) by init_cfg")
 
 
 def test_the_plan_has_the_histograms_of_the_weights() -> None:

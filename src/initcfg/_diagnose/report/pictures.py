@@ -90,8 +90,8 @@ def _depth(diagnosis: Diagnosis, words: Wording) -> Html:
                 f"depth-{name}",
                 [tip for tip, each in zip(tips, numbers, strict=True) if each is not None],
             )
-        for place, name in _offenders(diagnosis, [line[0] for line in lines], places):
-            y = _clipped([signals[places.index(place)]], pane)[0]
+        for place, name, of_gradient in _offenders(diagnosis, [line[0] for line in lines], places):
+            y = _clipped([(gradients if of_gradient else signals)[places.index(place)]], pane)[0]
             pane.scatter([place], [y], s=60, facecolors="none", edgecolors=COLOR["error"], zorder=4)
             late = place > (places[0] + places[-1]) / 2
             pane.annotate(
@@ -113,16 +113,18 @@ def _depth(diagnosis: Diagnosis, words: Wording) -> Html:
     return framed(title, said, _drawn(draw), table, words, key)
 
 
-def _offenders(diagnosis: Diagnosis, names: Sequence[str], places: Sequence[int]) -> list[tuple[int, str]]:
-    """The blocks that findings about depth name, or lie in."""
-    found: dict[int, str] = {}
+def _offenders(
+    diagnosis: Diagnosis, names: Sequence[str], places: Sequence[int]
+) -> list[tuple[int, str, bool]]:
+    """The blocks that findings about depth name, or lie in; and whether it is their gradient."""
+    found: dict[int, tuple[str, bool]] = {}
     for finding in diagnosis.findings:
         if finding.level == "info" or not finding.code.startswith(_AT_DEPTH) or not finding.where:
             continue
         for place, name in zip(places, names, strict=True):
             if f"{finding.where}.".startswith(f"{name}."):
-                found.setdefault(place, name)
-    return list(found.items())[:3]
+                found.setdefault(place, (name, "gradient" in finding.code))
+    return [(place, *each) for place, each in found.items()][:3]
 
 
 def _updates(diagnosis: Diagnosis, words: Wording) -> Html:

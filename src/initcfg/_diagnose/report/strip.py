@@ -30,7 +30,9 @@ _ROWS = (
     ("weight", "weight_rms"),
     ("update ratio", "update_ratio"),
 )
-_LOWEST, _HIGHEST = -8.0, 4.0
+_LOWEST, _HIGHEST = -12.0, 6.0
+# Zero has no logarithm, and what is not finite no place on the scale.
+_SPECIAL = {-math.inf: COLOR["line"], math.inf: COLOR["error"]}
 
 
 def strip(diagnosis: Diagnosis, words: Wording) -> Html:
@@ -73,7 +75,7 @@ def _draw(tensors: Sequence[TensorMeasure], words: Wording, said: str) -> Html:
             if log is None:
                 continue
             cells.append(Rectangle((place, row - 0.46), 1, 0.92))
-            fills.append(to_hex(colors(scale(log))) if math.isfinite(log) else COLOR["error"])
+            fills.append(_SPECIAL.get(log) or to_hex(colors(scale(log))))
             tips.append(_tip(column, field, words(key)))
     marks = PatchCollection(cells, facecolors=fills, linewidths=0, clip_on=False)
     pane.add_collection(marks)
@@ -103,7 +105,13 @@ def _columns(tensors: Sequence[TensorMeasure]) -> list[Sequence[TensorMeasure]]:
 def _worst(found: Sequence[float | None]) -> float | None:
     """Of several, the one that is farthest from 1: an average would hide it."""
     known = [each for each in found if each is not None]
-    return max(known, key=lambda each: abs(_log(each) or 0.0), default=None)
+    return max(known, key=_distance, default=None)
+
+
+def _distance(item: float) -> float:
+    """From 1; a zero among others is no news, and what is not finite is more than anything."""
+    log = _log(item)
+    return -1.0 if log is None or log == -math.inf else abs(log)
 
 
 def _log(item: float | None) -> float | None:
@@ -111,7 +119,7 @@ def _log(item: float | None) -> float | None:
         return None
     if not math.isfinite(item):
         return math.inf
-    return math.log10(item) if item > 0 else _LOWEST
+    return math.log10(item) if item > 0 else -math.inf
 
 
 def _tip(column: Sequence[TensorMeasure], field: str, what: str) -> str:

@@ -65,8 +65,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "strip": ("Every tensor at a glance", "全部张量一览"),
     "strip said": (
         "One column for each tensor in the order of execution; the color is the logarithm of the rms. Red: "
-        "not finite. Empty: there is none.",
-        "每列一个张量，按执行顺序排列；颜色表示均方根的对数。红色：非有限值；空白：没有数据。",
+        "not finite. Gray: exactly zero. Empty: there is none.",
+        "每列一个张量，按执行顺序排列；颜色表示均方根的对数。红色：非有限值；灰色：恰为零；空白：没有数据。",
     ),
     "activation": ("activation", "激活"),
     "weight": ("weight", "权重"),
