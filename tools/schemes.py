@@ -30,7 +30,7 @@ _GIVEN |= {name: {"first": "net.0.weight"} for name in ("SIREN", "FINER")}
 # Schemes that a page of their own tells of.
 _PAGES = dict.fromkeys(("widths", "depths", "spectral"), "[width-transfer](width-transfer.md)")
 _PAGES["signal"] = "[data](data.md#signalpreserving)"
-_TENSORS = ("kernels", "glorot", "coordinates", "recurrent", "rwkv", "layers")
+_TENSORS = ("kernels", "glorot", "coordinates", "recurrent", "rwkv", "splines", "layers")
 _MODULE = "initcfg._rules.initializers."
 
 

@@ -6,11 +6,11 @@ Out: a value of `initcfg.values`; for Pretrained, arguments that the planner car
 Read: `base.py` (the base class and the registry), then `arguments.py` (checks that several share),
 `distributions.py` (Constant, Uniform, Normal, TruncNormal), `fans.py` (Xavier, Kaiming, VarianceScaling,
 LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py` (what torch does by itself),
-`kernels.py`, `glorot.py`, `coordinates.py`, `recurrent.py`, `rwkv.py` and `layers.py` (what papers name,
-tensor by tensor) with `formula_steps.py` (formulas in the making), `literal.py` (a value as it is written),
-`from_batch.py` (what a batch of data decides), `own_method.py` (a module's own `init_weights`), `adapt.py`
-and `pretrained.py` (checkpoints), `derivation.py` and `derived/` (weights made of another model's),
-`module_functions.py` (the original's functions, such as `kaiming_init`).
+`kernels.py`, `glorot.py`, `coordinates.py`, `recurrent.py`, `rwkv.py`, `splines.py` and `layers.py` (what
+papers name, tensor by tensor) with `formula_steps.py` (formulas in the making), `literal.py` (a value as it
+is written), `from_batch.py` (what a batch of data decides), `own_method.py` (a module's own `init_weights`),
+`adapt.py` and `pretrained.py` (checkpoints), `derivation.py` and `derived/` (weights made of another
+model's), `module_functions.py` (the original's functions, such as `kaiming_init`).
 
 To add one, derive a class from `BaseInit`, give it a method `value`, and register it.
 """
@@ -61,7 +61,7 @@ from initcfg._rules.initializers.torch_defaults import TorchDefaultInit, torch_d
 # What papers name is reached by its registered name, and by no other.
 from initcfg._rules.initializers import derived  # noqa: F401  # isort: skip
 from initcfg._rules.initializers import coordinates, glorot, kernels  # noqa: F401  # isort: skip
-from initcfg._rules.initializers import layers, recurrent, rwkv  # noqa: F401  # isort: skip
+from initcfg._rules.initializers import layers, recurrent, rwkv, splines  # noqa: F401  # isort: skip
 
 OURS = frozenset(INITIALIZERS.module_dict.values())
 """The package's own classes: what else is registered later is a user's."""

@@ -1,12 +1,13 @@
-"""Schemes of networks of coordinates: SIREN and FINER."""
+"""Schemes of networks of coordinates: SIREN and FINER; and of learned splines, KAN."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn
 
-from initcfg._rules.initializers import INITIALIZERS, positive
+from initcfg._rules.initializers import INITIALIZERS, finite, positive, whole_number
 from initcfg._rules.schemes.scheme import Scheme
 from initcfg.errors import ArgumentError
 
@@ -92,3 +93,45 @@ class FINER(SIREN):
             bias = first.removesuffix("weight") + "bias"
             rules.append(dict(type="Uniform", a=-k, b=k, param=bias))
         return rules
+
+
+@INITIALIZERS.register_module(name="KAN")
+class KAN(Scheme):
+    """Kolmogorov-Arnold networks: splines through small noise, and base weights of Kaiming's uniform, a = √5.
+
+    ``base_weight`` and ``spline_scaler`` are U(±√(6 / ((1 + 5·scale²)·fan_in))), ``spline_weight`` is
+    ``SplineNoise``. Of pykan's layers ``coef`` is the same noise; its other scales stay as they are. From
+    "KAN: Kolmogorov-Arnold Networks", Liu et al. 2024 (2404.19756). Held to Blealtan/efficient-kan, kan.py.
+
+    Args:
+        grid: Number of intervals of the grid.
+        order: Of the splines.
+        noise: Of the splines at the knots of the grid.
+        base: Of the base weights: the slope for Kaiming's is √5 · base.
+        spline: Of the splines' own scales, likewise.
+
+    Example:
+        >>> from initcfg._rules.schemes.fields import KAN
+        >>> KAN(grid=8).recipe()[0]
+        {'type': 'SplineNoise', 'grid': 8, 'order': 3, 'scale': 0.1, 'param': ['*spline_weight', '*.coef']}
+    """
+
+    family = "coordinates"
+    paper = "Liu et al. 2024"
+
+    def __init__(
+        self, grid: int = 5, order: int = 3, noise: float = 0.1, base: float = 1.0, spline: float = 1.0
+    ) -> None:
+        self.grid, self.order = whole_number("grid", grid), whole_number("order", order)
+        self.noise, self.spline = finite("noise", noise), finite("spline", spline)
+        self.slope = math.sqrt(5) * finite("base", base)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        drawn = dict(type="Kaiming", mode="fan_in", nonlinearity="leaky_relu", distribution="uniform")
+        noise = dict(type="SplineNoise", grid=self.grid, order=self.order, scale=self.noise)
+        return [
+            dict(noise, param=["*spline_weight", "*.coef"]),
+            dict(drawn, a=self.slope, param="*base_weight"),
+            dict(drawn, a=math.sqrt(5) * self.spline, param="*spline_scaler"),
+        ]
