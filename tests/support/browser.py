@@ -168,10 +168,10 @@ class Browser:
                 said.append(f"asks for {rest['request']['url'][:80]}")
         return said
 
-    def picture(self, path: Path) -> None:
-        """A screenshot of the whole page."""
+    def picture(self, path: Path, height: int = 6000) -> None:
+        """A screenshot of the page from its top."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 6000), "scale": 1}
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], height), "scale": 1}
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)[
             "data"
         ]

@@ -103,7 +103,7 @@ table.wide th,table.wide td{border:0;padding:.1rem 0;text-align:left}
 table.wide td[data-label]::before{content:attr(data-label) ": ";color:var(--muted);font-size:.8125rem}
 table.wide td:empty{display:none}table.wide tbody th{font-weight:600}
 th,td{padding:.25rem}}
-@media print{body{max-width:none;padding:0;font-size:9pt}.search,.skip{display:none!important}
+@media print{:root{font-size:9pt}body{max-width:none;padding:0}.search,.skip{display:none!important}
 .card,figure,tr{break-inside:avoid}h2{break-after:avoid}.over{max-height:none;overflow:visible}
 thead th{position:static}.pictures,.cards{grid-template-columns:1fr 1fr}a{color:inherit}}
 """
