@@ -70,7 +70,8 @@ def through_weight(given: Distribution, product: Product, coverage: float) -> Di
     grid = given.grid
     means = by_size(grid)
     energies = by_size(grid.square()) - coverage * means.square()
-    common = given.common - coverage * given.mean**2
+    # At a border, what is left of the weights has a mean; it is another one on each side.
+    common = given.common - (given.mean**2 if coverage else 0.0)
     noise = given.noise(grid - coverage * means[:, None]) / product.terms
     # Weights that keep no length: Gaussian ones, and those with fewer outputs than inputs.
     kept = 0.0 if min(rows, product.terms) > ORTHOGONAL_UP_TO else 1.0 / product.terms
@@ -78,6 +79,9 @@ def through_weight(given: Distribution, product: Product, coverage: float) -> Di
     # A mean over n numbers has in part been taken from each of them.
     factor = product.terms * (1.0 - coverage / product.terms)
     second = float(energies.clamp_min(0.0) @ SIZE_WEIGHTS)
+    if product.other.dim() > 2 and math.prod(product.other.shape[2:]) > 1:
+        # Over the places of a kernel, differences of size are averaged.
+        return gaussian(factor * second, factor * max(common, 0.0))
     return gaussian(factor * second, factor * max(common, 0.0), energies=energies.clamp_min(0.0), noise=noise)
 
 
