@@ -101,13 +101,16 @@ def models() -> dict[str, Case]:
         return lambda draw: torch.randint(0, words, (4, 64), generator=draw)
 
     def images(draw: torch.Generator) -> torch.Tensor:
-        return torch.randn(8, 3, 96, 96, generator=draw)
+        return torch.randn(16, 3, 64, 64, generator=draw)
 
     quiet = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     llama = dict(hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8)
     return {
         "ResNet-50 without norms": Case(
-            lambda: without_norms(of_transformers("ResNetConfig", "ResNetForImageClassification")), images
+            lambda: without_norms(
+                of_transformers("ResNetConfig", "ResNetForImageClassification", num_labels=1000)
+            ),
+            images,
         ),
         "pre-LN transformer": Case(lambda: encoder(True), ids(1000)),
         "post-LN transformer": Case(lambda: encoder(False), ids(1000)),
@@ -116,13 +119,14 @@ def models() -> dict[str, Case]:
             lambda: of_transformers("LlamaConfig", "LlamaForCausalLM", vocab_size=8000, **llama), ids(8000)
         ),
         "ConvNeXt-T": Case(
-            lambda: of_transformers("ConvNextConfig", "ConvNextForImageClassification"), images
+            lambda: of_transformers("ConvNextConfig", "ConvNextForImageClassification", num_labels=1000),
+            images,
         ),
     }
 
 
 def measured(model: nn.Module, inputs: torch.Tensor) -> tuple[float, float, str]:
-    """The worst ratio of an output's standard deviation to 1, that of the last output, and where the worst is."""
+    """The worst ratio of an output's standard deviation to 1, that of the last, and where the worst is."""
     found: dict[str, float] = {}
 
     def tell(use: Use) -> None:

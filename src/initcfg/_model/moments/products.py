@@ -12,7 +12,7 @@ import torch
 from initcfg._model.moments.distribution import Distribution, gaussian
 from initcfg._model.moments.nodes import SIZE_WEIGHTS, by_size
 
-ORTHOGONAL_UP_TO = 512
+ORTHOGONAL_UP_TO = 256
 """Wider matrices are Gaussian: their sums have many terms, and orthogonal ones would take long."""
 # Inputs of so few terms have no mean worth the name.
 _MANY = 16

@@ -34,7 +34,7 @@ class SignalPreserving(Scheme):
     layers that have finite widths. The standard deviation is that of all elements together: samples,
     positions and channels. Where a layer's input has a mean
     (after ReLU, say), the weights of each output have the mean 0 (``centered``): else it would grow with
-    depth, make all samples alike, and chance would decide the scale of deep layers. Matrices up to 512 wide
+    depth, make all samples alike, and chance would decide the scale of deep layers. Matrices up to 256 wide
     are orthogonal, others Gaussian.
 
     ``mode="empirical"`` runs a batch instead, as ``LSUV``, also through embeddings and attention.
