@@ -20,7 +20,7 @@ EXPORTS = {
     "_record": ("deferred", "trace"),
     "_plan": ("Assignment", "Ledger", "Plan"),
     "_plan.compare": ("Comparison", "Difference", "compare", "differences"),
-    "_diagnose": ("Diagnosis", "Finding"),
+    "_diagnose": ("Diagnosis", "DiagnosisComparison", "Finding"),
     "_rules": ("register_library",),
     "_rules.initializers": (
         "ActNormDataInit",

@@ -19,6 +19,7 @@ from initcfg._config.files import Config as Config
 from initcfg._config.files import ConfigDict as ConfigDict
 from initcfg._config.files import DictAction as DictAction
 from initcfg._diagnose import Diagnosis as Diagnosis
+from initcfg._diagnose import DiagnosisComparison as DiagnosisComparison
 from initcfg._diagnose import Finding as Finding
 from initcfg._model import BaseModule as BaseModule
 from initcfg._model import ModuleDict as ModuleDict
@@ -82,6 +83,7 @@ __all__ = [
     "ConfigDict",
     "ConstantInit",
     "Diagnosis",
+    "DiagnosisComparison",
     "DictAction",
     "Difference",
     "DiracInit",

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 from torch import nn
 
 from initcfg._api.functions import plan as plan_of
 from initcfg._apply import last_plan
-from initcfg._diagnose import Diagnosis, checked_request, diagnosed
+from initcfg._diagnose import (
+    SEEDS,
+    Diagnosis,
+    DiagnosisComparison,
+    Side,
+    checked_request,
+    checked_seeds,
+    compared,
+    diagnosed,
+)
 from initcfg._plan import Plan
 from initcfg.errors import DiagnosisError, InitcfgError
+
+
+@overload
+def diagnose(
+    model: nn.Module,
+    batch: Any = None,
+    loss: Any = None,
+    *,
+    plan: Plan | None = None,
+    lr: float | None = None,
+    optimizer: str = "adamw",
+    steps: int = 8,
+    dtype: Any = None,
+    roles: Any = None,
+    against: None = None,
+    seeds: int | Sequence[int] = SEEDS,
+    seed: int = 0,
+) -> Diagnosis: ...
+
+
+@overload
+def diagnose(
+    model: nn.Module,
+    batch: Any = None,
+    loss: Any = None,
+    *,
+    plan: Plan | None = None,
+    lr: float | None = None,
+    optimizer: str = "adamw",
+    steps: int = 8,
+    dtype: Any = None,
+    roles: Any = None,
+    against: Plan | nn.Module | Mapping[str, Any] | Sequence[Any],
+    seeds: int | Sequence[int] = SEEDS,
+    seed: int = 0,
+) -> DiagnosisComparison: ...
 
 
 def diagnose(
@@ -24,8 +70,10 @@ def diagnose(
     steps: int = 8,
     dtype: Any = None,
     roles: Any = None,
+    against: Any = None,
+    seeds: int | Sequence[int] = SEEDS,
     seed: int = 0,
-) -> Diagnosis:
+) -> Diagnosis | DiagnosisComparison:
     """What is wrong with the weights that ``model`` starts with, where, and which rule is to blame.
 
     One forward and backward pass with everything watched, and a few steps of training, on memory of their
@@ -46,6 +94,10 @@ def diagnose(
         dtype: ``"bfloat16"``: computed under autocast; ``"float16"``: judged for its range, and on a GPU
             trained with a loss scaler. By default the type of the weights.
         roles: See :func:`initcfg.plan`.
+        against: Another initialization: a plan or an ``init_cfg`` for this model, or another model. Both are
+            diagnosed, and trained from several draws of their weights on the same batches; the result is a
+            :class:`DiagnosisComparison`, which says when the difference may be chance.
+        seeds: Of these draws: their number, or a list. With fewer than five, all is noise.
         seed: Of what is drawn.
 
     Raises:
@@ -67,7 +119,24 @@ def diagnose(
             f"plan is what initcfg.plan or initcfg.trace returned, not {plan!r}.", fix="Or leave it out."
         )
     request = checked_request(lr, optimizer, steps, dtype, seed)
-    return diagnosed(model, batch, loss, request, _known_plan(model, plan, roles))
+    known = _known_plan(model, plan, roles)
+    if against is None:
+        return diagnosed(model, batch, loss, request, known)
+    other = _other_side(model, against, roles)
+    return compared(Side("here", model, known), other, batch, loss, request, checked_seeds(seeds))
+
+
+def _other_side(model: nn.Module, against: Any, roles: Any) -> Side:
+    if isinstance(against, nn.Module):
+        return Side("there", against, _known_plan(against, None, roles))
+    if isinstance(against, Plan):
+        return Side("there", model, against)
+    if isinstance(against, (Mapping, list, tuple)):
+        return Side("there", model, plan_of(model, against, roles=roles))
+    raise DiagnosisError(
+        f"against is a plan, an init_cfg or a model, not {against!r}.",
+        fix="Write against=initcfg.plan(model, rules), for example.",
+    )
 
 
 def _known_plan(model: nn.Module, given: Plan | None, roles: Any) -> Plan | None:

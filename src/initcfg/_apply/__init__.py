@@ -17,7 +17,7 @@ say of themselves), `finite.py` (counting NaN and infinity), `weights_file.py` (
 from typing import Any
 
 from initcfg._apply.apply import agreeing_ranks, apply_plan
-from initcfg._apply.last_plans import last_plan
+from initcfg._apply.last_plans import last_plan, remember_plan
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.rehearsal import rehearsed
 from initcfg._apply.verification import Verification, Verified, verified
@@ -34,6 +34,7 @@ __all__ = [
     "is_folder",
     "last_plan",
     "rehearsed",
+    "remember_plan",
     "save_weights",
     "verified",
 ]

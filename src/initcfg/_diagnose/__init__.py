@@ -6,21 +6,27 @@ Out: a ``Diagnosis``: findings with their places, rules and remedies, and the me
 Read: `facts.py` (what a diagnosis holds), then `diagnose.py` (from start to end), `batches.py` (an input for
 a model, where none is given) and `task.py` (a batch, and the loss), `untouched.py` (afterwards all is as it
 was), `measuring/` (one pass, watched), `tensors.py` (the parameters after it), `training.py` (a few steps),
-`checks/` (what is wrong), `blame.py` (the rule that is to blame), `mends.py` (a rule that helps), `report/`
-(as a page), `loggers.py` (where it is logged).
+`checks/` (what is wrong), `blame.py` (the rule that is to blame), `mends.py` (a rule that helps),
+`comparison.py` (two initializations side by side), `report/` (as a page), `loggers.py` (where it is logged).
 """
 
 from initcfg._diagnose.batches import Batch, as_batch, batch_for, first_tensor, loss_of
+from initcfg._diagnose.comparison import SEEDS, DiagnosisComparison, Side, checked_seeds, compared
 from initcfg._diagnose.diagnose import checked_request, diagnosed
 from initcfg._diagnose.facts import Diagnosis, Finding
 
 __all__ = [
     "Batch",
     "Diagnosis",
+    "DiagnosisComparison",
     "Finding",
+    "SEEDS",
+    "Side",
     "as_batch",
     "batch_for",
     "checked_request",
+    "checked_seeds",
+    "compared",
     "diagnosed",
     "first_tensor",
     "loss_of",

@@ -45,7 +45,7 @@ def origins(
         item = None if plan is None else _assignment(plan, name)
         origin = None if item is None or plan is None else _of_plan(plan, item, tensor)
         usual = constructors.get(name)
-        if origin is None and usual is not None and _holds(usual.value, tensor) is not False:
+        if origin is None and usual is not None and holds(usual.value, tensor) is not False:
             origin = _origin(usual.rule, None, usual.value)
         if origin is not None:
             found[name] = origin
@@ -68,7 +68,7 @@ def _of_plan(plan: Plan, item: Assignment, tensor: TensorSeen) -> Origin | None:
         return None
     note = plan.rules.get(rule)
     origin = _origin(rule, note.written if note else None, value)
-    if _holds(value, tensor) is False:
+    if holds(value, tensor) is False:
         return replace(
             origin, value=f"{origin.value}, and something has changed it since (RMS {tensor.rms:.3g})"
         )
@@ -84,7 +84,7 @@ def _origin(rule: str, written: str | None, value: Value) -> Origin:
     return Origin(rule, written, text if len(text) <= 120 else f"{text[:117]}...")
 
 
-def _holds(value: Value, tensor: TensorSeen) -> bool | None:
+def holds(value: Value, tensor: TensorSeen) -> bool | None:
     """Whether a tensor holds what a value would have given it; None where that cannot be told."""
     if isinstance(value, Constant):
         low, high = tensor.edges

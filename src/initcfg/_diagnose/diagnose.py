@@ -32,7 +32,7 @@ from initcfg._diagnose.tensors import norm_of, tensors_seen
 from initcfg._diagnose.training import check_optimizer, moving, precision, probed
 from initcfg._diagnose.untouched import Pairs, refuse_unready, start_again, untouched
 from initcfg._model import named_tensors, unwrapped
-from initcfg._plan import Plan
+from initcfg._plan import Plan, Shadowed
 from initcfg._record import meta_defaults
 from initcfg._stream.writing import seeded
 from initcfg.errors import DiagnosisError, InitcfgError
@@ -91,14 +91,11 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
     model = unwrapped(model)
     refuse_unready(model)
     task = task_for(model, batch, loss, request.seed)
-    first = next(model.parameters(), None)
-    if first is None:
-        raise DiagnosisError("This model has no parameters.", fix="Give the module that is trained.")
-    names = named_tensors(model)
+    first = next(model.parameters())
     stored = _stored_dtype(model)
     dtype = request.dtype or stored
-    constructors = _constructors(model, plan)
-    with untouched(model, request.seed) as pairs, _quietly(), precision(dtype, first.device, first.dtype):
+    constructors = usual_values(model, plan)
+    with running(model, request) as pairs:
         with _as_ours("on the batch"):
             evidence = _evidence(model, task, request, dtype, stored)
         with _as_ours("in training"):
@@ -107,7 +104,6 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
         known = origins(plan, evidence.tensors, constructors)
         findings = [blamed(each, known) for each in findings]
         findings = _mended(model, pairs, task, request, evidence, findings)
-    del names
     return Diagnosis(
         tuple(findings),
         _measures(evidence, known),
@@ -121,6 +117,15 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
         dtype,
         round(time.perf_counter() - started, 3),
     )
+
+
+@contextlib.contextmanager
+def running(model: nn.Module, request: Request) -> Iterator[Pairs]:
+    """Within, the model may be run and trained as the request says; nothing of that stays."""
+    first = next(model.parameters())
+    dtype = request.dtype or _stored_dtype(model)
+    with untouched(model, request.seed) as pairs, _quietly(), precision(dtype, first.device, first.dtype):
+        yield pairs
 
 
 @contextlib.contextmanager
@@ -155,7 +160,7 @@ def _stored_dtype(model: nn.Module) -> str:
     return max(counts, key=lambda name: counts[name])
 
 
-def _constructors(model: nn.Module, plan: Plan | None) -> Mapping[str, Any]:
+def usual_values(model: nn.Module, plan: Plan | None) -> Mapping[str, Shadowed]:
     """What the constructors of torch's layers write, of tensors that no rule reaches."""
     entries = [
         entry

@@ -43,6 +43,8 @@ class Task:
         Raises:
             DiagnosisError: It is no number.
         """
+        # Autocast keeps what it has made of weights, and a step has changed them since.
+        torch.clear_autocast_cache()
         loss = self.loss_of(model)
         if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.is_floating_point():
             return loss.reshape(())

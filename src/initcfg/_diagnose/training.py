@@ -81,6 +81,13 @@ def probed(
 ) -> ProbeRun:
     """The loss before each step at this learning rate, and after the last; it ends where it is not finite."""
     start_again(model, pairs)
+    return ProbeRun(lr, trained_losses(model, task, optimizer, lr, steps, scaled=scaled))
+
+
+def trained_losses(
+    model: nn.Module, task: Task, optimizer: str, lr: float, steps: int, *, scaled: bool = False
+) -> tuple[float, ...]:
+    """The loss before each step of training, and after the last; it ends where it is not finite."""
     stepping = made_optimizer(optimizer, _trained(model), lr)
     scaler = torch.amp.GradScaler("cuda", enabled=scaled)
     losses: list[float] = []
@@ -94,7 +101,7 @@ def probed(
         scaler.scale(loss).backward()
         scaler.step(stepping)
         scaler.update()
-    return ProbeRun(lr, tuple(losses))
+    return tuple(losses)
 
 
 def _trained(model: nn.Module) -> list[torch.Tensor]:

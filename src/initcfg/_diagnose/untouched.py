@@ -44,6 +44,8 @@ def refuse_unready(model: nn.Module) -> None:
                     shape=tuple(tensor.shape),
                     fix="Apply its plan first: plan.apply(model).",
                 )
+    if not names.parameters:
+        raise DiagnosisError("This model has no parameters.", fix="Give the module that is trained.")
     if is_closed(model):
         raise DiagnosisError(
             "The initialization of this model failed half-way.", fix="Apply its plan again, then diagnose."

@@ -97,6 +97,10 @@ def _prior(
     )
 
 
+def _is_lost(layer: LayerSeen, limit: float) -> bool:
+    return layer.rms == 0 or (layer.varies is not None and layer.varies < limit)
+
+
 def _input_lost(evidence: Evidence) -> Iterator[Finding]:
     seen = evidence.seen
     found = seen.main_loss
@@ -107,7 +111,7 @@ def _input_lost(evidence: Evidence) -> Iterator[Finding]:
     limit = CHECKS["input-lost"].threshold or 0
     if varies >= limit:
         return
-    lost = next((each for each in seen.layers if each.rms == 0 or (each.varies or 1) < limit), None)
+    lost = next((each for each in seen.layers if _is_lost(each, limit)), None)
     place = lost or head(evidence)
     text = f"Between samples, the output differs by {varies:.1e} of its size."
     yield evidence.finding(

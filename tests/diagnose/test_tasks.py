@@ -1,0 +1,138 @@
+"""What may be given for model, batch and loss, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from small import Language, classes, perceptron, tokens
+from torch import nn
+from torch.nn import functional
+
+import initcfg
+from initcfg.errors import DiagnosisError
+
+
+def _loss(model: nn.Module, batch: Any) -> torch.Tensor:
+    return functional.cross_entropy(model(batch[0]), batch[1])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        None,
+        nn.CrossEntropyLoss(),
+        functional.cross_entropy,
+        _loss,
+        lambda output, targets: functional.cross_entropy(output.float(), targets),
+    ],
+)
+def test_losses_of_classes(loss: Any) -> None:
+    model, batch = perceptron(), classes()
+    expected = functional.cross_entropy(model(batch[0]), batch[1]).item()
+    assert initcfg.diagnose(model, batch, loss, steps=0).measures.numbers["loss"] == pytest.approx(expected)
+
+
+def test_next_tokens_and_numbers() -> None:
+    model, ids = Language(), tokens()
+    expected = functional.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).item()
+    for batch in (ids, (ids,), {"ids": ids}, lambda: ids):
+        found = initcfg.diagnose(model, batch, steps=0).measures.numbers["loss"]
+        assert found == pytest.approx(expected, rel=1e-5)
+    inputs, targets = torch.randn(32, 16), torch.randn(32, 8)
+    expected = functional.mse_loss(perceptron()(inputs), targets).item()
+    found = initcfg.diagnose(perceptron(), (inputs, targets), steps=0).measures.numbers["loss"]
+    assert found == pytest.approx(expected)
+
+
+@dataclass
+class Output:
+    loss: torch.Tensor
+    logits: torch.Tensor
+
+
+class WithLoss(nn.Module):
+    """As models of transformers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = perceptron()
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> Output:
+        logits = self.inner(pixels)
+        return Output(2 * functional.cross_entropy(logits, labels), logits)
+
+
+def test_a_model_that_returns_its_loss() -> None:
+    inputs, labels = classes()
+    numbers = initcfg.diagnose(WithLoss(), {"pixels": inputs, "labels": labels}, steps=0).measures.numbers
+    assert numbers["loss"] == pytest.approx(2 * numbers["log_classes"], abs=0.4)
+    # A guess is compared with the cross entropy, not with what is made of it.
+    assert abs(numbers["loss_excess"]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (perceptron(), "a synthetic batch (64×16 float32), not your data"),
+        (Language(), "a synthetic batch (16×32 int64), not your data"),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 900, 4)),
+            "a synthetic batch (16×3×32×32 float32), not your data",
+        ),
+    ],
+)
+def test_a_synthetic_batch_is_said(model: nn.Module, said: str) -> None:
+    assert initcfg.diagnose(model, steps=0).batch == said
+
+
+def test_a_synthetic_batch_has_no_padding() -> None:
+    diagnosis = initcfg.diagnose(Language(padding=0, after=True), steps=0)
+    assert "zero-into-norm" not in {each.code for each in diagnosis.findings}
+
+
+def test_dropout_is_off_and_batch_norm_sees_the_batch() -> None:
+    model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.9))
+    inputs, labels = classes()
+    expected = functional.cross_entropy(nn.Sequential(model[0], nn.BatchNorm1d(8))(inputs), labels).item()
+    found = initcfg.diagnose(model, (inputs, labels), steps=0).measures.numbers["loss"]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        ((perceptron(), "x"), {}, "not a str"),
+        ((perceptron(), (torch.ones(4, 3), torch.ones(4).long())), {}, "The model failed on the batch"),
+        ((perceptron(), classes(), 3), {}, "The loss is a function"),
+        ((perceptron(), classes(), lambda model, batch: model(batch[0])), {}, "should be one number"),
+        ((perceptron(), classes()), {"lr": -1}, "A learning rate is a number above 0"),
+        ((perceptron(), classes()), {"optimizer": "adamm"}, "did you mean"),
+        ((perceptron(), classes()), {"steps": -1}, "steps is a whole number"),
+        ((perceptron(), classes()), {"dtype": "int8"}, "dtype is 'float32'"),
+        ((perceptron(), classes()), {"plan": {}}, "plan is what"),
+        ((nn.ReLU(), classes()), {}, "has no parameters"),
+        ((3,), {}, "not 3"),
+        ((nn.Linear(3, 3, device="meta"),), {}, "has no numbers yet"),
+        ((nn.ParameterList([nn.Parameter(torch.ones(3))]),), {}, "Nothing tells what a ParameterList takes"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_refused(arguments: Any, options: Any, said: str) -> None:
+    with pytest.raises(DiagnosisError) as caught:
+        initcfg.diagnose(*arguments, **options)
+    assert (said in str(caught.value) and "fix:" in str(caught.value)) or caught.value.meant
+
+
+def test_a_pending_model_is_refused() -> None:
+    with initcfg.deferred():
+        model = perceptron()
+    with pytest.raises(DiagnosisError, match="has no numbers yet"):
+        initcfg.diagnose(model, classes())
+
+
+def test_a_frozen_model_is_refused() -> None:
+    model = perceptron().requires_grad_(False)
+    with pytest.raises(DiagnosisError, match="No parameter of this model is trained"):
+        initcfg.diagnose(model, classes())
