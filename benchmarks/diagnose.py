@@ -12,13 +12,9 @@ import traceback
 
 import torch
 from diagnose_models import BROKEN, HEALTHY, Case, operators
+from diagnose_more import MORE_BROKEN, MORE_HEALTHY
 
 import initcfg
-
-try:
-    from diagnose_more import MORE_BROKEN, MORE_HEALTHY
-except ImportError:
-    MORE_BROKEN = MORE_HEALTHY = {}
 
 SETS = {"broken": BROKEN, "healthy": HEALTHY, "broken2": MORE_BROKEN, "healthy2": MORE_HEALTHY}
 

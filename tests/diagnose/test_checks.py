@@ -119,11 +119,26 @@ def test_a_layer_that_is_not_called() -> None:
     assert (finding.where, finding.measured, finding.level) == ("7.idle", 1, "warning")
 
 
-def test_sharp_heads() -> None:
-    model = _changed(Language(), lambda name, each: each.mul_(60) if "qkv" in name else None)
+@pytest.mark.parametrize("factor", [60, 6000])
+def test_sharp_heads(factor: float) -> None:
+    """Also those whose other weights are 0 exactly."""
+    model = _changed(Language(), lambda name, each: each.mul_(factor) if "qkv" in name else None)
     finding = _found(initcfg.diagnose(model, tokens(), steps=0), "attention-collapsed")
     assert finding.measured is not None and finding.measured < 0.2
     assert finding.tensors == (f"{finding.where}.qkv.weight",)
+
+
+def test_sharp_heads_of_modules_of_torch() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, 0.1, batch_first=True)
+    model = nn.Sequential(nn.Embedding(50, 32), nn.TransformerEncoder(layer, 2), nn.Linear(32, 50))
+    ids = torch.randint(0, 50, (8, 12))
+    quiet = initcfg.diagnose(model, ids, steps=0)
+    assert [len(each.entropies) for each in quiet.measures.attention] == [4, 4]
+    assert min(min(each.entropies) for each in quiet.measures.attention) > 0.8
+    _changed(model, lambda name, each: each.mul_(40) if "in_proj_weight" in name else None)
+    finding = _found(initcfg.diagnose(model, ids, steps=0), "attention-collapsed")
+    assert finding.tensors == (f"{finding.where}.in_proj_weight",)
 
 
 def test_what_every_head_sees_is_a_row() -> None:

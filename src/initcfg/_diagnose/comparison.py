@@ -105,7 +105,7 @@ def compared(
         found.append(
             _diagnosis(side, batch, loss, request, redraw=place == 1 and model is unwrapped(here.model))
         )
-        runs.append([_run(side, batch, loss, request, seed, place) for seed in seeds])
+        runs.append([run_of(side, batch, loss, request, seed, place) for seed in seeds])
     chance = chance_of([each[-1] for each in runs[0]], [each[-1] for each in runs[1]])
     verdict: Literal["here", "there", "noise"] = "noise"
     if chance <= _CHANCE:
@@ -130,7 +130,8 @@ def _diagnosis(side: Side, batch: Any, loss: Any, request: Request, *, redraw: b
         return diagnosed(side.model, batch, loss, request, side.plan)
 
 
-def _run(side: Side, batch: Any, loss: Any, request: Request, seed: int, place: int) -> tuple[float, ...]:
+def run_of(side: Side, batch: Any, loss: Any, request: Request, seed: int, place: int) -> tuple[float, ...]:
+    """The losses from one draw of the weights; ``place``, 0 or 1, keeps the draws of the two apart."""
     model = unwrapped(side.model)
     refuse_unready(model)
     # The same batch for both, other weights for each.
@@ -211,17 +212,17 @@ def least_chance(seeds: int) -> float:
     return 2 / math.comb(2 * seeds, seeds) if seeds else 1.0
 
 
-def checked_seeds(given: int | Sequence[int]) -> tuple[int, ...]:
+def checked_seeds(given: Any) -> tuple[int, ...]:
     """The seeds, from their number or as they are.
 
     Raises:
         DiagnosisError: There are none.
     """
-    number = isinstance(given, int) and not isinstance(given, bool)
-    seeds = tuple(range(given)) if number and 0 < given <= 1000 else given
-    fine = isinstance(seeds, (tuple, list, range)) and len(seeds) > 0
-    if not fine or not all(isinstance(each, int) and 0 <= each < 1 << 62 for each in seeds):
+    if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= 1000:
+        return tuple(range(given))
+    whole = isinstance(given, (tuple, list, range)) and len(given) > 0
+    if not whole or not all(isinstance(each, int) and 0 <= each < 1 << 62 for each in given):
         raise DiagnosisError(
             f"seeds is a number of seeds, or a list of them, not {given!r}.", fix="Write seeds=5."
         )
-    return tuple(seeds)
+    return tuple(given)

@@ -64,8 +64,14 @@ def check_stream(evidence: Evidence) -> Iterator[Finding]:
         for before, each in zip([seen.entering, *(b.rms for b in blocks)], blocks, strict=False)
     ]
     jump = max(steps, key=lambda each: each[0])[1]
-    harmless = bool(seen.readers) and all(seen.readers)
-    norms = " What reads it is a norm each time, so its size itself does no harm." if harmless else ""
+    read = bool(seen.readers) and all(seen.readers)
+    added = all(each.ends_in_norm for each in blocks)
+    harmless = read or added
+    norms = " What reads it is a norm each time, so its size itself does no harm." if read else ""
+    if added and not read:
+        norms = (
+            " What each block adds comes from a norm, so that is beside a small start, and goes no further."
+        )
     yield evidence.finding(
         "stream-grows",
         top.name,

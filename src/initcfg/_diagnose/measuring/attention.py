@@ -8,18 +8,22 @@ import torch
 
 _SAMPLES = 8
 _FEWEST_KEYS = 4
-_HIDDEN = 1e-12
+# Masks add the lowest number there is, or -10000.
+_MASKED = -9e3
 
 
-def entropies(weights: torch.Tensor) -> tuple[float, ...]:
+def entropies(weights: torch.Tensor, scores: torch.Tensor) -> tuple[float, ...]:
     """Entropy of each head's weights, over the logarithm of the keys that it sees; () if there are too few.
 
-    Of a tensor that has no axis of heads, one number.
+    Of a tensor that has no axis of heads, one number. Which keys it sees is told by the scores: weights of
+    sharp heads are 0, too.
     """
     if weights.dim() < 3 or weights.shape[-1] < _FEWEST_KEYS:
         return ()
-    weights = weights.detach()[:_SAMPLES].float() if weights.dim() == 4 else weights.detach().float()
-    visible = (weights > 0).sum(-1).float()
+    if weights.dim() == 4:
+        weights, scores = weights[:_SAMPLES], scores[:_SAMPLES]
+    weights = weights.detach().float()
+    visible = (scores.detach() > _MASKED).sum(-1).float()
     enough = visible >= _FEWEST_KEYS
     if not bool(enough.any()):
         return ()
@@ -32,8 +36,8 @@ def entropies(weights: torch.Tensor) -> tuple[float, ...]:
     return tuple(entropy[seen].tolist())
 
 
-def weights_of_product(arguments: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
-    """The weights of ``scaled_dot_product_attention``, from what it is called with."""
+def scores_of_product(arguments: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
+    """The scores of ``scaled_dot_product_attention``, from what it is called with."""
     order = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
     given = dict(zip(order, arguments, strict=False)) | named
     query, key = (given[name].detach()[:_SAMPLES].float() for name in ("query", "key"))
@@ -48,11 +52,11 @@ def weights_of_product(arguments: tuple[Any, ...], named: dict[str, Any]) -> tor
     if given.get("is_causal"):
         seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         scores = scores.masked_fill(~seen, -torch.inf)
-    return softmax_of(scores)
+    return scores
 
 
-def weights_of_module(arguments: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor | None:
-    """The weights of ``multi_head_attention_forward``; None where it adds keys of its own."""
+def scores_of_module(arguments: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor | None:
+    """The scores of ``multi_head_attention_forward``; None where it adds keys of its own."""
     order = ("query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight", "in_proj_bias")
     given = dict(zip(order, arguments, strict=False)) | named
     query, key, heads = given["query"].detach(), given["key"].detach(), given["num_heads"]
@@ -79,10 +83,4 @@ def weights_of_module(arguments: tuple[Any, ...], named: dict[str, Any]) -> torc
     if hidden is not None and hidden.dim() == 2:
         hidden = hidden[:_SAMPLES, None, None]
         scores = scores.masked_fill(hidden, -torch.inf) if hidden.dtype == torch.bool else scores + hidden
-    return softmax_of(scores)
-
-
-def softmax_of(scores: torch.Tensor) -> torch.Tensor:
-    """Weights of which those that a mask hides are 0 exactly."""
-    weights = scores.softmax(-1).nan_to_num(0.0)
-    return torch.where(weights < _HIDDEN, 0.0, weights)
+    return scores

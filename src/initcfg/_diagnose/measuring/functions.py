@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from initcfg._diagnose.measuring.attention import entropies, weights_of_module, weights_of_product
+from initcfg._diagnose.measuring.attention import entropies, scores_of_module, scores_of_product
 from initcfg._diagnose.measuring.recurrent import SIGMOID_ENDS, TANH_ENDS
 from initcfg._diagnose.measuring.seen import HeadsSeen, LossSeen, Seen, UnitsSeen, ZeroRows
 from initcfg._diagnose.measuring.sizes import rms, variation
@@ -50,12 +50,11 @@ class Watch(TorchFunctionMode):
 
     def _note(self, name: str, output: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if name == "softmax":
-            self._heads(entropies(output))
+            self._heads(output, arguments[0] if arguments else named["input"])
         elif name == "scaled_dot_product_attention":
-            self._heads(entropies(weights_of_product(arguments, named)))
+            self._heads(None, scores_of_product(arguments, named))
         elif name == "multi_head_attention_forward":
-            weights = weights_of_module(arguments, named)
-            self._heads(() if weights is None else entropies(weights))
+            self._heads(None, scores_of_module(arguments, named))
         elif name in _RELUS:
             self._units("relu", output)
         elif name in _CURVES:
@@ -65,7 +64,10 @@ class Watch(TorchFunctionMode):
         elif name == "binary_cross_entropy_with_logits":
             self._binary(output, arguments, named)
 
-    def _heads(self, found: tuple[float, ...]) -> None:
+    def _heads(self, weights: torch.Tensor | None, scores: torch.Tensor | None) -> None:
+        if scores is None:
+            return
+        found = entropies(scores.softmax(-1).nan_to_num(0.0) if weights is None else weights, scores)
         if found:
             inside = f"{self._module}." if self._module else ""
             layers = [each.name for each in self._seen.layers if each.name.startswith(inside)]

@@ -54,6 +54,7 @@ class _Watching:
         self.seen = seen
         self.blocks = {id(block): name for name, block in blocks_of(model).items()}
         self._stream: torch.Tensor | None = None
+        self._last_is_norm = False
         self._inputs: dict[str, tuple[float | None, float]] = {}
 
     def enter(self, name: str, module: nn.Module, arguments: Any, named: Any) -> None:
@@ -103,6 +104,8 @@ class _Watching:
         seen = self.seen
         if seen.stack:
             seen.stack.pop()
+        if not list(module.children()) and not isinstance(module, _PASSES_ON):
+            self._last_is_norm = is_norm(module)
         told = first_tensor_of(output)
         if told is None:
             return
@@ -117,7 +120,9 @@ class _Watching:
         inside = [each for each in self.seen.layers if each.name.startswith(f"{name}.")]
         layer = max(inside, key=lambda each: each.rms if math.isfinite(each.rms) else -1, default=None)
         axis = channel_axis(told)
-        block = BlockSeen(name, usual_rms(told, axis), layer.name if layer else "")
+        block = BlockSeen(
+            name, usual_rms(told, axis), layer.name if layer else "", ends_in_norm=self._last_is_norm
+        )
         self.seen.blocks.append(block)
         self._stream = told
         if told.requires_grad:

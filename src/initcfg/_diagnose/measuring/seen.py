@@ -35,12 +35,18 @@ class LayerSeen:
 
 @dataclass
 class BlockSeen:
-    """A block of the model, as often as it was called."""
+    """A block of the model, as often as it was called.
+
+    Attributes:
+        largest_layer: The layer in it with the largest output.
+        ends_in_norm: Whether what it adds to the stream comes from a norm.
+    """
 
     name: str
     rms: float
     largest_layer: str
     gradient_rms: float | None = None
+    ends_in_norm: bool = False
 
 
 @dataclass
