@@ -218,11 +218,10 @@ def checked_seeds(given: Any) -> tuple[int, ...]:
     Raises:
         DiagnosisError: There are none.
     """
-    if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= 1000:
-        return tuple(range(given))
-    whole = isinstance(given, (tuple, list, range)) and len(given) > 0
-    if not whole or not all(isinstance(each, int) and 0 <= each < 1 << 62 for each in given):
+    counted = range(given) if type(given) is int and given <= 1000 else given
+    seeds = tuple(counted) if isinstance(counted, (tuple, list, range)) else ()
+    if not seeds or not all(isinstance(each, int) and 0 <= each < 1 << 62 for each in seeds):
         raise DiagnosisError(
             f"seeds is a number of seeds, or a list of them, not {given!r}.", fix="Write seeds=5."
         )
-    return tuple(given)
+    return seeds

@@ -69,9 +69,7 @@ def check_stream(evidence: Evidence) -> Iterator[Finding]:
     harmless = read or added
     norms = " What reads it is a norm each time, so its size itself does no harm." if read else ""
     if added and not read:
-        norms = (
-            " What each block adds comes from a norm, so that is beside a small start, and goes no further."
-        )
+        norms = " What each block adds comes from a norm, so it is large beside a small start only."
     yield evidence.finding(
         "stream-grows",
         top.name,
