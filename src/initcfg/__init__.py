@@ -63,7 +63,7 @@ EXPORTS = {
 }
 """What the package exports, by the front door that has it. Errors and version come on top."""
 
-_PUBLIC_MODULES = ("compat", "sources", "stream", "values")
+_PUBLIC_MODULES = ("compat", "integrations", "sources", "stream", "values")
 # What is of use without a model, and costs no import of torch.
 _LIGHT = {"Config", "ConfigDict", "DictAction", "Registry", "build_from_cfg", "build_model_from_cfg"}
 _HOME = {name: home for home, names in EXPORTS.items() for name in names}

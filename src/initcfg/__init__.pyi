@@ -1,6 +1,7 @@
 # Made by tools/stubs.py from EXPORTS in __init__.py.
 from initcfg import compat as compat
 from initcfg import errors as errors
+from initcfg import integrations as integrations
 from initcfg import sources as sources
 from initcfg import stream as stream
 from initcfg import values as values

@@ -10,9 +10,9 @@ import pytest
 from reader import ROOT
 
 
-def tool() -> Any:
-    """The tool, as a module."""
-    spec = importlib.util.spec_from_file_location("schemes_tool", ROOT / "tools" / "schemes.py")
+def tool(name: str = "schemes") -> Any:
+    """A tool, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -11,14 +11,15 @@ import pytest
 
 import initcfg
 
-# The kernel is a library, and no module of Python's; those for GPUs can be imported only where Triton is.
+# The kernel is a library, and no module of Python's; others can be imported only where their library is.
+APART = ("initcfg._kernel", "initcfg.integrations.lightning", "initcfg.integrations.transformers")
 MODULES = [
     # What is exported says that it is of the package itself, so its examples are found there.
     "initcfg",
     *sorted(
         module.name
         for module in pkgutil.walk_packages(initcfg.__path__, "initcfg.")
-        if module.name != "initcfg._kernel" and ".cuda.triton_" not in module.name
+        if module.name not in APART and ".cuda.triton_" not in module.name
     ),
 ]
 

@@ -21,11 +21,13 @@ from initcfg._rules.originals import originals_come_back
 from initcfg._rules.own_keys import TUNED, TUNED_FOR
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.program import Compiler, Program, Step, is_initialized
-from initcfg._rules.rule import Rule, SchemeRule, bias_of, location
+from initcfg._rules.rule import Rule, SchemeRule, bias_of, location, show_cfg
 from initcfg._rules.schemes import Scheme, schemes
 from initcfg._rules.types import construct, resolve_type, type_label
 
 __all__ = [
+    "TUNED",
+    "TUNED_FOR",
     "Compiler",
     "Expression",
     "Pattern",
@@ -34,8 +36,6 @@ __all__ = [
     "Scheme",
     "SchemeRule",
     "Step",
-    "TUNED",
-    "TUNED_FOR",
     "bias_of",
     "check_layer_names",
     "construct",
@@ -49,6 +49,7 @@ __all__ = [
     "register_library",
     "resolve_type",
     "schemes",
+    "show_cfg",
     "type_label",
     "unmatched",
 ]

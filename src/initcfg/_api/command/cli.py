@@ -352,6 +352,53 @@ def coordcheck(request: Request, as_json: bool, full: bool, vary: tuple[str, ...
     return 0 if found.passes else 1
 
 
+@main.command(
+    epilog="Example:  initcfg diagnose config.py --batch data.py:batch --lr 3e-4 --html report.html"
+)
+@takes_target
+@click.option(
+    "--batch",
+    metavar="FILE.PY:FUNCTION",
+    help="A function that returns a batch: a tensor, a dict, or inputs and targets. Else one is made up.",
+)
+@click.option(
+    "--loss",
+    metavar="FILE.PY:FUNCTION",
+    help="f(model, batch) or f(output, targets); else the model's own loss, or cross entropy.",
+)
+@click.option(
+    "--lr", type=float, help="Learning rate; without it 1e-3, and what depends on it is information."
+)
+@click.option("--optimizer", type=click.Choice(["adamw", "adam", "sgd"]), default="adamw", show_default=True)
+@click.option(
+    "--steps",
+    type=click.IntRange(0, 1000),
+    default=8,
+    show_default=True,
+    help="Steps of training on that batch, by a copy.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    help="The type that autocast computes in.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@takes_page
+@click.option("--strict", "strictly", is_flag=True, help="End with 1 for a warning, too.")
+def diagnose(request: Request, as_json: bool, strictly: bool, **asked: Any) -> int:
+    """Say what is wrong with how the model in TARGET starts, where, and which rule is to blame.
+
+    The model is built and initialized, run on a batch, and a copy of it trained a few steps. Ends with 1 if
+    an error is found.
+    """
+    from initcfg._api.command.diagnosing import Asked, diagnosed
+    from initcfg._api.command.diagnosis_view import diagnosis_views
+
+    found = diagnosed(request, Asked(**asked))
+    answer(as_json, found.to_json, lambda: diagnosis_views(found, asked["html_file"]))
+    return 1 if found.errors or (strictly and found.warnings) else 0
+
+
 @main.command("list", epilog="Example:  initcfg list layers --like conv")
 @click.argument(
     "what", type=click.Choice(["initializers", "layers", "models"]), default="initializers", required=False

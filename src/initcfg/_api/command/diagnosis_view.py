@@ -1,0 +1,127 @@
+"""What a diagnosis says on the terminal: the outcome, and of each finding all that is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from initcfg._rules import show_cfg
+from initcfg.errors import line, plural, shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from initcfg._diagnose import Diagnosis, Finding
+
+_STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold"}
+_WIDTH = 80
+_NUMBER = re.compile(r"\.\d+(?=\.)")
+
+
+def diagnosis_views(found: Diagnosis, report: str | None = None) -> Iterator[RenderableType]:
+    """For a person: no line is longer than 80 columns, but for what cannot be broken."""
+    yield _wrapped(outcome(found), style="bold")
+    yield _wrapped(_circumstances(found))
+    for finding in found.findings:
+        yield line("")
+        yield from _finding_view(finding, found)
+    if report is not None:
+        yield line("")
+        yield line(report)
+
+
+def outcome(found: Diagnosis) -> str:
+    """The outcome in a line: how many, and where the loss starts."""
+    counts = ((len(found.errors), "error"), (len(found.warnings), "warning"))
+    said = " and ".join(plural(count, level) for count, level in counts if count) or "Nothing wrong"
+    loss, classes = (found.measures.numbers.get(name) for name in ("loss", "log_classes"))
+    if loss is None:
+        return f"{said}."
+    expected = "" if classes is None else f"; guessing among all classes would be {classes:.4g}"
+    return f"{said}: the loss starts at {loss:.4g}{expected}."
+
+
+def _circumstances(found: Diagnosis) -> str:
+    rate = f"lr {found.lr:g}" + ("" if found.lr_given else " (assumed)")
+    trained = f"{plural(found.steps, 'step')} of {found.optimizer} at {rate}" if found.steps else rate
+    parts = (found.batch or "no batch", trained, found.dtype, f"seed {found.seed}", f"{found.seconds:.1f} s")
+    return "; ".join(parts) + "."
+
+
+def _finding_view(finding: Finding, found: Diagnosis) -> Iterator[RenderableType]:
+    head = line(finding.level, style=_STYLES[finding.level])
+    more = f" and {finding.more} more" if finding.more else ""
+    head.append(f"  {shown(finding.code)}", style="bold").append(
+        shown(f"  {finding.where or 'the whole model'}{more}")
+    )
+    yield head
+    yield _fields(finding, found)
+
+
+def _fields(finding: Finding, found: Diagnosis) -> Table:
+    from rich.table import Table
+
+    from initcfg.errors import add_row
+
+    shape = Table.grid(padding=(0, 2, 0, 0))
+    shape.add_column(no_wrap=True, style="dim", min_width=6)
+    shape.add_column(max_width=_WIDTH - 10, overflow="fold")
+    for title, text in _said(finding, found):
+        add_row(shape, f"  {title}", text)
+    return shape
+
+
+def _said(finding: Finding, found: Diagnosis) -> Iterator[tuple[str, str]]:
+    yield "what", finding.text
+    number = numbers(finding)
+    if number:
+        yield "number", number
+    yield "why", finding.why
+    if finding.value is not None:
+        source = f" ({finding.source})" if finding.source else ""
+        by = f"{finding.rule}{source}" if finding.rule else finding.source
+        tensor = f"{finding.tensors[0]} = " if finding.tensors else ""
+        yield "from", f"{tensor}{finding.value}" + (f", by {by}" if by else "")
+    if finding.fix:
+        yield "fix", finding.fix
+    if finding.mend is not None:
+        yield "mend", f"append to init_cfg: {mend_text(finding, found)}"
+
+
+def mend_text(finding: Finding, found: Diagnosis) -> str:
+    """The rule that mends, with globs for many names where they mean exactly these."""
+    rule = dict(finding.mend or {})
+    named = rule.get("param")
+    if isinstance(named, (list, tuple)):
+        known = [each.name for each in found.measures.tensors]
+        patterns = list(dict.fromkeys(_NUMBER.sub(".*", f".{name}")[1:] for name in named))
+        meant = {name for name in known for pattern in patterns if fnmatchcase(name, pattern)}
+        exact = meant == set(named)
+        texts = patterns if exact else list(named)
+        rule["param"] = texts[0] if len(texts) == 1 else texts
+    return show_cfg(rule)
+
+
+def numbers(finding: Finding) -> str:
+    """The number that was found, what it was held against, and where healthy models are."""
+    parts = []
+    if finding.measured is not None:
+        parts.append(f"{finding.measured:.4g}")
+    if finding.threshold is not None:
+        parts.append(f"threshold {finding.threshold:.4g}")
+    if finding.healthy is not None:
+        low, high = finding.healthy
+        parts.append(f"healthy {low:.3g} to {high:.3g}")
+    return ", ".join(parts)
+
+
+def _wrapped(text: str, style: str = "") -> RenderableType:
+    from rich.table import Table
+
+    shape = Table.grid()
+    shape.add_column(max_width=_WIDTH, overflow="fold")
+    shape.add_row(line(text, style=style))
+    return shape

@@ -1,0 +1,56 @@
+"""An integration without its library says what to install; the package loads none of them."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import initcfg
+from initcfg.errors import ArgumentValueError, BuildImportError
+
+
+@pytest.mark.parametrize(
+    ("name", "blocked", "extra"),
+    [
+        ("lightning", ("lightning", "lightning.pytorch", "pytorch_lightning"), "'initcfg[lightning]'"),
+        ("transformers", ("transformers",), "'initcfg[hf]' accelerate"),
+    ],
+)
+def test_the_error_names_the_extra(
+    name: str, blocked: tuple[str, ...], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Missing:
+        @staticmethod
+        def find_spec(asked: str, *_: object) -> None:
+            if asked in blocked:
+                raise ModuleNotFoundError(f"No module named {asked!r}", name=asked)
+
+    for module in [each for each in sys.modules if each.partition(".")[0] in blocked]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, f"initcfg.integrations.{name}", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing, *sys.meta_path])
+    with pytest.raises(BuildImportError, match="which is not installed") as caught:
+        importlib.import_module(f"initcfg.integrations.{name}")
+    assert isinstance(caught.value, ImportError)
+    assert caught.value.fix == f"Install it with: pip install {extra}."
+
+
+def test_nothing_is_loaded_before_it_is_asked_for() -> None:
+    program = (
+        "import sys, initcfg; initcfg.integrations\n"
+        "assert not {'torch', 'lightning', 'transformers'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'keras'"):
+        initcfg.integrations.keras  # noqa: B018
+
+
+def test_what_stops_is_said_in_two_words() -> None:
+    from initcfg.integrations.at_start import AtStart
+
+    with pytest.raises(ArgumentValueError, match="not 'errors'") as caught:
+        AtStart(stop_on="errors")  # type: ignore[arg-type]
+    assert caught.value.meant == ("error",)
