@@ -352,3 +352,18 @@ def test_lightning_keeps_the_ratios(tmp_path) -> None:
     stepping = trainer.optimizers[0]
     assert max(group["lr"] for group in stepping.param_groups) < 0.6e-2
     assert sorted({round(each, 12) for each in ratios(stepping)}) == [0.25, 1.0]
+
+
+@pytest.mark.parametrize(("name", "gain"), [("Gemma2", -2 / 3), ("Olmo2", 1 / 3)])
+def test_norms_that_end_branches_have_the_factor_of_the_depth(name, gain) -> None:
+    size = dict(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=4)
+    config = dict(type=f"hf:{name}ForCausalLM", **size, vocab_size=100, tie_word_embeddings=False)
+    if name == "Gemma2":
+        config["head_dim"] = 16
+    model = initcfg.build(dict(config, num_hidden_layers=6), init=False)
+    plan = initcfg.plan(model, dict(type="CompleteP", base=dict(num_hidden_layers=2)))
+    for last in ("post_attention_layernorm", "post_feedforward_layernorm"):
+        found = plan[f"model.layers.3.{last}.weight"]
+        assert found.value.args["val"] == pytest.approx(gain)
+        assert found.tune["lr"] == pytest.approx(1 / 3)
+    assert plan["model.layers.3.mlp.down_proj.weight"].tune["lr"] == 1.0

@@ -62,7 +62,7 @@ from initcfg._model.names import (
     unwrapped,
     wrapper_attribute,
 )
-from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, declaration, find_roles
+from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, declaration, find_roles, stand_in
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
@@ -134,6 +134,7 @@ __all__ = [
     "running",
     "shapes_of",
     "storage_of",
+    "stand_in",
     "targets",
     "template",
     "tensors_in",

@@ -205,6 +205,16 @@ def test_a_norm_at_the_end_of_a_branch_has_its_factor(last: type[nn.Module], gai
     assert plan["blocks.4.down.weight"].tune["lr"] == 0.25
 
 
+def built(layers: int = 6) -> nn.Module:
+    return Net(32, layers, OnePlus)
+
+
+def test_a_last_norm_is_tried_before_its_weights_are_written() -> None:
+    model = initcfg.build(dict(type=f"{__name__}:built", layers=6), init=False)
+    plan = initcfg.plan(model, dict(type="CompleteP", base=dict(layers=2)), example=(TOKENS,))
+    assert plan["blocks.4.last.weight"].value.args["val"] == pytest.approx(-2 / 3)
+
+
 def test_at_the_depth_of_the_base_a_last_norm_keeps_its_value() -> None:
     _, plan = planned(OnePlus, layers=2)
     assert plan["blocks.1.last.weight"].rule is None or plan["blocks.1.last.weight"].value == Constant(0.0)

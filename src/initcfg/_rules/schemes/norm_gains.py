@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
+
+from initcfg._model import stand_in
 
 _BY_WEIGHT = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -22,12 +22,13 @@ def gain_offset(norm: nn.Module, weight: str) -> float | None:
     if isinstance(norm, _BY_WEIGHT):
         return 0.0
     try:
-        tried = copy.deepcopy(norm).to_empty(device="cpu").float().eval()
+        # A copy that may run, also of one whose weights are not written yet.
+        tried = stand_in(norm, "cpu", torch.float32)
         with torch.no_grad():
             for each in tried.parameters():
                 each.zero_()
             held = tried.get_parameter(weight)
-            row = torch.linspace(-1.0, 2.0, held.numel()).expand(2, -1)
+            row = torch.linspace(-1.0, 2.0, held.numel(), device="cpu").expand(2, -1)
             for offset in (0.0, 1.0):
                 held.fill_(-offset)
                 if not tried(row).any():
