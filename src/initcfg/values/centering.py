@@ -16,7 +16,7 @@ def centered(value: Value, shape: tuple[int, ...], axes: Sequence[int]) -> Formu
     Example:
         >>> from initcfg.values import Normal, centered
         >>> print(centered(Normal(0.0, 0.02), (8, 4), (1,)))
-        Formula(mean.dim, sub.Tensor of Normal(mean=0, std=0.02))
+        Formula(Normal(mean=0, std=0.02), mean, sub)
     """
     program: list[Any] = [
         ["value", list(shape), "float32", to_json(value), 0],

@@ -335,7 +335,7 @@ class ForgetCurveInit(BaseInit):
         >>> model.bias = nn.Parameter(torch.ones(2, 4, 3))
         >>> _ = initcfg.init_weights(model, dict(type="ForgetCurve", param="bias", ratio=0.5))
         >>> [[round(number, 2) for number in row] for row in model.bias[1].tolist()]
-        [[0.0, 0.0, 0.0], [5.0, -1.22, -7.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+        [[0.0, 0.0, 0.0], [5.0, -1.21, -7.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
 
     def __init__(
@@ -363,9 +363,11 @@ class ForgetCurveInit(BaseInit):
         share = steps.call("div.Scalar", count, max(channels - 1, 1))
         fallen = steps.call("pow.Tensor_Scalar", share, 0.3 + 1.3 * self.ratio)
         row = steps.call("rsub.Scalar", steps.call("mul.Scalar", fallen, 12.0), 5)
+        # Of what is not negative: a product with a negative number would be -0.
+        none = steps.call("mul.Scalar", share, 0.0)
         if flat and self.gates_first:
-            row, heads = steps.call("repeat", row, [heads]), 1
-        none = steps.call("mul.Scalar", row, 0.0)
+            row, none = (steps.call("repeat", each, [heads]) for each in (row, none))
+            heads = 1
         gates = steps.call("cat", [none, row, none, none])
         every = steps.call("repeat", gates, [heads])
         return steps.result(every if flat else view(every, shape, [4 * channels, channels, 1]))
