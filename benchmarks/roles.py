@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from roles_truth import TRUTH, ends_of_branches
+from roles_truth import TRUTH, ends_of_branches, matrices_of
 from zoo import ARCHITECTURES, prepare
 
 ENOUGH = 0.98
@@ -111,8 +111,8 @@ def _held(key: str, model: nn.Module, roles: Any) -> Truth | None:
     if key not in TRUTH:
         return None
     wanted = ends_of_branches(model, TRUTH[key])
-    matrices = {name for name, each in model.named_parameters() if each.dim() >= 2}
-    ours = {name for name, each in roles.tensors.items() if "residual_out" in each.roles} & matrices
+    ours = {name for name, each in roles.tensors.items() if "residual_out" in each.roles}
+    ours &= {*matrices_of(model)}
     return Truth(key, len(wanted), len(wanted & ours), sorted(wanted - ours), sorted(ours - wanted))
 
 

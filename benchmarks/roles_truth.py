@@ -33,9 +33,16 @@ class Flagged(NamedTuple):
 Truth = str | Last | Flagged
 
 
+def matrices_of(model: nn.Module) -> list[str]:
+    """The parameters of two axes and more, by the name of the weight where weight norm computes one."""
+    computed = ".parametrizations.weight.original1"
+    named = ((name, each.dim()) for name, each in model.named_parameters() if not name.endswith(".original0"))
+    return [name.replace(computed, ".weight") for name, axes in named if axes >= 2]
+
+
 def ends_of_branches(model: nn.Module, truth: Truth) -> set[str]:
     """The names of the parameters that end a residual branch."""
-    names = [name for name, each in model.named_parameters() if each.dim() >= 2]
+    names = matrices_of(model)
     pattern = truth if isinstance(truth, str) else truth.pattern
     if isinstance(truth, Last):
         modules = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
@@ -66,7 +73,7 @@ _T5 = r".*\.(SelfAttention|LocalSelfAttention|EncDecAttention)\.o|.*\.wo"
 _EXPERTS = r"model\.layers\.\d+\.(self_attn\.o_proj|.*down_proj)"
 _MIXER = r"backbone\.layers\.\d+\.mixer\.out_proj"
 _SPEECH = r"(.*\.)?encoder\.layers\.\d+\.(attention\.out_proj|feed_forward\.output_dense)"
-_POSITIONS = r"|(.*\.)?pos_conv_embed\.conv\.(weight|parametrizations\.weight\.original1)"
+_POSITIONS = r"|(.*\.)?pos_conv_embed\.conv"
 _DETR = (
     r"model\.(encoder|decoder)\.layers\.\d+\."
     r"((self_attn|encoder_attn)\.(o_proj|output_proj|out_proj)|mlp\.fc2)"
@@ -144,7 +151,7 @@ TIMM: dict[str, Truth] = {
     "efficientvim_m1": r".*(mixer\.out_proj|dwconv[12]|ffn\.fc2)\.conv",
     "swiftformer_xs": r".*blocks\.\d+\.(pwconv2|local_representation\.pwconv2|attn\.final|linear\.fc2)",
     "edgenext_xx_small": r".*blocks\.\d+\.(mlp\.fc2|xca\.proj)",
-    "fastvit_t8": r".*blocks\.\d+\.(token_mixer\.mixer\.conv_kxk\.0\.conv|mlp\.fc2)",
+    "fastvit_t8": r".*blocks\.\d+\.(token_mixer\.mixer\.(conv_kxk\.0|conv_scale)\.conv|mlp\.fc2)",
     "nextvit_small": r".*blocks\.\d+\.(mhca\.projection|e_mhsa\.proj|mlp\.fc2)",
     "gemma4_vit_167m": r"encoder\.blocks\.\d+\.(attn\.o_proj|mlp\.down_proj)\.linear",
     "mixer_s16_224": r"blocks\.\d+\.mlp_(tokens|channels)\.fc2",
@@ -189,7 +196,7 @@ TIMM: dict[str, Truth] = {
     "inception_resnet_v2": r"(repeat(_\d)?\.\d+|block8)\.conv2d",
     "legacy_xception": Last(r"block\d+"),
     "ghostnetv2_100": r"blocks\.\d+\.\d+\.ghost2\.(primary_conv|cheap_operation)\.0",
-    "fasternet_t0": r"stages\.\d+\.blocks\.\d+\.mlp\.2",
+    "fasternet_t0": r"stages\.\d+\.blocks\.\d+\.mlp\.3",
     **dict.fromkeys(
         (
             "efficientnet_b0",
@@ -454,7 +461,7 @@ TRANSFORMERS: dict[str, Truth] = {
     "SiglipModel": r".*layers\.\d\.(self_attn\.out_proj|mlp\.fc2)|vision_model\.head\.mlp\.fc2",
     "AltCLIPModel": (
         r"vision_model.*layers\.\d\.(self_attn\.out_proj|mlp\.fc2)"
-        r"|text_model.*layer\.\d\.(attention\.output\.dense|output\.dense)"
+        r"|text_model.*layers\.\d\.(attention\.output\.dense|output\.dense)"
     ),
     "BlipForConditionalGeneration": (
         r"vision_model.*layers\.\d\.(self_attn\.projection|mlp\.fc2)"

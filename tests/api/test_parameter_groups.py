@@ -166,6 +166,14 @@ def test_a_plan_of_another_width_is_refused() -> None:
     assert caught.value.parameter == "0.weight"
 
 
+def test_a_plan_of_a_deeper_model_is_refused() -> None:
+    deeper = nn.Sequential(*net(64), nn.ReLU(), nn.Linear(4, 4))
+    plan = initcfg.plan(deeper, dict(type="Normal", layer="Linear", std=0.02))
+    with pytest.raises(PlanError, match="has 2 parameters that the model lacks") as caught:
+        initcfg.param_groups(net(64), plan, lr=0.1)
+    assert caught.value.parameter == f"{len(deeper) - 1}.weight"
+
+
 def test_a_pattern_of_no_decay_that_matches_nothing_is_told() -> None:
     model = net(64)
     with pytest.raises(ArgumentValueError, match=r"no_decay: '\*\.bais' matches no parameter") as caught:

@@ -251,3 +251,36 @@ class Placed(nn.Module):
 
 def test_what_says_only_where() -> None:
     assert ends(Placed(), SEQUENCE) == {"out"}
+
+
+class Queries(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(self.up(x).relu())
+
+
+class Asked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kv, self.out = nn.Linear(8, 16), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        return x + self.out(scaled_dot_product_attention(query, *self.kv(x).chunk(2, -1)))
+
+
+class Global(nn.Module):
+    """As GCViT: a part of its own makes the queries of all blocks, and has branches too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.block = Queries(), Asked()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(x, self.part(x))
+
+
+def test_a_part_that_makes_queries_for_others() -> None:
+    assert ends(Global(), SEQUENCE) == {"part.down", "block.out"}

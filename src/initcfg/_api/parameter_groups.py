@@ -96,6 +96,7 @@ def param_groups(
         for tensor in entry.stored:
             if tensor.requires_grad:
                 groups.setdefault(numbers, []).append((entry.name, tensor))
+    _check_all_there(plan, {name for entry in names.parameters for name in entry.names})
     return [_group(each, found, lr, optimizer) for each, found in groups.items()]
 
 
@@ -116,6 +117,20 @@ def _check_arguments(plan: Any, *, optimizer: str, no_decay: Any, **numbers: Any
     if isinstance(no_decay, str) or not all(isinstance(each, str) for each in no_decay):
         raise ArgumentValueError(
             f"no_decay is a list of patterns, not {no_decay!r}.", fix="Write no_decay=('*.bias', '*norm*')."
+        )
+
+
+def _check_all_there(plan: Plan, names: set[str]) -> None:
+    """Refuse a plan of a larger model, whose multipliers are for another depth or width."""
+    there = names | {plan.aliases[name] for name in names if name in plan.aliases}
+    missing = [name for name in plan if name not in there]
+    if missing:
+        raise PlanError(
+            f"The plan has {plural(len(missing), 'parameter')} that the model lacks: it was made for another "
+            "model, or before a part was taken away.",
+            parameter=missing[0],
+            meant=nearest(missing[0], sorted(names)),
+            fix="Plan this model.",
         )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 import initcfg
+from initcfg._model import Shapes, shapes_of
 from initcfg.errors import PlanError
 from initcfg.values import Constant, Normal
 
@@ -237,3 +238,39 @@ def test_a_last_norm_that_is_not_known_is_refused() -> None:
     with pytest.raises(PlanError, match=r"multiplies by its weight w, or by 1 \+ w") as caught:
         planned(Odd)
     assert caught.value.parameter == "blocks.0.last.weight"
+
+
+class Looped(nn.Module):
+    """As ALBERT, or a universal transformer: one block that runs several times."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(30, width)
+        self.blocks = nn.ModuleList([Block(width, nn.Identity, 1.0)])
+        self.head, self.layers = nn.Linear(width, 30, bias=False), layers
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.table(tokens)
+        for _ in range(self.layers):
+            x = self.blocks[0](x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(("scheme", "factor"), [("CompleteP", 1 / 3), ("DepthMuP", 3**-0.5)])
+def test_a_block_that_is_used_again_counts_again(scheme: str, factor: float) -> None:
+    with torch.device("meta"):
+        base = Looped(16, 2)
+    example = (torch.zeros(2, 5, dtype=torch.long),)
+    plan = initcfg.plan(Looped(16, 6), dict(type=scheme, base=base, std=0.05), example=example)
+    down = plan["blocks.0.down.weight"]
+    assert down.value == Normal(0.0, pytest.approx(0.05 * factor))
+    same = initcfg.plan(Looped(16, 2), dict(type=scheme, base=base, std=0.05), example=example)
+    assert same["blocks.0.down.weight"].value == Normal(0.0, 0.05)
+
+
+def test_how_often_blocks_run_is_remembered_with_the_shapes() -> None:
+    found = shapes_of(Looped(16, 6), (torch.zeros(2, 5, dtype=torch.long),), runs=True)
+    assert (found.runs, found.layers) == (6, 1)
+    assert Shapes.from_json(found.to_json()) == found
+    with pytest.raises(PlanError, match="'runs' must be a whole number"):
+        Shapes.from_json(found.to_json() | {"runs": -1})

@@ -41,7 +41,7 @@ def residuals_of(paths: Paths, mixes: frozenset[int] = frozenset()) -> list[Resi
             continue
         first, second = data
         same = paths.nodes[first].shape == paths.nodes[second].shape
-        if not same or node.index in scores or not carries[node.index]:
+        if not same or node.index in scores or (not carries[node.index] and _asks_itself(paths, node.index)):
             continue
         residual = _identity(paths, node.index, first, second, skips)
         if residual is not None and residual.skip in paths.seeds and _has_begun(paths, residual, found):
@@ -71,6 +71,28 @@ def _scores(paths: Paths) -> set[int]:
         found.add(index)
         waiting += node.inputs
     return found
+
+
+def _asks_itself(paths: Paths, add: int) -> bool:
+    """Whether all attention that takes an add for its scores has it within its own module.
+
+    Else it is a block of a part that makes queries for others, as GCViT's global ones.
+    """
+    place = paths.graph.places[paths.nodes[add].place][0]
+    waiting, seen = [add], {add}
+    while waiting:
+        for use in paths.users[waiting.pop()]:
+            node = paths.nodes[use]
+            if use in seen:
+                continue
+            seen.add(use)
+            if node.op in SOFTMAXES or node.op.startswith(FUSED_ATTENTION):
+                module = paths.graph.places[node.place][0]
+                if module and module != place and not place.startswith(f"{module}."):
+                    return False
+            else:
+                waiting.append(use)
+    return True
 
 
 def _has_begun(paths: Paths, residual: Residual, found: list[Residual]) -> bool:

@@ -156,5 +156,6 @@ def _inherit(paths: Paths, found: dict[str, dict[str, None]], names: list[str]) 
 def _patterns(name: str) -> list[str]:
     """The name with each of its numbers left open, the innermost first."""
     parts = name.split(".")
-    places = [place for place, part in enumerate(parts) if part.isdecimal()]
-    return [".".join([*parts[:place], "*", *parts[place + 1 :]]) for place in reversed(places)]
+    places = [place for place, part in enumerate(parts) if part[-1:].isdecimal()]
+    open_ = {place: parts[place].rstrip("0123456789") + "*" for place in places}
+    return [".".join([*parts[:place], open_[place], *parts[place + 1 :]]) for place in reversed(places)]

@@ -80,8 +80,8 @@ class Widths:
         return any(each.shape != each.base_shape for each in self.tensors.values())
 
 
-def compare_widths(model: nn.Module, base: Shapes, example: Any = None) -> Widths:
-    """What grows from the base to the model, which may be on meta; ``example``: see :func:`shapes_of`.
+def compare_widths(model: nn.Module, base: Shapes, example: Any = None, *, runs: bool = False) -> Widths:
+    """What grows from the base to the model, which may be on meta; ``example``, ``runs``: see ``shapes_of``.
 
     Raises:
         PlanError: The base lacks a parameter, or one grows along axes that are neither inputs nor outputs.
@@ -89,7 +89,8 @@ def compare_widths(model: nn.Module, base: Shapes, example: Any = None) -> Width
     names = named_tensors(model)
     names.refuse_lazy()
     owners = _owners(names)
-    there, here = _Base(base), shapes_of(model, example)
+    there = _Base(base)
+    here = shapes_of(model, example, runs=runs and base.runs is not None)
     blocks, base_blocks = _blocks_between(here.tensors, base.tensors)
     tensors = {
         entry.name: _width(
@@ -102,6 +103,9 @@ def compare_widths(model: nn.Module, base: Shapes, example: Any = None) -> Width
     grown = tuple(_grown_heads(here, base, tensors))
     layers, base_layers = len({*blocks.values()}), len({*base_blocks.values()})
     same = here.tensors.keys() == base.tensors.keys()
+    if same and here.runs and base.runs:
+        # Weights that are shared by all blocks, or run in a loop (ALBERT, universal transformers).
+        layers, base_layers = here.runs, base.runs
     return Widths(tensors, layers, base_layers, grown, same, frozenset(blocks))
 
 

@@ -26,10 +26,12 @@ class Shapes:
     Attributes:
         tensors: Shape of each parameter, by canonical name.
         heads: Number and size of the heads of each attention module, by name; None where it does not say.
+        runs: How many blocks run, where that was looked for: a block that is used again counts again.
     """
 
     tensors: Mapping[str, tuple[int, ...]]
     heads: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    runs: int | None = None
 
     @property
     def layers(self) -> int:
@@ -43,6 +45,7 @@ class Shapes:
             "version": 1,
             "shapes": {name: list(shape) for name, shape in self.tensors.items()},
             "heads": {name: list(pair) for name, pair in self.heads.items()},
+            **({} if self.runs is None else {"runs": self.runs}),
         }
 
     @staticmethod
@@ -63,9 +66,13 @@ class Shapes:
             raise PlanError("'shapes' must be an object of lists of whole numbers, from 0 on.")
         if not isinstance(heads, Mapping) or not all(map(_is_pair, heads.values())):
             raise PlanError("'heads' must be an object of pairs of whole numbers or null.")
+        runs = data.get("runs")
+        if runs is not None and not _is_count(runs):
+            raise PlanError("'runs' must be a whole number, from 0 on.")
         return Shapes(
             {str(name): tuple(shape) for name, shape in shapes.items()},
             {str(name): (pair[0], pair[1]) for name, pair in heads.items()},
+            runs,
         )
 
 
@@ -81,10 +88,11 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, list) and len(item) == 2 and all(each is None or _is_count(each) for each in item)
 
 
-def shapes_of(model: nn.Module, example: Any = None) -> Shapes:
+def shapes_of(model: nn.Module, example: Any = None, *, runs: bool = False) -> Shapes:
     """The shapes of a model: of one on meta, too.
 
-    Heads are what attributes of modules say, and what is seen where the model runs on an ``example``.
+    Heads are what attributes of modules say, and what is seen where the model runs on an ``example``; so are
+    ``runs``, if they are asked for.
     """
     names = named_tensors(model)
     names.refuse_lazy()
@@ -93,7 +101,17 @@ def shapes_of(model: nn.Module, example: Any = None) -> Shapes:
     }
     if example is not None or not heads:
         heads = _heads_seen(model, example) | heads
-    return Shapes({entry.name: entry.shape for entry in names.parameters}, heads)
+    shapes = {entry.name: entry.shape for entry in names.parameters}
+    return Shapes(shapes, heads, _runs_seen(model, example) if runs else None)
+
+
+def _runs_seen(model: nn.Module, example: Any) -> int | None:
+    """How many blocks run; None where that cannot be seen."""
+    try:
+        roles = find_roles(model, example=example)
+    except InitcfgError:
+        return None
+    return roles.layers if all(each.how == "seen" for each in roles.tensors.values()) else None
 
 
 def _heads_seen(model: nn.Module, example: Any) -> dict[str, tuple[int | None, int | None]]:

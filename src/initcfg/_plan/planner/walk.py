@@ -32,7 +32,7 @@ from initcfg.errors import (
     PlanError,
     TensorError,
 )
-from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler_remark, scaled
+from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler_remark
 
 Told = tuple[tuple[int, Known], ...]
 """For a tensor: by the place of a step that scales, the numbers that it asks for."""
@@ -366,7 +366,7 @@ def _write_of(
             within = {each: known[each] for each in sorted(rule.scale.names)}
             scaling = Scaling(rule.scale.text, within, factor, value)
             numerator, divisor = rule.scale.quotient(known)
-            value = scaled(value, numerator, layout.shape, divisor=divisor)
+            value = initializer.with_scale(value, numerator, layout, divisor)
         tune = rule.tuned(known)
     return Shadowed(rule.where, value, rule.initializer("bias" if bias else "weight"), scaling, tune)
 

@@ -17,7 +17,7 @@ from initcfg._config.files import PlainArguments
 from initcfg._model import doors
 from initcfg._rules.initializers.arguments import number
 from initcfg.errors import ArgumentError, ArgumentValueError
-from initcfg.values import Constant, Layout, PaddingRow, Parts, Value
+from initcfg.values import Constant, Layout, PaddingRow, Parts, Value, scaled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,6 +91,10 @@ class BaseInit(PlainArguments):
         self.bias = bias if bias_prob is None else bias_init_with_prob(bias_prob)
         self.layer = layer
         self._values: dict[Layout, Value] = {}
+
+    def with_scale(self, value: Value, factor: float, layout: Layout, divisor: float) -> Value:
+        """The value of this layout under a rule's ``scale``, which is ``factor / divisor``."""
+        return scaled(value, factor, layout.shape, divisor=divisor)
 
     def value(self, layout: Layout) -> Value:
         """What a tensor of this layout is filled with."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from initcfg._rules.initializers.arguments import finite, gain_of, number, one_of
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
-from initcfg.errors import ArgumentValueError
-from initcfg.values import Layout, Normal, TruncNormal, Uniform, Value
+from initcfg.errors import ArgumentValueError, TensorError
+from initcfg.values import Layout, Normal, Parts, TruncNormal, Uniform, Value, scaled
 
 # Standard deviation of N(0, 1) between ±2, as JAX and Keras write it.
 _STD_WITHIN_TWO = 0.87962566103423978
@@ -36,6 +37,48 @@ class XavierInit(BaseInit):
     def value(self, layout: Layout) -> Value:
         fan_in, fan_out = layout.fans()
         return _spread(self.distribution, self.gain * math.sqrt(2.0 / float(fan_in + fan_out)))
+
+
+@INITIALIZERS.register_module(name="FusedXavier")
+class FusedXavierInit(XavierInit):
+    """Queries, keys and values of torch's attention, which are one matrix: Xavier's uniform, each by itself.
+
+    A rule's ``scale`` multiplies the values alone, as ``DeepNorm`` and ``TFixup`` have it.
+
+    Args:
+        gain: Factor on the standard deviation.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> rule = dict(type="FusedXavier", param="in_proj_weight", scale="1/2")
+        >>> print(initcfg.plan(nn.MultiheadAttention(6, 2), rule)["in_proj_weight"].value)
+        [Uniform(a=-0.7071, b=0.7071) | Uniform(a=-0.7071, b=0.7071) | Uniform(a=-0.3536, b=0.3536)]
+    """
+
+    def __init__(self, gain: float = 1, **kwargs: Any) -> None:
+        super().__init__(gain, "uniform", **kwargs)
+
+    def arguments(self) -> dict[str, Any]:
+        """See the base."""
+        return {"gain": self.gain}
+
+    def resolve(self, layout: Layout) -> Value:
+        """See the base: three parts, and nothing else."""
+        if len(layout.parts) != 3:
+            raise TensorError(
+                "FusedXavier is for the fused matrix of torch.nn.MultiheadAttention: of others nobody knows "
+                "which rows are the values.",
+                fix="Split it into queries, keys and values; or take a scheme that scales no values.",
+            )
+        return super().resolve(layout)
+
+    def with_scale(self, value: Value, factor: float, layout: Layout, divisor: float) -> Value:
+        """See the base: the values are the last of the three."""
+        assert isinstance(value, Parts)
+        size = (value.sizes[-1], *layout.shape[1:])
+        values = scaled(value.values[-1], factor, size, divisor=divisor)
+        return replace(value, values=(*value.values[:-1], values))
 
 
 @INITIALIZERS.register_module(name="Kaiming")

@@ -42,6 +42,7 @@ class CompleteP(OfBase):
     paper = "Dey et al. 2025"
     needs = ("residual_out",)
     optimizers: ClassVar[tuple[str, ...]] = ("adamw",)
+    by_depth: ClassVar[bool] = True
 
     def __init__(
         self, base: Any = None, *, alpha: float = 1.0, forward: str | None = None, **arguments: Any

@@ -11,8 +11,10 @@ from initcfg._model import find_roles
 from initcfg._rules.initializers import INITIALIZERS, one_of, positive, whole_number
 from initcfg._rules.schemes.language import LINEAR, NORMS, normal
 from initcfg._rules.schemes.scheme import Scheme
-from initcfg.errors import ArgumentError, InitcfgError, RoleError
+from initcfg.errors import ArgumentError, InitcfgError, RoleError, plural
 
+# Of torch's attention, whose queries, keys and values are one matrix.
+_FUSED = "FusedXavier"
 _QUERIES = ["attn_q", "attn_k", "attn_v"]
 _SCALED = ["attn_v", "attn_out", "mlp_in", "mlp_gate", "mlp_out"]
 
@@ -154,11 +156,17 @@ class _ByDepth(Scheme):
             for role in _SCALED:
                 base = fused if role == "attn_v" else drawn
                 rules.append(dict(base, role=role, param=glob, scale=self.of_role(role, factor)))
+            if not self.needs:
+                scale = self.of_role("attn_v", factor)
+                rules.append(dict(type=_FUSED, gain=2**-0.5, role="attn_qkv", param=glob, scale=scale))
         return rules
 
     def recipe_for(self, owner: nn.Module) -> list[dict[str, Any]]:
         """See :meth:`Scheme.recipe_for`: names tell an encoder from a decoder, or nothing would be scaled."""
         self._find_blocks(owner)
+        if any(isinstance(module, nn.MultiheadAttention) for module in owner.modules()):
+            # Its values are the last third, which a rule can mean.
+            self.needs = ()  # type: ignore[misc]
         names = [name for name, _ in owner.named_parameters(remove_duplicate=False)]
         for glob in self.factors():
             if not any(fnmatchcase(name, glob) for name in names):
@@ -170,14 +178,15 @@ class _ByDepth(Scheme):
         return self.recipe()
 
     def _find_blocks(self, owner: nn.Module) -> None:
-        """The blocks of encoder and decoder that are not given: those of the stacks of these names."""
-        if self.kind != "encoder-decoder" or None not in self._given.values():
+        """The blocks of encoder and decoder: those of the stacks of these names, which no number may deny."""
+        if self.kind != "encoder-decoder":
             return
         try:
             roles = find_roles(owner, example=self.example, declared=self.declared)
         except InitcfgError as error:
             self._check_blocks(f" {error.problem}")
             return
+        guessed = any(each.how == "guessed" for each in roles.tensors.values())
         for key, given in self._given.items():
             glob = f"*{key.removesuffix('_layers')}.*"
             found = {
@@ -185,8 +194,17 @@ class _ByDepth(Scheme):
                 for name, each in roles.tensors.items()
                 if each.layer is not None and fnmatchcase(name, glob)
             }
-            if given is None and len(found) == 1 and len(roles.stacks) == 2:
+            if len(found) != 1 or len(roles.stacks) != 2:
+                continue
+            if given is None:
                 setattr(self, key, found.pop())
+            elif given not in found and not guessed:
+                half = f"the {key.removesuffix('_layers')} of {type(owner).__name__}"
+                raise ArgumentError(
+                    f"{type(self).__name__} was given {key}={given}, and {half} has "
+                    f"{plural(found.pop(), 'block')}.",
+                    fix=f"Leave {key} out.",
+                )
         stacks = ", ".join(str(each.layers or 0) for each in roles.stacks) or "none"
         self._check_blocks(f" Stacks of blocks that were found: {stacks}.")
 

@@ -1,4 +1,4 @@
-"""Schemes of decoders, by depth and width: Megatron, OLMo, GPT-NeoX, nGPT."""
+"""Schemes of decoders, by depth and width: GPT-2, Megatron, OLMo, GPT-NeoX, nGPT, Gemma."""
 
 from __future__ import annotations
 
@@ -17,6 +17,37 @@ NORMS = ["LayerNorm", "RMSNorm", "LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm
 def normal(std: float, layer: list[str], **rule: Any) -> dict[str, Any]:
     """A rule for N(0, std²)."""
     return dict(type="Normal", layer=layer, std=std, **rule)
+
+
+@INITIALIZERS.register_module(name="GPT2")
+class GPT2(Scheme):
+    """GPT-2: all weights N(0, std²), those that end a residual branch N(0, (std / √(2·layers))²); biases 0.
+
+    Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3.
+
+    Args:
+        std: Standard deviation, 0.02 in the paper's code.
+
+    Example:
+        >>> from initcfg._rules.schemes.language import GPT2
+        >>> GPT2(std=0.02).recipe()[-1]
+        {'type': 'Normal', 'role': 'residual_out', 'std': 0.02, 'scale': '1/sqrt(2*layers)'}
+    """
+
+    family = "language models"
+    paper = "Radford et al. 2019"
+    needs = ("residual_out",)
+
+    def __init__(self, std: float = 0.02) -> None:
+        self.std = standard_deviation(std)
+
+    def recipe(self) -> list[dict[str, Any]]:
+        """See :meth:`Scheme.recipe`."""
+        return [
+            dict(type="Normal", layer=[*LINEAR, "Embedding"], std=self.std),
+            dict(type="Constant", layer=["LayerNorm", "RMSNorm"], val=1, bias=0),
+            dict(type="Normal", role="residual_out", std=self.std, scale="1/sqrt(2*layers)"),
+        ]
 
 
 @INITIALIZERS.register_module(name="MegatronScaled")

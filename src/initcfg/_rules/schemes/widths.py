@@ -30,6 +30,8 @@ class OfBase(Scheme):
 
     family = "width and depth transfer"
     optimizers: ClassVar[tuple[str, ...]] = ("adamw", "adam", "sgd")
+    # Whether the number of blocks matters, too.
+    by_depth: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class OfBase(Scheme):
     def widths(self, owner: nn.Module) -> Widths:
         """What of the owner grows from the base, where the forward pass may stay as it is."""
         if owner not in self._widths:
-            found = widths_of(owner, self._base, self._base_args, self.example)
+            found = widths_of(owner, self._base, self._base_args, self.example, runs=self.by_depth)
             if not self.done:
                 self._check_forward(found)
             self._widths[owner] = found
