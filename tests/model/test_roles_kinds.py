@@ -284,3 +284,27 @@ class Global(nn.Module):
 
 def test_a_part_that_makes_queries_for_others() -> None:
     assert ends(Global(), SEQUENCE) == {"part.down", "block.out"}
+
+
+class Detector(nn.Module):
+    """As RetinaNet: two heads on features of two sizes, and boxes that are picked by numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.down = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.classes = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 1))
+        self.boxes = nn.Conv2d(8, 4, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        first = self.body(image)
+        features = [first, self.down(first)]
+        scores = torch.cat([self.classes(each).flatten(2) for each in features], 2).sigmoid()
+        boxes = torch.cat([self.boxes(each).flatten(2) for each in features], 2)
+        return boxes[:, :, scores.amax((0, 1)).nonzero()[:, 0]]
+
+
+def test_the_heads_of_a_detector_that_picks_its_boxes() -> None:
+    found = find_roles(Detector(), example=(torch.zeros(2, 3, 8, 8),))
+    heads = {name for name, each in found.tensors.items() if "head" in each.roles}
+    assert heads == {"classes.2.weight", "boxes.weight"}
+    assert any(note.startswith("seen as far as forward came") for note in found.notes)

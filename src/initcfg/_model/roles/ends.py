@@ -7,6 +7,8 @@ from initcfg._model.roles.graph import NORMS, Paths
 from initcfg._model.roles.residuals import Residual
 
 _LOOKUPS = frozenset(["embedding", "_embedding_bag", "embedding_bag", "_embedding_bag_forward_only"])
+# How much of a model must have run for its last layers to be its heads.
+_MOST = 0.8
 _COUNTING = frozenset(["arange", "cumsum"])
 _TAKING = frozenset(["gather", "index", "index_select"])
 
@@ -51,6 +53,31 @@ def _head(paths: Paths, residuals: list[Residual], mixes: frozenset[int]) -> Fou
         )
         for name in paths.names(ends):
             yield "head", name
+    if not paths.graph.outputs and _ended_by_numbers(paths):
+        for name in paths.names(_followed_by_none(paths)):
+            yield "head", name
+
+
+def _ended_by_numbers(paths: Paths) -> bool:
+    """Whether a pass came to the end of its layers, and then to numbers that nothing on meta has.
+
+    As a detector that picks its boxes.
+    """
+    broken = paths.graph.broken
+    if not isinstance(broken, NotImplementedError) and "meta tensor" not in str(broken):
+        return False
+    matrices = {name for name, shape in paths.graph.shapes.items() if len(shape) > 1}
+    used = {name for node in paths.nodes for name in node.weights}
+    return len(used & matrices) >= _MOST * len(matrices)
+
+
+def _followed_by_none(paths: Paths) -> list[int]:
+    """The layers whose values no other layer takes."""
+    layers = paths.with_bits(paths.layers)
+    followed = 0
+    for each in layers:
+        followed |= paths.above[each] & ~paths.bits[each]
+    return paths.with_bits(paths.layers & ~followed)
 
 
 def _from_input(paths: Paths, layer: int) -> bool:
