@@ -190,9 +190,9 @@ class _ByDepth(Scheme):
         for key, given in self._given.items():
             glob = f"*{key.removesuffix('_layers')}.*"
             found = {
-                each.layers
+                layers
                 for name, each in roles.tensors.items()
-                if each.layer is not None and fnmatchcase(name, glob)
+                if each.layer is not None and (layers := each.layers) is not None and fnmatchcase(name, glob)
             }
             if len(found) != 1 or len(roles.stacks) != 2:
                 continue
