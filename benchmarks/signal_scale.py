@@ -3,9 +3,9 @@
     nice -n 10 python benchmarks/signal_scale.py [--width 256] [--only mlp|models] [--seed 0]
 
 A row for each activation, in 30 linear layers, and for each model. Of each way: the worst ratio of a layer's
-standard deviation to its target, 1, on fresh data; that of the last layer; and the seconds that planning and
-initializing took. Every product with a weight counts, also within attention; of a tied weight, its first use.
-With the package ``anyinit`` on the path, its numbers stand beside these. One core, about ten minutes.
+standard deviation to its target, 1, on fresh data; that of the last layer; and the seconds of one core that
+planning and initializing took. Every product with a weight counts, also within attention; of a tied weight, its
+first use. With the package ``anyinit`` on the path, its numbers stand beside these. One core, about ten minutes.
 """
 
 from __future__ import annotations
@@ -165,10 +165,10 @@ def cell(case: Case, way: Callable[[nn.Module, torch.Tensor], Any], seed: int, w
     torch.manual_seed(seed)
     model = case.build()
     model.eval()
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         way(model, seen)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         ratio, last, worst = measured(model, fresh)
     except Exception as error:
         return f"fails: {type(error).__name__}"

@@ -3,6 +3,7 @@
     python tools/schemes.py
 
 Above the marker of a page stands what a person wrote; below it each scheme with its docstring and its rules.
+The pictures are made by ``tools/scheme_pictures.py``.
 A test holds the pages current.
 """
 
@@ -77,7 +78,14 @@ def page(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     found: dict[str, type[Any]] = tensors() if path.stem == "tensors" else schemes()
     parts = [_entry(name, cls) for name, cls in found.items() if path.stem in ("tensors", _home(cls))]
-    return f"{text.partition(MARKER)[0]}{MARKER}\n" + "".join(parts)
+    return f"{text.partition(MARKER)[0]}{MARKER}\n{_picture(path.stem)}" + "".join(parts)
+
+
+def _picture(name: str) -> str:
+    """What schemes of a page do to a signal, where there is a picture of it."""
+    if not (FOLDER / "pictures" / f"{name}.svg").exists():
+        return ""
+    return f"\n![The standard deviation of a signal by depth, in a small model](pictures/{name}.svg)\n"
 
 
 def _home(cls: type[Any]) -> str:
