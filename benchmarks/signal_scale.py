@@ -4,8 +4,8 @@
 
 A row for each activation, in 30 linear layers, and for each model. Of each way: the worst ratio of a layer's
 standard deviation to its target, 1, on fresh data; that of the last layer; and the seconds of one core that
-planning and initializing took. Every product with a weight counts, also within attention; of a tied weight, its
-first use. With the package ``anyinit`` on the path, its numbers stand beside these. One core, about ten minutes.
+planning and initializing took. Every product with a weight counts, also within attention; of a tied weight,
+its first use. With the package ``anyinit`` on the path, its numbers stand beside these.
 """
 
 from __future__ import annotations
