@@ -41,6 +41,10 @@ def _on(names: Sequence[str], *rules: Rule) -> list[Rule]:
 
 def _smaller_head(finding: Finding, evidence: Evidence) -> list[Rule]:
     names = _matrices(evidence, finding.tensors)[:1]
+    layers = evidence.seen.layers
+    if names and layers and names[0] not in evidence.weights_of(layers[-1].name):
+        # The output is large because of what enters it.
+        return [*_all_layers(finding, evidence), *_on(names, _SMALL)]
     spread = evidence.numbers.get("logit_std", 0.0)
     found: list[Rule] = []
     if names and spread > 0:

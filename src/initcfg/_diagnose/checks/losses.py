@@ -63,6 +63,8 @@ def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, 
         f"{spread:.3g}."
     )
     fix = None
+    if to_blame is not last:
+        fix = "What enters the output layer is large already: let the layers before it keep the size."
     if tied:
         fix = "The embedding is the output layer, too: give it a std of about 0.02, or scale the logits."
     return evidence.finding(
