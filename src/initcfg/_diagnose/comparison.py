@@ -65,12 +65,13 @@ class DiagnosisComparison:
         return self.here.ok and self.there.ok
 
     def __str__(self) -> str:
-        lines = [self._verdict()]
+        lines = [self.told()]
         for name, diagnosis in zip(self.names, (self.here, self.there), strict=True):
             lines += [f"{name}: {line}" for line in str(diagnosis).splitlines()]
         return "\n".join(lines)
 
-    def _verdict(self) -> str:
+    def told(self) -> str:
+        """The verdict in a sentence, with the numbers behind it."""
         last = [median(losses[-1] for losses in each) for each in (self.losses_here, self.losses_there)]
         seeds, steps = len(self.losses_here), self.here.steps
         after = f"after {plural(steps, 'step')} at lr {self.here.lr:g}, {plural(seeds, 'seed')} each"

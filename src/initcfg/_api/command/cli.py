@@ -383,6 +383,16 @@ def coordcheck(request: Request, as_json: bool, full: bool, vary: tuple[str, ...
     help="The type that autocast computes in.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@click.option(
+    "--against", type=PATH, metavar="TARGET", help="Another initialization: both are trained, and compared."
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="With --against: from so many draws of each. Fewer than 5 tell nothing.",
+)
 @takes_page
 @click.option("--strict", "strictly", is_flag=True, help="End with 1 for a warning, too.")
 def diagnose(request: Request, as_json: bool, strictly: bool, **asked: Any) -> int:
@@ -391,9 +401,14 @@ def diagnose(request: Request, as_json: bool, strictly: bool, **asked: Any) -> i
     The model is built and initialized, run on a batch, and a copy of it trained a few steps. Ends with 1 if
     an error is found.
     """
-    from initcfg._api.command.diagnosing import Asked, diagnosed
-    from initcfg._api.command.diagnosis_view import diagnosis_views
+    from initcfg._api.command.diagnosing import Asked, compared, diagnosed
+    from initcfg._api.command.diagnosis_view import comparison_views, diagnosis_views
 
+    if asked["against"] is not None:
+        both = compared(request, Asked(**asked))
+        answer(as_json, both.to_json, lambda: comparison_views(both))
+        found = (both.here, both.there)
+        return 1 if any(each.errors or (strictly and each.warnings) for each in found) else 0
     found = diagnosed(request, Asked(**asked))
     answer(as_json, found.to_json, lambda: diagnosis_views(found, asked["html_file"]))
     return 1 if found.errors or (strictly and found.warnings) else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -15,7 +15,7 @@ from initcfg._api.command.planning import check_page, loaded_config
 from initcfg._api.command.terminal import spinner
 from initcfg._api.diagnosing import diagnose
 from initcfg._config import function_of_file, names_function
-from initcfg._diagnose import Diagnosis
+from initcfg._diagnose import SEEDS, Diagnosis, DiagnosisComparison
 from initcfg._plan import Plan
 from initcfg._record import trace
 from initcfg.errors import ArgumentError, ArgumentValueError, UntrustedError
@@ -34,6 +34,25 @@ class Asked:
     seed: int = 0
     html_file: str | None = None
     lang: str = "en"
+    against: str | None = None
+    seeds: int = SEEDS
+
+
+def compared(request: Request, asked: Asked) -> DiagnosisComparison:
+    """Two targets, each built by its own words; the options hold for both, ``--set`` for the first."""
+    if asked.html_file is not None:
+        raise ArgumentError(
+            "A page shows one diagnosis, and --against makes two.",
+            fix="Leave out --html, or write a page of each without --against.",
+        )
+    given = _checked(request, asked)
+    model, plan = initialized(request, asked.seed)
+    other, _ = initialized(replace(request, config=str(asked.against), overrides=()), asked.seed)
+    with spinner("training both"):
+        found = diagnose(
+            model, given.batch, given.loss, plan=plan, against=other, seeds=asked.seeds, **_recipe(asked)
+        )
+    return replace(found, names=(request.config, str(asked.against)))
 
 
 def diagnosed(request: Request, asked: Asked) -> Diagnosis:

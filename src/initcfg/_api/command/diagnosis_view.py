@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from initcfg._diagnose import Diagnosis, Finding
+    from initcfg._diagnose import Diagnosis, DiagnosisComparison, Finding
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold"}
 _WIDTH = 80
@@ -31,6 +31,15 @@ def diagnosis_views(found: Diagnosis, report: str | None = None) -> Iterator[Ren
     if report is not None:
         yield line("")
         yield line(report)
+
+
+def comparison_views(found: DiagnosisComparison) -> Iterator[RenderableType]:
+    """For a person: which is better, or that nothing tells; and what is found in each."""
+    yield _wrapped(found.told(), style="bold")
+    for name, each in zip(found.names, (found.here, found.there), strict=True):
+        yield line("")
+        yield _wrapped(f"{name}:", style="bold")
+        yield from diagnosis_views(each)
 
 
 def outcome(found: Diagnosis) -> str:
