@@ -42,15 +42,16 @@ def _on(names: Sequence[str], *rules: Rule) -> list[Rule]:
 def _smaller_head(finding: Finding, evidence: Evidence) -> list[Rule]:
     names = _matrices(evidence, finding.tensors)[:1]
     layers = evidence.seen.layers
-    if names and layers and names[0] not in evidence.weights_of(layers[-1].name):
-        # The output is large because of what enters it.
-        return [*_all_layers(finding, evidence), *_on(names, _SMALL)]
+    inner = bool(names and layers and names[0] not in evidence.weights_of(layers[-1].name))
     spread = evidence.numbers.get("logit_std", 0.0)
     found: list[Rule] = []
     if names and spread > 0:
         std = evidence.tensors[names[0]].rms * _HEAD_SHARE / spread
         found = _on(names, {"type": "Normal", "std": float(f"{std:.1g}")})
-    return [*found, *_on(names, _SMALL), *_all_layers(finding, evidence)]
+    found += _on(names, _SMALL)
+    # Where the output is large because of what enters it, all layers may be too large, or the input.
+    every = _all_layers(finding, evidence)
+    return [*every[:2], *found, *every[2:]] if inner else [*found, *every]
 
 
 def _all_layers(finding: Finding, evidence: Evidence) -> list[Rule]:

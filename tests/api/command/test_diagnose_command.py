@@ -172,3 +172,26 @@ def test_the_report(lang: str, tmp_path: Path) -> None:
 )
 def test_bad_input(arguments: tuple[str, ...], told: str) -> None:
     assert told in refused("diagnose", *arguments)
+
+
+def test_one_against_itself_is_noise() -> None:
+    target = "diagnosed_nets:loud"
+    done = run("diagnose", target, "--against", target, "--lr", "1e-3")
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.stdout.split())
+    assert words.startswith(f"noise: after 8 steps at lr 0.001, 5 seeds each, {target} has the loss ")
+    assert words.count(f" {target}: 1 warning: ") == 2
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_better_is_named() -> None:
+    options = ("--against", "diagnosed_nets:loud", *GIVEN, "--seeds", "6")
+    found = json.loads(run("diagnose", "diagnosed_nets:Net", *options, "--json").stdout)
+    assert found["verdict"] == "here" and found["chance"] == pytest.approx(2 / 924)
+    assert found["names"] == ["diagnosed_nets:Net", "diagnosed_nets:loud"]
+    assert run("diagnose", "diagnosed_nets:Net", *options, "--strict").exit_code == 1
+
+
+def test_two_make_no_page(tmp_path: Path) -> None:
+    said = refused("diagnose", "config.py", "--against", "config.py", "--html", "page.html")
+    assert "A page shows one diagnosis" in said and not (tmp_path / "page.html").exists()
