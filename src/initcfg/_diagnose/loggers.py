@@ -6,6 +6,7 @@ Each is known by its type, and none is imported: whoever has a logger has its li
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def _to_tensorboard(found: Diagnosis, writer: Any, step: int) -> None:
     writer.add_text("initcfg/findings", _markdown(found), step)
     folder = Path(str(getattr(writer, "log_dir", None) or getattr(writer, "logdir", "")))
     # It keeps no files itself; its folder may be elsewhere than on this machine.
-    if folder.is_dir():
+    if os.path.isdir(folder):
         found.to_html(folder / "initcfg-report.html")
     writer.flush()
 

@@ -130,7 +130,9 @@ def numbers(finding: Finding) -> str:
 def _wrapped(text: str, style: str = "") -> RenderableType:
     from rich.table import Table
 
+    from initcfg.errors import add_row
+
     shape = Table.grid()
     shape.add_column(max_width=_WIDTH, overflow="fold")
-    shape.add_row(line(text, style=style))
+    add_row(shape, line(text, style=style))
     return shape
