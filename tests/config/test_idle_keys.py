@@ -7,6 +7,7 @@ from torch import nn
 
 import initcfg
 from initcfg import Config, errors
+from initcfg.values import Constant
 
 LINEAR = "model: {type: Linear, in_features: 2, out_features: 2%s}\n"
 
@@ -87,6 +88,12 @@ def test_yes_is_no_number(key):
     with pytest.raises(errors.ArgumentError, match=f"{key} must be a number, not True") as caught:
         initcfg.plan(nn.Linear(2, 2), {"type": "Constant", "layer": "Linear", "val": 0, key: True})
     assert "YAML reads yes" in caught.value.fix
+
+
+def test_yes_is_a_number_to_the_original():
+    rule = {"type": "Constant", "layer": "Linear", "val": True, "bias": False}
+    plan = initcfg.plan(nn.Linear(2, 2), rule, compat="mmengine")
+    assert (plan["weight"].value, plan["bias"].value) == (Constant(1.0), Constant(0.0))
 
 
 def test_the_last_part_of_a_name_suggests_a_glob():

@@ -45,6 +45,7 @@ from initcfg.errors import (
 
 # How deep schemes may hold schemes.
 _DEEPEST = 8
+_NUMBERS = ("val", "bias", "gain", "mean", "std", "a", "b")
 _AXES = ("in_axis", "out_axis", "batch_axis")
 # What the original does not know: of Pretrained, all that has to be given by name.
 _EXTENSIONS = (
@@ -284,10 +285,15 @@ def _override_cfg(
     return name, cfg
 
 
+def _as_there(key: str, item: Any) -> Any:
+    """An argument as the original takes it: True is a number to it."""
+    return int(item) if isinstance(item, bool) and key in _NUMBERS else item
+
+
 def _build(
     cfg: dict[str, Any], where: str, written: str | None, entry: Mapping[str, Any], compat: bool
 ) -> Rule:
-    arguments = dict(cfg)
+    arguments = {key: _as_there(key, item) for key, item in cfg.items()} if compat else dict(cfg)
     layer = arguments.pop("layer", None)
     type_ = arguments.get("type")
     if is_scheme(type_):
