@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
 
 from initcfg._model import is_sharded, named_tensors
@@ -37,6 +38,12 @@ def refuse_unready(model: nn.Module) -> None:
                     shape=tuple(tensor.shape),
                     fix="Diagnose it before fully_shard or parallelize_module, or a smaller one of its kind.",
                 )
+            if tensor.is_inference():
+                raise DiagnosisError(
+                    "This model was made within torch.inference_mode(), and cannot be trained.",
+                    parameter=entry.name,
+                    fix="Build it outside of that, or within torch.no_grad().",
+                )
             if tensor.is_meta or waits(tensor):
                 raise DiagnosisError(
                     "This model has no numbers yet.",
@@ -46,6 +53,12 @@ def refuse_unready(model: nn.Module) -> None:
                 )
     if not names.parameters:
         raise DiagnosisError("This model has no parameters.", fix="Give the module that is trained.")
+    scripted = next((name for name, each in model.named_modules() if isinstance(each, ScriptModule)), None)
+    if scripted is not None:
+        raise DiagnosisError(
+            f"{scripted or 'This model'} is a module of torch.jit, which shows nothing of what it computes.",
+            fix="Diagnose it before torch.jit.script or torch.jit.trace.",
+        )
     if is_closed(model):
         raise DiagnosisError(
             "The initialization of this model failed half-way.", fix="Apply its plan again, then diagnose."
@@ -61,6 +74,8 @@ def untouched(model: nn.Module, seed: int) -> Iterator[Pairs]:
     fast = torch.backends.mha.get_fastpath_enabled()
     grad_mode = torch.is_grad_enabled()
     with contextlib.ExitStack() as undo:
+        # What is made within that mode can never be trained.
+        undo.enter_context(torch.inference_mode(False))
         undo.enter_context(seeded(seed, "diagnose"))
         undo.enter_context(others_kept(seed))
         try:
@@ -97,6 +112,9 @@ def _train_without_noise(model: nn.Module) -> None:
             module.p = 0.0
         elif isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
             module.dropout = 0.0
+        elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+            # The optimizers that are tried take no sparse gradients.
+            module.sparse = False
         elif type(module).__name__ == "StochasticDepth":
             vars(module)["p"] = 0.0
         elif isinstance(vars(module).get("drop_prob"), float):
@@ -125,6 +143,8 @@ class Noiseless(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if name in _DROPOUT:
             return arguments[0] if arguments else named["input"]
+        if named.get("sparse") is True and name in ("embedding", "embedding_bag"):
+            named["sparse"] = False
         if name == "scaled_dot_product_attention":
             if len(arguments) > 4:
                 arguments = (*arguments[:4], 0.0, *arguments[5:])

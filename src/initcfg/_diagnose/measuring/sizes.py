@@ -23,10 +23,14 @@ def rms(tensor: torch.Tensor) -> float:
     tensor = tensor.detach()
     if tensor.numel() == 0:
         return 0.0
-    found = torch.linalg.vector_norm(tensor, dtype=torch.float32).item() / math.sqrt(tensor.numel())
+    found = torch.linalg.vector_norm(tensor, dtype=_summed_in(tensor)).item() / math.sqrt(tensor.numel())
     if found == math.inf or 0 < found < 1e-15 or (found == 0 and bool(tensor.any())):
         found = torch.linalg.vector_norm(tensor, dtype=torch.float64).item() / math.sqrt(tensor.numel())
     return found
+
+
+def _summed_in(tensor: torch.Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def usual_rms(tensor: torch.Tensor, axis: int) -> float:
@@ -37,7 +41,7 @@ def usual_rms(tensor: torch.Tensor, axis: int) -> float:
     tensor = tensor.detach()
     if tensor.dim() < 2 or tensor.numel() == 0:
         return rms(tensor)
-    norms = torch.linalg.vector_norm(tensor, dim=axis, dtype=torch.float32).flatten()
+    norms = torch.linalg.vector_norm(tensor, dim=axis, dtype=_summed_in(tensor)).flatten()
     if not bool(torch.isfinite(norms).all()) or float(norms.max()) < 1e-15:
         return rms(tensor)
     return norms[norms > 0].median().item() / math.sqrt(tensor.shape[axis])

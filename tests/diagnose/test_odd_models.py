@@ -1,0 +1,84 @@
+"""Models of unusual types, gradients and modes: diagnosed as others are, or refused with the reason."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import initcfg
+from initcfg.errors import DiagnosisError
+
+TARGETS = torch.arange(32) % 4
+
+
+def small() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+
+
+def numbers() -> torch.Tensor:
+    return torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_double_precision_tells_what_single_tells() -> None:
+    single = initcfg.diagnose(small(), (numbers(), TARGETS), steps=2).measures.numbers
+    double = initcfg.diagnose(small().double(), (numbers().double(), TARGETS), steps=2).measures.numbers
+    for name in ("loss", "gradient_norm", "logit_std"):
+        assert double[name] == pytest.approx(single[name], rel=1e-5)
+
+
+class Table(nn.Module):
+    """An embedding by function, whose gradient is sparse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(50, 8))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.head(functional.embedding(words, self.table, sparse=True).mean(1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.EmbeddingBag(50, 8, sparse=True), nn.Linear(8, 4)),
+        lambda: nn.Sequential(nn.Embedding(50, 8, sparse=True), nn.Flatten(), nn.Linear(40, 4)),
+        Table,
+    ],
+)
+def test_sparse_gradients(make) -> None:
+    torch.manual_seed(0)
+    model = make()
+    words = torch.randint(0, 50, (32, 5))
+    found = initcfg.diagnose(model, (words, TARGETS), steps=2)
+    assert found.ok and len(found.measures.probe[1].losses) == 3
+    # Rows that no word names have no gradient.
+    first = found.measures.tensors[0]
+    assert first.gradient_rms is not None and first.gradient_rms > 0
+    assert all(module.sparse for module in model.modules() if hasattr(module, "sparse"))
+
+
+def test_within_inference_mode() -> None:
+    model, batch = small(), (numbers(), TARGETS)
+    outside = initcfg.diagnose(model, batch, steps=2)
+    with torch.inference_mode():
+        inside = initcfg.diagnose(model, batch, steps=2)
+        made_there = small()
+        with pytest.raises(DiagnosisError, match="cannot be trained"):
+            initcfg.diagnose(made_there, batch)
+    assert inside.measures == outside.measures
+
+
+def test_scripted_modules_are_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(small())
+    for model, name in ((scripted, "This model"), (nn.Sequential(scripted), "0")):
+        with pytest.raises(DiagnosisError, match=f"^{name} is a module of torch.jit") as caught:
+            initcfg.diagnose(model, (numbers(), TARGETS))
+        assert caught.value.fix is not None
