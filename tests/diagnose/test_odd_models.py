@@ -82,3 +82,41 @@ def test_scripted_modules_are_refused() -> None:
         with pytest.raises(DiagnosisError, match=f"^{name} is a module of torch.jit") as caught:
             initcfg.diagnose(model, (numbers(), TARGETS))
         assert caught.value.fix is not None
+
+
+class Attending(nn.Module):
+    """A block whose branch is scaled by so little that a token hardly sees another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.up = nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(x)
+        return x + 1e-6 * self.up(self.attention(y, y, y)[0])
+
+
+class ReadsOneToken(nn.Module):
+    """CaiT and DeiT III in small: the head reads the first token alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Attending() for _ in range(4))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x[:, 0])
+
+
+def test_a_head_that_reads_one_token_is_no_vanishing_gradient() -> None:
+    torch.manual_seed(0)
+    found = initcfg.diagnose(ReadsOneToken(), (torch.randn(32, 9, 16), TARGETS), steps=2)
+    assert "gradient-vanishes" not in {each.code for each in found.findings}
+    first, last = found.measures.blocks[0].gradient_rms, found.measures.blocks[-1].gradient_rms
+    # Of the usual token it is: the last block has a gradient at the first token alone.
+    assert first is not None and last is not None and first < 1e-4 * last
+    assert abs(found.measures.numbers["gradient_depth"]) < 0.1

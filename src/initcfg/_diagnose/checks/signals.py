@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence, least_gain, most_gain
@@ -83,16 +84,20 @@ def check_stream(evidence: Evidence) -> Iterator[Finding]:
 def check_gradients(evidence: Evidence) -> Iterator[Finding]:
     """The gradient of the first fifth of the depth beside that of the last, and the norm of the whole."""
     seen = evidence.seen
-    blocks = [(each.name, each.gradient_rms) for each in seen.blocks if each.gradient_rms]
+    blocks = [(each.name, each.gradient_rms, each.whole_gradient) for each in seen.blocks]
     layers = [
-        (each.name, each.usual_gradient)
+        (each.name, each.usual_gradient, each.gradient_rms)
         for each in seen.layers
-        if each.kind != "Embedding" and each.usual_gradient
+        if each.kind != "Embedding"
     ]
-    path = blocks if len(blocks) >= _FEWEST else layers
-    known = [(name, size) for name, size in path if size is not None and math.isfinite(size)]
+    blocks, layers = ([each for each in path if _are_sizes(each[1:])] for path in (blocks, layers))
+    known = blocks if len(blocks) >= _FEWEST else layers
     if len(known) >= _FEWEST:
-        ratio = _depth_ratio([size for _, size in known])
+        # Of the usual position and of all together: where a head reads one token, the last block has a
+        # gradient at that one alone; and one row of padding may have a thousand times that of the others.
+        ratios = [_depth_ratio([each[column] or 0.0 for each in known]) for column in (1, 2)]
+        ratio = min(ratios, key=lambda each: abs(math.log(each)))
+        ratio = ratio if (ratios[0] > 1) == (ratios[1] > 1) else 1.0
         evidence.numbers["gradient_depth"] = math.log10(ratio) if ratio > 0 else -math.inf
         for code, beyond in (
             ("gradient-vanishes", ratio < (CHECKS["gradient-vanishes"].threshold or 0)),
@@ -120,6 +125,10 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding(
             "gradient-norm", top.name, text, measured=evidence.gradient_norm, tensors=tensors
         )
+
+
+def _are_sizes(sizes: Sequence[Any]) -> bool:
+    return all(each is not None and 0 < each < math.inf for each in sizes)
 
 
 def _depth_ratio(sizes: Sequence[float]) -> float:

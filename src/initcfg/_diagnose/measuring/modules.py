@@ -128,7 +128,7 @@ class _Watching:
         if told.requires_grad:
 
             def note(gradient: torch.Tensor) -> None:
-                block.gradient_rms = usual_rms(gradient, axis)
+                block.gradient_rms, block.whole_gradient = usual_rms(gradient, axis), rms(gradient)
 
             told.register_hook(note)
 

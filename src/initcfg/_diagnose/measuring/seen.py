@@ -46,6 +46,7 @@ class BlockSeen:
     rms: float
     largest_layer: str
     gradient_rms: float | None = None
+    whole_gradient: float | None = None
     ends_in_norm: bool = False
 
 
