@@ -95,7 +95,8 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
     if len(known) >= _FEWEST:
         # Of the usual position and of all together: where a head reads one token, the last block has a
         # gradient at that one alone; and one row of padding may have a thousand times that of the others.
-        ratios = [_depth_ratio([each[column] or 0.0 for each in known]) for column in (1, 2)]
+        usual, whole = [each[1] or 0.0 for each in known], [each[2] or 0.0 for each in known]
+        ratios = [_depth_ratio(usual), _depth_ratio(whole)]
         ratio = min(ratios, key=lambda each: abs(math.log(each)))
         ratio = ratio if (ratios[0] > 1) == (ratios[1] > 1) else 1.0
         evidence.numbers["gradient_depth"] = math.log10(ratio) if ratio > 0 else -math.inf
