@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from initcfg._diagnose.checks import TensorSeen
 from initcfg._diagnose.facts import Finding
 from initcfg._plan import Assignment, Plan, Shadowed
-from initcfg.values import Constant, Keep, Normal, Opaque, Uniform, Value
+from initcfg.values import Constant, Normal, Uniform, Value
 
 # Code is a rule that says where it stands: "model.py:14 build".
 _PLACE = re.compile(r"(\S+:\d+)(?:\s|$)")
@@ -96,8 +96,6 @@ def holds(value: Value, tensor: TensorSeen) -> bool | None:
         expected = math.hypot(value.mean, value.std)
     elif isinstance(value, Uniform):
         expected = math.sqrt((value.a**2 + value.a * value.b + value.b**2) / 3)
-    elif isinstance(value, (Keep, Opaque)):
-        return None
     else:
         return None
     size = math.prod(tensor.shape)

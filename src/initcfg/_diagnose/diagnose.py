@@ -41,7 +41,7 @@ from initcfg.values import Keep
 DEFAULT_LR = 1e-3
 _DTYPES = ("float32", "bfloat16", "float16")
 _THIRD = (1 / 3, 1.0, 3.0)
-_MOST_MENDS = 2
+_MOST_MENDS = 4
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _mended(
         rules = proposals(finding, evidence)
         known = next((rule for rule in rules if rule in working), None)
         found = known
-        for rule in [] if known is not None else rules[: _MOST_MENDS * 2]:
+        for rule in [] if known is not None else rules[:_MOST_MENDS]:
             if _removes(model, pairs, task, request, evidence, finding.code, rule):
                 found = rule
                 working.append(rule)
