@@ -8,6 +8,15 @@ CONFIG := examples/retinanet/retinanet_r50_fpn.py
 # The OpenMMLab packages do not state what they need in a way that pip can meet beside a recent torch.
 PEERS := -r tests/peers/requirements.txt
 
+# make test-peers GROUP=NAME: without a name the core, which .ci/run runs; a part of it; or a folder of tests/groups,
+# whose packages need an environment of their own, .venv-NAME.
+GROUP ?=
+PARTS := mm hf lightning
+GROUPS := $(notdir $(patsubst %/requirements.txt,%,$(wildcard tests/groups/*/requirements.txt)))
+ifneq ($(filter-out $(PARTS) $(GROUPS),$(GROUP)),)
+$(error There is no group $(GROUP) of peers. There are $(PARTS) $(GROUPS); and without GROUP, the core)
+endif
+
 .PHONY: demo dev test test-peers browser check kernel clean
 
 demo: $(VENV)/.installed
@@ -21,8 +30,13 @@ dev: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-test-peers: $(VENV)/.installed-peers browser
-	$(BIN)/python -m pytest tests -m peers
+ifneq ($(filter $(GROUPS),$(GROUP)),)
+test-peers: $(VENV)-$(GROUP)/.installed
+	$(VENV)-$(GROUP)/bin/python -m pytest tests/groups/$(GROUP) -m group
+else
+test-peers: $(VENV)/.installed-peers $(if $(GROUP),,browser)
+	$(BIN)/python -m pytest $(if $(GROUP),tests/peers,tests) -m "peers$(if $(GROUP), and $(GROUP))"
+endif
 
 # Pages are tested in a real Chromium: Debian's package, where apt is at hand and may be used. Elsewhere those
 # tests fail, and say what to install.
@@ -59,5 +73,12 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev tests/peers/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps $(PEERS)
 	touch $@
 
+# Nothing that a group brings may bring another torch.
+$(VENV)-%/.installed: tests/groups/%/requirements.txt pyproject.toml setup.py
+	test -x $(VENV)-$*/bin/python || $(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet "$(TORCH)" -e . pytest
+	$(VENV)-$*/bin/python -m pip install --quiet --no-deps -r $<
+	touch $@
+
 clean:
-	rm -rf $(VENV) rust/target build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(GROUPS:%=$(VENV)-%) rust/target build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,7 +9,8 @@ The conventions, so that a document stays a document:
   begins with ``error:``, the commands must exit with 2, else with 0, or with what ``# exits with 1`` at the
   end of the line says. Other ``text`` blocks are just text.
 - ``<!-- needs mmengine -->`` above a block keeps it for ``pytest -m peers``, where mmengine is installed, and
-  so are the other packages of ``tests/peers/requirements.txt``.
+  so are the other packages of ``tests/peers/requirements.txt``. Any other name is that of a folder of
+  ``tests/groups``, whose tests run it.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from initcfg._api.command.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^(<!-- needs mmengine -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^(?:<!-- needs (\w+) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass
 class Block:
-    """One fenced block: its language, its text, the line it begins on, and its output where one is shown."""
+    """One fenced block: its language, its text, the line it begins on, what it needs, its output if shown."""
 
     language: str
     text: str
     line: int
-    peers: bool
+    needs: str | None
     output: Block | None = None
 
 
@@ -50,7 +51,7 @@ def blocks(document: Path) -> list[Block]:
     end = -1
     for found in BLOCK.finditer(content):
         line = content[: found.start(3)].count("\n") + 1
-        block = Block(found.group(2), found.group(3), line, found.group(1) is not None)
+        block = Block(found.group(2), found.group(3), line, found.group(1))
         directly_below = end >= 0 and not content[end : found.start()].strip()
         if block.language == "text" and directly_below and runs(result[-1]):
             result[-1].output = block
@@ -80,11 +81,11 @@ class Reader:
         self.folder = folder
         self.namespace: dict[str, Any] = {"__name__": f"docs_{document.stem}"}
 
-    def read(self, *, peers: bool) -> int:
-        """Run the blocks; with ``peers``, those too that need mmengine. Returns how many were run."""
+    def read(self, *, has: str | None = None) -> int:
+        """Run the blocks that need nothing, or what this place ``has``. Returns how many were run."""
         count = 0
         for block in blocks(self.document):
-            if block.peers and not peers:
+            if block.needs not in (None, has):
                 continue
             if block.text.startswith("# file: "):
                 self._write(block)
@@ -100,6 +101,7 @@ class Reader:
 
     def _write(self, block: Block) -> None:
         name = block.text.split("\n", maxsplit=1)[0].removeprefix("# file: ").strip()
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_text(block.text, encoding="utf-8")
 
     def _python(self, block: Block) -> str:

@@ -32,20 +32,20 @@ def prepare(document: Path) -> None:
 
 
 # Pages of words and tables.
-WITHOUT_EXAMPLES = ("index.md", "decisions.md", "process_wide.md", "reference.md")
+WITHOUT_EXAMPLES = ("index.md", "decisions.md", "process_wide.md", "recipes.md", "reference.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_document_runs(document: Path, reader_folder: Path) -> None:
     prepare(document)
-    count = Reader(document, reader_folder).read(peers=False)
-    assert count > 0 or document.name in WITHOUT_EXAMPLES
+    count = Reader(document, reader_folder).read()
+    assert count > 0 or document.name in WITHOUT_EXAMPLES or any(block.needs for block in blocks(document))
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize(
     "document",
-    [path for path in DOCUMENTS if any(block.peers for block in blocks(path))],
+    [path for path in DOCUMENTS if any(block.needs == "mmengine" for block in blocks(path))],
     ids=lambda path: path.name,
 )
 def test_document_runs_beside_mmengine(
@@ -61,7 +61,7 @@ def test_document_runs_beside_mmengine(
         warnings.simplefilter("ignore")
         for package in packages:
             importlib.import_module(package)
-    assert Reader(document, reader_folder).read(peers=True) > 0
+    assert Reader(document, reader_folder).read(has="mmengine") > 0
 
 
 def anchors(document: Path) -> set[str]:

@@ -10,7 +10,7 @@ from torch import nn
 
 import initcfg
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.peers, pytest.mark.hf, pytest.mark.filterwarnings("ignore")]
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

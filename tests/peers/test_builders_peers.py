@@ -19,7 +19,7 @@ import initcfg
 from initcfg import MODELS, errors
 from initcfg._api.command.cli import main
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.peers, pytest.mark.mm, pytest.mark.hf, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(autouse=True)

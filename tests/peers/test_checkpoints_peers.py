@@ -18,7 +18,7 @@ from initcfg._api.command.inspection import inspected
 from initcfg._apply.finite import non_finite
 from initcfg._checkpoints.formats import open_path
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 FILES = {
     "facenet_pytorch": ["data/pnet.pt", "data/rnet.pt", "data/onet.pt"],

@@ -17,7 +17,7 @@ import initcfg as ours
 from initcfg.compat import mmengine as compat
 from initcfg.errors import ConfigError
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 
 @pytest.fixture(scope="module")

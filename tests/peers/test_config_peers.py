@@ -13,7 +13,7 @@ import pytest
 from initcfg._config.files import Config, ConfigDict
 from initcfg.errors import ConfigError
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 PACKAGES = ("mmdet", "mmseg", "mmpretrain")
 # Scripts that lie among the configs, and define functions only.

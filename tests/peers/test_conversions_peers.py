@@ -10,7 +10,7 @@ import torch
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.hf]
 
 COMMON = dict(
     vocab_size=32,

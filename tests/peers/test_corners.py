@@ -20,7 +20,7 @@ import initcfg
 from initcfg import errors
 from initcfg.compat import mmengine as compat
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 
 def model_of(home: Any, init_cfg: Any = None) -> nn.Module:

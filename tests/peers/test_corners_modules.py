@@ -18,7 +18,7 @@ import initcfg
 from initcfg import errors
 from initcfg.compat import mmengine as compat
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 
 def run_models(real: Any, make: Callable[[Any], nn.Module]) -> list[Any]:

@@ -18,7 +18,7 @@ from torch import nn
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 TORCHVISION = (
     "resnet18",

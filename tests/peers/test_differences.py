@@ -19,7 +19,7 @@ from torch import nn
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 TABLE = "the default and MMEngine: parameters that differ, by reason, and what MMEngine passes over"
 

@@ -16,7 +16,7 @@ from torch import nn
 import initcfg
 from initcfg.compat import mmengine as compat
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 THREE = dict(type="Constant", layer="Linear", val=3)
 

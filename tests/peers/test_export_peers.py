@@ -16,7 +16,7 @@ import initcfg
 from initcfg import Config, Plan
 from initcfg._plan.export import init_cfg_of
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 Row = dict[str, Any]
 TITLE = "Exported rules"

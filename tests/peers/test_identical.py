@@ -13,7 +13,7 @@ from torch import nn
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 TABLE = "bit for bit the weights of MMEngine; what opaque user code wrote of them"
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from initcfg.errors import DiagnosisError
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.peers, pytest.mark.hf, pytest.mark.lightning, pytest.mark.filterwarnings("ignore")]
 
 
 def needs(*names: str) -> Any:

@@ -14,7 +14,7 @@ from torch import nn
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm, pytest.mark.hf]
 
 
 def _mmpretrain(**config: Any) -> Callable[[], nn.Module]:

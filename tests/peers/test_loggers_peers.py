@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "diagnose"))
 
 from logged_diagnosis import DIAGNOSIS, SCALARS
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.peers, pytest.mark.lightning, pytest.mark.filterwarnings("ignore")]
 
 
 def there(name: str) -> Any:

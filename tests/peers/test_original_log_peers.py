@@ -11,7 +11,7 @@ from torch import nn
 
 from initcfg.compat import mmengine
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 
 def model(module: Any, checkpoint: str) -> Any:

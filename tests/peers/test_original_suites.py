@@ -19,7 +19,7 @@ from torch import nn
 from initcfg.compat import mmengine
 from initcfg.compat.mmcv import cnn, runner
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 Scenario = Callable[[Any], Any]
 SCENARIOS: dict[str, Scenario] = {}
 FUNCTIONS = ("constant", "xavier", "normal", "trunc_normal", "uniform", "kaiming", "caffe2_xavier")

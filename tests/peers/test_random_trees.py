@@ -14,7 +14,7 @@ from trees import Tree, build, trees
 import initcfg
 from initcfg.errors import ApplyError, InitcfgError
 
-pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("real")]
+pytestmark = [pytest.mark.peers, pytest.mark.mm, pytest.mark.usefixtures("real")]
 
 many = settings(
     max_examples=120,

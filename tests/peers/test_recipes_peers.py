@@ -13,7 +13,7 @@ import torch
 from processes import run_ranks, values_of
 from scripts import SCALE, free_port, run_script, said, torchrun
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.hf, pytest.mark.lightning]
 
 
 def with_stand_ins(rank: int, world: int, script: str, port: int, arguments: Sequence[str]) -> str:

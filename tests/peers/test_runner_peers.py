@@ -18,7 +18,7 @@ import initcfg
 from initcfg.compat.mmengine import BaseModule
 from initcfg.errors import DuplicateNameError
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 _count = itertools.count()
 
 

@@ -7,7 +7,7 @@ import torch
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.hf]
 
 
 def config(**more):

@@ -20,7 +20,7 @@ import torch
 import initcfg
 from initcfg.values import Constant, Normal, Orthogonal, PaddingRow, Parts, Sparse, Uniform
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CROSS_SECTION = (

@@ -16,7 +16,7 @@ from real_models import RealModel, build
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 TABLE = "Plans of whole models against what MMEngine did"
 # Of each way in which such models are written, some; of 141 recorded ones.

@@ -16,7 +16,7 @@ from torch.nn import functional
 import initcfg
 from initcfg._model import compare_widths, shapes_of
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.peers, pytest.mark.hf, pytest.mark.lightning, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

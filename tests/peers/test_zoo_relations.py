@@ -14,7 +14,7 @@ from torch import nn
 
 import initcfg
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
