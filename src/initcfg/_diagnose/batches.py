@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from initcfg._diagnose.users_code import users_code
 from initcfg._model import unwrapped
 from initcfg.errors import ArgumentError
 
@@ -109,12 +110,22 @@ def loss_of(output: Any, batch: Batch) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     ids = next((each for each in (*batch[0], *batch[1].values()) if _are_tokens(each)), None)
     if ids is not None and scores.dim() == 3 and scores.shape[:2] == ids.shape:
-        return functional.cross_entropy(scores[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
+        return cross_entropy(scores[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
     scores = scores.flatten(0, -2).float() if scores.dim() > 1 else scores[None].float()
     if scores.shape[-1] == 1:
-        return functional.mse_loss(scores, torch.randn(scores.shape, generator=generator))
+        return functional.mse_loss(scores, torch.randn(scores.shape, generator=generator).to(scores.device))
     classes = torch.randint(scores.shape[-1], (len(scores),), generator=generator)
-    return functional.cross_entropy(scores, classes)
+    return cross_entropy(scores, classes.to(scores.device))
+
+
+def cross_entropy(scores: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """The loss of classes, which may be none of those that there are.
+
+    Raises:
+        DiagnosisError: They are none.
+    """
+    with users_code("The loss failed on the batch"):
+        return functional.cross_entropy(scores, classes)
 
 
 def _are_tokens(each: Any) -> bool:

@@ -96,10 +96,8 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
     dtype = request.dtype or stored
     constructors = usual_values(model, plan)
     with running(model, request) as pairs:
-        with _as_ours("on the batch"):
-            evidence = _evidence(model, task, request, dtype, stored)
-        with _as_ours("in training"):
-            _train(model, pairs, task, request, evidence, first)
+        evidence = _evidence(model, task, request, dtype, stored)
+        _train(model, pairs, task, request, evidence, first)
         findings = found_in(evidence)
         known = origins(plan, evidence.tensors, constructors)
         findings = [blamed(each, known) for each in findings]
@@ -134,21 +132,6 @@ def _quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def _as_ours(where: str) -> Iterator[None]:
-    try:
-        yield
-    except InitcfgError:
-        raise
-    except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), "")[:300]
-        raise DiagnosisError(
-            f"The model failed {where}: {type(error).__name__}: {first}",
-            fix="The batch is what the model is called with, or (inputs, targets); loss is a function of "
-            "(model, batch) or (output, targets).",
-        ) from error
 
 
 def _stored_dtype(model: nn.Module) -> str:
@@ -267,8 +250,8 @@ def _removes(
         if code == "dead-parameter":
             stored = {entry.name: entry.stored for entry in named_tensors(model).parameters}
             after.alive = moving(model, task, stored)
-    except Exception:
-        # What a rule that nobody has written yet may do to a model is not the user's concern.
+    except InitcfgError:
+        # A model may fail with a rule that nobody has written yet.
         return False
     return code not in {each.code for each in found_in(after)}
 

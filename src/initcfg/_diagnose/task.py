@@ -12,11 +12,13 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from initcfg._diagnose.batches import Batch, as_batch, batch_for, first_tensor, loss_of
+from initcfg._diagnose.batches import Batch, as_batch, batch_for, cross_entropy, first_tensor, loss_of
+from initcfg._diagnose.users_code import users_code
 from initcfg.errors import ArgumentError, DiagnosisError
 from initcfg.values import dtype_name
 
 _LOSS_FIX = "Give loss: a function of (model, batch), or of (output, targets), that returns one number."
+_MODEL_FAILED, _LOSS_FAILED = "The model failed on the batch", "The loss failed on the batch"
 _MODELS = {"model", "net", "network", "module", "m"}
 _OUTPUTS = {"output", "outputs", "out", "input", "logits", "pred", "preds", "prediction", "y_hat", "scores"}
 
@@ -74,12 +76,24 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
         return Task(arguments, lambda each: _own_loss(each, arguments, targets), described, synthetic)
     if _takes_model(loss, targets):
         moved = _moved(batch, device)
-        return Task(arguments, lambda each: loss(each, moved), described, synthetic)
+
+        def of_model(each: nn.Module) -> torch.Tensor:
+            with users_code(_MODEL_FAILED):
+                return loss(each, moved)
+
+        return Task(arguments, of_model, described, synthetic)
 
     def of_output(each: nn.Module) -> torch.Tensor:
-        return loss(each(*arguments[0], **arguments[1]), targets)
+        output = _output_of(each, arguments)
+        with users_code(_LOSS_FAILED):
+            return loss(output, targets)
 
     return Task(arguments, of_output, described, synthetic)
+
+
+def _output_of(model: nn.Module, arguments: Batch) -> Any:
+    with users_code(_MODEL_FAILED):
+        return model(*arguments[0], **arguments[1])
 
 
 def _called(batch: Any) -> Any:
@@ -187,7 +201,7 @@ def _takes_model(loss: Callable[..., Any], targets: Any) -> bool:
 
 def _own_loss(model: nn.Module, arguments: Batch, targets: Any) -> torch.Tensor:
     """The model's own loss if it returns one, else cross entropy or mean squares by what the targets are."""
-    output = model(*arguments[0], **arguments[1])
+    output = _output_of(model, arguments)
     own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(own, torch.Tensor):
         return own
@@ -213,9 +227,9 @@ def _usual_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if targets.dim() == scores.dim() - 1:
             channels_first = scores.shape[2:] == targets.shape[1:] and scores.shape[:1] == targets.shape[:1]
             if channels_first and (scores.dim() != 3 or scores.shape[:2] != targets.shape):
-                return functional.cross_entropy(scores, targets)
+                return cross_entropy(scores, targets)
             if scores.shape[:-1] == targets.shape:
-                return functional.cross_entropy(scores.flatten(0, -2), targets.flatten())
+                return cross_entropy(scores.flatten(0, -2), targets.flatten())
     elif scores.shape == targets.shape:
         return functional.mse_loss(scores, targets.float())
     elif scores.numel() == targets.numel():

@@ -13,6 +13,7 @@ from torch import nn
 from initcfg._diagnose.facts import ProbeRun
 from initcfg._diagnose.task import Task
 from initcfg._diagnose.untouched import Pairs, start_again
+from initcfg._diagnose.users_code import users_code
 from initcfg.errors import DiagnosisError, nearest
 
 ALIVE_STEPS, _ALIVE_LR = 4, 1e-3
@@ -22,6 +23,8 @@ OPTIMIZERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,
 }
 _MOMENTUM = 0.9
+# Hooks of the user run in both.
+_BACKWARD, _STEP = "The backward pass failed in training", "The optimizer failed on the model"
 
 
 def check_optimizer(name: Any) -> str:
@@ -66,9 +69,11 @@ def moving(model: nn.Module, task: Task, names: Mapping[str, tuple[torch.Tensor,
         loss = task(model)
         if not math.isfinite(loss.item()) or not loss.requires_grad:
             break
-        loss.backward()
+        with users_code(_BACKWARD):
+            loss.backward()
         alive |= {name for name, stored in names.items() if any(map(_has_gradient, stored))}
-        optimizer.step()
+        with users_code(_STEP):
+            optimizer.step()
     return alive
 
 
@@ -98,9 +103,11 @@ def trained_losses(
         if not math.isfinite(losses[-1]) or step == steps or not loss.requires_grad:
             break
         stepping.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.step(stepping)
-        scaler.update()
+        with users_code(_BACKWARD):
+            scaler.scale(loss).backward()
+        with users_code(_STEP):
+            scaler.step(stepping)
+            scaler.update()
     return tuple(losses)
 
 

@@ -16,6 +16,16 @@ from initcfg._diagnose.measuring.sizes import rms, variation
 _RELUS = {"relu", "relu_", "relu6", "hardtanh", "threshold"}
 _CURVES = {"tanh": "tanh", "tanh_": "tanh", "sigmoid": "sigmoid", "sigmoid_": "sigmoid"}
 _NORMS = {"layer_norm", "rms_norm"}
+_ATTENTION = "multi_head_attention_forward"
+_NOTED = {
+    *_RELUS,
+    *_CURVES,
+    _ATTENTION,
+    "softmax",
+    "scaled_dot_product_attention",
+    "cross_entropy",
+    "binary_cross_entropy_with_logits",
+}
 _FEWEST_ROWS, _FEWEST_UNITS = 32, 4
 # To say how labels are distributed.
 _LABELS_PER_CLASS = 5
@@ -35,10 +45,13 @@ class Watch(TorchFunctionMode):
         named = named or {}
         name = getattr(function, "__name__", "")
         # Before it runs: in place, it may change what it is given.
-        zeros = _zero_rows(arguments, named) if name in _NORMS else None
+        zeros = None
+        if name in _NORMS:
+            with self._seen.looking():
+                zeros = _zero_rows(arguments, named)
         output = function(*arguments, **named)
-        if isinstance(output, torch.Tensor) or name == "multi_head_attention_forward":
-            with torch.no_grad():
+        if name in _NOTED and (isinstance(output, torch.Tensor) or name == _ATTENTION):
+            with self._seen.looking():
                 self._note(name, output, arguments, named)
         if zeros is not None:
             self._seen.zero_rows.append(ZeroRows(self._module, *zeros))
@@ -53,7 +66,7 @@ class Watch(TorchFunctionMode):
             self._heads(output, arguments[0] if arguments else named["input"])
         elif name == "scaled_dot_product_attention":
             self._heads(None, scores_of_product(arguments, named))
-        elif name == "multi_head_attention_forward":
+        elif name == _ATTENTION:
             self._heads(None, scores_of_module(arguments, named))
         elif name in _RELUS:
             self._units("relu", output)

@@ -128,7 +128,8 @@ class _Watching:
         if told.requires_grad:
 
             def note(gradient: torch.Tensor) -> None:
-                block.gradient_rms, block.whole_gradient = usual_rms(gradient, axis), rms(gradient)
+                with self.seen.looking():
+                    block.gradient_rms, block.whole_gradient = usual_rms(gradient, axis), rms(gradient)
 
             told.register_hook(note)
 
@@ -152,7 +153,8 @@ class _Watching:
             axis = channel_axis(told)
 
             def note(gradient: torch.Tensor) -> None:
-                layer.gradient_rms, layer.usual_gradient = rms(gradient), usual_rms(gradient, axis)
+                with self.seen.looking():
+                    layer.gradient_rms, layer.usual_gradient = rms(gradient), usual_rms(gradient, axis)
 
             told.register_hook(note)
 
@@ -177,11 +179,11 @@ def watched_modules(model: nn.Module, seen: Seen) -> Iterator[None]:
 
     def hooks(name: str, module: nn.Module) -> None:
         def enter(module: nn.Module, arguments: Any, named: Any) -> None:
-            with torch.no_grad():
+            with seen.looking():
                 watching.enter(name, module, arguments, named)
 
         def leave(module: nn.Module, arguments: Any, output: Any) -> None:
-            with torch.no_grad():
+            with seen.looking():
                 watching.leave(name, module, arguments, output)
 
         handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))

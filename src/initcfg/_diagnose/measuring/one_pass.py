@@ -12,6 +12,7 @@ from initcfg._diagnose.measuring.functions import Watch
 from initcfg._diagnose.measuring.modules import watched_modules
 from initcfg._diagnose.measuring.seen import Seen
 from initcfg._diagnose.measuring.sizes import first_tensor_of, variation
+from initcfg._diagnose.users_code import users_code
 
 
 def observed(model: nn.Module, run: Any) -> Seen:
@@ -30,22 +31,26 @@ def observed(model: nn.Module, run: Any) -> Seen:
             loss = run(model)
         seen.loss = loss.item()
         if math.isfinite(seen.loss) and loss.requires_grad:
-            loss.backward()
+            with users_code("The backward pass failed"):
+                loss.backward()
     finally:
         handle.remove()
         first.remove()
+    seen.raise_fault()
     return seen
 
 
 def _first(seen: Seen, given: Any, named: Any) -> None:
-    tensors = [each for each in (*given, *named.values()) if isinstance(each, torch.Tensor)]
-    if not seen.inputs:
-        seen.inputs = [each.detach() for each in tensors if each.is_floating_point() and each.dim() >= 2]
+    with seen.looking():
+        tensors = [each for each in (*given, *named.values()) if isinstance(each, torch.Tensor)]
+        if not seen.inputs:
+            seen.inputs = [each.detach() for each in tensors if each.is_floating_point() and each.dim() >= 2]
 
 
 def _last(seen: Seen, output: Any) -> None:
-    logits = getattr(output, "logits", None)
-    told = logits if isinstance(logits, torch.Tensor) else first_tensor_of(output)
-    if told is not None and told.dim() >= 2:
-        seen.output_varies = variation(told)
-        seen.output_std = told.detach().std(-1).float().mean().item() if told.shape[-1] > 1 else None
+    with seen.looking():
+        logits = getattr(output, "logits", None)
+        told = logits if isinstance(logits, torch.Tensor) else first_tensor_of(output)
+        if told is not None and told.dim() >= 2:
+            seen.output_varies = variation(told)
+            seen.output_std = told.detach().std(-1).float().mean().item() if told.shape[-1] > 1 else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +115,7 @@ class Seen:
         broken: Modules whose output is not finite, in the order of execution, with their classes.
         readers: Of the first modules that read the stream, whether each is a norm.
         padding: By embedding: rows of zeros that the batch asked for.
+        faults: What our own code raised in the midst of the pass.
     """
 
     loss: float = float("nan")
@@ -130,6 +133,24 @@ class Seen:
     output_varies: float | None = None
     output_std: float | None = None
     stack: list[str] = field(default_factory=list)
+    faults: list[Exception] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """Within runs our code, in the midst of the user's: what it raises is no failure of the model.
+
+        It is kept for after the pass, since whoever called may catch it, or be told to have failed.
+        """
+        try:
+            with torch.no_grad():
+                yield
+        except Exception as error:
+            self.faults.append(error)
+
+    def raise_fault(self) -> None:
+        """Raise the first of what our own code raised."""
+        for fault in self.faults:
+            raise fault
 
     @property
     def main_loss(self) -> LossSeen | None:
