@@ -2,6 +2,8 @@
 PYTHON ?= python3
 TORCH ?= torch
 VENV := .venv
+# The documentation's site has an environment of its own: it needs neither torch nor this package.
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 CONFIG := examples/retinanet/retinanet_r50_fpn.py
 
@@ -17,7 +19,7 @@ ifneq ($(filter-out $(PARTS) $(GROUPS),$(GROUP)),)
 $(error There is no group $(GROUP) of peers. There are $(PARTS) $(GROUPS); and without GROUP, the core)
 endif
 
-.PHONY: demo dev test test-peers browser check kernel clean
+.PHONY: demo dev test test-peers browser check docs kernel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/initcfg plan $(CONFIG)
@@ -53,6 +55,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	if command -v cargo > /dev/null; then cd rust && cargo fmt --check && cargo test --quiet --release --locked; fi
 
+# The documentation as a site, into site/. A warning stops it.
+docs: $(DOCS)/.installed
+	$(DOCS)/bin/python tools/site/build.py
+
 # The library of the fast random stream, for this machine. The running Python may have the old one mapped,
 # so the new one replaces it in one step.
 kernel:
@@ -80,5 +86,10 @@ $(VENV)-%/.installed: tests/groups/%/requirements.txt pyproject.toml setup.py
 	$(VENV)-$*/bin/python -m pip install --quiet --no-deps -r $<
 	touch $@
 
+$(DOCS)/.installed: tools/site/requirements.txt
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --no-deps -r tools/site/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(GROUPS:%=$(VENV)-%) rust/target build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(GROUPS:%=$(VENV)-%) $(DOCS) site rust/target build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,47 @@
+"""The navigation: the sections of docs/index.md, which a test holds complete, and the pages of the API."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pages import ROOT, page_of
+
+_SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
+_ENTRY = re.compile(r"^- \[[^\]]+\]\(([^)#]+)\)", re.MULTILINE)
+_API = ("API reference", "API 参考（英文）")
+_START = ("Start", "开始")
+
+
+def navigation(folder: Path, api: list[str]) -> list[dict[str, list[str]]]:
+    """What mkdocs calls nav: sections with their pages. Pages in docs/NAME/ stand below docs/NAME.md."""
+    sections: list[dict[str, list[str]]] = []
+    for title, text in _sections("index.md"):
+        entries = []
+        for link in _ENTRY.findall(text):
+            page = page_of((ROOT / "docs" / link).resolve().relative_to(ROOT).as_posix())
+            below = folder / page.removesuffix(".md")
+            entries.append(page)
+            if below.is_dir():
+                entries += sorted(
+                    f"{below.name}/{each.name}" for each in below.glob("*.md") if ".zh." not in each.name
+                )
+        if entries:
+            sections.append({title: entries})
+    first = next(iter(sections[0].values()))
+    first.insert(0, "index.md")
+    last = sections.pop()
+    return [*sections, {_API[0]: api}, last]
+
+
+def translations() -> dict[str, str]:
+    """The names of the sections in Chinese, as docs/index.zh.md has them."""
+    if not (ROOT / "docs" / "index.zh.md").exists():
+        return {}
+    english, chinese = ([title for title, _ in _sections(name)] for name in ("index.md", "index.zh.md"))
+    return dict([*zip(english, chinese, strict=True), _API])
+
+
+def _sections(name: str) -> list[tuple[str, str]]:
+    parts = _SECTION.split((ROOT / "docs" / name).read_text(encoding="utf-8"))
+    return list(zip(parts[1::2], parts[2::2], strict=True))
