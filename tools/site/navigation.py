@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from pages import ROOT, page_of
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _ENTRY = re.compile(r"^- \[[^\]]+\]\(([^)#]+)\)", re.MULTILINE)
 _API = ("API reference", "API 参考（英文）")
-_START = ("Start", "开始")
+_README = ("Five minutes", "五分钟上手")
 
 
-def navigation(folder: Path, api: list[str]) -> list[dict[str, list[str]]]:
+def navigation(folder: Path, api: list[str]) -> list[dict[str, list[Any]]]:
     """What mkdocs calls nav: sections with their pages. Pages in docs/NAME/ stand below docs/NAME.md."""
-    sections: list[dict[str, list[str]]] = []
+    sections: list[dict[str, list[Any]]] = []
     for title, text in _sections("index.md"):
-        entries = []
+        entries: list[Any] = []
         for link in _ENTRY.findall(text):
             page = page_of((ROOT / "docs" / link).resolve().relative_to(ROOT).as_posix())
             below = folder / page.removesuffix(".md")
@@ -29,7 +30,8 @@ def navigation(folder: Path, api: list[str]) -> list[dict[str, list[str]]]:
         if entries:
             sections.append({title: entries})
     first = next(iter(sections[0].values()))
-    first.insert(0, "index.md")
+    first.remove("readme.md")
+    first[:0] = ["index.md", {_README[0]: "readme.md"}]
     last = sections.pop()
     return [*sections, {_API[0]: api}, last]
 
@@ -39,7 +41,7 @@ def translations() -> dict[str, str]:
     if not (ROOT / "docs" / "index.zh.md").exists():
         return {}
     english, chinese = ([title for title, _ in _sections(name)] for name in ("index.md", "index.zh.md"))
-    return dict([*zip(english, chinese, strict=True), _API])
+    return dict([*zip(english, chinese, strict=True), _API, _README])
 
 
 def _sections(name: str) -> list[tuple[str, str]]:

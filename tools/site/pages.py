@@ -33,8 +33,6 @@ _LANGUAGES_OF_FILES = {
     ".toml": "toml",
     ".rs": "rust",
 }
-# Made when the pages are.
-_FOR_PROGRAMS = "llms.txt"
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 # On a forge, the first lines of a page lead to the same page in the other language; here the switch does.
@@ -61,8 +59,6 @@ class Pages:
                 self._waiting.append(place)
             elif path.is_file() and path.suffix != ".py":
                 self._copy(path, page_of(place))
-        # So that a link to it leads somewhere while the site is built.
-        (self.folder / _FOR_PROGRAMS).write_text("", encoding="utf-8")
         self._waiting += ["README.md", "README.zh-CN.md", "CHANGELOG.md"]
         while self._waiting:
             place = self._waiting.pop()
@@ -95,7 +91,7 @@ class Pages:
     def _with_links(self, text: str, place: str, page: str) -> str:
         def changed(found: re.Match[str]) -> str:
             link, mark, anchor = found[2].partition("#")
-            if not link or ":" in link or link == _FOR_PROGRAMS:
+            if not link or ":" in link:
                 return found[0]
             target = os.path.normpath(PurePosixPath(place).parent / link)
             if not target.startswith(f"{_DOCS}/"):
