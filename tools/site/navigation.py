@@ -37,11 +37,14 @@ def navigation(folder: Path, api: list[str]) -> list[dict[str, list[Any]]]:
 
 
 def translations() -> dict[str, str]:
-    """The names of the sections in Chinese, as docs/index.zh.md has them."""
-    if not (ROOT / "docs" / "index.zh.md").exists():
-        return {}
-    english, chinese = ([title for title, _ in _sections(name)] for name in ("index.md", "index.zh.md"))
-    return dict([*zip(english, chinese, strict=True), _API, _README])
+    """The names of sections in Chinese: those of docs/index.zh.md that begin with the same page."""
+    chinese = {_first(text): title for title, text in _sections("index.zh.md")}
+    same = ((title, chinese.get(_first(text), title)) for title, text in _sections("index.md"))
+    return dict([*same, _API, _README])
+
+
+def _first(text: str) -> str:
+    return _ENTRY.findall(text)[0].removeprefix("../").partition(".")[0]
 
 
 def _sections(name: str) -> list[tuple[str, str]]:
