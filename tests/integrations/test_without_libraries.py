@@ -17,6 +17,7 @@ from initcfg.errors import ArgumentValueError, BuildImportError
     [
         ("lightning", ("lightning", "lightning.pytorch", "pytorch_lightning"), "'initcfg[lightning]'"),
         ("transformers", ("transformers",), "'initcfg[hf]' accelerate"),
+        ("mmengine", ("mmengine",), "'initcfg[mm]'"),
     ],
 )
 def test_the_error_names_the_extra(
@@ -30,7 +31,9 @@ def test_the_error_names_the_extra(
 
     for module in [each for each in sys.modules if each.partition(".")[0] in blocked]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delitem(sys.modules, f"initcfg.integrations.{name}", raising=False)
+    home = f"initcfg.integrations.{name}"
+    for module in [each for each in sys.modules if each == home or each.startswith(f"{home}.")]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "meta_path", [Missing, *sys.meta_path])
     with pytest.raises(BuildImportError, match="which is not installed") as caught:
         importlib.import_module(f"initcfg.integrations.{name}")
@@ -41,7 +44,7 @@ def test_the_error_names_the_extra(
 def test_nothing_is_loaded_before_it_is_asked_for() -> None:
     program = (
         "import sys, initcfg; initcfg.integrations\n"
-        "assert not {'torch', 'lightning', 'transformers'} & set(sys.modules)"
+        "assert not {'torch', 'lightning', 'mmengine', 'transformers'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
     with pytest.raises(AttributeError, match="no attribute 'keras'"):

@@ -1,9 +1,10 @@
 """Integrations: what other people's training loops do with this package.
 
-In: a loop of Lightning, or of transformers.
-Out: callbacks for it.
+In: a Runner of MMEngine, a Trainer of Lightning, or a model and a Trainer of transformers.
+Out: its model with initial weights, plan and ledger beside its other files, and a diagnosis of it.
 
-Read: `at_start.py` (what the callbacks share), then `lightning.py` and `transformers.py` (one each).
+Read: `initialization.py` (what those that initialize share), `at_start.py` (what those that diagnose share),
+then `lightning/`, `transformers/` and `mmengine/`.
 
 Each is imported when it is asked for, and needs its library.
 """
@@ -13,6 +14,6 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("lightning", "transformers"):
+    if name in ("lightning", "mmengine", "transformers"):
         return importlib.import_module(f"initcfg.integrations.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

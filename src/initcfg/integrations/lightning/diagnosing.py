@@ -1,43 +1,22 @@
-"""Lightning: a callback that diagnoses the model with the first batch of ``fit``."""
+"""A callback that diagnoses the model with the first batch of ``fit``."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from initcfg.errors import BuildImportError, DiagnosisError, log
+from initcfg.errors import DiagnosisError, log
 from initcfg.integrations.at_start import AtStart, precision, stopped
+from initcfg.integrations.lightning.library import Callback
 
 if TYPE_CHECKING:
     from initcfg import Diagnosis
 
 
-def _library() -> Any:
-    """Lightning under the name that its users import, ``lightning`` or ``pytorch_lightning``."""
-    names = ["lightning.pytorch", "pytorch_lightning"]
-    if "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
-        names.reverse()
-    for name in names:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name not in (name, name.partition(".")[0]):
-                raise
-    raise BuildImportError(
-        "initcfg.integrations.lightning needs Lightning, which is not installed.",
-        fix="Install it with: pip install 'initcfg[lightning]'.",
-    )
-
-
-_Callback: Any = _library().Callback
-
-
-class DiagnoseCallback(_Callback):
+class DiagnoseCallback(Callback):
     """Diagnoses the model with the first batch, its ``training_step`` and its optimizer's learning rate.
 
     That happens on the first rank, before the first step, on a copy: the run itself is what it would have

@@ -1,4 +1,4 @@
-"""transformers: a callback that diagnoses the model with the first batch of a ``Trainer``."""
+"""A callback that diagnoses the model with the first batch of a ``Trainer``."""
 
 from __future__ import annotations
 
@@ -7,26 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from initcfg.errors import BuildImportError
 from initcfg.integrations.at_start import AtStart, stopped
+from initcfg.integrations.transformers.library import Callback
 
 if TYPE_CHECKING:
     from initcfg import Diagnosis
 
-try:
-    from transformers import TrainerCallback  # pyright: ignore[reportMissingImports]
-except ModuleNotFoundError as error:
-    if error.name != "transformers":
-        raise
-    raise BuildImportError(
-        "initcfg.integrations.transformers needs transformers, which is not installed.",
-        fix="Install it with: pip install 'initcfg[hf]' accelerate.",
-    ) from error
 
-_Callback: Any = TrainerCallback
-
-
-class DiagnoseCallback(_Callback):
+class DiagnoseCallback(Callback):
     """Diagnoses the model with the first batch that it is called with, and the optimizer's learning rate.
 
     That happens on the first rank, before the first step, on a copy: the run itself is what it would have

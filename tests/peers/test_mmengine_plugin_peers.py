@@ -1,0 +1,226 @@
+"""The plug-in for MMEngine: its own Runner trains, and begins with the weights of ``initcfg init``."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import initcfg
+from initcfg.errors import ConfigTypeError
+
+pytestmark = pytest.mark.peers
+_count = itertools.count()
+PLUGIN = 'custom_imports = dict(imports=["initcfg.integrations.mmengine"])\n'
+CONFIG = """
+model = dict(type="PluginNet", init_cfg=dict(type="Normal", layer="Linear", std=0.1))
+train_dataloader = dict(
+    batch_size=2, dataset=dict(type="PluginData"), sampler=dict(type="DefaultSampler", shuffle=False)
+)
+train_cfg = dict(by_epoch=False, max_iters=2)
+optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.01))
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=1, by_epoch=False))
+log_level = "ERROR"
+randomness = dict(seed=3)
+"""
+
+
+@pytest.fixture(autouse=True)
+def old_ways_of_the_peer(real: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.chdir(tmp_path)
+    state = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MMEngine's use of torch's older interfaces
+        yield
+        plugin = sys.modules.get("initcfg.integrations.mmengine")
+        if plugin is not None:
+            plugin.hand_back()
+            # The next config imports it anew, as a process of its own would.
+            for name in [name for name in sys.modules if name.startswith("initcfg.integrations.mmengine")]:
+                del sys.modules[name]
+    torch.set_rng_state(state)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered(real: Any) -> None:
+    from mmengine.model import BaseModel, BaseModule
+    from mmengine.registry import DATASETS, MODELS
+
+    @DATASETS.register_module(name="PluginData")
+    class Data(torch.utils.data.Dataset[Any]):
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor]:
+            return (torch.full((4,), 1.0 + index),)
+
+    class Head(BaseModule):
+        """Its own ``init_weights`` is what a user wrote."""
+
+        def __init__(self) -> None:
+            super().__init__(dict(type="Constant", layer="Linear", val=2.0, bias=1.0))
+            self.fc = nn.Linear(4, 2)
+
+        def init_weights(self) -> None:
+            super().init_weights()
+            nn.init.constant_(self.fc.bias, 7.0)
+
+    @MODELS.register_module(name="PluginNet")
+    class Net(BaseModel):
+        def __init__(self, init_cfg: Any = None, data_preprocessor: Any = None) -> None:
+            super().__init__(data_preprocessor, init_cfg)
+            self.first, self.head = nn.Linear(4, 4), Head()
+            # No rule reaches it: its constructor's draw decides.
+            self.free = nn.Conv1d(4, 4, 3)
+            self.list = nn.ModuleList([Head()])
+
+        def forward(self, inputs: Any, mode: str = "loss") -> dict[str, torch.Tensor]:
+            return dict(loss=self.head.fc(self.first(torch.stack(list(inputs)))).sum())
+
+
+def runner(
+    folder: str = "work", *, plugin: bool = True, more: str = "", cls: Any = None, **further: Any
+) -> Any:
+    """A Runner of a config file, and the weights that its training begins with."""
+    from mmengine.config import Config
+    from mmengine.hooks import Hook
+    from mmengine.runner import Runner
+
+    path = Path(f"config_{next(_count)}.py")
+    path.write_text((PLUGIN if plugin else "") + CONFIG + more)
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(work_dir=folder, experiment_name=f"plugin_{next(_count)}", **further))
+    made = (cls or Runner).from_cfg(cfg)
+    made.path, made.first = path, {}
+
+    class First(Hook):
+        def before_train_iter(self, runner: Any, *_: Any, **__: Any) -> None:
+            if not runner.first:
+                runner.first.update({name: each.clone() for name, each in runner.model.state_dict().items()})
+
+    made.register_hook(First())
+    return made
+
+
+def same(first: Any, second: Any) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_begins_with_the_weights_of_the_command() -> None:
+    made = runner()
+    made.train()
+    wanted = initcfg.build(made.path, seed=3).state_dict()
+    assert same(made.first, wanted)
+    assert made.iter == 2 and made.first["head.fc.bias"].eq(7).all()
+    assert made.first["free.weight"].std() > 0
+    # Native: the rule in a plain list counts as well.
+    assert made.first["list.0.fc.weight"].eq(2).all()
+    ledger = initcfg.Ledger.load("work/init_ledger.json")
+    assert ledger.seed == 3 and ledger["first.weight"].initializer == {
+        "type": "Normal",
+        "mean": 0,
+        "std": 0.1,
+        "bias": 0,
+    }
+    plan = initcfg.Plan.from_json(json.loads(Path("work/init_plan.json").read_text()))
+    assert plan.digest == ledger.plan_digest
+
+
+def test_compat_is_bit_for_bit_what_the_runner_does_alone() -> None:
+    alone = runner(plugin=False)
+    alone.train()
+    ours = runner("ours", more='initcfg = "compat"\n')
+    ours.train()
+    assert same(alone.first, ours.first)
+    ledger = initcfg.Ledger.load("ours/init_ledger.json")
+    assert ledger.rng == "torch" and ledger["head.fc.bias"].by == "code"
+
+
+def test_keys_of_the_config() -> None:
+    rules = 'initcfg = dict(seed=9, init_cfg=dict(type="Constant", layer="Conv1d", val=4), strict=True)\n'
+    made = runner(more=rules)
+    made.train()
+    assert made.first["free.weight"].eq(4).all()
+    assert initcfg.Ledger.load("work/init_ledger.json").seed == 9
+    model = initcfg.build(made.path, seed=9).state_dict()
+    assert torch.equal(made.first["first.weight"], model["first.weight"])
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "meant"),
+    [
+        ('"nativ"', "neither 'native' nor 'compat'", ("native",)),
+        ("dict(sed=3)", "initcfg has no key 'sed'", ("seed",)),
+        ("dict(rng='strem')", "must be 'stream' or 'torch'", ("stream",)),
+        ("dict(compat='mmcv')", "must be None or 'mmengine'", ()),
+        ("dict(seed='3')", "seed is an integer", ()),
+        ("3", "a dict, 'native' or 'compat', not 3", ()),
+    ],
+)
+def test_a_wrong_key_is_an_error_before_the_model_is_built(said: str, message: str, meant: Any) -> None:
+    with pytest.raises(ConfigTypeError, match=message) as caught:
+        runner(more=f"initcfg = {said}\n")
+    assert caught.value.meant == meant
+
+
+def test_load_from_and_resume_are_the_runners() -> None:
+    first = runner()
+    first.train()
+    before = Path("work/init_ledger.json").read_bytes()
+    loaded = runner("second", load_from="work/iter_1.pth", randomness=dict(seed=4))
+    loaded.train()
+    saved = torch.load("work/iter_1.pth", weights_only=False)["state_dict"]
+    assert same(loaded.first, saved)
+    # What was planned, though the checkpoint then replaced it.
+    assert initcfg.Ledger.load("second/init_ledger.json").seed == 4
+    resumed = runner("work", resume=True, randomness=dict(seed=5), train_cfg=dict(max_iters=3))
+    resumed.train()
+    assert resumed.iter == 3
+    assert same(resumed.first, torch.load("work/iter_2.pth", weights_only=False)["state_dict"])
+    assert Path("work/init_ledger.json").read_bytes() == before
+
+
+def test_overrides_of_users_are_honored() -> None:
+    from mmengine.runner import Runner
+
+    calls: list[str] = []
+
+    class Mine(Runner):
+        def _init_model_weights(self) -> None:
+            calls.append("mine")
+            super()._init_model_weights()
+            nn.init.constant_(self.model.first.bias, 5.0)
+
+    made = runner(cls=Mine)
+    made.train()
+    assert calls == ["mine"] and made.first["first.bias"].eq(5).all()
+    assert made.first["head.fc.bias"].eq(7).all()
+
+
+def test_a_second_train_goes_on(capfd: Any) -> None:
+    made = runner()
+    made.train()
+    trained = {name: each.clone() for name, each in made.model.state_dict().items()}
+    made._init_model_weights()
+    assert same(made.model.state_dict(), trained)
+
+
+def test_it_is_handed_back() -> None:
+    from mmengine.runner import Runner
+
+    before = Runner._init_model_weights
+    import initcfg.integrations.mmengine as plugin
+
+    assert Runner._init_model_weights is not before
+    plugin.take_over()
+    plugin.hand_back()
+    assert Runner._init_model_weights is before
