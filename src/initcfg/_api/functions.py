@@ -20,6 +20,7 @@ from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
 from initcfg._rules import Compiler, has_init_weights, is_initialized
+from initcfg._rules.initializers import BaseInit
 from initcfg._stream import check_settings
 from initcfg._stream.writing import seeded
 from initcfg.errors import (
@@ -33,7 +34,7 @@ from initcfg.errors import (
 
 Rng = Literal["stream", "torch"]
 SECOND_CALL = "init_weights of %s has been called more than once."
-InitCfg = Mapping[str, Any] | Sequence[Any] | None
+InitCfg = Mapping[str, Any] | Sequence[Any] | BaseInit | None
 
 
 def plan(
@@ -90,7 +91,7 @@ def located_plan(
     exact = exact_reach(compat)
     model = _model_in(model)
     hold_shards(model)
-    if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence)):
+    if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence, BaseInit)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
     recall_defaults(model)
     with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():

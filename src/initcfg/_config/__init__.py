@@ -4,12 +4,14 @@ In: a config file, a dict with a ``type``, or the text of a builder.
 Out: the config, with the line of every value; the model, built.
 
 Read: `files/` (config files), then `registry.py` (classes by name), `import_paths.py` (where a ``type`` may
-lead outside of them), `permitted.py` (what a config file may name), `builders/` (models of other people's
+lead outside of them), `annotations.py` (what parameters are annotated with), `permitted.py` (what a
+config file may name), `builders/` (models of other people's
 libraries), `models.py` (registry of modules), `made_from.py` (which config built a module) with `narrow.py`
 (builds it again, narrower), `command_argument.py` (what a command is given: a file or a builder),
 `function_file.py` (a function in a file), `idle_keys.py` (keys that nothing reads).
 """
 
+from initcfg._config.annotations import fills_tensor, first_annotation
 from initcfg._config.command_argument import load_config, prepared
 from initcfg._config.function_file import function_of_file, names_function
 from initcfg._config.idle_keys import idle_keys
@@ -24,6 +26,8 @@ __all__ = [
     "build_model_from_cfg",
     "built_again",
     "built_on_meta",
+    "fills_tensor",
+    "first_annotation",
     "function_of_file",
     "load_config",
     "names_function",

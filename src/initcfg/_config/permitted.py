@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from initcfg._config.annotations import annotations_of, fills_tensor
 from initcfg._config.builders import is_builder, is_object, needs_no_trust, object_of
 from initcfg._config.files import origin_of
 from initcfg._config.import_paths import import_path, is_registered_with_mmengine, torch_nn_class
@@ -108,6 +109,8 @@ def _fits(found: Any, classes: tuple[type, ...], registry: Any, in_rule: bool) -
     if is_registered_with_mmengine(found):
         return True
     if in_rule:
+        if fills_tensor(found):
+            return True
         return inspect.isclass(found) and any(base.__name__ in _INITIALIZERS for base in found.__mro__)
     if inspect.isclass(found) and issubclass(found, classes):
         return True
@@ -132,25 +135,10 @@ def makes_module(found: Any) -> bool:
         return issubclass(found, nn.Module)
     while isinstance(found, functools.partial):
         found = found.func
-    hint = _annotations(found).get("return")
+    hint = annotations_of(found).get("return")
     if hint is getattr(typing, "Self", Any):
         hint = getattr(found, "__self__", None)
     return inspect.isclass(hint) and issubclass(hint, nn.Module)
-
-
-def _annotations(function: Any) -> dict[str, Any]:
-    """The annotations of a function, evaluated where they are texts that can be."""
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    names = getattr(sys.modules.get(getattr(function, "__module__", "")), "__dict__", {})
-    names = {**names, **getattr(function, "__globals__", {})}
-    found = {}
-    for name, hint in dict(getattr(function, "__annotations__", None) or {}).items():
-        if isinstance(hint, str):
-            # The module's own text. What it imports for type checkers alone has no value here.
-            with contextlib.suppress(Exception):
-                hint = eval(hint, names)
-        found[name] = hint
-    return found
 
 
 def _classes_of(factory: Any, key: Any) -> tuple[type, ...]:
@@ -158,7 +146,7 @@ def _classes_of(factory: Any, key: Any) -> tuple[type, ...]:
     if factory is None:
         return ()
     function = factory.__init__ if inspect.isclass(factory) else factory
-    waiting, classes = [_annotations(function).get(key)], []
+    waiting, classes = [annotations_of(function).get(key)], []
     while waiting:
         hint = waiting.pop()
         if isinstance(hint, (list, tuple)):

@@ -52,6 +52,8 @@ initialize = Door("initializes a module by rules")
 """The original's ``initialize``, where code of its users calls it."""
 code_apart = Door("keeps the process as it was while other people's code runs")
 """A context for load hooks: ``code_apart(files=False)`` also keeps checkpoints closed."""
+function_value = Door("records what a function fills a tensor with")
+"""The value that a rule's function of a tensor gives one of this shape."""
 call_initializer = Door("carries out an initializer")
 """``KaimingInit(layer="Conv2d")(module)``."""
 

@@ -8,11 +8,13 @@ runs), `recording/` (the engine: what code writes, as values), `isolation/` (it 
 `trace_plan.py` (from a recording to a plan, and what apply needs of it), `relations.py` (tensors that come
 from the same random numbers), `deferred.py` (a build without a write), `pending.py` and `guard.py` (its
 parameters, and the uses it refuses), `defaults.py` (what constructors meant, for the planner),
-`process_wide.py` (changes of the process, made and undone).
+`functions.py` (what a rule's function fills a tensor with), `process_wide.py` (changes of the process, made
+and undone).
 """
 
 from initcfg._record.defaults import defaults, meta_defaults
 from initcfg._record.deferred import deferred
+from initcfg._record.functions import function_value  # noqa: F401
 from initcfg._record.guard import close, close_pending, is_closed, reopen_all
 from initcfg._record.isolation import FileNeeded, files_closed
 from initcfg._record.pending import (

@@ -91,6 +91,7 @@ def parse_init_cfg(
         init_cfg = plain_containers(init_cfg)
     except RecursionError:
         raise RuleTypeError("An init_cfg is nested too deeply, or contains itself.") from None
+    init_cfg = _as_entry(init_cfg)
     if isinstance(init_cfg, Mapping):
         return _parse_entry(init_cfg, where, written, compat, owner)
     if isinstance(init_cfg, list) or (isinstance(init_cfg, tuple) and not bare):
@@ -103,6 +104,14 @@ def parse_init_cfg(
         where=location(where, written(where)),
         fix="Write init_cfg=dict(type='Kaiming', layer='Conv2d').",
     )
+
+
+def _as_entry(given: Any) -> Any:
+    """An initializer that is given as an object, as the rule that it stands for."""
+    if not isinstance(given, (BaseInit, PretrainedInit)):
+        return given
+    layer = getattr(given, "layer", None)
+    return {"type": given} if layer is None else {"type": given, "layer": layer}
 
 
 @contextlib.contextmanager
@@ -120,6 +129,7 @@ def _parse_entry(
     entry: Any, where: str, written: LineOfRule, compat: bool, owner: Owner | None
 ) -> list[Rule]:
     place = location(where, written(where))
+    entry = _as_entry(entry)
     if not isinstance(entry, Mapping):
         raise RuleTypeError(f"Each entry of an init_cfg is a dict, not {entry!r}.", where=place)
     cfg = _copied(entry)  # what contains itself cannot be shown either
@@ -307,7 +317,7 @@ def _build(
         layer = _default_layers(type_)
     elif layer is not None and not any(patterns.values()) and _all_parameters(type_):
         patterns["param"] = parse_patterns("param", "*")
-    if layer is not None and is_foreign(type_):
+    if layer is not None and is_foreign(type_, arguments):
         # By the original's protocol, layer is the initializer's own affair.
         arguments["layer"] = layer
     rule = Rule(

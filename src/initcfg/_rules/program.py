@@ -15,9 +15,10 @@ from typing import Any
 from torch import nn
 
 from initcfg._model import BaseModule, child_items, children_of, has_no_rules, parameters_of
-from initcfg._rules.asked_methods import asked_methods
+from initcfg._rules.asked_methods import asked_methods, selected_modules
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
-from initcfg._rules.initializers import InitWeightsInit
+from initcfg._rules.initializers import InitWeightsInit, OnModules
+from initcfg._rules.layer_names import NO_LAYERS
 from initcfg._rules.methods import Method, code_label, entered, file_and_line, has_init_weights, method_of
 from initcfg._rules.parsing import Owner, parse_init_cfg
 from initcfg._rules.rule import Rule, show_cfg
@@ -306,6 +307,8 @@ class Compiler:
     def _add_rule(self, rule: Rule, owner: nn.Module, name: str) -> None:
         if isinstance(rule.foreign, InitWeightsInit):
             self._add_asked(rule, owner, name)
+        elif isinstance(rule.foreign, OnModules):
+            self._add_selected(rule, owner, name)
         else:
             # A rule without a selection initializes nothing; it is listed, unless it carries overrides.
             whole = bool(rule.names) and not (rule.layers or rule.params or rule.buffers or rule.roles)
@@ -327,6 +330,16 @@ class Compiler:
             reason = "no module that it means has an init_weights()"
             self.program.idle.append(Idle(rule.where, str(rule), rule.written, reason, rule, None))
 
+    def _add_selected(self, rule: Rule, owner: nn.Module, name: str) -> None:
+        """A rule has a function that takes modules."""
+        selected = selected_modules(rule, owner, name, self._names)
+        for module in selected:
+            one = replace(rule, names=(), excludes=(), layers=NO_LAYERS)
+            self._append(module, self._names[id(module)], module, one)
+        if not selected and not rule.overrides:
+            reason = "it selects no module here"
+            self.program.idle.append(Idle(rule.where, str(rule), rule.written, reason, rule, None))
+
     def _append(
         self,
         owner: nn.Module,
@@ -342,6 +355,7 @@ class Compiler:
         if rule is not None and rule.foreign is not None:
             asked = isinstance(rule.foreign, InitWeightsInit)
             code = code_label(target) if asked else f"{rule.type_name} initializer"
+            code = f"function {rule.type_name}" if isinstance(rule.foreign, OnModules) else code
         order = len(self.program.steps)
         self.program.steps.append(Step(order, owner, name, target, rule, whole, kind, code, library))
 

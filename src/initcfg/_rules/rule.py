@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import Any
 
 from torch import nn
 
 from initcfg._model import holds_tensors
-from initcfg._rules.initializers import BaseInit, ConstantInit, PretrainedInit, batch_text
+from initcfg._rules.initializers import (
+    BaseInit,
+    ConstantInit,
+    OnModules,
+    PretrainedInit,
+    batch_text,
+    function_label,
+    is_function,
+)
 from initcfg._rules.layer_names import NO_LAYERS, Layers
 from initcfg._rules.patterns import Pattern
 from initcfg._rules.scale import Expression
@@ -151,7 +158,8 @@ class Rule:
         if self.pretrained is not None:
             return {"type": self.pretrained.name, **self.pretrained.arguments()}
         if self.foreign is not None:
-            return {"type": self.type_name}
+            given = self.foreign.arguments() if isinstance(self.foreign, OnModules) else {}
+            return {"type": self.type_name, **given}
         own = self.bias if slot == "bias" else self.weight
         apart = self.cfg.get(slot)
         if own is not None and isinstance(apart, Mapping):
@@ -192,6 +200,8 @@ def show_cfg(cfg: Mapping[str, Any]) -> str:
             return "(" + ", ".join(map(show, item)) + ("," if len(item) == 1 else "") + ")"
         if hasattr(item, "shape") and hasattr(item, "dtype"):
             return f"<{batch_text(item)}>"
-        return item.__name__ if isinstance(item, (type, FunctionType)) else repr(item)
+        if isinstance(item, type) or is_function(item):
+            return function_label(item)
+        return repr(item)
 
     return "dict(" + ", ".join(f"{key}={show(item)}" for key, item in cfg.items()) + ")"

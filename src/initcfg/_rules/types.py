@@ -7,13 +7,26 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from initcfg._rules.initializers import INITIALIZERS, OURS, BaseInit, PretrainedInit
+from initcfg._config import fills_tensor
+from initcfg._rules.initializers import (
+    INITIALIZERS,
+    OURS,
+    BaseInit,
+    FunctionInit,
+    OnModules,
+    PretrainedInit,
+    check_arguments,
+    function_kind,
+    function_label,
+    is_function,
+)
 from initcfg._rules.layer_names import with_descendants
 from initcfg._rules.schemes import Scheme
 from initcfg.errors import ArgumentError, RuleTypeError, UnknownInitializerError, nearest
 
 # The base of our initializers, and MMEngine's, has this name; Pretrained has none.
 _BASES = ("BaseInit", "PretrainedInit")
+_PROTOCOL = (BaseInit, PretrainedInit, Scheme)
 # Keys of a rule that are not arguments of its initializer.
 SELECTION = ("layer", "name", "param", "buffer", "role", "exclude")
 RULED = (*SELECTION, "override", "scale", "tune")
@@ -32,7 +45,9 @@ def type_label(type_: Any) -> str:
     for name, registered in INITIALIZERS.module_dict.items():
         if registered is type_:
             return name
-    name = getattr(type_, "__name__", type(type_).__name__)
+    if isinstance(type_, _PROTOCOL):
+        return type_label(type(type_))
+    name = function_label(type_)
     return name.removesuffix("Init") if _is_original(type_) else name
 
 
@@ -42,16 +57,23 @@ def _is_original(type_: Any) -> bool:
     return module in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init")
 
 
+def _is_of_torch(type_: Any) -> bool:
+    """Whether something is torch's own, and none of the functions that fill a tensor."""
+    module = getattr(type_, "__module__", None) or ""
+    fills = module == "torch.nn.init" and function_label(type_).endswith("_")
+    return module.split(".")[0] == "torch" and not fills
+
+
 def resolve_type(type_: Any) -> Any:
     """The initializer class (or foreign callable) that ``type`` means."""
     if not isinstance(type_, str):
         if _is_original(type_):
             return INITIALIZERS.get(type_label(type_))
-        if getattr(type_, "__module__", "").split(".")[0] == "torch":
+        if _is_of_torch(type_):
             name = getattr(type_, "__name__", type_)
             raise UnknownInitializerError(
                 f"type={name} is not an initializer, but something of torch's own.",
-                fix=f"Take one of {', '.join(initializer_names())}, or a BaseInit of yours.",
+                fix="Take an initializer (initcfg list has them), a function of torch.nn.init, or yours.",
             )
         if callable(type_):
             return type_
@@ -69,7 +91,7 @@ def resolve_type(type_: Any) -> Any:
     if found is None:
         raise UnknownInitializerError(
             f"type={type_!r} names no initializer.",
-            meant=nearest(name, INITIALIZERS.module_dict),
+            meant=[*_functions_of_torch(name), *nearest(name, INITIALIZERS.module_dict)],
             fix=f"Registered are {', '.join(initializer_names())}; register your own with "
             "@INITIALIZERS.register_module().",
         )
@@ -78,13 +100,22 @@ def resolve_type(type_: Any) -> Any:
     if "." in type_ and not _may_be_named(found):
         raise UnknownInitializerError(
             f"type={type_!r} names {getattr(found, '__qualname__', found)!r}, which is no initializer.",
-            fix="Register it: @INITIALIZERS.register_module(); in Python, give the function or class itself.",
+            fix="Register it: @INITIALIZERS.register_module(); or annotate it: "
+            "def fn(tensor: torch.Tensor) -> torch.Tensor; in Python, give the function or class itself.",
         )
     return found
 
 
+def _functions_of_torch(name: str) -> list[str]:
+    from torch.nn import init
+
+    return [f"torch.nn.init.{name}"] if name.endswith("_") and hasattr(init, name) else []
+
+
 def _may_be_named(found: Any) -> bool:
-    """Whether a text may lead to it: an initializer class, or one that is registered."""
+    """Whether a text may lead to it: an initializer, one that is registered, or a function of a tensor."""
+    if fills_tensor(found):
+        return True
     if inspect.isclass(found) and any(base.__name__ in _BASES for base in found.__mro__):
         return True
     return any(found is each for each in INITIALIZERS.module_dict.values()) or any(
@@ -106,12 +137,15 @@ def _from_mmengine(name: str) -> Any:
 
 def _has_our_protocol(cls: Any) -> bool:
     """Whether a class follows our protocol: the package's own and what inherits from them."""
-    return inspect.isclass(cls) and issubclass(cls, (BaseInit, PretrainedInit, Scheme))
+    return inspect.isclass(cls) and issubclass(cls, _PROTOCOL)
 
 
-def is_foreign(type_: Any) -> bool:
-    """Whether ``type`` means an initializer of the original's protocol: a callable on modules."""
-    return type_ is not None and not _has_our_protocol(resolve_type(type_))
+def is_foreign(type_: Any, given: dict[str, Any]) -> bool:
+    """Whether ``type``, with these arguments, makes an initializer of the original's protocol."""
+    cls = None if type_ is None else resolve_type(type_)
+    if is_function(cls) and function_kind(cls, given) is not None:
+        return False
+    return cls is not None and not isinstance(cls, _PROTOCOL) and not _has_our_protocol(cls)
 
 
 def is_pretrained(type_: Any) -> bool:
@@ -151,6 +185,10 @@ def _signature(cls: Any) -> inspect.Signature:
 def construct(type_: Any, arguments: dict[str, Any]) -> Any:
     """The initializer of this ``type`` with these arguments."""
     cls, name = resolve_type(type_), type_label(type_)
+    if isinstance(cls, _PROTOCOL):
+        return _given(cls, name, arguments)
+    if is_function(cls) and (kind := function_kind(cls, arguments)) is not None:
+        return _of_function(cls, kind, arguments)
     signature, names = _signature(cls), _parameters(cls)
     problem = ""
     try:
@@ -167,9 +205,49 @@ def construct(type_: Any, arguments: dict[str, Any]) -> Any:
         meant = nearest(unknown[0], {*known, *RULED, "weight"})
         raise ArgumentError(f"{name} takes no argument {unknown[0]!r}.", meant=meant, fix=fix)
     made = cls(**arguments)
+    _check_class(made, name)
     if not callable(made) and not isinstance(made, Scheme):
         raise RuleTypeError(f"type={name!r} makes {made!r}, which is not an initializer.")
     return made
+
+
+def _given(made: Any, name: str, arguments: dict[str, Any]) -> Any:
+    """An initializer that was given as an object."""
+    if arguments:
+        raise ArgumentError(
+            f"{made!r} has its arguments already, and the rule gives it {next(iter(arguments))!r}.",
+            fix=f"Give the argument where it is made, or name the class: type={name!r}.",
+        )
+    _check_class(made, name)
+    return made
+
+
+def _of_function(function: Any, kind: str, arguments: dict[str, Any]) -> Any:
+    """A function as an initializer, with what the rule gives it."""
+    given = {key: item for key, item in arguments.items() if kind == "tensor" or key != "layer"}
+    if kind == "module":
+        check_arguments(function, given, RULED)
+        return OnModules(function, given)
+    made = FunctionInit(function, given)
+    check_arguments(function, made.arguments(), RULED)
+    return made
+
+
+def _check_class(made: Any, name: str) -> None:
+    """Refuse an initializer of one's own that is not complete."""
+    if not isinstance(made, BaseInit) or type(made) in OURS:
+        return
+    if "_values" not in vars(made):
+        raise RuleTypeError(
+            f"{name}.__init__ does not call that of BaseInit.",
+            fix="Begin it with super().__init__(**kwargs), which takes bias and bias_prob.",
+        )
+    methods = ("value", "_resolve", "resolve")
+    if all(getattr(type(made), each) is getattr(BaseInit, each) for each in methods):
+        raise RuleTypeError(
+            f"{name} has no method value(layout), so nothing says what it fills with.",
+            fix="Write def value(self, layout): return initcfg.values.Normal(0.0, 0.02).",
+        )
 
 
 @lru_cache(maxsize=1024)

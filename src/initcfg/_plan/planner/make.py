@@ -18,7 +18,7 @@ from initcfg._plan.pretrained import judged, match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Rule, SchemeRule, Step
-from initcfg._rules.initializers import BatchInit, PretrainedInit
+from initcfg._rules.initializers import BatchInit, FunctionInit, PretrainedInit
 from initcfg.values import Keep, Opaque, dtype_name
 
 _SHOWN = 4
@@ -133,7 +133,7 @@ def make_plan(
         }
         | {unused.rule: RuleNote(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
-        tape=replace(_tape(model, program, names, stacks, idle, compat), part_roles=walk.numbers.of_part),
+        tape=replace(_tape(model, program, names, walk, idle, compat), part_roles=walk.numbers.of_part),
         reached=tuple(names.modules[id(module)] for module in program.reached),
         given=GivenRoles(model, roles),
     )
@@ -292,8 +292,9 @@ def _idle(program: Program) -> _IdleRules:
 
 
 def _tape(
-    model: nn.Module, program: Program, names: Names, stacks: Stacks, idle: _IdleRules, compat: bool
+    model: nn.Module, program: Program, names: Names, walk: RuleWalk, idle: _IdleRules, compat: bool
 ) -> Tape:
+    stacks = walk.stacks
     tracks = [
         Track(entry.name, entry.shape, dtype_name(entry.tensor.dtype), tuple(found))
         for entry in (*names.parameters, *names.buffers)
@@ -309,6 +310,11 @@ def _tape(
         elif step.kind == "foreign" and step.rule is not None:
             foreign = (step.rule.foreign, step.rule.override_name)
             calls.append((step.order, Call(step.owner_name, step.code, step.rule.where, foreign)))
+    by_order = {step.order: step.rule for step in program.steps}
+    calls += [
+        (order, _run_function(by_order[order], name, attributes))
+        for (order, name), attributes in walk.functions.items()
+    ]
     done = (names.modules[id(module)] for module in model.modules() if vars(module).get("_is_init"))
     batches = {
         step.rule.where: step.rule.weight
@@ -316,6 +322,16 @@ def _tape(
         if step.rule is not None and isinstance(step.rule.weight, BatchInit)
     }
     return Tape(tuple(tracks), tuple(calls), repeats=compat, done=frozenset(done), batches=batches)
+
+
+def _run_function(rule: Rule | None, module: str, attributes: Mapping[str, bool]) -> Call:
+    """The call of a rule's function with tensors of a module, for which it is no value."""
+    assert rule is not None
+    initializer = rule.bias if all(attributes.values()) else rule.weight
+    assert isinstance(initializer, FunctionInit)
+    return Call(
+        module, f"function {rule.type_name}", rule.where, (initializer.as_code(tuple(attributes)), None)
+    )
 
 
 def _unused(program: Program, used: set[int], loads: list[Load]) -> list[Unused]:

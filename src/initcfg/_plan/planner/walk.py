@@ -65,6 +65,8 @@ class RuleWalk:
         self.stacks = Stacks()
         self.notes: list[str] = []
         self.used: set[int] = set()
+        # Tensors that a rule's function has to be run on, and whether each is a bias: by step and module.
+        self.functions: dict[tuple[int, str], dict[str, bool]] = {}
         self.tunes: dict[str, tuple[int, Mapping[str, float | str]]] = {}
         self.numbers = ModelNumbers(model, roles)
         self._reach = Reach(names, compat=compat)
@@ -275,6 +277,12 @@ class RuleWalk:
             )
             raise _in_context(error, _last_rule(steps, bias), entry.name, entry.shape)
         self.stacks.add(entry, stack)
+        for order, write in zip(stack.orders, stack.writes, strict=True):
+            if isinstance(write.value, Opaque):
+                # A function whose writes are no value: it runs on this tensor when the plan is applied.
+                self.functions.setdefault((order, self.names.modules[id(module)]), {})[target.attribute] = (
+                    bias
+                )
 
     def _note_parametrized(self, entry: Entry, holder: tuple[nn.Module, str]) -> None:
         chain = holder[0].parametrizations[holder[1]]  # type: ignore[index]

@@ -8,7 +8,8 @@ Read: `base.py` (the base class and the registry), then `arguments.py` (checks t
 LeCun), `matrices.py` (Orthogonal, Sparse, Dirac, Identity), `torch_defaults.py` (what torch does by itself),
 `kernels.py`, `glorot.py`, `coordinates.py`, `recurrent.py`, `rwkv.py`, `splines.py` and `layers.py` (what
 papers name, tensor by tensor) with `formula_steps.py` (formulas in the making), `literal.py` (a value as it
-is written), `from_batch.py` (what a batch of data decides), `own_method.py` (a module's own `init_weights`),
+is written), `from_batch.py` (what a batch of data decides), `own_functions.py` (functions of one's own),
+`own_method.py` (a module's own `init_weights`),
 `adapt.py` and `pretrained.py` (checkpoints), `derivation.py` and `derived/` (weights made of another
 model's), `module_functions.py` (the original's functions, such as `kaiming_init`).
 
@@ -54,6 +55,15 @@ from initcfg._rules.initializers.module_functions import (
     uniform_init,
     xavier_init,
 )
+from initcfg._rules.initializers.own_functions import (
+    FunctionInit,
+    OnModules,
+    check_arguments,
+    function_kind,
+    function_label,
+    is_function,
+    take_result,
+)
 from initcfg._rules.initializers.own_method import InitWeightsInit
 from initcfg._rules.initializers.pretrained import PretrainedInit
 from initcfg._rules.initializers.torch_defaults import TorchDefaultInit, torch_default
@@ -78,12 +88,14 @@ __all__ = [
     "ConstantInit",
     "Derivation",
     "DiracInit",
+    "FunctionInit",
     "IdentityInit",
     "InitWeightsInit",
     "KaimingInit",
     "LSUVInit",
     "LeCunInit",
     "NormalInit",
+    "OnModules",
     "OrthogonalInit",
     "Permission",
     "PretrainedInit",
@@ -100,13 +112,18 @@ __all__ = [
     "bias_init_with_prob",
     "caffe2_xavier_init",
     "constant_init",
+    "check_arguments",
     "finite",
+    "function_kind",
+    "function_label",
+    "is_function",
     "kaiming_init",
     "normal_init",
     "number",
     "one_of",
     "positive",
     "standard_deviation",
+    "take_result",
     "torch_default",
     "trunc_normal_",
     "trunc_normal_init",

@@ -67,6 +67,12 @@ def one_of(name: str, given: Any, known: tuple[str, ...]) -> str:
     return given
 
 
+_WITH_GAIN = (
+    *("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"),
+    *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+)
+
+
 def gain_of(name: str, nonlinearity: Any, a: float | None) -> float:
     """torch's gain for the function that follows."""
     from torch.nn.init import calculate_gain
@@ -76,7 +82,8 @@ def gain_of(name: str, nonlinearity: Any, a: float | None) -> float:
     except ValueError as error:
         raise ArgumentValueError(
             f"{name}={nonlinearity!r} names no function: {error}.",
-            fix="Give a name such as 'relu', 'tanh', 'selu' or 'linear'.",
+            meant=nearest(str(nonlinearity), _WITH_GAIN),
+            fix=f"Write one of {', '.join(map(repr, _WITH_GAIN))}.",
         ) from error
 
 
