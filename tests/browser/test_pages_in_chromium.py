@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_diagnoses import made
+from made_diagnoses import made, made_both
 from torch import nn
 
 import initcfg
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.peers
 
 PICTURES = Path(__file__).parents[2] / "build" / "pages"
 EVIL = '<script>alert("1")</script>&amp;$\\frac{1}{2}$' + "long" * 60
-KINDS = ("diagnosis", "real", "plan", "ledger", "diff", "hostile")
+KINDS = ("diagnosis", "real", "plan", "ledger", "diff", "hostile", "both")
 LANGUAGES = ("en", "zh")
 
 # Every text that is seen, and its contrast against what lies below it.
@@ -96,6 +96,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pat
         "ledger": plan.apply(model, seed=0),
         "diff": initcfg.compare(plan, other),
         "hostile": made(evil=EVIL),
+        "both": made_both(plan),
     }
     found = {}
     for kind, lang in itertools.product(KINDS, LANGUAGES):
@@ -134,7 +135,7 @@ def test_a_page_as_it_is_seen(
         ".map(svg => svg.getBoundingClientRect()).map(box => [box.width, box.height, box.left, box.right])"
     )
     assert all(w > 50 and h > 10 and left >= 0 and right <= width for w, h, left, right in sizes), sizes
-    count = {"diagnosis": 5, "real": 5, "hostile": 5, "plan": 1, "ledger": 0, "diff": 0}[kind]
+    count = {"diagnosis": 5, "real": 5, "hostile": 5, "plan": 1, "ledger": 0, "diff": 0, "both": 2}[kind]
     assert chromium.value('document.querySelectorAll("svg.x").length') == count
     assert chromium.value(f"({CUT_OFF.strip()})") == []
     drawn = chromium.value(

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from initcfg import Diagnosis, Finding, Plan
+from initcfg._diagnose.comparison import DiagnosisComparison
 from initcfg._diagnose.facts import (
     AttentionMeasure,
     BlockMeasure,
@@ -98,3 +99,20 @@ def made(plan: Plan | None = None, names: tuple[str, ...] = (), evil: str = "") 
             for each in FINDINGS
         )
     return Diagnosis(findings, measures, plan, batch=f"synthetic images{evil}", seconds=3.2)
+
+
+def made_both(plan: Plan | None = None, evil: str = "", verdict: str = "here") -> DiagnosisComparison:
+    """Two side by side: one as above, and one of other tensors with fewer findings; one draw diverges."""
+    here, there = made(plan, evil=evil), made(plan, () if plan else ("a.weight", "b.weight"), evil)
+    here = replace(here, findings=here.findings[2:])
+    losses = [tuple(5.0 - 0.3 * step - 0.05 * seed for step in range(9)) for seed in range(5)]
+    worse = [tuple(each + 4 for each in run) for run in losses[:4]] + [(9.0, 12.0, 300.0, math.inf)]
+    return DiagnosisComparison(
+        (f"a.py{evil}", f"b.py{evil}"),
+        here,
+        there,
+        tuple(losses),
+        tuple(worse),
+        2 / 252,
+        verdict,  # pyright: ignore[reportArgumentType]
+    )

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
@@ -77,10 +78,29 @@ class DiagnosisComparison:
         after = f"after {plural(steps, 'step')} at lr {self.here.lr:g}, {plural(seeds, 'seed')} each"
         both = f"{self.names[0]} has the loss {last[0]:.4g} and {self.names[1]} {last[1]:.4g} (median)"
         if self.verdict == "noise":
-            few = " With so few seeds it cannot be told apart." if least_chance(seeds) > _CHANCE else ""
+            few = "" if self.enough else " With so few seeds it cannot be told apart."
             return f"noise: {after}, {both}; chance would do as much in {self.chance:.1%} of cases.{few}"
         better = self.names[0] if self.verdict == "here" else self.names[1]
         return f"{better} is better: {after}, {both}; chance would do that in {self.chance:.1%} of cases."
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are so many seeds that a difference can be told from chance."""
+        return least_chance(len(self.losses_here)) <= _CHANCE
+
+    def _repr_html_(self) -> str:
+        from initcfg._diagnose.report import comparison_short
+
+        return comparison_short(self)
+
+    def to_html(self, path: str | Path | None = None, lang: str = "en") -> str:
+        """Both side by side as a page: one HTML file that needs nothing besides; see :meth:`Plan.to_html`.
+
+        It has the verdict, the losses of every draw, and the findings and tensors of both.
+        """
+        from initcfg._diagnose.report import comparison_page
+
+        return comparison_page(self, path, lang)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""

@@ -192,6 +192,21 @@ def test_the_better_is_named() -> None:
     assert run("diagnose", "diagnosed_nets:Net", *options, "--strict").exit_code == 1
 
 
-def test_two_make_no_page(tmp_path: Path) -> None:
-    said = refused("diagnose", "config.py", "--against", "config.py", "--html", "page.html")
-    assert "A page shows one diagnosis" in said and not (tmp_path / "page.html").exists()
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_two_on_one_page(tmp_path: Path, lang: str) -> None:
+    options = (
+        "--against",
+        "diagnosed_nets:loud",
+        *GIVEN,
+        "--steps",
+        "2",
+        "--html",
+        "page.html",
+        "--lang",
+        lang,
+    )
+    done = run("diagnose", "diagnosed_nets:Net", *options)
+    assert done.exit_code == 0 and done.stdout.rstrip().endswith("page.html"), done.output
+    text = Path("page.html").read_text(encoding="utf-8")
+    assert "initial-loss" in text and "diagnosed_nets:loud" in text
+    assert "nowhere" in refused("diagnose", "diagnosed_nets:Net", *options[:2], "--html", "nowhere/page.html")

@@ -406,7 +406,7 @@ def diagnose(request: Request, as_json: bool, strictly: bool, **asked: Any) -> i
 
     if asked["against"] is not None:
         both = compared(request, Asked(**asked))
-        answer(as_json, both.to_json, lambda: comparison_views(both))
+        answer(as_json, both.to_json, lambda: comparison_views(both, asked["html_file"]))
         found = (both.here, both.there)
         return 1 if any(each.errors or (strictly and each.warnings) for each in found) else 0
     found = diagnosed(request, Asked(**asked))

@@ -40,11 +40,6 @@ class Asked:
 
 def compared(request: Request, asked: Asked) -> DiagnosisComparison:
     """Two targets, each built by its own words; the options hold for both, ``--set`` for the first."""
-    if asked.html_file is not None:
-        raise ArgumentError(
-            "A page shows one diagnosis, and --against makes two.",
-            fix="Leave out --html, or write a page of each without --against.",
-        )
     given = _checked(request, asked)
     model, plan = initialized(request, asked.seed)
     other, _ = initialized(replace(request, config=str(asked.against), overrides=()), asked.seed)
@@ -52,7 +47,9 @@ def compared(request: Request, asked: Asked) -> DiagnosisComparison:
         found = diagnose(
             model, given.batch, given.loss, plan=plan, against=other, seeds=asked.seeds, **_recipe(asked)
         )
-    return replace(found, names=(request.config, str(asked.against)))
+    found = replace(found, names=(request.config, str(asked.against)))
+    _reported(found, asked)
+    return found
 
 
 def diagnosed(request: Request, asked: Asked) -> Diagnosis:
@@ -102,7 +99,7 @@ def _recipe(asked: Asked) -> dict[str, Any]:
     return {name: getattr(asked, name) for name in names}
 
 
-def _reported(found: Any, asked: Asked) -> None:
+def _reported(found: Diagnosis | DiagnosisComparison, asked: Asked) -> None:
     if asked.html_file is not None:
         with spinner("writing the report"):
             found.to_html(asked.html_file, lang=asked.lang)

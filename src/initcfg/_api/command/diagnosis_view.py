@@ -33,13 +33,16 @@ def diagnosis_views(found: Diagnosis, report: str | None = None) -> Iterator[Ren
         yield line(report)
 
 
-def comparison_views(found: DiagnosisComparison) -> Iterator[RenderableType]:
+def comparison_views(found: DiagnosisComparison, report: str | None = None) -> Iterator[RenderableType]:
     """For a person: which is better, or that nothing tells; and what is found in each."""
     yield _wrapped(found.told(), style="bold")
     for name, each in zip(found.names, (found.here, found.there), strict=True):
         yield line("")
         yield _wrapped(f"{name}:", style="bold")
         yield from diagnosis_views(each)
+    if report is not None:
+        yield line("")
+        yield line(report)
 
 
 def outcome(found: Diagnosis) -> str:

@@ -106,6 +106,43 @@ WORDS: dict[str, tuple[str, str]] = {
     "uniform guess": ("ln C", "ln C"),
     "label entropy": ("entropy of the labels", "标签的熵"),
     "not finite": ("not finite", "非有限值"),
+    # Two side by side.
+    "side by side": ("Two initializations side by side", "两种初始化对比"),
+    "better": (
+        "{better} is better: after the steps, {a} has the loss {x} and {b} {y}",
+        "{better} 更好：试训之后 {a} 的损失为 {x}，{b} 为 {y}",
+    ),
+    "noise": (
+        "No difference that is more than chance: after the steps, {a} has the loss {x} and {b} {y}",
+        "差异不超出偶然：试训之后 {a} 的损失为 {x}，{b} 为 {y}",
+    ),
+    "by ranks": (
+        "Losses are medians over {n} draw of each; by their ranks, two sets of draws of one initialization "
+        "differ as much in {chance} of cases.|Losses are medians over {n} draws of each; by their ranks, two "
+        "sets of draws of one initialization differ as much in {chance} of cases.",
+        "损失取各 {n} 次抽样的中位数；按秩检验，同一种初始化的两组抽样有 {chance} 的概率出现同样大的差异。",
+    ),
+    "gap": (" ", ""),
+    "too few draws": (
+        "So few draws cannot tell any two apart: take five.",
+        "抽样太少，无法区分任何两种初始化：请取五次。",
+    ),
+    "losses": ("Losses of every draw", "每次抽样的损失"),
+    "losses said": (
+        "Loss of {optimizer} at lr {lr} on the batch, of each draw of the weights (thin) and their median "
+        "(thick).",
+        "{optimizer} 以学习率 {lr} 在该批数据上的损失：细线为每次权重抽样，粗线为中位数。",
+    ),
+    "draw": ("draw", "抽样"),
+    "draws": ("draws of each", "各抽样次数"),
+    "median": ("median", "中位数"),
+    "at the start": ("at the start", "开始时"),
+    "after steps": ("after the steps", "试训之后"),
+    "finding": ("finding", "发现"),
+    "depths said": (
+        "Size (rms) of the signal behind each block in both, logarithmic.",
+        "两者各模块之后信号的均方根（对数坐标）。",
+    ),
     "trained": (
         "A look at the initialization ranks two of them worse than eight steps of training do: compare by "
         "the probe.",

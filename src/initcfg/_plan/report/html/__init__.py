@@ -10,7 +10,7 @@ a value gives) and `bars.py` (their small histograms), `figures.py` (pictures by
 (the table), `plans.py`, `ledgers.py`, `differences.py` (a page each), `notebooks.py` (short forms).
 """
 
-from initcfg._plan.report.html.bars import number
+from initcfg._plan.report.html.bars import law_cell, number
 from initcfg._plan.report.html.differences import diff_page
 from initcfg._plan.report.html.elements import Html, element, name_of, together
 from initcfg._plan.report.html.figures import COLOR, Drawing, can_draw, framed, logarithmic, settings
@@ -18,7 +18,14 @@ from initcfg._plan.report.html.ledgers import ledger_page
 from initcfg._plan.report.html.notebooks import diff_short, ledger_short, plan_short, short_table
 from initcfg._plan.report.html.page import facts, whole_page, written
 from initcfg._plan.report.html.plans import plan_page, plan_tensors
-from initcfg._plan.report.html.tensors import TensorRow, legend, plain_table, tensor_table
+from initcfg._plan.report.html.tensors import (
+    TensorRow,
+    legend,
+    plain_table,
+    search_box,
+    tensor_table,
+    wide_table,
+)
 from initcfg._plan.report.html.wording import Wording
 
 __all__ = [
@@ -33,6 +40,7 @@ __all__ = [
     "element",
     "facts",
     "framed",
+    "law_cell",
     "ledger_page",
     "ledger_short",
     "legend",
@@ -43,10 +51,12 @@ __all__ = [
     "plan_page",
     "plan_short",
     "plan_tensors",
+    "search_box",
     "settings",
     "short_table",
     "tensor_table",
     "together",
     "whole_page",
+    "wide_table",
     "written",
 ]
