@@ -36,7 +36,7 @@ ifneq ($(filter $(GROUPS),$(GROUP)),)
 test-peers: $(VENV)-$(GROUP)/.installed
 	$(VENV)-$(GROUP)/bin/python -m pytest tests/groups/$(GROUP) -m group
 else
-test-peers: $(VENV)/.installed-peers $(if $(GROUP),,browser)
+test-peers: $(VENV)/.installed-peers $(if $(GROUP),,browser $(DOCS)/.installed)
 	$(BIN)/python -m pytest $(if $(GROUP),tests/peers,tests) -m "peers$(if $(GROUP), and $(GROUP))"
 endif
 

@@ -128,15 +128,15 @@ class Browser:
         message, _, self._left = self._left.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, *, width: int = 1200, dark: bool = False, media: str = "screen") -> None:
-        """Load a file, as wide and as light as is asked for."""
+    def open(self, page: Path | str, *, width: int = 1200, dark: bool = False, media: str = "screen") -> None:
+        """Load a file or an address, as wide and as light as is asked for."""
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not any(each.get("method") == "Page.loadEventFired" for each in self.events):
             self.events.append(self._next())
 
@@ -152,8 +152,8 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
 
-    def complaints(self) -> list[str]:
-        """What the console says, and what was asked of the network besides the page itself."""
+    def complaints(self, home: str | None = None) -> list[str]:
+        """What the console says, and what was asked of the network besides the page itself and its home."""
         self.value("1")
         said: list[str] = []
         for each in self.events:
@@ -165,7 +165,9 @@ class Browser:
             elif method == "Log.entryAdded" and rest["entry"]["level"] in ("error", "warning"):
                 said.append(rest["entry"]["text"])
             elif method == "Network.requestWillBeSent" and rest["type"] != "Document":
-                said.append(f"asks for {rest['request']['url'][:80]}")
+                url = rest["request"]["url"]
+                if home is None or not url.startswith((home, "data:", "blob:")):
+                    said.append(f"asks for {url[:80]}")
         return said
 
     def picture(self, path: Path, height: int = 6000) -> None:

@@ -8,7 +8,6 @@ It needs what requirements.txt beside it names, and neither torch nor the networ
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 
 import jieba
 from api_pages import write_api
+from chinese import slug
 from llms import write_llms
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
@@ -24,6 +24,7 @@ from mkdocs.utils import CountHandler
 from navigation import navigation, translations
 from pages import ROOT, Pages
 
+_NO_ADDRESSES = '<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"/>'
 HERE = Path(__file__).parent
 
 
@@ -48,11 +49,10 @@ def made(site: Path) -> None:
         config["mdx_configs"]["toc"]["slugify"] = slug
         build(config)
         write_llms(pages.folder, site)
-
-
-def slug(heading: str, separator: str) -> str:
-    """The anchor that a forge makes of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", separator)
+        # The theme asks for a map beside each page. It would hold addresses, and the site knows none.
+        (site / "sitemap.xml.gz").unlink()
+        for folder in {page.parent for page in site.rglob("*.html")}:
+            (folder / "sitemap.xml").write_text(_NO_ADDRESSES, encoding="utf-8")
 
 
 def _forget_the_first_language(files: Any, config: Any) -> Any:

@@ -12,7 +12,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-ROOT = Path(__file__).parents[2]
+from chinese import ROOT, english_anchor, english_page, with_english_anchors
+
 _DOCS = "docs"
 # Pages that lie outside of docs/.
 _OUTSIDE = {
@@ -84,6 +85,8 @@ class Pages:
             return self._with_links(f"# {place}\n\n{entries}\n", f"{place}/README.md", page_of(place))
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".md":
+            if page_of(place).endswith(".zh.md"):
+                text = with_english_anchors(text, english_page(path).read_text(encoding="utf-8"))
             return self._with_links(_OTHER_LANGUAGE.sub("", text, count=1), place, page_of(place))
         language = _LANGUAGES_OF_FILES.get(path.suffix, "text")
         return f"# {place}\n\n````{language}\n{text.rstrip()}\n````\n"
@@ -91,11 +94,15 @@ class Pages:
     def _with_links(self, text: str, place: str, page: str) -> str:
         def changed(found: re.Match[str]) -> str:
             link, mark, anchor = found[2].partition("#")
-            if not link or ":" in link:
+            if ":" in link or (not link and not place.endswith(".zh.md")):
                 return found[0]
+            if not link:
+                return f"{found[1]}#{english_anchor(ROOT / place, anchor)}{found[3]}"
             target = os.path.normpath(PurePosixPath(place).parent / link)
             if not target.startswith(f"{_DOCS}/"):
                 self._waiting.append(target)
+            if anchor and page_of(target).endswith(".zh.md"):
+                anchor = english_anchor(ROOT / target, anchor)
             led = os.path.relpath(page_of(target), PurePosixPath(page).parent)
             return f"{found[1]}{led}{mark}{anchor}{found[3]}"
 
