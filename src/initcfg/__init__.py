@@ -16,9 +16,19 @@ from initcfg import errors
 from initcfg._version import __version__
 
 EXPORTS = {
-    "_api": ("build", "diagnose", "init_weights", "initialize", "materialize", "param_groups", "plan"),
+    "_api": (
+        "build",
+        "diagnose",
+        "init_weights",
+        "initialize",
+        "materialize",
+        "param_groups",
+        "plan",
+        "verify",
+    ),
     "_record": ("deferred", "trace"),
     "_plan": ("Assignment", "Ledger", "Plan"),
+    "_apply": ("Verification", "Verified"),
     "_plan.compare": ("Comparison", "Difference", "compare", "differences"),
     "_diagnose": ("Diagnosis", "DiagnosisComparison", "Finding"),
     "_rules": ("register_library",),

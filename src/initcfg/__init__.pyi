@@ -12,6 +12,9 @@ from initcfg._api import initialize as initialize
 from initcfg._api import materialize as materialize
 from initcfg._api import param_groups as param_groups
 from initcfg._api import plan as plan
+from initcfg._api import verify as verify
+from initcfg._apply import Verification as Verification
+from initcfg._apply import Verified as Verified
 from initcfg._config import MODELS as MODELS
 from initcfg._config import Registry as Registry
 from initcfg._config import build_from_cfg as build_from_cfg
@@ -112,6 +115,8 @@ __all__ = [
     "UniformInit",
     "ValueInit",
     "VarianceScalingInit",
+    "Verification",
+    "Verified",
     "WEIGHT_INITIALIZERS",
     "WeightNormDataInit",
     "XavierInit",
@@ -140,5 +145,6 @@ __all__ = [
     "trunc_normal_",
     "trunc_normal_init",
     "uniform_init",
+    "verify",
     "xavier_init",
 ]

@@ -6,7 +6,7 @@ Out: a plan, an initialized model, its ledger; what a command prints and writes.
 Read: `functions.py` (plan, init_weights, build), then `declared_roles.py` (what a config says of roles),
 `untrusted.py` (building from a stranger's config), `parameter_groups.py` (a plan's multipliers, for
 optimizers), `coordinates/` (whether they hold from width to width), `diagnosing.py` (what is wrong at the
-start), `original_calls.py` (what code written for MMEngine calls), `original_log.py` (what it then finds in
+start), `weights/` (checkpoints: what is in them, what changed, what differs), `original_calls.py` (what code written for MMEngine calls), `original_log.py` (what it then finds in
 its log), `materialization.py` (memory for models on the meta device), `command/`.
 
 A function is imported when it is asked for: the command's help needs none of them, and no torch.
@@ -22,15 +22,23 @@ if TYPE_CHECKING:
     from initcfg._api.materialization import materialize
     from initcfg._api.original_calls import initialize
     from initcfg._api.parameter_groups import param_groups
+    from initcfg._api.weights import verify
 
-__all__ = ["build", "diagnose", "init_weights", "initialize", "materialize", "param_groups", "plan"]
+__all__ = ["build", "diagnose", "init_weights", "initialize", "materialize", "param_groups", "plan", "verify"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # All of them, since each registers with the door what it does (_model/doors.py).
-    from initcfg._api import diagnosing, functions, materialization, original_calls, parameter_groups
+    from initcfg._api import (
+        diagnosing,
+        functions,
+        materialization,
+        original_calls,
+        parameter_groups,
+        weights,
+    )
 
-    homes = (diagnosing, functions, materialization, original_calls, parameter_groups)
+    homes = (diagnosing, functions, materialization, original_calls, parameter_groups, weights)
     return next(getattr(home, name) for home in homes if hasattr(home, name))

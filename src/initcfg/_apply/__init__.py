@@ -9,9 +9,9 @@ at once or after that code), `planned_checkpoints.py` (values that are read), `r
 time), `hooked_loads.py` (what load hooks make of them), `measuring/` (values that a batch decides),
 `load_warnings.py` (what is said aloud of them), `account.py` (the ledger's source), `last_plans.py` (which
 plan a model had last), `rehearsal.py` (a run that writes nothing), `idle_rules.py` (what the model's own code
-left out), `verification.py` (a checkpoint against its plan), `written_digests.py` (and against what its files
-say of themselves), `finite.py` (counting NaN and infinity), `weights_file.py` (a model's weights on disk),
-`ranks/`, `streaming/`.
+left out), `verifying/` (a checkpoint against its plan), `written_digests.py` (and against what its files say
+of themselves), `source_digests.py` (what the files that were loaded are), `finite.py` (counting NaN and
+infinity), `weights_file.py` (a model's weights on disk), `ranks/`, `streaming/`.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from initcfg._apply.apply import agreeing_ranks, apply_plan
 from initcfg._apply.last_plans import last_plan, remember_plan
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.rehearsal import rehearsed
-from initcfg._apply.verification import Verification, Verified, verified
+from initcfg._apply.verifying import Verification, Verified, verification_view, verified
 from initcfg._apply.weights_file import check_output, is_folder, save_weights
 from initcfg._model import doors
 
@@ -36,6 +36,7 @@ __all__ = [
     "rehearsed",
     "remember_plan",
     "save_weights",
+    "verification_view",
     "verified",
 ]
 

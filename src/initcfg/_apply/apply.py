@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -87,7 +88,8 @@ def apply_plan(
         forget_defaults(model)
         remember_plan(model, plan)
         _log_idle_rules(execution)
-        return execution.ledger(rng, seed)
+        ledger = execution.ledger(rng, seed)
+        return replace(ledger, loads=checkpoints.digested(ledger.loads))
     except BaseException as error:
         if execution is None:
             raise

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
 from initcfg._apply.finite import non_finite
 from initcfg._apply.hooked_loads import Around, HookedLoads
 from initcfg._apply.read_ahead import Read, ReadAhead
+from initcfg._apply.source_digests import SourceDigests
 from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_source
 from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan
@@ -50,6 +52,7 @@ class PlannedCheckpoints:
     def __init__(self, loads: Iterable[Load]) -> None:
         # Where code that draws random numbers runs, by the name of its module.
         self.around_code: Around = lambda module: contextlib.nullcontext()
+        self._digests = SourceDigests()
         self._begin(loads)
 
     def _begin(self, loads: Iterable[Load]) -> None:
@@ -264,8 +267,26 @@ class PlannedCheckpoints:
     def _open(self, source: str) -> OpenedCheckpoint:
         if source not in self._opened:
             load = self._loads.get(source)
-            self._opened[source] = open_source(source) if load is None else _open_planned(load)
+            opened = open_source(source) if load is None else _open_planned(load)
+            self._opened[source] = opened
+            self._digests.begin(source, opened)
+            if load is not None and load.sha256 is not None and opened.sha256 is None:
+                _check_unchanged(load, self._digests.of(source))
         return self._opened[source]
+
+    def digest(self, source: str) -> str | None:
+        """The digest of a checkpoint as it is now; None if it is in memory, or another rank says it."""
+        self._open(source)
+        return self._digests.of(source)
+
+    def digested(self, loads: Iterable[Load]) -> tuple[Load, ...]:
+        """Accounts of checkpoints that were opened here, with what their files are."""
+        return tuple(
+            replace(load, sha256=load.sha256 or self._digests.of(load.source))
+            if load.source not in self._ambiguous
+            else load
+            for load in loads
+        )
 
     def close(self) -> None:
         """Let go of the files, and of what hooks made of them."""
@@ -361,11 +382,15 @@ def _open_planned(load: Load) -> OpenedCheckpoint:
         name=load.checkpoint or load.source,
         lora=lora,
     )
-    if load.sha256 and opened.sha256 and load.sha256 != opened.sha256:
+    _check_unchanged(load, opened.sha256)
+    return opened
+
+
+def _check_unchanged(load: Load, digest: str | None) -> None:
+    if load.sha256 and digest and load.sha256 != digest:
         raise CheckpointError(
             f"The checkpoint {load.source!r} has changed since the plan was made: its SHA-256 is "
-            f"{opened.sha256}, and was {load.sha256}.",
+            f"{digest}, and was {load.sha256}.",
             where=load.rule,
             fix="Plan again.",
         )
-    return opened

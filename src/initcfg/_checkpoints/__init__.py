@@ -3,11 +3,26 @@
 In: what a rule says in ``checkpoint=``: a path, an address with a scheme, a state_dict, a function.
 Out: an ``OpenedCheckpoint``, which knows its tensors and reads them one by one.
 
-Read: `from_source.py` (both steps as one), then `sources/` (from the text to a file on this machine) and
-`formats/` (from the file to its tensors).
+Read: `from_source.py` (both steps as one), `whole_digest.py` (the digest of all its files), `key_prefixes.py`
+(what stands before the keys of one and not of another), then `sources/` (from the text to a file on this
+machine) and `formats/` (from the file to its tensors).
 """
 
 from initcfg._checkpoints.formats import InMemory, OpenedCheckpoint, Stored, has_lora
 from initcfg._checkpoints.from_source import Lora, open_source
+from initcfg._checkpoints.key_prefixes import Prefixes, common_prefix, prefixes_of
+from initcfg._checkpoints.whole_digest import whole_digest, whole_size
 
-__all__ = ["InMemory", "Lora", "OpenedCheckpoint", "Stored", "has_lora", "open_source"]
+__all__ = [
+    "InMemory",
+    "Lora",
+    "OpenedCheckpoint",
+    "Prefixes",
+    "Stored",
+    "common_prefix",
+    "has_lora",
+    "open_source",
+    "prefixes_of",
+    "whole_digest",
+    "whole_size",
+]

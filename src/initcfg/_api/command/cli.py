@@ -267,7 +267,7 @@ def inspect(checkpoint: str, part: str | None, as_json: bool, full: bool) -> Non
 @click.option(
     "--trust-ledger",
     is_flag=True,
-    help="Compute the formulas of CHECKPOINT's own ledger, too: its writer chose them.",
+    help="Compute the formulas of CHECKPOINT's own ledger and fetch its sources: its writer chose them.",
 )
 @JSON
 @FULL
@@ -281,18 +281,19 @@ def verify(
     full: bool,
     **asked: Any,
 ) -> int:
-    """Say which tensors of CHECKPOINT still hold their planned initial value, and by how much others changed.
+    """Say which tensors of CHECKPOINT still hold what they began with, and by how much others changed.
 
-    The values are made again from seed and name. Without --plan and --config, the ledger that the checkpoint
-    carries, or that lies beside it, says what was planned, as far as it is plain data: its formulas are
-    computed with --trust-ledger only. Ends with 1 if anything changed or is not finite.
+    Values are made again from seed and name; what was loaded is compared with its source. Without --plan and
+    --config, the ledger that the checkpoint carries, or that lies beside it, says what was planned, as far as
+    it is plain data. Ends with 1 if anything changed or is not finite, 3 if some could not be checked.
     """
-    from initcfg._api.command.verifying import verification_view, verified_checkpoint
+    from initcfg._api.command.verifying import verified_checkpoint
+    from initcfg._apply import verification_view
 
     request = Request(config, overrides, no_python, untrusted) if config is not None else None
     found = verified_checkpoint(checkpoint, request=request, **asked)
     answer(as_json, found.to_json, lambda: [verification_view(found, full=full)])
-    return 1 if found.differs else 0
+    return found.exit_code
 
 
 @main.command(epilog="Example:  initcfg shapes hf:LlamaForCausalLM --set hidden_size=64 -o shapes.json")

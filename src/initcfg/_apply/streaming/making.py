@@ -200,7 +200,8 @@ class Maker:
             name: replace(accounts.get(name, entry), dtype=dtypes.get(name, entry.dtype))
             for name, entry in self._ledger.entries.items()
         }
-        return replace(self._ledger, entries=entries, plan_digest=plan.digest)
+        loads = self._checkpoints.digested(self._ledger.loads)
+        return replace(self._ledger, entries=entries, plan_digest=plan.digest, loads=loads)
 
     def _stored(self, item: Item) -> Stored | None:
         """What an item is of a checkpoint, if it is copied from one as it is."""

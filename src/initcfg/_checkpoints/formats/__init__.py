@@ -20,7 +20,13 @@ from initcfg._checkpoints.formats.distributed_folder import METADATA
 from initcfg._checkpoints.formats.lora import has_lora, lora_config, merged_lora
 from initcfg._checkpoints.formats.open_files import open_regular
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
-from initcfg._checkpoints.formats.sharded_folder import FOLDER_FILES, UNFINISHED, weight_map, weights_among
+from initcfg._checkpoints.formats.sharded_folder import (
+    FOLDER_FILES,
+    UNFINISHED,
+    file_in_folder,
+    weight_map,
+    weights_among,
+)
 from initcfg._checkpoints.formats.stored import InMemory, Stored, TensorInfo
 
 __all__ = [
@@ -31,6 +37,7 @@ __all__ = [
     "OpenedCheckpoint",
     "Stored",
     "TensorInfo",
+    "file_in_folder",
     "has_lora",
     "lora_config",
     "merged_lora",

@@ -1,0 +1,116 @@
+"""A checkpoint against what was planned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from initcfg._api.functions import build, located_plan
+from initcfg._apply import Verification, verified
+from initcfg._checkpoints import open_source
+from initcfg._plan import Ledger, Plan
+from initcfg._plan.compare import read_saved
+from initcfg.errors import ConfigError, plural
+from initcfg.values import formulas_in
+
+
+def verify(
+    checkpoint: str | Path | Mapping[str, Any] | nn.Module,
+    plan: Plan | Ledger | str | Path | None = None,
+    *,
+    config: str | Path | Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    part: str | None = None,
+    trust_ledger: bool = False,
+) -> Verification:
+    """Which tensors of a checkpoint still hold what they began with, and by how much others changed.
+
+    Values are made again from seed and name; tensors that were loaded are compared with the checkpoint that
+    they come from, if that is still the file that it was. One tensor is in memory at a time.
+
+    Args:
+        checkpoint: A file, a folder, an address, a state_dict, or a model.
+        plan: What was planned: a plan or a ledger, or the file of one. Without it and ``config`` the ledger
+            that the checkpoint carries, or that lies beside it: its plain values; its formulas are operations
+            that whoever wrote the file chose.
+        config: A config or builder, to be planned.
+        seed: The seed; by default that of the ledger.
+        part: Which set of weights, where there are several.
+        trust_ledger: Whether to compute the formulas of the checkpoint's own ledger, too, and to fetch the
+            sources that it names.
+
+    Returns:
+        What became of each tensor. ``exit_code`` is that of the command: 0 if all is as it began, 1 if
+        anything differs, 3 if nothing differs and some tensors could not be checked.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or nothing can be made again.
+        ConfigError: Nothing says what was planned.
+
+    Example:
+        >>> import initcfg
+        >>> from torch import nn
+        >>> model = nn.Linear(4, 2)
+        >>> ledger = initcfg.init_weights(model, dict(type="Normal", layer="Linear", std=0.1), seed=0)
+        >>> model.bias.data += 1
+        >>> found = initcfg.verify(model, ledger)
+        >>> found["weight"].status, found["bias"].status, found["bias"].detail
+        ('initial', 'changed', 'from zero, to a norm of 1.4')
+        >>> found.exit_code
+        1
+    """
+    if plan is not None and config is not None:
+        raise ConfigError("plan and config both say what was planned.", fix="Give one of them.")
+    source = _source(checkpoint)
+    own = plan is None and config is None
+    saved = _planned(plan, config, source)
+    if saved is None:
+        given = source if plan is None else str(plan)
+        raise ConfigError(
+            f"{given if isinstance(given, str) else 'The state_dict'!r} holds no plan and no ledger.",
+            fix="Give --plan FILE.json, or --config CONFIG and --seed N.",
+        )
+    if own and not trust_ledger:
+        _check_plain(str(checkpoint), saved)
+    name = source if isinstance(source, str) else "the state_dict"
+    with open_source(source, name=name, part=part) as reader:
+        return verified(reader, saved, seed, fetch=not own or trust_ledger)
+
+
+def _source(checkpoint: Any) -> str | Mapping[str, Any]:
+    """What is opened."""
+    if isinstance(checkpoint, nn.Module):
+        return checkpoint.state_dict()
+    return str(checkpoint) if isinstance(checkpoint, Path) else checkpoint
+
+
+def _planned(
+    plan: Plan | Ledger | str | Path | None,
+    config: str | Path | Mapping[str, Any] | None,
+    source: str | Mapping[str, Any],
+) -> Plan | Ledger | None:
+    if config is not None:
+        model = build(config, init=False)
+        return located_plan(model, config=config, compat=None, strict=False)
+    if plan is None:
+        return read_saved(source) if isinstance(source, str) else None
+    if not isinstance(plan, (str, Path)):
+        return plan
+    if not os.path.isfile(plan):
+        raise ConfigError(f"There is no file {str(plan)!r}.", fix="Check the path.")
+    return read_saved(str(plan))
+
+
+def _check_plain(checkpoint: str, saved: Plan | Ledger) -> None:
+    """A ledger out of the checkpoint itself is data, and nothing that is computed."""
+    found = [name for name, item in saved.items() if formulas_in(item.value)]
+    if found:
+        raise ConfigError(
+            f"The ledger of {checkpoint!r} itself has formulas, for {plural(len(found), 'tensor')} such as "
+            f"{found[0]!r}: operations of torch that whoever wrote the file chose.",
+            fix="If you trust it, add --trust-ledger; or give a plan or ledger of your own: --plan FILE.",
+        )

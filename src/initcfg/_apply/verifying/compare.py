@@ -1,0 +1,212 @@
+"""Verifying a checkpoint against its plan: which tensors still hold what they began with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import torch
+
+from initcfg._apply.finite import non_finite
+from initcfg._apply.verifying.distance import distance
+from initcfg._apply.verifying.initial import InitialValues, UnknownError
+from initcfg._apply.verifying.results import Verification, Verified
+from initcfg._apply.written_digests import changed_files
+from initcfg._checkpoints import OpenedCheckpoint, prefixes_of
+from initcfg._plan import Assignment, Ledger, Plan, Written, weight_of
+from initcfg._stream.bits import STREAM_VERSION, seed_number
+from initcfg.errors import CheckpointError, InitcfgError, nearest
+from initcfg.values import FromCheckpoint, Keep, Opaque, Originals, Value, dtype_name
+
+Item = Assignment | Written
+
+
+def verified(
+    reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None = None, *, fetch: bool = False
+) -> Verification:
+    """Compare each tensor of a checkpoint with what it began with.
+
+    Values are made again from seed and name; what was loaded is read again from its source, if that is what
+    it was. One tensor is in memory at a time. Without a seed it is that of the ledger. ``fetch``: sources
+    that are not on this machine may be fetched.
+    """
+    seed = planned.seed if seed is None else seed
+    seed = None if seed is None else seed_number(seed)
+    _check_stream(planned)
+    items: Mapping[str, Item] = (
+        {**planned.parameters, **planned.buffers} if isinstance(planned, Plan) else planned.entries
+    )
+    if seed is None and any(item.value.random for item in items.values()):
+        raise CheckpointError("There is no seed to make the planned values from.", fix="Give it: --seed N.")
+    keys = _keys(reader, planned, items)
+    found: list[Verified] = []
+    with contextlib.closing(InitialValues(planned.loads, seed, fetch=fetch)) as initial:
+        for name, item in items.items():
+            if name in keys.of:
+                found.append(_compared(reader, initial, name, keys.of[name], item))
+            elif name in keys.stored_as:
+                found += _compared_originals(reader, initial, name, keys.stored_as[name], item)
+            elif not isinstance(item.value, Keep):
+                # What is kept may be a buffer that no file stores.
+                found.append(Verified(name, "missing"))
+    for key in keys.unplanned:
+        try:
+            counts = _nan_and_inf(reader.read(key))
+        except CheckpointError as error:
+            found.append(Verified(key, "unplanned", detail=_unreadable(error)))
+        else:
+            found.append(Verified(key, "unplanned", nan=counts[0], inf=counts[1]))
+    return Verification(tuple(found), seed, () if reader.path is None else changed_files(reader.path))
+
+
+def _check_stream(planned: Plan | Ledger) -> None:
+    if isinstance(planned, Plan):
+        return
+    if planned.rng != "stream":
+        raise CheckpointError(
+            "These weights were drawn by torch's generator, which cannot make one tensor's numbers again.",
+            fix="Compare two files: initcfg diff --values A B; or initialize with rng='stream'.",
+        )
+    if planned.stream_version != STREAM_VERSION:
+        raise CheckpointError(
+            f"These weights were drawn by version {planned.stream_version} of the stream; this package knows "
+            f"version {STREAM_VERSION}.",
+            fix="Use the version of initcfg that wrote them.",
+        )
+
+
+class _Keys:
+    """Which keys of a checkpoint are which planned tensors.
+
+    ``of`` has the key of a name, ``stored_as`` the keys that a parametrization stores a weight as.
+    """
+
+    def __init__(self, of: dict[str, str], stored_as: dict[str, list[str]], unplanned: list[str]) -> None:
+        self.of, self.stored_as, self.unplanned = of, stored_as, unplanned
+
+
+def _keys(reader: OpenedCheckpoint, planned: Plan | Ledger, items: Mapping[str, Item]) -> _Keys:
+    keys = list(reader.keys())
+    known = {**dict.fromkeys(items), **dict.fromkeys(planned.aliases)}
+    before = prefixes_of(keys, [*known, *(key for key in keys if weight_of(key) in known)])
+    # Names as the plan has them; what is not below the prefix keeps its own.
+    named: dict[str, str] = {}
+    for key in keys:
+        if key.startswith(before.a):
+            named.setdefault(before.b + key[len(before.a) :], key)
+    # Of a tied tensor, a file may have another name.
+    tied = {name: named[alias] for alias, name in reversed(dict(planned.aliases).items()) if alias in named}
+    of = {name: named.get(name) or tied[name] for name in items if name in named or name in tied}
+    stored_as: dict[str, list[str]] = {}
+    for name, key in named.items():
+        weight = weight_of(name)
+        if weight != name and weight in items and weight not in of:
+            stored_as.setdefault(weight, []).append(key)
+    if not of and not stored_as:
+        name = next(iter(items), "")
+        raise CheckpointError(
+            f"No key of {reader.name!r} is the name of a planned tensor: keys are like "
+            f"{min(keys, default=None)!r}, names like {name!r}.",
+            meant=nearest(name, keys),
+        )
+    used = {*of.values(), *(key for each in stored_as.values() for key in each)}
+    used |= {named[alias] for alias in planned.aliases if alias in named}
+    return _Keys(of, stored_as, [key for key in keys if key not in used])
+
+
+def _value(item: Item) -> Value:
+    if isinstance(item, Written) and item.by == "code":
+        # What code wrote over a rule's value, it need not have written in words.
+        return Opaque(item.code or "code", item.value)
+    return item.value
+
+
+def _compared(reader: OpenedCheckpoint, initial: InitialValues, name: str, key: str, item: Item) -> Verified:
+    planned, there = tuple(item.shape), reader.info(key).shape
+    if there != planned:
+        return Verified(name, "shape", detail=f"planned {list(planned)}, there {list(there)}")
+    return _against(reader, initial, name, key, _value(item), item.dtype)
+
+
+def _compared_originals(
+    reader: OpenedCheckpoint, initial: InitialValues, name: str, keys: list[str], item: Item
+) -> list[Verified]:
+    """What a parametrization stores, which is not what the plan says of the weight; but if it was loaded."""
+    value = item.value
+    if not isinstance(value, Originals) or len(value.values) != len(keys):
+        why = "stored by a parametrization, from which only the model makes the weight"
+        return [_unknown(reader, key, why) for key in keys]
+    pairs = zip(sorted(keys), value.values, strict=True)
+    return [_against(reader, initial, key, key, each, item.dtype) for key, each in pairs]
+
+
+def _against(
+    reader: OpenedCheckpoint, initial: InitialValues, name: str, key: str, value: Value, dtype: str
+) -> Verified:
+    """A tensor beside what its value makes; ``dtype`` is the type that it was planned in."""
+    try:
+        tensor = reader.read(key)
+    except CheckpointError as error:
+        return Verified(name, "unknown", detail=_unreadable(error))
+    if not tensor.numel():
+        return Verified(name, "initial", 0.0, 0.0)
+    nan, inf = _nan_and_inf(tensor)
+    # Code may have left alone what was there before.
+    before = value.over if isinstance(value, Opaque) else value
+    source = f"from {before.source}" if isinstance(before, FromCheckpoint) else ""
+    try:
+        made = initial.tensor(name, before, tuple(tensor.shape), getattr(torch, dtype)).to(tensor.dtype)
+    except UnknownError as error:
+        why = str(error) if before is value else f"written by code: {value}"
+        return Verified(name, "unknown", nan=nan, inf=inf, detail=why)
+    except (InitcfgError, RuntimeError) as error:
+        if isinstance(error, InitcfgError) and dtype == dtype_name(tensor.dtype):
+            raise
+        why = f"planned as {dtype}, there {dtype_name(tensor.dtype)}"
+        return Verified(name, "unknown", nan=nan, inf=inf, detail=why)
+    if torch.equal(_bytes(made), _bytes(tensor)):
+        return Verified(name, "initial", 0.0, 0.0, nan, inf, source)
+    if before is not value:
+        return Verified(name, "unknown", nan=nan, inf=inf, detail=f"written by code: {value}")
+    return _changed(name, made, tensor, (nan, inf), source)
+
+
+def _changed(
+    name: str, made: torch.Tensor, tensor: torch.Tensor, bad: tuple[int, int], source: str
+) -> Verified:
+    apart = distance([(made, tensor)])
+    told = [source] if source else []
+    if bad == (0, 0) and not apart.start and apart.norm:
+        told.append(f"from zero, to a norm of {apart.norm:.2g}")
+    elif bad == (0, 0) and not apart.norm:
+        told.append("only the sign of zeros, or the bits of NaN")
+    if any(bad):
+        return Verified(name, "changed", None, None, *bad, ", ".join(told))
+    return Verified(name, "changed", apart.relative, apart.norm, *bad, ", ".join(told))
+
+
+def _unknown(reader: OpenedCheckpoint, key: str, why: str) -> Verified:
+    try:
+        nan, inf = _nan_and_inf(reader.read(key))
+    except CheckpointError as error:
+        return Verified(key, "unknown", detail=_unreadable(error))
+    return Verified(key, "unknown", nan=nan, inf=inf, detail=why)
+
+
+def _unreadable(error: CheckpointError) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _nan_and_inf(tensor: torch.Tensor) -> tuple[int, int]:
+    """How many elements are NaN, and how many are infinite."""
+    bad = non_finite(tensor)
+    if not bad:
+        return 0, 0
+    pieces = tensor.reshape(-1).split(1 << 20)
+    nan = sum(int(torch.isnan(each.float() if each.dtype.itemsize == 1 else each).sum()) for each in pieces)
+    return nan, bad - nan
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor's memory: NaN equals itself there, and 0 is not -0."""
+    return tensor.contiguous().flatten().view(torch.uint8)
