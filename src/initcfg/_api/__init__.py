@@ -6,8 +6,9 @@ Out: a plan, an initialized model, its ledger; what a command prints and writes.
 Read: `functions.py` (plan, init_weights, build), then `declared_roles.py` (what a config says of roles),
 `untrusted.py` (building from a stranger's config), `parameter_groups.py` (a plan's multipliers, for
 optimizers), `coordinates/` (whether they hold from width to width), `diagnosing.py` (what is wrong at the
-start), `weights/` (checkpoints: what is in them, what changed, what differs), `original_calls.py` (what code written for MMEngine calls), `original_log.py` (what it then finds in
-its log), `materialization.py` (memory for models on the meta device), `command/`.
+start), `weights/` (checkpoints: what is in them, what changed, what differs), `original_calls.py` (what code
+written for MMEngine calls), `original_log.py` (what it then finds in its log), `materialization.py` (memory
+for models on the meta device), `command/`.
 
 A function is imported when it is asked for: the command's help needs none of them, and no torch.
 """

@@ -10,14 +10,13 @@ machine) and `formats/` (from the file to its tensors).
 
 from initcfg._checkpoints.formats import InMemory, OpenedCheckpoint, Stored, has_lora
 from initcfg._checkpoints.from_source import Lora, open_source
-from initcfg._checkpoints.key_prefixes import Prefixes, common_prefix, prefixes_of
+from initcfg._checkpoints.key_prefixes import common_prefix, prefixes_of
 from initcfg._checkpoints.whole_digest import whole_digest, whole_size
 
 __all__ = [
     "InMemory",
     "Lora",
     "OpenedCheckpoint",
-    "Prefixes",
     "Stored",
     "common_prefix",
     "has_lora",

@@ -12,7 +12,8 @@ from torch import nn
 
 import initcfg
 from initcfg._api.command.cli import main
-from initcfg._api.command.inspection import common_prefix, inspected
+from initcfg._api.command.inspection import inspected
+from initcfg._checkpoints import common_prefix
 from initcfg._checkpoints.formats import OpenedCheckpoint
 from initcfg._checkpoints.formats.spans import Span
 

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from initcfg._api.command.terminal import table
-from initcfg._checkpoints import open_source
+from initcfg._checkpoints import common_prefix, open_source
 from initcfg._checkpoints.formats import TensorInfo
 from initcfg._plan import FORMAT
 from initcfg._plan.report import limited, mask, merge_names
@@ -66,22 +66,6 @@ def _ledger(text: str | None) -> dict[str, Any] | None:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         return None
     return {key: data.get(key) for key in ("seed", "rng", "stream_version", "plan_digest", "versions")}
-
-
-def common_prefix(keys: list[str]) -> str:
-    """The longest beginning that all keys have, up to a dot.
-
-    Example:
-        >>> from initcfg._api.command.inspection import common_prefix
-        >>> common_prefix(["backbone.conv.weight", "backbone.conv.bias", "backbone.bn.weight"])
-        'backbone.'
-    """
-    if len(keys) < 2:
-        return ""
-    # What the least and the greatest share, all share.
-    least, greatest = min(keys), max(keys)
-    length = next((n for n, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), len(least))
-    return least[: least.rfind(".", 0, length) + 1]
 
 
 def _size(info: TensorInfo) -> int | None:

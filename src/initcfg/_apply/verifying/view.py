@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from initcfg._apply.verifying.results import UNCHECKED, Verification, Verified
 from initcfg._plan.report import mask, merge_names
 from initcfg.errors import add_row, line, plural
+
+if TYPE_CHECKING:
+    from initcfg._apply.verifying.results import Verification, Verified
 
 _WORDS = {
     "initial": "as initialized",
@@ -19,6 +22,7 @@ _WORDS = {
     "unplanned": "not in the plan",
     "shape": "of another shape",
 }
+_WRONG = ("changed", "missing", "shape")
 
 
 def verification_view(found: Verification, *, full: bool) -> RenderableType:
@@ -34,7 +38,7 @@ def verification_view(found: Verification, *, full: bool) -> RenderableType:
             shown,
             merge_names([each.name for each in group]),
             str(len(group)) if len(group) > 1 else "",
-            line(_WORDS[first.status], style="" if first.status in ("initial", *UNCHECKED) else "yellow"),
+            line(_WORDS[first.status], style="yellow" if first.status in _WRONG else ""),
             "…".join(dict.fromkeys(ends)),
             line(_remark(group), style="red" if first.nan or first.inf else ""),
         )
