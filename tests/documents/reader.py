@@ -109,7 +109,8 @@ class Reader:
         source = "\n" * (block.line - 1) + block.text
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            exec(compile(source, str(self.document), "exec"), self.namespace)
+            # As a reader runs it: the imports from __future__ of this file are not the page's.
+            exec(compile(source, str(self.document), "exec", dont_inherit=True), self.namespace)
         return out.getvalue()
 
     def _commands(self, block: Block) -> str:

@@ -202,7 +202,9 @@ def making(config: Any, cfg: Mapping[str, Any], *, untrusted: bool) -> Iterator[
             yield
     except InitcfgError as error:
         # Further inside, nobody knows the file.
-        error.where = error.where or _file_of(config, "type" if cfg is config else "model")
+        prefix = "" if cfg is config else "model."
+        below = _file_of(config, prefix + ".".join(error.key_path)) if error.key_path else None
+        error.where = error.where or below or _file_of(config, "type" if cfg is config else "model")
         raise
 
 

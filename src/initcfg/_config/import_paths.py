@@ -27,7 +27,11 @@ def import_path(path: str) -> tuple[Any, str]:
     except (Exception, SystemExit) as error:
         return None, f"{at!r} cannot be imported ({_said(error)})"
     for part in parts:
-        following = getattr(found, part, _NOTHING)
+        try:
+            following = getattr(found, part, _NOTHING)
+        except (Exception, SystemExit) as error:
+            # A module that imports its parts when they are asked for.
+            return None, f"'{at}.{part}' cannot be imported ({_said(error)})"
         if (following is _NOTHING or inspect.ismodule(following)) and inspect.ismodule(found):
             try:
                 following = importlib.import_module(f"{at}.{part}")

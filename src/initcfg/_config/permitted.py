@@ -18,9 +18,13 @@ from typing import Any
 
 from initcfg._config.annotations import annotations_of, fills_tensor
 from initcfg._config.builders import is_builder, is_object, needs_no_trust, object_of
+from initcfg._config.config_objects import is_settings, parameter_hints
 from initcfg._config.files import origin_of
 from initcfg._config.import_paths import import_path, is_registered_with_mmengine, torch_nn_class
 from initcfg.errors import BuildError, UntrustedError
+
+Classes = tuple[type, ...] | None
+"""The classes that a nested ``type`` may name besides modules; None: any that holds settings."""
 
 # What is nested under these keys are rules, whose types are initializers.
 _RULES = ("init_cfg",)
@@ -51,7 +55,7 @@ def permitted(cfg: Any, registry: Any) -> Iterator[None]:
 def check_types(cfg: Any, registry: Any) -> frozenset[int]:
     """See :func:`permitted`; gives the identities of what is no module, and asked for by an annotation."""
     asked: set[int] = set()
-    waiting: list[tuple[Any, str | None, tuple[type, ...], bool]] = [(cfg, None, (), False)]
+    waiting: list[tuple[Any, str | None, Classes, bool]] = [(cfg, None, (), False)]
     while waiting:
         node, origin, classes, in_rule = waiting.pop()
         if isinstance(node, (list, tuple)):
@@ -70,6 +74,9 @@ def check_types(cfg: Any, registry: Any) -> frozenset[int]:
                 if not known and found is not None and not makes_module(found):
                     asked.add(id(found))
                 factory = found if key == "type" else factory
+        if factory is None and classes:
+            # A dict that means settings needs no type; who reads it looks at a `_target_`.
+            factory = next(filter(is_settings, classes), None)
         for key, item in node.items():
             inside = in_rule or key in _RULES
             if isinstance(item, (Mapping, list, tuple)):
@@ -105,14 +112,14 @@ def _look_up(name: str, registry: Any, origin: str | None) -> tuple[Any, bool]:
     return import_path(name)[0], False
 
 
-def _fits(found: Any, classes: tuple[type, ...], registry: Any, in_rule: bool) -> bool:
+def _fits(found: Any, classes: Classes, registry: Any, in_rule: bool) -> bool:
     if is_registered_with_mmengine(found):
         return True
     if in_rule:
         if fills_tensor(found):
             return True
         return inspect.isclass(found) and any(base.__name__ in _INITIALIZERS for base in found.__mro__)
-    if inspect.isclass(found) and issubclass(found, classes):
+    if is_settings(found) if classes is None else inspect.isclass(found) and issubclass(found, classes):
         return True
     return registry.root.of_modules and makes_module(found)
 
@@ -141,12 +148,30 @@ def makes_module(found: Any) -> bool:
     return inspect.isclass(hint) and issubclass(hint, nn.Module)
 
 
-def _classes_of(factory: Any, key: Any) -> tuple[type, ...]:
-    """The classes of a user's own in the annotation of a parameter: those that a nested ``type`` may name."""
+def named_object(registry: Any, name: str, origin: str | None) -> Any:
+    """What a name in a config leads to, which ``origin`` wrote; None if that is nothing.
+
+    Raises:
+        UntrustedError: It is an import path in a config that is not trusted.
+    """
+    found = registry._registered(name)
+    if found is not None or not any(mark in name for mark in ".:"):
+        return found
+    if origin == "untrusted":
+        raise _refused_untrusted(name)
+    if ":" in name:
+        return object_of(name) if is_object(name) else None
+    return import_path(name)[0]
+
+
+def _classes_of(factory: Any, key: Any) -> Classes:
+    """The classes of a user's own in the annotation of a parameter; None if it has no annotation."""
     if factory is None:
         return ()
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    waiting, classes = [annotations_of(function).get(key)], []
+    hints = parameter_hints(factory)
+    if key not in hints:
+        return None
+    waiting, classes = [hints[key]], []
     while waiting:
         hint = waiting.pop()
         if isinstance(hint, (list, tuple)):

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, ClassVar, TypeVar, overload
 
-from initcfg._config.builders import call_with_rules, defined_at
-from initcfg._config.files import plain_containers
+from initcfg._config.builders import call_with_rules, defined_at, target_of
+from initcfg._config.config_objects import with_config_objects
+from initcfg._config.files import origin_of, plain_containers
 from initcfg._config.import_paths import import_path, scoped_names
 from initcfg._config.made_from import note_made
-from initcfg._config.permitted import permitted
+from initcfg._config.permitted import named_object, permitted
 from initcfg.errors import (
     BuildError,
     DuplicateNameError,
@@ -353,7 +355,8 @@ class Registry:
 def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
     """Build what ``cfg["type"]`` names, with the other keys as its arguments; nothing is initialized.
 
-    A nested dict with a ``type`` is passed on as it is: the class that takes it builds it. A module whose
+    A nested dict with a ``type`` is passed on as it is: the class that takes it builds it. A dict that means
+    settings (the parameter is annotated with a dataclass, say) becomes that object. A module whose
     class takes no ``init_cfg`` may have one all the same: it becomes the module's. A class of MMEngine's
     ``ManagerMixin`` gives its instance of that name.
 
@@ -405,7 +408,14 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
                 f"type must be a name, an import path, a class or a function, not {type_!r}.",
                 fix="Name what is to be built.",
             )
-        made = call_with_rules(factory, arguments)
+        target = target_of(factory)
+        origin = origin_of(check)
+        with_objects = (
+            arguments
+            if target is None
+            else with_config_objects(target, arguments, origin, partial(named_object, chosen))
+        )
+        made = call_with_rules(factory, with_objects)
     note_made(made, {"type": type_, **arguments}, registry)
     return made
 

@@ -82,6 +82,8 @@ class InitcfgError(Exception):
         self.parameter = parameter
         self.shape = None if shape is None else tuple(shape)
         self.meant = tuple(meant)
+        # Where in the config of a model it is, for who knows the file.
+        self.key_path: tuple[str, ...] = ()
         self.fix = fix if fix is not None or meant else self.usual_fix
 
     def __str__(self) -> str:

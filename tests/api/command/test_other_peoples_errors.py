@@ -86,6 +86,19 @@ def test_a_constructor_raises(run: Any):
     ]
 
 
+def test_the_calls_of_ones_own_code_are_shown(run: Any, tmp_path: Path):
+    (tmp_path / "deep_net.py").write_text(
+        "from torch import nn\n\n\ndef width(c):\n    return c['wdith']\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self, c):\n        super().__init__()\n"
+        "        self.fc = nn.Linear(2, width(dict(c)))\n"
+    )
+    (tmp_path / "net.yaml").write_text("model: {type: deep_net.Net, c: {width: 3}}\n")
+    assert run("plan", "net.yaml")[:2] == [
+        "error: KeyError: 'wdith' (HERE/deep_net.py:5)",
+        "  called from:  HERE/deep_net.py:11, in __init__: self.fc = nn.Linear(2, width(dict(c)))",
+    ]
+
+
 def test_the_whole_traceback_on_request(run: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("INITCFG_TRACEBACK", "1")
     for name, line, last in (("Raises", 15, "LookupError: no weather"), ("Nested", 21, "type='Nope' names")):

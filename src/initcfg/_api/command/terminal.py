@@ -197,7 +197,7 @@ def _told(error: InitcfgError) -> str:
     """An error of ours, and the place in other people's code that it tells of, or came out of."""
     cause, title = error.__cause__, "raised at:"
     place = None if cause is None or isinstance(cause, InitcfgError) else _foreign_place(cause)
-    if place is None and not error.where:
+    if place is None:
         place, title = _foreign_place(error), "called at:"
     return f"{error}\n  {title:13} {shown(place)}" if place else str(error)
 
@@ -211,9 +211,14 @@ def _unexpected(error: Exception) -> str:
     lines = [told + (f" ({shown(place or inner)})" if place or inner else "")]
     if place and inner != place and not _is_of(frames[-1].filename, _OURS):
         lines.append(f"  {'raised at:':13} {shown(inner)}")
+    # How code of a user's own came there, from the outside in.
+    for frame in _foreign_frames(error)[-_MOST_FRAMES - 1 : -1]:
+        told = f"{frame.filename}:{frame.lineno}, in {frame.name}: {(frame.line or '').strip()}"
+        lines.append(f"  {'called from:':13} {shown(told)}")
     return "\n".join([*lines, "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."])
 
 
+_MOST_FRAMES = 6
 _OURS = str(Path(__file__).resolve().parents[2])
 # What other people's code calls: their frames say less than those of their callers.
 _TOOLS = (_OURS, *(str(Path(module.__file__ or "").parent) for module in (click, contextlib)))
@@ -221,12 +226,18 @@ _TOOLS = (_OURS, *(str(Path(module.__file__ or "").parent) for module in (click,
 
 def _foreign_place(error: BaseException) -> str | None:
     """File and line of the innermost code that is neither ours, nor torch's, nor Python's own."""
+    frames = _foreign_frames(error)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+
+
+def _foreign_frames(error: BaseException) -> list[traceback.FrameSummary]:
     torch = getattr(sys.modules.get("torch"), "__file__", None)
     tools = (*_TOOLS, os.path.dirname(torch)) if torch else _TOOLS
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not any(_is_of(frame.filename, folder) for folder in tools) and os.path.exists(frame.filename):
-            return f"{frame.filename}:{frame.lineno}"
-    return None
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(_is_of(frame.filename, folder) for folder in tools) and os.path.exists(frame.filename)
+    ]
 
 
 def _is_of(file: str, folder: str) -> bool:

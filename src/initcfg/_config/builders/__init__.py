@@ -10,7 +10,7 @@ refused), `offline.py` (no hub is asked).
 """
 
 from initcfg._config.builders import openmmlab
-from initcfg._config.builders.calls import call_with_rules, defined_at
+from initcfg._config.builders.calls import call_checked, call_with_rules, defined_at
 from initcfg._config.builders.forms import (
     OPENMMLAB,
     builder,
@@ -18,11 +18,14 @@ from initcfg._config.builders.forms import (
     is_object,
     needs_no_trust,
     object_of,
+    target_of,
 )
+from initcfg._config.builders.hf import pretrained_config
 
 __all__ = [
     "OPENMMLAB",
     "builder",
+    "call_checked",
     "call_with_rules",
     "defined_at",
     "is_builder",
@@ -30,4 +33,6 @@ __all__ = [
     "needs_no_trust",
     "object_of",
     "openmmlab",
+    "pretrained_config",
+    "target_of",
 ]

@@ -50,6 +50,14 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     return _called(factory, arguments, lambda _: _refused_by_signature(factory, arguments))
 
 
+def call_checked(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """:func:`call`, also of what passes over arguments that it does not know."""
+    refusal = _refused_by_signature(factory, arguments)
+    if refusal is not None:
+        raise refusal
+    return factory(**arguments)
+
+
 def call_with_rules(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """:func:`call`; a module whose class takes no ``init_cfg`` is given it, as builders' models are.
 

@@ -29,6 +29,8 @@ class Builder:
     text: str
     make: Callable[..., Any]
     takes_rules: bool = False
+    # The class or function that it calls with the arguments as they are, where it is one.
+    target: Any = None
 
     def __call__(self, **arguments: Any) -> Any:
         """The model."""
@@ -71,6 +73,11 @@ def builder(text: str, build_model: Callable[[Any], Any]) -> Builder:
     if prefix in OPENMMLAB:
         return Builder(text, config_model(text, build_model), takes_rules=True)
     return _object(text)
+
+
+def target_of(factory: Any) -> Any:
+    """What takes the arguments in the end; None where a builder makes something of them first."""
+    return factory.target if isinstance(factory, Builder) else factory
 
 
 def needs_no_trust(text: str) -> bool:
@@ -129,7 +136,7 @@ def _object(text: str) -> Builder:
     takes_rules = False
     with contextlib.suppress(TypeError, ValueError):
         takes_rules = "init_cfg" in inspect.signature(found).parameters
-    return Builder(text, make, takes_rules)
+    return Builder(text, make, takes_rules, found)
 
 
 def _kind(found: Any) -> str:

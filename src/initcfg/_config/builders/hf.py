@@ -186,6 +186,15 @@ def _config(text: str, config_class: Any, data: Mapping[str, Any], arguments: Ma
         ) from error
 
 
+def pretrained_config(config_class: Any, arguments: Mapping[str, Any]) -> Any:
+    """A config of transformers' with these settings.
+
+    Raises:
+        BuildError: It has no such setting.
+    """
+    return _config(config_class.__name__, config_class, {}, plain(arguments))
+
+
 def _merged(before: Any, value: Any) -> Any:
     """A dict changes the config that a config holds."""
     if not isinstance(value, Mapping) or not hasattr(before, "to_dict"):
