@@ -149,7 +149,7 @@ class Execution:
         self._running.clear()
 
     def _run(self, plan: Plan, model: nn.Module, names: Names) -> None:
-        part = _Part(model, names)
+        part = _Part(names)
         around, self.filler.original = self.filler.original, plan.compat is not None
         items = self._in_good_order(self._unrolled(plan))
         if not self.runs_code:
@@ -172,7 +172,7 @@ class Execution:
                     self._running.pop()
                 if self.names is not names:
                     # The code put other tensors into the model.
-                    part = _Part(model, named_tensors(model))
+                    part = _Part(named_tensors(model))
         # A plan that code called for has ended; the one around it goes on.
         self.filler.original = around
         for name in plan.reached:
@@ -354,10 +354,10 @@ class Execution:
 class _Part:
     """The tensors and modules of a model, or of a part that user code called for, by their names there."""
 
-    def __init__(self, model: nn.Module, names: Names) -> None:
+    def __init__(self, names: Names) -> None:
         self.entries = {entry.name: entry for entry in names.entries.values()}
         # Of a wrapper and what it wraps, the latter.
-        self.modules = {names.modules[id(module)]: module for module in model.modules()}
+        self.modules = names.module_of
 
 
 def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:

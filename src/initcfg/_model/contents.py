@@ -1,6 +1,7 @@
-"""Contents: what a module holds by itself, also where torch.jit has compiled it.
+"""Contents: what a module holds by itself, also where torch.jit has compiled it, or it is a layer of Keras.
 
-A compiled module keeps its tensors and children in C++, and shows them in objects that are no dicts.
+A compiled module keeps its tensors and children in C++, and shows them in objects that are no dicts. A layer
+of Keras has variables and layers of its own, in lists (``keras_layers.py``).
 """
 
 from __future__ import annotations
@@ -8,23 +9,30 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from initcfg._model.keras_layers import is_keras, keras_buffers, keras_children, keras_parameters
 from initcfg.errors import TensorError
 
 
 def parameters_of(module: nn.Module) -> dict[str, nn.Parameter | None]:
     """The module's own parameters by attribute; what is changed in a compiled module's is lost."""
+    if is_keras(type(module)):
+        return keras_parameters(module)
     held = module._parameters
     return held if isinstance(held, dict) else dict(held.items())
 
 
 def buffers_of(module: nn.Module) -> dict[str, torch.Tensor | None]:
     """The module's own buffers by attribute, likewise."""
+    if is_keras(type(module)):
+        return keras_buffers(module)
     held = module._buffers
     return held if isinstance(held, dict) else dict(held.items())
 
 
 def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
     """The module's children by attribute, likewise."""
+    if is_keras(type(module)):
+        return keras_children(module)
     held = module._modules
     return held if isinstance(held, dict) else dict(held.items())
 
@@ -51,6 +59,13 @@ def replace_tensor(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
             "takes no other tensor in its place.",
             shape=tuple(tensor.shape),
             fix="Build this part with memory, or compile it after the weights are there.",
+        )
+    if is_keras(type(module)):
+        raise TensorError(
+            f"{name!r} is a variable of the Keras layer {type(module).__name__}, which takes no other tensor "
+            "in its place.",
+            shape=tuple(tensor.shape),
+            fix="Build the model with memory.",
         )
     container = module._parameters if name in module._parameters else module._buffers
     container[name] = tensor  # type: ignore[assignment]

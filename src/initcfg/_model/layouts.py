@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from initcfg._model.contents import parameters_of
 from initcfg.errors import InitcfgError, TensorError
 from initcfg.values import Layout
 
@@ -98,7 +99,7 @@ def declared_layouts(module: nn.Module) -> Mapping[str, Layout]:
     if not isinstance(found, Mapping) or not all(isinstance(each, Layout) for each in found.values()):
         raise _wrong(module, declaration, f"gave {found!r}, which is no dict of layouts")
     for attribute, layout in found.items():
-        tensor = getattr(module, attribute, None)
+        tensor = parameters_of(module).get(attribute, getattr(module, attribute, None))
         if not hasattr(module, attribute) or not isinstance(tensor, (torch.Tensor, type(None))):
             raise _wrong(module, declaration, f"names {attribute!r}, which is no tensor of the module")
         if tensor is not None and tuple(layout.shape) != tuple(tensor.shape):

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from initcfg._model.contents import buffers_of, children_of, compiled_class, is_compiled, parameters_of
+from initcfg._model.keras_layers import is_keras, keras_kernels
 from initcfg._model.layouts import declared_layouts
 from initcfg._model.names import LAZY, RUN_ONE_BATCH
 from initcfg.errors import LazyParameterError, TensorError
@@ -43,7 +44,10 @@ def plain_layout(shape: torch.Size) -> Layout:
 
 def targets(module: nn.Module) -> list[Target]:
     """The tensors of a module that a rule reaches."""
-    found = _targets.dispatch(_layer_class(module))(module)
+    if is_keras(type(module)):
+        found = [Target(each.tensor, each.slot, each.layout, each.name) for each in keras_kernels(module)]
+    else:
+        found = _targets.dispatch(_layer_class(module))(module)
     declared = declared_layouts(module)
     if not declared:
         return found

@@ -145,7 +145,7 @@ def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outco
                         # Code that fails on untouched memory says nothing.
                         with contextlib.suppress(Exception):
                             method()
-            tensors = {name: getattr(module, attribute) for name, (module, attribute, _) in places.items()}
+            tensors = {name: getattr(each.module, each.attribute, None) for name, each in places.items()}
             now = {name: each for name, each in tensors.items() if isinstance(each, torch.Tensor)}
             return outcomes_of(recording.recorder, now)
     except TensorError:

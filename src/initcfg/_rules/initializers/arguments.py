@@ -100,3 +100,18 @@ def possible(value: Value, layout: Layout, fix: str) -> Value:
     if found is not None:
         raise TensorError(f"{value} cannot be made: {found}.", fix=fix)
     return value
+
+
+def channels_first(layout: Layout, name: str) -> None:
+    """For values that are laid out by place: kernels that store channels elsewhere would get another matrix.
+
+    Raises:
+        TensorError: The kernel has its outputs and inputs on other axes than torch's convolutions.
+    """
+    axes = {(0,), (1,)}
+    if len(layout.shape) > 2 and layout.in_axis is not None and {layout.in_axis, layout.out_axis} != axes:
+        raise TensorError(
+            f"{name} places its numbers in kernels that have outputs and inputs on axes 0 and 1, and one "
+            f"of shape {layout.shape} has them elsewhere.",
+            fix="Give such layers another initializer; those that draw from a distribution know their axes.",
+        )

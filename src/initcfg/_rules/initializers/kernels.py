@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from initcfg._rules.initializers.arguments import finite, one_of, possible, whole_number
+from initcfg._rules.initializers.arguments import channels_first, finite, one_of, possible, whole_number
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg._rules.initializers.formula_steps import Steps, view
 from initcfg.errors import ArgumentError, TensorError
@@ -41,6 +41,7 @@ class DeltaOrthogonalInit(BaseInit):
         self.gain = finite("gain", gain)
 
     def value(self, layout: Layout) -> Value:
+        channels_first(layout, "DeltaOrthogonal")
         shape = _grouped(layout)
         if len(shape) < 3 or shape[1] > shape[0]:
             raise TensorError(
@@ -113,6 +114,7 @@ class LooksLinearInit(BaseInit):
         self.gain = finite("gain", gain)
 
     def value(self, layout: Layout) -> Value:
+        channels_first(layout, "LooksLinear")
         shape = list(layout.shape)
         axes = {"hidden": (0, 1), "first": (0,), "last": (1,)}[self.place]
         if len(shape) < 2 or any(shape[axis] % 2 for axis in axes):
@@ -207,6 +209,7 @@ class ICNRInit(BaseInit):
         self._base = made
 
     def value(self, layout: Layout) -> Value:
+        channels_first(layout, "ICNR")
         times, shape = self.scale**2, layout.shape
         if len(shape) != 4 or layout.transposed or shape[0] % times:
             raise TensorError(
@@ -236,6 +239,7 @@ class BilinearInit(BaseInit):
     """
 
     def value(self, layout: Layout) -> Value:
+        channels_first(layout, "Bilinear")
         shape = layout.shape
         depthwise = len(shape) > 1 and shape[1] == 1 and layout.groups == shape[0]
         if len(shape) < 3 or not (layout.groups == 1 or depthwise):
@@ -274,6 +278,7 @@ class ZerOInit(BaseInit):
     """
 
     def value(self, layout: Layout) -> Value:
+        channels_first(layout, "ZerO")
         shape = layout.shape
         if len(shape) < 2 or layout.batch_axis:
             raise TensorError("ZerO is for matrices and convolutions.", fix="Name them by layer=.")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from initcfg._rules.initializers.arguments import finite, gain_of, number, possible, standard_deviation
+from initcfg._rules.initializers.arguments import (
+    channels_first,
+    finite,
+    gain_of,
+    number,
+    possible,
+    standard_deviation,
+)
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import ArgumentError, ArgumentValueError
 from initcfg.values import Dirac, Eye, Layout, Orthogonal, Sparse, Value
@@ -120,6 +127,7 @@ class DiracInit(BaseInit):
         self.groups = groups
 
     def value(self, layout: Layout) -> Value:
+        channels_first(layout, "Dirac")
         fix = "Name convolutions, such as layer='Conv2d'; the identity of a Linear is type='Identity'."
         if 3 <= len(layout.shape) <= 5:
             fix = "Leave out groups: by default they are the convolution's own."
