@@ -19,6 +19,7 @@ from initcfg.errors import ArgumentValueError, PlanError
 missing = importlib.util.find_spec("lightning") is None
 pytestmark = [
     pytest.mark.peers,
+    pytest.mark.lightning,
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(missing, reason="lightning is not installed"),
 ]

@@ -17,7 +17,7 @@ from torch import nn
 import initcfg
 from initcfg.errors import ConfigTypeError
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.mm]
 _count = itertools.count()
 PLUGIN = 'custom_imports = dict(imports=["initcfg.integrations.mmengine"])\n'
 CONFIG = """

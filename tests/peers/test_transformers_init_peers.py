@@ -17,6 +17,7 @@ from initcfg.errors import RuleTypeError
 missing = [name for name in ("transformers", "accelerate") if importlib.util.find_spec(name) is None]
 pytestmark = [
     pytest.mark.peers,
+    pytest.mark.hf,
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(bool(missing), reason=f"{missing} not installed"),
 ]

@@ -15,6 +15,7 @@ from initcfg._config.annotations import fills_tensor, first_annotation
 from initcfg._config.command_argument import load_config, prepared
 from initcfg._config.function_file import function_of_file, names_function
 from initcfg._config.idle_keys import idle_keys
+from initcfg._config.made_from import builder_of
 from initcfg._config.models import MODELS, build_model_from_cfg
 from initcfg._config.narrow import built_again, built_on_meta
 from initcfg._config.registry import Registry, build_from_cfg
@@ -24,6 +25,7 @@ __all__ = [
     "Registry",
     "build_from_cfg",
     "build_model_from_cfg",
+    "builder_of",
     "built_again",
     "built_on_meta",
     "fills_tensor",

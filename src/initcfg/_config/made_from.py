@@ -18,6 +18,13 @@ def note_made(made: Any, cfg: Mapping[str, Any], registry: Any) -> None:
         _made_from[made] = ({key: item for key, item in cfg.items() if key != "init_cfg"}, registry)
 
 
+def builder_of(module: Any) -> str | None:
+    """The ``type`` of the config that built a module, if it is a text: ``"hf:FOLDER"``."""
+    found = made_from(module)
+    named = None if found is None else found[0].get("type")
+    return named if isinstance(named, str) else None
+
+
 def made_from(module: Any) -> tuple[dict[str, Any], Any] | None:
     """The config of a module, with its registry; None if no config built it."""
     with contextlib.suppress(TypeError):

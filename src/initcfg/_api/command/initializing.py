@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from initcfg._api.command.hugging_face_folder import complete_folder
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import planned
 from initcfg._api.command.terminal import prints_apart, spinner, table
@@ -87,7 +88,10 @@ def streamed(request: Request, output: str, *, seed: int | None, options: Option
             size = outlined(made, model, dtype=options.dtype, rng=options.rng).size // world.size
             options = replace(options, progress=stack.enter_context(progress_bar("writing", size)))
         stack.enter_context(prints_apart())
-        return save_plan(made, model, folder, seed=seed, options=options, world=world)
+        saved = save_plan(made, model, folder, seed=seed, options=options, world=world)
+        if world.first and options.format == "safetensors":
+            complete_folder(model, folder, dtype=options.dtype, overwrite=options.overwrite)
+        return saved
 
 
 def streamed_views(saved: Saved) -> Iterator[RenderableType]:
