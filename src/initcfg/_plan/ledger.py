@@ -242,21 +242,31 @@ def _entries_of(data: Any) -> dict[str, Written]:
     return entries
 
 
+def carries_ledger(path: str | Path) -> bool:
+    """Whether the metadata of a safetensors file have a ledger."""
+    return "initcfg.ledger" in _metadata(path)
+
+
 def _text_of(path: str | Path) -> str:
     if not str(path).endswith(".safetensors"):
         return Path(path).read_text(encoding="utf-8")
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as opened:
-            metadata = opened.metadata() or {}
-    except SafetensorError as error:
-        raise PlanError(f"{str(path)!r} is damaged: {error}.", fix="Fetch or save it again.") from error
+    metadata = _metadata(path)
     if "initcfg.ledger" not in metadata:
         raise PlanError(
             f"{str(path)!r} carries no ledger.", fix="Give --plan FILE.json, or --config CONFIG and --seed N."
         )
     return metadata["initcfg.ledger"]
+
+
+def _metadata(path: str | Path) -> Mapping[str, str]:
+    """What a safetensors file says of itself."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            return opened.metadata() or {}
+    except SafetensorError as error:
+        raise PlanError(f"{str(path)!r} is damaged: {error}.", fix="Fetch or save it again.") from error
 
 
 def _to_json(entry: Written) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import nn
 
 import initcfg
 from initcfg._api.command.cli import main
-from initcfg._api.command.inspection import inspected
+from initcfg._api.weights import inspect as inspected
 from initcfg._checkpoints import common_prefix
 from initcfg._checkpoints.formats import OpenedCheckpoint
 from initcfg._checkpoints.formats.spans import Span
@@ -67,10 +67,10 @@ def test_the_ledger_that_initcfg_wrote(tmp_path):
     assert done.exit_code == 0, done.output
     assert "seed 5, rng stream" in run(output)
     found = inspected(output)
-    assert found["ledger"] is not None
-    assert found["ledger"]["seed"] == 5
-    assert found["ledger"]["versions"]["initcfg"] == initcfg.__version__
-    assert "initcfg.ledger" not in found["metadata"]
+    assert found.ledger is not None
+    assert found.ledger["seed"] == 5
+    assert found.ledger["versions"]["initcfg"] == initcfg.__version__
+    assert "initcfg.ledger" not in found.metadata
 
 
 def test_parts(tmp_path, state):

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import initcfg
-from initcfg._api.command.inspection import inspected, inspection_view
+from initcfg._api.weights import inspect as inspected
+from initcfg._api.weights import inspection_view
 from initcfg.errors import CheckpointError
 
 

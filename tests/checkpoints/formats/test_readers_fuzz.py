@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from initcfg._api.command.inspection import inspected, inspection_view
+from initcfg._api.weights import inspect as inspected
+from initcfg._api.weights import inspection_view
 from initcfg._checkpoints.formats import open_path
 from initcfg._checkpoints.formats.allowed_names import may_be_named
 from initcfg._checkpoints.formats.pickled import PickleMachine, PickleProblem, RefusedName

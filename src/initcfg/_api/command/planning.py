@@ -12,11 +12,13 @@ from torch import nn
 from initcfg._api import functions, original_calls  # noqa: F401
 from initcfg._api.command.options import Request
 from initcfg._api.command.terminal import prints_apart, spinner
+from initcfg._api.weights import WeightsComparison, diff, is_weights, weights_view
 from initcfg._apply import check_output
 from initcfg._config import load_config
 from initcfg._config.files import Config
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import Comparison, compare, read_saved
+from initcfg._plan.report import diff_view
 from initcfg.errors import ConfigError
 
 
@@ -50,9 +52,25 @@ def check_page(path: str | None) -> None:
         check_output(path, (".html",))
 
 
-def compared(a: Request, b: Request) -> Comparison:
-    """What differs between two configs, plans or ledgers."""
+def compared(a: Request, b: Request, *, values: bool = False) -> Comparison | WeightsComparison:
+    """What differs between two configs, plans or ledgers, or between the numbers of two checkpoints."""
+    if (is_weights(a.config) and is_weights(b.config)) or values:
+        for request, option in ((a, "--set-a"), (b, "--set-b")):
+            if request.overrides:
+                raise ConfigError(
+                    f"{request.config!r} is a checkpoint: there is nothing that {option} could change.",
+                    fix=f"Leave {option} out.",
+                )
+        with spinner("comparing"):
+            return diff(a.config, b.config, values=values)
     return compare(_saved_or_planned(a, "--set-a"), _saved_or_planned(b, "--set-b"))
+
+
+def difference_view(found: Comparison | WeightsComparison, *, full: bool) -> Any:
+    """What differs, for a person."""
+    if isinstance(found, WeightsComparison):
+        return weights_view(found, full=full)
+    return diff_view(found, full=full)
 
 
 def _saved_or_planned(request: Request, option: str) -> Plan | Ledger:

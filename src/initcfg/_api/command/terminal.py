@@ -85,7 +85,7 @@ def spinner(what: str) -> Iterator[None]:
         yield
 
 
-class _Command(click.Command):
+class Command(click.Command):
     """A command: it looks at our variables first; ``--untrusted`` keeps out the working folder's code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -104,7 +104,7 @@ class _Command(click.Command):
 class Group(click.Group):
     """A group whose errors are messages, never tracebacks."""
 
-    command_class = _Command
+    command_class = Command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from initcfg._api.functions import build, located_plan
+from initcfg._api.weights.given import Checkpoint, name_of, source_of
 from initcfg._apply import Verification, verified
 from initcfg._checkpoints import open_source
 from initcfg._plan import Ledger, Plan
@@ -19,7 +18,7 @@ from initcfg.values import formulas_in
 
 
 def verify(
-    checkpoint: str | Path | Mapping[str, Any] | nn.Module,
+    checkpoint: Checkpoint,
     plan: Plan | Ledger | str | Path | None = None,
     *,
     config: str | Path | Mapping[str, Any] | None = None,
@@ -65,27 +64,18 @@ def verify(
     """
     if plan is not None and config is not None:
         raise ConfigError("plan and config both say what was planned.", fix="Give one of them.")
-    source = _source(checkpoint)
+    source = source_of(checkpoint)
     own = plan is None and config is None
     saved = _planned(plan, config, source)
     if saved is None:
-        given = source if plan is None else str(plan)
         raise ConfigError(
-            f"{given if isinstance(given, str) else 'The state_dict'!r} holds no plan and no ledger.",
+            f"{name_of(checkpoint) if plan is None else str(plan)!r} holds no plan and no ledger.",
             fix="Give --plan FILE.json, or --config CONFIG and --seed N.",
         )
     if own and not trust_ledger:
         _check_plain(str(checkpoint), saved)
-    name = source if isinstance(source, str) else "the state_dict"
-    with open_source(source, name=name, part=part) as reader:
+    with open_source(source, name=name_of(checkpoint), part=part) as reader:
         return verified(reader, saved, seed, fetch=not own or trust_ledger)
-
-
-def _source(checkpoint: Any) -> str | Mapping[str, Any]:
-    """What is opened."""
-    if isinstance(checkpoint, nn.Module):
-        return checkpoint.state_dict()
-    return str(checkpoint) if isinstance(checkpoint, Path) else checkpoint
 
 
 def _planned(

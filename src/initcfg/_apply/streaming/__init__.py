@@ -11,6 +11,7 @@ that share the work).
 
 from initcfg._apply.streaming.folder import check_folder, seed_in
 from initcfg._apply.streaming.items import outlined
+from initcfg._apply.streaming.making import pieces
 from initcfg._apply.streaming.save import Options, Saved, save_plan, save_planned_weights
 from initcfg._apply.streaming.world import launched_world
 
@@ -20,6 +21,7 @@ __all__ = [
     "check_folder",
     "launched_world",
     "outlined",
+    "pieces",
     "save_plan",
     "save_planned_weights",
     "seed_in",

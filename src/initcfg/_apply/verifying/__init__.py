@@ -9,7 +9,8 @@ tensors are apart), `view.py` (for a person).
 """
 
 from initcfg._apply.verifying.compare import verified
+from initcfg._apply.verifying.distance import distance, wide
 from initcfg._apply.verifying.results import Verification, Verified
 from initcfg._apply.verifying.view import verification_view
 
-__all__ = ["Verification", "Verified", "verification_view", "verified"]
+__all__ = ["Verification", "Verified", "distance", "verification_view", "verified", "wide"]

@@ -7,7 +7,7 @@ Read: `comparison.py` (what differs, and what is in a saved file), then `with_mm
 the original's differ).
 """
 
-from initcfg._plan.compare.comparison import Comparison, Pair, compare, read_saved
+from initcfg._plan.compare.comparison import Comparison, Pair, compare, has_ledger, read_saved
 from initcfg._plan.compare.with_mmengine import Difference, differences
 
-__all__ = ["Comparison", "Difference", "Pair", "differences", "compare", "read_saved"]
+__all__ = ["Comparison", "Difference", "Pair", "differences", "compare", "has_ledger", "read_saved"]

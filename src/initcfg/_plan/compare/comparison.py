@@ -13,7 +13,7 @@ from initcfg._plan import ledger, plan
 from initcfg._plan.as_json import plain
 from initcfg._plan.assignment import Assignment, effect
 from initcfg._plan.compare.with_mmengine import differences
-from initcfg._plan.ledger import Ledger
+from initcfg._plan.ledger import Ledger, carries_ledger
 from initcfg._plan.plan import Plan
 from initcfg._plan.reading import json_of
 from initcfg.errors import PlanError, render
@@ -141,7 +141,8 @@ def read_saved(path: str) -> Plan | Ledger | None:
         if not os.path.isfile(beside):
             raise PlanError(
                 f"{path!r} has no ledger beside it: there is no {str(beside)!r}.",
-                fix="A ledger is written by initcfg init; other weights cannot be compared.",
+                fix="A ledger is written by initcfg init. Compare its numbers: with another checkpoint's by "
+                "initcfg diff --values, with what a plan or a config says by initcfg verify.",
             )
         return Ledger.load(beside)
     if file.suffix != ".json" or not os.path.isfile(path):
@@ -156,6 +157,17 @@ def read_saved(path: str) -> Plan | Ledger | None:
     if written == plan.FORMAT:
         return Plan.from_json(json_of(text, path))
     return Ledger.from_json(json_of(text, path)) if written == ledger.FORMAT else None
+
+
+def has_ledger(path: str) -> bool:
+    """Whether a ledger lies in weights, or beside them, where :func:`read_saved` looks for one."""
+    file = Path(path)
+    if os.path.isdir(path) or file.name.endswith(".safetensors.index.json"):
+        return any((file if os.path.isdir(path) else file.parent).glob("*.ledger.json"))
+    if file.suffix != ".safetensors":
+        return os.path.isfile(file.with_suffix(".ledger.json"))
+    # What it says of itself is read by whoever wants it.
+    return not os.path.isfile(path) or carries_ledger(path)
 
 
 def _beside(folder: Path, path: str) -> Ledger | None:
