@@ -7,12 +7,17 @@ from initcfg import stream as stream
 from initcfg import values as values
 from initcfg._api import build as build
 from initcfg._api import diagnose as diagnose
+from initcfg._api import diff as diff
 from initcfg._api import init_weights as init_weights
 from initcfg._api import initialize as initialize
+from initcfg._api import inspect as inspect
 from initcfg._api import materialize as materialize
 from initcfg._api import param_groups as param_groups
 from initcfg._api import plan as plan
 from initcfg._api import verify as verify
+from initcfg._api.weights import Inspection as Inspection
+from initcfg._api.weights import TensorChange as TensorChange
+from initcfg._api.weights import WeightsComparison as WeightsComparison
 from initcfg._apply import Verification as Verification
 from initcfg._apply import Verified as Verified
 from initcfg._config import MODELS as MODELS
@@ -95,6 +100,7 @@ __all__ = [
     "INITIALIZERS",
     "IdentityInit",
     "InitWeightsInit",
+    "Inspection",
     "KaimingInit",
     "LSUVInit",
     "LeCunInit",
@@ -110,6 +116,7 @@ __all__ = [
     "Scheme",
     "Sequential",
     "SparseInit",
+    "TensorChange",
     "TorchDefaultInit",
     "TruncNormalInit",
     "UniformInit",
@@ -119,6 +126,7 @@ __all__ = [
     "Verified",
     "WEIGHT_INITIALIZERS",
     "WeightNormDataInit",
+    "WeightsComparison",
     "XavierInit",
     "__version__",
     "bias_init_with_prob",
@@ -130,10 +138,12 @@ __all__ = [
     "constant_init",
     "deferred",
     "diagnose",
+    "diff",
     "differences",
     "errors",
     "init_weights",
     "initialize",
+    "inspect",
     "kaiming_init",
     "materialize",
     "normal_init",
