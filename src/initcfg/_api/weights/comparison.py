@@ -127,12 +127,17 @@ def compared_weights(a: OpenedCheckpoint, b: OpenedCheckpoint) -> WeightsCompari
             changed[name] = found
     return WeightsComparison(
         changed,
-        {name: tuple(a.info(key)) for name, key in here.items() if name not in there},
-        {name: tuple(b.info(key)) for name, key in there.items() if name not in here},
+        {name: _side(a, key) for name, key in here.items() if name not in there},
+        {name: _side(b, key) for name, key in there.items() if name not in here},
         len(both) - len(changed),
         prefixes.a,
         prefixes.b,
     )
+
+
+def _side(reader: OpenedCheckpoint, key: str) -> tuple[tuple[int, ...], str]:
+    shape, dtype = reader.info(key)
+    return shape, dtype
 
 
 def _named(keys: Iterable[str], prefix: str) -> dict[str, str]:
@@ -145,7 +150,7 @@ def _named(keys: Iterable[str], prefix: str) -> dict[str, str]:
 
 def _change(name: str, a: OpenedCheckpoint, key: str, b: OpenedCheckpoint, other: str) -> TensorChange | None:
     """What differs of one tensor; None if nothing does."""
-    infos = tuple(a.info(key)), tuple(b.info(other))
+    infos = _side(a, key), _side(b, other)
     made = TensorChange(name, "changed", *infos)
     if infos[0][0] != infos[1][0]:
         return replace(made, status="shape")
