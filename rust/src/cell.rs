@@ -1,7 +1,8 @@
 //! The element types, and how blocks of words become elements of each.
 
 use crate::double::Double;
-use crate::philox::{blocks, Aligned, LANES, WORDS};
+use crate::path::Draws;
+use crate::philox::{Aligned, Blocks, KeySchedule, WORDS};
 use crate::single::Single;
 
 /// A distribution, ready to be drawn.
@@ -29,17 +30,30 @@ pub trait Cell: Copy + Default {
     const PER_BLOCK: usize;
 
     /// The elements of as many blocks.
-    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [Self; WORDS]);
+    ///
+    /// # Safety
+    /// The processor must have the instruction set of `D`.
+    unsafe fn chunk<D: Draws>(
+        map: &Map,
+        keys: &KeySchedule,
+        blocks: &Blocks,
+        out: &mut [Self; WORDS],
+    );
 }
 
 #[inline(always)]
-fn singles(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f32; WORDS]) {
+unsafe fn singles<D: Draws>(
+    map: &Map,
+    keys: &KeySchedule,
+    blocks: &Blocks,
+    out: &mut [f32; WORDS],
+) {
     match map {
-        Map::Single(single) => single.draw(key, numbers, out),
+        Map::Single(single) => D::draw(single, keys, blocks, out),
         Map::Double(double, low, high) => {
             let (low, high) = (*low as f32, *high as f32);
             let mut words = Aligned([0u32; WORDS]);
-            blocks(key, numbers, &mut words.0);
+            D::words(keys, blocks, &mut words.0);
             for (number, &word) in out.iter_mut().zip(&words.0) {
                 let probability = (f64::from(word) + 0.5) * (1.0 / 4_294_967_296.0);
                 let drawn = double.map(probability) as f32;
@@ -55,8 +69,13 @@ impl Cell for f32 {
     const PER_BLOCK: usize = 4;
 
     #[inline(always)]
-    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f32; WORDS]) {
-        singles(map, key, numbers, out);
+    unsafe fn chunk<D: Draws>(
+        map: &Map,
+        keys: &KeySchedule,
+        blocks: &Blocks,
+        out: &mut [f32; WORDS],
+    ) {
+        singles::<D>(map, keys, blocks, out);
     }
 }
 
@@ -64,8 +83,13 @@ impl Cell for u32 {
     const PER_BLOCK: usize = 4;
 
     #[inline(always)]
-    fn chunk(_: &Map, key: u64, numbers: &[u64; LANES], out: &mut [u32; WORDS]) {
-        blocks(key, numbers, out);
+    unsafe fn chunk<D: Draws>(
+        _: &Map,
+        keys: &KeySchedule,
+        blocks: &Blocks,
+        out: &mut [u32; WORDS],
+    ) {
+        D::words(keys, blocks, out);
     }
 }
 
@@ -73,7 +97,12 @@ impl Cell for f64 {
     const PER_BLOCK: usize = 2;
 
     #[inline(always)]
-    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [f64; WORDS]) {
+    unsafe fn chunk<D: Draws>(
+        map: &Map,
+        keys: &KeySchedule,
+        blocks: &Blocks,
+        out: &mut [f64; WORDS],
+    ) {
         let Map::Double(double, low, high) = map else {
             return;
         };
@@ -81,7 +110,7 @@ impl Cell for f64 {
             return out.fill(*value);
         }
         let mut words = Aligned([0u32; WORDS]);
-        blocks(key, numbers, &mut words.0);
+        D::words(keys, blocks, &mut words.0);
         for (index, number) in out.iter_mut().take(WORDS / 2).enumerate() {
             let pair = u64::from(words.0[2 * index]) | u64::from(words.0[2 * index + 1]) << 32;
             let probability = ((pair >> 12) as f64 + 0.5) * (1.0 / 4_503_599_627_370_496.0);
@@ -101,9 +130,14 @@ impl Cell for BFloat16 {
     const PER_BLOCK: usize = 4;
 
     #[inline(always)]
-    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [BFloat16; WORDS]) {
+    unsafe fn chunk<D: Draws>(
+        map: &Map,
+        keys: &KeySchedule,
+        blocks: &Blocks,
+        out: &mut [BFloat16; WORDS],
+    ) {
         let mut wide = Aligned([0f32; WORDS]);
-        singles(map, key, numbers, &mut wide.0);
+        singles::<D>(map, keys, blocks, &mut wide.0);
         for (cell, number) in out.iter_mut().zip(&wide.0) {
             // To nearest, ties to even.
             let pattern = number.to_bits();
@@ -121,9 +155,14 @@ impl Cell for Float16 {
     const PER_BLOCK: usize = 4;
 
     #[inline(always)]
-    fn chunk(map: &Map, key: u64, numbers: &[u64; LANES], out: &mut [Float16; WORDS]) {
+    unsafe fn chunk<D: Draws>(
+        map: &Map,
+        keys: &KeySchedule,
+        blocks: &Blocks,
+        out: &mut [Float16; WORDS],
+    ) {
         let mut wide = Aligned([0f32; WORDS]);
-        singles(map, key, numbers, &mut wide.0);
+        singles::<D>(map, keys, blocks, &mut wide.0);
         for (cell, number) in out.iter_mut().zip(&wide.0) {
             *cell = Float16(half(*number));
         }
@@ -155,14 +194,4 @@ fn half(number: f32) -> u16 {
         normal
     };
     sign | rounded
-}
-
-/// Numbers of `LANES` consecutive blocks.
-#[inline(always)]
-pub fn consecutive(first: u64) -> [u64; LANES] {
-    let mut numbers = [0u64; LANES];
-    for (lane, number) in numbers.iter_mut().enumerate() {
-        *number = first.wrapping_add(lane as u64);
-    }
-    numbers
 }

@@ -2,6 +2,7 @@
 
 use crate::cell::Map;
 use crate::double::Double;
+use crate::philox::schedule;
 use crate::single::Single;
 use crate::walk::{Block, Dim};
 
@@ -53,7 +54,7 @@ impl Job {
             Block {
                 pointer: self.pointer,
                 dims,
-                key: self.key,
+                keys: schedule(self.key),
                 base: self.base,
                 map,
             },

@@ -11,6 +11,8 @@ mod mode;
 mod path;
 mod philox;
 mod single;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod vectors;
 mod walk;
 
 use std::panic::catch_unwind;

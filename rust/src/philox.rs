@@ -17,29 +17,67 @@ pub const WORDS: usize = 4 * LANES;
 #[repr(C, align(64))]
 pub struct Aligned<T>(pub T);
 
-const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
+pub const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The half of a lane that counts.
 pub const LOW: u64 = 0xFFFF_FFFF;
 
-/// The words of the blocks with the given numbers, block after block.
+/// The two halves of a key in each round.
+pub type KeySchedule = [[u32; 2]; 10];
+
+/// How a key goes from round to round.
+pub fn schedule(key: u64) -> KeySchedule {
+    let mut keys = [[key as u32, (key >> 32) as u32]; 10];
+    for round in 1..10 {
+        for half in 0..2 {
+            keys[round][half] = keys[round - 1][half].wrapping_add(KEY_STEPS[half]);
+        }
+    }
+    keys
+}
+
+/// The numbers of the blocks that are made together.
+pub enum Blocks<'a> {
+    /// This one and those after it.
+    From(u64),
+    Each(&'a [u64; LANES]),
+}
+
+impl Blocks<'_> {
+    #[inline(always)]
+    fn numbers(&self) -> [u64; LANES] {
+        match self {
+            Blocks::From(first) => {
+                let mut numbers = [0u64; LANES];
+                for (lane, number) in numbers.iter_mut().enumerate() {
+                    *number = first.wrapping_add(lane as u64);
+                }
+                numbers
+            }
+            Blocks::Each(numbers) => **numbers,
+        }
+    }
+}
+
+/// The words of as many blocks, block after block.
 ///
 /// Each lane is 64 bits wide and its low half counts, which is how vector units multiply 32-bit numbers.
 #[inline(always)]
-pub fn blocks(key: u64, numbers: &[u64; LANES], out: &mut [u32; WORDS]) {
-    blocks_through(key, numbers, out, |word| word);
+pub fn words(keys: &KeySchedule, blocks: &Blocks, out: &mut [u32; WORDS]) {
+    words_through(keys, blocks, out, |word| word);
 }
 
-/// As [`blocks`], with every word sent through a function of its low 32 bits while it is wide.
+/// As [`words`], with every word sent through a function of its low 32 bits while it is wide.
 #[inline(always)]
-pub fn blocks_through(
-    key: u64,
-    numbers: &[u64; LANES],
+pub fn words_through(
+    keys: &KeySchedule,
+    blocks: &Blocks,
     out: &mut [u32; WORDS],
     through: impl Fn(u64) -> u64,
 ) {
-    for (numbers, out) in numbers
+    for (numbers, out) in blocks
+        .numbers()
         .chunks_exact(ABREAST)
         .zip(out.chunks_exact_mut(4 * ABREAST))
     {
@@ -51,7 +89,7 @@ pub fn blocks_through(
             word0[lane] = numbers[lane];
             word1[lane] = numbers[lane] >> 32;
         }
-        let (mut key0, mut key1) = (key as u32, (key >> 32) as u32);
+        let [mut key0, mut key1] = keys[0];
         for _ in 0..10 {
             let (wide0, wide1) = (u64::from(key0), u64::from(key1));
             for lane in 0..ABREAST {
@@ -83,10 +121,8 @@ mod tests {
     use super::*;
 
     fn first_block(key: u64, number: u64) -> [u32; 4] {
-        let mut numbers = [0u64; LANES];
-        numbers[0] = number;
         let mut out = [0u32; WORDS];
-        blocks(key, &numbers, &mut out);
+        words(&schedule(key), &Blocks::From(number), &mut out);
         [out[0], out[1], out[2], out[3]]
     }
 

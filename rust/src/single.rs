@@ -1,7 +1,7 @@
 //! The maps from one word to a float32 number: operations of IEEE 754 alone, in the stated order.
 //! Nothing here is contracted: Rust never fuses a multiplication and an addition by itself.
 
-use crate::philox::{blocks, blocks_through, Aligned, LANES, LOW, WORDS};
+use crate::philox::{words, words_through, Aligned, Blocks, KeySchedule, LOW, WORDS};
 
 /// How a word becomes a float32 number; every number in it is rounded already.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ pub enum Single {
 }
 
 // The coefficients of docs/stream.md, as bit patterns.
-const LOG2: [f32; 8] = [
+pub const LOG2: [f32; 8] = [
     f32::from_bits(0x3F15_C01F),
     f32::from_bits(0x3F76_3839),
     f32::from_bits(0xBEA4_29EC),
@@ -38,25 +38,25 @@ const LOG2: [f32; 8] = [
     f32::from_bits(0xBCCD_CF87),
     f32::from_bits(0x3C77_D048),
 ];
-const ABOVE: [f32; 5] = [
+pub const ABOVE: [f32; 5] = [
     f32::from_bits(0xC07D_3AC8),
     f32::from_bits(0xC134_6C4F),
     f32::from_bits(0x40B8_0681),
     f32::from_bits(0x4104_DE2B),
     f32::from_bits(0x3F96_CCAC),
 ];
-const BELOW: [f32; 3] = [
+pub const BELOW: [f32; 3] = [
     f32::from_bits(0x3F9E_32B2),
     f32::from_bits(0x40FB_5544),
     f32::from_bits(0x40E2_E45E),
 ];
-const TO_UNIT: f32 = 1.0 / 8_388_608.0;
+pub const TO_UNIT: f32 = 1.0 / 8_388_608.0;
 
 impl Single {
     /// The numbers of as many blocks.
     #[inline(always)]
-    pub fn draw(&self, key: u64, numbers: &[u64; LANES], out: &mut [f32; WORDS]) {
-        let mut words = Aligned([0u32; WORDS]);
+    pub fn draw(&self, keys: &KeySchedule, blocks: &Blocks, out: &mut [f32; WORDS]) {
+        let mut drawn = Aligned([0u32; WORDS]);
         match *self {
             Single::Constant(value) => out.fill(value),
             Single::Uniform {
@@ -65,15 +65,15 @@ impl Single {
                 low,
                 high,
             } => {
-                blocks(key, numbers, &mut words.0);
-                for (number, &word) in out.iter_mut().zip(&words.0) {
+                words(keys, blocks, &mut drawn.0);
+                for (number, &word) in out.iter_mut().zip(&drawn.0) {
                     let unit = ((word as i32 >> 8) as f32 + 0.5) * TO_UNIT;
                     *number = clamped(middle + half * unit, low, high);
                 }
             }
             Single::Normal { center, spread } => {
-                blocks(key, numbers, &mut words.0);
-                standard_normals(&words.0, out);
+                words(keys, blocks, &mut drawn.0);
+                standard_normals(&drawn.0, out);
                 for number in out.iter_mut() {
                     *number = center + spread * *number;
                 }
@@ -87,10 +87,10 @@ impl Single {
                 width,
             } => {
                 let (first, width) = (u64::from(first), u64::from(width));
-                blocks_through(key, numbers, &mut words.0, |word| {
+                words_through(keys, blocks, &mut drawn.0, |word| {
                     (((word & LOW) * width) >> 32) + first
                 });
-                standard_normals(&words.0, out);
+                standard_normals(&drawn.0, out);
                 for number in out.iter_mut() {
                     *number = clamped(center + spread * *number, low, high);
                 }

@@ -1,7 +1,8 @@
 //! The walk over a block of a tensor: which element takes which word, and where it goes.
 
-use crate::cell::{consecutive, Cell, Map};
-use crate::philox::{Aligned, LANES, WORDS};
+use crate::cell::{Cell, Map};
+use crate::path::Draws;
+use crate::philox::{Aligned, Blocks, KeySchedule, LANES, WORDS};
 
 /// One dimension of a block.
 #[repr(C)]
@@ -20,7 +21,7 @@ pub struct Dim {
 pub struct Block<'a> {
     pub pointer: *mut u8,
     pub dims: &'a [Dim],
-    pub key: u64,
+    pub keys: KeySchedule,
     /// Global index of the first element.
     pub base: u64,
     pub map: Map,
@@ -35,9 +36,14 @@ struct Gather<T> {
 
 impl<T: Cell> Gather<T> {
     #[inline(always)]
-    unsafe fn flush(&mut self, block: &Block) {
+    unsafe fn flush<D: Draws>(&mut self, block: &Block) {
         let mut out = Aligned([T::default(); WORDS]);
-        T::chunk(&block.map, block.key, &self.numbers, &mut out.0);
+        T::chunk::<D>(
+            &block.map,
+            &block.keys,
+            &Blocks::Each(&self.numbers),
+            &mut out.0,
+        );
         for (lane, &(place, skipped, count, stride)) in
             self.places.iter().enumerate().take(self.count)
         {
@@ -50,7 +56,7 @@ impl<T: Cell> Gather<T> {
     }
 
     #[inline(always)]
-    unsafe fn add(
+    unsafe fn add<D: Draws>(
         &mut self,
         block: &Block,
         place: *mut T,
@@ -63,7 +69,7 @@ impl<T: Cell> Gather<T> {
         self.places[self.count] = (place, (index % per) as usize, count, stride);
         self.count += 1;
         if self.count == LANES {
-            self.flush(block);
+            self.flush::<D>(block);
         }
     }
 }
@@ -73,7 +79,7 @@ impl<T: Cell> Gather<T> {
 /// # Safety
 /// The block's memory must be valid for every element, and nobody else may use these.
 #[inline(always)]
-pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
+pub unsafe fn fill<T: Cell, D: Draws>(block: &Block, from: u64, to: u64) {
     let Some((inner, outer)) = block.dims.split_last() else {
         return;
     };
@@ -94,15 +100,15 @@ pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
         let constant = block.map.constant();
         let straight = inner.index_stride == 1 || constant;
         if constant && inner.stride == 1 {
-            fill_same(block, place, run);
+            fill_same::<T, D>(block, place, run);
         } else if straight && inner.stride == 1 && run >= chunk {
-            fill_run(block, place, index, run);
+            fill_run::<T, D>(block, place, index, run);
         } else if straight {
-            add_run(&mut gather, block, place, index, run, inner.stride as isize);
+            add_run::<T, D>(&mut gather, block, place, index, run, inner.stride as isize);
         } else {
             for step in 0..run {
                 let there = place.offset(inner.stride as isize * step as isize);
-                gather.add(
+                gather.add::<D>(
                     block,
                     there,
                     index.wrapping_add(step.wrapping_mul(inner.index_stride)),
@@ -114,7 +120,7 @@ pub unsafe fn fill<T: Cell>(block: &Block, from: u64, to: u64) {
         at += run;
     }
     if gather.count > 0 {
-        gather.flush(block);
+        gather.flush::<D>(block);
     }
 }
 
@@ -133,7 +139,7 @@ fn start_of_row(block: &Block, outer: &[Dim], row: u64) -> (isize, u64) {
 
 /// Elements that follow each other in memory and in the tensor.
 #[inline(always)]
-unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mut run: u64) {
+unsafe fn fill_run<T: Cell, D: Draws>(block: &Block, mut place: *mut T, mut index: u64, mut run: u64) {
     let per = T::PER_BLOCK as u64;
     let chunk = LANES as u64 * per;
     let skipped = index % per;
@@ -141,7 +147,7 @@ unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mu
         // Up to the next block of words, so that the rest begins at one.
         let head = per - skipped;
         let mut out = Aligned([T::default(); WORDS]);
-        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
+        T::chunk::<D>(&block.map, &block.keys, &Blocks::From(index / per), &mut out.0);
         for offset in 0..head.min(run) as usize {
             *place.add(offset) = out.0[skipped as usize + offset];
         }
@@ -153,7 +159,7 @@ unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mu
     let mut out = Aligned([T::default(); WORDS]);
     let past = past_the_cache::<T>(block, place);
     while run >= chunk {
-        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
+        T::chunk::<D>(&block.map, &block.keys, &Blocks::From(index / per), &mut out.0);
         if past {
             stream(&out.0[..chunk as usize], place);
         } else {
@@ -167,7 +173,7 @@ unsafe fn fill_run<T: Cell>(block: &Block, mut place: *mut T, mut index: u64, mu
         fence();
     }
     if run > 0 {
-        T::chunk(&block.map, block.key, &consecutive(index / per), &mut out.0);
+        T::chunk::<D>(&block.map, &block.keys, &Blocks::From(index / per), &mut out.0);
         std::ptr::copy_nonoverlapping(out.0.as_ptr(), place, run as usize);
     }
 }
@@ -213,9 +219,9 @@ unsafe fn stream<T: Cell>(numbers: &[T], place: *mut T) {
 
 /// Elements that are all the same, and follow each other in memory.
 #[inline(always)]
-unsafe fn fill_same<T: Cell>(block: &Block, place: *mut T, run: u64) {
+unsafe fn fill_same<T: Cell, D: Draws>(block: &Block, place: *mut T, run: u64) {
     let mut out = Aligned([T::default(); WORDS]);
-    T::chunk(&block.map, block.key, &consecutive(0), &mut out.0);
+    T::chunk::<D>(&block.map, &block.keys, &Blocks::From(0), &mut out.0);
     let mut done = 0;
     if past_the_cache::<T>(block, place) {
         let chunk = LANES * T::PER_BLOCK;
@@ -232,7 +238,7 @@ unsafe fn fill_same<T: Cell>(block: &Block, place: *mut T, run: u64) {
 
 /// A short run, or one whose elements lie apart in memory.
 #[inline(always)]
-unsafe fn add_run<T: Cell>(
+unsafe fn add_run<T: Cell, D: Draws>(
     gather: &mut Gather<T>,
     block: &Block,
     mut place: *mut T,
@@ -243,7 +249,7 @@ unsafe fn add_run<T: Cell>(
     let per = T::PER_BLOCK as u64;
     while run > 0 {
         let count = (per - index % per).min(run);
-        gather.add(block, place, index, count as usize, stride);
+        gather.add::<D>(block, place, index, count as usize, stride);
         place = place.offset(stride * count as isize);
         index = index.wrapping_add(count);
         run -= count;
