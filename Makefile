@@ -66,7 +66,7 @@ kernel:
 	cp "$$(ls -t rust/target/release/*initcfg_kernel.so rust/target/release/*initcfg_kernel.dylib 2>/dev/null | head -1)" src/initcfg/_kernel.new
 	mv src/initcfg/_kernel.new src/initcfg/_kernel.so
 
-$(VENV)/.installed: pyproject.toml setup.py $(wildcard rust/src/*.rs)
+$(VENV)/.installed: pyproject.toml setup.py rust/build.rs $(wildcard rust/src/*.rs rust/src/*/*.rs)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)" -e .
 	touch $@

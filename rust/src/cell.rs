@@ -1,7 +1,7 @@
 //! The element types, and how blocks of words become elements of each.
 
 use crate::double::Double;
-use crate::path::Draws;
+use crate::draws::Draws;
 use crate::philox::{Aligned, Blocks, KeySchedule, WORDS};
 use crate::single::Single;
 
@@ -54,9 +54,13 @@ unsafe fn singles<D: Draws>(
             let (low, high) = (*low as f32, *high as f32);
             let mut words = Aligned([0u32; WORDS]);
             D::words(keys, blocks, &mut words.0);
-            for (number, &word) in out.iter_mut().zip(&words.0) {
-                let probability = (f64::from(word) + 0.5) * (1.0 / 4_294_967_296.0);
-                let drawn = double.map(probability) as f32;
+            let mut wide = Aligned([0f64; WORDS]);
+            for (number, &word) in wide.0.iter_mut().zip(&words.0) {
+                *number = (f64::from(word) + 0.5) * (1.0 / 4_294_967_296.0);
+            }
+            D::map(double, &mut wide.0);
+            for (number, &drawn) in out.iter_mut().zip(&wide.0) {
+                let drawn = drawn as f32;
                 let drawn = if drawn > low { drawn } else { low };
                 *number = if drawn < high { drawn } else { high };
             }
@@ -111,11 +115,16 @@ impl Cell for f64 {
         }
         let mut words = Aligned([0u32; WORDS]);
         D::words(keys, blocks, &mut words.0);
-        for (index, number) in out.iter_mut().take(WORDS / 2).enumerate() {
+        let out = &mut out[..WORDS / 2];
+        for (index, number) in out.iter_mut().enumerate() {
             let pair = u64::from(words.0[2 * index]) | u64::from(words.0[2 * index + 1]) << 32;
-            let probability = ((pair >> 12) as f64 + 0.5) * (1.0 / 4_503_599_627_370_496.0);
-            let drawn = double.map(probability);
-            let drawn = if drawn > *low { drawn } else { *low };
+            // (upper 52 bits + ½)·2⁻⁵²; as digits of a number from 1 to 2 they need no conversion.
+            let unit = f64::from_bits((pair >> 12) | 0x3FF0_0000_0000_0000) - 1.0;
+            *number = unit + 1.0 / 9_007_199_254_740_992.0;
+        }
+        D::map(double, out);
+        for number in out.iter_mut() {
+            let drawn = if *number > *low { *number } else { *low };
             *number = if drawn < *high { drawn } else { *high };
         }
     }

@@ -77,32 +77,59 @@ const MILLS_TERMS: [f64; 24] = [
     f64::from_bits(0xBCB0_6EA8_7375_C5B4),
 ];
 
+/// Numbers that take each step together, so that a processor has work while quotients and roots are due.
+const ABREAST: usize = 64;
+type Numbers = [f64; ABREAST];
+
 impl Double {
-    /// The number for a probability in (0, 1).
+    /// Probabilities in (0, 1) into their numbers; as many as a multiple of 64.
     #[inline(always)]
-    pub fn map(&self, probability: f64) -> f64 {
+    pub fn map_all(&self, numbers: &mut [f64]) {
         match *self {
-            Double::Constant(value) => value,
-            Double::Uniform { middle, half } => middle + half * (2.0 * probability - 1.0),
-            Double::Flat { start, width } => start + width * probability,
+            Double::Constant(value) => numbers.fill(value),
+            Double::Uniform { middle, half } => {
+                for number in numbers {
+                    *number = middle + half * (2.0 * *number - 1.0);
+                }
+            }
+            Double::Flat { start, width } => {
+                for number in numbers {
+                    *number = start + width * *number;
+                }
+            }
+            Double::Tail { .. } | Double::Both { .. } => {
+                for numbers in numbers.chunks_exact_mut(ABREAST) {
+                    let mut drawn = [0.0; ABREAST];
+                    drawn.copy_from_slice(numbers);
+                    numbers.copy_from_slice(&self.by_tails(drawn));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn by_tails(&self, probability: Numbers) -> Numbers {
+        match *self {
             Double::Tail {
                 anchor,
                 std,
                 start,
                 share,
-                upper,
+                upper: true,
             } => {
-                let rest = if upper {
-                    probability
-                } else {
-                    1.0 - probability
-                };
-                let distance = std * into_tail(start, 1.0 - rest * share);
-                if upper {
-                    anchor + distance
-                } else {
-                    anchor - distance
-                }
+                let distance = into_tail(start, each(|lane| 1.0 - probability[lane] * share));
+                each(|lane| anchor + std * distance[lane])
+            }
+            Double::Tail {
+                anchor,
+                std,
+                start,
+                share,
+                upper: false,
+            } => {
+                let left = each(|lane| 1.0 - (1.0 - probability[lane]) * share);
+                let distance = into_tail(start, left);
+                each(|lane| anchor - std * distance[lane])
             }
             Double::Both {
                 mean,
@@ -111,90 +138,147 @@ impl Double {
                 above,
                 mass,
             } => {
-                let under = below + mass * probability;
-                let over = above + mass * (1.0 - probability);
-                mean + std * from_both_tails(under, over)
+                let under = each(|lane| below + mass * probability[lane]);
+                let over = each(|lane| above + mass * (1.0 - probability[lane]));
+                let sigmas = from_both_tails(under, over);
+                each(|lane| mean + std * sigmas[lane])
             }
+            _ => probability,
         }
     }
 }
 
-fn from_both_tails(below: f64, above: f64) -> f64 {
-    let smaller = if below < above { below } else { above };
-    let twice = 2.0 * smaller;
-    let size = into_tail(0.0, if twice < 1.0 { twice } else { 1.0 });
-    if below < above {
-        -size
-    } else {
-        size
+#[inline(always)]
+fn each(number: impl Fn(usize) -> f64) -> Numbers {
+    let mut numbers = [0.0; ABREAST];
+    for (lane, place) in numbers.iter_mut().enumerate() {
+        *place = number(lane);
     }
+    numbers
+}
+
+#[inline(always)]
+fn from_both_tails(below: Numbers, above: Numbers) -> Numbers {
+    let share = each(|lane| {
+        let smaller = if below[lane] < above[lane] {
+            below[lane]
+        } else {
+            above[lane]
+        };
+        let twice = 2.0 * smaller;
+        if twice < 1.0 {
+            twice
+        } else {
+            1.0
+        }
+    });
+    let size = into_tail(0.0, share);
+    each(|lane| {
+        if below[lane] < above[lane] {
+            -size[lane]
+        } else {
+            size[lane]
+        }
+    })
 }
 
 /// How far beyond `start` the point lies that leaves `share` of the tail above it: three Halley steps.
-fn into_tail(start: f64, share: f64) -> f64 {
-    let target = -log(share);
-    let at_start = mills(start);
+#[inline(always)]
+fn into_tail(start: f64, share: Numbers) -> Numbers {
+    let minus_target = log(share);
+    let at_start = mills_of_one(start);
     let slope = 1.0 / at_start;
     let bend = 1.0 - 0.36 / ((start + 1.0) * (start + 1.0));
-    let mut distance = (target + target) / (slope + (slope * slope + (2.0 * bend) * target).sqrt());
+    let mut distance = each(|lane| {
+        let target = -minus_target[lane];
+        (target + target) / (slope + (slope * slope + (2.0 * bend) * target).sqrt())
+    });
     for _ in 0..3 {
-        let point = start + distance;
+        let point = each(|lane| start + distance[lane]);
         let ratio = mills(point);
-        let excess = (distance * (start + 0.5 * distance) - log(ratio / at_start)) - target;
-        let step = excess * ratio;
-        distance -= step / (1.0 - (0.5 * step) * (1.0 / ratio - point));
-        distance = if distance > 0.0 { distance } else { 0.0 };
+        let fallen = log(each(|lane| ratio[lane] / at_start));
+        distance = each(|lane| {
+            let (distance, ratio) = (distance[lane], ratio[lane]);
+            let target = -minus_target[lane];
+            let excess = (distance * (start + 0.5 * distance) - fallen[lane]) - target;
+            let step = excess * ratio;
+            let next = distance - step / (1.0 - (0.5 * step) * (1.0 / ratio - point[lane]));
+            if next > 0.0 {
+                next
+            } else {
+                0.0
+            }
+        });
     }
     distance
 }
 
 /// Mills' ratio by Clenshaw's recurrence, the last term first.
-fn mills(x: f64) -> f64 {
-    let at = (x - 5.0) / (x + 5.0);
-    let twice = at + at;
-    let mut later = 0.0;
-    let mut total = MILLS_TERMS[23];
+#[inline(always)]
+fn mills(x: Numbers) -> Numbers {
+    let at = each(|lane| (x[lane] - 5.0) / (x[lane] + 5.0));
+    let mut later = [0.0; ABREAST];
+    let mut total = [MILLS_TERMS[23]; ABREAST];
     for &term in MILLS_TERMS[1..23].iter().rev() {
-        let next = (twice * total - later) + term;
-        later = total;
-        total = next;
+        for lane in 0..ABREAST {
+            let next = ((at[lane] + at[lane]) * total[lane] - later[lane]) + term;
+            later[lane] = total[lane];
+            total[lane] = next;
+        }
+    }
+    each(|lane| ((at[lane] * total[lane] - later[lane]) + MILLS_TERMS[0]) / (x[lane] + 1.0))
+}
+
+fn mills_of_one(x: f64) -> f64 {
+    let at = (x - 5.0) / (x + 5.0);
+    let (mut later, mut total) = (0.0, MILLS_TERMS[23]);
+    for &term in MILLS_TERMS[1..23].iter().rev() {
+        (later, total) = (total, ((at + at) * total - later) + term);
     }
     ((at * total - later) + MILLS_TERMS[0]) / (x + 1.0)
 }
 
 /// The natural logarithm: twelve terms of the series of artanh.
-fn log(x: f64) -> f64 {
-    let (mut mantissa, mut exponent) = split(x);
-    if mantissa < SQRT_HALF {
-        mantissa *= 2.0;
-        exponent -= 1;
+#[inline(always)]
+fn log(x: Numbers) -> Numbers {
+    let mut power = [0.0; ABREAST];
+    let mut ratio = [0.0; ABREAST];
+    for lane in 0..ABREAST {
+        let (mantissa, exponent) = split(x[lane]);
+        let below = mantissa < SQRT_HALF;
+        let mantissa = if below { mantissa * 2.0 } else { mantissa };
+        power[lane] = if below { exponent - 1.0 } else { exponent };
+        ratio[lane] = (mantissa - 1.0) / (mantissa + 1.0);
     }
-    let power = f64::from(exponent);
-    let ratio = (mantissa - 1.0) / (mantissa + 1.0);
-    let square = ratio * ratio;
-    let mut total = LOG_TERMS[0] * square;
+    let square = each(|lane| ratio[lane] * ratio[lane]);
+    let mut total = each(|lane| LOG_TERMS[0] * square[lane]);
     for &term in &LOG_TERMS[1..11] {
-        total += term;
-        total *= square;
+        total = each(|lane| (total[lane] + term) * square[lane]);
     }
-    let twice = ratio + ratio;
-    power * LN2_HIGH + ((twice + twice * total) + power * LN2_LOW)
+    each(|lane| {
+        let twice = ratio[lane] + ratio[lane];
+        power[lane] * LN2_HIGH + ((twice + twice * total[lane]) + power[lane] * LN2_LOW)
+    })
 }
 
-/// Mantissa in [½, 1) and exponent of a positive number; zero gives zero.
-fn split(x: f64) -> (f64, i32) {
-    if x == 0.0 {
-        return (0.0, 0);
-    }
-    let (x, shift) = if x < f64::MIN_POSITIVE {
-        (x * 18_014_398_509_481_984.0, -54)
+/// Mantissa in [½, 1) and exponent of a positive number; zero gives zero. Without a branch.
+#[inline(always)]
+fn split(x: f64) -> (f64, f64) {
+    let small = x < f64::MIN_POSITIVE;
+    let scaled = if small {
+        x * 18_014_398_509_481_984.0
     } else {
-        (x, 0)
+        x
     };
-    let pattern = x.to_bits();
-    let exponent = ((pattern >> 52) & 0x7FF) as i32 - 1022;
-    (
-        f64::from_bits((pattern & 0x000F_FFFF_FFFF_FFFF) | 0x3FE0_0000_0000_0000),
-        exponent + shift,
-    )
+    let shift = if small { -54.0 } else { 0.0 };
+    let pattern = scaled.to_bits();
+    // The exponent's bits as the last ones of a number's digits: a conversion that every vector unit has.
+    let exponent =
+        f64::from_bits((pattern >> 52) | 0x4330_0000_0000_0000) - 4_503_599_627_370_496.0;
+    let mantissa = f64::from_bits((pattern & 0x000F_FFFF_FFFF_FFFF) | 0x3FE0_0000_0000_0000);
+    if x == 0.0 {
+        (0.0, 0.0)
+    } else {
+        (mantissa, exponent - 1022.0 + shift)
+    }
 }

@@ -1,69 +1,28 @@
 //! The instruction sets: one source, compiled for each, chosen when it runs.
 
 use crate::cell::{BFloat16, Float16};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::draws::By;
+use crate::draws::{Draws, Plain};
 use crate::job::Type;
-use crate::philox::{words, Blocks, KeySchedule, WORDS};
-use crate::single::Single;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use crate::vectors;
+#[cfg(target_arch = "x86_64")]
+use crate::vectors::avx2::Avx2;
+#[cfg(all(target_arch = "x86_64", initcfg_avx512))]
+use crate::vectors::avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+use crate::vectors::neon::Neon;
 use crate::walk::{fill, Block};
-
-/// How blocks are drawn; every way gives the same bits.
-pub trait Draws {
-    /// The words of as many blocks, block after block.
-    ///
-    /// # Safety
-    /// The processor must have the instruction set.
-    unsafe fn words(keys: &KeySchedule, blocks: &Blocks, out: &mut [u32; WORDS]);
-
-    /// The numbers of as many blocks, block after block.
-    ///
-    /// # Safety
-    /// The processor must have the instruction set.
-    unsafe fn draw(single: &Single, keys: &KeySchedule, blocks: &Blocks, out: &mut [f32; WORDS]);
-}
-
-/// By loops that the compiler turns into whatever instructions it may use.
-struct Plain;
-
-impl Draws for Plain {
-    #[inline(always)]
-    unsafe fn words(keys: &KeySchedule, blocks: &Blocks, out: &mut [u32; WORDS]) {
-        words(keys, blocks, out);
-    }
-
-    #[inline(always)]
-    unsafe fn draw(single: &Single, keys: &KeySchedule, blocks: &Blocks, out: &mut [f32; WORDS]) {
-        single.draw(keys, blocks, out);
-    }
-}
-
-/// By vectors of an instruction set.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-struct By<V>(std::marker::PhantomData<V>);
-
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-impl<V: vectors::Vectors> Draws for By<V> {
-    #[inline(always)]
-    unsafe fn words(keys: &KeySchedule, blocks: &Blocks, out: &mut [u32; WORDS]) {
-        vectors::words::<V>(keys, blocks, out);
-    }
-
-    #[inline(always)]
-    unsafe fn draw(single: &Single, keys: &KeySchedule, blocks: &Blocks, out: &mut [f32; WORDS]) {
-        vectors::draw::<V>(single, keys, blocks, out);
-    }
-}
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Path {
     Plain = 1,
     Avx2 = 2,
     Avx512 = 3,
+    Neon = 4,
 }
 
 impl Path {
-    /// The best one that this machine has.
+    /// The one that this machine takes unasked. NEON's is not taken before its bits were seen on such a processor.
     pub fn best() -> Path {
         #[cfg(target_arch = "x86_64")]
         {
@@ -90,6 +49,7 @@ impl Path {
             1 => Some(Path::Plain),
             2 if best as u32 >= 2 => Some(Path::Avx2),
             3 if best as u32 >= 3 => Some(Path::Avx512),
+            4 if cfg!(target_arch = "aarch64") => Some(Path::Neon),
             _ => None,
         }
     }
@@ -104,6 +64,8 @@ impl Path {
             Path::Avx512 => by_avx512(block, dtype, from, to),
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => by_avx2(block, dtype, from, to),
+            #[cfg(target_arch = "aarch64")]
+            Path::Neon => by_type::<By<Neon>>(block, dtype, from, to),
             _ => by_type::<Plain>(block, dtype, from, to),
         }
     }
@@ -123,11 +85,11 @@ unsafe fn by_type<D: Draws>(block: &Block, dtype: Type, from: u64, to: u64) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn by_avx2(block: &Block, dtype: Type, from: u64, to: u64) {
-    by_type::<By<vectors::avx2::Avx2>>(block, dtype, from, to);
+    by_type::<By<Avx2>>(block, dtype, from, to);
 }
 
 #[cfg(all(target_arch = "x86_64", initcfg_avx512))]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn by_avx512(block: &Block, dtype: Type, from: u64, to: u64) {
-    by_type::<By<vectors::avx512::Avx512>>(block, dtype, from, to);
+    by_type::<By<Avx512>>(block, dtype, from, to);
 }

@@ -1,7 +1,7 @@
 //! The walk over a block of a tensor: which element takes which word, and where it goes.
 
 use crate::cell::{Cell, Map};
-use crate::path::Draws;
+use crate::draws::Draws;
 use crate::philox::{Aligned, Blocks, KeySchedule, LANES, WORDS};
 
 /// One dimension of a block.
@@ -139,7 +139,12 @@ fn start_of_row(block: &Block, outer: &[Dim], row: u64) -> (isize, u64) {
 
 /// Elements that follow each other in memory and in the tensor.
 #[inline(always)]
-unsafe fn fill_run<T: Cell, D: Draws>(block: &Block, mut place: *mut T, mut index: u64, mut run: u64) {
+unsafe fn fill_run<T: Cell, D: Draws>(
+    block: &Block,
+    mut place: *mut T,
+    mut index: u64,
+    mut run: u64,
+) {
     let per = T::PER_BLOCK as u64;
     let chunk = LANES as u64 * per;
     let skipped = index % per;
@@ -147,7 +152,12 @@ unsafe fn fill_run<T: Cell, D: Draws>(block: &Block, mut place: *mut T, mut inde
         // Up to the next block of words, so that the rest begins at one.
         let head = per - skipped;
         let mut out = Aligned([T::default(); WORDS]);
-        T::chunk::<D>(&block.map, &block.keys, &Blocks::From(index / per), &mut out.0);
+        T::chunk::<D>(
+            &block.map,
+            &block.keys,
+            &Blocks::From(index / per),
+            &mut out.0,
+        );
         for offset in 0..head.min(run) as usize {
             *place.add(offset) = out.0[skipped as usize + offset];
         }
@@ -159,7 +169,12 @@ unsafe fn fill_run<T: Cell, D: Draws>(block: &Block, mut place: *mut T, mut inde
     let mut out = Aligned([T::default(); WORDS]);
     let past = past_the_cache::<T>(block, place);
     while run >= chunk {
-        T::chunk::<D>(&block.map, &block.keys, &Blocks::From(index / per), &mut out.0);
+        T::chunk::<D>(
+            &block.map,
+            &block.keys,
+            &Blocks::From(index / per),
+            &mut out.0,
+        );
         if past {
             stream(&out.0[..chunk as usize], place);
         } else {
@@ -173,7 +188,12 @@ unsafe fn fill_run<T: Cell, D: Draws>(block: &Block, mut place: *mut T, mut inde
         fence();
     }
     if run > 0 {
-        T::chunk::<D>(&block.map, &block.keys, &Blocks::From(index / per), &mut out.0);
+        T::chunk::<D>(
+            &block.map,
+            &block.keys,
+            &Blocks::From(index / per),
+            &mut out.0,
+        );
         std::ptr::copy_nonoverlapping(out.0.as_ptr(), place, run as usize);
     }
 }

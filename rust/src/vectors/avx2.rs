@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Vectors;
+use crate::double::Double;
 use crate::philox::Blocks;
 
 pub struct Avx2;
@@ -14,6 +15,7 @@ pub struct Halves(__m256i, __m256i);
 impl Vectors for Avx2 {
     const LANES: usize = 8;
     type Mixed = Halves;
+    type Products = Halves;
     type Words = __m256i;
     type Numbers = __m256;
 
@@ -58,15 +60,20 @@ impl Vectors for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn mix(high_of: Halves, low_of: Halves, key: Halves) -> Halves {
+    unsafe fn low(products: Halves) -> Halves {
+        products
+    }
+
+    #[inline(always)]
+    unsafe fn high(products: Halves, word: Halves, key: Halves) -> Halves {
         Halves(
             _mm256_xor_si256(
-                _mm256_srli_epi64::<32>(high_of.0),
-                _mm256_xor_si256(low_of.0, key.0),
+                _mm256_srli_epi64::<32>(products.0),
+                _mm256_xor_si256(word.0, key.0),
             ),
             _mm256_xor_si256(
-                _mm256_srli_epi64::<32>(high_of.1),
-                _mm256_xor_si256(low_of.1, key.1),
+                _mm256_srli_epi64::<32>(products.1),
+                _mm256_xor_si256(word.1, key.1),
             ),
         )
     }
@@ -190,4 +197,15 @@ impl Vectors for Avx2 {
         _mm256_storeu_si256(out.add(2), _mm256_unpacklo_epi64(first_high, last_high));
         _mm256_storeu_si256(out.add(3), _mm256_unpackhi_epi64(first_high, last_high));
     }
+
+    #[inline(always)]
+    unsafe fn map(double: &Double, numbers: &mut [f64]) {
+        map(double, numbers);
+    }
+}
+
+// A function of its own: it is long, and would be in each that draws.
+#[target_feature(enable = "avx2")]
+unsafe fn map(double: &Double, numbers: &mut [f64]) {
+    double.map_all(numbers);
 }

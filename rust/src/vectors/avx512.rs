@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Vectors;
+use crate::double::Double;
 use crate::philox::Blocks;
 
 pub struct Avx512;
@@ -17,6 +18,7 @@ pub struct Halves(__m512i, __m512i);
 impl Vectors for Avx512 {
     const LANES: usize = 16;
     type Mixed = Halves;
+    type Products = Halves;
     type Words = __m512i;
     type Numbers = __m512;
 
@@ -61,18 +63,15 @@ impl Vectors for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn mix(high_of: Halves, low_of: Halves, key: Halves) -> Halves {
+    unsafe fn low(products: Halves) -> Halves {
+        products
+    }
+
+    #[inline(always)]
+    unsafe fn high(products: Halves, word: Halves, key: Halves) -> Halves {
         Halves(
-            _mm512_ternarylogic_epi64::<0x96>(
-                _mm512_srli_epi64::<32>(high_of.0),
-                low_of.0,
-                key.0,
-            ),
-            _mm512_ternarylogic_epi64::<0x96>(
-                _mm512_srli_epi64::<32>(high_of.1),
-                low_of.1,
-                key.1,
-            ),
+            _mm512_ternarylogic_epi64::<0x96>(_mm512_srli_epi64::<32>(products.0), word.0, key.0),
+            _mm512_ternarylogic_epi64::<0x96>(_mm512_srli_epi64::<32>(products.1), word.1, key.1),
         )
     }
 
@@ -195,4 +194,15 @@ impl Vectors for Avx512 {
         _mm512_storeu_si512(out.add(2), _mm512_unpacklo_epi64(first_high, last_high));
         _mm512_storeu_si512(out.add(3), _mm512_unpackhi_epi64(first_high, last_high));
     }
+
+    #[inline(always)]
+    unsafe fn map(double: &Double, numbers: &mut [f64]) {
+        map(double, numbers);
+    }
+}
+
+// A function of its own: it is long, and would be in each that draws.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn map(double: &Double, numbers: &mut [f64]) {
+    double.map_all(numbers);
 }

@@ -9,10 +9,11 @@ pub mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
 
-mod draws;
+mod stream;
 
-pub use draws::{draw, words};
+pub use stream::{draw, words};
 
+use crate::double::Double;
 use crate::philox::Blocks;
 
 /// The operations of an instruction set on vectors of `LANES` blocks.
@@ -24,6 +25,8 @@ pub trait Vectors {
     const LANES: usize;
     /// One word of each block, while the blocks are mixed.
     type Mixed: Copy;
+    /// The 64-bit products of such words.
+    type Products: Copy;
     /// One word of each block.
     type Words: Copy;
     /// One float32 number of each block.
@@ -33,11 +36,10 @@ pub trait Vectors {
     unsafe fn counters(blocks: &Blocks, first: usize) -> [Self::Mixed; 2];
     /// A word that is the same in every block.
     unsafe fn mixed(word: u32) -> Self::Mixed;
-    /// The products with a 32-bit number; the halves are told apart by what takes them.
-    unsafe fn products(words: Self::Mixed, by: Self::Mixed) -> Self::Mixed;
-    /// The high halves of products, exclusive-or the low halves of others, exclusive-or a word.
-    unsafe fn mix(high_of: Self::Mixed, low_of: Self::Mixed, key: Self::Mixed) -> Self::Mixed;
-    /// The words that were mixed (of products: the low halves).
+    unsafe fn products(words: Self::Mixed, by: Self::Mixed) -> Self::Products;
+    unsafe fn low(products: Self::Products) -> Self::Mixed;
+    /// The high halves of the products, with two words by exclusive or.
+    unsafe fn high(products: Self::Products, word: Self::Mixed, key: Self::Mixed) -> Self::Mixed;
     unsafe fn finished(words: Self::Mixed) -> Self::Words;
     /// The high halves of the products of the mixed words with a number.
     unsafe fn finished_share(words: Self::Mixed, of: Self::Mixed) -> Self::Words;
@@ -71,4 +73,7 @@ pub trait Vectors {
 
     /// Write words 0 to 3 of every block, block after block.
     unsafe fn store(words: [Self::Words; 4], out: *mut u32);
+
+    /// The maps in float64, compiled for this instruction set.
+    unsafe fn map(double: &Double, numbers: &mut [f64]);
 }

@@ -373,7 +373,7 @@ def test_nothing_to_do() -> None:
 
 
 def test_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernel.features() == kernel.paths()[-1]
+    assert kernel.features() in kernel.paths()
     monkeypatch.setenv("INITCFG_KERNEL", "0")
     assert not kernel.available()
     assert kernel.why_not() == "INITCFG_KERNEL=0 turns it off"

@@ -21,12 +21,12 @@ from initcfg._stream.bits.recipe import Kind, Recipe
 from initcfg._stream.environment import turned_off
 from initcfg.errors import ApplyError
 
-_ABI = 2
+_ABI = 3
 # Code of a type, and bytes of an element.
 _TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
 BYTES = {name: size for name, (_, size) in _TYPES.items()}
 """Bytes of an element, by the name of its type."""
-_PATHS = {"plain": 1, "AVX2": 2, "AVX-512": 3}
+_PATHS = {"plain": 1, "AVX2": 2, "AVX-512": 3, "NEON": 4}
 _SUFFIXES = (".so", ".dylib", ".pyd", ".dll")
 _MOST_THREADS = 4096
 
@@ -75,15 +75,18 @@ def why_not() -> str | None:
 
 
 def features() -> str:
-    """The instruction set that the kernel uses here: the last of :func:`paths`, or ``"none"``."""
-    return (paths() or ("none",))[-1]
+    """The instruction set that the kernel uses here unasked, or ``"none"``."""
+    library = _load()[0]
+    best = 0 if library is None else library.initcfg_features()
+    return next((name for name, number in _PATHS.items() if number == best), "none")
 
 
 def paths() -> tuple[str, ...]:
-    """The instruction sets that the kernel can use here, the fastest last."""
+    """The instruction sets that the kernel can use here."""
     library = _load()[0]
-    best = 0 if library is None else library.initcfg_features()
-    return tuple(name for name, number in _PATHS.items() if number <= best)
+    if library is None:
+        return ()
+    return tuple(name for name, number in _PATHS.items() if library.initcfg_has(number))
 
 
 class WholeTensors:
@@ -257,8 +260,10 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         try:
             library = ctypes.CDLL(str(each))
             abi = library.initcfg_abi()
-            library.initcfg_features.restype = ctypes.c_uint32
             address, unsigned = ctypes.c_void_p, ctypes.c_uint32
+            library.initcfg_features.restype = unsigned
+            library.initcfg_has.argtypes = (unsigned,)
+            library.initcfg_has.restype = unsigned
             library.initcfg_fill.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
             library.initcfg_fill.restype = ctypes.c_int32
         except (OSError, AttributeError) as error:

@@ -120,10 +120,10 @@ unsafe fn round<V: Vectors>(words: [V::Mixed; 4], key: [u32; 2]) -> [V::Mixed; 4
     let product0 = V::products(words[0], V::mixed(MULTIPLIERS[0] as u32));
     let product1 = V::products(words[2], V::mixed(MULTIPLIERS[1] as u32));
     [
-        V::mix(product1, words[1], V::mixed(key[0])),
-        product1,
-        V::mix(product0, words[3], V::mixed(key[1])),
-        product0,
+        V::high(product1, words[1], V::mixed(key[0])),
+        V::low(product1),
+        V::high(product0, words[3], V::mixed(key[1])),
+        V::low(product0),
     ]
 }
 
@@ -189,10 +189,7 @@ unsafe fn tail_of<V: Vectors>(words: V::Words) -> V::Numbers {
     let folded = V::xor(words, V::shifted_signed::<31>(words));
     let pattern = V::bits(V::plus(V::converted(folded), V::number(0.5)));
     let exponent = V::minus(V::number(159.0), V::converted(V::shifted::<23>(pattern)));
-    let fraction = V::or(
-        V::and(pattern, V::word(0x007F_FFFF)),
-        V::word(0x3F80_0000),
-    );
+    let fraction = V::or(V::and(pattern, V::word(0x007F_FFFF)), V::word(0x3F80_0000));
     let y = V::minus(V::from_bits(fraction), V::number(1.5));
     let y2 = V::times(y, y);
     let left = V::plus(
