@@ -7,6 +7,7 @@ A test holds the page current.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import runpy
@@ -60,6 +61,8 @@ def page() -> str:
     }.items():
         module = importlib.import_module(f"initcfg.{name}")
         lines += _section(title, f"initcfg.{name}", module, _public(module))
+    lines += _section_of_sources("Testing: `initcfg.testing`", "testing")
+    lines += _section_of_sources("Other libraries: `initcfg.integrations`", "integrations")
     return "\n".join(lines) + "\n"
 
 
@@ -79,11 +82,49 @@ def _section(title: str, prefix: str, module: Any, names: Any) -> list[str]:
     return ["", f"## {title}", "", "| name | what it is |", "|---|---|", *rows]
 
 
+def _section_of_sources(title: str, name: str) -> list[str]:
+    """A section of modules that need other libraries: read, not imported."""
+    home = Path(initcfg.__file__).parent
+    fronts = sorted([*home.glob(f"{name}.py"), *home.glob(f"{name}/**/__init__.py")])
+    rows = []
+    for front in fronts:
+        inner = front.parent if front.name == "__init__.py" else front.with_suffix("")
+        module = ".".join(("initcfg", *inner.relative_to(home).parts))
+        for public, docstring in sorted(_documented(front, home).items()):
+            rows.append(f"| `{module}.{public}` | {_first_sentence(docstring)} |")
+    return ["", f"## {title}", "", "| name | what it is |", "|---|---|", *rows] if rows else []
+
+
+def _documented(front: Path, home: Path) -> dict[str, str]:
+    """What a front door offers, each with its docstring, wherever it is defined."""
+    tree = ast.parse(front.read_text(encoding="utf-8"))
+    offered: list[str] = []
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            offered = ast.literal_eval(node.value)
+        elif isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            found[node.name] = ast.get_docstring(node) or ""
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("initcfg."):
+            path = home.joinpath(*str(node.module).split(".")[1:])
+            source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            names = {each.name for each in node.names}
+            for inner in ast.parse(source.read_text(encoding="utf-8")).body:
+                if isinstance(inner, (ast.ClassDef, ast.FunctionDef)) and inner.name in names:
+                    found[inner.name] = ast.get_docstring(inner) or ""
+    return {name: found[name] for name in offered}
+
+
 def _sentence(name: str, value: Any) -> str:
     if name in _CONSTANTS:
         return _CONSTANTS[name]
-    first = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
+    first = inspect.getdoc(value) or ""
     assert first, f"{name} has no docstring"
+    return _first_sentence(first)
+
+
+def _first_sentence(docstring: str) -> str:
+    first = " ".join(docstring.split("\n\n")[0].split())
     return first.replace("``", "`").replace(":class:", "").replace(":func:", "").replace(":meth:", "")
 
 
