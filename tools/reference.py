@@ -124,7 +124,7 @@ def _sentence(name: str, value: Any) -> str:
 
 
 def _first_sentence(docstring: str) -> str:
-    first = " ".join(docstring.split("\n\n")[0].split())
+    first = " ".join(docstring.split("\n\n", maxsplit=1)[0].split())
     return first.replace("``", "`").replace(":class:", "").replace(":func:", "").replace(":meth:", "")
 
 
