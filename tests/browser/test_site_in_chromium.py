@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from site_pages import NoSite, broken_links, built, served
+from site_pages import ROOT, NoSite, broken_links, built, served
 
 from browser import Browser, NoBrowser, browser
 
@@ -133,6 +134,14 @@ def test_the_switch_leads_to_the_same_page(
     assert chromium.value("document.documentElement.lang") == "zh"
     assert ("此页只有英文版" in chromium.value("document.body.innerText")) is english_alone
     assert "开始" in chromium.value("document.querySelector('.md-nav--primary').textContent")
+
+
+def test_decisions_keep_their_numbers(site: Path) -> None:
+    text = (site / "decisions.html").read_text(encoding="utf-8")
+    starts = [int(found) for found in re.findall(r'<ol start="(\d+)"', text)]
+    page = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    firsts = re.findall(r"^## .+\n\n(\d+)\. ", page, re.MULTILINE)
+    assert {int(first) for first in firsts} - {1} <= set(starts)
 
 
 def test_programs_have_pages_of_their_own(site: Path) -> None:

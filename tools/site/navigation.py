@@ -9,44 +9,46 @@ from typing import Any
 from pages import ROOT, page_of
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
-_ENTRY = re.compile(r"^- \[[^\]]+\]\(([^)#]+)\)", re.MULTILINE)
+_ENTRY = re.compile(r"^- \[([^\]]+)\]\(([^)#]+)\)", re.MULTILINE)
 _API = ("API reference", "API 参考（英文）")
-_README = ("Five minutes", "五分钟上手")
 
 
-def navigation(folder: Path, api: list[str]) -> list[dict[str, list[Any]]]:
+def navigation(folder: Path, api: list[str]) -> list[dict[str, Any]]:
     """What mkdocs calls nav: sections with their pages. Pages in docs/NAME/ stand below docs/NAME.md."""
-    sections: list[dict[str, list[Any]]] = []
+    sections: list[dict[str, Any]] = []
     for title, text in _sections("index.md"):
         entries: list[Any] = []
-        for link in _ENTRY.findall(text):
+        for name, link in _ENTRY.findall(text):
             page = page_of((ROOT / "docs" / link).resolve().relative_to(ROOT).as_posix())
-            below = folder / page.removesuffix(".md")
-            entries.append(page)
-            if below.is_dir():
-                entries += sorted(
-                    f"{below.name}/{each.name}" for each in below.glob("*.md") if ".zh." not in each.name
-                )
-        if entries:
-            sections.append({title: entries})
-    first = next(iter(sections[0].values()))
-    first.remove("readme.md")
-    first[:0] = ["index.md", {_README[0]: "readme.md"}]
+            below = sorted((folder / page.removesuffix(".md")).glob("*.md"))
+            inner = [each.relative_to(folder).as_posix() for each in below if ".zh." not in each.name]
+            entries.append({name: [page, *inner] if inner else page})
+        sections.append({title: entries})
+    next(iter(sections[0].values())).insert(0, "index.md")
     last = sections.pop()
     return [*sections, {_API[0]: api}, last]
 
 
 def translations() -> dict[str, str]:
-    """The names of sections in Chinese: those of docs/index.zh.md that begin with the same page."""
-    chinese = {_first(text): title for title, text in _sections("index.zh.md")}
-    same = ((title, chinese.get(_first(text), title)) for title, text in _sections("index.md"))
-    return dict([*same, _API, _README])
+    """The Chinese names of sections and pages, as docs/index.zh.md has them."""
+    chinese: dict[str, str] = {}
+    for title, text in _sections("index.zh.md"):
+        entries = _ENTRY.findall(text)
+        chinese |= {_page(link): name for name, link in entries} | {f"section {_page(entries[0][1])}": title}
+    found = dict([_API])
+    for title, text in _sections("index.md"):
+        entries = _ENTRY.findall(text)
+        found |= {name: chinese.get(_page(link), name) for name, link in entries}
+        found[title] = chinese.get(f"section {_page(entries[0][1])}", title)
+    return found
 
 
-def _first(text: str) -> str:
-    return _ENTRY.findall(text)[0].removeprefix("../").partition(".")[0]
+def _page(link: str) -> str:
+    return link.removeprefix("../").partition(".")[0]
 
 
 def _sections(name: str) -> list[tuple[str, str]]:
     parts = _SECTION.split((ROOT / "docs" / name).read_text(encoding="utf-8"))
-    return list(zip(parts[1::2], parts[2::2], strict=True))
+    return [
+        (title, text) for title, text in zip(parts[1::2], parts[2::2], strict=True) if _ENTRY.search(text)
+    ]

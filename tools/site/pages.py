@@ -35,7 +35,8 @@ _LANGUAGES_OF_FILES = {
     ".rs": "rust",
 }
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
-_LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+_LINK = re.compile(r"(\[[^\[\]]*)?(\]\()([^)\s]+)(\))")
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 # On a forge, the first lines of a page lead to the same page in the other language; here the switch does.
 _OTHER_LANGUAGE = re.compile(r"^\[(中文|English)\]\([^)]+\)\n+", re.MULTILINE)
 
@@ -93,18 +94,22 @@ class Pages:
 
     def _with_links(self, text: str, place: str, page: str) -> str:
         def changed(found: re.Match[str]) -> str:
-            link, mark, anchor = found[2].partition("#")
+            before, bracket, link, end = found[1] or "", *found.groups()[1:]
+            link, mark, anchor = link.partition("#")
             if ":" in link or (not link and not place.endswith(".zh.md")):
                 return found[0]
             if not link:
-                return f"{found[1]}#{english_anchor(ROOT / place, anchor)}{found[3]}"
+                return f"{before}{bracket}#{english_anchor(ROOT / place, anchor)}{end}"
             target = os.path.normpath(PurePosixPath(place).parent / link)
             if not target.startswith(f"{_DOCS}/"):
                 self._waiting.append(target)
             if anchor and page_of(target).endswith(".zh.md"):
                 anchor = english_anchor(ROOT / target, anchor)
             led = os.path.relpath(page_of(target), PurePosixPath(page).parent)
-            return f"{found[1]}{led}{mark}{anchor}{found[3]}"
+            # What a forge's reader sees as a file has a title here.
+            if before == f"[{PurePosixPath(link).name}":
+                before = f"[{_title(target, chinese=place.endswith(('.zh.md', '.zh-CN.md')))}"
+            return f"{before}{bracket}{led}{mark}{anchor}{end}"
 
         parts = _FENCE.split(text)
         return "".join(
@@ -123,6 +128,13 @@ def page_of(place: str) -> str:
         return _OUTSIDE[place]
     # What looks like an ending would be taken for a language.
     return f"files/{place.removesuffix('.md').replace('.', '-')}.md"
+
+
+def _title(place: str, *, chinese: bool) -> str:
+    page = ROOT / place
+    other = page.with_name(page.name.replace(".md", ".zh.md"))
+    found = _TITLE.search((other if chinese and other.exists() else page).read_text(encoding="utf-8"))
+    return found[1] if found else page.name
 
 
 def _listed(folder: Path) -> list[str]:
