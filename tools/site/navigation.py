@@ -18,7 +18,7 @@ def navigation(folder: Path, api: list[str]) -> list[dict[str, Any]]:
     sections: list[dict[str, Any]] = []
     for title, text in _sections("index.md"):
         entries: list[Any] = []
-        for name, link in _ENTRY.findall(text):
+        for name, link in _entries(text):
             page = page_of((ROOT / "docs" / link).resolve().relative_to(ROOT).as_posix())
             below = sorted((folder / page.removesuffix(".md")).glob("*.md"))
             inner = [each.relative_to(folder).as_posix() for each in below if ".zh." not in each.name]
@@ -33,14 +33,19 @@ def translations() -> dict[str, str]:
     """The Chinese names of sections and pages, as docs/index.zh.md has them."""
     chinese: dict[str, str] = {}
     for title, text in _sections("index.zh.md"):
-        entries = _ENTRY.findall(text)
+        entries = _entries(text)
         chinese |= {_page(link): name for name, link in entries} | {f"section {_page(entries[0][1])}": title}
     found = dict([_API])
     for title, text in _sections("index.md"):
-        entries = _ENTRY.findall(text)
+        entries = _entries(text)
         found |= {name: chinese.get(_page(link), name) for name, link in entries}
         found[title] = chinese.get(f"section {_page(entries[0][1])}", title)
     return found
+
+
+def _entries(text: str) -> list[tuple[str, str]]:
+    # Names in the navigation are plain text.
+    return [(name.replace("`", ""), link) for name, link in _ENTRY.findall(text)]
 
 
 def _page(link: str) -> str:
