@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from initcfg._model.contents import parameters_of
 from initcfg.errors import InitcfgError, TensorError
@@ -153,4 +154,34 @@ def _einmix(module: Any) -> Mapping[str, Layout]:
     inputs, outputs, shared = places(left - right), places(right - left), places(left & right)
     return {
         "weight": Layout(tuple(weight.shape), in_axis=inputs, out_axis=outputs, batch_axis=shared),
+    }
+
+
+@register_layout("torch_geometric.nn.dense.linear.HeteroLinear")
+@register_layout("torch_geometric.nn.conv.rgcn_conv.RGCNConv")
+@register_layout("torch_geometric.nn.conv.spline_conv.SplineConv")
+@register_layout("e3nn.nn._fc._Layer")
+def _inputs_before_outputs(module: Any) -> Mapping[str, Layout]:
+    """PyG and e3nn: (in, out), below an axis for each kind of node or edge; RGCN cuts some into blocks."""
+    return {
+        name: Layout(
+            tuple(tensor.shape),
+            in_axis=(tensor.dim() - 2,),
+            out_axis=(tensor.dim() - 1,),
+            batch_axis=tuple(range(tensor.dim() - 2)),
+        )
+        for name in ("weight", "root")
+        if (tensor := parameters_of(module).get(name)) is not None
+        and not is_lazy(tensor)
+        and tensor.dim() > 1
+    }
+
+
+@register_layout("torchtitan.models.common.moe.GroupedExperts")
+def _experts_of_torchtitan(module: Any) -> Mapping[str, Layout]:
+    """Whole experts, (expert, out, in)."""
+    return {
+        name: Layout(tuple(tensor.shape), in_axis=(2,), out_axis=(1,), batch_axis=(0,))
+        for name, tensor in parameters_of(module).items()
+        if tensor is not None and tensor.dim() == 3
     }
