@@ -188,6 +188,6 @@ def _tensor_cell(each: TensorMeasure | None, over: tuple[float, float], words: W
             each.value or size,
             element("small", element("br"), size, class_="muted") if each.value else None,
             element("small", element("br"), name_of(rule), class_="muted") if rule else None,
-            law_cell((), words, measured),
+            law_cell((), words, measured, over),
         )
     )

@@ -29,6 +29,8 @@ BINS = 32
 # Beyond so many standard deviations a bell is as flat as the paper.
 _TAILS = 4.0
 _MOST = 64
+# Of a bin.
+_ROUNDING = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,10 @@ def histogram(found: Sequence[Law], low: float, high: float, bins: int = BINS) -
     shares = [0.0] * bins
     for law in found:
         if law.low == law.high:
-            place = math.floor((law.low - low) / (high - low) * bins)
-            if -1 < place <= bins:
-                shares[min(place, bins - 1)] += law.share
+            place = (law.low - low) / (high - low) * bins
+            # A number at an end may lie beyond it by a rounding.
+            if -_ROUNDING <= place <= bins + _ROUNDING:
+                shares[min(max(math.floor(place), 0), bins - 1)] += law.share
             continue
         below = [law.below(min(max(edge, law.low), law.high)) for edge in edges]
         for place in range(bins):
