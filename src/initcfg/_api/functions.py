@@ -15,7 +15,7 @@ from initcfg._api.untrusted import check_model, distrusted, distrusting, within_
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, idle_keys, load_config, prepared
 from initcfg._config.files import Config, is_untrusted, plain_containers
-from initcfg._model import hold_shards, unwrapped
+from initcfg._model import group_of_replicas, hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
@@ -140,6 +140,8 @@ def init_weights(
         ([[1.0, 1.0]], [2.0])
     """
     made = plan(model, init_cfg, compat=compat, strict=strict, example=example, roles=roles)
+    if process_group is None:
+        process_group = group_of_replicas(model)
     if is_initialized(_model_in(model)):
         warn_of_second_call(model)
     return made.apply(_model_in(model), seed=seed, rng=rng, process_group=process_group)

@@ -11,15 +11,18 @@ time), `hooked_loads.py` (what load hooks make of them), `measuring/` (values th
 plan a model had last), `rehearsal.py` (a run that writes nothing), `idle_rules.py` (what the model's own code
 left out), `verifying/` (a checkpoint against its plan), `written_digests.py` (and against what its files say
 of themselves), `source_digests.py` (what the files that were loaded are), `finite.py` (counting NaN and
-infinity), `weights_file.py` (a model's weights on disk), `ranks/`, `streaming/`.
+infinity), `one_tensor.py` (a tensor without its model), `stand_in_model.py` (all of them), `weights_file.py`
+(a model's weights on disk), `ranks/`, `streaming/`.
 """
 
 from typing import Any
 
 from initcfg._apply.apply import agreeing_ranks, apply_plan
 from initcfg._apply.last_plans import last_plan, remember_plan
+from initcfg._apply.one_tensor import made_tensor as _registers_with_the_door  # noqa: F401 - Plan.tensor
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.rehearsal import rehearsed
+from initcfg._apply.stand_in_model import stand_in_model
 from initcfg._apply.verifying import Verification, Verified, distance, verification_view, verified, wide
 from initcfg._apply.weights_file import check_output, is_folder, save_weights
 from initcfg._model import doors
@@ -37,6 +40,7 @@ __all__ = [
     "rehearsed",
     "remember_plan",
     "save_weights",
+    "stand_in_model",
     "verification_view",
     "verified",
     "wide",

@@ -20,7 +20,16 @@ from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import Agreement
 from initcfg._apply.user_code import reset_is_init
-from initcfg._model import Names, doors, hold_shards, is_sharded, local_of, named_tensors, rank_sets
+from initcfg._model import (
+    Names,
+    doors,
+    group_of_replicas,
+    hold_shards,
+    is_sharded,
+    local_of,
+    named_tensors,
+    rank_sets,
+)
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
 from initcfg._rules import originals_come_back
@@ -152,8 +161,13 @@ def _copied(model: nn.Module, names: Names) -> Callable[[], None]:
 
 
 def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:
-    """Who must agree: the ranks of the meshes that the tensors lie on, and of a group that is given."""
+    """Who must agree: the ranks of the meshes that the tensors lie on, and of a group that is given.
+
+    The replicas of DistributedDataParallel are alike from its construction on: they must stay so.
+    """
     found = rank_sets([*model.parameters(), *model.buffers()])
+    if process_group is None:
+        process_group = group_of_replicas(model)
     if process_group is not None:
         found.append(tuple(torch.distributed.get_process_group_ranks(process_group)))
     return found

@@ -40,6 +40,8 @@ class Door:
 
 apply_plan = Door("applies a plan")
 """``Plan.apply``."""
+make_tensor = Door("makes one tensor of a plan")
+"""``Plan.tensor`` and ``Ledger.tensor``."""
 save_plan = Door("writes the weights of a plan to disk")
 """``Plan.save_weights``."""
 export_plan = Door("turns a plan into rules")

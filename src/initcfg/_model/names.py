@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -170,6 +171,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while attribute := wrapper_attribute(type(model)):
         model = model._modules[attribute]  # type: ignore[assignment]
     return model
+
+
+def group_of_replicas(model: nn.Module) -> Any:
+    """The process group of a model that DistributedDataParallel wraps, also within others; else None."""
+    parallel = getattr(sys.modules.get("torch.nn.parallel"), "DistributedDataParallel", None)
+    while attribute := wrapper_attribute(type(model)):
+        if parallel is not None and isinstance(model, parallel):
+            return model.process_group
+        model = model._modules[attribute]  # type: ignore[assignment]
+    return None
 
 
 def _collect(module: nn.Module, prefix: str, names: Names) -> None:

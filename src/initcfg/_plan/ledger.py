@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._config.files import write_atomically
+from initcfg._model import doors
 from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load, Loaded
@@ -26,6 +27,8 @@ from initcfg.errors import PlanError, plural, render
 from initcfg.values import Keep, Misfit, Value, record, typed
 
 if TYPE_CHECKING:
+    import torch
+
     from initcfg._plan.plan import Plan
 
 FORMAT = "initcfg-ledger"
@@ -149,6 +152,23 @@ class Ledger(Frozen, Mapping[str, Written]):
     def written(self) -> list[str]:
         """Names of the tensors that somebody wrote."""
         return [name for name, entry in self.entries.items() if entry.by != "nobody"]
+
+    def tensor(self, name: str, *, block: Sequence[slice] | None = None) -> torch.Tensor:
+        """One tensor as it was written, made again without the model: see :meth:`Plan.tensor`.
+
+        Raises:
+            PlanError: There is no such tensor; torch's generator drew it; it was kept, or code wrote it; or
+                its checkpoint is gone, or has changed since.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> model = nn.Linear(4, 2)
+            >>> ledger = initcfg.init_weights(model, dict(type="Xavier", layer="Linear"))
+            >>> bool((ledger.tensor("weight") == model.weight).all())
+            True
+        """
+        return doors.make_tensor(self, name, block=block)
 
     @property
     def plan(self) -> Plan:

@@ -6,7 +6,7 @@ carrying it out that of ``_apply``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from initcfg.values import to_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
     from torch import nn
     from torch.distributed import ProcessGroup
 
@@ -309,6 +310,33 @@ class Plan(Frozen, Mapping[str, Assignment]):
             AgreementError: Another rank failed, or has another plan, seed or version.
         """
         return doors.apply_plan(self, model, seed=seed, rng=rng, atomic=atomic, process_group=process_group)
+
+    def tensor(
+        self, name: str, *, seed: int | None = None, block: Sequence[slice] | None = None
+    ) -> torch.Tensor:
+        """One tensor, made without the model: bit for bit what :meth:`apply` writes with this seed.
+
+        Args:
+            name: Its name, or another name of a tied one; a buffer's, too.
+            seed: Integer in [0, 2⁶⁴); not needed for what is not drawn.
+            block: A slice for each dimension, to make that part alone: ``(slice(0, 2), slice(None))``.
+
+        Raises:
+            PlanError: There is no such tensor, or only the model has it: it keeps what its constructor wrote,
+                or code or a batch of data decides; or its checkpoint cannot be read.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> model = nn.Linear(4, 2)
+            >>> plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=0.02))
+            >>> ledger = plan.apply(model, seed=0)
+            >>> bool((plan.tensor("weight", seed=0) == model.weight).all())
+            True
+            >>> plan.tensor("weight", seed=0, block=(slice(1, 2),)).shape
+            torch.Size([1, 4])
+        """
+        return doors.make_tensor(self, name, seed=seed, block=block)
 
     def save_weights(
         self,

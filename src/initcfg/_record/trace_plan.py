@@ -11,6 +11,7 @@ from torch import nn
 
 from initcfg._model import Entry, is_sharded, local_blocks, named_tensors, unwrapped
 from initcfg._plan import Assignment, MakeUp, Plan, changed_make_up, make_up_of
+from initcfg._plan.planner import layouts_of
 from initcfg._record.isolation import others_kept, shadowed
 from initcfg._record.recorded import Recording, recorded
 from initcfg._record.recording import (
@@ -27,7 +28,7 @@ from initcfg._record.recording import (
 )
 from initcfg._stream.writing import narrowed, seeded
 from initcfg.errors import ApplyError
-from initcfg.values import Constant, Keep, Opaque, Value, dtype_name
+from initcfg.values import Constant, Keep, Layout, Opaque, Value, dtype_name
 
 
 def plan_of(
@@ -60,8 +61,12 @@ def plan_of(
         listed = ", ".join(sorted(workspace))
         notes.append(f"memory that the code leaves as torch.empty gives it is filled with zeros: {listed}")
     notes += recording.notes()
+    layouts = layouts_of(names)
     return Plan(
-        parameters={each.name: _assignment(each, outcomes[each.name], values) for each in names.parameters},
+        parameters={
+            each.name: _assignment(each, outcomes[each.name], values, layouts.get(each.name))
+            for each in names.parameters
+        },
         buffers={
             each.name: replace(made, value=Constant(0.0)) if each.name in workspace else made
             for each in names.buffers
@@ -141,7 +146,9 @@ def _parametrizations(entry: Entry) -> list[str]:
     return [type(each).__name__ for each in module.parametrizations[attribute]]  # type: ignore
 
 
-def _assignment(entry: Entry, outcome: Outcome, values: dict[str, Value]) -> Assignment:
+def _assignment(
+    entry: Entry, outcome: Outcome, values: dict[str, Value], layout: Layout | None = None
+) -> Assignment:
     layer = outcome.layer
     value: Value = values.get(entry.name, Keep())
     if outcome.value is None and outcome.written:
@@ -154,6 +161,7 @@ def _assignment(entry: Entry, outcome: Outcome, values: dict[str, Value]) -> Ass
         initializer=None if outcome.value is None else outcome.call,
         rule=f"{layer.place} {layer.code}" if layer is not None and outcome.written else None,
         frozen=not entry.buffer and not entry.tensor.requires_grad,
+        layout=layout,
     )
 
 

@@ -8,17 +8,18 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
+from torch import nn
 
 from initcfg._api.command.hugging_face_folder import complete_folder
 from initcfg._api.command.options import Request
 from initcfg._api.command.planning import planned
 from initcfg._api.command.terminal import prints_apart, spinner, table
-from initcfg._apply import apply_plan, check_output, save_weights
+from initcfg._apply import apply_plan, check_output, save_weights, stand_in_model
 from initcfg._apply.ranks import Agreement
 from initcfg._apply.streaming import (
     Options,
@@ -30,9 +31,11 @@ from initcfg._apply.streaming import (
     seed_in,
 )
 from initcfg._checkpoints.sources import progress_bar
+from initcfg._plan import Ledger, Plan
+from initcfg._plan.compare import read_saved
 from initcfg._plan.report import attention, ledger_view
 from initcfg._version import __version__
-from initcfg.errors import add_row, in_bytes, line, plural
+from initcfg.errors import ConfigError, add_row, in_bytes, line, plural
 
 _SHOWN = 12
 _WAYS = {
@@ -44,15 +47,66 @@ _WAYS = {
 _Views = Callable[[], Iterator[RenderableType]]
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """Where the model and its plan come from: a config, or a saved plan or ledger that does without."""
+
+    request: Request
+    saved: Plan | Ledger | None = None
+
+    @staticmethod
+    def of(request: Request, plan_file: str | None, ledger_file: str | None) -> Beginning:
+        """From the words of the command."""
+        given = [each for each in (request.config, plan_file, ledger_file) if each]
+        if len(given) != 1:
+            what = (
+                "Nothing says what to initialize."
+                if not given
+                else f"{' and '.join(map(repr, given))} both say it."
+            )
+            raise ConfigError(what, fix="Give one of CONFIG, --plan FILE and --ledger FILE.")
+        if request.config:
+            return Beginning(request)
+        if request != Request(""):
+            raise ConfigError(
+                f"{given[0]!r} says everything: --set, --compat, --strict and the like change nothing.",
+                fix="Leave them out, or give the config.",
+            )
+        if not os.path.exists(given[0]):
+            raise ConfigError(f"There is no file {given[0]!r}.", fix="Check the path.")
+        saved, wanted = read_saved(given[0]), Ledger if ledger_file else Plan
+        if not isinstance(saved, wanted):
+            kind = {Plan: "plan", Ledger: "ledger"}
+            found = f"; it is a {kind[type(saved)]}" if saved is not None else ""
+            fix = "--ledger" if isinstance(saved, Ledger) else "--plan"
+            raise ConfigError(
+                f"{given[0]!r} is no {kind[wanted]}{found}.",
+                fix=f"Give it as {fix} FILE." if saved is not None else "Give what initcfg wrote.",
+            )
+        return Beginning(request, saved)
+
+    def seed(self, given: int | None) -> int | None:
+        """The seed that was given, else that of the ledger."""
+        return self.saved.seed if given is None and self.saved is not None else given
+
+    def planned(self, seed: int | None, *, memory: bool) -> tuple[nn.Module, Plan]:
+        """The model and its plan; of a saved one, a stand-in, on the meta device without ``memory``."""
+        if self.saved is None:
+            return planned(self.request, seed=seed)
+        made = self.saved.plan if isinstance(self.saved, Ledger) else self.saved
+        return stand_in_model(made, memory=memory), made
+
+
 def initialized(
-    request: Request, output: str, *, seed: int | None, rng: Any
+    begin: Beginning, output: str, *, seed: int | None, rng: Any
 ) -> tuple[dict[str, Any], _Views]:
     """Build, plan, apply, save to a file; what was done as JSON data, and for a person."""
     check_output(output)
+    seed = begin.seed(seed)
     if seed is None:
         # A new process's torch generator always begins alike.
         seed = secrets.randbits(64)
-    model, made = planned(request, seed=seed)
+    model, made = begin.planned(seed, memory=True)
     elements = sum(item.elements for item in made.values())
     with progress_bar("writing the weights", elements, in_bytes=False) as moved, prints_apart():
         ledger = apply_plan(made, model, seed=seed, rng=rng, progress=moved)
@@ -69,9 +123,10 @@ def initialized(
     return {"weights": output, "ledger": ledger_path, "seed": ledger.seed, **counts}, views
 
 
-def streamed(request: Request, output: str, *, seed: int | None, options: Options) -> Saved:
+def streamed(begin: Beginning, output: str, *, seed: int | None, options: Options) -> Saved:
     """Build, plan, and stream the checkpoint into a folder; the weights are never in memory together."""
     options.check()
+    seed = begin.seed(seed)
     folder = Path(output)
     check_folder(folder)
 
@@ -83,7 +138,7 @@ def streamed(request: Request, output: str, *, seed: int | None, options: Option
         # Before the model is built: what its constructors draw depends on the seed, too.
         with Agreement(world.sets) as agreement:
             seed = agreement.on({"initcfg": __version__}, seed=seed, draw=draw)
-        model, made = planned(request, seed=seed)
+        model, made = begin.planned(seed, memory=False)
         if world.first and sys.stderr.isatty():
             size = outlined(made, model, dtype=options.dtype, rng=options.rng).size // world.size
             options = replace(options, progress=stack.enter_context(progress_bar("writing", size)))

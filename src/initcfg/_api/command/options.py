@@ -80,24 +80,27 @@ _COMPAT = click.option(
 _STRICT = click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error.")
 
 
-def _gathering(*options: Any, metavar: str) -> Any:
+def _gathering(*options: Any, metavar: str, required: bool = True) -> Any:
     """The options of a :class:`Request`, gathered into one, and ``--json``."""
 
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
         def command(**given: Any) -> Any:
             own = {field.name: given.pop(field.name) for field in fields(Request) if field.name in given}
+            own["config"] = own["config"] or ""
             return function(request=Request(**own), **given)
 
         made: Any = command
         for option in (JSON, *reversed(options), UNTRUSTED, NO_PYTHON, _SET):
             made = option(made)
-        return click.argument("config", type=PATH, metavar=metavar)(made)
+        return click.argument("config", type=PATH, metavar=metavar, required=required)(made)
 
     return decorate
 
 
 takes_config = _gathering(_COMPAT, _STRICT, metavar="CONFIG")
 """Of a command that plans the model in a config."""
+takes_config_or_none = _gathering(_COMPAT, _STRICT, metavar="[CONFIG]", required=False)
+"""Of one that can do without: then the config of the request is empty."""
 takes_target = _gathering(metavar="TARGET")
 """Of a command on a model's own code, which no rule changes."""

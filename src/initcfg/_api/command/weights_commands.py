@@ -13,14 +13,24 @@ from initcfg._api.command.options import (
     PATH,
     UNTRUSTED,
     Request,
-    takes_config,
+    takes_config_or_none,
     takes_page,
 )
 from initcfg._api.command.terminal import Command, answer, launched_rank
 
 
 @click.command(cls=Command, epilog="Example:  initcfg init retinanet.py -o weights.safetensors --seed 0")
-@takes_config
+@takes_config_or_none
+@click.option(
+    "--plan", "plan_file", metavar="FILE", type=PATH, help="Initialize from a saved plan, without the config."
+)
+@click.option(
+    "--ledger",
+    "ledger_file",
+    metavar="FILE",
+    type=PATH,
+    help="Make again what a ledger says was made, with its seed: a .ledger.json, or weights that carry one.",
+)
 @click.option(
     "-o",
     "--output",
@@ -50,24 +60,42 @@ from initcfg._api.command.terminal import Command, answer, launched_rank
 @click.option(
     "--no-check", is_flag=True, help="Of a folder: trust files that an earlier run finished, unread."
 )
-def init(request: Request, as_json: bool, output: str, seed: int | None, rng: str, **of_folder: Any) -> None:
+def init(
+    request: Request,
+    as_json: bool,
+    plan_file: str | None,
+    ledger_file: str | None,
+    output: str,
+    seed: int | None,
+    rng: str,
+    **of_folder: Any,
+) -> None:
     """Build the model in CONFIG, initialize it, and write its weights.
 
     The ledger (what was written, by which rule, with which seed) goes beside the weights as JSON, and
     into the metadata of a safetensors file. Into a folder the weights are streamed, piece by piece: the model
     may be larger than memory, and a run that was interrupted goes on where it stopped.
+
+    With --plan or --ledger there is no config: every tensor is made from what that file says.
     """
-    from initcfg._api.command.initializing import initialized, streamed, streamed_json, streamed_views
+    from initcfg._api.command.initializing import (
+        Beginning,
+        initialized,
+        streamed,
+        streamed_json,
+        streamed_views,
+    )
     from initcfg._apply import is_folder
     from initcfg._apply.streaming import Options
 
     given = {name: item for name, item in of_folder.items() if item not in (None, False)}
     given |= {"checked": False} if given.pop("no_check", False) else {}
+    begin = Beginning.of(request, plan_file, ledger_file)
     if not is_folder(output, asked=bool(given)):
-        data, views = initialized(request, output, seed=seed, rng=rng)
+        data, views = initialized(begin, output, seed=seed, rng=rng)
         answer(as_json, lambda: data, views)
         return
-    saved = streamed(request, output, seed=seed, options=Options(rng=rng, **given))
+    saved = streamed(begin, output, seed=seed, options=Options(rng=rng, **given))
     if launched_rank() == 0:
         # The first speaks for all.
         answer(as_json, lambda: streamed_json(saved), lambda: streamed_views(saved))

@@ -10,7 +10,17 @@ tensors are apart), `view.py` (for a person).
 
 from initcfg._apply.verifying.compare import verified
 from initcfg._apply.verifying.distance import distance, wide
+from initcfg._apply.verifying.initial import InitialValues, UnknownError
 from initcfg._apply.verifying.results import Verification, Verified
 from initcfg._apply.verifying.view import verification_view
 
-__all__ = ["Verification", "Verified", "distance", "verification_view", "verified", "wide"]
+__all__ = [
+    "InitialValues",
+    "UnknownError",
+    "Verification",
+    "Verified",
+    "distance",
+    "verification_view",
+    "verified",
+    "wide",
+]

@@ -56,7 +56,7 @@ class InitialValues:
         Raises:
             UnknownError: Nobody can say it.
         """
-        self._check(value)
+        self.check(value)
         made = torch.empty(shape, dtype=dtype)
         try:
             with torch.no_grad():
@@ -72,7 +72,7 @@ class InitialValues:
         """Let go of the checkpoints."""
         self._checkpoints.close()
 
-    def _check(self, value: Value) -> None:
+    def check(self, value: Value) -> None:
         """Refuse what does not follow from seed and name, or from a checkpoint that is still there."""
         if isinstance(value, (Hooked, Originals)):
             raise UnknownError(f"from {value.source}, by code of the model's own")

@@ -17,7 +17,7 @@ from initcfg._plan.planner.numbers import (
     remember_roles,
     remembered_roles,
 )
-from initcfg._plan.planner.reach import Reach, name_in, walk_modules
+from initcfg._plan.planner.reach import Reach, layouts_of, name_in, walk_modules
 from initcfg._plan.planner.strict import check_strict
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Reach",
     "RoleRequest",
     "check_strict",
+    "layouts_of",
     "make_plan",
     "name_in",
     "remember_roles",

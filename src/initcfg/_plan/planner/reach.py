@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -77,3 +78,25 @@ class Reach:
             # Also when the rule comes by way of a layer that is tied to the embedding.
             layout = replace(layout, padding_index=entry.padding_index)
         return layout
+
+
+def layouts_of(names: Names) -> Mapping[str, Layout]:
+    """What the axes of each parameter mean, by what its module is; of a tied one, by the first that tells."""
+    reach = Reach(names, compat=False)
+    found: dict[str, Layout] = {}
+
+    def note(target: Target) -> None:
+        entry = names.entries.get(id(target.tensor))
+        # Axes of which only the shape tells give way to what another module says.
+        if entry is not None and found.get(entry.name, plain := Layout(entry.shape)) == plain:
+            found[entry.name] = reach.layout(target, entry)
+
+    for module in names.module_of.values():
+        with contextlib.suppress(InitcfgError):
+            # Some tensor of it cannot be written: its others are named by themselves.
+            for target in reach.targets(module):
+                note(target)
+        for attribute, tensor in module._parameters.items():
+            if tensor is not None and names.entries.get(id(tensor)) is not None:
+                note(reach.single(module, attribute, tensor))
+    return found
