@@ -226,6 +226,11 @@ def test_plans_and_configs_in_python(folder):
         type="Linear", in_features=2, out_features=2, init_cfg=dict(type="Normal", layer="Linear", std=1)
     )
     assert initcfg.diff(config, plans[0]).same
+    assert initcfg.diff(model, nn.Linear(2, 2)).changed.keys() == {"weight", "bias"}
+    with pytest.raises(errors.ConfigError, match="<Plan of 2 parameters, 1 rule> is none"):
+        initcfg.diff(model, plans[0], values=True)
+    with pytest.raises(errors.ConfigError, match="holds no plan"):
+        initcfg.verify(model)
 
 
 def test_what_has_no_numbers(folder):

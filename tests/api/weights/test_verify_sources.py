@@ -216,3 +216,21 @@ def test_a_finished_plan_loads_what_was_loaded(folder):
     save_file({key: each + 1 for key, each in tuned_state().items()}, "base.safetensors")
     with pytest.raises(errors.CheckpointError, match="has changed since"):
         plan.apply(model)
+
+
+class Tables(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+        self.register_buffer("stored", torch.ones(3))
+        self.register_buffer("unstored", torch.ones(3), persistent=False)
+
+
+def test_a_buffer_that_no_file_stores_is_not_missing():
+    model = Tables()
+    plan = initcfg.trace(Tables)
+    for planned in (plan, plan.apply(model, seed=0)):
+        found = initcfg.verify(model, planned, seed=0)
+        assert found.counts() == {"initial": 2, "unknown": 1}
+        assert found["unstored"].detail == "a buffer, which the file does not store"
+        assert initcfg.verify({"stored": torch.ones(3)}, planned, seed=0)["weight"].status == "missing"

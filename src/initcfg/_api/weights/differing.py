@@ -64,12 +64,17 @@ def by_numbers(a: Any, b: Any, *, values: bool) -> bool:
     """
     both = is_weights(a) and is_weights(b)
     if values and not both:
-        other = name_of(b if is_weights(a) else a) if not isinstance(a, (Plan, Ledger)) else "a plan"
+        other = b if is_weights(a) else a
+        told = repr(other if isinstance(other, (Plan, Ledger)) else name_of(other))
         raise ConfigError(
-            f"--values compares the numbers of two checkpoints, and {other!r} is none.",
+            f"--values compares the numbers of two checkpoints, and {told} is none.",
             fix="Compare a checkpoint with what was planned: initcfg verify CHECKPOINT --plan FILE.",
         )
-    return values or (both and not (has_ledger(str(a)) and has_ledger(str(b))))
+    return values or (both and not (_has_ledger(a) and _has_ledger(b)))
+
+
+def _has_ledger(given: Any) -> bool:
+    return isinstance(given, (str, Path)) and has_ledger(str(given))
 
 
 def is_weights(given: Any) -> bool:

@@ -70,7 +70,7 @@ def verify(
     if saved is None:
         raise ConfigError(
             f"{name_of(checkpoint) if plan is None else str(plan)!r} holds no plan and no ledger.",
-            fix="Give --plan FILE.json, or --config CONFIG and --seed N.",
+            fix="Give a plan or a ledger (--plan FILE), or a config and the seed (--config CONFIG --seed N).",
         )
     if own and not trust_ledger:
         _check_plain(str(checkpoint), saved)

@@ -39,6 +39,7 @@ def verified(
     if seed is None and any(item.value.random for item in items.values()):
         raise CheckpointError("There is no seed to make the planned values from.", fix="Give it: --seed N.")
     keys = _keys(reader, planned, items)
+    buffers = planned.buffers if isinstance(planned, Plan) else _buffers(planned)
     found: list[Verified] = []
     with contextlib.closing(InitialValues(planned.loads, seed, fetch=fetch)) as initial:
         for name, item in items.items():
@@ -46,8 +47,12 @@ def verified(
                 found.append(_compared(reader, initial, name, keys.of[name], item))
             elif name in keys.stored_as:
                 found += _compared_originals(reader, initial, name, keys.stored_as[name], item)
-            elif not isinstance(item.value, Keep):
-                # What is kept may be a buffer that no file stores.
+            elif isinstance(item.value, Keep):
+                # It may be a buffer that no file stores, and it would say nothing.
+                continue
+            elif name in buffers:
+                found.append(Verified(name, "unknown", detail="a buffer, which the file does not store"))
+            else:
                 found.append(Verified(name, "missing"))
     for key in keys.unplanned:
         try:
@@ -112,6 +117,10 @@ def _keys(reader: OpenedCheckpoint, planned: Plan | Ledger, items: Mapping[str, 
     used = {*of.values(), *(key for each in stored_as.values() for key in each)}
     used |= {named[alias] for alias in planned.aliases if alias in named}
     return _Keys(of, stored_as, [key for key in keys if key not in used])
+
+
+def _buffers(ledger: Ledger) -> set[str]:
+    return {name for name, entry in ledger.entries.items() if entry.buffer}
 
 
 def _value(item: Item) -> Value:
