@@ -3,8 +3,8 @@
 In: code that imports from MMEngine, or from MMCV 1.x.
 Out: the same names, from here; such code reaches and draws what the original does, bit for bit.
 
-Read: `mmengine.py` (what `mmengine.model` exports), `beside_mmengine.py` (what its Runner takes), then
-`mmcv/` (what MMCV 1.x exports).
+Read: `mmengine/` (a mirror of MMEngine) with `beside_mmengine.py` (what its Runner takes) and `elsewhere.py`
+(what is MMEngine's own), then `mmcv/` (what MMCV 1.x exports).
 """
 
 import importlib

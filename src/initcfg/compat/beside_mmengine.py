@@ -57,6 +57,12 @@ def config_class() -> type[initcfg.Config]:
     return _at_home(Config)
 
 
+def their_registry() -> Any:
+    """The class of MMEngine's registries; None where it is not installed."""
+    theirs = _mmengine("registry")
+    return None if theirs is None else theirs.Registry
+
+
 @functools.cache
 def shared_models() -> initcfg.Registry:
     """:data:`initcfg.MODELS`; what is registered there, now and later, is in MMEngine's ``MODELS`` too.

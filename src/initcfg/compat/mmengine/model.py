@@ -1,10 +1,4 @@
-"""What ``mmengine.model`` exports for initialization, under the same names and signatures.
-
-``from mmengine.model import BaseModule, kaiming_init`` becomes
-``from initcfg.compat.mmengine import BaseModule, kaiming_init``, and nothing else changes: the
-classes here reach what MMEngine reaches and draw what it draws, bit for bit. Where MMEngine is installed
-too, its ``Runner`` takes the ``Config``, the ``MODELS`` and the ``BaseModel`` here.
-"""
+"""``mmengine.model``: the modules with an ``init_cfg``, and the initializers; the rest is MMEngine's own."""
 
 from __future__ import annotations
 
@@ -15,21 +9,16 @@ from torch import nn
 
 import initcfg
 from initcfg import (
-    WEIGHT_INITIALIZERS,
     BaseInit,
     Caffe2XavierInit,
-    ConfigDict,
     ConstantInit,
-    DictAction,
     KaimingInit,
     NormalInit,
     PretrainedInit,
-    Registry,
     TruncNormalInit,
     UniformInit,
     XavierInit,
     bias_init_with_prob,
-    build_from_cfg,
     caffe2_xavier_init,
     constant_init,
     kaiming_init,
@@ -39,11 +28,14 @@ from initcfg import (
     uniform_init,
     xavier_init,
 )
+from initcfg.compat.beside_mmengine import base_model
+from initcfg.compat.elsewhere import HOME, name_elsewhere
 
 if TYPE_CHECKING:
-    from initcfg import MODELS, Config
-
     BaseModel: Any
+
+# Modules below it are looked for by the finder.
+__path__: list[str] = []
 
 
 class BaseModule(initcfg.BaseModule):
@@ -65,13 +57,6 @@ class ModuleDict(BaseModule, initcfg.ModuleDict):
     """MMEngine's ``ModuleDict``."""
 
 
-def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
-    """:func:`build_from_cfg`, but of a list of configs, a :class:`Sequential` of what they build."""
-    if isinstance(cfg, list):
-        return Sequential(*(build_from_cfg(each, registry, default_args) for each in cfg))
-    return build_from_cfg(cfg, registry, default_args)
-
-
 def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Any]) -> None:
     """MMEngine's ``initialize``: these rules on this module, drawn from torch's global generator."""
     initcfg.initialize(module, init_cfg, compat="mmengine", rng="torch")
@@ -82,41 +67,27 @@ def update_init_info(module: nn.Module, init_info: str) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    # Asked for late: only a program that names them needs to load MMEngine, where it is installed.
-    from initcfg.compat import beside_mmengine
-
-    if name == "Config":
-        return beside_mmengine.config_class()
-    if name == "MODELS":
-        return beside_mmengine.shared_models()
+    # Asked for late: only a program that names it needs to load MMEngine, where it is installed.
     if name == "BaseModel":
-        return beside_mmengine.base_model(BaseModule)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return base_model(BaseModule)
+    return name_elsewhere("model", name)
 
 
 __all__ = [
-    "MODELS",
-    "WEIGHT_INITIALIZERS",
     "BaseInit",
     "BaseModule",
     "Caffe2XavierInit",
-    "Config",
-    "ConfigDict",
     "ConstantInit",
-    "DictAction",
     "KaimingInit",
     "ModuleDict",
     "ModuleList",
     "NormalInit",
     "PretrainedInit",
-    "Registry",
     "Sequential",
     "TruncNormalInit",
     "UniformInit",
     "XavierInit",
     "bias_init_with_prob",
-    "build_from_cfg",
-    "build_model_from_cfg",
     "caffe2_xavier_init",
     "constant_init",
     "initialize",
@@ -128,3 +99,7 @@ __all__ = [
     "update_init_info",
     "xavier_init",
 ]
+
+# Pickles and messages lead to where people import it from.
+for _each in (BaseModule, Sequential, ModuleList, ModuleDict, initialize, update_init_info):
+    _each.__module__ = HOME
