@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,3 +211,82 @@ trainer:
     assert initcfg.Ledger.load(tmp_path / "init_ledger.json").seed == 7
     # What Lightning wrote down of the run says the rules, and gives the same again.
     assert "std: 0.02" in (tmp_path / "config.yaml").read_text()
+
+
+# -- configure_model with FSDP2, in two processes ------------------------------------------------
+
+SHARDED = """
+    import sys, warnings
+    warnings.simplefilter("ignore")
+    sys.path.insert(0, {peers!r})
+    import openmmlab_stand_ins
+    openmmlab_stand_ins.install()
+    import torch
+    import initcfg
+    import lightning.pytorch as pl
+    from initcfg.integrations.lightning import InitCallback
+    from lightning.pytorch.strategies import ModelParallelStrategy
+    from torch import nn
+    from torch.distributed.fsdp import fully_shard
+
+    torch.set_num_threads(1)
+    RULES = [dict(type="Normal", layer="Linear", std=0.02, bias=0.5)]
+
+    def layers():
+        return nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 1))
+
+    class Net(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = None
+
+        def configure_model(self):
+            if self.net is not None:
+                return
+            with torch.device("meta"):
+                net = layers()
+            mesh = self.device_mesh["data_parallel"]
+            for layer in net:
+                fully_shard(layer, mesh=mesh)
+            fully_shard(net, mesh=mesh)
+            initcfg.materialize(net, RULES, seed=0)
+            self.net = net
+
+        def on_fit_start(self):
+            alone = layers()
+            initcfg.init_weights(alone, RULES, seed=0)
+            wanted = alone.state_dict()
+            for name, tensor in self.net.named_parameters():
+                assert type(tensor.data).__name__ == "DTensor" or type(tensor).__name__ == "DTensor"
+                assert torch.equal(tensor.full_tensor(), wanted[name]), name
+
+        def training_step(self, batch, index):
+            return self.net(batch[0]).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    if __name__ == "__main__":
+        data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(8, 4)), batch_size=2)
+        strategy = ModelParallelStrategy(
+            data_parallel_size=2, tensor_parallel_size=1, process_group_backend="gloo"
+        )
+        trainer = pl.Trainer(
+            max_steps=2, accelerator="cpu", devices=2, strategy=strategy, logger=False,
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+            callbacks=[InitCallback(RULES, part="net", seed=0, folder="kept")],
+        )
+        trainer.fit(Net(), data)
+        open(f"done_{{trainer.global_rank}}", "w").close()
+"""
+
+
+def test_configure_model_with_fsdp2_in_two_processes(tmp_path: Path) -> None:
+    program = textwrap.dedent(SHARDED).format(peers=str(Path(__file__).parent))
+    (tmp_path / "sharded.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "sharded.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "done_0").exists() and (tmp_path / "done_1").exists()
+    assert initcfg.Ledger.load(tmp_path / "kept" / "init_ledger.json").seed == 0

@@ -224,3 +224,14 @@ def test_it_is_handed_back() -> None:
     plugin.take_over()
     plugin.hand_back()
     assert Runner._init_model_weights is before
+
+
+def test_a_flexible_runner_is_told_apart(caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmengine.runner import FlexibleRunner
+
+    monkeypatch.setattr(FlexibleRunner, "train", lambda self: "trained")
+    import initcfg.integrations.mmengine as plugin
+
+    assert FlexibleRunner.train(FlexibleRunner.__new__(FlexibleRunner)) == "trained"
+    assert "A FlexibleRunner initializes its model by itself" in caplog.text
+    plugin.hand_back()

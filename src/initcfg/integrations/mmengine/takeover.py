@@ -17,7 +17,7 @@ from initcfg.integrations.mmengine.hook import InitHook
 from initcfg.integrations.mmengine.library import dist, is_model_wrapper, runner
 from initcfg.integrations.mmengine.settings import Settings, settings_in
 
-_originals: dict[str, Any] = {}
+_originals: dict[tuple[str, str], Any] = {}
 _initialized: weakref.WeakKeyDictionary[Any, Initialization] = weakref.WeakKeyDictionary()
 
 
@@ -25,23 +25,34 @@ def take_over() -> None:
     """Have every Runner initialize by initcfg from now on; a second call changes nothing."""
     if _originals:
         return
-    cls = runner.Runner
-    replacements: dict[str, Any] = {"build_model": _build_model, "_init_model_weights": _init_model_weights}
-    for name, new in replacements.items():
-        _originals[name] = getattr(cls, name)
-        setattr(cls, name, functools.update_wrapper(new, _originals[name]))
+    replacements: dict[tuple[str, str], Any] = {
+        ("Runner", "build_model"): _build_model,
+        ("Runner", "_init_model_weights"): _init_model_weights,
+        ("FlexibleRunner", "train"): _train_flexible,
+    }
+    for (kind, name), new in replacements.items():
+        cls = getattr(runner, kind, None)
+        if cls is not None:
+            _originals[kind, name] = getattr(cls, name)
+            setattr(cls, name, functools.update_wrapper(new, _originals[kind, name]))
 
 
 def hand_back() -> None:
     """Have Runners initialize as MMEngine does again."""
-    for name, original in _originals.items():
-        setattr(runner.Runner, name, original)
+    for (kind, name), original in _originals.items():
+        setattr(getattr(runner, kind), name, original)
     _originals.clear()
+
+
+def _train_flexible(self: Any) -> Any:
+    """Train as it is, and say that the weights are none of ours: a strategy initializes its model."""
+    log("A FlexibleRunner initializes its model by itself: initcfg takes over MMEngine's Runner alone.")
+    return _originals["FlexibleRunner", "train"](self)
 
 
 def _build_model(self: Any, model: Any) -> Any:
     """Build as the Runner does; what constructors draw comes from the stream, if the rest does."""
-    original = _originals["build_model"]
+    original = _originals["Runner", "build_model"]
     settings = settings_in(self.cfg)
     if isinstance(model, nn.Module) or settings.rng == "torch":
         return original(self, model)
