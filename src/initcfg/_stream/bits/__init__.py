@@ -5,11 +5,12 @@ Out: the key, and the numbers of any elements; a recipe that every faster implem
 
 Read: `key.py` (a key from seed and name), then `philox.py` (words from a key), `recipe.py` (a distribution,
 every number in it rounded), `gauss.py` (the normal distribution by exact operations), `reference.py` (numbers
-from words), `kernel.py` (the compiled library, which gives the same bits faster).
+from words), `in_place.py` (most of them again, without new memory), `kernel.py` (the compiled library, which
+gives the same bits faster).
 Plain NumPy, no torch; ``docs/stream.md`` is the specification.
 """
 
-from initcfg._stream.bits import gauss, kernel, reference
+from initcfg._stream.bits import gauss, in_place, kernel, reference
 from initcfg._stream.bits.kernel import BYTES, Dim, Job, check_indices
 from initcfg._stream.bits.key import STREAM_VERSION, Keys, seed_number, stream_key
 from initcfg._stream.bits.philox import bits
@@ -39,6 +40,7 @@ __all__ = [
     "drawn",
     "drawn_at",
     "gauss",
+    "in_place",
     "kernel",
     "normal",
     "normal_recipe",

@@ -120,7 +120,8 @@ class Queue:
                     # Not copied: which NaN a copy to a type of 16 bits gives depends on the machine.
                     memory.fill_(math.nan)
                     continue
-                drawn = torch.from_numpy(fallback.draw(job.recipe, job.key, job.base, job.dims))
+                drawn = fallback.draw(job.recipe, job.key, job.base, job.dims, self._threads)
+                drawn = torch.from_numpy(drawn)
                 memory.copy_(drawn.view(memory.shape))
 
 
