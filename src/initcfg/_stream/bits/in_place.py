@@ -1,7 +1,7 @@
-"""The reference's float32 numbers again, without new memory for each step: what the stream is without the kernel.
+"""The reference's float32 numbers again, without new memory for each step: for where there is no kernel.
 
-The operations are those of `philox.py` and `reference.py`, in the same order, written into arrays that stay in the
-cache. Only runs of elements are drawn here; what is rare is left to the reference.
+The operations are those of `philox.py` and `reference.py`, in the same order, written into arrays that stay
+in the cache. Only runs of elements are drawn here; what is rare is left to the reference.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from initcfg._stream.bits.philox import check_range
+from initcfg._stream.bits.philox import KEY_STEPS, MULTIPLIERS, ROUNDS, check_range
 from initcfg._stream.bits.recipe import Kind, Recipe
 from initcfg._stream.bits.reference import ABOVE, BELOW, LOG2, Singles, Words
 
@@ -19,8 +19,6 @@ _BLOCKS = 1 << 14
 AT_ONCE = 4 * _BLOCKS
 """Elements at a time."""
 
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _LOW, _BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
 _HALF, _MIDDLE, _EXPONENT = np.float32(0.5), np.float32(1.5), np.float32(159.0)
 _TO_UNIT = np.float32(2.0**-23)
@@ -61,10 +59,10 @@ class Scratch:
         np.bitwise_and(word0, _LOW, out=word0)
         word2.fill(0)
         word3.fill(0)
-        for step in range(10):
-            key0, key1 = (np.uint64(((key >> 32 * i) + step * _KEY_STEPS[i]) & 0xFFFFFFFF) for i in (0, 1))
-            np.multiply(word0, _MULTIPLIERS[0], out=product0)
-            np.multiply(word2, _MULTIPLIERS[1], out=product1)
+        for step in range(ROUNDS):
+            key0, key1 = (np.uint64(((key >> 32 * i) + step * KEY_STEPS[i]) & 0xFFFFFFFF) for i in (0, 1))
+            np.multiply(word0, MULTIPLIERS[0], out=product0)
+            np.multiply(word2, MULTIPLIERS[1], out=product1)
             np.right_shift(product1, _BITS, out=word0)
             np.bitwise_xor(word0, word1, out=word0)
             np.bitwise_xor(word0, key0, out=word0)
@@ -73,7 +71,8 @@ class Scratch:
             np.bitwise_xor(word2, key1, out=word2)
             np.bitwise_and(product1, _LOW, out=word1)
             np.bitwise_and(product0, _LOW, out=word3)
-        # Two words beside each other are written as one of 64 bits; which is its low half, the machine decides.
+        # Two words beside each other are written as one of 64 bits: which is its low half depends on the
+        # machine.
         pairs = self._words[:blocks].view(np.uint64)
         for column, (first, second) in enumerate(((word0, word1), (word2, word3))):
             low, high = (first, second) if sys.byteorder == "little" else (second, first)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from initcfg.errors import PlanError
 
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
+MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _WORDS = 4
@@ -22,11 +22,11 @@ BLOCKS_AT_ONCE = 1 << 12
 def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint32]:
     """Ten rounds of Philox4x32: of four rows of counter words, one row of four words for each block."""
     word0, word1, word2, word3 = counter
-    for step in range(_ROUNDS):
-        key0, key1 = (np.uint64((key[i] + step * _KEY_STEPS[i]) & 0xFFFFFFFF) for i in (0, 1))
+    for step in range(ROUNDS):
+        key0, key1 = (np.uint64((key[i] + step * KEY_STEPS[i]) & 0xFFFFFFFF) for i in (0, 1))
         # A product of two 32-bit words fits 64 bits: its high half mixes, its low half moves on.
-        product0 = word0 * _MULTIPLIERS[0]
-        product1 = word2 * _MULTIPLIERS[1]
+        product0 = word0 * MULTIPLIERS[0]
+        product1 = word2 * MULTIPLIERS[1]
         word0 = product1 >> _HALF
         word0 ^= word1
         word0 ^= key0

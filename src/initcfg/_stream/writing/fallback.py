@@ -1,7 +1,7 @@
 """The stream without the kernel: by NumPy, over blocks.
 
-The same bits. What is common is drawn in place, on several threads, which need the interpreter's lock now and then;
-what is rare is drawn by the reference, on one: on its small arrays, two only wait for that lock.
+The same bits. What is common is drawn in place, on several threads, which need the lock of the interpreter
+only now and then; what is rare is drawn by the reference, on one: on its small arrays, two only wait for it.
 """
 
 from __future__ import annotations
