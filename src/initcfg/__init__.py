@@ -17,12 +17,16 @@ from initcfg._version import __version__
 
 EXPORTS = {
     "_api": (
+        "Lock",
+        "LockCheck",
         "build",
+        "check",
         "diagnose",
         "diff",
         "init_weights",
         "initialize",
         "inspect",
+        "lock",
         "materialize",
         "param_groups",
         "plan",
@@ -76,7 +80,7 @@ EXPORTS = {
 }
 """What the package exports, by the front door that has it. Errors and version come on top."""
 
-_PUBLIC_MODULES = ("compat", "integrations", "sources", "stream", "values")
+_PUBLIC_MODULES = ("compat", "integrations", "sources", "stream", "testing", "values")
 # What is of use without a model, and costs no import of torch.
 _LIGHT = {"Config", "ConfigDict", "DictAction", "Registry", "build_from_cfg", "build_model_from_cfg"}
 _HOME = {name: home for home, names in EXPORTS.items() for name in names}

@@ -149,6 +149,21 @@ class Ledger(Frozen, Mapping[str, Written]):
 
         return ledger_page(self, path, lang)
 
+    def summary(self) -> dict[str, int]:
+        """The ledger as flat numbers, for loggers: how many tensors and elements, by whom, of which kinds.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> ledger = initcfg.init_weights(nn.Linear(2, 1), dict(type="Normal", layer="Linear"), seed=0)
+            >>> found = ledger.summary()
+            >>> found["tensors"], found["elements/by_rule"], found["kind/Normal"]
+            (2, 3, 1)
+        """
+        from initcfg._plan.report import ledger_summary
+
+        return ledger_summary(self)
+
     def written(self) -> list[str]:
         """Names of the tensors that somebody wrote."""
         return [name for name, entry in self.entries.items() if entry.by != "nobody"]

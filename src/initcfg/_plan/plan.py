@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from initcfg._plan.ledger import Ledger
     from initcfg._plan.planner import GivenRoles
     from initcfg._plan.recognition import Recognized
+    from initcfg._plan.report import PlanTable
     from initcfg._plan.tape import Recorded, Tape
 
 
@@ -137,6 +138,20 @@ class Plan(Frozen, Mapping[str, Assignment]):
         from initcfg._plan.report.html import plan_page
 
         return plan_page(self, path, lang)
+
+    def to_table(self) -> PlanTable:
+        """The plan as columns and rows, for loggers and data frames.
+
+        Example:
+            >>> import initcfg
+            >>> from torch import nn
+            >>> table = initcfg.plan(nn.Linear(2, 1), dict(type="Constant", layer="Linear", val=1)).to_table()
+            >>> table.columns[:3], table.rows[0][:3]
+            (['name', 'shape', 'elements'], ['weight', '1×2', 2])
+        """
+        from initcfg._plan.report import plan_table
+
+        return plan_table(self)
 
     def explain(self, name: str) -> str:
         """The whole story of one parameter: each rule that reached it, in order, and who won.

@@ -272,6 +272,10 @@ class SavedPlanError(PlanError, ApplyError):
     """A plan or a ledger that was read from a file cannot be carried out: the message has the place in it."""
 
 
+class LockError(InitcfgError, ValueError):
+    """A lock file is not one that this version wrote, or was changed by hand."""
+
+
 class CheckpointError(InitcfgError, ValueError):
     """A checkpoint cannot be read, or does not fit."""
 

@@ -16,6 +16,7 @@ from initcfg._api.command.options import (
     takes_target,
 )
 from initcfg._api.command.terminal import Group, answer
+from initcfg._api.command.upkeep import check, lock, schema
 from initcfg._api.command.weights_commands import diff, init, inspect, verify
 from initcfg._version import __version__
 from initcfg.errors import line
@@ -295,5 +296,5 @@ def doctor(as_json: bool) -> int:
     return 0 if found["healthy"] else 1
 
 
-for _command in (init, inspect, verify, diff):
+for _command in (init, inspect, verify, diff, lock, check, schema):
     main.add_command(_command)

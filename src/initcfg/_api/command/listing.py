@@ -19,14 +19,7 @@ from initcfg.errors import ConfigError, add_row
 
 def listed(what: str, imports: Sequence[str], like: str) -> list[dict[str, Any]]:
     """The initializers, schemes, layers or models whose names contain a text, letter case aside."""
-    for name in imports:
-        try:
-            importlib.import_module(name)
-        except (ImportError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"The module {name!r} cannot be imported: {error}.",
-                fix="Check its name, and the folder that you are in.",
-            ) from error
+    import_modules(imports)
     if what == "layers":
         names = sorted(known_layer_names(), key=str.lower)
         entries = [{"name": name} for name in names if "." not in name]
@@ -47,6 +40,18 @@ def listed(what: str, imports: Sequence[str], like: str) -> list[dict[str, Any]]
             if not (isinstance(item, type) and issubclass(item, Scheme))
         ]
     return [entry for entry in entries if like.lower() in entry["name"].lower()]
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules, which register something."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (ImportError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"The module {name!r} cannot be imported: {error}.",
+                fix="Check its name, and the folder that you are in.",
+            ) from error
 
 
 def listing_view(entries: Sequence[dict[str, Any]]) -> Table:

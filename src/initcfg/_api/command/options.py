@@ -67,17 +67,17 @@ def takes_page(command: Any) -> Any:
     return _HTML(_LANG(command))
 
 
-_SET = click.option(
+SET = click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
     help="Change the config: a.b.c=value. Of a builder: an argument.",
 )
-_COMPAT = click.option(
+COMPAT = click.option(
     "--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."
 )
-_STRICT = click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error.")
+STRICT = click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error.")
 
 
 def _gathering(*options: Any, metavar: str, required: bool = True) -> Any:
@@ -91,14 +91,14 @@ def _gathering(*options: Any, metavar: str, required: bool = True) -> Any:
             return function(request=Request(**own), **given)
 
         made: Any = command
-        for option in (JSON, *reversed(options), UNTRUSTED, NO_PYTHON, _SET):
+        for option in (JSON, *reversed(options), UNTRUSTED, NO_PYTHON, SET):
             made = option(made)
         return click.argument("config", type=PATH, metavar=metavar, required=required)(made)
 
     return decorate
 
 
-takes_config = _gathering(_COMPAT, _STRICT, metavar="CONFIG")
+takes_config = _gathering(COMPAT, STRICT, metavar="CONFIG")
 """Of a command that plans the model in a config."""
 takes_config_or_none = _gathering(_COMPAT, _STRICT, metavar="[CONFIG]", required=False)
 """Of one that can do without: then the config of the request is empty."""

@@ -34,9 +34,7 @@ def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Pl
 
 def loaded_config(request: Request) -> Config | dict[str, Any]:
     """The config that a request names, or what stands for a builder, changed as it says."""
-    # Configs name modules of the folder that one works in.
-    if not request.untrusted and "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    working_folder_first(untrusted=request.untrusted)
     with prints_apart():
         return load_config(
             request.config,
@@ -44,6 +42,12 @@ def loaded_config(request: Request) -> Config | dict[str, Any]:
             use_python=not request.no_python,
             untrusted=request.untrusted,
         )
+
+
+def working_folder_first(*, untrusted: bool) -> None:
+    """Configs name modules of the folder that one works in."""
+    if not untrusted and "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def check_page(path: str | None) -> None:

@@ -25,6 +25,7 @@ from initcfg._config.files.config_dict import (
     plain,
     said_beside,
 )
+from initcfg._config.files.config_reader import files_of
 from initcfg._config.files.formats import SUFFIXES
 from initcfg._config.files.key_paths import set_path
 from initcfg._config.files.nesting import check_nesting
@@ -41,6 +42,7 @@ __all__ = [
     "SUFFIXES",
     "check_nesting",
     "file_text",
+    "files_of",
     "fresh",
     "is_untrusted",
     "origin_of",

@@ -291,3 +291,10 @@ def _advice(folder: str, name: str) -> str | None:
     if os.path.splitext(name)[1] or not name.isascii():
         return None
     return f"Check the path; a model of a library is written timm:{name}, torchvision:{name} or hf:{name}."
+
+
+def files_of(config: Any) -> list[str]:
+    """The files that a config was read from, bases first."""
+    loaded: MergedConfig = config._loaded
+    named = [config.filename] if config.filename is not None else []
+    return [each.path for each in loaded.files] or named

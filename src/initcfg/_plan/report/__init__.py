@@ -5,17 +5,21 @@ Out: views (the whole, or only what deserves attention), and the whole story of 
 
 Read: `words.py` (words for names, values and shapes; one text for many that are alike), then `scaling.py`
 (scales, multipliers and roles), `table.py` (the table of a plan, and its totals), `accounts.py` (checkpoints,
-and the ledger), `explanation.py` (one parameter), `differing.py` (what differs between two plans), `html/`
-(pages, and short forms for notebooks).
+and the ledger), `explanation.py` (one parameter), `differing.py` (what differs between two plans),
+`loggable.py` (what loggers take), `html/` (pages, and short forms for notebooks).
 """
 
 from initcfg._plan.report.accounts import ledger_view
 from initcfg._plan.report.differing import diff_view
 from initcfg._plan.report.explanation import explain_text
+from initcfg._plan.report.loggable import PlanTable, ledger_summary, plan_table
 from initcfg._plan.report.table import attention, plan_text, plan_view, symbolic
 from initcfg._plan.report.words import limited, mask, merge_exactly, merge_names
 
 __all__ = [
+    "PlanTable",
+    "ledger_summary",
+    "plan_table",
     "attention",
     "diff_view",
     "explain_text",

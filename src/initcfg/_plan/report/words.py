@@ -17,8 +17,9 @@ from initcfg.values import Adapted, Constant, FromCheckpoint, Keep, Opaque, Valu
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
 
-# A number that is a whole part of a name, or ends one: not the index of a list in a rule.
-_NUMBER = re.compile(r"(?<![\[0-9])[0-9]{1,18}(?=\.|$)")
+# A number that is a whole part of a name, or ends one: not the index of a list in a rule, nor one that is
+# written in another way (01).
+_NUMBER = re.compile(r"(?<![\[0-9])(?:0|[1-9][0-9]{0,17})(?=\.|$)")
 _DECIMAL = re.compile(r"-?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?")
 _SHOWN = 8
 

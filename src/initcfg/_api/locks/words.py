@@ -1,0 +1,139 @@
+"""Words of a lock: names and values as text that says exactly what they are, and stays on one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from initcfg._plan.report import mask, merge_exactly
+from initcfg.values import Value, to_json
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+_PATTERN = re.compile(r"[A-Za-z0-9_.\-{},]+")
+_BRACES = re.compile(r"\{([0-9.,]+)\}")
+# Of a value that is longer, as of a formula, a digest tells the rest.
+_LONGEST = 240
+_LINE_NUMBER = re.compile(r"(?<=\.py):\d+")
+# No model has more tensors; a text that asks for more was not written by us.
+MOST_NAMES = 10_000_000
+
+
+def value_text(value: Value) -> str:
+    """A value as text: two texts are equal exactly if the values are.
+
+    Example:
+        >>> from initcfg._api.locks.words import value_text
+        >>> from initcfg.values import Normal
+        >>> value_text(Normal(0.0, 0.1))
+        'Normal(mean=0.0, std=0.1)'
+    """
+    data = _without_lines(to_json(value))
+    text = _text(data)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{data['kind']}(sha256={digest(text.encode())})"
+
+
+def digest(data: bytes) -> str:
+    """Enough of a SHA-256 to tell texts apart."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _without_lines(item: Any) -> Any:
+    """Places in code without their lines: these move, and nothing changes."""
+    if isinstance(item, dict):
+        return {key: _without_lines(each) for key, each in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [_without_lines(each) for each in item]
+    return without_lines(item) if isinstance(item, str) else item
+
+
+def without_lines(text: str) -> str:
+    """A place in code without its line."""
+    return _LINE_NUMBER.sub("", text)
+
+
+def _text(item: Any) -> str:
+    if isinstance(item, dict):
+        said = ", ".join(f"{key}={_text(each)}" for key, each in item.items() if key != "kind")
+        return f"{item['kind']}({said})" if "kind" in item else f"{{{said}}}"
+    if isinstance(item, list):
+        return f"[{', '.join(map(_text, item))}]"
+    return quoted(item) if isinstance(item, str) else json.dumps(item)
+
+
+def quoted(text: str) -> str:
+    """A text in quotes, in ASCII, without what separates the parts of a line."""
+    return json.dumps(text).replace("<", "\\u003c").replace("#", "\\u0023")
+
+
+def name_text(name: str) -> str:
+    """A name by itself: in quotes where it could be taken for something else."""
+    return name if _PLAIN_NAME.fullmatch(name) else quoted(name).replace(":", "\\u003a")
+
+
+def patterns_of(names: Sequence[str]) -> str:
+    """As few patterns as say exactly which names they are, in one text.
+
+    Example:
+        >>> from initcfg._api.locks.words import names_in, patterns_of
+        >>> patterns_of(["blocks.0.bias", "blocks.1.bias", "blocks.2.bias"])
+        'blocks.{0..2}.bias'
+        >>> names_in("blocks.{0..2}.bias")
+        ['blocks.0.bias', 'blocks.1.bias', 'blocks.2.bias']
+    """
+    if all(_PLAIN_NAME.fullmatch(name) for name in names) and len({mask(name) for name in names}) == 1:
+        return " ".join(merge_exactly(names))
+    return " ".join(map(name_text, names))
+
+
+def names_in(patterns: str) -> list[str]:
+    """The names that :func:`patterns_of` wrote.
+
+    Raises:
+        ValueError: It wrote no such text.
+    """
+    found: list[str] = []
+    rest = patterns
+    decoder = json.JSONDecoder()
+    while rest:
+        if rest[0] == '"':
+            name, end = decoder.raw_decode(rest)
+            found.append(name)
+        else:
+            end = len(rest.partition(" ")[0])
+            if not _PATTERN.fullmatch(rest[:end]):
+                raise ValueError(f"{rest[:end]!r} is no name")
+            found += _expanded(rest[:end], MOST_NAMES - len(found))
+        if rest[end : end + 1] not in ("", " ") or rest[end:] == " ":
+            raise ValueError(f"{patterns!r} are no names")
+        rest = rest[end + 1 :]
+    if not found:
+        raise ValueError("there is no name")
+    return found
+
+
+def _expanded(pattern: str, most: int) -> list[str]:
+    parts = _BRACES.split(pattern)
+    if any(set(part) & set("{},") for part in parts[::2]):
+        raise ValueError(f"{pattern!r} is no name")
+    found = [parts[0]]
+    for numbers, then in zip(parts[1::2], parts[2::2], strict=True):
+        choices = list(_numbers(numbers, most))
+        if len(found) * len(choices) > most:
+            raise ValueError(f"{pattern!r} is more names than a model has")
+        found = [f"{start}{number}{then}" for start in found for number in choices]
+    return found
+
+
+def _numbers(text: str, most: int) -> Iterator[int]:
+    first, dots, last = text.partition("..")
+    if not dots:
+        yield from map(int, text.split(","))
+        return
+    if int(last) - int(first) >= most:
+        raise ValueError(f"{{{text}}} is more names than a model has")
+    yield from range(int(first), int(last) + 1)
