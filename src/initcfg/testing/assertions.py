@@ -114,8 +114,8 @@ def assert_plan_matches(
         return
     assert found is not None
     raise AssertionError(
-        f"The plan is not the one in {shown(file)} (A: the file, B: now).\n{render(diff_view(found), _WIDTH)}"
-        f"  If B is right: pytest --initcfg-update"
+        f"The plan is not the one in {shown(file)} (A: the file, B: now).\n"
+        f"{render(diff_view(found), _WIDTH).rstrip()}\n  If B is right: pytest --initcfg-update"
     )
 
 

@@ -11,12 +11,13 @@ from initcfg._api.command.options import (
     JSON,
     PATH,
     Request,
+    completed_parameters,
     takes_config,
     takes_page,
     takes_target,
 )
 from initcfg._api.command.terminal import Group, answer
-from initcfg._api.command.upkeep import check, lock, schema
+from initcfg._api.command.upkeep import check, completion, lock, schema
 from initcfg._api.command.weights_commands import diff, init, inspect, verify
 from initcfg._version import __version__
 from initcfg.errors import line
@@ -55,7 +56,7 @@ def plan(request: Request, as_json: bool, full: bool, html_file: str | None, lan
 
 @main.command(epilog="Example:  initcfg explain retinanet.py backbone.layer1.0.bn3.weight")
 @takes_config
-@click.argument("parameter")
+@click.argument("parameter", shell_complete=completed_parameters)
 def explain(request: Request, as_json: bool, parameter: str) -> None:
     """Tell the whole story of one PARAMETER of the model in CONFIG."""
     from initcfg._api.command.planning import planned
@@ -296,5 +297,5 @@ def doctor(as_json: bool) -> int:
     return 0 if found["healthy"] else 1
 
 
-for _command in (init, inspect, verify, diff, lock, check, schema):
+for _command in (init, inspect, verify, diff, lock, check, schema, completion):
     main.add_command(_command)

@@ -23,6 +23,23 @@ class Request:
     strict: bool = False
 
 
+_BUILDERS = ("timm:", "torchvision:", "hf:", "mmdet:", "mmseg:", "mmpretrain:")
+
+
+def completed_parameters(context: Any, parameter: Any, incomplete: str) -> Any:
+    """Names of parameters, for the shell; only then is a model built."""
+    from initcfg._api.command.completing import parameters
+
+    return parameters(context, parameter, incomplete)
+
+
+def completed_keys(context: Any, parameter: Any, incomplete: str) -> Any:
+    """Keys of ``--set``, for the shell."""
+    from initcfg._api.command.completing import keys
+
+    return keys(context, parameter, incomplete)
+
+
 class _PathText(click.ParamType):
     """A path, an address or a builder: a text that could name something."""
 
@@ -33,6 +50,16 @@ class _PathText(click.ParamType):
         if problem is not None:
             self.fail(f"{value!r} names nothing: {problem}.", param, ctx)
         return value
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        """Files, by the shell; and how builders begin."""
+        from click.shell_completion import CompletionItem
+
+        # Where both are possible, a shell would list no file: builders come once they are begun.
+        begun = [each for each in _BUILDERS if incomplete and each.startswith(incomplete)]
+        if begun and param.name == "config":
+            return [CompletionItem(each) for each in begun]
+        return [CompletionItem(incomplete, type="file")]
 
 
 PATH = _PathText()
@@ -72,6 +99,7 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=completed_keys,
     help="Change the config: a.b.c=value. Of a builder: an argument.",
 )
 COMPAT = click.option(

@@ -78,3 +78,17 @@ def check(locks: tuple[str, ...], no_python: bool, untrusted: bool, as_json: boo
     found = lock_checked(locks or ("init.lock",), untrusted=untrusted, no_python=no_python)
     answer(as_json, found.to_json, lambda: [check_view(found, full=full)])
     return 0 if found.same else 1
+
+
+@click.command(cls=Command, epilog='Example:  eval "$(initcfg completion bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what SHELL reads to complete commands, options, parameters and the keys of --set.
+
+    To complete the name of a parameter or a key, CONFIG is read, or its model built, as the command would.
+    """
+    from initcfg._api.command.completing import script
+
+    text = script(shell, context.find_root().command)
+    answer(False, dict, lambda: map(line, text.rstrip("\n").split("\n")))

@@ -51,7 +51,7 @@ def code_used(cfg: Any, model: nn.Module, plan: Plan) -> Facts:
         if top in _NOT_NAMED or top in sys.stdlib_module_names or module is None:
             continue
         path = getattr(module, "__file__", None)
-        if path is None or any(f"{os.sep}{each}{os.sep}" in path for each in _INSTALLED):
+        if path is None or _is_installed(top, path):
             libraries[top] = _version(top)
             continue
         try:
@@ -75,6 +75,18 @@ def _initializer_modules(plan: Plan) -> Iterator[str]:
         except InitcfgError:
             # It was given in code, and has no name.
             continue
+
+
+def _is_installed(top: str, path: str) -> bool:
+    """Whether a file is of a library; a project that is installed to be edited is one's own code."""
+    if any(f"{os.sep}{each}{os.sep}" in path for each in _INSTALLED):
+        return True
+    try:
+        found = importlib.metadata.distribution(top)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    beside = path.startswith(os.path.abspath(str(found.locate_file(""))) + os.sep)
+    return beside and '"editable": true' not in (found.read_text("direct_url.json") or "")
 
 
 def _version(top: str) -> str:
