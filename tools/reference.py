@@ -100,7 +100,9 @@ def _documented(front: Path, home: Path) -> dict[str, str]:
     tree = ast.parse(front.read_text(encoding="utf-8"))
     offered: list[str] = []
     found = {}
-    for node in tree.body:
+    # What is imported when it is asked for stands there for type checkers.
+    nodes = [*tree.body, *(inner for each in tree.body if isinstance(each, ast.If) for inner in each.body)]
+    for node in nodes:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             offered = ast.literal_eval(node.value)
         elif isinstance(node, (ast.ClassDef, ast.FunctionDef)):
