@@ -1,4 +1,4 @@
-"""The sdist and the wheel: built, checked by twine, and installed where nothing of the checkout is on the path."""
+"""The sdist and the wheel: built, checked by twine, and installed where nothing of the checkout is found."""
 
 from __future__ import annotations
 
