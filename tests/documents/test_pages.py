@@ -32,7 +32,15 @@ def prepare(document: Path) -> None:
 
 
 # Pages of words and tables.
-WITHOUT_EXAMPLES = ("index.md", "decisions.md", "gallery.md", "process_wide.md", "recipes.md", "reference.md")
+WITHOUT_EXAMPLES = (
+    "index.md",
+    "decisions.md",
+    "gallery.md",
+    "lock-upgrade.md",
+    "process_wide.md",
+    "recipes.md",
+    "reference.md",
+)
 
 
 # A Chinese page shows what the English one does, which is run.
