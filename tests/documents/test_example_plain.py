@@ -34,8 +34,8 @@ def test_transformer_script_runs():
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "52 parameters, 266,112 elements: 43 by 7 rules, 9 kept as constructed." in done.stdout
-    assert "11 parameters, 195,560 elements: 11 by 4 rules, 0 kept as constructed." in done.stdout
+    assert "52 parameters, 266,112 elements: 43 by 7 rules, 9 by default." in done.stdout
+    assert "11 parameters, 195,560 elements: 11 by 4 rules, 0 by default." in done.stdout
     losses = [
         float(line.split()[5].rstrip(";")) for line in done.stdout.splitlines() if line.startswith("loss")
     ]

@@ -368,4 +368,4 @@ def test_the_command_runs_from_any_folder(folder):
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
     assert "Constant(1)" in lines["reg.weight"]
     assert "default (Linear.reset_parameters)" in lines["cls.weight"]
-    assert "2 by 1 rule, 4 as their constructors say" in done.stdout
+    assert "2 by 1 rule, 4 by default" in done.stdout

@@ -133,9 +133,7 @@ def test_a_conv_module_decides_its_own_weights(real: Any) -> None:
     text = plan.explain("conv.conv.weight")
     assert "overridden: a module's own init_weights runs after its parents' rules" in text
     assert "a child's init_cfg beats its parents'" not in text
-    assert plan.notes[0].startswith(
-        "model.conv.init_weights() is called, as MMEngine does, though a ConvModule is"
-    )
+    assert plan.notes[0].startswith("model.conv.init_weights() is called, though a ConvModule is")
 
 
 def test_a_timm_backbone_keeps_its_weights(real: Any) -> None:

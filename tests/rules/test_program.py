@@ -35,7 +35,7 @@ def test_a_rule_of_a_library_that_cannot_be_carried_out_where_the_original_skips
     assert plan["0.0.linear.weight"].value.val == 2
     assert [item.rule for item in plan.unused] == ["model.0.0.init_cfg[0]"]
     assert plan.unused[0].reason == (
-        "MMEngine would not run it, and nor can it be: The override names 'nope', but a Copied has no such "
+        "its library never runs it, and it cannot be: The override names 'nope', but a Copied has no such "
         "attribute"
     )
     with pytest.raises(errors.UnusedRuleError, match="nor can it be"):

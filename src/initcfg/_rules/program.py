@@ -185,7 +185,7 @@ class Compiler:
                 for override in rule.overrides:
                     self._override_target(override, owner)
             except OverrideError as error:
-                reason = f"MMEngine would not run it, and nor can it be: {error.problem.rstrip('.')}"
+                reason = f"its library never runs it, and it cannot be: {error.problem.rstrip('.')}"
                 self.program.idle.append(Idle(rule.where, str(rule), rule.written, reason, rule))
             else:
                 possible.append(rule)
@@ -244,7 +244,7 @@ class Compiler:
         self._note_idle(module, partial(code_instead, self.program.steps[-1].code), order)
         if not self.compat and not has_base_module(module):
             self.program.notes.append(
-                f"{self._path(name, 'init_weights')}() is called, as MMEngine does, "
+                f"{self._path(name, 'init_weights')}() is called, "
                 f"though a {type(module).__name__} is no BaseModule: it beats the rules of its parents"
             )
 

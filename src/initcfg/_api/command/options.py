@@ -102,9 +102,7 @@ SET = click.option(
     shell_complete=completed_keys,
     help="Change the config: a.b.c=value. Of a builder: an argument.",
 )
-COMPAT = click.option(
-    "--compat", type=click.Choice(["mmengine"]), help="Reach exactly what MMEngine reaches."
-)
+COMPAT = click.option("--compat", type=click.Choice(["mmengine"]), hidden=True)
 STRICT = click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error.")
 
 

@@ -44,7 +44,7 @@ from initcfg._api.command.terminal import Command, answer, launched_rank
     type=click.Choice(["stream", "torch"]),
     default="stream",
     show_default=True,
-    help="stream: values depend on seed, name and index alone. torch: its generator, in MMEngine's order.",
+    help="stream: values depend on seed, name and index alone. torch: its generator, draw by draw.",
 )
 @click.option(
     "--shard-size", metavar="SIZE", help="Of a folder: bytes of tensors a file: 5GB (default), 2GiB."

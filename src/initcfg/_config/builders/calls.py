@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import importlib.metadata
 import inspect
 import re
 import traceback
@@ -28,6 +29,8 @@ def library(name: str, text: str, install: str) -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        if error.name == "mmcv._ext":
+            raise _no_operators(text) from error
         lacking = f"installed, but lacks the module {error.name!r}"
         missing = "not installed" if error.name == package else lacking
         raise BuildImportError(
@@ -40,6 +43,18 @@ def library(name: str, text: str, install: str) -> Any:
             f"{type(error).__name__}: {error} ({frame.f_code.co_filename}:{line})",
             fix=f"Install versions of torch, of {package} and of what it uses that fit together.",
         ) from error
+
+
+def _no_operators(text: str) -> BuildImportError:
+    """MMCV's compiled operators are missing: it is the smaller package, or was built without them."""
+    lite = any(each.metadata["Name"] == "mmcv-lite" for each in importlib.metadata.distributions())
+    found = "mmcv-lite, which has none" if lite else "an mmcv that was built without them"
+    first = "pip uninstall mmcv-lite, then " if lite else ""
+    return BuildImportError(
+        f"{text!r} needs the compiled operators of mmcv (mmcv._ext), and installed is {found}.",
+        fix=f"Replace it by mmcv with operators, of the same version: {first}mim install mmcv, or build it "
+        "from source with MMCV_WITH_OPS=1.",
+    )
 
 
 def call(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -15,6 +15,8 @@ from initcfg._config.files import Config, set_path
 from initcfg.errors import BuildImportError, ConfigFileNotFoundError, nearest
 
 _INSTALLED_AS = {"mmseg": "mmsegmentation"}
+# Where packages register what builds models, if not in `models`.
+_HOMES = {"mmengine": "mmengine.model", "mmcv": "mmcv.cnn"}
 
 
 def config_file(text: str) -> str:
@@ -71,7 +73,8 @@ def scope_of(config: Any, cfg: Mapping[str, Any]) -> str | None:
 
 def import_models(package: str) -> None:
     """Let a package register its models."""
-    library(f"{package}.models", package, f"'initcfg[mm]' {_INSTALLED_AS.get(package, package)}")
+    install = f"'initcfg[mm]' {_INSTALLED_AS.get(package, package)}"
+    library(_HOMES.get(package, f"{package}.models"), package, install)
 
 
 @contextlib.contextmanager

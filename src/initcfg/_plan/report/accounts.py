@@ -114,7 +114,7 @@ def _instead(plan: Plan, name: str) -> str:
 def ledger_view(ledger: Ledger) -> RenderableType:
     """The account of an apply in a few lines."""
     by = Counter(entry.by for entry in ledger.entries.values())
-    defaults = f"{by['default']:,} as their constructors say, " if by["default"] else ""
+    defaults = f"{by['default']:,} by default, " if by["default"] else ""
     seed = "" if ledger.seed is None else f", seed {ledger.seed}"
     told = (
         f"{sum(by.values()) - by['nobody']:,} tensors written ({by['rule']:,} by rules, {defaults}"

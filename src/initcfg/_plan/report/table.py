@@ -12,27 +12,29 @@ from rich.text import Text
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.report.accounts import load_lines
+from initcfg._plan.report.fitted import FittedTable, at_the_end, at_the_start, in_the_middle
 from initcfg._plan.report.scaling import tune_text
 from initcfg._plan.report.words import (
-    TableOrLines,
     count_text,
+    default_text,
     limited,
     mask,
     mask_value,
     merge_names,
     merge_texts,
-    plain_table,
     shape_text,
     uncalled_text,
     value_text,
 )
-from initcfg.errors import add_row, line, plural, render
+from initcfg.errors import line, plural, render
 from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value
 
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
 
 _TITLES = ("parameter", "×", "shape", "value", "rule")
+# A value says most, and who wrote it least.
+_SHORTENED = {0: (in_the_middle, 20, 5), 3: (at_the_end, 20, 12), 4: (at_the_start, 8, 0)}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Row:
 
     @property
     def style(self) -> str:
-        return "dim" if isinstance(self.items[0].value, Keep) else ""
+        return "dim" if self.items[0].rule is None else ""
 
 
 def _value_and_tune(item: Assignment) -> str:
@@ -76,7 +78,7 @@ def _value_and_tune(item: Assignment) -> str:
 
 
 def _rule(item: Assignment) -> str:
-    return item.rule or (f"default ({item.default.rule})" if item.default else "")
+    return item.rule or default_text(item)
 
 
 def rows(assignments: Iterable[Assignment], *, full: bool) -> list[Row]:
@@ -96,16 +98,15 @@ def all_rows(plan: Plan, *, full: bool) -> list[Row]:
 
 
 def rows_view(shown: Sequence[Row]) -> RenderableType:
-    """The rows as a table, or as two lines each."""
-    table = plain_table(_TITLES)
-    lines: list[Text] = []
+    """The rows as a table, shortened where there is less room, or as two lines each."""
+    table = FittedTable(_TITLES, _SHORTENED)
     for row in shown:
         name, value, rule, shape, count = row.name, row.value, row.rule, row.shape, count_text(row.items)
-        add_row(table, name, count, shape, value, rule, style=row.style or None)
         head = name + ("" if shape == "various" else f"  {shape}") + (f"  ×{count}" if count else "")
-        lines.append(line(head, style=row.style or "bold"))
-        lines.append(line(f"    {value}" + (f"  ← {rule}" if rule else ""), style=row.style))
-    return TableOrLines(table, lines)
+        below = f"    {value}" + (f"  ← {rule}" if rule else "")
+        lines = [line(head, style=row.style or "bold"), line(below, style=row.style)]
+        table.add([name, count, shape, value, rule], row.style or None, lines)
+    return table
 
 
 def plan_view(plan: Plan, *, full: bool = False) -> RenderableType:
@@ -134,8 +135,7 @@ def summary(plan: Plan) -> str:
         (followed, f"{followed:,} by code at {plural(len(places), 'place')}"),
         (loaded, f"{loaded:,} from a checkpoint"),
         (code, f"{code:,} by code of the model's own"),
-        (default, f"{default:,} as their constructors say"),
-        (keep or not default, f"{keep:,} kept as constructed"),
+        (True, f"{default + keep:,} by default"),
     ]
     said = ", ".join(text for worth_saying, text in counts if worth_saying)
     return f"{plural(len(items), 'parameter')}, {elements:,} elements: {said}."
@@ -213,7 +213,7 @@ def attention(plan: Plan, *, full: bool = False, logged: bool = False) -> list[T
     for note in limited(plan.notes if full else _merged(plan.notes), full):
         lines.append(line(f"note         {note}", style="yellow"))
     for name in limited(plan.nested, full):
-        lines.append(line(f"reached      the init_cfg of {name}, which MMEngine would skip"))
+        lines.append(line(f"reached      the init_cfg of {name}, though what holds it is no BaseModule"))
     for name in limited(plan.uncalled, full):
         more = name.startswith("... and ")
         lines.append(line(f"not called   {name if more else uncalled_text(plan, name)}"))

@@ -15,6 +15,7 @@ from rich.text import Text
 from initcfg.values import Adapted, Constant, FromCheckpoint, Keep, Opaque, Value, steps_text
 
 if TYPE_CHECKING:
+    from initcfg._plan.assignment import Assignment
     from initcfg._plan.plan import Plan
 
 # A number that is a whole part of a name, or ends one: not the index of a list in a rule, nor one that is
@@ -97,6 +98,13 @@ def value_text(value: Value) -> str:
     return f"by its own {value.code}" if isinstance(value, Opaque) else str(value)
 
 
+def default_text(item: Assignment) -> str:
+    """What stands in the place of a rule where none reaches a tensor."""
+    if isinstance(item.value, Opaque):
+        return ""
+    return f"default ({item.default.rule})" if item.default else "default"
+
+
 def mask_value(value: Value) -> tuple[str, ...]:
     """What values have in common that differ in numbers alone; a constant's number counts."""
     if isinstance(value, Constant):
@@ -116,7 +124,7 @@ def count_text(names: Sequence[Any]) -> str:
 def uncalled_text(plan: Plan, name: str) -> str:
     """A module's method that does not run, and why."""
     library = plan.libraries.get(name)
-    why = "as MMEngine would not call it either"
+    why = "since what holds it is no BaseModule; a rule dict(type='InitWeights') calls it"
     if library is not None:
         why = f"since {library} initializes in its constructors"
     return f"{name}.init_weights(), {why}"
