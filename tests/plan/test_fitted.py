@@ -70,9 +70,13 @@ def test_what_is_said_names_no_other_system(monkeypatch) -> None:
         def init_weights(self) -> None:
             nn.init.zeros_(self.fc.weight)
 
-    model = nn.Sequential(Own(dict(type="Constant", layer="Linear", val=1)), Coded())
-    plan = initcfg.plan(model)
+    class Outer(initcfg.BaseModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.ModuleList([Own(dict(type="Constant", layer="Linear", val=1)), Coded()])
+
+    plan = initcfg.plan(Outer())
     text = str(plan)
-    assert "reached      the init_cfg of 0, though what holds it is no BaseModule" in text
-    assert "not called   1.init_weights(), since what holds it is no BaseModule" in text
-    assert "MMEngine" not in text + plan.explain("0.fc.weight") + plan.explain("1.fc.weight")
+    assert "reached      the init_cfg of heads.0, though what holds it is no BaseModule" in text
+    assert "not called   heads.1.init_weights(), since what holds it is no BaseModule" in text
+    assert "MMEngine" not in text + plan.explain("heads.0.fc.weight") + plan.explain("heads.1.fc.weight")

@@ -159,7 +159,7 @@ def test_short_forms() -> None:
     other = initcfg.plan(model, dict(type="Normal", layer="Linear", std=0.01))
     ledger = plan.apply(model, seed=0)
     for each, said in (
-        (plan, "2 parameters, 20 elements: 2 by 1 rule, 0 kept as constructed."),
+        (plan, "2 parameters, 20 elements: 2 by 1 rule, 0 by default."),
         (ledger, "2 tensors written (2 by rules, 0 by code of the model's own), 0 kept; rng stream, seed 0."),
         (initcfg.compare(plan, other), "1 changed; 1 tensor is alike."),
     ):

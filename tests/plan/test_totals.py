@@ -54,7 +54,7 @@ def test_numbers_that_nobody_computed_are_the_codes_own():
 
     plan = initcfg.trace(Own)
     assert str(plan).splitlines()[-1] == (
-        "2 parameters, 52 elements: 0 by 0 rules, 2 by code of the model's own, 0 kept as constructed."
+        "2 parameters, 52 elements: 0 by 0 rules, 2 by code of the model's own, 0 by default."
     )
     for name in "pn":
         assert str(plan[name].value).startswith("Opaque(Own.__init__: it comes from ")
@@ -74,4 +74,4 @@ def test_a_tensor_that_was_there_before_the_code():
     plan = initcfg.trace(Own)
     assert str(plan["p"].value).startswith("Opaque(code: it comes from 40 numbers")
     assert "No rule reaches it: the model's own code makes it what it is." in plan.explain("p")
-    assert "1 by code of the model's own, 0 kept" in str(plan)
+    assert "1 by code of the model's own, 0 by default" in str(plan)

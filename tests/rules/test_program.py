@@ -38,7 +38,7 @@ def test_a_rule_of_a_library_that_cannot_be_carried_out_where_the_original_skips
         "its library never runs it, and it cannot be: The override names 'nope', but a Copied has no such "
         "attribute"
     )
-    with pytest.raises(errors.UnusedRuleError, match="nor can it be"):
+    with pytest.raises(errors.UnusedRuleError, match="and it cannot be"):
         initcfg.plan(model, strict=True)
     with pytest.raises(errors.OverrideError, match="'nope'"):
         initcfg.plan(nn.Sequential(nn.Sequential(Own(wrong))))
