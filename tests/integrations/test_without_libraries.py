@@ -18,6 +18,8 @@ from initcfg.errors import ArgumentValueError, BuildImportError
         ("lightning", ("lightning", "lightning.pytorch", "pytorch_lightning"), "'initcfg[lightning]'"),
         ("transformers", ("transformers",), "'initcfg[hf]' accelerate"),
         ("mmengine", ("mmengine",), "'initcfg[mm]'"),
+        ("torchtitan", ("torchtitan",), "torchtitan"),
+        ("modalities", ("modalities",), "modalities"),
     ],
 )
 def test_the_error_names_the_extra(
