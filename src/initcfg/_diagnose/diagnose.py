@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from initcfg._diagnose.facts import (
     TensorMeasure,
     UnitMeasure,
 )
-from initcfg._diagnose.measuring import LayerSeen, observed
+from initcfg._diagnose.measuring import LayerSeen, first_broken, observed
 from initcfg._diagnose.mends import apply_mend, proposals
 from initcfg._diagnose.task import Task, task_for
 from initcfg._diagnose.tensors import norm_of, tensors_seen
@@ -41,7 +41,7 @@ from initcfg.values import Keep
 DEFAULT_LR = 1e-3
 _DTYPES = ("float32", "bfloat16", "float16")
 _THIRD = (1 / 3, 1.0, 3.0)
-_MOST_MENDS = 4
+_MOST_MENDS = 6
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
         request.steps,
         dtype,
         round(time.perf_counter() - started, 3),
+        task.loss,
     )
 
 
@@ -167,6 +168,8 @@ def _evidence(model: nn.Module, task: Task, request: Request, dtype: str, stored
         (each.float().mean().item(), each.float().std().item()) for each in seen.inputs if each.numel() > 1
     )
     seen.inputs = []
+    sound = math.isfinite(seen.loss) and not seen.broken
+    parameters = {id(tensor): entry.name for entry in names.parameters for tensor in entry.stored}
     return Evidence(
         seen,
         tensors,
@@ -179,6 +182,7 @@ def _evidence(model: nn.Module, task: Task, request: Request, dtype: str, stored
         stored=stored,
         inputs=() if task.synthetic else inputs,
         numbers={"loss": seen.loss},
+        broken=None if sound else first_broken(model, task, parameters),
     )
 
 
@@ -225,7 +229,7 @@ def _mended(
         known = next((rule for rule in rules if rule in working), None)
         found = known
         for rule in [] if known is not None else rules[:_MOST_MENDS]:
-            if _removes(model, pairs, task, request, evidence, finding.code, rule):
+            if _removes(model, pairs, task, request, evidence, finding, rule, findings):
                 found = rule
                 working.append(rule)
                 break
@@ -239,21 +243,30 @@ def _removes(
     task: Task,
     request: Request,
     evidence: Evidence,
-    code: str,
+    finding: Finding,
     rule: Mapping[str, Any],
+    before: Sequence[Finding],
 ) -> bool:
+    """Whether a rule removes a finding, and brings no other."""
     start_again(model, pairs)
     try:
         if not apply_mend(model, rule, request.seed):
             return False
         after = _evidence(model, task, request, evidence.dtype, evidence.stored)
-        if code == "dead-parameter":
+        if finding.code == "dead-parameter":
             stored = {entry.name: entry.stored for entry in named_tensors(model).parameters}
             after.alive = moving(model, task, stored)
     except InitcfgError:
         # A model may fail with a rule that nobody has written yet.
         return False
-    return code not in {each.code for each in found_in(after)}
+    found = found_in(after)
+    if finding.code in {each.code for each in found}:
+        return False
+    # Behind numbers that are not finite there may be more to find, which has nothing to do with the rule.
+    known = {each.code for each in before}
+    return finding.code.startswith("nonfinite") or all(
+        each.level == "info" or each.code in known for each in found
+    )
 
 
 def _measures(evidence: Evidence, known: Mapping[str, Origin]) -> Measures:

@@ -196,6 +196,7 @@ class Diagnosis:
         plan: The plan that the weights come from, if one is known.
         seed: Of what was drawn.
         batch: What the model was run on, in words; whether it is synthetic.
+        loss: Which loss it was, in words: ``"the one given"``.
         lr_given: Whether the learning rate is the user's; if not, what depends on it is information.
         dtype: What it was computed in: ``"float32"``.
         seconds: How long it took.
@@ -212,6 +213,7 @@ class Diagnosis:
     steps: int = 8
     dtype: str = "float32"
     seconds: float = 0.0
+    loss: str = ""
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -23,12 +23,20 @@ _SMALL: Rule = {"type": "Normal", "std": 0.02}
 # As much logit as keeps the loss near that of a guess.
 _HEAD_SHARE = 0.5
 _FAR = 1.5
+_TOO_SMALL = ("activation-vanishes", "gradient-vanishes", "input-lost", "dead-parameter")
 
 
 def proposals(finding: Finding, evidence: Evidence) -> list[Rule]:
     """Rules that may remove a finding, the likeliest first."""
     propose = _PROPOSALS.get(finding.code)
-    return [] if propose is None else [rule for rule in propose(finding, evidence) if rule["param"]]
+    found = [] if propose is None else propose(finding, evidence)
+    if not finding.code.startswith("nonfinite"):
+        # What is frozen is kept as it is: a checkpoint gave it.
+        found = [
+            {**rule, "param": [name for name in rule["param"] if evidence.tensors[name].trained]}
+            for rule in found
+        ]
+    return [rule for rule in found if rule["param"]]
 
 
 def _matrices(evidence: Evidence, names: Sequence[str]) -> list[str]:
@@ -55,13 +63,15 @@ def _smaller_head(finding: Finding, evidence: Evidence) -> list[Rule]:
 
 
 def _all_layers(finding: Finding, evidence: Evidence) -> list[Rule]:
-    """Every layer through which the signal changes its size much, and if that is not enough, every layer."""
+    """The layers through which the signal changes its size the wrong way; else either way; else all."""
     layers = [each for each in evidence.seen.layers if each.kind != "Embedding"]
-    changing = [each for each in layers if each.entering and not 1 / _FAR < each.rms / each.entering < _FAR]
+    growing = [each for each in layers if each.entering and each.rms / each.entering >= _FAR]
+    shrinking = [each for each in layers if each.entering and each.rms / each.entering <= 1 / _FAR]
+    guilty = shrinking if finding.code in _TOO_SMALL else growing
     found: list[Rule] = []
-    for some in (changing, layers):
+    for some in (guilty, [each for each in layers if each in growing or each in shrinking], layers):
         names = list(dict.fromkeys(name for each in some for name in evidence.weights_of(each.name)))
-        found += _on(_matrices(evidence, names), _KAIMING, _XAVIER)
+        found += [rule for rule in _on(_matrices(evidence, names), _KAIMING, _XAVIER) if rule not in found]
     return found
 
 
@@ -70,6 +80,14 @@ def _own(finding: Finding, evidence: Evidence) -> list[Rule]:
 
 
 def _broken(finding: Finding, evidence: Evidence) -> list[Rule]:
+    zeros = [name for name in finding.tensors if evidence.tensors[name].rms == 0]
+    if zeros:
+        # What a division goes by, or a norm is taken of.
+        vectors = [name for name in zeros if name not in _matrices(evidence, zeros)]
+        return [
+            *_on(vectors, {"type": "Constant", "val": 1}),
+            *_on(zeros, _SMALL, {"type": "Constant", "val": 1}),
+        ]
     matrices = _matrices(evidence, finding.tensors)
     return _own(finding, evidence) if matrices else _on(finding.tensors, {"type": "Constant", "val": 0})
 
@@ -102,19 +120,28 @@ def _quiet_branches(finding: Finding, evidence: Evidence) -> list[Rule]:
 
 
 def _away_from_zero(finding: Finding, evidence: Evidence) -> list[Rule]:
+    if any(each.kind == "relu" and each.share == 1 for each in evidence.seen.units):
+        return _alive_units(finding, evidence)
     zeros = [name for name in finding.tensors if evidence.tensors[name].rms == 0]
     matrices = _matrices(evidence, zeros)
     scales = [name for name in zeros if name not in matrices and name.endswith("weight")]
     found = [*_on(scales, {"type": "Constant", "val": 1})] if scales else []
-    return [*found, *_on(matrices[:1], _KAIMING), *_on(matrices, _KAIMING)]
+    # Of two factors in one module, one: the other keeps their product at zero.
+    one_each = list({name.rpartition(".")[0]: name for name in reversed(matrices)}.values())[::-1]
+    return [*found, *_on(matrices[:1], _KAIMING), *_on(one_each, _KAIMING), *_on(matrices, _KAIMING)]
 
 
 def _prior(finding: Finding, evidence: Evidence) -> list[Rule]:
     loss = evidence.seen.main_loss
     if loss is None or not loss.frequencies:
         return []
-    kind = {} if loss.name == "cross_entropy" else {"loss": "sigmoid"}
-    return _on(finding.tensors[:1], {"type": "HeadBias", "freq": list(loss.frequencies), **kind})
+    biases = [name for name in finding.tensors if len(evidence.tensors[name].shape) == 1][:1]
+    if loss.name == "cross_entropy":
+        return _on(biases, {"type": "HeadBias", "freq": list(loss.frequencies)})
+    # A sigmoid has the frequency of one class for each of its outputs.
+    outputs = [evidence.tensors[name].shape[0] for name in biases]
+    freq = [loss.frequencies[0]] * (outputs[0] if outputs else 0)
+    return _on(biases, {"type": "HeadBias", "freq": freq, "loss": "sigmoid"})
 
 
 _PROPOSALS: dict[str, Callable[[Finding, Evidence], list[Rule]]] = {
@@ -127,6 +154,7 @@ _PROPOSALS: dict[str, Callable[[Finding, Evidence], list[Rule]]] = {
     "fp16-overflow": _all_layers,
     "nonfinite-activation": _broken,
     "nonfinite-weight": _broken,
+    "nonfinite-loss": _broken,
     "input-lost": _all_layers,
     "saturated": _small,
     "attention-collapsed": _small,

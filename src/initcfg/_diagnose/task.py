@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,12 +32,19 @@ class Task:
         loss_of: From a model to its loss.
         described: The batch in words.
         synthetic: Whether the batch was made up.
+        said: The loss in words.
     """
 
     arguments: Batch
     loss_of: Callable[[nn.Module], torch.Tensor]
     described: str
     synthetic: bool = False
+    said: list[str] = field(default_factory=lambda: ["the one given"])
+
+    @property
+    def loss(self) -> str:
+        """The loss in words; which it is by itself, a call tells."""
+        return self.said[-1]
 
     def __call__(self, model: nn.Module) -> torch.Tensor:
         """The loss.
@@ -73,7 +80,10 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
     arguments, targets = _moved(arguments, device), _moved(targets, device)
     described = _described(arguments, targets, synthetic)
     if loss is None:
-        return Task(arguments, lambda each: _own_loss(each, arguments, targets), described, synthetic)
+        said = [""]
+        return Task(
+            arguments, lambda each: _own_loss(each, arguments, targets, said), described, synthetic, said
+        )
     if _takes_model(loss, targets):
         moved = _moved(batch, device)
 
@@ -199,16 +209,18 @@ def _takes_model(loss: Callable[..., Any], targets: Any) -> bool:
     return second.startswith(("batch", "data")) or second == "b"
 
 
-def _own_loss(model: nn.Module, arguments: Batch, targets: Any) -> torch.Tensor:
+def _own_loss(model: nn.Module, arguments: Batch, targets: Any, said: list[str]) -> torch.Tensor:
     """The model's own loss if it returns one, else cross entropy or mean squares by what the targets are."""
     output = _output_of(model, arguments)
     own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    said[:] = ["the model's own"]
     if isinstance(own, torch.Tensor):
         return own
     if targets is None:
         if isinstance(output, torch.Tensor) and output.dim() == 0 and output.is_floating_point():
             return output
         try:
+            said[:] = ["cross entropy, since none was given"]
             return loss_of(output, arguments)
         except ArgumentError as error:
             raise DiagnosisError(error.problem, fix=_LOSS_FIX) from error
@@ -218,11 +230,18 @@ def _own_loss(model: nn.Module, arguments: Batch, targets: Any) -> torch.Tensor:
             f"Nothing tells the loss of a {type(output).__name__} with a {type(targets).__name__}.",
             fix=_LOSS_FIX,
         )
-    return _usual_loss(scores, targets)
+    return _usual_loss(scores, targets, said)
 
 
-def _usual_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _are_labels(targets: torch.Tensor) -> bool:
+    """Whether numbers are no and yes: nothing but 0 and 1, and some of each."""
+    yes = targets == 1
+    return bool((yes | (targets == 0)).all()) and bool(yes.any()) and not bool(yes.all())
+
+
+def _usual_loss(scores: torch.Tensor, targets: torch.Tensor, said: list[str]) -> torch.Tensor:
     scores = scores.float()
+    said[:] = ["cross entropy, since none was given"]
     if not targets.is_floating_point():
         if targets.dim() == scores.dim() - 1:
             channels_first = scores.shape[2:] == targets.shape[1:] and scores.shape[:1] == targets.shape[:1]
@@ -230,10 +249,13 @@ def _usual_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
                 return cross_entropy(scores, targets)
             if scores.shape[:-1] == targets.shape:
                 return cross_entropy(scores.flatten(0, -2), targets.flatten())
-    elif scores.shape == targets.shape:
-        return functional.mse_loss(scores, targets.float())
     elif scores.numel() == targets.numel():
-        return functional.mse_loss(scores.flatten(), targets.flatten().float())
+        scores, targets = scores.flatten(), targets.flatten().float()
+        if _are_labels(targets) and bool(((scores < 0) | (scores > 1)).any()):
+            said[:] = ["binary cross entropy of logits, since none was given"]
+            return functional.binary_cross_entropy_with_logits(scores, targets)
+        said[:] = ["mean squares, since none was given"]
+        return functional.mse_loss(scores, targets)
     raise DiagnosisError(
         f"Nothing tells the loss of an output of shape {tuple(scores.shape)} with targets of shape "
         f"{tuple(targets.shape)}, {targets.dtype}.",

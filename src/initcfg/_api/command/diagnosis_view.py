@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -48,19 +49,33 @@ def comparison_views(found: DiagnosisComparison, report: str | None = None) -> I
 def outcome(found: Diagnosis) -> str:
     """The outcome in a line: how many, and where the loss starts."""
     counts = ((len(found.errors), "error"), (len(found.warnings), "warning"))
-    said = " and ".join(plural(count, level) for count, level in counts if count) or "Nothing wrong"
+    said = " and ".join(plural(count, level) for count, level in counts if count)
+    if not said:
+        remarks = len(found.findings)
+        said = f"Nothing wrong, {plural(remarks, 'remark')}" if remarks else "Nothing wrong"
     loss, classes = (found.measures.numbers.get(name) for name in ("loss", "log_classes"))
     if loss is None:
         return f"{said}."
-    expected = "" if classes is None else f"; guessing among all classes would be {classes:.4g}"
+    # The loss may be more than the cross entropy in it, or made of it.
+    excess = found.measures.numbers.get("loss_excess", 0.0)
+    same = classes is not None and math.isclose(loss, classes + excess, rel_tol=1e-2, abs_tol=1e-3)
+    expected = f"; guessing among all classes would be {classes:.4g}" if same else ""
     return f"{said}: the loss starts at {loss:.4g}{expected}."
 
 
 def _circumstances(found: Diagnosis) -> str:
     rate = f"lr {found.lr:g}" + ("" if found.lr_given else " (assumed)")
     trained = f"{plural(found.steps, 'step')} of {found.optimizer} at {rate}" if found.steps else rate
-    parts = (found.batch or "no batch", trained, found.dtype, f"seed {found.seed}", f"{found.seconds:.1f} s")
-    return "; ".join(parts) + "."
+    loss = f"loss: {found.loss}" if found.loss else None
+    parts = (
+        found.batch or "no batch",
+        loss,
+        trained,
+        found.dtype,
+        f"seed {found.seed}",
+        f"{found.seconds:.1f} s",
+    )
+    return "; ".join(filter(None, parts)) + "."
 
 
 def _finding_view(finding: Finding, found: Diagnosis) -> Iterator[RenderableType]:

@@ -35,4 +35,8 @@ _LEVELS = ("error", "warning", "info")
 def found_in(evidence: Evidence) -> list[Finding]:
     """What all checks find, errors first."""
     found = [each for check in _ALL for each in check(evidence)]
-    return sorted(found, key=lambda each: _LEVELS.index(each.level))
+    dead = any(each.code == "dead-relu" and each.measured == 1 for each in found)
+    # Where no unit of a layer is alive, nothing behind it sees the input.
+    return sorted(
+        found, key=lambda each: (_LEVELS.index(each.level), not (dead and each.code == "dead-relu"))
+    )

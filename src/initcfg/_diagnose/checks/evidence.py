@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.facts import Finding, Level, ProbeRun
-from initcfg._diagnose.measuring import LayerSeen, Seen
+from initcfg._diagnose.measuring import Broken, LayerSeen, Seen
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Evidence:
     Attributes:
         alive: Tensors with a gradient within a few steps; None where no steps were possible.
         canonical: From a module's name and attribute to the name of the tensor.
+        broken: Where numbers cease to be finite, if they do.
     """
 
     seen: Seen
@@ -69,6 +71,7 @@ class Evidence:
     stored: str = "float32"
     inputs: tuple[tuple[float, float], ...] = ()
     numbers: dict[str, float] = field(default_factory=dict)
+    broken: Broken | None = None
 
     def weights_of(self, module: str, *, biases: bool = False) -> tuple[str, ...]:
         """The tensors of a layer, its weight first."""
@@ -82,8 +85,16 @@ class Evidence:
         ]
         own = [each for each in dict.fromkeys(own) if each in self.tensors]
         matrices = [each for each in own if len(self.tensors[each].shape) > 1]
+        if any(".weight_hh_" in f".{each}" for each in matrices):
+            # What is applied at every step counts, if it is larger than what the input goes through.
+            matrices.sort(key=self._gain, reverse=True)
         others = [each for each in own if each not in matrices]
         return (*matrices, *others) if biases or not matrices else tuple(matrices)
+
+    def _gain(self, name: str) -> float:
+        """How much a matrix enlarges what it is given."""
+        each = self.tensors[name]
+        return each.rms * math.sqrt(each.shape[-1]) if math.isfinite(each.rms) else math.inf
 
     def finding(
         self,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence, most_gain
 from initcfg._diagnose.facts import Finding
+from initcfg._diagnose.measuring import Broken
 
 _BF16_STEP = 2.0**-9
+_FLOAT16_ENDS = 65504
+_MULTIPLIES = {"linear", "@", "conv1d", "conv2d", "conv3d", "bmm", "mm", "addmm", "einsum", "baddbmm"}
 
 
 def check_finite(evidence: Evidence) -> Iterator[Finding]:
@@ -28,11 +31,23 @@ def check_finite(evidence: Evidence) -> Iterator[Finding]:
         to_blame = most_gain([*before, *(each for each in seen.layers if each.name == name)])
         tensors = tuple(broken) or own or (evidence.weights_of(to_blame.name) if to_blame else ())
         text = f"The first output that is not finite is that of {name or 'the model'} ({kind})."
+        fix = None
+        if not broken and evidence.broken is not None:
+            text, tensors, fix = _where_it_began(evidence, evidence.broken, text, tensors)
         yield evidence.finding(
-            "nonfinite-activation", name, text, tensors=tensors, more=len(seen.broken) - 1, measured=math.inf
+            "nonfinite-activation",
+            name,
+            text,
+            tensors=tensors,
+            more=len(seen.broken) - 1,
+            measured=math.inf,
+            fix=fix,
         )
     elif not math.isfinite(seen.loss):
-        yield evidence.finding("nonfinite-loss", "", f"The loss is {seen.loss}.", measured=seen.loss)
+        text, tensors, fix = f"The loss is {seen.loss}.", tuple(broken), None
+        if not broken and evidence.broken is not None:
+            text, tensors, fix = _where_it_began(evidence, evidence.broken, text, tensors)
+        yield evidence.finding("nonfinite-loss", "", text, measured=seen.loss, tensors=tensors, fix=fix)
     if math.isfinite(seen.loss) and not math.isfinite(evidence.gradient_norm):
         bad = [
             name
@@ -47,6 +62,29 @@ def check_finite(evidence: Evidence) -> Iterator[Finding]:
             measured=evidence.gradient_norm,
             more=max(len(bad) - 1, 0),
         )
+
+
+def _where_it_began(
+    evidence: Evidence, began: Broken, text: str, tensors: tuple[str, ...]
+) -> tuple[str, tuple[str, ...], str | None]:
+    """What is said where the function is known that gave the first number that is not finite."""
+    place = f" at {began.place}" if began.place else ""
+    if began.given:
+        text = f"{text} What enters {began.function}{place} is not finite already."
+        return text, tensors, "Look at the batch: it holds NaN or infinity."
+    known = [name for name in began.parameters if name in evidence.tensors]
+    zeros = [name for name in known if evidence.tensors[name].rms == 0]
+    text = f"{text} It comes from {began.function}{place}{_with(zeros or known)}."
+    if zeros:
+        return text, (*zeros, *(name for name in known if name not in zeros)), "Start it away from zero."
+    if known:
+        return text, tuple(known), None
+    own = tensors if began.function in _MULTIPLIES else ()
+    return text, own, None if own else "Keep what enters that function within what it is defined for."
+
+
+def _with(names: Sequence[str]) -> str:
+    return f", which {names[0]} enters" if names else ""
 
 
 def check_half_precision(evidence: Evidence) -> Iterator[Finding]:
@@ -72,11 +110,13 @@ def _float16(evidence: Evidence) -> Iterator[Finding]:
         first = next(each for each in layers if max(each.largest, each.input_largest) > limit)
         before = layers[: layers.index(first) + 1]
         to_blame = most_gain(before) or first
+        beyond = ": there it is infinite on this very batch" if far > _FLOAT16_ENDS else ""
         yield evidence.finding(
             "fp16-overflow",
             top.name,
-            f"The largest number there is {far:.4g}; float16 ends at 65504.",
+            f"The largest number there is {far:.4g}; float16 ends at {_FLOAT16_ENDS}{beyond}.",
             measured=far,
+            level="error" if beyond else None,
             tensors=evidence.weights_of(to_blame.name),
         )
     tiny = sum(each.tiny_gradients for each in evidence.tensors.values())

@@ -35,7 +35,7 @@ def check_parameters(evidence: Evidence) -> Iterator[Finding]:
             dead[0],
             text,
             measured=len(dead),
-            tensors=_zeros_first(evidence, dead),
+            tensors=_to_blame(evidence, dead),
             more=len(dead) - 1,
         )
     later = tuple(name for name in zero if name in evidence.alive)
@@ -49,6 +49,13 @@ def check_parameters(evidence: Evidence) -> Iterator[Finding]:
 
 def _are(count: int) -> str:
     return f"{plural(count, 'trained tensor')} {'is' if count == 1 else 'are'}"
+
+
+def _to_blame(evidence: Evidence, dead: tuple[str, ...]) -> tuple[str, ...]:
+    """The weights of a layer whose units are all dead; else what is zero itself."""
+    units = [each.layer for each in evidence.seen.units if each.kind == "relu" and each.share == 1]
+    own = [name for layer in units[:1] for name in evidence.weights_of(layer) if name in dead]
+    return (*own, *(name for name in _zeros_first(evidence, dead) if name not in own))
 
 
 def _zeros_first(evidence: Evidence, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -115,6 +115,11 @@ def _input_lost(evidence: Evidence) -> Iterator[Finding]:
         return
     lost = next((each for each in seen.layers if _is_lost(each, limit)), None)
     place = lost or head(evidence)
+    if lost is not None and lost.entering == 0:
+        # What enters it is zero already: it is a layer before it, whose units are all dead perhaps.
+        before = seen.layers[: seen.layers.index(lost)]
+        dead = {each.layer for each in seen.units if each.kind == "relu" and each.share == 1}
+        place = next((each for each in before if each.name in dead), before[-1] if before else lost)
     text = f"Between samples, the output differs by {varies:.1e} of its size."
     yield evidence.finding(
         "input-lost",

@@ -43,7 +43,7 @@ def check_units(evidence: Evidence) -> Iterator[Finding]:
             tensors = (*low, *(each for each in tensors if each not in low))
         yield evidence.finding(
             code,
-            top.module,
+            top.module or top.layer,
             f"{top.share:.0%} {what}.",
             measured=top.share,
             tensors=tensors,

@@ -146,9 +146,6 @@ class Watch(TorchFunctionMode):
             entropy = -torch.special.xlogy(labels, labels).sum().item()
             if classes <= _FEW_CLASSES:
                 shares = tuple(round(each, 6) for each in labels.tolist())
-            if name != "cross_entropy":
-                # A sigmoid has the frequency of one class for each of its outputs.
-                shares = shares[:1] * logits.shape[-1]
         found = LossSeen(
             name, value, guess, spread, variation(logits), entropy, logits.numel(), classes, shares
         )

@@ -64,6 +64,7 @@ def diagnosis_facts(diagnosis: Diagnosis, words: Wording) -> Html:
         words("loss"): number(numbers["loss"]) if "loss" in numbers else None,
         words("log classes"): number(numbers["log_classes"]) if "log_classes" in numbers else None,
         words("batch"): diagnosis.batch,
+        words("the loss"): diagnosis.loss,
         words("optimizer"): diagnosis.optimizer,
         words("lr"): lr if diagnosis.lr_given else words("lr assumed", lr=lr),
         words("steps"): str(diagnosis.steps),
