@@ -7,14 +7,15 @@ Read: `facts.py` (what a diagnosis holds), then `diagnose.py` (from start to end
 failure it is), `batches.py` (an input for a model, where none is given) and `task.py` (a batch, and the
 loss), `untouched.py` (afterwards all is as it was), `measuring/` (one pass, watched), `tensors.py` (the
 parameters after it), `training.py` (a few steps), `checks/` (what is wrong), `blame.py` (the rule that is to
-blame), `mends.py` (a rule that helps), `comparison.py` (two initializations side by side), `report/` (as a
-page), `loggers.py` (where it is logged).
+blame), `mends.py` (a rule that helps) and `mend_text.py` (as its author would write it), `comparison.py` (two
+initializations side by side), `report/` (as a page), `loggers.py` (where it is logged).
 """
 
 from initcfg._diagnose.batches import Batch, as_batch, batch_for, first_tensor, loss_of
 from initcfg._diagnose.comparison import SEEDS, DiagnosisComparison, Side, checked_seeds, compared
 from initcfg._diagnose.diagnose import checked_request, diagnosed
 from initcfg._diagnose.facts import Diagnosis, Finding
+from initcfg._diagnose.mend_text import mend_text
 
 __all__ = [
     "Batch",
@@ -31,4 +32,5 @@ __all__ = [
     "diagnosed",
     "first_tensor",
     "loss_of",
+    "mend_text",
 ]

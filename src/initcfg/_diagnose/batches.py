@@ -109,7 +109,13 @@ def loss_of(output: Any, batch: Batch) -> torch.Tensor:
         raise ArgumentError(f"The model returns {type(output).__name__}, in which there are no numbers.")
     generator = torch.Generator().manual_seed(1)
     ids = next((each for each in (*batch[0], *batch[1].values()) if _are_tokens(each)), None)
-    if ids is not None and scores.dim() == 3 and scores.shape[:2] == ids.shape:
+    if (
+        ids is not None
+        and scores.dim() == 3
+        and scores.shape[:2] == ids.shape
+        # Else it is no head that speaks of tokens.
+        and int(ids.max()) < scores.shape[-1]
+    ):
         return cross_entropy(scores[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
     scores = scores.flatten(0, -2).float() if scores.dim() > 1 else scores[None].float()
     if scores.shape[-1] == 1:

@@ -36,7 +36,7 @@ from initcfg._plan import Plan, Shadowed
 from initcfg._record import meta_defaults
 from initcfg._stream.writing import seeded
 from initcfg.errors import DiagnosisError, InitcfgError
-from initcfg.values import Keep
+from initcfg.values import Adapted, FromCheckpoint, Keep
 
 DEFAULT_LR = 1e-3
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -97,6 +97,7 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
     constructors = usual_values(model, plan)
     with running(model, request) as pairs:
         evidence = _evidence(model, task, request, dtype, stored)
+        evidence.loaded = _loaded(plan)
         _train(model, pairs, task, request, evidence, first)
         findings = found_in(evidence)
         known = origins(plan, evidence.tensors, constructors)
@@ -133,6 +134,12 @@ def _quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _loaded(plan: Plan | None) -> frozenset[str]:
+    """The tensors that a checkpoint gave."""
+    items = () if plan is None else plan.parameters.items()
+    return frozenset(name for name, each in items if isinstance(each.value, (FromCheckpoint, Adapted)))
 
 
 def _stored_dtype(model: nn.Module) -> str:

@@ -31,12 +31,16 @@ def proposals(finding: Finding, evidence: Evidence) -> list[Rule]:
     propose = _PROPOSALS.get(finding.code)
     found = [] if propose is None else propose(finding, evidence)
     if not finding.code.startswith("nonfinite"):
-        # What is frozen is kept as it is: a checkpoint gave it.
+        # What is frozen, or a checkpoint gave, is kept as it is.
         found = [
-            {**rule, "param": [name for name in rule["param"] if evidence.tensors[name].trained]}
+            {**rule, "param": [name for name in rule["param"] if _may_change(name, evidence)]}
             for rule in found
         ]
     return [rule for rule in found if rule["param"]]
+
+
+def _may_change(name: str, evidence: Evidence) -> bool:
+    return evidence.tensors[name].trained and name not in evidence.loaded
 
 
 def _matrices(evidence: Evidence, names: Sequence[str]) -> list[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from initcfg._rules import show_cfg
+from initcfg._diagnose import mend_text
 from initcfg.errors import line, plural, shown
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold"}
 _WIDTH = 80
-_NUMBER = re.compile(r"\.\d+(?=\.)")
 
 
 def diagnosis_views(found: Diagnosis, report: str | None = None) -> Iterator[RenderableType]:
@@ -49,10 +46,7 @@ def comparison_views(found: DiagnosisComparison, report: str | None = None) -> I
 def outcome(found: Diagnosis) -> str:
     """The outcome in a line: how many, and where the loss starts."""
     counts = ((len(found.errors), "error"), (len(found.warnings), "warning"))
-    said = " and ".join(plural(count, level) for count, level in counts if count)
-    if not said:
-        remarks = len(found.findings)
-        said = f"Nothing wrong, {plural(remarks, 'remark')}" if remarks else "Nothing wrong"
+    said = " and ".join(plural(count, level) for count, level in counts if count) or "Nothing wrong"
     loss, classes = (found.measures.numbers.get(name) for name in ("loss", "log_classes"))
     if loss is None:
         return f"{said}."
@@ -73,9 +67,13 @@ def _circumstances(found: Diagnosis) -> str:
         trained,
         found.dtype,
         f"seed {found.seed}",
-        f"{found.seconds:.1f} s",
+        _duration(found.seconds),
     )
     return "; ".join(filter(None, parts)) + "."
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:,.1f} min"
 
 
 def _finding_view(finding: Finding, found: Diagnosis) -> Iterator[RenderableType]:
@@ -116,20 +114,6 @@ def _said(finding: Finding, found: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "fix", finding.fix
     if finding.mend is not None:
         yield "mend", f"append to init_cfg: {mend_text(finding, found)}"
-
-
-def mend_text(finding: Finding, found: Diagnosis) -> str:
-    """The rule that mends, with globs for many names where they mean exactly these."""
-    rule = dict(finding.mend or {})
-    named = rule.get("param")
-    if isinstance(named, (list, tuple)):
-        known = [each.name for each in found.measures.tensors]
-        patterns = list(dict.fromkeys(_NUMBER.sub(".*", f".{name}")[1:] for name in named))
-        meant = {name for name in known for pattern in patterns if fnmatchcase(name, pattern)}
-        exact = meant == set(named)
-        texts = patterns if exact else list(named)
-        rule["param"] = texts[0] if len(texts) == 1 else texts
-    return show_cfg(rule)
 
 
 def numbers(finding: Finding) -> str:

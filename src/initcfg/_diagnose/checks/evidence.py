@@ -56,6 +56,7 @@ class Evidence:
         alive: Tensors with a gradient within a few steps; None where no steps were possible.
         canonical: From a module's name and attribute to the name of the tensor.
         broken: Where numbers cease to be finite, if they do.
+        loaded: Tensors that a checkpoint gave.
     """
 
     seen: Seen
@@ -72,6 +73,7 @@ class Evidence:
     inputs: tuple[tuple[float, float], ...] = ()
     numbers: dict[str, float] = field(default_factory=dict)
     broken: Broken | None = None
+    loaded: frozenset[str] = frozenset()
 
     def weights_of(self, module: str, *, biases: bool = False) -> tuple[str, ...]:
         """The tensors of a layer, its weight first."""

@@ -46,8 +46,10 @@ def check_loss(evidence: Evidence) -> Iterator[Finding]:
 
 
 def head(evidence: Evidence) -> LayerSeen | None:
-    """The last layer that ran."""
-    return evidence.seen.layers[-1] if evidence.seen.layers else None
+    """The layer that gave the logits; the last that ran where that cannot be told."""
+    layers, found = evidence.seen.layers, evidence.seen.main_loss
+    own = [each for each in layers if found is not None and each.name == found.layer]
+    return own[-1] if own else layers[-1] if layers else None
 
 
 def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, limit: float) -> Finding:
@@ -55,7 +57,7 @@ def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, 
     to_blame = last
     if last is not None and last.entering is not None and last.entering > _CALM_INPUT:
         # The output is large because what enters the last layer is.
-        to_blame = most_gain(evidence.seen.layers[:-1]) or last
+        to_blame = most_gain(evidence.seen.layers[: evidence.seen.layers.index(last)]) or last
     tensors = evidence.weights_of(to_blame.name) if to_blame else ()
     tied = tensors and sum(name == tensors[0] for name in evidence.canonical.values()) > 1
     text = (
@@ -85,6 +87,9 @@ def _prior(
     if entropy is None or guess - entropy <= limit or excess < -0.1:
         return
     last = head(evidence)
+    if evidence.seen.main_loss is not None and evidence.seen.main_loss.layer is None:
+        # Several heads, or none: a layer that merely ran last is not blamed.
+        last = None
     tensors = evidence.weights_of(last.name, biases=True) if last else ()
     biases = tuple(each for each in tensors if len(evidence.tensors[each].shape) == 1)
     if not biases and loss != _BINARY:

@@ -9,6 +9,7 @@ from typing import Any
 
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence, least_gain, most_gain
+from initcfg._diagnose.checks.units import scoring_layers
 from initcfg._diagnose.facts import Finding
 from initcfg._diagnose.measuring import LayerSeen
 
@@ -85,10 +86,12 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
     """The gradient of the first fifth of the depth beside that of the last, and the norm of the whole."""
     seen = evidence.seen
     blocks = [(each.name, each.gradient_rms, each.whole_gradient) for each in seen.blocks]
+    # Queries and keys have next to no gradient while heads look everywhere, which is no matter of depth.
+    scoring = scoring_layers(seen)
     layers = [
         (each.name, each.usual_gradient, each.gradient_rms)
         for each in seen.layers
-        if each.kind != "Embedding"
+        if each.kind != "Embedding" and each.name not in scoring
     ]
     blocks, layers = ([each for each in path if _are_sizes(each[1:])] for path in (blocks, layers))
     known = blocks if len(blocks) >= _FEWEST else layers

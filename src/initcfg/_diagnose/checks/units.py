@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence
 from initcfg._diagnose.facts import Finding
+from initcfg._diagnose.measuring import Seen
 
 _SCORES = re.compile(
     r"(^|[._])(q|k|query|key|qk|qkv|kv|in)([._]|_?proj|$)|attn|attention|Wqkv", re.IGNORECASE
@@ -49,6 +50,16 @@ def check_units(evidence: Evidence) -> Iterator[Finding]:
             tensors=tensors,
             more=len(beyond) - 1,
         )
+
+
+def scoring_layers(seen: Seen) -> set[str]:
+    """The layers that make the scores of an attention, alone or with its values."""
+    return {
+        layer
+        for heads in seen.heads
+        for layer in heads.layers
+        if _SCORES.search(layer) and not _NO_SCORES.search(layer)
+    }
 
 
 def check_attention(evidence: Evidence) -> Iterator[Finding]:

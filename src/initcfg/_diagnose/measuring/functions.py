@@ -149,6 +149,7 @@ class Watch(TorchFunctionMode):
         found = LossSeen(
             name, value, guess, spread, variation(logits), entropy, logits.numel(), classes, shares
         )
+        found.layer = self._seen.layer_of(logits)
         self._seen.losses.append(found)
 
 

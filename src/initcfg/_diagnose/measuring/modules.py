@@ -14,7 +14,7 @@ from torch import nn
 
 from initcfg._diagnose.measuring.functions import zero_share
 from initcfg._diagnose.measuring.recurrent import gates
-from initcfg._diagnose.measuring.seen import BlockSeen, LayerSeen, Seen, UnitsSeen, ZeroRows
+from initcfg._diagnose.measuring.seen import BlockSeen, LayerSeen, Seen, UnitsSeen, ZeroRows, memory_of
 from initcfg._diagnose.measuring.sizes import first_tensor_of, largest, rms, usual_rms, variation
 
 _FEWEST_BLOCKS = 3
@@ -139,6 +139,7 @@ class _Watching:
         layer = LayerSeen(
             name, type(module).__name__, entering, input_largest, rms(told), far, variation(told)
         )
+        layer.memory = memory_of(told)
         self.seen.layers.append(layer)
         if not math.isfinite(far):
             self.seen.broken.append((name, layer.kind))

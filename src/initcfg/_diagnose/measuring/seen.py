@@ -10,6 +10,11 @@ from typing import Any
 import torch
 
 
+def memory_of(tensor: torch.Tensor) -> tuple[int, int]:
+    """Where a tensor lies, and how many elements it has."""
+    return tensor.untyped_storage().data_ptr(), tensor.numel()
+
+
 @dataclass
 class LayerSeen:
     """A call of a layer that has a weight.
@@ -22,6 +27,7 @@ class LayerSeen:
         rms: Of its output; ``largest`` likewise, not finite if some element is not.
         varies: The share of the output that differs between samples.
         gradient_rms: Of the loss's gradient at the output.
+        memory: Where the output lies, and how many elements it has.
     """
 
     name: str
@@ -33,6 +39,7 @@ class LayerSeen:
     varies: float | None
     gradient_rms: float | None = None
     usual_gradient: float | None = None
+    memory: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -85,6 +92,7 @@ class LossSeen:
         size: Number of logits.
         classes: Number of classes.
         frequencies: How often there is each, where there are few.
+        layer: The layer that gave the logits, where that can be told.
     """
 
     name: str
@@ -96,6 +104,7 @@ class LossSeen:
     size: int
     classes: int
     frequencies: tuple[float, ...] = ()
+    layer: str | None = None
 
 
 @dataclass
@@ -151,6 +160,13 @@ class Seen:
         """Raise the first of what our own code raised."""
         for fault in self.faults:
             raise fault
+
+    def layer_of(self, tensor: torch.Tensor) -> str | None:
+        """The layer whose output a tensor is, reshaped perhaps; else the last, if it has as many elements."""
+        here = memory_of(tensor)
+        same = next((each.name for each in reversed(self.layers) if each.memory == here), None)
+        last = self.layers[-1] if self.layers else None
+        return last.name if same is None and last is not None and last.memory[1] == here[1] else same
 
     @property
     def main_loss(self) -> LossSeen | None:

@@ -50,7 +50,7 @@ def comparison_page(found: DiagnosisComparison, path: str | Path | None = None, 
         element("section", element("h2", words("findings")), _findings(found, words)),
         *(
             element("section", element("h2", name), element("p", verdict(each, words), class_=_level(each)),
-                    cards(each.findings, words))
+                    cards(each, words))
             for name, each in sides(found)
         ),
         element("section", element("h2", words("tensors")), _tensors(found, words)),

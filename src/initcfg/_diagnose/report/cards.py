@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from initcfg._diagnose.mend_text import mend_text
 from initcfg._diagnose.report.wording import CODES
 from initcfg._plan.report.html import Html, Wording, element, name_of, number, together
 
@@ -55,14 +56,16 @@ def title_of(finding: Finding, words: Wording) -> str:
     return finding.code if said is None else said.title[words.lang == "zh"]
 
 
-def cards(findings: Sequence[Finding], words: Wording) -> Html:
+def cards(diagnosis: Diagnosis, words: Wording) -> Html:
     """A card for each finding, the worst first."""
-    if not findings:
+    if not diagnosis.findings:
         return element("p", words("no findings"), class_="good")
-    return element("ul", *(_card(each, words) for each in ordered(findings)), class_="cards")
+    return element(
+        "ul", *(_card(each, diagnosis, words) for each in ordered(diagnosis.findings)), class_="cards"
+    )
 
 
-def _card(finding: Finding, words: Wording) -> Html:
+def _card(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html:
     said = CODES.get(finding.code)
     # The sentences of a finding are English; in another language the code's own words say the same.
     own = said is not None and words.lang != "en"
@@ -77,7 +80,7 @@ def _card(finding: Finding, words: Wording) -> Html:
         _titled("why it matters", said.why if own and said else finding.why, words, english=not own),
         _rule(finding, words),
         _titled("what mends it", said.fix if own and said else finding.fix, words, english=not own),
-        _mend(finding, words),
+        _mend(finding, diagnosis, words),
         _original(finding, words) if own else None,
     ]
     return element("li", *parts, class_=f"card {finding.level}")
@@ -107,10 +110,10 @@ def _rule(finding: Finding, words: Wording) -> Html | None:
     return element("p", element("b", words("title:", title=words("given by"))), said)
 
 
-def _mend(finding: Finding, words: Wording) -> Html | None:
+def _mend(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html | None:
     if not finding.mend:
         return None
-    line = "dict(" + ", ".join(f"{key}={item!r}" for key, item in finding.mend.items()) + ")"
+    line = mend_text(finding, diagnosis)
     return together((element("p", words("append"), class_="muted"), element("pre", element("code", line))))
 
 

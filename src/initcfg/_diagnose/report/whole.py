@@ -29,6 +29,7 @@ from initcfg.values import Keep
 if TYPE_CHECKING:
     from initcfg._diagnose.facts import Diagnosis, TensorMeasure
 
+_MINUTES_FROM = 120
 _TITLES = ("", "code", "where", "measured", "limit", "rule", "fix")
 
 
@@ -43,7 +44,7 @@ def diagnosis_page(diagnosis: Diagnosis, path: str | Path | None = None, lang: s
         element("p", title, class_="muted"),
         element("h1", verdict(diagnosis, words), class_=level),
         diagnosis_facts(diagnosis, words),
-        element("section", element("h2", words("findings")), cards(diagnosis.findings, words)),
+        element("section", element("h2", words("findings")), cards(diagnosis, words)),
         element(
             "section", element("h2", words("pictures")), missing, element("div", *drawn, class_="pictures")
         )
@@ -70,11 +71,18 @@ def diagnosis_facts(diagnosis: Diagnosis, words: Wording) -> Html:
         words("steps"): str(diagnosis.steps),
         words("dtype"): diagnosis.dtype,
         words("seed"): str(diagnosis.seed),
-        words("seconds"): words("{n} s", n=f"{diagnosis.seconds:.3g}"),
+        words("seconds"): duration(diagnosis.seconds, words),
     }
     if diagnosis.plan is not None:
         said[words("digest")] = element("code", diagnosis.plan.digest[:16])
     return facts(said)
+
+
+def duration(seconds: float, words: Wording) -> str:
+    """Seconds, or minutes where there are many."""
+    if seconds < _MINUTES_FROM:
+        return words("{n} s", n=f"{seconds:.3g}")
+    return words("{n} min", n=f"{seconds / 60:.3g}" if seconds < 6000 else f"{seconds / 60:,.0f}")
 
 
 def _tensors(diagnosis: Diagnosis, words: Wording) -> Html | None:

@@ -44,6 +44,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "dtype": ("computed in", "计算精度"),
     "seconds": ("took", "耗时"),
     "{n} s": ("{n} s", "{n} 秒"),
+    "{n} min": ("{n} min", "{n} 分钟"),
     "loss": ("initial loss", "初始损失"),
     "the loss": ("loss", "损失"),
     "log classes": ("ln C (a uniform guess)", "ln C（均匀猜测）"),
@@ -196,13 +197,13 @@ CODES: dict[str, Said] = {
         ("Activations explode", "激活值爆炸"),
         ("rms of the output", "输出的均方根"),
         "数值可能溢出，后面的层只看到一个方向。",
-        "用与扇入相称的标准差，例如 Kaiming 或 LeCun。",
+        "让各层权重保持信号的大小：Kaiming 或 Xavier。",
     ),
     "activation-vanishes": Said(
         ("Activations vanish", "激活值消失"),
         ("rms of the output", "输出的均方根"),
         "信号传不到后面的层，模型几乎不动。",
-        "用与扇入相称的标准差，例如 Kaiming 或 LeCun。",
+        "让各层权重保持信号的大小：Kaiming 或 Xavier。",
     ),
     "stream-grows": Said(
         ("The residual stream grows", "残差流逐层增大"),
@@ -214,7 +215,7 @@ CODES: dict[str, Said] = {
         ("The gradient vanishes toward the input", "梯度向输入方向消失"),
         ("gradient in the first blocks over that in the last", "前部模块与后部模块的梯度之比"),
         "靠前的层几乎学不动。",
-        "增大靠前各层的尺度，或使用残差连接与归一化。",
+        "让各层权重保持信号的大小，或加入归一化或残差连接。",
     ),
     "gradient-explodes": Said(
         ("The gradient explodes toward the input", "梯度向输入方向爆炸"),
