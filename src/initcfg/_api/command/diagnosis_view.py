@@ -52,8 +52,10 @@ def outcome(found: Diagnosis) -> str:
         return f"{said}."
     # The loss may be more than the cross entropy in it, or made of it.
     excess = found.measures.numbers.get("loss_excess", 0.0)
-    same = classes is not None and math.isclose(loss, classes + excess, rel_tol=1e-2, abs_tol=1e-3)
-    expected = f"; guessing among all classes would be {classes:.4g}" if same else ""
+    same = not math.isfinite(loss + excess) or (
+        classes is not None and math.isclose(loss, classes + excess, rel_tol=1e-2, abs_tol=1e-3)
+    )
+    expected = f"; guessing among all classes would be {classes:.4g}" if same and classes is not None else ""
     return f"{said}: the loss starts at {loss:.4g}{expected}."
 
 
