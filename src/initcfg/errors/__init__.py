@@ -37,7 +37,8 @@ from initcfg.errors.words import in_bytes as in_bytes
 from initcfg.errors.words import mistaken as mistaken
 from initcfg.errors.words import nearest as nearest
 from initcfg.errors.words import plural as plural
-from initcfg.errors.yaml_words import in_yaml, is_yaml
+from initcfg.errors.yaml_words import in_yaml as in_yaml
+from initcfg.errors.yaml_words import is_yaml as is_yaml
 
 
 class InitcfgError(Exception):
