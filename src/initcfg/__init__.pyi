@@ -5,12 +5,16 @@ from initcfg import integrations as integrations
 from initcfg import sources as sources
 from initcfg import stream as stream
 from initcfg import values as values
+from initcfg._api import Lock as Lock
+from initcfg._api import LockCheck as LockCheck
 from initcfg._api import build as build
+from initcfg._api import check as check
 from initcfg._api import diagnose as diagnose
 from initcfg._api import diff as diff
 from initcfg._api import init_weights as init_weights
 from initcfg._api import initialize as initialize
 from initcfg._api import inspect as inspect
+from initcfg._api import lock as lock
 from initcfg._api import materialize as materialize
 from initcfg._api import param_groups as param_groups
 from initcfg._api import plan as plan
@@ -105,6 +109,8 @@ __all__ = [
     "LSUVInit",
     "LeCunInit",
     "Ledger",
+    "Lock",
+    "LockCheck",
     "MODELS",
     "ModuleDict",
     "ModuleList",
@@ -134,6 +140,7 @@ __all__ = [
     "build_from_cfg",
     "build_model_from_cfg",
     "caffe2_xavier_init",
+    "check",
     "compare",
     "constant_init",
     "deferred",
@@ -145,6 +152,7 @@ __all__ = [
     "initialize",
     "inspect",
     "kaiming_init",
+    "lock",
     "materialize",
     "normal_init",
     "param_groups",
