@@ -212,12 +212,3 @@ def test_the_short_form() -> None:
 )
 def test_long_durations_are_minutes(seconds: float, lang: str, said: str) -> None:
     assert said in read_page(replace(made(), seconds=seconds).to_html(lang=lang)).texts
-
-
-def test_weights_that_are_all_one_number_stand_where_that_number_is() -> None:
-    from initcfg._plan.report.html import law_cell
-
-    drawn = law_cell((), Wording("en"), ((0.0, 0.0), (192, *(0,) * 31)))
-    assert drawn is not None and "from −1 to 1" in drawn
-    # Nothing before the middle, the bar there, nothing behind it.
-    assert re.findall(r'd="M0 20((?:h2)*)V0h2V20((?:h2)*)V20z"', drawn) == [("h2" * 16, "h2" * 15)]

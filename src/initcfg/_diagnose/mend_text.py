@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from initcfg._diagnose.facts import Diagnosis, Finding
 from initcfg._rules import show_cfg
 from initcfg.errors import in_yaml, is_yaml
+
+if TYPE_CHECKING:
+    from initcfg._diagnose.facts import Diagnosis, Finding
 
 _NUMBER = re.compile(r"\.\d+(?=\.)")
 

@@ -126,7 +126,7 @@ def _gathering(*options: Any, metavar: str, required: bool = True) -> Any:
 
 takes_config = _gathering(COMPAT, STRICT, metavar="CONFIG")
 """Of a command that plans the model in a config."""
-takes_config_or_none = _gathering(_COMPAT, _STRICT, metavar="[CONFIG]", required=False)
+takes_config_or_none = _gathering(COMPAT, STRICT, metavar="[CONFIG]", required=False)
 """Of one that can do without: then the config of the request is empty."""
 takes_target = _gathering(metavar="TARGET")
 """Of a command on a model's own code, which no rule changes."""
