@@ -14,10 +14,9 @@ from initcfg._model import doors
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load
-from initcfg._plan.plan_as_json import FORMAT, VERSION, digest_of, fields_of, plan_to_json
+from initcfg._plan.plan_as_json import FORMAT, VERSION, contents_of, digest_of, fields_of, plan_to_json
 from initcfg._plan.reading import read_whole
 from initcfg.errors import PlanError, plural
-from initcfg.values import to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,23 +171,11 @@ class Plan(Frozen, Mapping[str, Assignment]):
     @property
     def digest(self) -> str:
         """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
-        return digest_of(self._contents())
+        return digest_of(contents_of(self))
 
     def digests(self) -> dict[str, str]:
         """By tensor: a short digest of what it gets."""
-        return {name: digest_of(content)[:16] for name, content in self._contents().items()}
-
-    def _contents(self) -> dict[str, Any]:
-        items = {**self.parameters, **self.buffers}.items()
-        return {
-            name: [
-                list(item.shape),
-                item.dtype,
-                to_json(item.value),
-                *([dict(item.tune)] if item.tune else []),
-            ]
-            for name, item in items
-        }
+        return {name: digest_of(content)[:16] for name, content in contents_of(self).items()}
 
     def to_init_cfg(self, model: nn.Module | None = None, *, buffers: bool = True) -> list[dict[str, Any]]:
         """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused
 from initcfg._plan.reading import check_aliases, check_items, check_known, loads_of
-from initcfg.values import Misfit, record, typed
+from initcfg.values import Misfit, record, to_json, typed
 
 if TYPE_CHECKING:
     from initcfg._plan.plan import Plan
@@ -91,6 +91,20 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
         read["aliases"], names + [name for name in read.get("before_code", ()) if name not in read["aliases"]]
     )
     return {**read, "loads": loads_of(data.get("loads", ()))}
+
+
+def contents_of(plan: Plan) -> dict[str, Any]:
+    """By tensor: what decides its numbers, and nothing of how that was found."""
+    items = {**plan.parameters, **plan.buffers}.items()
+    return {
+        name: [
+            list(item.shape),
+            item.dtype,
+            to_json(item.value),
+            *([dict(item.tune)] if item.tune else []),
+        ]
+        for name, item in items
+    }
 
 
 def digest_of(content: Any) -> str:

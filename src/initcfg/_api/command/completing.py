@@ -14,7 +14,7 @@ from typing import Any
 from click import Context, Parameter
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ZshComplete
 
-from initcfg._api.command.options import Request
+from initcfg._api.command.request import Request
 
 _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 _VARIABLE = "_INITCFG_COMPLETE"

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import click
 
+from initcfg._api.command.request import Request
 from initcfg.errors import path_problem
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the commands on a config have in common: which config, changed how, planned how."""
-
-    config: str
-    overrides: tuple[str, ...] = ()
-    no_python: bool = False
-    untrusted: bool = False
-    compat: str | None = None
-    strict: bool = False
 
 
 _BUILDERS = ("timm:", "torchvision:", "hf:", "mmdet:", "mmseg:", "mmpretrain:")

@@ -10,7 +10,7 @@ from torch import nn
 
 # original_calls is loaded for the doors (_model/doors.py) that it registers with.
 from initcfg._api import functions, original_calls  # noqa: F401
-from initcfg._api.command.options import Request
+from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import prints_apart, spinner
 from initcfg._api.weights import WeightsComparison, diff, is_weights, weights_view
 from initcfg._apply import check_output

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from initcfg._api import functions
-from initcfg._api.command.options import Request
+from initcfg._api.command.request import Request
 from initcfg._api.command.planning import loaded_config
 from initcfg._api.command.terminal import spinner
 from initcfg._api.declared_roles import remember

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from initcfg._api import functions
-from initcfg._api.command.options import Request
+from initcfg._api.command.request import Request
 from initcfg._api.command.planning import loaded_config
 from initcfg._api.command.roles import given_example
 from initcfg._api.command.terminal import spinner, table
