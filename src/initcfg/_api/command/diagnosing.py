@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from initcfg._api import functions
-from initcfg._api.command.request import Request
 from initcfg._api.command.planning import check_page, loaded_config
+from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner
 from initcfg._api.diagnosing import diagnose
 from initcfg._config import function_of_file, names_function

@@ -16,8 +16,8 @@ from rich.console import RenderableType
 from torch import nn
 
 from initcfg._api.command.hugging_face_folder import complete_folder
-from initcfg._api.command.request import Request
 from initcfg._api.command.planning import planned
+from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import prints_apart, spinner, table
 from initcfg._apply import apply_plan, check_output, save_weights, stand_in_model
 from initcfg._apply.ranks import Agreement

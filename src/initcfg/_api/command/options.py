@@ -11,7 +11,6 @@ import click
 from initcfg._api.command.request import Request
 from initcfg.errors import path_problem
 
-
 _BUILDERS = ("timm:", "torchvision:", "hf:", "mmdet:", "mmseg:", "mmpretrain:")
 
 

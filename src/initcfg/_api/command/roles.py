@@ -11,8 +11,8 @@ from rich.text import Text
 from torch import nn
 
 from initcfg._api import functions
-from initcfg._api.command.request import Request
 from initcfg._api.command.planning import loaded_config
+from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner, table
 from initcfg._api.declared_roles import example_of
 from initcfg._config.files import without_working_folder

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from initcfg._api.command.listing import import_modules
-from initcfg._api.command.request import Request
 from initcfg._api.command.planning import loaded_config, working_folder_first
+from initcfg._api.command.request import Request
 from initcfg._api.config_schema import config_schema
 from initcfg._apply import check_output
 from initcfg._config.files import write_atomically

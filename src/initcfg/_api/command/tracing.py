@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from initcfg._api import functions
-from initcfg._api.command.request import Request
 from initcfg._api.command.planning import loaded_config
+from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner
 from initcfg._api.declared_roles import remember
 from initcfg._apply import check_output

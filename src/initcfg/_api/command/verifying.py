@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from initcfg._api.command.request import Request
 from initcfg._api.command.planning import planned
+from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner
 from initcfg._api.weights import verify
 from initcfg._apply import Verification
