@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def everybody() -> Any:
 
 def plan_in(path: str | Path) -> Plan:
     """The plan in a JSON file."""
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise PlanError(f"There is no plan {str(path)!r}.", fix="Check the path.")
     try:
         data = json.loads(Path(path).read_bytes())

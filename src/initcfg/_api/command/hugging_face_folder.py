@@ -79,7 +79,7 @@ def _is_free(path: Path, content: bytes, overwrite: bool) -> bool:
     """Whether a file is to be written; of one that is kept though it says something else, that is told."""
     if overwrite or not os.path.lexists(path):
         return True
-    if path.is_file() and not _same(path.read_bytes(), content):
+    if os.path.isfile(path) and not _same(path.read_bytes(), content):
         log(
             "%s was there, and stays as it is: this model would have another. --overwrite replaces it.",
             path,
@@ -104,8 +104,8 @@ def _source(model: nn.Module) -> Path | None:
     if text is None or not text.startswith("hf:"):
         return None
     path = Path(os.path.expanduser(text.removeprefix("hf:")))
-    folder = path if path.is_dir() else path.parent
-    return folder if path.exists() else None
+    folder = path if os.path.isdir(path) else path.parent
+    return folder if os.path.exists(path) else None
 
 
 def _beside(model: nn.Module) -> list[Path]:
@@ -115,5 +115,5 @@ def _beside(model: nn.Module) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in _COPIED)
+        if os.path.isfile(path) and any(fnmatch.fnmatch(path.name, pattern) for pattern in _COPIED)
     )
