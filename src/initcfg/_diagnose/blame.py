@@ -14,6 +14,8 @@ from initcfg.values import Constant, Normal, Uniform, Value
 
 # Code is a rule that says where it stands: "model.py:14 build".
 _PLACE = re.compile(r"(\S+:\d+)(?:\s|$)")
+# What code changed after a draw says where, too: "linear.py:124 Linear.reset_parameters, then mul_ at model.py:8".
+_THEN = re.compile(r"(.+), then (\w+) at (\S+:\d+)$")
 _MANY = 6.0
 
 
@@ -76,7 +78,12 @@ def _of_plan(plan: Plan, item: Assignment, tensor: TensorSeen) -> Origin | None:
 
 
 def _origin(rule: str, written: str | None, value: Value) -> Origin:
+    changed = _THEN.match(rule)
     place = _PLACE.match(rule)
+    if changed is not None:
+        # The last writer is the one to look at; where the draw was stands beside it.
+        first = changed[1] if place is None else f"{changed[1][place.end() :].strip()} ({place[1]})"
+        return replace(_origin(f"{first}, then {changed[2]}", changed[3], value))
     if written is None and place is not None:
         written = place[1]
         rule = rule[place.end() :].strip() or rule

@@ -62,7 +62,7 @@ def defaults(names: Names) -> Defaults:
 def _writes(outcomes: Mapping[str, Outcome]) -> dict[str, Shadowed]:
     values = named_values(outcomes.items())
     return {
-        name: Shadowed(outcomes[name].code, value, outcomes[name].call or {})
+        name: Shadowed(outcomes[name].told, value, outcomes[name].call or {})
         for name, value in values.items()
     }
 

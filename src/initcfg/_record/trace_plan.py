@@ -159,7 +159,7 @@ def _assignment(
         dtype=dtype_name(entry.tensor.dtype),
         value=value,
         initializer=None if outcome.value is None else outcome.call,
-        rule=f"{layer.place} {layer.code}" if layer is not None and outcome.written else None,
+        rule=f"{layer.place} {layer.code}{outcome.then}" if layer is not None and outcome.written else None,
         frozen=not entry.buffer and not entry.tensor.requires_grad,
         layout=layout,
     )

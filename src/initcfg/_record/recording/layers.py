@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from initcfg._record.recording.content import Erfinv, Known, after, rounded
+from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, rows, slab
 from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
 
@@ -27,6 +28,7 @@ class Layer(NamedTuple):
         call: Function and arguments: ``{"type": "kaiming_uniform_", "a": 2.236}``.
         place: File and line of that code: ``"torch/nn/modules/conv.py:186"``.
         drawn: For what was computed from a random tensor of a name: that one, whose numbers it shares.
+        change: What computed it last, where that stands elsewhere: ``"mul_ at model.py:8"``.
     """
 
     region: Region
@@ -35,16 +37,23 @@ class Layer(NamedTuple):
     call: dict[str, object]
     place: str = ""
     drawn: Known | None = None
+    change: str = ""
 
     @property
     def root(self) -> Known | None:
         """What was drawn for it."""
         return self.drawn or self.known
 
-    def becomes(self, known: Known) -> Layer:
+    def becomes(self, known: Known, change: str = "") -> Layer:
         """The same write, after something was computed from it."""
         same = known is self.known or not known.random
-        return self._replace(known=known, drawn=self.drawn if same else self.root)
+        # An initialization function computes, too: that stands where the write does.
+        elsewhere = change and not change.endswith(f" at {self.place}")
+        return self._replace(
+            known=known,
+            drawn=self.drawn if same else self.root,
+            change=change if elsewhere else self.change,
+        )
 
 
 def covered(layers: Sequence[Layer], region: Region) -> int | None:
@@ -54,13 +63,22 @@ def covered(layers: Sequence[Layer], region: Region) -> int | None:
 
 
 def transformed(
-    layers: Sequence[Layer], region: Region, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    layers: Sequence[Layer],
+    region: Region,
+    operation: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    written_as: str,
 ) -> list[Layer] | None:
-    """The layers after an elementwise operation on ``region``; None where the result has no name."""
+    """The layers after an elementwise operation on ``region``; None where the result has no name.
+
+    ``written_as`` is what the operation is called in code.
+    """
     base = covered(layers, region)
     if base is None:
         return None
     out = list(layers)
+    change = f"{written_as} at {code_that_writes().place}"
     for index in range(base, len(layers)):
         layer = layers[index]
         if layer.region.apart(region):
@@ -69,10 +87,10 @@ def transformed(
         if known is None:
             return None
         if region.covers(layer.region):
-            out[index] = layer.becomes(known)
+            out[index] = layer.becomes(known, change)
         elif index == base and isinstance(known, _ANY_ORDER) and len(shown_in(layers, region)[0]) == 1:
             # A part of a wider layer changes: it becomes a layer of its own.
-            return [*layers, layer.becomes(known)._replace(region=region)]
+            return [*layers, layer.becomes(known, change)._replace(region=region)]
         else:
             return None
     return out

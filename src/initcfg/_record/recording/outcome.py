@@ -35,6 +35,7 @@ class Outcome:
         unwritten: Whether what it wrote comes from memory that nobody wrote, which counts as nothing written.
         partly: Whether it was written in a part only.
         uses: The draws that it shows, each with its form.
+        change: What changed it last after that write, and where: ``"mul_ at model.py:8"``.
     """
 
     value: Value | None
@@ -46,11 +47,22 @@ class Outcome:
     unwritten: bool = False
     partly: bool = False
     uses: frozenset[Use] = frozenset()
+    change: str = ""
 
     @property
     def code(self) -> str:
         """The code that wrote it: ``"Conv2d.reset_parameters"``."""
         return "code" if self.layer is None else self.layer.code
+
+    @property
+    def told(self) -> str:
+        """The code that wrote it, and what changed that since."""
+        return f"{self.code}{self.then}"
+
+    @property
+    def then(self) -> str:
+        """What changed it since it was written: ``", then mul_ at model.py:8"``; empty if nothing did."""
+        return f", then {self.change}" if self.change else ""
 
     @property
     def call(self) -> dict[str, object] | None:
@@ -96,7 +108,8 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
     known = tracked.snapshot(region, exact=False)
     if known is not None and not known.is_shared(shared):
         sources = () if known.partial else known.sources
-        return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses))
+        change = next((each.change for each in reversed(shown) if each.change), "")
+        return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses), change=change)
     try:
         draft, problem = Slicer(shared).run(tracked, region), None
     except Unspeakable as error:

@@ -130,7 +130,9 @@ class Recorder(StorageTracker, TorchDispatchMode):
         target, *numbers = args
         region = region_of(target)
         if operation in aten.ELEMENTWISE:
-            layers = transformed(tracked.layers, region, operation, args[1:], kwargs)
+            layers = transformed(
+                tracked.layers, region, operation, args[1:], kwargs, f"{operation}_"
+            )
             if layers is None or not tracked.pending:
                 return False
             operands = tree_map(self._operand, (args, kwargs))
@@ -189,7 +191,7 @@ class Recorder(StorageTracker, TorchDispatchMode):
             options = {key: item for key, item in kwargs.items() if key in kept and item is not None}
             layers = found.layers
         elif operation in aten.ELEMENTWISE:
-            layers = transformed(found.layers, region, operation, args[1:], kwargs)
+            layers = transformed(found.layers, region, operation, args[1:], kwargs, operation)
         elif not aten.pointwise(func):
             return None
         if layers is None:
