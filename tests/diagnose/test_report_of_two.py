@@ -17,13 +17,13 @@ EVIL = '<img src=x onerror=alert(1)>$x^{2}$\u202e\x1b[2J"@0@'
 TITLES = {"en": ("Losses of every draw", "Scale by depth"), "zh": ("每次抽样的损失", "各深度的信号尺度")}
 VERDICTS = {
     "en": (
-        "a.py is better: after the steps, a.py has the loss 2.5 and b.py 6.55",
+        "a.py is ahead: after the steps, a.py has the loss 2.5 and b.py 6.55",
         "No difference that is more than chance: after the steps, a.py has the loss 2.5 and b.py 6.55",
         "Losses are medians over 5 draws of each; by their ranks, two sets of draws of one initialization "
         "differ as much in 0.8% of cases.",
     ),
     "zh": (
-        "a.py 更好：试训之后 a.py 的损失为 2.5，b.py 为 6.55",
+        "a.py 领先：试训之后 a.py 的损失为 2.5，b.py 为 6.55",
         "差异不超出偶然：试训之后 a.py 的损失为 2.5，b.py 为 6.55",
         "损失取各 5 次抽样的中位数；按秩检验，同一种初始化的两组抽样有 0.8% 的概率出现同样大的差异。",
     ),
@@ -72,7 +72,7 @@ def test_few_draws_are_said() -> None:
 
 def test_two_of_one_name_are_told_apart() -> None:
     shown = replace(made_both(), names=("net", "net")).to_html()
-    assert "A: net is better: after the steps, A: net has the loss 2.5 and B: net 6.55" in shown
+    assert "A: net is ahead: after the steps, A: net has the loss 2.5 and B: net 6.55" in shown
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

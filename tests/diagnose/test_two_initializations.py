@@ -47,7 +47,7 @@ def test_a_worse_one_is_told_from_noise() -> None:
     assert found.verdict == "here" and found.chance == pytest.approx(2 / 252)
     assert found.here.ok and not found.there.ok and not found.ok
     assert all(len(each) == 9 for each in (*found.losses_here, *found.losses_there))
-    assert str(found).startswith("here is better: after 8 steps at lr 0.01, 5 seeds each, here has the loss ")
+    assert str(found).startswith("here is ahead: after 8 steps at lr 0.01, 5 seeds each, here has the loss ")
     assert json.loads(json.dumps(found.to_json()))["verdict"] == "here"
     # The other plan was carried out, and nothing of that is left.
     assert all(torch.equal(each, before[name]) for name, each in model.named_parameters())

@@ -14,7 +14,7 @@ from initcfg.values import Constant, Normal, Uniform, Value
 
 # Code is a rule that says where it stands: "model.py:14 build".
 _PLACE = re.compile(r"(\S+:\d+)(?:\s|$)")
-# What code changed after a draw says where, too: "linear.py:124 Linear.reset_parameters, then mul_ at model.py:8".
+# What code changed after a draw says where, too: "linear.py:124 reset_parameters, then mul_ at model.py:8".
 _THEN = re.compile(r"(.+), then (\w+) at (\S+:\d+)$")
 _MANY = 6.0
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -81,7 +82,7 @@ class DiagnosisComparison:
             few = "" if self.enough else " With so few seeds it cannot be told apart."
             return f"noise: {after}, {both}; chance would do as much in {self.chance:.1%} of cases.{few}"
         better = self.names[0] if self.verdict == "here" else self.names[1]
-        return f"{better} is better: {after}, {both}; chance would do that in {self.chance:.1%} of cases."
+        return f"{better} is ahead: {after}, {both}; chance would do that in {self.chance:.1%} of cases."
 
     @property
     def enough(self) -> bool:
@@ -123,10 +124,11 @@ def compared(
     found: list[Diagnosis] = []
     for place, side in enumerate((here, there)):
         model = unwrapped(side.model)
-        found.append(
-            _diagnosis(side, batch, loss, request, redraw=place == 1 and model is unwrapped(here.model))
-        )
-        runs.append([run_of(side, batch, loss, request, seed, place) for seed in seeds])
+        with _of_side(side, place):
+            found.append(
+                _diagnosis(side, batch, loss, request, redraw=place == 1 and model is unwrapped(here.model))
+            )
+            runs.append([run_of(side, batch, loss, request, seed, place) for seed in seeds])
     chance = chance_of([each[-1] for each in runs[0]], [each[-1] for each in runs[1]])
     verdict: Literal["here", "there", "noise"] = "noise"
     if chance <= _CHANCE:
@@ -135,6 +137,18 @@ def compared(
     return DiagnosisComparison(
         (here.name, there.name), found[0], found[1], tuple(runs[0]), tuple(runs[1]), chance, verdict
     )
+
+
+@contextlib.contextmanager
+def _of_side(side: Side, place: int) -> Iterator[None]:
+    """What fails within says which of the two it is."""
+    try:
+        yield
+    except DiagnosisError as error:
+        which = f"the {('first', 'second')[place]} of the two, {type(unwrapped(side.model)).__name__}"
+        error.problem = f"Of {which}: {error.problem}"
+        error.args = (error.problem,)
+        raise
 
 
 def _middle(runs: Sequence[Sequence[float]]) -> float:

@@ -99,6 +99,7 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
         evidence = _evidence(model, task, request, dtype, stored)
         evidence.loaded = _loaded(plan)
         _train(model, pairs, task, request, evidence, first)
+        evidence.notes = () if plan is None else plan.notes
         findings = found_in(evidence)
         known = origins(plan, evidence.tensors, constructors)
         findings = [blamed(each, known) for each in findings]
@@ -298,7 +299,8 @@ def _measures(evidence: Evidence, known: Mapping[str, Origin]) -> Measures:
         seen.entering,
         tuple(AttentionMeasure(each.module, each.entropies) for each in seen.heads),
         tuple(UnitMeasure(each.module, each.kind, each.share) for each in seen.units),
-        dict(evidence.numbers),
+        # A NaN that an operation made may have a sign, which tells nothing.
+        {name: math.nan if math.isnan(each) else each for name, each in evidence.numbers.items()},
         evidence.probe,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from initcfg._api.command.request import Request
-from initcfg.errors import path_problem
+from initcfg.errors import ArgumentError, path_problem
 
 _BUILDERS = ("timm:", "torchvision:", "hf:", "mmdet:", "mmseg:", "mmpretrain:")
 
@@ -79,7 +79,16 @@ _LANG = click.option(
 
 def takes_page(command: Any) -> Any:
     """``--html`` and ``--lang``."""
-    return _HTML(_LANG(command))
+
+    @functools.wraps(command)
+    def checked(**given: Any) -> Any:
+        if given.get("html_file") is None and given.get("lang") != "en":
+            raise ArgumentError(
+                "--lang is the language of a page, and no page was asked for.", fix="Add --html page.html."
+            )
+        return command(**given)
+
+    return _HTML(_LANG(checked))
 
 
 SET = click.option(

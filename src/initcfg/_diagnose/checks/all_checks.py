@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from initcfg._diagnose.checks.evidence import Evidence
 from initcfg._diagnose.checks.finite import check_finite, check_half_precision
 from initcfg._diagnose.checks.learning import check_parameters, check_probe
+from initcfg._diagnose.checks.loads import check_loads
 from initcfg._diagnose.checks.losses import check_input, check_loss
 from initcfg._diagnose.checks.signals import check_activations, check_gradients, check_norms, check_stream
 from initcfg._diagnose.checks.units import check_attention, check_symmetry, check_units
@@ -15,6 +16,7 @@ from initcfg._diagnose.facts import Finding
 
 _ALL: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     check_finite,
+    check_loads,
     check_input,
     check_norms,
     check_loss,

@@ -227,6 +227,14 @@ CHECKS: dict[str, Check] = {
         "They never train.",
         "Start one of two factors that are multiplied away from zero.",
     ),
+    "not-loaded": Check(
+        "warning",
+        "share of the checkpoint's tensors that strict=False let in",
+        0.5,
+        (0.5, 1),
+        "Training starts from other weights than the checkpoint's, and nothing fails.",
+        "Give its names the model's prefix, or load it by the rule Pretrained, which says what fits.",
+    ),
     "starts-later": Check(
         "info",
         "tensors whose gradient is exactly 0 at the first step alone",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,8 @@ class Evidence:
     gradient_norm: float = float("nan")
     alive: set[str] | None = None
     probe: tuple[ProbeRun, ...] = ()
+    # Remarks of the plan.
+    notes: Sequence[str] = ()
     lr: float = 1e-3
     lr_given: bool = False
     steps: int = 8
@@ -121,7 +123,7 @@ class Evidence:
             level,
             code,
             where,
-            measured,
+            math.nan if measured is not None and math.isnan(measured) else measured,
             check.threshold if threshold is None else threshold,
             check.healthy,
             text,

@@ -26,7 +26,8 @@ def rms(tensor: torch.Tensor) -> float:
     found = torch.linalg.vector_norm(tensor, dtype=_summed_in(tensor)).item() / math.sqrt(tensor.numel())
     if found == math.inf or 0 < found < 1e-15 or (found == 0 and bool(tensor.any())):
         found = torch.linalg.vector_norm(tensor, dtype=torch.float64).item() / math.sqrt(tensor.numel())
-    return found
+    # A NaN that an operation made may have a sign, which tells nothing.
+    return math.nan if math.isnan(found) else found
 
 
 def _summed_in(tensor: torch.Tensor) -> torch.dtype:

@@ -101,6 +101,9 @@ def _depth(diagnosis: Diagnosis, words: Wording) -> Html:
                 textcoords="offset points",
                 ha="right" if late else "left",
                 color=COLOR["error"],
+                # Above the curves, on the color of the page.
+                bbox={"facecolor": COLOR["page"], "edgecolor": "none", "pad": 1.5},
+                zorder=5,
             )
         drawing.labels(pane, words("block"), words("rms"))
         return drawing.svg("depth", said)
@@ -225,6 +228,8 @@ def _attention_drawn(measures: Measures, words: Wording, said: str) -> Html:
         bars = pane.vlines(places, 0, shares, colors=colors, linewidth=max(1.5, min(9, 240 / len(shares))))
         tips = [f"{each.module}: {words(each.kind)} {number(each.share)}" for each in measures.units]
         drawing.tips(bars, "units", tips)
+        # A share of none has no height, and is seen all the same.
+        pane.scatter(places, shares, s=12, c=colors, linewidths=0, clip_on=False, zorder=3)
         _shares(pane, _SHARE)
         pane.set_xlim(0.4, len(shares) + 0.6)
         drawing.labels(pane, words("layer"), words("share"))

@@ -110,8 +110,8 @@ WORDS: dict[str, tuple[str, str]] = {
     # Two side by side.
     "side by side": ("Two initializations side by side", "两种初始化对比"),
     "better": (
-        "{better} is better: after the steps, {a} has the loss {x} and {b} {y}",
-        "{better} 更好：试训之后 {a} 的损失为 {x}，{b} 为 {y}",
+        "{better} is ahead: after the steps, {a} has the loss {x} and {b} {y}",
+        "{better} 领先：试训之后 {a} 的损失为 {x}，{b} 为 {y}",
     ),
     "noise": (
         "No difference that is more than chance: after the steps, {a} has the loss {x} and {b} {y}",
@@ -264,6 +264,12 @@ CODES: dict[str, Said] = {
         ("gradient over the first steps", "前几步的梯度"),
         "它永远不会训练。",
         "不要把同一条路径上的两个因子都设为零。",
+    ),
+    "not-loaded": Said(
+        ("The checkpoint was hardly loaded", "检查点几乎没有被加载"),
+        ("share of its tensors that were loaded", "已加载张量的比例"),
+        "训练并不是从检查点的权重开始，而且没有任何报错。",
+        "改正检查点键名的前缀，或用 Pretrained 规则加载：它会说明哪些键对得上。",
     ),
     "starts-later": Said(
         ("A parameter starts to learn after a step", "参数在第一步之后才开始学习"),

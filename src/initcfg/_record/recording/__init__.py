@@ -4,17 +4,18 @@ In: the operations of code that runs within a `Session`.
 Out: for each tensor an `Outcome`: a value, or why there is none; and a log that can be done again.
 
 Read: `session.py` (the context, its generator, and functions of torch.nn.init that no dispatch mode sees),
-`handed_out.py` (memory that code writes through NumPy or an address), `threads.py` (threads that code starts)
-and `chance.py` (numbers that no seed decides), then `recorder.py` (each operation is recorded or done) on
-`tracker.py`; `repeats.py` (the same draw, twice); `origin.py` (who writes); `storage.py`, `layers.py`,
-`content.py`, `regions.py` and `aten.py` (what memory holds, without looking), `log.py` (doing it later, or
-again); `outcome.py`, `coverage.py`, `unwritten.py` and `formula.py` (what it amounts to), and
-`code_recorder.py` (a model's own `init_weights`).
+`handed_out.py` (memory that code writes through NumPy or an address), `threads.py` (threads that code
+starts), `chance.py` (numbers that no seed decides) and `loads.py` (loads by a model's own code), then
+`recorder.py` (each operation is recorded or done) on `tracker.py`; `repeats.py` (the same draw, twice);
+`origin.py` (who writes); `storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory
+holds, without looking), `log.py` (doing it later, or again); `outcome.py`, `coverage.py`, `unwritten.py`
+and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
 from initcfg._record.recording.handed_out import told_of_memory
+from initcfg._record.recording.loads import partial_loads
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.origin import raised_text
 from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
@@ -37,6 +38,7 @@ __all__ = [
     "is_plain",
     "current_session",
     "OwnGenerator",
+    "partial_loads",
     "raised_text",
     "named_values",
     "outcomes_of",

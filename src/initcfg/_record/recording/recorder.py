@@ -130,9 +130,7 @@ class Recorder(StorageTracker, TorchDispatchMode):
         target, *numbers = args
         region = region_of(target)
         if operation in aten.ELEMENTWISE:
-            layers = transformed(
-                tracked.layers, region, operation, args[1:], kwargs, f"{operation}_"
-            )
+            layers = transformed(tracked.layers, region, operation, args[1:], kwargs, f"{operation}_")
             if layers is None or not tracked.pending:
                 return False
             operands = tree_map(self._operand, (args, kwargs))

@@ -22,6 +22,7 @@ from torch import nn
 from initcfg._record.process_wide import ProcessWide, replace_attribute
 from initcfg._record.recording.chance import keep_watching, told_of_chance
 from initcfg._record.recording.handed_out import keep_telling, told_of_memory
+from initcfg._record.recording.loads import load_noted
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.threads import Followed, keep_following, threads_follow
@@ -85,7 +86,8 @@ class Session(contextlib.ExitStack):
     """Within this, what code of this thread, and of those that it starts, writes goes to a recorder.
 
     ``on_sampler`` is told of each call of a sampler, which no dispatch mode sees; ``on_module`` of each
-    module that is made; ``on_chance``, if it is given, of what torch's generator does not decide.
+    module that is made; ``on_chance``, if it is given, of what torch's generator does not decide, and of
+    loads that load next to nothing.
 
     The code seeds and draws from the generator; None is the process's own. With ``stops_threads``, threads
     that outlive the code are ended.
@@ -159,6 +161,7 @@ def _install(undo: contextlib.ExitStack) -> None:
         replace(torch, name, functools.partial(_of_numbers, name != "tensor"))
     replace(torch.Tensor, "new_tensor", functools.partial(_of_numbers, False))
     replace(nn.Module, "__setstate__", _set_state)
+    replace(nn.Module, "load_state_dict", _load)
     register = nn.modules.module
     undo.callback(register.register_module_parameter_registration_hook(_registered).remove)
     undo.callback(register.register_module_module_registration_hook(_registered).remove)
@@ -263,6 +266,10 @@ def _use_generator(
     elif name != "initial_seed":
         repeats.seeded(given)
     return made
+
+
+def _load(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return load_noted(session.on_chance or _ignored, original, *args, **kwargs)
 
 
 def _fresh(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
