@@ -12,6 +12,7 @@ libraries), `models.py` (registry of modules), `made_from.py` (which config buil
 """
 
 from initcfg._config.annotations import fills_tensor, first_annotation
+from initcfg._config.builders import is_builder
 from initcfg._config.command_argument import load_config, prepared
 from initcfg._config.function_file import function_of_file, names_function
 from initcfg._config.idle_keys import idle_keys
@@ -35,4 +36,5 @@ __all__ = [
     "names_function",
     "prepared",
     "idle_keys",
+    "is_builder",
 ]

@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_map
 from initcfg._diagnose.batches import Batch, as_batch, batch_for, cross_entropy, first_tensor, loss_of
 from initcfg._diagnose.users_code import users_code
 from initcfg.errors import ArgumentError, DiagnosisError
-from initcfg.values import dtype_name
+from initcfg.values import dtype_name, short
 
 _LOSS_FIX = "Give loss: a function of (model, batch), or of (output, targets), that returns one number."
+_AS_MODEL_AND_BATCH = "; the batch has no targets beside it, so the loss was called as f(model, batch)"
 _MODEL_FAILED, _LOSS_FAILED = "The model failed on the batch", "The loss failed on the batch"
 _MODELS = {"model", "net", "network", "module", "m"}
 _OUTPUTS = {"output", "outputs", "out", "input", "logits", "pred", "preds", "prediction", "y_hat", "scores"}
@@ -33,6 +34,7 @@ class Task:
         described: The batch in words.
         synthetic: Whether the batch was made up.
         said: The loss in words.
+        called: What else it was called with, and why, where that may surprise.
     """
 
     arguments: Batch
@@ -40,6 +42,8 @@ class Task:
     described: str
     synthetic: bool = False
     said: list[str] = field(default_factory=lambda: ["the one given"])
+
+    called: str = ""
 
     @property
     def loss(self) -> str:
@@ -57,8 +61,15 @@ class Task:
         loss = self.loss_of(model)
         if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.is_floating_point():
             return loss.reshape(())
-        shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else repr(loss)
-        raise DiagnosisError(f"The loss is {shown}, and should be one number.", fix=_LOSS_FIX)
+        raise DiagnosisError(
+            f"The loss is {_shown(loss)}, and should be one number{self.called}.", fix=_LOSS_FIX
+        )
+
+
+def _shown(loss: Any) -> str:
+    if isinstance(loss, torch.Tensor):
+        return f"a tensor of shape {tuple(loss.shape)}"
+    return f"a model ({type(loss).__name__})" if isinstance(loss, nn.Module) else short(loss)
 
 
 def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed: int) -> Task:
@@ -91,7 +102,8 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
             with users_code(_MODEL_FAILED):
                 return loss(each, moved)
 
-        return Task(arguments, of_model, described, synthetic)
+        called = "" if targets is not None else _AS_MODEL_AND_BATCH
+        return Task(arguments, of_model, described, synthetic, called=called)
 
     def of_output(each: nn.Module) -> torch.Tensor:
         output = _output_of(each, arguments)

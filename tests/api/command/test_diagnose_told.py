@@ -1,4 +1,4 @@
-"""How a diagnosis is told: pages' languages, whose model failed."""
+"""How a diagnosis is told: the mend of a class as an option, pages' languages, whose model failed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from own_models import refused
+from own_models import refused, run
 from torch import nn
 
 import initcfg
+from initcfg.errors import DiagnosisError
 
 CODE = """
 import torch
@@ -46,6 +47,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
+def test_the_mend_of_a_class_is_an_option_that_works() -> None:
+    said = " ".join(run("diagnose", TARGET, *GIVEN).stdout.split())
+    start = said.index('try it: --set "') + len('try it: --set "')
+    option = said[start : said.index('"', start)]
+    assert option.startswith("init_cfg=[dict(type='Normal', std=")
+    assert option.endswith("param='head.weight')]")
+    done = run("diagnose", TARGET, *GIVEN, "--strict", "--set", option)
+    assert done.exit_code == 0 and "Nothing wrong" in done.stdout
+    # With rules of one's own on the command line, it goes to the end of these.
+    own = run("diagnose", TARGET, *GIVEN, "--set", "init_cfg=[dict(type='Normal', layer='Linear', std=9.0)]")
+    assert "append to the list of --set init_cfg: dict(" in " ".join(own.stdout.split())
+
+
+def test_a_config_has_it_appended() -> None:
+    Path("told.yaml").write_text("model: {type: 'told_nets:Loud'}\n")
+    assert "append to init_cfg: " in " ".join(run("diagnose", "told.yaml", *GIVEN).stdout.split())
+
+
 @pytest.mark.parametrize("command", [("plan", TARGET), ("trace", TARGET), ("diagnose", TARGET, *GIVEN)])
 def test_a_language_without_a_page_is_refused(command: tuple[str, ...]) -> None:
     assert "no page was asked for" in refused(*command, "--lang", "zh")
@@ -56,6 +75,17 @@ def test_the_model_that_fails_is_named() -> None:
     assert "Of the second of the two, Narrow: " in told
     told = refused("diagnose", "told_nets:Narrow", *GIVEN, "--against", TARGET)
     assert "Of the first of the two, Narrow: " in told
+
+
+def test_a_loss_that_is_no_number_is_shown_short() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    for loss, shown in (
+        (lambda output, targets: output, "The loss is a model (Sequential), and should be one number; "),
+        (lambda output, targets: "x" * 10_000, "..., and should be one number; "),
+    ):
+        with pytest.raises(DiagnosisError, match="so the loss was called as f") as caught:
+            initcfg.diagnose(model, dict(input=torch.ones(2, 4)), loss)
+        assert shown in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_a_nan_has_no_sign() -> None:

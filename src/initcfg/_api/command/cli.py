@@ -263,7 +263,7 @@ def diagnose(request: Request, as_json: bool, strictly: bool, **asked: Any) -> i
         found = (both.here, both.there)
         return 1 if any(each.errors or (strictly and each.warnings) for each in found) else 0
     found = diagnosed(request, Asked(**asked))
-    answer(as_json, found.to_json, lambda: diagnosis_views(found, asked["html_file"]))
+    answer(as_json, found.to_json, lambda: diagnosis_views(found, asked["html_file"], request))
     return 1 if found.errors or (strictly and found.warnings) else 0
 
 

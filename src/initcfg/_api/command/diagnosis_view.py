@@ -6,29 +6,37 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from initcfg._config import is_builder
 from initcfg._diagnose import mend_text
+from initcfg._plan.report.html import can_draw
 from initcfg.errors import line, plural, shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from initcfg._api.command.request import Request
     from initcfg._diagnose import Diagnosis, DiagnosisComparison, Finding
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold"}
 _WIDTH = 80
 
 
-def diagnosis_views(found: Diagnosis, report: str | None = None) -> Iterator[RenderableType]:
-    """For a person: no line is longer than 80 columns, but for what cannot be broken."""
+def diagnosis_views(
+    found: Diagnosis, report: str | None = None, request: Request | None = None
+) -> Iterator[RenderableType]:
+    """For a person: no line is longer than 80 columns, but for what cannot be broken.
+
+    ``request`` says how the command names the model, and so how a mend is tried.
+    """
     yield _wrapped(outcome(found), style="bold")
     yield _wrapped(_circumstances(found))
     for finding in found.findings:
         yield line("")
-        yield from _finding_view(finding, found)
+        yield from _finding_view(finding, found, request)
     if report is not None:
         yield line("")
-        yield line(report)
+        yield line(_report_said(report))
 
 
 def comparison_views(found: DiagnosisComparison, report: str | None = None) -> Iterator[RenderableType]:
@@ -40,7 +48,7 @@ def comparison_views(found: DiagnosisComparison, report: str | None = None) -> I
         yield from diagnosis_views(each)
     if report is not None:
         yield line("")
-        yield line(report)
+        yield line(_report_said(report))
 
 
 def outcome(found: Diagnosis) -> str:
@@ -78,17 +86,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:,.1f} min"
 
 
-def _finding_view(finding: Finding, found: Diagnosis) -> Iterator[RenderableType]:
+def _finding_view(finding: Finding, found: Diagnosis, request: Request | None) -> Iterator[RenderableType]:
     head = line(finding.level, style=_STYLES[finding.level])
     more = f" and {finding.more} more" if finding.more else ""
     head.append(f"  {shown(finding.code)}", style="bold").append(
         shown(f"  {finding.where or 'the whole model'}{more}")
     )
     yield head
-    yield _fields(finding, found)
+    yield _fields(finding, found, request)
 
 
-def _fields(finding: Finding, found: Diagnosis) -> Table:
+def _fields(finding: Finding, found: Diagnosis, request: Request | None) -> Table:
     from rich.table import Table
 
     from initcfg.errors import add_row
@@ -96,12 +104,12 @@ def _fields(finding: Finding, found: Diagnosis) -> Table:
     shape = Table.grid(padding=(0, 2, 0, 0))
     shape.add_column(no_wrap=True, style="dim", min_width=6)
     shape.add_column(max_width=_WIDTH - 10, overflow="fold")
-    for title, text in _said(finding, found):
+    for title, text in _said(finding, found, request):
         add_row(shape, f"  {title}", text)
     return shape
 
 
-def _said(finding: Finding, found: Diagnosis) -> Iterator[tuple[str, str]]:
+def _said(finding: Finding, found: Diagnosis, request: Request | None) -> Iterator[tuple[str, str]]:
     yield "what", finding.text
     number = numbers(finding)
     if number:
@@ -115,7 +123,20 @@ def _said(finding: Finding, found: Diagnosis) -> Iterator[tuple[str, str]]:
     if finding.fix:
         yield "fix", finding.fix
     if finding.mend is not None:
-        yield "mend", f"append to init_cfg: {mend_text(finding, found)}"
+        yield "mend", _mend(mend_text(finding, found), request)
+
+
+def _mend(rule: str, request: Request | None) -> str:
+    """Where the rule goes: for a builder, which has no config, the option that tries it."""
+    if request is None or not is_builder(request.config):
+        return f"append to init_cfg: {rule}"
+    if any(each.startswith("init_cfg") for each in request.overrides):
+        return f"append to the list of --set init_cfg: {rule}"
+    return f'try it: --set "init_cfg=[{rule}]"'
+
+
+def _report_said(report: str) -> str:
+    return report if can_draw() else f"{report} (without pictures: they need matplotlib)"
 
 
 def numbers(finding: Finding) -> str:

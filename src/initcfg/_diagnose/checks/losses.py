@@ -68,7 +68,7 @@ def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, 
     if to_blame is not last:
         fix = "What enters the output layer is large already: let the layers before it keep the size."
     if tied:
-        fix = "The embedding is the output layer, too: give it a std of about 0.02, or scale the logits."
+        fix = "The embedding is the output layer, too: give it a smaller std, or scale the logits."
     return evidence.finding(
         "initial-loss",
         last.name if last else "",

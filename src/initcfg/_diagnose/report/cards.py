@@ -75,7 +75,7 @@ def _card(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html:
         element("p", f"{words(finding.level)} · ", element("code", finding.code), class_="tag"),
         element("h3", title_of(finding, words)),
         element("p", place if finding.where else words("the whole model"), class_="muted"),
-        None if own else _english("p", finding.text, words),
+        _english("p", finding.text, words),
         ruler(finding, words),
         _titled("why it matters", said.why if own and said else finding.why, words, english=not own),
         _rule(finding, words),

@@ -64,7 +64,7 @@ def diagnosis_facts(diagnosis: Diagnosis, words: Wording) -> Html:
     said: dict[str, object] = {
         words("loss"): number(numbers["loss"]) if "loss" in numbers else None,
         words("log classes"): number(numbers["log_classes"]) if "log_classes" in numbers else None,
-        words("batch"): diagnosis.batch,
+        words("batch"): _batch(diagnosis.batch, words),
         words("the loss"): diagnosis.loss,
         words("optimizer"): diagnosis.optimizer,
         words("lr"): lr if diagnosis.lr_given else words("lr assumed", lr=lr),
@@ -76,6 +76,13 @@ def diagnosis_facts(diagnosis: Diagnosis, words: Wording) -> Html:
     if diagnosis.plan is not None:
         said[words("digest")] = element("code", diagnosis.plan.digest[:16])
     return facts(said)
+
+
+def _batch(described: str, words: Wording) -> str:
+    """The batch in the language of the page: what is no number of it is of a few phrases."""
+    for phrase in ("the batch given", "a synthetic batch", "with targets", "not your data", "no tensor"):
+        described = described.replace(phrase, words(phrase))
+    return described
 
 
 def duration(seconds: float, words: Wording) -> str:
