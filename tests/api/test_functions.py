@@ -22,9 +22,8 @@ def test_with_a_seed_the_constructors_draws_are_covered_too(tmp_path):
 def test_keys_and_types_of_the_wrong_kind():
     with pytest.raises(errors.RuleTypeError, match="keys of a rule are strings, not 2"):
         initcfg.plan(nn.Linear(2, 2), {"type": "Normal", "layer": "Linear", 2: 3})
-    for type_ in (nn.init.orthogonal_, nn.Linear):
-        with pytest.raises(errors.UnknownInitializerError, match="is not an initializer"):
-            initcfg.plan(nn.Linear(2, 2), dict(type=type_, layer="Linear"))
+    with pytest.raises(errors.UnknownInitializerError, match="is not an initializer"):
+        initcfg.plan(nn.Linear(2, 2), dict(type=nn.Linear, layer="Linear"))
     with pytest.raises(errors.ArgumentError, match="beyond what a float can hold"):
         initcfg.plan(nn.Linear(2, 2), dict(type="Normal", layer="Linear", std=10**400))
     plan = initcfg.plan(nn.Linear(2, 2))

@@ -67,10 +67,14 @@ def test_yaml_is_data(text: str):
 
 @says(
     "A `type` is checked before it is called: of a model, it is a registered name, a class of `nn.Module`, "
-    "or a function that is annotated to return one; of a rule, an initializer."
+    "or a function that is annotated to return one; of a rule, an initializer, or a function that is "
+    "annotated to take a `torch.Tensor` and to return one."
 )
-def test_types_are_checked_in_every_file_of_data():
-    for model in ("{type: os.system, command: touch called}", f"{{{LAYER}, init_cfg: {{type: os.system}}}}"):
+def test_types_are_checked_in_every_file_of_data(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("not_annotated.py").write_text("def fill(tensor):\n    open('called', 'w')\n    return tensor\n")
+    in_rules = [f"{{{LAYER}, init_cfg: {{type: {name}}}}}" for name in ("os.system", "not_annotated.fill")]
+    for model in ("{type: os.system, command: touch called}", *in_rules):
         Path("config.yaml").write_text(f"model: {model}")
         with pytest.raises(InitcfgError, match=r"stands in a config file|no initializer"):
             build("config.yaml")

@@ -6,12 +6,10 @@ import contextlib
 import json
 import os
 import resource
-import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
@@ -313,12 +311,9 @@ def test_failing_user_code_leaves_no_file(folder):
     assert "RuntimeError: five" in message
 
 
-def test_python_m_is_the_command(monkeypatch):
-    # Where the examples of all modules ran before.
-    monkeypatch.delitem(sys.modules, "initcfg.__main__", raising=False)
-    with mock.patch.object(sys, "argv", ["initcfg", "--version"]), pytest.raises(SystemExit) as ended:
-        runpy.run_module("initcfg", run_name="__main__")
-    assert ended.value.code == 0
+def test_python_m_is_the_command():
+    words = [sys.executable, "-m", "initcfg", "--version"]
+    assert initcfg.__version__ in subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 def test_without_a_seed_the_command_draws_one_that_makes_the_file_again(tmp_path):

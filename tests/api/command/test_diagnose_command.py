@@ -127,9 +127,9 @@ def test_code_is_named_with_its_line() -> None:
 
 def test_without_a_batch_it_says_so() -> None:
     done = run("diagnose", "config.py", "--steps", "0")
-    assert "a synthetic batch (64×16 float32), not your data; lr 0.001 (assumed); float32" in " ".join(
-        done.stdout.split()
-    )
+    told = " ".join(done.stdout.split())
+    assert "a synthetic batch (64×16 float32), not your data; loss: cross entropy" in told
+    assert "; lr 0.001 (assumed); float32" in told
 
 
 def test_seed_and_loss() -> None:
