@@ -138,5 +138,5 @@ def test_every_variable_is_checked_at_each_door(name, monkeypatch, tmp_path):
 def test_every_variable_of_the_source_is_listed():
     found = set()
     for path in Path(initcfg.__file__).parent.rglob("*.py"):
-        found |= set(re.findall(r"INITCFG_[A-Z]+(?:_[A-Z]+)*", path.read_text(encoding="utf-8")))
+        found |= set(re.findall(r"(?<!_)INITCFG_[A-Z]+(?:_[A-Z]+)*", path.read_text(encoding="utf-8")))
     assert found - {"INITCFG_UNSET"} == SETTINGS

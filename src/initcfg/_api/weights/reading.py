@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 
-from initcfg._apply.streaming import pieces
 from initcfg._checkpoints import OpenedCheckpoint
 from initcfg.errors import CheckpointError
 
@@ -20,6 +19,9 @@ def pieces_of(reader: OpenedCheckpoint, key: str) -> Iterator[torch.Tensor]:
     Raises:
         CheckpointError: It cannot be read, or is on the meta device.
     """
+    # Loaded when numbers are read: whoever plans has no use for it.
+    from initcfg._apply.streaming import pieces
+
     stored = reader.tensors[key]
     shape = stored.info.shape
     if reader.problem(key) is not None or not stored.in_pieces:
