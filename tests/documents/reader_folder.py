@@ -10,6 +10,7 @@ import pytest
 
 import initcfg
 from initcfg.compat import beside_mmengine
+from initcfg.testing import golden_plans
 
 
 @pytest.fixture
@@ -29,6 +30,8 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     names_there = {} if theirs is None else dict(theirs.module_dict)
     modules = set(sys.modules)
     monkeypatch.chdir(tmp_path)
+    # A page is read as a script: golden plans lie in the folder, not beside the test that reads it.
+    monkeypatch.setattr(golden_plans.asked, "folder", None)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     yield tmp_path

@@ -11,7 +11,8 @@ import pytest
 import initcfg
 
 # These can be imported only where their library is, and one of them takes over MMEngine's Runner then.
-APART = tuple(f"initcfg.integrations.{name}" for name in ("lightning", "mmengine", "transformers"))
+PLACES = ("lightning", "mmengine", "modalities", "torchtitan", "transformers")
+APART = tuple(f"initcfg.integrations.{name}" for name in PLACES)
 
 
 def _module_names() -> list[str]:

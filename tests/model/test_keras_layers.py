@@ -50,7 +50,7 @@ class Dense(Layer):
         super().__init__(("kernel", (inputs, outputs)), ("bias", (outputs,)), **named)
 
 
-class Conv2D(Layer):
+class Convolution(Layer):
     pass
 
 
@@ -120,7 +120,7 @@ def test_two_builds_start_alike_and_the_mirror_shows_it() -> None:
 @pytest.mark.parametrize(
     ("layer", "fans"),
     [
-        (Conv2D(("kernel", (3, 3, 4, 8))), (36, 72)),
+        (Convolution(("kernel", (3, 3, 4, 8))), (36, 72)),
         (BaseConvTranspose(("kernel", (3, 3, 8, 4))), (36, 72)),
         (BaseDepthwiseConv(("kernel", (3, 3, 4, 2))), (9, 18)),
     ],
@@ -182,4 +182,4 @@ def test_its_variables_are_not_replaced() -> None:
 @pytest.mark.parametrize("kind", ["Dirac", "DeltaOrthogonal", "Bilinear", "ICNR", "LooksLinear", "ZerO"])
 def test_what_is_laid_out_by_place_refuses_channels_elsewhere(kind: str) -> None:
     with pytest.raises(TensorError, match=f"{kind} places its numbers in kernels that have outputs"):
-        initcfg.plan(Model(Conv2D(("kernel", (4, 4, 4, 4)))), dict(type=kind, layer="Conv2D"))
+        initcfg.plan(Model(Convolution(("kernel", (4, 4, 4, 4)))), dict(type=kind, layer="Convolution"))

@@ -23,13 +23,13 @@ def ids():
 def broken():
     raise KeyError("no batch")
 """
-ARGUMENTS = ("my_gpt:NanoGPT", "--example", "my_gpt.py:ids")
+ARGUMENTS = ("gpt_with_roles:NanoGPT", "--example", "gpt_with_roles.py:ids")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     support = str(Path(__file__).parents[2] / "support")
-    (tmp_path / "my_gpt.py").write_text(MODEL.format(support=support))
+    (tmp_path / "gpt_with_roles.py").write_text(MODEL.format(support=support))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -77,10 +77,12 @@ def test_the_dict_says_the_same_without_looking() -> None:
 
 def test_a_config_says_them(folder: Path) -> None:
     said = run("roles", *ARGUMENTS, "--config").stdout
-    (folder / "c.py").write_text(f"model = dict(type='my_gpt:NanoGPT')\n{said}")
+    (folder / "c.py").write_text(f"model = dict(type='gpt_with_roles:NanoGPT')\n{said}")
     found = json.loads(run("roles", "c.py", "--json").stdout)
     assert found["layers"] == 3 and found["tensors"]["h.0.up.weight"]["how"] == "declared"
-    (folder / "d.py").write_text("model = dict(type='my_gpt:NanoGPT')\nexample = 'my_gpt.py:ids'\n")
+    (folder / "d.py").write_text(
+        "model = dict(type='gpt_with_roles:NanoGPT')\nexample = 'gpt_with_roles.py:ids'\n"
+    )
     found = json.loads(run("roles", "d.py", "--json").stdout)
     assert found["layers"] == 3 and found["tensors"]["h.0.up.weight"]["how"] == "seen"
 
@@ -88,11 +90,11 @@ def test_a_config_says_them(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("my_gpt:NanoGPT",), "what it takes as input is not known"),
-        (("my_gpt:NanoGPT", "--example", "my_gpt.py:none"), "has no function 'none'"),
-        (("my_gpt:NanoGPT", "--example", "none.py:ids"), "here is no file"),
-        (("my_gpt:NanoGPT", "--example", "my_gpt.py:broken"), "raised KeyError: 'no batch'"),
-        (("my_gpt:NanoGPT", "--example", "ids"), "'file.py:function'"),
+        (("gpt_with_roles:NanoGPT",), "what it takes as input is not known"),
+        (("gpt_with_roles:NanoGPT", "--example", "gpt_with_roles.py:none"), "has no function 'none'"),
+        (("gpt_with_roles:NanoGPT", "--example", "none.py:ids"), "here is no file"),
+        (("gpt_with_roles:NanoGPT", "--example", "gpt_with_roles.py:broken"), "raised KeyError: 'no batch'"),
+        (("gpt_with_roles:NanoGPT", "--example", "ids"), "'file.py:function'"),
     ],
 )
 def test_errors(arguments: tuple[str, ...], said: str) -> None:

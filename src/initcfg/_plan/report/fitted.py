@@ -22,7 +22,7 @@ def in_the_middle(text: str, width: int) -> str:
     Example:
         >>> from initcfg._plan.report.fitted import in_the_middle
         >>> in_the_middle("backbone.layers.{0..11}.attention.weight", 24)
-        'backbone…ttention.weight'
+        'backbone.…tention.weight'
     """
     if len(text) <= width:
         return text
