@@ -120,3 +120,29 @@ def test_a_head_that_reads_one_token_is_no_vanishing_gradient() -> None:
     # Of the usual token it is: the last block has a gradient at the first token alone.
     assert first is not None and last is not None and first < 1e-4 * last
     assert abs(found.measures.numbers["gradient_depth"]) < 0.1
+
+
+class Force(nn.Module):
+    """What learns energies: its output is a gradient that it takes itself."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.fc, self.scale = nn.Linear(8, 4), scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_()
+        energy = (torch.tanh(self.fc(x)) * self.scale).sum()
+        return torch.autograd.grad(energy, x, create_graph=True)[0]
+
+
+def test_a_model_that_takes_gradients_itself() -> None:
+    torch.manual_seed(0)
+    model, batch = Force(), (torch.randn(16, 8), torch.randn(16, 8))
+    loss = nn.functional.mse_loss
+    found = initcfg.diagnose(model, batch, loss, steps=2)
+    assert not found.errors
+    assert all(len(run.losses) == 3 for run in found.measures.probe)
+    expected = loss(model(batch[0]), batch[1]).item()
+    assert found.measures.numbers["loss"] == pytest.approx(expected)
+    broken = initcfg.diagnose(Force(float("inf")), batch, loss, steps=2)
+    assert {"nonfinite-activation", "nonfinite-loss"} & {each.code for each in broken.errors}

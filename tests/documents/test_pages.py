@@ -58,7 +58,7 @@ def test_document_runs(document: Path, reader_folder: Path) -> None:
 @pytest.mark.peers
 @pytest.mark.parametrize(
     "document",
-    [path for path in DOCUMENTS if any(block.needs == "mmengine" for block in blocks(path))],
+    [path for path in RUN if any(block.needs == "mmengine" for block in blocks(path))],
     ids=lambda path: path.name,
 )
 def test_document_runs_beside_mmengine(

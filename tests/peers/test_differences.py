@@ -39,7 +39,7 @@ KINDS = {NESTED: "nested", DISTANT: "bases", FANS: "fans"}
 WRONG_RULES = {
     "mmdet-tridentnet_r50-caffe_1x_coco": {f"backbone.layer3.{index}.conv2" for index in range(6)},
 }
-NO_SUCH_NAME = "nor can it be: The override names 'conv2', but a TridentConv has no such attribute"
+NO_SUCH_NAME = "it cannot be: The override names 'conv2', but a TridentConv has no such attribute"
 
 #: Reasons that must be found on models known for them.
 KNOWN = {

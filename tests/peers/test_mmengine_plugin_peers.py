@@ -40,14 +40,20 @@ def old_ways_of_the_peer(real: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MMEngine's use of torch's older interfaces
+        # Pages that were read before may have imported it.
+        _forget_plugin()
         yield
-        plugin = sys.modules.get("initcfg.integrations.mmengine")
-        if plugin is not None:
-            plugin.hand_back()
-            # The next config imports it anew, as a process of its own would.
-            for name in [name for name in sys.modules if name.startswith("initcfg.integrations.mmengine")]:
-                del sys.modules[name]
+        _forget_plugin()
     torch.set_rng_state(state)
+
+
+def _forget_plugin() -> None:
+    """The next config imports it anew, as a process of its own would."""
+    plugin = sys.modules.get("initcfg.integrations.mmengine")
+    if plugin is not None:
+        plugin.hand_back()
+        for name in [name for name in sys.modules if name.startswith("initcfg.integrations.mmengine")]:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module", autouse=True)

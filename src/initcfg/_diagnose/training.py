@@ -97,7 +97,8 @@ def trained_losses(
     scaler = torch.amp.GradScaler("cuda", enabled=scaled)
     losses: list[float] = []
     for step in range(steps + 1):
-        with torch.set_grad_enabled(step < steps):
+        # After the last step too: a model may take gradients itself, of energies or for a penalty.
+        with torch.enable_grad():
             loss = task(model)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]) or step == steps or not loss.requires_grad:

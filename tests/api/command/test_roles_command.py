@@ -23,13 +23,13 @@ def ids():
 def broken():
     raise KeyError("no batch")
 """
-ARGUMENTS = ("gpt_with_roles:NanoGPT", "--example", "gpt_with_roles.py:ids")
+ARGUMENTS = ("roles_gpt:NanoGPT", "--example", "roles_gpt.py:ids")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     support = str(Path(__file__).parents[2] / "support")
-    (tmp_path / "gpt_with_roles.py").write_text(MODEL.format(support=support))
+    (tmp_path / "roles_gpt.py").write_text(MODEL.format(support=support))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -77,12 +77,10 @@ def test_the_dict_says_the_same_without_looking() -> None:
 
 def test_a_config_says_them(folder: Path) -> None:
     said = run("roles", *ARGUMENTS, "--config").stdout
-    (folder / "c.py").write_text(f"model = dict(type='gpt_with_roles:NanoGPT')\n{said}")
+    (folder / "c.py").write_text(f"model = dict(type='roles_gpt:NanoGPT')\n{said}")
     found = json.loads(run("roles", "c.py", "--json").stdout)
     assert found["layers"] == 3 and found["tensors"]["h.0.up.weight"]["how"] == "declared"
-    (folder / "d.py").write_text(
-        "model = dict(type='gpt_with_roles:NanoGPT')\nexample = 'gpt_with_roles.py:ids'\n"
-    )
+    (folder / "d.py").write_text("model = dict(type='roles_gpt:NanoGPT')\nexample = 'roles_gpt.py:ids'\n")
     found = json.loads(run("roles", "d.py", "--json").stdout)
     assert found["layers"] == 3 and found["tensors"]["h.0.up.weight"]["how"] == "seen"
 
@@ -90,11 +88,11 @@ def test_a_config_says_them(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("gpt_with_roles:NanoGPT",), "what it takes as input is not known"),
-        (("gpt_with_roles:NanoGPT", "--example", "gpt_with_roles.py:none"), "has no function 'none'"),
-        (("gpt_with_roles:NanoGPT", "--example", "none.py:ids"), "here is no file"),
-        (("gpt_with_roles:NanoGPT", "--example", "gpt_with_roles.py:broken"), "raised KeyError: 'no batch'"),
-        (("gpt_with_roles:NanoGPT", "--example", "ids"), "'file.py:function'"),
+        (("roles_gpt:NanoGPT",), "what it takes as input is not known"),
+        (("roles_gpt:NanoGPT", "--example", "roles_gpt.py:none"), "has no function 'none'"),
+        (("roles_gpt:NanoGPT", "--example", "none.py:ids"), "here is no file"),
+        (("roles_gpt:NanoGPT", "--example", "roles_gpt.py:broken"), "raised KeyError: 'no batch'"),
+        (("roles_gpt:NanoGPT", "--example", "ids"), "'file.py:function'"),
     ],
 )
 def test_errors(arguments: tuple[str, ...], said: str) -> None:

@@ -50,7 +50,7 @@ def first_broken(model: nn.Module, run: Any, names: Mapping[int, str]) -> Broken
     """
     looking = _Looking(names)
     try:
-        with torch.no_grad(), looking, users_code("The model failed on the batch"):
+        with torch.enable_grad(), looking, users_code("The model failed on the batch"):
             loss = run(model)
     except DiagnosisError:
         return None
