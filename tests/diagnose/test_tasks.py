@@ -136,3 +136,47 @@ def test_a_frozen_model_is_refused() -> None:
     model = perceptron().requires_grad_(False)
     with pytest.raises(DiagnosisError, match="No parameter of this model is trained"):
         initcfg.diagnose(model, classes())
+
+
+class WritesIntoItsInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        self.first: list[float] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.first.append(float(x[0, 0]))
+        return self.fc(x.mul_(2.0))
+
+
+def test_each_pass_begins_with_the_batch_that_was_given() -> None:
+    batch = (torch.full((3, 4), 1.5), torch.tensor([0, 1, 1]))
+    model = WritesIntoItsInput()
+    initcfg.diagnose(model, batch, steps=3)
+    initcfg.diagnose(model, batch, lambda model, batch: model(batch[0]).sum(), steps=1)
+    assert set(model.first) == {1.5} and len(model.first) > 8
+    assert batch[0].eq(1.5).all()
+    inputs = torch.ones(3, 4, requires_grad=True)
+    initcfg.diagnose(nn.Linear(4, 2), (inputs * 1.0, batch[1]), steps=2)
+    initcfg.diagnose(nn.Linear(4, 2), (inputs, batch[1]), steps=2)
+    assert inputs.grad is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (torch.eye(4).to_sparse(), "layout torch.sparse_coo"),
+        (torch.ones(4, 4, device="meta"), "on the meta device"),
+        (torch.ones(0, 4), "The batch is empty"),
+    ],
+)
+def test_inputs_that_cannot_be_measured_are_refused(inputs: torch.Tensor, said: str) -> None:
+    with pytest.raises(DiagnosisError, match=said):
+        initcfg.diagnose(nn.Linear(4, 2), (inputs, torch.zeros(len(inputs), dtype=torch.long)), steps=0)
+
+
+def test_complex_parameters_are_refused() -> None:
+    model = nn.Linear(4, 2)
+    model.spectrum = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(DiagnosisError, match="Complex tensors"):
+        initcfg.diagnose(model, (torch.ones(3, 4), torch.tensor([0, 1, 1])), steps=0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from initcfg._diagnose.batches import Batch, as_batch, batch_for, cross_entropy, first_tensor, loss_of
 from initcfg._diagnose.users_code import users_code
@@ -88,6 +88,7 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
         batch = _called(batch)
         arguments, targets = _parted(model, batch)
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
+    _check_inputs(arguments)
     arguments, targets = _moved(arguments, device), _moved(targets, device)
     described = _described(arguments, targets, synthetic)
     if loss is None:
@@ -100,7 +101,7 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
 
         def of_model(each: nn.Module) -> torch.Tensor:
             with users_code(_MODEL_FAILED):
-                return loss(each, moved)
+                return loss(each, _copied(moved))
 
         called = "" if targets is not None else _AS_MODEL_AND_BATCH
         return Task(arguments, of_model, described, synthetic, called=called)
@@ -114,8 +115,9 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
 
 
 def _output_of(model: nn.Module, arguments: Batch) -> Any:
+    positional, named = _copied(arguments)
     with users_code(_MODEL_FAILED):
-        return model(*arguments[0], **arguments[1])
+        return model(*positional, **named)
 
 
 def _called(batch: Any) -> Any:
@@ -188,6 +190,33 @@ def _needed_arguments(model: nn.Module) -> int:
 
 def _moved(item: Any, device: torch.device) -> Any:
     return tree_map(lambda each: each.to(device) if isinstance(each, torch.Tensor) else each, item)
+
+
+def _copied(item: Any) -> Any:
+    """The same in tensors of its own: a model may write into what it is given, and each pass begins alike."""
+
+    def copied(each: Any) -> Any:
+        if not isinstance(each, torch.Tensor):
+            return each
+        return each.detach().clone().requires_grad_(each.requires_grad)
+
+    return tree_map(copied, item)
+
+
+def _check_inputs(arguments: Batch) -> None:
+    """Refuse what cannot be measured."""
+    tensors = [each for each in tree_leaves(arguments) if isinstance(each, torch.Tensor)]
+    for each in tensors:
+        kind = "a nested tensor" if each.is_nested else "on the meta device" if each.is_meta else None
+        if kind is None and each.layout is not torch.strided:
+            kind = f"a tensor of layout {each.layout}"
+        if kind is not None:
+            raise DiagnosisError(
+                f"What the batch holds is {kind}, and cannot be measured.",
+                fix="Give dense tensors with numbers in them, and let the model make the rest of these.",
+            )
+    if tensors and not any(each.numel() for each in tensors):
+        raise DiagnosisError("The batch is empty.", fix="Give one with samples in it.")
 
 
 def _described(arguments: Batch, targets: Any, synthetic: bool) -> str:

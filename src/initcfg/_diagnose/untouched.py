@@ -44,6 +44,13 @@ def refuse_unready(model: nn.Module) -> None:
                     parameter=entry.name,
                     fix="Build it outside of that, or within torch.no_grad().",
                 )
+            if tensor.is_complex():
+                raise DiagnosisError(
+                    "Complex tensors cannot be measured.",
+                    parameter=entry.name,
+                    shape=tuple(tensor.shape),
+                    fix="Hold real and imaginary parts in a real parameter, by torch.view_as_complex.",
+                )
             if tensor.is_meta or waits(tensor):
                 raise DiagnosisError(
                     "This model has no numbers yet.",
