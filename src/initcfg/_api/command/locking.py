@@ -32,12 +32,19 @@ def lock_checked(paths: Sequence[str], *, untrusted: bool, no_python: bool) -> L
 
 
 def lock_said(made: Lock, output: str) -> list[str]:
-    """What was written, in a line for each model."""
-    tensors = [sum(len(entry.names) for entry in model.entries) for model in made.models]
-    return [
-        f"{output}: {model.target}, {plural(count, 'tensor')} in {plural(len(model.entries), 'line')}"
-        for model, count in zip(made.models, tensors, strict=True)
-    ]
+    """What was written, in a line for each model; and what of it a check can tell less of."""
+    found: list[str] = []
+    for model in made.models:
+        count = sum(len(entry.names) for entry in model.entries)
+        lines = plural(len(model.entries), "line")
+        found.append(f"{output}: {model.target}, {plural(count, 'tensor')} in {lines}")
+        untold = sum(len(entry.names) for entry in model.entries if entry.by_code and not entry.numbers)
+        if untold:
+            found.append(
+                f"  {untold:,} made by code: a check tells whether that code changes, not what it reads; "
+                "--seed locks the numbers."
+            )
+    return found
 
 
 def lock_json(made: Lock, output: str) -> dict[str, Any]:

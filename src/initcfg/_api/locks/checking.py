@@ -26,7 +26,8 @@ class ModelCheck:
         renamed: Of these, such as differ in nothing but the name: before → now.
         tied: Names that are another name of a tensor on one side alone, or of another one: (before, now).
         beside: What else differs: the random stream, or the bytes of a checkpoint.
-        unsure: Tensors that code writes which has changed; only a lock with a seed can tell.
+        unsure: Tensors that code makes, where what it is made from has changed and no numbers of a seed tell;
+            and those of a checkpoint whose bytes nobody knows.
         numbers: Tensors that are said alike, and get other numbers from the seed.
         causes: What has changed of what the model is made from.
         moved: Tensors for which only the rule that says so has another place.
@@ -140,7 +141,9 @@ def compared(before: LockedModel, now: LockedModel) -> ModelCheck:
     removed = {name: item for name, item in here.items() if name not in there}
     causes = _causes(before, now)
     same = [name for name in both if name not in changed]
-    coded = any(cause.startswith(("code", "library")) for cause in causes)
+    made_anew = any(cause.startswith(("code", "library", "config")) for cause in causes)
+    unread = _unread(before, now)
+    known = [name for name in _pairs(now.all("checkpoint")) if name not in unread]
     found = ModelCheck(
         before.target,
         now,
@@ -150,10 +153,16 @@ def compared(before: LockedModel, now: LockedModel) -> ModelCheck:
         renamed=_renamed(removed, added),
         tied=_tied(before, now),
         beside=_beside(before, now),
-        unsure=tuple(name for name in same if coded and there[name].by_code and not there[name].numbers),
+        unsure=tuple(
+            name
+            for name in same
+            if (made_anew and there[name].by_code and not _compared(here[name], there[name]))
+            or (unread and there[name].is_loaded(known))
+        ),
         numbers=tuple(name for name in same if _other_numbers(here[name], there[name])),
         moved=tuple(name for name in same if here[name].rule != there[name].rule),
     )
+    causes += tuple(f"checkpoint {name}: nothing tells its bytes" for name in unread)
     return replace(found, causes=causes or (() if found.same else (_UNTOLD,)))
 
 
@@ -163,8 +172,12 @@ def _by_name(model: LockedModel) -> dict[str, Entry]:
 
 def _other_numbers(before: Entry, now: Entry) -> bool:
     """Whether a seed gives other numbers; of groups that became others, the values tell."""
-    known = before.numbers is not None and now.numbers is not None and before.names == now.names
-    return known and before.numbers != now.numbers
+    return _compared(before, now) and before.numbers != now.numbers
+
+
+def _compared(before: Entry, now: Entry) -> bool:
+    """Whether the numbers of a seed can be compared: a digest is that of all that a line names."""
+    return before.numbers is not None and now.numbers is not None and before.names == now.names
 
 
 def _renamed(removed: Mapping[str, Entry], added: Mapping[str, Entry]) -> dict[str, str]:
@@ -196,6 +209,12 @@ def _beside(before: LockedModel, now: LockedModel) -> tuple[str, ...]:
         if other is not None and other != told and "unknown" not in (told, other):
             found.append(f"the checkpoint {name} holds other bytes")
     return tuple(found)
+
+
+def _unread(before: LockedModel, now: LockedModel) -> tuple[str, ...]:
+    """Checkpoints of which one side does not know the bytes."""
+    sides = [_pairs(each.all("checkpoint")) for each in (before, now)]
+    return tuple(dict.fromkeys(name for side in sides for name, told in side.items() if told == "unknown"))
 
 
 def _causes(before: LockedModel, now: LockedModel) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from initcfg._api.locks.words import (
+    by_code,
     digest,
     name_text,
     names_in,
@@ -26,6 +27,7 @@ _LINE = re.compile(
     r"(?P<value>[^<#]+?)(?P<numbers> #[0-9a-f]{16})?(?P<rule> <- [^\n]*)?"
 )
 _TIED = re.compile(r"(?P<names>.+?): tied to (?P<to>[^\n]+)")
+_LOADED = re.compile(r"\b(?:FromCheckpoint|Adapted|Hooked|Originals)\(")
 _NEVER = " (never written)"
 _PARTLY = " (partly written)"
 
@@ -59,7 +61,12 @@ class Entry:
     @property
     def by_code(self) -> bool:
         """Whether code that the lock cannot look into has the last word."""
-        return re.search(r"\b(Opaque|Computed)\(", self.value) is not None
+        return "0" not in self.shape.split("x") and by_code(self.value)
+
+    def is_loaded(self, known: Iterable[str]) -> bool:
+        """Whether it is from a checkpoint, and from none of those that are ``known``."""
+        loaded = _LOADED.search(self.value) is not None
+        return loaded and not any(f"source={quoted(name)}" in self.value for name in known)
 
     def __str__(self) -> str:
         numbers = f" #{self.numbers}" if self.numbers else ""
@@ -122,9 +129,11 @@ def kept_entries(
 
 
 def kept_text(tensor: torch.Tensor) -> str:
-    """What a buffer holds, in so few digits that no processor and no library gives others."""
+    """What a buffer holds: integers exactly; others in so few digits that no processor gives others."""
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() == 0:
         return value_text(Keep())
+    if not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized):
+        return _exact_text(tensor.detach().cpu().contiguous())
     whole = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
     numbers = whole.to(torch.float64).reshape(-1)
     if bool((numbers == numbers[0]).all()):
@@ -134,8 +143,20 @@ def kept_text(tensor: torch.Tensor) -> str:
     if finite.numel():
         # No mean: of numbers that cancel out, it is what rounding left.
         spread = {"min": finite.min(), "max": finite.max(), "rms": finite.square().mean().sqrt()}
+        # With weights by place: the same numbers in another order are another buffer.
+        places = torch.arange(1, finite.numel() + 1, dtype=torch.float64, device=finite.device)
+        spread["placed"] = (finite * places / finite.numel()).square().mean().sqrt()
         parts = [f"{name}={float(number):.4g}" for name, number in spread.items()] + parts
     return f"Kept({', '.join(parts)})"
+
+
+def _exact_text(tensor: torch.Tensor) -> str:
+    """What a buffer of integers or truths holds."""
+    first = tensor.reshape(-1)[0]
+    if bool((tensor == first).all()) and int(float(first.item())) == first.item():
+        return value_text(Constant(float(first.item())))
+    told = digest(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"Kept(min={int(tensor.min())}, max={int(tensor.max())}, sha256={told})"
 
 
 def ties_of(plan: Plan) -> list[Tied]:

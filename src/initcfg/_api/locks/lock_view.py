@@ -58,8 +58,10 @@ def _lines(found: ModelCheck, *, full: bool) -> Iterator[Text]:
     if found.numbers:
         yield line(f"numbers  the seed gives others to {_listed(found.numbers)}", style="red")
     if found.unsure:
-        yield line(f"unsure   {_listed(found.unsure)}: written by code that has changed", style="yellow")
-        yield line("         A lock with --seed compares what such code writes.")
+        yield line(
+            f"unsure   {_listed(found.unsure)}: made by what has changed, or is unknown", style="yellow"
+        )
+        yield line("         A lock with --seed compares what code writes.")
 
 
 def _alike(

@@ -112,7 +112,7 @@ def model_of(target: Target, folder: str) -> LockedModel:
         ("initcfg", __version__),
         ("stream", str(STREAM_VERSION)),
         *files_read(loaded, folder),
-        *code_used(cfg, model, made),
+        *code_used(loaded, cfg, model, made),
         *checkpoints_read(made),
         ("plan", made.digest),
     ]

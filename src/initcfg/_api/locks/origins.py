@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
+from initcfg._api.locks.own_modules import is_installed, is_named, modules_said, own_file, with_helpers
 from initcfg._api.locks.words import digest
+from initcfg._checkpoints import open_source, whole_digest
 from initcfg._config.builders import is_builder
 from initcfg._config.files import Config, file_text, files_of
-from initcfg._plan import Plan
+from initcfg._plan import Load, Plan
 from initcfg._rules import resolve_type
 from initcfg.errors import InitcfgError
 
 Facts = Iterator[tuple[str, str]]
-# torch changes nothing that a plan does not say, and this package has a line of its own.
-_NOT_NAMED = {"torch", "builtins", "initcfg", "abc", "typing", "collections"}
-_INSTALLED = ("site-packages", "dist-packages")
+_QUOTED = re.compile(r"""['"]([A-Za-z_][\w.:]*)['"]""")
 
 
 def files_read(config: Any, folder: str) -> Facts:
@@ -34,8 +36,11 @@ def files_read(config: Any, folder: str) -> Facts:
             yield "file", f"{relative(path, folder)} unknown"
 
 
-def code_used(cfg: Any, model: nn.Module, plan: Plan) -> Facts:
-    """Whose code made the model: libraries with their versions, and modules of one's own with a digest."""
+def code_used(config: Any, cfg: Any, model: nn.Module, plan: Plan) -> Facts:
+    """Whose code made the model: libraries with their versions, and modules of one's own with a digest.
+
+    One's own are those of its classes and initializers, what the config names, and all that these import.
+    """
     names: set[str] = set()
     type_ = cfg.get("type")
     if isinstance(type_, str) and is_builder(type_):
@@ -44,22 +49,34 @@ def code_used(cfg: Any, model: nn.Module, plan: Plan) -> Facts:
         names.update(base.__module__ for base in cls.__mro__)
     names.update(_initializer_modules(plan))
     libraries: dict[str, str] = {}
-    own: dict[str, str] = {}
     for name in sorted(names):
         top = name.partition(".")[0]
-        module = sys.modules.get(name)
-        if top in _NOT_NAMED or top in sys.stdlib_module_names or module is None:
-            continue
-        path = getattr(module, "__file__", None)
-        if path is None or _is_installed(top, path):
+        path = getattr(sys.modules.get(name), "__file__", None)
+        if name in sys.modules and is_named(name) and (path is None or is_installed(top, path)):
             libraries[top] = _version(top)
-            continue
+    said = {*modules_said(cfg), *(modules_said(config.to_dict()) if isinstance(config, Config) else ())}
+    own: dict[str, str] = {}
+    for name in sorted(with_helpers({*names, *said}, _config_code(config))):
         try:
-            own[name] = digest(file_text(path).encode())
+            text = file_text(own_file(name) or "")
         except (OSError, ValueError):
             own[name] = "unknown"
+            continue
+        if text.strip():
+            own[name] = digest(text.encode())
     yield from (("library", f"{name} {version}") for name, version in libraries.items())
     yield from (("code", f"{name} {told}") for name, told in own.items())
+
+
+def _config_code(config: Any) -> Iterator[str]:
+    """The texts of those files of a config that are Python."""
+    for path in files_of(config) if isinstance(config, Config) else ():
+        if path.endswith(".py"):
+            try:
+                yield file_text(path)
+            except (OSError, ValueError):
+                # It has gone since it was read.
+                continue
 
 
 def _initializer_modules(plan: Plan) -> Iterator[str]:
@@ -73,20 +90,10 @@ def _initializer_modules(plan: Plan) -> Iterator[str]:
         try:
             yield getattr(resolve_type(type_), "__module__", "builtins")
         except InitcfgError:
-            # It was given in code, and has no name.
+            # It was given in code, or is a function: the rule says more.
             continue
-
-
-def _is_installed(top: str, path: str) -> bool:
-    """Whether a file is of a library; a project that is installed to be edited is one's own code."""
-    if any(f"{os.sep}{each}{os.sep}" in path for each in _INSTALLED):
-        return True
-    try:
-        found = importlib.metadata.distribution(top)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    beside = path.startswith(os.path.abspath(str(found.locate_file(""))) + os.sep)
-    return beside and '"editable": true' not in (found.read_text("direct_url.json") or "")
+    for note in plan.rules.values():
+        yield from modules_said(_QUOTED.findall(note.cfg))
 
 
 def _version(top: str) -> str:
@@ -100,19 +107,43 @@ def _version(top: str) -> str:
 
 
 def checkpoints_read(plan: Plan) -> Facts:
-    """The checkpoints that are loaded, each with the SHA-256 of its file where that is at hand."""
+    """The checkpoints that are loaded, each with the SHA-256 of its files, where these can be found."""
     for load in plan.loads:
-        named = load.checkpoint or load.source
-        yield "checkpoint", f"{named} {load.sha256 or _file_digest(named)}"
+        yield "checkpoint", f"{load.checkpoint or load.source} {_checkpoint_digest(load)}"
+        if load.lora is not None and load.lora[0] is not None:
+            yield "checkpoint", f"{load.lora[0]} {_digest_of_source(load.lora[0], None, load.offline)}"
 
 
-def _file_digest(path: str) -> str:
-    if not os.path.isfile(path):
-        return "unknown"
+def _checkpoint_digest(load: Load) -> str:
+    if load.given is not None:
+        return _digest_of_tensors(load.given)
+    if load.checkpoint is None:
+        return load.sha256 or "unknown"
+    return _digest_of_source(load.checkpoint, load.sha256, load.offline)
+
+
+def _digest_of_source(named: str, known: str | None, offline: bool | None) -> str:
+    try:
+        opened = open_source(named, offline=offline)
+        path = opened.path
+        # What is known of an index says nothing of its shards.
+        if path is not None and (known is None or path.suffix == ".json" or path.is_dir()):
+            return whole_digest(path)
+    except (OSError, InitcfgError):
+        return known or "unknown"
+    return known or opened.sha256 or "unknown"
+
+
+def _digest_of_tensors(given: Any) -> str:
+    """That of a state_dict in memory: its names and bytes."""
     found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
+    try:
+        for name, tensor in given.items():
+            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            found.update(data.numpy().tobytes())
+    except (AttributeError, TypeError, RuntimeError):
+        return "unknown"
     return found.hexdigest()
 
 

@@ -16,6 +16,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9_.\-{},]+")
 _BRACES = re.compile(r"\{([0-9.,]+)\}")
 # Of a value that is longer, as of a formula, a digest tells the rest.
 _LONGEST = 240
+_BY_CODE = re.compile(r"\b(?:Opaque|Computed|Keep|Hooked)\(|\bcode=true\)")
 _LINE_NUMBER = re.compile(r"(?<=\.py):\d+")
 # No model has more tensors; a text that asks for more was not written by us.
 MOST_NAMES = 10_000_000
@@ -34,7 +35,13 @@ def value_text(value: Value) -> str:
     text = _text(data)
     if len(text) <= _LONGEST:
         return text
-    return f"{data['kind']}(sha256={digest(text.encode())})"
+    code = ", code=true" if by_code(text) else ""
+    return f"{data['kind']}(sha256={digest(text.encode())}{code})"
+
+
+def by_code(text: str) -> bool:
+    """Whether the text of a value leaves some of it to code, which no text says."""
+    return _BY_CODE.search(text) is not None
 
 
 def digest(data: bytes) -> str:
