@@ -75,10 +75,10 @@ def checked() -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def locked(**how: int) -> str:
+def locked(seed: int | None = None) -> str:
     """Lock, and see that a tree in which nothing changed is the same."""
     again()
-    initcfg.lock("c.py", **how)
+    initcfg.lock("c.py", seed=seed)
     code, said = checked()
     assert code == 0, said
     return Path("init.lock").read_text()
