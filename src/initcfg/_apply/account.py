@@ -81,7 +81,7 @@ class Account:
             # Of a parametrized weight, it is what is stored that has the value, and not what a layer sees.
             seen = name in entries and entries[name].holder is None
             if seen and name in self.written and self.written[name].by == "code":
-                self.written[name] = replace(self.written[name], value=value)
+                self.written[name] = replace(self.written[name], value=value, meant=True)
 
     def ledger(self, names: Names, *, rng: str, seed: int | None, rebuilt: bool = False) -> Ledger:
         """The ledger of the whole model; ``rebuilt``: user code has changed which tensors it has."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from types import TracebackType
 
 from initcfg.errors import DiagnosisError, InitcfgError
 
 _LONGEST = 300
 
 
-@contextlib.contextmanager
-def users_code(what: str) -> Iterator[None]:
+def users_code(what: str) -> contextlib.AbstractContextManager[None]:
     """Within stands a call of the user's, and nothing else.
 
     What of ours runs in the midst of it, as hooks and modes do, keeps its own exceptions to itself; see
@@ -23,14 +22,23 @@ def users_code(what: str) -> Iterator[None]:
     Raises:
         DiagnosisError: It raised.
     """
-    try:
-        yield
-    except InitcfgError:
-        raise
-    except Exception as error:
+    return _UsersCode(what)
+
+
+class _UsersCode(contextlib.AbstractContextManager[None]):
+    """No generator, through which contextlib lets a StopIteration pass as it is."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, InitcfgError):
+            return
         first = next(iter(str(error).strip().splitlines()), "")[:_LONGEST]
         raise DiagnosisError(
-            f"{what}: {type(error).__name__}: {first}",
+            f"{self._what}: {type(error).__name__}: {first}",
             fix="The batch is what the model is called with, or (inputs, targets); loss is a function of "
             "(model, batch) or (output, targets).",
         ) from error

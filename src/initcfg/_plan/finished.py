@@ -49,7 +49,8 @@ def _assignment(entry: Written) -> Assignment:
     if entry.by == "default":
         default = Shadowed(entry.rule or "", entry.value, entry.initializer)
         return Assignment(name, shape, dtype, entry.value, default=default)
-    if entry.by == "code" and isinstance(entry.value, Keep):
+    if entry.by == "code" and not entry.meant:
+        # The value is what was there before; what the code made of it, no value says.
         return Assignment(name, shape, dtype, Opaque(entry.code or "code", entry.value), rule=entry.rule)
     if entry.by == "nobody":
         return Assignment(name, shape, dtype, Keep())

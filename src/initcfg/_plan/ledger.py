@@ -70,6 +70,8 @@ class Written(Frozen):
             (spectral_norm divides by the norm, orthogonal takes the nearest such matrix).
         loaded: For a tensor from a checkpoint: what was read, and how it was made to fit.
         computed: For a value that a batch of data decided: how.
+        meant: The value is what the code's writes mean, and was made by the stream; without it, nobody but
+            that code knows what it wrote.
         buffer: Whether it is a buffer.
         tune: Multipliers of the optimizer's numbers, which go with the value.
     """
@@ -86,6 +88,7 @@ class Written(Frozen):
     altered: bool = False
     loaded: Loaded | None = None
     computed: str | None = None
+    meant: bool = False
     buffer: bool = False
     tune: Mapping[str, float | str] = field(default_factory=dict)
 
@@ -307,5 +310,5 @@ def _metadata(path: str | Path) -> Mapping[str, str]:
 def _to_json(entry: Written) -> dict[str, Any]:
     """An entry; its operations, even if there are none, are told with the code."""
     without = ("name",) if entry.code else ("name", "code", "operations")
-    unless_empty = ("altered", "loaded", "computed", "buffer", "tune")
+    unless_empty = ("altered", "loaded", "computed", "meant", "buffer", "tune")
     return record_to_json(entry, without=without, unless_empty=unless_empty)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from initcfg.errors import InitcfgError, OutputError, console, draw, line, say, shown, shown_lines
+from initcfg.errors import BuildError, InitcfgError, OutputError, console, draw, line, say, shown, shown_lines
 from initcfg.errors import as_json as as_json_text
 
 if TYPE_CHECKING:
@@ -86,9 +86,25 @@ def spinner(what: str) -> Iterator[None]:
 
 
 class Command(click.Command):
-    """A command: it looks at our variables first; ``--untrusted`` keeps out the working folder's code."""
+    """A command: it looks at our variables first; ``--untrusted`` keeps out the working folder's code.
+
+    None ends the process from within, and click's own ends (the help, the version) are not within: whatever
+    asks for an end there is other people's code, and its 0 would say that all is well.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return self._invoke(ctx)
+        except BaseException as error:
+            ends = isinstance(error, click.exceptions.Exit) or not isinstance(error, Exception)
+            if not ends or isinstance(error, KeyboardInterrupt):
+                raise
+            raise BuildError(
+                f"Code of the model ended the process: {_call_of(error)}.",
+                fix="Take that out of what a model is made of, or raise an error there.",
+            ) from error
+
+    def _invoke(self, ctx: click.Context) -> Any:
         from initcfg._stream import check_settings
 
         check_settings()
@@ -99,6 +115,13 @@ class Command(click.Command):
 
         with without_working_folder():
             return super().invoke(ctx)
+
+
+def _call_of(error: BaseException) -> str:
+    from initcfg.values import short
+
+    code = error.exit_code if isinstance(error, click.exceptions.Exit) else getattr(error, "code", None)
+    return f"{type(error).__name__}({'' if code is None else short(code)})"
 
 
 class Group(click.Group):

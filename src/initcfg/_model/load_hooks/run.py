@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ class _Loading:
             self._load(module, state, prefix)
         else:
             self._copying = True
-            with _named(hooks.whole):
+            with _Named(hooks.whole):
                 self._load_whole(module, state, prefix)
 
     def _load_whole(self, module: nn.Module, state: State, prefix: str) -> None:
@@ -189,7 +190,7 @@ class _Loading:
         if hooks is not None and hooks.after and with_after:
             keys = _IncompatibleKeys(self.missing, self.unexpected)
             for hook in hooks.after:
-                with _named(hook):
+                with _Named(hook):
                     hook(module, keys)
         self._copying = copying
 
@@ -200,11 +201,11 @@ class _Loading:
         if hooks.override is not None:
             self._overridden.add(hooks.path)
             self._copied.add(hooks.path)
-            with _named(hooks.override):
+            with _Named(hooks.override):
                 module._load_from_state_dict(state, prefix, *rest)
         else:
             for hook in hooks.before:
-                with _named(hook):
+                with _Named(hook):
                     hook(state, prefix, *rest)
             if self._copying:
                 self._copied.add(hooks.path)
@@ -346,13 +347,15 @@ def _of_shapes(message: str) -> bool:
     return message.startswith("size mismatch for")
 
 
-@contextlib.contextmanager
-def _named(hook: Function) -> Iterator[None]:
-    """An error within is one of this hook."""
-    try:
-        yield
-    except HookFailed:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise HookFailed(f"it raises {said}", placed(hook, whole_path=True)) from error
+class _Named(contextlib.AbstractContextManager[None]):
+    """An error within is one of this hook; no generator, through which a StopIteration passes as it is."""
+
+    def __init__(self, hook: Function) -> None:
+        self._hook = hook
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, HookFailed):
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise HookFailed(f"it raises {said}", placed(self._hook, whole_path=True)) from error
