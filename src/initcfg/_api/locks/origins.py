@@ -127,7 +127,7 @@ def _digest_of_source(named: str, known: str | None, offline: bool | None) -> st
         opened = open_source(named, offline=offline)
         path = opened.path
         # What is known of an index says nothing of its shards.
-        if path is not None and (known is None or path.suffix == ".json" or path.is_dir()):
+        if path is not None and (known is None or path.suffix == ".json" or os.path.isdir(path)):
             return whole_digest(path)
     except (OSError, InitcfgError):
         return known or "unknown"
