@@ -145,6 +145,15 @@ def test_the_shards_of_a_checkpoint(folder: Path, form: str) -> None:
     assert code == 1 and "holds other bytes" in said
 
 
+def test_a_checkpoint_that_a_function_gives(folder: Path) -> None:
+    code = "import torch\n\ndef given():\n    return {'a.weight': torch.ones(2, 2)}\n\n"
+    write(rules="dict(type='Pretrained', checkpoint=given)", before=code)
+    assert "unknown" not in locked()
+    change("c.py", "torch.ones(2, 2)", "torch.ones(2, 2) * 2")
+    code_now, said = checked()
+    assert code_now == 1 and "holds other bytes" in said
+
+
 def test_a_checkpoint_whose_bytes_nobody_knows(folder: Path) -> None:
     from initcfg._api.locks.words import digest
 
@@ -188,6 +197,15 @@ def test_a_helper_module(folder: Path, more: str, files: dict[str, str]) -> None
     change("untold_fill.py", "K = 1.0", "K = 2.0")
     code, said = checked()
     assert code == 1 and "code of untold_fill has changed" in said
+
+
+def test_a_helper_in_a_folder_that_is_no_package(folder: Path) -> None:
+    Path("untold_package").mkdir()
+    Path("untold_package/deep.py").write_text(FILL)
+    write("from untold_package import deep; deep.fill(self.a.weight)")
+    assert "\ncode: untold_package.deep " in locked()
+    change("untold_package/deep.py", "K = 1.0", "K = 2.0")
+    assert checked()[0] == 1
 
 
 def test_what_was_imported_before_makes_no_difference(folder: Path) -> None:

@@ -117,7 +117,7 @@ def checkpoints_read(plan: Plan) -> Facts:
 def _checkpoint_digest(load: Load) -> str:
     if load.given is not None:
         return _digest_of_tensors(load.given)
-    if load.checkpoint is None:
+    if load.checkpoint is None or load.problem is not None:
         return load.sha256 or "unknown"
     return _digest_of_source(load.checkpoint, load.sha256, load.offline)
 
