@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any, NoReturn
 
 from torch import nn
@@ -50,31 +49,23 @@ def within_limits() -> Iterator[None]:
         hook.remove()
 
 
-def distrusting(cfg: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def distrusting(cfg: Mapping[str, Any]) -> Iterator[None]:
     """Within, a model may be built from ``cfg``.
 
     Raises:
         UntrustedError: It asks for too much, or its making failed.
     """
     _check_arguments(cfg)
-    return _Distrusting()
-
-
-class _Distrusting(contextlib.AbstractContextManager[None]):
-    """No generator, through which contextlib lets a StopIteration pass as it is."""
-
-    def __enter__(self) -> None:
-        self._limits = within_limits()
-        self._limits.__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
-    ) -> None:
-        self._limits.__exit__(kind, error, place)
-        if isinstance(error, Exception) and not isinstance(error, InitcfgError):
-            raise also(UntrustedError, error)(
-                f"The model of this config cannot be built. {type(error).__name__}: {error}"
-            ) from error
+    try:
+        with within_limits():
+            yield
+    except InitcfgError:
+        raise
+    except (Exception, RecursionError) as error:
+        raise also(UntrustedError, error)(
+            f"The model of this config cannot be built. {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_arguments(cfg: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ def users_code(what: str) -> contextlib.AbstractContextManager[None]:
 
 
 class _UsersCode(contextlib.AbstractContextManager[None]):
-    """No generator, through which contextlib lets a StopIteration pass as it is."""
+    """No generator: contextlib lets a StopIteration pass, where a RuntimeError is raised from it in one."""
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Mapping
-from types import TracebackType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -129,7 +128,7 @@ class _Loading:
             self._load(module, state, prefix)
         else:
             self._copying = True
-            with _Named(hooks.whole):
+            with _named(hooks.whole):
                 self._load_whole(module, state, prefix)
 
     def _load_whole(self, module: nn.Module, state: State, prefix: str) -> None:
@@ -190,7 +189,7 @@ class _Loading:
         if hooks is not None and hooks.after and with_after:
             keys = _IncompatibleKeys(self.missing, self.unexpected)
             for hook in hooks.after:
-                with _Named(hook):
+                with _named(hook):
                     hook(module, keys)
         self._copying = copying
 
@@ -201,11 +200,11 @@ class _Loading:
         if hooks.override is not None:
             self._overridden.add(hooks.path)
             self._copied.add(hooks.path)
-            with _Named(hooks.override):
+            with _named(hooks.override):
                 module._load_from_state_dict(state, prefix, *rest)
         else:
             for hook in hooks.before:
-                with _Named(hook):
+                with _named(hook):
                     hook(state, prefix, *rest)
             if self._copying:
                 self._copied.add(hooks.path)
@@ -347,15 +346,13 @@ def _of_shapes(message: str) -> bool:
     return message.startswith("size mismatch for")
 
 
-class _Named(contextlib.AbstractContextManager[None]):
-    """An error within is one of this hook; no generator, through which a StopIteration passes as it is."""
-
-    def __init__(self, hook: Function) -> None:
-        self._hook = hook
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, HookFailed):
-            said = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise HookFailed(f"it raises {said}", placed(self._hook, whole_path=True)) from error
+@contextlib.contextmanager
+def _named(hook: Function) -> Iterator[None]:
+    """An error within is one of this hook."""
+    try:
+        yield
+    except HookFailed:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise HookFailed(f"it raises {said}", placed(hook, whole_path=True)) from error
