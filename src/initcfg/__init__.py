@@ -8,6 +8,7 @@ and is made from the table below by ``tools/stubs.py``.
 from __future__ import annotations
 
 import importlib
+import random
 import typing
 from types import FunctionType
 from typing import Any
@@ -94,8 +95,13 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'initcfg' has no attribute {name!r}")
     # Lower stations call upper ones by the one door (_model/doors.py), where those register when imported.
-    for home in (_HOME[name],) if name in _LIGHT else EXPORTS:
-        _take(home)
+    # Libraries that are loaded on the way may draw (rich does, from Python's generator, for its ids).
+    before = random.getstate()
+    try:
+        for home in (_HOME[name],) if name in _LIGHT else EXPORTS:
+            _take(home)
+    finally:
+        random.setstate(before)
     return globals()[name]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -111,3 +113,40 @@ def test_all_is_as_it_was_after_an_exception(call: int) -> None:
         initcfg.diagnose(model, batch, failing)
     assert calls == call
     _assert_same(before, _state(model))
+
+
+class HoldsMore(nn.Module):
+    """Generators of its own, and tensors that are no buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16, 8)
+        self.torchs, self.pythons = torch.Generator().manual_seed(1), random.Random(1)
+        self.numpys = {"new": np.random.default_rng(1), "old": np.random.RandomState(1)}
+        self.counts = [torch.zeros(3)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.counts[0].add_(1.0)
+        moved = torch.rand((), generator=self.torchs) + self.pythons.random()
+        return self.fc(x) + moved + self.numpys["new"].random() + self.numpys["old"].rand()
+
+
+def test_what_a_model_holds_beside_its_tensors() -> None:
+    model, twin = HoldsMore(), HoldsMore()
+    initcfg.diagnose(model, (torch.randn(4, 16), torch.arange(4)), steps=2)
+    assert torch.equal(model.torchs.get_state(), twin.torchs.get_state())
+    assert model.pythons.getstate() == twin.pythons.getstate()
+    assert model.numpys["new"].random() == twin.numpys["new"].random()
+    assert model.numpys["old"].rand() == twin.numpys["old"].rand()
+    assert model.counts[0].eq(0).all()
+
+
+def test_what_libraries_draw_when_they_are_loaded() -> None:
+    program = """
+import random, torch, initcfg
+random.seed(3)
+before = random.getstate()
+initcfg.diagnose(torch.nn.Linear(8, 4), (torch.randn(4, 8), torch.arange(4)), steps=0)
+assert random.getstate() == before
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0

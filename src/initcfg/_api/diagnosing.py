@@ -20,6 +20,7 @@ from initcfg._diagnose import (
     diagnosed,
 )
 from initcfg._plan import Plan
+from initcfg._record.isolation import others_kept
 from initcfg.errors import DiagnosisError, InitcfgError
 
 
@@ -120,10 +121,12 @@ def diagnose(
         )
     request = checked_request(lr, optimizer, steps, dtype, seed)
     known = _known_plan(model, plan, roles)
-    if against is None:
-        return diagnosed(model, batch, loss, request, known)
-    other = _other_side(model, against, roles)
-    return compared(Side("here", model, known), other, batch, loss, request, checked_seeds(seeds))
+    # Also what libraries draw when they are loaded on the way.
+    with others_kept():
+        if against is None:
+            return diagnosed(model, batch, loss, request, known)
+        other = _other_side(model, against, roles)
+        return compared(Side("here", model, known), other, batch, loss, request, checked_seeds(seeds))
 
 
 def _other_side(model: nn.Module, against: Any, roles: Any) -> Side:

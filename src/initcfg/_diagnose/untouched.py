@@ -11,6 +11,7 @@ from torch import nn
 from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
 
+from initcfg._diagnose.held import held_kept
 from initcfg._model import is_sharded, named_tensors
 from initcfg._record import is_closed, waits
 from initcfg._record.isolation import others_kept, shadowed
@@ -85,6 +86,7 @@ def untouched(model: nn.Module, seed: int) -> Iterator[Pairs]:
         undo.enter_context(torch.inference_mode(False))
         undo.enter_context(seeded(seed, "diagnose"))
         undo.enter_context(others_kept(seed))
+        undo.enter_context(held_kept(model))
         try:
             pairs = undo.enter_context(shadowed(model, copied=True))
         except TensorError as error:
