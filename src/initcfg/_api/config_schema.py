@@ -243,6 +243,7 @@ def _words(item: Any, name: str) -> list[str] | None:
         found = re.findall(r"'([^']*)'", listed[1]) if listed else []
         return found or None
     except Exception:
+        # It was only asked for its words: other people's types raise what they like, and then say none.
         return None
     return None
 

@@ -145,7 +145,10 @@ def _model_of(lines: list[str], first: int, name: str) -> LockedModel:
                 if twice is not None:
                     raise ValueError(f"{short(twice)} stands there twice")
                 seen.update(entry.names)
-                (ties if isinstance(entry, Tied) else entries).append(entry)  # type: ignore[arg-type]
+                if isinstance(entry, Tied):
+                    ties.append(entry)
+                else:
+                    entries.append(entry)
         except (ValueError, RecursionError) as error:
             raise LockError(
                 f"This line of the lock cannot be read: {error}.",
