@@ -1,5 +1,7 @@
 //! The maps in float64: the normal distribution and its tails, as `_stream/bits/gauss.py` states them.
 
+use crate::bits::double;
+
 /// How two words (or one, for a float32 tensor) become a number by way of float64.
 #[derive(Clone, Copy)]
 pub enum Double {
@@ -31,50 +33,50 @@ pub enum Double {
     },
 }
 
-const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
-const LN2_LOW: f64 = f64::from_bits(0x3DEA_39EF_3579_3C76);
-const SQRT_HALF: f64 = f64::from_bits(0x3FE6_A09E_667F_3BCD);
+const LN2_HIGH: f64 = double(0x3FE6_2E42_FEE0_0000);
+const LN2_LOW: f64 = double(0x3DEA_39EF_3579_3C76);
+const SQRT_HALF: f64 = double(0x3FE6_A09E_667F_3BCD);
 
 const LOG_TERMS: [f64; 12] = [
-    f64::from_bits(0x3FA6_42C8_590B_2164),
-    f64::from_bits(0x3FA8_6186_1861_8618),
-    f64::from_bits(0x3FAA_F286_BCA1_AF28),
-    f64::from_bits(0x3FAE_1E1E_1E1E_1E1E),
-    f64::from_bits(0x3FB1_1111_1111_1111),
-    f64::from_bits(0x3FB3_B13B_13B1_3B14),
-    f64::from_bits(0x3FB7_45D1_745D_1746),
-    f64::from_bits(0x3FBC_71C7_1C71_C71C),
-    f64::from_bits(0x3FC2_4924_9249_2492),
-    f64::from_bits(0x3FC9_9999_9999_999A),
-    f64::from_bits(0x3FD5_5555_5555_5555),
-    f64::from_bits(0x3FF0_0000_0000_0000),
+    double(0x3FA6_42C8_590B_2164),
+    double(0x3FA8_6186_1861_8618),
+    double(0x3FAA_F286_BCA1_AF28),
+    double(0x3FAE_1E1E_1E1E_1E1E),
+    double(0x3FB1_1111_1111_1111),
+    double(0x3FB3_B13B_13B1_3B14),
+    double(0x3FB7_45D1_745D_1746),
+    double(0x3FBC_71C7_1C71_C71C),
+    double(0x3FC2_4924_9249_2492),
+    double(0x3FC9_9999_9999_999A),
+    double(0x3FD5_5555_5555_5555),
+    double(0x3FF0_0000_0000_0000),
 ];
 
 const MILLS_TERMS: [f64; 24] = [
-    f64::from_bits(0x3FF2_8728_83BE_576D),
-    f64::from_bits(0xBFC4_E87C_A927_4BA0),
-    f64::from_bits(0xBF8C_05E7_6EEE_2EDA),
-    f64::from_bits(0x3F9F_8FCD_6B64_802C),
-    f64::from_bits(0xBF90_9BFE_AC80_7C0F),
-    f64::from_bits(0x3F77_0187_03A3_90E4),
-    f64::from_bits(0xBF57_2833_9587_DC9B),
-    f64::from_bits(0x3F30_66B5_7367_5334),
-    f64::from_bits(0xBEF9_E36C_22E0_87E5),
-    f64::from_bits(0xBEB0_F556_66E3_C92C),
-    f64::from_bits(0x3EA9_2684_1BCF_91AA),
-    f64::from_bits(0xBE74_66DE_63A5_4510),
-    f64::from_bits(0xBE48_DB4C_42CC_EF95),
-    f64::from_bits(0x3E2C_A231_C26D_A126),
-    f64::from_bits(0x3DD4_B86C_7F98_8C80),
-    f64::from_bits(0xBDDE_85EB_5A83_4F29),
-    f64::from_bits(0x3D8E_DE1D_4EB4_D434),
-    f64::from_bits(0x3D90_3A00_A499_807B),
-    f64::from_bits(0xBD50_732B_E725_FE58),
-    f64::from_bits(0xBD42_ADAB_42F6_8893),
-    f64::from_bits(0x3D06_5779_848F_D7EE),
-    f64::from_bits(0x3CF7_C2D1_D276_BF94),
-    f64::from_bits(0xBCB8_4E44_5975_6919),
-    f64::from_bits(0xBCB0_6EA8_7375_C5B4),
+    double(0x3FF2_8728_83BE_576D),
+    double(0xBFC4_E87C_A927_4BA0),
+    double(0xBF8C_05E7_6EEE_2EDA),
+    double(0x3F9F_8FCD_6B64_802C),
+    double(0xBF90_9BFE_AC80_7C0F),
+    double(0x3F77_0187_03A3_90E4),
+    double(0xBF57_2833_9587_DC9B),
+    double(0x3F30_66B5_7367_5334),
+    double(0xBEF9_E36C_22E0_87E5),
+    double(0xBEB0_F556_66E3_C92C),
+    double(0x3EA9_2684_1BCF_91AA),
+    double(0xBE74_66DE_63A5_4510),
+    double(0xBE48_DB4C_42CC_EF95),
+    double(0x3E2C_A231_C26D_A126),
+    double(0x3DD4_B86C_7F98_8C80),
+    double(0xBDDE_85EB_5A83_4F29),
+    double(0x3D8E_DE1D_4EB4_D434),
+    double(0x3D90_3A00_A499_807B),
+    double(0xBD50_732B_E725_FE58),
+    double(0xBD42_ADAB_42F6_8893),
+    double(0x3D06_5779_848F_D7EE),
+    double(0x3CF7_C2D1_D276_BF94),
+    double(0xBCB8_4E44_5975_6919),
+    double(0xBCB0_6EA8_7375_C5B4),
 ];
 
 /// Numbers that take each step together, so that a processor has work while quotients and roots are due.

@@ -4,6 +4,7 @@
 //! pointer and size. The result depends on keys and indices alone, never on the number of threads.
 //! No thread outlives a call, so a process may fork between calls.
 
+mod bits;
 mod cell;
 mod double;
 mod draws;

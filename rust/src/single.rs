@@ -1,6 +1,7 @@
 //! The maps from one word to a float32 number: operations of IEEE 754 alone, in the stated order.
 //! Nothing here is contracted: Rust never fuses a multiplication and an addition by itself.
 
+use crate::bits::single;
 use crate::philox::{words, words_through, Aligned, Blocks, KeySchedule, LOW, WORDS};
 
 /// How a word becomes a float32 number; every number in it is rounded already.
@@ -29,26 +30,26 @@ pub enum Single {
 
 // The coefficients of docs/stream.md, as bit patterns.
 pub const LOG2: [f32; 8] = [
-    f32::from_bits(0x3F15_C01F),
-    f32::from_bits(0x3F76_3839),
-    f32::from_bits(0xBEA4_29EC),
-    f32::from_bits(0x3E11_F767),
-    f32::from_bits(0xBD90_9149),
-    f32::from_bits(0x3D18_D3BB),
-    f32::from_bits(0xBCCD_CF87),
-    f32::from_bits(0x3C77_D048),
+    single(0x3F15_C01F),
+    single(0x3F76_3839),
+    single(0xBEA4_29EC),
+    single(0x3E11_F767),
+    single(0xBD90_9149),
+    single(0x3D18_D3BB),
+    single(0xBCCD_CF87),
+    single(0x3C77_D048),
 ];
 pub const ABOVE: [f32; 5] = [
-    f32::from_bits(0xC07D_3AC8),
-    f32::from_bits(0xC134_6C4F),
-    f32::from_bits(0x40B8_0681),
-    f32::from_bits(0x4104_DE2B),
-    f32::from_bits(0x3F96_CCAC),
+    single(0xC07D_3AC8),
+    single(0xC134_6C4F),
+    single(0x40B8_0681),
+    single(0x4104_DE2B),
+    single(0x3F96_CCAC),
 ];
 pub const BELOW: [f32; 3] = [
-    f32::from_bits(0x3F9E_32B2),
-    f32::from_bits(0x40FB_5544),
-    f32::from_bits(0x40E2_E45E),
+    single(0x3F9E_32B2),
+    single(0x40FB_5544),
+    single(0x40E2_E45E),
 ];
 pub const TO_UNIT: f32 = 1.0 / 8_388_608.0;
 
