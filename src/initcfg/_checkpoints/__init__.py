@@ -8,12 +8,13 @@ Read: `from_source.py` (both steps as one), `whole_digest.py` (the digest of all
 machine) and `formats/` (from the file to its tensors).
 """
 
-from initcfg._checkpoints.formats import InMemory, OpenedCheckpoint, Stored, has_lora
+from initcfg._checkpoints.formats import ADAPTER_CONFIG, InMemory, OpenedCheckpoint, Stored, has_lora
 from initcfg._checkpoints.from_source import Lora, open_source
 from initcfg._checkpoints.key_prefixes import common_prefix, prefixes_of
 from initcfg._checkpoints.whole_digest import whole_digest, whole_size
 
 __all__ = [
+    "ADAPTER_CONFIG",
     "InMemory",
     "Lora",
     "OpenedCheckpoint",

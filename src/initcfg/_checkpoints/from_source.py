@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from initcfg._checkpoints.formats import (
     OpenedCheckpoint,
     lora_config,
+    lora_files,
     merged_lora,
     open_mapping,
     open_path,
@@ -78,7 +79,9 @@ def _merged(
     if source is None and not whole:
         source = _named_base(adapter.name, path, config)
     base = None if source is None else open_source(source, offline=offline)
-    return merged_lora(adapter, base, config, lora.alpha)
+    merged = merged_lora(adapter, base, config, lora.alpha)
+    named = () if source is None or source is lora.base else (Path(source),)
+    return replace(merged, beside_adapter=(*lora_files(path), *named))
 
 
 def _named_base(name: str, path: Path | None, config: Mapping[str, Any]) -> str:

@@ -92,7 +92,8 @@ def test_a_line_for_tensors_that_are_alike(folder: Path) -> None:
         "blocks.{0..2}.norm.bias: 4 float32 = Constant(val=0.0) <- default, LayerNorm.reset_parameters",
         f"blocks.{{0..2}}.fc.weight: 4x4 float32 = {trunc} <- model.init_cfg",
         "blocks.{0..2}.fc.bias: 4 float32 = Constant(val=0.0) <- model.init_cfg",
-        "table: buffer 4 float32 = Kept(min=0, max=3, rms=1.871, placed=1.696) <- its constructor",
+        "table: buffer 4 float32 = Kept(min=0, max=3, rms=1.871, placed=1.696, bits=9392b85eaba90b4a)"
+        " <- its constructor",
         "head.weight: tied to embed.weight",
     ]
 

@@ -3,10 +3,11 @@
 In: configs or builders, or the text of a lock.
 Out: the text, one line for tensors that are alike; or what differs now, and what has changed around it.
 
-Read: `words.py` (values and names as text, exactly), then `entries.py` (the lines of one model),
-`lock_file.py` (the whole text, and how it is read back), `own_modules.py` (the modules that code goes
-through), `origins.py` (what a model came from: files, libraries, code, checkpoints), `making.py` (from a
-config to its lines), `checking.py` (then and now), `lock_view.py` (that, for a person).
+Read: `words.py` (values and names as text, exactly), then `built.py` (what constructors leave in a
+model), `entries.py` (the lines of one model), `lock_file.py` (the whole text, and how it is read back),
+`own_modules.py` (the modules that code goes through), `origins.py` (what a model came from: files,
+libraries, code, checkpoints), `making.py` (from a config to its lines), `checking.py` (then and now),
+`lock_view.py` (that, for a person).
 """
 
 from initcfg._api.locks.checking import LockCheck, check, checked

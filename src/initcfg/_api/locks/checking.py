@@ -31,6 +31,8 @@ class ModelCheck:
         numbers: Tensors that are said alike, and get other numbers from the seed.
         causes: What has changed of what the model is made from.
         moved: Tensors for which only the rule that says so has another place.
+        rounding: Tensors that constructors made, alike in four digits and of other bits, where nothing that
+            the lock names has changed: as on another processor.
         now: What it starts with now.
     """
 
@@ -46,6 +48,7 @@ class ModelCheck:
     numbers: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
+    rounding: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -71,7 +74,8 @@ class ModelCheck:
             "renamed": dict(self.renamed),
             "tied": {name: list(pair) for name, pair in self.tied.items()},
             **{
-                name: list(getattr(self, name)) for name in ("beside", "unsure", "numbers", "causes", "moved")
+                name: list(getattr(self, name))
+                for name in ("beside", "unsure", "numbers", "causes", "moved", "rounding")
             },
         }
 
@@ -136,12 +140,14 @@ def compared(before: LockedModel, now: LockedModel) -> ModelCheck:
     """What became of one model."""
     here, there = _by_name(before), _by_name(now)
     both = [name for name in there if name in here]
-    changed = {name: (here[name], there[name]) for name in both if here[name].content != there[name].content}
+    causes = _causes(before, now)
+    made_anew = any(cause.startswith(("code", "library", "config")) for cause in causes)
+    other = [name for name in both if here[name].content != there[name].content]
+    rounding = () if made_anew else tuple(name for name in other if here[name].rough == there[name].rough)
+    changed = {name: (here[name], there[name]) for name in other if name not in {*rounding}}
     added = {name: item for name, item in there.items() if name not in here}
     removed = {name: item for name, item in here.items() if name not in there}
-    causes = _causes(before, now)
     same = [name for name in both if name not in changed]
-    made_anew = any(cause.startswith(("code", "library", "config")) for cause in causes)
     unread = _unread(before, now)
     known = [name for name in _pairs(now.all("checkpoint")) if name not in unread]
     found = ModelCheck(
@@ -161,9 +167,10 @@ def compared(before: LockedModel, now: LockedModel) -> ModelCheck:
         ),
         numbers=tuple(name for name in same if _other_numbers(here[name], there[name])),
         moved=tuple(name for name in same if here[name].rule != there[name].rule),
+        rounding=rounding,
     )
-    causes += tuple(f"checkpoint {name}: nothing tells its bytes" for name in unread)
-    return replace(found, causes=causes or (() if found.same else (_UNTOLD,)))
+    causes += tuple(f"checkpoint {name}: {why}" for name, why in unread.items())
+    return replace(found, causes=causes or (() if found.same or found.beside else (_UNTOLD,)))
 
 
 def _by_name(model: LockedModel) -> dict[str, Entry]:
@@ -206,15 +213,22 @@ def _beside(before: LockedModel, now: LockedModel) -> tuple[str, ...]:
     here, there = (_pairs(each.all("checkpoint")) for each in (before, now))
     for name, told in here.items():
         other = there.get(name)
-        if other is not None and other != told and "unknown" not in (told, other):
+        if other is not None and told != other and "unknown" not in (told, other):
             found.append(f"the checkpoint {name} holds other bytes")
     return tuple(found)
 
 
-def _unread(before: LockedModel, now: LockedModel) -> tuple[str, ...]:
-    """Checkpoints of which one side does not know the bytes."""
+def _unread(before: LockedModel, now: LockedModel) -> dict[str, str]:
+    """Checkpoints of which one side does not know the bytes, and which side."""
     sides = [_pairs(each.all("checkpoint")) for each in (before, now)]
-    return tuple(dict.fromkeys(name for side in sides for name, told in side.items() if told == "unknown"))
+    unknown = [{name for name, told in side.items() if told == "unknown"} for side in sides]
+    found: dict[str, str] = {}
+    for name in dict.fromkeys([*sides[0], *sides[1]]):
+        times = zip(unknown, ("when it was locked", "now"), strict=True)
+        when = [word for side, word in times if name in side]
+        if when:
+            found[name] = f"nothing told its bytes {' and '.join(when)} (it is no file)"
+    return found
 
 
 def _causes(before: LockedModel, now: LockedModel) -> tuple[str, ...]:
@@ -246,4 +260,5 @@ def _said(entry: Entry) -> dict[str, Any]:
         "value": entry.value,
         "rule": entry.rule or None,
         "buffer": entry.buffer,
+        "persistent": entry.persistent,
     }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-import torch
-
+from initcfg._api.locks.built import Built, is_finite
 from initcfg._api.locks.words import (
+    MOST_NAMES,
     by_code,
     digest,
     name_text,
@@ -16,18 +16,22 @@ from initcfg._api.locks.words import (
     patterns_of,
     quoted,
     value_text,
+    without_bits,
     without_lines,
 )
 from initcfg._plan import Assignment, Plan
 from initcfg._plan.report import mask, merge_names
-from initcfg.values import Constant, Keep, dtype_name
+from initcfg.values import Keep, dtype_name
 
+# No name has a colon of its own: in quotes it is escaped.
 _LINE = re.compile(
-    r"(?P<names>.+?): (?P<buffer>buffer )?(?P<shape>scalar|[0-9]+(?:x[0-9]+)*) (?P<dtype>[a-z0-9_]+) = "
+    r"(?P<names>[^:]+): (?P<unsaved>non-persistent )?(?P<buffer>buffer )?"
+    r"(?P<shape>scalar|[0-9]+(?:x[0-9]+)*) (?P<dtype>[a-z0-9_]+) = "
     r"(?P<value>[^<#]+?)(?P<numbers> #[0-9a-f]{16})?(?P<rule> <- [^\n]*)?"
 )
-_TIED = re.compile(r"(?P<names>.+?): tied to (?P<to>[^\n]+)")
+_TIED = re.compile(r"(?P<names>[^:]+): tied to (?P<to>[^\n]+)")
 _LOADED = re.compile(r"\b(?:FromCheckpoint|Adapted|Hooked|Originals)\(")
+_HOLDING = " holding "
 _NEVER = " (never written)"
 _PARTLY = " (partly written)"
 
@@ -43,6 +47,7 @@ class Entry:
         rule: What says so; empty where nothing does.
         buffer: Whether they are buffers.
         numbers: Digest of the numbers that a seed gives them, where the lock has one.
+        persistent: Whether a state_dict has them.
     """
 
     names: tuple[str, ...]
@@ -52,16 +57,28 @@ class Entry:
     rule: str = ""
     buffer: bool = False
     numbers: str | None = None
+    persistent: bool = True
 
     @property
-    def content(self) -> tuple[str, str, str, bool]:
+    def content(self) -> tuple[object, ...]:
         """What of it makes a difference to a model."""
-        return self.shape, self.dtype, self.value, self.buffer
+        return self.shape, self.dtype, self.value, self.buffer, self.persistent
+
+    @property
+    def rough(self) -> tuple[object, ...]:
+        """The same, but for bits beyond the digits in which all processors agree."""
+        return self.shape, self.dtype, without_bits(self.value), self.buffer, self.persistent
 
     @property
     def by_code(self) -> bool:
         """Whether code that the lock cannot look into has the last word."""
-        return "0" not in self.shape.split("x") and by_code(self.value)
+        value, _, held = self.value.partition(_HOLDING)
+        return "0" not in self.shape.split("x") and by_code(value) and not (held and is_finite(held))
+
+    @property
+    def kind(self) -> str:
+        """What stands before its shape."""
+        return f"{'' if self.persistent else 'non-persistent '}buffer " if self.buffer else ""
 
     def is_loaded(self, known: Iterable[str]) -> bool:
         """Whether it is from a checkpoint, and from none of those that are ``known``."""
@@ -71,8 +88,9 @@ class Entry:
     def __str__(self) -> str:
         numbers = f" #{self.numbers}" if self.numbers else ""
         rule = f" <- {self.rule}" if self.rule else ""
-        buffer = "buffer " if self.buffer else ""
-        return f"{patterns_of(self.names)}: {buffer}{self.shape} {self.dtype} = {self.value}{numbers}{rule}"
+        return (
+            f"{patterns_of(self.names)}: {self.kind}{self.shape} {self.dtype} = {self.value}{numbers}{rule}"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,77 +104,42 @@ class Tied:
         return f"{patterns_of(self.names)}: tied to {name_text(self.to)}"
 
 
-def entries_of(plan: Plan, numbers: Mapping[str, bytes] | None = None) -> list[Entry]:
-    """A line for tensors that are alike, in the order of the model.
+def entries_of(plan: Plan, built: Built, numbers: Mapping[str, bytes] | None = None) -> list[Entry]:
+    """A line for tensors that are alike, in the order of the model; last the buffers that no plan speaks of.
 
     Args:
+        built: What the model holds as its constructors leave it.
         numbers: By tensor, the SHA-256 of what a seed gives it.
     """
-    groups: dict[object, list[Assignment]] = {}
-    said: dict[object, tuple[str, str, str, bool]] = {}
-    for name, item in [*plan.parameters.items(), *plan.buffers.items()]:
-        content = (_shape(item.shape), item.dtype, _value(plan, item), name in plan.buffers)
-        key = (mask(name), mask(_rule(item)), content)
-        groups.setdefault(key, []).append(item)
-        said[key] = content
+    groups: dict[object, list[str]] = {}
+    lines: dict[object, Entry] = {}
+    rules: dict[str, str] = {}
+    for name, entry in _single_entries(plan, built):
+        key = (mask(name), mask(entry.rule), entry.content)
+        groups.setdefault(key, []).append(name)
+        lines[key], rules[name] = entry, entry.rule
     return [
-        Entry(
-            tuple(item.name for item in items),
-            *said[key][:3],
-            rule=without_lines(merge_names([_rule(item) for item in items])),
-            buffer=said[key][3],
-            numbers=None if numbers is None else _together([item.name for item in items], numbers),
+        replace(
+            lines[key],
+            names=tuple(names),
+            rule=without_lines(merge_names([rules[name] for name in names])),
+            numbers=None if numbers is None else _together(names, numbers),
         )
-        for key, items in groups.items()
+        for key, names in groups.items()
     ]
 
 
-def kept_entries(
-    tensors: Mapping[str, torch.Tensor], told: Mapping[str, str], numbers: Mapping[str, bytes] | None
-) -> list[Entry]:
-    """A line for buffers that are alike: constructors make them, and no plan speaks of them."""
-    groups: dict[object, list[str]] = {}
-    for name, tensor in tensors.items():
-        key = (mask(name), _shape(tuple(tensor.shape)), dtype_name(tensor.dtype), told[name])
-        groups.setdefault(key, []).append(name)
-    found: list[Entry] = []
-    for names in groups.values():
-        first = tensors[names[0]]
-        said = (_shape(tuple(first.shape)), dtype_name(first.dtype), told[names[0]])
-        together = None if numbers is None else _together(names, numbers)
-        found.append(Entry(tuple(names), *said, rule="its constructor", buffer=True, numbers=together))
-    return found
-
-
-def kept_text(tensor: torch.Tensor) -> str:
-    """What a buffer holds: integers exactly; others in so few digits that no processor gives others."""
-    if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() == 0:
-        return value_text(Keep())
-    if not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized):
-        return _exact_text(tensor.detach().cpu().contiguous())
-    whole = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
-    numbers = whole.to(torch.float64).reshape(-1)
-    if bool((numbers == numbers[0]).all()):
-        return value_text(Constant(float(numbers[0])))
-    finite = numbers[numbers.isfinite()]
-    parts = [f"not_finite={numbers.numel() - finite.numel()}"] if finite.numel() < numbers.numel() else []
-    if finite.numel():
-        # No mean: of numbers that cancel out, it is what rounding left.
-        spread = {"min": finite.min(), "max": finite.max(), "rms": finite.square().mean().sqrt()}
-        # With weights by place: the same numbers in another order are another buffer.
-        places = torch.arange(1, finite.numel() + 1, dtype=torch.float64, device=finite.device)
-        spread["placed"] = (finite * places / finite.numel()).square().mean().sqrt()
-        parts = [f"{name}={float(number):.4g}" for name, number in spread.items()] + parts
-    return f"Kept({', '.join(parts)})"
-
-
-def _exact_text(tensor: torch.Tensor) -> str:
-    """What a buffer of integers or truths holds."""
-    first = tensor.reshape(-1)[0]
-    if bool((tensor == first).all()) and int(float(first.item())) == first.item():
-        return value_text(Constant(float(first.item())))
-    told = digest(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return f"Kept(min={int(tensor.min())}, max={int(tensor.max())}, sha256={told})"
+def _single_entries(plan: Plan, built: Built) -> Iterator[tuple[str, Entry]]:
+    """What each tensor starts with."""
+    for name, item in [*plan.parameters.items(), *plan.buffers.items()]:
+        value, rule = _value(plan, item, built), _rule(item)
+        if isinstance(item.value, Keep) and not rule and name in built.held:
+            rule = "its constructor"
+        said = (_shape(item.shape), item.dtype, value, rule, name in plan.buffers)
+        yield name, Entry((name,), *said, persistent=name not in built.unsaved)
+    for name, tensor in built.others.items():
+        said = (_shape(tuple(tensor.shape)), dtype_name(tensor.dtype), built.held[name], "its constructor")
+        yield name, Entry((name,), *said, buffer=True, persistent=name not in built.unsaved)
 
 
 def ties_of(plan: Plan) -> list[Tied]:
@@ -167,27 +150,35 @@ def ties_of(plan: Plan) -> list[Tied]:
     return [Tied((alias,), name) for name, aliases in found.items() for alias in aliases]
 
 
-def entry_in(line: str) -> Entry | Tied:
+def entry_in(line: str, most: int = MOST_NAMES) -> Entry | Tied:
     """What a line says.
+
+    Args:
+        most: How many names it may have.
 
     Raises:
         ValueError: It is no such line.
     """
     tied = _TIED.fullmatch(line)
     if tied is not None:
-        (to,) = names_in(tied["to"])
-        return Tied(tuple(names_in(tied["names"])), to)
+        to = names_in(tied["to"], most)
+        if len(to) > 1:
+            raise ValueError("a tensor is tied to one other")
+        return Tied(tuple(names_in(tied["names"], most)), to[0])
     found = _LINE.fullmatch(line)
     if found is None:
         raise ValueError("it does not say what a tensor starts with")
+    if found["unsaved"] and not found["buffer"]:
+        raise ValueError("a parameter is always persistent")
     numbers = found["numbers"]
     return Entry(
-        tuple(names_in(found["names"])),
+        tuple(names_in(found["names"], most)),
         found["shape"],
         found["dtype"],
         found["value"],
         rule=(found["rule"] or "").removeprefix(" <- "),
         buffer=found["buffer"] is not None,
+        persistent=found["unsaved"] is None,
         numbers=numbers and numbers[2:],
     )
 
@@ -196,14 +187,21 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _value(plan: Plan, item: Assignment) -> str:
+def _value(plan: Plan, item: Assignment, built: Built) -> str:
     told = "".join(
         f" {key}*{quoted(number) if isinstance(number, str) else repr(number)}"
         for key, number in item.tune.items()
     )
     never = _NEVER if item.name in plan.uninitialized else ""
     partly = _PARTLY if item.name in plan.partly_written else ""
-    return value_text(item.value) + told + never + partly
+    return _with_held(value_text(item.value), built.held.get(item.name)) + told + never + partly
+
+
+def _with_held(value: str, held: str | None) -> str:
+    """A value that a text does not say, with what the tensor holds."""
+    if held is None:
+        return value
+    return held if value == value_text(Keep()) and is_finite(held) else f"{value}{_HOLDING}{held}"
 
 
 def _rule(item: Assignment) -> str:

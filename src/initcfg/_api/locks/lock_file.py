@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from initcfg._api.locks.entries import Entry, Tied, entry_in
-from initcfg._api.locks.words import digest, quoted
+from initcfg._api.locks.words import MOST_NAMES, digest, quoted
 from initcfg._config.files import file_text, write_atomically
 from initcfg.errors import LockError
 from initcfg.values import short
@@ -23,6 +25,15 @@ _AGAIN = "Make it anew: initcfg lock CONFIG -o {}."
 # What a lock says of how a model was made, and may say once; the others any number of times.
 _ONCE = ("compat", "strict", "untrusted", "no_python", "seed", "stream", "initcfg", "plan")
 _OFTEN = ("set", "file", "library", "code", "checkpoint")
+# What such a line must say; of the others, it is any text.
+_FORMS = {
+    **dict.fromkeys(("strict", "untrusted", "no_python"), (re.compile("yes"), "it is 'yes', or is left out")),
+    "compat": (re.compile("mmengine"), "it is 'mmengine', or is left out"),
+    "seed": (re.compile("[0-9]{1,20}"), "it is an integer from 0 to 2**64 - 1"),
+    "stream": (re.compile("[0-9]{1,9}"), "it is the number of a version"),
+    **dict.fromkeys(_OFTEN[1:], (re.compile(r"(?s).* [^ ]+"), "it is a name with a version or digest")),
+}
+_NEEDED = ("initcfg", "stream", "plan")
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,11 @@ def read_lock(text: str, name: str) -> Lock:
         LockError: It is none, or not as it was written.
     """
     models = [_model_of(lines, number, name) for number, lines in _sections(_checked(text, name))]
+    targets: set[str] = set()
+    for model in models:
+        if model.target in targets:
+            raise LockError(f"{name!r} locks {short(model.target)} twice.", fix=_AGAIN.format(name))
+        targets.add(model.target)
     if not models:
         raise LockError(f"{name!r} locks no model.", fix=_AGAIN.format(name))
     return Lock(tuple(models))
@@ -128,34 +144,55 @@ def _sections(lines: list[str]) -> list[tuple[int, list[str]]]:
 
 def _model_of(lines: list[str], first: int, name: str) -> LockedModel:
     """The model that some lines are about; the first of them has the number ``first``."""
-    facts: list[tuple[str, str]] = []
-    entries: list[Entry] = []
-    ties: list[Tied] = []
-    seen: set[str] = set()
-    head = True
-    for number, line in enumerate(lines[1:], first + 1):
-        try:
-            if not line:
-                head = False
-            elif head:
-                facts.append(_fact(line, facts))
-            else:
-                entry = entry_in(line)
-                twice = next((each for each in entry.names if each in seen), None)
-                if twice is not None:
-                    raise ValueError(f"{short(twice)} stands there twice")
-                seen.update(entry.names)
-                if isinstance(entry, Tied):
-                    ties.append(entry)
-                else:
-                    entries.append(entry)
-        except (ValueError, RecursionError) as error:
-            raise LockError(
-                f"This line of the lock cannot be read: {error}.",
-                where=f"{name}:{number}",
-                fix=_AGAIN.format(name),
-            ) from error
-    return LockedModel(fact_in(lines[0][1:-1]), tuple(facts), tuple(entries), tuple(ties))
+    found = _Lines()
+    place = 0
+    try:
+        target = fact_in(lines[0][1:-1])
+        for place in range(1, len(lines)):
+            found.read(lines[place])
+        place = 0
+        missing = [key for key in _NEEDED if key not in dict(found.facts)]
+        if missing:
+            raise ValueError(f"nothing below it says {missing[0]!r}")
+    except (ValueError, RecursionError) as error:
+        raise LockError(
+            f"This line of the lock cannot be read: {error}.",
+            where=f"{name}:{first + place}",
+            fix=_AGAIN.format(name),
+        ) from error
+    return LockedModel(target, tuple(found.facts), tuple(found.entries), tuple(found.ties))
+
+
+class _Lines:
+    """What the lines of a model say, read one by one."""
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[str, str]] = []
+        self.entries: list[Entry] = []
+        self.ties: list[Tied] = []
+        self._seen: set[str] = set()
+        self._head = True
+
+    def read(self, line: str) -> None:
+        """One more line; a ValueError if it says nothing."""
+        if not line:
+            self._head = False
+        elif self._head:
+            self.facts.append(_fact(line, self.facts))
+        else:
+            self._take(entry_in(line, MOST_NAMES - len(self._seen)))
+
+    def _take(self, entry: Entry | Tied) -> None:
+        before = len(self._seen)
+        self._seen.update(entry.names)
+        if len(self._seen) < before + len(entry.names):
+            counts = Counter(each for item in (*self.entries, *self.ties, entry) for each in item.names)
+            twice = next(each for each in entry.names if counts[each] > 1)
+            raise ValueError(f"{short(twice)} stands there twice")
+        if isinstance(entry, Tied):
+            self.ties.append(entry)
+        else:
+            self.entries.append(entry)
 
 
 def _fact(line: str, known: list[tuple[str, str]]) -> tuple[str, str]:
@@ -164,7 +201,11 @@ def _fact(line: str, known: list[tuple[str, str]]) -> tuple[str, str]:
         raise ValueError(f"there is no such entry as {short(key)}")
     if key in _ONCE and any(key == name for name, _ in known):
         raise ValueError(f"{key!r} stands there twice")
-    return key, fact_in(value)
+    text = fact_in(value)
+    form, said = _FORMS.get(key, (None, ""))
+    if form is not None and not form.fullmatch(text):
+        raise ValueError(f"{key!r} says {short(text)}; {said}")
+    return key, text
 
 
 def fact_text(value: str) -> str:
@@ -174,10 +215,12 @@ def fact_text(value: str) -> str:
 
 def fact_in(text: str) -> str:
     """The text that :func:`fact_text` wrote."""
-    found = json.loads(text) if text[:1] == '"' else text
-    if not isinstance(found, str):
-        raise ValueError(f"{short(text)} is no text")
-    return found
+    if text[:1] != '"':
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise ValueError(f"{short(text)} is no text in quotes") from None
 
 
 def _checked(text: str, name: str) -> list[str]:
@@ -190,7 +233,7 @@ def _checked(text: str, name: str) -> list[str]:
                 where=f"{name}:{number}",
                 fix="Take either side, then make it anew: initcfg lock.",
             )
-    if lines[0] != _HEAD:
+    if lines[0] != _HEAD and lines[0].strip() != _HEAD:
         version = lines[0].removeprefix(_HEAD.rpartition(" ")[0]).strip()
         if version != lines[0].strip() and version.isdecimal():
             raise LockError(

@@ -55,6 +55,11 @@ def _lines(found: ModelCheck, *, full: bool) -> Iterator[Text]:
     for name, (before, now) in found.tied.items():
         was, is_ = (each or "a tensor of its own, or none" for each in (before, now))
         yield line(f"tied     {name}: was {was}; is {is_}", style="yellow")
+    if found.rounding:
+        yield line(
+            f"rounding {_listed(found.rounding)}: alike in four digits, not in all, as on another processor",
+            style="yellow",
+        )
     if found.numbers:
         yield line(f"numbers  the seed gives others to {_listed(found.numbers)}", style="red")
     if found.unsure:
@@ -84,13 +89,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _whole(item: Entry) -> str:
-    buffer = "buffer " if item.buffer else ""
-    return f"{buffer}{item.shape} {item.dtype} = {item.value}"
+    return f"{item.kind}{item.shape} {item.dtype} = {item.value}"
 
 
 def _differing(before: Entry, now: Entry) -> tuple[str, str]:
     """The value alone, where nothing else differs."""
-    same = (before.shape, before.dtype, before.buffer) == (now.shape, now.dtype, now.buffer)
+    same = (before.shape, before.dtype, before.kind) == (now.shape, now.dtype, now.kind)
     return (before.value, now.value) if same else (_whole(before), _whole(now))
 
 

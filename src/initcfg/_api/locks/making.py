@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from initcfg._api import functions
-from initcfg._api.locks.entries import entries_of, kept_entries, kept_text, ties_of
+from initcfg._api.locks.built import built_of
+from initcfg._api.locks.entries import entries_of, ties_of
 from initcfg._api.locks.lock_file import Lock, LockedModel
 from initcfg._api.locks.origins import checkpoints_read, code_used, files_read, relative
 from initcfg._apply import apply_plan
@@ -106,6 +107,7 @@ def model_of(target: Target, folder: str) -> LockedModel:
     # What constructors draw by themselves, into buffers, is alike from run to run.
     model = functions.build(loaded, init=False, seed=target.seed or 0, untrusted=target.untrusted)
     made = functions.located_plan(model, config=loaded, compat=target.compat, strict=target.strict)
+    _refuse_unread(made, target.config)
     cfg = functions.model_cfg(loaded, untrusted=target.untrusted)[1]
     facts = [
         *_said(target),
@@ -116,13 +118,22 @@ def model_of(target: Target, folder: str) -> LockedModel:
         *checkpoints_read(made),
         ("plan", made.digest),
     ]
-    kept = {
-        entry.name: entry.tensor for entry in named_tensors(model).buffers if entry.name not in made.buffers
-    }
-    told = {name: kept_text(tensor) for name, tensor in kept.items()}
+    built = built_of(model, made)
     numbers = None if target.seed is None else _numbers(made, model, target.seed)
-    entries = (*entries_of(made, numbers), *kept_entries(kept, told, numbers))
-    return LockedModel(_name(target, folder), tuple(facts), entries, tuple(ties_of(made)))
+    entries = entries_of(made, built, numbers)
+    return LockedModel(_name(target, folder), tuple(facts), tuple(entries), tuple(ties_of(made)))
+
+
+def _refuse_unread(made: Plan, config: str) -> None:
+    """Refuse a plan that could not open a checkpoint: it says what the model would start with without it."""
+    load = next((load for load in made.loads if load.problem is not None), None)
+    if load is not None:
+        raise LockError(
+            f"{config!r} loads a checkpoint that cannot be opened here, so what it starts with is not known. "
+            f"{load.problem}",
+            rule=load.rule,
+            fix="Have the checkpoint at hand; or fetch it once on this machine: initcfg init CONFIG -o FILE.",
+        )
 
 
 def target_of(model: LockedModel, folder: str) -> Target:

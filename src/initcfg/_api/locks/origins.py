@@ -15,7 +15,7 @@ from torch import nn
 
 from initcfg._api.locks.own_modules import is_installed, is_named, modules_said, own_file, with_helpers
 from initcfg._api.locks.words import digest
-from initcfg._checkpoints import open_source, whole_digest
+from initcfg._checkpoints import ADAPTER_CONFIG, Lora, open_source, whole_digest
 from initcfg._config.builders import is_builder
 from initcfg._config.files import Config, file_text, files_of
 from initcfg._plan import Load, Plan
@@ -109,15 +109,43 @@ def _version(top: str) -> str:
 def checkpoints_read(plan: Plan) -> Facts:
     """The checkpoints that are loaded, each with the SHA-256 of its files, where these can be found."""
     for load in plan.loads:
-        yield "checkpoint", f"{load.checkpoint or load.source} {_checkpoint_digest(load)}"
-        if load.lora is not None and load.lora[0] is not None:
-            yield "checkpoint", f"{load.lora[0]} {_digest_of_source(load.lora[0], None, load.offline)}"
+        name = load.checkpoint or load.source
+        beside = dict(_beside_adapter(load))
+        # What is made of two files is unknown where one of them is.
+        yield (
+            "checkpoint",
+            f"{name} {'unknown' if 'unknown' in beside.values() else _checkpoint_digest(load)}",
+        )
+        yield from (("checkpoint", f"{each} {told}") for each, told in beside.items())
+
+
+def _beside_adapter(load: Load) -> Iterator[tuple[str, str]]:
+    """The base of an adapter, and the file that says which it is and how it is merged; with their digests."""
+    if load.lora is None:
+        return
+    base, alpha = load.lora
+    if base is not None:
+        given = load.given_base
+        yield (
+            base,
+            _digest_of_source(base, None, load.offline) if given is None else _digest_of_tensors(given),
+        )
+    try:
+        source = load.checkpoint if load.given is None else None
+        lora = Lora(base if load.given_base is None else load.given_base, alpha, weaker=True)
+        opened = None if source is None else open_source(source, offline=load.offline, lora=lora)
+    except (OSError, InitcfgError):
+        return
+    for path in () if opened is None else opened.beside_adapter:
+        is_settings = path.name == ADAPTER_CONFIG
+        told = hashlib.sha256(path.read_bytes()).hexdigest() if is_settings else whole_digest(path)
+        yield f"{source}:{path.name}", told
 
 
 def _checkpoint_digest(load: Load) -> str:
     if load.given is not None:
         return _digest_of_tensors(load.given)
-    if load.checkpoint is None or load.problem is not None:
+    if load.checkpoint is None:
         return load.sha256 or "unknown"
     return _digest_of_source(load.checkpoint, load.sha256, load.offline)
 

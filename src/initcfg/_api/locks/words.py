@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from initcfg._plan.report import mask, merge_exactly
-from initcfg.values import Value, to_json
+from initcfg.values import Value, short, to_json
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 _PATTERN = re.compile(r"[A-Za-z0-9_.\-{},]+")
@@ -17,9 +18,11 @@ _BRACES = re.compile(r"\{([0-9.,]+)\}")
 # Of a value that is longer, as of a formula, a digest tells the rest.
 _LONGEST = 240
 _BY_CODE = re.compile(r"\b(?:Opaque|Computed|Keep|Hooked)\(|\bcode=true\)")
+_BITS = re.compile(r", bits=[0-9a-f]{16}(?=\))")
 _LINE_NUMBER = re.compile(r"(?<=\.py):\d+")
+_RANGE = re.compile(r"[0-9]{1,30}\.\.[0-9]{1,30}|[0-9]{1,30}(?:,[0-9]{1,30})*")
 # No model has more tensors; a text that asks for more was not written by us.
-MOST_NAMES = 10_000_000
+MOST_NAMES = 500_000
 
 
 def value_text(value: Value) -> str:
@@ -47,6 +50,11 @@ def by_code(text: str) -> bool:
 def digest(data: bytes) -> str:
     """Enough of a SHA-256 to tell texts apart."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def without_bits(text: str) -> str:
+    """What a tensor holds, but for bits in which processors differ."""
+    return _BITS.sub("", text)
 
 
 def _without_lines(item: Any) -> Any:
@@ -97,50 +105,64 @@ def patterns_of(names: Sequence[str]) -> str:
     return " ".join(map(name_text, names))
 
 
-def names_in(patterns: str) -> list[str]:
+def names_in(patterns: str, most: int = MOST_NAMES) -> list[str]:
     """The names that :func:`patterns_of` wrote.
 
     Raises:
-        ValueError: It wrote no such text.
+        ValueError: It wrote no such text, or one of more than ``most`` names.
     """
     found: list[str] = []
-    rest = patterns
-    decoder = json.JSONDecoder()
-    while rest:
-        if rest[0] == '"':
-            name, end = decoder.raw_decode(rest)
+    place = 0
+    while place < len(patterns):
+        if patterns[place] == '"':
+            name, end = _unquoted(patterns, place)
             found.append(name)
         else:
-            end = len(rest.partition(" ")[0])
-            if not _PATTERN.fullmatch(rest[:end]):
-                raise ValueError(f"{rest[:end]!r} is no name")
-            found += _expanded(rest[:end], MOST_NAMES - len(found))
-        if rest[end : end + 1] not in ("", " ") or rest[end:] == " ":
-            raise ValueError(f"{patterns!r} are no names")
-        rest = rest[end + 1 :]
+            end = patterns.find(" ", place)
+            end = len(patterns) if end < 0 else end
+            pattern = patterns[place:end]
+            if not _PATTERN.fullmatch(pattern):
+                raise ValueError(f"{short(pattern)} is no name")
+            found += _expanded(pattern, most - len(found))
+        if patterns[end : end + 1] not in ("", " ") or end + 1 == len(patterns):
+            raise ValueError(f"{short(patterns)} are no names")
+        place = end + 1
     if not found:
         raise ValueError("there is no name")
+    if len(found) > most:
+        raise ValueError("there are more names than a model has")
     return found
+
+
+def _unquoted(text: str, start: int) -> tuple[str, int]:
+    """The name in quotes that begins at a place, and where it ends."""
+    try:
+        return json.JSONDecoder().raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise ValueError(f"{short(text[start:])} is no name in quotes") from None
 
 
 def _expanded(pattern: str, most: int) -> list[str]:
     parts = _BRACES.split(pattern)
     if any(set(part) & set("{},") for part in parts[::2]):
-        raise ValueError(f"{pattern!r} is no name")
+        raise ValueError(f"{short(pattern)} is no name")
+    choices = [_numbers(numbers) for numbers in parts[1::2]]
+    # Counted before any is made: a short text can ask for more than there is memory.
+    if math.prod(len(each) for each in choices) > most:
+        raise ValueError(f"{short(pattern)} is more names than a model has")
     found = [parts[0]]
-    for numbers, then in zip(parts[1::2], parts[2::2], strict=True):
-        choices = list(_numbers(numbers, most))
-        if len(found) * len(choices) > most:
-            raise ValueError(f"{pattern!r} is more names than a model has")
-        found = [f"{start}{number}{then}" for start in found for number in choices]
+    for numbers, then in zip(choices, parts[2::2], strict=True):
+        found = [f"{start}{number}{then}" for start in found for number in numbers]
     return found
 
 
-def _numbers(text: str, most: int) -> Iterator[int]:
+def _numbers(text: str) -> Sequence[int]:
+    if not _RANGE.fullmatch(text):
+        raise ValueError(f"{{{short(text)}}} are no numbers")
     first, dots, last = text.partition("..")
     if not dots:
-        yield from map(int, text.split(","))
-        return
-    if int(last) - int(first) >= most:
-        raise ValueError(f"{{{text}}} is more names than a model has")
-    yield from range(int(first), int(last) + 1)
+        return [int(each) for each in text.split(",")]
+    numbers = range(int(first), int(last) + 1)
+    if not 0 < int(last) - int(first) < MOST_NAMES:
+        raise ValueError(f"{{{text}}} is more names than a model has, or none")
+    return numbers

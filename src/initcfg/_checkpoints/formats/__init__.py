@@ -17,7 +17,8 @@ No code that a file holds is run, and a damaged file ends in an error, not in wr
 
 from initcfg._checkpoints.formats.checkpoint import open_mapping, open_path
 from initcfg._checkpoints.formats.distributed_folder import METADATA
-from initcfg._checkpoints.formats.lora import has_lora, lora_config, merged_lora
+from initcfg._checkpoints.formats.lora import CONFIG as ADAPTER_CONFIG
+from initcfg._checkpoints.formats.lora import has_lora, lora_config, lora_files, merged_lora
 from initcfg._checkpoints.formats.open_files import open_regular
 from initcfg._checkpoints.formats.opened_checkpoint import OpenedCheckpoint
 from initcfg._checkpoints.formats.sharded_folder import (
@@ -30,6 +31,7 @@ from initcfg._checkpoints.formats.sharded_folder import (
 from initcfg._checkpoints.formats.stored import InMemory, Stored, TensorInfo
 
 __all__ = [
+    "ADAPTER_CONFIG",
     "FOLDER_FILES",
     "METADATA",
     "UNFINISHED",
@@ -40,6 +42,7 @@ __all__ = [
     "file_in_folder",
     "has_lora",
     "lora_config",
+    "lora_files",
     "merged_lora",
     "open_mapping",
     "open_path",

@@ -67,6 +67,12 @@ def lora_config(path: Path | None, name: str) -> Mapping[str, Any]:
     return json_beside(path, name, CONFIG)
 
 
+def lora_files(path: Path | None) -> tuple[Path, ...]:
+    """That file, where there is one."""
+    beside = None if path is None else (path if path.is_dir() else path.parent) / CONFIG
+    return (beside,) if beside is not None and beside.is_file() else ()
+
+
 def merged_lora(
     adapter: OpenedCheckpoint, base: OpenedCheckpoint | None, config: Mapping[str, Any], alpha: float | None
 ) -> OpenedCheckpoint:

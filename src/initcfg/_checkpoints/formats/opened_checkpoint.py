@@ -33,6 +33,7 @@ class OpenedCheckpoint:
         merged: What was added to tensors from another file, by key, in a few words.
         prefix: The tensors that its source means, if it means some of them: those whose keys begin so.
         path: The file or folder that it is; None if it is in memory.
+        beside_adapter: Of a merged adapter: the file beside it that was read, and the base that this names.
         modules: What the state_dict says of the modules that it was taken from, by their names in it:
             ``{"bn": {"version": 2}}``.
     """
@@ -50,6 +51,7 @@ class OpenedCheckpoint:
     unnamed: bool = False
     merged: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    beside_adapter: tuple[Path, ...] = ()
     modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def keys(self) -> Iterator[str]:

@@ -1,0 +1,109 @@
+"""Built: what a model holds as its constructors leave it, where no plan says it: tables, loaded data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from initcfg._api.locks.words import digest, value_text
+from initcfg._model import modules_in, named_tensors
+from initcfg._plan import Assignment, Plan
+from initcfg.values import Computed, Constant, Keep
+
+_NOT_FINITE = "not_finite="
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a model holds that was built, and not initialized.
+
+    Attributes:
+        others: The buffers of which the plan does not speak.
+        held: In words, what these hold, and what the plan keeps or only code has computed.
+        unsaved: Names of the buffers that no state_dict has.
+    """
+
+    others: dict[str, torch.Tensor] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    unsaved: frozenset[str] = frozenset()
+
+
+def built_of(model: nn.Module, plan: Plan) -> Built:
+    """What a model holds, of which the plan was made."""
+    names = named_tensors(model)
+    others = {entry.name: entry.tensor for entry in names.buffers if entry.name not in plan.buffers}
+    held = {name: held_text(tensor) for name, tensor in others.items()}
+    # Memory that nobody wrote holds something else each time.
+    unwritten = {*plan.uninitialized, *plan.partly_written}
+    for entry in (*names.parameters, *names.buffers):
+        item = plan.parameters.get(entry.name) or plan.buffers.get(entry.name)
+        if item is not None and _is_as_built(item) and item.name not in unwritten and not entry.originals:
+            text = held_text(entry.tensor)
+            if text != value_text(Keep()):
+                held[entry.name] = text
+    return Built(others, held, _unsaved(model))
+
+
+def _is_as_built(item: Assignment) -> bool:
+    """Whether the tensor starts with what the constructor left in it."""
+    return item.rule is None and isinstance(item.value, (Keep, Computed))
+
+
+def _unsaved(model: nn.Module) -> frozenset[str]:
+    """The buffers that no state_dict has, by their canonical names."""
+    names = named_tensors(model)
+    saved: dict[str, bool] = {}
+    for _, module in modules_in(model, ""):
+        for attribute, tensor in module._buffers.items():
+            entry = None if tensor is None else names.entries.get(id(tensor))
+            if entry is not None:
+                persistent = attribute not in module._non_persistent_buffers_set
+                saved[entry.name] = saved.get(entry.name, False) or persistent
+    return frozenset(name for name, is_saved in saved.items() if not is_saved)
+
+
+def is_finite(held: str) -> bool:
+    """Whether all that some words tell of are numbers: memory for draws holds none until these are made."""
+    return _NOT_FINITE not in held
+
+
+def held_text(tensor: torch.Tensor) -> str:
+    """What a tensor holds: integers by a digest; others in four digits, which all processors agree in, too.
+
+    Functions such as ``sin`` may end in other bits on another processor; so a check tells these apart.
+    """
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() == 0:
+        return value_text(Keep())
+    tensor = tensor.detach().cpu().contiguous()
+    if not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized):
+        return _exact_text(tensor)
+    whole = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    numbers = (whole.dequantize() if whole.is_quantized else whole).to(torch.float64).reshape(-1)
+    if bool((numbers == numbers[0]).all()):
+        return value_text(Constant(float(numbers[0])))
+    finite = numbers[numbers.isfinite()]
+    parts: list[str] = []
+    if finite.numel():
+        # No mean: of numbers that cancel out, it is what rounding left.
+        spread = {"min": finite.min(), "max": finite.max(), "rms": finite.square().mean().sqrt()}
+        # With weights by place: the same numbers in another order are another buffer.
+        places = torch.arange(1, finite.numel() + 1, dtype=torch.float64)
+        spread["placed"] = (finite * places / finite.numel()).square().mean().sqrt()
+        parts = [f"{name}={float(number):.4g}" for name, number in spread.items()]
+    if finite.numel() < numbers.numel():
+        parts.append(f"{_NOT_FINITE}{numbers.numel() - finite.numel()}")
+        # NaN has many bits; which of them a draw's memory holds says nothing.
+        numbers = numbers.nan_to_num(nan=0.0)
+    parts.append(f"bits={digest(numbers.numpy().tobytes())}")
+    return f"Kept({', '.join(parts)})"
+
+
+def _exact_text(tensor: torch.Tensor) -> str:
+    """What a tensor of integers or truths holds."""
+    first = tensor.reshape(-1)[0]
+    if bool((tensor == first).all()) and int(float(first.item())) == first.item():
+        return value_text(Constant(float(first.item())))
+    told = digest(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"Kept(min={int(tensor.min())}, max={int(tensor.max())}, sha256={told})"
