@@ -28,8 +28,10 @@ from initcfg.errors.screen import draw as draw
 from initcfg.errors.screen import in_html as in_html
 from initcfg.errors.screen import line as line
 from initcfg.errors.screen import log as log
+from initcfg.errors.screen import new_table as new_table
 from initcfg.errors.screen import render as render
 from initcfg.errors.screen import say as say
+from initcfg.errors.screen import stacked as stacked
 from initcfg.errors.screen import warn as warn
 from initcfg.errors.shown import shown as shown
 from initcfg.errors.shown import shown_lines as shown_lines

@@ -6,9 +6,11 @@ one line where a line or a row is made; whatever comes out besides is looked thr
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import logging
+import random
 import shutil
 import sys
 import warnings
@@ -18,13 +20,29 @@ from typing import TYPE_CHECKING, Any
 from initcfg.errors.shown import shown, shown_lines
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, Group, RenderableType
     from rich.table import Table
     from rich.text import Text
 
 
+@functools.cache
+def _load_rich() -> None:
+    """Load rich when the first view is made: who only plans needs none, and it takes a while.
+
+    It draws from Python's generator when it is loaded, which then stands where it stood.
+    """
+    before = random.getstate()
+    try:
+        import rich.console
+        import rich.table
+        import rich.text  # noqa: F401
+    finally:
+        random.setstate(before)
+
+
 def line(text: object = "", style: str = "") -> Text:
     """A line of a view."""
+    _load_rich()
     from rich.text import Text
 
     return Text(shown(text), style=style)
@@ -37,8 +55,25 @@ def add_row(table: Table, *cells: Any, style: str | None = None) -> None:
     table.add_row(*(each if isinstance(each, Text) else line(each) for each in cells), style=style)
 
 
+def stacked(*views: RenderableType) -> Group:
+    """Views, one below the other."""
+    _load_rich()
+    from rich.console import Group
+
+    return Group(*views)
+
+
+def new_table(**options: Any) -> Table:
+    """A table without lines, and without rows yet."""
+    _load_rich()
+    from rich.table import Table
+
+    return Table(box=None, pad_edge=False, header_style="bold", **options)
+
+
 def console(**options: Any) -> Console:
     """What draws views: on standard output, or as the options of rich's ``Console`` say."""
+    _load_rich()
     from rich.console import Console
     from rich.segment import Segment
 

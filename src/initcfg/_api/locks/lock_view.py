@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from initcfg._api.locks.words import patterns_of
 from initcfg._plan.report import limited, mask
-from initcfg.errors import line, plural
+from initcfg.errors import line, plural, stacked
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from initcfg._api.locks.checking import LockCheck, ModelCheck
     from initcfg._api.locks.entries import Entry
 
@@ -25,7 +25,7 @@ def check_view(found: LockCheck, *, full: bool = False) -> RenderableType:
         lines.append(line(counted(each), style="green" if each.same else "bold red"))
         if not each.same:
             lines += [line(f"  {what}  {cause}") for what, cause in _because(each.causes)]
-    return Group(*lines)
+    return stacked(*lines)
 
 
 def _because(causes: Sequence[str]) -> Iterator[tuple[str, str]]:

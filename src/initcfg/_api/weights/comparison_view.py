@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-
 from initcfg._plan.report import mask, merge_names
-from initcfg.errors import add_row, line, plural
+from initcfg.errors import add_row, line, new_table, plural, stacked
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from initcfg._api.weights.comparison import TensorChange, WeightsComparison
 
 _WORDS = {
@@ -28,7 +27,7 @@ def weights_view(found: WeightsComparison, *, full: bool = False) -> RenderableT
     """A row for tensors that changed alike, what one side alone has, and how much is alike."""
     views: list[RenderableType] = []
     if found.changed:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = new_table()
         for title in COLUMNS:
             right = title in ("×", "change", "largest", "differ")
             table.add_column(title, justify="right" if right else "left", overflow="fold")
@@ -45,7 +44,7 @@ def weights_view(found: WeightsComparison, *, full: bool = False) -> RenderableT
     for side, prefix in (("A", found.prefix_a), ("B", found.prefix_b)):
         if prefix:
             views.append(line(f"taken off    {prefix!r} before the keys of {side}"))
-    return Group(*views, line(summary(found), style="bold"))
+    return stacked(*views, line(summary(found), style="bold"))
 
 
 def summary(found: WeightsComparison) -> str:

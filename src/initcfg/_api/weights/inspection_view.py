@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from initcfg._plan.report import limited, mask, merge_names
-from initcfg.errors import add_row, in_bytes, line, plural
+from initcfg.errors import add_row, in_bytes, line, new_table, plural, stacked
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from initcfg._api.weights.inspection import Inspection
 
 _MOST_PREFIXES = 12
@@ -31,7 +30,7 @@ def inspection_view(inspection: Inspection, *, full: bool = False) -> Renderable
             (key,) if full or len(key) > _LONGEST_KEY else (mask(key), info["dtype"], "unreadable" in info)
         )
         groups.setdefault(group, []).append(key)
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown = new_table()
     titles = ("key", "×", "shape", "dtype", *((*_NUMBERS, "") if values else ("size",)))
     for title in titles:
         right = title in ("×", "size", *_NUMBERS)
@@ -39,7 +38,7 @@ def inspection_view(inspection: Inspection, *, full: bool = False) -> Renderable
     for names in groups.values():
         infos = [found["tensors"][name] for name in names]
         add_row(shown, *_cells(names, infos), *(_numbers(infos) if values else (_bytes(infos),)))
-    return Group(shown, line(), *_lines(found, full))
+    return stacked(shown, line(), *_lines(found, full))
 
 
 def _cells(names: list[str], infos: list[dict[str, Any]]) -> tuple[str, ...]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-
 from initcfg._plan.report import mask, merge_names
-from initcfg.errors import add_row, line, plural
+from initcfg.errors import add_row, line, new_table, plural, stacked
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from initcfg._apply.verifying.results import Verification, Verified
 
 _WORDS = {
@@ -27,7 +26,7 @@ _WRONG = ("changed", "missing", "shape")
 
 def verification_view(found: Verification, *, full: bool) -> RenderableType:
     """A line for tensors that are alike, and the totals."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown = new_table()
     for title in ("tensor", "×", "", "change", ""):
         shown.add_column(title, justify="right" if title in ("×", "change") else "left", overflow="fold")
     for group in _groups(found.tensors, full=full):
@@ -46,7 +45,7 @@ def verification_view(found: Verification, *, full: bool) -> RenderableType:
         line(f"{name} holds other bytes than were written: its SHA-256 is another.", style="red")
         for name in found.changed_files
     ]
-    return Group(shown, line(), *changed, line(_totals(found), style="bold"))
+    return stacked(shown, line(), *changed, line(_totals(found), style="bold"))
 
 
 def _totals(found: Verification) -> str:

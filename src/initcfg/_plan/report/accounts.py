@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from initcfg._plan.loads import HookRun, Load, weight_of
 from initcfg._plan.report.words import limited, shape_text, value_text
-from initcfg.errors import line, plural
+from initcfg.errors import line, plural, stacked
 from initcfg.values import Keep
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from initcfg._plan.ledger import Ledger
     from initcfg._plan.plan import Plan
 
@@ -134,4 +134,4 @@ def ledger_view(ledger: Ledger) -> RenderableType:
         lines.append(line(f"  loaded with NaN or infinity: {', '.join(limited(bad, False))}"))
     codes = Counter(entry.code for entry in ledger.entries.values() if entry.code)
     lines += [line(f"  {code} wrote {plural(count, 'tensor')}") for code, count in codes.items()]
-    return Group(*lines)
+    return stacked(*lines)

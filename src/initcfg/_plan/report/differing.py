@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from initcfg._plan.report.scaling import tune_text
 from initcfg._plan.report.table import rows, rows_view
 from initcfg._plan.report.words import (
@@ -21,10 +18,13 @@ from initcfg._plan.report.words import (
     shape_text,
     value_text,
 )
-from initcfg.errors import add_row, line, plural
+from initcfg.errors import add_row, line, plural, stacked
 from initcfg.values import Value, to_json
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from initcfg._plan.compare import Comparison, Pair
 
 _SETTINGS = {"rng": "generator", "seed": "seed", "stream_version": "version of the stream"}
@@ -46,7 +46,7 @@ def diff_view(found: Comparison, *, full: bool = False) -> RenderableType:
         views.append(line(f"why          {', '.join(names)}: {reason}"))
     for name, (a, b) in found.settings.items():
         views.append(line(f"{_SETTINGS[name]}: {a} → {b}", style="yellow"))
-    return Group(*views, line(summary(found), style="bold"))
+    return stacked(*views, line(summary(found), style="bold"))
 
 
 def summary(found: Comparison) -> str:

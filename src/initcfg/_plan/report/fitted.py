@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from initcfg._plan.report.words import plain_table
 from initcfg.errors import add_row, line, shown
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
 
 Shortened = tuple[Callable[[str, int], str], int, int]
 _GAP = 2
@@ -64,6 +65,8 @@ class FittedTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich calls to draw this."""
+        from rich.cells import cell_len
+
         columns = [list(self._titles), *(row for row, _ in self._rows)]
         wanted = [max(map(cell_len, column)) for column in zip(*columns, strict=True)]
         room = options.max_width - _GAP * (len(wanted) - 1)

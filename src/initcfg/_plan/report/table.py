@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.report.accounts import load_lines
 from initcfg._plan.report.fitted import FittedTable, at_the_end, at_the_start, in_the_middle
@@ -26,10 +23,13 @@ from initcfg._plan.report.words import (
     uncalled_text,
     value_text,
 )
-from initcfg.errors import line, plural, render
+from initcfg.errors import line, plural, render, stacked
 from initcfg.values import Computed, FromCheckpoint, Keep, Opaque, Value
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from initcfg._plan.plan import Plan
 
 _TITLES = ("parameter", "×", "shape", "value", "rule")
@@ -111,7 +111,7 @@ def rows_view(shown: Sequence[Row]) -> RenderableType:
 
 def plan_view(plan: Plan, *, full: bool = False) -> RenderableType:
     """The whole view of a plan: rows, totals, and what deserves attention."""
-    return Group(rows_view(all_rows(plan, full=full)), line(), *attention(plan, full=full))
+    return stacked(rows_view(all_rows(plan, full=full)), line(), *attention(plan, full=full))
 
 
 def plan_text(plan: Plan, *, full: bool = False) -> str:

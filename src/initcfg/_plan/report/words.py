@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
-
+from initcfg.errors import new_table
 from initcfg.values import Adapted, Constant, FromCheckpoint, Keep, Opaque, Value, steps_text
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+    from rich.text import Text
+
     from initcfg._plan.assignment import Assignment
     from initcfg._plan.plan import Plan
 
@@ -139,7 +139,7 @@ def limited(items: Sequence[Any], full: bool, most: int = _SHOWN) -> list[Any]:
 
 def plain_table(titles: Iterable[str]) -> Table:
     """A table without lines, whose cells are never broken."""
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    table = new_table(expand=False)
     for title in titles:
         table.add_column(title, no_wrap=True, justify="right" if title == "×" else "left")
     return table
@@ -154,5 +154,7 @@ class TableOrLines:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich calls to draw this."""
+        from rich.measure import Measurement
+
         needed = Measurement.get(console, options.update(width=10_000), self.table).maximum
         yield from [self.table] if needed <= options.max_width else self.lines

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.report.accounts import ledger_view
 from initcfg._plan.report.differing import changed_sides, summary
@@ -16,6 +14,8 @@ from initcfg._plan.report.words import count_text
 from initcfg.errors import render
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from initcfg._plan.compare import Comparison
     from initcfg._plan.ledger import Ledger
     from initcfg._plan.plan import Plan
