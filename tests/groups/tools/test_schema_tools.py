@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +146,25 @@ def test_registrations_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
-def test_yaml_in_the_pages(page: Path, validator: Any) -> None:
-    import re
-
-    for text in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
-        data = yaml.safe_load(text)
-        if isinstance(data, dict) and "init_cfg" in text and {"model", "type"} & set(data):
-            assert [each.message for each in validator.iter_errors(data)] == [], text
+def test_yaml_in_the_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a config imports is registered first, as ``initcfg schema CONFIG`` does it."""
+    jsonschema = pytest.importorskip("jsonschema")
+    text, own = page.read_text(), []
+    for name, code in re.findall(
+        r"^```python\n# file: (\w+\.py)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    ):
+        (tmp_path / name).write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(INITIALIZERS.module_dict)
+    try:
+        for written in re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            data = yaml.safe_load(written)
+            if isinstance(data, dict) and "init_cfg" in written and {"model", "type"} & set(data):
+                own += [importlib.import_module(name).__name__ for name in data.get("imports", [])]
+                check = jsonschema.Draft7Validator(json.loads(json.dumps(config_schema())))
+                assert [each.message for each in check.iter_errors(data)] == [], written
+    finally:
+        for name in set(INITIALIZERS.module_dict) - before:
+            INITIALIZERS.module_dict.pop(name)
+        for name in own:
+            sys.modules.pop(name, None)
