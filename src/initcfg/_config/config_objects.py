@@ -19,6 +19,7 @@ from typing import Any
 from initcfg._config.annotations import annotations_of
 from initcfg._config.builders import call_checked, pretrained_config
 from initcfg._config.files import origin_of
+from initcfg._config.refused_settings import refused_setting
 from initcfg.errors import BuildError, InitcfgError, nearest
 
 Resolve = Callable[[str, "str | None"], Any]
@@ -143,7 +144,13 @@ class _Reader:
         arguments = with_config_objects(cls, given, origin, self.resolve)
         if _is_pretrained(cls):
             return pretrained_config(cls, arguments)
-        return call_checked(cls, arguments)
+        try:
+            return call_checked(cls, arguments)
+        except (TypeError, ValueError) as error:
+            refusal = None if isinstance(error, InitcfgError) else refused_setting(cls, error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
 
 def is_settings(found: Any) -> bool:

@@ -10,7 +10,7 @@ refused), `offline.py` (no hub is asked).
 """
 
 from initcfg._config.builders import openmmlab
-from initcfg._config.builders.calls import call_checked, call_with_rules, defined_at
+from initcfg._config.builders.calls import call_checked, call_with_rules, defined_at, described
 from initcfg._config.builders.forms import (
     OPENMMLAB,
     builder,
@@ -28,6 +28,7 @@ __all__ = [
     "call_checked",
     "call_with_rules",
     "defined_at",
+    "described",
     "is_builder",
     "is_object",
     "needs_no_trust",
