@@ -10,6 +10,7 @@ mod double;
 mod draws;
 mod job;
 mod mode;
+mod orthogonal;
 mod path;
 mod philox;
 mod single;
@@ -23,17 +24,19 @@ use std::thread::{scope, Builder};
 
 use job::{Job, Type};
 use mode::DefaultMode;
+use orthogonal::{orthogonalize, Matrix};
 use path::Path;
 use walk::Block;
 
-/// Version of the functions here and of the layout of [`Job`].
-const ABI: u32 = 3;
+/// Version of the functions here and of the layouts of [`Job`] and [`Matrix`].
+const ABI: u32 = 4;
 /// Elements that a thread takes at a time; to start one costs about as much.
 const PIECE: u64 = 1 << 16;
 
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
 const UNKNOWN: i32 = 2;
+const NO_MEMORY: i32 = 3;
 
 /// A block in its batch.
 struct Part<'a> {
@@ -98,6 +101,38 @@ pub unsafe extern "C" fn initcfg_fill(
                 DONE
             }
             None => UNKNOWN,
+        }
+    })
+    .unwrap_or(FAILED)
+}
+
+/// Make the vectors of `count` matrices orthogonal, in place, on up to `threads` threads; see [`initcfg_fill`].
+///
+/// 3: there is no memory for it, and the matrices hold anything.
+///
+/// # Safety
+/// Each matrix's memory must be valid for all its elements, and no two may share an element.
+#[no_mangle]
+pub unsafe extern "C" fn initcfg_orthogonal(
+    matrices: *const Matrix,
+    count: u64,
+    threads: u32,
+    path: u32,
+) -> i32 {
+    if count == 0 {
+        return DONE;
+    }
+    catch_unwind(|| {
+        let _mode = DefaultMode::new();
+        let matrices = std::slice::from_raw_parts(matrices, count as usize);
+        match Path::from_number(path) {
+            Some(path) if matrices.iter().all(Matrix::known) => {
+                match orthogonalize(matrices, threads.max(1) as usize, path) {
+                    true => DONE,
+                    false => NO_MEMORY,
+                }
+            }
+            _ => UNKNOWN,
         }
     })
     .unwrap_or(FAILED)

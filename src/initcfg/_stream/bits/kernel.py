@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from initcfg._stream.bits.recipe import Kind, Recipe
 from initcfg._stream.environment import turned_off
 from initcfg.errors import ApplyError
 
-_ABI = 3
+_ABI = 4
 # Code of a type, and bytes of an element.
 _TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
 BYTES = {name: size for name, (_, size) in _TYPES.items()}
@@ -29,11 +30,14 @@ BYTES = {name: size for name, (_, size) in _TYPES.items()}
 _PATHS = {"plain": 1, "AVX2": 2, "AVX-512": 3, "NEON": 4}
 _SUFFIXES = (".so", ".dylib", ".pyd", ".dll")
 _MOST_THREADS = 4096
+_NO_MEMORY = 3
 
 # As rust/src/job.rs has them: a dimension; a job, up to its recipe; a recipe.
 _DIM = struct.Struct("<QqQ")
 _JOB = struct.Struct("<QQQQII")
 _RECIPE = struct.Struct("<4I7d")
+# As rust/src/orthogonal/matrix.rs has it.
+_MATRIX = struct.Struct("<QQQqqdQ")
 _JOB_LAYOUT = np.dtype(
     [
         *((name, "<u8") for name in ("pointer", "dims", "key", "base")),
@@ -156,14 +160,8 @@ def fill(
         path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
         whole: Further tensors.
     """
-    reason, library = why_not(), _load()[0]
-    if reason is not None or library is None:
-        raise ApplyError(f"The kernel cannot be used: {reason}.")
-    if path is not None and path not in paths():
-        raise ApplyError(f"The kernel has no path {path!r} here.", meant=paths())
     try:
-        if not 1 <= index(threads) <= _MOST_THREADS:
-            raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
+        library = _usable(path, threads)
         packed, dims = _packed(jobs, whole or WholeTensors())
     except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise ApplyError(f"A job for the kernel holds something of the wrong type: {error}.") from error
@@ -177,6 +175,49 @@ def fill(
     del dims
     if code != 0:
         raise ApplyError(f"The kernel failed, with code {code}.", fix="INITCFG_KERNEL=0 turns it off.")
+
+
+def orthogonalize(matrices: Sequence[npt.NDArray[Any]], gain: float, threads: int, *, path: str | None = None) -> None:
+    """Make the columns of matrices orthogonal and of length ``gain``, in place.
+
+    Args:
+        matrices: float32 or float64, with any strides, and none with fewer rows than columns. No two may
+            share an element.
+        gain: The length.
+        threads: How many threads may work at most; the numbers do not depend on it.
+        path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
+    """
+    library = _usable(path, threads)
+    packed = bytearray()
+    for matrix in matrices:
+        rows, columns = matrix.shape
+        if rows < columns or not matrix.flags.writeable or str(matrix.dtype) not in ("float32", "float64"):
+            raise ApplyError(f"The kernel makes no columns of {matrix.dtype} orthogonal, {rows} × {columns}.")
+        across = [stride // matrix.itemsize for stride in matrix.strides]
+        if any(stride % matrix.itemsize for stride in (*matrix.strides, matrix.ctypes.data)):
+            raise ApplyError("The memory of a matrix is not aligned to its elements.")
+        packed += _MATRIX.pack(matrix.ctypes.data, rows, columns, *across, gain, matrix.itemsize == 8)
+    if not packed:
+        return
+    memory = (ctypes.c_char * len(packed)).from_buffer(packed)
+    wanted = 0 if path is None else _PATHS[path]
+    code = library.initcfg_orthogonal(ctypes.addressof(memory), len(matrices), threads, wanted)
+    if code == _NO_MEMORY:
+        raise MemoryError("There is no memory for the columns of an orthogonal matrix in float64.")
+    if code != 0:
+        raise ApplyError(f"The kernel failed, with code {code}.", fix="INITCFG_KERNEL=0 turns it off.")
+
+
+def _usable(path: str | None, threads: int) -> ctypes.CDLL:
+    """The library; an error where it cannot be used so."""
+    reason, library = why_not(), _load()[0]
+    if reason is not None or library is None:
+        raise ApplyError(f"The kernel cannot be used: {reason}.")
+    if path is not None and path not in paths():
+        raise ApplyError(f"The kernel has no path {path!r} here.", meant=paths())
+    if not 1 <= index(threads) <= _MOST_THREADS:
+        raise ApplyError(f"The number of threads must be from 1 to {_MOST_THREADS}, not {threads!r}.")
+    return library
 
 
 def _packed(jobs: Sequence[Job], whole: WholeTensors) -> tuple[bytearray, Any]:
@@ -266,6 +307,8 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             library.initcfg_has.restype = unsigned
             library.initcfg_fill.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
             library.initcfg_fill.restype = ctypes.c_int32
+            library.initcfg_orthogonal.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
+            library.initcfg_orthogonal.restype = ctypes.c_int32
         except (OSError, AttributeError) as error:
             reason = f"{each.name} cannot be loaded: {error}"
             continue

@@ -56,14 +56,19 @@ def dims_of(tensor: torch.Tensor, block: Block) -> tuple[tuple[Dim, ...], int]:
     base = sum(map(operator.mul, block.offsets, index_strides))
     if tensor.is_contiguous() and tuple(tensor.shape) == block.shape:
         return (Dim(tensor.numel(), 1, 1),), base
-    merged: list[Dim] = []
-    for size, stride, index_stride in zip(tensor.shape, tensor.stride(), index_strides, strict=True):
+    return merged(map(Dim, tensor.shape, tensor.stride(), index_strides)), base
+
+
+def merged(dims: Iterable[Dim]) -> tuple[Dim, ...]:
+    """The same elements in the same order, with dimensions that follow on each other as one."""
+    found: list[Dim] = []
+    for size, stride, index_stride in dims:
         if size == 1:
             continue
-        if merged and merged[-1][1:] == (size * stride, size * index_stride):
-            size *= merged.pop().size
-        merged.append(Dim(size, stride, index_stride))
-    return tuple(merged) or (Dim(1, 1, 1),), base
+        if found and found[-1][1:] == (size * stride, size * index_stride):
+            size *= found.pop().size
+        found.append(Dim(size, stride, index_stride))
+    return tuple(found) or (Dim(1, 1, 1),)
 
 
 def elements(dims: Iterable[Dim]) -> int:

@@ -1,29 +1,35 @@
-"""Orthogonal matrices with the same bits everywhere.
+"""Orthogonal matrices with the same bits everywhere: the Q of a QR decomposition.
 
 A library's QR adds in an order of its own, so its last bits change with the machine, the build and the
-number of threads. Here the columns are orthogonalized by Gram and Schmidt's process, in panels. What
-is left to the library's matrix product is whole numbers so small that every partial sum is exact, in
-whichever order; all else is done element by element, in a stated order. ``docs/initializers.md`` has
-the steps.
+number of threads. Here the order is stated (``docs/initializers.md``): Householder's reflections in float64,
+48 columns at a time, each sum term by term, each operation rounded by itself. The kernel does them; without
+it, NumPy does, a column or a row of terms at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from initcfg._stream.bits import kernel
+from initcfg._stream.writing.underflow import gradual_underflow
+
 Floats = npt.NDArray[np.float64]
+Matrix = npt.NDArray[Any]
 
-_PANEL = 32
-_BITS = 20
-# Products of two 20-bit numbers, 2¹² of them added, stay below 2⁵³.
-_INNER = 1 << 12
-_STEP = 2.0**-_BITS
+ALGORITHM = 2
+"""Number of the algorithm, in plans and ledgers: 1 was Gram and Schmidt's process in whole numbers."""
+
+# Columns whose reflections are applied together, and columns that the kernel computes abreast.
+_PANEL, _ABREAST = 48, 8
+# Rows and columns at a time: what NumPy writes in between stays in the cache.
+_ROWS, _COLUMNS = 128, 256
 
 
-def orthogonal(matrix: npt.NDArray[Any], gain: float) -> npt.NDArray[Any]:
+def orthogonal(matrix: Matrix, gain: float) -> Matrix:
     """The orthogonal factor of ``matrix``, times ``gain``: the Q of QR, where R has a positive diagonal.
 
     If there are fewer rows than columns, the rows are orthogonal instead.
@@ -38,84 +44,93 @@ def orthogonal(matrix: npt.NDArray[Any], gain: float) -> npt.NDArray[Any]:
         >>> orthogonal(np.array([[3.0, 1.0], [4.0, 7.0]]), 5.0).round(9).tolist()
         [[3.0, -4.0], [4.0, 3.0]]
     """
-    if matrix.shape[0] < matrix.shape[1]:
-        return orthogonal(matrix.T, gain).T
-    length, count = matrix.shape
-    double = matrix.dtype == np.float64
-    out = np.empty_like(matrix, order="C")
-    # The finished columns as whole numbers: 40 bits behind the point, 60 for float64.
-    done = [np.empty((length, count)) for _ in range(3 if double else 2)]
-    for start in range(0, count, _PANEL):
-        panel = matrix[:, start : start + _PANEL].astype(np.float64)
-        end = start + panel.shape[1]
-        # Where little of a column is left, what was not taken off the first time weighs more.
-        for _ in range(2 if double or 16 * (length - end) < length else 1):
-            if start:
-                _subtract_projection(panel, [part[:, :start] for part in done])
-            panel = _orthonormal(np.ascontiguousarray(panel.T)).T
-        out[:, start:end] = panel * gain
-        for part, whole in zip(done, _split(panel, -_BITS, len(done)), strict=True):
-            part[:, start:end] = whole
-    return out
+    made = np.array(matrix, order="C")
+    orthogonalize([made], gain)
+    return made
 
 
-def _subtract_projection(panel: Floats, done: list[Floats]) -> None:
-    """Take off ``panel`` its projection on the finished columns."""
-    scale = _scale(panel)
-    inner, power = _product([part.T for part in done], _split(panel, scale, len(done))), scale - _BITS
-    scale = _scale(inner)
-    outer = _product(done, _split(inner, scale, len(done)))
-    panel -= np.ldexp(outer, power + scale - _BITS)
+def orthogonalize(matrices: Sequence[Matrix], gain: float, threads: int = 1) -> None:
+    """:func:`orthogonal` of each matrix, in place; ``threads`` may work on them."""
+    tall = [each if each.shape[0] >= each.shape[1] else each.T for each in matrices]
+    if kernel.available():
+        kernel.orthogonalize(tall, gain, threads)
+        return
+    with gradual_underflow():
+        for each in tall:
+            by_numpy(each, gain)
 
 
-def _scale(numbers: Floats) -> int:
-    """The power of two that makes ``numbers`` whole when they are cut after 20 bits."""
-    return int(np.frexp(np.abs(numbers).max())[1]) - _BITS
+def by_numpy(matrix: Matrix, gain: float) -> None:
+    """What the kernel does, by NumPy, with the same bits: the reference. ``matrix`` has no fewer rows."""
+    count = matrix.shape[1]
+    work = matrix.astype(np.float64, order="C")
+    products = np.zeros((count, _PANEL))
+    taus, signs = np.empty(count), np.empty(count)
+    panels = [slice(start, min(start + _PANEL, count)) for start in range(0, count, _PANEL)]
+    for panel in panels:
+        vectors = work[panel.start :, panel].copy()
+        _factor(vectors, products[panel], taus[panel], signs[panel])
+        _apply(vectors, products[panel], taus[panel], work[panel.start :, panel.stop :], backward=False)
+        work[panel.start :, panel] = vectors
+    for panel in reversed(panels):
+        vectors = work[panel.start :, panel].copy()
+        # Columns of the identity, reflected from the last reflection to the first.
+        work[panel.start :, panel] = 0.0
+        work[panel, panel.start :] = 0.0
+        np.fill_diagonal(work[panel, panel], 1.0)
+        _apply(vectors, products[panel], taus[panel], work[panel.start :, panel.start :], backward=True)
+    work *= signs * gain
+    matrix[...] = work
 
 
-def _split(numbers: Floats, scale: int, parts: int) -> list[Floats]:
-    """``numbers / 2**scale`` as whole numbers of 20 bits: ``p₀ + p₁·2⁻²⁰ + p₂·2⁻⁴⁰``."""
-    rest = np.ldexp(numbers, -scale)
-    found = []
-    for _ in range(parts):
-        whole = np.rint(rest)
-        found.append(whole)
-        rest = (rest - whole) / _STEP
-    return found
+def _factor(panel: Floats, products: Floats, taus: Floats, signs: Floats) -> None:
+    """The panel's columns become the vectors v of its reflections I - tau v vᵀ, whose products are kept."""
+    width = panel.shape[1]
+    factors = np.zeros(width)
+    for column in range(width):
+        if column:
+            first = column // _ABREAST * _ABREAST
+            panel[column:, first:] -= panel[column:, column - 1 : column] * factors[first:]
+        row, below = panel[column], panel[column + 1 :]
+        terms = below[:, column : column + 1] * below
+        # Sums from the first term to the last; a sum begins with zero, whose sign is plus.
+        sums = np.add.accumulate(terms, axis=0)[-1] + 0.0 if len(terms) else np.zeros(width)
+        head = row[column]
+        norm = np.sqrt(sums[column] + head * head)
+        toward = -norm if head < 0.0 else norm
+        taus[column] = 0.0 if norm == 0.0 else 1.0 / (toward * (head + toward))
+        # Where nothing is left of a column, nothing is reflected.
+        signs[column] = 1.0 if norm == 0.0 or head < 0.0 else -1.0
+        row[column] = head + toward
+        sums += row[column] * row
+        products[:column, column] = sums[:column]
+        factors = np.where(np.arange(width) > column, taus[column] * sums, 0.0)
+    panel[:width] = np.tril(panel[:width])
 
 
-def _product(left: list[Floats], right: list[Floats]) -> Floats:
-    """The matrix product of two split matrices, the smallest terms first; those beyond the parts left out."""
-    total = np.zeros((left[0].shape[0], right[0].shape[1]))
-    for order in reversed(range(len(left))):
-        total *= _STEP
-        for index in range(order + 1):
-            first, second = left[index], right[order - index]
-            for start in range(0, first.shape[1], _INNER):
-                total += first[:, start : start + _INNER] @ second[start : start + _INNER]
-    return total
+def _apply(panel: Floats, products: Floats, taus: Floats, to: Floats, *, backward: bool) -> None:
+    """Apply a panel's reflections to the columns of ``to``, from the first to the last, or backward."""
+    for start in range(0, to.shape[1], _COLUMNS):
+        columns = to[:, start : start + _COLUMNS]
+        sums = np.zeros((panel.shape[1], columns.shape[1]))
+        terms = np.empty_like(sums)
+        for vector, row in zip(panel, columns, strict=True):
+            np.multiply(vector[:, None], row, out=terms)
+            sums += terms
+        _solve(products, taus, sums, backward=backward)
+        for first in range(0, len(columns), _ROWS):
+            rows, vectors = columns[first : first + _ROWS], panel[first : first + _ROWS]
+            terms = np.empty_like(rows)
+            for column, row in enumerate(sums):
+                np.multiply(vectors[:, column : column + 1], row, out=terms)
+                rows -= terms
 
 
-def _orthonormal(rows: Floats) -> Floats:
-    """The rows made orthonormal, first to last, twice over; in place."""
-    for _ in range(2):
-        for index, row in enumerate(rows):
-            norm = np.sqrt(_sum(row * row))
-            if norm == 0.0:
-                # A single zero, of which no sign can be told.
-                row[0] = norm = 1.0
-            row /= norm
-            later = rows[index + 1 :]
-            if len(later):
-                later -= _sum(later * row)[:, None] * row
-    return rows
-
-
-def _sum(terms: Floats) -> Any:
-    """The sum along the last axis: the second half onto the first, until one is left; changes ``terms``."""
-    length = terms.shape[-1]
-    while length > 1:
-        half = (length + 1) // 2
-        terms[..., : length - half] += terms[..., half:length]
-        length = half
-    return terms[..., 0]
+def _solve(products: Floats, taus: Floats, sums: Floats, *, backward: bool) -> None:
+    """The sums become T sums, or Tᵀ sums: the inverse of T has the products above 1 / tau."""
+    width = len(sums)
+    for column in reversed(range(width)) if backward else range(width):
+        sums[column] *= taus[column]
+        later = slice(0, column) if backward else slice(column + 1, width)
+        by = products[later, column] if backward else products[column, later]
+        sums[later] -= by[:, None] * sums[column]
