@@ -16,8 +16,10 @@ from scipy import stats
 from torch import nn
 
 from initcfg._stream import bits
+from initcfg._stream.bits import kernel
 from initcfg._stream.writing import orthogonal
-from initcfg._stream.writing.whole_values import whole, whole_torch
+from initcfg._stream.writing.whole_values import block, whole, whole_torch
+from initcfg.errors import ApplyError
 from initcfg.values import (
     Eye,
     Orthogonal,
@@ -148,10 +150,10 @@ for shape, dtype in [((130, 130), "f4"), ((130, 130), "f8"), ((65, 300), "f4"), 
 print(json.dumps(found))
 """
 EXPECTED = {
-    "(130, 130) f4": "582314ad91605bde",
-    "(130, 130) f8": "d4e35e0cbd58d4ee",
-    "(65, 300) f4": "cdb91340bd8339b2",
-    "(5000, 40) f4": "4bf69d0502d58430",
+    "(130, 130) f4": "edb44c18c988a95a",
+    "(130, 130) f8": "28c7e530e98942ec",
+    "(65, 300) f4": "4ba62b7588a96a5e",
+    "(5000, 40) f4": "981c0cddd1d1a4b5",
 }
 
 
@@ -160,6 +162,8 @@ EXPECTED = {
     [
         {},
         {"OPENBLAS_NUM_THREADS": "1"},
+        {"INITCFG_KERNEL": "0"},
+        {"INITCFG_THREADS": "3"},
         # Two other families of kernels, without fused multiply-add; other BLAS builds ignore this.
         {"OPENBLAS_CORETYPE": "Prescott"},
         {"OPENBLAS_CORETYPE": "Sandybridge", "OPENBLAS_NUM_THREADS": "2"},
@@ -176,38 +180,114 @@ def test_orthogonal_has_the_same_bits_everywhere(environment: dict[str, str]) ->
     assert json.loads(done.stdout) == EXPECTED
 
 
+def made_by(matrix: np.ndarray, threads: int, path: str) -> np.ndarray:
+    made = matrix.copy(order="K")
+    kernel.orthogonalize([made], 1.3, threads, path=path)
+    return made
+
+
+ODD = [
+    (1, 1),
+    (2, 1),
+    (7, 1),
+    (2, 2),
+    (5, 5),
+    (9, 8),
+    (47, 47),
+    (48, 48),
+    (49, 49),
+    (50, 3),
+    (97, 96),
+    (320, 300),
+]
+needs_kernel = pytest.mark.skipif(not kernel.knows_matrices(), reason="needs the kernel")
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", ODD)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_order_of_the_matrix_product_does_not_matter(monkeypatch: Any, dtype: Any) -> None:
-    """The terms of each product, added in another order, one by one, with a fused or unfused machine."""
-    expected = whole(Orthogonal(1.0), (90, 80), key_of, dtype)
-
-    class Shuffled(np.ndarray):
-        def __matmul__(self, other: Any) -> Any:
-            left, right = np.asarray(self), np.asarray(other)
-            order = np.random.default_rng(0).permutation(left.shape[1])
-            total = np.zeros((left.shape[0], right.shape[1]))
-            for index in order:
-                total += np.multiply.outer(left[:, index], right[index])
-            calls.append(left.shape)
-            return total
-
-    calls: list[Any] = []
-    original = orthogonal._product
-
-    def product(left: Any, right: Any) -> Any:
-        return original([each.view(Shuffled) for each in left], right)
-
-    monkeypatch.setattr(orthogonal, "_product", product)
-    assert (whole(Orthogonal(1.0), (90, 80), key_of, dtype) == expected).all()
-    assert calls
+def test_the_kernel_has_the_bits_of_numpy(shape: tuple[int, int], dtype: Any) -> None:
+    """By every instruction set, number of threads and order in memory."""
+    gaussian = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    expected = gaussian.copy()
+    orthogonal.by_numpy(expected, 1.3)
+    for path in kernel.paths():
+        for threads in (1, 2, 3):
+            for order in ("C", "F"):
+                made = made_by(np.array(gaussian, order=order), threads, path)
+                assert np.ascontiguousarray(made).tobytes() == expected.tobytes()
 
 
-def test_the_products_are_exact() -> None:
-    """Against Python's whole numbers: 20-bit numbers, more of them than one piece holds."""
-    random = np.random.default_rng(1)
-    left = [random.integers(-(2**20), 2**20, (2, 9000)).astype(np.float64) for _ in range(2)]
-    right = [random.integers(-(2**20), 2**20, (9000, 2)).astype(np.float64) for _ in range(2)]
-    (a0, a1), (b0, b1) = ([each.astype(int).astype(object) for each in side] for side in (left, right))
-    exact = a0 @ b0 * 2**20 + a0 @ b1 + a1 @ b0
-    made = orthogonal._product(left, right) * 2.0**20
-    assert all(abs(int(x) - y) <= abs(y) * 2.0**-50 for x, y in zip(made.flat, exact.flat, strict=True))
+@needs_kernel
+def test_many_matrices_at_once_have_the_bits_of_each() -> None:
+    stack = np.random.default_rng(0).standard_normal((40, 60, 50)).astype(np.float32)
+    expected = np.array([made_by(each, 1, "plain") for each in stack])
+    kernel.orthogonalize(list(stack), 1.3, 3)
+    assert (stack == expected).all()
+
+
+@needs_kernel
+@pytest.mark.parametrize("special", [0.0, -0.0, 1e-320])
+def test_matrices_of_low_rank_have_the_same_bits_too(special: float) -> None:
+    """Of nothing, signs are told apart as well: zeros, and numbers too small to be normal."""
+    matrix = np.full((60, 52), special)
+    matrix[3:20, 7] = -2.0
+    expected = matrix.copy()
+    orthogonal.by_numpy(expected, 1.3)
+    assert all(made_by(matrix, 2, path).tobytes() == expected.tobytes() for path in kernel.paths())
+
+
+@needs_kernel
+def test_the_kernel_refuses_what_is_no_such_matrix() -> None:
+    for matrix in (np.ones((2, 3)), np.ones((3, 2), dtype=np.float16), np.broadcast_to(1.0, (3, 2))):
+        with pytest.raises(ApplyError, match="makes no columns of"):
+            kernel.orthogonalize([matrix], 1.0, 1)
+    unaligned = np.frombuffer(bytearray(33), dtype=np.uint8)[1:].view(np.float64).reshape(2, 2)
+    with pytest.raises(ApplyError, match="not aligned"):
+        kernel.orthogonalize([unaligned], 1.0, 1)
+    with pytest.raises(ApplyError, match="number of threads"):
+        kernel.orthogonalize([np.ones((2, 2))], 1.0, 0)
+
+
+def test_the_error_is_below_torchs(monkeypatch: Any) -> None:
+    ours = gram(whole(Orthogonal(1.0), (400, 400), key_of))
+    theirs = gram(torch_orthogonal((400, 400), 1.0, np.float32, monkeypatch).numpy())
+    assert 5 * np.abs(ours - np.eye(400)).max() < np.abs(theirs - np.eye(400)).max()
+
+
+def test_traces_follow_haar() -> None:
+    """Traces of Q and Q² have the orthogonal group's moments: 0 and 1, 1 and 2 (Diaconis, Shahshahani)."""
+    count, n = 4000, 12
+    stack = whole(Orthogonal(1.0, (1,), (0,)), (count, n, n), key_of).astype(np.float64)
+    first, second = np.trace(stack, axis1=1, axis2=2), np.trace(stack @ stack, axis1=1, axis2=2)
+    assert abs(first.mean()) < 4 / math.sqrt(count)
+    assert abs(first.var() - 1) < 4 * math.sqrt(2 / count)
+    assert abs(second.mean() - 1) < 4 * math.sqrt(2 / count)
+    assert abs(second.var() - 2) < 4 * 2 * math.sqrt(2 / count)
+    assert stats.kstest(first, "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "value", [Orthogonal(1.5), Orthogonal(1.5, (1,), (0,)), Orthogonal(1.5, (0, 2), (3,))]
+)
+def test_a_block_is_a_part_of_the_whole(value: Orthogonal) -> None:
+    shape = (6, 5, 4, 7)
+    made = whole(value, shape, key_of)
+    for offsets, sizes in [
+        ((0, 0, 0, 0), (3, 5, 4, 7)),
+        ((2, 0, 0, 0), (1, 5, 4, 7)),
+        ((1, 2, 0, 3), (4, 3, 4, 2)),
+    ]:
+        inside = tuple(slice(at, at + size) for at, size in zip(offsets, sizes, strict=True))
+        assert (block(value, shape, offsets, sizes, key_of) == made[inside]).all()
+
+
+KNOWN = [
+    *("0x1.1f1b04711ed96p-1", "0x1.0c27929849cf0p-1", "-0x1.c7f825fe59e74p-3"),
+    *("-0x1.4d1d95c7e489ep-1", "0x1.9850552dad0f4p-1", "-0x1.198d22a5328d3p-1"),
+]
+
+
+def test_the_numbers_are_known() -> None:
+    made = whole(Orthogonal(1.0), (3, 2), key_of, np.float64)
+    assert [number.hex() for number in made.ravel().tolist()] == KNOWN

@@ -22,7 +22,7 @@ from initcfg._stream.bits.recipe import Kind, Recipe
 from initcfg._stream.environment import turned_off
 from initcfg.errors import ApplyError
 
-_ABI = 4
+_ABI = 3
 # Code of a type, and bytes of an element.
 _TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
 BYTES = {name: size for name, (_, size) in _TYPES.items()}
@@ -76,6 +76,11 @@ def why_not() -> str | None:
     if turned_off("INITCFG_KERNEL"):
         return "INITCFG_KERNEL=0 turns it off"
     return _load()[1]
+
+
+def knows_matrices() -> bool:
+    """Whether the kernel can be used, and makes matrices orthogonal: one built before ABI 4 does not."""
+    return available() and hasattr(_load()[0], "initcfg_orthogonal")
 
 
 def features() -> str:
@@ -177,7 +182,9 @@ def fill(
         raise ApplyError(f"The kernel failed, with code {code}.", fix="INITCFG_KERNEL=0 turns it off.")
 
 
-def orthogonalize(matrices: Sequence[npt.NDArray[Any]], gain: float, threads: int, *, path: str | None = None) -> None:
+def orthogonalize(
+    matrices: Sequence[npt.NDArray[Any]], gain: float, threads: int, *, path: str | None = None
+) -> None:
     """Make the columns of matrices orthogonal and of length ``gain``, in place.
 
     Args:
@@ -307,8 +314,9 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             library.initcfg_has.restype = unsigned
             library.initcfg_fill.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
             library.initcfg_fill.restype = ctypes.c_int32
-            library.initcfg_orthogonal.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
-            library.initcfg_orthogonal.restype = ctypes.c_int32
+            if hasattr(library, "initcfg_orthogonal"):
+                library.initcfg_orthogonal.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
+                library.initcfg_orthogonal.restype = ctypes.c_int32
         except (OSError, AttributeError) as error:
             reason = f"{each.name} cannot be loaded: {error}"
             continue

@@ -20,9 +20,6 @@ from initcfg._stream.writing.underflow import gradual_underflow
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[Any]
 
-ALGORITHM = 2
-"""Number of the algorithm, in plans and ledgers: 1 was Gram and Schmidt's process in whole numbers."""
-
 # Columns whose reflections are applied together, and columns that the kernel computes abreast.
 _PANEL, _ABREAST = 48, 8
 # Rows and columns at a time: what NumPy writes in between stays in the cache.
@@ -52,7 +49,7 @@ def orthogonal(matrix: Matrix, gain: float) -> Matrix:
 def orthogonalize(matrices: Sequence[Matrix], gain: float, threads: int = 1) -> None:
     """:func:`orthogonal` of each matrix, in place; ``threads`` may work on them."""
     tall = [each if each.shape[0] >= each.shape[1] else each.T for each in matrices]
-    if kernel.available():
+    if kernel.knows_matrices():
         kernel.orthogonalize(tall, gain, threads)
         return
     with gradual_underflow():

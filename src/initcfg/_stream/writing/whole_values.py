@@ -110,7 +110,7 @@ def _check(value: Value, shape: Sequence[int]) -> None:
 def _fill_orthogonal(
     out: Numbers, value: Orthogonal, shape: Sequence[int], offsets: Sequence[int], key: int
 ) -> None:
-    """Every matrix that the block touches, as many at a time as there is memory for, and the block's share."""
+    """Every matrix that the block touches, small ones many at a time, and the block's share of it."""
     rest = tuple(axis for axis in range(len(shape)) if axis not in value.stack)
     rows = math.prod(shape[axis] for axis in value.rows)
     columns = tuple(axis for axis in rest if axis not in value.rows)
@@ -151,7 +151,7 @@ def _draw_gaussian(
     key: int,
     threads: int,
 ) -> None:
-    """The unit normals of matrices of a stack: elements of draw 0 at their own row-major index in the tensor."""
+    """The unit normals of matrices of a stack: draw 0, each at its own row-major index in the tensor."""
     double = matrices[0].dtype == np.float64
     recipe = bits.normal_recipe(0.0, 1.0, double)
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
