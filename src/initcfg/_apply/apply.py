@@ -18,7 +18,7 @@ from initcfg._apply.load_warnings import warn_of_loads
 from initcfg._apply.measuring import Batches
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
-from initcfg._apply.ranks import Agreement
+from initcfg._apply.ranks import TOLD, Agreement, place_in_job
 from initcfg._apply.user_code import reset_is_init
 from initcfg._model import (
     Names,
@@ -80,6 +80,7 @@ def apply_plan(
             checkpoints.check(plan, names)
             warn_of_loads(plan.loads)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
+            place = place_in_job() if seed is None and rng == "stream" and agreement.alone else None
             seed = _agreed_seed(plan, agreement, seed, rng)
             if rng == "stream" and seed is not None:
                 filler = StreamFiller(checkpoints, seed, progress)
@@ -98,7 +99,15 @@ def apply_plan(
         remember_plan(model, plan)
         _log_idle_rules(execution)
         ledger = execution.ledger(rng, seed)
-        return replace(ledger, loads=checkpoints.digested(ledger.loads))
+        if place is not None and not _anything_drawn(ledger):
+            place = None
+        if place is not None:
+            log(TOLD, *place)
+        return replace(
+            ledger,
+            loads=checkpoints.digested(ledger.loads),
+            drawn_by=None if place is None else place[0],
+        )
     except BaseException as error:
         if execution is None:
             raise
@@ -120,6 +129,12 @@ def apply_plan(
         ) from error
     finally:
         checkpoints.close()
+
+
+def _anything_drawn(ledger: Ledger) -> bool:
+    """Whether the seed has decided anything; of what code wrote, nobody knows."""
+    written = (entry for entry in ledger.entries.values() if entry.by != "nobody")
+    return any(entry.value is None or entry.value.random for entry in written)
 
 
 def _log_idle_rules(execution: Execution) -> None:

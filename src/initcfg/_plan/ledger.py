@@ -106,6 +106,8 @@ class Ledger(Frozen, Mapping[str, Written]):
         aliases: Other names of tied tensors.
         versions: Versions of initcfg and torch.
         loads: The account of each checkpoint.
+        drawn_by: The rank that drew the seed, in a job whose ranks did not agree on one: what DDP sends it
+            later has the seed of rank 0. None otherwise.
     """
 
     entries: Mapping[str, Written]
@@ -116,6 +118,7 @@ class Ledger(Frozen, Mapping[str, Written]):
     aliases: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     loads: tuple[Load, ...] = ()
+    drawn_by: int | None = None
 
     def __post_init__(self) -> None:
         # Of buffers that nobody wrote, a ledger says nothing.
@@ -206,7 +209,13 @@ class Ledger(Frozen, Mapping[str, Written]):
         head = {"format": FORMAT, "version": VERSION}
         head |= {name: plain(getattr(self, name)) for name in _HEAD}
         loads = {"loads": [load.to_json() for load in self.loads]} if self.loads else {}
-        return {**head, **loads, "tensors": {name: _to_json(entry) for name, entry in self.entries.items()}}
+        drawn = {} if self.drawn_by is None else {"drawn_by": self.drawn_by}
+        return {
+            **head,
+            **drawn,
+            **loads,
+            "tensors": {name: _to_json(entry) for name, entry in self.entries.items()},
+        }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Ledger:
@@ -247,15 +256,18 @@ class Ledger(Frozen, Mapping[str, Written]):
 
 
 def _ledger_of(data: Mapping[str, Any]) -> Ledger:
-    check_known(data, (*_HEAD, "tensors"), ("loads",))
+    check_known(data, (*_HEAD, "tensors"), ("loads", "drawn_by"))
     read: dict[str, Any] = {}
-    for name, type_ in _HEAD.items():
+    optional = {"drawn_by": int | None} if "drawn_by" in data else {}
+    for name, type_ in (_HEAD | optional).items():
         try:
             read[name] = typed(data[name], type_, name)
         except Misfit as misfit:
             raise misfit.inside(name) from misfit
     if read["seed"] is not None and not 0 <= read["seed"] < 1 << 64:
         raise Misfit("A seed is from 0 to 2**64 - 1.", under=("seed",))
+    if (read.get("drawn_by") or 0) < 0:
+        raise Misfit("A rank is 0 or more.", under=("drawn_by",))
     if (read["stream_version"] is None) != (read["rng"] == "torch"):
         raise Misfit("The stream has a version, and torch's generator has none.", under=("stream_version",))
     try:

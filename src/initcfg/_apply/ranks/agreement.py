@@ -87,6 +87,11 @@ class Agreement:
         # One order on all ranks, so that no two sets wait for each other; the largest gives the seed.
         self._rounds = [Round(ranks, rank) for ranks in sorted(sets, key=lambda ranks: (-len(ranks), ranks))]
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to agree with."""
+        return not self._rounds
+
     def __enter__(self) -> Agreement:
         if self._rounds:
             self._line = Line(self._store, self._beat)

@@ -116,6 +116,8 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     by = Counter(entry.by for entry in ledger.entries.values())
     defaults = f"{by['default']:,} by default, " if by["default"] else ""
     seed = "" if ledger.seed is None else f", seed {ledger.seed}"
+    if ledger.drawn_by is not None:
+        seed += f" (drawn by rank {ledger.drawn_by} for itself)"
     told = (
         f"{sum(by.values()) - by['nobody']:,} tensors written ({by['rule']:,} by rules, {defaults}"
         f"{by['code']:,} by code of the model's own), {by['nobody']:,} kept; rng {ledger.rng}{seed}."

@@ -43,7 +43,8 @@ def ledger_facts(ledger: Ledger, words: Wording) -> Html:
     for kind in ("rule", "default", "code", "nobody"):
         if by[kind]:
             said[f"{words('written by')} {words(f'{kind} by', code='').rstrip(':： ')}"] = f"{by[kind]:,}"
-    said[words("seed")] = None if ledger.seed is None else str(ledger.seed)
+    drawn = "" if ledger.drawn_by is None else f" ({words('drawn by a rank', rank=ledger.drawn_by)})"
+    said[words("seed")] = None if ledger.seed is None else f"{ledger.seed}{drawn}"
     said[words("rng")] = ledger.rng
     said[words("versions")] = ", ".join(f"{name} {version}" for name, version in ledger.versions.items())
     said[words("checkpoints")] = ", ".join(load.source for load in ledger.loads)

@@ -27,6 +27,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "rules": ("rules", "规则"),
     "digest": ("digest of the plan", "计划摘要值"),
     "seed": ("seed", "种子"),
+    "drawn by a rank": ("drawn by rank {rank} for itself", "由进程 {rank} 自行抽取"),
     "rng": ("generator", "随机数生成器"),
     "stream_version": ("version of the stream", "随机流版本"),
     "versions": ("versions", "版本"),
