@@ -352,6 +352,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
         overwrite: bool = False,
         checked: bool = True,
         dcp_key: str | None = None,
+        threads: int | None = None,
         process_group: ProcessGroup | None = None,
     ) -> Ledger:
         """Write the checkpoint of a model straight to disk, however large: its weights are not in memory.
@@ -374,6 +375,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
             checked: Whether what an earlier run finished is compared with its digest, which takes a read.
             dcp_key: For ``"dcp"``: the weights are under this key of the saved dict, as in
                 ``{"model": model.state_dict()}``; None for its top.
+            threads: How many threads compute: as many as torch uses if None; ``-1`` leaves a core to others.
             process_group: Ranks that split the work, each of which makes this call.
 
         Returns:
@@ -409,6 +411,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
             overwrite=overwrite,
             checked=checked,
             dcp_key=dcp_key,
+            threads=threads,
             process_group=process_group,
         )
 

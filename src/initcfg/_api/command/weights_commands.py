@@ -56,6 +56,9 @@ from initcfg._api.command.terminal import Command, answer, launched_rank
     help="Of a folder: the type of floating-point tensors; their own if not given.",
 )
 @click.option("--dcp-key", metavar="KEY", help="Of --format dcp: put the weights under this key: model.")
+@click.option(
+    "--threads", type=int, metavar="N", help="How many threads compute; -1 leaves one core to others."
+)
 @click.option("--overwrite", is_flag=True, help="Of a folder: replace the checkpoint that is in it.")
 @click.option(
     "--no-check", is_flag=True, help="Of a folder: trust files that an earlier run finished, unread."
@@ -68,6 +71,7 @@ def init(
     output: str,
     seed: int | None,
     rng: str,
+    threads: int | None,
     **of_folder: Any,
 ) -> None:
     """Build the model in CONFIG, initialize it, and write its weights.
@@ -87,15 +91,17 @@ def init(
     )
     from initcfg._apply import is_folder
     from initcfg._apply.streaming import Options
+    from initcfg._stream.writing import limited_threads
 
     given = {name: item for name, item in of_folder.items() if item not in (None, False)}
     given |= {"checked": False} if given.pop("no_check", False) else {}
     begin = Beginning.of(request, plan_file, ledger_file)
     if not is_folder(output, asked=bool(given)):
-        data, views = initialized(begin, output, seed=seed, rng=rng)
+        with limited_threads(threads):
+            data, views = initialized(begin, output, seed=seed, rng=rng)
         answer(as_json, lambda: data, views)
         return
-    saved = streamed(begin, output, seed=seed, options=Options(rng=rng, **given))
+    saved = streamed(begin, output, seed=seed, options=Options(rng=rng, threads=threads, **given))
     if launched_rank() == 0:
         # The first speaks for all.
         answer(as_json, lambda: streamed_json(saved), lambda: streamed_views(saved))

@@ -5,8 +5,8 @@ Out: safetensors files in shards, or a folder of ``torch.distributed.checkpoint`
 
 Read: `save.py` (from start to end), then `items.py` (what is stored, and how each tensor is made),
 `making.py` (makes it, piece by piece), `shard_files.py` (what lies where in safetensors files), `writer.py`
-(writes these), `dcp_writer.py` (writes DCP), `folder.py` (what an earlier run left), `world.py` (the ranks
-that share the work).
+(writes these), `output_file.py` (a file, past the system's own copy), `dcp_writer.py` (writes DCP),
+`folder.py` (what an earlier run left), `world.py` (the ranks that share the work).
 """
 
 from initcfg._apply.streaming.folder import check_folder, seed_in

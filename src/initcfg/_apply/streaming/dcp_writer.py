@@ -37,8 +37,8 @@ from initcfg._apply.streaming.writer import buffer_size
 from initcfg._config.files import output_error
 from initcfg.errors import InitcfgError, OutputError
 
-# A chunk is as long as two buffers of a safetensors file: fewer make a smaller table, and quicker loads.
-_BUFFERS = 2
+# A chunk is as long as four buffers of a safetensors file: fewer make a smaller table, and quicker loads.
+_BUFFERS = 4
 
 
 @dataclass(frozen=True)

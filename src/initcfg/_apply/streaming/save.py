@@ -25,6 +25,7 @@ from initcfg._apply.streaming.writer import Writer
 from initcfg._plan import Ledger, Plan, Written
 from initcfg._stream import check_settings
 from initcfg._stream.bits import STREAM_VERSION, seed_number
+from initcfg._stream.writing import limited_threads, threads_for
 from initcfg._version import __version__
 from initcfg.errors import OutputError
 
@@ -37,6 +38,8 @@ class Options:
 
     ``checked``: the files that an earlier run finished are read, and compared with their digests.
 
+    ``threads``: how many compute, or how many cores they leave to others if negative.
+
     ``progress`` is told how many bytes were written, now and then, in some thread.
     """
 
@@ -47,10 +50,13 @@ class Options:
     overwrite: bool = False
     checked: bool = True
     dcp_key: str | None = None
+    threads: int | None = None
     progress: Callable[[int], None] | None = None
 
     def check(self) -> None:
         """Raise OutputError unless they make sense."""
+        if self.threads is not None:
+            threads_for(self.threads)
         if self.format not in FORMATS:
             raise OutputError(f"{self.format!r} is not a format of a checkpoint.", meant=FORMATS)
         if self.dtype is not None and self.dtype not in DTYPES:
@@ -138,8 +144,14 @@ def save_plan(
     Without a seed it is that of what is in the folder, else drawn. The ranks of ``world`` share the work.
     """
     options.check()
+    with limited_threads(options.threads):
+        return _saved(plan, model, Path(directory), seed, options, world)
+
+
+def _saved(
+    plan: Plan, model: nn.Module, path: Path, seed: int | None, options: Options, world: World
+) -> Saved:
     begun = time.perf_counter()
-    path = Path(directory)
     seed = seed_for(plan, seed)
 
     def draw() -> int:
@@ -260,7 +272,9 @@ def _write_shards(
     for shard in known:
         told(shard.size)
         maker.survey(shard.items)
-    with Writer(path, maker, told) as writer:
+    threads = work.options.threads
+    alone = threads is not None and threads_for(threads) == 1
+    with Writer(path, maker, told, alone=alone) as writer:
         for shard in mine:
             writer.write(shard)
     return maker.accounts(items)

@@ -1,7 +1,8 @@
-"""The writer: buffers that are filled, written and brought to disk at the same time.
+"""The writer: buffers that are filled, written and digested at the same time.
 
-Two buffers: one is filled while a thread writes the other. What was written, a second thread has the system
-bring to disk meanwhile, so that the end of a file does not wait for all of it.
+A buffer is a stretch of the file. While one is filled, two threads write others, so that the disk always has
+something to do, and one computes the file's digest. What the system keeps for the disk, another thread has it
+bring there meanwhile, so that the end of a file does not wait for all of it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ import hashlib
 import os
 import queue
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from io import FileIO
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import BoundedSemaphore
-from typing import Any
+from threading import BoundedSemaphore, Lock
 
 import torch
 
 from initcfg._apply.streaming.making import Maker, pieces
+from initcfg._apply.streaming.output_file import ALIGNMENT, OutputFile, aligned_memory
 from initcfg._apply.streaming.shard_files import Shard
 from initcfg._config.files import output_error
 from initcfg._stream import number
@@ -27,13 +27,16 @@ from initcfg.errors import InitcfgError
 
 BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""
-_BUFFER_SIZE = 32 << 20
-_BUFFERS = 2
+_BUFFER_SIZE = 16 << 20
+_BUFFERS = 4
+_WRITERS = 2
 _MOST_OPEN = 32
 # Bytes from one call for the disk to the next.
 _SYNCED = 256 << 20
 # No tensor's elements are wider.
 _LEAST = 1 << 10
+# Smaller files and buffers go the usual way: each direct write waits for the disk.
+_DIRECT_FILE, _DIRECT_BUFFER = 64 << 20, 1 << 20
 
 
 def buffer_size() -> int:
@@ -53,29 +56,67 @@ def output_errors(path: Path) -> Iterator[None]:
         raise output_error(path, error) from error
 
 
+class _Stretch:
+    """A stretch of a file in memory: the file's bytes from ``place`` on, as many as are ``used``.
+
+    The digest has the first ``known`` of them already, or is not to have them. ``readers`` are the threads
+    that have not done with it.
+    """
+
+    def __init__(self, memory: torch.Tensor, place: int) -> None:
+        self.memory, self.place = memory, place
+        self.used = self.known = 0
+        self.readers = 2
+
+    def take(self, data: torch.Tensor) -> None:
+        """Append bytes that are not for the digest."""
+        self.memory[self.used : self.used + len(data)] = data
+        self.used += len(data)
+        self.known = self.used
+
+    def bytes(self, first: int, last: int) -> memoryview:
+        """Some of its bytes."""
+        return self.memory.numpy().data[first:last]
+
+
+class _Begun:
+    """A file that is not whole yet: its digest so far, and what is still done for it."""
+
+    def __init__(self, shard: Shard, file: OutputFile) -> None:
+        self.shard, self.file = shard, file
+        # Of a direct write, what does not fill a block of the disk goes with the next.
+        self.block = ALIGNMENT if file.direct else 1
+        self.digest = hashlib.sha256()
+        self.work: list[Future[None]] = []
+
+
 class Writer:
     """Writes shards into a folder; each appears under its name when it is whole, and on disk.
 
     Use it as a context: at its end everything is on disk, or the error is raised. ``told`` is told how many
-    bytes were written, now and then, in another thread.
+    bytes were written, now and then, in another thread. ``alone``: no thread computes beside the caller's.
     """
 
-    def __init__(self, folder: Path, maker: Maker, told: Callable[[int], None]) -> None:
+    def __init__(
+        self, folder: Path, maker: Maker, told: Callable[[int], None], *, alone: bool = False
+    ) -> None:
         self._folder = folder
         self._maker = maker
         self._told = told
+        self._alone = alone
         self._size = buffer_size()
         self._free: queue.Queue[torch.Tensor] = queue.Queue()
         for _ in range(_BUFFERS):
-            self._free.put(torch.empty(self._size, dtype=torch.uint8))
-        self._writing, self._syncing = (ThreadPoolExecutor(1, "initcfg-writer") for _ in range(2))
+            self._free.put(aligned_memory(self._size))
+        self._writing = ThreadPoolExecutor(_WRITERS, "initcfg-writer")
+        self._digesting, self._syncing = (ThreadPoolExecutor(1, "initcfg-writer") for _ in range(2))
+        self._lock = Lock()
         self._error: BaseException | None = None
         self._unsynced = 0
         self._last_sync: Future[None] | None = None
-        self._open: dict[str, FileIO] = {}
+        self._begun: dict[str, _Begun] = {}
         # A process may have few files open, and a checkpoint many small ones.
         self._places = BoundedSemaphore(_MOST_OPEN)
-        self._digests: dict[str, Any] = {}
 
     def __enter__(self) -> Writer:
         return self
@@ -84,12 +125,13 @@ class Writer:
         if kind is not None and self._error is None:
             # What waits is not written any more.
             self._error = InterruptedError()
-        self._writing.shutdown()
-        self._syncing.shutdown()
-        for name, file in self._open.items():
-            file.close()
+        # The last of them is given work by the others.
+        for pool in (self._digesting, self._writing, self._syncing):
+            pool.shutdown()
+        for name, begun in self._begun.items():
+            begun.file.close()
             self._partial(name).unlink(missing_ok=True)
-        self._open.clear()
+        self._begun.clear()
         if kind is None:
             self._check()
 
@@ -97,32 +139,54 @@ class Writer:
         """Make a shard and have it written; it is whole at the latest when the context ends."""
         self._check()
         self._places.acquire()
-        self._writing.submit(self._do, self._begin, shard)
-        buffer, used = self._free.get(), 0
+        direct = shard.size >= _DIRECT_FILE and self._size >= _DIRECT_BUFFER
+        with output_errors(self._folder / shard.name):
+            file = OutputFile(self._partial(shard.name), direct=direct)
+        begun = self._begun[shard.name] = _Begun(shard, file)
+        here = self._with_header(begun)
         for item in shard.items:
             width = item.dtype.itemsize
-            for piece in pieces(item.shape, self._size // width):
+            for piece in pieces(item.shape, (self._size - begun.block) // width):
                 length = piece.elements * width
-                if used + length > self._size:
-                    self._hand_over(shard, buffer, used)
-                    buffer, used = self._free.get(), 0
-                    self._check()
-                into = buffer[used : used + length].view(item.dtype).view(piece.sizes)
+                if here.used + length > self._size:
+                    here = self._next(begun, here)
+                into = here.memory[here.used : here.used + length].view(item.dtype).view(piece.sizes)
                 self._maker.put(into, item, piece)
-                used += length
-        self._hand_over(shard, buffer, used)
+                here.used += length
+        self._hand_over(begun, here, here.used)
         self._maker.release()
-        self._writing.submit(lambda: self._syncing.submit(self._end, shard))
+        self._syncing.submit(self._end, begun)
 
-    def _end(self, shard: Shard) -> None:
-        try:
-            self._do(self._finish, shard)
-        finally:
-            self._places.release()
+    def _with_header(self, begun: _Begun) -> _Stretch:
+        """A stretch that ends behind the file's header."""
+        header, done = torch.frombuffer(bytearray(begun.shard.header), dtype=torch.uint8), 0
+        here = _Stretch(self._free.get(), 0)
+        while done < len(header):
+            if here.used == self._size:
+                here = self._next(begun, here)
+            part = header[done : done + self._size - here.used]
+            here.take(part)
+            done += len(part)
+        return here
 
-    def _hand_over(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
+    def _next(self, begun: _Begun, here: _Stretch) -> _Stretch:
+        """Hand a stretch over; the one that follows."""
+        whole = here.used - here.used % begun.block
+        self._hand_over(begun, here, whole)
+        following = _Stretch(self._free.get(), here.place + whole)
+        self._check()
+        # Nobody but the caller's thread writes into a buffer: they are still there.
+        following.take(here.memory[whole : here.used])
+        return following
+
+    def _hand_over(self, begun: _Begun, here: _Stretch, length: int) -> None:
+        """Have so many of a stretch's bytes written, and all of them in the digest."""
         self._maker.flush()
-        self._writing.submit(self._do, self._write_buffer, shard, buffer, length)
+        if self._alone:
+            self._do(begun, self._digest, here)
+        else:
+            begun.work.append(self._digesting.submit(self._do, begun, self._digest, here))
+        begun.work.append(self._writing.submit(self._do, begun, self._write, here, length))
 
     def _check(self) -> None:
         if self._error is not None:
@@ -132,48 +196,51 @@ class Writer:
         """What a file is called until it is whole."""
         return self._folder / f".{name}.partial"
 
-    def _do(self, method: Callable[..., None], shard: Shard, *arguments: Any) -> None:
+    def _do(
+        self, begun: _Begun, method: Callable[..., None], here: _Stretch | None = None, *arguments: int
+    ) -> None:
+        """Do something for a file, unless something failed; then the stretch has a reader less."""
         if self._error is None:
             try:
-                with output_errors(self._folder / shard.name):
-                    method(shard, *arguments)
+                with output_errors(self._folder / begun.shard.name):
+                    method(begun, *(() if here is None else (here,)), *arguments)
             except BaseException as error:
                 self._error = error
-        if self._error is not None and self._free.empty():
-            # Whoever waits for a buffer is to see the error.
-            self._free.put(torch.empty(self._size, dtype=torch.uint8))
+        if here is not None:
+            with self._lock:
+                here.readers -= 1
+                if not here.readers:
+                    self._free.put(here.memory)
 
-    def _begin(self, shard: Shard) -> None:
-        self._open[shard.name] = FileIO(self._partial(shard.name), "w")
-        self._digests[shard.name] = hashlib.sha256()
-        self._write(shard, memoryview(shard.header))
+    def _digest(self, begun: _Begun, here: _Stretch) -> None:
+        begun.digest.update(here.bytes(here.known, here.used))
 
-    def _write_buffer(self, shard: Shard, buffer: torch.Tensor, length: int) -> None:
-        data = buffer.numpy().data[:length]
-        self._write(shard, data)
-        self._digests[shard.name].update(data)
-        self._free.put(buffer)
+    def _write(self, begun: _Begun, here: _Stretch, length: int) -> None:
+        begun.file.write(here.bytes(0, length), here.place)
+        with self._lock:
+            self._told(length)
+            self._unsynced += 0 if begun.file.direct else length
+            if self._unsynced >= _SYNCED and (self._last_sync is None or self._last_sync.done()):
+                self._unsynced = 0
+                self._last_sync = self._syncing.submit(self._do, begun, self._sync)
 
-    def _write(self, shard: Shard, data: memoryview) -> None:
-        while data:
-            done = self._open[shard.name].write(data)
-            data = data[done:]
-            self._unsynced += done
-            self._told(done)
-        if self._unsynced >= _SYNCED and (self._last_sync is None or self._last_sync.done()):
-            self._unsynced = 0
-            self._last_sync = self._syncing.submit(self._do, self._sync, shard)
+    def _sync(self, begun: _Begun) -> None:
+        begun.file.sync()
 
-    def _sync(self, shard: Shard) -> None:
-        os.fsync(self._open[shard.name].fileno())
+    def _end(self, begun: _Begun) -> None:
+        try:
+            wait(begun.work)
+            self._do(begun, lambda _: self._finish(begun.shard))
+        finally:
+            self._places.release()
 
     def _finish(self, shard: Shard) -> None:
-        digest, place = self._digests.pop(shard.name).hexdigest(), shard.digest_place
+        begun, place = self._begun[shard.name], shard.digest_place
         if place is not None:
-            self._open[shard.name].seek(place)
-            self._open[shard.name].write(digest.encode())
-        self._sync(shard)
-        self._open.pop(shard.name).close()
+            begun.file.write(memoryview(begun.digest.hexdigest().encode()), place)
+        begun.file.sync()
+        begun.file.close()
+        del self._begun[shard.name]
         os.replace(self._partial(shard.name), self._folder / shard.name)
         sync_folder(self._folder)
 

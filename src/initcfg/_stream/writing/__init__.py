@@ -4,13 +4,13 @@ In: a value, a tensor or the block of a larger one, and its name and seed.
 Out: the tensor, filled; and what of a tensor may be written at all.
 
 Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
-(jobs in batches, by the kernel), `fallback.py` (by NumPy without it), `underflow.py` (small numbers are
-kept), `cuda/` (on a GPU), `whole_values.py` (what is made whole), `orthogonal.py` (matrices with the same
-bits everywhere), `formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what it would
-need), `formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with
-`derivation.py` (or made of a larger or smaller model's), `casts.py` (numbers that another type does not
-hold), `memory.py` (what may be written), `torch_generator.py` (torch's own generator, seeded and put back,
-and values drawn from it).
+(jobs in batches, by the kernel), `threads.py` (on how many), `fallback.py` (by NumPy without it),
+`underflow.py` (small numbers are kept), `cuda/` (on a GPU), `whole_values.py` (what is made whole),
+`orthogonal.py` (matrices with the same bits everywhere), `formula_machine.py` (a formula's instructions,
+one by one), `foresight.py` (what it would need), `formula.py` (what it computes), `adaptation.py` (tensors
+of a checkpoint made to fit) with `derivation.py` (or made of a larger or smaller model's), `casts.py`
+(numbers that another type does not hold), `memory.py` (what may be written), `torch_generator.py` (torch's
+own generator, seeded and put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views
@@ -19,8 +19,8 @@ from initcfg._stream.writing.casts import Lost, lost_in_cast, may_lose
 from initcfg._stream.writing.foresight import formula_problem, value_problem
 from initcfg._stream.writing.formula_machine import made_by
 from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, memory_problem
-from initcfg._stream.writing.queue import thread_count
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
+from initcfg._stream.writing.threads import limited_threads, thread_count, threads_for
 from initcfg._stream.writing.torch_generator import fill_torch, lock, seeded
 from initcfg._stream.writing.whole_values import block, whole
 
@@ -41,12 +41,14 @@ __all__ = [
     "form_problem",
     "formula_problem",
     "memory_problem",
+    "limited_threads",
     "narrowed",
     "recipe_of",
     "result_shape",
     "seeded",
     "split_views",
     "thread_count",
+    "threads_for",
     "value_problem",
     "whole",
 ]

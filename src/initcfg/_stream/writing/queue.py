@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 
 from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
-from initcfg._stream.environment import number
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
+from initcfg._stream.writing.threads import thread_count
 from initcfg._stream.writing.underflow import gradual_underflow
 from initcfg.errors import (
     log,
@@ -151,9 +151,3 @@ def _disjoint(queue: list[_Queued]) -> bool:
 def _span(job: Job) -> tuple[int, int]:
     reach = 1 + sum((dim.size - 1) * dim.stride for dim in job.dims)
     return job.pointer, job.pointer + reach * BYTES[job.dtype]
-
-
-def thread_count() -> int:
-    """How many threads the kernel may use: ``INITCFG_THREADS`` if it is set, else what torch uses."""
-    default = min(torch.get_num_threads(), 4096)
-    return int(number("INITCFG_THREADS", default))
