@@ -71,7 +71,9 @@ class OutputFile:
 
 
 if hasattr(os, "pwrite"):
-    _write = os.pwrite
+
+    def _write(handle: int, data: memoryview, place: int) -> int:
+        return os.pwrite(handle, data, place)
 
 else:
     _lock = Lock()
