@@ -236,7 +236,7 @@ DATA = [
     refused_value("parts of a negative size", f'{{"kind": "Parts", "dim": 0, "sizes": [10, -2], "values": [{NORMAL}, {NORMAL}]}}'),
     refused_value("a padding row beyond the tensor", f'{{"kind": "PaddingRow", "index": 99, "value": {NORMAL}}}'),
     refused_value("sparsity 5", '{"kind": "Sparse", "sparsity": 5.0, "std": 0.1}'),
-    refused_value("orthogonal rows that do not exist", '{"kind": "Orthogonal", "gain": 1.0, "rows": [10**12], "stack": []}'),
+    refused_value("orthogonal rows that do not exist", '{"kind": "Orthogonal", "gain": 1.0, "rows": [10**12], "stack": [], "algorithm": 2}'),
     refused_plan("a shape of text", 'made["parameters"]["weight"].update(shape="88")'),
     refused_plan("a negative shape", 'made["parameters"]["weight"].update(shape=[-8, 8])'),
     refused_plan("an unknown data type", 'made["parameters"]["weight"].update(dtype="float7")'),

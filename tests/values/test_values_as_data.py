@@ -25,6 +25,7 @@ from initcfg.values import (
     Uniform,
     Value,
     from_json,
+    shape_problem,
     to_json,
 )
 
@@ -57,3 +58,13 @@ def test_which_values_can_be_made_by_blocks() -> None:
     whole_only += [Repeat(0, 2, Orthogonal(1.0))]
     whole_only += [Parts(0, (1, 1), (Orthogonal(1.0), Normal(0, 1)))]
     assert not any(value.blockwise for value in whole_only)
+
+
+def test_an_orthogonal_value_says_by_which_algorithm_it_is_made() -> None:
+    """In JSON, and so in plans and ledgers; of another, nothing is made, and it can be read and told."""
+    assert to_json(Orthogonal(2.0))["algorithm"] == 2
+    other = from_json({**to_json(Orthogonal(2.0)), "algorithm": 1})
+    assert other != Orthogonal(2.0)
+    assert str(other) == "Orthogonal(gain=2, algorithm=1)"
+    assert shape_problem(other, (3, 3)) == "it is of algorithm 1, and this package knows 2"
+    assert shape_problem(Orthogonal(2.0), (3, 3)) is None

@@ -52,12 +52,17 @@ class TruncNormal(Value):
     b: float
 
 
+ORTHOGONAL_ALGORITHM = 2
+"""The number of the algorithm for orthogonal matrices that this package knows: another makes other bits."""
+
+
 @dataclass(frozen=True)
 class Orthogonal(Value):
     """Matrices whose rows or columns, whichever are fewer, are orthogonal and of length ``gain``.
 
     The axes ``rows``, flattened, are the rows of a matrix, and the other axes its columns. The axes
-    ``stack`` count matrices, each orthogonal on its own. Both are in increasing order, from 0 on.
+    ``stack`` count matrices, each orthogonal on its own. Both are in increasing order, from 0 on. Of the
+    ``algorithm`` that makes the matrix of the stream's numbers, the present one is 2.
     """
 
     random = True
@@ -65,11 +70,13 @@ class Orthogonal(Value):
     gain: float = 1.0
     rows: tuple[int, ...] = (0,)
     stack: tuple[int, ...] = ()
+    algorithm: int = ORTHOGONAL_ALGORITHM
 
     def __str__(self) -> str:
         rows = "" if self.rows == (0,) else f", rows={self.rows}"
         stack = f", stack={self.stack}" if self.stack else ""
-        return f"Orthogonal(gain={number_text(self.gain)}{rows}{stack})"
+        other = "" if self.algorithm == ORTHOGONAL_ALGORITHM else f", algorithm={self.algorithm}"
+        return f"Orthogonal(gain={number_text(self.gain)}{rows}{stack}{other})"
 
 
 @dataclass(frozen=True)

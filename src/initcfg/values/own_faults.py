@@ -135,6 +135,8 @@ def _steps_fault(value: Adapted) -> Fault | None:
 def _axes_fault(value: Orthogonal) -> Fault | None:
     if not math.isfinite(value.gain):
         return ("gain",), f"it is {value.gain:g}, and a gain is finite"
+    if value.algorithm < 1:
+        return ("algorithm",), f"it is {value.algorithm}, and algorithms are counted from 1"
     for name in ("rows", "stack"):
         for number, axis in enumerate(value.args[name]):
             if axis < 0:

@@ -11,6 +11,7 @@ import torch
 from initcfg.errors import plural
 from initcfg.values.dtypes import dtype_name
 from initcfg.values.kinds import (
+    ORTHOGONAL_ALGORITHM,
     Constant,
     CopyOf,
     Dirac,
@@ -205,6 +206,8 @@ def shape_problem(value: Value, shape: Sequence[int]) -> str | None:
             return f"rows and columns need two dimensions or more, and this tensor has {rank}"
         if any(not 0 <= axis < rank for axis in named) or len(set(named)) != len(named):
             return f"rows={value.rows} and stack={value.stack} are not axes of {rank} dimensions"
+        if value.algorithm != ORTHOGONAL_ALGORITHM:
+            return f"it is of algorithm {value.algorithm}, and this package knows {ORTHOGONAL_ALGORITHM}"
         return None if math.isfinite(value.gain) else f"its gain is {value.gain}"
     if isinstance(value, (Sparse, Eye, Hadamard)) and rank != 2:
         return f"it is for matrices, and this tensor has {plural(rank, 'dimension')}"

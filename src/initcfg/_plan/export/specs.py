@@ -166,8 +166,9 @@ def _literal_cfg(value: Value) -> dict[str, Any] | None:
     if isinstance(value, TruncNormal):
         return _truncated(value)
     type_ = _LITERALS.get(value.kind)
-    # Which axes of an orthogonal tensor are rows follows from its layout.
-    arguments = {key: item for key, item in value.args.items() if key not in ("rows", "stack")}
+    # Which axes of an orthogonal tensor are rows follows from its layout; the algorithm is the package's.
+    beside = ("rows", "stack", "algorithm")
+    arguments = {key: item for key, item in value.args.items() if key not in beside}
     return None if type_ is None else {"type": type_, **arguments}
 
 
