@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import struct
+from typing import Any
 
 import pytest
 import torch
@@ -260,9 +261,9 @@ def test_texts_that_hold_no_ledger(text, tmp_path):
 
 
 def test_nothing_of_a_plan_can_be_changed():
-    rule = dict(type="Value", layer="Linear", param="weight", value=parts())
+    rule: dict[str, Any] = dict(type="Value", layer="Linear", param="weight", value=parts())
     model = nn.Linear(8, 8)
-    plan = initcfg.plan(model, [rule, RULE])
+    plan: Any = initcfg.plan(model, [rule, RULE])
     text = json.dumps(plan.to_json())
     rule["value"]["sizes"].append(3)
     plan["weight"].value.args["std"] = 5
@@ -285,7 +286,7 @@ def test_nothing_of_a_plan_can_be_changed():
 
 
 def test_nothing_of_a_ledger_can_be_changed():
-    ledger = initcfg.init_weights(nn.Linear(8, 8), RULE, seed=0)
+    ledger: Any = initcfg.init_weights(nn.Linear(8, 8), RULE, seed=0)
     for change in (
         lambda: ledger.entries.pop("weight"),
         lambda: ledger.versions.update(torch="9"),
@@ -319,7 +320,8 @@ def test_odd_numbers_go_through_unchanged(number, tmp_path):
         assert not plan.diff(other)
         assert plan["weight"].value == other["weight"].value
         assert hash(plan["weight"].value) == hash(other["weight"].value)
-    assert struct.pack(">d", again["weight"].value.val) == struct.pack(">d", number)
+    value: Any = again["weight"].value
+    assert struct.pack(">d", value.val) == struct.pack(">d", number)
     ledger = plan.apply(nn.Linear(2, 2), seed=0)
     ledger.save(tmp_path / "l.json")
     assert initcfg.Ledger.load(tmp_path / "l.json") == ledger
