@@ -232,12 +232,71 @@ def test_it_is_handed_back() -> None:
     assert Runner._init_model_weights is before
 
 
-def test_a_flexible_runner_is_told_apart(caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def flexible(folder: str = "work", more: str = "", **further: Any) -> Any:
     from mmengine.runner import FlexibleRunner
 
-    monkeypatch.setattr(FlexibleRunner, "train", lambda self: "trained")
+    # It insists on it.
+    more += 'env_cfg = dict(dist_cfg=dict(backend="gloo"))\n'
+    return runner(folder, cls=FlexibleRunner, more=more, **further)
+
+
+def test_a_flexible_runner_begins_with_the_weights_of_the_command() -> None:
+    made = flexible()
+    made.train()
+    assert same(made.first, initcfg.build(made.path, seed=3).state_dict())
+    assert made.iter == 2 and made.first["head.fc.bias"].eq(7).all()
+    ledger = initcfg.Ledger.load("work/init_ledger.json")
+    assert ledger.seed == 3 and ledger["first.weight"].by == "rule"
+    plan = initcfg.Plan.from_json(json.loads(Path("work/init_plan.json").read_text()))
+    assert plan.digest == ledger.plan_digest
+
+
+def test_a_flexible_runner_in_compat_is_bit_for_bit_itself() -> None:
+    alone = flexible(plugin=False)
+    alone.train()
+    ours = flexible("ours", more='initcfg = "compat"\n')
+    ours.train()
+    assert same(alone.first, ours.first)
+    assert initcfg.Ledger.load("ours/init_ledger.json").rng == "torch"
+
+
+def test_a_flexible_runner_loads_and_resumes() -> None:
+    flexible().train()
+    before = Path("work/init_ledger.json").read_bytes()
+    loaded = flexible("second", load_from="work/iter_1.pth", randomness=dict(seed=4))
+    loaded.train()
+    saved = torch.load("work/iter_1.pth", weights_only=False)["state_dict"]
+    assert same(loaded.first, saved)
+    assert initcfg.Ledger.load("second/init_ledger.json").seed == 4
+    resumed = flexible("work", resume=True, randomness=dict(seed=5), train_cfg=dict(max_iters=3))
+    resumed.train()
+    assert resumed.iter == 3 and Path("work/init_ledger.json").read_bytes() == before
+
+
+def test_a_strategy_alone_is_left_as_it_is() -> None:
+    """It belongs to no Runner; and FSDP's that skips all weights waits for a checkpoint."""
+    from mmengine._strategy import SingleDeviceStrategy
+    from mmengine.registry import MODELS
+
+    made = flexible()
+    strategy = SingleDeviceStrategy(experiment_name=f"alone_{next(_count)}", work_dir="alone")
+    model = strategy.build_model(dict(type="PluginNet"))
+    assert type(model) is MODELS.get("PluginNet")
+    strategy._init_model_weights(model)
+    assert model.head.fc.bias.eq(7).all() and not Path("alone/init_ledger.json").exists()
+    made.strategy.skip_init_weights = True
+    made.train()
+    assert not Path("work/init_ledger.json").exists()
+
+
+def test_a_flexible_runner_is_handed_back() -> None:
+    from mmengine._strategy import BaseStrategy
+    from mmengine.runner import FlexibleRunner
+
+    before = BaseStrategy._init_model_weights, BaseStrategy.build_model, FlexibleRunner.build_strategy
     import initcfg.integrations.mmengine as plugin
 
-    assert FlexibleRunner.train(FlexibleRunner.__new__(FlexibleRunner)) == "trained"
-    assert "A FlexibleRunner initializes its model by itself" in caplog.text
+    assert BaseStrategy._init_model_weights is not before[0]
     plugin.hand_back()
+    after = BaseStrategy._init_model_weights, BaseStrategy.build_model, FlexibleRunner.build_strategy
+    assert before == after

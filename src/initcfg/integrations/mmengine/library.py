@@ -16,6 +16,9 @@ try:
         hooks: Any = importlib.import_module("mmengine.hooks")
         is_model_wrapper: Any = importlib.import_module("mmengine.model").is_model_wrapper
         dist: Any = importlib.import_module("mmengine.dist")
+    # Strategies, and the Runner that works by them, are of MMEngine 0.9 and later.
+    has_strategies = hasattr(runner, "FlexibleRunner")
+    strategies: Any = importlib.import_module("mmengine._strategy") if has_strategies else None
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "mmengine":
         raise
