@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import sys
@@ -300,3 +301,59 @@ def test_a_flexible_runner_is_handed_back() -> None:
     plugin.hand_back()
     after = BaseStrategy._init_model_weights, BaseStrategy.build_model, FlexibleRunner.build_strategy
     assert before == after
+
+
+def test_an_unmodified_config_of_mmdet_trains() -> None:
+    """RetinaNet as it is installed, narrowed and given data by options alone, as ``--cfg-options`` does."""
+    import cv2
+    import mmdet
+    import numpy as np
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    images = []
+    for number in range(2):
+        cv2.imwrite(f"{number}.jpg", np.full((64, 64, 3), 80 * number + 40, dtype=np.uint8))
+        images.append(dict(id=number, file_name=f"{number}.jpg", width=64, height=64))
+    boxes = [
+        dict(id=each["id"], image_id=each["id"], category_id=1, bbox=[8, 8, 40, 40], area=1600, iscrowd=0)
+        for each in images
+    ]
+    kinds = [dict(id=1, name="person")]
+    Path("boxes.json").write_text(json.dumps(dict(images=images, annotations=boxes, categories=kinds)))
+    register_all_modules()
+    configs = Path(mmdet.__file__).parent / ".mim/configs/retinanet"
+    cfg = Config.fromfile(configs / "retinanet_r18_fpn_1x_coco.py")
+    options: dict[str, Any] = {
+        "custom_imports": dict(imports=["initcfg.integrations.mmengine"]),
+        "model.backbone.init_cfg": None,
+        "train_dataloader.batch_size": 1,
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.persistent_workers": False,
+        "train_dataloader.dataset.data_root": "",
+        "train_dataloader.dataset.ann_file": "boxes.json",
+        "train_dataloader.dataset.data_prefix.img": "",
+        "train_dataloader.dataset.backend_args": None,
+        **dict.fromkeys([f"{kind}_{part}" for kind in ("val", "test") for part in ("cfg", "dataloader")]),
+        "val_evaluator": None,
+        "test_evaluator": None,
+        "randomness": dict(seed=3),
+        "work_dir": "work",
+        "log_level": "ERROR",
+    }
+    cfg.merge_from_dict(options)
+    # Two iterations in place of twelve epochs, at a size that a CPU takes.
+    cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=2)
+    cfg.train_dataloader.dataset.pipeline[2].scale = (64, 64)
+    importlib.import_module("initcfg.integrations.mmengine")
+    made = Runner.from_cfg(cfg)
+    made.train()
+    assert made.iter == 2
+    ledger = initcfg.Ledger.load("work/init_ledger.json")
+    assert ledger.seed == 3 and ledger["bbox_head.retina_cls.bias"].by == "rule"
+    assert ledger["bbox_head.retina_cls.weight"].initializer["type"] == "Normal"
+    assert "backbone.conv1.weight" in ledger and all(each.by != "nobody" for each in ledger.values())
+    plan = initcfg.Plan.from_json(json.loads(Path("work/init_plan.json").read_text()))
+    assert plan.digest == ledger.plan_digest
+    assert torch.isfinite(torch.cat([each.flatten() for each in made.model.parameters()])).all()

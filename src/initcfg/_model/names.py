@@ -228,7 +228,24 @@ def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
             fix="Use torch.distributed.fsdp.fully_shard, whose parameters keep their shapes; or initialize "
             "the model before it is wrapped (and wrap it with sync_module_states=True, or the same seed).",
         )
+    if _partitioned(tensor):
+        raise TensorError(
+            "DeepSpeed (ZeRO stage 3) has cut this parameter up and taken it away: no rank has it whole.",
+            parameter=name,
+            shape=tuple(getattr(tensor, "ds_shape", tensor.shape)),
+            fix="Initialize the model before deepspeed.initialize, and outside of deepspeed.zero.Init; or "
+            "within deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0), one seed.",
+        )
     names.entries[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
+
+
+def _partitioned(tensor: torch.Tensor) -> bool:
+    """Whether DeepSpeed has a parameter in pieces: while it is gathered, it has its shape, and is there."""
+    if not hasattr(tensor, "ds_id"):
+        return False
+    status = getattr(tensor, "ds_status", None)
+    gathered = status is None or getattr(status, "name", "") == "AVAILABLE"
+    return not gathered or tuple(getattr(tensor, "ds_shape", ())) != tuple(tensor.shape)
 
 
 def _add_parametrized(

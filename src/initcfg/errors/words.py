@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 4) -> list[str]:
@@ -17,14 +17,18 @@ def nearest(name: str, candidates: Iterable[str], count: int = 4) -> list[str]:
     return found[:count]
 
 
-def mistaken(key: str, written: Iterable[object]) -> str:
+def mistaken(key: str, written: Collection[object]) -> str:
     """The key that was perhaps written in place of ``key``, as words: ``", but a 'typ'"``; or nothing.
+
+    In place of ``type`` that may also be Hydra's ``_target_``.
 
     Example:
         >>> from initcfg.errors.words import mistaken
         >>> mistaken("type", ["typ", "depth"]), mistaken("type", ["depth"])
         (", but a 'typ'", '')
     """
+    if key == "type" and "_target_" in written:
+        return ", but a '_target_'"
     near = nearest(key, [each for each in written if isinstance(each, str) and each != key], 1)
     return f", but a {near[0]!r}" if near else ""
 

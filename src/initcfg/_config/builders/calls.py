@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 import importlib
 import importlib.metadata
 import inspect
@@ -17,6 +18,8 @@ from typing import Any
 from initcfg.errors import BuildError, BuildImportError, nearest
 
 _UNEXPECTED = re.compile(r"(?:([\w.<>]+)\(\) )?got an unexpected keyword argument '(\w+)'")
+# How much less like a name another one may be, and still be meant.
+_AS_CLOSE = 0.15
 _TWICE = re.compile(r"(?:([\w.<>]+)\(\) )?got multiple values for (?:keyword )?argument '(\w+)'")
 
 
@@ -187,8 +190,15 @@ def _refused_inside(text: str, arguments: Mapping[str, Any], error: TypeError) -
 
 
 def _meant(name: str, unused: Iterable[str], known: Iterable[str]) -> list[str]:
-    """What was meant: in a config whose arguments another one changes, that may be given as well."""
-    return nearest(name, unused) or nearest(name, known)
+    """What was meant: of the names that are most alike, those that are not given, or else those that are.
+
+    In a config whose arguments another one changes, what was meant may be given as well.
+    """
+    close = nearest(name, known)
+    alike = [difflib.SequenceMatcher(None, each.lower(), name.lower()).ratio() for each in close]
+    best = [each for each, like in zip(close, alike, strict=True) if like > alike[0] - _AS_CLOSE]
+    free = set(unused)
+    return [each for each in best if each in free] or best
 
 
 def _taken(called: str | None, error: TypeError) -> list[str]:

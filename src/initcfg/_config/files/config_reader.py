@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -237,7 +238,7 @@ def _read_text(path: str, asked_by: str | None) -> str:
             if asked_by is None
             else f"The base {os.path.normpath(path)!r} does not exist.",
             where=asked_by,
-            meant=nearest(name, neighbours),
+            meant=nearest(name, neighbours) or ([] if asked_by else _as_builder(name)),
             fix=_advice(folder, name),
         ) from None
     except UnicodeDecodeError as error:
@@ -282,6 +283,18 @@ def _warn_if_deprecated(notice: Any, path: str) -> None:
         message += f" Use {notice['expected']} in its place." if "expected" in notice else ""
         message += f" More about it: {notice['reference']}" if "reference" in notice else ""
     warn(message, DeprecationWarning, stacklevel=2)
+
+
+def _as_builder(name: str) -> list[str]:
+    """The builder that a dotted path to a class was meant as; nothing is imported to look."""
+    module, _, attribute = name.rpartition(".")
+    if name.endswith(SUFFIXES) or not all(part.isidentifier() for part in name.split(".")) or not module:
+        return []
+    try:
+        there = importlib.util.find_spec(module.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        there = False
+    return [f"{module}:{attribute}"] if there else []
 
 
 def _advice(folder: str, name: str) -> str | None:
