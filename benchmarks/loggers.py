@@ -1,9 +1,9 @@
-"""A diagnosis in Weights & Biases and in MLflow, offline: what these kept is read back.
+"""A diagnosis, a plan and a ledger in Weights & Biases and in MLflow, offline: what these kept is read back.
 
     python benchmarks/loggers.py
 
-Both are too large for the tests' environment: ``pip install wandb mlflow-skinny pandas``. TensorBoard and the
-loggers of Lightning are in ``tests/peers``.
+The lines for a plan and a ledger are those of docs/testing.md. Both are too large for the tests' environment:
+``pip install wandb mlflow-skinny pandas``. TensorBoard and the loggers of Lightning are in ``tests/peers``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,57 @@ def diagnosis() -> initcfg.Diagnosis:
     initcfg.init_weights(model, dict(type="Normal", layer="Linear", std=3), seed=0)
     inputs = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
     return initcfg.diagnose(model, (inputs, torch.arange(32) % 4))
+
+
+def initialized() -> tuple[initcfg.Plan, initcfg.Ledger]:
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    plan = initcfg.plan(model, dict(type="Normal", layer="Linear", std=0.02))
+    return plan, plan.apply(model, seed=0)
+
+
+def plan_in_wandb(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> str:
+    import wandb
+
+    table = plan.to_table()
+    run = wandb.init(project="initcfg", mode="offline", dir=str(folder))
+    run.log({"plan": wandb.Table(columns=table.columns, data=table.rows)})
+    run.summary.update(ledger.summary())
+    kept = {name: run.summary[name] for name in ledger.summary()}
+    files = Path(run.dir)
+    run.finish()
+    assert kept == ledger.summary()
+    (path,) = files.rglob("media/table/plan*.json")
+    data = json.loads(path.read_text())
+    assert (data["columns"], data["data"]) == (table.columns, table.rows)
+    return f"wandb {wandb.__version__}: a plan of {len(table.rows)} rows, {len(kept)} numbers of its ledger"
+
+
+def plan_in_mlflow(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> str:
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    import mlflow
+
+    table = plan.to_table()
+    mlflow.set_tracking_uri((folder / "runs").as_uri())
+    mlflow.set_experiment("initialized")
+    with mlflow.start_run() as active:
+        mlflow.log_table(table.to_dict(), "plan.json")
+        mlflow.log_metrics(ledger.summary())
+    client = mlflow.MlflowClient()
+    assert client.get_run(active.info.run_id).data.metrics == ledger.summary()
+    path = mlflow.artifacts.download_artifacts(run_id=active.info.run_id, artifact_path="plan.json")
+    data = json.loads(Path(path).read_text())
+    assert (data["columns"], data["data"]) == (table.columns, table.rows)
+    return f"mlflow {mlflow.__version__}: a plan of {len(table.rows)} rows, {len(ledger.summary())} metrics"
+
+
+def in_pandas(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> str:
+    import pandas
+
+    table = plan.to_table()
+    frame = pandas.DataFrame(table.rows, columns=table.columns)
+    assert frame.shape == (len(table.rows), len(table.columns)) and list(frame["name"]) == list(plan)
+    assert pandas.Series(ledger.summary()).to_dict() == ledger.summary()
+    return f"pandas {pandas.__version__}: {len(frame)} rows"
 
 
 def in_wandb(found: initcfg.Diagnosis, folder: Path) -> str:
@@ -65,6 +116,9 @@ def in_mlflow(found: initcfg.Diagnosis, folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    for log in (plan_in_wandb, plan_in_mlflow, in_pandas):
+        with tempfile.TemporaryDirectory() as folder:
+            print(log(*initialized(), Path(folder)))
     found = diagnosis()
     for log in (in_wandb, in_mlflow):
         with tempfile.TemporaryDirectory() as folder:

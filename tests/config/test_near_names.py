@@ -50,9 +50,9 @@ def test_the_nearest_argument_is_meant_also_where_it_is_given(given: dict[str, A
         ("near_lm.TinyLM", ("near_lm:TinyLM",)),
         ("json.decoder.JSONDecoder", ("json.decoder:JSONDecoder",)),
         ("no_such_module.TinyLM", ()),
-        ("near_lm.yaml", ()),
-        ("near_lm", ()),
-        ("near_lm.Tiny-LM", ()),
+        ("near_lm.yaml", ("near_lm.py",)),
+        ("near_lm", ("near_lm.py",)),
+        ("near_lm.Tiny-LM", ("near_lm.py",)),
     ],
 )
 def test_a_dotted_class_is_meant_as_a_builder(text: str, meant: Any) -> None:

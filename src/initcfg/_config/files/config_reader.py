@@ -238,7 +238,7 @@ def _read_text(path: str, asked_by: str | None) -> str:
             if asked_by is None
             else f"The base {os.path.normpath(path)!r} does not exist.",
             where=asked_by,
-            meant=nearest(name, neighbours) or ([] if asked_by else _as_builder(name)),
+            meant=([] if asked_by else _as_builder(name)) or nearest(name, neighbours),
             fix=_advice(folder, name),
         ) from None
     except UnicodeDecodeError as error:
