@@ -54,7 +54,7 @@ def test_flat_numbers() -> None:
     found = ledger.summary()
     assert all(type(number) is int for number in found.values())
     assert found == {
-        "tensors": 6, "elements": 258, "buffers": 0,
+        "tensors": 6, "elements/all": 258, "buffers": 0,
         "by_rule": 4, "by_default": 0, "by_code": 0, "kept": 2,
         "elements/by_rule": 242, "elements/by_default": 0, "elements/by_code": 0, "elements/kept": 16,
         "loaded": 0, "loaded_not_finite": 0, "altered": 0, "checkpoints": 0, "rules": 2,
