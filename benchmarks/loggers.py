@@ -35,7 +35,7 @@ def initialized() -> tuple[initcfg.Plan, initcfg.Ledger]:
 
 
 def plan_in_wandb(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> str:
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]
 
     table = plan.to_table()
     run = wandb.init(project="initcfg", mode="offline", dir=str(folder))
@@ -53,7 +53,7 @@ def plan_in_wandb(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> s
 
 def plan_in_mlflow(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> str:
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
-    import mlflow
+    import mlflow  # pyright: ignore[reportMissingImports]
 
     table = plan.to_table()
     mlflow.set_tracking_uri((folder / "runs").as_uri())
@@ -70,7 +70,7 @@ def plan_in_mlflow(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> 
 
 
 def in_pandas(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> str:
-    import pandas
+    import pandas  # pyright: ignore[reportMissingImports]
 
     table = plan.to_table()
     frame = pandas.DataFrame(table.rows, columns=table.columns)
@@ -80,7 +80,7 @@ def in_pandas(plan: initcfg.Plan, ledger: initcfg.Ledger, folder: Path) -> str:
 
 
 def in_wandb(found: initcfg.Diagnosis, folder: Path) -> str:
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]
 
     run = wandb.init(project="initcfg", mode="offline", dir=str(folder))
     found.log(to=run)
@@ -98,7 +98,7 @@ def in_wandb(found: initcfg.Diagnosis, folder: Path) -> str:
 
 def in_mlflow(found: initcfg.Diagnosis, folder: Path) -> str:
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
-    import mlflow
+    import mlflow  # pyright: ignore[reportMissingImports]
 
     mlflow.set_tracking_uri((folder / "runs").as_uri())
     mlflow.set_experiment("diagnosed")

@@ -15,9 +15,9 @@ from initcfg.errors import TensorError
 RULE = dict(type="Constant", layer="Linear", val=2)
 
 
-def partitioned(**attributes: Any) -> nn.Module:
+def partitioned(**attributes: Any) -> Any:
     """As ``zero.Init`` leaves a model: a number of its own, its shape, and no elements."""
-    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    model: Any = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
     weight: Any = model[0].weight
     weight.ds_id, weight.ds_tensor, weight.ds_shape = 0, torch.zeros(3), torch.Size((2, 3))
     weight.ds_status = SimpleNamespace(name="NOT_AVAILABLE")

@@ -90,7 +90,7 @@ def registered(real: Any) -> None:
             self.free = nn.Conv1d(4, 4, 3)
             self.list = nn.ModuleList([Head()])
 
-        def forward(self, inputs: Any, mode: str = "loss") -> dict[str, torch.Tensor]:
+        def forward(self, inputs: Any, mode: str = "loss") -> Any:  # pyright: ignore
             return dict(loss=self.head.fc(self.first(torch.stack(list(inputs)))).sum())
 
 
@@ -106,7 +106,7 @@ def runner(
     path.write_text((PLUGIN if plugin else "") + CONFIG + more)
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(dict(work_dir=folder, experiment_name=f"plugin_{next(_count)}", **further))
-    made = (cls or Runner).from_cfg(cfg)
+    made: Any = (cls or Runner).from_cfg(cfg)
     made.path, made.first = path, {}
 
     class First(Hook):
@@ -205,7 +205,8 @@ def test_overrides_of_users_are_honored() -> None:
         def _init_model_weights(self) -> None:
             calls.append("mine")
             super()._init_model_weights()
-            nn.init.constant_(self.model.first.bias, 5.0)
+            model: Any = self.model
+            nn.init.constant_(model.first.bias, 5.0)
 
     made = runner(cls=Mine)
     made.train()
@@ -281,7 +282,7 @@ def test_a_strategy_alone_is_left_as_it_is() -> None:
 
     made = flexible()
     strategy = SingleDeviceStrategy(experiment_name=f"alone_{next(_count)}", work_dir="alone")
-    model = strategy.build_model(dict(type="PluginNet"))
+    model: Any = strategy.build_model(dict(type="PluginNet"))
     assert type(model) is MODELS.get("PluginNet")
     strategy._init_model_weights(model)
     assert model.head.fc.bias.eq(7).all() and not Path("alone/init_ledger.json").exists()
@@ -352,7 +353,8 @@ def test_an_unmodified_config_of_mmdet_trains() -> None:
     assert made.iter == 2
     ledger = initcfg.Ledger.load("work/init_ledger.json")
     assert ledger.seed == 3 and ledger["bbox_head.retina_cls.bias"].by == "rule"
-    assert ledger["bbox_head.retina_cls.weight"].initializer["type"] == "Normal"
+    initializer = ledger["bbox_head.retina_cls.weight"].initializer
+    assert initializer is not None and initializer["type"] == "Normal"
     assert "backbone.conv1.weight" in ledger and all(each.by != "nobody" for each in ledger.values())
     plan = initcfg.Plan.from_json(json.loads(Path("work/init_plan.json").read_text()))
     assert plan.digest == ledger.plan_digest
