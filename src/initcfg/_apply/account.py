@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from initcfg._apply.kept_buffers import kept_buffers
 from initcfg._model import Entry, Names
 from initcfg._plan import Assignment, Call, Ledger, Plan, Shadowed, Write, Writer, Written
 from initcfg._stream.bits import STREAM_VERSION
@@ -102,4 +103,5 @@ class Account:
             aliases=dict(names.aliases if rebuilt else plan.aliases),
             versions=versions(),
             loads=tuple(dict.fromkeys(load for each in self.plans for load in each.loads)),
+            kept=kept_buffers(names, entries),
         )

@@ -32,13 +32,14 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
     if plan.tape is None and plan.record is None:
         if rng == "torch":
             raise ApplyError(
-                "A plan that was read from JSON has no record of the draws in their order, and "
-                "rng='torch' needs one.",
+                "A plan that was read from JSON, or of a ledger, has no record of the draws in their order, "
+                "and rng='torch' needs one.",
                 fix="Use rng='stream', or plan the model again.",
             )
         if has_code:
             raise ApplyError(
-                "This plan was read from JSON, and holds code of the model's own, which JSON cannot carry.",
+                "This plan was read from JSON, or is that of a ledger, and some of its tensors are written "
+                "by code of the model's own, which neither carries.",
                 fix="Plan the model again.",
             )
     _check_batches(plan, items, rng)
@@ -134,7 +135,7 @@ def _check_make_up(plan: Plan, names: Names) -> None:
             )
         raise ApplyError(
             f"The model's own code {change} {name!r}, and here it cannot run: the plan was read from JSON, "
-            "or the model is sharded.",
+            "or is that of a ledger, or the model is sharded.",
             parameter=name,
             fix="Plan the model again, and initialize it before it is sharded.",
         )

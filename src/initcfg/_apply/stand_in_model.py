@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
-from initcfg._plan import Assignment, Plan
+from initcfg._plan import Assignment, KeptBuffer, Plan
 from initcfg.errors import PlanError, plural
-from initcfg.values import Computed, Formula, FromBatch, Hooked, Keep, Opaque, Originals, Value
+from initcfg.values import Computed, Constant, Formula, FromBatch, Hooked, Keep, Opaque, Originals, Value
 
 _SHOWN = 3
 
 
-def stand_in_model(plan: Plan, *, memory: bool) -> nn.Module:
+def stand_in_model(plan: Plan, *, memory: bool, kept: Mapping[str, KeptBuffer] | None = None) -> nn.Module:
     """A module with the tensors of a plan under their names; on the meta device without ``memory``.
+
+    Args:
+        kept: Buffers that no plan speaks of. Those of one number are made, in memory.
 
     Raises:
         PlanError: The plan leaves a tensor to the model, which is not there.
@@ -40,6 +43,10 @@ def stand_in_model(plan: Plan, *, memory: bool) -> nn.Module:
         beside = order[max(place - 1, 0) : place + 2]
         for each in _first_registered(name, others.get(name, []), beside):
             _put(model, each, tensor, buffer=name in plan.buffers)
+    for name, each in (kept or {}).items():
+        if isinstance(each.value, Constant):
+            filled = torch.full(each.shape, each.value.val, dtype=getattr(torch, each.dtype))
+            _put(model, name, nn.Parameter(filled, requires_grad=False), buffer=True)
     return model
 
 

@@ -113,6 +113,18 @@ class Names:
         return {name: each.name for each in entries for name in sorted({*each.names} - {each.name})}
 
     @cached_property
+    def unsaved(self) -> frozenset[str]:
+        """The buffers that no ``state_dict`` has, under any of their names."""
+        saved: dict[str, bool] = {}
+        for module in self.module_of.values():
+            for attribute, tensor in buffers_of(module).items():
+                entry = None if tensor is None else self.entries.get(id(tensor))
+                if entry is not None:
+                    persistent = attribute not in module._non_persistent_buffers_set
+                    saved[entry.name] = saved.get(entry.name, False) or persistent
+        return frozenset(name for name, is_saved in saved.items() if not is_saved)
+
+    @cached_property
     def _unique(self) -> list[Entry]:
         return list(dict.fromkeys(self.entries.values()))
 

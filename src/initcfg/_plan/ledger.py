@@ -24,7 +24,7 @@ from initcfg._plan.reading import (
     read_whole,
 )
 from initcfg.errors import PlanError, plural, render
-from initcfg.values import Keep, Misfit, Value, record, typed
+from initcfg.values import Constant, Keep, Misfit, Value, record, typed
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +94,23 @@ class Written(Frozen):
 
 
 @dataclass(frozen=True)
+class KeptBuffer(Frozen):
+    """What a constructor left in a buffer that a ``state_dict`` has, and that nobody wrote.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its data type.
+        value: The one number that it holds everywhere; None if there are several.
+        sha256: Then the digest of its numbers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    value: Value | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Ledger(Frozen, Mapping[str, Written]):
     """What apply did: a mapping from canonical name to :class:`Written`, parameters then buffers.
 
@@ -108,6 +125,7 @@ class Ledger(Frozen, Mapping[str, Written]):
         loads: The account of each checkpoint.
         drawn_by: The rank that drew the seed, in a job whose ranks did not agree on one: what DDP sends it
             later has the seed of rank 0. None otherwise.
+        kept: Buffers that nobody wrote, as far as a file has them and they are not large: what they hold.
     """
 
     entries: Mapping[str, Written]
@@ -119,6 +137,7 @@ class Ledger(Frozen, Mapping[str, Written]):
     versions: Mapping[str, str] = field(default_factory=dict)
     loads: tuple[Load, ...] = ()
     drawn_by: int | None = None
+    kept: Mapping[str, KeptBuffer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Of buffers that nobody wrote, a ledger says nothing.
@@ -210,12 +229,10 @@ class Ledger(Frozen, Mapping[str, Written]):
         head |= {name: plain(getattr(self, name)) for name in _HEAD}
         loads = {"loads": [load.to_json() for load in self.loads]} if self.loads else {}
         drawn = {} if self.drawn_by is None else {"drawn_by": self.drawn_by}
-        return {
-            **head,
-            **drawn,
-            **loads,
-            "tensors": {name: _to_json(entry) for name, entry in self.entries.items()},
-        }
+        about = ("value", "sha256")
+        kept = {name: record_to_json(each, unless_empty=about) for name, each in self.kept.items()}
+        tensors = {name: _to_json(entry) for name, entry in self.entries.items()}
+        return {**head, **drawn, **loads, "tensors": tensors, **({"kept": kept} if kept else {})}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Ledger:
@@ -256,7 +273,7 @@ class Ledger(Frozen, Mapping[str, Written]):
 
 
 def _ledger_of(data: Mapping[str, Any]) -> Ledger:
-    check_known(data, (*_HEAD, "tensors"), ("loads", "drawn_by"))
+    check_known(data, (*_HEAD, "tensors"), ("loads", "drawn_by", "kept"))
     read: dict[str, Any] = {}
     optional = {"drawn_by": int | None} if "drawn_by" in data else {}
     for name, type_ in (_HEAD | optional).items():
@@ -275,7 +292,28 @@ def _ledger_of(data: Mapping[str, Any]) -> Ledger:
     except Misfit as misfit:
         raise misfit.inside("tensors") from misfit
     check_aliases(read["aliases"], entries)
-    return Ledger(entries, loads=loads_of(data.get("loads", ())), **read)
+    try:
+        kept = _kept_of(data.get("kept", {}), entries)
+    except Misfit as misfit:
+        raise misfit.inside("kept") from misfit
+    return Ledger(entries, loads=loads_of(data.get("loads", ())), kept=kept, **read)
+
+
+def _kept_of(data: Any, entries: Mapping[str, Written]) -> dict[str, KeptBuffer]:
+    if not isinstance(data, Mapping):
+        raise Misfit("The buffers that were kept are an object.")
+    found: dict[str, KeptBuffer] = {}
+    for name, item in data.items():
+        try:
+            each = found[name] = record(KeptBuffer, item)
+            check_tensor(each.shape, each.dtype, each.value)
+            if (each.value is None) == (each.sha256 is None) or not isinstance(each.value, Constant | None):
+                raise Misfit("A buffer that was kept has one number, a Constant, or a sha256.")
+            if name in entries:
+                raise Misfit("A tensor that was written was not kept.")
+        except Misfit as misfit:
+            raise misfit.inside(name) from misfit
+    return found
 
 
 def _entries_of(data: Any) -> dict[str, Written]:

@@ -93,8 +93,24 @@ class Beginning:
         """The model and its plan; of a saved one, a stand-in, on the meta device without ``memory``."""
         if self.saved is None:
             return planned(self.request, seed=seed)
-        made = self.saved.plan if isinstance(self.saved, Ledger) else self.saved
-        return stand_in_model(made, memory=memory), made
+        if isinstance(self.saved, Ledger):
+            made = self.saved.plan
+            return stand_in_model(made, memory=memory, kept=self.saved.kept), made
+        return stand_in_model(self.saved, memory=memory), self.saved
+
+    def left_out(self) -> Iterator[RenderableType]:
+        """For a person: what only the model has, so that it is not in the file."""
+        if isinstance(self.saved, Plan):
+            yield line(
+                "A plan says nothing of buffers that only constructors fill, as BatchNorm's statistics: they "
+                "are not in the file. CONFIG or --ledger gives them."
+            )
+        elif self.saved is not None:
+            names = [name for name, each in self.saved.kept.items() if each.value is None]
+            if names:
+                told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                count = plural(len(names), "buffer")
+                yield line(f"Left out, since only the model has their numbers: {count} ({told}).")
 
 
 def initialized(
@@ -117,6 +133,7 @@ def initialized(
         yield from attention(made, logged=True)
         yield ledger_view(ledger)
         yield line(f"{output} ({os.path.getsize(output) / 1e6:,.1f} MB), {ledger_path}")
+        yield from begin.left_out()
 
     by = Counter(entry.by for entry in ledger.entries.values())
     counts = {"by_rule": by["rule"], "by_code": by["code"], "by_default": by["default"], "kept": by["nobody"]}

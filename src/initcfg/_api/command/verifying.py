@@ -5,7 +5,7 @@ from __future__ import annotations
 from initcfg._api.command.planning import planned
 from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner
-from initcfg._api.weights import verify
+from initcfg._api.weights import verify, verify_planned
 from initcfg._apply import Verification
 from initcfg.errors import ConfigError
 
@@ -26,6 +26,9 @@ def verified_checkpoint(
     """
     if plan_file is not None and request is not None:
         raise ConfigError("--plan and --config both say what was planned.", fix="Give one of them.")
-    made = plan_file if request is None else planned(request)[1]
+    if request is not None:
+        model, made = planned(request)
+        with spinner("comparing"):
+            return verify_planned(checkpoint, model, made, seed=seed, part=part)
     with spinner("comparing"):
-        return verify(checkpoint, made, seed=seed, part=part, trust_ledger=trust_ledger)
+        return verify(checkpoint, plan_file, seed=seed, part=part, trust_ledger=trust_ledger)

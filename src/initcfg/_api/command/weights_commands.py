@@ -104,7 +104,7 @@ def init(
     saved = streamed(begin, output, seed=seed, options=Options(rng=rng, threads=threads, **given))
     if launched_rank() == 0:
         # The first speaks for all.
-        answer(as_json, lambda: streamed_json(saved), lambda: streamed_views(saved))
+        answer(as_json, lambda: streamed_json(saved), lambda: [*streamed_views(saved), *begin.left_out()])
 
 
 @click.command(cls=Command, epilog="Example:  initcfg diff config.py weights.safetensors")

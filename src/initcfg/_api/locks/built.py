@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from initcfg._api.locks.words import digest, value_text
-from initcfg._model import modules_in, named_tensors
+from initcfg._model import named_tensors
 from initcfg._plan import Assignment, Plan
 from initcfg.values import Computed, Constant, Keep
 
@@ -43,25 +43,12 @@ def built_of(model: nn.Module, plan: Plan) -> Built:
             text = held_text(entry.tensor)
             if text != value_text(Keep()):
                 held[entry.name] = text
-    return Built(others, held, _unsaved(model))
+    return Built(others, held, names.unsaved)
 
 
 def _is_as_built(item: Assignment) -> bool:
     """Whether the tensor starts with what the constructor left in it."""
     return item.rule is None and isinstance(item.value, (Keep, Computed))
-
-
-def _unsaved(model: nn.Module) -> frozenset[str]:
-    """The buffers that no state_dict has, by their canonical names."""
-    names = named_tensors(model)
-    saved: dict[str, bool] = {}
-    for _, module in modules_in(model, ""):
-        for attribute, tensor in module._buffers.items():
-            entry = None if tensor is None else names.entries.get(id(tensor))
-            if entry is not None:
-                persistent = attribute not in module._non_persistent_buffers_set
-                saved[entry.name] = saved.get(entry.name, False) or persistent
-    return frozenset(name for name, is_saved in saved.items() if not is_saved)
 
 
 def is_finite(held: str) -> bool:

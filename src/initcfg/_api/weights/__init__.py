@@ -14,7 +14,7 @@ from initcfg._api.weights.comparison_view import weights_view
 from initcfg._api.weights.differing import diff, is_weights
 from initcfg._api.weights.inspection import Inspection, inspect
 from initcfg._api.weights.inspection_view import inspection_view
-from initcfg._api.weights.verifying import verify
+from initcfg._api.weights.verifying import verify, verify_planned
 
 __all__ = [
     "Inspection",
@@ -25,5 +25,6 @@ __all__ = [
     "inspection_view",
     "is_weights",
     "verify",
+    "verify_planned",
     "weights_view",
 ]

@@ -11,7 +11,7 @@ import torch
 
 from initcfg._api.weights.reading import pairs_of, why_unreadable
 from initcfg._apply import distance, wide
-from initcfg._checkpoints import OpenedCheckpoint, prefixes_of
+from initcfg._checkpoints import OpenedCheckpoint, prefixes_of, without_wrappers
 from initcfg.errors import CheckpointError, plural, render
 from initcfg.values import number_to_json
 
@@ -119,6 +119,8 @@ def compared_weights(a: OpenedCheckpoint, b: OpenedCheckpoint) -> WeightsCompari
     """Compare the numbers of two checkpoints, tensor by tensor, a few megabytes at a time."""
     prefixes = prefixes_of(list(a.keys()), list(b.keys()))
     here, there = _named(a.keys(), prefixes.a), _named(b.keys(), prefixes.b)
+    here = without_wrappers(here, there)
+    there = without_wrappers(there, here)
     changed: dict[str, TensorChange] = {}
     both = [name for name in here if name in there]
     for name in both:

@@ -17,7 +17,21 @@ from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import Comparison, compare, has_ledger, read_saved
 from initcfg.errors import ConfigError
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz", ".npy", ".distcp", ".pkl", ".tar")
+_SUFFIXES = (
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".bin",
+    ".ckpt",
+    ".npz",
+    ".npy",
+    ".distcp",
+    ".pkl",
+    ".tar",
+    ".keras",
+    ".h5",
+    ".hdf5",
+)
 Side = Plan | Ledger | str | Path | Mapping[str, Any] | nn.Module
 
 

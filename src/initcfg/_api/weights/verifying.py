@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from initcfg._api.functions import build, located_plan
 from initcfg._api.weights.given import Checkpoint, name_of, source_of
-from initcfg._apply import Verification, verified
+from initcfg._apply import Verification, buffers_kept, verified
 from initcfg._checkpoints import open_source
-from initcfg._plan import Ledger, Plan
+from initcfg._model import named_tensors
+from initcfg._plan import KeptBuffer, Ledger, Plan
 from initcfg._plan.compare import read_saved
 from initcfg.errors import ConfigError, plural
 from initcfg.values import formulas_in
@@ -66,7 +69,7 @@ def verify(
         raise ConfigError("plan and config both say what was planned.", fix="Give one of them.")
     source = source_of(checkpoint)
     own = plan is None and config is None
-    saved = _planned(plan, config, source)
+    saved, kept = _planned(plan, config, source)
     if saved is None:
         raise ConfigError(
             f"{name_of(checkpoint) if plan is None else str(plan)!r} holds no plan and no ledger.",
@@ -75,24 +78,35 @@ def verify(
     if own and not trust_ledger:
         _check_plain(str(checkpoint), saved)
     with open_source(source, name=name_of(checkpoint), part=part) as reader:
-        return verified(reader, saved, seed, fetch=not own or trust_ledger)
+        return verified(reader, saved, seed, fetch=not own or trust_ledger, kept=kept)
+
+
+def verify_planned(
+    checkpoint: Checkpoint, model: nn.Module, plan: Plan, *, seed: int | None, part: str | None
+) -> Verification:
+    """The same beside the plan of a model that was built, and not initialized: it has buffers to compare."""
+    kept = buffers_kept(named_tensors(model), plan)
+    with open_source(source_of(checkpoint), name=name_of(checkpoint), part=part) as reader:
+        return verified(reader, plan, seed, fetch=True, kept=kept)
 
 
 def _planned(
     plan: Plan | Ledger | str | Path | None,
     config: str | Path | Mapping[str, Any] | None,
     source: str | Mapping[str, Any],
-) -> Plan | Ledger | None:
+) -> tuple[Plan | Ledger | None, dict[str, KeptBuffer]]:
+    """What was planned; and what the model's constructors left in its buffers, if there is a model."""
     if config is not None:
         model = build(config, init=False)
-        return located_plan(model, config=config, compat=None, strict=False)
+        made = located_plan(model, config=config, compat=None, strict=False)
+        return made, buffers_kept(named_tensors(model), made)
     if plan is None:
-        return read_saved(source) if isinstance(source, str) else None
+        return (read_saved(source) if isinstance(source, str) else None), {}
     if not isinstance(plan, (str, Path)):
-        return plan
+        return plan, {}
     if not os.path.isfile(plan):
         raise ConfigError(f"There is no file {str(plan)!r}.", fix="Check the path.")
-    return read_saved(str(plan))
+    return read_saved(str(plan)), {}
 
 
 def _check_plain(checkpoint: str, saved: Plan | Ledger) -> None:

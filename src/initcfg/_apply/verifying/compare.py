@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
 from initcfg._apply.finite import non_finite
+from initcfg._apply.kept_buffers import kept_digest
 from initcfg._apply.verifying.distance import distance
 from initcfg._apply.verifying.initial import InitialValues, UnknownError
 from initcfg._apply.verifying.results import Verification, Verified
 from initcfg._apply.written_digests import changed_files
-from initcfg._checkpoints import OpenedCheckpoint, prefixes_of
-from initcfg._plan import Assignment, Ledger, Plan, Written, weight_of
+from initcfg._checkpoints import OpenedCheckpoint, prefixes_of, without_wrappers
+from initcfg._plan import Assignment, KeptBuffer, Ledger, Plan, Written, weight_of
 from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg.errors import CheckpointError, InitcfgError, nearest
-from initcfg.values import FromCheckpoint, Keep, Opaque, Originals, Value, dtype_name
+from initcfg.values import Constant, FromCheckpoint, Keep, Opaque, Originals, Value, dtype_name
 
 Item = Assignment | Written
 
 
 def verified(
-    reader: OpenedCheckpoint, planned: Plan | Ledger, seed: int | None = None, *, fetch: bool = False
+    reader: OpenedCheckpoint,
+    planned: Plan | Ledger,
+    seed: int | None = None,
+    *,
+    fetch: bool = False,
+    kept: Mapping[str, KeptBuffer] | None = None,
 ) -> Verification:
     """Compare each tensor of a checkpoint with what it began with.
 
     Values are made again from seed and name; what was loaded is read again from its source, if that is what
     it was. One tensor is in memory at a time. Without a seed it is that of the ledger. ``fetch``: sources
-    that are not on this machine may be fetched.
+    that are not on this machine may be fetched. ``kept``: what constructors left in buffers, where the model
+    was at hand; a ledger has this itself.
     """
     seed = planned.seed if seed is None else seed
     seed = None if seed is None else seed_number(seed)
@@ -38,7 +45,8 @@ def verified(
     )
     if seed is None and any(item.value.random for item in items.values()):
         raise CheckpointError("There is no seed to make the planned values from.", fix="Give it: --seed N.")
-    keys = _keys(reader, planned, items)
+    kept = planned.kept if isinstance(planned, Ledger) else kept or {}
+    keys = _keys(reader, planned, items, kept)
     buffers = planned.buffers if isinstance(planned, Plan) else _buffers(planned)
     found: list[Verified] = []
     with contextlib.closing(InitialValues(planned.loads, seed, fetch=fetch)) as initial:
@@ -54,6 +62,7 @@ def verified(
                 found.append(Verified(name, "unknown", detail="a buffer, which the file does not store"))
             else:
                 found.append(Verified(name, "missing"))
+        found += [_compared_kept(reader, name, key, kept[name]) for name, key in keys.kept.items()]
     for key in keys.unplanned:
         try:
             counts = _nan_and_inf(reader.read(key))
@@ -83,22 +92,28 @@ def _check_stream(planned: Plan | Ledger) -> None:
 class _Keys:
     """Which keys of a checkpoint are which planned tensors.
 
-    ``of`` has the key of a name, ``stored_as`` the keys that a parametrization stores a weight as.
+    ``of`` has the key of a name, ``stored_as`` the keys that a parametrization stores a weight as, ``kept``
+    those of buffers that constructors filled.
     """
 
-    def __init__(self, of: dict[str, str], stored_as: dict[str, list[str]], unplanned: list[str]) -> None:
-        self.of, self.stored_as, self.unplanned = of, stored_as, unplanned
+    def __init__(
+        self, of: dict[str, str], stored_as: dict[str, list[str]], kept: dict[str, str], unplanned: list[str]
+    ) -> None:
+        self.of, self.stored_as, self.kept, self.unplanned = of, stored_as, kept, unplanned
 
 
-def _keys(reader: OpenedCheckpoint, planned: Plan | Ledger, items: Mapping[str, Item]) -> _Keys:
+def _keys(
+    reader: OpenedCheckpoint, planned: Plan | Ledger, items: Mapping[str, Item], buffers: Collection[str]
+) -> _Keys:
     keys = list(reader.keys())
-    known = {**dict.fromkeys(items), **dict.fromkeys(planned.aliases)}
+    known = {**dict.fromkeys(items), **dict.fromkeys(planned.aliases), **dict.fromkeys(buffers)}
     before = prefixes_of(keys, [*known, *(key for key in keys if weight_of(key) in known)])
     # Names as the plan has them; what is not below the prefix keeps its own.
     named: dict[str, str] = {}
     for key in keys:
         if key.startswith(before.a):
             named.setdefault(before.b + key[len(before.a) :], key)
+    named = without_wrappers(named, known)
     # Of a tied tensor, a file may have another name.
     tied = {name: named[alias] for alias, name in reversed(dict(planned.aliases).items()) if alias in named}
     of = {name: named.get(name) or tied[name] for name in items if name in named or name in tied}
@@ -116,7 +131,9 @@ def _keys(reader: OpenedCheckpoint, planned: Plan | Ledger, items: Mapping[str, 
         )
     used = {*of.values(), *(key for each in stored_as.values() for key in each)}
     used |= {named[alias] for alias in planned.aliases if alias in named}
-    return _Keys(of, stored_as, [key for key in keys if key not in used])
+    kept = {name: named[name] for name in buffers if name in named and named[name] not in used}
+    used.update(kept.values())
+    return _Keys(of, stored_as, kept, [key for key in keys if key not in used])
 
 
 def _buffers(ledger: Ledger) -> set[str]:
@@ -135,6 +152,27 @@ def _compared(reader: OpenedCheckpoint, initial: InitialValues, name: str, key: 
     if there != planned:
         return Verified(name, "shape", detail=f"planned {list(planned)}, there {list(there)}")
     return _against(reader, initial, name, key, _value(item), item.dtype)
+
+
+def _compared_kept(reader: OpenedCheckpoint, name: str, key: str, kept: KeptBuffer) -> Verified:
+    """A buffer beside what its constructor left in it."""
+    try:
+        tensor = reader.read(key)
+    except CheckpointError as error:
+        return Verified(name, "unknown", detail=_unreadable(error))
+    if tuple(tensor.shape) != kept.shape:
+        return Verified(name, "shape", detail=f"built as {list(kept.shape)}, there {list(tensor.shape)}")
+    bad = _nan_and_inf(tensor)
+    if isinstance(kept.value, Constant):
+        made = torch.full(kept.shape, kept.value.val, dtype=getattr(torch, kept.dtype)).to(tensor.dtype)
+        if torch.equal(_bytes(made), _bytes(tensor)):
+            return Verified(name, "initial", 0.0, 0.0, *bad, "as its constructor left it")
+        return _changed(name, made, tensor, bad, "its constructor")
+    if kept.dtype != dtype_name(tensor.dtype):
+        return Verified(name, "unknown", None, None, *bad, f"built as {kept.dtype}, by code")
+    if kept_digest(tensor) == kept.sha256:
+        return Verified(name, "initial", 0.0, 0.0, *bad, "as its constructor left it")
+    return Verified(name, "changed", None, None, *bad, "its constructor left other numbers")
 
 
 def _compared_originals(

@@ -20,12 +20,15 @@ from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 _HEAD = 512
 _PAGE = (b"<!DOCTYPE", b"<!doctype", b"<html")
+_FROM_KERAS = (
+    "Save the model's state_dict: torch.save(model.state_dict(), 'weights.pth'); Keras on torch has one, too."
+)
 # Files that people take for checkpoints, by how they begin.
 _OTHERS = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself", "Fetch it: git lfs pull."),
     (_PAGE, "is a web page", "Download the file itself, not the page about it."),
     (b"GGUF", "is a GGUF file", "Take the safetensors file that it was made from."),
-    (b"\x89HDF", "is an HDF5 file", "Save its tensors as safetensors."),
+    (b"\x89HDF", "is an HDF5 file, as Keras writes them", _FROM_KERAS),
     (b"\x1f\x8b", "is compressed by gzip", "Unpack it first."),
     (b"(\xb5/\xfd", "is compressed by zstd", "Unpack it first."),
     (b"PK\x05\x06", "is an empty zip archive", "Fetch or save the file again."),
@@ -70,6 +73,9 @@ def contents_of(path: Path, name: str) -> Contents:
         return open_safe(span)
     elif head.startswith(MAGIC):
         return open_array(span)
+    elif head.startswith(b"PK\x03\x04") and path.suffix == ".keras":
+        # An archive with HDF5 within; a file of torch.save is one, too.
+        what, fix = "is a file of Keras", _FROM_KERAS
     elif head.startswith((b"PK\x03\x04", b"\x80")):
         return open_torch(span)
     elif head.lstrip().startswith(b"{") and b"\0" not in head:

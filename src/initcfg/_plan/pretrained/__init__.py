@@ -4,14 +4,14 @@ In: the step of a Pretrained rule, and the tensors of the model.
 Out: a write for each tensor that the checkpoint fills, and the account of the whole (``Load``).
 
 Read: `match.py` (tensor by tensor), then `destinations.py` (the tensors of a module), `selection.py` (which
-of them a rule loads), `keys.py` (from the checkpoint's keys to names: prefix, renames), `wrappers.py` (what
-wrappers add to names), `hooked.py` (what the model's own load hooks make of them), `unnamed.py` (lists
-without names), `adapters.py` (LoRA), `fitting.py` (from one shape to another), `positions.py` (positions of
-another number), `conversions.py` (other names; tensors joined, apart or stacked) with `qkv.py` (attention's
-projections), `experts.py` (of a mixture), `known_names.py` and `transformers_table.py` (what transformers
-knows), `numbers.py` (from one data type to another), `quantized.py` (formats of quantized weights),
-`permits.py` (what each adaptation did), `derived.py` (weights made of another model's), `likely.py` (what was
-perhaps meant), `problems.py` (what is wrong), `completeness.py` (what is left).
+of them a rule loads), `keys.py` (from the checkpoint's keys to names: prefix, renames), `hooked.py` (what
+the model's own load hooks make of them), `unnamed.py` (lists without names), `adapters.py` (LoRA),
+`fitting.py` (from one shape to another), `positions.py` (positions of another number), `conversions.py`
+(other names; tensors joined, apart or stacked) with `qkv.py` (attention's projections), `experts.py` (of a
+mixture), `known_names.py` and `transformers_table.py` (what transformers knows), `numbers.py` (from one
+data type to another), `quantized.py` (formats of quantized weights), `permits.py` (what each adaptation
+did), `derived.py` (weights made of another model's), `likely.py` (what was perhaps meant), `problems.py`
+(what is wrong), `completeness.py` (what is left).
 """
 
 from initcfg._plan.pretrained.completeness import judged

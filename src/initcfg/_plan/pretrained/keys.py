@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from initcfg._checkpoints import OpenedCheckpoint
-from initcfg._plan.pretrained.wrappers import ANY_WRAPPER, LocalNames, unwrapped_name
+from initcfg._checkpoints import ANY_WRAPPER, LocalNames, OpenedCheckpoint, unwrapped_name
 from initcfg._rules import Expression
 from initcfg._rules.initializers import PretrainedInit
 from initcfg.errors import CheckpointError, CheckpointNameError, PatternError, nearest, plural

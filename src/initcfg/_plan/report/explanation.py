@@ -38,13 +38,13 @@ def explain_text(plan: Plan, name: str) -> str:
         lines += [_of_code(item, plan.before_code[item.name]), ""]
     reached = [*item.shadowed] + ([write] if (write := item.write) else [])
     if item.default is not None:
-        lines += [f"Without any rule, {item.default.rule} makes it {item.default.value}.", ""]
+        lines += [f"Without any rule: {value_text(item.default.value)}, default ({item.default.rule}).", ""]
     if not reached and item.default is not None:
         lines.append("No rule reaches it.")
     elif not reached and isinstance(item.value, Opaque):
         lines.append("No rule reaches it: the model's own code makes it what it is.")
     elif not reached:
-        lines.append("No rule reaches it: it keeps the value that its constructor gave it.")
+        lines.append(f"No rule reaches it: it {value_text(item.value)}.")
     else:
         lines.append("Rules that reach it, in order; the last wins:")
         for index, (each, following) in enumerate(zip_longest(reached, reached[1:])):

@@ -16,7 +16,7 @@ from initcfg._plan.report.html.tensors import TensorRow, plain_table, tensor_tab
 from initcfg._plan.report.html.wording import Wording
 from initcfg._plan.report.table import decided_by, rows
 from initcfg._plan.report.words import merge_names
-from initcfg.values import Keep
+from initcfg.values import Keep, Opaque
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ _DECIDED = {
     "place": "by a rule",
     "load": "from a checkpoint",
     "code": "by code",
-    "default": "as constructed",
-    "keep": "as constructed",
+    "default": "by default",
+    "keep": "by default",
 }
 
 
@@ -124,9 +124,10 @@ def rule_of(plan: Plan, item: Assignment, words: Wording) -> tuple[str, str | No
     if item.rule is not None:
         note = plan.rules.get(item.rule)
         return item.rule, note.written if note is not None else None
-    return (
-        (words("default of {rule}", rule=item.default.rule), None) if item.default is not None else ("", None)
-    )
+    if isinstance(item.value, Opaque):
+        return "", None
+    said = words("default") if item.default is None else words("default ({rule})", rule=item.default.rule)
+    return said, None
 
 
 def rules_part(plan: Plan, words: Wording) -> Html | None:

@@ -8,7 +8,7 @@ child that is called ``module`` all the same: a name that it has goes before one
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 _NEVER_CHILDREN = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 _COMPONENTS = frozenset({"module", *_NEVER_CHILDREN})
@@ -24,7 +24,7 @@ def unwrapped_name(name: str) -> str:
     """A name without all that a wrapper may have added.
 
     Example:
-        >>> from initcfg._plan.pretrained.wrappers import unwrapped_name
+        >>> from initcfg._checkpoints.wrapper_names import unwrapped_name
         >>> unwrapped_name("module.net._checkpoint_wrapped_module.module.weight")
         'net.weight'
     """
@@ -50,7 +50,7 @@ class LocalNames:
         """The name that a key means; of one that the module does not have, what is left without wrappers.
 
         Example:
-            >>> from initcfg._plan.pretrained.wrappers import LocalNames
+            >>> from initcfg._checkpoints.wrapper_names import LocalNames
             >>> names = LocalNames(["a.module.weight", "b.weight"])
             >>> names.meant_by("a._orig_mod.module.weight"), names.meant_by("b.module.weight")
             ('a.module.weight', 'b.weight')
@@ -76,3 +76,21 @@ def _lies_in(name: str, key: str) -> bool:
     """Whether a key is a name with components of wrappers between."""
     components = iter(key.split("."))
     return all(each in components for each in name.split("."))
+
+
+def without_wrappers(named: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """Keys by their names, where those that are not ``known`` have the name that they mean.
+
+    Example:
+        >>> from initcfg._checkpoints.wrapper_names import without_wrappers
+        >>> without_wrappers({"a._orig_mod.w": "a._orig_mod.w", "b": "module.b"}, ["a.w", "b"])
+        {'a.w': 'a._orig_mod.w', 'b': 'module.b'}
+    """
+    if not any(_COMPONENTS & set(name.split(".")) for name in named):
+        return dict(named)
+    local = LocalNames(known)
+    found: dict[str, str] = {}
+    for name, key in named.items():
+        meant = name if name in local else local.meant_by(name)
+        found[name if meant in named or meant in found else meant] = key
+    return found
