@@ -77,6 +77,47 @@ def test_in_bash(folder: Path) -> None:
     ]
 
 
+LIBRARIES = {
+    "timm/models/nets.py": "from x import y\n@register_model\ndef vit_one(pretrained=False): ...\n"
+    "@register_model\n@cached\ndef resnet9(): ...\ndef resnet_helper(): ...\n",
+    "torchvision/models/nets.py": "@register_model()\n@handle(weights=(\n  'x',\n))\ndef resnet18(): ...\n",
+    "torchvision/models/quantization/nets.py": '@register_model(name="quantized_net")\ndef net(): ...\n',
+    "transformers/models/auto/auto_mappings.py": 'N = {"gpt2": "GPT2Config", "gpt-sw3": "GPT2Config"}\n'
+    'M = OrderedDict([("llama", "LlamaConfig"), ("llama", "LlamaModel")])\n',
+}
+
+
+def test_names_of_a_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read in its sources: a package that cannot be imported has them, too."""
+    for name, text in LIBRARIES.items():
+        path = folder / "lib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for package in ("timm", "torchvision", "transformers"):
+        (folder / "lib" / package / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.syspath_prepend(str(folder / "lib"))
+    found = in_bash(
+        folder,
+        ("initcfg", "plan", "timm:"),
+        ("initcfg", "explain", "timm:vit"),
+        ("initcfg", "plan", "torchvision:"),
+        ("initcfg", "init", "hf:g"),
+        ("initcfg", "lock", "hf:l"),
+        ("initcfg", "diff", "timm:r"),
+        ("initcfg", "plan", "timm:none"),
+        ("initcfg", "inspect", "timm:"),
+    )
+    assert found[:6] == [
+        ["timm:resnet9", "timm:vit_one"],
+        ["timm:vit_one"],
+        ["torchvision:quantized_net", "torchvision:resnet18"],
+        ["hf:gpt-sw3", "hf:gpt2"],
+        ["hf:llama"],
+        ["timm:resnet9"],
+    ]
+    assert found[6:] == [[], []]
+
+
 def test_names_of_commands_load_no_torch(folder: Path) -> None:
     code = (
         "import sys\n"

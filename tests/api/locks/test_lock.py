@@ -215,7 +215,7 @@ def test_nothing_that_is_named_changed(folder: Path) -> None:
     found = initcfg.check()
     assert list(found.models[0].changed) == ["pos"]
     assert found.models[0].causes == (
-        "nothing that the lock names: what is left is torch, or a library that these import",
+        "nothing that the lock names: what is left is data that code reads, torch, or what these import",
     )
 
 
@@ -371,6 +371,16 @@ def test_what_is_no_lock(folder: Path, spoil, said: str) -> None:
     assert "fix:" in out
     with pytest.raises(LockError):
         initcfg.check("init.lock")
+
+
+def test_what_is_given_in_the_place_of_a_lock(folder: Path) -> None:
+    Path("d.lock").mkdir()
+    for name in ("net.yaml", "locked_net.py"):
+        code, said = run("check", name)
+        assert code == 2 and f"'{name}' is not a lock" in said
+        assert "Give a lock, such as init.lock; initcfg lock CONFIG makes one." in said
+    code, said = run("check", "d.lock")
+    assert code == 2 and "'d.lock' cannot be read: Is a directory." in said and "Errno" not in said
 
 
 def test_what_cannot_be_locked(folder: Path) -> None:

@@ -6,10 +6,9 @@ Out: text, tables or JSON, files, and an exit code: 0, 1 for "it differs", 2 for
 Read: `cli.py`, `weights_commands.py` and `upkeep.py` (every command), then `request.py` and `options.py`
 (what they share), `terminal.py` (what is printed, and how errors are), `planning.py` (from a config to a
 plan), and a file for each command that does more: `initializing.py` with `hugging_face_folder.py`,
-`tracing.py`, `roles.py`, `verifying.py`, `completing.py`, `locking.py`, `schema_file.py`, `listing.py`,
-`width_transfer.py`, `diagnosing.py` with `diagnosis_view.py`, `doctor.py`.
-
-Of these only the first six load with the command: the help stays quick, and needs no torch.
+`tracing.py`, `roles.py`, `verifying.py`, `completing.py` with `library_names.py`, `locking.py`,
+`schema_file.py`, `listing.py`, `width_transfer.py`, `diagnosing.py` with `diagnosis_view.py`,
+`doctor.py`. Of these only the first six load with the command: the help stays quick, and needs no torch.
 """
 
 from initcfg._api.command.cli import main

@@ -40,12 +40,16 @@ class _PathText(click.ParamType):
         return value
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        """Files, by the shell; and how builders begin."""
+        """Files, by the shell; how builders begin, and the names that a library has."""
         from click.shell_completion import CompletionItem
 
         # Where both are possible, a shell would list no file: builders come once they are begun.
         begun = [each for each in _BUILDERS if incomplete and each.startswith(incomplete)]
-        if begun and param.name == "config":
+        if ":" in incomplete:
+            from initcfg._api.command.library_names import begun_names
+
+            begun = begun_names(incomplete)
+        if begun and param.name in ("config", "configs", "a", "b"):
             return [CompletionItem(each) for each in begun]
         return [CompletionItem(incomplete, type="file")]
 

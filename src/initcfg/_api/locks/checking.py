@@ -12,7 +12,7 @@ from initcfg._api.locks.lock_file import Lock, LockedModel
 from initcfg._api.locks.making import folder_of, model_of, target_of
 from initcfg.errors import InitcfgError, LockError, render
 
-_UNTOLD = "nothing that the lock names: what is left is torch, or a library that these import"
+_UNTOLD = "nothing that the lock names: what is left is data that code reads, torch, or what these import"
 
 
 @dataclass(frozen=True)

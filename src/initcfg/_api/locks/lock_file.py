@@ -21,7 +21,6 @@ _HEAD = f"initcfg lock, version {VERSION}"
 _REMARK = "# What models start with: made by `initcfg lock`, compared by `initcfg check`; not to be edited."
 _END = "end of lock, sha256 "
 _MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
-_AGAIN = "Make it anew: initcfg lock CONFIG -o {}."
 # What a lock says of how a model was made, and may say once; the others any number of times.
 _ONCE = ("compat", "strict", "untrusted", "no_python", "seed", "stream", "initcfg", "plan")
 _OFTEN = ("set", "file", "library", "code", "checkpoint")
@@ -114,8 +113,16 @@ class Lock:
                 f"There is no file {name!r}.", fix=f"Make it: initcfg lock CONFIG -o {name}."
             ) from None
         except (OSError, ValueError) as error:
-            raise LockError(f"{name!r} cannot be read: {error}.", fix=_AGAIN.format(name)) from error
+            reason = getattr(error, "strerror", None) or error
+            raise LockError(f"{name!r} cannot be read: {reason}.", fix=_again(name)) from error
         return read_lock(text, name)
+
+
+def _again(name: str) -> str:
+    """What to do about a file that cannot be read as a lock."""
+    if not name.endswith(".lock"):
+        return "Give a lock, such as init.lock; initcfg lock CONFIG makes one."
+    return f"Make it anew: initcfg lock CONFIG -o {name}."
 
 
 def read_lock(text: str, name: str) -> Lock:
@@ -128,10 +135,10 @@ def read_lock(text: str, name: str) -> Lock:
     targets: set[str] = set()
     for model in models:
         if model.target in targets:
-            raise LockError(f"{name!r} locks {short(model.target)} twice.", fix=_AGAIN.format(name))
+            raise LockError(f"{name!r} locks {short(model.target)} twice.", fix=_again(name))
         targets.add(model.target)
     if not models:
-        raise LockError(f"{name!r} locks no model.", fix=_AGAIN.format(name))
+        raise LockError(f"{name!r} locks no model.", fix=_again(name))
     return Lock(tuple(models))
 
 
@@ -158,7 +165,7 @@ def _model_of(lines: list[str], first: int, name: str) -> LockedModel:
         raise LockError(
             f"This line of the lock cannot be read: {error}.",
             where=f"{name}:{first + place}",
-            fix=_AGAIN.format(name),
+            fix=_again(name),
         ) from error
     return LockedModel(target, tuple(found.facts), tuple(found.entries), tuple(found.ties))
 
@@ -240,10 +247,10 @@ def _checked(text: str, name: str) -> list[str]:
                 f"{name!r} is a lock of version {version[:20]}; this package reads version {VERSION}.",
                 fix="Use the version of initcfg that wrote it, or a newer one.",
             )
-        raise LockError(f"{name!r} is not a lock: it does not begin with {_HEAD!r}.", fix=_AGAIN.format(name))
+        raise LockError(f"{name!r} is not a lock: it does not begin with {_HEAD!r}.", fix=_again(name))
     body, end, told = text.rstrip("\n").rpartition(f"\n{_END}")
     if not end:
-        raise LockError(f"{name!r} is cut off: its last line is missing.", fix=_AGAIN.format(name))
+        raise LockError(f"{name!r} is cut off: its last line is missing.", fix=_again(name))
     if told != digest(body.encode()):
         raise LockError(
             f"{name!r} was changed by hand, or merged: it is not as it was written.",
