@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection
 
 import torch
@@ -38,18 +39,20 @@ def buffers_kept(names: Names, plan: Plan) -> dict[str, KeptBuffer]:
 
 def kept_digest(tensor: torch.Tensor) -> str:
     """SHA-256 of a tensor's numbers."""
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(data.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(_data(tensor)).hexdigest()
+
+
+def _data(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _kept(tensor: torch.Tensor) -> KeptBuffer:
     about = (tuple(tensor.shape), dtype_name(tensor.dtype))
-    first = tensor.reshape(-1)[0].item()
-    is_number = isinstance(first, (int, float)) and not isinstance(first, bool)
-    # A NaN equals nothing, and -0 is not 0: these are told by the digest.
-    if is_number and float(first) == first and bool((tensor == first).all()):
-        value = Constant(float(first))
-        made = torch.full_like(tensor, value.val)
-        if kept_digest(made) == kept_digest(tensor):
-            return KeptBuffer(*about, value)
-    return KeptBuffer(*about, None, kept_digest(tensor))
+    data = _data(tensor)
+    # By their bits: so NaN equals itself, and 0 is not -0.
+    if data == data[: tensor.itemsize] * tensor.numel():
+        first = tensor.reshape(-1)[0].item()
+        is_number = isinstance(first, (int, float)) and not isinstance(first, bool)
+        if is_number and math.isfinite(first) and float(first) == first:
+            return KeptBuffer(*about, Constant(float(first)))
+    return KeptBuffer(*about, None, hashlib.sha256(data).hexdigest())

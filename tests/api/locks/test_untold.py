@@ -346,6 +346,12 @@ def test_a_lock_says_of_what_it_can_tell_less(folder: Path) -> None:
         ("torch.tensor([0, 1, 2, 3])", "torch.tensor([0, 2, 1, 3])"),
         ("torch.tensor([2**60])", "torch.tensor([2**60 + 1])"),
         ("torch.tensor([True, False, True])", "torch.tensor([True, True, False])"),
+        ("torch.arange(3).to(torch.uint16)", "torch.arange(1, 4).to(torch.uint16)"),
+        ("torch.tensor([2**62]).to(torch.uint64)", "torch.tensor([2**61]).to(torch.uint64)"),
+        ("torch.arange(3).to(torch.float8_e4m3fn)", "torch.arange(4, 7).to(torch.float8_e4m3fn)"),
+        ("torch.ones(3, dtype=torch.complex64)", "torch.full((3,), 1j)"),
+        ("torch.eye(3).to_sparse()", "(torch.eye(3) * 2).to_sparse()"),
+        ("torch.arange(3).half()", "torch.arange(3).bfloat16()"),
     ],
 )
 def test_buffers(folder: Path, old: str, new: str) -> None:

@@ -13,6 +13,8 @@ from initcfg._plan import Assignment, Plan
 from initcfg.values import Computed, Constant, Keep
 
 _NOT_FINITE = "not_finite="
+# Of a larger sparse tensor, a dense copy may be more than there is memory for.
+_MOST_DENSE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def held_text(tensor: torch.Tensor) -> str:
 
     Functions such as ``sin`` may end in other bits on another processor; so a check tells these apart.
     """
+    if not tensor.is_meta and tensor.is_sparse and tensor.numel() <= _MOST_DENSE:
+        tensor = tensor.detach().to_dense()
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() == 0:
         return value_text(Keep())
     tensor = tensor.detach().cpu().contiguous()
@@ -89,8 +93,14 @@ def held_text(tensor: torch.Tensor) -> str:
 
 def _exact_text(tensor: torch.Tensor) -> str:
     """What a tensor of integers or truths holds."""
-    first = tensor.reshape(-1)[0]
-    if bool((tensor == first).all()) and int(float(first.item())) == first.item():
-        return value_text(Constant(float(first.item())))
     told = digest(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return f"Kept(min={int(tensor.min())}, max={int(tensor.max())}, sha256={told})"
+    try:
+        # By NumPy: torch has no minimum of unsigned integers.
+        numbers = tensor.numpy()
+    except (TypeError, RuntimeError):
+        # A type that NumPy does not have.
+        return f"Kept(sha256={told})"
+    low, high = int(numbers.min()), int(numbers.max())
+    if low == high and int(float(low)) == low:
+        return value_text(Constant(float(low)))
+    return f"Kept(min={low}, max={high}, sha256={told})"
