@@ -15,7 +15,7 @@ FIELDS = {
     "build": {"number", "script", "noarch", "entry_points", "skip", "string"},
     "requirements": {"build", "host", "run", "run_constrained"},
     "test": {"imports", "commands", "requires", "files", "source_files"},
-    "about": {"home", "summary", "description", "license", "license_file", "license_family", "dev_url", "doc_url"},
+    "about": {"home", "summary", "description", "license", "license_file", "license_family", "doc_url"},
 }  # fmt: skip
 CONDA_NAMES = {"torch": "pytorch"}
 
