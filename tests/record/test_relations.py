@@ -320,5 +320,5 @@ def test_related_tensors_are_the_same_in_a_file_and_in_a_model(tmp_path):
 def test_a_plan_that_was_read_says_that_code_must_run():
     build, _ = of_an_own_generator()
     plan = initcfg.Plan.from_json(initcfg.trace(build).to_json())
-    with pytest.raises(ApplyError, match="written by code of the model's own, which neither carries"):
+    with pytest.raises(ApplyError, match="holds code of the model's own, which JSON cannot carry"):
         plan.apply(build(), seed=0)

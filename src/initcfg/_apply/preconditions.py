@@ -38,8 +38,8 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
             )
         if has_code:
             raise ApplyError(
-                "This plan was read from JSON, or is that of a ledger, and some of its tensors are written "
-                "by code of the model's own, which neither carries.",
+                "This plan was read from JSON, or is that of a ledger, and holds code of the model's own, "
+                "which JSON cannot carry, nor a ledger.",
                 fix="Plan the model again.",
             )
     _check_batches(plan, items, rng)
