@@ -59,3 +59,21 @@ def test_what_stops_is_said_in_two_words() -> None:
     with pytest.raises(ArgumentValueError, match="not 'errors'") as caught:
         AtStart(stop_on="errors")  # type: ignore[arg-type]
     assert caught.value.meant == ("error",)
+
+
+def test_a_learning_rate_of_zero_is_no_end_of_training(caplog: pytest.LogCaptureFixture) -> None:
+    import torch
+    from torch import nn
+
+    from initcfg.integrations.at_start import AtStart
+
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    nn.init.constant_(model[2].weight, 40.0)
+    batch = (torch.ones(6, 4), torch.arange(6) % 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    nn.init.zeros_(model[0].weight)
+    found = AtStart().diagnose(model, batch, None, optimizer=optimizer, dtype=None)
+    assert found.findings
+    # A report keeps its lines in the log.
+    assert "\nwarning " in caplog.text or "\nerror " in caplog.text
+    assert "\\n" not in caplog.text

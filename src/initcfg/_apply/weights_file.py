@@ -86,7 +86,9 @@ def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
             if path.suffix == ".safetensors":
                 tensors, removed = _distinct(model)
                 compact = json.dumps(ledger.to_json(), separators=(",", ":"), default=str)
-                save_file(tensors, weights, {"format": "pt", "initcfg.ledger": compact, **removed})
+                metadata = {"format": "pt", "initcfg.ledger": compact, **removed}
+                save_file(tensors, weights, metadata)
+                _in_order(weights, metadata)
             else:
                 # Through a file object: a path would put its random name into the archive.
                 with open(weights, "wb") as file:
@@ -100,6 +102,24 @@ def save_weights(model: nn.Module, ledger: Ledger, output: str) -> str:
             ) from error
         Path(account).write_text(text + "\n", encoding="utf-8")
     return str(ledger_path)
+
+
+def _in_order(path: str, metadata: dict[str, str]) -> None:
+    """Give the metadata of a safetensors file an order, so that the same model makes the same bytes.
+
+    The library writes it in an order that changes from run to run. The header keeps its length.
+    """
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        ordered = json.dumps(
+            {**header, "__metadata__": dict(sorted(metadata.items()))},
+            ensure_ascii=False,
+            separators=(",", ":"),
+        ).encode()
+        if len(ordered) <= length:
+            file.seek(8)
+            file.write(ordered.ljust(length))
 
 
 def _not_storable(output: str, what: str) -> OutputError:

@@ -134,8 +134,15 @@ def _columns(default: int) -> int:
 
 
 def log(message: str, *arguments: object) -> None:
-    """A warning in the log of this package."""
-    said = (each if isinstance(each, (int, float)) else shown(each) for each in arguments)
+    """A warning in the log of this package; a report keeps its lines, a name is in one."""
+    said = (
+        each
+        if isinstance(each, (int, float))
+        else shown(each)
+        if isinstance(each, str)
+        else shown_lines(each)
+        for each in arguments
+    )
     logging.getLogger("initcfg").warning(message, *said)
 
 

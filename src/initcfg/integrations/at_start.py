@@ -56,8 +56,10 @@ class AtStart:
     ) -> Diagnosis:
         """The diagnosis; it is said in the log of this package, and the report is written."""
         name, rate = _recipe(optimizer)
+        # At a rate of 0 no step moves a weight: what is left to see is the start.
+        steps, rate = (0, None) if rate == 0 else (self.steps, rate)
         found = diagnose(
-            model, batch, loss, plan=self.plan, lr=rate, optimizer=name, steps=self.steps, dtype=dtype
+            model, batch, loss, plan=self.plan, lr=rate, optimizer=name, steps=steps, dtype=dtype
         )
         if not found.ok:
             log("The model was diagnosed before its first step: %s", found)

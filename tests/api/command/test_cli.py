@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import initcfg
@@ -369,3 +370,26 @@ def test_interrupted_when_all_is_written(tmp_path):
     done = subprocess.run(command, check=False, **options)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("alive\n")
+
+
+def test_safetensors_bytes_depend_on_the_seed_alone(folder):
+    # The library's own order of the metadata is another one each time.
+    for at in range(6):
+        assert run("init", "small.py", "-o", f"{at}.safetensors", "--seed", "1", cwd=folder).exit_code == 0
+    assert len({(folder / f"{at}.safetensors").read_bytes() for at in range(6)}) == 1
+    with safe_open(folder / "0.safetensors", "pt") as file:
+        assert {"format", "initcfg.ledger", "head.weight"} == set(file.metadata())
+
+
+def test_modules_are_found_beside_the_config_from_any_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a/beside_it.py").write_text(
+        "from torch import nn\nclass Net(nn.Linear):\n    def __init__(self):\n        super().__init__(3, 2)\n"
+    )
+    (tmp_path / "a/text.yaml").write_text("model: {type: beside_it.Net}\n")
+    (tmp_path / "a/colon.json").write_text('{"model": {"type": "beside_it:Net"}}\n')
+    (tmp_path / "a/code.py").write_text("from beside_it import Net\nmodel = dict(type=Net)\n")
+    for name in ("text.yaml", "colon.json", "code.py"):
+        done = run_apart("plan", f"../a/{name}", cwd=tmp_path / "b")
+        assert (done.returncode, "2 parameters, 8 elements" in done.stdout) == (0, True), done.stderr

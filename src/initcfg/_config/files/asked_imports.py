@@ -15,17 +15,38 @@ from initcfg.errors import (
     warn,
 )
 
+# Folders that stand at the end of the import path because a config lies there.
+_put_last: set[str] = set()
+
+
+def find_beside(folder: str, *, first: bool) -> None:
+    """Have modules found in a folder, too, as those beside a script are.
+
+    Last means: only what is found nowhere else. A config may be called ``timm.py``.
+    """
+    if first and folder in _put_last and folder in sys.path:
+        sys.path.remove(folder)
+        _put_last.discard(folder)
+    if folder in sys.path:
+        return
+    if first:
+        sys.path.insert(0, folder)
+    else:
+        sys.path.append(folder)
+        _put_last.add(folder)
+
 
 def import_modules(
     values: Mapping[str, Any], where: Callable[[str], str | None], folder: str | None = None
 ) -> None:
     """Import the modules of ``imports`` and of ``custom_imports``, in this order.
 
-    The config's folder stays on the import path, for what is imported later.
+    The config's folder stays on the import path, for what is imported later: first if the config asks for
+    modules, else last, for those that a ``type`` names.
     """
     asked = values.get("imports") or values.get("custom_imports")
-    if asked and folder is not None and folder not in sys.path:
-        sys.path.insert(0, folder)
+    if folder is not None:
+        find_beside(folder, first=bool(asked))
     _import_all(values.get("imports"), "imports", False, where)
     custom = values.get("custom_imports")
     if not custom:

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from initcfg._config.files.asked_imports import find_beside
 from initcfg._config.files.config_dict import Clash, ConfigDict, fresh, merge, set_origin
 from initcfg._config.files.external import external_config, read_with_mmengine
 from initcfg._config.files.formats import SUFFIXES, file_line, parse_data
@@ -146,6 +147,8 @@ class ConfigReader:
         merged = self._read_bases(bases, path, chain)
         merged.environment = {**environment, **merged.environment}
         merged.text = "\n".join(filter(None, [merged.text, written]))
+        if program is not None and self.import_modules:
+            find_beside(os.path.dirname(os.path.abspath(path)), first=False)
         said = data if program is None else run_python(program, text, path, merged.values)
         check_nesting(said, path)
         values = fresh(said, None if suffix == ".py" else "untrusted" if self.untrusted else "data")
