@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import initcfg
-from initcfg.errors import RuleTypeError, UnknownInitializerError
+from initcfg.errors import PatternError, RuleTypeError, UnknownInitializerError
 
 
 @pytest.mark.parametrize("type_", [torch.zeros(2), torch.float32])
@@ -37,3 +37,15 @@ def test_an_array_is_no_init_cfg(array):
     repr(Net())
     with pytest.raises(RuleTypeError, match="a dict or a list of dicts"):
         initcfg.plan(Net())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [("*.c_prj.weight", "*.c_proj.weight"), ("*.MLP.c_proj.bias", "*.mlp.c_proj.bias")],
+)
+def test_a_pattern_with_one_wrong_word_is_told_with_the_right_one(pattern: str, meant: str) -> None:
+    block = nn.ModuleDict({"mlp": nn.ModuleDict({"c_proj": nn.Linear(2, 2), "c_fc": nn.Linear(2, 2)})})
+    model = nn.ModuleDict({"h": nn.ModuleList([block])})
+    with pytest.raises(PatternError, match="matches nothing") as caught:
+        initcfg.plan(model, dict(type="Constant", val=0, param=pattern))
+    assert list(caught.value.meant) == [meant]

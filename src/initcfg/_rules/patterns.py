@@ -76,11 +76,32 @@ def _compiled(key: str, text: str) -> re.Pattern[str] | Expression:
         raise PatternError(f"{key}={text!r} is not a valid regular expression: {error}.") from error
 
 
+def _near_patterns(text: str, names: list[str]) -> list[str]:
+    """A pattern with ``*`` whose words the names do not have, with the nearest words that they do have.
+
+    Example:
+        >>> from initcfg._rules.patterns import _near_patterns
+        >>> _near_patterns("*.cproj.weight", ["h.0.c_proj.weight", "h.0.c_attn.weight"])
+        ['*.c_proj.weight']
+    """
+    words = {word for name in names for word in name.split(".")}
+    if "*" not in text:
+        return []
+    wanted = text.split(".")
+    wrong = [at for at, word in enumerate(wanted) if word not in words and not set("*?[") & set(word)]
+    if len(wrong) != 1:
+        return []
+    close = nearest(wanted[wrong[0]], words, 3)
+    tried = [".".join([*wanted[: wrong[0]], word, *wanted[wrong[0] + 1 :]]) for word in close]
+    return [each for each in tried if fnmatch.filter(names, each)]
+
+
 def unmatched(key: str, pattern: Pattern, names: Iterable[str], **context: Any) -> PatternError:
     """The error for a pattern that matches nothing among ``names``."""
     names = list(names)
     text = pattern.text.removeprefix("re:")
     last = text.rpartition(".")[2].replace("*", "").replace("\\", "")
+    near = [] if pattern.text.startswith("re:") else _near_patterns(text, names)
     tails = [name for name in names if last and name.rpartition(".")[2] == last]
     meant = nearest(text, names, 3) or tails[:3]
     within = f"*.{text}"
@@ -95,7 +116,7 @@ def unmatched(key: str, pattern: Pattern, names: Iterable[str], **context: Any) 
         meant = (within or [name for name in names if last.lower() in name.lower()])[:3]
     return PatternError(
         f"{key}={pattern.text!r} matches nothing.",
-        meant=meant,
+        meant=near or meant,
         fix="Patterns match whole names, counted from the module that owns the init_cfg; '*' stands for "
         "any run of characters, dots too, and 're:' begins a regular expression.",
         **context,

@@ -385,7 +385,7 @@ def test_modules_are_found_beside_the_config_from_any_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "a/beside_it.py").write_text(
-        "from torch import nn\nclass Net(nn.Linear):\n    def __init__(self):\n        super().__init__(3, 2)\n"
+        "from torch.nn import Linear\nclass Net(Linear):\n    def __init__(self): super().__init__(3, 2)\n"
     )
     (tmp_path / "a/text.yaml").write_text("model: {type: beside_it.Net}\n")
     (tmp_path / "a/colon.json").write_text('{"model": {"type": "beside_it:Net"}}\n')
