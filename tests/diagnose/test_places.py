@@ -73,8 +73,11 @@ def test_a_function_out_of_its_range_is_named_and_no_parameter_blamed() -> None:
 def test_a_batch_that_is_not_finite_is_named() -> None:
     inputs, targets = classes()
     inputs[3, 4] = torch.nan
-    found = _found(Between(""), (inputs, targets))["nonfinite-activation"]
-    assert found.fix == "Look at the batch: it holds NaN or infinity."
+    found = _found(Between(""), (inputs, targets))
+    assert set(found) == {"nonfinite-input"}
+    told = found["nonfinite-input"]
+    assert told.level == "error" and told.where == "the batch" and told.tensors == () and told.value is None
+    assert told.text == f"1 of the {inputs.numel()} numbers of the inputs is NaN or infinite."
 
 
 def test_a_loss_that_is_not_finite_by_itself() -> None:

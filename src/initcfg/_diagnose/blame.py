@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from initcfg._diagnose.checks import TensorSeen
 from initcfg._diagnose.facts import Finding
 from initcfg._plan import Assignment, Plan, Shadowed
-from initcfg.values import Constant, Normal, Uniform, Value
+from initcfg.values import Constant, Hadamard, Normal, Orthogonal, Sparse, TruncNormal, Uniform, Value
 
 # Code is a rule that says where it stands: "model.py:14 build".
 _PLACE = re.compile(r"(\S+:\d+)(?:\s|$)")
 # What code changed after a draw says where, too: "linear.py:124 reset_parameters, then mul_ at model.py:8".
 _THEN = re.compile(r"(.+), then (\w+) at (\S+:\d+)$")
 _MANY = 6.0
+_DRAWS = (TruncNormal, Orthogonal, Sparse, Hadamard)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,26 @@ def origins(
         if origin is not None:
             found[name] = origin
     return found
+
+
+def all_drawn(
+    plan: Plan | None, tensors: Mapping[str, TensorSeen], constructors: Mapping[str, Shadowed]
+) -> bool:
+    """Whether every trained matrix is known to hold what was drawn for it, as nothing trained before does."""
+
+    def drawn(name: str, tensor: TensorSeen) -> bool:
+        item = None if plan is None else _assignment(plan, name)
+        value = None if item is None else item.value if item.rule is not None else None
+        if value is None and item is not None and item.default is not None:
+            value = item.default.value
+        if value is None and name in constructors:
+            value = constructors[name].value
+        # Of some draws their size does not tell.
+        told = None if value is None else holds(value, tensor)
+        return told is True or (told is None and isinstance(value, _DRAWS))
+
+    matrices = [(name, each) for name, each in tensors.items() if each.trained and len(each.shape) > 1]
+    return bool(matrices) and all(drawn(name, each) for name, each in matrices)
 
 
 def _assignment(plan: Plan, name: str) -> Assignment | None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._diagnose.blame import Origin, blamed, origins
+from initcfg._diagnose.blame import Origin, all_drawn, blamed, origins
 from initcfg._diagnose.checks import Evidence, TensorSeen, found_in
 from initcfg._diagnose.facts import (
     AttentionMeasure,
@@ -100,6 +100,7 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
         evidence.loaded = _loaded(plan)
         _train(model, pairs, task, request, evidence, first)
         evidence.notes = () if plan is None else plan.notes
+        evidence.fresh = all_drawn(plan, evidence.tensors, constructors)
         findings = found_in(evidence)
         known = origins(plan, evidence.tensors, constructors)
         findings = [blamed(each, known) for each in findings]
@@ -169,7 +170,8 @@ def usual_values(model: nn.Module, plan: Plan | None) -> Mapping[str, Shadowed]:
 
 def _evidence(model: nn.Module, task: Task, request: Request, dtype: str, stored: str) -> Evidence:
     seen = observed(model, task)
-    tensors = tensors_seen(model, request.optimizer, request.rate)
+    multiplied = frozenset(each.name for each in seen.layers)
+    tensors = tensors_seen(model, request.optimizer, request.rate, multiplied)
     names = named_tensors(model)
     canonical = {name: entry.name for entry in names.parameters for name in entry.names}
     inputs = tuple(
@@ -191,6 +193,7 @@ def _evidence(model: nn.Module, task: Task, request: Request, dtype: str, stored
         inputs=() if task.synthetic else inputs,
         numbers={"loss": seen.loss},
         broken=None if sound else first_broken(model, task, parameters),
+        bad_batch=None if sound else task.not_finite(),
     )
 
 
@@ -283,11 +286,14 @@ def _measures(evidence: Evidence, known: Mapping[str, Origin]) -> Measures:
     for each in seen.layers:
         layers.setdefault(each.name, each)
     order = {name: place for place, name in enumerate(layers)}
-    tensors = [_measure(each, layers.get(each.module), known) for each in evidence.tensors.values()]
+    tensors = [
+        _measure(each, layers.get(each.name) or layers.get(each.module), known)
+        for each in evidence.tensors.values()
+    ]
     # Of modules that did not run as layers, the order is that of their registration.
     place, last = {}, 0
     for each in evidence.tensors.values():
-        last = order.get(each.module, last)
+        last = order.get(each.module, order.get(each.name, last))
         place[each.name] = last
     tensors.sort(key=lambda each: place[each.name])
     blocks = [BlockMeasure(each.name, each.rms, each.gradient_rms) for each in seen.blocks]

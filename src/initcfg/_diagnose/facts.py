@@ -23,7 +23,7 @@ class Finding:
     Attributes:
         level: ``"error"``, ``"warning"`` or ``"info"``.
         code: What it is: ``"initial-loss"``.
-        where: Module or tensor; empty for the whole model.
+        where: Module or tensor; else what it is of: ``"the batch"``, ``"the loss"``, ``"the model"``.
         measured: The number that was found.
         threshold: What it was compared with.
         healthy: Its range over models that train well.

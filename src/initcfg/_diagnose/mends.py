@@ -52,6 +52,10 @@ def _on(names: Sequence[str], *rules: Rule) -> list[Rule]:
 
 
 def _smaller_head(finding: Finding, evidence: Evidence) -> list[Rule]:
+    if finding.tensors and not _matrices(evidence, finding.tensors[:1]):
+        # A factor of the logits, or a norm's weight before them.
+        ones: list[Rule] = [{"type": "Constant", "val": 1}, {"type": "Constant", "val": 0}]
+        return _on(finding.tensors[:1], *ones)
     names = _matrices(evidence, finding.tensors)[:1]
     layers = evidence.seen.layers
     inner = bool(names and layers and names[0] not in evidence.weights_of(layers[-1].name))

@@ -34,6 +34,7 @@ class Task:
         described: The batch in words.
         synthetic: Whether the batch was made up.
         said: The loss in words.
+        targets: What stands beside the arguments in the batch.
         called: What else it was called with, and why, where that may surprise.
     """
 
@@ -42,8 +43,19 @@ class Task:
     described: str
     synthetic: bool = False
     said: list[str] = field(default_factory=lambda: ["the one given"])
-
     called: str = ""
+    targets: Any = None
+
+    def not_finite(self) -> str | None:
+        """Which numbers of the batch are NaN or infinite, in words; None if none is."""
+        for of, held in (("inputs", self.arguments), ("targets", self.targets)):
+            for each in tree_leaves(held):
+                if isinstance(each, torch.Tensor) and each.is_floating_point():
+                    bad = int((~torch.isfinite(each)).sum())
+                    if bad:
+                        are = "is" if bad == 1 else "are"
+                        return f"{bad} of the {each.numel()} numbers of the {of} {are} NaN or infinite."
+        return None
 
     @property
     def loss(self) -> str:
@@ -94,7 +106,12 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
     if loss is None:
         said = [""]
         return Task(
-            arguments, lambda each: _own_loss(each, arguments, targets, said), described, synthetic, said
+            arguments,
+            lambda each: _own_loss(each, arguments, targets, said),
+            described,
+            synthetic,
+            said,
+            targets=targets,
         )
     if _takes_model(loss, targets):
         moved = _moved(batch, device)
@@ -104,14 +121,14 @@ def task_for(model: nn.Module, batch: Any, loss: Callable[..., Any] | None, seed
                 return loss(each, _copied(moved))
 
         called = "" if targets is not None else _AS_MODEL_AND_BATCH
-        return Task(arguments, of_model, described, synthetic, called=called)
+        return Task(arguments, of_model, described, synthetic, called=called, targets=targets)
 
     def of_output(each: nn.Module) -> torch.Tensor:
         output = _output_of(each, arguments)
         with users_code(_LOSS_FAILED):
             return loss(output, targets)
 
-    return Task(arguments, of_output, described, synthetic)
+    return Task(arguments, of_output, described, synthetic, targets=targets)
 
 
 def _output_of(model: nn.Module, arguments: Batch) -> Any:

@@ -18,15 +18,22 @@ _NEAR_ZERO = 1e-4
 _FEWEST_ROWS = 4
 
 
-def tensors_seen(model: nn.Module, optimizer: str, lr: float) -> dict[str, TensorSeen]:
-    """Each parameter by its canonical name."""
+def tensors_seen(
+    model: nn.Module, optimizer: str, lr: float, multiplied: frozenset[str] = frozenset()
+) -> dict[str, TensorSeen]:
+    """Each parameter by its canonical name.
+
+    Args:
+        multiplied: Parameters that functions multiply by, without a module.
+    """
     names = named_tensors(model)
     weights = (getattr(module, "weight", None) for module in model.modules())
     layers = {id(each) for each in weights if isinstance(each, torch.Tensor) and each.dim() >= 2}
     found = {}
     with torch.no_grad():
         for entry in names.parameters:
-            seen = _seen(entry, is_layer=id(entry.tensor) in layers or entry.holder is not None)
+            is_layer = id(entry.tensor) in layers or entry.holder is not None or entry.name in multiplied
+            seen = _seen(entry, is_layer=is_layer)
             _add_gradient(seen, entry, optimizer, lr)
             found[entry.name] = seen
     return found
@@ -91,12 +98,20 @@ def _add_gradient(seen: TensorSeen, entry: Entry, optimizer: str, lr: float) -> 
     seen.moved = moved / count
     seen.gradient_rms = math.sqrt(sum(rms(each) ** 2 * each.numel() for each in gradients) / count)
     seen.gradients = moved
+    seen.pull = sum(_product(each, each.grad) for each in entry.stored)
     seen.tiny_gradients = sum(int(((each != 0) & (each.abs() < _TINY)).sum()) for each in gradients)
     wide = sum(size > 1 for size in seen.shape) >= 2
     if wide and moved and seen.finite and seen.rms >= _NEAR_ZERO:
         # Adam's first step is the learning rate itself, wherever there is a gradient.
         step = lr * seen.gradient_rms if optimizer == "sgd" else lr * math.sqrt(seen.moved)
         seen.update = step / seen.rms
+
+
+def _product(weight: torch.Tensor, gradient: torch.Tensor | None) -> float:
+    if gradient is None or not weight.numel():
+        return 0.0
+    gradient = gradient.to_dense() if gradient.layout is not torch.strided else gradient
+    return torch.dot(weight.detach().flatten().float(), gradient.flatten().float()).item()
 
 
 def norm_of(model: nn.Module) -> float:

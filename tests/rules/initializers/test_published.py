@@ -268,7 +268,7 @@ def test_head_bias_begins_at_the_entropy() -> None:
     assert sigmoid.sigmoid().tolist() == pytest.approx([0.5, 0.01])
     unknown = planned(nn.Linear(4, 1000), "bias", type="HeadBias", param="bias")
     assert unknown == Constant(pytest.approx(-6.907755))
-    one = planned(nn.Linear(4, 1), "bias", type="HeadBias", param="bias")
+    one = planned(nn.Linear(4, 1), "bias", type="HeadBias", param="bias", loss="sigmoid")
     assert math.copysign(1.0, one.args["val"]) == 1.0
     many = made(nn.Linear(1, 3000), "bias", type="HeadBias", param="bias", freq=[*range(1, 3001)])
     assert many.softmax(0)[[0, 2999]].tolist() == pytest.approx([1 / 4501500, 3000 / 4501500], rel=1e-4)
@@ -276,6 +276,28 @@ def test_head_bias_begins_at_the_entropy() -> None:
         planned(nn.Linear(4, 2), "bias", type="HeadBias", param="bias", freq=counts)
     with pytest.raises(errors.ArgumentValueError, match="above 0"):
         planned(head, "bias", type="HeadBias", param="bias", freq=[1, 0, 2])
+
+
+@pytest.mark.parametrize("more", [{}, {"freq": [0.01]}, {"num_classes": 1}])
+def test_head_bias_of_one_logit_is_for_a_sigmoid(more: dict[str, Any]) -> None:
+    """A softmax over one logit is 1, and the logarithm of that is 0: a bias that says nothing."""
+    with pytest.raises(errors.TensorError, match="a softmax over one logit is 1") as caught:
+        planned(nn.Linear(4, 1), "bias", type="HeadBias", param="bias", **more)
+    assert "loss='sigmoid'" in str(caught.value.fix)
+    fits = made(nn.Linear(4, 1), "bias", type="HeadBias", param="bias", freq=[0.01], loss="sigmoid")
+    assert fits.sigmoid().tolist() == pytest.approx([0.01])
+
+
+def test_head_bias_that_does_not_fit_says_what_would() -> None:
+    with pytest.raises(errors.TensorError, match="bias of 2 classes") as caught:
+        planned(nn.Linear(4, 1), "bias", type="HeadBias", param="bias", freq=[0.99, 0.01])
+    assert "loss='sigmoid', with freq=[p]" in str(caught.value.fix)
+    with pytest.raises(errors.TensorError, match="bias of 3 classes") as caught:
+        planned(nn.Linear(4, 5), "bias", type="HeadBias", param="bias", freq=[3, 2, 1])
+    assert "Give the 5 classes of this bias" in str(caught.value.fix)
+    for freq, loss in (([0.0, 1.0], "softmax"), ([1.0], "sigmoid"), ([0.0], "sigmoid"), ([-1, 2], "softmax")):
+        with pytest.raises(errors.ArgumentValueError):
+            planned(nn.Linear(4, len(freq)), "bias", type="HeadBias", param="bias", freq=freq, loss=loss)
 
 
 def test_attention_ring_is_deformable_detrs() -> None:

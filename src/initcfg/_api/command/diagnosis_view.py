@@ -89,9 +89,7 @@ def _duration(seconds: float) -> str:
 def _finding_view(finding: Finding, found: Diagnosis, request: Request | None) -> Iterator[RenderableType]:
     head = line(finding.level, style=_STYLES[finding.level])
     more = f" and {finding.more} more" if finding.more else ""
-    head.append(f"  {shown(finding.code)}", style="bold").append(
-        shown(f"  {finding.where or 'the whole model'}{more}")
-    )
+    head.append(f"  {shown(finding.code)}", style="bold").append(shown(f"  {finding.where}{more}"))
     yield head
     yield _fields(finding, found, request)
 

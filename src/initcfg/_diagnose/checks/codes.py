@@ -46,6 +46,14 @@ CHECKS: dict[str, Check] = {
         "The loss is NaN at step 1.",
         "Initialize this tensor again; if a checkpoint gave it, check that file.",
     ),
+    "nonfinite-input": Check(
+        "error",
+        "numbers of the batch that are NaN or infinite",
+        0,
+        (0, 0),
+        "The loss is NaN, whatever the weights are.",
+        "Look at the batch: what reads, divides or takes logarithms of the data before the model does.",
+    ),
     "nonfinite-activation": Check(
         "error",
         "modules whose output is not finite",
@@ -111,6 +119,24 @@ CHECKS: dict[str, Check] = {
         (-0.1, 0.98),
         "The first hundred steps only shrink the output; the loss spikes, and the learning rate must be low.",
         "Give the output layer a smaller std.",
+    ),
+    "loss-too-low": Check(
+        "warning",
+        "loss below the entropy of the labels",
+        0.5,
+        (-7, 0.1),
+        "Weights that were just drawn cannot know the labels: the targets leak into the input, or the loss "
+        "is divided once too often.",
+        "Look at what the model is given, and at the loss: labels that are not shifted, a target among the "
+        "inputs, a mean that is divided again.",
+    ),
+    "target-range": Check(
+        "error",
+        "targets of a binary cross entropy that are not between 0 and 1",
+        1,
+        (0, 1),
+        "The loss has no lower end: it falls without limit, and the outputs grow with it.",
+        "Divide masks of 0 and 255 by 255, or take cross_entropy for numbers of classes.",
     ),
     "class-prior": Check(
         "info",

@@ -11,6 +11,26 @@ from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.facts import Finding, Level, ProbeRun
 from initcfg._diagnose.measuring import Broken, LayerSeen, Seen
 
+# Where what is found is in no module.
+_PLACES = {
+    "nonfinite-input": "the batch",
+    "nonfinite-loss": "the loss",
+    "nonfinite-gradient": "the gradient",
+    "fp16-underflow": "the gradient",
+    "input-scale": "the batch",
+    "target-range": "the batch",
+    "loss-too-low": "the loss",
+    "class-prior": "the labels",
+    "input-lost": "the output",
+    "initial-loss": "the output",
+    "update-too-small": "the learning rate",
+    "probe-diverges": "the learning rate",
+    "probe-stalls": "the learning rate",
+    "not-loaded": "the checkpoint",
+}
+# Of the largest pull: with less, a tensor's scale is not what makes the loss.
+_LEAST_PULL = 0.1
+
 
 @dataclass
 class TensorSeen:
@@ -24,6 +44,7 @@ class TensorSeen:
         moved: Share of its elements that have a gradient.
         tiny_gradients: How many gradients float16 rounds to 0, ``gradients``: of how many that are not 0.
         layer: Whether it is the weight of a layer.
+        pull: How much the loss rises with its scale, to first order; 0 where a norm takes that away.
     """
 
     name: str
@@ -46,6 +67,7 @@ class TensorSeen:
     tiny_gradients: int = 0
     gradients: int = 0
     update: float | None = None
+    pull: float | None = None
 
 
 @dataclass
@@ -57,6 +79,8 @@ class Evidence:
         canonical: From a module's name and attribute to the name of the tensor.
         broken: Where numbers cease to be finite, if they do.
         loaded: Tensors that a checkpoint gave.
+        fresh: Whether all weights are known to be draws, which nobody has trained.
+        bad_batch: Which numbers of the batch are not finite, in words.
     """
 
     seen: Seen
@@ -76,6 +100,8 @@ class Evidence:
     numbers: dict[str, float] = field(default_factory=dict)
     broken: Broken | None = None
     loaded: frozenset[str] = frozenset()
+    fresh: bool = False
+    bad_batch: str | None = None
 
     def weights_of(self, module: str, *, biases: bool = False) -> tuple[str, ...]:
         """The tensors of a layer, its weight first."""
@@ -100,6 +126,37 @@ class Evidence:
         each = self.tensors[name]
         return each.rms * math.sqrt(each.shape[-1]) if math.isfinite(each.rms) else math.inf
 
+    def that_matters(self, names: tuple[str, ...], but: str = "") -> tuple[str, ...]:
+        """A layer's tensors, if the loss changes with their scale; else the tensor with whose scale it does.
+
+        Behind h/‖h‖ or a norm, the scale of what made h changes nothing.
+
+        Args:
+            but: A layer that is not to blame, if there is another.
+        """
+        pulls = {name: each.pull for name, each in self.tensors.items() if each.pull is not None}
+        own = [name for name in names if name in pulls]
+        if not own or not all(map(math.isfinite, pulls.values())):
+            return names
+        # A layer's weight and its bias together: a norm takes away the scale of both, not of each.
+        wholes: dict[str, float] = {}
+        for name, pull in pulls.items():
+            module = self.tensors[name].module
+            wholes[module] = wholes.get(module, 0.0) + pull
+        wholes = {module: abs(pull) for module, pull in wholes.items()}
+        top = max(wholes.values())
+        if wholes[self.tensors[own[0]].module] >= _LEAST_PULL * top:
+            return tuple(sorted(names, key=lambda name: abs(pulls.get(name, 0.0)) < _LEAST_PULL * top))
+        # What multiplies the logits has their own pull; of several such the largest: factors of 1 are usual.
+        found = self.seen.main_loss
+        of_logits = abs(found.pull) if found is not None else 0.0
+        near = [each for each, pull in wholes.items() if abs(pull - of_logits) <= 0.02 * of_logits]
+        near = [each for each in near if each != but] or [max(wholes, key=lambda each: wholes[each])]
+        inside = [name for name in pulls if self.tensors[name].module in near]
+        module = self.tensors[max(inside, key=lambda name: self.tensors[name].rms)].module
+        own = [name for name in inside if self.tensors[name].module == module]
+        return tuple(sorted(own, key=lambda name: -abs(pulls[name])))
+
     def finding(
         self,
         code: str,
@@ -122,7 +179,7 @@ class Evidence:
         return Finding(
             level,
             code,
-            where,
+            where or _PLACES.get(code, "the model"),
             math.nan if measured is not None and math.isnan(measured) else measured,
             check.threshold if threshold is None else threshold,
             check.healthy,

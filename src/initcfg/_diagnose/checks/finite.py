@@ -24,6 +24,11 @@ def check_finite(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding(
             "nonfinite-weight", broken[0], text, tensors=tuple(broken), more=len(broken) - 1, measured=1
         )
+    began = evidence.broken
+    if evidence.bad_batch is not None and not broken and (began is None or began.given):
+        # Whatever it reaches is broken for it, and no weight is to blame.
+        yield evidence.finding("nonfinite-input", "", evidence.bad_batch, measured=math.nan)
+        return
     if seen.broken:
         name, kind = seen.broken[0]
         own = evidence.weights_of(name)

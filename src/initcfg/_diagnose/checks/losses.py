@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence, most_gain
-from initcfg._diagnose.facts import Finding
-from initcfg._diagnose.measuring import LayerSeen
+from initcfg._diagnose.facts import Finding, Level
+from initcfg._diagnose.measuring import LayerSeen, LossSeen
 
 _FEW = 0.02
 _MEANS = 3
 _CALM_INPUT = 10.0
+# Of the targets' own spread: closer is no chance.
+_ALREADY = 1e-4
 _BINARY = "binary_cross_entropy_with_logits"
 
 
@@ -38,11 +40,58 @@ def check_loss(evidence: Evidence) -> Iterator[Finding]:
         numbers |= {"log_classes": guess, "logit_std": found.logit_std, "loss_excess": excess}
         if found.label_entropy is not None:
             numbers["label_entropy"] = found.label_entropy
+        if found.beyond is not None:
+            low, high = found.beyond
+            text = f"The targets of {found.name} go from {low:g} to {high:g}."
+            yield evidence.finding("target-range", "", text, measured=high if high > 1 else low)
+            return
+        yield from _too_low(evidence, found)
         limit = max(CHECKS["initial-loss"].threshold or 0, guess / 4)
         if math.isfinite(excess) and excess > limit:
             yield _initial_loss(evidence, found.value, guess, found.logit_std, limit)
         yield from _prior(evidence, found.label_entropy, guess, excess, found.name)
+    yield from _is_the_target(evidence)
     yield from _input_lost(evidence)
+
+
+def _too_low(evidence: Evidence, found: LossSeen) -> Iterator[Finding]:
+    """A loss that weights which nobody has trained cannot have."""
+    loss, value = evidence.seen.loss, found.value
+    if len(evidence.seen.losses) == 1 and loss > 0:
+        count = next((each for each in found.samples if each > 1 and _near(value, loss * each)), None)
+        if count is not None:
+            text = (
+                f"The loss is {loss:.4g}, 1/{count} of the mean {found.name}, {value:.4g}: a mean that is "
+                f"divided by {count} again."
+            )
+            yield evidence.finding("loss-too-low", "", text, measured=value - loss, level="info")
+            return
+    floor = found.floor
+    if floor is None or evidence.loaded:
+        return
+    limit = max(CHECKS["loss-too-low"].threshold or 0, floor / 4)
+    if floor - value > limit:
+        text = (
+            f"The loss starts at {value:.4g}, and who knows only how frequent each class is has {floor:.4g}"
+            f"{'' if evidence.fresh else '; if the weights were trained before, that is why'}."
+        )
+        level: Level | None = None if evidence.fresh else "info"
+        yield evidence.finding("loss-too-low", "", text, measured=floor - value, threshold=limit, level=level)
+
+
+def _near(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-4)
+
+
+def _is_the_target(evidence: Evidence) -> Iterator[Finding]:
+    """Distances: an output that is the target already."""
+    seen = evidence.seen
+    if len(seen.distances) != 1 or seen.losses or evidence.loaded:
+        return
+    value, spread = seen.distances[0]
+    if spread > 0 and value < _ALREADY * spread:
+        text = f"The output is the target already: the loss is {value:.2g}, and their mean has {spread:.2g}."
+        yield evidence.finding("loss-too-low", "", text, measured=spread - value, threshold=0, level="info")
 
 
 def head(evidence: Evidence) -> LayerSeen | None:
@@ -58,8 +107,15 @@ def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, 
     if last is not None and last.entering is not None and last.entering > _CALM_INPUT:
         # The output is large because what enters the last layer is.
         to_blame = most_gain(evidence.seen.layers[: evidence.seen.layers.index(last)]) or last
-    tensors = evidence.weights_of(to_blame.name) if to_blame else ()
-    tied = tensors and sum(name == tensors[0] for name in evidence.canonical.values()) > 1
+    innocent = evidence.weights_of(to_blame.name) if to_blame else ()
+    tensors = evidence.that_matters(innocent, but=last.name if last and to_blame is not last else "")
+    moved = bool(set(tensors) - set(innocent))
+    tied = tensors and (
+        sum(name == tensors[0] for name in evidence.canonical.values()) > 1
+        # Looked up as a table, and multiplied by without a module.
+        or tensors[0] in evidence.seen.looked_up
+        or (last is not None and last.name == tensors[0] and _is_table(evidence, tensors[0]))
+    )
     text = (
         f"The loss starts at {loss:.4g}, and a guess has {guess:.4g}: the logits have the standard deviation "
         f"{spread:.3g}."
@@ -67,17 +123,27 @@ def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, 
     fix = None
     if to_blame is not last:
         fix = "What enters the output layer is large already: let the layers before it keep the size."
-    if tied:
+    if moved:
+        one = evidence.tensors[tensors[0]]
+        smaller = "smaller" if (one.pull or 0) > 0 else "larger"
+        fix = f"{one.name} sets the size of the logits: start it {smaller}."
+    elif tied:
         fix = "The embedding is the output layer, too: give it a smaller std, or scale the logits."
     return evidence.finding(
         "initial-loss",
-        last.name if last else "",
+        tensors[0] if moved else last.name if last else "",
         text,
         measured=loss - guess,
         threshold=limit,
         tensors=tensors,
         fix=fix,
     )
+
+
+def _is_table(evidence: Evidence, name: str) -> bool:
+    """Whether a parameter is that of an embedding."""
+    module = evidence.tensors[name].module
+    return any(each.name == module and each.kind == "Embedding" for each in evidence.seen.layers)
 
 
 def _prior(

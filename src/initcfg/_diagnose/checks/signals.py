@@ -125,7 +125,7 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
         text = f"It is {evidence.gradient_norm:.3g}, most of it in {top.name}."
         last = seen.layers[-1] if seen.layers else None
         to_blame = most_gain(seen.layers) or last
-        tensors = evidence.weights_of(to_blame.name) if to_blame else ()
+        tensors = evidence.that_matters(evidence.weights_of(to_blame.name) if to_blame else ())
         yield evidence.finding(
             "gradient-norm", top.name, text, measured=evidence.gradient_norm, tensors=tensors
         )

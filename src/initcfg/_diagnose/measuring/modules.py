@@ -13,21 +13,14 @@ import torch
 from torch import nn
 
 from initcfg._diagnose.measuring.functions import zero_share
+from initcfg._diagnose.measuring.layers import channel_axis, has_matrix, is_layer, note_layer
 from initcfg._diagnose.measuring.recurrent import gates
-from initcfg._diagnose.measuring.seen import BlockSeen, LayerSeen, Seen, UnitsSeen, ZeroRows, memory_of
-from initcfg._diagnose.measuring.sizes import first_tensor_of, largest, rms, usual_rms, variation
+from initcfg._diagnose.measuring.seen import BlockSeen, Seen, UnitsSeen, ZeroRows
+from initcfg._diagnose.measuring.sizes import first_tensor_of, largest, rms, usual_rms
 
 _FEWEST_BLOCKS = 3
 _NORM = re.compile(r"norm(alization)?(2d|1d|_?\d*)?$|norm", re.IGNORECASE)
 _PASSES_ON = (nn.Identity, nn.modules.dropout._DropoutNd)
-
-
-def has_matrix(module: nn.Module) -> bool:
-    """Whether a module multiplies by a weight of its own."""
-    weight = getattr(module, "weight", None)
-    if isinstance(module, nn.RNNBase):
-        return True
-    return isinstance(weight, torch.Tensor) and weight.dim() >= 2
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -69,7 +62,7 @@ class _Watching:
             self._stream = given
             if seen.entering is None:
                 seen.entering = usual_rms(given, channel_axis(given))
-        if has_matrix(module) and not list(module.children()):
+        if is_layer(module):
             if given is None:
                 self._inputs[name] = None, 0.0
             else:
@@ -111,7 +104,7 @@ class _Watching:
             return
         if id(module) in self.blocks:
             self._block(name, told)
-        if has_matrix(module) and not list(module.children()):
+        if is_layer(module):
             self._layer(name, module, arguments, told)
         elif not math.isfinite(largest(told)):
             seen.broken.append((name, type(module).__name__))
@@ -135,14 +128,7 @@ class _Watching:
 
     def _layer(self, name: str, module: nn.Module, arguments: Any, told: torch.Tensor) -> None:
         entering, input_largest = self._inputs.pop(name, (None, 0.0))
-        far = largest(told)
-        layer = LayerSeen(
-            name, type(module).__name__, entering, input_largest, rms(told), far, variation(told)
-        )
-        layer.memory = memory_of(told)
-        self.seen.layers.append(layer)
-        if not math.isfinite(far):
-            self.seen.broken.append((name, layer.kind))
+        note_layer(self.seen, name, type(module).__name__, told, entering, input_largest)
         if isinstance(module, nn.Embedding) and arguments and isinstance(arguments[0], torch.Tensor):
             self._padding(name, module, arguments[0], told)
         if isinstance(module, nn.RNNBase):
@@ -150,14 +136,6 @@ class _Watching:
             # Sequences that are packed have no axis of time.
             for (weight, kind), share in (gates(module, given) if given is not None else {}).items():
                 self.seen.units.append(UnitsSeen(name, kind, share, f"{name}.{weight}".lstrip(".")))
-        if told.requires_grad:
-            axis = channel_axis(told)
-
-            def note(gradient: torch.Tensor) -> None:
-                with self.seen.looking():
-                    layer.gradient_rms, layer.usual_gradient = rms(gradient), usual_rms(gradient, axis)
-
-            told.register_hook(note)
 
     def _padding(self, name: str, module: nn.Embedding, ids: torch.Tensor, told: torch.Tensor) -> None:
         if ids.is_floating_point() or ids.shape != told.shape[:-1]:
@@ -165,11 +143,6 @@ class _Watching:
         rows = torch.unique(ids[~told.detach().any(-1)]).tolist()
         if rows and len(rows) < module.num_embeddings / 2:
             self.seen.padding[name] = tuple(rows)
-
-
-def channel_axis(tensor: torch.Tensor) -> int:
-    """The axis along which a position's numbers lie."""
-    return 1 if tensor.dim() >= 4 else tensor.dim() - 1
 
 
 @contextlib.contextmanager

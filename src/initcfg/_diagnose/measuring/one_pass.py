@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from initcfg._diagnose.measuring.functions import Watch
+from initcfg._diagnose.measuring.layers import Products, is_layer
 from initcfg._diagnose.measuring.modules import watched_modules
 from initcfg._diagnose.measuring.seen import Seen
 from initcfg._diagnose.measuring.sizes import first_tensor_of, variation
 from initcfg._diagnose.users_code import users_code
+from initcfg._model import named_tensors
 
 
 def observed(model: nn.Module, run: Any) -> Seen:
@@ -22,12 +24,14 @@ def observed(model: nn.Module, run: Any) -> Seen:
         run: From the model to its loss.
     """
     seen = Seen()
+    names = {id(each): entry.name for entry in named_tensors(model).parameters for each in entry.stored}
+    layers = frozenset(name for name, module in model.named_modules() if is_layer(module))
     handle = model.register_forward_hook(lambda *call: _last(seen, call[-1]))
     first = model.register_forward_pre_hook(
         lambda _, given, named: _first(seen, given, named), with_kwargs=True
     )
     try:
-        with watched_modules(model, seen), Watch(seen):
+        with watched_modules(model, seen), Watch(seen, Products(names, layers)):
             loss = run(model)
         seen.loss = loss.item()
         if math.isfinite(seen.loss) and loss.requires_grad:

@@ -20,8 +20,8 @@ class LayerSeen:
     """A call of a layer that has a weight.
 
     Attributes:
-        name: The module.
-        kind: Its class.
+        name: The module; the parameter, where a function multiplies by it.
+        kind: Its class, or the function.
         entering: RMS of its input, None where that is tokens.
         input_largest: Largest absolute value of the input.
         rms: Of its output; ``largest`` likewise, not finite if some element is not.
@@ -93,6 +93,11 @@ class LossSeen:
         classes: Number of classes.
         frequencies: How often there is each, where there are few.
         layer: The layer that gave the logits, where that can be told.
+        floor: Entropy of the labels in the batch: less is a guess that knows them; None where they are
+            weighted.
+        pull: How much the loss rises with the scale of the logits, to first order.
+        samples: Numbers that a mean may have been divided by once more.
+        beyond: From where to where targets go that should be 0 to 1.
     """
 
     name: str
@@ -105,6 +110,10 @@ class LossSeen:
     classes: int
     frequencies: tuple[float, ...] = ()
     layer: str | None = None
+    floor: float | None = None
+    pull: float = 0.0
+    samples: tuple[int, ...] = ()
+    beyond: tuple[float, float] | None = None
 
 
 @dataclass
@@ -123,6 +132,8 @@ class Seen:
     Attributes:
         broken: Modules whose output is not finite, in the order of execution, with their classes.
         readers: Of the first modules that read the stream, whether each is a norm.
+        distances: Of losses that are distances, what they are, and what the mean of the targets has.
+        looked_up: Parameters that functions took rows of.
         padding: By embedding: rows of zeros that the batch asked for.
         faults: What our own code raised in the midst of the pass.
     """
@@ -138,6 +149,8 @@ class Seen:
     losses: list[LossSeen] = field(default_factory=list)
     zero_rows: list[ZeroRows] = field(default_factory=list)
     padding: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    distances: list[tuple[float, float]] = field(default_factory=list)
+    looked_up: set[str] = field(default_factory=set)
     inputs: list[torch.Tensor] = field(default_factory=list)
     output_varies: float | None = None
     output_std: float | None = None

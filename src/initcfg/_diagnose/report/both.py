@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from initcfg._diagnose.report.cards import cards, ordered, title_of, verdict
+from initcfg._diagnose.report.cards import cards, ordered, place_of, title_of, verdict
 from initcfg._diagnose.report.paired import ends, pictures_of_both, sides
 from initcfg._diagnose.report.wording import WORDS
 from initcfg._plan.report.html import (
@@ -145,7 +145,7 @@ def _finding_cell(side: list[Finding], words: Wording) -> Html | str:
     if not side:
         return "–"
     each = side[0]
-    place = name_of(each.where) if each.where else words("the whole model")
+    place = name_of(place_of(each, words))
     more = words("and {n} further places", n=each.more) if each.more else None
     small = together((place, " " if more else None, more))
     return together(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from initcfg._diagnose.mend_text import mend_text
-from initcfg._diagnose.report.wording import CODES
+from initcfg._diagnose.report.wording import CODES, PLACES
 from initcfg._plan.report.html import Html, Wording, element, name_of, number, together
 
 if TYPE_CHECKING:
@@ -29,15 +29,19 @@ def verdict(diagnosis: Diagnosis, words: Wording) -> str:
     if worst.measured is not None and worst.threshold is not None:
         numbers = {"measured": number(worst.measured), "limit": number(worst.threshold)}
         first = words("with numbers", title=first, **numbers)
-    said = words(
-        "verdict", counts=counts, first=words("and").join(filter(None, (first, _short(worst.where))))
-    )
+    said = words("verdict", counts=counts, first=words("and").join((first, _short(place_of(worst, words)))))
     if worst.value is None:
         return said
     what = " ".join(_short(each) for each in (*worst.tensors[:1], worst.value))
     rule = " ".join(filter(None, (worst.rule, f"({worst.source})" if worst.source else None)))
     cause = words("cause", value=what, rule=_short(rule)) if rule else words("cause value", value=what)
     return words("then", first=said, second=cause)
+
+
+def place_of(finding: Finding, words: Wording) -> str:
+    """Where it is: a module, a tensor, or what else there is."""
+    said = finding.where or "the model"
+    return said if words.lang == "en" else PLACES.get(said, said)
 
 
 def _short(text: str) -> str:
@@ -70,11 +74,11 @@ def _card(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html:
     # The sentences of a finding are English; in another language the code's own words say the same.
     own = said is not None and words.lang != "en"
     more = words("and {n} further places", n=finding.more) if finding.more else None
-    place = together((element("span", name_of(finding.where), class_="n"), " ", more))
+    place = together((element("span", name_of(place_of(finding, words)), class_="n"), " ", more))
     parts = [
         element("p", f"{words(finding.level)} · ", element("code", finding.code), class_="tag"),
         element("h3", title_of(finding, words)),
-        element("p", place if finding.where else words("the whole model"), class_="muted"),
+        element("p", place, class_="muted"),
         _english("p", finding.text, words),
         ruler(finding, words),
         _titled("why it matters", said.why if own and said else finding.why, words, english=not own),

@@ -22,7 +22,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "findings": ("Findings", "发现的问题"),
     "no findings": ("No check found anything.", "所有检查均未发现问题。"),
     "place": ("place", "位置"),
-    "the whole model": ("the whole model", "整个模型"),
     "and {n} further places": ("and {n} further place|and {n} further places", "另有 {n} 处"),
     "measured": ("measured", "实测"),
     "limit": ("limit", "阈值"),
@@ -157,6 +156,19 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 
 
+PLACES = {
+    "the batch": "数据批",
+    "the checkpoint": "检查点",
+    "the gradient": "梯度",
+    "the labels": "标签",
+    "the learning rate": "学习率",
+    "the loss": "损失",
+    "the model": "模型",
+    "the output": "输出",
+}
+"""Where a finding is that is in no module, in Chinese."""
+
+
 @dataclass(frozen=True)
 class Said:
     """What a code says: a title, what the number is; in Chinese also why it matters and what mends it."""
@@ -173,6 +185,24 @@ CODES: dict[str, Said] = {
         ("elements that are not finite", "非有限元素个数"),
         "第一次前向计算就会得到 NaN。",
         "修正写入该张量的规则或检查点。",
+    ),
+    "nonfinite-input": Said(
+        ("The batch is not finite", "数据批中有非有限值"),
+        ("numbers of the batch that are not finite", "数据批中的非有限值"),
+        "无论权重如何，损失都会是 NaN。",
+        "检查数据：模型之前读取、除法或取对数的地方。",
+    ),
+    "loss-too-low": Said(
+        ("The loss starts too low", "初始损失过低"),
+        ("loss below the entropy of the labels", "损失低于标签熵的量"),
+        "刚抽样的权重不可能知道标签：目标泄漏到了输入中，或者损失多除了一次。",
+        "检查模型的输入与损失：标签没有错位、目标混入输入、平均值又被除了一次。",
+    ),
+    "target-range": Said(
+        ("Targets are out of range", "目标超出范围"),
+        ("targets that are not between 0 and 1", "不在 0 与 1 之间的目标"),
+        "损失没有下界：它会无限下降，输出随之增大。",
+        "把 0/255 的掩码除以 255；若目标是类别编号，请用 cross_entropy。",
     ),
     "nonfinite-activation": Said(
         ("An activation is not finite", "激活值不是有限值"),

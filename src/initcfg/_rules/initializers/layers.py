@@ -210,12 +210,25 @@ class HeadBiasInit(BaseInit):
         if self.loss == "sigmoid" and any(each >= 1 for each in self.freq or ()):
             raise ArgumentValueError("For sigmoids, freq are probabilities, strictly between 0 and 1.")
 
+    def _fix(self, count: int, shape: tuple[int, ...]) -> str:
+        """What to write for a tensor that this does not fit."""
+        if count == 2 and shape == (1,):
+            return "For one logit and a sigmoid write loss='sigmoid', with freq=[p] of the positive class."
+        if len(shape) == 1 and shape[0]:
+            return f"Give the {shape[0]} classes of this bias, or name another: param='head.bias'."
+        return "Name the head's bias: param='head.bias'."
+
     def value(self, layout: Layout) -> Value:
         count = len(self.freq) if self.freq is not None else self.num_classes or math.prod(layout.shape)
         if len(layout.shape) != 1 or layout.shape[0] != count:
             raise TensorError(
                 f"HeadBias is for a bias of {count} classes, not for a tensor of shape {layout.shape}.",
-                fix="Name the head's bias: param='head.bias'.",
+                fix=self._fix(count, layout.shape),
+            )
+        if count == 1 and self.loss == "softmax":
+            raise TensorError(
+                "HeadBias with one class: a softmax over one logit is 1, whatever the bias.",
+                fix="For one logit and a sigmoid write loss='sigmoid', with freq=[p] of the positive class.",
             )
         if self.freq is None:
             return Constant(0.0 - math.log(count or 1))
