@@ -169,6 +169,25 @@ def test_a_layer_whose_size_is_normalized_away_is_not_blamed(how: str, factor: f
     assert initcfg.diagnose(model, batch, steps=0).ok
 
 
+def test_a_factor_beside_the_head_in_one_module() -> None:
+    """Both are parameters of the model itself: each is judged by its own pull."""
+
+    class Prototypes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.body = nn.Linear(16, 32)
+            self.proto, self.log_scale = nn.Parameter(torch.randn(10, 32)), nn.Parameter(torch.tensor(4.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h, p = functional.normalize(self.body(x), dim=1), functional.normalize(self.proto, dim=1)
+            return self.log_scale.exp() * h @ p.T
+
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    found = _found(initcfg.diagnose(Prototypes(), (x, torch.arange(64) % 10), steps=0), "initial-loss")
+    assert found.where == "log_scale" and found.mend is not None and found.mend["param"] == ["log_scale"]
+
+
 def test_behind_a_norm_its_weight_is_blamed_and_not_what_comes_before() -> None:
     x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
     batch = x, torch.arange(64) % 10

@@ -7,9 +7,9 @@ Read: `facts.py` (what a diagnosis holds), then `diagnose.py` (from start to end
 failure it is), `batches.py` (an input for a model, where none is given) and `task.py` (a batch, and the
 loss), `untouched.py` and `held.py` (afterwards all is as it was), `measuring/` (one pass, watched),
 `tensors.py` (the parameters after it), `training.py` (a few steps), `checks/` (what is wrong), `blame.py`
-(the rule that is to blame), `mends.py` (a rule that helps) and `mend_text.py` (as its author would write
-it), `comparison.py` (two initializations side by side), `report/` (as a page), `loggers.py` (where it is
-logged).
+(the rule that is to blame), `mends.py` (a rule that helps) and `mend_text.py` (as its author would
+write it), `comparison.py` (two initializations side by side), `progress.py` (what is done now), `report/`
+(as a page), `loggers.py` (where it is logged).
 """
 
 from initcfg._diagnose.batches import Batch, as_batch, batch_for, first_tensor, loss_of
@@ -17,6 +17,7 @@ from initcfg._diagnose.comparison import SEEDS, DiagnosisComparison, Side, check
 from initcfg._diagnose.diagnose import checked_request, diagnosed
 from initcfg._diagnose.facts import Diagnosis, Finding
 from initcfg._diagnose.mend_text import mend_text
+from initcfg._diagnose.progress import progress_told
 
 __all__ = [
     "Batch",
@@ -34,4 +35,5 @@ __all__ = [
     "first_tensor",
     "loss_of",
     "mend_text",
+    "progress_told",
 ]

@@ -10,14 +10,26 @@ from dataclasses import dataclass, replace
 from initcfg._diagnose.checks import TensorSeen
 from initcfg._diagnose.facts import Finding
 from initcfg._plan import Assignment, Plan, Shadowed
-from initcfg.values import Constant, Hadamard, Normal, Orthogonal, Sparse, TruncNormal, Uniform, Value
+from initcfg.values import (
+    Computed,
+    Constant,
+    CopyOf,
+    FromBatch,
+    FromCheckpoint,
+    Keep,
+    Normal,
+    Numbers,
+    Opaque,
+    Uniform,
+    Value,
+)
 
 # Code is a rule that says where it stands: "model.py:14 build".
 _PLACE = re.compile(r"(\S+:\d+)(?:\s|$)")
 # What code changed after a draw says where, too: "linear.py:124 reset_parameters, then mul_ at model.py:8".
 _THEN = re.compile(r"(.+), then (\w+) at (\S+:\d+)$")
 _MANY = 6.0
-_DRAWS = (TruncNormal, Orthogonal, Sparse, Hadamard)
+_NO_DRAWS = (Keep, FromCheckpoint, Computed, Opaque, Numbers, FromBatch)
 
 
 @dataclass(frozen=True)
@@ -67,9 +79,10 @@ def all_drawn(
             value = item.default.value
         if value is None and name in constructors:
             value = constructors[name].value
+        value = value.value if isinstance(value, CopyOf) else value
         # Of some draws their size does not tell.
         told = None if value is None else holds(value, tensor)
-        return told is True or (told is None and isinstance(value, _DRAWS))
+        return told is True or (value is not None and told is None and not isinstance(value, _NO_DRAWS))
 
     matrices = [(name, each) for name, each in tensors.items() if each.trained and len(each.shape) > 1]
     return bool(matrices) and all(drawn(name, each) for name, each in matrices)

@@ -18,6 +18,7 @@ from initcfg._apply import last_plan, remember_plan
 from initcfg._diagnose.blame import holds
 from initcfg._diagnose.diagnose import Request, diagnosed, running, usual_values
 from initcfg._diagnose.facts import Diagnosis
+from initcfg._diagnose.progress import tell
 from initcfg._diagnose.task import task_for
 from initcfg._diagnose.tensors import tensors_seen
 from initcfg._diagnose.training import trained_losses
@@ -128,7 +129,10 @@ def compared(
             found.append(
                 _diagnosis(side, batch, loss, request, redraw=place == 1 and model is unwrapped(here.model))
             )
-            runs.append([run_of(side, batch, loss, request, seed, place) for seed in seeds])
+            runs.append([])
+            for count, seed in enumerate(seeds, 1):
+                tell(f"draw {count} of {len(seeds)} of {side.name}")
+                runs[-1].append(run_of(side, batch, loss, request, seed, place))
     chance = chance_of([each[-1] for each in runs[0]], [each[-1] for each in runs[1]])
     verdict: Literal["here", "there", "noise"] = "noise"
     if chance <= _CHANCE:

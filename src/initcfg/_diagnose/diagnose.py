@@ -26,7 +26,8 @@ from initcfg._diagnose.facts import (
     UnitMeasure,
 )
 from initcfg._diagnose.measuring import LayerSeen, first_broken, observed
-from initcfg._diagnose.mends import apply_mend, proposals
+from initcfg._diagnose.mends import OF_RATE, RATE, apply_mend, proposals
+from initcfg._diagnose.progress import tell
 from initcfg._diagnose.task import Task, task_for
 from initcfg._diagnose.tensors import norm_of, tensors_seen
 from initcfg._diagnose.training import check_optimizer, moving, precision, probed
@@ -96,6 +97,7 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
     dtype = request.dtype or stored
     constructors = usual_values(model, plan)
     with running(model, request) as pairs:
+        tell("looking at one pass, forward and back")
         evidence = _evidence(model, task, request, dtype, stored)
         evidence.loaded = _loaded(plan)
         _train(model, pairs, task, request, evidence, first)
@@ -236,6 +238,7 @@ def _mended(
     working: list[dict[str, Any]] = []
     result: list[Finding] = []
     for finding in findings:
+        tell(f"trying what mends {finding.code}")
         rules = proposals(finding, evidence)
         known = next((rule for rule in rules if rule in working), None)
         found = known
@@ -260,6 +263,8 @@ def _removes(
 ) -> bool:
     """Whether a rule removes a finding, and brings no other."""
     start_again(model, pairs)
+    if RATE in rule:
+        return _removed_by_rate(model, pairs, task, request, evidence, finding, rule[RATE], before)
     try:
         if not apply_mend(model, rule, request.seed):
             return False
@@ -276,6 +281,33 @@ def _removes(
     # Behind numbers that are not finite there may be more to find, which has nothing to do with the rule.
     known = {each.code for each in before}
     return finding.code.startswith("nonfinite") or all(
+        each.level == "info" or each.code in known for each in found
+    )
+
+
+def _removed_by_rate(
+    model: nn.Module,
+    pairs: Pairs,
+    task: Task,
+    request: Request,
+    evidence: Evidence,
+    finding: Finding,
+    lr: float,
+    before: Sequence[Finding],
+) -> bool:
+    """Whether another learning rate removes a finding, in as many steps, and brings no other."""
+    other = replace(request, lr=lr)
+    after = _evidence(model, task, other, evidence.dtype, evidence.stored)
+    if request.steps:
+        with seeded(request.seed, "probe"):
+            after.probe = (
+                probed(model, pairs, task, optimizer=request.optimizer, lr=lr, steps=request.steps),
+            )
+    elif finding.code.startswith("probe"):
+        return False
+    known = {each.code for each in before}
+    found = found_in(after)
+    return not any(each.code in OF_RATE for each in found) and all(
         each.level == "info" or each.code in known for each in found
     )
 

@@ -30,7 +30,8 @@ class Finding:
         text: One sentence with the numbers.
         why: What it leads to.
         fix: The remedy.
-        mend: The remedy as a rule that is appended to the ``init_cfg``, where that is mechanical.
+        mend: The remedy as a rule that is appended to the ``init_cfg``, where that is mechanical; or
+            ``{"lr": 3e-4}``, a learning rate.
         rule: Path of the rule that gave the weights there.
         source: File and line of that rule.
         value: What it gave: ``"Normal(mean=0, std=1)"``.
@@ -63,6 +64,8 @@ class Finding:
     def _rule(self) -> str:
         if self.mend is None:
             return ""
+        if "lr" in self.mend:
+            return f" Try lr={self.mend['lr']:g}."
         inner = ", ".join(f"{key}={item!r}" for key, item in self.mend.items())
         return f" Append to the init_cfg: dict({inner})."
 

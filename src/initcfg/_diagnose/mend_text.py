@@ -18,6 +18,8 @@ _NUMBER = re.compile(r"\.\d+(?=\.)")
 def mend_text(finding: Finding, found: Diagnosis) -> str:
     """The rule that mends, with patterns for many names where they mean exactly these."""
     rule = dict(finding.mend or {})
+    if "lr" in rule:
+        return f"lr={rule['lr']:g}"
     named = rule.get("param")
     if isinstance(named, (list, tuple)):
         known = [each.name for each in found.measures.tensors]

@@ -23,6 +23,10 @@ _SMALL: Rule = {"type": "Normal", "std": 0.02}
 # As much logit as keeps the loss near that of a guess.
 _HEAD_SHARE = 0.5
 _FAR = 1.5
+# The key of a mend that is no rule, but a learning rate.
+RATE = "lr"
+# Where the first step usually is beside the weights, and where it is well below what erases them.
+_USUAL_STEP, _CALM_STEP = 1e-3, 0.1
 _TOO_SMALL = ("activation-vanishes", "gradient-vanishes", "input-lost", "dead-parameter")
 
 
@@ -30,6 +34,8 @@ def proposals(finding: Finding, evidence: Evidence) -> list[Rule]:
     """Rules that may remove a finding, the likeliest first."""
     propose = _PROPOSALS.get(finding.code)
     found = [] if propose is None else propose(finding, evidence)
+    if any(RATE in rule for rule in found):
+        return found
     if not finding.code.startswith("nonfinite"):
         # What is frozen, or a checkpoint gave, is kept as it is.
         found = [
@@ -65,6 +71,11 @@ def _smaller_head(finding: Finding, evidence: Evidence) -> list[Rule]:
         std = evidence.tensors[names[0]].rms * _HEAD_SHARE / spread
         found = _on(names, {"type": "Normal", "std": float(f"{std:.1g}")})
     found += _on(names, _SMALL)
+    if names and names[0].endswith(".weight"):
+        # A bias may be as large: it gets its numbers by the same rule.
+        bias = evidence.tensors.get(f"{names[0].removesuffix('weight')}bias")
+        if bias is not None and bias.rms > _HEAD_SHARE:
+            found = _on([*names, bias.name], *({key: rule[key] for key in ("type", "std")} for rule in found))
     # Where the output is large because of what enters it, all layers may be too large, or the input.
     every = _all_layers(finding, evidence)
     return [*every[:2], *found, *every[2:]] if inner else [*found, *every]
@@ -152,6 +163,30 @@ def _prior(finding: Finding, evidence: Evidence) -> list[Rule]:
     return _on(biases, {"type": "HeadBias", "freq": freq, "loss": "sigmoid"})
 
 
+def _rates(lr: float, *factors: float) -> list[Rule]:
+    return [{RATE: float(f"{lr * factor:.1g}")} for factor in factors]
+
+
+def _lower_rate(finding: Finding, evidence: Evidence) -> list[Rule]:
+    top = evidence.numbers.get("update_largest", 0.0)
+    needed = [_CALM_STEP / top] if top > _CALM_STEP else []
+    return _rates(evidence.lr, *needed, 0.1, 1e-2, 1e-3)
+
+
+def _higher_rate(finding: Finding, evidence: Evidence) -> list[Rule]:
+    middle = evidence.numbers.get("update_median", 0.0)
+    needed = [each * _USUAL_STEP / middle for each in (1, 4)] if 0 < middle < _USUAL_STEP else []
+    return _rates(evidence.lr, *needed, 10, 100, 1e3)
+
+
+def _filled_rows(finding: Finding, evidence: Evidence) -> list[Rule]:
+    """For rows of zeros in a table; a rule leaves the row of padding_idx as it is."""
+    names = _matrices(evidence, finding.tensors)[:1]
+    std = evidence.tensors[names[0]].rms if names else 0.0
+    usual = [{"type": "Normal", "std": float(f"{std:.1g}")}] if std > 0 else []
+    return _on(names, *usual, _SMALL)
+
+
 _PROPOSALS: dict[str, Callable[[Finding, Evidence], list[Rule]]] = {
     "initial-loss": _smaller_head,
     "activation-explodes": _all_layers,
@@ -160,6 +195,12 @@ _PROPOSALS: dict[str, Callable[[Finding, Evidence], list[Rule]]] = {
     "gradient-vanishes": _all_layers,
     "gradient-norm": _all_layers,
     "fp16-overflow": _all_layers,
+    "update-too-large": _lower_rate,
+    "probe-diverges": _lower_rate,
+    "update-too-small": _higher_rate,
+    "probe-stalls": _higher_rate,
+    "bf16-no-update": _higher_rate,
+    "zero-into-norm": _filled_rows,
     "nonfinite-activation": _broken,
     "nonfinite-weight": _broken,
     "nonfinite-loss": _broken,
@@ -172,6 +213,10 @@ _PROPOSALS: dict[str, Callable[[Finding, Evidence], list[Rule]]] = {
     "dead-parameter": _away_from_zero,
     "class-prior": _prior,
 }
+
+
+OF_RATE = frozenset(code for code, propose in _PROPOSALS.items() if propose in (_lower_rate, _higher_rate))
+"""What another learning rate may mend."""
 
 
 def apply_mend(model: nn.Module, rule: Mapping[str, Any], seed: int) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from initcfg._diagnose.facts import ProbeRun
+from initcfg._diagnose.progress import tell
 from initcfg._diagnose.task import Task
 from initcfg._diagnose.untouched import Pairs, start_again
 from initcfg._diagnose.users_code import users_code
@@ -94,9 +95,11 @@ def trained_losses(
 ) -> tuple[float, ...]:
     """The loss before each step of training, and after the last; it ends where it is not finite."""
     stepping = made_optimizer(optimizer, _trained(model), lr)
-    scaler = torch.amp.GradScaler("cuda", enabled=scaled)
+    scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=scaled)
     losses: list[float] = []
     for step in range(steps + 1):
+        if step < steps:
+            tell(f"training at lr {lr:g}, step {step + 1} of {steps}")
         # After the last step too: a model may take gradients itself, of energies or for a penalty.
         with torch.enable_grad():
             loss = task(model)

@@ -15,7 +15,7 @@ from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner
 from initcfg._api.diagnosing import diagnose
 from initcfg._config import function_of_file, names_function
-from initcfg._diagnose import SEEDS, Diagnosis, DiagnosisComparison
+from initcfg._diagnose import SEEDS, Diagnosis, DiagnosisComparison, progress_told
 from initcfg._plan import Plan
 from initcfg._record import trace
 from initcfg.errors import ArgumentError, ArgumentValueError, UntrustedError
@@ -43,7 +43,7 @@ def compared(request: Request, asked: Asked) -> DiagnosisComparison:
     given = _checked(request, asked)
     model, plan = initialized(request, asked.seed)
     other, _ = initialized(replace(request, config=str(asked.against), overrides=()), asked.seed)
-    with spinner("training both"):
+    with spinner("training both") as now, progress_told(now):
         found = diagnose(
             model, given.batch, given.loss, plan=plan, against=other, seeds=asked.seeds, **_recipe(asked)
         )
@@ -56,7 +56,7 @@ def diagnosed(request: Request, asked: Asked) -> Diagnosis:
     """Build, plan, apply, and diagnose; the report is written, if one is asked for."""
     given = _checked(request, asked)
     model, plan = initialized(request, asked.seed)
-    with spinner("diagnosing"):
+    with spinner("diagnosing") as now, progress_told(now):
         found = diagnose(model, given.batch, given.loss, plan=plan, **_recipe(asked))
     _reported(found, asked)
     return found

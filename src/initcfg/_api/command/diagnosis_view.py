@@ -121,7 +121,8 @@ def _said(finding: Finding, found: Diagnosis, request: Request | None) -> Iterat
     if finding.fix:
         yield "fix", finding.fix
     if finding.mend is not None:
-        yield "mend", _mend(mend_text(finding, found), request)
+        text = mend_text(finding, found)
+        yield "mend", f"try it: --{text.replace('=', ' ')}" if "lr" in finding.mend else _mend(text, request)
 
 
 def _mend(rule: str, request: Request | None) -> str:

@@ -76,13 +76,22 @@ def prints_apart() -> contextlib.AbstractContextManager[object]:
 
 
 @contextlib.contextmanager
-def spinner(what: str) -> Iterator[None]:
-    """Say on a terminal that something takes its time, nothing in a pipe; see also :func:`prints_apart`."""
+def spinner(what: str) -> Iterator[Callable[[str], None]]:
+    """Say on a terminal that something takes its time, nothing in a pipe; see also :func:`prints_apart`.
+
+    Yields a function that says what is done now.
+    """
     with contextlib.ExitStack() as stack:
+        status = None
         if sys.stderr.isatty():
-            stack.enter_context(console(stderr=True).status(line(what)))
+            status = stack.enter_context(console(stderr=True).status(line(what)))
         stack.enter_context(prints_apart())
-        yield
+
+        def now(doing: str) -> None:
+            if status is not None:
+                status.update(line(f"{what}: {doing}"))
+
+        yield now
 
 
 class Command(click.Command):

@@ -139,22 +139,23 @@ class Evidence:
         if not own or not all(map(math.isfinite, pulls.values())):
             return names
         # A layer's weight and its bias together: a norm takes away the scale of both, not of each.
+        layers = {each.name for each in self.seen.layers}
+        owner = {name: each.module if each.module in layers else name for name, each in self.tensors.items()}
         wholes: dict[str, float] = {}
         for name, pull in pulls.items():
-            module = self.tensors[name].module
-            wholes[module] = wholes.get(module, 0.0) + pull
-        wholes = {module: abs(pull) for module, pull in wholes.items()}
+            wholes[owner[name]] = wholes.get(owner[name], 0.0) + pull
+        wholes = {each: abs(pull) for each, pull in wholes.items()}
         top = max(wholes.values())
-        if wholes[self.tensors[own[0]].module] >= _LEAST_PULL * top:
+        if wholes[owner[own[0]]] >= _LEAST_PULL * top:
             return tuple(sorted(names, key=lambda name: abs(pulls.get(name, 0.0)) < _LEAST_PULL * top))
         # What multiplies the logits has their own pull; of several such the largest: factors of 1 are usual.
         found = self.seen.main_loss
         of_logits = abs(found.pull) if found is not None else 0.0
         near = [each for each, pull in wholes.items() if abs(pull - of_logits) <= 0.02 * of_logits]
         near = [each for each in near if each != but] or [max(wholes, key=lambda each: wholes[each])]
-        inside = [name for name in pulls if self.tensors[name].module in near]
-        module = self.tensors[max(inside, key=lambda name: self.tensors[name].rms)].module
-        own = [name for name in inside if self.tensors[name].module == module]
+        inside = [name for name in pulls if owner[name] in near]
+        chosen = owner[max(inside, key=lambda name: self.tensors[name].rms)]
+        own = [name for name in inside if owner[name] == chosen]
         return tuple(sorted(own, key=lambda name: -abs(pulls[name])))
 
     def finding(

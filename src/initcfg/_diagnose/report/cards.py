@@ -118,7 +118,8 @@ def _mend(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html | None
     if not finding.mend:
         return None
     line = mend_text(finding, diagnosis)
-    return together((element("p", words("append"), class_="muted"), element("pre", element("code", line))))
+    said = words("at this rate" if "lr" in finding.mend else "append")
+    return together((element("p", said, class_="muted"), element("pre", element("code", line))))
 
 
 def _original(finding: Finding, words: Wording) -> Html:

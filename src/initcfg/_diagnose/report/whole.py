@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from initcfg._diagnose.report.cards import cards, ordered, title_of, verdict
 from initcfg._diagnose.report.pictures import pictures
-from initcfg._diagnose.report.wording import WORDS
+from initcfg._diagnose.report.wording import LOSSES, WORDS
 from initcfg._plan.report.html import (
     Html,
     TensorRow,
@@ -65,7 +65,9 @@ def diagnosis_facts(diagnosis: Diagnosis, words: Wording) -> Html:
         words("loss"): number(numbers["loss"]) if "loss" in numbers else None,
         words("log classes"): number(numbers["log_classes"]) if "log_classes" in numbers else None,
         words("batch"): _batch(diagnosis.batch, words),
-        words("the loss"): diagnosis.loss,
+        words("the loss"): diagnosis.loss
+        if words.lang == "en"
+        else LOSSES.get(diagnosis.loss, diagnosis.loss),
         words("optimizer"): diagnosis.optimizer,
         words("lr"): lr if diagnosis.lr_given else words("lr assumed", lr=lr),
         words("steps"): str(diagnosis.steps),

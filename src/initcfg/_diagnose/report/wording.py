@@ -32,6 +32,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "given by": ("Given by", "来源"),
     "gives {tensor} {value}": ("gives {tensor} {value}", "将 {tensor} 设为 {value}"),
     "what mends it": ("What mends it", "如何修正"),
+    "at this rate": ("At this learning rate it is gone:", "使用这个学习率则不再出现："),
     "append": ("As the last entry of the init_cfg:", "追加到 init_cfg 末尾："),
     "in full": ("The finding in English", "英文原文"),
     "pictures": ("Pictures", "图示"),
@@ -155,6 +156,15 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
 }
 
+
+LOSSES = {
+    "the one given": "给定的损失",
+    "the model's own": "模型自己的损失",
+    "cross entropy, since none was given": "交叉熵（未给定损失）",
+    "binary cross entropy of logits, since none was given": "logits 的二元交叉熵（未给定损失）",
+    "mean squares, since none was given": "均方误差（未给定损失）",
+}
+"""Which loss it was, in Chinese."""
 
 PLACES = {
     "the batch": "数据批",
