@@ -66,7 +66,7 @@ from initcfg._model.names import (
 )
 from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, declaration, find_roles, stand_in
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
-from initcfg._model.targets import Target, original_targets, targets
+from initcfg._model.targets import Target, original_targets, plain_layout, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
 from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare_widths, shapes_of, template
 
@@ -124,6 +124,7 @@ __all__ = [
     "names_by_storage",
     "note_shards",
     "original_targets",
+    "plain_layout",
     "outermost",
     "parameters_of",
     "place_of",

@@ -37,7 +37,7 @@ Find = Callable[[nn.Module, str], torch.Tensor | None]
 
 
 @lru_cache(maxsize=65536)
-def plain_layout(shape: torch.Size) -> Layout:
+def plain_layout(shape: tuple[int, ...]) -> Layout:
     """The layout of a tensor whose axes mean what they mean in a Linear; one object for each shape."""
     return Layout(tuple(shape))
 
@@ -146,11 +146,16 @@ def _convolution(module: nn.Module) -> list[Target]:
     # What torch.jit has traced keeps its class's name alone.
     transposed = bool(getattr(module, "transposed", compiled_class(module).startswith("ConvTranspose")))
     return [
-        each._replace(layout=Layout(each.layout.shape, groups=groups, transposed=transposed))
+        each._replace(layout=_convolution_layout(each.layout.shape, groups, transposed))
         if each.slot == "weight" and each.tensor.dim() > 2
         else each
         for each in _weight_and_bias(module, _stored)
     ]
+
+
+@lru_cache(maxsize=65536)
+def _convolution_layout(shape: tuple[int, ...], groups: int, transposed: bool) -> Layout:
+    return Layout(shape, groups=groups, transposed=transposed)
 
 
 @_targets.register(nn.MultiheadAttention)

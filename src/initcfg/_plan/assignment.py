@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from initcfg._plan.frozen import Frozen
+from initcfg._plan.frozen import Frozen, FrozenDict
 from initcfg.values import Layout, Value
 
 
@@ -61,7 +61,7 @@ class Shadowed(Frozen):
     value: Value
     initializer: Mapping[str, Any] | None = None
     scaling: Scaling | None = None
-    tune: Mapping[str, float | str] = field(default_factory=dict)
+    tune: Mapping[str, float | str] = field(default_factory=FrozenDict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Assignment(Frozen):
     frozen: bool = False
     default: Shadowed | None = None
     scaling: Scaling | None = None
-    tune: Mapping[str, float | str] = field(default_factory=dict)
+    tune: Mapping[str, float | str] = field(default_factory=FrozenDict)
     role: Role | None = None
     computed: str | None = None
     layout: Layout | None = field(default=None, compare=False)

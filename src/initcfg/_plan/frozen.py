@@ -59,10 +59,13 @@ class Frozen:
     """A record whose fields are frozen when it is made; what is not shown (``repr=False``) is left alone."""
 
     def __post_init__(self) -> None:
-        for name in _shown(type(self)):
-            item = getattr(self, name)
+        shown: tuple[str, ...] = ()
+        for name, item in self.__dict__.items():
             if type(item) in _CHANGEABLE:
-                object.__setattr__(self, name, frozen(item))
+                shown = shown or _shown(type(self))
+                if name in shown:
+                    # Of a field that is there, the dict keeps its size.
+                    object.__setattr__(self, name, frozen(item))
 
 
 _CHANGEABLE = (dict, list, float)

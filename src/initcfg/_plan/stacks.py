@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._model import Entry
+from initcfg._model import Entry, plain_layout
 from initcfg._plan.assignment import Shadowed
 from initcfg.values import Layout, Opaque, Value
 
@@ -65,7 +65,7 @@ class Stacks:
 
     def add_first(self, entry: Entry, write: Shadowed) -> None:
         """What a constructor wrote, or meant to write: it lies below all else."""
-        first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), Layout(entry.shape)))
+        first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), plain_layout(entry.shape)))
         self._of_entries[id(entry)].insert(0, first)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from initcfg._model import Entry, Names, buffers_of, child_items, parameters_of
-from initcfg._plan import Shadowed
+from initcfg._plan import FrozenDict, Shadowed
 from initcfg._plan.planner import Defaults
 from initcfg._record.pending import chances_of, default_of
 from initcfg._record.recorded import recorded
@@ -28,6 +28,7 @@ from initcfg._rules.initializers import torch_default
 from initcfg.errors import TensorError
 
 _RESETS = ("reset_parameters", "_reset_parameters")
+_TORCH_DEFAULT = FrozenDict(type="TorchDefault")
 # Methods by which classes initialize; their constructors may call them.
 _METHODS = (
     "init_weights",
@@ -130,7 +131,7 @@ def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
         value = torch_default(place.module, place.attribute, entry.shape)
     except TensorError:
         return None
-    return Shadowed(f"{type(place.module).__name__}.{method.__name__}", value, {"type": "TorchDefault"})
+    return Shadowed(f"{type(place.module).__name__}.{method.__name__}", value, _TORCH_DEFAULT)
 
 
 def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:

@@ -106,12 +106,13 @@ def note_defaults(module: nn.Module) -> None:
 def recall_defaults(model: nn.Module) -> None:
     """Parameters that stand in the place of pending ones are pending themselves."""
     for module in model.modules():
-        notes: _Notes = module.__dict__.get(_NOTES, _Notes())
-        for name, (default, last_seen) in notes.items():
+        notes: _Notes | None = module.__dict__.get(_NOTES)
+        for name, (default, last_seen) in () if notes is None else notes.items():
             parameter = parameters_of(module).get(name)
             if parameter is not None and parameter is not last_seen:
                 if default_of(parameter) is None:
                     set_default(parameter, default)
+                assert notes is not None
                 notes[name] = default, parameter
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import buffers_of, children_of, parameters_of, wrapper_attribute
+from initcfg._model import wrapper_attribute
 from initcfg._rules.layer_names import with_descendants
 from initcfg._rules.libraries import library_of_class
 from initcfg._rules.rule import location
@@ -87,7 +87,7 @@ def _answers_by_itself(cls: type) -> bool:
 
 
 def _registered(module: nn.Module) -> bool:
-    return _NAME in children_of(module) or _NAME in parameters_of(module) or _NAME in buffers_of(module)
+    return _NAME in module._modules or _NAME in module._parameters or _NAME in module._buffers
 
 
 def _of_instance(module: nn.Module) -> Method | None:

@@ -56,6 +56,8 @@ def check_settings() -> None:
 
 def number(name: str, default: float) -> float:
     """What one of our variables says: a number; the default where it is unset or empty."""
+    if name not in os.environ:
+        return default
     spec = _NUMBERS[name]
     return number_setting(
         name, default, spec.least, spec.most, error=spec.error, whole=spec.whole, unit=spec.unit
@@ -69,7 +71,8 @@ def flag(name: str) -> bool:
 
 def turned_off(name: str) -> bool:
     """Whether one of our variables turns off what is on without it."""
-    return bool(os.environ.get(name, "").strip()) and not flag(name)
+    # Asked before each batch, and a look-up that fails costs more than the test.
+    return name in os.environ and bool(os.environ[name].strip()) and not flag(name)
 
 
 def number_setting(

@@ -77,15 +77,14 @@ def make_plan(
                 stacks.add(entry, stack)
     built = Defaults() if first_writes is None else first_writes(names)
     unwritten, partly = _add_defaults(stacks, names, built, lost)
-    parameters = {
-        entry.name: _tuned(
-            _assign(entry, stacks.of(entry), compat), stacks.of(entry), walk.tunes.get(entry.name)
-        )
-        for entry in names.parameters
-    }
-    buffers = {
-        entry.name: _assign(entry, found, compat) for entry in names.buffers if (found := stacks.of(entry))
-    }
+    found_on = [(entry, stacks.of(entry)) for entry in (*names.parameters, *names.buffers)]
+    parameters: dict[str, Assignment] = {}
+    buffers: dict[str, Assignment] = {}
+    for entry, on_it in found_on:
+        if not entry.buffer:
+            parameters[entry.name] = _tuned(_assign(entry, on_it, compat), on_it, walk.tunes.get(entry.name))
+        elif on_it:
+            buffers[entry.name] = _assign(entry, on_it, compat)
     if any(idle.rule is not None and (idle.rule.roles or idle.rule.asked) for idle in program.idle):
         # Code may call for rules by role: it would find the model in the middle of its own work.
         _ = walk.numbers.roles
@@ -133,7 +132,9 @@ def make_plan(
         }
         | {unused.rule: RuleNote(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
-        tape=replace(_tape(model, program, names, walk, idle, compat), part_roles=walk.numbers.of_part),
+        tape=replace(
+            _tape(model, program, names, walk, found_on, idle, compat), part_roles=walk.numbers.of_part
+        ),
         reached=tuple(names.modules[id(module)] for module in program.reached),
         given=GivenRoles(model, roles),
     )
@@ -264,6 +265,8 @@ def _tuned(
     item: Assignment, stacks: Sequence[TimedStack], alone: tuple[int, Mapping[str, float | str]] | None
 ) -> Assignment:
     """With the multipliers of the last rule that has some: who writes the value may be another."""
+    if alone is None and not any(write.tune for _, stack in stacks for write in stack.writes):
+        return item
     given = [] if alone is None else [alone]
     for _, stack in stacks:
         given += [(order, write.tune) for order, write in zip(stack.orders, stack.writes, strict=True)]
@@ -292,15 +295,20 @@ def _idle(program: Program) -> _IdleRules:
 
 
 def _tape(
-    model: nn.Module, program: Program, names: Names, walk: RuleWalk, idle: _IdleRules, compat: bool
+    model: nn.Module,
+    program: Program,
+    names: Names,
+    walk: RuleWalk,
+    found_on: Sequence[tuple[Entry, Sequence[TimedStack]]],
+    idle: _IdleRules,
+    compat: bool,
 ) -> Tape:
-    stacks = walk.stacks
     tracks = [
         Track(entry.name, entry.shape, dtype_name(entry.tensor.dtype), tuple(found))
-        for entry in (*names.parameters, *names.buffers)
-        if (found := stacks.of(entry))
+        for entry, found in found_on
+        if found
     ]
-    tracks += [Track(None, shape, dtype_name(dtype), (stack,)) for shape, dtype, stack in stacks.outside]
+    tracks += [Track(None, shape, dtype_name(dtype), (stack,)) for shape, dtype, stack in walk.stacks.outside]
     calls: list[tuple[int, Call]] = []
     for step in program.steps:
         if step.kind == "method":

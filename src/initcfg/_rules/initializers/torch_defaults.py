@@ -72,8 +72,10 @@ class TorchDefaultInit(BaseInit):
 def torch_default(module: nn.Module, attribute: str, shape: Sequence[int]) -> Value:
     """What a layer of torch fills its tensor ``attribute``, of this shape, with."""
     defaults = _defaults_of(type(module))
-    found = (fill for pattern, fill in (defaults or {}).items() if fnmatchcase(attribute, pattern))
-    default = next(found, None)
+    default = None if defaults is None else defaults.get(attribute)
+    if default is None:
+        found = (fill for pattern, fill in (defaults or {}).items() if fnmatchcase(attribute, pattern))
+        default = next(found, None)
     if default is None:
         owner = type(module).__name__
         what = "it has its own way" if defaults is None else f"it has no {attribute!r} of torch's"

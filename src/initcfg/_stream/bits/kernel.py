@@ -8,9 +8,11 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
+from itertools import pairwise
 from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,11 @@ _PATHS = {"plain": 1, "AVX2": 2, "AVX-512": 3, "NEON": 4}
 _SUFFIXES = (".so", ".dylib", ".pyd", ".dll")
 _MOST_THREADS = 4096
 _NO_MEMORY = 3
+_SWITCH = "INITCFG_KERNEL"
+# From so many whole tensors on, columns are packed in less time than rows.
+_COLUMNS = 16
+# No memory reaches there.
+_NO_ADDRESS, _NO_COUNT = 1 << 62, 1 << 57
 
 # As rust/src/job.rs has them: a dimension; a job, up to its recipe; a recipe.
 _DIM = struct.Struct("<QqQ")
@@ -38,6 +45,7 @@ _JOB = struct.Struct("<QQQQII")
 _RECIPE = struct.Struct("<4I7d")
 # As rust/src/orthogonal/matrix.rs has it.
 _MATRIX = struct.Struct("<QQQqqdQ")
+_JOB_BYTES = _JOB.size + _RECIPE.size
 _JOB_LAYOUT = np.dtype(
     [
         *((name, "<u8") for name in ("pointer", "dims", "key", "base")),
@@ -73,7 +81,7 @@ def available() -> bool:
 
 def why_not() -> str | None:
     """Why the kernel cannot be used; None if it can."""
-    if turned_off("INITCFG_KERNEL"):
+    if turned_off(_SWITCH):
         return "INITCFG_KERNEL=0 turns it off"
     return _load()[1]
 
@@ -102,24 +110,38 @@ class WholeTensors:
     """Whole tensors to draw, each one run of memory; packed by columns, since there may be thousands."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, str, Recipe, int, int]] = []
+        self._pointers = array("Q")
+        self._dtypes: list[str] = []
+        self._recipes: list[Recipe] = []
+        self._keys = array("Q")
+        self._counts = array("Q")
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._pointers)
 
     def add(self, pointer: int, dtype: str, recipe: Recipe, key: int, count: int) -> None:
         """Add one of ``count`` elements; see :class:`Job`."""
-        self._rows.append((pointer, dtype, recipe, key, count))
+        self._pointers.append(pointer)
+        self._dtypes.append(dtype)
+        self._recipes.append(recipe)
+        self._keys.append(key)
+        self._counts.append(count)
 
     def jobs(self) -> list[Job]:
         """The tensors as jobs."""
         return [
             Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
-            for pointer, dtype, recipe, key, count in self._rows
+            for pointer, dtype, recipe, key, count in zip(*self._columns, strict=True)
         ]
 
     def overlap(self) -> bool:
         """Whether two of them share memory."""
+        if len(self) < 2:
+            return False
+        if len(self) < _COLUMNS:
+            memory = zip(self._pointers, self._counts, self._dtypes, strict=True)
+            spans = sorted((start, start + count * BYTES[dtype]) for start, count, dtype in memory)
+            return any(first[1] > second[0] for first, second in pairwise(spans))
         pointers, sizes, counts = self._memory()
         order = np.argsort(pointers)
         stops = pointers + counts * sizes
@@ -127,31 +149,60 @@ class WholeTensors:
 
     def packed_dims(self) -> bytes:
         """Their dimensions, one each, as the kernel reads them."""
+        if len(self) < _COLUMNS:
+            return b"".join([_DIM.pack(count, 1, 1) for count in self._counts])
         dims = np.ones((len(self), 3), dtype="<u8")
-        dims[:, 0] = [row[-1] for row in self._rows]
+        dims[:, 0] = self._counts
         return dims.tobytes()
 
     def packed(self, dims: int) -> bytes:
         """The jobs as the kernel reads them, their dimensions at the address ``dims``."""
+        return self._packed_rows(dims) if len(self) < _COLUMNS else self._packed_columns(dims)
+
+    def _packed_rows(self, dims: int) -> bytes:
+        places = range(dims, dims + _DIM.size * len(self), _DIM.size)
+        return b"".join(map(_packed_whole, *self._columns, places))
+
+    def _packed_columns(self, dims: int) -> bytes:
         pointers, sizes, counts = self._memory()
-        if (pointers == 0).any() or (pointers >= 1 << 62).any() or (counts >= 1 << 57).any():
+        if (pointers == 0).any() or (pointers >= _NO_ADDRESS).any() or (counts >= _NO_COUNT).any():
             raise ApplyError("A block lies outside of the memory.")
         if (pointers % sizes).any():
             raise ApplyError("The memory of a block is not aligned to its elements.")
-        _, dtypes, recipes, keys, _ = zip(*self._rows, strict=True)
         jobs = np.zeros(len(self), dtype=_JOB_LAYOUT)
         jobs["pointer"] = pointers
         jobs["dims"] = dims + _DIM.size * np.arange(len(self), dtype=np.uint64)
-        jobs["key"] = np.array(keys, dtype=np.uint64)
+        jobs["key"] = self._keys
         jobs["rank"] = 1
-        jobs["dtype"] = [_TYPES[dtype][0] for dtype in dtypes]
-        packed_recipes = b"".join(map(_packed_recipe, recipes, dtypes))
+        jobs["dtype"] = [_TYPES[dtype][0] for dtype in self._dtypes]
+        packed_recipes = b"".join(map(_packed_recipe, self._recipes, self._dtypes))
         jobs["recipe"] = np.frombuffer(packed_recipes, dtype=_JOB_LAYOUT["recipe"])
         return jobs.tobytes()
 
-    def _memory(self) -> np.ndarray:
+    @property
+    def _columns(self) -> tuple[array[int], list[str], list[Recipe], array[int], array[int]]:
+        return self._pointers, self._dtypes, self._recipes, self._keys, self._counts
+
+    def _memory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Addresses, bytes of an element, and counts of elements."""
-        return np.array([(row[0], BYTES[row[1]], row[4]) for row in self._rows], dtype=np.uint64).T
+        sizes = np.array([BYTES[dtype] for dtype in self._dtypes], dtype=np.uint64)
+        return np.frombuffer(self._pointers, np.uint64), sizes, np.frombuffer(self._counts, np.uint64)
+
+
+def _packed_whole(pointer: int, dtype: str, recipe: Recipe, key: int, count: int, dims: int) -> bytes:
+    """The job of a whole tensor as the kernel reads it, its dimension at the address ``dims``."""
+    packed_recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
+    if not 0 < pointer < _NO_ADDRESS or not 0 <= count < _NO_COUNT:
+        raise ApplyError("A block lies outside of the memory.")
+    if pointer % size:
+        raise ApplyError("The memory of a block is not aligned to its elements.")
+    return _JOB.pack(pointer, dims, key, 0, 1, code) + packed_recipe
+
+
+def fill_one(pointer: int, dtype: str, recipe: Recipe, key: int, count: int, threads: int) -> None:
+    """Draw one whole tensor, for which the kernel is :func:`available`; see :meth:`WholeTensors.add`."""
+    dims = array("Q", (count, 1, 1))
+    _run(_packed_whole(pointer, dtype, recipe, key, count, dims.buffer_info()[0]), threads, 0)
 
 
 def fill(
@@ -166,18 +217,22 @@ def fill(
         whole: Further tensors.
     """
     try:
-        library = _usable(path, threads)
-        packed, dims = _packed(jobs, whole or WholeTensors())
+        _usable(path, threads)
+        packed, dims = _packed(jobs, whole)
     except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise ApplyError(f"A job for the kernel holds something of the wrong type: {error}.") from error
     if not packed:
         return
     wanted = 0 if path is None else _PATHS[path]
-    memory = (ctypes.c_char * len(packed)).from_buffer(packed)
-    count = len(packed) // _JOB_LAYOUT.itemsize
-    code = library.initcfg_fill(ctypes.addressof(memory), count, index(threads), wanted)
+    _run(packed, threads, wanted)
     # The jobs point into them.
     del dims
+
+
+def _run(packed: bytes, threads: int, path: int) -> None:
+    library = _load()[0]
+    assert library is not None
+    code = library.initcfg_fill(packed, len(packed) // _JOB_BYTES, index(threads), path)
     if code != 0:
         raise ApplyError(f"The kernel failed, with code {code}.", fix="INITCFG_KERNEL=0 turns it off.")
 
@@ -227,28 +282,32 @@ def _usable(path: str | None, threads: int) -> ctypes.CDLL:
     return library
 
 
-def _packed(jobs: Sequence[Job], whole: WholeTensors) -> tuple[bytearray, Any]:
+def _packed(jobs: Sequence[Job], whole: WholeTensors | None) -> tuple[bytes, Any]:
     """All jobs as the kernel reads them, and the memory of their dimensions."""
-    packed, sizes = bytearray(), bytearray()
-    offsets: list[int] = []
+    checked: list[tuple[Job, bytes, int]] = []
+    sizes: list[bytes] = []
+    of_whole = 0
     for job in jobs:
-        pointer, dtype, recipe, key, base, dims = job
-        packed_recipe, (code, size) = _packed_recipe(recipe, dtype), _TYPES[dtype]
-        dims = dims or (Dim(1, 1, 1),)
+        packed_recipe, (_, size) = _packed_recipe(job.recipe, job.dtype), _TYPES[job.dtype]
+        dims = job.dims or (Dim(1, 1, 1),)
         if _check_block(job, dims, size) == 0:
             continue
-        offsets.append(len(sizes))
-        packed += _JOB.pack(pointer, 0, key, base, len(dims), code) + packed_recipe
-        for dim in dims:
-            sizes += _DIM.pack(*dim)
-    of_whole = len(sizes)
-    sizes += whole.packed_dims() if whole else b""
-    memory = (ctypes.c_char * len(sizes)).from_buffer(sizes)
-    address = ctypes.addressof(memory)
-    for number, offset in enumerate(offsets):
-        struct.pack_into("<Q", packed, number * _JOB_LAYOUT.itemsize + 8, address + offset)
-    packed += whole.packed(address + of_whole) if whole else b""
-    return packed, memory
+        place = _DIM.size * of_whole
+        checked.append((job._replace(dims=dims), packed_recipe, place))
+        sizes += [_DIM.pack(*dim) for dim in dims]
+        of_whole += len(dims)
+    if whole:
+        sizes.append(whole.packed_dims())
+    memory = array("B", b"".join(sizes))
+    address = memory.buffer_info()[0]
+    packed = [
+        _JOB.pack(job.pointer, address + place, job.key, job.base, len(job.dims), _TYPES[job.dtype][0])
+        + packed_recipe
+        for job, packed_recipe, place in checked
+    ]
+    if whole:
+        packed.append(whole.packed(address + _DIM.size * of_whole))
+    return b"".join(packed), memory
 
 
 def _check_block(job: Job, dims: Sequence[Dim], size: int) -> int:

@@ -40,7 +40,7 @@ class Keys:
     """The keys of one seed; see :func:`stream_key`."""
 
     def __init__(self, seed: int) -> None:
-        self._head = _integer_field("version", STREAM_VERSION) + _integer_field("seed", seed_number(seed))
+        self._head = _VERSION + _EIGHT + seed_number(seed).to_bytes(8, "little")
 
     def __call__(self, name: str, part: int = 0, draw: int = 0) -> int:
         """The key of one tensor, or of one part of a fused tensor."""
@@ -67,6 +67,8 @@ def seed_number(seed: Any) -> int:
         >>> seed_number(numpy.int64(3))
         3
     """
+    if type(seed) is int and 0 <= seed < 1 << 64:
+        return seed
     is_bool = isinstance(seed, bool) or str(getattr(seed, "dtype", "")) in ("bool", "torch.bool")
     try:
         number = -1 if is_bool else operator.index(seed)
@@ -91,5 +93,6 @@ def _integer_field(what: str, number: Any) -> bytes:
 
 
 _EIGHT = (8).to_bytes(8, "little")
+_VERSION = _integer_field("version", STREAM_VERSION)
 # Part 0 and draw 0.
 _FIRST = 2 * (_EIGHT + bytes(8))

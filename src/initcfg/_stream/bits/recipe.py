@@ -80,9 +80,11 @@ def _remembered(make: Callable[Arguments, Recipe]) -> Callable[Arguments, Recipe
     def by_bytes(arguments: tuple[float, ...], _: bytes) -> Recipe:
         return make(*arguments)  # pyright: ignore[reportCallIssue]
 
+    packed = struct.Struct(f"<{make.__code__.co_argcount}d").pack
+
     @wraps(make)
     def recipe(*arguments: Arguments.args, **_: Arguments.kwargs) -> Recipe:
-        return by_bytes(arguments, struct.pack(f"<{len(arguments)}d", *arguments))
+        return by_bytes(arguments, packed(*arguments))
 
     return recipe
 

@@ -56,9 +56,12 @@ def check_memory(tensor: torch.Tensor) -> None:
 
 def within_storage(tensor: torch.Tensor) -> bool:
     """Whether every element of a strided tensor lies in its storage, which others may resize."""
-    if tensor.numel() == 0:
+    reach = tensor.numel()
+    if reach == 0:
         return True
-    reach = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    if not tensor.is_contiguous():
+        places = zip(tensor.shape, tensor.stride(), strict=True)
+        reach = 1 + sum((size - 1) * stride for size, stride in places)
     needed = (tensor.storage_offset() + reach) * tensor.element_size()
     return tensor.untyped_storage().nbytes() >= needed
 

@@ -21,9 +21,9 @@ from initcfg.errors import (
 
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
 _AT_ONCE = 1 << 25
+# So few elements one thread draws, however many it may be.
+_FOR_ONE_THREAD = 1 << 16
 _SLOW = 10**7
-# From so many whole tensors on, columns are packed in less time than jobs.
-_COLUMNS = 16
 _warned = False
 
 
@@ -60,7 +60,8 @@ class Queue:
         self._order += 1
 
     def add_whole(self, tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int) -> None:
-        """Queue a whole tensor, which is one run of memory."""
+        """Queue a whole tensor, which is one run of memory, as the next write."""
+        self._order += 1
         count = tensor.numel()
         if count > _AT_ONCE:
             self.add(tensor, Job(tensor.data_ptr(), dtype, recipe, key, 0, (Dim(count, 1, 1),)))
@@ -91,7 +92,7 @@ class Queue:
         self._clear()
         if not count:
             return
-        if kernel.available() and len(whole) >= _COLUMNS and not blocks and not whole.overlap():
+        if not blocks and kernel.available() and not whole.overlap():
             kernel.fill([], self._threads, whole=whole)
             torch.autograd.graph.increment_version(tensors)
         else:
@@ -123,6 +124,17 @@ class Queue:
                 drawn = fallback.draw(job.recipe, job.key, job.base, job.dims, self._threads)
                 drawn = torch.from_numpy(drawn)
                 memory.copy_(drawn.view(memory.shape))
+
+
+def draw_alone(tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int) -> bool:
+    """Draw a whole tensor, which is one run of memory, at once; whether the kernel could do so."""
+    count = tensor.numel()
+    if count > _AT_ONCE or not kernel.available():
+        return False
+    threads = 1 if count < _FOR_ONE_THREAD else thread_count()
+    kernel.fill_one(tensor.data_ptr(), dtype, recipe, key, count, threads)
+    torch.autograd.graph.increment_version(tensor)
+    return True
 
 
 def _warn_once(count: int) -> None:

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import astuple
+from dataclasses import fields
 
 import torch
 
@@ -29,15 +29,16 @@ from initcfg._stream.writing.blocks import Block, cut, dims_of, elements, narrow
 from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.formula import evaluate
 from initcfg._stream.writing.formula_machine import RandomSource
-from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory, within_storage
-from initcfg._stream.writing.queue import Queue
+from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory
+from initcfg._stream.writing.queue import Queue, draw_alone
 from initcfg._stream.writing.torch_generator import seeded
-from initcfg._stream.writing.underflow import gradual_underflow
+from initcfg._stream.writing.underflow import gradual_underflow, keeps_small_numbers
 from initcfg.errors import ApplyError
 from initcfg.values import Value, dtype_name
 
 # Elements of a buffer, for what is not in this machine's memory.
 _BUFFER = 1 << 20
+_STRIDED = torch.strided
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # Values whose elements are independent, and their recipes.
 _RECIPES: dict[type[Value], Callable[..., Recipe]] = {
@@ -70,7 +71,7 @@ class StreamWriter:
         self._tell = progress or (lambda elements: None)
         self._queue = Queue(self._tell)
         # By identity, with the value kept: tensors that are alike share theirs.
-        self._recipes: dict[tuple[int, bool], tuple[Value, Recipe]] = {}
+        self._recipes: dict[tuple[int, torch.dtype], tuple[Value, str, Recipe]] = {}
 
     def add(
         self,
@@ -89,12 +90,17 @@ class StreamWriter:
             block: Where ``tensor`` lies in the whole; all of it if None.
             part: Number of the first independent part.
         """
-        self._queue.next_write()
         if block is None and type(value) in _RECIPES and _is_plain(tensor):
             # Most tensors of most models.
+            dtype = tensor.dtype
+            found = self._recipes.get((id(value), dtype))
+            if found is None:
+                found = value, dtype_name(dtype), recipe_of(value, dtype is torch.float64)
+                self._recipes[id(value), dtype] = found
             key = 0 if type(value) is values.Constant else self._key(name, part)
-            self._queue.add_whole(tensor, dtype_name(tensor.dtype), self._recipe(value, _double(tensor)), key)
+            self._queue.add_whole(tensor, found[1], found[2], key)
             return
+        self._queue.next_write()
         whole = Block.whole(tensor.shape) if block is None else block
         whole.check(tensor.shape)
         check_memory(tensor)
@@ -103,12 +109,6 @@ class StreamWriter:
     def flush(self) -> None:
         """Do every write that was queued."""
         self._queue.flush()
-
-    def _recipe(self, value: Value, double: bool) -> Recipe:
-        found = self._recipes.get((id(value), double))
-        if found is None:
-            found = self._recipes[id(value), double] = (value, recipe_of(value, double))
-        return found[1]
 
     def _add(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> int:
         """Queue the write; the number of parts that it has."""
@@ -241,6 +241,11 @@ def fill_stream(
     tensor: torch.Tensor, value: Value, *, seed: int, name: str, part: int = 0, block: Block | None = None
 ) -> None:
     """Fill one tensor with the values that (seed, name, index) determine; see :class:`StreamWriter`."""
+    if block is None and type(value) in _RECIPES and _is_plain(tensor):
+        # Alone, it needs no queue.
+        key = 0 if type(value) is values.Constant else Keys(seed)(name, part)
+        if draw_alone(tensor, dtype_name(tensor.dtype), recipe_of(value, _double(tensor)), key):
+            return
     writer = StreamWriter(seed)
     writer.add(tensor, value, name, block=block, part=part)
     writer.flush()
@@ -248,11 +253,21 @@ def fill_stream(
 
 def recipe_of(value: Value, double: bool) -> Recipe:
     """The recipe of a value whose elements are independent."""
-    for kind, make in _RECIPES.items():
-        if isinstance(value, kind):
-            with gradual_underflow():
-                return make(*map(float, astuple(value)), double)
-    raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
+    kind = type(value)
+    if kind not in _RECIPES:
+        kind = next((each for each in kind.__mro__ if each in _RECIPES), None)
+    if kind is None:
+        raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
+    make, numbers = _RECIPES[kind], [float(getattr(value, name)) for name in _names_of(kind)]
+    if keeps_small_numbers():
+        return make(*numbers, double)
+    with gradual_underflow():
+        return make(*numbers, double)
+
+
+@functools.cache
+def _names_of(kind: type[Value]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
 
 
 def scale_along(tensor: torch.Tensor, value: values.Scaled, first: int) -> None:
@@ -283,12 +298,14 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether a tensor is memory of this machine in one run, which everything may write."""
     return (
         type(tensor) in PLAIN_TENSORS
-        and tensor.layout is torch.strided
+        and tensor.layout is _STRIDED
         and tensor.is_cpu
         and tensor.dtype in _DTYPES
         and not (tensor.is_nested or tensor.is_inference() or tensor.is_neg())
         and tensor.is_contiguous()
-        and tensor.numel() > 0
         # Storages can be resized below their tensors.
-        and within_storage(tensor)
+        and 0
+        < (tensor.storage_offset() + tensor.numel()) * tensor.itemsize
+        <= tensor.untyped_storage().nbytes()
+        and tensor.numel() > 0
     )

@@ -10,11 +10,16 @@ import torch
 _SMALLEST_NORMAL = 2.0**-1022
 
 
+def keeps_small_numbers() -> bool:
+    """Whether numbers below the smallest normal one stay what they are now."""
+    # What makes such numbers zero, or takes them for zero, shows itself here.
+    return _SMALLEST_NORMAL * 0.5 != 0.0
+
+
 @contextlib.contextmanager
 def gradual_underflow() -> Iterator[None]:
     """A context in which no small number becomes zero, as the stream is specified; then all is as before."""
-    # What makes such numbers zero, or takes them for zero, shows itself here.
-    if _SMALLEST_NORMAL * 0.5 != 0.0:
+    if keeps_small_numbers():
         yield
         return
     torch.set_flush_denormal(False)
