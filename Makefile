@@ -19,7 +19,7 @@ ifneq ($(filter-out $(PARTS) $(GROUPS),$(GROUP)),)
 $(error There is no group $(GROUP) of peers. There are $(PARTS) $(GROUPS); and without GROUP, the core)
 endif
 
-.PHONY: demo dev test test-peers browser check docs kernel clean
+.PHONY: demo dev test test-peers browser bench check docs kernel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/initcfg plan $(CONFIG)
@@ -47,6 +47,10 @@ browser:
 	test "$$(id -u)" = 0 && command -v apt-get > /dev/null || exit 0; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
 	|| echo "Chromium could not be installed: the tests of pages in a browser will fail."
+
+# The short benchmarks, in less than five minutes, beside the ratios that were kept; KEEP=1 keeps these.
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/short.py $(if $(KEEP),--keep)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -21,8 +21,6 @@ from initcfg.errors import (
 
 # Elements in one call of the kernel: between calls there is progress, and Ctrl-C is heard.
 _AT_ONCE = 1 << 25
-# So few elements one thread draws, however many it may be.
-_FOR_ONE_THREAD = 1 << 16
 _SLOW = 10**7
 _warned = False
 
@@ -131,8 +129,7 @@ def draw_alone(tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int) -> bo
     count = tensor.numel()
     if count > _AT_ONCE or not kernel.available():
         return False
-    threads = 1 if count < _FOR_ONE_THREAD else thread_count()
-    kernel.fill_one(tensor.data_ptr(), dtype, recipe, key, count, threads)
+    kernel.fill_one(tensor.data_ptr(), dtype, recipe, key, count, thread_count())
     torch.autograd.graph.increment_version(tensor)
     return True
 
