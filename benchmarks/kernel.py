@@ -3,8 +3,8 @@
     python benchmarks/kernel.py [--largest 100000000] [--json]
 
 Ours is what a user calls, with keys, checks and all: a value into a tensor. Theirs is the function of
-``torch.nn.init``. The two take turns, on the same memory; each figure is a median. torch draws on one
-thread whatever it is allowed.
+``torch.nn.init``; the limit is ``Tensor.fill_``. They take turns, on the same memory; each figure is a
+median. torch draws on one thread whatever it is allowed.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Row:
     torch: float
     one: float
     two: float
+    # As much memory, touched before, written by Tensor.fill_ on one thread.
+    limit: float
 
     @property
     def ratio(self) -> float:
@@ -93,7 +95,12 @@ def row(case: str, dtype: torch.dtype, elements: int) -> Row:
     def ours() -> None:
         fill_stream(tensor, value, seed=0, name="weight")
 
-    times = medians(on_threads(1, lambda: theirs(tensor)), on_threads(1, ours), on_threads(2, ours))
+    times = medians(
+        on_threads(1, lambda: theirs(tensor)),
+        on_threads(1, ours),
+        on_threads(2, ours),
+        on_threads(1, lambda: tensor.fill_(1.0)),
+    )
     name = str(dtype).removeprefix("torch.")
     return Row(case, name, elements, *(each / elements * 1e9 for each in times))
 
@@ -116,7 +123,7 @@ def batch() -> dict[str, float]:
 
     names = ["initcfg, normal", "initcfg, truncated", "initcfg, truncated, 2 threads"]
     names += ["Tensor.normal_", "nn.init.normal_", "nn.init.uniform_", "nn.init.kaiming_uniform_"]
-    names += ["nn.init.trunc_normal_"]
+    names += ["nn.init.trunc_normal_", "Tensor.fill_, the limit"]
     truncated = ours(TruncNormal(0.0, 0.02, -2.0, 2.0))
     torch.set_num_threads(1)
     times = medians(
@@ -128,6 +135,7 @@ def batch() -> dict[str, float]:
         theirs(lambda tensor: nn.init.uniform_(tensor, -0.1, 0.1)),
         theirs(nn.init.kaiming_uniform_),
         theirs(lambda tensor: nn.init.trunc_normal_(tensor, 0.0, 0.02)),
+        theirs(lambda tensor: tensor.fill_(1.0)),
     )
     return {name: each * 1e3 for name, each in zip(names, times, strict=True)}
 
@@ -169,12 +177,12 @@ def main() -> None:
     )
     print(
         f"{'ns per element':<26}{'type':<10}{'elements':>12}{'torch':>8}{'ours':>8}{'×':>7}"
-        f"{'2 threads':>11}{'×':>6}"
+        f"{'2 threads':>11}{'×':>6}{'limit':>8}"
     )
     for each in rows:
         print(
             f"{each.case:<26}{each.dtype:<10}{each.elements:>12,}{each.torch:>8.2f}{each.one:>8.2f}"
-            f"{each.ratio:>7.1f}{each.two:>11.2f}{each.one / each.two:>6.2f}"
+            f"{each.ratio:>7.1f}{each.two:>11.2f}{each.one / each.two:>6.2f}{each.limit:>8.2f}"
         )
     print("\n600 tensors of 1,024 elements, ms")
     for name, each in batched.items():

@@ -6,6 +6,10 @@ Each figure is of a process of its own, all in one run, the ways taken in turn; 
 model as its users do. "trace" is ``initcfg.trace`` of that: the plan, nothing written. "ready" is a model
 with all its weights from the stream: built deferred, planned, applied. The memory is the peak above what the
 imports take.
+
+A second table takes "ready" apart: the constructors' Python, the plan, and apply; beside the least that can
+be, constructors, the first touch of as much memory (``fill_`` of it, once new and once not, in a process of
+its own) and the kernel (the plan applied once more, to memory that is there).
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PEERS = Path(__file__).parents[1] / "tests" / "peers"
-WAYS = ("own", "trace", "ready")
+WAYS = ("own", "trace", "ready", "touch")
 MODELS = ("gpt2-xl", "llama-1b-bfloat16", "vit-l", "llama-70b-bfloat16")
 # Too large to be built here by anybody.
 ONLY_TRACED = ("llama-70b-bfloat16",)
@@ -67,6 +71,7 @@ def measure(model: str, way: str) -> dict[str, float]:
     import openmmlab_stand_ins
 
     openmmlab_stand_ins.install()
+    import torch
     from torch import nn
 
     import initcfg
@@ -82,19 +87,38 @@ def measure(model: str, way: str) -> dict[str, float]:
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
+    parts: dict[str, float] = {}
     before, start = peak(), time.perf_counter()
     if way == "own":
         elements = sum(each.numel() for each in build().parameters())
     elif way == "trace":
         elements = sum(each.elements for each in initcfg.trace(build).values())
+    elif way == "touch":
+        with torch.device("meta"):
+            sizes = [(each.shape, each.dtype) for each in build().parameters()]
+        start = time.perf_counter()
+        kept = [torch.empty(shape, dtype=dtype).fill_(1.0) for shape, dtype in sizes]
+        begun = time.perf_counter()
+        for each in kept:
+            each.fill_(2.0)
+        again = time.perf_counter() - begun
+        return {"seconds": begun - start - again, "memory": 0.0, "elements": sum(map(torch.numel, kept))}
     else:
         with initcfg.deferred():
             made = build()
+        parts["constructors"] = time.perf_counter() - start
         plan = initcfg.plan(made)
+        parts["plan"] = time.perf_counter() - start - sum(parts.values())
         plan.apply(made, seed=0)
+        parts["apply"] = time.perf_counter() - start - sum(parts.values())
         elements = sum(each.elements for each in plan.values())
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "memory": peak() - before, "elements": elements}
+    found = {"seconds": seconds, "memory": peak() - before, "elements": elements, **parts}
+    if way == "ready":
+        begun = time.perf_counter()
+        plan.apply(made, seed=0)
+        found["kernel"] = time.perf_counter() - begun
+    return found
 
 
 def run(model: str, way: str) -> dict[str, float]:
@@ -117,6 +141,7 @@ def main() -> None:
         return
     print("| model | parameters | way | seconds | against own | ns a parameter | peak MB |")
     print("|---|---:|---|---:|---:|---:|---:|")
+    taken_apart: dict[str, dict[str, float]] = {}
     for model in MODELS:
         if options.only not in model:
             continue
@@ -126,7 +151,15 @@ def main() -> None:
             for way in ways:
                 found[way].append(run(model, way))
         own = statistics.median(each["seconds"] for each in found["own"]) if "own" in found else None
+        if "touch" in found:
+            taken_apart[model] = {
+                part: statistics.median(each[part] for each in found["ready"])
+                for part in ("constructors", "plan", "apply", "kernel")
+            }
+            taken_apart[model]["touch"] = statistics.median(each["seconds"] for each in found["touch"])
         for way in ways:
+            if way == "touch":
+                continue
             seconds = statistics.median(each["seconds"] for each in found[way])
             memory = statistics.median(each["memory"] for each in found[way])
             elements = found[way][0]["elements"]
@@ -136,6 +169,16 @@ def main() -> None:
                 f"| {1e9 * seconds / elements:.2f} | {memory:,.0f} |",
                 flush=True,
             )
+    print("\n| model | constructors | plan | apply | together | first touch | kernel | limit | × |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for model, part in taken_apart.items():
+        together = part["constructors"] + part["plan"] + part["apply"]
+        limit = part["constructors"] + part["touch"] + part["kernel"]
+        print(
+            f"| {model} | {part['constructors']:.3f} | {part['plan']:.3f} | {part['apply']:.3f} "
+            f"| {together:.3f} "
+            f"| {part['touch']:.3f} | {part['kernel']:.3f} | {limit:.3f} | {together / limit:.2f} |"
+        )
 
 
 if __name__ == "__main__":
