@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._model import doors
@@ -171,6 +172,10 @@ class Plan(Frozen, Mapping[str, Assignment]):
     @property
     def digest(self) -> str:
         """SHA-256 of the plan's values: equal for two plans exactly if they fill every tensor alike."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return digest_of(contents_of(self))
 
     def digests(self) -> dict[str, str]:

@@ -96,11 +96,14 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
 def contents_of(plan: Plan) -> dict[str, Any]:
     """By tensor: what decides its numbers, and nothing of how that was found."""
     items = {**plan.parameters, **plan.buffers}.items()
+    # Tensors that are alike share their value.
+    values = {id(item.value): item.value for _, item in items}
+    shared = {number: to_json(value) for number, value in values.items()}
     return {
         name: [
             list(item.shape),
             item.dtype,
-            to_json(item.value),
+            shared[id(item.value)],
             *([dict(item.tune)] if item.tune else []),
         ]
         for name, item in items

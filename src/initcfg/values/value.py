@@ -71,7 +71,7 @@ class Value:
     @property
     def args(self) -> dict[str, Any]:
         """The resolved numbers by name, in a dict of your own; nested values stay values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in _names_of(type(self))}
 
     def __str__(self) -> str:
         inner = ", ".join(
@@ -80,8 +80,18 @@ class Value:
         return f"{self.kind}({inner})"
 
 
+@lru_cache(maxsize=256)
+def _names_of(cls: type[Value]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(cls))
+
+
+@lru_cache(maxsize=256)
+def _compared_names(cls: type[Value]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(cls) if each.compare)
+
+
 def _compared(value: Value) -> tuple[Any, ...]:
-    return tuple(getattr(value, each.name) for each in fields(value) if each.compare)
+    return tuple(getattr(value, name) for name in _compared_names(type(value)))
 
 
 def _equal(self: Value, other: object) -> bool:
