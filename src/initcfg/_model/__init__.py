@@ -6,9 +6,10 @@ Out: its tensors under canonical names, with their layouts and local blocks; and
 Read: `contents.py` (what a module holds by itself) with `keras_layers.py` (what a layer of Keras does),
 then `names.py` (every tensor under one canonical name), `targets.py` (the weights and biases of a layer,
 and what their axes mean) with `layouts.py` (what classes declare of that), `shards.py` (the blocks of a
-tensor that a rank holds, and FSDP's shards in their place), `in_place_writes.py` (which tensors code
-wrote), `whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an
-``init_cfg``, and copies of one), `roles/` (what each tensor does), `widths/` (what grows with the width),
+tensor that a rank holds, and FSDP's shards in their place), `dispatch_modes.py` (what sees every
+operation), `in_place_writes.py` (which tensors code wrote), `whereabouts.py` (which it put in the place of
+others), `base_module.py` (modules with an ``init_cfg``, and copies of one), `roles/` (what each tensor
+does), `widths/` (what grows with the width),
 `moments/` (what becomes of a signal), `load_hooks/` (what its own code does to a ``state_dict``),
 `doors.py` (the one door up to the stations above).
 """
@@ -30,6 +31,7 @@ from initcfg._model.contents import (
     parameters_of,
     replace_tensor,
 )
+from initcfg._model.dispatch_modes import DispatchMode
 from initcfg._model.doors import active_run, running
 from initcfg._model.in_place_writes import (
     Observer,
@@ -75,6 +77,7 @@ __all__ = [
     "Product",
     "product_of",
     "BaseModule",
+    "DispatchMode",
     "Entry",
     "Filled",
     "HookFailed",

@@ -8,7 +8,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
+
+from initcfg._model.dispatch_modes import DispatchMode
 
 # Per tensor: enough to recognize what was done, bounded for code that writes row by row.
 _MOST_OPERATIONS = 8
@@ -27,7 +29,7 @@ def unobserved() -> Iterator[None]:
         _ours.reset(token)
 
 
-class Observer(TorchDispatchMode):
+class Observer(DispatchMode):
     """Notes the in-place operations on known tensors, by :func:`names_by_storage`, and on views of them."""
 
     def __init__(self, names: Mapping[int, Sequence[str]]) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch.nn.utils import parametrize
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from initcfg._model import Entry, Product, product_of, storage_of
+from initcfg._model import DispatchMode, Entry, Product, product_of, storage_of
 
 _MATRICES = ("mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "matmul", "linear", "_grouped_mm")
 _CONVOLUTIONS = ("convolution", "_convolution")
@@ -64,7 +63,7 @@ class Use:
         return next((axis for axis in fits if strides[axis] == stride), fits[0] if fits else 0)
 
 
-class Uses(TorchDispatchMode):
+class Uses(DispatchMode):
     """Tells of the first use of each of some tensors; who is told may change them, and use them again."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], tell: Callable[[Use], None]) -> None:

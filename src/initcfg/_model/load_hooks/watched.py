@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from initcfg._model.dispatch_modes import DispatchMode
 from initcfg._model.in_place_writes import storage_of, tensors_in, written_tensors
 
 # Operations that leave nothing of what a tensor held before.
@@ -37,7 +37,7 @@ def region(tensor: torch.Tensor) -> Region:
     )
 
 
-class Watched(TorchDispatchMode):
+class Watched(DispatchMode):
     """Follows tensors through operations.
 
     Args:

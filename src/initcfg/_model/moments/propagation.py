@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from initcfg._model.dispatch_modes import DispatchMode
 from initcfg._model.in_place_writes import storage_of
 from initcfg._model.moments.distribution import (
     Distribution,
@@ -113,7 +113,7 @@ class Seen:
     apart: dict[str, float] = field(default_factory=dict)
 
 
-class Propagation(TorchDispatchMode):
+class Propagation(DispatchMode):
     """Notes what tensors are like while a model runs on the meta device."""
 
     def __init__(

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from initcfg._model.dispatch_modes import DispatchMode
 
 Key = tuple[int, Any, tuple[int, ...], tuple[int, ...]]
 
@@ -70,7 +71,7 @@ _SHAPED |= {"new_ones", "new_full", "new_empty", "new_empty_strided"}
 _LOOKUPS = {"embedding", "_embedding_bag", "embedding_bag", "_embedding_bag_forward_only"}
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Notes each operation on tensors while a model runs."""
 
     supports_higher_order_operators = True

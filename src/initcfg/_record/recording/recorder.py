@@ -14,10 +14,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from initcfg._model import tensors_in, written_tensors
+from initcfg._model import DispatchMode, tensors_in, written_tensors
 from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
@@ -31,7 +30,7 @@ from initcfg.values import Constant, Value
 _FORCED = object()
 
 
-class Recorder(StorageTracker, TorchDispatchMode):
+class Recorder(StorageTracker, DispatchMode):
     """Records writes instead of doing them; those on parameters that were made elsewhere may be refused."""
 
     def __init__(

@@ -19,6 +19,7 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from initcfg._model import DispatchMode
 from initcfg._record.process_wide import ProcessWide, of_ours, replace_attribute
 from initcfg._record.recording.origin import code_that_writes
 
@@ -97,7 +98,7 @@ class _Ended(SystemExit):
     """Ends a thread at an operation, without a word."""
 
 
-class _Elsewhere(TorchDispatchMode):
+class _Elsewhere(DispatchMode):
     """In another thread, what the mode does that follows the code."""
 
     def __init__(self, followed: Followed) -> None:

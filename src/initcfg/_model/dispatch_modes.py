@@ -1,0 +1,44 @@
+"""Dispatch modes that are kept from torch's compiler, without loading it for that.
+
+torch hides the ``__torch_dispatch__`` of each mode from its compiler, and to do so imports that at the first
+operation: 800 modules, sympy and Triton among them, which takes longer than all the rest of a small plan.
+Where nobody has loaded the compiler, nothing can be compiled, and there is nothing to hide from.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class DispatchMode(TorchDispatchMode):
+    """torch's mode, whose subclasses are hidden from the compiler from the moment that it is loaded."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dispatch = cls.__dict__.get("__torch_dispatch__")
+        if dispatch is not None:
+            cls.__torch_dispatch__ = _hidden(dispatch)  # type: ignore[method-assign]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Whether torch is to do it.
+        return False
+
+
+def _hidden(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    hide = getattr(torch, "_disable_dynamo", None)
+    if hide is None:
+        return dispatch
+    from_compiler = hide(dispatch, recursive=True)
+
+    @wraps(dispatch)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return (from_compiler if "torch._dynamo" in sys.modules else dispatch)(*args, **kwargs)
+
+    return inner
