@@ -243,11 +243,11 @@ def row(bench: Bench, case: str, dtype: torch.dtype, layout: str, elements: int)
 
     times = bench.medians(ours, lambda: theirs(tensor), lambda: tensor.fill_(0.5))
     size = tensor.numel() * tensor.element_size()
-    speeds = [size / (each * 1e6) for each in times]
+    first, second, third = (size / (each * 1e6) for each in times)
     # What takes a second is left out.
     by_copies = size / (bench.milliseconds(copies) * 1e6) if elements <= 1 << 24 else None
     name = str(dtype).removeprefix("torch.")
-    return Row(case, name, layout, elements, *speeds, by_copies)
+    return Row(case, name, layout, elements, first, second, third, by_copies)
 
 
 def rows(bench: Bench, largest: int, reserve: float) -> Iterator[Row]:

@@ -118,7 +118,7 @@ def batch() -> dict[str, float]:
 
         return run
 
-    def theirs(function: Callable[[torch.Tensor], object]) -> Callable[[], None]:
+    def theirs(function: Callable[[torch.Tensor], object]) -> Callable[[], object]:
         return lambda: [function(tensor) for tensor in tensors] and None
 
     names = ["initcfg, normal", "initcfg, truncated", "initcfg, truncated, 2 threads"]

@@ -100,7 +100,7 @@ def measure(way: str, file: Path) -> dict[str, float]:
 
     warnings.simplefilter("ignore")
     sys.path.insert(0, str(PEERS))
-    import openmmlab_stand_ins
+    import openmmlab_stand_ins  # pyright: ignore[reportMissingImports]
 
     openmmlab_stand_ins.install()
     from transformers.models.llama import modeling_llama as _llama  # noqa: F401
@@ -165,7 +165,7 @@ def main() -> None:
         return
     if options.prepare:
         sys.path.insert(0, str(PEERS))
-        import openmmlab_stand_ins
+        import openmmlab_stand_ins  # pyright: ignore[reportMissingImports]
 
         openmmlab_stand_ins.install()
         prepare(options.prepare)
