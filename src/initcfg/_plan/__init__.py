@@ -17,8 +17,8 @@ tensor), `tape.py` (all writes in their order, and what a traced plan remembers)
 from initcfg._plan.as_json import record_to_json
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
-from initcfg._plan.ledger import FORMAT, KeptBuffer, Ledger, Writer, Written
 from initcfg._plan.frozen import FrozenDict
+from initcfg._plan.ledger import FORMAT, KeptBuffer, Ledger, Writer, Written
 from initcfg._plan.loads import HookRun, Load, Loaded, weight_of
 from initcfg._plan.make_up import MakeUp, changed_make_up, make_up_of
 from initcfg._plan.plan import Plan
