@@ -16,6 +16,8 @@ _INIT_FILE = torch.nn.init.__file__
 # The folders of this station, of torch, and of its layers.
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "")
+# Through which every operation goes that is recorded.
+_MODES = os.path.join(_PACKAGE, "_model", "dispatch_modes.py")
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _LAYERS = os.path.join(os.path.dirname(torch.nn.modules.__file__), "")
 
@@ -85,7 +87,7 @@ def _call(frame: FrameType) -> dict[str, object]:
 def is_helper_file(file: str) -> bool:
     """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
     helper = file.startswith((_OURS, _TORCH)) and not file.startswith(_LAYERS)
-    return helper or file == contextlib.__file__
+    return helper or file in (_MODES, contextlib.__file__)
 
 
 def _plain(item: object) -> bool:
