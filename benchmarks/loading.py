@@ -6,16 +6,15 @@ The model has the shape of Llama-3.2-1B; the checkpoint is one safetensors file,
 file, and its pages are in the system's cache. Each figure is of a process of its own, all in one run, the
 ways taken in turn; medians. Ways: ``torch.load`` and ``load_state_dict`` into a model built as usual, and
 into one on the meta device (``assign=True``, mapped from the file); ``safetensors.torch.load_model``;
-transformers' ``from_pretrained``; and ``initcfg``, a deferred build and ``Pretrained``. Each ends with one
-number a page of all parameters, so that what was only mapped is read, too. "read + fill_" is the limit of a
-copy: the file is read once, as by ``cat``, and as much new memory filled.
+transformers' ``from_pretrained``; and ``initcfg``, a deferred build and ``Pretrained``, also with
+``copy=False``. Each ends with one number a page of all parameters, so that what was only mapped is read,
+too. The limit of a copy: ``cat FILE > /dev/null``, and ``fill_`` of as much fresh memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -26,9 +25,9 @@ from typing import Any
 PEERS = Path(__file__).parents[1] / "tests" / "peers"
 FILES = {"one file": "one", "five shards": "five", "pth": "model.pth"}
 WAYS = {
-    "one file": ("load_model", "from_pretrained", "initcfg", "read + fill_"),
-    "five shards": ("from_pretrained", "initcfg"),
-    "pth": ("load_state_dict", "load_state_dict(assign)", "initcfg"),
+    "one file": ("limit", "load_model", "from_pretrained", "initcfg", "initcfg(copy=False)"),
+    "five shards": ("limit", "from_pretrained", "initcfg", "initcfg(copy=False)"),
+    "pth": ("limit", "load_state_dict", "load_state_dict(assign)", "initcfg", "initcfg(copy=False)"),
 }
 
 
@@ -69,12 +68,13 @@ def load(way: str, file: Path) -> Any:
 
     if way == "from_pretrained":
         return AutoModelForCausalLM.from_pretrained(file, dtype=torch.bfloat16)
-    if way == "initcfg":
+    if way.startswith("initcfg"):
         import initcfg
 
         with initcfg.deferred():
             model = AutoModelForCausalLM.from_config(config(), dtype=torch.bfloat16)
-        initcfg.init_weights(model, dict(type="Pretrained", checkpoint=str(file)), seed=0)
+        rule = dict(type="Pretrained", checkpoint=str(file), copy=way == "initcfg")
+        initcfg.init_weights(model, rule, seed=0)
         return model
     if way == "load_state_dict(assign)":
         with torch.device("meta"):
@@ -94,13 +94,15 @@ def load(way: str, file: Path) -> Any:
 
 def measure(way: str, file: Path) -> dict[str, float]:
     """One way, in this process."""
+    if way == "limit":
+        return limit(file)
     import resource
     import time
     import warnings
 
     warnings.simplefilter("ignore")
     sys.path.insert(0, str(PEERS))
-    import openmmlab_stand_ins  # pyright: ignore[reportMissingImports]
+    import openmmlab_stand_ins
 
     openmmlab_stand_ins.install()
     from transformers.models.llama import modeling_llama as _llama  # noqa: F401
@@ -108,8 +110,6 @@ def measure(way: str, file: Path) -> dict[str, float]:
     import initcfg
 
     initcfg.trace(_small)
-    if way == "read + fill_":
-        return limit(file)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     model = load(way, file)
@@ -122,20 +122,19 @@ def measure(way: str, file: Path) -> dict[str, float]:
     return {"seconds": seconds, "above": peak - size, "size": size, "check": float(read)}
 
 
-def limit(folder: Path) -> dict[str, float]:
-    """The least that a copy can be, in this process; its memory is the model's."""
+def limit(file: Path) -> dict[str, float]:
+    """What a copy cannot do without: to read the file, and to touch fresh memory."""
     import time
 
     import torch
 
-    file = folder / "model.safetensors"
+    files = [file] if file.is_file() else sorted(file.glob("*.safetensors"))
+    size = sum(each.stat().st_size for each in files)
     start = time.perf_counter()
-    with open(file, "rb", buffering=0) as stream:
-        buffer = bytearray(1 << 24)
-        while stream.readinto(buffer):
-            pass
-    torch.empty(file.stat().st_size, dtype=torch.uint8).fill_(1)
-    return {"seconds": time.perf_counter() - start, "above": 0.0, "size": 0.0, "check": math.nan}
+    with open("/dev/null", "w") as nothing:
+        subprocess.run(["cat", *map(str, files)], stdout=nothing, check=True)
+    torch.empty(size // 2, dtype=torch.bfloat16).fill_(1)
+    return {"seconds": time.perf_counter() - start, "above": 0.0, "size": size / 1e6}
 
 
 def _small() -> Any:
@@ -157,6 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="Keep the checkpoints there, and use those that are.")
+    parser.add_argument("--kinds", nargs="+", default=list(FILES), choices=list(FILES))
+    parser.add_argument("--ways", nargs="+", help="Those alone; all by default.")
     parser.add_argument("--prepare", type=Path)
     parser.add_argument("--measure", nargs=2)
     options = parser.parse_args()
@@ -165,7 +166,7 @@ def main() -> None:
         return
     if options.prepare:
         sys.path.insert(0, str(PEERS))
-        import openmmlab_stand_ins  # pyright: ignore[reportMissingImports]
+        import openmmlab_stand_ins
 
         openmmlab_stand_ins.install()
         prepare(options.prepare)
@@ -176,13 +177,14 @@ def main() -> None:
             subprocess.run([sys.executable, __file__, "--prepare", str(folder)], check=True)
         print("| checkpoint | way | seconds | peak above the model, MB |")
         print("|---|---|---:|---:|")
-        for kind, ways in WAYS.items():
+        for kind in options.kinds:
+            ways = [way for way in WAYS[kind] if way in (options.ways or WAYS[kind])]
             found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
             for _ in range(options.repeats):
                 for way in ways:
                     found[way].append(run(way, folder / FILES[kind]))
-            every = [each["check"] for runs in found.values() for each in runs]
-            checks = {round(each, 3) for each in every if not math.isnan(each)}
+            each_run = [each for runs in found.values() for each in runs if "check" in each]
+            checks = {round(each["check"], 3) for each in each_run}
             assert len(checks) == 1, f"The ways do not load the same numbers: {checks}."
             for way, runs in found.items():
                 seconds = statistics.median(each["seconds"] for each in runs)

@@ -54,6 +54,7 @@ def apply_plan(
     seed: int | None,
     rng: str,
     atomic: bool = False,
+    assign: bool = False,
     process_group: Any = None,
     progress: Callable[[int], None] | None = None,
 ) -> Ledger:
@@ -64,7 +65,9 @@ def apply_plan(
         raise ApplyError(f"A seed is an integer, not {seed!r}.")
     if rng not in ("stream", "torch"):
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
-    checkpoints = PlannedCheckpoints(plan.loads)
+    if not isinstance(assign, bool):
+        raise ApplyError(f"assign is True or False, not {assign!r}.")
+    checkpoints = PlannedCheckpoints(plan.loads, assign=assign)
     execution: Execution | None = None
     put_back: Callable[[], None] | None = None
     try:

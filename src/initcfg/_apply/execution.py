@@ -141,6 +141,8 @@ class Execution:
         if not self.runs_code:
             self._run(self.plan, self.model, self.names)
             return
+        # It must find the memory that it knows.
+        self._checkpoints.mapping.copy_all("code of the model's own runs")
         # Code may reach beyond its own module.
         self._running.append((Call("", "code of the model's own"), Watch(self.model)))
         with ready_to_record():
@@ -289,8 +291,10 @@ class Execution:
             found += [] if loaded is None else [loaded]
         keys = tuple(key for each in found for key in each.keys)
         how = tuple(dict.fromkeys(each.adapted for each in found if each.adapted))
-        bad = sum(each.non_finite for each in found)
-        return replace(found[0], keys=keys, adapted=", ".join(how) or None, non_finite=bad)
+        counts = [each.non_finite for each in found]
+        bad = None if None in counts else sum(each or 0 for each in counts)
+        facts = {"mapped": all(each.mapped for each in found), "copied": found[0].copied}
+        return replace(found[0], keys=keys, adapted=", ".join(how) or None, non_finite=bad, **facts)
 
     def write_again(self, name: str, value: Value, computed: str) -> None:
         """Write what data made of a value, in its place; it is in memory after the next flush."""

@@ -10,6 +10,7 @@ import torch
 
 from initcfg._apply.finite import non_finite
 from initcfg._apply.hooked_loads import Around, HookedLoads
+from initcfg._apply.mapped_loads import MappedLoads
 from initcfg._apply.read_ahead import Read, ReadAhead
 from initcfg._apply.source_digests import SourceDigests
 from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_source
@@ -47,9 +48,13 @@ _SHOWN = 5
 
 
 class PlannedCheckpoints:
-    """The checkpoints that a plan's values name."""
+    """The checkpoints that a plan's values name.
 
-    def __init__(self, loads: Iterable[Load]) -> None:
+    ``assign``: False maps what the plan's rules say, True all that can be; None copies everything.
+    """
+
+    def __init__(self, loads: Iterable[Load], *, assign: bool | None = None) -> None:
+        self.mapping = MappedLoads(assign)
         # Where code that draws random numbers runs, by the name of its module.
         self.around_code: Around = lambda module: contextlib.nullcontext()
         self._digests = SourceDigests()
@@ -86,6 +91,7 @@ class PlannedCheckpoints:
                 self._open(load.source)
             if load.problem:
                 raise CheckpointNameError(load.problem, where=load.rule, fix="Correct it, and plan again.")
+        self.mapping.prepare(names, self._loads.values())
         self._hooked = HookedLoads(plan, names)
         self._hooked.check(self._open)
         entries = {entry.name: entry for entry in names.entries.values()}
@@ -221,12 +227,18 @@ class PlannedCheckpoints:
                 stored = viewed(opened.tensors[value.key], views)
                 there = stored.info.dtype
             _check_equal(opened, value, stored.info.shape, tensor.shape)
+            adapted = _adapted(opened, value, steps_of(value), self._hook_text(value))
+            loaded = Loaded(value.source, value.keys, there, adapted, opened.sha256)
+            if self.mapping.wants(self._loads.get(value.source)):
+                why = "it is computed" if steps or by_hooks else self.mapping.put(tensor, stored)
+                if why is None:
+                    torch.autograd.graph.increment_version(tensor)
+                    return replace(loaded, non_finite=None, mapped=True)
+                loaded = replace(loaded, copied=why)
             for piece, block in pieces:
                 stored.read_into(piece, block.offsets)
             torch.autograd.graph.increment_version(tensor)
-            bad = sum(non_finite(piece) for piece, _ in pieces)
-            adapted = _adapted(opened, value, steps_of(value), self._hook_text(value))
-            return Loaded(value.source, value.keys, there, adapted, opened.sha256, bad)
+            return replace(loaded, non_finite=sum(non_finite(piece) for piece, _ in pieces))
 
     def _tensors(
         self, value: FromCheckpoint, opened: OpenedCheckpoint, views: Sequence[AdaptationStep] = ()
@@ -269,7 +281,9 @@ class PlannedCheckpoints:
             load = self._loads.get(source)
             opened = open_source(source) if load is None else _open_planned(load)
             self._opened[source] = opened
-            self._digests.begin(source, opened)
+            # Whoever maps a file does not want it read; but if it must be the one that was planned with.
+            unread = self.mapping.wants(load) and (load is None or load.sha256 is None)
+            self._digests.begin(source, opened, large=not unread)
             if load is not None and load.sha256 is not None and opened.sha256 is None:
                 _check_unchanged(load, self._digests.of(source))
         return self._opened[source]

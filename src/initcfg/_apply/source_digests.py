@@ -23,8 +23,8 @@ class SourceDigests:
     def __init__(self) -> None:
         self._found: dict[str, Callable[[], str | None]] = {}
 
-    def begin(self, source: str, opened: OpenedCheckpoint) -> None:
-        """Find the digest of a checkpoint that was opened."""
+    def begin(self, source: str, opened: OpenedCheckpoint, *, large: bool = True) -> None:
+        """Find the digest of a checkpoint that was opened; of a ``large`` one only if so."""
         known, path = opened.sha256, opened.path
         if known is not None or path is None or source in self._found or not _is_first():
             self._found.setdefault(source, lambda: known)
@@ -48,7 +48,9 @@ class SourceDigests:
             small = whole_size(path) < _SMALL
         except (OSError, CheckpointError):
             small = True
-        if small:
+        if not small and not large:
+            self._found[source] = lambda: None
+        elif small:
             read()
             self._found[source] = lambda: result[0]
         else:

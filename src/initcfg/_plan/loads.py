@@ -97,6 +97,7 @@ class Load(Frozen):
         part: Which of several states in one file.
         offline: Whether nothing may be fetched.
         finite: Whether NaN and infinity are an error.
+        mapped: Whether its tensors are not to be copied, but to lie in the file's own pages.
         lora: It is an adapter, merged into a base: which, if another rule or this one says it, and the alpha
             that the rule says.
         given: A state_dict that was given in code; JSON cannot carry it.
@@ -132,6 +133,7 @@ class Load(Frozen):
     part: str | None = None
     offline: bool | None = None
     finite: bool = False
+    mapped: bool = False
     lora: tuple[str | None, float | None] | None = None
     given: Any = field(default=None, compare=False, repr=False)
     given_base: Any = field(default=None, compare=False, repr=False)
@@ -152,7 +154,9 @@ class Load(Frozen):
     def to_json(self) -> dict[str, Any]:
         """The account as JSON data; what was given in code stays behind."""
         return record_to_json(
-            self, without=("given", "given_base"), unless_empty=("lora", "narrowed", "idle", "alarms")
+            self,
+            without=("given", "given_base"),
+            unless_empty=("lora", "mapped", "narrowed", "idle", "alarms"),
         )
 
     @staticmethod
@@ -178,7 +182,9 @@ class Loaded(Frozen):
         dtype: Their data type there.
         adapted: What was done to make them fit, if anything.
         sha256: Digest of the file, where it is known.
-        non_finite: How many numbers of the tensor are NaN or infinite.
+        non_finite: How many numbers of the tensor are NaN or infinite; None if they were not read.
+        mapped: Whether it was not copied: its memory is the file's own pages.
+        copied: Why it was copied, though it was to be mapped.
     """
 
     source: str
@@ -186,4 +192,6 @@ class Loaded(Frozen):
     dtype: str
     adapted: str | None = None
     sha256: str | None = None
-    non_finite: int = 0
+    non_finite: int | None = 0
+    mapped: bool = False
+    copied: str | None = None

@@ -291,6 +291,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
         seed: int | None = None,
         rng: Literal["stream", "torch"] = "stream",
         atomic: bool = False,
+        assign: bool = False,
         process_group: Any = None,
     ) -> Ledger:
         """Write the values into ``model``.
@@ -306,6 +307,8 @@ class Plan(Frozen, Mapping[str, Assignment]):
                 global generator, draw by draw in the original's order.
             atomic: Work on a copy, so that an error in the middle leaves the model as it was; costs
                 one model of memory.
+            assign: Do not copy what checkpoints hold as it is needed: parameters get the file's own pages as
+                memory, privately, as if every rule said ``copy=False``.
             process_group: Ranks that must agree besides, such as those of DDP.
 
         Returns:
@@ -316,7 +319,8 @@ class Plan(Frozen, Mapping[str, Assignment]):
             CheckpointError: A checkpoint cannot be read.
             AgreementError: Another rank failed, or has another plan, seed or version.
         """
-        return doors.apply_plan(self, model, seed=seed, rng=rng, atomic=atomic, process_group=process_group)
+        how = {"rng": rng, "atomic": atomic, "assign": assign, "process_group": process_group}
+        return doors.apply_plan(self, model, seed=seed, **how)
 
     def tensor(
         self, name: str, *, seed: int | None = None, block: Sequence[slice] | None = None

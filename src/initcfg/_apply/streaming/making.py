@@ -147,7 +147,7 @@ class Maker:
                 into.copy_(narrowed(self.whole(item), piece.offsets, piece.sizes))
         if item.way == "loaded":
             loaded = self._loaded[item.name]
-            self._loaded[item.name] = replace(loaded, non_finite=loaded.non_finite + non_finite(into))
+            self._loaded[item.name] = replace(loaded, non_finite=(loaded.non_finite or 0) + non_finite(into))
 
     def survey(self, items: Iterable[Item]) -> None:
         """Read what an earlier run has stored of checkpoints, for the account alone."""

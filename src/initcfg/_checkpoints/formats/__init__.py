@@ -5,12 +5,12 @@ Out: an ``OpenedCheckpoint``: names, shapes and types at once, numbers one tenso
 
 Read: `checkpoint.py` (the way in, by content and not by name), `opened_checkpoint.py` (what comes out),
 `stored.py` (a tensor that was not read yet), `into_memory.py` (its numbers, straight to where they are
-needed), `spans.py` (stretches of a file), `open_files.py` (regular files that stay the same); the formats:
-`safetensors_file.py`, `torch_file.py` with `archive.py` (zip), `pickled.py` (pickles as data),
-`torch_tensors.py` (the calls that mean something) and `allowed_names.py`, `numpy_arrays.py`,
-`sharded_folder.py`, `distributed_folder.py`, `untrusted.py` (JSON, names of files); `tables.py` (tensors by
-name, and what only stands beside them) and `unwrapping.py` (where in it the weights
-are); `lora.py` (adapters, merged into weights).
+needed), `spans.py` (stretches of a file), `open_files.py` (regular files that stay the same),
+`mapped_file.py` (their pages as memory); the formats: `safetensors_file.py`, `torch_file.py` with
+`archive.py` (zip), `pickled.py` (pickles as data), `torch_tensors.py` (the calls that mean something) and
+`allowed_names.py`, `numpy_arrays.py`, `sharded_folder.py`, `distributed_folder.py`, `untrusted.py` (JSON,
+names of files); `tables.py` (tensors by name, and what only stands beside them) and `unwrapping.py` (where
+in it the weights are); `lora.py` (adapters, merged into weights).
 
 No code that a file holds is run, and a damaged file ends in an error, not in wrong numbers.
 """

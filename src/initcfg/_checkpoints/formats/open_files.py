@@ -1,7 +1,7 @@
 """Files of checkpoints: regular ones only, which are the same for as long as they are read.
 
 Only some are open at a time, so that a checkpoint of a thousand shards needs no thousand handles. Nothing is
-mapped: a mapped file that becomes shorter ends the process, and a read that fails is an error.
+mapped unless asked: a mapped file that becomes shorter ends the process, and a read that fails is an error.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
+
+from initcfg._checkpoints.formats.mapped_file import Mappings, mapped
 
 _MOST_OPEN = 64
 _FLAGS = functools.reduce(
@@ -77,6 +81,7 @@ class OpenFile:
         self.closed = False
         self._handle: int | None = None
         self._users = 0
+        self._mappings = Mappings()
         with self._used() as handle:
             self._version = _version(handle)
         self.size = self._version.size
@@ -93,6 +98,23 @@ class OpenFile:
             yield functools.partial(_filled, handle)
             if _version(handle) != self._version:
                 raise FileChanged("it was written to")
+
+    def mapped(self, start: int, length: int) -> torch.UntypedStorage:
+        """A stretch of it as memory, which it stays when the file is closed; twice, these are two memories.
+
+        Raises:
+            FileChanged: The file is not the one that was opened first.
+            OSError: It cannot be mapped.
+        """
+
+        def fresh() -> torch.UntypedStorage:
+            with self._used() as handle:
+                made = mapped(self.path, handle, self.size)
+                if _version(handle) != self._version or _of(os.stat(self.path)) != self._version:
+                    raise FileChanged("it was written to, or another took its place")
+                return made
+
+        return self._mappings.take(start, length, fresh)
 
     def close(self) -> None:
         """Let go of the file for good."""
@@ -179,7 +201,10 @@ def _most_open() -> int:
 
 
 def _version(handle: int) -> _Version:
-    found = os.fstat(handle)
+    return _of(os.fstat(handle))
+
+
+def _of(found: os.stat_result) -> _Version:
     return _Version(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 

@@ -192,6 +192,9 @@ class InShard(Stored):
     def read_into(self, target: torch.Tensor, offsets: Sequence[int]) -> None:
         self._stored().read_into(target, offsets)
 
+    def mapped(self) -> torch.Tensor | str:
+        return self._stored().mapped()
+
     def viewed(self, view: View) -> Stored:
         return self._stored().viewed(view)
 

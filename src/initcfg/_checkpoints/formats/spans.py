@@ -99,13 +99,32 @@ class Span:
 
                 yield within
         except FileChanged as error:
-            raise CheckpointError(
-                f"The checkpoint {self.name!r} changed while it was read: {error}.",
-                where=str(self.path),
-                fix="Read it again when nobody writes to it any more.",
-            ) from error
+            raise self._changed(error) from error
         except OSError as error:
             raise cannot("read", self.name, error) from error
+
+    def place(self, start: int) -> int:
+        """Where a position is in the whole file."""
+        return self.start + start
+
+    def mapped(self, start: int, length: int) -> torch.UntypedStorage:
+        """The bytes from ``start`` on as memory of their own, without reading them.
+
+        Raises:
+            OSError: The system does not map the file.
+        """
+        self.check(start, length, "a part of it")
+        try:
+            return self._file.mapped(self.start + start, length)
+        except FileChanged as error:
+            raise self._changed(error) from error
+
+    def _changed(self, error: FileChanged) -> CheckpointError:
+        return CheckpointError(
+            f"The checkpoint {self.name!r} changed while it was read: {error}.",
+            where=str(self.path),
+            fix="Read it again when nobody writes to it any more.",
+        )
 
     def window(self) -> Window:
         """All of it, as bytes that are read when they are asked for."""

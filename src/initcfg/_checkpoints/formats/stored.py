@@ -48,6 +48,10 @@ class Stored:
         """Fill a tensor of any type with the block that begins at ``offsets`` and has its shape."""
         copy_numbers(target, narrowed(self.read(), offsets, target.shape))
 
+    def mapped(self) -> torch.Tensor | str:
+        """The tensor in the file's own pages, not read; or why that cannot be."""
+        return "files of its kind are not mapped"
+
     def viewed(self, view: View) -> Stored:
         """What ``view`` makes of the tensor, which it only narrows or turns; no more than that is read."""
         return Viewed(self, view)
@@ -126,6 +130,21 @@ class StoredView(Stored):
         first = self.offset + int(there.storage_offset())
         return replace(self, offset=first, size=tuple(there.shape), stride=there.stride())
 
+    def mapped(self) -> torch.Tensor | str:
+        storage, width = self.storage, self.dtype.itemsize
+        reach = extent(self.size, self.stride)
+        storage.check(self.offset + reach, self.dtype)
+        start = storage.start + self.offset * width
+        if storage.swapped or self.conjugated or self.negated:
+            return "the file has its numbers in another form"
+        if storage.span.place(start) % width:
+            return "it does not begin at a multiple of its type's width in the file"
+        try:
+            memory = storage.span.mapped(start, reach * width)
+        except OSError as error:
+            return f"the system does not map the file ({error.strerror or error})"
+        return torch.empty(0, dtype=self.dtype).set_(memory, 0, self.size, self.stride)  # type: ignore[call-overload]
+
     @property
     def in_pieces(self) -> bool:
         return True
@@ -189,6 +208,9 @@ class InMemory(Stored):
 
     def read(self) -> torch.Tensor:
         return self.tensor.detach()
+
+    def mapped(self) -> torch.Tensor | str:
+        return "it is in memory"
 
     @property
     def in_pieces(self) -> bool:

@@ -81,6 +81,7 @@ def match(
         part=initializer.part,
         offline=initializer.offline,
         finite=initializer.finite,
+        mapped=not initializer.copy,
         lora=None if merging is None else merging.said,
         given_base=None if merging is None else merging.given,
     )

@@ -57,6 +57,8 @@ def load_lines(plan: Plan, load: Load, *, full: bool, logged: bool = False) -> l
     head, *counts = _counts(load)
     if load.wrapping:
         head += f" ({', '.join(load.wrapping)} taken off)"
+    if load.mapped:
+        head += ", mapped"
     if load.renamed:
         counts.append(f"{len(load.renamed)} renamed")
     if load.converted:
@@ -67,6 +69,8 @@ def load_lines(plan: Plan, load: Load, *, full: bool, logged: bool = False) -> l
     for what, names in accounts.items():
         for index, name in enumerate(limited(names, full, _FIRST + 1)):
             lines.append(line(f"  {what if index == 0 else '':<24}  {name}"))
+    if load.mapped and (load.converted or load.adapted):
+        lines.append(line("  note                      what is converted or adapted is copied all the same"))
     for did in _by_hooks(load.hooks):
         lines += [line(f"  load hooks                {each}") for each in limited(did, full, _FIRST + 1)]
     lines += [line(f"  note                      {each}") for each in (*load.remarks, *load.idle)]
@@ -98,6 +102,17 @@ def _by_hooks(runs: Sequence[HookRun]) -> list[list[str]]:
     return found
 
 
+def _mapped(ledger: Ledger) -> list[Text]:
+    """How many tensors lie in a file's own pages, and why others, which were to, do not."""
+    loaded = [entry.loaded for entry in ledger.entries.values() if entry.loaded is not None]
+    count = sum(each.mapped for each in loaded)
+    why = Counter(each.copied for each in loaded if each.copied)
+    lines = [line(f"  mapped, not copied: {plural(count, 'tensor')}")] if count else []
+    return lines + [
+        line(f"  copied: {plural(many, 'tensor')}, since {reason}") for reason, many in why.items()
+    ]
+
+
 def _instead(plan: Plan, name: str) -> str:
     """A tensor that the checkpoint does not give, with what it gets."""
     item = plan.get(name)
@@ -127,6 +142,7 @@ def ledger_view(ledger: Ledger) -> RenderableType:
     if altered:
         lines.append(line(f"  changed by their parametrization: {', '.join(limited(altered, False))}"))
     lines += [line("  " + ", ".join(_counts(load))) for load in ledger.loads]
+    lines += _mapped(ledger)
     bad = [
         f"{name} ({entry.loaded.non_finite})"
         for name, entry in ledger.entries.items()

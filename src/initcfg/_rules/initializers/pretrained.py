@@ -46,6 +46,8 @@ class PretrainedInit(PlainArguments):
         offline: Fetch nothing.
         part: Which of several states in the file: ``"state_dict_ema"``.
         finite: NaN and infinity are an error, before anything is written.
+        copy: If False, tensors lie in the file's own pages, mapped privately, where type and order are the
+            same; the others are copied.
         adapt: What may be done to tensors that do not fit: ``"auto"``, kinds, or a dict from patterns to
             kinds.
 
@@ -77,6 +79,7 @@ class PretrainedInit(PlainArguments):
         offline: bool | None = None,
         part: str | None = None,
         finite: bool = False,
+        copy: bool = True,
         adapt: Any = None,
     ) -> None:
         if isinstance(checkpoint, os.PathLike):
@@ -94,7 +97,7 @@ class PretrainedInit(PlainArguments):
                 raise ArgumentError(f"{name} must be a string, not {text!r}.")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise ArgumentError(f"sha256 is 64 hexadecimal digits, not {sha256!r}.")
-        for name, switch in (("finite", finite), ("offline", offline)):
+        for name, switch in (("finite", finite), ("copy", copy), ("offline", offline)):
             if not isinstance(switch, bool) and not (name == "offline" and switch is None):
                 raise ArgumentError(f"{name} must be True or False, not {switch!r}.")
         self.checkpoint = checkpoint
@@ -109,6 +112,7 @@ class PretrainedInit(PlainArguments):
         self.offline = offline
         self.part = part
         self.finite = finite
+        self.copy = copy
         self.adapt: tuple[Permission, ...] = parse_adapt(adapt)
         self._written = {
             "prefix": prefix,
@@ -121,6 +125,7 @@ class PretrainedInit(PlainArguments):
             "offline": offline,
             "part": part,
             "finite": finite or None,
+            "copy": None if copy else False,
             "adapt": plain_data(adapt),
         }
         self._state: Any = None
