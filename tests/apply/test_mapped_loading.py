@@ -82,7 +82,6 @@ def test_the_numbers_are_those_of_the_file_and_lie_in_it(checkpoint):
     for written in ledger.values():
         assert (written.loaded.mapped, written.loaded.copied, written.loaded.non_finite) == (True, None, None)
     assert "mapped, not copied: 8 tensors" in str(ledger)
-    assert ledger.summary()["loaded_mapped"] == 8
     if os.path.exists("/proc/self/maps"):
         assert str(path) in mapped_lines()
         del model, before, after

@@ -83,7 +83,6 @@ def ledger_summary(ledger: Ledger) -> dict[str, int]:
         **{f"elements/{name}": sizes[by] for by, name in _BY.items()},
         "loaded": len(loaded),
         "loaded_not_finite": sum(bool(each.non_finite) for each in loaded),
-        "loaded_mapped": sum(each.mapped for each in loaded),
         "altered": sum(entry.altered for entry in entries),
         "checkpoints": len(ledger.loads),
         "rules": len({entry.rule for entry in entries if entry.by == "rule"}),
