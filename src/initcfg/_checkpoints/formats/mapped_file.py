@@ -25,7 +25,7 @@ def mapped(path: Path, handle: int, size: int) -> torch.UntypedStorage:
     """
     name = f"{_HANDLES}/{handle}" if os.path.isdir(_HANDLES) else str(path)
     try:
-        return torch.UntypedStorage.from_file(name, False, size)
+        return torch.UntypedStorage.from_file(name, False, size)  # pyright: ignore[reportReturnType]
     except RuntimeError as error:
         raise OSError(str(error).partition("\n")[0]) from error
 
