@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import initcfg
-from initcfg.errors import RuleTypeError
+from initcfg.errors import ArgumentValueError, RuleTypeError
 
 missing = [name for name in ("transformers", "accelerate") if importlib.util.find_spec(name) is None]
 pytestmark = [
@@ -122,3 +122,16 @@ def test_what_is_no_rule_is_said_before_training() -> None:
 
     with pytest.raises(RuleTypeError, match="a dict or a list of dicts, not 3"):
         InitCallback(3)
+
+
+def test_a_model_class_that_is_none_or_takes_another_config() -> None:
+    from initcfg.integrations.transformers import initialize
+
+    transformers = importlib.import_module("transformers")
+    config = tiny().config
+    for given, says in (
+        ("GPT2LMHeadModel", "model_class is a class of transformers, not 'GPT2LMHeadModel'"),
+        (transformers.BertModel, "A BertModel is built from a BertConfig, not from a GPT2Config"),
+    ):
+        with pytest.raises(ArgumentValueError, match=says):
+            initialize(config, RULES, seed=0, model_class=given)

@@ -28,7 +28,7 @@ from initcfg._model import (
 )
 from initcfg._plan import Ledger, Plan
 from initcfg._record import close, is_closed, meta_defaults, waits
-from initcfg.errors import ApplyError, plural
+from initcfg.errors import ApplyError, ArgumentValueError, plural
 from initcfg.values import Computed, Keep
 
 _SHOWN = 4
@@ -104,7 +104,12 @@ def materialize(
 
 def _target(names: Names, device: torch.device | str | None) -> torch.device:
     if device is not None:
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ArgumentValueError(
+                f"device={device!r} is no device of torch.", fix="Write device='cpu' or device='cuda'."
+            ) from error
     meshes = (entry.tensor.device_mesh for entry in names.entries.values() if is_sharded(entry.tensor))
     return next((torch.device(mesh.device_type) for mesh in meshes), torch.get_default_device())
 

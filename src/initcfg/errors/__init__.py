@@ -26,6 +26,7 @@ from initcfg.errors.screen import as_json as as_json
 from initcfg.errors.screen import console as console
 from initcfg.errors.screen import draw as draw
 from initcfg.errors.screen import in_html as in_html
+from initcfg.errors.screen import in_html_lines as in_html_lines
 from initcfg.errors.screen import line as line
 from initcfg.errors.screen import log as log
 from initcfg.errors.screen import new_table as new_table

@@ -103,6 +103,13 @@ def in_html(text: object) -> str:
     return html.escape(shown(text))
 
 
+def in_html_lines(text: object) -> str:
+    """A text of several lines and columns within HTML, as a notebook shows it."""
+    import html
+
+    return f"<pre>{html.escape(shown_lines(text))}</pre>"
+
+
 def as_json(data: Any, **options: Any) -> str:
     """Data as JSON, in ASCII and without a control character but for ends of lines."""
     return json.dumps(data, **options).replace("\x7f", "\\u007f")

@@ -12,7 +12,7 @@ import torch
 from initcfg._api.weights.reading import pairs_of, why_unreadable
 from initcfg._apply import distance, wide
 from initcfg._checkpoints import OpenedCheckpoint, prefixes_of, without_wrappers
-from initcfg.errors import CheckpointError, plural, render
+from initcfg.errors import CheckpointError, in_html_lines, plural, render
 from initcfg.values import number_to_json
 
 
@@ -91,6 +91,9 @@ class WeightsComparison:
         from initcfg._api.weights.comparison_view import weights_view
 
         return render(weights_view(self))
+
+    def _repr_html_(self) -> str:
+        return in_html_lines(str(self))
 
     def to_html(self, path: str | Path | None = None, lang: str = "en") -> str:
         """The comparison as a page; see :meth:`Plan.to_html`."""

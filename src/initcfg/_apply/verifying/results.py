@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from initcfg.errors import plural, render
+from initcfg.errors import in_html_lines, plural, render
 from initcfg.values import number_to_json
 
 UNCHECKED = ("unknown", "unplanned")
@@ -91,6 +91,9 @@ class Verification:
         from initcfg._apply.verifying.view import verification_view
 
         return render(verification_view(self, full=False))
+
+    def _repr_html_(self) -> str:
+        return in_html_lines(str(self))
 
     def to_json(self) -> dict[str, Any]:
         """The verification as JSON data."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from initcfg._plan.report.scaling import tune_text
 from initcfg._plan.report.words import shape_text, value_text
-from initcfg.errors import shown
+from initcfg.errors import plural, shown
 
 if TYPE_CHECKING:
     from initcfg._plan.ledger import Ledger
@@ -18,7 +18,7 @@ _COLUMNS = ["name", "shape", "elements", "dtype", "kind", "value", "rule", "tune
 _BY = {"rule": "by_rule", "default": "by_default", "code": "by_code", "nobody": "kept"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlanTable:
     """A plan as columns and rows, of texts and numbers alone.
 
@@ -29,6 +29,14 @@ class PlanTable:
 
     columns: list[str]
     rows: list[list[Any]]
+
+    def __repr__(self) -> str:
+        return f"<PlanTable of {plural(len(self.rows), 'tensor')}, columns {', '.join(self.columns)}>"
+
+    def _repr_html_(self) -> str:
+        from initcfg._plan.report.html import short_table
+
+        return str(short_table(self.columns, [[str(cell) for cell in row] for row in self.rows]))
 
     def to_dict(self) -> dict[str, list[Any]]:
         """By column: what MLflow's ``log_table`` and a ``pandas.DataFrame`` take."""
