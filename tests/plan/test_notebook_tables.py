@@ -8,6 +8,7 @@ from torch import nn
 
 import initcfg
 from initcfg.errors import ArgumentValueError
+from initcfg.testing import assert_initialized
 
 
 def test_a_notebook_shows_tables_and_not_their_repr() -> None:
@@ -35,3 +36,8 @@ def test_a_device_that_torch_does_not_have_is_an_error_with_a_remedy() -> None:
     with pytest.raises(ArgumentValueError, match="'gpu' is no device of torch"):
         initcfg.materialize(model, device="gpu", seed=0)
     assert model.weight.is_meta
+
+
+def test_what_is_no_model_cannot_be_initialized() -> None:
+    with pytest.raises(TypeError, match=r"assert_initialized takes a torch\.nn\.Module, not str"):
+        assert_initialized("net.py")  # type: ignore[arg-type]

@@ -54,6 +54,8 @@ def assert_initialized(model: nn.Module, *, plan: Plan | Ledger | None = None, f
           bias  on the meta device: it has no memory
     """
     __tracebackhide__ = True
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"assert_initialized takes a torch.nn.Module, not {type(model).__name__}.")
     known = last_plan(model) if plan is None else plan
     faults = {**dict(_faults_of_tensors(unwrapped(model), finite))}
     if known is not None:
