@@ -29,7 +29,7 @@ use path::Path;
 use walk::Block;
 
 /// Version of the functions here and of the layouts of [`Job`] and [`Matrix`].
-const ABI: u32 = 3;
+const ABI: u32 = 4;
 /// Elements that a thread takes at a time; to start one costs about as much.
 const PIECE: u64 = 1 << 16;
 

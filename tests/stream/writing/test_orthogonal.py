@@ -200,7 +200,7 @@ ODD = [
     (97, 96),
     (320, 300),
 ]
-needs_kernel = pytest.mark.skipif(not kernel.knows_matrices(), reason="needs the kernel")
+needs_kernel = pytest.mark.skipif(not kernel.available(), reason="needs the kernel")
 
 
 @needs_kernel

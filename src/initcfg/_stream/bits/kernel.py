@@ -24,7 +24,7 @@ from initcfg._stream.bits.recipe import Kind, Recipe
 from initcfg._stream.environment import turned_off
 from initcfg.errors import ApplyError
 
-_ABI = 3
+_ABI = 4
 # Code of a type, and bytes of an element.
 _TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
 BYTES = {name: size for name, (_, size) in _TYPES.items()}
@@ -84,11 +84,6 @@ def why_not() -> str | None:
     if turned_off(_SWITCH):
         return "INITCFG_KERNEL=0 turns it off"
     return _load()[1]
-
-
-def knows_matrices() -> bool:
-    """Whether the kernel can be used, and makes matrices orthogonal: one built before ABI 4 does not."""
-    return available() and hasattr(_load()[0], "initcfg_orthogonal")
 
 
 def features() -> str:
@@ -373,9 +368,8 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             library.initcfg_has.restype = unsigned
             library.initcfg_fill.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
             library.initcfg_fill.restype = ctypes.c_int32
-            if hasattr(library, "initcfg_orthogonal"):
-                library.initcfg_orthogonal.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
-                library.initcfg_orthogonal.restype = ctypes.c_int32
+            library.initcfg_orthogonal.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
+            library.initcfg_orthogonal.restype = ctypes.c_int32
         except (OSError, AttributeError) as error:
             reason = f"{each.name} cannot be loaded: {error}"
             continue

@@ -49,7 +49,7 @@ def orthogonal(matrix: Matrix, gain: float) -> Matrix:
 def orthogonalize(matrices: Sequence[Matrix], gain: float, threads: int = 1) -> None:
     """:func:`orthogonal` of each matrix, in place; ``threads`` may work on them."""
     tall = [each if each.shape[0] >= each.shape[1] else each.T for each in matrices]
-    if kernel.knows_matrices():
+    if kernel.available():
         kernel.orthogonalize(tall, gain, threads)
         return
     with gradual_underflow():
