@@ -7,6 +7,7 @@ in the type in which PEFT's own ``merge_and_unload`` computes it.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -69,8 +70,8 @@ def lora_config(path: Path | None, name: str) -> Mapping[str, Any]:
 
 def lora_files(path: Path | None) -> tuple[Path, ...]:
     """That file, where there is one."""
-    beside = None if path is None else (path if path.is_dir() else path.parent) / CONFIG
-    return (beside,) if beside is not None and beside.is_file() else ()
+    beside = None if path is None else (path if os.path.isdir(path) else path.parent) / CONFIG
+    return (beside,) if beside is not None and os.path.isfile(beside) else ()
 
 
 def merged_lora(
