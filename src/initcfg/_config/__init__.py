@@ -5,11 +5,12 @@ Out: the config, with the line of every value; the model, built.
 
 Read: `files/` (config files), then `registry.py` (classes by name), `import_paths.py` (where a ``type`` may
 lead outside of them), `annotations.py` (what parameters are annotated with), `config_objects.py` (objects
-with settings, of dicts) with `refused_settings.py` (what pydantic and attrs refuse), `permitted.py` (what a
-config file may name), `builders/` (models of other people's libraries), `models.py` (registry of modules),
-`made_from.py` (which config built a module) with `narrow.py` (builds it again, narrower),
-`command_argument.py` (what a command is given: a file or a builder), `function_file.py` (a function in a
-file), `idle_keys.py` (keys that nothing reads).
+with settings, of dicts) with `settings_classes.py` (classes that hold some), `wrong_types.py` (values of
+another type than the annotated one) and `refused_settings.py` (what pydantic and attrs refuse),
+`permitted.py` (what a config file may name), `builders/` (models of other people's libraries), `models.py`
+(registry of modules), `made_from.py` (which config built a module) with `narrow.py` (builds it again,
+narrower), `command_argument.py` (what a command is given: a file or a builder), `function_file.py` (a
+function in a file), `idle_keys.py` (keys that nothing reads).
 """
 
 from initcfg._config.annotations import fills_tensor, first_annotation

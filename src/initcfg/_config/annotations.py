@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import sys
-from typing import Any
+from typing import Any, ForwardRef
 
 
 def annotations_of(function: Any) -> dict[str, Any]:
@@ -16,6 +16,8 @@ def annotations_of(function: Any) -> dict[str, Any]:
     names = {**names, **getattr(function, "__globals__", {})}
     found = {}
     for name, hint in dict(getattr(function, "__annotations__", None) or {}).items():
+        # Those of a NamedTuple are wrapped.
+        hint = hint.__forward_arg__ if isinstance(hint, ForwardRef) else hint
         if isinstance(hint, str):
             # The module's own text. What it imports for type checkers alone has no value here.
             with contextlib.suppress(Exception):

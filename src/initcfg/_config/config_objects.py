@@ -16,17 +16,22 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from initcfg._config.annotations import annotations_of
 from initcfg._config.builders import call_checked, pretrained_config
 from initcfg._config.files import origin_of
 from initcfg._config.refused_settings import refused_setting
+from initcfg._config.settings_classes import (
+    alternatives,
+    is_module,
+    is_pretrained,
+    is_settings,
+    parameter_hints,
+)
+from initcfg._config.wrong_types import check_types
 from initcfg.errors import BuildError, InitcfgError, nearest
 
 Resolve = Callable[[str, "str | None"], Any]
 """From a name, and who wrote it, to what it leads to; None if that is nothing."""
 
-# transformers' own, by its older and its newer name; named, so that it is not imported for a look.
-_PRETRAINED = ("PretrainedConfig", "PreTrainedConfig")
 _NOT_SETTINGS = ("builtins", "typing", "collections.abc", "abc", "torch", "numpy", "pathlib")
 _RULES = "init_cfg"
 
@@ -43,8 +48,10 @@ def with_config_objects(
         resolve: Looks names up.
 
     Raises:
-        BuildError: A class does not take what its dict gives; ``key_path`` says where.
+        BuildError: A class does not take what its dict gives, or a parameter is given another type of value
+            (:func:`check_types`); ``key_path`` says where.
     """
+    check_types(factory, arguments)
     if not any(isinstance(item, (Mapping, list, tuple)) for item in arguments.values()):
         return dict(arguments)
     hints = parameter_hints(factory)
@@ -92,9 +99,9 @@ class _Reader:
         return tuple(made) if isinstance(given, tuple) else made
 
     def _mapping(self, given: Mapping[Any, Any], hint: Any, origin: str | None) -> Any:
-        classes = [each for each in _alternatives(hint) if _may_be_settings(each)]
+        classes = [each for each in alternatives(hint) if _may_be_settings(each)]
         # Where a dict will do, it stays one unless it names a class.
-        takes_dict = hint is _UNKNOWN or any(map(_is_mapping, _alternatives(hint)))
+        takes_dict = hint is _UNKNOWN or any(map(_is_mapping, alternatives(hint)))
         named = self._named(given, classes, hint, origin)
         if named is not None:
             key, cls = named
@@ -130,7 +137,7 @@ class _Reader:
             return (key, found) if is_settings(found) else None
         if inspect.isclass(found) and issubclass(found, tuple(classes)):
             return key, found
-        if one is None or any(map(_is_mapping, _alternatives(hint))):
+        if one is None or any(map(_is_mapping, alternatives(hint))):
             return None
         wanted = f"{one.__module__}.{one.__qualname__}"
         with _at(key):
@@ -142,7 +149,7 @@ class _Reader:
 
     def _made(self, cls: type, given: Mapping[str, Any], origin: str | None) -> Any:
         arguments = with_config_objects(cls, given, origin, self.resolve)
-        if _is_pretrained(cls):
+        if is_pretrained(cls):
             return pretrained_config(cls, arguments)
         try:
             return call_checked(cls, arguments)
@@ -153,43 +160,12 @@ class _Reader:
             raise refusal from error
 
 
-def is_settings(found: Any) -> bool:
-    """Whether something is a class that holds settings: of dataclasses, attrs, pydantic, or transformers.
-
-    Example:
-        >>> from dataclasses import dataclass
-        >>> from initcfg._config.config_objects import is_settings
-        >>> @dataclass
-        ... class Sizes:
-        ...     width: int = 2
-        >>> is_settings(Sizes), is_settings(dict)
-        (True, False)
-    """
-    if not inspect.isclass(found) or isinstance(found, types.GenericAlias) or _is_module(found):
-        return False
-    return (
-        dataclasses.is_dataclass(found)
-        or hasattr(found, "__attrs_attrs__")
-        or any(base.__name__ == "BaseModel" and "pydantic" in base.__module__ for base in found.__mro__)
-        or (issubclass(found, tuple) and hasattr(found, "_fields"))
-        or _is_pretrained(found)
-    )
-
-
-def _is_pretrained(cls: type) -> bool:
-    return any(base.__name__ in _PRETRAINED for base in cls.__mro__)
-
-
-def _is_module(cls: type) -> bool:
-    return any(base.__module__.startswith("torch.nn") for base in cls.__mro__)
-
-
 def _may_be_settings(hint: Any) -> bool:
     """Whether a hint is a class of a user's own that is no module."""
     if not inspect.isclass(hint) or isinstance(hint, types.GenericAlias) or hint is _UNKNOWN:
         return False
     own = hint.__module__.partition(".")[0] not in _NOT_SETTINGS and hint.__module__ not in _NOT_SETTINGS
-    return is_settings(hint) or (own and not _is_module(hint))
+    return is_settings(hint) or (own and not is_module(hint))
 
 
 def _of_one(classes: list[type]) -> type | None:
@@ -206,45 +182,12 @@ def _said(found: Any) -> str:
     return "nothing that can be imported" if found is None else repr(found)
 
 
-def parameter_hints(factory: Any) -> dict[str, Any]:
-    """By parameter: its annotation, evaluated, where it has one that can be."""
-    while isinstance(factory, functools.partial):
-        factory = factory.func
-    found: dict[str, Any] = {}
-    if inspect.isclass(factory):
-        for base in reversed(factory.__mro__):
-            if is_settings(base):
-                found.update(_known(annotations_of(base)))
-        found.update(_known(annotations_of(factory.__init__)))
-    else:
-        found.update(_known(annotations_of(factory)))
-    return found
-
-
-def _known(hints: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: hint for name, hint in hints.items() if not isinstance(hint, str)}
-
-
 @functools.lru_cache(maxsize=256)
 def _parameters(cls: type) -> frozenset[str]:
     try:
         return frozenset(inspect.signature(cls).parameters)
     except (TypeError, ValueError):
         return frozenset()
-
-
-def _alternatives(hint: Any) -> Iterator[Any]:
-    """A hint, or those that a union of it has."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        for each in typing.get_args(hint):
-            yield from _alternatives(each)
-    elif typing.get_origin(hint) is typing.Annotated:
-        yield from _alternatives(typing.get_args(hint)[0])
-    elif isinstance(hint, (list, tuple)):
-        for each in hint:
-            yield from _alternatives(each)
-    else:
-        yield hint
 
 
 def _container(hint: Any) -> type | None:
@@ -260,7 +203,7 @@ def _is_mapping(hint: Any) -> bool:
 def _items(hint: Any) -> Any:
     """What the items of a sequence are, by its hint."""
     found = []
-    for each in _alternatives(hint):
+    for each in alternatives(hint):
         container = _container(each)
         if (
             container is not None
@@ -277,7 +220,7 @@ def _values(hint: Any) -> Any:
         return _UNKNOWN
     found = [
         typing.get_args(each)[1]
-        for each in _alternatives(hint)
+        for each in alternatives(hint)
         if _is_mapping(each) and len(typing.get_args(each)) == 2
     ]
     return found or None

@@ -18,9 +18,9 @@ from typing import Any
 
 from initcfg._config.annotations import annotations_of, fills_tensor
 from initcfg._config.builders import is_builder, is_object, needs_no_trust, object_of
-from initcfg._config.config_objects import is_settings, parameter_hints
 from initcfg._config.files import origin_of
 from initcfg._config.import_paths import import_path, is_registered_with_mmengine, torch_nn_class
+from initcfg._config.settings_classes import is_settings, parameter_hints
 from initcfg.errors import BuildError, UntrustedError
 
 Classes = tuple[type, ...] | None
