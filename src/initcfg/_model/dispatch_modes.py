@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from types import CodeType
 from typing import Any
 
 import torch
@@ -37,8 +38,16 @@ def _hidden(dispatch: Callable[..., Any]) -> Callable[..., Any]:
         return dispatch
     from_compiler = hide(dispatch, recursive=True)
 
-    @wraps(dispatch)
     def inner(*args: Any, **kwargs: Any) -> Any:
         return (from_compiler if "torch._dynamo" in sys.modules else dispatch)(*args, **kwargs)
 
-    return inner
+    _leave_as_it_is(inner.__code__)
+    return wraps(dispatch)(inner)
+
+
+def _leave_as_it_is(code: CodeType) -> None:
+    """Tell the compiler's hook in the interpreter, which torch always has, not to compile this."""
+    hook: Any = sys.modules.get("torch._C._dynamo.eval_frame")
+    if hasattr(hook, "set_code_exec_strategy"):
+        action = hook._FrameAction
+        hook.set_code_exec_strategy(code, hook._FrameExecStrategy(action.SKIP, action.DEFAULT))
