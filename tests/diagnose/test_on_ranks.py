@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 from processes import run_ranks
-from small import classes, perceptron
+from small_models import classes, perceptron
 from torch import nn
 
 import initcfg

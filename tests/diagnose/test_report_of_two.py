@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from html_check import read_page
 from made_diagnoses import made_both
-from small import classes, perceptron
+from small_models import classes, perceptron
 
 import initcfg
 

@@ -326,7 +326,7 @@ def test_a_rule_that_fits_no_more_is_an_error_and_says_where_it_stands():
     assert result.exit_code == 2
     assert "name='layer*.*.bn3' matches nothing." in result.output
     assert "model.backbone.init_cfg[2] (retinanet_r50_fpn_own_rules.py:" in result.output
-    assert "'layer4.1.bn2'" in result.output
+    assert "did you mean: 'layer*.*.bn2', 'layer*.*.bn1'" in result.output
 
 
 def test_explain_names_the_config_where_the_rule_stands_there():
