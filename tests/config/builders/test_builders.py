@@ -76,7 +76,8 @@ def test_init_and_explain(folder: Path) -> None:
     written = load_file(folder / "w.safetensors")
     model = initcfg.build(dict(type=f"{MODULE}:net"), seed=3)
     assert all(torch.equal(written[name], item) for name, item in model.state_dict().items())
-    assert "Without any rule: Normal(mean=0, std=0.02), default (net)." in run("explain", f"{MODULE}:net", "0.weight").stdout
+    explained = run("explain", f"{MODULE}:net", "0.weight").stdout
+    assert "Without any rule: Normal(mean=0, std=0.02), default (net)." in explained
 
 
 # -- as the type of a config ---------------------------------------------------------------------
