@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import classes, perceptron
+from diagnosed_models import classes, perceptron
 from torch import nn
 from torch.nn import functional
 

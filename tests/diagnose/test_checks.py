@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import Language, classes, perceptron, tokens
+from diagnosed_models import Language, classes, perceptron, tokens
 from torch import nn
 
 import initcfg

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diagnosed_models import classes, perceptron
 from processes import run_ranks
-from small_models import classes, perceptron
 from torch import nn
 
 import initcfg

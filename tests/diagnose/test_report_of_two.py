@@ -7,9 +7,9 @@ import sys
 from dataclasses import replace
 
 import pytest
+from diagnosed_models import classes, perceptron
 from html_check import read_page
 from made_diagnoses import made_both
-from small_models import classes, perceptron
 
 import initcfg
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from small_models import classes, perceptron
+from diagnosed_models import classes, perceptron
 from torch import nn
 
 import initcfg
