@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from initcfg._config.builders import described
-from initcfg._config.settings_classes import alternatives, is_settings, parameter_hints
+from initcfg._config.settings_classes import alternatives, is_pretrained, is_settings, parameter_hints
 from initcfg.errors import BuildError
 
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number"}
@@ -25,7 +25,7 @@ def check_types(factory: Any, arguments: Mapping[str, Any]) -> None:
 
     A class of settings is also refused true, false and null for a number, unless null is an alternative.
     Annotations are often careless: a value of the default's own type is taken, and a number for another
-    kind of number. What pydantic and attrs build is theirs to check.
+    kind of number. What pydantic, attrs and transformers build is theirs to check.
 
     Raises:
         BuildError: A value is of another type; ``key_path`` is the parameter.
@@ -54,7 +54,7 @@ def check_types(factory: Any, arguments: Mapping[str, Any]) -> None:
 
 def _left_to_python(settings: type) -> bool:
     """Whether nothing but an annotation says what the fields of these settings are."""
-    if hasattr(settings, "__pydantic_validator__"):
+    if hasattr(settings, "__pydantic_validator__") or is_pretrained(settings):
         return False
     return dataclasses.is_dataclass(settings) or issubclass(settings, tuple)
 
