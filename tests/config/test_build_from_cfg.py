@@ -55,7 +55,7 @@ def test_import_paths(nets: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     ("path", "reason"),
     [
         ("no_such_package.Net", "'no_such_package' cannot be imported (ModuleNotFoundError: No module named"),
-        ("collections.OrderedDic", "'collections' has no 'OrderedDic' (nearest: OrderedDict"),
+        ("collections.OrderedDic", "'collections' has no 'OrderedDic' (nearest: collections.OrderedDict"),
         ("collections.abc", "'collections.abc' is a module, not a class or function"),
         ("math.pi", "'math.pi' is a float, not a class or function"),
         ("collections..abc", "'collections' has no ''"),

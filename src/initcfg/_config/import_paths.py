@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import pkgutil
 import sys
 from collections.abc import Iterator
+from glob import glob
 from typing import Any
 
 from initcfg.errors import UnknownTypeError, nearest
@@ -25,7 +28,11 @@ def import_path(path: str) -> tuple[Any, str]:
     try:
         found: Any = importlib.import_module(at)
     except (Exception, SystemExit) as error:
-        return None, f"{at!r} cannot be imported ({_said(error)})"
+        missing = isinstance(error, ModuleNotFoundError) and error.name == at
+        return (
+            None,
+            f"{at!r} cannot be imported ({_said(error)}){_hint(modules_like(path) if missing else [])}",
+        )
     for part in parts:
         try:
             following = getattr(found, part, _NOTHING)
@@ -40,13 +47,36 @@ def import_path(path: str) -> tuple[Any, str]:
                     return None, f"'{at}.{part}' cannot be imported ({_said(error)})"
         if following is _NOTHING:
             close = nearest(part, [name for name in dir(found) if not name.startswith("_")])
-            hint = f" (nearest: {', '.join(close)})" if close else ""
-            return None, f"{at!r} has no {part!r}{hint}"
+            whole = [f"{at}.{each}" for each in close] or modules_like(path)
+            return None, f"{at!r} has no {part!r}{_hint(whole)}"
         found, at = following, f"{at}.{part}"
     if not callable(found):
         kind = "a module" if inspect.ismodule(found) else f"a {type(found).__name__}"
         return None, f"{path!r} is {kind}, not a class or function"
     return found, ""
+
+
+def modules_like(path: str) -> list[str]:
+    """Paths of modules and packages at hand that are like one that does not exist."""
+    head, _, rest = path.partition(".")
+    parent, folders = "", None
+    # The first part that is missing is what was mistyped.
+    while rest and (found := sys.modules.get(parent + head)) is not None and hasattr(found, "__path__"):
+        parent, folders = f"{parent}{head}.", list(found.__path__)
+        head, _, rest = rest.partition(".")
+    names = {each.name for each in pkgutil.iter_modules(folders)}
+    for folder in folders or [os.curdir]:
+        # Folders of modules are packages without an __init__.py, too.
+        names |= {os.path.basename(os.path.dirname(file)) for file in glob(os.path.join(folder, "*", "*.py"))}
+    if not parent:
+        # No model is built from Python's own library.
+        names -= sys.stdlib_module_names
+    close = nearest(head, sorted(each for each in names if each.isidentifier() and each[0] != "_"))
+    return [".".join(filter(None, [parent + each, rest])) for each in close]
+
+
+def _hint(close: list[str]) -> str:
+    return f" (nearest: {', '.join(close)})" if close else ""
 
 
 def _said(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from initcfg._config.builders.calls import attach_rules, call, call_library
 from initcfg._config.builders.hf import hf_model, names_file
 from initcfg._config.builders.libraries import timm_model, torchvision_model
 from initcfg._config.builders.openmmlab import config_model
+from initcfg._config.import_paths import modules_like
 from initcfg.errors import BuildError, BuildImportError, UnknownTypeError, nearest
 
 LIBRARIES = {"timm": timm_model, "torchvision": torchvision_model, "hf": hf_model}
@@ -107,7 +109,7 @@ def object_of(text: str) -> Any:
             ) from error
         raise UnknownTypeError(
             f"The builder {text!r} names the module {path!r}, and there is no module {missing!r}.",
-            meant=[f"{close}:{attribute}" for close in nearest(path, (*LIBRARIES, *OPENMMLAB))],
+            meant=[f"{close}:{attribute}" for close in _modules_meant(path)],
             fix="Install it, or run the command in its folder: it is looked for as by an import.",
         ) from None
     at = path
@@ -125,6 +127,15 @@ def object_of(text: str) -> Any:
             fix="Name a module class, or a function that returns a model.",
         )
     return found
+
+
+def _modules_meant(path: str) -> list[str]:
+    """What somebody may have meant by a module that does not exist: a file's name, or one letter less."""
+    if path.endswith(".py") and os.path.isfile(path):
+        return [path.removesuffix(".py")]
+    return list(
+        dict.fromkeys([*nearest(path, (*LIBRARIES, *OPENMMLAB)), *modules_like(path.removesuffix(".py"))])
+    )
 
 
 def _object(text: str) -> Builder:

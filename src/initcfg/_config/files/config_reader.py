@@ -241,7 +241,7 @@ def _read_text(path: str, asked_by: str | None) -> str:
             if asked_by is None
             else f"The base {os.path.normpath(path)!r} does not exist.",
             where=asked_by,
-            meant=([] if asked_by else _as_builder(name)) or nearest(name, neighbours),
+            meant=([] if asked_by else _as_builder(path, name)) or nearest(name, neighbours),
             fix=_advice(folder, name),
         ) from None
     except UnicodeDecodeError as error:
@@ -288,8 +288,12 @@ def _warn_if_deprecated(notice: Any, path: str) -> None:
     warn(message, DeprecationWarning, stacklevel=2)
 
 
-def _as_builder(name: str) -> list[str]:
-    """The builder that a dotted path to a class was meant as; nothing is imported to look."""
+def _as_builder(path: str, name: str) -> list[str]:
+    """The builder that a dotted path to a class, or ``file.py:Class``, was meant as; nothing is imported."""
+    file, _, attribute = path.rpartition(":")
+    if file.endswith(".py") and os.path.isfile(file):
+        module = os.path.relpath(file)[:-3].replace(os.sep, ".")
+        return [f"{module}:{attribute}"] if all(part.isidentifier() for part in module.split(".")) else []
     module, _, attribute = name.rpartition(".")
     if name.endswith(SUFFIXES) or not all(part.isidentifier() for part in name.split(".")) or not module:
         return []

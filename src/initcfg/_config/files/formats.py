@@ -110,6 +110,9 @@ def _yaml(text: str, path: str) -> Any:
         problem = ": ".join(filter(None, [context, error.problem]))
         tagged = problem.startswith("could not determine a constructor")
         fix = "Use plain YAML: no tag may make Python objects." if tagged else None
+        at = text.splitlines()[line - 1] if line else ""
+        if "\t" in at[: len(at) - len(at.lstrip())]:
+            fix = "Indent with spaces: YAML takes no tabs there."
         raise _syntax(f"This YAML cannot be read: {problem}", path, line, column, fix) from None
 
 

@@ -72,7 +72,8 @@ def _head(plan: Plan, name: str, item: Assignment) -> list[str]:
         facts.append("frozen (requires_grad=False)")
     if item.name in plan.buffers:
         facts.append("buffer")
-    aliases = [alias for alias, canonical in plan.aliases.items() if canonical == item.name]
+    known = [item.name, *(alias for alias, canonical in plan.aliases.items() if canonical == item.name)]
+    aliases = [other for other in known if other != name] if len(known) > 1 else []
     tied = [f"  also known as {', '.join(aliases)}: one tensor"] if aliases else []
     title = item.name if name == item.name else f"{name} (tied to {item.name})"
     becomes = value_text(item.value) if isinstance(item.value, Keep) else f"becomes {item.value}"

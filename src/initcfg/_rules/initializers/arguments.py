@@ -19,12 +19,25 @@ def number(name: str, given: Any) -> float:
             fix="Write 1 or 0. YAML reads yes, no, on and off as true and false.",
         )
     if not isinstance(given, numbers.Real):
-        raise ArgumentError(f"{name} must be a number, not {given!r}.")
+        raise ArgumentError(f"{name} must be a number, not {given!r}.", fix=_as_a_number(given))
     try:
         converted = float(given)
     except OverflowError as error:
         raise ArgumentError(f"{name} is beyond what a float can hold.") from error
     return given if isinstance(given, (int, float)) else converted
+
+
+def _as_a_number(given: Any) -> str | None:
+    """How to write what somebody wrote as a text: ``"1%"``, ``"0,02"``, ``"0.02"``."""
+    if not isinstance(given, str):
+        return None
+    text = given.strip().replace(",", ".")
+    scale = 0.01 if text.endswith("%") else 1.0
+    try:
+        meant = float(text.removesuffix("%"))
+    except ValueError:
+        return None
+    return f"Write {f'{meant * scale:.12g}' if scale != 1 else text}, without quotes."
 
 
 def finite(name: str, given: Any) -> float:
