@@ -148,3 +148,20 @@ def test_a_model_without_residual_adds() -> None:
         "0.weight": ("stem",),
         "2.weight": ("head",),
     }
+
+
+@pytest.mark.parametrize(
+    ("layer", "shown"),
+    [
+        (nn.Embedding(9, 4), "torch.zeros(2, 8, dtype=torch.long)"),
+        (nn.Linear(6, 3), "torch.zeros(2, 6)"),
+        (nn.Conv1d(5, 3, 3), "torch.zeros(2, 5, 32)"),
+        (nn.Conv2d(4, 3, 3), "torch.zeros(2, 4, 32, 32)"),
+        (nn.Conv3d(1, 3, 3), "torch.zeros(2, 1, 32, 32, 32)"),
+    ],
+)
+def test_an_example_that_is_asked_for_fits_the_first_layer(layer: nn.Module, shown: str) -> None:
+    with pytest.raises(RoleError, match="what it takes as input is not known") as raised:
+        find_roles(nn.Sequential(layer))
+    assert f"example=({shown},) in code" in str(raised.value.fix)
+    layer(eval(shown, {"torch": torch}))

@@ -66,7 +66,15 @@ from initcfg._model.names import (
     unwrapped,
     wrapper_attribute,
 )
-from initcfg._model.roles import ROLE_NAMES, Roles, TensorRole, declaration, find_roles, stand_in
+from initcfg._model.roles import (
+    ROLE_NAMES,
+    Roles,
+    TensorRole,
+    declaration,
+    example_of,
+    find_roles,
+    stand_in,
+)
 from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
 from initcfg._model.targets import Target, original_targets, plain_layout, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
@@ -112,6 +120,7 @@ __all__ = [
     "has_no_rules",
     "counter_may_be_missing",
     "doors",
+    "example_of",
     "find_roles",
     "hold_shards",
     "holds_tensors",

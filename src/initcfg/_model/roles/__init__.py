@@ -12,7 +12,7 @@ these together), `guessed.py` (names, where nothing can be seen), and `written.p
 person would declare it).
 """
 
-from initcfg._model.roles.examples import arguments_of
+from initcfg._model.roles.examples import arguments_of, example_of
 from initcfg._model.roles.facts import ROLE_NAMES, Roles, TensorRole
 from initcfg._model.roles.find import find_roles
 from initcfg._model.roles.stand_in import stand_in
@@ -24,6 +24,7 @@ __all__ = [
     "TensorRole",
     "arguments_of",
     "declaration",
+    "example_of",
     "find_roles",
     "stand_in",
 ]

@@ -13,10 +13,22 @@ from initcfg._model.roles.examples_transformers import Arguments, of_transformer
 from initcfg.errors import RoleError
 
 _BATCH = 2
-_FIX = (
-    "Give one: example=(torch.zeros(2, 3, 32, 32),) in code, example = 'file.py:function' in a config, "
-    "--example file.py:function for the command; or declare the roles: roles=dict(residual_out=[...])."
-)
+_FORMS = "A tensor, a tuple of arguments, a dict of them by name, or a function that returns one of these."
+
+
+def example_of(model: nn.Module) -> str:
+    """What an example input of a model may look like, as Python, by the layer that comes first in it."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Embedding):
+            return "torch.zeros(2, 8, dtype=torch.long)"
+        if isinstance(layer, nn.Linear):
+            return f"torch.zeros(2, {layer.in_features or 8})"
+        kind = next(
+            (n for n, cls in enumerate((nn.Conv1d, nn.Conv2d, nn.Conv3d), 1) if isinstance(layer, cls)), 0
+        )
+        if kind:
+            return f"torch.zeros({', '.join(map(str, (2, layer.in_channels or 3, *[32] * kind)))})"
+    return "torch.zeros(2, 3, 32, 32)"
 
 
 def arguments_of(model: nn.Module, example: Any = None) -> list[Arguments]:
@@ -44,7 +56,7 @@ def arguments_of(model: nn.Module, example: Any = None) -> list[Arguments]:
     if isinstance(example, Mapping):
         if not all(isinstance(key, str) for key in example):
             raise RoleError(
-                f"The names of an example's arguments must be texts, not {list(example)!r}.", fix=_FIX
+                f"The names of an example's arguments must be texts, not {list(example)!r}.", fix=_FORMS
             )
         return [((), dict(example))]
     if isinstance(example, (tuple, list)):
@@ -52,7 +64,7 @@ def arguments_of(model: nn.Module, example: Any = None) -> list[Arguments]:
             return [(example[0], dict(example[1]))]
         return [(tuple(example), {})]
     raise RoleError(
-        f"An example input is a tensor, a tuple or a dict of arguments, not {example!r}.", fix=_FIX
+        f"An example input is a tensor, a tuple or a dict of arguments, not {example!r}.", fix=_FORMS
     )
 
 
@@ -71,7 +83,8 @@ def _of_library(model: nn.Module) -> list[Arguments]:
     raise RoleError(
         f"To see what the tensors of a {type(model).__name__} do, it is run once without memory, and what it "
         "takes as input is not known.",
-        fix=_FIX,
+        fix=f"Give one: example=({example_of(model)},) in code, example = 'file.py:function' in a config, "
+        "--example file.py:function for the command; or declare the roles: roles=dict(residual_out=[...]).",
     )
 
 

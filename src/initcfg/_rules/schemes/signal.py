@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from initcfg._config import function_of_file
-from initcfg._model import ORTHOGONAL_UP_TO, Seen, analyzed, find_roles
+from initcfg._model import ORTHOGONAL_UP_TO, Seen, analyzed, example_of, find_roles
 from initcfg._rules.initializers import INITIALIZERS, BaseInit, LSUVInit, finite, one_of
 from initcfg._rules.scale import parse_scale
 from initcfg._rules.schemes.scheme import Scheme
@@ -116,7 +116,7 @@ class SignalPreserving(Scheme):
             raise RoleError(
                 f"SignalPreserving runs a {type(owner).__name__} once without memory, and what it takes as "
                 "input is not known.",
-                fix="Give an example of it: example=(torch.zeros(2, 3, 32, 32),) in code, "
+                fix=f"Give an example of it: example=({example_of(owner)},) in code, "
                 "example='file.py:function' in the rule.",
             ) from error
         return self._analyzed(owner, seen)
