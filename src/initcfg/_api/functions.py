@@ -13,7 +13,7 @@ from torch import nn
 from initcfg._api.declared_roles import remember
 from initcfg._api.untrusted import check_model, distrusted, distrusting, within_limits
 from initcfg._apply import rehearsed
-from initcfg._config import MODELS, build_from_cfg, idle_keys, load_config, prepared
+from initcfg._config import MODELS, build_from_cfg, idle_keys, load_config, prepared, told_of_misspelled_types
 from initcfg._config.files import Config, is_untrusted, plain_containers
 from initcfg._model import group_of_replicas, hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
@@ -212,7 +212,8 @@ def making(config: Any, cfg: Mapping[str, Any], *, untrusted: bool) -> Iterator[
 
 def construct(cfg: Mapping[str, Any]) -> nn.Module:
     """What a model's config builds, by its constructors alone: no rule is carried out, nothing deferred."""
-    model = build_from_cfg(cfg, MODELS)
+    with told_of_misspelled_types(cfg):
+        model = build_from_cfg(cfg, MODELS)
     if not isinstance(model, nn.Module):
         raise BuildError(f"The config builds a {type(model).__name__}, which is not a torch.nn.Module.")
     return model

@@ -10,7 +10,8 @@ another type than the annotated one) and `refused_settings.py` (what pydantic an
 `permitted.py` (what a config file may name), `builders/` (models of other people's libraries), `models.py`
 (registry of modules), `made_from.py` (which config built a module) with `narrow.py` (builds it again,
 narrower), `command_argument.py` (what a command is given: a file or a builder), `function_file.py` (a
-function in a file), `idle_keys.py` (keys that nothing reads).
+function in a file), `idle_keys.py` (keys that nothing reads), `misspelled_types.py` (names that MMEngine's
+registries do not have).
 """
 
 from initcfg._config.annotations import fills_tensor, first_annotation
@@ -19,6 +20,7 @@ from initcfg._config.command_argument import load_config, prepared
 from initcfg._config.function_file import function_of_file, names_function
 from initcfg._config.idle_keys import idle_keys
 from initcfg._config.made_from import builder_of
+from initcfg._config.misspelled_types import told_of_misspelled_types
 from initcfg._config.models import MODELS, build_model_from_cfg
 from initcfg._config.narrow import built_again, built_on_meta
 from initcfg._config.registry import Registry, build_from_cfg
@@ -39,4 +41,5 @@ __all__ = [
     "prepared",
     "idle_keys",
     "is_builder",
+    "told_of_misspelled_types",
 ]

@@ -139,6 +139,11 @@ def mmengine_names() -> list[str]:
     return [*root.module_dict, *scoped_names(root)]
 
 
+def mmengine_classes() -> frozenset[str]:
+    """The names in all registries of a loaded MMEngine, of whatever kind, without their scope."""
+    return frozenset(name for registry in _all_of_mmengine() for name in registry.module_dict)
+
+
 def scoped_names(registry: Any) -> list[str]:
     """The names in the registries below one, with their scope."""
     return [f"{scope}.{name}" for scope, child in _descendants(registry) for name in child.module_dict]
@@ -150,14 +155,16 @@ def _mmengine_models() -> Any:
 
 def is_registered_with_mmengine(found: Any) -> bool:
     """Whether a loaded MMEngine has something in one of its registries."""
+    return any(found is each for one in _all_of_mmengine() for each in one.module_dict.values())
+
+
+def _all_of_mmengine() -> Iterator[Any]:
     module = sys.modules.get("mmengine.registry")
     for registry in vars(module).values() if module is not None else ():
         # The class of the registries is there, too.
         if isinstance(getattr(registry, "module_dict", None), dict) and hasattr(registry, "children"):
-            within = [registry, *(child for _, child in _descendants(registry))]
-            if any(found is each for one in within for each in one.module_dict.values()):
-                return True
-    return False
+            yield registry
+            yield from (child for _, child in _descendants(registry))
 
 
 def _descendants(registry: Any) -> Iterator[tuple[str, Any]]:
