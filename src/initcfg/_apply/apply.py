@@ -20,6 +20,7 @@ from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.ranks import TOLD, Agreement, place_in_job
 from initcfg._apply.user_code import reset_is_init
+from initcfg._apply.without_memory import warn_of_tensors_without_memory
 from initcfg._model import (
     Names,
     doors,
@@ -101,6 +102,7 @@ def apply_plan(
         forget_defaults(model)
         remember_plan(model, plan)
         _log_idle_rules(execution)
+        warn_of_tensors_without_memory(model, names)
         ledger = execution.ledger(rng, seed)
         if place is not None and not _anything_drawn(ledger):
             place = None
