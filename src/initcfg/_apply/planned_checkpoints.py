@@ -51,13 +51,14 @@ class PlannedCheckpoints:
     """The checkpoints that a plan's values name.
 
     ``assign``: False maps what the plan's rules say, True all that can be; None copies everything.
+    ``waits``: The digests of large files are read when somebody asks for them.
     """
 
-    def __init__(self, loads: Iterable[Load], *, assign: bool | None = None) -> None:
+    def __init__(self, loads: Iterable[Load], *, assign: bool | None = None, waits: bool = True) -> None:
         self.mapping = MappedLoads(assign)
         # Where code that draws random numbers runs, by the name of its module.
         self.around_code: Around = lambda module: contextlib.nullcontext()
-        self._digests = SourceDigests()
+        self._digests = SourceDigests(waits=waits)
         self._begin(loads)
 
     def _begin(self, loads: Iterable[Load]) -> None:
@@ -294,13 +295,14 @@ class PlannedCheckpoints:
         return self._digests.of(source)
 
     def digested(self, loads: Iterable[Load]) -> tuple[Load, ...]:
-        """Accounts of checkpoints that were opened here, with what their files are."""
-        return tuple(
-            replace(load, sha256=load.sha256 or self._digests.of(load.source))
-            if load.source not in self._ambiguous
-            else load
-            for load in loads
-        )
+        """Accounts of checkpoints that were opened here, with what their files are, or will say they are."""
+        found: list[Load] = []
+        for load in loads:
+            told = self._digests.told(load)
+            if told is not None and load.sha256 is None and load.source not in self._ambiguous:
+                load = replace(load, sha256=told, undigested=told)
+            found.append(load)
+        return tuple(found)
 
     def close(self) -> None:
         """Let go of the files, and of what hooks made of them."""

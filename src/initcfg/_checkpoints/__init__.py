@@ -12,7 +12,7 @@ to its tensors).
 from initcfg._checkpoints.formats import ADAPTER_CONFIG, InMemory, OpenedCheckpoint, Stored, has_lora
 from initcfg._checkpoints.from_source import Lora, open_source
 from initcfg._checkpoints.key_prefixes import common_prefix, prefixes_of
-from initcfg._checkpoints.whole_digest import whole_digest, whole_size
+from initcfg._checkpoints.whole_digest import NotedFiles, whole_digest
 from initcfg._checkpoints.wrapper_names import ANY_WRAPPER, LocalNames, unwrapped_name, without_wrappers
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "InMemory",
     "LocalNames",
     "Lora",
+    "NotedFiles",
     "OpenedCheckpoint",
     "Stored",
     "common_prefix",
@@ -29,6 +30,5 @@ __all__ = [
     "prefixes_of",
     "unwrapped_name",
     "whole_digest",
-    "whole_size",
     "without_wrappers",
 ]

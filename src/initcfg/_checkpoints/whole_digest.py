@@ -1,13 +1,14 @@
-"""The digest of a checkpoint, be it one file or several."""
+"""The digest of a checkpoint, be it one file or several; now, or later if the files are still the same."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from initcfg._checkpoints.formats import METADATA, file_in_folder, weight_map
-from initcfg._checkpoints.sources import file_digest
+from initcfg._checkpoints.sources import file_digest, is_settled
 
 
 def whole_digest(path: Path) -> str:
@@ -16,16 +17,60 @@ def whole_digest(path: Path) -> str:
     These are an index and its shards, or all that belong to a distributed checkpoint, by their names' order.
     A file is read once for as long as it is the same.
     """
-    files = _files(path)
+    return _digest_of(_files(path), exactly=False)
+
+
+class _State(NamedTuple):
+    """What tells one state of a file from the next, whatever happened to it."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+
+class NotedFiles:
+    """The files of a checkpoint as they are now, before they are read.
+
+    Attributes:
+        size: How many bytes they have.
+        settled: Whether every write from now on will show; else their digest cannot wait.
+
+    Raises:
+        OSError, CheckpointError: They cannot be looked at.
+    """
+
+    def __init__(self, path: Path) -> None:
+        found = {file: file.stat() for file in _files(path)}
+        self.size = sum(each.st_size for each in found.values())
+        self.settled = all(map(is_settled, found.values()))
+        self._states = {file: _state(each) for file, each in found.items()}
+
+    def digest(self) -> str | None:
+        """As :func:`whole_digest`; None if the files are not what they were.
+
+        Raises:
+            OSError: They cannot be read any more.
+        """
+        if not self._are_the_same():
+            return None
+        digest = _digest_of(list(self._states), exactly=True)
+        return digest if self._are_the_same() else None
+
+    def _are_the_same(self) -> bool:
+        return all(_state(file.stat()) == state for file, state in self._states.items())
+
+
+def _state(found: os.stat_result) -> _State:
+    return _State(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _digest_of(files: list[Path], *, exactly: bool) -> str:
     if len(files) == 1:
-        return file_digest(files[0])
-    lines = (f"{file_digest(file)}  {file.name}\n" for file in sorted(files))
+        return file_digest(files[0], exactly=exactly)
+    lines = (f"{file_digest(file, exactly=exactly)}  {file.name}\n" for file in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def whole_size(path: Path) -> int:
-    """How many bytes these files have."""
-    return sum(file.stat().st_size for file in _files(path))
 
 
 def _files(path: Path) -> list[Path]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from initcfg._plan.as_json import record_to_json
 from initcfg._plan.frozen import Frozen
+from initcfg._plan.later import later_field
 from initcfg.values import Misfit, record
 
 _NOT_IN_JSON = ("given", "given_base")
@@ -92,7 +93,8 @@ class Load(Frozen):
         idle: Adaptations that were asked for and did nothing.
         wrapping: What was taken off on the way to the tensors: ``("state_dict",)``.
         checkpoint: The checkpoint as it was written; None if it was given in code.
-        sha256: Digest of the file, where it is known.
+        sha256: Digest of the file, where it is known; of a large one it is read when it is first asked for.
+        undigested: Why there is none, though there should be: the file has changed since it was loaded.
         expected: Digest that the rule demands.
         part: Which of several states in one file.
         offline: Whether nothing may be fetched.
@@ -128,7 +130,8 @@ class Load(Frozen):
     idle: tuple[str, ...] = ()
     wrapping: tuple[str, ...] = ()
     checkpoint: str | None = None
-    sha256: str | None = None
+    sha256: str | None = later_field()
+    undigested: str | None = later_field()
     expected: str | None = None
     part: str | None = None
     offline: bool | None = None
@@ -137,6 +140,10 @@ class Load(Frozen):
     lora: tuple[str | None, float | None] | None = None
     given: Any = field(default=None, compare=False, repr=False)
     given_base: Any = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy elsewhere has what is read here."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def not_given(self) -> tuple[str, ...]:
@@ -156,7 +163,7 @@ class Load(Frozen):
         return record_to_json(
             self,
             without=("given", "given_base"),
-            unless_empty=("lora", "mapped", "narrowed", "idle", "alarms"),
+            unless_empty=("lora", "mapped", "narrowed", "idle", "alarms", "undigested"),
         )
 
     @staticmethod

@@ -92,7 +92,7 @@ class Maker:
         self._outline = outline
         self._seed = seed
         self._rng = rng
-        self._checkpoints = PlannedCheckpoints(plan.loads)
+        self._checkpoints = PlannedCheckpoints(plan.loads, waits=False)
         self._filler = StreamFiller(self._checkpoints, seed)
         self._execution: Execution | None = None
         self._ledger = applied

@@ -41,7 +41,7 @@ class InitialValues:
     def __init__(self, loads: Iterable[Load], seed: int | None, *, fetch: bool) -> None:
         self._loads = {load.source: load for load in loads}
         # Whether a file is what it was, is said here for each source, and is no error.
-        opened = (replace(load, sha256=None) for load in self._loads.values())
+        opened = (replace(load, sha256=None, undigested=None) for load in self._loads.values())
         self._checkpoints = PlannedCheckpoints(
             load if fetch else replace(load, offline=True) for load in opened
         )
@@ -102,6 +102,8 @@ class InitialValues:
             return "of which the plan has no account"
         if load.checkpoint is None and load.given is None:
             return "which was given in code"
+        if load.undigested is not None:
+            return f"of which nobody knows what it was: {load.undigested}"
         try:
             digest = self._checkpoints.digest(source)
         except CheckpointNotFoundError:

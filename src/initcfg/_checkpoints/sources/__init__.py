@@ -14,10 +14,10 @@ environment), `progress.py` (a bar).
 Nothing here opens a checkpoint: `initcfg._checkpoints.formats` opens what is found.
 """
 
-from initcfg._checkpoints.sources.digests import file_digest
+from initcfg._checkpoints.sources.digests import file_digest, is_settled
 from initcfg._checkpoints.sources.locate import locate
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.progress import progress_bar
 from initcfg._checkpoints.sources.schemes import Source, register
 
-__all__ = ["Located", "Source", "file_digest", "locate", "progress_bar", "register"]
+__all__ = ["Located", "Source", "file_digest", "is_settled", "locate", "progress_bar", "register"]

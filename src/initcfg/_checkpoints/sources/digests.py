@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from initcfg._checkpoints.formats import open_regular
 from initcfg.errors import CheckpointError
@@ -14,8 +17,20 @@ _NAMED = re.compile(r"-([0-9a-f]{8,64})(?:\.[A-Za-z]\w*)+$")
 _DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\d*")
 _BLOCK = 1 << 20
 
+# What is written within so many nanoseconds of a write may get the same time: the clocks of file systems tick
+# every few milliseconds, some every two seconds.
+_TICK = 3 * 10**9
+
+
+class _Known(NamedTuple):
+    """A digest that was read, and when the file's record had changed last; 0 if that was just before."""
+
+    digest: str
+    changed: int
+
+
 # A file that is looked for while planning and again while applying is read once, also if it is renamed.
-_known: dict[tuple[int, int, int, int], str] = {}
+_known: dict[tuple[int, int, int, int], _Known] = {}
 
 
 def named_digest(name: str) -> str | None:
@@ -74,14 +89,25 @@ class Expected:
         )
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a regular file; read once for as long as the file is the same."""
+def is_settled(found: os.stat_result) -> bool:
+    """Whether any write from now on will show in the file's times."""
+    return time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _TICK
+
+
+def file_digest(path: Path, *, exactly: bool = False) -> str:
+    """SHA-256 of a regular file; read once for as long as the file is the same.
+
+    ``exactly``: What was read before counts only if nothing at all can have happened to the file since.
+    """
     stat = path.stat()
-    known = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    if known not in _known:
+    settled = is_settled(stat)
+    file = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    known = _known.get(file)
+    if known is None or (exactly and known.changed != stat.st_ctime_ns):
         digest = hashlib.sha256()
-        with open(open_regular(path), "rb", buffering=0) as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        _known[known] = digest.hexdigest()
-    return _known[known]
+        buffer = bytearray(_BLOCK)
+        with open(open_regular(path), "rb", buffering=0) as opened:
+            while count := opened.readinto(buffer):
+                digest.update(memoryview(buffer)[:count])
+        known = _known[file] = _Known(digest.hexdigest(), stat.st_ctime_ns if settled else 0)
+    return known.digest
