@@ -24,12 +24,12 @@ use std::thread::{scope, Builder};
 
 use job::{Job, Type};
 use mode::DefaultMode;
-use orthogonal::{orthogonalize, Matrix};
+use orthogonal::{orthogonalize, orthogonalize_among, Exchange, Matrix, Outcome, Process};
 use path::Path;
 use walk::Block;
 
 /// Version of the functions here and of the layouts of [`Job`] and [`Matrix`].
-const ABI: u32 = 4;
+const ABI: u32 = 5;
 /// Elements that a thread takes at a time; to start one costs about as much.
 const PIECE: u64 = 1 << 16;
 
@@ -37,6 +37,7 @@ const DONE: i32 = 0;
 const FAILED: i32 = 1;
 const UNKNOWN: i32 = 2;
 const NO_MEMORY: i32 = 3;
+const BROKEN: i32 = 4;
 
 /// A block in its batch.
 struct Part<'a> {
@@ -130,6 +131,42 @@ pub unsafe extern "C" fn initcfg_orthogonal(
                 match orthogonalize(matrices, threads.max(1) as usize, path) {
                     true => DONE,
                     false => NO_MEMORY,
+                }
+            }
+            _ => UNKNOWN,
+        }
+    })
+    .unwrap_or(FAILED)
+}
+
+/// The same of one matrix by several processes, each of which makes every so many-th panel; see [`Process`].
+///
+/// 4: the exchange has failed, and the matrix holds anything.
+///
+/// # Safety
+/// As for [`initcfg_orthogonal`]; the exchange may be called from this thread while this function runs.
+#[no_mangle]
+pub unsafe extern "C" fn initcfg_orthogonal_among(
+    matrix: *const Matrix,
+    threads: u32,
+    path: u32,
+    rank: u64,
+    ranks: u64,
+    exchange: Option<Exchange>,
+) -> i32 {
+    catch_unwind(|| {
+        let _mode = DefaultMode::new();
+        let process = Process {
+            rank: rank as usize,
+            ranks: ranks as usize,
+            exchange,
+        };
+        match Path::from_number(path) {
+            Some(path) if (*matrix).known() && process.known() => {
+                match orthogonalize_among(&*matrix, threads.max(1) as usize, path, process) {
+                    Outcome::Done => DONE,
+                    Outcome::NoMemory => NO_MEMORY,
+                    Outcome::Broken => BROKEN,
                 }
             }
             _ => UNKNOWN,

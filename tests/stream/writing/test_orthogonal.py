@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -291,3 +294,69 @@ KNOWN = [
 def test_the_numbers_are_known() -> None:
     made = whole(Orthogonal(1.0), (3, 2), key_of, np.float64)
     assert [number.hex() for number in made.ravel().tolist()] == KNOWN
+
+
+# -- orthogonal: parts of a matrix, by some of the ranks --------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (97, 97), (130, 120)])
+@pytest.mark.parametrize("switch", ["1", "0"])
+def test_columns_alone_have_their_bits(shape: tuple[int, int], switch: str, monkeypatch: Any) -> None:
+    """From any column to any, by the kernel and by NumPy."""
+    monkeypatch.setenv("INITCFG_KERNEL", switch)
+    gaussian = np.random.default_rng(0).standard_normal(shape)
+    expected = gaussian.copy()
+    orthogonal.by_numpy(expected, 1.3)
+    for first, last in [(0, 1), (0, 8), (7, 8), (5, shape[1]), (shape[1] - 1, shape[1]), (48, 60), (49, 96)]:
+        if first < last <= shape[1]:
+            made = gaussian.copy()
+            orthogonal.orthogonalize_columns([made[:, :last]], [1.3], [first], 2)
+            assert (made[:, first:last] == expected[:, first:last]).all()
+
+
+def made_among(gaussian: np.ndarray, ranks: int, threads: int) -> list[np.ndarray]:
+    """What each of several ranks makes, which are threads here and pass each other their panels."""
+    sent: dict[str, np.ndarray] = {}
+    made, barrier = [gaussian.copy() for _ in range(ranks)], Barrier(ranks)
+
+    def work(rank: int) -> None:
+        def exchange(numbers: np.ndarray, root: int) -> None:
+            if rank == root:
+                sent["numbers"] = numbers.copy()
+            barrier.wait(30)
+            numbers[...] = sent["numbers"]
+            barrier.wait(30)
+
+        kernel.orthogonalize_among(made[rank], 1.3, threads, rank, ranks, exchange)
+
+    with ThreadPoolExecutor(ranks) as pool:
+        list(pool.map(work, range(ranks)))
+    return made
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(1, 1), (40, 40), (97, 96), (340, 300)])
+@pytest.mark.parametrize(("ranks", "threads"), [(1, 1), (2, 1), (3, 2), (9, 1)])
+def test_panels_of_ranks_have_the_bits_of_one(shape: tuple[int, int], ranks: int, threads: int) -> None:
+    gaussian = np.random.default_rng(0).standard_normal(shape)
+    expected = gaussian.copy()
+    orthogonal.by_numpy(expected, 1.3)
+    made = made_among(gaussian, ranks, threads)
+    for number, first in enumerate(range(0, shape[1], 48)):
+        panel = slice(first, first + 48)
+        assert (made[number % ranks][:, panel] == expected[:, panel]).all()
+
+
+@needs_kernel
+@pytest.mark.parametrize("when", [0, 1, 4, 20])
+def test_an_exchange_that_fails_ends_the_work(when: int) -> None:
+    """With the error of the exchange itself, whichever step it was."""
+    calls = itertools.count()
+
+    def exchange(numbers: np.ndarray, root: int) -> None:
+        if next(calls) == when:
+            raise KeyError("the network")
+
+    with pytest.raises(KeyError, match="the network"):
+        kernel.orthogonalize_among(np.ones((500, 400)), 1.0, 2, 0, 2, exchange)
+    assert next(calls) == when + 1

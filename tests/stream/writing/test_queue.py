@@ -11,7 +11,7 @@ from torch import nn
 
 import initcfg
 from initcfg._apply.apply import apply_plan
-from initcfg._stream.writing import queue, stream
+from initcfg._stream.writing import matrices, queue, stream
 from initcfg._stream.writing.blocks import Block, cut, dims_of, elements
 from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.errors import ApplyError
@@ -129,3 +129,40 @@ def test_threads_by_the_environment(number: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("INITCFG_THREADS", number)
     fill_stream(found, Normal(0.0, 1.0), seed=0, name="w")
     assert torch.equal(found, expected)
+
+
+def test_matrices_keep_their_place_in_the_order() -> None:
+    """What lies upon a matrix comes after it, and a matrix after what it lies upon."""
+    plain, upon = torch.empty(6, 4), torch.empty(6, 4)
+    fill_stream(plain, Orthogonal(1.0), seed=0, name="weight")
+    writer = StreamWriter(0)
+    writer.add(upon, Constant(7.0), "below")
+    writer.add(upon, PaddingRow(2, Orthogonal(1.0)), "weight")
+    writer.add(upon[4:], Constant(5.0), "above")
+    writer.flush()
+    plain[2], plain[4:] = 0.0, 5.0
+    assert torch.equal(upon, plain)
+
+
+def test_pieces_of_one_matrix_are_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made once, also in another type, and each piece counts."""
+    whole = torch.empty(6, 100)
+    fill_stream(whole, Orthogonal(1.0), seed=0, name="weight")
+    made: list[int] = []
+    original = matrices.draw
+
+    def counted(wanted: Any, *rest: Any) -> None:
+        made.append(len(wanted))
+        original(wanted, *rest)
+
+    monkeypatch.setattr(matrices, "draw", counted)
+    told: list[int] = []
+    writer = StreamWriter(0, progress=told.append)
+    pieces = [torch.empty(6, 30), torch.empty(2, 30, dtype=torch.bfloat16)]
+    for piece, offsets in zip(pieces, [(0, 10), (3, 60)], strict=True):
+        writer.add(piece, Orthogonal(1.0), "weight", block=Block((6, 100), offsets))
+    writer.flush()
+    assert torch.equal(pieces[0], whole[:, 10:40])
+    assert torch.equal(pieces[1], whole[3:5, 60:90].bfloat16())
+    assert sum(told) == 240
+    assert made == [1]

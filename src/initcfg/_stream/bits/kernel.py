@@ -9,7 +9,7 @@ import ctypes
 import math
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import resources
 from itertools import pairwise
@@ -24,7 +24,7 @@ from initcfg._stream.bits.recipe import Kind, Recipe
 from initcfg._stream.environment import turned_off
 from initcfg.errors import ApplyError
 
-_ABI = 4
+_ABI = 5
 # Code of a type, and bytes of an element.
 _TYPES = {"float32": (0, 4), "float64": (1, 8), "bfloat16": (2, 2), "float16": (3, 2), "uint32": (4, 4)}
 BYTES = {name: size for name, (_, size) in _TYPES.items()}
@@ -44,7 +44,9 @@ _DIM = struct.Struct("<QqQ")
 _JOB = struct.Struct("<QQQQII")
 _RECIPE = struct.Struct("<4I7d")
 # As rust/src/orthogonal/matrix.rs has it.
-_MATRIX = struct.Struct("<QQQqqdQ")
+_MATRIX = struct.Struct("<QQQqqdQQ")
+# As rust/src/orthogonal/process.rs has it: what sends numbers from one rank to all.
+_EXCHANGE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _JOB_BYTES = _JOB.size + _RECIPE.size
 _JOB_LAYOUT = np.dtype(
     [
@@ -227,38 +229,94 @@ def fill(
 def _run(packed: bytes, threads: int, path: int) -> None:
     library = _load()[0]
     assert library is not None
-    code = library.initcfg_fill(packed, len(packed) // _JOB_BYTES, index(threads), path)
-    if code != 0:
-        raise ApplyError(f"The kernel failed, with code {code}.", fix="INITCFG_KERNEL=0 turns it off.")
+    _check(library.initcfg_fill(packed, len(packed) // _JOB_BYTES, index(threads), path))
 
 
 def orthogonalize(
-    matrices: Sequence[npt.NDArray[Any]], gain: float, threads: int, *, path: str | None = None
+    matrices: Sequence[npt.NDArray[Any]],
+    gain: float | Sequence[float],
+    threads: int,
+    *,
+    first: Sequence[int] = (),
+    path: str | None = None,
 ) -> None:
     """Make the columns of matrices orthogonal and of length ``gain``, in place.
 
     Args:
         matrices: float32 or float64, with any strides, and none with fewer rows than columns. No two may
             share an element.
-        gain: The length.
+        gain: The length; or one for each matrix.
         threads: How many threads may work at most; the numbers do not depend on it.
+        first: For each matrix the first column that is made; those before it hold anything then.
         path: Instruction set, one of :func:`paths`, for tests; None takes the fastest.
     """
     library = _usable(path, threads)
-    packed = bytearray()
-    for matrix in matrices:
-        rows, columns = matrix.shape
-        if rows < columns or not matrix.flags.writeable or str(matrix.dtype) not in ("float32", "float64"):
-            raise ApplyError(f"The kernel makes no columns of {matrix.dtype} orthogonal, {rows} × {columns}.")
-        across = [stride // matrix.itemsize for stride in matrix.strides]
-        if any(stride % matrix.itemsize for stride in (*matrix.strides, matrix.ctypes.data)):
-            raise ApplyError("The memory of a matrix is not aligned to its elements.")
-        packed += _MATRIX.pack(matrix.ctypes.data, rows, columns, *across, gain, matrix.itemsize == 8)
+    gains = gain if isinstance(gain, Sequence) else [gain] * len(matrices)
+    packed = bytearray(b"".join(map(_packed_matrix, matrices, gains, first or [0] * len(matrices))))
     if not packed:
         return
     memory = (ctypes.c_char * len(packed)).from_buffer(packed)
     wanted = 0 if path is None else _PATHS[path]
-    code = library.initcfg_orthogonal(ctypes.addressof(memory), len(matrices), threads, wanted)
+    _check(library.initcfg_orthogonal(ctypes.addressof(memory), len(matrices), threads, wanted))
+
+
+def orthogonalize_among(
+    matrix: npt.NDArray[Any],
+    gain: float,
+    threads: int,
+    rank: int,
+    ranks: int,
+    exchange: Callable[[npt.NDArray[np.float64], int], None],
+) -> None:
+    """Make those columns of a matrix orthogonal that are one rank's of several, all at work on it.
+
+    The columns are dealt out 48 at a time, from rank 0 on, again and again; the others' hold anything then.
+
+    Args:
+        matrix: See :func:`orthogonalize`; the same on all ranks.
+        gain: The length.
+        threads: How many threads may work at most.
+        rank: Which of the ranks this one is.
+        ranks: How many there are.
+        exchange: Given an array and the number of a rank, fills it with what that rank has there. First of
+            all it is given an empty one: then it returns when all ranks have come so far.
+    """
+    library = _usable(None, threads)
+    packed = _packed_matrix(matrix, gain, 0)
+    raised: list[BaseException] = []
+
+    def called(pointer: int | None, count: int, root: int) -> int:
+        try:
+            numbers = np.empty(0)
+            if pointer and count:
+                numbers = np.ctypeslib.as_array((ctypes.c_double * count).from_address(pointer))
+            exchange(numbers, root)
+        except BaseException as error:
+            # It cannot pass through the kernel.
+            raised.append(error)
+            return 1
+        return 0
+
+    code = library.initcfg_orthogonal_among(packed, threads, 0, rank, ranks, _EXCHANGE(called))
+    if raised:
+        raise raised[0]
+    _check(code)
+
+
+def _packed_matrix(matrix: npt.NDArray[Any], gain: float, first: int) -> bytes:
+    rows, columns = matrix.shape
+    pointer, size = matrix.ctypes.data, matrix.itemsize
+    down, across = matrix.strides
+    if rows < columns or not matrix.flags.writeable or matrix.dtype.char not in "fd":
+        raise ApplyError(f"The kernel makes no columns of {matrix.dtype} orthogonal, {rows} × {columns}.")
+    if pointer % size or down % size or across % size:
+        raise ApplyError("The memory of a matrix is not aligned to its elements.")
+    if not 0 <= first <= columns:
+        raise ApplyError(f"A matrix of {columns} columns has no column {first}.")
+    return _MATRIX.pack(pointer, rows, columns, down // size, across // size, gain, size == 8, first)
+
+
+def _check(code: int) -> None:
     if code == _NO_MEMORY:
         raise MemoryError("There is no memory for the columns of an orthogonal matrix in float64.")
     if code != 0:
@@ -370,6 +428,9 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             library.initcfg_fill.restype = ctypes.c_int32
             library.initcfg_orthogonal.argtypes = (address, ctypes.c_uint64, unsigned, unsigned)
             library.initcfg_orthogonal.restype = ctypes.c_int32
+            numbers = (ctypes.c_uint64, ctypes.c_uint64)
+            library.initcfg_orthogonal_among.argtypes = (address, unsigned, unsigned, *numbers, _EXCHANGE)
+            library.initcfg_orthogonal_among.restype = ctypes.c_int32
         except (OSError, AttributeError) as error:
             reason = f"{each.name} cannot be loaded: {error}"
             continue

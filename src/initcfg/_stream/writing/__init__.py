@@ -6,11 +6,11 @@ Out: the tensor, filled; and what of a tensor may be written at all.
 Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
 (jobs in batches, by the kernel), `threads.py` (on how many), `fallback.py` (by NumPy without it),
 `underflow.py` (small numbers are kept), `cuda/` (on a GPU), `whole_values.py` (what is made whole),
-`orthogonal.py` (matrices with the same bits everywhere), `formula_machine.py` (a formula's instructions,
-one by one), `foresight.py` (what it would need), `formula.py` (what it computes), `adaptation.py` (tensors
-of a checkpoint made to fit) with `derivation.py` (or made of a larger or smaller model's), `casts.py`
-(numbers that another type does not hold), `memory.py` (what may be written), `torch_generator.py` (torch's
-own generator, seeded and put back, and values drawn from it).
+`matrices.py` (orthogonal ones, many at once), `orthogonal.py` (with the same bits everywhere),
+`formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what it would need), `formula.py`
+(what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with `derivation.py` (or made of a
+larger or smaller model's), `casts.py` (numbers that another type does not hold), `memory.py` (what may be
+written), `torch_generator.py` (torch's own generator, seeded and put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views

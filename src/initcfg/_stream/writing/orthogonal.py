@@ -46,18 +46,33 @@ def orthogonal(matrix: Matrix, gain: float) -> Matrix:
     return made
 
 
-def orthogonalize(matrices: Sequence[Matrix], gain: float, threads: int = 1) -> None:
+def orthogonalize(matrices: Sequence[Matrix], gain: float | Sequence[float], threads: int = 1) -> None:
     """:func:`orthogonal` of each matrix, in place; ``threads`` may work on them."""
-    tall = [each if each.shape[0] >= each.shape[1] else each.T for each in matrices]
+    gains = gain if isinstance(gain, Sequence) else [gain] * len(matrices)
+    orthogonalize_columns(list(map(tall, matrices)), gains, [0] * len(matrices), threads)
+
+
+def orthogonalize_columns(
+    matrices: Sequence[Matrix], gains: Sequence[float], first: Sequence[int], threads: int
+) -> None:
+    """Orthogonal columns, from the ``first`` of each matrix on; those before it hold anything then.
+
+    A column depends on those before it alone: who needs no later ones leaves them out of the matrix.
+    """
     if kernel.available():
-        kernel.orthogonalize(tall, gain, threads)
+        kernel.orthogonalize(matrices, gains, threads, first=first)
         return
     with gradual_underflow():
-        for each in tall:
-            by_numpy(each, gain)
+        for matrix, gain, column in zip(matrices, gains, first, strict=True):
+            by_numpy(matrix, gain, column)
 
 
-def by_numpy(matrix: Matrix, gain: float) -> None:
+def tall(matrix: Matrix) -> Matrix:
+    """The matrix with those as columns that become orthogonal."""
+    return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+
+
+def by_numpy(matrix: Matrix, gain: float, first: int = 0) -> None:
     """What the kernel does, by NumPy, with the same bits: the reference. ``matrix`` has no fewer rows."""
     count = matrix.shape[1]
     work = matrix.astype(np.float64, order="C")
@@ -75,7 +90,8 @@ def by_numpy(matrix: Matrix, gain: float) -> None:
         work[panel.start :, panel] = 0.0
         work[panel, panel.start :] = 0.0
         np.fill_diagonal(work[panel, panel], 1.0)
-        _apply(vectors, products[panel], taus[panel], work[panel.start :, panel.start :], backward=True)
+        made = work[panel.start :, max(panel.start, first) :]
+        _apply(vectors, products[panel], taus[panel], made, backward=True)
     work *= signs * gain
     matrix[...] = work
 

@@ -13,6 +13,7 @@ import torch
 from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
+from initcfg._stream.writing.matrices import Share, make
 from initcfg._stream.writing.threads import thread_count
 from initcfg._stream.writing.underflow import gradual_underflow
 from initcfg.errors import (
@@ -33,6 +34,14 @@ class _Queued(NamedTuple):
     job: Job
 
 
+class _Wanted(NamedTuple):
+    """Matrices that wait: their place in the order, their tensor, and what it wants of each."""
+
+    order: int
+    tensor: torch.Tensor
+    shares: list[Share]
+
+
 class Queue:
     """Blocks to be drawn into tensors.
 
@@ -51,6 +60,7 @@ class Queue:
         self._whole = kernel.WholeTensors()
         self._whole_tensors: list[torch.Tensor] = []
         self._whole_orders: list[int] = []
+        self._matrices: list[_Wanted] = []
         self._elements = 0
 
     def next_write(self) -> None:
@@ -83,22 +93,36 @@ class Queue:
         if self._elements >= _AT_ONCE:
             self.flush()
 
+    def add_matrices(self, tensor: torch.Tensor, shares: list[Share]) -> None:
+        """Queue what a tensor of this machine's memory wants of matrices."""
+        self._matrices.append(_Wanted(self._order, tensor, shares))
+        self._elements += tensor.numel()
+        if self._elements >= _AT_ONCE:
+            self.flush()
+
     def flush(self) -> None:
         """Do every write that was queued."""
-        blocks, whole, count = self._blocks, self._whole, self._elements
+        blocks, whole, matrices = self._blocks, self._whole, self._matrices
         tensors, orders = self._whole_tensors, self._whole_orders
-        self._clear()
-        if not count:
+        if not self._elements:
             return
-        if not blocks and kernel.available() and not whole.overlap():
+        count = self._elements - sum(each.tensor.numel() for each in matrices)
+        self._clear()
+        if not blocks and not matrices and kernel.available() and not whole.overlap():
             kernel.fill([], self._threads, whole=whole)
             torch.autograd.graph.increment_version(tensors)
         else:
             order = operator.attrgetter("order")
-            queue = sorted([*map(_Queued, orders, tensors, whole.jobs()), *blocks], key=order)
+            queue: list[_Queued | _Wanted]
+            queue = sorted([*map(_Queued, orders, tensors, whole.jobs()), *blocks, *matrices], key=order)
             by_order = [list(batch) for _, batch in itertools.groupby(queue, order)]
             for batch in [queue] if _disjoint(queue) else by_order:
-                self._do(batch)
+                self._do([each for each in batch if isinstance(each, _Queued)])
+                make(
+                    [share for each in batch if isinstance(each, _Wanted) for share in each.shares],
+                    self._threads,
+                    self._tell,
+                )
                 torch.autograd.graph.increment_version([each.tensor for each in batch])
         self._tell(count)
 
@@ -107,6 +131,8 @@ class Queue:
         self._do([_Queued(0, tensor, job)])
 
     def _do(self, batch: list[_Queued]) -> None:
+        if not batch:
+            return
         if kernel.available():
             kernel.fill([each.job for each in batch], self._threads)
             return
@@ -146,10 +172,10 @@ def _warn_once(count: int) -> None:
     )
 
 
-def _disjoint(queue: list[_Queued]) -> bool:
+def _disjoint(queue: list[_Queued | _Wanted]) -> bool:
     """Whether no two writes of different order share memory."""
     reach, owner = 0, -1
-    for start, stop, order in sorted((*_span(each.job), each.order) for each in queue):
+    for start, stop, order in sorted((*_span(each), each.order) for each in queue):
         if start < reach and order != owner:
             return False
         if stop > reach:
@@ -157,6 +183,12 @@ def _disjoint(queue: list[_Queued]) -> bool:
     return True
 
 
-def _span(job: Job) -> tuple[int, int]:
+def _span(queued: _Queued | _Wanted) -> tuple[int, int]:
+    if isinstance(queued, _Wanted):
+        tensor = queued.tensor
+        dims = zip(tensor.shape, tensor.stride(), strict=True)
+        reach = 1 + sum((size - 1) * stride for size, stride in dims)
+        return tensor.data_ptr(), tensor.data_ptr() + reach * tensor.element_size()
+    job = queued.job
     reach = 1 + sum((dim.size - 1) * dim.stride for dim in job.dims)
     return job.pointer, job.pointer + reach * BYTES[job.dtype]

@@ -29,8 +29,10 @@ from initcfg._stream.writing.blocks import Block, cut, dims_of, elements, narrow
 from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.formula import evaluate
 from initcfg._stream.writing.formula_machine import RandomSource
+from initcfg._stream.writing.matrices import Share, make, shares_of
 from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory
 from initcfg._stream.writing.queue import Queue, draw_alone
+from initcfg._stream.writing.threads import thread_count
 from initcfg._stream.writing.torch_generator import seeded
 from initcfg._stream.writing.underflow import gradual_underflow, keeps_small_numbers
 from initcfg.errors import ApplyError
@@ -153,6 +155,8 @@ class StreamWriter:
             self.flush()
             with torch.no_grad():
                 tensor.fill_(math.nan if math.isnan(value.val) else value.val)
+        elif isinstance(value, values.Orthogonal):
+            self._add_matrices(tensor, shares_of(value, block, tensor, self._key(name, part)))
         elif isinstance(value, whole_values.WHOLE):
             self._add_whole(tensor, value, name, block, part)
         else:
@@ -191,6 +195,14 @@ class StreamWriter:
             self._tell(tensor.numel())
         else:
             self._through_buffer(tensor, recipe, key, dims, base)
+
+    def _add_matrices(self, tensor: torch.Tensor, shares: list[Share]) -> None:
+        if not _elsewhere(tensor):
+            self._queue.add_matrices(tensor, shares)
+            return
+        self.flush()
+        make(shares, thread_count(), self._tell)
+        torch.autograd.graph.increment_version(tensor)
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:
         self.flush()

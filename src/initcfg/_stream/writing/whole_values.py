@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,9 @@ from torch.nn import init
 
 from initcfg._stream import bits
 from initcfg._stream.bits import Numbers
-from initcfg._stream.writing import fallback
-from initcfg._stream.writing.blocks import Block, merged
-from initcfg._stream.writing.orthogonal import orthogonalize
-from initcfg._stream.writing.queue import thread_count
+from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.matrices import make, shares_of
+from initcfg._stream.writing.threads import thread_count
 from initcfg.errors import ApplyError, TensorError
 from initcfg.values import Dirac, Eye, Hadamard, Orthogonal, Sparse, Value, shape_problem
 
@@ -33,8 +31,6 @@ Keys = Callable[[int], int]
 
 # Words that are sorted at once: bounds the extra memory.
 _WORDS = 1 << 20
-# Elements of small matrices that are made at once.
-_ELEMENTS = 1 << 22
 
 
 def whole(value: Value, shape: Sequence[int], key_of: Keys, dtype: npt.DTypeLike = np.float32) -> Numbers:
@@ -61,7 +57,7 @@ def block(
 ) -> Numbers:
     """The block of ``whole(value, shape, ...)`` that begins at ``offsets`` and has ``sizes``.
 
-    Of an Orthogonal, whole matrices are made: all that the block touches, large ones one at a time.
+    Of an Orthogonal, whole matrices are made, as far as the block reaches: large ones one at a time.
 
     Args:
         value: An Orthogonal, Sparse, Dirac, Eye or Hadamard.
@@ -83,7 +79,8 @@ def block(
     if 0 in out.shape:
         return out
     if isinstance(value, Orthogonal):
-        _fill_orthogonal(out, value, shape, offsets, key_of(0))
+        place = Block(tuple(shape), tuple(offsets))
+        make(shares_of(value, place, torch.from_numpy(out), key_of(0)), thread_count(), lambda _: None)
     elif isinstance(value, Sparse):
         _fill_sparse(out, value, shape, offsets, key_of)
     elif isinstance(value, Dirac):
@@ -105,72 +102,6 @@ def _check(value: Value, shape: Sequence[int]) -> None:
     found = shape_problem(value, shape)
     if found is not None:
         raise TensorError(f"{value} cannot be made: {found}.", shape=shape)
-
-
-def _fill_orthogonal(
-    out: Numbers, value: Orthogonal, shape: Sequence[int], offsets: Sequence[int], key: int
-) -> None:
-    """Every matrix that the block touches, small ones many at a time, and the block's share of it."""
-    rest = tuple(axis for axis in range(len(shape)) if axis not in value.stack)
-    rows = math.prod(shape[axis] for axis in value.rows)
-    columns = tuple(axis for axis in rest if axis not in value.rows)
-    order = tuple(rest.index(axis) for axis in (*value.rows, *columns))
-    inside = tuple(slice(offsets[axis], offsets[axis] + out.shape[axis]) for axis in rest)
-    sizes = [shape[axis] for axis in rest]
-    threads = thread_count()
-    places = list(np.ndindex(*(out.shape[axis] for axis in value.stack)))
-    at_once = max(1, _ELEMENTS // math.prod(sizes))
-    for first in range(0, len(places), at_once):
-        shares = [
-            out[_index(dict(zip(value.stack, place, strict=True)), len(shape))]
-            for place in places[first : first + at_once]
-        ]
-        # A block that is whole matrices is their memory; else they have memory of their own.
-        whole = list(shares[0].shape) == sizes
-        made = [share if whole else np.empty(sizes, out.dtype) for share in shares]
-        _draw_gaussian(made, value, shape, places[first : first + at_once], offsets, key, threads)
-        matrices = [each.transpose(order).reshape(rows, -1) for each in made]
-        orthogonalize(matrices, value.gain, threads)
-        for share, each, matrix in zip(shares, made, matrices, strict=True):
-            if not np.may_share_memory(each, matrix):
-                each.transpose(order)[...] = matrix.reshape([sizes[axis] for axis in order])
-            if not whole:
-                share[...] = each[inside]
-
-
-def _index(at: dict[int, int], axes: int) -> tuple[Any, ...]:
-    return tuple(at.get(axis, slice(None)) for axis in range(axes))
-
-
-def _draw_gaussian(
-    matrices: Sequence[Numbers],
-    value: Orthogonal,
-    shape: Sequence[int],
-    places: Sequence[tuple[int, ...]],
-    offsets: Sequence[int],
-    key: int,
-    threads: int,
-) -> None:
-    """The unit normals of matrices of a stack: draw 0, each at its own row-major index in the tensor."""
-    double = matrices[0].dtype == np.float64
-    recipe = bits.normal_recipe(0.0, 1.0, double)
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    rest = [axis for axis in range(len(shape)) if axis not in value.stack]
-    jobs = []
-    for matrix, place in zip(matrices, places, strict=True):
-        base = sum(
-            (offsets[axis] + step) * strides[axis] for axis, step in zip(value.stack, place, strict=True)
-        )
-        dims = merged(
-            bits.Dim(size, stride // matrix.itemsize, strides[axis])
-            for axis, size, stride in zip(rest, matrix.shape, matrix.strides, strict=True)
-        )
-        jobs.append(bits.Job(matrix.ctypes.data, str(matrix.dtype), recipe, key, base, dims))
-    if bits.kernel.available():
-        bits.kernel.fill(jobs, threads)
-        return
-    for matrix, job in zip(matrices, jobs, strict=True):
-        matrix[...] = fallback.draw(recipe, key, job.base, job.dims, threads).reshape(matrix.shape)
 
 
 def _fill_sparse(
