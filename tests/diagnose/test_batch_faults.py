@@ -1,5 +1,3 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportMissingImports=false
 """What is the batch's fault, or the loss's, is told as theirs: no weight is blamed for it."""
 
 from __future__ import annotations

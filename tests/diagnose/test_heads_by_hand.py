@@ -1,5 +1,3 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportMissingImports=false
 """Heads that code multiplies by itself, without a module: seen as layers, blamed, and mended."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportMissingImports=false
 """Two processes: replicas are diagnosed as one model is, by one rank too; shards are refused in words."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportMissingImports=false
 """Where a fault begins, between modules too; and mends that bring no other fault."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportMissingImports=false
 """Mends that are learning rates, and rules for tables and heads; each is tried before it is told."""
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from initcfg._diagnose.facts import Measures
 from initcfg._diagnose.report.cards import ruler, verdict
 from initcfg._diagnose.report.strip import MOST_COLUMNS
 from initcfg._diagnose.report.wording import CODES, WORDS
+from initcfg._diagnose.sentences import Sentence
 from initcfg._plan.report.html import Wording
 
 EVIL = '<img src=x onerror=alert(1)>$x^{2}$\u202e\x1b[2J"@0@'
@@ -104,8 +105,8 @@ def test_every_check_has_words() -> None:
     assert set(CODES) == set(CHECKS)
 
 
-def test_a_code_that_has_no_words_is_shown_in_english() -> None:
-    new = replace(made().findings[0], code="of-tomorrow")
+def test_what_a_later_version_says_is_shown_in_english() -> None:
+    new = replace(made().findings[0], code="of-tomorrow", said=(Sentence("of tomorrow", {"x": "1"}),))
     text = replace(made(), findings=(new,)).to_html(lang="zh")
     assert '<p lang="en">The loss starts at 19.3, and a uniform guess has 5.3.</p>' in text
     assert '<span lang="en">The first hundred steps shrink the head.</span>' in text

@@ -1,5 +1,3 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportMissingImports=false
 """What the user's code raises is told as the model's failure; what initcfg itself raises is not."""
 
 from __future__ import annotations

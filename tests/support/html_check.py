@@ -6,14 +6,20 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 _EMPTY = {"meta", "input", "br", "col", "wbr"}
+_CODE = {"code", "pre", "script", "style"}
+_HEARD = ("aria-label", "placeholder", "data-label", "data-said", "title", "alt")
 
 
 @dataclass
 class Read:
-    """What a page holds: its texts, its elements with their attributes, and faults."""
+    """What a page holds: its texts, its elements with their attributes, and faults.
+
+    What is ``said`` are texts that a person reads or hears, but for code.
+    """
 
     elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def of(self, name: str) -> list[dict[str, str | None]]:
@@ -29,6 +35,7 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         self.read.elements.append((tag, attributes))
+        self.read.said += [attributes[key] or "" for key in _HEARD if key in attributes]
         for key, item in attrs:
             if key.startswith("on") or key == "style":
                 self.read.faults.append(f"{tag} has {key}")
@@ -48,6 +55,8 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.read.texts.append(data)
+        if not _CODE.intersection(self.open):
+            self.read.said.append(data)
 
 
 def read_page(text: str) -> Read:

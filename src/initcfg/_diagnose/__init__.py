@@ -3,13 +3,13 @@
 In: a model with its weights, a batch and a loss, and the plan that gave the weights where there is one.
 Out: a ``Diagnosis``: findings with their places, rules and remedies, and the measures that they come from.
 
-Read: `facts.py` (what a diagnosis holds), then `diagnose.py` (from start to end), `users_code.py` (whose
-failure it is), `batches.py` (an input for a model, where none is given) and `task.py` (a batch, and the
-loss), `untouched.py` and `held.py` (afterwards all is as it was), `measuring/` (one pass, watched),
-`tensors.py` (the parameters after it), `training.py` (a few steps), `checks/` (what is wrong), `blame.py`
-(the rule that is to blame), `mends.py` (a rule that helps) and `mend_text.py` (as its author would
-write it), `comparison.py` (two initializations side by side), `progress.py` (what is done now), `report/`
-(as a page), `loggers.py` (where it is logged).
+Read: `facts.py` (what a diagnosis holds) and `sentences.py` (what findings say, in English and in Chinese),
+then `diagnose.py` (from start to end), `users_code.py` (whose failure it is), `batches.py` (an input for a
+model, where none is given) and `task.py` (a batch, and the loss), `untouched.py` and `held.py` (afterwards
+all is as it was), `measuring/` (one pass, watched), `tensors.py` (the parameters after it), `training.py` (a
+few steps), `checks/` (what is wrong), `blame.py` (the rule that is to blame), `mends.py` (a rule that helps)
+and `mend_text.py` (as its author would write it), `comparison.py` (two initializations side by side),
+`progress.py` (what is done now), `report/` (as a page), `loggers.py` (where it is logged).
 """
 
 from initcfg._diagnose.batches import Batch, as_batch, batch_for, first_tensor, loss_of

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from initcfg._diagnose.sentences import Sentence
 from initcfg._plan import Plan, record_to_json
 from initcfg.errors import DiagnosisError, plural
 from initcfg.values import Misfit, record, short
@@ -27,7 +28,7 @@ class Finding:
         measured: The number that was found.
         threshold: What it was compared with.
         healthy: Its range over models that train well.
-        text: One sentence with the numbers.
+        text: What it is, with the numbers.
         why: What it leads to.
         fix: The remedy.
         mend: The remedy as a rule that is appended to the ``init_cfg``, where that is mechanical; or
@@ -37,6 +38,8 @@ class Finding:
         value: What it gave: ``"Normal(mean=0, std=1)"``.
         tensors: The tensors concerned.
         more: Further places where the same was found.
+        said: The sentences of ``text``, by key and parameters.
+        remedy: ``fix`` likewise, where it is not the usual one of this code.
     """
 
     level: Level
@@ -54,6 +57,8 @@ class Finding:
     value: str | None = None
     tensors: tuple[str, ...] = ()
     more: int = 0
+    said: tuple[Sentence, ...] = ()
+    remedy: Sentence | None = None
 
     def __str__(self) -> str:
         place = f" {self.where}" if self.where else ""

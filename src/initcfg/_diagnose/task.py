@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
 from initcfg._diagnose.batches import Batch, as_batch, batch_for, cross_entropy, first_tensor, loss_of
+from initcfg._diagnose.sentences import Sentence, say
 from initcfg._diagnose.users_code import users_code
 from initcfg.errors import ArgumentError, DiagnosisError
 from initcfg.values import dtype_name, short
@@ -46,15 +47,16 @@ class Task:
     called: str = ""
     targets: Any = None
 
-    def not_finite(self) -> str | None:
-        """Which numbers of the batch are NaN or infinite, in words; None if none is."""
-        for of, held in (("inputs", self.arguments), ("targets", self.targets)):
+    def not_finite(self) -> Sentence | None:
+        """Which numbers of the batch are NaN or infinite; None if none is."""
+        for held in (self.arguments, self.targets):
             for each in tree_leaves(held):
                 if isinstance(each, torch.Tensor) and each.is_floating_point():
                     bad = int((~torch.isfinite(each)).sum())
                     if bad:
-                        are = "is" if bad == 1 else "are"
-                        return f"{bad} of the {each.numel()} numbers of the {of} {are} NaN or infinite."
+                        counts = {"n": bad, "all": each.numel()}
+                        inputs = held is self.arguments
+                        return say("in the inputs", **counts) if inputs else say("in the targets", **counts)
         return None
 
     @property

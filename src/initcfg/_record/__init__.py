@@ -27,7 +27,7 @@ from initcfg._record.pending import (
     waits,
 )
 from initcfg._record.recorded import Recording, recorded
-from initcfg._record.recording import partial_loads
+from initcfg._record.recording import PartialLoad, partial_loads
 from initcfg._record.trace import trace
 from initcfg._record.trace_plan import parametrized_reason
 
@@ -45,6 +45,7 @@ __all__ = [
     "is_closed",
     "meta_defaults",
     "parametrized_reason",
+    "PartialLoad",
     "partial_loads",
     "recall_defaults",
     "recorded",

@@ -6,8 +6,8 @@ that were perhaps meant, and the fix.
 
 Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's
 code raised), `words.py` (numbers, bytes and near names in messages), `yaml_words.py` (advice for who
-writes YAML), `paths.py` (texts that are no paths), `shown.py` (a stranger's text, without what would
-steer a terminal), `screen.py` (the one way to people's eyes).
+writes YAML), `paths.py` (texts that are no paths), `sentences.py` (sentences in two languages), `shown.py`
+(a stranger's text, without what would steer a terminal), `screen.py` (the one way to people's eyes).
 
 Each class also derives from the built-in exception that the original system raised in that place, so that
 code written for it still catches it.
@@ -34,6 +34,9 @@ from initcfg.errors.screen import render as render
 from initcfg.errors.screen import say as say
 from initcfg.errors.screen import stacked as stacked
 from initcfg.errors.screen import warn as warn
+from initcfg.errors.sentences import LANGUAGES as LANGUAGES
+from initcfg.errors.sentences import Sentences as Sentences
+from initcfg.errors.sentences import filled as filled
 from initcfg.errors.shown import shown as shown
 from initcfg.errors.shown import shown_lines as shown_lines
 from initcfg.errors.words import in_bytes as in_bytes

@@ -1,4 +1,3 @@
-# pyright: reportMissingImports=false, reportPrivateImportUsage=false
 """Folders of torch.distributed.checkpoint, and several ranks that write one checkpoint."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# pyright: reportArgumentType=false
 """How tensors are divided into files, ranks and pieces."""
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.facts import Finding, Level, ProbeRun
 from initcfg._diagnose.measuring import Broken, LayerSeen, Seen
+from initcfg._diagnose.sentences import Sentence, told
 
 # Where what is found is in no module.
 _PLACES = {
@@ -80,7 +81,7 @@ class Evidence:
         broken: Where numbers cease to be finite, if they do.
         loaded: Tensors that a checkpoint gave.
         fresh: Whether all weights are known to be draws, which nobody has trained.
-        bad_batch: Which numbers of the batch are not finite, in words.
+        bad_batch: Which numbers of the batch are not finite.
     """
 
     seen: Seen
@@ -101,7 +102,7 @@ class Evidence:
     broken: Broken | None = None
     loaded: frozenset[str] = frozenset()
     fresh: bool = False
-    bad_batch: str | None = None
+    bad_batch: Sentence | None = None
 
     def weights_of(self, module: str, *, biases: bool = False) -> tuple[str, ...]:
         """The tensors of a layer, its weight first."""
@@ -162,13 +163,12 @@ class Evidence:
         self,
         code: str,
         where: str,
-        text: str,
-        *,
+        *said: Sentence,
         measured: float | None = None,
         level: Level | None = None,
         threshold: float | None = None,
         tensors: tuple[str, ...] = (),
-        fix: str | None = None,
+        fix: Sentence | None = None,
         mend: Mapping[str, Any] | None = None,
         more: int = 0,
     ) -> Finding:
@@ -184,12 +184,14 @@ class Evidence:
             math.nan if measured is not None and math.isnan(measured) else measured,
             check.threshold if threshold is None else threshold,
             check.healthy,
-            text,
+            told(said) or "",
             check.why,
-            check.fix if fix is None else fix,
+            told([fix]) or "" if fix is not None else check.fix,
             mend=mend,
             tensors=tensors,
             more=more,
+            said=said,
+            remedy=fix,
         )
 
 

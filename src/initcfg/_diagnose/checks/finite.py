@@ -9,6 +9,7 @@ from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence, most_gain
 from initcfg._diagnose.facts import Finding
 from initcfg._diagnose.measuring import Broken
+from initcfg._diagnose.sentences import Sentence, say
 
 _BF16_STEP = 2.0**-9
 _FLOAT16_ENDS = 65504
@@ -20,9 +21,13 @@ def check_finite(evidence: Evidence) -> Iterator[Finding]:
     seen = evidence.seen
     broken = [name for name, each in evidence.tensors.items() if not each.finite]
     if broken:
-        text = f"{broken[0]} holds NaN or infinity."
         yield evidence.finding(
-            "nonfinite-weight", broken[0], text, tensors=tuple(broken), more=len(broken) - 1, measured=1
+            "nonfinite-weight",
+            broken[0],
+            say("weight holds", tensor=broken[0]),
+            tensors=tuple(broken),
+            more=len(broken) - 1,
+            measured=1,
         )
     began = evidence.broken
     if evidence.bad_batch is not None and not broken and (began is None or began.given):
@@ -35,61 +40,74 @@ def check_finite(evidence: Evidence) -> Iterator[Finding]:
         before = [each for each in seen.layers if math.isfinite(each.rms)]
         to_blame = most_gain([*before, *(each for each in seen.layers if each.name == name)])
         tensors = tuple(broken) or own or (evidence.weights_of(to_blame.name) if to_blame else ())
-        text = f"The first output that is not finite is that of {name or 'the model'} ({kind})."
-        fix = None
+        said = say("first output", module=name, kind=kind) if name else say("output of the model", kind=kind)
+        began_in, fix = (), None
         if not broken and evidence.broken is not None:
-            text, tensors, fix = _where_it_began(evidence, evidence.broken, text, tensors)
+            began_in, tensors, fix = _where_it_began(evidence, evidence.broken, tensors)
         yield evidence.finding(
             "nonfinite-activation",
             name,
-            text,
+            said,
+            *began_in,
             tensors=tensors,
             more=len(seen.broken) - 1,
             measured=math.inf,
             fix=fix,
         )
     elif not math.isfinite(seen.loss):
-        text, tensors, fix = f"The loss is {seen.loss}.", tuple(broken), None
+        began_in, tensors, fix = (), tuple(broken), None
         if not broken and evidence.broken is not None:
-            text, tensors, fix = _where_it_began(evidence, evidence.broken, text, tensors)
-        yield evidence.finding("nonfinite-loss", "", text, measured=seen.loss, tensors=tensors, fix=fix)
+            began_in, tensors, fix = _where_it_began(evidence, evidence.broken, tensors)
+        said = say("loss is", loss=seen.loss)
+        yield evidence.finding(
+            "nonfinite-loss", "", said, *began_in, measured=seen.loss, tensors=tensors, fix=fix
+        )
     if math.isfinite(seen.loss) and not math.isfinite(evidence.gradient_norm):
         bad = [
             name
             for name, each in evidence.tensors.items()
             if each.gradient_rms is not None and not math.isfinite(each.gradient_rms)
         ]
-        text = f"The loss is {seen.loss:.4g}, and the norm of the gradient {evidence.gradient_norm}."
         yield evidence.finding(
             "nonfinite-gradient",
             bad[0] if bad else "",
-            text,
+            say("norm is", loss=f"{seen.loss:.4g}", norm=evidence.gradient_norm),
             measured=evidence.gradient_norm,
             more=max(len(bad) - 1, 0),
         )
 
 
 def _where_it_began(
-    evidence: Evidence, began: Broken, text: str, tensors: tuple[str, ...]
-) -> tuple[str, tuple[str, ...], str | None]:
-    """What is said where the function is known that gave the first number that is not finite."""
-    place = f" at {began.place}" if began.place else ""
+    evidence: Evidence, began: Broken, tensors: tuple[str, ...]
+) -> tuple[tuple[Sentence, ...], tuple[str, ...], Sentence | None]:
+    """What is said besides where the function is known that gave the first number that is not finite."""
+    function, place = began.function, began.place
     if began.given:
-        text = f"{text} What enters {began.function}{place} is not finite already."
-        return text, tensors, "Look at the batch: it holds NaN or infinity."
+        said = (
+            say("enters broken at", function=function, place=place)
+            if place
+            else say("enters broken", function=function)
+        )
+        return (said,), tensors, say("mend the batch")
     known = [name for name in began.parameters if name in evidence.tensors]
     zeros = [name for name in known if evidence.tensors[name].rms == 0]
-    text = f"{text} It comes from {began.function}{place}{_with(zeros or known)}."
+    said = (_comes_from(function, place, zeros or known),)
     if zeros:
-        return text, (*zeros, *(name for name in known if name not in zeros)), "Start it away from zero."
+        return said, (*zeros, *(name for name in known if name not in zeros)), say("away from zero")
     if known:
-        return text, tuple(known), None
-    own = tensors if began.function in _MULTIPLIES else ()
-    return text, own, None if own else "Keep what enters that function within what it is defined for."
+        return said, tuple(known), None
+    own = tensors if function in _MULTIPLIES else ()
+    return said, own, None if own else say("within its domain")
 
 
-def _with(names: Sequence[str]) -> str:
-    return f", which {names[0]} enters" if names else ""
+def _comes_from(function: str, place: str | None, entering: Sequence[str]) -> Sentence:
+    if entering and place:
+        return say("comes from at with", function=function, place=place, tensor=entering[0])
+    if entering:
+        return say("comes from with", function=function, tensor=entering[0])
+    if place:
+        return say("comes from at", function=function, place=place)
+    return say("comes from", function=function)
 
 
 def check_half_precision(evidence: Evidence) -> Iterator[Finding]:
@@ -102,8 +120,8 @@ def check_half_precision(evidence: Evidence) -> Iterator[Finding]:
         limit = CHECKS["bf16-no-update"].threshold or 0
         if known and len(lost) > limit * len(known):
             share = len(lost) / len(known)
-            text = f"The first step of {len(lost)} of {len(known)} tensors is less than 2⁻⁹ of their weights."
-            yield evidence.finding("bf16-no-update", lost[0], text, measured=share, more=len(lost) - 1)
+            said = say("rounds away", n=len(lost), all=len(known))
+            yield evidence.finding("bf16-no-update", lost[0], said, measured=share, more=len(lost) - 1)
 
 
 def _float16(evidence: Evidence) -> Iterator[Finding]:
@@ -115,11 +133,12 @@ def _float16(evidence: Evidence) -> Iterator[Finding]:
         first = next(each for each in layers if max(each.largest, each.input_largest) > limit)
         before = layers[: layers.index(first) + 1]
         to_blame = most_gain(before) or first
-        beyond = ": there it is infinite on this very batch" if far > _FLOAT16_ENDS else ""
+        beyond = far > _FLOAT16_ENDS
+        numbers = {"largest": f"{far:.4g}", "end": _FLOAT16_ENDS}
         yield evidence.finding(
             "fp16-overflow",
             top.name,
-            f"The largest number there is {far:.4g}; float16 ends at {_FLOAT16_ENDS}{beyond}.",
+            say("beyond the end", **numbers) if beyond else say("near the end", **numbers),
             measured=far,
             level="error" if beyond else None,
             tensors=evidence.weights_of(to_blame.name),
@@ -129,5 +148,5 @@ def _float16(evidence: Evidence) -> Iterator[Finding]:
     share = tiny / total if total else 0.0
     evidence.numbers["float16_underflow"] = share
     if share > (CHECKS["fp16-underflow"].threshold or 0):
-        text = f"{share:.0%} of the gradients are below 6e-8, which float16 rounds to 0."
-        yield evidence.finding("fp16-underflow", "", text, measured=share)
+        said = say("below the least", share=f"{share:.0%}")
+        yield evidence.finding("fp16-underflow", "", said, measured=share)

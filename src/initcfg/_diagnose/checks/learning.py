@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence
 from initcfg._diagnose.facts import Finding
-from initcfg.errors import plural
+from initcfg._diagnose.sentences import say
 
 _LAST = 3
 
@@ -20,35 +20,33 @@ def check_parameters(evidence: Evidence) -> Iterator[Finding]:
     trained = [each for each in evidence.tensors.values() if each.trained]
     unused = tuple(each.name for each in trained if not each.used)
     if unused:
-        text = f"{_are(len(unused))} not part of the loss."
         yield evidence.finding(
-            "unused-parameter", unused[0], text, measured=len(unused), tensors=unused, more=len(unused) - 1
+            "unused-parameter",
+            unused[0],
+            say("not in the loss", n=f"{len(unused):,}"),
+            measured=len(unused),
+            tensors=unused,
+            more=len(unused) - 1,
         )
     if evidence.alive is None:
         return
     zero = [each.name for each in trained if each.used and each.zero_gradient]
     dead = tuple(name for name in zero if name not in evidence.alive)
     if dead:
-        text = f"The gradient of {plural(len(dead), 'tensor')} is exactly 0, also after 4 steps."
         yield evidence.finding(
             "dead-parameter",
             dead[0],
-            text,
+            say("gradient is zero", n=f"{len(dead):,}"),
             measured=len(dead),
             tensors=_to_blame(evidence, dead),
             more=len(dead) - 1,
         )
     later = tuple(name for name in zero if name in evidence.alive)
     if later:
-        have = "has" if len(later) == 1 else "have"
-        text = f"{plural(len(later), 'tensor')} {have} a gradient from a later step on only."
+        said = say("gradient comes later", n=f"{len(later):,}")
         yield evidence.finding(
-            "starts-later", later[0], text, measured=len(later), tensors=later, more=len(later) - 1
+            "starts-later", later[0], said, measured=len(later), tensors=later, more=len(later) - 1
         )
-
-
-def _are(count: int) -> str:
-    return f"{plural(count, 'trained tensor')} {'is' if count == 1 else 'are'}"
 
 
 def _to_blame(evidence: Evidence, dead: tuple[str, ...]) -> tuple[str, ...]:
@@ -70,8 +68,7 @@ def check_probe(evidence: Evidence) -> Iterator[Finding]:
     if run is None or not run.losses or not math.isfinite(run.losses[0]):
         return
     first, last, steps = run.losses[0], run.losses[-1], len(run.losses) - 1
-    taken = plural(steps, "step")
-    went = f"On one batch, at lr {run.lr:g}, the loss went from {first:.4g} to {last:.4g} in {taken}."
+    went = say("loss went", lr=f"{run.lr:g}", first=f"{first:.4g}", last=f"{last:.4g}", n=f"{steps:,}")
     evidence.numbers["probe_last"] = last
     if not math.isfinite(last):
         yield evidence.finding("probe-diverges", "", went, measured=last, level="error")
@@ -92,7 +89,8 @@ def check_probe(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding(
             "probe-stalls",
             "",
-            f"{went} It falls each time, slowly." if slow else went,
+            went,
+            *([say("falls slowly")] if slow else []),
             measured=fall,
             threshold=least,
             level="info" if slow else None,

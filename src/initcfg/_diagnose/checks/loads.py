@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from initcfg._diagnose.checks.evidence import Evidence
 from initcfg._diagnose.facts import Finding
-from initcfg._record import partial_loads
+from initcfg._diagnose.sentences import Sentence, say
+from initcfg._record import PartialLoad, partial_loads
 
 
 def check_loads(evidence: Evidence) -> Iterator[Finding]:
@@ -16,8 +17,15 @@ def check_loads(evidence: Evidence) -> Iterator[Finding]:
         finding = evidence.finding(
             "not-loaded",
             "",
-            f"{each.text} ({each.place}).",
+            _said(each),
             measured=each.loaded / each.given,
             level="info" if each.loaded else "warning",
         )
         yield replace(finding, source=each.place)
+
+
+def _said(load: PartialLoad) -> Sentence:
+    given = {name: getattr(load, name) for name in ("place", "loaded", "given", "code", "kind", "stranger")}
+    if load.lacking is None:
+        return say("loads few", **given)
+    return say("loads few of other names", **given, lacking=load.lacking)

@@ -9,6 +9,7 @@ from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence, most_gain
 from initcfg._diagnose.facts import Finding, Level
 from initcfg._diagnose.measuring import LayerSeen, LossSeen
+from initcfg._diagnose.sentences import say
 
 _FEW = 0.02
 _MEANS = 3
@@ -23,10 +24,8 @@ def check_input(evidence: Evidence) -> Iterator[Finding]:
     high = CHECKS["input-scale"].threshold or 0
     for mean, std in evidence.inputs:
         if std > high or std < _FEW or abs(mean) > _MEANS * std:
-            text = (
-                f"The input has mean {mean:.3g} and standard deviation {std:.3g}; about 0 and 1 are expected."
-            )
-            yield evidence.finding("input-scale", "", text, measured=std)
+            said = say("input has", mean=f"{mean:.3g}", std=f"{std:.3g}")
+            yield evidence.finding("input-scale", "", said, measured=std)
             return
 
 
@@ -42,8 +41,8 @@ def check_loss(evidence: Evidence) -> Iterator[Finding]:
             numbers["label_entropy"] = found.label_entropy
         if found.beyond is not None:
             low, high = found.beyond
-            text = f"The targets of {found.name} go from {low:g} to {high:g}."
-            yield evidence.finding("target-range", "", text, measured=high if high > 1 else low)
+            said = say("targets go", loss=found.name, low=f"{low:g}", high=f"{high:g}")
+            yield evidence.finding("target-range", "", said, measured=high if high > 1 else low)
             return
         yield from _too_low(evidence, found)
         limit = max(CHECKS["initial-loss"].threshold or 0, guess / 4)
@@ -60,23 +59,18 @@ def _too_low(evidence: Evidence, found: LossSeen) -> Iterator[Finding]:
     if len(evidence.seen.losses) == 1 and loss > 0:
         count = next((each for each in found.samples if each > 1 and _near(value, loss * each)), None)
         if count is not None:
-            text = (
-                f"The loss is {loss:.4g}, 1/{count} of the mean {found.name}, {value:.4g}: a mean that is "
-                f"divided by {count} again."
-            )
-            yield evidence.finding("loss-too-low", "", text, measured=value - loss, level="info")
+            said = say("divided again", loss=f"{loss:.4g}", count=count, name=found.name, mean=f"{value:.4g}")
+            yield evidence.finding("loss-too-low", "", said, measured=value - loss, level="info")
             return
     floor = found.floor
     if floor is None or evidence.loaded:
         return
     limit = max(CHECKS["loss-too-low"].threshold or 0, floor / 4)
     if floor - value > limit:
-        text = (
-            f"The loss starts at {value:.4g}, and who knows only how frequent each class is has {floor:.4g}"
-            f"{'' if evidence.fresh else '; if the weights were trained before, that is why'}."
-        )
+        numbers = {"loss": f"{value:.4g}", "floor": f"{floor:.4g}"}
+        said = say("too low", **numbers) if evidence.fresh else say("too low unless trained", **numbers)
         level: Level | None = None if evidence.fresh else "info"
-        yield evidence.finding("loss-too-low", "", text, measured=floor - value, threshold=limit, level=level)
+        yield evidence.finding("loss-too-low", "", said, measured=floor - value, threshold=limit, level=level)
 
 
 def _near(one: float, other: float) -> bool:
@@ -90,8 +84,8 @@ def _is_the_target(evidence: Evidence) -> Iterator[Finding]:
         return
     value, spread = seen.distances[0]
     if spread > 0 and value < _ALREADY * spread:
-        text = f"The output is the target already: the loss is {value:.2g}, and their mean has {spread:.2g}."
-        yield evidence.finding("loss-too-low", "", text, measured=spread - value, threshold=0, level="info")
+        said = say("already the target", loss=f"{value:.2g}", spread=f"{spread:.2g}")
+        yield evidence.finding("loss-too-low", "", said, measured=spread - value, threshold=0, level="info")
 
 
 def head(evidence: Evidence) -> LayerSeen | None:
@@ -116,23 +110,17 @@ def _initial_loss(evidence: Evidence, loss: float, guess: float, spread: float, 
         or tensors[0] in evidence.seen.looked_up
         or (last is not None and last.name == tensors[0] and _is_table(evidence, tensors[0]))
     )
-    text = (
-        f"The loss starts at {loss:.4g}, and a guess has {guess:.4g}: the logits have the standard deviation "
-        f"{spread:.3g}."
-    )
-    fix = None
-    if to_blame is not last:
-        fix = "What enters the output layer is large already: let the layers before it keep the size."
+    fix = say("quiet what enters") if to_blame is not last else None
     if moved:
         one = evidence.tensors[tensors[0]]
-        smaller = "smaller" if (one.pull or 0) > 0 else "larger"
-        fix = f"{one.name} sets the size of the logits: start it {smaller}."
+        smaller = (one.pull or 0) > 0
+        fix = say("start it smaller", tensor=one.name) if smaller else say("start it larger", tensor=one.name)
     elif tied:
-        fix = "The embedding is the output layer, too: give it a smaller std, or scale the logits."
+        fix = say("embedding is the head")
     return evidence.finding(
         "initial-loss",
         tensors[0] if moved else last.name if last else "",
-        text,
+        say("starts high", loss=f"{loss:.4g}", guess=f"{guess:.4g}", std=f"{spread:.3g}"),
         measured=loss - guess,
         threshold=limit,
         tensors=tensors,
@@ -161,13 +149,9 @@ def _prior(
     if not biases and loss != _BINARY:
         # Without a bias there is nowhere to say it.
         return
-    text = (
-        f"The labels have the entropy {entropy:.3g}, and a guess {guess:.3g}: a bias of log frequencies "
-        f"starts {guess - entropy:.2g} lower."
-    )
-    yield evidence.finding(
-        "class-prior", last.name if last else "", text, measured=guess - entropy, tensors=biases
-    )
+    lower = guess - entropy
+    said = say("labels have", entropy=f"{entropy:.3g}", guess=f"{guess:.3g}", lower=f"{lower:.2g}")
+    yield evidence.finding("class-prior", last.name if last else "", said, measured=lower, tensors=biases)
 
 
 def _is_lost(layer: LayerSeen, limit: float) -> bool:
@@ -191,11 +175,10 @@ def _input_lost(evidence: Evidence) -> Iterator[Finding]:
         before = seen.layers[: seen.layers.index(lost)]
         dead = {each.layer for each in seen.units if each.kind == "relu" and each.share == 1}
         place = next((each for each in before if each.name in dead), before[-1] if before else lost)
-    text = f"Between samples, the output differs by {varies:.1e} of its size."
     yield evidence.finding(
         "input-lost",
         place.name if place else "",
-        text,
+        say("output differs", share=f"{varies:.1e}"),
         measured=varies,
         tensors=evidence.weights_of(place.name) if place else (),
     )

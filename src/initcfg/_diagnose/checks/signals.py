@@ -12,6 +12,7 @@ from initcfg._diagnose.checks.evidence import Evidence, least_gain, most_gain
 from initcfg._diagnose.checks.units import scoring_layers
 from initcfg._diagnose.facts import Finding
 from initcfg._diagnose.measuring import LayerSeen
+from initcfg._diagnose.sentences import say
 
 _FEWEST = 3
 _FIFTH = 5
@@ -31,7 +32,7 @@ def check_activations(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding(
             "activation-explodes",
             large[0].name,
-            f"The output there has the RMS {large[0].rms:.3g}; the largest is {top.rms:.3g}, of {top.name}.",
+            say("grows there", rms=f"{large[0].rms:.3g}", largest=f"{top.rms:.3g}", module=top.name),
             measured=top.rms,
             tensors=evidence.weights_of(to_blame.name),
             more=len(large) - 1,
@@ -43,7 +44,7 @@ def check_activations(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding(
             "activation-vanishes",
             small[0].name,
-            f"The output there has the RMS {small[0].rms:.3g}.",
+            say("vanishes there", rms=f"{small[0].rms:.3g}"),
             measured=min(each.rms for each in small),
             tensors=evidence.weights_of(to_blame.name),
             more=len(small) - 1,
@@ -69,13 +70,12 @@ def check_stream(evidence: Evidence) -> Iterator[Finding]:
     read = bool(seen.readers) and all(seen.readers)
     added = all(each.ends_in_norm for each in blocks)
     harmless = read or added
-    norms = " What reads it is a norm each time, so its size itself does no harm." if read else ""
-    if added and not read:
-        norms = " What each block adds comes from a norm, so it is large beside a small start only."
+    norms = [say("norms read")] if read else [say("norms add")] if added else []
     yield evidence.finding(
         "stream-grows",
         top.name,
-        f"Over {len(blocks)} blocks the stream grows {growth:.3g}-fold, most of it in {jump.name}.{norms}",
+        say("stream grows", count=len(blocks), growth=f"{growth:.3g}", module=jump.name),
+        *norms,
         measured=growth,
         level="info" if harmless else None,
         tensors=evidence.weights_of(jump.largest_layer),
@@ -111,7 +111,7 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
                 yield evidence.finding(
                     code,
                     known[0][0],
-                    f"Its gradient is {ratio:.2g} times that near the loss.",
+                    say("gradient beside", ratio=f"{ratio:.2g}"),
                     measured=ratio,
                     tensors=_changing_most(evidence, seen.layers, shrinking=code == "gradient-vanishes"),
                 )
@@ -122,12 +122,12 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
             evidence.tensors.values(),
             key=lambda each: (each.gradient_rms or 0) * math.prod(each.shape) ** 0.5,
         )
-        text = f"It is {evidence.gradient_norm:.3g}, most of it in {top.name}."
+        said = say("gradient norm is", norm=f"{evidence.gradient_norm:.3g}", tensor=top.name)
         last = seen.layers[-1] if seen.layers else None
         to_blame = most_gain(seen.layers) or last
         tensors = evidence.that_matters(evidence.weights_of(to_blame.name) if to_blame else ())
         yield evidence.finding(
-            "gradient-norm", top.name, text, measured=evidence.gradient_norm, tensors=tensors
+            "gradient-norm", top.name, said, measured=evidence.gradient_norm, tensors=tensors
         )
 
 
@@ -165,16 +165,18 @@ def check_norms(evidence: Evidence) -> Iterator[Finding]:
     how = f"{factor:.1e}" if math.isfinite(factor) else f"{zeros[0].factor:.0f}^{len(zeros)}"
     padding = evidence.seen.padding
     tensors: tuple[str, ...] = ()
-    of = ""
+    of = []
     if padding:
         name, rows = next(iter(padding.items()))
         tensors = evidence.weights_of(name)
         named = tensors[0] if tensors else name
-        of = f" They are row {', '.join(map(str, rows[:3]))} of {named}: the batch holds that token."
-    text = (
-        f"{zeros[0].share:.1%} of its positions are zeros; {len(zeros)} norms in all have such, and 1/√ε "
-        f"each time makes the gradient up to {how} times as large.{of}"
-    )
+        of = [say("zeros of rows", rows=", ".join(map(str, rows[:3])), tensor=named)]
     yield evidence.finding(
-        "zero-into-norm", zeros[0].module, text, measured=zeros[0].share, tensors=tensors, more=len(zeros) - 1
+        "zero-into-norm",
+        zeros[0].module,
+        say("zeros enter", share=f"{zeros[0].share:.1%}", norms=len(zeros), factor=how),
+        *of,
+        measured=zeros[0].share,
+        tensors=tensors,
+        more=len(zeros) - 1,
     )

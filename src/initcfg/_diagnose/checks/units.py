@@ -9,6 +9,7 @@ from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence
 from initcfg._diagnose.facts import Finding
 from initcfg._diagnose.measuring import Seen
+from initcfg._diagnose.sentences import say
 
 _SCORES = re.compile(
     r"(^|[._])(q|k|query|key|qk|qkv|kv|in)([._]|_?proj|$)|attn|attention|Wqkv", re.IGNORECASE
@@ -28,10 +29,11 @@ def check_units(evidence: Evidence) -> Iterator[Finding]:
         beyond = [each for each in own if each.share > limit]
         if not beyond:
             continue
-        what = (
-            "of its units are 0 on the whole batch"
+        share = f"{top.share:.0%}"
+        said = (
+            say("units are dead", share=share)
             if code == "dead-relu"
-            else f"of its {top.kind}s are saturated"
+            else say("units are saturated", share=share, kind=top.kind)
         )
         tensors = evidence.weights_of(top.layer, biases=True)
         if code == "dead-relu":
@@ -45,7 +47,7 @@ def check_units(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding(
             code,
             top.module or top.layer,
-            f"{top.share:.0%} {what}.",
+            said,
             measured=top.share,
             tensors=tensors,
             more=len(beyond) - 1,
@@ -81,7 +83,7 @@ def check_attention(evidence: Evidence) -> Iterator[Finding]:
     yield evidence.finding(
         "attention-collapsed",
         sharpest.module,
-        f"The entropy of its sharpest head is {measured:.2f} of what equal weights have.",
+        say("head looks", share=f"{measured:.2f}"),
         measured=measured,
         tensors=tensors,
         more=len(beyond) - 1,
@@ -94,8 +96,8 @@ def check_symmetry(evidence: Evidence) -> Iterator[Finding]:
     alike = [each for each in evidence.tensors.values() if (each.equal_rows or 0) > limit]
     if alike:
         first = alike[0]
-        text = f"{first.equal_rows:.0%} of its rows are equal, and not zero."
+        said = say("rows are equal", share=f"{first.equal_rows:.0%}")
         names = tuple(each.name for each in alike)
         yield evidence.finding(
-            "symmetric-units", first.name, text, measured=first.equal_rows, tensors=names, more=len(alike) - 1
+            "symmetric-units", first.name, said, measured=first.equal_rows, tensors=names, more=len(alike) - 1
         )

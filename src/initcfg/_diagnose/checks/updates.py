@@ -8,6 +8,7 @@ from statistics import median
 from initcfg._diagnose.checks.codes import CHECKS
 from initcfg._diagnose.checks.evidence import Evidence
 from initcfg._diagnose.facts import Finding
+from initcfg._diagnose.sentences import say
 
 
 def check_updates(evidence: Evidence) -> Iterator[Finding]:
@@ -20,10 +21,10 @@ def check_updates(evidence: Evidence) -> Iterator[Finding]:
     high = CHECKS["update-too-large"].threshold or 0
     beyond = [name for name, update in known.items() if update > high]
     if beyond:
-        text = f"At lr {evidence.lr:g}, the first step is {known[top]:.2g} of the weights there."
+        said = say("step beside the weights", lr=f"{evidence.lr:g}", ratio=f"{known[top]:.2g}")
         yield evidence.finding(
-            "update-too-large", top, text, measured=known[top], tensors=(top,), more=len(beyond) - 1
+            "update-too-large", top, said, measured=known[top], tensors=(top,), more=len(beyond) - 1
         )
     if middle < (CHECKS["update-too-small"].threshold or 0):
-        text = f"At lr {evidence.lr:g}, the median first step is {middle:.1e} of the weights."
-        yield evidence.finding("update-too-small", "", text, measured=middle)
+        said = say("median step", lr=f"{evidence.lr:g}", ratio=f"{middle:.1e}")
+        yield evidence.finding("update-too-small", "", said, measured=middle)

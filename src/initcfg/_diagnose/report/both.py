@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initcfg._diagnose.report.cards import cards, ordered, place_of, title_of, verdict
+from initcfg._diagnose.report.localized import both_localized
 from initcfg._diagnose.report.paired import ends, pictures_of_both, sides
 from initcfg._diagnose.report.wording import WORDS
 from initcfg._plan.report.html import (
@@ -35,6 +36,7 @@ _TITLES = ("", "", "code", "where", "measured", "limit", "rule", "fix")
 def comparison_page(found: DiagnosisComparison, path: str | Path | None = None, lang: str = "en") -> str:
     """A whole page for two initializations side by side."""
     words = Wording(lang, WORDS)
+    found = both_localized(found, lang)
     missing = None if can_draw() else element("p", words("no pictures"), class_="muted")
     parts = [
         element("p", words("side by side"), class_="muted"),
@@ -145,7 +147,7 @@ def _finding_cell(side: list[Finding], words: Wording) -> Html | str:
     if not side:
         return "–"
     each = side[0]
-    place = name_of(place_of(each, words))
+    place = name_of(place_of(each))
     more = words("and {n} further places", n=each.more) if each.more else None
     small = together((place, " " if more else None, more))
     return together(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from initcfg._diagnose.mend_text import mend_text
-from initcfg._diagnose.report.wording import CODES, PLACES
+from initcfg._diagnose.report.wording import CODES
 from initcfg._plan.report.html import Html, Wording, element, name_of, number, together
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 LEVELS = ("error", "warning", "info")
 _LEFT, _RIGHT = 20.0, 380.0
 _LONGEST = 100
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 def verdict(diagnosis: Diagnosis, words: Wording) -> str:
@@ -29,7 +31,7 @@ def verdict(diagnosis: Diagnosis, words: Wording) -> str:
     if worst.measured is not None and worst.threshold is not None:
         numbers = {"measured": number(worst.measured), "limit": number(worst.threshold)}
         first = words("with numbers", title=first, **numbers)
-    said = words("verdict", counts=counts, first=words("and").join((first, _short(place_of(worst, words)))))
+    said = words("verdict", counts=counts, first=words("and").join((first, _short(place_of(worst)))))
     if worst.value is None:
         return said
     what = " ".join(_short(each) for each in (*worst.tensors[:1], worst.value))
@@ -38,10 +40,9 @@ def verdict(diagnosis: Diagnosis, words: Wording) -> str:
     return words("then", first=said, second=cause)
 
 
-def place_of(finding: Finding, words: Wording) -> str:
+def place_of(finding: Finding) -> str:
     """Where it is: a module, a tensor, or what else there is."""
-    said = finding.where or "the model"
-    return said if words.lang == "en" else PLACES.get(said, said)
+    return finding.where or "the model"
 
 
 def _short(text: str) -> str:
@@ -70,37 +71,32 @@ def cards(diagnosis: Diagnosis, words: Wording) -> Html:
 
 
 def _card(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html:
-    said = CODES.get(finding.code)
-    # The sentences of a finding are English; in another language the code's own words say the same.
-    own = said is not None and words.lang != "en"
     more = words("and {n} further places", n=finding.more) if finding.more else None
-    place = together((element("span", name_of(place_of(finding, words)), class_="n"), " ", more))
+    place = together((element("span", name_of(place_of(finding)), class_="n"), " ", more))
     parts = [
         element("p", f"{words(finding.level)} · ", element("code", finding.code), class_="tag"),
         element("h3", title_of(finding, words)),
         element("p", place, class_="muted"),
-        _english("p", finding.text, words),
+        _said("p", finding.text, words),
         ruler(finding, words),
-        _titled("why it matters", said.why if own and said else finding.why, words, english=not own),
+        _titled("why it matters", finding.why, words),
         _rule(finding, words),
-        _titled("what mends it", said.fix if own and said else finding.fix, words, english=not own),
+        _titled("what mends it", finding.fix, words),
         _mend(finding, diagnosis, words),
-        _original(finding, words) if own else None,
     ]
     return element("li", *parts, class_=f"card {finding.level}")
 
 
-def _english(name: str, text: str, words: Wording) -> Html:
-    return element(name, text, lang=None if words.lang == "en" else "en")
+def _said(name: str, text: str, words: Wording) -> Html:
+    """A sentence; what has no Chinese one is of another version, and said to be English."""
+    english = words.lang != "en" and not _CHINESE.search(text)
+    return element(name, text, lang="en" if english else None)
 
 
-def _titled(title: str, text: str, words: Wording, *, english: bool) -> Html | None:
+def _titled(title: str, text: str, words: Wording) -> Html | None:
     if not text:
         return None
-    said = _english("span", text, words) if english else text
-    return element(
-        "p", element("b", f"{words(title)}: " if words.lang == "en" else f"{words(title)}："), said
-    )
+    return element("p", element("b", words("title:", title=words(title))), _said("span", text, words))
 
 
 def _rule(finding: Finding, words: Wording) -> Html | None:
@@ -120,11 +116,6 @@ def _mend(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html | None
     line = mend_text(finding, diagnosis)
     said = words("at this rate" if "lr" in finding.mend else "append")
     return together((element("p", said, class_="muted"), element("pre", element("code", line))))
-
-
-def _original(finding: Finding, words: Wording) -> Html:
-    texts = (element("p", text) for text in (finding.text, finding.why, finding.fix) if text)
-    return element("details", element("summary", words("in full")), element("div", *texts, lang="en"))
 
 
 def ruler(finding: Finding, words: Wording) -> Html | None:

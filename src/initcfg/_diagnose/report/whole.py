@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initcfg._diagnose.report.cards import cards, ordered, title_of, verdict
+from initcfg._diagnose.report.localized import localized
 from initcfg._diagnose.report.pictures import pictures
-from initcfg._diagnose.report.wording import LOSSES, WORDS
+from initcfg._diagnose.report.wording import WORDS
 from initcfg._plan.report.html import (
     Html,
     TensorRow,
@@ -36,6 +37,7 @@ _TITLES = ("", "code", "where", "measured", "limit", "rule", "fix")
 def diagnosis_page(diagnosis: Diagnosis, path: str | Path | None = None, lang: str = "en") -> str:
     """A whole page for a diagnosis."""
     words = Wording(lang, WORDS)
+    diagnosis = localized(diagnosis, lang)
     title = words("diagnosis")
     level = "error" if diagnosis.errors else "warning" if diagnosis.warnings else "good"
     drawn = pictures(diagnosis, words)
@@ -64,10 +66,8 @@ def diagnosis_facts(diagnosis: Diagnosis, words: Wording) -> Html:
     said: dict[str, object] = {
         words("loss"): number(numbers["loss"]) if "loss" in numbers else None,
         words("log classes"): number(numbers["log_classes"]) if "log_classes" in numbers else None,
-        words("batch"): _batch(diagnosis.batch, words),
-        words("the loss"): diagnosis.loss
-        if words.lang == "en"
-        else LOSSES.get(diagnosis.loss, diagnosis.loss),
+        words("batch"): diagnosis.batch,
+        words("the loss"): diagnosis.loss,
         words("optimizer"): diagnosis.optimizer,
         words("lr"): lr if diagnosis.lr_given else words("lr assumed", lr=lr),
         words("steps"): str(diagnosis.steps),
@@ -78,13 +78,6 @@ def diagnosis_facts(diagnosis: Diagnosis, words: Wording) -> Html:
     if diagnosis.plan is not None:
         said[words("digest")] = element("code", diagnosis.plan.digest[:16])
     return facts(said)
-
-
-def _batch(described: str, words: Wording) -> str:
-    """The batch in the language of the page: what is no number of it is of a few phrases."""
-    for phrase in ("the batch given", "a synthetic batch", "with targets", "not your data", "no tensor"):
-        described = described.replace(phrase, words(phrase))
-    return described
 
 
 def duration(seconds: float, words: Wording) -> str:

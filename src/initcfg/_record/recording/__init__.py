@@ -15,7 +15,7 @@ and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own `in
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
 from initcfg._record.recording.code_recorder import CodeRecorder, WaitingWrite
 from initcfg._record.recording.handed_out import told_of_memory
-from initcfg._record.recording.loads import partial_loads
+from initcfg._record.recording.loads import PartialLoad, partial_loads
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.origin import raised_text
 from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
@@ -38,6 +38,7 @@ __all__ = [
     "is_plain",
     "current_session",
     "OwnGenerator",
+    "PartialLoad",
     "partial_loads",
     "raised_text",
     "named_values",

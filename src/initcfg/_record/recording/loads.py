@@ -12,7 +12,9 @@ from initcfg._record.recording.origin import code_that_writes
 
 _TOLD = re.compile(
     r"(?P<place>\S+:\d+) "
-    r"(?P<text>\S+ loads (?P<loaded>\d+) of (?P<given>\d+) tensors by load_state_dict.*?)\.?$"
+    r"(?P<code>\S+) loads (?P<loaded>\d+) of (?P<given>\d+) tensors by load_state_dict\(strict=False\): "
+    r"(?P<kind>\S+) has no (?P<stranger>.+?)(?:, and the checkpoint no (?P<lacking>.+?))?\.?$",
+    re.DOTALL,
 )
 
 
@@ -22,13 +24,19 @@ class PartialLoad(NamedTuple):
     Attributes:
         place: File and line: ``"model.py:24"``.
         loaded: How many tensors of those given it loaded.
-        text: What is to be said of it.
+        code: What loads them: ``"Net.__init__"``.
+        kind: Class of the module.
+        stranger: A name of the checkpoint that the module has not, quoted.
+        lacking: A name of the module that the checkpoint has not, quoted.
     """
 
     place: str
     loaded: int
     given: int
-    text: str
+    code: str
+    kind: str
+    stranger: str
+    lacking: str | None
 
 
 def load_noted(tell: Callable[[str], None], load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -59,5 +67,11 @@ def partial_loads(notes: Iterable[str]) -> list[PartialLoad]:
     """The loads that remarks of a plan tell of."""
     found = filter(None, map(_TOLD.search, notes))
     return [
-        PartialLoad(each["place"], int(each["loaded"]), int(each["given"]), each["text"]) for each in found
+        PartialLoad(
+            each["place"],
+            int(each["loaded"]),
+            int(each["given"]),
+            *each.group("code", "kind", "stranger", "lacking"),
+        )
+        for each in found
     ]

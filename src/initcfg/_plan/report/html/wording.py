@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from initcfg.errors import ArgumentError, nearest
-
-LANGUAGES = ("en", "zh")
+from initcfg.errors import LANGUAGES, ArgumentError, filled, nearest
 
 WORDS: dict[str, tuple[str, str]] = {
     # Words of one number before the bar, of others after it.
@@ -131,11 +129,4 @@ class Wording:
 
     def __call__(self, key: str, **given: object) -> str:
         """The words for ``key``, with what is given put in."""
-        text = self._words[key][self._place]
-        if "|" in text:
-            text = text.split("|")[0 if given.get("n") in (1, "1") else 1]
-        # What is put in may hold braces of its own.
-        for name in given:
-            text = text.replace(f"{{{name}}}", f"\0{name}\0")
-        parts = text.split("\0")
-        return "".join(str(given[part]) if place % 2 else part for place, part in enumerate(parts))
+        return filled(self._words[key][self._place], given)
