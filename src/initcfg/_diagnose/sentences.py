@@ -158,7 +158,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "norms read": (
         "What reads it is a norm each time, so its size itself does no harm.",
-        "每次读取它的都是归一化层，因此它的大小本身没有害处。",
+        "读取残差流的都是归一化层，因此其大小本身并无害处。",
     ),
     "norms add": (
         "What each block adds comes from a norm, so it is large beside a small start only.",
@@ -190,7 +190,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "units are saturated": ("{share} of its {kind}s are saturated.", "{share} 的 {kind} 激活值处于饱和区。"),
     "head looks": (
         "The entropy of its sharpest head is {share} of what equal weights have.",
-        "最尖锐的注意力头的熵只有均匀注意力的 {share} 倍。",
+        "最尖锐的注意力头，其熵仅为均匀注意力的 {share} 倍。",
     ),
     "rows are equal": (
         "{share} of its rows are equal, and not zero.",

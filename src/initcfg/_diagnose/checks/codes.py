@@ -40,7 +40,7 @@ CHECKS: dict[str, Check] = {
     # -- numbers that are none ------------------------------------------------------------------------
     "nonfinite-weight": Check(
         "error",
-        "elements that are NaN or infinite",
+        "tensors that hold NaN or infinity",
         0,
         (0, 0),
         "The loss is NaN at step 1.",

@@ -27,12 +27,13 @@ def check_finite(evidence: Evidence) -> Iterator[Finding]:
             say("weight holds", tensor=broken[0]),
             tensors=tuple(broken),
             more=len(broken) - 1,
-            measured=1,
+            measured=len(broken),
         )
     began = evidence.broken
     if evidence.bad_batch is not None and not broken and (began is None or began.given):
         # Whatever it reaches is broken for it, and no weight is to blame.
-        yield evidence.finding("nonfinite-input", "", evidence.bad_batch, measured=math.nan)
+        count = int(evidence.bad_batch.given["n"])
+        yield evidence.finding("nonfinite-input", "", evidence.bad_batch, measured=count)
         return
     if seen.broken:
         name, kind = seen.broken[0]
@@ -51,7 +52,7 @@ def check_finite(evidence: Evidence) -> Iterator[Finding]:
             *began_in,
             tensors=tensors,
             more=len(seen.broken) - 1,
-            measured=math.inf,
+            measured=len(seen.broken),
             fix=fix,
         )
     elif not math.isfinite(seen.loss):

@@ -180,7 +180,7 @@ def _told(name: str, measured: float | None, value: str | None, rule: str | None
 
 def _attention(diagnosis: Diagnosis, words: Wording) -> Html:
     measures = diagnosis.measures
-    said = " ".join(
+    said = words("gap").join(
         words(key)
         for key, there in (("attention said", measures.attention), ("units said", measures.units))
         if there

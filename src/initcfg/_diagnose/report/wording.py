@@ -28,7 +28,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "healthy models": ("healthy models", "正常模型"),
     "healthy range": ("healthy models: {a} to {b}", "正常模型：{a} 至 {b}"),
     "ruler": ("{what}: measured {measured}, limit {limit}", "{what}：实测 {measured}，阈值 {limit}"),
-    "why it matters": ("Why it matters", "为什么重要"),
+    "why it matters": ("Why it matters", "影响"),
     "given by": ("Given by", "来源"),
     "gives {tensor} {value}": ("gives {tensor} {value}", "将 {tensor} 设为 {value}"),
     "what mends it": ("What mends it", "如何修正"),
@@ -100,7 +100,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "probe": ("The probe: a few steps on one batch", "试训：在同一批数据上训练几步"),
     "probe said": (
         "Loss of {optimizer} on the batch, at a third of the learning rate, at it, and at three times it.",
-        "{optimizer} 在该批数据上的损失：学习率的三分之一、原值与三倍。",
+        "用 {optimizer} 在该批数据上训练时的损失：学习率分别取三分之一、原值和三倍。",
     ),
     "step": ("step", "步"),
     "uniform guess": ("ln C", "ln C"),
@@ -186,13 +186,13 @@ class Said:
 CODES: dict[str, Said] = {
     "nonfinite-weight": Said(
         ("A weight is not finite", "权重不是有限值"),
-        ("elements that are not finite", "非有限元素个数"),
+        ("tensors that are not finite", "含非有限值的张量个数"),
         "第一次前向计算就会得到 NaN。",
         "修正写入该张量的规则或检查点。",
     ),
     "nonfinite-input": Said(
         ("The batch is not finite", "数据批中有非有限值"),
-        ("numbers of the batch that are not finite", "数据批中的非有限值"),
+        ("numbers of the batch that are not finite", "数据批中非有限值的个数"),
         "无论权重如何，损失都会是 NaN。",
         "检查数据：模型之前读取、除法或取对数的地方。",
     ),
@@ -210,7 +210,7 @@ CODES: dict[str, Said] = {
     ),
     "nonfinite-activation": Said(
         ("An activation is not finite", "激活值不是有限值"),
-        ("elements that are not finite", "非有限元素个数"),
+        ("modules whose output is not finite", "输出含非有限值的模块个数"),
         "损失会变成 NaN，任何参数都无法训练。",
         "减小该处之前权重的尺度，或检查输入。",
     ),
@@ -247,7 +247,7 @@ CODES: dict[str, Said] = {
     "stream-grows": Said(
         ("The residual stream grows", "残差流逐层增大"),
         ("largest size of the stream over that entering it", "残差流最大值与入口处之比"),
-        "靠后的模块和输出层只看得到最后几个分支。",
+        "靠后的模块和输出层几乎只看得到最后几个分支。",
         "把每个残差分支最后的权重乘以 1/√(2L)，或置零。",
     ),
     "gradient-vanishes": Said(
@@ -300,7 +300,7 @@ CODES: dict[str, Said] = {
     ),
     "dead-parameter": Said(
         ("A parameter never gets a gradient", "参数始终没有梯度"),
-        ("gradient over the first steps", "前几步的梯度"),
+        ("tensors without a gradient", "没有梯度的张量个数"),
         "它永远不会训练。",
         "不要把同一条路径上的两个因子都设为零。",
     ),
@@ -312,7 +312,7 @@ CODES: dict[str, Said] = {
     ),
     "starts-later": Said(
         ("A parameter starts to learn after a step", "参数在第一步之后才开始学习"),
-        ("gradient at the first step", "第一步的梯度"),
+        ("tensors without a gradient at first", "第一步没有梯度的张量个数"),
         "这通常是有意为之（零初始化的输出层或残差分支）。",
         "无需处理。",
     ),
@@ -374,12 +374,12 @@ CODES: dict[str, Said] = {
         ("Training diverges at once", "训练立即发散"),
         ("loss after the probe over that before", "试训后与试训前损失之比"),
         "几步之内损失就上升或变成 NaN。",
-        "降低学习率，或先修正其他发现。",
+        "降低学习率，或先解决其他问题。",
     ),
     "probe-stalls": Said(
         ("Training stands still", "训练停滞"),
         ("fall of the loss", "损失的下降量"),
         "在同一批数据上训练几步，损失也没有下降。",
-        "提高学习率，或先修正其他发现。",
+        "提高学习率，或先解决其他问题。",
     ),
 }
