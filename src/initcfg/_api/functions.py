@@ -19,7 +19,7 @@ from initcfg._model import group_of_replicas, hold_shards, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
-from initcfg._rules import Compiler, has_init_weights, is_initialized
+from initcfg._rules import Compiler, called_with, has_init_weights, is_initialized
 from initcfg._rules.initializers import BaseInit
 from initcfg._stream import check_settings
 from initcfg._stream.writing import seeded
@@ -98,7 +98,7 @@ def located_plan(
         roles = roles.over(remembered_roles(model))
         given: dict[str, Any] = {"example": roles.example, "declared": roles.declared}
         compiler = Compiler(model, compat=exact, locate=_locator(config), **given)
-        program = compiler.run(init_cfg)
+        program = compiler.run(init_cfg, written=called_with(init_cfg))
         executed = [step.owner for step in program.steps if step.kind == "method"]
         made = make_plan(
             model,

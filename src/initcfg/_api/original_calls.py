@@ -17,7 +17,7 @@ from initcfg._model import active_run, doors
 from initcfg._plan import Ledger
 from initcfg._plan.planner import make_plan, remembered_roles
 from initcfg._record import defaults
-from initcfg._rules import Compiler, Program, Rule, Step, bias_of, parse_layers, type_label
+from initcfg._rules import Compiler, Program, Rule, Step, bias_of, called_with, parse_layers, type_label
 from initcfg._rules.initializers import BaseInit, PretrainedInit
 from initcfg.errors import log, shown
 
@@ -49,7 +49,7 @@ def initialize(
     """
     run = active_run()
     exact = exact_reach(compat) if run is None else run.compat
-    program = Compiler(module, compat=exact).run_rules(init_cfg)
+    program = Compiler(module, compat=exact).run_rules(init_cfg, written=called_with(init_cfg))
     return _carry_out(program, module, exact=exact, seed=seed, rng=rng)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from initcfg._plan import Call, Plan, RuleNote, Unused
+from initcfg._plan import Call, Plan, RuleNote, Unused, rule_note
 from initcfg.errors import plural
 
 
@@ -26,7 +26,7 @@ def idle_rules(plans: Sequence[Plan], failed: Collection[Call]) -> dict[str, tup
                 found[unused.rule] = unused, plan.rules[unused.rule]
         for _, call in plan.tape.calls if plan.tape is not None else ():
             if not any(call is each for each in failed):
-                found.update((each.rule, (each, RuleNote(each.cfg, line))) for each, line in call.instead)
+                found.update((each.rule, (each, rule_note(each.cfg, line))) for each, line in call.instead)
     return {where: each for where, each in found.items() if where not in ran}
 
 

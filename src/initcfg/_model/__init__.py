@@ -8,8 +8,8 @@ then `names.py` (every tensor under one canonical name), `targets.py` (the weigh
 and what their axes mean) with `layouts.py` (what classes declare of that), `shards.py` (the blocks of a
 tensor that a rank holds, and FSDP's shards in their place), `dispatch_modes.py` (what sees every
 operation), `in_place_writes.py` (which tensors code wrote), `whereabouts.py` (which it put in the place of
-others), `base_module.py` (modules with an ``init_cfg``, and copies of one), `roles/` (what each tensor
-does), `widths/` (what grows with the width),
+others), `base_module.py` (modules with an ``init_cfg``, and copies of one) with `code_places.py` (what a
+place in code is called), `roles/` (what each tensor does), `widths/` (what grows with the width),
 `moments/` (what becomes of a signal), `load_hooks/` (what its own code does to a ``state_dict``),
 `doors.py` (the one door up to the stations above).
 """
@@ -24,6 +24,7 @@ from initcfg._model.base_module import (
     has_no_rules,
     holds_tensors,
 )
+from initcfg._model.code_places import code_place, frame_place, of_builders
 from initcfg._model.contents import (
     buffers_of,
     children_of,
@@ -115,8 +116,10 @@ __all__ = [
     "compare_widths",
     "child_items",
     "children_of",
+    "code_place",
     "copied_rules",
     "declaration",
+    "frame_place",
     "has_no_rules",
     "counter_may_be_missing",
     "doors",
@@ -135,6 +138,7 @@ __all__ = [
     "named_tensors",
     "names_by_storage",
     "note_shards",
+    "of_builders",
     "original_targets",
     "plain_layout",
     "outermost",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
@@ -11,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from initcfg._model import doors
+from initcfg._model.code_places import frame_place
 from initcfg.errors import RuleTypeError
 
 Rules = dict[str, Any] | list[dict[str, Any]]
@@ -115,7 +115,7 @@ def _caller() -> str | None:
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return None if frame is None else frame_place(frame)
 
 
 def has_no_rules(init_cfg: Any) -> bool:

@@ -15,7 +15,7 @@ plans), `export/` (back to rules), `recognition.py` (to the schemes that say the
 """
 
 from initcfg._plan.as_json import record_to_json
-from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect
+from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect, rule_note
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.frozen import FrozenDict
 from initcfg._plan.later import Later
@@ -48,6 +48,7 @@ __all__ = [
     "Writer",
     "Written",
     "effect",
+    "rule_note",
     "hook_error",
     "made_by_hooks",
     "read_keys",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from initcfg._plan.frozen import Frozen, FrozenDict
+from initcfg._rules import Place, WrittenAt
 from initcfg.values import Layout, Value
 
 
@@ -134,10 +135,37 @@ class Unused:
 
 @dataclass(frozen=True)
 class RuleNote:
-    """What a plan remembers of a rule: the entry, and where it was written."""
+    """What a plan remembers of a rule: the entry, and where it was written, which makes no difference."""
 
     cfg: str
     written: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RuleNote) and self.cfg == other.cfg
+
+    def __hash__(self) -> int:
+        return hash(self.cfg)
+
+
+class _LateNote(RuleNote):
+    """One whose place in code is looked up when it is asked for."""
+
+    def __init__(self, cfg: str, place: Place) -> None:
+        object.__setattr__(self, "cfg", cfg)
+        object.__setattr__(self, "_place", place)
+
+    @property
+    def written(self) -> str:  # type: ignore[override]
+        """File and line."""
+        return str(self.__dict__["_place"])
+
+    def __reduce__(self) -> Any:
+        return RuleNote, (self.cfg, self.written)
+
+
+def rule_note(cfg: str, written: WrittenAt | None) -> RuleNote:
+    """The note of a rule that was written there."""
+    return _LateNote(cfg, written) if isinstance(written, Place) else RuleNote(cfg, written)
 
 
 def effect(assignment: Assignment | None) -> tuple[Any, ...] | None:

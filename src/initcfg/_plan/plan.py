@@ -15,8 +15,7 @@ from initcfg._model import doors
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load
-from initcfg._plan.plan_as_json import FORMAT, VERSION, contents_of, digest_of, fields_of, plan_to_json
-from initcfg._plan.reading import read_whole
+from initcfg._plan.plan_as_json import content_to_json, contents_of, digest_of, plan_to_json, read_plan
 from initcfg.errors import PlanError, plural
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
         return len(self.parameters)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Plan) and self.to_json() == other.to_json()
+        return isinstance(other, Plan) and content_to_json(self) == content_to_json(other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -443,7 +442,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
         Raises:
             PlanError: ``data`` is not a plan, or of a version that this package does not know.
         """
-        return read_whole(data, "plan", FORMAT, VERSION, lambda whole: Plan(**fields_of(whole)))
+        return read_plan(data, Plan)
 
 
 def _lookup(plan: Plan, name: str) -> Assignment | None:

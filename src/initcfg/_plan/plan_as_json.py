@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused
-from initcfg._plan.reading import check_aliases, check_items, check_known, loads_of
+from initcfg._plan.reading import Made, check_aliases, check_items, check_known, loads_of, read_whole
 from initcfg.values import Misfit, record, to_json, typed
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ _OPTIONAL: dict[str, Any] = {
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Everything of a plan but the tape."""
+    return {**content_to_json(plan), "rules": plain(plan.rules)}
+
+
+def content_to_json(plan: Plan) -> dict[str, Any]:
+    """The same without the lines where the rules were written, which make no other plan of it."""
     data = {"format": FORMAT, "version": VERSION, "compat": plan.compat}
     if plan.whole:
         data["whole"] = plan.whole
@@ -57,11 +62,20 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "loads": [load.to_json() for load in plan.loads],
         **{name: plain(getattr(plan, name)) for name in _REMARKS if name not in _RARE or getattr(plan, name)},
         **({"libraries": dict(plan.libraries)} if plan.libraries else {}),
-        "rules": plain(plan.rules),
+        "rules": {where: note.cfg for where, note in plan.rules.items()},
     }
 
 
-def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
+def read_plan(data: Any, make: Callable[..., Made]) -> Made:
+    """The plan that JSON data is of, made of its fields.
+
+    Raises:
+        PlanError: The data is something else, or damaged.
+    """
+    return read_whole(data, "plan", FORMAT, VERSION, lambda whole: make(**_fields_of(whole)))
+
+
+def _fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
     """What the plan is made of that ``data`` says; checked whole.
 
     Raises:

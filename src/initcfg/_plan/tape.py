@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from initcfg._plan.assignment import Assignment, Scaling, Unused
 from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, merge
+from initcfg._rules import WrittenAt
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Originals, Value
 
@@ -63,7 +64,7 @@ class Call:
     rule: str | None = None
     foreign: Any = field(default=None, compare=False)
     library: str | None = None
-    instead: tuple[tuple[Unused, str | None], ...] = ()
+    instead: tuple[tuple[Unused, WrittenAt | None], ...] = ()
 
 
 class Track(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from initcfg._rules.rule import Rule
+from initcfg._rules.written import WrittenAt
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class Idle:
 
     where: str
     cfg: str
-    written: str | None
+    written: WrittenAt | None
     reason: str
     rule: Rule | None = None
     order: int | None = None

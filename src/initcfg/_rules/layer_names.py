@@ -90,8 +90,8 @@ def _import_class(path: str) -> type | str:
     return found if isinstance(found, type) else path
 
 
-def check_layer_names(layers: Layers, model: nn.Module, **context: Any) -> None:
-    """Every name must be a class: of this model, loaded, registered, or on the shipped list."""
+def check_layer_names(layers: Layers, model: nn.Module, rule: Any) -> None:
+    """Every name in a rule must be a class: of this model, loaded, registered, or on the shipped list."""
     # The common names first: looking through every loaded class costs milliseconds.
     unknown = sorted(name for name in layers.names if name not in OPENMMLAB_LAYERS and not _in_torch(name))
     if not unknown:
@@ -107,7 +107,8 @@ def check_layer_names(layers: Layers, model: nn.Module, **context: Any) -> None:
                 "bases, the loaded module classes, the registries, or the known layers of torch and MMCV.",
                 meant=nearest(name, in_model) or nearest(name, known if "." in name else bare),
                 fix="Correct the name, or import the module that defines the class.",
-                **context,
+                rule=str(rule),
+                where=rule.place,
             )
 
 

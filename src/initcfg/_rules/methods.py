@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import wrapper_attribute
+from initcfg._model import code_place, wrapper_attribute
 from initcfg._rules.layer_names import with_descendants
 from initcfg._rules.libraries import library_of_class
 from initcfg._rules.rule import location
@@ -130,9 +129,9 @@ def file_and_line(function: Any) -> str | None:
 
 
 @lru_cache(maxsize=16384)
-def _file_and_line(function: FunctionType) -> str:
+def _file_and_line(function: FunctionType) -> str | None:
     code = inspect.unwrap(function).__code__
-    return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+    return code_place(code.co_filename, code.co_firstlineno)
 
 
 def entered(module: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from initcfg._rules.types import (
     takes,
     type_label,
 )
+from initcfg._rules.written import LineOfRule, WrittenAt, nowhere
 from initcfg.errors import (
     ArgumentError,
     ArgumentValueError,
@@ -58,9 +59,6 @@ _PRETRAINED_EXTENSIONS = tuple(
     if parameter.kind is parameter.KEYWORD_ONLY
 )
 
-LineOfRule = Callable[[str], str | None]
-"""From the path of a rule to file and line."""
-
 
 class Owner(NamedTuple):
     """The module whose rules are parsed; an example of its input, and what is declared of its roles."""
@@ -74,7 +72,7 @@ def parse_init_cfg(
     init_cfg: Any,
     where: str,
     *,
-    written: LineOfRule = lambda where: None,
+    written: LineOfRule = nowhere,
     compat: bool = False,
     bare: bool = False,
     owner: Owner | None = None,
@@ -115,25 +113,27 @@ def _as_entry(given: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _errors_of(entry: Mapping[str, Any], place: str) -> Iterator[None]:
+def _errors_of(entry: Mapping[str, Any], where: str, written: WrittenAt | None) -> Iterator[None]:
     """Errors from further inside know neither the rule nor where it stands."""
     try:
         yield
     except InitcfgError as error:
         error.rule = error.rule or show_cfg(entry)
-        error.where = error.where or place
+        error.where = error.where or location(where, written)
         raise
 
 
 def _parse_entry(
     entry: Any, where: str, written: LineOfRule, compat: bool, owner: Owner | None
 ) -> list[Rule]:
-    place = location(where, written(where))
+    file_and_line = written(where)
     entry = _as_entry(entry)
     if not isinstance(entry, Mapping):
-        raise RuleTypeError(f"Each entry of an init_cfg is a dict, not {entry!r}.", where=place)
+        raise RuleTypeError(
+            f"Each entry of an init_cfg is a dict, not {entry!r}.", where=location(where, file_and_line)
+        )
     cfg = _copied(entry)  # what contains itself cannot be shown either
-    with _errors_of(entry, place):
+    with _errors_of(entry, where, file_and_line):
         for key in entry:
             if not isinstance(key, str):
                 raise RuleTypeError(f"The keys of a rule are strings, not {key!r}.", fix="In YAML, quote it.")
@@ -147,7 +147,7 @@ def _parse_entry(
                     fix="Write a rule after it, with name='...'.",
                 )
             return _parse_scheme(cfg, where, written, entry, owner)
-        rule = _build(cfg, where, written(where), entry, compat)
+        rule = _build(cfg, where, file_and_line, entry, compat)
         if override is None:
             return [rule]
         return [replace(rule, overrides=tuple(_parse_overrides(override, cfg, where, written, compat)))]
@@ -253,10 +253,11 @@ def _parse_overrides(
     for index, entry in enumerate([override] if single else override):
         path = f"{where}.override" if single else f"{where}.override[{index}]"
         file_and_line = written(path) or written(where)
-        place = location(path, file_and_line)
         if not isinstance(entry, Mapping):
-            raise RuleTypeError(f"Each override is a dict, not {entry!r}.", where=place)
-        with _errors_of(entry, place):
+            raise RuleTypeError(
+                f"Each override is a dict, not {entry!r}.", where=location(path, file_and_line)
+            )
+        with _errors_of(entry, path, file_and_line):
             name, cfg = _override_cfg(entry, outer, compat)
             rule = _build(cfg, path, file_and_line, entry, compat)
         yield replace(rule, override_name=name)
@@ -301,7 +302,7 @@ def _as_there(key: str, item: Any) -> Any:
 
 
 def _build(
-    cfg: dict[str, Any], where: str, written: str | None, entry: Mapping[str, Any], compat: bool
+    cfg: dict[str, Any], where: str, written: WrittenAt | None, entry: Mapping[str, Any], compat: bool
 ) -> Rule:
     arguments = {key: _as_there(key, item) for key, item in cfg.items()} if compat else dict(cfg)
     layer = arguments.pop("layer", None)

@@ -19,10 +19,11 @@ from initcfg._rules.asked_methods import asked_methods, selected_modules
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
 from initcfg._rules.initializers import InitWeightsInit, OnModules
 from initcfg._rules.layer_names import NO_LAYERS
-from initcfg._rules.methods import Method, code_label, entered, file_and_line, has_init_weights, method_of
+from initcfg._rules.methods import Method, code_label, entered, has_init_weights, method_of
 from initcfg._rules.parsing import Owner, parse_init_cfg
 from initcfg._rules.rule import Rule, show_cfg
 from initcfg._rules.types import derives
+from initcfg._rules.written import LineOfRule, WrittenAt, in_class, nowhere
 from initcfg.errors import InitcfgError, OverrideError, OverrideTargetError, nearest
 
 
@@ -107,12 +108,13 @@ class Compiler:
         self._asked: set[int] = set()
         self._names = _first_names(model)
 
-    def run(self, init_cfg: Any, *, own_method: bool = True) -> Program:
+    def run(self, init_cfg: Any, *, own_method: bool = True, written: LineOfRule = nowhere) -> Program:
         """The program of ``init_weights`` on the model, within an outer ``init_cfg``.
 
         Without ``own_method``, that method of the model's class is running already, and has called its base.
+        Of the outer rules, ``written`` gives file and line.
         """
-        outer = parse_init_cfg(init_cfg, "init_cfg", compat=self.compat, owner=self._owner(self.model))
+        outer = self._given(init_cfg, written)
         self._add_rules(outer, self.model, "", pretrained=False)
         self._enter_root(own_method)
         self._add_rules(outer, self.model, "", pretrained=True)
@@ -146,13 +148,17 @@ class Compiler:
         else:
             self._note_idle(model, not_entered)
 
-    def run_rules(self, init_cfg: Any) -> Program:
+    def run_rules(self, init_cfg: Any, *, written: LineOfRule = nowhere) -> Program:
         """The program of ``initialize``: these rules, in their order, and nothing else."""
-        for rule in parse_init_cfg(
-            init_cfg, "init_cfg", compat=self.compat, bare=True, owner=self._owner(self.model)
-        ):
+        for rule in self._given(init_cfg, written, bare=True):
             self._add_rule(rule, self.model, "")
         return self.program
+
+    def _given(self, init_cfg: Any, written: LineOfRule, *, bare: bool = False) -> list[Rule]:
+        owner = self._owner(self.model)
+        return parse_init_cfg(
+            init_cfg, "init_cfg", written=written, compat=self.compat, bare=bare, owner=owner
+        )
 
     def _visit(self, module: nn.Module, name: str, *, original: bool = True, called: bool = True) -> None:
         """A module's own rules, its children, and its Pretrained.
@@ -286,14 +292,12 @@ class Compiler:
         if not _has_init_cfg(module) or has_no_rules(module.init_cfg):
             return []
         where = self._path(name, "init_cfg")
-        given = getattr(module, "_init_cfg_written", None)
-        if given is None and not _is_attached(module):
-            # The best that is known of an init_cfg given in code: where the class is written.
-            given = file_and_line(vars(type(module)).get("__init__"))
         locate = None if self.locate is None else self.locate(where, module.init_cfg)
+        # Rules that were attached from outside stand in no class.
+        in_code = nowhere if _is_attached(module) else in_class(module)
 
-        def written(path: str) -> str | None:
-            return (locate(path) if locate is not None else None) or given
+        def written(path: str) -> WrittenAt | None:
+            return (locate(path) if locate is not None else None) or in_code(path)
 
         return parse_init_cfg(
             module.init_cfg, where, written=written, compat=self.compat, owner=self._owner(module)
@@ -362,7 +366,6 @@ class Compiler:
     def _override_target(self, rule: Rule, owner: nn.Module) -> Any:
         name = rule.override_name
         assert name is not None
-        context: dict[str, Any] = {"rule": str(rule), "where": rule.place}
         if not hasattr(owner, name):
             tensors = [key for key, item in parameters_of(owner).items() if item is not None]
             raise OverrideError(
@@ -370,7 +373,8 @@ class Compiler:
                 meant=nearest(name.split(".", maxsplit=1)[0], [*children_of(owner), *tensors]),
                 fix="An override names a direct attribute of the module that owns the init_cfg"
                 + ("; for a deeper one, give a rule name='...'." if "." in name else "."),
-                **context,
+                rule=str(rule),
+                where=rule.place,
             )
         target = getattr(owner, name)
         kinds = (nn.Module,) if self.compat else (nn.Module, nn.Parameter)
@@ -379,7 +383,8 @@ class Compiler:
                 f"The override names {name!r}, of type {type(target).__name__}: only a module"
                 + ("" if self.compat else " or a parameter")
                 + " can be initialized.",
-                **context,
+                rule=str(rule),
+                where=rule.place,
             )
         return target
 

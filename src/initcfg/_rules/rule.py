@@ -23,6 +23,7 @@ from initcfg._rules.patterns import Pattern
 from initcfg._rules.scale import Expression
 from initcfg._rules.schemes import Base, Scheme
 from initcfg._rules.types import type_label
+from initcfg._rules.written import WrittenAt
 from initcfg.errors import ArgumentValueError, plural
 
 
@@ -42,7 +43,7 @@ class SchemeRule:
     """
 
     where: str
-    written: str | None
+    written: WrittenAt | None
     cfg: Mapping[str, Any]
     name: str
     scheme: Scheme
@@ -83,7 +84,7 @@ class Rule:
     """
 
     where: str
-    written: str | None
+    written: WrittenAt | None
     cfg: Mapping[str, Any]
     weight: BaseInit | None = None
     bias: BaseInit | None = None
@@ -179,7 +180,7 @@ def bias_of(initializer: BaseInit) -> BaseInit:
     return initializer if initializer.fills_bias else PlainBias(initializer.bias)
 
 
-def location(where: str, written: str | None) -> str:
+def location(where: str, written: WrittenAt | None) -> str:
     """Path of a rule, and file and line where known."""
     return f"{where} ({written})" if written else where
 

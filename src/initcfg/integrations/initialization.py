@@ -15,6 +15,7 @@ from torch import distributed, nn
 import initcfg
 from initcfg import Ledger, Plan
 from initcfg._config.files import plain_containers, write_atomically
+from initcfg._rules import called_with, given_at
 from initcfg.errors import ArgumentValueError, PlanError, RuleTypeError
 
 PLAN_FILE = "init_plan.json"
@@ -70,6 +71,7 @@ class Initialization:
         if init_cfg is not None and not isinstance(self.init_cfg, (Mapping, Sequence)):
             raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
         self.plan = plan if plan is None or isinstance(plan, Plan) else plan_in(plan)
+        self._written = called_with(self.init_cfg)
         self.part = part
         self.seed = seed
         self.rng: Literal["stream", "torch"] = rng
@@ -85,7 +87,8 @@ class Initialization:
         module = model if self.part is None else _part(model, self.part)
         made = self.plan
         if made is None:
-            made = initcfg.plan(module, self.init_cfg, **self.options)
+            with given_at(self._written):
+                made = initcfg.plan(module, self.init_cfg, **self.options)
         ledger = made.apply(module, seed=self.seed, rng=self.rng, process_group=everybody())
         self._done.add(model)
         return Started(made, ledger)

@@ -54,9 +54,10 @@ DOWN = torch.stack([numbers(H, N, seed=30 + e) for e in range(E)])
 
 
 def loaded(model, state, **options):
-    plan = initcfg.plan(model, dict(type="Pretrained", checkpoint=state, **options))
-    again = initcfg.plan(model, dict(type="Pretrained", checkpoint=state, **options)).to_json()
-    assert json.dumps(plan.to_json()) == json.dumps(again)
+    plan, again = (
+        initcfg.plan(model, dict(type="Pretrained", checkpoint=state, **options)) for _ in range(2)
+    )
+    assert json.dumps(plan.to_json()) == json.dumps(again.to_json())
     plan.apply(model, seed=0)
     return plan
 

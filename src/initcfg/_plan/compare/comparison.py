@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from initcfg._plan import ledger, plan
+from initcfg._plan import ledger, plan_as_json
 from initcfg._plan.as_json import plain
 from initcfg._plan.assignment import Assignment, effect
 from initcfg._plan.compare.with_mmengine import differences
@@ -154,7 +154,7 @@ def read_saved(path: str) -> Plan | Ledger | None:
         # What is wrong with it is said where configs are read.
         return None
     written = data.get("format") if isinstance(data, dict) else None
-    if written == plan.FORMAT:
+    if written == plan_as_json.FORMAT:
         return Plan.from_json(json_of(text, path))
     return Ledger.from_json(json_of(text, path)) if written == ledger.FORMAT else None
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from torch import nn
 
 from initcfg._model import Entry, Names, Roles, named_tensors
-from initcfg._plan.assignment import Assignment, Role, RuleNote, Shadowed, Unused
+from initcfg._plan.assignment import Assignment, Role, Shadowed, Unused, rule_note
 from initcfg._plan.loads import Load
 from initcfg._plan.plan import Plan
 from initcfg._plan.planner.numbers import NOTHING_GIVEN, GivenRoles, RoleRequest
@@ -17,7 +17,7 @@ from initcfg._plan.planner.walk import RuleWalk
 from initcfg._plan.pretrained import judged, match
 from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
 from initcfg._plan.tape import Call, Tape, Track
-from initcfg._rules import Program, Rule, SchemeRule, Step
+from initcfg._rules import Program, Rule, SchemeRule, Step, WrittenAt
 from initcfg._rules.initializers import BatchInit, FunctionInit, PretrainedInit
 from initcfg.values import Keep, Opaque, dtype_name
 
@@ -121,16 +121,16 @@ def make_plan(
         ),
         partly_written=tuple(name for name in partly if name in parameters and parameters[name].rule is None),
         rules={
-            step.rule.where: RuleNote(str(step.rule), step.rule.written)
+            step.rule.where: rule_note(str(step.rule), step.rule.written)
             for step in program.steps
             if step.rule is not None
         }
         | {
-            use.where: RuleNote(str(use), use.written)
+            use.where: rule_note(str(use), use.written)
             for step in program.steps
             if step.rule is not None and (use := step.rule.scheme) is not None
         }
-        | {unused.rule: RuleNote(unused.cfg, written) for unused, written in idle.get(None, ())},
+        | {unused.rule: rule_note(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
         tape=replace(
             _tape(model, program, names, walk, found_on, idle, compat), part_roles=walk.numbers.of_part
@@ -274,7 +274,7 @@ def _tuned(
     return replace(item, tune=max(given, key=itemgetter(0))[1]) if given else item
 
 
-_IdleRules = Mapping[int | None, tuple[tuple[Unused, str | None], ...]]
+_IdleRules = Mapping[int | None, tuple[tuple[Unused, WrittenAt | None], ...]]
 """Rules that no step is for, by the place of the call of user code that may run them; None: nothing does."""
 
 
@@ -282,7 +282,7 @@ def _idle(program: Program) -> _IdleRules:
     # Of a module that is met in two places, one may be a step's.
     rules = [step.rule for step in program.steps if step.rule is not None]
     seen = {(rule.scheme or rule).where for rule in rules}
-    found: dict[int | None, tuple[tuple[Unused, str | None], ...]] = {}
+    found: dict[int | None, tuple[tuple[Unused, WrittenAt | None], ...]] = {}
     for idle in sorted(program.idle, key=lambda each: each.order is None):
         # The parts of a scheme are one rule of their owner.
         use = None if idle.rule is None else idle.rule.scheme

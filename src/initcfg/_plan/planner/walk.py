@@ -90,7 +90,7 @@ class RuleWalk:
             rule = step.rule
             if rule is not None:
                 if rule.layers and not self.compat and rule.scheme is None:
-                    check_layer_names(rule.layers, self.model, rule=str(rule), where=rule.place)
+                    check_layer_names(rule.layers, self.model, rule)
                 for initializer in (rule.weight, rule.bias):
                     notes = initializer.notes() if initializer is not None else ()
                     self.notes += [f"{rule.where}: {note}" for note in notes]
@@ -114,7 +114,7 @@ class RuleWalk:
         for idle in self.program.idle:
             # A rule that does not run is to be right all the same.
             if idle.rule is not None and idle.rule.layers and not self.compat and idle.rule.scheme is None:
-                check_layer_names(idle.rule.layers, self.model, rule=idle.cfg, where=idle.rule.place)
+                check_layer_names(idle.rule.layers, self.model, idle.rule)
         walk_modules(self.model, "", Context(), self._enter, self._leave)
         self._hits.check(self.program, self.used)
         check_roles(self.program, self.numbers, type(self.model).__name__)
