@@ -170,7 +170,8 @@ def test_the_page_of_a_real_diagnosis() -> None:
         read = read_page(found.to_html(lang=lang))
         assert not read.faults and len([each for each in read.of("svg") if each.get("class") == "x"]) == 5
         assert "initial-loss" in read.texts and "Normal(mean=0, std=20)" in "".join(read.texts)
-    assert verdict(found, Wording("en", WORDS)).endswith(" Normal(mean=0, std=20) by init_cfg")
+    said, _, place = verdict(found, Wording("en", WORDS)).rpartition(" (")
+    assert said.endswith(" Normal(mean=0, std=20) by init_cfg") and place.startswith("test_report.py:")
 
 
 def test_the_plan_has_the_histograms_of_the_weights() -> None:
