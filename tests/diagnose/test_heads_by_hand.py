@@ -84,6 +84,17 @@ def test_a_tied_head_by_hand_is_seen_and_mended(head: str, bare: bool) -> None:
     assert initcfg.diagnose(model, _ids(), steps=0).findings == ()
 
 
+@pytest.mark.parametrize("head, bare", [*((head, False) for head in _HEADS), ("@", True), ("einsum", True)])
+def test_it_has_the_role_of_a_head(head: str, bare: bool) -> None:
+    name = "table" if bare else "table.weight"
+    model = ByHand(head, 0.02, bare=bare)
+    plan = initcfg.plan(model, dict(type="Normal", role="head", std=0.5), example=(_ids(),))
+    assert {each.name for each in plan.values() if each.role is not None and "head" in each.role.roles} == {
+        name
+    }
+    assert str(plan[name].value) == "Normal(mean=0, std=0.5)"
+
+
 def test_the_size_of_what_it_gives_is_measured() -> None:
     model = ByHand("@", 1.0)
     told: list[torch.Tensor] = []

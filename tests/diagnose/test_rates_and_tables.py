@@ -50,6 +50,43 @@ def test_rows_of_zeros_that_no_padding_holds_are_mended() -> None:
     # A row of padding_idx stays zero by any rule: no rule is offered.
     padded = _codes(initcfg.diagnose(Language(padding=0, after=True), batch, steps=0))["zero-into-norm"]
     assert padded.mend is None and "padding_idx=None" in padded.fix
+    assert "row 0 of embed.weight, its padding_idx" in str(padded)
+
+
+@pytest.mark.parametrize("padding", [None, 0])
+def test_what_comes_of_zeros_in_norms_is_mended_with_them(padding: int | None) -> None:
+    """The gradient that norms enlarge is no matter of how large the layers are."""
+
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.embed = nn.Embedding(100, 64, padding_idx=padding)
+            nn.init.normal_(self.embed.weight, 0, 0.02)
+            with torch.no_grad():
+                self.embed.weight[0] = 0
+            self.norms = nn.ModuleList(nn.RMSNorm(64, eps=1e-6) for _ in range(9))
+            self.layers = nn.ModuleList(nn.Linear(64, 64, bias=False) for _ in range(4))
+            self.head = nn.Linear(64, 100, bias=False)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            x = self.embed(ids)
+            for layer, first, last in zip(self.layers, self.norms[::2], self.norms[1::2], strict=False):
+                x = x + last(layer(first(x)))
+            return self.head(self.norms[8](x))
+
+    batch = torch.randint(0, 100, (8, 24), generator=torch.Generator().manual_seed(0))
+    model = Deep()
+    found = _codes(initcfg.diagnose(model, batch, steps=0))
+    assert found["gradient-explodes"].fix.startswith("Mend zero-into-norm first")
+    assert found["gradient-explodes"].tensors[0] == "embed.weight"
+    if padding is not None:
+        assert all(each.mend is None for each in found.values())
+        return
+    rule = found["gradient-explodes"].mend
+    assert rule == found["zero-into-norm"].mend and rule is not None
+    initcfg.init_weights(model, dict(rule), seed=0)
+    assert initcfg.diagnose(model, batch, steps=0).ok
 
 
 def test_a_head_whose_bias_is_as_large_is_mended_with_it() -> None:

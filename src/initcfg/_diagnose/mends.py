@@ -180,20 +180,27 @@ def _higher_rate(finding: Finding, evidence: Evidence) -> list[Rule]:
 
 
 def _filled_rows(finding: Finding, evidence: Evidence) -> list[Rule]:
-    """For rows of zeros in a table; a rule leaves the row of padding_idx as it is."""
+    """For rows of zeros in a table; but a rule leaves the row of padding_idx as it is."""
+    if evidence.seen.padding_indices:
+        return []
     names = _matrices(evidence, finding.tensors)[:1]
     std = evidence.tensors[names[0]].rms if names else 0.0
     usual = [{"type": "Normal", "std": float(f"{std:.1g}")}] if std > 0 else []
     return _on(names, *usual, _SMALL)
 
 
+def _all_layers_or_rows(finding: Finding, evidence: Evidence) -> list[Rule]:
+    """Where zeros enter norms, no other size of the layers mends what comes of that."""
+    return (_filled_rows if evidence.seen.zero_rows else _all_layers)(finding, evidence)
+
+
 _PROPOSALS: dict[str, Callable[[Finding, Evidence], list[Rule]]] = {
     "initial-loss": _smaller_head,
     "activation-explodes": _all_layers,
     "activation-vanishes": _all_layers,
-    "gradient-explodes": _all_layers,
+    "gradient-explodes": _all_layers_or_rows,
     "gradient-vanishes": _all_layers,
-    "gradient-norm": _all_layers,
+    "gradient-norm": _all_layers_or_rows,
     "fp16-overflow": _all_layers,
     "update-too-large": _lower_rate,
     "probe-diverges": _lower_rate,

@@ -182,6 +182,22 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "They are row {rows} of {tensor}: the batch holds that token.",
         "它们来自 {tensor} 的第 {rows} 行：数据批中含有这个词元。",
     ),
+    "zeros of padding": (
+        "They are row {row} of {tensor}, its padding_idx: rules leave that row at zero, no gradient reaches "
+        "it, and the batch holds that token.",
+        "它们来自 {tensor} 的第 {row} 行，即 padding_idx："
+        "规则让这一行保持为零，梯度不会到达它，而数据批中含有这个词元。",
+    ),
+    "zeros first": (
+        "Mend zero-into-norm first: norms enlarge the gradient where zeros enter them.",
+        "请先修正 zero-into-norm：零向量进入归一化层时，梯度会被放大。",
+    ),
+    "no padding": (
+        "Make the model with padding_idx=None (pad_token_id=None in transformers) if that token is like any "
+        "other; else mask its positions. No rule fills the row.",
+        "如果这个词元与其他词元无异，请以 padding_idx=None 构建模型（transformers 中为 pad_token_id=None）；"
+        "否则请屏蔽这些位置。没有规则会填充这一行。",
+    ),
     # -- units and heads --------------------------------------------------------------------------------
     "units are dead": (
         "{share} of its units are 0 on the whole batch.",

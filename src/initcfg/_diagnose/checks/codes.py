@@ -201,7 +201,7 @@ CHECKS: dict[str, Check] = {
         0,
         (0, 0),
         "A norm multiplies the gradient of zeros by 1/√ε each time: the loss is fine, the gradient is not.",
-        "Give the rows numbers (padding_idx=None, or a rule for them), or mask those positions.",
+        "Give the rows numbers, or mask those positions.",
     ),
     "gradient-norm": Check(
         "warning",

@@ -108,12 +108,15 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
             ("gradient-explodes", ratio > (CHECKS["gradient-explodes"].threshold or 0)),
         ):
             if beyond:
+                by_zeros = code == "gradient-explodes" and bool(seen.zero_rows)
+                tensors = _changing_most(evidence, seen.layers, shrinking=code == "gradient-vanishes")
                 yield evidence.finding(
                     code,
                     known[0][0],
                     say("gradient beside", ratio=f"{ratio:.2g}"),
                     measured=ratio,
-                    tensors=_changing_most(evidence, seen.layers, shrinking=code == "gradient-vanishes"),
+                    tensors=(_looked_up(evidence) or tensors) if by_zeros else tensors,
+                    fix=say("zeros first") if by_zeros else None,
                 )
     evidence.numbers["gradient_norm"] = evidence.gradient_norm
     limit = CHECKS["gradient-norm"].threshold or 0
@@ -127,8 +130,19 @@ def check_gradients(evidence: Evidence) -> Iterator[Finding]:
         to_blame = most_gain(seen.layers) or last
         tensors = evidence.that_matters(evidence.weights_of(to_blame.name) if to_blame else ())
         yield evidence.finding(
-            "gradient-norm", top.name, said, measured=evidence.gradient_norm, tensors=tensors
+            "gradient-norm",
+            top.name,
+            said,
+            measured=evidence.gradient_norm,
+            tensors=(_looked_up(evidence) or tensors) if seen.zero_rows else tensors,
+            fix=say("zeros first") if seen.zero_rows else None,
         )
+
+
+def _looked_up(evidence: Evidence) -> tuple[str, ...]:
+    """The weights of the table whose rows of zeros the batch asked for."""
+    name = next(iter(evidence.seen.padding), None)
+    return () if name is None else evidence.weights_of(name)
 
 
 def _are_sizes(sizes: Sequence[Any]) -> bool:
@@ -165,12 +179,15 @@ def check_norms(evidence: Evidence) -> Iterator[Finding]:
     how = f"{factor:.1e}" if math.isfinite(factor) else f"{zeros[0].factor:.0f}^{len(zeros)}"
     padding = evidence.seen.padding
     tensors: tuple[str, ...] = ()
-    of = []
+    of, fix = [], None
     if padding:
         name, rows = next(iter(padding.items()))
         tensors = evidence.weights_of(name)
         named = tensors[0] if tensors else name
         of = [say("zeros of rows", rows=", ".join(map(str, rows[:3])), tensor=named)]
+        row = evidence.seen.padding_indices.get(name)
+        if row is not None and len(rows) == 1:
+            of, fix = [say("zeros of padding", row=row, tensor=named)], say("no padding")
     yield evidence.finding(
         "zero-into-norm",
         zeros[0].module,
@@ -178,5 +195,6 @@ def check_norms(evidence: Evidence) -> Iterator[Finding]:
         *of,
         measured=zeros[0].share,
         tensors=tensors,
+        fix=fix,
         more=len(zeros) - 1,
     )

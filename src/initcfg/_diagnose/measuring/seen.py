@@ -135,6 +135,7 @@ class Seen:
         distances: Of losses that are distances, what they are, and what the mean of the targets has.
         looked_up: Parameters that functions took rows of.
         padding: By embedding: rows of zeros that the batch asked for.
+        padding_indices: Of these embeddings, the padding_idx that is among the rows.
         faults: What our own code raised in the midst of the pass.
     """
 
@@ -149,6 +150,7 @@ class Seen:
     losses: list[LossSeen] = field(default_factory=list)
     zero_rows: list[ZeroRows] = field(default_factory=list)
     padding: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    padding_indices: dict[str, int] = field(default_factory=dict)
     distances: list[tuple[float, float]] = field(default_factory=list)
     looked_up: set[str] = field(default_factory=set)
     inputs: list[torch.Tensor] = field(default_factory=list)
