@@ -143,8 +143,9 @@ class _Watching:
         rows = torch.unique(ids[~told.detach().any(-1)]).tolist()
         if rows and len(rows) < module.num_embeddings / 2:
             self.seen.padding[name] = tuple(rows)
-            if module.padding_idx in rows:
-                self.seen.padding_indices[name] = module.padding_idx
+            own = module.padding_idx
+            if own is not None and own in rows:
+                self.seen.padding_indices[name] = own
 
 
 @contextlib.contextmanager
