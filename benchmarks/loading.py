@@ -7,8 +7,10 @@ file, and its pages are in the system's cache. Each figure is of a process of it
 ways taken in turn; medians. Ways: ``torch.load`` and ``load_state_dict`` into a model built as usual, and
 into one on the meta device (``assign=True``, mapped from the file); ``safetensors.torch.load_model``;
 transformers' ``from_pretrained``; and ``initcfg``, a deferred build and ``Pretrained``, also with
-``copy=False``. Each ends with one number a page of all parameters, so that what was only mapped is read,
-too. The limit of a copy: ``cat FILE > /dev/null``, and ``fill_`` of as much fresh memory.
+``copy=False``. Each begins when Python has collected its garbage, since what the imports leave would else
+be collected in whichever way comes next. It ends with one number a page of all parameters, so that what was
+only mapped is read, too. The limit of a copy: ``cat FILE > /dev/null``, and ``fill_`` of as much fresh
+memory.
 """
 
 from __future__ import annotations
@@ -96,6 +98,7 @@ def measure(way: str, file: Path) -> dict[str, float]:
     """One way, in this process."""
     if way == "limit":
         return limit(file)
+    import gc
     import resource
     import time
     import warnings
@@ -110,6 +113,7 @@ def measure(way: str, file: Path) -> dict[str, float]:
     import initcfg
 
     initcfg.trace(_small)
+    gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     model = load(way, file)

@@ -68,7 +68,7 @@ def test_complete_or_another(tmp_path):
 
 
 def test_chunks_are_made_one_ahead_and_their_memory_is_taken_back(tmp_path, monkeypatch):
-    monkeypatch.setenv("INITCFG_STREAM_BUFFER", str(1 << 15))
+    monkeypatch.setenv("INITCFG_STREAM_BUFFER", str(1 << 13))
     alive: list[torch.UntypedStorage] = []
     make = dcp_writer._made
 

@@ -58,6 +58,29 @@ def test_threads_change_nothing(threads: int) -> None:
     assert (pattern(out) & 0x7FFFFFFF).max() > 0
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", RECIPES)
+def test_memory_of_any_type_gets_them_rounded_once(name: str, dtype: torch.dtype, threads: int) -> None:
+    """Straight into one run of memory, whole or by rows of a larger tensor; and by steps into another."""
+    count, recipe = 3 * in_place.AT_ONCE + 5, RECIPES[name]
+    expected = torch.from_numpy(drawn(recipe, KEY, 7, 2 * count)).to(dtype)
+    whole, rows = torch.zeros(count, dtype=dtype), torch.zeros(2, count - 9, dtype=dtype)
+    spread = torch.zeros(count, 2, dtype=dtype)
+    torch.set_flush_denormal(True)
+    try:
+        fallback.fill(whole, recipe, KEY, 7, (Dim(count, 1, 1),), threads)
+        fallback.fill(rows, recipe, KEY, 7, (Dim(2, count - 9, count), Dim(count - 9, 1, 1)), threads)
+        fallback.fill(spread[:, 1], recipe, KEY, 7, (Dim(count, 2, 1),), threads)
+    finally:
+        torch.set_flush_denormal(False)
+    assert torch.equal(whole.view(torch.uint8), expected[:count].view(torch.uint8))
+    assert torch.equal(spread[:, 1].contiguous().view(torch.uint8), whole.view(torch.uint8))
+    assert not spread[:, 0].any()
+    parts = torch.stack([expected[: count - 9], expected[count : 2 * count - 9]])
+    assert torch.equal(rows.view(torch.uint8), parts.view(torch.uint8))
+
+
 def test_the_rest_is_the_references() -> None:
     rare: list[Recipe] = [normal_recipe(0.0, 1.0, True), trunc_normal_recipe(0.0, 1.0, 6.0, 7.0, False)]
     assert not any(map(in_place.draws, rare))

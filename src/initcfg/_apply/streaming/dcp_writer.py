@@ -37,8 +37,9 @@ from initcfg._apply.streaming.writer import buffer_size
 from initcfg._config.files import output_error
 from initcfg.errors import InitcfgError, OutputError
 
-# A chunk is as long as four buffers of a safetensors file: fewer make a smaller table, and quicker loads.
-_BUFFERS = 4
+# A chunk is as long as some buffers of a safetensors file, 64 MB: fewer make a smaller table, and quicker
+# loads.
+_BUFFERS = 16
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ from initcfg.errors import InitcfgError
 
 BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""
-_BUFFER_SIZE = 16 << 20
-_BUFFERS = 4
+# All of them together stay in a processor's last cache, where who writes and who digests find them: larger
+# ones make the digest wait for memory, and the first bytes and the last wait longer for their turn.
+_BUFFER_SIZE = 4 << 20
+_BUFFERS = 8
 _WRITERS = 2
 _MOST_OPEN = 32
 # Bytes from one call for the disk to the next.

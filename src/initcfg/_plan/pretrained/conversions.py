@@ -109,5 +109,6 @@ class Conversions:
 
     @functools.cached_property
     def _table(self) -> dict[str, tuple[tuple[str, ...], tuple[AdaptationStep, ...]]]:
-        single = [name for name, keys in self._keys.items() if len(keys) == 1]
-        return of_transformers(self._module, self._shapes, single, self._there)
+        # What a tensor takes by its own name is made into no other, and the library's table takes long.
+        single = [name for name, keys in self._keys.items() if len(keys) == 1 and name not in self._shapes]
+        return of_transformers(self._module, self._shapes, single, self._there) if single else {}

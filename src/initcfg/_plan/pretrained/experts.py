@@ -74,10 +74,10 @@ class Experts:
             for single in dict.fromkeys(each for singles in _singles(leaf) for each in singles):
                 for ending in _BIAS if bias else (".weight", ""):
                     there = self._numbered.get((place, single + ending), {})
-                    gone = [each for each in range(count) if each not in there]
-                    if there and len(there) > count:
+                    if len(there) > count:
                         return f"the checkpoint has {len(there)} experts, and it is of {count} here"
-                    if there and gone:
+                    gone = [each for each in range(count) if each not in there] if there else []
+                    if gone:
                         start = f"{place}." if place else ""
                         first = f"{start}{gone[0]}.{single}{ending}"
                         more = f", nor of {len(gone) - 1} other experts" if len(gone) > 1 else ""

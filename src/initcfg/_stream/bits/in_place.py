@@ -23,6 +23,7 @@ _LOW, _BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
 _HALF, _MIDDLE, _EXPONENT = np.float32(0.5), np.float32(1.5), np.float32(159.0)
 _TO_UNIT = np.float32(2.0**-23)
 _SIGN = np.uint32(0x80000000)
+_LITTLE = sys.byteorder == "little"
 
 
 def draws(recipe: Recipe) -> bool:
@@ -45,60 +46,78 @@ class Scratch:
         done = 0
         while done < len(out):
             block, skipped = divmod(start + done, 4)
-            some = min(AT_ONCE - skipped, len(out) - done)
-            words = self._drawn_words(key, block, -(-(skipped + some) // 4))
-            numbers = self._mapped(recipe, words)
-            out[done : done + some] = numbers[skipped : skipped + some]
+            # The upper half of a block's number is the same for all of them.
+            most = min(AT_ONCE, 4 * ((1 << 32) - (block & 0xFFFFFFFF)))
+            some = min(most - skipped, len(out) - done)
+            words = self._drawn_words(key, block, -(-(skipped + some) // 4))[skipped : skipped + some]
+            self._map(recipe, words, out[done : done + some])
             done += some
 
     def _drawn_words(self, key: int, number: int, blocks: int) -> Words:
-        """The words of some blocks, as `philox4x32` makes them."""
+        """The words of some blocks, as `philox4x32` makes them; their numbers have one upper half."""
         word0, word1, word2, word3, product0, product1 = (each[:blocks] for each in self._wide)
-        np.add(self._numbers[:blocks], np.uint64(number), out=word0)
-        np.right_shift(word0, _BITS, out=word1)
-        np.bitwise_and(word0, _LOW, out=word0)
-        word2.fill(0)
-        word3.fill(0)
-        for step in range(ROUNDS):
-            key0, key1 = (np.uint64(((key >> 32 * i) + step * KEY_STEPS[i]) & 0xFFFFFFFF) for i in (0, 1))
+        keys = [
+            [((key >> 32 * i) + step * KEY_STEPS[i]) & 0xFFFFFFFF for i in (0, 1)] for step in range(ROUNDS)
+        ]
+        # The words 2 and 3 of a counter are zero, and word 1 is the same here: so is all that follows of them
+        # alone, which is one number in the first rounds.
+        np.add(self._numbers[:blocks], np.uint64(number & 0xFFFFFFFF), out=word0)
+        np.multiply(word0, MULTIPLIERS[0], out=product0)
+        np.right_shift(product0, _BITS, out=word2)
+        np.bitwise_xor(word2, np.uint64(keys[0][1]), out=word2)
+        np.bitwise_and(product0, _LOW, out=word3)
+        same = int(MULTIPLIERS[0]) * ((number >> 32) ^ keys[0][0])
+        np.multiply(word2, MULTIPLIERS[1], out=product1)
+        np.right_shift(product1, _BITS, out=word0)
+        np.bitwise_xor(word0, np.uint64(keys[1][0]), out=word0)
+        np.bitwise_xor(word3, np.uint64((same >> 32) ^ keys[1][1]), out=word2)
+        np.bitwise_and(product1, _LOW, out=word1)
+        last = np.uint64((same & 0xFFFFFFFF) ^ keys[2][1])
+        for step in range(2, ROUNDS):
+            key0, key1 = (np.uint64(each) for each in keys[step])
             np.multiply(word0, MULTIPLIERS[0], out=product0)
             np.multiply(word2, MULTIPLIERS[1], out=product1)
             np.right_shift(product1, _BITS, out=word0)
             np.bitwise_xor(word0, word1, out=word0)
             np.bitwise_xor(word0, key0, out=word0)
             np.right_shift(product0, _BITS, out=word2)
-            np.bitwise_xor(word2, word3, out=word2)
-            np.bitwise_xor(word2, key1, out=word2)
-            np.bitwise_and(product1, _LOW, out=word1)
-            np.bitwise_and(product0, _LOW, out=word3)
+            if step > 2:
+                np.bitwise_xor(word2, word3, out=word2)
+            np.bitwise_xor(word2, last if step == 2 else key1, out=word2)
+            if step < ROUNDS - 1 or not _LITTLE:
+                np.bitwise_and(product1, _LOW, out=product1)
+                np.bitwise_and(product0, _LOW, out=product0)
+            # What was a word is where the next product goes.
+            word1, product1 = product1, word1
+            word3, product0 = product0, word3
         # Two words beside each other are written as one of 64 bits: which is its low half depends on the
-        # machine.
+        # machine. What a shift to the left pushes out need not be cleared before.
         pairs = self._words[:blocks].view(np.uint64)
         for column, (first, second) in enumerate(((word0, word1), (word2, word3))):
-            low, high = (first, second) if sys.byteorder == "little" else (second, first)
+            low, high = (first, second) if _LITTLE else (second, first)
             np.left_shift(high, _BITS, out=high)
             np.bitwise_or(low, high, out=pairs[:, column])
         return self._words[:blocks].reshape(-1)
 
-    def _mapped(self, recipe: Recipe, words: Words) -> Singles:
-        """Words as numbers."""
+    def _map(self, recipe: Recipe, words: Words, out: Singles) -> None:
+        """Words into numbers."""
         middle, spread = (np.float32(number) for number in recipe.numbers)
+        numbers = self._singles[0][: len(words)]
         if recipe.kind is Kind.UNIFORM:
-            numbers = self._singles[0][: len(words)]
             signed = words.view(np.int32)
             np.right_shift(signed, 8, out=signed)
             np.copyto(numbers, signed, casting="unsafe")
             numbers += _HALF
             numbers *= _TO_UNIT
+            numbers *= spread
         else:
             if recipe.kind is Kind.CUT:
                 self._cut(recipe, words)
-            numbers = self._standard_normal(words)
-        numbers *= spread
-        numbers += middle
+            self._opposite_of_normal(words)
+            numbers *= -spread
+        np.add(numbers, middle, out=out)
         if recipe.kind is not Kind.NORMAL and recipe.high != np.inf:
-            _clamp(numbers, recipe)
-        return numbers
+            _clamp(out, recipe)
 
     def _cut(self, recipe: Recipe, words: Words) -> None:
         """Words into those that a truncation leaves."""
@@ -111,8 +130,11 @@ class Scratch:
             np.add(scaled, np.uint64(recipe.first), out=scaled)
             np.copyto(some, scaled, casting="unsafe")
 
-    def _standard_normal(self, words: Words) -> Singles:
-        """The inverse of the normal distribution function, step by step as `reference.py` has it."""
+    def _opposite_of_normal(self, words: Words) -> None:
+        """The inverse of the normal distribution function, step by step as `reference.py` has it; times -1.
+
+        A sign changes nothing else of a number, nor of its products.
+        """
         z, y, y2, u, t = (each[: len(words)] for each in self._singles)
         signed, folded = words.view(np.int32), z.view(np.int32)
         np.right_shift(signed, 31, out=folded)
@@ -152,13 +174,11 @@ class Scratch:
         _line(t, t, BELOW[0], BELOW[1])
         t += y
         z /= t
-        # A word below 2³¹ is the lower half: its z changes sign, which flips the highest bit.
+        # A word below 2³¹ is the lower half, whose z changes sign; here it is the other that does.
         sign = y.view(np.uint32)
-        np.invert(words, out=sign)
-        sign &= _SIGN
+        np.bitwise_and(words, _SIGN, out=sign)
         pattern = z.view(np.uint32)
         pattern ^= sign
-        return z
 
 
 def _line(out: Singles, at: Singles, first: np.float32, slope: np.float32) -> None:

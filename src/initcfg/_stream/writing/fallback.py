@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from initcfg._stream.bits import Dim, Numbers, Recipe, check_indices, drawn, drawn_at, in_place
 from initcfg._stream.writing.blocks import elements
@@ -21,6 +22,24 @@ from initcfg._stream.writing.underflow import gradual_underflow
 _AT_ONCE, _LONG = 1 << 18, 1 << 12
 # Elements that a thread takes at a time.
 _PIECE = 4 * in_place.AT_ONCE
+# Of them, those that are rounded to another type at a time.
+_ROUNDED = 1 << 15
+
+
+def fill(
+    memory: torch.Tensor, recipe: Recipe, key: int, base: int, dims: Sequence[Dim], threads: int = 1
+) -> None:
+    """Draw a block into memory of the shape of ``dims``, rounded once where its type is another."""
+    row = _row_of(dims)
+    alone = memory.is_cpu and memory.is_contiguous() and in_place.draws(recipe)
+    if not alone or (row < _LONG and row != memory.numel()):
+        numbers = torch.from_numpy(draw(recipe, key, base, dims, threads))
+        with torch.no_grad(), gradual_underflow():
+            memory.copy_(numbers.view(memory.shape))
+        return
+    check_indices(recipe, key, base, dims)
+    # Not by way of memory for all of it: to touch that would take as long as to fill it.
+    _share_out(recipe, key, _starts(base, dims, row), memory.view(-1), threads)
 
 
 def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim], threads: int = 1) -> Numbers:
@@ -31,48 +50,68 @@ def draw(recipe: Recipe, key: int, base: int, dims: Sequence[Dim], threads: int 
 
 
 def _drawn(recipe: Recipe, key: int, base: int, dims: Sequence[Dim], threads: int) -> Numbers:
-    count = elements(dims)
-    # Rows of elements that follow each other in the tensor are drawn as such, where they are long.
-    row = dims[-1].size if dims and dims[-1].index_stride == 1 else 1
+    count, row = elements(dims), _row_of(dims)
     out = np.empty(count, dtype=np.float64 if recipe.double else np.float32)
-    if row == count:
-        return _rows(recipe, key, [base], out, threads)
-    if row >= _LONG:
-        return _rows(recipe, key, _indices(base, dims[:-1], 0, count // row).tolist(), out, threads)
+    if row == count or row >= _LONG:
+        starts = _starts(base, dims, row)
+        if in_place.draws(recipe):
+            _share_out(recipe, key, starts, torch.from_numpy(out), threads)
+        else:
+            for number, start in enumerate(starts):
+                out[number * row : (number + 1) * row] = drawn(recipe, key, start, row)
+        return out
     for start in range(0, count, _AT_ONCE):
         index = _indices(base, dims, start, min(start + _AT_ONCE, count))
         out[start : start + len(index)] = drawn_at(recipe, key, index)
     return out
 
 
-def _rows(recipe: Recipe, key: int, starts: list[int], out: Numbers, threads: int) -> Numbers:
+def _row_of(dims: Sequence[Dim]) -> int:
+    """How many elements follow each other in the tensor."""
+    return dims[-1].size if dims and dims[-1].index_stride == 1 else 1
+
+
+def _starts(base: int, dims: Sequence[Dim], row: int) -> list[int]:
+    """The indices that the rows begin with; where they are long, they are drawn as such."""
+    count = elements(dims)
+    return [base] if row == count else _indices(base, dims[:-1], 0, count // row).tolist()
+
+
+def _share_out(recipe: Recipe, key: int, starts: list[int], memory: torch.Tensor, threads: int) -> None:
     """Rows of elements that follow each other in the tensor, which begin at these indices."""
-    row = len(out) // len(starts)
-    rows = [(start, out[number * row : (number + 1) * row]) for number, start in enumerate(starts)]
-    if not in_place.draws(recipe):
-        for start, memory in rows:
-            memory[:] = drawn(recipe, key, start, row)
-        return out
+    row = len(memory) // len(starts)
     pieces = [
-        (start + done, memory[done : done + _PIECE])
-        for start, memory in rows
-        for done in range(0, len(memory), _PIECE)
+        (start + done, memory[number * row + done : number * row + min(done + _PIECE, row)])
+        for number, start in enumerate(starts)
+        for done in range(0, row, _PIECE)
     ]
 
-    def fill(piece: tuple[int, Numbers]) -> None:
-        # Each thread of a processor has a mode of its own.
-        with gradual_underflow():
-            _scratch().draw(recipe, key, *piece)
+    def work(piece: tuple[int, torch.Tensor]) -> None:
+        # Each thread of a processor has a mode of its own, and of torch's too.
+        with torch.no_grad(), gradual_underflow():
+            _draw_piece(recipe, key, *piece)
 
     threads = min(threads, len(pieces))
     if threads == 1:
         for piece in pieces:
-            fill(piece)
-        return out
+            work(piece)
+        return
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, pieces):
+        for _ in pool.map(work, pieces):
             pass
-    return out
+
+
+def _draw_piece(recipe: Recipe, key: int, start: int, memory: torch.Tensor) -> None:
+    if memory.dtype == torch.float32:
+        _scratch().draw(recipe, key, start, memory.numpy())
+        return
+    numbers = np.empty(min(len(memory), in_place.AT_ONCE), dtype=np.float32)
+    for done in range(0, len(memory), len(numbers)):
+        part = memory[done : done + len(numbers)]
+        _scratch().draw(recipe, key, start + done, numbers[: len(part)])
+        # What is longer, torch would share among threads of its own.
+        for each, mine in zip(part.split(_ROUNDED), torch.from_numpy(numbers).split(_ROUNDED), strict=False):
+            each.copy_(mine[: len(each)])
 
 
 _own = threading.local()

@@ -145,9 +145,7 @@ class Queue:
                     # Not copied: which NaN a copy to a type of 16 bits gives depends on the machine.
                     memory.fill_(math.nan)
                     continue
-                drawn = fallback.draw(job.recipe, job.key, job.base, job.dims, self._threads)
-                drawn = torch.from_numpy(drawn)
-                memory.copy_(drawn.view(memory.shape))
+                fallback.fill(memory, job.recipe, job.key, job.base, job.dims, self._threads)
 
 
 def draw_alone(tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int) -> bool:
