@@ -13,26 +13,12 @@ import torch
 from diagnosed_models import Language, classes, perceptron, tokens
 from html_check import read_page
 from made_diagnoses import made
+from page_language import english_on
 from torch import nn
 
 import initcfg
 from initcfg import Diagnosis, DiagnosisComparison
 from initcfg._diagnose.sentences import SENTENCES, say
-
-# Three words of it one after the other are English, or two of those that no name is made of.
-_ENGLISH = re.compile(
-    r"\b[a-z]+(?:'s)?,? [a-z]+,? [a-z]+\b|\b(?:the|of|is|are|has|its|and|not|given|something|then|by)\b",
-    re.IGNORECASE,
-)
-
-
-def english_on(page: str) -> list[str]:
-    """What a person reads or hears of a page in English."""
-    read = read_page(page)
-    assert not read.faults
-    spoken = [each for each in read.said if _ENGLISH.search(each)]
-    marked = [name for name, attributes in read.elements if attributes.get("lang") == "en"]
-    return [*spoken, *marked]
 
 
 def _changed(model: nn.Module, pattern: str, change: Callable[[torch.Tensor], Any]) -> nn.Module:

@@ -115,7 +115,7 @@ def test_facts_of_the_plan_are_on_its_page() -> None:
     for each in ("head.weight", "Normal(mean=0, std=0.02)", "init_cfg[0]", "4×4", "−0.08", "0.08"):
         assert all(each in text for text in pages.values()), each
     assert "unused rule: init_cfg[1]: there is no Conv2d at or below the model." in pages["en"]
-    assert "未生效的规则: init_cfg[1]" in pages["zh"]
+    assert "未生效的规则：init_cfg[1]" in pages["zh"]
 
 
 def test_without_matplotlib_the_numbers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,10 +46,15 @@ class Sentences:
 
     def translated(self, text: str, lang: str) -> str | None:
         """The same in another language, of a text that is one of these sentences in English; else None."""
+        read = self.read(text)
+        return None if read is None else self.written(*read, lang)
+
+    def read(self, text: str) -> tuple[str, dict[str, str]] | None:
+        """Which of these sentences a text in English is, and what it tells of; None if it is none."""
         for key, pattern in self._patterns:
             found = pattern.fullmatch(text)
             if found is not None:
-                return self.written(key, found.groupdict(), lang)
+                return key, found.groupdict()
         return None
 
     @cached_property

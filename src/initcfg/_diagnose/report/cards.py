@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from initcfg._diagnose.mend_text import mend_text
 from initcfg._diagnose.report.wording import CODES
-from initcfg._plan.report.html import Html, Wording, element, name_of, number, together
+from initcfg._plan.report.html import Html, Wording, element, is_chinese, name_of, number, together
 
 if TYPE_CHECKING:
     from initcfg._diagnose.facts import Diagnosis, Finding
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 LEVELS = ("error", "warning", "info")
 _LEFT, _RIGHT = 20.0, 380.0
 _LONGEST = 100
-_CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 def verdict(diagnosis: Diagnosis, words: Wording) -> str:
@@ -89,7 +87,7 @@ def _card(finding: Finding, diagnosis: Diagnosis, words: Wording) -> Html:
 
 def _said(name: str, text: str, words: Wording) -> Html:
     """A sentence; what has no Chinese one is of another version, and said to be English."""
-    english = words.lang != "en" and not _CHINESE.search(text)
+    english = words.lang != "en" and not is_chinese(text)
     return element(name, text, lang="en" if english else None)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from initcfg._diagnose.report.wording import CODES, LOSSES, PLACES
 from initcfg._diagnose.sentences import PHRASES, told
+from initcfg._plan.report.html import value_text
 
 if TYPE_CHECKING:
     from initcfg._diagnose.comparison import DiagnosisComparison
@@ -55,4 +56,8 @@ def _with_origin(item: Item, lang: str) -> Item:
 
 
 def _phrase(text: str, lang: str) -> str:
-    return PHRASES.translated(text, lang) or text
+    read = PHRASES.read(text)
+    if read is None:
+        return value_text(text, lang)
+    key, given = read
+    return PHRASES.written(key, {name: value_text(item, lang) for name, item in given.items()}, lang)

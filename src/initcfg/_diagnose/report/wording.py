@@ -17,7 +17,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "verdict": ("{counts}: {first}", "{counts}：{first}"),
     "with numbers": ("{title} ({measured}; limit {limit})", "{title}（{measured}，阈值 {limit}）"),
     "then": ("{first}; {second}", "{first}；{second}"),
-    "title:": ("{title}: ", "{title}："),
     "and": (", ", "，"),
     "findings": ("Findings", "发现的问题"),
     "no findings": ("No check found anything.", "所有检查均未发现问题。"),

@@ -4,10 +4,11 @@ In: a plan, a ledger or a comparison, and a language.
 Out: the text of a page that needs nothing besides, with a table that can be searched, histograms and
 pictures; or a fragment.
 
-Read: `elements.py` (what is put into HTML is escaped), then `wording.py` (English and Chinese), `style.py`
-and `script.py` (how a page looks, and what it does), `page.py` (a whole one), `densities.py` (what numbers
-a value gives) and `bars.py` (their small histograms), `figures.py` (pictures by matplotlib), `tensors.py`
-(the table), `plans.py`, `ledgers.py`, `differences.py` (a page each), `notebooks.py` (short forms).
+Read: `elements.py` (what is put into HTML is escaped), then `wording.py` (English and Chinese), `remarks.py`
+(what planners say, in Chinese), `style.py` and `script.py` (how a page looks, and what it does), `page.py` (a
+whole one), `densities.py` (what numbers a value gives) and `bars.py` (their small histograms), `figures.py`
+(pictures by matplotlib), `tensors.py` (the table), `plans.py`, `ledgers.py`, `differences.py` (a page each),
+`notebooks.py` (short forms).
 """
 
 from initcfg._plan.report.html.bars import law_cell, number
@@ -18,6 +19,7 @@ from initcfg._plan.report.html.ledgers import ledger_page
 from initcfg._plan.report.html.notebooks import diff_short, ledger_short, plan_short, short_table
 from initcfg._plan.report.html.page import facts, whole_page, written
 from initcfg._plan.report.html.plans import plan_page, plan_tensors
+from initcfg._plan.report.html.remarks import is_chinese, value_text
 from initcfg._plan.report.html.tensors import (
     TensorRow,
     legend,
@@ -40,6 +42,7 @@ __all__ = [
     "element",
     "facts",
     "framed",
+    "is_chinese",
     "law_cell",
     "ledger_page",
     "ledger_short",
@@ -56,6 +59,7 @@ __all__ = [
     "short_table",
     "tensor_table",
     "together",
+    "value_text",
     "whole_page",
     "wide_table",
     "written",

@@ -12,6 +12,13 @@ from initcfg._plan.report.html.densities import deviation, laws
 from initcfg._plan.report.html.elements import Html, element, together
 from initcfg._plan.report.html.figures import COLOR, Drawing, can_draw, framed, logarithmic, settings
 from initcfg._plan.report.html.page import facts, whole_page, written
+from initcfg._plan.report.html.remarks import (
+    is_chinese,
+    note_words,
+    reason_words,
+    value_text,
+    warning_words,
+)
 from initcfg._plan.report.html.tensors import TensorRow, plain_table, tensor_table, value_words
 from initcfg._plan.report.html.wording import Wording
 from initcfg._plan.report.table import decided_by, rows
@@ -115,7 +122,7 @@ def _merged(plan: Plan, items: Sequence[Assignment], text: str, words: Wording) 
         rule,
         source,
         (words("{n} of them", n=len(items)),) if len(items) > 1 else (),
-        text=None if isinstance(first.value, Keep) else text,
+        text=None if isinstance(first.value, Keep) else value_text(text, words.lang),
     )
 
 
@@ -147,24 +154,37 @@ def rules_part(plan: Plan, words: Wording) -> Html | None:
 def attention_part(plan: Plan, words: Wording) -> Html | None:
     """What a person should see besides the table."""
     said: list[tuple[str, str]] = [
-        ("unused rule", f"{each.rule}: {each.reason}. {each.cfg}") for each in plan.unused
+        (
+            "unused rule",
+            words("unused said", rule=each.rule, reason=reason_words(each.reason, words.lang), cfg=each.cfg),
+        )
+        for each in plan.unused
     ]
     said += [("never written", name) for name in plan.uninitialized]
     said += [("partly written", name) for name in plan.partly_written]
     for load in plan.loads:
         said += [("checkpoint", f"{load.rule}: {load.problem}")] if load.problem else []
-        said += [("checkpoint", f"{load.rule}: {load.warning}")] if load.warning else []
-    said += [("note", note) for note in plan.notes]
+        said += (
+            [("checkpoint", words("title:", title=load.rule) + warning_words(load.warning, words.lang))]
+            if load.warning
+            else []
+        )
+    said += [("note", note_words(note, words.lang)) for note in plan.notes]
     said += [("not called", name) for name in plan.uncalled]
     if not said:
         return None
-    # These sentences are the planner's own.
     lines = [
-        element("li", f"{words(kind)}: ", element("span", text, lang="en")) for kind, text in said[:_LISTED]
+        element("li", words("title:", title=words(kind)), _sentence(text, words))
+        for kind, text in said[:_LISTED]
     ]
     if len(said) > _LISTED:
         lines.append(element("li", words("and {n} more", n=len(said) - _LISTED)))
     return element("section", element("h2", words("attention")), element("ul", *lines))
+
+
+def _sentence(text: str, words: Wording) -> Html:
+    """What a planner says; what has no words in Chinese (errors, remarks of others' code) is English."""
+    return element("span", text, lang="en" if words.lang == "en" or not is_chinese(text) else None)
 
 
 def deviations(plan: Plan, words: Wording) -> Html | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from initcfg._plan.report.html.bars import Measured, law_cell
 from initcfg._plan.report.html.densities import laws
 from initcfg._plan.report.html.elements import Html, element, name_of, together
+from initcfg._plan.report.html.remarks import value_text
 from initcfg._plan.report.html.wording import Wording
 from initcfg._plan.report.words import shape_text
 from initcfg.values import Adapted, FromCheckpoint, Keep, Opaque, Value, steps_text
@@ -125,7 +126,9 @@ def value_words(value: Value, words: Wording) -> str:
         return words("from {source}, {steps}", source=value.source, steps=steps_text(value.steps))
     if isinstance(value, FromCheckpoint):
         return words("from {source}", source=value.source)
-    return words("by its own {code}", code=value.code) if isinstance(value, Opaque) else str(value)
+    if isinstance(value, Opaque):
+        return words("by its own {code}", code=value_text(value.code, words.lang))
+    return value_text(str(value), words.lang)
 
 
 def plain_table(

@@ -66,6 +66,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "attention": ("Worth a look", "值得留意"),
     "unused rule": ("unused rule", "未生效的规则"),
+    "unused said": ("{rule}: {reason}. {cfg}", "{rule}：{reason}。{cfg}"),
+    "title:": ("{title}: ", "{title}："),
     "never written": ("never written", "从未写入"),
     "partly written": ("partly written", "仅部分写入"),
     "note": ("note", "说明"),
