@@ -179,7 +179,10 @@ def test_two_side_by_side_are_chinese() -> None:
     one.apply(model, seed=0)
     found = initcfg.diagnose(model, classes(), plan=one, against=other, steps=2, seeds=2)
     assert isinstance(found, DiagnosisComparison) and found.here.findings
-    assert english_on(found.to_html(lang="zh")) == []
+    page = found.to_html(lang="zh")
+    assert english_on(page) == []
+    assert "当前方案" in page and "对照方案" in page and ">here<" not in page
+    assert ">here<" in found.to_html()
 
 
 @pytest.mark.parametrize("key", SENTENCES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from initcfg._diagnose.report.wording import CODES, LOSSES, PLACES
+from initcfg._diagnose.report.wording import CODES, LOSSES, PLACES, SIDES
 from initcfg._diagnose.sentences import PHRASES, told
 from initcfg._plan.report.html import value_text
 
@@ -33,7 +33,10 @@ def localized(diagnosis: Diagnosis, lang: str) -> Diagnosis:
 
 def both_localized(found: DiagnosisComparison, lang: str) -> DiagnosisComparison:
     """The same two, for a page in this language."""
-    return replace(found, here=localized(found.here, lang), there=localized(found.there, lang))
+    if lang == "en":
+        return found
+    names = (SIDES.get(found.names[0], found.names[0]), SIDES.get(found.names[1], found.names[1]))
+    return replace(found, names=names, here=localized(found.here, lang), there=localized(found.there, lang))
 
 
 def _finding(finding: Finding, lang: str) -> Finding:

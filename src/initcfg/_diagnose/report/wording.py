@@ -130,7 +130,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "losses said": (
         "Loss of {optimizer} at lr {lr} on the batch, of each draw of the weights (thin) and their median "
         "(thick).",
-        "{optimizer} 以学习率 {lr} 在该批数据上的损失：细线为每次权重抽样，粗线为中位数。",
+        "用 {optimizer} 以学习率 {lr} 在该批数据上训练时的损失：细线为每次权重抽样，粗线为中位数。",
     ),
     "draw": ("draw", "抽样"),
     "draws": ("draws of each", "各抽样次数"),
@@ -158,6 +158,9 @@ LOSSES = {
     "mean squares, since none was given": "均方误差（未给定损失）",
 }
 """Which loss it was, in Chinese."""
+
+SIDES = {"here": "当前方案", "there": "对照方案"}
+"""What two sides are called that nobody has named, in Chinese."""
 
 PLACES = {
     "the batch": "数据批",

@@ -183,7 +183,7 @@ _NOTES: dict[str, tuple[str, str]] = {
     ),
     "parametrized": (
         "{tensor} is written through {kinds}, which may make something else of it; the ledger says if it did",
-        "{tensor} 经由 {kinds} 写入，结果可能不同；是否如此见账本",
+        "{tensor} 经由 {kinds} 写入，结果可能不同；是否有变见账本",
     ),
     "sampler": (
         "under rng='torch', MMEngine's own sampler in {dtype} puts about one of {n} numbers on a bound of "
@@ -253,7 +253,7 @@ _NOTES: dict[str, tuple[str, str]] = {
     "bounds": (
         "the bounds a={a}, b={b} are absolute values, {low} and {high} sigma away at std={std}: they cut "
         "nothing. For ±2 sigma write a_sigma=-2, b_sigma=2.",
-        "边界 a={a}、b={b} 是绝对值，在 std={std} 时相距 {low} 与 {high} 个标准差，不会截断任何数。"
+        "边界 a={a}、b={b} 是绝对值，在 std={std} 时分别位于 {low} 与 {high} 个标准差处，不会截断任何数。"
         "若要截断在 ±2 个标准差，请写 a_sigma=-2, b_sigma=2。",
     ),
     "not known": (
