@@ -123,6 +123,7 @@ def init_weights(
     compat: str | None = None,
     strict: bool = False,
     process_group: Any = None,
+    collective: bool = False,
     example: Any = None,
     roles: Any = None,
 ) -> Ledger:
@@ -144,7 +145,8 @@ def init_weights(
         process_group = group_of_replicas(model)
     if is_initialized(_model_in(model)):
         warn_of_second_call(model)
-    return made.apply(_model_in(model), seed=seed, rng=rng, process_group=process_group)
+    ranks = {"process_group": process_group, "collective": collective}
+    return made.apply(_model_in(model), seed=seed, rng=rng, **ranks)
 
 
 def build(

@@ -42,6 +42,7 @@ def materialize(
     plan: Plan | None = None,
     seed: int | None = None,
     process_group: Any = None,
+    collective: bool = False,
 ) -> Ledger:
     """Give a model that was built on the meta device its memory, and all its tensors their numbers.
 
@@ -58,7 +59,7 @@ def materialize(
         init_cfg: Rules, as for :func:`initcfg.plan`; not with ``plan``.
         device: Where to; by default the device of the meshes, or the CPU. Real tensors are moved there too.
         plan: The plan of this model, of :func:`initcfg.plan` or :func:`initcfg.trace`.
-        seed: See :meth:`Plan.apply`, as for ``process_group``.
+        seed: See :meth:`Plan.apply`, as for ``process_group`` and ``collective``.
 
     Raises:
         ApplyError: Nothing says what a tensor is to hold; or the plan is another model's. No memory has been
@@ -89,7 +90,7 @@ def materialize(
     with Agreement(agreeing_ranks(model, process_group)):
         replaced = _give_memory(model, _target(names, device))
     try:
-        return made.apply(model, seed=seed, process_group=process_group)
+        return made.apply(model, seed=seed, process_group=process_group, collective=collective)
     except BaseException:
         # Memory that holds no numbers yet must not be taken for a model's: the next plan would keep it.
         for module, name, tensor in replaced:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from initcfg._apply.collective import Together
 from initcfg._apply.execution import Execution
 from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
@@ -57,6 +58,7 @@ def apply_plan(
     atomic: bool = False,
     assign: bool = False,
     process_group: Any = None,
+    collective: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Ledger:
     """See :meth:`Plan.apply`."""
@@ -68,6 +70,8 @@ def apply_plan(
         raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
     if not isinstance(assign, bool):
         raise ApplyError(f"assign is True or False, not {assign!r}.")
+    if not isinstance(collective, bool):
+        raise ApplyError(f"collective is True or False, not {collective!r}.")
     checkpoints = PlannedCheckpoints(plan.loads, assign=assign)
     execution: Execution | None = None
     put_back: Callable[[], None] | None = None
@@ -94,6 +98,10 @@ def apply_plan(
                 put_back = _copied(model, names)
             reopen_all(model)
             execution = Execution(plan, model, checkpoints, filler)
+            # Code of the model's own may look at any time, and on each rank at another.
+            together = collective and not agreement.alone and not execution.runs_code
+            if together and isinstance(filler, StreamFiller):
+                filler.together = Together(agreement, _replicas(model, process_group), filler.seed)
             carry_out(execution, seed)
             with torch.no_grad():
                 batches.compute(execution, seed)
@@ -134,6 +142,12 @@ def apply_plan(
         ) from error
     finally:
         checkpoints.close()
+
+
+def _replicas(model: nn.Module, process_group: Any) -> list[int]:
+    """The ranks that may hold the same model, as those of DistributedDataParallel do."""
+    group = group_of_replicas(model) if process_group is None else process_group
+    return [] if group is None else torch.distributed.get_process_group_ranks(group)
 
 
 def _anything_drawn(ledger: Ledger) -> bool:

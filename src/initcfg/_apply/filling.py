@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from initcfg._apply.collective import Together
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._model import is_sharded, local_blocks, place_of, storage_of
 from initcfg._plan import Loaded, Write
@@ -57,8 +58,10 @@ class StreamFiller(Filler):
     ) -> None:
         self._checkpoints = checkpoints
         self._checkpoints.around_code = self.around_code
-        self._seed = seed
+        self.seed = seed
         self.writer = StreamWriter(seed, progress=progress)
+        self.together: Together | None = None
+        """Who makes orthogonal matrices together with the other ranks."""
 
     def fill(
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
@@ -71,26 +74,38 @@ class StreamFiller(Filler):
 
             def draw(shape: tuple[int, ...]) -> torch.Tensor:
                 made = torch.empty(shape)
-                fill_stream(made, Normal(0.0, 1.0), seed=self._seed, name=name)
+                fill_stream(made, Normal(0.0, 1.0), seed=self.seed, name=name)
                 return made
 
             return self._checkpoints.load(tensor, value, name, draw)
-        if is_sharded(tensor):
-            for piece, block in local_blocks(tensor):
-                self.writer.add(piece, value, name, block=block)
-            torch.autograd.graph.increment_version(tensor)
-        else:
-            self.writer.add(tensor, value, name)
+        # Not of scratch, which is read at once.
+        if self.together is not None and write is not None and self.together.takes(tensor, value, name):
+            self.writer.aside = self.together.add
+        try:
+            if is_sharded(tensor):
+                for piece, block in local_blocks(tensor):
+                    self.writer.add(piece, value, name, block=block)
+                torch.autograd.graph.increment_version(tensor)
+            else:
+                self.writer.add(tensor, value, name)
+        finally:
+            self.writer.aside = None
         return None
 
     def flush(self) -> None:
         """Do what was queued."""
         self.writer.flush()
 
+    def finish(self) -> None:
+        """Do everything, together with the other ranks what is made so."""
+        self.flush()
+        if self.together is not None:
+            self.together.make(self.writer.wrote)
+
     @contextlib.contextmanager
     def around_code(self, module: str) -> Iterator[Mapping[str, Value]]:
         """What user code draws comes from a generator that is seeded by its module's name."""
-        with seeded(self._seed, module):
+        with seeded(self.seed, module):
             yield {}
 
 

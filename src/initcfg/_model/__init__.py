@@ -76,12 +76,23 @@ from initcfg._model.roles import (
     find_roles,
     stand_in,
 )
-from initcfg._model.shards import hold_shards, is_sharded, local_blocks, local_of, note_shards, rank_sets
+from initcfg._model.shards import (
+    HeldBlock,
+    blocks_of_ranks,
+    hold_shards,
+    is_sharded,
+    local_blocks,
+    local_of,
+    note_shards,
+    rank_sets,
+)
 from initcfg._model.targets import Target, original_targets, plain_layout, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
 from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare_widths, shapes_of, template
 
 __all__ = [
+    "HeldBlock",
+    "blocks_of_ranks",
     "ORTHOGONAL_UP_TO",
     "Product",
     "product_of",

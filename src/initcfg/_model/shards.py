@@ -6,6 +6,7 @@ nothing is communicated. Along each dimension, a rank holds runs of indices; a b
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import sys
@@ -29,6 +30,13 @@ class LocalBlock(NamedTuple):
 
     tensor: torch.Tensor
     block: Block
+
+
+class HeldBlock(NamedTuple):
+    """A block that a rank holds: where it begins in the global tensor, and how long it is along each axis."""
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
 
 
 def is_sharded(tensor: torch.Tensor) -> TypeGuard[Any]:
@@ -94,6 +102,33 @@ def runs_of(
         shape=tuple(shape),
         fix=_MAKE_SHARDS,
     )
+
+
+def blocks_of_ranks(tensor: Any) -> dict[int, tuple[HeldBlock, ...]] | None:
+    """The blocks of a DTensor that each rank of its mesh holds.
+
+    None where the placements alone do not tell: there each rank knows of itself only.
+    """
+    mesh = tensor.device_mesh
+    _check_order(tensor)
+    ranks = tuple(mesh.mesh.flatten().tolist())
+    return _blocks_of_ranks(tuple(tensor.shape), tuple(mesh.shape), ranks, tuple(tensor.placements))
+
+
+@functools.lru_cache(maxsize=256)
+def _blocks_of_ranks(
+    shape: tuple[int, ...], mesh_shape: tuple[int, ...], ranks: tuple[int, ...], placements: tuple[Any, ...]
+) -> dict[int, tuple[HeldBlock, ...]] | None:
+    found: dict[int, tuple[HeldBlock, ...]] = {}
+    coordinates = itertools.product(*map(range, mesh_shape))
+    for rank, coordinate in zip(ranks, coordinates, strict=True):
+        one, other = (
+            _runs(shape, mesh_shape, coordinate, placements, inner_first=first) for first in (True, False)
+        )
+        if one != other:
+            return None
+        found[rank] = tuple(HeldBlock(offsets, sizes) for _, offsets, sizes in _products(one))
+    return found
 
 
 def _check_order(tensor: Any) -> None:

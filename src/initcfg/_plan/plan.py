@@ -292,6 +292,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
         atomic: bool = False,
         assign: bool = False,
         process_group: Any = None,
+        collective: bool = False,
     ) -> Ledger:
         """Write the values into ``model``.
 
@@ -302,13 +303,12 @@ class Plan(Frozen, Mapping[str, Assignment]):
         Args:
             model: A model with the tensors that the plan was made for.
             seed: Integer in [0, 2⁶⁴); drawn from torch's global generator if None.
-            rng: ``"stream"``: a value depends on seed, name and index alone. ``"torch"``: torch's
-                global generator, draw by draw in the original's order.
-            atomic: Work on a copy, so that an error in the middle leaves the model as it was; costs
-                one model of memory.
-            assign: Do not copy what checkpoints hold as it is needed: parameters get the file's own pages as
-                memory, privately, as if every rule said ``copy=False``.
+            rng: ``"stream"``: a value depends on seed, name and index alone. ``"torch"``: torch's global
+                generator, draw by draw in the original's order.
+            atomic: Work on a copy, one model of memory, so that an error leaves the model as it was.
+            assign: Let parameters have a checkpoint's pages as memory, as if every rule said ``copy=False``.
             process_group: Ranks that must agree besides, such as those of DDP.
+            collective: Let ranks make orthogonal matrices for each other, and send them: the same bits.
 
         Returns:
             What was done, tensor by tensor.
@@ -318,8 +318,8 @@ class Plan(Frozen, Mapping[str, Assignment]):
             CheckpointError: A checkpoint cannot be read.
             AgreementError: Another rank failed, or has another plan, seed or version.
         """
-        how = {"rng": rng, "atomic": atomic, "assign": assign, "process_group": process_group}
-        return doors.apply_plan(self, model, seed=seed, **how)
+        how = {"atomic": atomic, "assign": assign, "process_group": process_group, "collective": collective}
+        return doors.apply_plan(self, model, seed=seed, rng=rng, **how)
 
     def tensor(
         self, name: str, *, seed: int | None = None, block: Sequence[slice] | None = None

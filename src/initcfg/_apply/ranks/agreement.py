@@ -143,6 +143,18 @@ class Agreement:
             )
         return drawn if agreed is None else agreed
 
+    def tell(self, ranks: Sequence[int], said: Any) -> dict[int, Any]:
+        """What each of a set of ranks says, once all have come here, however long they compute.
+
+        The set is one of those that the agreement was made with, in any order; ``said`` goes through JSON.
+        """
+        round_ = next(each for each in self._rounds if set(each.ranks) == set(ranks))
+        round_.told += 1
+        topic = f"told {round_.told}"
+        self._call(lambda store: round_.say(store, 0, topic, said))
+        keys = {rank: round_.key(0, topic, rank) for rank in round_.ranks}
+        return self._read(round_, keys, None)
+
     def check(self) -> None:
         """Costs nothing: to be called now and then in what takes long."""
         if self._failure is not None:
@@ -185,6 +197,10 @@ class Agreement:
     def _collect(self, round_: Round, topic: str, ranks: Sequence[int], grace: float = 0.0) -> dict[int, Any]:
         """What each of the ranks says on a topic."""
         keys = {rank: round_.key(self._steps, topic, rank) for rank in ranks}
+        return self._read(round_, keys, self._timeout + grace)
+
+    def _read(self, round_: Round, keys: Mapping[int, str], limit: float | None) -> dict[int, Any]:
+        """What each rank says under its key, within so many seconds."""
 
         def collected(store: Store) -> list[bytes] | None:
             return store.multi_get(list(keys.values())) if store.check(list(keys.values())) else None
@@ -192,7 +208,7 @@ class Agreement:
         def silent_ranks(store: Store) -> list[int]:
             return [rank for rank, key in keys.items() if not store.check([key])]
 
-        found = self._wait(round_, collected, self._timeout + grace, silent_ranks)
+        found = self._wait(round_, collected, limit, silent_ranks)
         return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
 
     def _finish(self) -> None:

@@ -7,6 +7,7 @@ The first rank of a set leads it. The keys of a set, and of its round ``N``::
     N/beat/R        a sign of life of rank R: another value every 2 s
     N/1/facts/R     what rank R would write; N/1/details/R, tensor by tensor
     N/1/answer/R    the leader's: the seed, or whose details it wants
+    N/0/told T/R    what rank R says for the T-th time while all write
     N/done          how many ranks have written
     N/left          how many know the end, and leave
     N/failed        why all stop: what the first to fail says
@@ -58,6 +59,8 @@ class Round:
     number: int | None = None
     # This rank knows the end, and has said so.
     left: bool = False
+    # How often this rank has told the others something while it wrote.
+    told: int = 0
     # Of the ranks that are looked after: the last sign of life, and how often it was the same.
     signs: dict[int, tuple[bytes, int]] = field(default_factory=dict)
 

@@ -18,6 +18,17 @@ from initcfg._stream.writing.blocks import Block, narrowed
 from initcfg._stream.writing.casts import Lost, lost_in_cast, may_lose
 from initcfg._stream.writing.foresight import formula_problem, value_problem
 from initcfg._stream.writing.formula_machine import made_by
+from initcfg._stream.writing.matrices import (
+    Form,
+    Inside,
+    Matrix,
+    Share,
+    batches,
+    fill_matrices,
+    form_of,
+    make_columns_among,
+    make_matrices,
+)
 from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, memory_problem
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.threads import limited_threads, thread_count, threads_for
@@ -27,17 +38,26 @@ from initcfg._stream.writing.whole_values import block, whole
 __all__ = [
     "Block",
     "Draw",
+    "Form",
+    "Inside",
     "Lost",
+    "Matrix",
     "PLAIN_TENSORS",
+    "Share",
     "StreamWriter",
+    "batches",
     "block",
     "carried_out",
+    "fill_matrices",
     "fill_stream",
     "fill_torch",
     "lock",
     "lost_in_cast",
     "made_by",
+    "make_columns_among",
+    "make_matrices",
     "may_lose",
+    "form_of",
     "form_problem",
     "formula_problem",
     "memory_problem",

@@ -75,7 +75,8 @@ class Form:
         return first, last
 
 
-_form = functools.lru_cache(maxsize=1024)(Form)
+form_of = functools.lru_cache(maxsize=1024)(Form)
+"""The form of a value's matrices in a tensor of a shape."""
 
 
 class Matrix(NamedTuple):
@@ -97,7 +98,7 @@ class Share(NamedTuple):
 
 def shares_of(value: Orthogonal, block: Block, tensor: torch.Tensor, key: int) -> list[Share]:
     """What the block of a tensor wants, matrix by matrix."""
-    form, double = _form(value, block.shape), tensor.dtype == torch.float64
+    form, double = form_of(value, block.shape), tensor.dtype == torch.float64
     if tensor.numel() == 0:
         return []
     inside = tuple((block.offsets[axis], block.offsets[axis] + tensor.shape[axis]) for axis in form.axes)
@@ -114,7 +115,7 @@ def shares_of(value: Orthogonal, block: Block, tensor: torch.Tensor, key: int) -
     return shares
 
 
-def make(shares: Sequence[Share], threads: int, tell: Callable[[int], None]) -> None:
+def make_matrices(shares: Sequence[Share], threads: int, tell: Callable[[int], None]) -> None:
     """Make what is wanted; ``tell`` is told how many elements were written, now and then."""
     wanted: dict[Matrix, list[Share]] = {}
     for share in shares:
@@ -122,7 +123,7 @@ def make(shares: Sequence[Share], threads: int, tell: Callable[[int], None]) -> 
     for batch in batches(list(wanted)):
         places = [_memory(matrix, wanted[matrix]) for matrix in batch]
         reaches = [matrix.form.reach([share.inside for share in wanted[matrix]]) for matrix in batch]
-        fill(batch, places, reaches, threads)
+        fill_matrices(batch, places, reaches, threads)
         written = 0
         for matrix, made in zip(batch, places, strict=True):
             for share in wanted[matrix]:
@@ -146,7 +147,7 @@ def batches(matrices: Sequence[Matrix]) -> Iterator[list[Matrix]]:
         yield batch
 
 
-def fill(
+def fill_matrices(
     matrices: Sequence[Matrix],
     places: Sequence[npt.NDArray[Any]],
     reaches: Sequence[tuple[int, int]],
@@ -160,6 +161,21 @@ def fill(
     orthogonalize_columns(columns, gains, [first for first, _ in reaches], threads)
     for matrix, made, each in zip(matrices, places, flat, strict=True):
         unflatten(matrix.form, made, each)
+
+
+def make_columns_among(
+    matrix: Matrix,
+    made: npt.NDArray[Any],
+    threads: int,
+    rank: int,
+    ranks: int,
+    exchange: Callable[[npt.NDArray[np.float64], int], None],
+) -> None:
+    """Make one rank's panels of a matrix on which all work; see :func:`kernel.orthogonalize_among`."""
+    draw([matrix], [made], threads)
+    flat = flattened(matrix.form, made)
+    bits.kernel.orthogonalize_among(tall(flat), matrix.form.gain, threads, rank, ranks, exchange)
+    unflatten(matrix.form, made, flat)
 
 
 def flattened(form: Form, made: npt.NDArray[Any]) -> npt.NDArray[Any]:

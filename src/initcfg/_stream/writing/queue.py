@@ -13,7 +13,7 @@ import torch
 from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
-from initcfg._stream.writing.matrices import Share, make
+from initcfg._stream.writing.matrices import Share, make_matrices
 from initcfg._stream.writing.threads import thread_count
 from initcfg._stream.writing.underflow import gradual_underflow
 from initcfg.errors import (
@@ -118,7 +118,7 @@ class Queue:
             by_order = [list(batch) for _, batch in itertools.groupby(queue, order)]
             for batch in [queue] if _disjoint(queue) else by_order:
                 self._do([each for each in batch if isinstance(each, _Queued)])
-                make(
+                make_matrices(
                     [share for each in batch if isinstance(each, _Wanted) for share in each.shares],
                     self._threads,
                     self._tell,

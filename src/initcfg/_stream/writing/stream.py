@@ -29,7 +29,7 @@ from initcfg._stream.writing.blocks import Block, cut, dims_of, elements, narrow
 from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.formula import evaluate
 from initcfg._stream.writing.formula_machine import RandomSource
-from initcfg._stream.writing.matrices import Share, make, shares_of
+from initcfg._stream.writing.matrices import Share, make_matrices, shares_of
 from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory
 from initcfg._stream.writing.queue import Queue, draw_alone
 from initcfg._stream.writing.threads import thread_count
@@ -72,6 +72,8 @@ class StreamWriter:
         self._key = Keys(seed)
         self._tell = progress or (lambda elements: None)
         self._queue = Queue(self._tell)
+        self.aside: Callable[[torch.Tensor, list[Share]], None] | None = None
+        """Takes what tensors want of orthogonal matrices from here on, where somebody else makes them."""
         # By identity, with the value kept: tensors that are alike share theirs.
         self._recipes: dict[tuple[int, torch.dtype], tuple[Value, str, Recipe]] = {}
 
@@ -111,6 +113,10 @@ class StreamWriter:
     def flush(self) -> None:
         """Do every write that was queued."""
         self._queue.flush()
+
+    def wrote(self, elements: int) -> None:
+        """Somebody else wrote so many."""
+        self._tell(elements)
 
     def _add(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> int:
         """Queue the write; the number of parts that it has."""
@@ -197,11 +203,14 @@ class StreamWriter:
             self._through_buffer(tensor, recipe, key, dims, base)
 
     def _add_matrices(self, tensor: torch.Tensor, shares: list[Share]) -> None:
+        if self.aside is not None:
+            self.aside(tensor, shares)
+            return
         if not _elsewhere(tensor):
             self._queue.add_matrices(tensor, shares)
             return
         self.flush()
-        make(shares, thread_count(), self._tell)
+        make_matrices(shares, thread_count(), self._tell)
         torch.autograd.graph.increment_version(tensor)
 
     def _add_whole(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> None:

@@ -18,7 +18,7 @@ from torch.nn import init
 from initcfg._stream import bits
 from initcfg._stream.bits import Numbers
 from initcfg._stream.writing.blocks import Block
-from initcfg._stream.writing.matrices import make, shares_of
+from initcfg._stream.writing.matrices import make_matrices, shares_of
 from initcfg._stream.writing.threads import thread_count
 from initcfg.errors import ApplyError, TensorError
 from initcfg.values import Dirac, Eye, Hadamard, Orthogonal, Sparse, Value, shape_problem
@@ -80,7 +80,9 @@ def block(
         return out
     if isinstance(value, Orthogonal):
         place = Block(tuple(shape), tuple(offsets))
-        make(shares_of(value, place, torch.from_numpy(out), key_of(0)), thread_count(), lambda _: None)
+        make_matrices(
+            shares_of(value, place, torch.from_numpy(out), key_of(0)), thread_count(), lambda _: None
+        )
     elif isinstance(value, Sparse):
         _fill_sparse(out, value, shape, offsets, key_of)
     elif isinstance(value, Dirac):
