@@ -13,7 +13,8 @@ model had last), `rehearsal.py` (a run that writes nothing), `idle_rules.py` (wh
 out), `without_memory.py` (what has no value even then), `verifying/` (a checkpoint against its plan),
 `written_digests.py` (and against what its files say of themselves), `source_digests.py` (what the files that
 were loaded are), `finite.py` (counting NaN and infinity), `one_tensor.py` (a tensor without its model),
-`stand_in_model.py` (all of them), `weights_file.py` (a model's weights on disk), `ranks/`, `streaming/`.
+`stand_in_model.py` (all of them), `weights_file.py` (a model's weights on disk), `ranks/`, `collective/`
+(what ranks make for each other), `streaming/`.
 """
 
 from typing import Any
