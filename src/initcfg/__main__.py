@@ -7,7 +7,9 @@ if "--untrusted" in sys.argv and sys.path and not getattr(sys.flags, "safe_path"
     del sys.path[0]
 
 try:
-    from initcfg._api.command import main
+    from initcfg._api.command import main, pause_until_work
+
+    pause_until_work()
 except KeyboardInterrupt:
     # From its first import on, the command ends as it does later.
     from initcfg.errors import say

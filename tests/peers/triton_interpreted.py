@@ -179,7 +179,7 @@ def test_the_writer_as_on_a_device(value: Value, dtype: torch.dtype, monkeypatch
         fill_stream(each, value, seed=1, name="w", block=whole_or_part(each))
 
     monkeypatch.setattr(stream, "_elsewhere", lambda tensor: True)
-    monkeypatch.setattr(stream, "_is_plain", lambda tensor: False)
+    monkeypatch.setattr(stream, "is_plain", lambda tensor: False)
     monkeypatch.setattr(device, "why_not", lambda device: None)
     monkeypatch.setattr(device, "_proofs", {})
     monkeypatch.setattr(StreamWriterThroughBuffer, "used", 0)

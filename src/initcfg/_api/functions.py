@@ -15,7 +15,7 @@ from initcfg._api.untrusted import check_model, distrusted, distrusting, within_
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, idle_keys, load_config, prepared, told_of_misspelled_types
 from initcfg._config.files import Config, is_untrusted, plain_containers
-from initcfg._model import group_of_replicas, hold_shards, unwrapped
+from initcfg._model import group_of_replicas, hold_shards, named_tensors, unwrapped
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
@@ -93,25 +93,40 @@ def located_plan(
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence, BaseInit)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
-    recall_defaults(model)
     with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
         roles = roles.over(remembered_roles(model))
-        given: dict[str, Any] = {"example": roles.example, "declared": roles.declared}
-        compiler = Compiler(model, compat=exact, locate=_locator(config), **given)
-        program = compiler.run(init_cfg, written=called_with(init_cfg))
-        executed = [step.owner for step in program.steps if step.kind == "method"]
-        made = make_plan(
-            model,
-            program,
-            compat=exact,
-            first_writes=defaults,
-            lost=lambda missing: meta_defaults(model, missing, executed),
-            roles=roles,
-        )
+        made = _made(model, init_cfg, exact, _locator(config), roles, called_with(init_cfg))
     made = rehearsed(made, model)
     if strict:
         check_strict(made, config.where if isinstance(config, Config) else lambda rule: None)
     return made
+
+
+def _made(
+    model: nn.Module, init_cfg: InitCfg, exact: bool, locate: Any, roles: RoleRequest, written: Any
+) -> Plan:
+    """The plan before the model's own code is rehearsed; what it took is let go of here."""
+    names = named_tensors(model)
+    recall_defaults(names.every)
+    compiler = Compiler(
+        model,
+        compat=exact,
+        locate=locate,
+        example=roles.example,
+        declared=roles.declared,
+        names=names.modules,
+    )
+    program = compiler.run(init_cfg, written=written)
+    executed = [step.owner for step in program.steps if step.kind == "method"]
+    return make_plan(
+        model,
+        program,
+        compat=exact,
+        names=names,
+        first_writes=defaults,
+        lost=lambda missing: meta_defaults(names, missing, executed),
+        roles=roles,
+    )
 
 
 def init_weights(

@@ -125,7 +125,7 @@ def _check_complete(plan: Plan, model: nn.Module, names: Names) -> None:
     if not missing:
         return
     first = missing[0]
-    reasons = meta_defaults(model, missing).unwritten
+    reasons = meta_defaults(names, missing).unwritten
     code = next((reason for entry in missing if (reason := reasons.get(entry.name))), None)
     listed = ", ".join(entry.name for entry in missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
     what = "buffer" if all(entry.buffer for entry in missing) else "tensor"

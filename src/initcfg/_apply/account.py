@@ -26,16 +26,24 @@ class Account:
         # Those parts, each with the name of its module.
         self.parts: list[tuple[str, Plan]] = []
         self.written: dict[str, Written] = {}
+        self._alike: dict[tuple[Any, ...], tuple[Source, Written]] = {}
         # How many tensors methods wrote that are of libraries which initialize in their constructors.
         self.over_library: dict[Call, int] = {}
 
     def note(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> None:
         """A tensor was written with the value of this source."""
-        dtype = dtype_name(entry.tensor.dtype)
-        facts = {"buffer": entry.buffer, "tune": source.tune if by == "rule" else {}, **details}
-        self.written[name] = Written(
-            name, entry.shape, dtype, by, source.value, source.rule, source.initializer, **facts
-        )
+        dtype, told = entry.tensor.dtype, (source.value, source.rule, source.initializer)
+        tune = source.tune if by == "rule" else {}
+        # By identity of what the plan keeps: tensors that are alike differ in their names alone.
+        key = (*map(id, told), id(tune), entry.shape, dtype, by, entry.buffer)
+        alike = None if details or by != "rule" else self._alike.get(key)
+        if alike is None:
+            facts = {"buffer": entry.buffer, "tune": tune, **details}
+            self.written[name] = Written(name, entry.shape, dtype_name(dtype), by, *told, **facts)
+            if not details and by == "rule":
+                self._alike[key] = source, self.written[name]
+        else:
+            self.written[name] = alike[1].named(name)
 
     def note_traced(self, entry: Entry, item: Assignment) -> None:
         """A tensor of a traced plan was written, by the code itself where no value says it."""

@@ -80,7 +80,7 @@ def apply_plan(
         ranks = agreeing_ranks(model, process_group)
         with Agreement(ranks) as agreement:
             check_settings()
-            recall_defaults(model)
+            recall_defaults(model.modules())
             names = named_tensors(model)
             check_fits(plan, names, rng)
             seed = seed_for(plan, seed)

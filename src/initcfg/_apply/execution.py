@@ -274,7 +274,10 @@ class Execution:
                 loaded = loaded or self.filler.fill(entry.tensor, write.value, numbered, write)
         self.settle(entry.tensor)
         by = "default" if write.default else "rule"
-        self.account.note(entry, name, by, write, altered=altered, loaded=loaded)
+        if altered or loaded is not None:
+            self.account.note(entry, name, by, write, altered=altered, loaded=loaded)
+        else:
+            self.account.note(entry, name, by, write)
         for observer in self.observers:
             # What the code around this wrote before is overwritten now.
             observer.overwritten(name)

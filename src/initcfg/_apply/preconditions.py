@@ -48,6 +48,8 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
     runs_code = bool(plan.tape and plan.tape.calls) and whole
     if not runs_code:
         _check_make_up(plan, names)
+    # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
+    fitting: set[tuple[int, tuple[int, ...], torch.dtype]] = set()
     for name, item in items.items():
         entry = entries.get(name)
         if name in plan.before_code and runs_code:
@@ -60,7 +62,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 meant=nearest(name, entries),
                 fix="Plan this model.",
             )
-        _check_item(item, entry)
+        _check_item(item, entry, fitting)
         for tensor in entry.stored if runs_code or not isinstance(item.value, Keep) else ():
             problem, fix = _problem(local_of(tensor), memory) or (None, None)
             if problem is not None:
@@ -145,7 +147,9 @@ def _about(entry: Entry) -> dict[str, Any]:
     return {"parameter": entry.name, "shape": entry.shape}
 
 
-def _check_item(item: Assignment, entry: Entry) -> None:
+def _check_item(
+    item: Assignment, entry: Entry, fitting: set[tuple[int, tuple[int, ...], torch.dtype]]
+) -> None:
     dtype = dtype_name(entry.tensor.dtype)
     if item.shape != entry.shape or item.dtype != dtype:
         fix = "Plan this model."
@@ -159,9 +163,12 @@ def _check_item(item: Assignment, entry: Entry) -> None:
             fix=fix,
             **_about(entry),
         )
-    found = value_problem(item.value, entry.shape, entry.tensor.dtype)
-    if found is not None:
-        raise ApplyError(f"{item.value} cannot be written: {found}.", where=item.rule, **_about(entry))
+    key = id(item.value), entry.shape, entry.tensor.dtype
+    if key not in fitting:
+        found = value_problem(item.value, entry.shape, entry.tensor.dtype)
+        if found is not None:
+            raise ApplyError(f"{item.value} cannot be written: {found}.", where=item.rule, **_about(entry))
+        fitting.add(key)
     if isinstance(item.value, Keep) and waits(entry.tensor):
         raise ApplyError(
             "The plan keeps this parameter as it is, but the model was built deferred: it holds nothing yet.",

@@ -157,15 +157,16 @@ def _stored_dtype(model: nn.Module) -> str:
 
 def usual_values(model: nn.Module, plan: Plan | None) -> Mapping[str, Shadowed]:
     """What the constructors of torch's layers write, of tensors that no rule reaches."""
+    names = named_tensors(model)
     entries = [
         entry
-        for entry in named_tensors(model).parameters
+        for entry in names.parameters
         if plan is None
         or entry.name not in plan
         or (isinstance(plan[entry.name].value, Keep) and plan[entry.name].default is None)
     ]
     try:
-        return meta_defaults(model, entries).writes
+        return meta_defaults(names, entries).writes
     except InitcfgError:
         return {}
 

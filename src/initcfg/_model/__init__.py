@@ -42,6 +42,7 @@ from initcfg._model.in_place_writes import (
     unobserved,
     written_tensors,
 )
+from initcfg._model.keras_layers import is_keras
 from initcfg._model.layouts import layout_of_raw, register_layout
 from initcfg._model.load_hooks import (
     Filled,
@@ -59,7 +60,9 @@ from initcfg._model.names import (
     RUN_ONE_BATCH,
     Entry,
     Names,
+    Node,
     child_items,
+    first_names,
     group_of_replicas,
     modules_in,
     named_tensors,
@@ -107,6 +110,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "Names",
+    "Node",
     "Observer",
     "ROLE_NAMES",
     "Seen",
@@ -136,10 +140,12 @@ __all__ = [
     "doors",
     "example_of",
     "find_roles",
+    "first_names",
     "hold_shards",
     "holds_tensors",
     "hooks_in",
     "is_compiled",
+    "is_keras",
     "is_sharded",
     "layout_of_raw",
     "local_blocks",

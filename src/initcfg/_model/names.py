@@ -7,10 +7,10 @@ checkpointing) or a parametrization adds; of the names of a tied tensor, the sma
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -30,11 +30,14 @@ _WRAPPERS = (
     (_CHECKPOINTING, "CheckpointWrapper", "_checkpoint_wrapped_module"),
 )
 
+# What these are, they are by what is noted on them alone.
+_PLAIN = (nn.Parameter, torch.Tensor)
+
 LAZY = "A lazy module has no shape until it has seen data, so nothing can be planned for it."
 RUN_ONE_BATCH = "Run one batch through the model first (model(torch.zeros(...))), then plan."
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Entry:
     """One tensor of a model.
 
@@ -63,6 +66,14 @@ class Entry:
         return self.originals or (self.tensor,)
 
 
+class Node(NamedTuple):
+    """A module, a canonical name of it, and the modules in it: those of which it has several, once each."""
+
+    module: nn.Module
+    name: str
+    children: Sequence[Node]
+
+
 @dataclass(eq=False)
 class Names:
     """The tensors and modules of a model by identity.
@@ -70,13 +81,18 @@ class Names:
     Attributes:
         entries: Entry of each tensor, by ``id``; in registration order.
         modules: First canonical name of each module, by ``id``.
+        every: Each module once, in the order of the walk.
         lazy: First canonical name of each tensor that has no shape yet, by ``id``: these have no entry.
         compiled: Name and former class of each part that torch.jit has compiled, without the parts in it.
         module_of: The module of each canonical name; of a wrapper and what it wraps, the latter.
+        tree: The model, for walks over it; a module that is met in several places stands in each.
     """
+
+    tree: Node
 
     entries: dict[int, Entry] = field(default_factory=dict)
     modules: dict[int, str] = field(default_factory=dict)
+    every: list[nn.Module] = field(default_factory=list)
     module_of: dict[str, nn.Module] = field(default_factory=dict)
     lazy: dict[int, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
@@ -109,7 +125,7 @@ class Names:
     @cached_property
     def aliases(self) -> dict[str, str]:
         """The other names of tied tensors, each with its canonical name."""
-        entries = (*self.parameters, *self.buffers)
+        entries = (each for each in (*self.parameters, *self.buffers) if len(each.names) > 1)
         return {name: each.name for each in entries for name in sorted({*each.names} - {each.name})}
 
     @cached_property
@@ -131,25 +147,47 @@ class Names:
 
 def named_tensors(model: nn.Module) -> Names:
     """The tensors and modules of ``model``."""
-    names = Names()
-    _collect(model, "", names)
+    names = Names(_node(model, ""))
+    _collect(names.tree, names)
     for entry in names.entries.values():
         if len(entry.names) > 1:
             entry.name = min(entry.names, key=str.encode)
     return names
 
 
-def child_items(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+def _node(module: nn.Module, name: str) -> Node:
+    children = child_items(module, name)
+    return Node(module, name, [_node(child, inner) for inner, child in children] if children else ())
+
+
+def child_items(module: nn.Module, prefix: str) -> Sequence[tuple[str, nn.Module]]:
     """The children of a module once each, under canonical names that begin with ``prefix``."""
     children = children_of(module)
     if not children:
-        return
+        return ()
+    before = f"{prefix}." if prefix else ""
     hidden = wrapper_attribute(type(module))
-    seen: set[int] = set()
-    for name, child in children.items():
-        if child is not None and id(child) not in seen:
-            seen.add(id(child))
-            yield (prefix if name == hidden else f"{prefix}.{name}" if prefix else name), child
+    found = [
+        (prefix if name == hidden else before + name, child)
+        for name, child in children.items()
+        if child is not None
+    ]
+    if len({id(child) for _, child in found}) < len(found):
+        first = {id(each[1]): each for each in reversed(found)}
+        found = [each for each in found if first[id(each[1])] is each]
+    return found
+
+
+def first_names(model: nn.Module) -> dict[int, str]:
+    """The first canonical name of each module, by ``id``."""
+    names: dict[int, str] = {}
+    todo = [("", model)]
+    while todo:
+        name, module = todo.pop()
+        if id(module) not in names:
+            names[id(module)] = name
+            todo += reversed(list(child_items(module, name)))
+    return names
 
 
 @lru_cache(maxsize=4096)
@@ -195,25 +233,37 @@ def group_of_replicas(model: nn.Module) -> Any:
     return None
 
 
-def _collect(module: nn.Module, prefix: str, names: Names) -> None:
-    names.modules.setdefault(id(module), prefix)
+def _collect(node: Node, names: Names) -> None:
+    module, prefix, children = node
+    if id(module) not in names.modules:
+        names.modules[id(module)] = prefix
+        names.every.append(module)
     names.module_of[prefix] = module
     if is_compiled(module) and not any(_within(prefix, name) for name in names.compiled):
         names.compiled[prefix] = compiled_class(module)
+    before = f"{prefix}." if prefix else ""
+    entries = names.entries
     for tensors, are_buffers in ((parameters_of(module), False), (buffers_of(module), True)):
         for name, tensor in tensors.items():
-            if tensor is not None:
-                _add(names, f"{prefix}.{name}" if prefix else name, tensor, are_buffers)
-    if isinstance(parametrizations := children_of(module).get("parametrizations"), nn.ModuleDict):
-        for attribute, chain in parametrizations._modules.items():
-            if isinstance(chain, parametrize.ParametrizationList):
-                _add_parametrized(names, module, prefix, attribute, chain)
+            if tensor is None:
+                continue
+            full, identity = before + name, id(tensor)
+            if identity in entries or type(tensor) not in _PLAIN or tensor.__dict__ or tensor.is_nested:
+                _add(names, full, tensor, are_buffers)
+            else:
+                entries[identity] = Entry(full, [full], tensor, tuple(tensor.shape), are_buffers)
+    if children:
+        parametrizations = children_of(module).get("parametrizations")
+        if isinstance(parametrizations, nn.ModuleDict):
+            for attribute, chain in parametrizations._modules.items():
+                if isinstance(chain, parametrize.ParametrizationList):
+                    _add_parametrized(names, module, prefix, attribute, chain)
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.padding_idx is not None:
         entry = names.entries.get(id(module._parameters.get("weight")))
         if entry is not None:
             entry.padding_index = module.padding_idx
-    for child_name, child in child_items(module, prefix):
-        _collect(child, child_name, names)
+    for child in children:
+        _collect(child, names)
 
 
 def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
@@ -225,6 +275,12 @@ def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
     if is_lazy(tensor):
         names.lazy.setdefault(id(tensor), name)
         return
+    _check_whole(tensor, name)
+    names.entries[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
+
+
+def _check_whole(tensor: torch.Tensor, name: str) -> None:
+    """A tensor must have a shape of its own, and nobody may have cut it up."""
     if tensor.is_nested:
         raise TensorError(
             "A nested tensor holds several of different shapes, and has no shape of its own to plan for.",
@@ -248,7 +304,6 @@ def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
             fix="Initialize the model before deepspeed.initialize, and outside of deepspeed.zero.Init; or "
             "within deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0), one seed.",
         )
-    names.entries[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
 
 
 def _partitioned(tensor: torch.Tensor) -> bool:

@@ -41,6 +41,8 @@ class HeldBlock(NamedTuple):
 
 def is_sharded(tensor: torch.Tensor) -> TypeGuard[Any]:
     """Whether a tensor is a DTensor; replicated ones count too."""
+    if type(tensor) is torch.nn.Parameter:
+        return False
     # Where its module is not loaded, there is none.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)

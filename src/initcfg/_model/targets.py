@@ -44,7 +44,10 @@ def plain_layout(shape: tuple[int, ...]) -> Layout:
 
 def targets(module: nn.Module) -> list[Target]:
     """The tensors of a module that a rule reaches."""
-    if is_keras(type(module)):
+    find = _finder(type(module))
+    if find is not None:
+        found = find(module)
+    elif is_keras(type(module)):
         found = [Target(each.tensor, each.slot, each.layout, each.name) for each in keras_kernels(module)]
     else:
         found = _targets.dispatch(_layer_class(module))(module)
@@ -61,6 +64,13 @@ def targets(module: nn.Module) -> list[Target]:
             slot = "bias" if "bias" in attribute else "weight"
             by_attribute[attribute] = Target(tensor, slot if known is None else known.slot, layout, attribute)
     return list(by_attribute.values())
+
+
+@lru_cache(maxsize=16384)
+def _finder(cls: type) -> Callable[[nn.Module], list[Target]] | None:
+    """What finds the tensors of modules of a class; None where only the module tells."""
+    by_module = is_keras(cls) or issubclass(cls, torch.jit.ScriptModule)
+    return None if by_module else _targets.dispatch(cls)
 
 
 def _layer_class(module: nn.Module) -> type:
@@ -89,8 +99,9 @@ def original_targets(module: nn.Module) -> list[Target]:
 def _weight_and_bias(module: nn.Module, find: Find) -> list[Target]:
     """``weight`` and ``bias``: parameters, or what ``find`` finds in their place."""
     found: list[Target] = []
+    held = parameters_of(module)
     for slot in _SLOTS:
-        tensor = parameters_of(module).get(slot)
+        tensor = held.get(slot)
         if tensor is None:
             tensor = find(module, slot)
         if tensor is None or is_lazy(tensor):
@@ -143,14 +154,16 @@ def _stored(module: nn.Module, slot: str) -> torch.Tensor | None:
 @_targets.register(nn.modules.conv._ConvNd)
 def _convolution(module: nn.Module) -> list[Target]:
     groups = getattr(module, "groups", 1)
-    # What torch.jit has traced keeps its class's name alone.
-    transposed = bool(getattr(module, "transposed", compiled_class(module).startswith("ConvTranspose")))
-    return [
-        each._replace(layout=_convolution_layout(each.layout.shape, groups, transposed))
-        if each.slot == "weight" and each.tensor.dim() > 2
-        else each
-        for each in _weight_and_bias(module, _stored)
-    ]
+    transposed = getattr(module, "transposed", None)
+    if transposed is None:
+        # What torch.jit has traced keeps its class's name alone.
+        transposed = compiled_class(module).startswith("ConvTranspose")
+    found = _weight_and_bias(module, _stored)
+    for index, (tensor, slot, layout, attribute) in enumerate(found):
+        if slot == "weight" and len(layout.shape) > 2:
+            layout = _convolution_layout(layout.shape, groups, bool(transposed))
+            found[index] = Target(tensor, slot, layout, attribute)
+    return found
 
 
 @lru_cache(maxsize=65536)

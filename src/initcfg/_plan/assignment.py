@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from initcfg._plan.frozen import Frozen, FrozenDict
+from initcfg._plan.frozen import Frozen, FrozenDict, renamed
 from initcfg._rules import Place, WrittenAt
 from initcfg.values import Layout, Value
 
@@ -107,6 +107,10 @@ class Assignment(Frozen):
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    def named(self, name: str) -> Assignment:
+        """The same for another tensor."""
+        return renamed(self, name)
 
     @property
     def write(self) -> Shadowed | None:

@@ -6,7 +6,9 @@ import math
 import struct
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+Named = TypeVar("Named", bound="Frozen")
 
 # One object for each kind of NaN, since dicts and lists take an object to equal itself.
 _NANS: dict[bytes, float] = {}
@@ -45,7 +47,9 @@ def frozen(item: Any) -> Any:
         {'a': [1, 2]}
     """
     if type(item) is dict:
-        return FrozenDict({key: frozen(each) for key, each in item.items()})
+        return FrozenDict(
+            {key: each if isinstance(each, Frozen) else frozen(each) for key, each in item.items()}
+        )
     if type(item) is list:
         return FrozenList(frozen(each) for each in item)
     if type(item) is tuple:
@@ -66,6 +70,14 @@ class Frozen:
                 if name in shown:
                     # Of a field that is there, the dict keeps its size.
                     object.__setattr__(self, name, frozen(item))
+
+
+def renamed(record: Named, name: str) -> Named:
+    """The same record under another name; what is frozen stays so, and is not looked at again."""
+    made = object.__new__(type(record))
+    made.__dict__.update(record.__dict__)
+    made.__dict__["name"] = name
+    return made
 
 
 _CHANGEABLE = (dict, list, float)

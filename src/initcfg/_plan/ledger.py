@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from initcfg._config.files import write_atomically
 from initcfg._model import doors
 from initcfg._plan.as_json import plain, record_to_json
-from initcfg._plan.frozen import Frozen
+from initcfg._plan.frozen import Frozen, renamed
 from initcfg._plan.loads import Load, Loaded
 from initcfg._plan.reading import (
     check_aliases,
@@ -91,6 +91,10 @@ class Written(Frozen):
     meant: bool = False
     buffer: bool = False
     tune: Mapping[str, float | str] = field(default_factory=dict)
+
+    def named(self, name: str) -> Written:
+        """The same of another tensor."""
+        return renamed(self, name)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ class Stack:
         """The write that shows."""
         return self.writes[-1]
 
+    @property
+    def has_code(self) -> bool:
+        """Whether a write of it is the user's code."""
+        return any(isinstance(write.value, Opaque) for write in self.writes)
+
 
 class TimedStack(NamedTuple):
     """A stack, and when the walk came by: writes of one step are made in that order."""
@@ -50,14 +55,20 @@ class Stacks:
         # On tensors that are not kept (the original computes them anew), with shape and type.
         self.outside: list[tuple[tuple[int, ...], torch.dtype, TimedStack]] = []
         self._of_entries: defaultdict[int, list[TimedStack]] = defaultdict(list)
+        self._first: dict[tuple[int, tuple[int, ...]], TimedStack] = {}
         self._time = 0
 
     def of(self, entry: Entry) -> Sequence[TimedStack]:
         return self._of_entries.get(id(entry), ())
 
+    def on(self, entries: Sequence[Entry]) -> list[tuple[Entry, Sequence[TimedStack]]]:
+        """Each of these tensors with the stacks on it."""
+        stacks = self._of_entries
+        return [(entry, stacks.get(id(entry), ())) for entry in entries]
+
     def add(self, entry: Entry, stack: Stack) -> None:
         self._time += 1
-        self._of_entries[id(entry)].append(TimedStack(self._time, stack))
+        self._of_entries[id(entry)].append(tuple.__new__(TimedStack, (self._time, stack)))
 
     def add_outside(self, tensor: torch.Tensor, stack: Stack) -> None:
         self._time += 1
@@ -65,8 +76,17 @@ class Stacks:
 
     def add_first(self, entry: Entry, write: Shadowed) -> None:
         """What a constructor wrote, or meant to write: it lies below all else."""
-        first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), plain_layout(entry.shape)))
+        key = id(write), entry.shape
+        first = self._first.get(key)
+        if first is None:
+            first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), plain_layout(entry.shape)))
+            self._first[key] = first
         self._of_entries[id(entry)].insert(0, first)
+
+
+def is_alone(stacks: Sequence[TimedStack]) -> bool:
+    """Whether there is at most one beside what the constructor wrote: then it does not matter when."""
+    return len(stacks) < 2 or (len(stacks) == 2 and stacks[0].stack.orders[0] == BEFORE_ALL_RULES)
 
 
 def merge(stacks: Sequence[TimedStack], *, repeats: bool) -> list[tuple[int, int, Shadowed]]:

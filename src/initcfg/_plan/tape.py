@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from initcfg._plan.assignment import Assignment, Scaling, Unused
-from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, merge
+from initcfg._plan.frozen import FrozenDict
+from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, is_alone, merge
 from initcfg._rules import WrittenAt
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Originals, Value
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from initcfg._model import Entry
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(NamedTuple):
     """A write in its order.
 
     Attributes:
@@ -44,7 +44,7 @@ class Write:
     dtype: str
     default: bool = False
     scaling: Scaling | None = None
-    tune: Mapping[str, float | str] = field(default_factory=dict)
+    tune: Mapping[str, float | str] = FrozenDict()
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ class Tape:
     def _unrolled(self, track: Track, draws: bool) -> Iterator[tuple[int, int, Write]]:
         name, shape, dtype, stacks = track
         time, top = stacks[-1]
-        alone = len(stacks) == 1 or (len(stacks) == 2 and stacks[0].stack.orders[0] == BEFORE_ALL_RULES)
-        if not draws and alone and not _lets_show(top.top.value):
+        if not draws and is_alone(stacks) and not _lets_show(top.top.value):
             merged = [(top.orders[-1], time, top.top)]
         else:
             merged = merge(stacks, repeats=self.repeats)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from initcfg._model import Entry, Names, buffers_of, child_items, parameters_of
+from initcfg._model import Entry, Names, Node, buffers_of, parameters_of
 from initcfg._plan import FrozenDict, Shadowed
 from initcfg._plan.planner import Defaults
 from initcfg._record.pending import chances_of, default_of
@@ -68,22 +68,24 @@ def _writes(outcomes: Mapping[str, Outcome]) -> dict[str, Shadowed]:
     }
 
 
-def meta_defaults(model: nn.Module, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()) -> Defaults:
+def meta_defaults(names: Names, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()) -> Defaults:
     """The defaults of these tensors on the meta device; ``executed``: modules whose code the plan runs."""
     if not missing or current_session() is not None:
         return Defaults()
-    codes, all_places = _survey(model, {id(each) for each in executed})
+    wanted = {id(entry.tensor) for entry in missing}
+    codes, all_places = _survey(names.tree, wanted, {id(each) for each in executed})
     known: dict[str, Shadowed] = {}
+    made: dict[tuple[type, int], Shadowed] = {}
     places: dict[str, _Place] = {}
     unsure: dict[str, str | None] = {}
     for entry in missing:
         place = all_places[id(entry.tensor)]
         unsure[entry.name] = reason = _unsure(entry, codes)
-        if reason is None and (default := _of_torch(place, entry)) is not None:
+        if reason is None and (default := _of_torch(place, entry, made)) is not None:
             known[entry.name] = default
         elif reason is None:
             places[entry.name] = place
-    outcomes = _recorded(model, places) if places else {}
+    outcomes = _recorded(names.tree.module, places) if places else {}
     known.update(_writes({name: outcome for name, outcome in outcomes.items() if outcome.written}))
     return Defaults(
         {entry.name: known[entry.name] for entry in missing if entry.name in known},
@@ -100,38 +102,48 @@ class _Place(NamedTuple):
     resetting: tuple[nn.Module, ...]
 
 
-def _survey(model: nn.Module, executed: Collection[int]) -> tuple[dict[str, str], dict[int, _Place]]:
+def _survey(
+    tree: Node, wanted: Collection[int], executed: Collection[int]
+) -> tuple[dict[str, str], dict[int, _Place]]:
     """By module's name: other code that may initialize what is in it. By ``id`` of a tensor: its place."""
     codes: dict[str, str] = {}
     places: dict[int, _Place] = {}
 
-    def visit(module: nn.Module, name: str, above: str | None, resetting: tuple[nn.Module, ...]) -> None:
+    def visit(node: Node, above: str | None, resetting: tuple[nn.Module, ...]) -> None:
+        module, name, children = node
         code = above if id(module) in executed else (_other_code(type(module)) or above)
         if code is not None:
             codes[name] = code
         for container in (parameters_of(module), buffers_of(module)):
             for attribute, tensor in container.items():
-                if tensor is not None:
+                if id(tensor) in wanted:
                     places.setdefault(id(tensor), _Place(module, attribute, resetting))
-        if _reset(module):
+        if children and _resets(type(module)):
             resetting = (*resetting, module)
-        for child_name, child in child_items(module, name):
-            visit(child, child_name, code, resetting)
+        for child in children:
+            visit(child, code, resetting)
 
-    visit(model, "", None, ())
+    visit(tree, None, ())
     return codes, places
 
 
-def _of_torch(place: _Place, entry: Entry) -> Shadowed | None:
-    """The default of a layer of torch's own that nothing above resets; None of any other."""
-    method = _reset(place.module)
-    if place.resetting or method is None:
+def _of_torch(place: _Place, entry: Entry, made: dict[tuple[type, int], Shadowed]) -> Shadowed | None:
+    """The default of a layer of torch's own that nothing above resets; None of any other.
+
+    ``made`` has those that were made, by class and identity of the value, which they keep.
+    """
+    cls = type(place.module)
+    reset = _resets(cls)
+    if place.resetting or reset is None:
         return None
     try:
         value = torch_default(place.module, place.attribute, entry.shape)
     except TensorError:
         return None
-    return Shadowed(f"{type(place.module).__name__}.{method.__name__}", value, _TORCH_DEFAULT)
+    key = cls, id(value)
+    if key not in made:
+        made[key] = Shadowed(f"{cls.__name__}.{reset}", value, _TORCH_DEFAULT)
+    return made[key]
 
 
 def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:
@@ -164,22 +176,26 @@ def _children_first(module: nn.Module, seen: set[int]) -> Iterator[nn.Module]:
 
 def _reset(module: nn.Module) -> Callable[[], object] | None:
     """The method that fills a module as its constructor does."""
-    cls = type(module)
-    name = next((name for name in _RESETS if hasattr(cls, name)), None)
-    return getattr(module, name) if name is not None and _needs_nothing(cls, name) else None
+    name = _resets(type(module))
+    return None if name is None else getattr(module, name)
 
 
 @lru_cache(maxsize=4096)
-def _needs_nothing(cls: type, name: str) -> bool:
-    try:
-        inspect.signature(getattr(cls, name)).bind(None)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _resets(cls: type) -> str | None:
+    """The name of that method, where it can be called without arguments."""
+    name = next((name for name in _RESETS if hasattr(cls, name)), None)
+    if name is not None:
+        try:
+            inspect.signature(getattr(cls, name)).bind(None)
+        except (TypeError, ValueError):
+            return None
+    return name
 
 
 def _unsure(entry: Entry, codes: Mapping[str, str]) -> str | None:
     """Why ``reset_parameters`` may not be what the constructor did with a tensor."""
+    if not codes and len(entry.names) == 1:
+        return None
     owners = [name.rpartition(".")[0] for name in entry.names]
     for owner in owners:
         if owner in codes:

@@ -75,7 +75,7 @@ def unset_default(tensor: torch.Tensor) -> None:
 
 def is_pending(module: nn.Module) -> bool:
     """Whether some parameter of the module waits for its plan to be applied."""
-    recall_defaults(module)
+    recall_defaults(module.modules())
     return any(waits(parameter) for parameter in module.parameters())
 
 
@@ -103,9 +103,9 @@ def note_defaults(module: nn.Module) -> None:
             _note(module, name, parameter, default)
 
 
-def recall_defaults(model: nn.Module) -> None:
+def recall_defaults(modules: Iterable[nn.Module]) -> None:
     """Parameters that stand in the place of pending ones are pending themselves."""
-    for module in model.modules():
+    for module in modules:
         notes: _Notes | None = module.__dict__.get(_NOTES)
         for name, (default, last_seen) in () if notes is None else notes.items():
             parameter = parameters_of(module).get(name)

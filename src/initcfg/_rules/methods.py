@@ -9,15 +9,18 @@ from functools import lru_cache
 from types import FunctionType, MethodType
 from typing import Any
 
+import torch
 from torch import nn
 
-from initcfg._model import code_place, wrapper_attribute
+from initcfg._model import code_place, is_keras, wrapper_attribute
 from initcfg._rules.layer_names import with_descendants
 from initcfg._rules.libraries import library_of_class
 from initcfg._rules.rule import location
 from initcfg.errors import PlanError
 
 _NAME = "init_weights"
+# Under these a module has rules of its own, a method, or says that it has been initialized.
+_RULES = frozenset((_NAME, "init_cfg", "_initcfg_attached", "is_init"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,24 @@ def _home(cls: type) -> type | None:
 def _answers_by_itself(cls: type) -> bool:
     """Whether a class has a way of its own to look attributes up."""
     return cls.__getattr__ is not nn.Module.__getattr__ or cls.__getattribute__ is not object.__getattribute__  # type: ignore[attr-defined]
+
+
+def is_bare(module: nn.Module) -> bool:
+    """Whether a module has neither parts, rules nor a method, and wraps nothing: a plain layer."""
+    return (
+        _is_bare_class(type(module))
+        and not module._modules
+        and _RULES.isdisjoint(module.__dict__)
+        and not _registered(module)
+        and not _is_model_wrapper(module)
+    )
+
+
+@lru_cache(maxsize=16384)
+def _is_bare_class(cls: type) -> bool:
+    plain = _home(cls) is None and not hasattr(cls, "init_cfg") and not _answers_by_itself(cls)
+    held_elsewhere = is_keras(cls) or issubclass(cls, torch.jit.ScriptModule)
+    return plain and wrapper_attribute(cls) is None and not held_elsewhere
 
 
 def _registered(module: nn.Module) -> bool:

@@ -7,19 +7,19 @@ precedence that the planner resolves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from initcfg._model import BaseModule, child_items, children_of, has_no_rules, parameters_of
+from initcfg._model import BaseModule, child_items, children_of, first_names, has_no_rules, parameters_of
 from initcfg._rules.asked_methods import asked_methods, selected_modules
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
 from initcfg._rules.initializers import InitWeightsInit, OnModules
 from initcfg._rules.layer_names import NO_LAYERS
-from initcfg._rules.methods import Method, code_label, entered, has_init_weights, method_of
+from initcfg._rules.methods import Method, code_label, entered, has_init_weights, is_bare, method_of
 from initcfg._rules.parsing import Owner, parse_init_cfg
 from initcfg._rules.rule import Rule, show_cfg
 from initcfg._rules.types import derives
@@ -84,6 +84,7 @@ class Compiler:
         locate: From the path of an init_cfg and what it holds: a function from the paths of its rules to
             file and line, or None if it was not written where that function looks.
         example: An example of the model's input, for schemes that look at one.
+        names: The first canonical name of each module by ``id``, where they have been collected.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Compiler:
         locate: Any = None,
         example: Any = None,
         declared: Any = None,
+        names: dict[int, str] | None = None,
     ) -> None:
         self.model = model
         self.compat = compat
@@ -104,9 +106,10 @@ class Compiler:
         self.program = Program()
         self._visited: set[int] = set()
         self._called: set[int] = set()
+        self._found: dict[tuple[int, str], Sequence[tuple[str, nn.Module]]] = {}
         # Modules whose own methods a rule asks for.
         self._asked: set[int] = set()
-        self._names = _first_names(model)
+        self._names = first_names(model) if names is None else names
 
     def run(self, init_cfg: Any, *, own_method: bool = True, written: LineOfRule = nowhere) -> Program:
         """The program of ``init_weights`` on the model, within an outer ``init_cfg``.
@@ -141,7 +144,7 @@ class Compiler:
         elif method is not None and entered_as_original and own_method and not method.runs_rules:
             self._call(model, "", method)
         elif entered_as_original:
-            self._note_called(child for _, child in child_items(model, ""))
+            self._note_called(child for _, child in self._parts(model, ""))
             self._visit(model, "")
         elif not self.compat or _is_attached(model):
             self._visit(model, "", original=False)
@@ -174,7 +177,7 @@ class Compiler:
         self._add_rules(rules, module, name, pretrained=False)
         if rules and not called:
             self.program.nested.append(name)
-        children = list(child_items(module, name))
+        children = self._parts(module, name)
         if not original:
             self._note_called(child for _, child in children if _carries_rules(child))
         for child_name, child in children:
@@ -197,6 +200,13 @@ class Compiler:
                 possible.append(rule)
         return possible
 
+    def _parts(self, module: nn.Module, name: str) -> Sequence[tuple[str, nn.Module]]:
+        """The children of a module but for plain layers, of which a program says nothing."""
+        key = id(module), name
+        if key not in self._found:
+            self._found[key] = [each for each in child_items(module, name) if not is_bare(each[1])]
+        return self._found[key]
+
     def _note_called(self, modules: Iterable[nn.Module]) -> None:
         """Note what the original calls there and below: such a one, met elsewhere too, waits for that."""
         for module in map(entered, modules):
@@ -206,7 +216,9 @@ class Compiler:
             if not is_initialized(module) and not self._is_left_alone(method):
                 self._called.add(id(module))
                 if method.runs_rules:
-                    self._note_called(child for _, child in child_items(module, ""))
+                    self._note_called(
+                        child for _, child in self._parts(module, self._names.get(id(module), ""))
+                    )
 
     def _is_left_alone(self, method: Method) -> bool:
         """Whether a method is not called, since its library's constructors have initialized already."""
@@ -410,18 +422,6 @@ def _carries_rules(module: nn.Module) -> bool:
     """Whether a module is of the BaseModule family: it has ``init_weights``, and ``init_cfg`` too."""
     module = entered(module)
     return has_init_weights(module) and _has_init_cfg(module)
-
-
-def _first_names(model: nn.Module) -> dict[int, str]:
-    """The first canonical name of each module, by ``id``."""
-    names: dict[int, str] = {}
-    todo = [("", model)]
-    while todo:
-        name, module = todo.pop()
-        if id(module) not in names:
-            names[id(module)] = name
-            todo += reversed(list(child_items(module, name)))
-    return names
 
 
 def is_initialized(module: nn.Module) -> bool:

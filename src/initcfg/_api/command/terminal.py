@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from initcfg._api.command.collector import work_begins
 from initcfg.errors import BuildError, InitcfgError, OutputError, console, draw, line, say, shown, shown_lines
 from initcfg.errors import as_json as as_json_text
 
@@ -81,6 +82,7 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
 
     Yields a function that says what is done now.
     """
+    work_begins()
     with contextlib.ExitStack() as stack:
         status = None
         if sys.stderr.isatty():

@@ -113,7 +113,7 @@ class Maker:
             # What is taken from the model's memory is written, if needed; the ledger is of everything.
             needed = any(item.way == "resident" for item in items)
             only = {item.name for item in self._outline.items if needed and item.way == "resident"}
-            recall_defaults(self._model)
+            recall_defaults(self._model.modules())
             execution = Execution(self._plan, self._model, self._checkpoints, self._filler, only=only)
             self._execution = execution
             carry_out(execution, self._seed)

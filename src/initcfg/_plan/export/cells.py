@@ -173,7 +173,7 @@ def view_of(plan: Plan, model: nn.Module) -> View:
     ]
     view = View(model, names, assignments, wanted)
     notes = _VisitRecorder(view, entries)
-    walk_modules(model, "", None, notes.enter, notes.leave)
+    walk_modules(names.tree, None, notes.enter, notes.leave)
     return view
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
+from typing import Any
 
 from torch import nn
 
@@ -15,7 +16,7 @@ from initcfg._plan.plan import Plan
 from initcfg._plan.planner.numbers import NOTHING_GIVEN, GivenRoles, RoleRequest
 from initcfg._plan.planner.walk import RuleWalk
 from initcfg._plan.pretrained import judged, match
-from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, merge
+from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, is_alone, merge
 from initcfg._plan.tape import Call, Tape, Track
 from initcfg._rules import Program, Rule, SchemeRule, Step, WrittenAt
 from initcfg._rules.initializers import BatchInit, FunctionInit, PretrainedInit
@@ -77,14 +78,8 @@ def make_plan(
                 stacks.add(entry, stack)
     built = Defaults() if first_writes is None else first_writes(names)
     unwritten, partly = _add_defaults(stacks, names, built, lost)
-    found_on = [(entry, stacks.of(entry)) for entry in (*names.parameters, *names.buffers)]
-    parameters: dict[str, Assignment] = {}
-    buffers: dict[str, Assignment] = {}
-    for entry, on_it in found_on:
-        if not entry.buffer:
-            parameters[entry.name] = _tuned(_assign(entry, on_it, compat), on_it, walk.tunes.get(entry.name))
-        elif on_it:
-            buffers[entry.name] = _assign(entry, on_it, compat)
+    found_on = stacks.on((*names.parameters, *names.buffers))
+    parameters, buffers = _assigned(found_on, walk.tunes, compat)
     if any(idle.rule is not None and (idle.rule.roles or idle.rule.asked) for idle in program.idle):
         # Code may call for rules by role: it would find the model in the middle of its own work.
         _ = walk.numbers.roles
@@ -132,9 +127,7 @@ def make_plan(
         }
         | {unused.rule: rule_note(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
-        tape=replace(
-            _tape(model, program, names, walk, found_on, idle, compat), part_roles=walk.numbers.of_part
-        ),
+        tape=replace(_tape(program, names, walk, found_on, idle, compat), part_roles=walk.numbers.of_part),
         reached=tuple(names.modules[id(module)] for module in program.reached),
         given=GivenRoles(model, roles),
     )
@@ -218,13 +211,45 @@ def _add_defaults(
         for entry in entries
         if entry.tensor.is_meta
         and entry.holder is None
-        and all(isinstance(each.stack.top.value, Opaque) for each in stacks.of(entry))
+        and (
+            not (on_it := stacks.of(entry))
+            or all(isinstance(each.stack.writes[-1].value, Opaque) for each in on_it)
+        )
     ]
     known = Defaults() if lost is None or not missing else lost(missing)
     for entry in missing:
         if entry.name in known.writes:
             stacks.add_first(entry, known.writes[entry.name])
     return [*built.unwritten, *known.unwritten], [*built.partly, *known.partly]
+
+
+def _assigned(
+    found_on: Sequence[tuple[Entry, Sequence[TimedStack]]],
+    tunes: Mapping[str, tuple[int, Mapping[str, float | str]]],
+    compat: bool,
+) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
+    """The assignments of parameters, and of buffers. What has the same stacks differs in its name alone."""
+    made: tuple[dict[str, Assignment], dict[str, Assignment]] = {}, {}
+    alike: dict[tuple[Any, ...], Assignment] = {}
+    for entry, on_it in found_on:
+        name, tensor, buffer = entry.name, entry.tensor, entry.buffer
+        if buffer and not on_it:
+            continue
+        key = None
+        if name not in tunes and is_alone(on_it):
+            frozen = not buffer and not tensor.requires_grad
+            # By identity: found_on keeps the stacks.
+            key = (*[id(each.stack) for each in on_it], entry.shape, tensor.dtype, frozen)
+        same = None if key is None else alike.get(key)
+        if same is not None:
+            made[buffer][name] = same.named(name)
+            continue
+        item = _assign(entry, on_it, compat)
+        item = item if buffer else _tuned(item, on_it, tunes.get(name))
+        made[buffer][name] = item
+        if key is not None:
+            alike[key] = item
+    return made
 
 
 def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignment:
@@ -295,7 +320,6 @@ def _idle(program: Program) -> _IdleRules:
 
 
 def _tape(
-    model: nn.Module,
     program: Program,
     names: Names,
     walk: RuleWalk,
@@ -303,8 +327,11 @@ def _tape(
     idle: _IdleRules,
     compat: bool,
 ) -> Tape:
+    # There are as many as tensors: made as a tuple is, they take a third of the time.
+    new = tuple.__new__
+    types = {dtype: dtype_name(dtype) for dtype in {entry.tensor.dtype for entry, _ in found_on}}
     tracks = [
-        Track(entry.name, entry.shape, dtype_name(entry.tensor.dtype), tuple(found))
+        new(Track, (entry.name, entry.shape, types[entry.tensor.dtype], tuple(found)))
         for entry, found in found_on
         if found
     ]
@@ -323,7 +350,7 @@ def _tape(
         (order, _run_function(by_order[order], name, attributes))
         for (order, name), attributes in walk.functions.items()
     ]
-    done = (names.modules[id(module)] for module in model.modules() if vars(module).get("_is_init"))
+    done = (names.modules[id(module)] for module in names.every if module.__dict__.get("_is_init"))
     batches = {
         step.rule.where: step.rule.weight
         for step in program.steps

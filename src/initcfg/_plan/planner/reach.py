@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from initcfg._model import Entry, Names, Target, child_items, layout_of_raw, original_targets, targets
+from initcfg._model import Entry, Names, Node, Target, layout_of_raw, original_targets, targets
 from initcfg.errors import InitcfgError
 from initcfg.values import Layout
 
@@ -18,8 +18,7 @@ State = TypeVar("State")
 
 
 def walk_modules(
-    module: nn.Module,
-    name: str,
+    node: Node,
     state: State,
     enter: Callable[[nn.Module, str, State], State],
     leave: Callable[[nn.Module, str, State], None],
@@ -29,9 +28,10 @@ def walk_modules(
     ``enter`` is called before the children, and gives the state that is handed down to them; ``leave`` after
     them, with the same.
     """
+    module, name, children = node
     state = enter(module, name, state)
-    for child_name, child in child_items(module, name):
-        walk_modules(child, child_name, state, enter, leave)
+    for child in children:
+        walk_modules(child, state, enter, leave)
     leave(module, name, state)
 
 

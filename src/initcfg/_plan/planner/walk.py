@@ -37,6 +37,9 @@ from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler
 Told = tuple[tuple[int, Known], ...]
 """For a tensor: by the place of a step that scales, the numbers that it asks for."""
 
+# By the identity of a layout, which is kept beside, slot and type.
+_Alike = dict[tuple[int, str, torch.dtype] | None, tuple[Layout, Stack | None]]
+
 
 class RuleWalk:
     """The walk over one model with one program.
@@ -80,6 +83,7 @@ class RuleWalk:
         # What was made once serves all tensors that are alike. Steps stand by the identity of their tuple.
         self._interned: dict[Steps, Steps] = {}
         self._asking: dict[tuple[int, bool], Rule | None] = {}
+        self._alike: dict[int, _Alike | None] = {}
         self._made: dict[tuple[int, bool, Layout, Told], Stack | None] = {}
         self._writes: dict[tuple[int, bool, Layout, Known], Shadowed] = {}
         self._within_limits: set[tuple[int, torch.dtype]] = set()
@@ -115,18 +119,18 @@ class RuleWalk:
             # A rule that does not run is to be right all the same.
             if idle.rule is not None and idle.rule.layers and not self.compat and idle.rule.scheme is None:
                 check_layer_names(idle.rule.layers, self.model, idle.rule)
-        walk_modules(self.model, "", Context(), self._enter, self._leave)
+        walk_modules(self.names.tree, Context(), self._enter, self._leave)
         self._hits.check(self.program, self.used)
         check_roles(self.program, self.numbers, type(self.model).__name__)
 
     def _enter(self, module: nn.Module, name: str, context: Context) -> Context:
-        # A shared module is walked again under its other names, but its own rules run once.
-        starting = self._starting.get(id(module), ())
-        fresh = [step for step in starting if step.order not in self._started]
-        if fresh:
+        starting = self._starting.get(id(module))
+        if starting:
+            # A shared module is walked again under its other names, but its own rules run once.
+            fresh = [step for step in starting if step.order not in self._started]
             self._started.update(step.order for step in fresh)
             named = [step for step in fresh if step.rule is not None and step.rule.names]
-            context = context.with_steps([step for step in fresh if step not in named])
+            context = context.with_steps([step for step in fresh if step not in named]) if fresh else context
             if named:
                 context = context.with_pending(named)
         return self._start_named(name, context) if context.pending else context
@@ -161,10 +165,28 @@ class RuleWalk:
             targets = self._reach.targets(module)
         except InitcfgError as error:
             raise _in_context(error, steps[0].rule, name or type(module).__name__) from None
+        alike = self._alike_of(steps)
         for target in targets:
+            entry = self.names.entries.get(id(target.tensor))
+            shared = alike is not None and entry is not None and entry.holder is entry.padding_index is None
+            key = (id(target.layout), target.slot, target.tensor.dtype) if shared else None
+            if alike is not None and key in alike:
+                stack = alike[key][1]
+                if stack is not None and entry is not None:
+                    self.stacks.add(entry, stack)
+                continue
             meant = self._not_excluded(steps, name_in(name, target.attribute))
-            if meant:
-                self._write(meant, target, name, module, bias=target.slot == "bias")
+            stack = self._write(meant, target, name, module, bias=target.slot == "bias") if meant else None
+            if alike is not None and key is not None and not (stack and stack.has_code):
+                alike[key] = target.layout, stack
+
+    def _alike_of(self, steps: Steps) -> _Alike | None:
+        """What these steps wrote, where nothing but layout, slot and type of a tensor decides on it."""
+        if id(steps) not in self._alike:
+            asking = _asking(steps, True) or _asking(steps, False)
+            apart = asking or not (self._excluding.isdisjoint(steps) and self._scaling.isdisjoint(steps))
+            self._alike[id(steps)] = None if apart else {}
+        return self._alike[id(steps)]
 
     def _check_lazy_layer(self, module: nn.Module, name: str, context: Context) -> None:
         """A rule by layer must not mean a lazy layer, nor the class that it becomes with the first batch."""
@@ -236,7 +258,9 @@ class RuleWalk:
         """The one tuple that stands for all equal ones."""
         return self._interned.setdefault(steps, steps)
 
-    def _write(self, steps: Steps, target: Target, prefix: str, module: nn.Module, *, bias: bool) -> None:
+    def _write(
+        self, steps: Steps, target: Target, prefix: str, module: nn.Module, *, bias: bool
+    ) -> Stack | None:
         """One tensor gets the stack of these steps."""
         tensor = target.tensor
         entry = self.names.entries.get(id(tensor))
@@ -260,13 +284,13 @@ class RuleWalk:
             self._made[key] = self._stack(steps, layout, name, told, bias=bias)
         stack = self._made[key]
         if stack is None:
-            return
+            return None
         if (id(stack), tensor.dtype) not in self._within_limits:
             self._check_limits(stack, tensor.dtype, steps, name, bias=bias)
         if entry is None or (entry.holder is not None and self.compat):
             # The original writes the computed weight, which is not kept.
             self.stacks.add_outside(tensor, stack)
-            return
+            return stack
         if entry.holder is not None:
             self._note_parametrized(entry, entry.holder)
         if entry.one_way is not None:
@@ -283,6 +307,7 @@ class RuleWalk:
                 self.functions.setdefault((order, self.names.modules[id(module)]), {})[target.attribute] = (
                     bias
                 )
+        return stack
 
     def _note_parametrized(self, entry: Entry, holder: tuple[nn.Module, str]) -> None:
         chain = holder[0].parametrizations[holder[1]]  # type: ignore[index]

@@ -95,6 +95,7 @@ def _defaults_of(cls: type) -> Mapping[str, Default] | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def _within(bound: float) -> Value:
     return Uniform(-bound, bound)
 
@@ -133,7 +134,8 @@ def _embedding(module: Any, shape: Sequence[int]) -> Value:
 
 
 def _always(number: float) -> Default:
-    return lambda module, shape: Constant(number)
+    always = Constant(number)
+    return lambda module, shape: always
 
 
 _NORM = {

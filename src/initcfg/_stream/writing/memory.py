@@ -10,8 +10,32 @@ PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 """The types of tensors that own their memory; a subclass may not."""
 
 
+DRAWN = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""The types that the kernel and the reference write themselves."""
+_STRIDED = torch.strided
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is memory of this machine in one run, which everything may write."""
+    return (
+        type(tensor) in PLAIN_TENSORS
+        and tensor.layout is _STRIDED
+        and tensor.is_cpu
+        and tensor.dtype in DRAWN
+        and not (tensor.is_nested or tensor.is_inference() or tensor.is_neg())
+        and tensor.is_contiguous()
+        # Storages can be resized below their tensors.
+        and 0
+        < (tensor.storage_offset() + tensor.numel()) * tensor.itemsize
+        <= tensor.untyped_storage().nbytes()
+        and tensor.numel() > 0
+    )
+
+
 def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
     """Why a tensor's memory cannot be written, and how to fix it; None if it can."""
+    if is_plain(tensor):
+        return None
     if tensor.is_meta:
         return (
             "is on the meta device, where there is nothing to write",

@@ -30,7 +30,7 @@ from initcfg._stream.writing.cuda import device
 from initcfg._stream.writing.formula import evaluate
 from initcfg._stream.writing.formula_machine import RandomSource
 from initcfg._stream.writing.matrices import Share, make_matrices, shares_of
-from initcfg._stream.writing.memory import PLAIN_TENSORS, check_memory
+from initcfg._stream.writing.memory import DRAWN, check_memory, is_plain
 from initcfg._stream.writing.queue import Queue, draw_alone
 from initcfg._stream.writing.threads import thread_count
 from initcfg._stream.writing.torch_generator import seeded
@@ -40,8 +40,6 @@ from initcfg.values import Value, dtype_name
 
 # Elements of a buffer, for what is not in this machine's memory.
 _BUFFER = 1 << 20
-_STRIDED = torch.strided
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # Values whose elements are independent, and their recipes.
 _RECIPES: dict[type[Value], Callable[..., Recipe]] = {
     values.Constant: constant_recipe,
@@ -94,7 +92,7 @@ class StreamWriter:
             block: Where ``tensor`` lies in the whole; all of it if None.
             part: Number of the first independent part.
         """
-        if block is None and type(value) in _RECIPES and _is_plain(tensor):
+        if block is None and type(value) in _RECIPES and is_plain(tensor):
             # Most tensors of most models.
             dtype = tensor.dtype
             found = self._recipes.get((id(value), dtype))
@@ -157,7 +155,7 @@ class StreamWriter:
         if tensor.numel() == 0:
             return 1
         is_constant = isinstance(value, values.Constant)
-        if is_constant and (tensor.dtype not in _DTYPES or _elsewhere(tensor)):
+        if is_constant and (tensor.dtype not in DRAWN or _elsewhere(tensor)):
             self.flush()
             with torch.no_grad():
                 tensor.fill_(math.nan if math.isnan(value.val) else value.val)
@@ -192,7 +190,7 @@ class StreamWriter:
         self, tensor: torch.Tensor, recipe: Recipe, key: int, block: Block | None = None
     ) -> None:
         dims, base = dims_of(tensor, Block.whole(tensor.shape) if block is None else block)
-        if tensor.dtype not in _DTYPES:
+        if tensor.dtype not in DRAWN:
             raise ApplyError(f"{tensor.dtype} holds no random numbers.", shape=tuple(tensor.shape))
         if not _elsewhere(tensor):
             self._queue.add(tensor, Job(tensor.data_ptr(), dtype_name(tensor.dtype), recipe, key, base, dims))
@@ -262,7 +260,7 @@ def fill_stream(
     tensor: torch.Tensor, value: Value, *, seed: int, name: str, part: int = 0, block: Block | None = None
 ) -> None:
     """Fill one tensor with the values that (seed, name, index) determine; see :class:`StreamWriter`."""
-    if block is None and type(value) in _RECIPES and _is_plain(tensor):
+    if block is None and type(value) in _RECIPES and is_plain(tensor):
         # Alone, it needs no queue.
         key = 0 if type(value) is values.Constant else Keys(seed)(name, part)
         if draw_alone(tensor, dtype_name(tensor.dtype), recipe_of(value, _double(tensor)), key):
@@ -313,20 +311,3 @@ def _overlap(offset: int, size: int, start: int, stop: int) -> tuple[int, int]:
     """The part ``start:stop`` within ``offset:offset + size``; empty ranges lie within it too."""
     first = min(max(start, offset), offset + size)
     return first, max(min(stop, offset + size), first)
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is memory of this machine in one run, which everything may write."""
-    return (
-        type(tensor) in PLAIN_TENSORS
-        and tensor.layout is _STRIDED
-        and tensor.is_cpu
-        and tensor.dtype in _DTYPES
-        and not (tensor.is_nested or tensor.is_inference() or tensor.is_neg())
-        and tensor.is_contiguous()
-        # Storages can be resized below their tensors.
-        and 0
-        < (tensor.storage_offset() + tensor.numel()) * tensor.itemsize
-        <= tensor.untyped_storage().nbytes()
-        and tensor.numel() > 0
-    )
