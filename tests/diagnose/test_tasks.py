@@ -182,3 +182,41 @@ def test_complex_parameters_are_refused() -> None:
     model.spectrum = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
     with pytest.raises(DiagnosisError, match="Complex tensors"):
         initcfg.diagnose(model, (torch.ones(3, 4), torch.tensor([0, 1, 1])), steps=0)
+
+
+class _Pairs(nn.Module):
+    """Takes two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.users, self.items, self.out = nn.Embedding(9, 8), nn.Embedding(7, 8), nn.Linear(8, 5)
+
+    def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        return self.out(self.users(users) * self.items(items))
+
+
+@pytest.mark.parametrize("together", [tuple, list])
+def test_inputs_of_several_arguments_beside_their_targets(together: type) -> None:
+    users, items, targets = torch.arange(32) % 9, torch.arange(32) % 7, torch.arange(32) % 5
+    model = _Pairs()
+    found = initcfg.diagnose(model, (together((users, items)), targets), steps=0)
+    flat = initcfg.diagnose(model, (users, items, targets), steps=0)
+    expected = functional.cross_entropy(model(users, items), targets).item()
+    assert found.measures.numbers["loss"] == pytest.approx(expected)
+    assert flat.measures.numbers["loss"] == pytest.approx(expected)
+
+
+def test_a_class_that_the_batch_has_none_of_has_a_prior_too() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    batch = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)), (torch.arange(64) == 0).long()
+    (prior,) = [
+        each for each in initcfg.diagnose(model, batch, steps=0).findings if each.code == "class-prior"
+    ]
+    assert prior.mend == {
+        "type": "HeadBias",
+        "freq": [0.984375, 0.015625, 0.0078125, 0.0078125],
+        "param": ["2.bias"],
+    }
+    initcfg.init_weights(model, dict(prior.mend), seed=0)
+    assert "class-prior" not in {each.code for each in initcfg.diagnose(model, batch, steps=0).findings}

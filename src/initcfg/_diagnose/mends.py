@@ -156,7 +156,10 @@ def _prior(finding: Finding, evidence: Evidence) -> list[Rule]:
         return []
     biases = [name for name in finding.tensors if len(evidence.tensors[name].shape) == 1][:1]
     if loss.name == "cross_entropy":
-        return _on(biases, {"type": "HeadBias", "freq": list(loss.frequencies)})
+        # A class that the batch has none of is rarer than the rarest in it, and no logarithm is of 0.
+        least = min(each for each in loss.frequencies if each > 0) / 2
+        freq = [max(each, least) for each in loss.frequencies]
+        return _on(biases, {"type": "HeadBias", "freq": freq})
     # A sigmoid has the frequency of one class for each of its outputs.
     outputs = [evidence.tensors[name].shape[0] for name in biases]
     freq = [loss.frequencies[0]] * (outputs[0] if outputs else 0)

@@ -187,7 +187,11 @@ def _parted(model: nn.Module, batch: Any) -> tuple[Batch, Any]:
     if isinstance(batch, (tuple, list)):
         if len(batch) == 2 and isinstance(batch[0], tuple) and isinstance(batch[1], dict):
             return (batch[0], dict(batch[1])), None
-        if len(batch) >= 2 and _needed_arguments(model) < len(batch):
+        needed = _needed_arguments(model)
+        if len(batch) == 2 and _are_several(batch[0], needed) and isinstance(batch[1], torch.Tensor):
+            # ((users, items), targets): what the model takes stands in the inputs.
+            return as_batch(tuple(batch[0])), batch[1]
+        if len(batch) >= 2 and needed < len(batch):
             inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
             return as_batch(inputs), batch[-1]
     elif not isinstance(batch, (torch.Tensor, Mapping)):
@@ -196,6 +200,12 @@ def _parted(model: nn.Module, batch: Any) -> tuple[Batch, Any]:
             fix="Give what the model is called with, and the targets after it.",
         )
     return as_batch(batch), None
+
+
+def _are_several(inputs: Any, needed: int) -> bool:
+    """Whether inputs are one for each argument that a model needs, and these are more than one."""
+    together = isinstance(inputs, (tuple, list)) and all(isinstance(each, torch.Tensor) for each in inputs)
+    return together and len(inputs) == needed > 1
 
 
 def _needed_arguments(model: nn.Module) -> int:
