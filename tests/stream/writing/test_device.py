@@ -71,7 +71,7 @@ def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "why_not", lambda device: None)
     monkeypatch.setattr(device, "_proofs", {})
     monkeypatch.setattr(stream, "_elsewhere", lambda tensor: True)
-    monkeypatch.setattr(stream, "_is_plain", lambda tensor: False)
+    monkeypatch.setattr(stream, "is_plain", lambda tensor: False)
 
 
 # -- whether it is used ------------------------------------------------------------------------------

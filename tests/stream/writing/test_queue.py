@@ -39,7 +39,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
         return
     monkeypatch.setattr(stream, "_BUFFER", 20)
     monkeypatch.setattr(stream, "_elsewhere", lambda tensor: True)
-    monkeypatch.setattr(stream, "_is_plain", lambda tensor: False)
+    monkeypatch.setattr(stream, "is_plain", lambda tensor: False)
 
 
 WAYS = pytest.mark.parametrize("way", ["in portions", "elsewhere"])
