@@ -8,8 +8,9 @@ Read: `session.py` (the context, its generator, and functions of torch.nn.init t
 starts), `chance.py` (numbers that no seed decides) and `loads.py` (loads by a model's own code), then
 `recorder.py` (each operation is recorded or done) on `tracker.py`; `repeats.py` (the same draw, twice);
 `origin.py` (who writes); `storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory
-holds, without looking), `log.py` (doing it later, or again); `outcome.py`, `coverage.py`, `unwritten.py`
-and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own `init_weights`).
+holds, without looking), `leaves.py` (what arguments hold), `log.py` (doing it later, or again);
+`outcome.py`, `coverage.py`, `unwritten.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a
+model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_map_only
 
+from initcfg._record.recording.leaves import leaves
 from initcfg._record.recording.regions import Region
 from initcfg._record.recording.storage import LogStep, Operand, TrackedStorage
 from initcfg._stream.writing import made_by
@@ -191,4 +192,4 @@ def run_step(step: LogStep, place: Place) -> dict[int, torch.UntypedStorage]:
 
 def operands_in(items: Any) -> list[Operand]:
     """The operands in arguments."""
-    return [item for item in tree_flatten(items)[0] if isinstance(item, Operand)]
+    return [item for item in leaves(items) if isinstance(item, Operand)]

@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._model import DispatchMode, tensors_in, written_tensors
 from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
+from initcfg._record.recording.leaves import leaves, mapped
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import Operand, TrackedStorage
 from initcfg._record.recording.tracker import StorageTracker, hidden
@@ -132,7 +132,7 @@ class Recorder(StorageTracker, DispatchMode):
             layers = transformed(tracked.layers, region, operation, args[1:], kwargs, f"{operation}_")
             if layers is None or not tracked.pending:
                 return False
-            operands = tree_map(self._operand, (args, kwargs))
+            operands = mapped(self._operand, (args, kwargs))
             self.log.add(self._step(func, *operands, writes=[tracked], overwrites=False))
             tracked.layers = layers
             return True
@@ -165,7 +165,7 @@ class Recorder(StorageTracker, DispatchMode):
         layers = copied(found.layers, region_of(source), region)
         if layers is None:
             return False
-        operands, whole = tree_map(self._operand, (args, kwargs)), region.covers(tracked.whole)
+        operands, whole = mapped(self._operand, (args, kwargs)), region.covers(tracked.whole)
         self.log.add(self._step(func, *operands, writes=[tracked], overwrites=whole))
         for layer in layers:
             tracked.write(layer)
@@ -241,7 +241,7 @@ class Recorder(StorageTracker, DispatchMode):
 
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
-        operands = [item for item in tree_flatten((args, kwargs))[0] if isinstance(item, torch.Tensor)]
+        operands = [item for item in leaves((args, kwargs)) if isinstance(item, torch.Tensor)]
         exposed = any(each.exposed or each.outside for each in self.all_tracked(operands))
         if exposed or kwargs.get("generator") is not None or not all(map(is_plain, operands)):
             return _FORCED
@@ -258,9 +258,9 @@ class Recorder(StorageTracker, DispatchMode):
         meta = self._shapes(func, args, kwargs)
         if meta is _FORCED:
             return _FORCED
-        arguments, options = tree_map(self._operand, (args, kwargs))
-        result = tree_map(partial(_unwritten, device="cpu"), meta)
-        made = [item for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor)]
+        arguments, options = mapped(self._operand, (args, kwargs))
+        result = mapped(partial(_unwritten, device="cpu"), meta)
+        made = [item for item in leaves(result) if isinstance(item, torch.Tensor)]
         outs = tuple(self._out(tensor, None, aten.operation_of(func)) for tensor in made)
         self.log.add(self._step(func, arguments, options, outs=outs, draws=aten.draws(func)))
         return result
@@ -274,11 +274,11 @@ class Recorder(StorageTracker, DispatchMode):
         if "quantize" in func._schema.name:
             return _FORCED
         try:
-            found = func(*tree_map(meta, args), **tree_map(meta, kwargs))
+            found = func(*mapped(meta, args), **mapped(meta, kwargs))
         except Exception:
             # No such kernel, or numbers decide; the operation itself says if it is wrong.
             return _FORCED
-        tensors = [item for item in tree_flatten(found)[0] if isinstance(item, torch.Tensor)]
+        tensors = [item for item in leaves(found) if isinstance(item, torch.Tensor)]
         plain = all(type(each) is torch.Tensor and each.is_meta and not each.is_quantized for each in tensors)
         return found if tensors and plain else _FORCED
 
@@ -300,7 +300,7 @@ class Recorder(StorageTracker, DispatchMode):
         self.compute([each for step in waiting for each in step.writes])
         drawing = aten.draws(func)
         step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
-        arguments, options = (args, kwargs) if targets else tree_map(self._operand, (args, kwargs))
+        arguments, options = (args, kwargs) if targets else mapped(self._operand, (args, kwargs))
         with self._drawing() if drawing else contextlib.nullcontext():
             result = func(*args, **kwargs)
         made = made_by(func, result)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map
 
 from initcfg._model import storage_of, unobserved
 from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
+from initcfg._record.recording.leaves import leaves, mapped
 from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, run_step, tensor_at
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, region_of
@@ -211,7 +211,7 @@ class StorageTracker:
         self, func: Any, args: Args, kwargs: Kwargs, targets: Sequence[torch.Tensor], *, done: bool
     ) -> LogStep | None:
         """Note an operation that writes these targets, of which at most a number is known."""
-        arguments, options = tree_map(self._operand, (args, kwargs))
+        arguments, options = mapped(self._operand, (args, kwargs))
         changed = self.all_tracked(targets)
         if not changed:
             return None
@@ -284,7 +284,7 @@ class StorageTracker:
         """A step for the log, before what it writes is noted."""
         reads = dict.fromkeys(each.tracked for each in operands_in((args, kwargs)))
         # What is not followed may lie in memory that is: a conjugated tensor, say.
-        items = tree_flatten((args, kwargs))[0]
+        items = leaves((args, kwargs))
         reads.update(
             dict.fromkeys(self.all_tracked(each for each in items if isinstance(each, torch.Tensor)))
         )
@@ -316,7 +316,7 @@ def hidden(args: Args, kwargs: Kwargs) -> str | None:
     """Why doing an operation again would not give the same; None if it would."""
     if kwargs.get("generator") is not None:
         return "it draws from a generator of its own"
-    for item in tree_flatten((args, kwargs))[0]:
+    for item in leaves((args, kwargs)):
         if isinstance(item, torch.Tensor) and not is_plain(item) and not item.is_meta:
             usual = type(item) is torch.Tensor
             kind = "conjugated, sparse or quantized tensor" if usual else type(item).__name__
