@@ -108,7 +108,7 @@ BESIDE = {
     "list of a class": Listing([1]),
     "deque": collections.deque([1, 2], maxlen=3),
     "path": pathlib.Path("a/b"),
-    "datetime": datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
+    "datetime": datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc),
     "timedelta": datetime.timedelta(1),
     "namespace": argparse.Namespace(a=1, mode=Mode.FAST),
     "simple namespace": types.SimpleNamespace(a=1),
