@@ -10,7 +10,7 @@ import torch
 
 from initcfg._model import Names
 from initcfg._plan import KeptBuffer, Plan
-from initcfg._stream.writing import PLAIN_TENSORS
+from initcfg._stream.writing import PLAIN_TENSORS, as_array
 from initcfg.values import Constant, dtype_name
 
 # Of a larger one, whoever initializes does not wait for the digest.
@@ -43,7 +43,7 @@ def kept_digest(tensor: torch.Tensor) -> str:
 
 
 def _data(tensor: torch.Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return as_array(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)).tobytes()
 
 
 def _kept(tensor: torch.Tensor) -> KeptBuffer:

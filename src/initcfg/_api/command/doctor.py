@@ -13,7 +13,7 @@ import torch
 
 from initcfg._stream import bits
 from initcfg._stream.bits import drawn, kernel
-from initcfg._stream.writing import fill_stream, fill_torch, recipe_of, thread_count
+from initcfg._stream.writing import as_array, fill_stream, fill_torch, recipe_of, thread_count
 from initcfg._stream.writing.cuda import device
 from initcfg._version import versions
 from initcfg.values import Normal, TruncNormal, Uniform, Value, dtype_name
@@ -91,7 +91,7 @@ def _differing() -> list[str]:
             for where in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
                 tensor = torch.empty(_COUNT, dtype=dtype, device=where)
                 fill_stream(tensor, value, seed=1, name=name)
-                if tensor.cpu().numpy().tobytes() != expected.tobytes():
+                if as_array(tensor.cpu()).tobytes() != expected.tobytes():
                     on_device = "" if where == "cpu" else f" on {where}"
                     found.append(f"{name}, {dtype_name(dtype)}{on_device}")
     return found

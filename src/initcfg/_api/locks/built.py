@@ -10,6 +10,7 @@ from torch import nn
 from initcfg._api.locks.words import digest, value_text
 from initcfg._model import named_tensors
 from initcfg._plan import Assignment, Plan
+from initcfg._stream.writing import as_array
 from initcfg.values import Computed, Constant, Keep
 
 _NOT_FINITE = "not_finite="
@@ -87,17 +88,17 @@ def held_text(tensor: torch.Tensor) -> str:
         parts.append(f"{_NOT_FINITE}{numbers.numel() - finite.numel()}")
         # NaN has many bits; which of them a draw's memory holds says nothing.
         numbers = numbers.nan_to_num(nan=0.0)
-    parts.append(f"bits={digest(numbers.numpy().tobytes())}")
+    parts.append(f"bits={digest(as_array(numbers).tobytes())}")
     return f"Kept({', '.join(parts)})"
 
 
 def _exact_text(tensor: torch.Tensor) -> str:
     """What a tensor of integers or truths holds."""
-    told = digest(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    told = digest(as_array(tensor.reshape(-1).view(torch.uint8)).tobytes())
     try:
         # By NumPy: torch has no minimum of unsigned integers.
-        numbers = tensor.numpy()
-    except (TypeError, RuntimeError):
+        numbers = as_array(tensor)
+    except KeyError:
         # A type that NumPy does not have.
         return f"Kept(sha256={told})"
     low, high = int(numbers.min()), int(numbers.max())

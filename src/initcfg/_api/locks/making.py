@@ -22,6 +22,7 @@ from initcfg._config import load_config
 from initcfg._model import named_tensors
 from initcfg._plan import Plan
 from initcfg._stream.bits import STREAM_VERSION
+from initcfg._stream.writing import as_array
 from initcfg._version import __version__
 from initcfg.errors import LockError
 
@@ -174,5 +175,5 @@ def _numbers(plan: Plan, model: nn.Module, seed: int) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for entry in named_tensors(model).entries.values():
         data = entry.tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        found[entry.name] = hashlib.sha256(data.numpy().tobytes()).digest()
+        found[entry.name] = hashlib.sha256(as_array(data).tobytes()).digest()
     return found

@@ -20,6 +20,7 @@ from initcfg._config.builders import is_builder
 from initcfg._config.files import Config, file_text, files_of
 from initcfg._plan import Load, Plan
 from initcfg._rules import resolve_type
+from initcfg._stream.writing import as_array
 from initcfg.errors import InitcfgError
 
 Facts = Iterator[tuple[str, str]]
@@ -169,7 +170,7 @@ def _digest_of_tensors(given: Any) -> str:
         for name, tensor in given.items():
             data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-            found.update(data.numpy().tobytes())
+            found.update(as_array(data).tobytes())
     except (AttributeError, TypeError, RuntimeError):
         return "unknown"
     return found.hexdigest()

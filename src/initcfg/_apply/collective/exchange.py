@@ -16,7 +16,7 @@ import torch
 import torch.distributed
 
 from initcfg._apply.ranks import Agreement
-from initcfg._stream.writing import Inside
+from initcfg._stream.writing import Inside, as_array
 from initcfg.errors import ApplyError
 
 # Bytes that a rank sends, or is sent, at a time.
@@ -111,7 +111,7 @@ class Exchange:
             got, there, sizes[1], sizes[0], group=self._group, async_op=True
         )
         self._finish(work)
-        found, at = got.cpu().numpy(), 0
+        found, at = as_array(got.cpu()), 0
         for piece in (piece for one in into for piece in one):
             give(piece, found[at : at + piece.bytes])
             at += piece.bytes

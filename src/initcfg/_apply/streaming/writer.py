@@ -23,6 +23,7 @@ from initcfg._apply.streaming.output_file import ALIGNMENT, OutputFile, aligned_
 from initcfg._apply.streaming.shard_files import Shard
 from initcfg._config.files import output_error
 from initcfg._stream import number
+from initcfg._stream.writing import as_array
 from initcfg.errors import InitcfgError
 
 BUFFER = "INITCFG_STREAM_BUFFER"
@@ -78,7 +79,7 @@ class _Stretch:
 
     def bytes(self, first: int, last: int) -> memoryview:
         """Some of its bytes."""
-        return self.memory.numpy().data[first:last]
+        return as_array(self.memory).data[first:last]
 
 
 class _Begun:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from initcfg._checkpoints.formats.spans import Read, Span
-from initcfg._stream.writing import memory_problem, thread_count
+from initcfg._stream.writing import as_array, memory_problem, thread_count
 
 # Bytes that are worth a call of their own; what is shorter is picked out of a longer stretch.
 _LONG_RUN = 1 << 12
@@ -170,7 +170,7 @@ def _memory_of(tensor: torch.Tensor) -> memoryview | None:
 
 
 def _bytes(memory: torch.Tensor) -> memoryview:
-    return memory.numpy().data
+    return as_array(memory).data
 
 
 def copy_numbers(target: torch.Tensor, numbers: torch.Tensor) -> None:

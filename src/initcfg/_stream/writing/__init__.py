@@ -7,13 +7,15 @@ Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in
 (jobs in batches, by the kernel), `threads.py` (on how many), `fallback.py` (by NumPy without it),
 `underflow.py` (small numbers are kept), `cuda/` (on a GPU), `whole_values.py` (what is made whole),
 `matrices.py` (orthogonal ones, many at once), `orthogonal.py` (with the same bits everywhere),
-`formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what it would need), `formula.py`
-(what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with `derivation.py` (or made of a
-larger or smaller model's), `casts.py` (numbers that another type does not hold), `memory.py` (what may be
-written), `torch_generator.py` (torch's own generator, seeded and put back, and values drawn from it).
+`formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what it would need),
+`formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with `derivation.py`
+(or made of a larger or smaller model's), `casts.py` (numbers that another type does not hold), `memory.py`
+(what may be written), `as_array.py` (memory as NumPy's), `torch_generator.py` (torch's own generator,
+seeded and put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views
+from initcfg._stream.writing.as_array import as_array
 from initcfg._stream.writing.blocks import Block, narrowed
 from initcfg._stream.writing.casts import Lost, lost_in_cast, may_lose
 from initcfg._stream.writing.foresight import formula_problem, value_problem
@@ -45,6 +47,7 @@ __all__ = [
     "PLAIN_TENSORS",
     "Share",
     "StreamWriter",
+    "as_array",
     "batches",
     "block",
     "carried_out",

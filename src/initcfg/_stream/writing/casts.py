@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from initcfg._stream.writing.as_array import as_array
+
 _PIECE = 1 << 22
 
 
@@ -83,14 +85,14 @@ def _bad(piece: torch.Tensor, dtype: torch.dtype) -> np.ndarray[Any, Any]:
         real, imaginary = torch.view_as_real(piece.resolve_conj()).unbind(-1)
         if dtype.is_complex:
             return _bad(real, dtype.to_real()) | _bad(imaginary, dtype.to_real())
-        return _bad(real, dtype) | (imaginary != 0).numpy()
+        return _bad(real, dtype) | as_array(imaginary != 0)
     if _is_real(dtype):
         part = dtype.to_real() if dtype.is_complex else dtype
         real = piece if piece.is_floating_point() and piece.dtype.itemsize > 1 else piece.double()
         # A float of a byte may have no infinity: its greatest number stands for what is beyond.
         beyond = real.abs() > torch.finfo(part).max if part.itemsize == 1 else ~real.to(part).isfinite()
-        return (real.isfinite() & beyond).numpy()
-    numbers = (piece.double() if piece.is_floating_point() else piece).numpy()
+        return as_array(real.isfinite() & beyond)
+    numbers = as_array((piece.double() if piece.is_floating_point() else piece).contiguous())
     if dtype == torch.bool:
         return (numbers != 0) & (numbers != 1)
     limits = torch.iinfo(dtype)

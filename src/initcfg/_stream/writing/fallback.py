@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from initcfg._stream.bits import Dim, Numbers, Recipe, check_indices, drawn, drawn_at, in_place
+from initcfg._stream.writing.as_array import as_array
 from initcfg._stream.writing.blocks import elements
 from initcfg._stream.writing.underflow import gradual_underflow
 
@@ -103,7 +104,7 @@ def _share_out(recipe: Recipe, key: int, starts: list[int], memory: torch.Tensor
 
 def _draw_piece(recipe: Recipe, key: int, start: int, memory: torch.Tensor) -> None:
     if memory.dtype == torch.float32:
-        _scratch().draw(recipe, key, start, memory.numpy())
+        _scratch().draw(recipe, key, start, as_array(memory))
         return
     numbers = np.empty(min(len(memory), in_place.AT_ONCE), dtype=np.float32)
     for done in range(0, len(memory), len(numbers)):

@@ -17,6 +17,7 @@ import torch
 
 from initcfg._stream import bits
 from initcfg._stream.writing import fallback
+from initcfg._stream.writing.as_array import as_array
 from initcfg._stream.writing.blocks import Block, merged
 from initcfg._stream.writing.memory import PLAIN_TENSORS
 from initcfg._stream.writing.orthogonal import orthogonalize_columns, tall
@@ -219,5 +220,5 @@ def _memory(matrix: Matrix, shares: Sequence[Share]) -> npt.NDArray[Any]:
     kind, dtype = (np.float64, torch.float64) if matrix.double else (np.float32, torch.float32)
     plain = type(into) in PLAIN_TENSORS and into.is_cpu and into.dtype is dtype
     if len(shares) == 1 and into.shape == matrix.form.sizes and plain and not into.is_neg():
-        return into.detach().numpy()
+        return as_array(into)
     return np.empty(matrix.form.sizes, kind)
