@@ -28,13 +28,13 @@ _TYPES = {
 
 
 def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    """The memory of a tensor of this machine, in one run; writing to the array writes to the tensor.
+    """The memory of a tensor of this machine, strides and all; writing to the array writes to the tensor.
 
     ``Tensor.numpy()`` would take from its storage, for good, that it can be resized: a parameter would not be
     what it was any more, and who frees such memory later (``storage.resize_(0)``, as sharding does) fails.
 
     Raises:
-        RuntimeError: It does not lie there so.
+        RuntimeError: Its numbers do not lie in this machine's memory as they are.
         KeyError: NumPy has no such type.
 
     Example:
@@ -45,11 +45,13 @@ def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
         >>> tensor.tolist(), tensor.untyped_storage().resizable()
         ([[1.0, 1.0], [0.0, 0.0]], True)
     """
-    if not tensor.is_cpu or not tensor.is_contiguous() or tensor.is_neg() or tensor.is_conj():
-        raise RuntimeError("This tensor's numbers do not lie in memory as they are, in one run.")
+    if not tensor.is_cpu or tensor.layout is not torch.strided or tensor.is_neg() or tensor.is_conj():
+        raise RuntimeError("This tensor's numbers do not lie in memory as they are.")
+    shape, kind, size = tuple(tensor.shape), _TYPES[tensor.dtype], tensor.itemsize
     if tensor.numel() == 0:
-        return np.empty(tensor.shape, _TYPES[tensor.dtype])
-    memory = (ctypes.c_byte * (tensor.numel() * tensor.itemsize)).from_address(tensor.data_ptr())
+        return np.empty(shape, kind)
+    last = sum((each - 1) * stride for each, stride in zip(shape, tensor.stride(), strict=True))
+    memory: Any = (ctypes.c_byte * ((last + 1) * size)).from_address(tensor.data_ptr())
     # The array holds the memory, and this the tensor.
-    memory.tensor = tensor  # type: ignore[attr-defined]
-    return np.frombuffer(memory, dtype=_TYPES[tensor.dtype]).reshape(tensor.shape)
+    memory.tensor = tensor
+    return np.ndarray(shape, kind, memory, strides=tuple(stride * size for stride in tensor.stride()))
