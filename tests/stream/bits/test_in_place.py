@@ -77,6 +77,9 @@ def test_memory_of_any_type_gets_them_rounded_once(name: str, dtype: torch.dtype
     assert torch.equal(whole.view(torch.uint8), expected[:count].view(torch.uint8))
     assert torch.equal(spread[:, 1].contiguous().view(torch.uint8), whole.view(torch.uint8))
     assert not spread[:, 0].any()
+    # As FSDP does with the memory of its parameters.
+    for each in (whole, rows, spread):
+        assert each.untyped_storage().resizable()
     parts = torch.stack([expected[: count - 9], expected[count : 2 * count - 9]])
     assert torch.equal(rows.view(torch.uint8), parts.view(torch.uint8))
 

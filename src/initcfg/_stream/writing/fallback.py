@@ -93,7 +93,7 @@ def _share_out(recipe: Recipe, key: int, starts: list[int], memory: torch.Tensor
             _draw_piece(recipe, key, *piece)
 
     threads = min(threads, len(pieces))
-    if threads == 1:
+    if threads <= 1:
         for piece in pieces:
             work(piece)
         return
