@@ -17,8 +17,18 @@ def pause_until_work() -> None:
     global _started_by_us
     _started_by_us = gc.isenabled()
     gc.disable()
-    # What is frozen is left alone: the memory goes with the process.
-    atexit.register(gc.freeze)
+    atexit.register(_end)
+
+
+def _end() -> None:
+    """Leave what there is alone, since the memory goes with the process; unless a library minds that.
+
+    Libraries that were bound by nanobind, as Triton is, count what is left of theirs and complain at length.
+    """
+    if any(each.__module__ == "nanobind" for each in type.__subclasses__(type)):
+        gc.unfreeze()
+    else:
+        gc.freeze()
 
 
 def work_begins() -> None:
