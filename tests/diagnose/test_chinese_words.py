@@ -138,6 +138,8 @@ def test_a_sentence_of_a_later_version_is_not_told() -> None:
             "Normal(mean=0, std=1), and something has changed it since (RMS 3)",
             "Normal(mean=0, std=1)，之后又被改动（均方根 3）",
         ),
+        ("what it was built with (RMS 0.5)", "构建时的值（均方根 0.5）"),
+        ("Norm.__init__ or Model._init_weights", "Norm.__init__ 或 Model._init_weights"),
         ("reset_parameters, then mul_", "reset_parameters，随后 mul_"),
         ("model.init_cfg[1]", None),
         ("a {n} | b", None),

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 from initcfg._diagnose.checks import TensorSeen
 from initcfg._diagnose.facts import Finding
+from initcfg._diagnose.sentences import PHRASES
 from initcfg._plan import Assignment, Plan, Shadowed
+from initcfg._record import Builder
 from initcfg.values import (
     Computed,
     Constant,
@@ -48,12 +50,16 @@ class Origin:
 
 
 def origins(
-    plan: Plan | None, tensors: Mapping[str, TensorSeen], constructors: Mapping[str, Shadowed]
+    plan: Plan | None,
+    tensors: Mapping[str, TensorSeen],
+    constructors: Mapping[str, Shadowed],
+    builders: Mapping[str, Builder],
 ) -> dict[str, Origin]:
     """The origin of each tensor of which it is known.
 
     Args:
         constructors: What the constructors of layers usually write, for tensors that no rule reaches.
+        builders: The code that may have filled them, where nothing is known of what it wrote.
     """
     found: dict[str, Origin] = {}
     for name, tensor in tensors.items():
@@ -62,9 +68,21 @@ def origins(
         usual = constructors.get(name)
         if origin is None and usual is not None and holds(usual.value, tensor) is not False:
             origin = _origin(usual.rule, None, usual.value)
+        if origin is None and name in builders:
+            origin = _of_builder(builders[name], tensor)
         if origin is not None:
             found[name] = origin
     return found
+
+
+def _of_builder(builder: Builder, tensor: TensorSeen) -> Origin:
+    """A constructor has what it would have left, if that is there; else any code that may have written."""
+    if builder.usual is not None and holds(builder.usual.value, tensor):
+        return _origin(builder.usual.rule, None, builder.usual.value)
+    code = builder.code[0]
+    if len(builder.code) > 1:
+        code = PHRASES.written("either", {"first": code, "second": builder.code[1]}, "en")
+    return Origin(code, builder.source, PHRASES.written("as built", {"rms": f"{tensor.rms:.3g}"}, "en"))
 
 
 def all_drawn(

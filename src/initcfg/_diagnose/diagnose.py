@@ -32,9 +32,9 @@ from initcfg._diagnose.task import Task, task_for
 from initcfg._diagnose.tensors import norm_of, tensors_seen
 from initcfg._diagnose.training import check_optimizer, moving, precision, probed
 from initcfg._diagnose.untouched import Pairs, refuse_unready, start_again, untouched
-from initcfg._model import named_tensors, unwrapped
+from initcfg._model import Entry, Names, named_tensors, unwrapped
 from initcfg._plan import Plan, Shadowed
-from initcfg._record import meta_defaults
+from initcfg._record import builders, meta_defaults
 from initcfg._stream.writing import seeded
 from initcfg.errors import DiagnosisError, InitcfgError
 from initcfg.values import Adapted, FromCheckpoint, Keep
@@ -104,7 +104,8 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
         evidence.notes = () if plan is None else plan.notes
         evidence.fresh = all_drawn(plan, evidence.tensors, constructors)
         findings = found_in(evidence)
-        known = origins(plan, evidence.tensors, constructors)
+        names = named_tensors(model)
+        known = origins(plan, evidence.tensors, constructors, builders(names, _unreached(names, plan)))
         findings = [blamed(each, known) for each in findings]
         findings = _mended(model, pairs, task, request, evidence, findings)
     return Diagnosis(
@@ -158,17 +159,21 @@ def _stored_dtype(model: nn.Module) -> str:
 def usual_values(model: nn.Module, plan: Plan | None) -> Mapping[str, Shadowed]:
     """What the constructors of torch's layers write, of tensors that no rule reaches."""
     names = named_tensors(model)
-    entries = [
+    try:
+        return meta_defaults(names, _unreached(names, plan)).writes
+    except InitcfgError:
+        return {}
+
+
+def _unreached(names: Names, plan: Plan | None) -> list[Entry]:
+    """The parameters that no rule reaches and of which the plan knows no default."""
+    return [
         entry
         for entry in names.parameters
         if plan is None
         or entry.name not in plan
         or (isinstance(plan[entry.name].value, Keep) and plan[entry.name].default is None)
     ]
-    try:
-        return meta_defaults(names, entries).writes
-    except InitcfgError:
-        return {}
 
 
 def _evidence(model: nn.Module, task: Task, request: Request, dtype: str, stored: str) -> Evidence:

@@ -258,6 +258,8 @@ PHRASES = Sentences(
             "{value}, and something has changed it since (RMS {rms})",
             "{value}，之后又被改动（均方根 {rms}）",
         ),
+        "as built": ("what it was built with (RMS {rms})", "构建时的值（均方根 {rms}）"),
+        "either": ("{first} or {second}", "{first} 或 {second}"),
         "then": ("{first}, then {second}", "{first}，随后 {second}"),
     }
 )

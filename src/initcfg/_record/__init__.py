@@ -7,11 +7,12 @@ Read: `trace.py` (existing code as a plan), then `recorded.py` (the one procedur
 runs), `recording/` (the engine: what code writes, as values), `isolation/` (it leaves nothing behind),
 `trace_plan.py` (from a recording to a plan, and what apply needs of it), `relations.py` (tensors that come
 from the same random numbers), `deferred.py` (a build without a write), `pending.py` and `guard.py` (its
-parameters, and the uses it refuses), `defaults.py` (what constructors meant, for the planner),
-`functions.py` (what a rule's function fills a tensor with), `process_wide.py` (changes of the process, made
-and undone).
+parameters, and the uses it refuses), `defaults.py` (what constructors meant, for the planner), `builders.py`
+(which code may have filled the rest), `functions.py` (what a rule's function fills a tensor with),
+`process_wide.py` (changes of the process, made and undone).
 """
 
+from initcfg._record.builders import Builder, builders
 from initcfg._record.defaults import defaults, meta_defaults
 from initcfg._record.deferred import deferred
 from initcfg._record.functions import function_value  # noqa: F401
@@ -32,9 +33,11 @@ from initcfg._record.trace import trace
 from initcfg._record.trace_plan import parametrized_reason
 
 __all__ = [
+    "Builder",
     "Default",
     "FileNeeded",
     "Recording",
+    "builders",
     "close",
     "close_pending",
     "default_of",

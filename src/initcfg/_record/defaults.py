@@ -73,10 +73,10 @@ def meta_defaults(names: Names, missing: Sequence[Entry], executed: Iterable[nn.
     if not missing or current_session() is not None:
         return Defaults()
     wanted = {id(entry.tensor) for entry in missing}
-    codes, all_places = _survey(names.tree, wanted, {id(each) for each in executed})
+    codes, all_places = survey(names.tree, wanted, {id(each) for each in executed})
     known: dict[str, Shadowed] = {}
     made: dict[tuple[type, int], Shadowed] = {}
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
     unsure: dict[str, str | None] = {}
     for entry in missing:
         place = all_places[id(entry.tensor)]
@@ -94,7 +94,7 @@ def meta_defaults(names: Names, missing: Sequence[Entry], executed: Iterable[nn.
     )
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a tensor is: its module and attribute, and the modules above whose resets reach it."""
 
     module: nn.Module
@@ -102,12 +102,12 @@ class _Place(NamedTuple):
     resetting: tuple[nn.Module, ...]
 
 
-def _survey(
+def survey(
     tree: Node, wanted: Collection[int], executed: Collection[int]
-) -> tuple[dict[str, str], dict[int, _Place]]:
+) -> tuple[dict[str, str], dict[int, Place]]:
     """By module's name: other code that may initialize what is in it. By ``id`` of a tensor: its place."""
     codes: dict[str, str] = {}
-    places: dict[int, _Place] = {}
+    places: dict[int, Place] = {}
 
     def visit(node: Node, above: str | None, resetting: tuple[nn.Module, ...]) -> None:
         module, name, children = node
@@ -117,7 +117,7 @@ def _survey(
         for container in (parameters_of(module), buffers_of(module)):
             for attribute, tensor in container.items():
                 if id(tensor) in wanted:
-                    places.setdefault(id(tensor), _Place(module, attribute, resetting))
+                    places.setdefault(id(tensor), Place(module, attribute, resetting))
         if children and _resets(type(module)):
             resetting = (*resetting, module)
         for child in children:
@@ -127,7 +127,12 @@ def _survey(
     return codes, places
 
 
-def _of_torch(place: _Place, entry: Entry, made: dict[tuple[type, int], Shadowed]) -> Shadowed | None:
+def usual_of_torch(place: Place, entry: Entry) -> Shadowed | None:
+    """What the constructor of a layer of torch's own leaves, whatever other code may do after it."""
+    return _of_torch(place._replace(resetting=()), entry, {})
+
+
+def _of_torch(place: Place, entry: Entry, made: dict[tuple[type, int], Shadowed]) -> Shadowed | None:
     """The default of a layer of torch's own that nothing above resets; None of any other.
 
     ``made`` has those that were made, by class and identity of the value, which they keep.
@@ -146,7 +151,7 @@ def _of_torch(place: _Place, entry: Entry, made: dict[tuple[type, int], Shadowed
     return made[key]
 
 
-def _recorded(model: nn.Module, places: Mapping[str, _Place]) -> dict[str, Outcome]:
+def _recorded(model: nn.Module, places: Mapping[str, Place]) -> dict[str, Outcome]:
     """What the tensors of these names hold after every ``reset_parameters`` that reaches them."""
     wanted = {id(module) for place in places.values() for module in (*place.resetting, place.module)}
     try:
