@@ -8,6 +8,7 @@ mod bits;
 mod cell;
 mod double;
 mod draws;
+mod fresh;
 mod job;
 mod mode;
 mod orthogonal;
@@ -51,8 +52,13 @@ struct Part<'a> {
 struct Batch<'a> {
     parts: Vec<Part<'a>>,
     pieces: u64,
-    next: AtomicU64,
     path: Path,
+}
+
+/// A run of pieces, of which one thread takes one after the other: so it alone has their pages to touch.
+struct Share {
+    next: AtomicU64,
+    end: u64,
 }
 
 // SAFETY: the pieces are disjoint parts of memory, and each is taken by one thread.
@@ -195,7 +201,6 @@ unsafe fn batch(jobs: &[Job], path: Path) -> Option<Batch<'_>> {
     Some(Batch {
         parts,
         pieces,
-        next: AtomicU64::new(0),
         path,
     })
 }
@@ -204,26 +209,41 @@ unsafe fn batch(jobs: &[Job], path: Path) -> Option<Batch<'_>> {
 fn share(batch: &Batch, threads: u64) {
     let elements: u64 = batch.parts.iter().map(|part| part.elements).sum();
     let threads = threads.min(elements / PIECE).max(1);
+    let shares: Vec<Share> = (0..threads)
+        .map(|thread| Share {
+            next: AtomicU64::new(batch.pieces * thread / threads),
+            end: batch.pieces * (thread + 1) / threads,
+        })
+        .collect();
     if threads == 1 {
-        return work(batch);
+        return work(batch, &shares, 0);
     }
+    let shares = &shares;
     scope(|scope| {
-        for _ in 1..threads {
+        for thread in 1..threads as usize {
             // Where the system gives no more threads, those that there are do all.
-            if Builder::new().spawn_scoped(scope, || work(batch)).is_err() {
+            let spawned = Builder::new().spawn_scoped(scope, move || work(batch, shares, thread));
+            if spawned.is_err() {
                 break;
             }
         }
-        work(batch);
+        work(batch, shares, 0);
     });
 }
 
-/// Take pieces until none is left.
-fn work(batch: &Batch) {
+/// Take the pieces of one's own share, then those that others have left.
+fn work(batch: &Batch, shares: &[Share], own: usize) {
     let _mode = DefaultMode::new();
+    for share in shares[own..].iter().chain(&shares[..own]) {
+        take(batch, share);
+    }
+}
+
+/// Take pieces of a share until none is left.
+fn take(batch: &Batch, share: &Share) {
     loop {
-        let piece = batch.next.fetch_add(1, Ordering::Relaxed);
-        if piece >= batch.pieces {
+        let piece = share.next.fetch_add(1, Ordering::Relaxed);
+        if piece >= share.end {
             return;
         }
         let part = &batch.parts[batch

@@ -2,6 +2,7 @@
 
 use crate::cell::{Cell, Map};
 use crate::draws::Draws;
+use crate::fresh::fetched;
 use crate::philox::{Aligned, Blocks, KeySchedule, LANES, WORDS};
 
 /// One dimension of a block.
@@ -167,7 +168,7 @@ unsafe fn fill_run<T: Cell, D: Draws>(
         run -= done;
     }
     let mut out = Aligned([T::default(); WORDS]);
-    let past = past_the_cache::<T>(block, place);
+    let past = past_the_cache::<T>(block, place, run);
     while run >= chunk {
         T::chunk::<D>(
             &block.map,
@@ -198,12 +199,16 @@ unsafe fn fill_run<T: Cell, D: Draws>(
     }
 }
 
-/// Whether to write to memory past the cache: a large block will not be there when it is wanted.
+/// Whether to write a run past the cache: a large block will not be there when it is wanted. Pages that are
+/// new are in the cache at any rate.
 #[inline(always)]
-fn past_the_cache<T>(block: &Block, place: *mut T) -> bool {
+fn past_the_cache<T>(block: &Block, place: *mut T, run: u64) -> bool {
     let elements: u64 = block.dims.iter().map(|dim| dim.size).product();
+    let size = std::mem::size_of::<T>() as u64;
+    let fetched = fetched(place as *mut u8, (run * size) as usize);
     cfg!(target_arch = "x86_64")
-        && elements * std::mem::size_of::<T>() as u64 >= PAST_THE_CACHE
+        && !fetched
+        && elements * size >= PAST_THE_CACHE
         && place as usize % 16 == 0
 }
 
@@ -243,7 +248,7 @@ unsafe fn fill_same<T: Cell, D: Draws>(block: &Block, place: *mut T, run: u64) {
     let mut out = Aligned([T::default(); WORDS]);
     T::chunk::<D>(&block.map, &block.keys, &Blocks::From(0), &mut out.0);
     let mut done = 0;
-    if past_the_cache::<T>(block, place) {
+    if past_the_cache::<T>(block, place, run) {
         let chunk = LANES * T::PER_BLOCK;
         while run as usize - done >= chunk {
             stream(&out.0[..chunk], place.add(done));
