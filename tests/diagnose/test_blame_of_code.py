@@ -61,7 +61,7 @@ def _told(model: nn.Module) -> dict[str, TensorMeasure]:
 
 
 def _line(code: object) -> str:
-    return f"test_builders.py:{inspect.getsourcelines(code)[1]}"  # pyright: ignore[reportArgumentType]
+    return f"test_blame_of_code.py:{inspect.getsourcelines(code)[1]}"  # pyright: ignore[reportArgumentType]
 
 
 def test_the_method_that_fills_a_model_is_told_beside_the_constructor() -> None:
