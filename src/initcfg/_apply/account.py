@@ -32,18 +32,23 @@ class Account:
 
     def note(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> None:
         """A tensor was written with the value of this source."""
-        dtype, told = entry.tensor.dtype, (source.value, source.rule, source.initializer)
-        tune = source.tune if by == "rule" else {}
-        # By identity of what the plan keeps: tensors that are alike differ in their names alone.
-        key = (*map(id, told), id(tune), entry.shape, dtype, by, entry.buffer)
-        alike = None if details or by != "rule" else self._alike.get(key)
-        if alike is None:
-            facts = {"buffer": entry.buffer, "tune": tune, **details}
-            self.written[name] = Written(name, entry.shape, dtype_name(dtype), by, *told, **facts)
-            if not details and by == "rule":
-                self._alike[key] = source, self.written[name]
+        if by == "rule" and not details:
+            # By identity of what the plan keeps: tensors that are alike differ in their names alone.
+            told = id(source.value), id(source.rule), id(source.initializer), id(source.tune)
+            key = (*told, entry.shape, entry.tensor.dtype, entry.buffer)
+            alike = self._alike.get(key)
+            if alike is not None:
+                self.written[name] = alike[1].named(name)
+                return
+            written = self.written[name] = self._written(entry, name, by, source)
+            self._alike[key] = source, written
         else:
-            self.written[name] = alike[1].named(name)
+            self.written[name] = self._written(entry, name, by, source, **details)
+
+    def _written(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> Written:
+        told = source.value, source.rule, source.initializer
+        facts = {"buffer": entry.buffer, "tune": source.tune if by == "rule" else {}, **details}
+        return Written(name, entry.shape, dtype_name(entry.tensor.dtype), by, *told, **facts)
 
     def note_traced(self, entry: Entry, item: Assignment) -> None:
         """A tensor of a traced plan was written, by the code itself where no value says it."""

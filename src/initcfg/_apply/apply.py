@@ -31,6 +31,7 @@ from initcfg._model import (
     local_of,
     named_tensors,
     rank_sets,
+    stored_in,
 )
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
@@ -82,7 +83,7 @@ def apply_plan(
             check_settings()
             recall_defaults(model.modules())
             names = named_tensors(model)
-            check_fits(plan, names, rng)
+            neighbors = check_fits(plan, names, rng)
             seed = seed_for(plan, seed)
             batches = Batches(plan, alone=not any(len(set(each)) > 1 for each in ranks))
             checkpoints.check(plan, names)
@@ -97,7 +98,9 @@ def apply_plan(
             if atomic:
                 put_back = _copied(model, names)
             reopen_all(model)
-            execution = Execution(plan, model, checkpoints, filler)
+            # Between the checks and this, code of a user's makes batches and loads, and nothing else.
+            looked_at = None if batches.made or plan.loads else (names, neighbors)
+            execution = Execution(plan, model, checkpoints, filler, looked_at=looked_at)
             # Code of the model's own may look at any time, and on each rank at another.
             together = collective and not agreement.alone and not execution.runs_code
             if together and isinstance(filler, StreamFiller):
@@ -199,7 +202,7 @@ def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]
 
     The replicas of DistributedDataParallel are alike from its construction on: they must stay so.
     """
-    found = rank_sets([*model.parameters(), *model.buffers()])
+    found = rank_sets(stored_in(model))
     if process_group is None:
         process_group = group_of_replicas(model)
     if process_group is not None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
-from initcfg._apply.overlaps import same_memory
+from initcfg._apply.overlaps import Neighbors, neighbors_in, same_memory
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.read_ahead import Read
 from initcfg._apply.user_code import run_observed, set_is_init
@@ -41,7 +41,8 @@ class Execution:
 
     Each tensor is written once, unless user code must find an earlier value in it. Where draws move a
     generator, those that no tensor shows are made too, into scratch. ``run_code`` runs a call of user code on
-    its module; ``only`` are the tensors that are written, if not all: the account is of all.
+    its module; ``only`` are the tensors that are written, if not all: the account is of all. ``looked_at``
+    are the model's tensors, and those with memory in common, where somebody has just looked.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Execution:
         *,
         run_code: Callable[[Execution, Call, nn.Module], None] | None = None,
         only: Collection[str] | None = None,
+        looked_at: tuple[Names, Neighbors] | None = None,
     ) -> None:
         self.plan = plan
         self.model = model
@@ -70,17 +72,20 @@ class Execution:
         self._only = only
         self._settled: list[tuple[torch.Tensor, Default]] = []
         self._marked: list[nn.Module] = []
-        self._find_tensors()
+        self._find_tensors(looked_at)
         self._places = places_of(self.stored()) if plan.tape and plan.tape.calls else {}
         # On shards the model's own code cannot run; the plan has what it means.
         self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
 
-    def _find_tensors(self) -> None:
-        self.names = named_tensors(self.model)
-        self.entries = {entry.name: entry for entry in self.names.entries.values()}
+    def _find_tensors(self, looked_at: tuple[Names, Neighbors] | None = None) -> None:
+        if looked_at is None:
+            names = named_tensors(self.model)
+            looked_at = names, neighbors_in(names)
+        self.names, neighbors = looked_at
+        self.entries = self.names.by_name
         self._by_storage.clear()
         # What lies in one memory gets the numbers of one name.
-        self._same_memory = same_memory(self.plan.parameters, self.names)
+        self._same_memory = same_memory(self.plan.parameters, neighbors)
 
     def stored(self) -> list[tuple[str, torch.Tensor]]:
         """Every tensor that the model stores, with its canonical name."""
@@ -112,7 +117,8 @@ class Execution:
     def settle_all(self) -> None:
         """Every parameter holds what it should, or soon will."""
         for entry in self.names.parameters:
-            self.settle(entry.tensor)
+            if entry.tensor.__dict__:
+                self.settle(entry.tensor)
 
     def take_default(self, tensor: torch.Tensor, name: str) -> Value | None:
         """What the constructor of a pending tensor meant, for code that touches it before its rule."""
@@ -153,8 +159,10 @@ class Execution:
     def _run(self, plan: Plan, model: nn.Module, names: Names) -> None:
         part = _Part(names)
         around, self.filler.original = self.filler.original, plan.compat is not None
-        items = self._in_good_order(self._unrolled(plan))
-        if not self.runs_code:
+        items: Sequence[Write | Call] = self._unrolled(plan)
+        if plan.loads:
+            items = self._in_good_order(items)
+        if plan.loads and not self.runs_code:
             self._checkpoints.read_ahead(self._loads_alone(items, part.entries))
         for item in items:
             if isinstance(item, Write):
@@ -223,7 +231,7 @@ class Execution:
             return writes_of(item for item in items if plan.record is None or item.value.kind != "Opaque")
         return plan.tape.unroll(draws=self.filler.in_order)
 
-    def _in_good_order(self, items: list[Write | Call]) -> Sequence[Write | Call]:
+    def _in_good_order(self, items: Sequence[Write | Call]) -> Sequence[Write | Call]:
         """The largest loads first, where order means nothing: beside a model that is empty still."""
         writes = [item for item in items if isinstance(item, Write)]
         if self.filler.in_order or len(writes) < len(items):
@@ -262,17 +270,19 @@ class Execution:
                 shape=entry.shape,
                 fix="Give the parameter its shape in the constructor.",
             )
-        name = self._name_in_model(entry, write.name)
+        name = write.name if entries is self.entries else self._name_in_model(entry, write.name)
         loaded, altered = None, False
-        if self.writes(name):
+        if self._only is None or name in self._only:
             # A checkpoint holds what is stored; every other value is what the layer sees.
             if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
                 altered = self._write_seen(entry, write.value, name)
             else:
-                loaded = self._load_originals(entry, write, name)
+                if isinstance(write.value, Originals):
+                    loaded = self._load_originals(entry, write, write.value, name)
                 numbered = self._same_memory.get(name, name)
                 loaded = loaded or self.filler.fill(entry.tensor, write.value, numbered, write)
-        self.settle(entry.tensor)
+        if entry.tensor.__dict__:
+            self.settle(entry.tensor)
         by = "default" if write.default else "rule"
         if altered or loaded is not None:
             self.account.note(entry, name, by, write, altered=altered, loaded=loaded)
@@ -282,12 +292,10 @@ class Execution:
             # What the code around this wrote before is overwritten now.
             observer.overwritten(name)
 
-    def _load_originals(self, entry: Entry, write: Write, name: str) -> Loaded | None:
+    def _load_originals(self, entry: Entry, write: Write, originals: Originals, name: str) -> Loaded:
         """Load the tensors that a parametrization stores a weight as, each by itself."""
-        if not isinstance(write.value, Originals):
-            return None
         found: list[Loaded] = []
-        for value, tensor in zip(write.value.values, entry.originals, strict=True):
+        for value, tensor in zip(originals.values, entry.originals, strict=True):
             loaded = (
                 self.filler.fill(tensor, value, name, write) if isinstance(value, FromCheckpoint) else None
             )
@@ -362,7 +370,7 @@ class _Part:
     """The tensors and modules of a model, or of a part that user code called for, by their names there."""
 
     def __init__(self, names: Names) -> None:
-        self.entries = {entry.name: entry for entry in names.entries.values()}
+        self.entries = names.by_name
         # Of a wrapper and what it wraps, the latter.
         self.modules = names.module_of
 

@@ -67,6 +67,8 @@ class StreamFiller(Filler):
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None
     ) -> Loaded | None:
         """Queue the value, block by block where the tensor is sharded; or read it at once."""
+        if self.together is None and self.writer.add_plain(tensor, value, name):
+            return None
         if isinstance(value, FromBatch):
             # What the batch makes of it follows when everything is written.
             value = value.value

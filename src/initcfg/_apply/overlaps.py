@@ -5,6 +5,7 @@ Tied parameters are one tensor, and views side by side in one buffer share nothi
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -35,9 +36,13 @@ class _Span(NamedTuple):
         return self.start + sum((size - 1) * stride for size, stride in self.dims) + 1
 
 
-def check_overlaps(items: Mapping[str, Assignment], names: Names) -> None:
+Neighbors = list[tuple[Entry, Entry]]
+"""Pairs of parameters whose spans in a storage meet."""
+
+
+def check_overlaps(items: Mapping[str, Assignment], neighbors: Neighbors) -> None:
     """Raise TensorError where two parameters share memory, and the plan writes one of them."""
-    for first, second in _neighbors(names):
+    for first, second in neighbors:
         one, other = items.get(first.name), items.get(second.name)
         if one is None or other is None or not _clash(first, second, one, other):
             continue
@@ -52,10 +57,10 @@ def check_overlaps(items: Mapping[str, Assignment], names: Names) -> None:
         )
 
 
-def same_memory(items: Mapping[str, Assignment], names: Names) -> dict[str, str]:
+def same_memory(items: Mapping[str, Assignment], neighbors: Neighbors) -> dict[str, str]:
     """Parameters that lie exactly where another of the same value does, with the name that draws for both."""
     found: dict[str, str] = {}
-    for first, second in _neighbors(names):
+    for first, second in neighbors:
         one, other = items.get(first.name), items.get(second.name)
         if one is not None and other is not None and _same(first, second) and _alike(one, other):
             low, high = sorted((found.get(first.name, first.name), second.name), key=str.encode)
@@ -102,8 +107,18 @@ def _numbers(item: Assignment) -> object:
     return item.name if value.random else "", value
 
 
-def _neighbors(names: Names) -> Iterator[tuple[Entry, Entry]]:
+def neighbors_in(names: Names) -> Neighbors:
     """The pairs of parameters whose spans in a storage meet."""
+    tensors = [entry.tensor for entry in names.parameters]
+    if all(type(tensor) is torch.nn.Parameter for tensor in tensors):
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            # In nearly all models, each has a storage of its own.
+            if len({tensor.untyped_storage()._cdata for tensor in tensors}) == len(tensors):
+                return []
+    return list(_meeting(names))
+
+
+def _meeting(names: Names) -> Iterator[tuple[Entry, Entry]]:
     by_storage: dict[int, list[Entry]] = {}
     for entry in names.parameters:
         tensor = local_of(entry.tensor)

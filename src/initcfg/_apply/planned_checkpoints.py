@@ -95,7 +95,7 @@ class PlannedCheckpoints:
         self.mapping.prepare(names, self._loads.values())
         self._hooked = HookedLoads(plan, names)
         self._hooked.check(self._open)
-        entries = {entry.name: entry for entry in names.entries.values()}
+        entries = names.by_name
         for load in self._loads.values():
             for name, keys in load.tied if load.source not in self._ambiguous else ():
                 if name in entries:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
-from initcfg._apply.overlaps import check_overlaps
+from initcfg._apply.overlaps import Neighbors, check_overlaps, neighbors_in
 from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
 from initcfg._plan import Assignment, Plan, make_up_of
 from initcfg._record import waits
-from initcfg._stream.writing import form_problem, memory_problem, value_problem
+from initcfg._stream.writing import form_problem, is_plain, memory_problem, value_problem
 from initcfg.errors import ApplyError, TensorError, nearest
 from initcfg.values import (
     Computed,
@@ -24,10 +25,13 @@ from initcfg.values import (
 )
 
 
-def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> None:
-    """The plan must be for this model, and every tensor that it writes (in ``memory``) must be writable."""
+def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Neighbors:
+    """The plan must be for this model, and every tensor that it writes (in ``memory``) must be writable.
+
+    Returns the parameters that have memory in common, in pairs.
+    """
     items = {**plan.parameters, **plan.buffers}
-    entries = {entry.name: entry for entry in names.entries.values()}
+    entries = names.by_name
     has_code = any(isinstance(item.value, Opaque) for item in items.values())
     if plan.tape is None and plan.record is None:
         if rng == "torch":
@@ -43,13 +47,13 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 fix="Plan the model again.",
             )
     _check_batches(plan, items, rng)
-    _check_sharded(plan, items, entries, rng, has_code)
-    whole = not any(is_sharded(each) for entry in entries.values() for each in entry.stored)
-    runs_code = bool(plan.tape and plan.tape.calls) and whole
+    sharded = sharded_in(names)
+    _check_sharded(plan, items, sharded, rng, has_code)
+    runs_code = bool(plan.tape and plan.tape.calls) and not sharded
     if not runs_code:
         _check_make_up(plan, names)
     # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
-    fitting: set[tuple[int, tuple[int, ...], torch.dtype]] = set()
+    fitting: set[tuple[object, ...]] = set()
     for name, item in items.items():
         entry = entries.get(name)
         if name in plan.before_code and runs_code:
@@ -63,11 +67,16 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
                 fix="Plan this model.",
             )
         _check_item(item, entry, fitting)
-        for tensor in entry.stored if runs_code or not isinstance(item.value, Keep) else ():
+        if not runs_code and isinstance(item.value, Keep):
+            continue
+        for tensor in entry.stored:
+            if memory and is_plain(tensor):
+                continue
             problem, fix = _problem(local_of(tensor), memory) or (None, None)
             if problem is not None:
                 raise TensorError(f"{name!r} cannot be initialized: it {problem}.", fix=fix, **_about(entry))
-    check_overlaps(items, names)
+    neighbors = neighbors_in(names)
+    check_overlaps(items, neighbors)
     for entry in names.parameters:
         if entry.name in plan.parameters or (runs_code and entry.name in plan.before_code):
             continue
@@ -84,6 +93,17 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> No
             "another one.",
             fix="Plan this model.",
         )
+    return neighbors
+
+
+def sharded_in(names: Names) -> list[Entry]:
+    """The tensors of a model that are sharded."""
+    plain = nn.Parameter
+    return [
+        entry
+        for entry in names.by_name.values()
+        if (type(entry.tensor) is not plain or entry.originals) and any(map(is_sharded, entry.stored))
+    ]
 
 
 def _problem(tensor: torch.Tensor, memory: bool) -> tuple[str, str] | None:
@@ -116,6 +136,8 @@ def _check_before(plan: Plan, name: str, entry: Entry | None) -> None:
 
 def _check_make_up(plan: Plan, names: Names) -> None:
     """Where the code that changes which tensors there are will not run, it must have run already."""
+    if not plan.before_code:
+        return
     known = make_up_of(names)
     for name, before in plan.before_code.items():
         canonical = plan.aliases.get(name, name)
@@ -147,9 +169,21 @@ def _about(entry: Entry) -> dict[str, Any]:
     return {"parameter": entry.name, "shape": entry.shape}
 
 
-def _check_item(
-    item: Assignment, entry: Entry, fitting: set[tuple[int, tuple[int, ...], torch.dtype]]
-) -> None:
+def _check_item(item: Assignment, entry: Entry, fitting: set[tuple[object, ...]]) -> None:
+    key = id(item.value), item.shape, item.dtype, entry.shape, entry.tensor.dtype
+    if key not in fitting:
+        _check_kind(item, entry)
+        fitting.add(key)
+    if isinstance(item.value, Keep) and waits(entry.tensor):
+        raise ApplyError(
+            "The plan keeps this parameter as it is, but the model was built deferred: it holds nothing yet.",
+            fix="Plan this model: initcfg.plan(model).",
+            **_about(entry),
+        )
+
+
+def _check_kind(item: Assignment, entry: Entry) -> None:
+    """Shape and type must be those of the plan, and hold its value."""
     dtype = dtype_name(entry.tensor.dtype)
     if item.shape != entry.shape or item.dtype != dtype:
         fix = "Plan this model."
@@ -163,18 +197,9 @@ def _check_item(
             fix=fix,
             **_about(entry),
         )
-    key = id(item.value), entry.shape, entry.tensor.dtype
-    if key not in fitting:
-        found = value_problem(item.value, entry.shape, entry.tensor.dtype)
-        if found is not None:
-            raise ApplyError(f"{item.value} cannot be written: {found}.", where=item.rule, **_about(entry))
-        fitting.add(key)
-    if isinstance(item.value, Keep) and waits(entry.tensor):
-        raise ApplyError(
-            "The plan keeps this parameter as it is, but the model was built deferred: it holds nothing yet.",
-            fix="Plan this model: initcfg.plan(model).",
-            **_about(entry),
-        )
+    found = value_problem(item.value, entry.shape, entry.tensor.dtype)
+    if found is not None:
+        raise ApplyError(f"{item.value} cannot be written: {found}.", where=item.rule, **_about(entry))
 
 
 def _check_batches(plan: Plan, items: Mapping[str, Assignment], rng: str) -> None:
@@ -199,10 +224,9 @@ def _check_batches(plan: Plan, items: Mapping[str, Assignment], rng: str) -> Non
 
 
 def _check_sharded(
-    plan: Plan, items: Mapping[str, Assignment], entries: Mapping[str, Entry], rng: str, has_code: bool
+    plan: Plan, items: Mapping[str, Assignment], sharded: Sequence[Entry], rng: str, has_code: bool
 ) -> None:
     """What only whole tensors allow."""
-    sharded = [entry for entry in entries.values() if any(map(is_sharded, entry.stored))]
     if not sharded:
         return
     if rng == "torch":

@@ -88,6 +88,7 @@ from initcfg._model.shards import (
     local_of,
     note_shards,
     rank_sets,
+    stored_in,
 )
 from initcfg._model.targets import Target, original_targets, plain_layout, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
@@ -164,6 +165,7 @@ __all__ = [
     "places_of",
     "renames",
     "rank_sets",
+    "stored_in",
     "register_layout",
     "relative_name",
     "replace_tensor",

@@ -113,6 +113,11 @@ class Names:
             raise LazyParameterError(LAZY, parameter=name, fix=RUN_ONE_BATCH)
 
     @cached_property
+    def by_name(self) -> dict[str, Entry]:
+        """The entries by canonical name."""
+        return {entry.name: entry for entry in self.entries.values()}
+
+    @cached_property
     def parameters(self) -> list[Entry]:
         """The parameters, once each, in registration order."""
         return [entry for entry in self._unique if not entry.buffer]

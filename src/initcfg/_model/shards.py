@@ -230,6 +230,12 @@ def _products(runs: Sequence[Sequence[IndexRun]]) -> Iterator[tuple[tuple[int, .
         yield tuple(zip(*product, strict=True)) or ((), (), ())
 
 
+def stored_in(model: nn.Module) -> list[torch.Tensor]:
+    """The tensors of a model, under as many names as they have."""
+    containers = (each for module in model.modules() for each in (module._parameters, module._buffers))
+    return [tensor for container in containers for tensor in container.values() if tensor is not None]
+
+
 def rank_sets(tensors: Iterable[torch.Tensor]) -> list[tuple[int, ...]]:
     """The sets of ranks that hold shards of these tensors, in the order in which they are met.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from initcfg._plan.assignment import Assignment, Scaling, Unused
@@ -45,6 +46,10 @@ class Write(NamedTuple):
     default: bool = False
     scaling: Scaling | None = None
     tune: Mapping[str, float | str] = FrozenDict()
+
+    def named(self, name: str) -> Write:
+        """The same write of another tensor."""
+        return tuple.__new__(Write, (name, *self[1:]))
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,24 @@ class Tape:
     def unroll(self, *, draws: bool) -> list[Write | Call]:
         """The entries in order; with the draws that go into scratch, or without."""
         found: list[tuple[int, int, Write | Call]] = [(order, 0, call) for order, call in self.calls]
+        # Of tensors that one stack alone reaches, those of one shape and type differ in their names only.
+        alike: dict[tuple[Any, ...], tuple[int, Write]] = {}
         for track in self.tracks:
-            found += self._unrolled(track, draws)
-        found.sort(key=lambda entry: entry[:2])
+            name, shape, dtype, stacks = track
+            if draws or name is None or not is_alone(stacks):
+                found += self._unrolled(track, draws)
+                continue
+            time, stack = stacks[-1]
+            known = alike.get(key := (id(stack), shape, dtype))
+            if known is not None:
+                order, write = known
+                found.append((order, time, write.named(name)))
+                continue
+            writes = list(self._unrolled(track, draws))
+            found += writes
+            if len(writes) == 1 and not _lets_show(stack.top.value):
+                alike[key] = writes[0][0], writes[0][2]
+        found.sort(key=itemgetter(0, 1))
         return [entry[2] for entry in found]
 
     def _unrolled(self, track: Track, draws: bool) -> Iterator[tuple[int, int, Write]]:

@@ -48,6 +48,11 @@ class Batches:
                     )
                 self._batch(item.rule, plan.tape.batches[item.rule])
 
+    @property
+    def made(self) -> bool:
+        """Whether there is a batch."""
+        return bool(self._made)
+
     def _batch(self, where: str, initializer: BatchInit) -> Batch:
         if where not in self._made:
             self._made[where] = batch_of(initializer, where)

@@ -107,28 +107,20 @@ class WholeTensors:
     """Whole tensors to draw, each one run of memory; packed by columns, since there may be thousands."""
 
     def __init__(self) -> None:
-        self._pointers = array("Q")
-        self._dtypes: list[str] = []
-        self._recipes: list[Recipe] = []
-        self._keys = array("Q")
-        self._counts = array("Q")
+        self._rows: list[tuple[int, str, Recipe, int, int]] = []
 
     def __len__(self) -> int:
-        return len(self._pointers)
+        return len(self._rows)
 
     def add(self, pointer: int, dtype: str, recipe: Recipe, key: int, count: int) -> None:
         """Add one of ``count`` elements; see :class:`Job`."""
-        self._pointers.append(pointer)
-        self._dtypes.append(dtype)
-        self._recipes.append(recipe)
-        self._keys.append(key)
-        self._counts.append(count)
+        self._rows.append((pointer, dtype, recipe, key, count))
 
     def jobs(self) -> list[Job]:
         """The tensors as jobs."""
         return [
             Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
-            for pointer, dtype, recipe, key, count in zip(*self._columns, strict=True)
+            for pointer, dtype, recipe, key, count in self._rows
         ]
 
     def overlap(self) -> bool:
@@ -136,8 +128,7 @@ class WholeTensors:
         if len(self) < 2:
             return False
         if len(self) < _COLUMNS:
-            memory = zip(self._pointers, self._counts, self._dtypes, strict=True)
-            spans = sorted((start, start + count * BYTES[dtype]) for start, count, dtype in memory)
+            spans = sorted((start, start + count * BYTES[dtype]) for start, dtype, _, _, count in self._rows)
             return any(first[1] > second[0] for first, second in pairwise(spans))
         pointers, sizes, counts = self._memory()
         order = np.argsort(pointers)
@@ -147,9 +138,9 @@ class WholeTensors:
     def packed_dims(self) -> bytes:
         """Their dimensions, one each, as the kernel reads them."""
         if len(self) < _COLUMNS:
-            return b"".join([_DIM.pack(count, 1, 1) for count in self._counts])
+            return b"".join([_DIM.pack(row[-1], 1, 1) for row in self._rows])
         dims = np.ones((len(self), 3), dtype="<u8")
-        dims[:, 0] = self._counts
+        dims[:, 0] = self._memory()[2]
         return dims.tobytes()
 
     def packed(self, dims: int) -> bytes:
@@ -158,7 +149,7 @@ class WholeTensors:
 
     def _packed_rows(self, dims: int) -> bytes:
         places = range(dims, dims + _DIM.size * len(self), _DIM.size)
-        return b"".join(map(_packed_whole, *self._columns, places))
+        return b"".join(_packed_whole(*row, place) for row, place in zip(self._rows, places, strict=True))
 
     def _packed_columns(self, dims: int) -> bytes:
         pointers, sizes, counts = self._memory()
@@ -169,21 +160,20 @@ class WholeTensors:
         jobs = np.zeros(len(self), dtype=_JOB_LAYOUT)
         jobs["pointer"] = pointers
         jobs["dims"] = dims + _DIM.size * np.arange(len(self), dtype=np.uint64)
-        jobs["key"] = self._keys
+        _, dtypes, recipes, keys, _ = zip(*self._rows, strict=True)
+        jobs["key"] = array("Q", keys)
         jobs["rank"] = 1
-        jobs["dtype"] = [_TYPES[dtype][0] for dtype in self._dtypes]
-        packed_recipes = b"".join(map(_packed_recipe, self._recipes, self._dtypes))
+        jobs["dtype"] = [_TYPES[dtype][0] for dtype in dtypes]
+        packed_recipes = b"".join(map(_packed_recipe, recipes, dtypes))
         jobs["recipe"] = np.frombuffer(packed_recipes, dtype=_JOB_LAYOUT["recipe"])
         return jobs.tobytes()
 
-    @property
-    def _columns(self) -> tuple[array[int], list[str], list[Recipe], array[int], array[int]]:
-        return self._pointers, self._dtypes, self._recipes, self._keys, self._counts
-
     def _memory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Addresses, bytes of an element, and counts of elements."""
-        sizes = np.array([BYTES[dtype] for dtype in self._dtypes], dtype=np.uint64)
-        return np.frombuffer(self._pointers, np.uint64), sizes, np.frombuffer(self._counts, np.uint64)
+        pointers, dtypes, _, _, counts = zip(*self._rows, strict=True)
+        columns = (array("Q", each) for each in (pointers, [BYTES[dtype] for dtype in dtypes], counts))
+        addresses, sizes, elements = (np.frombuffer(each, np.uint64) for each in columns)
+        return addresses, sizes, elements
 
 
 def _packed_whole(pointer: int, dtype: str, recipe: Recipe, key: int, count: int, dims: int) -> bytes:

@@ -31,7 +31,7 @@ from initcfg._stream.writing.matrices import (
     make_columns_among,
     make_matrices,
 )
-from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, memory_problem
+from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain, memory_problem
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.threads import limited_threads, thread_count, threads_for
 from initcfg._stream.writing.torch_generator import fill_torch, lock, seeded
@@ -63,6 +63,7 @@ __all__ = [
     "form_of",
     "form_problem",
     "formula_problem",
+    "is_plain",
     "memory_problem",
     "limited_threads",
     "narrowed",

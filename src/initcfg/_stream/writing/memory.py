@@ -25,10 +25,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
         and not (tensor.is_nested or tensor.is_inference() or tensor.is_neg())
         and tensor.is_contiguous()
         # Storages can be resized below their tensors.
-        and 0
-        < (tensor.storage_offset() + tensor.numel()) * tensor.itemsize
-        <= tensor.untyped_storage().nbytes()
-        and tensor.numel() > 0
+        and 0 < tensor.nbytes <= tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.itemsize
     )
 
 

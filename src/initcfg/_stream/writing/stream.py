@@ -92,21 +92,27 @@ class StreamWriter:
             block: Where ``tensor`` lies in the whole; all of it if None.
             part: Number of the first independent part.
         """
-        if block is None and type(value) in _RECIPES and is_plain(tensor):
-            # Most tensors of most models.
-            dtype = tensor.dtype
-            found = self._recipes.get((id(value), dtype))
-            if found is None:
-                found = value, dtype_name(dtype), recipe_of(value, dtype is torch.float64)
-                self._recipes[id(value), dtype] = found
-            key = 0 if type(value) is values.Constant else self._key(name, part)
-            self._queue.add_whole(tensor, found[1], found[2], key)
+        if block is None and self.add_plain(tensor, value, name, part):
             return
         self._queue.next_write()
         whole = Block.whole(tensor.shape) if block is None else block
         whole.check(tensor.shape)
         check_memory(tensor)
         self._add(tensor, value, name, whole, part)
+
+    def add_plain(self, tensor: torch.Tensor, value: Value, name: str, part: int = 0) -> bool:
+        """Queue a write such as most of most models are; whether it is one of these."""
+        kind = type(value)
+        if kind not in _RECIPES or not is_plain(tensor):
+            return False
+        dtype = tensor.dtype
+        found = self._recipes.get((id(value), dtype))
+        if found is None:
+            found = value, dtype_name(dtype), recipe_of(value, dtype is torch.float64)
+            self._recipes[id(value), dtype] = found
+        key = 0 if kind is values.Constant else self._key(name, part)
+        self._queue.add_whole(tensor, found[1], found[2], key)
+        return True
 
     def flush(self) -> None:
         """Do every write that was queued."""
