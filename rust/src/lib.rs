@@ -14,6 +14,8 @@ mod mode;
 mod orthogonal;
 mod path;
 mod philox;
+#[cfg(target_arch = "x86_64")]
+mod sha256;
 mod single;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vectors;
@@ -179,6 +181,28 @@ pub unsafe extern "C" fn initcfg_orthogonal_among(
         }
     })
     .unwrap_or(FAILED)
+}
+
+/// The SHA-256 of `count` pieces of `length` bytes, one behind the other: 32 bytes each.
+///
+/// 2: this machine has no instructions for it, or `length` is not a multiple of 64; nothing was written.
+///
+/// # Safety
+/// The memory of the pieces and of the digests must be valid.
+#[no_mangle]
+pub unsafe extern "C" fn initcfg_sha256(
+    data: *const u8,
+    length: u64,
+    count: u64,
+    digests: *mut u8,
+) -> i32 {
+    #[cfg(target_arch = "x86_64")]
+    if sha256::available() && length % sha256::BLOCK as u64 == 0 {
+        sha256::digests(data, length as usize, count as usize, digests);
+        return DONE;
+    }
+    let _ = (data, length, count, digests);
+    UNKNOWN
 }
 
 /// The jobs as a batch, if all of them are known.

@@ -31,11 +31,12 @@ ITEMS = st.lists(st.tuples(SHAPES, DTYPES), max_size=12).map(
 )
 
 
-@given(shape=SHAPES, most=st.integers(1, 50))
-def test_pieces_are_runs_of_the_tensor_in_order(shape, most):
+@given(shape=SHAPES, most=st.integers(1, 50), rooms=st.lists(st.integers(0, 60), min_size=1))
+def test_pieces_are_runs_of_the_tensor_in_order(shape, most, rooms):
     whole = torch.arange(math.prod(shape)).reshape(shape)
     at = 0
-    for piece in pieces(shape, most):
+    room = itertools.cycle(rooms)
+    for piece in pieces(shape, most, lambda: next(room)):
         assert 1 <= piece.elements <= most
         part = whole
         for dim, (offset, size) in enumerate(zip(piece.offsets, piece.sizes, strict=True)):
@@ -43,6 +44,14 @@ def test_pieces_are_runs_of_the_tensor_in_order(shape, most):
         assert part.reshape(-1).tolist() == list(range(at, at + piece.elements))
         at += piece.elements
     assert at == math.prod(shape)
+
+
+def test_a_piece_fills_what_is_left_if_that_is_a_fourth():
+    rooms = iter([3, 4, 5, 9, 12])
+    found = [piece.elements for piece in pieces((30,), 12, lambda: next(rooms))]
+    assert found == [3, 4, 5, 9, 9]
+    rooms = iter([2, 5, 12, 3])
+    assert [piece.elements for piece in pieces((6, 4), 12, lambda: next(rooms))] == [12, 4, 8]
 
 
 @given(items=ITEMS, most=st.integers(1, 300))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from initcfg._apply.streaming.items import Item
 from initcfg._apply.streaming.shard_files import INDEX, Shard
 from initcfg._apply.streaming.writer import output_errors, sync_folder
 from initcfg._apply.weights_file import check_path, check_writable
+from initcfg._apply.written_digests import digest_of
 from initcfg._checkpoints.formats import METADATA, UNFINISHED, TensorInfo, open_path
 from initcfg._config.files import write_atomically
 from initcfg._plan import Ledger
@@ -42,7 +42,6 @@ _STALE = re.compile(
 )
 # Room for the ledger, the index, and what a file system needs itself.
 _MARGIN = 1 << 20
-_BLOCK = 4 << 20
 _DIFFERENCES = {
     "plan": "another plan (another config, or other types)",
     "seed": "seed {there} instead of {here}",
@@ -302,10 +301,7 @@ def _is_whole(path: Path, shard: Shard, *, check: bool) -> bool:
             digest = shard.digest_in(file.read(len(shard.header)))
             if not digest or not check:
                 return digest is not None
-            found = hashlib.sha256()
-            while data := file.read(_BLOCK):
-                found.update(data)
-            return found.hexdigest() == digest
+            return digest_of(file) == digest
     except OSError:
         return False
 

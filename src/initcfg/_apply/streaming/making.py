@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -46,8 +46,11 @@ class Piece(NamedTuple):
         return math.prod(self.sizes)
 
 
-def pieces(shape: Sequence[int], most: int) -> Iterator[Piece]:
+def pieces(shape: Sequence[int], most: int, room: Callable[[], int] | None = None) -> Iterator[Piece]:
     """A tensor in pieces of at most ``most`` elements, in order.
+
+    ``room`` is asked how many are left where the next one goes; if that is a fourth of ``most``, it fills
+    these.
 
     Example:
         >>> from initcfg._apply.streaming.making import pieces
@@ -64,11 +67,16 @@ def pieces(shape: Sequence[int], most: int) -> Iterator[Piece]:
     # The first dimension of which at least one row fits is cut; of those before it, each index is apart.
     cut = next(dim for dim in range(len(shape)) if math.prod(shape[dim + 1 :]) <= most)
     inner = tuple(shape[cut + 1 :])
-    rows = most // math.prod(inner)
+    row = math.prod(inner)
+    rows = most // row
     for before in itertools.product(*map(range, shape[:cut])):
-        for first in range(0, shape[cut], rows):
-            sizes = (*(1 for _ in before), min(rows, shape[cut] - first), *inner)
+        first = 0
+        while first < shape[cut]:
+            left = 0 if room is None else room()
+            fitting = min(left // row, rows) if 4 * left >= most else 0
+            sizes = (*(1 for _ in before), min(fitting or rows, shape[cut] - first), *inner)
             yield Piece((*before, first, *(0 for _ in inner)), sizes)
+            first += sizes[cut]
 
 
 class Maker:

@@ -272,9 +272,8 @@ def _write_shards(
     for shard in known:
         told(shard.size)
         maker.survey(shard.items)
-    threads = work.options.threads
-    alone = threads is not None and threads_for(threads) == 1
-    with Writer(path, maker, told, alone=alone) as writer:
+    asked = work.options.threads
+    with Writer(path, maker, told, threads=None if asked is None else threads_for(asked)) as writer:
         for shard in mine:
             writer.write(shard)
     return maker.accounts(items)

@@ -1,14 +1,14 @@
 """The writer: buffers that are filled, written and digested at the same time.
 
 A buffer is a stretch of the file. While one is filled, two threads write others, so that the disk always has
-something to do, and one computes the file's digest. What the system keeps for the disk, another thread has it
+something to do, and some compute the file's digest. What the system keeps for the disk, another thread has it
 bring there meanwhile, so that the end of a file does not wait for all of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import itertools
 import os
 import queue
 from collections.abc import Callable, Iterator
@@ -21,6 +21,7 @@ import torch
 from initcfg._apply.streaming.making import Maker, pieces
 from initcfg._apply.streaming.output_file import ALIGNMENT, OutputFile, aligned_memory
 from initcfg._apply.streaming.shard_files import Shard
+from initcfg._apply.written_digests import NumbersDigest, digest_threads
 from initcfg._config.files import output_error
 from initcfg._stream import number
 from initcfg._stream.writing import as_array
@@ -62,14 +63,14 @@ def output_errors(path: Path) -> Iterator[None]:
 class _Stretch:
     """A stretch of a file in memory: the file's bytes from ``place`` on, as many as are ``used``.
 
-    The digest has the first ``known`` of them already, or is not to have them. ``readers`` are the threads
-    that have not done with it.
+    The digest has the first ``known`` of them already, or is not to have them. ``readers`` are those that
+    have not done with it.
     """
 
     def __init__(self, memory: torch.Tensor, place: int) -> None:
         self.memory, self.place = memory, place
         self.used = self.known = 0
-        self.readers = 2
+        self.readers = 1
 
     def take(self, data: torch.Tensor) -> None:
         """Append bytes that are not for the digest."""
@@ -89,7 +90,7 @@ class _Begun:
         self.shard, self.file = shard, file
         # Of a direct write, what does not fill a block of the disk goes with the next.
         self.block = ALIGNMENT if file.direct else 1
-        self.digest = hashlib.sha256()
+        self.digest = NumbersDigest()
         self.work: list[Future[None]] = []
 
 
@@ -97,22 +98,25 @@ class Writer:
     """Writes shards into a folder; each appears under its name when it is whole, and on disk.
 
     Use it as a context: at its end everything is on disk, or the error is raised. ``told`` is told how many
-    bytes were written, now and then, in another thread. ``alone``: no thread computes beside the caller's.
+    bytes were written, now and then, in another thread. ``threads``: how many may compute, all cores if None;
+    with one, no thread computes beside the caller's.
     """
 
     def __init__(
-        self, folder: Path, maker: Maker, told: Callable[[int], None], *, alone: bool = False
+        self, folder: Path, maker: Maker, told: Callable[[int], None], *, threads: int | None = None
     ) -> None:
         self._folder = folder
         self._maker = maker
         self._told = told
-        self._alone = alone
+        self._alone = threads == 1
         self._size = buffer_size()
         self._free: queue.Queue[torch.Tensor] = queue.Queue()
         for _ in range(_BUFFERS):
             self._free.put(aligned_memory(self._size))
         self._writing = ThreadPoolExecutor(_WRITERS, "initcfg-writer")
-        self._digesting, self._syncing = (ThreadPoolExecutor(1, "initcfg-writer") for _ in range(2))
+        self._syncing = ThreadPoolExecutor(1, "initcfg-writer")
+        self._digesting = [ThreadPoolExecutor(1, "initcfg-writer") for _ in range(digest_threads(threads))]
+        self._turn = itertools.cycle(range(len(self._digesting)))
         self._lock = Lock()
         self._error: BaseException | None = None
         self._unsynced = 0
@@ -129,7 +133,7 @@ class Writer:
             # What waits is not written any more.
             self._error = InterruptedError()
         # The last of them is given work by the others.
-        for pool in (self._digesting, self._writing, self._syncing):
+        for pool in (*self._digesting, self._writing, self._syncing):
             pool.shutdown()
         for name, begun in self._begun.items():
             begun.file.close()
@@ -147,9 +151,14 @@ class Writer:
             file = OutputFile(self._partial(shard.name), direct=direct)
         begun = self._begun[shard.name] = _Begun(shard, file)
         here = self._with_header(begun)
+
+        def left() -> int:
+            return self._size - here.used
+
         for item in shard.items:
             width = item.dtype.itemsize
-            for piece in pieces(item.shape, (self._size - begun.block) // width):
+            most = (self._size - begun.block) // width
+            for piece in pieces(item.shape, most, lambda width=width: left() // width):
                 length = piece.elements * width
                 if here.used + length > self._size:
                     here = self._next(begun, here)
@@ -185,10 +194,17 @@ class Writer:
     def _hand_over(self, begun: _Begun, here: _Stretch, length: int) -> None:
         """Have so many of a stretch's bytes written, and all of them in the digest."""
         self._maker.flush()
-        if self._alone:
-            self._do(begun, self._digest, here)
-        else:
-            begun.work.append(self._digesting.submit(self._do, begun, self._digest, here))
+        header = len(begun.shard.header)
+        parts = list(begun.digest.parts(here.place + here.known - header, here.used - here.known))
+        here.readers += len(parts)
+        for first, last in parts:
+            if self._alone:
+                self._do(begun, self._digest, here, first, last)
+            else:
+                # One thread has whatever must come in order.
+                ordered = begun.digest.in_order(first, last - first)
+                pool = self._digesting[0 if ordered else next(self._turn)]
+                begun.work.append(pool.submit(self._do, begun, self._digest, here, first, last))
         begun.work.append(self._writing.submit(self._do, begun, self._write, here, length))
 
     def _check(self) -> None:
@@ -215,8 +231,9 @@ class Writer:
                 if not here.readers:
                     self._free.put(here.memory)
 
-    def _digest(self, begun: _Begun, here: _Stretch) -> None:
-        begun.digest.update(here.bytes(here.known, here.used))
+    def _digest(self, begun: _Begun, here: _Stretch, first: int, last: int) -> None:
+        within = len(begun.shard.header) - here.place
+        begun.digest.update(first, here.bytes(first + within, last + within))
 
     def _write(self, begun: _Begun, here: _Stretch, length: int) -> None:
         begun.file.write(here.bytes(0, length), here.place)

@@ -46,7 +46,7 @@ class Verification:
     Attributes:
         tensors: One entry a tensor, in the plan's order.
         seed: The seed of the planned values; None where nothing is drawn.
-        changed_files: Names of its files that hold other bytes than were written, by the SHA-256 that they
+        changed_files: Names of its files that hold other bytes than were written, by the digest that they
             say of themselves: also of tensors whose numbers no plan says.
     """
 

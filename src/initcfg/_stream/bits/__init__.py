@@ -6,7 +6,7 @@ Out: the key, and the numbers of any elements; a recipe that every faster implem
 Read: `key.py` (a key from seed and name), then `philox.py` (words from a key), `recipe.py` (a distribution,
 every number in it rounded), `gauss.py` (the normal distribution by exact operations), `reference.py` (numbers
 from words), `in_place.py` (most of them again, without new memory), `kernel.py` (the compiled library, which
-gives the same bits faster).
+gives the same bits faster), `piece_digests.py` (SHA-256 of what was written).
 Plain NumPy, no torch; ``docs/stream.md`` is the specification.
 """
 
@@ -14,6 +14,7 @@ from initcfg._stream.bits import gauss, in_place, kernel, reference
 from initcfg._stream.bits.kernel import BYTES, Dim, Job, check_indices
 from initcfg._stream.bits.key import STREAM_VERSION, Keys, seed_number, stream_key
 from initcfg._stream.bits.philox import bits
+from initcfg._stream.bits.piece_digests import piece_digests
 from initcfg._stream.bits.recipe import (
     Kind,
     Recipe,
@@ -44,6 +45,7 @@ __all__ = [
     "kernel",
     "normal",
     "normal_recipe",
+    "piece_digests",
     "reference",
     "seed_number",
     "stream_key",

@@ -88,6 +88,11 @@ def why_not() -> str | None:
     return _load()[1]
 
 
+def library() -> ctypes.CDLL | None:
+    """The library, where it can be used."""
+    return _load()[0] if available() else None
+
+
 def features() -> str:
     """The instruction set that the kernel uses here unasked, or ``"none"``."""
     library = _load()[0]

@@ -33,7 +33,7 @@ from initcfg._stream.writing.matrices import (
 )
 from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain, memory_problem
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
-from initcfg._stream.writing.threads import limited_threads, thread_count, threads_for
+from initcfg._stream.writing.threads import limited_threads, own_cores, thread_count, threads_for
 from initcfg._stream.writing.torch_generator import fill_torch, lock, seeded
 from initcfg._stream.writing.whole_values import block, whole
 
@@ -66,6 +66,7 @@ __all__ = [
     "is_plain",
     "memory_problem",
     "limited_threads",
+    "own_cores",
     "narrowed",
     "recipe_of",
     "result_shape",

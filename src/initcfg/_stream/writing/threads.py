@@ -33,8 +33,18 @@ def threads_for(asked: int) -> int:
             f"threads is {asked!r}, which is no number of threads.",
             fix=f"Give a whole number from 1 to {_MOST}; -1 leaves one core to others.",
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked if asked > 0 else max(1, cores + asked)
+    return asked if asked > 0 else max(1, own_cores() + asked)
+
+
+def own_cores() -> int:
+    """How many cores this process may use.
+
+    Example:
+        >>> from initcfg._stream.writing.threads import own_cores
+        >>> own_cores() >= 1
+        True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
