@@ -12,6 +12,7 @@ import importlib
 import inspect
 import runpy
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
 import initcfg
@@ -73,8 +74,14 @@ def _public(module: Any) -> list[str]:
     if module is initcfg.errors:
         here = module.__name__
         return [name for name, value in vars(module).items() if getattr(value, "__module__", "") == here]
-    names = module.__all__
-    return [name for name in names if inspect.isclass(getattr(module, name)) or name in _FUNCTIONS]
+    values = {name: getattr(module, name) for name in module.__all__}
+    # Python 3.10 takes tuple[int, ...] for a class.
+    classes = {
+        name
+        for name, value in values.items()
+        if isinstance(value, type) and not isinstance(value, GenericAlias)
+    }
+    return [name for name in values if name in classes or name in _FUNCTIONS]
 
 
 def _section(title: str, prefix: str, module: Any, names: Any) -> list[str]:
