@@ -19,7 +19,7 @@ ifneq ($(filter-out $(PARTS) $(GROUPS),$(GROUP)),)
 $(error There is no group $(GROUP) of peers. There are $(PARTS) $(GROUPS); and without GROUP, the core)
 endif
 
-.PHONY: demo dev test test-peers browser bench check docs kernel clean
+.PHONY: demo dev test test-peers browser bench bench-table check docs kernel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/initcfg plan $(CONFIG)
@@ -51,6 +51,15 @@ browser:
 # The short benchmarks, in less than five minutes, beside the ratios that were kept; KEEP=1 keeps these.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/short.py $(if $(KEEP),--keep)
+
+# The table of speed: each work beside its limit and its peer, in one run of a quarter of an hour. It needs the peers,
+# 24 GB of memory and 10 GB of disk.
+bench-table: $(VENV)/.installed-peers
+	$(BIN)/python benchmarks/short.py --long
+	$(BIN)/python benchmarks/build.py --runs 3
+	$(BIN)/python benchmarks/trace.py --repeats 1
+	$(BIN)/python benchmarks/loading.py --repeats 1 --kinds "one file" --ways limit from_pretrained initcfg "initcfg(copy=False)"
+	$(BIN)/python benchmarks/streaming.py --shape 1b --repeats 3 --no-kill
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

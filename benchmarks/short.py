@@ -1,6 +1,6 @@
 """The short benchmarks: ours, the peer and the limit, in one run; and the ratios of the run that was kept.
 
-    make bench, or: python benchmarks/short.py [--only SUBSTRING] [--keep] [--json]
+    make bench, or: python benchmarks/short.py [--only SUBSTRING] [--long] [--keep] [--json]
 
 Times drift from machine to machine and from hour to hour, so what is compared is ours over the limit, taken
 in turn in this run, beside the same ratio of the run that was kept in kept.json; ``--keep`` keeps this one
@@ -35,6 +35,7 @@ KEPT = Path(__file__).with_name("kept.json")
 SECONDS = 3.0
 FEWEST, MOST = 3, 101
 GROWN = 1.5
+ORTHOGONAL = (512, 768, 1024, 2048, 4096)
 Run = Callable[[], object]
 
 
@@ -64,8 +65,8 @@ def timed(run: Run) -> float:
     return time.perf_counter() - start
 
 
-def drawing() -> Iterator[Case]:
-    """A million elements, one thread; one small tensor; and many."""
+def drawing(long: bool) -> Iterator[Case]:
+    """A million elements, one thread; one small tensor; many; and orthogonal matrices."""
     values: dict[str, tuple[Value, Callable[[torch.Tensor], object]]] = {
         "uniform": (Uniform(-0.1, 0.1), lambda tensor: nn.init.uniform_(tensor, -0.1, 0.1)),
         "normal": (Normal(0.0, 0.02), lambda tensor: nn.init.normal_(tensor, 0.0, 0.02)),
@@ -124,11 +125,17 @@ def drawing() -> Iterator[Case]:
         lambda: [nn.init.normal_(tensor, 0.0, 0.02) for tensor in many],
         "nn.init.normal_",
     )
-    square = torch.zeros(512, 512)
-    yield Case(
-        "orthogonal, 512 × 512",
+    for size in ORTHOGONAL if long else ORTHOGONAL[:-1]:
+        yield orthogonal(size)
+
+
+def orthogonal(size: int) -> Case:
+    """A square orthogonal matrix."""
+    square = torch.zeros(size, size)
+    return Case(
+        f"orthogonal, {size} × {size}",
         lambda: fill_stream(square, initcfg.values.Orthogonal(), seed=0, name="weight"),
-        lambda: torch.linalg.qr(torch.randn(512, 512)),
+        lambda: torch.linalg.qr(torch.randn(size, size)),
         "torch.linalg.qr of a random matrix",
         lambda: nn.init.orthogonal_(square),
         "nn.init.orthogonal_",
@@ -265,6 +272,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", default="", metavar="SUBSTRING")
     parser.add_argument("--keep", action="store_true", help="keep the ratios of this run in kept.json")
+    parser.add_argument("--long", action="store_true", help="also what takes minutes")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -276,7 +284,7 @@ def main() -> None:
         print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        for cases in (drawing(), planning(), ready(), files(place), starting(place)):
+        for cases in (drawing(options.long), planning(), ready(), files(place), starting(place)):
             for case in cases:
                 if options.only in case.name:
                     found[case.name] = measured(case)

@@ -2,10 +2,10 @@
 
     python benchmarks/streaming.py [--shape 8b] [--folder FOLDER] [--repeats 2] [--format safetensors]
 
-The command ``initcfg init`` in a process of its own, and ``dd`` of as many bytes with ``conv=fsync`` to the
-same disk, in turn. The memory is the peak of the process above that of one that only imports torch. Then
-tensors of the files are compared, bit for bit, with blocks made anew; and a run is killed (SIGKILL) in the
-middle and goes on. Everything is removed at the end.
+The command ``initcfg init`` in a process of its own, and ``dd`` of as many bytes with ``conv=fsync`` to
+the same disk, with ``oflag=direct`` and without, in turn. The memory is the peak of the process above
+that of one that only imports torch. Then tensors of the files are compared, bit for bit, with blocks
+made anew; and a run is killed (SIGKILL) in the middle and goes on. Everything is removed at the end.
 """
 
 from __future__ import annotations
@@ -48,10 +48,19 @@ def measured(words: list[str]) -> tuple[float, float, str]:
         return seconds, usage.ru_maxrss / 1e3, out.read()
 
 
-def dd(folder: Path, size: int) -> float:
+def dd(folder: Path, size: int, *more: str) -> float:
     """GB/s of dd."""
     file = folder / "zeros"
-    words = ["dd", "if=/dev/zero", f"of={file}", "bs=32M", f"count={size >> 25}", "conv=fsync", "status=none"]
+    words = [
+        "dd",
+        "if=/dev/zero",
+        f"of={file}",
+        "bs=32M",
+        f"count={size >> 25}",
+        "conv=fsync",
+        "status=none",
+        *more,
+    ]
     seconds, _, _ = measured(words)
     file.unlink()
     return (size >> 25 << 25) / seconds / 1e9
@@ -110,7 +119,7 @@ def main() -> None:
     base = statistics.median(measured([sys.executable, "-c", "import torch"])[1] for _ in range(3))
     place = Path(tempfile.mkdtemp(dir=options.folder))
     try:
-        rows: list[tuple[float, float, float, float, float]] = []
+        rows: list[tuple[float, float, float, float, float, float]] = []
         for _ in range(options.repeats):
             folder = place / "model"
             seconds, peak, out = measured(command(options.shape, folder, options.format))
@@ -118,18 +127,22 @@ def main() -> None:
             size, writing = found["bytes"], found["seconds"]
             blocks = check(folder, 200)
             shutil.rmtree(folder)
-            disk = dd(place, size)
-            rows.append((size / 1e9, seconds, size / writing / 1e9, disk, peak - base))
+            disk, direct = dd(place, size), dd(place, size, "oflag=direct")
+            rows.append((size / 1e9, seconds, size / writing / 1e9, disk, direct, peak - base))
             print(
                 f"run: {size / 1e9:.2f} GB, {seconds:.1f} s in all, {size / writing / 1e9:.2f} GB/s; "
-                f"dd {disk:.2f} GB/s; {peak - base:,.0f} MB above import torch ({base:,.0f} MB); "
-                f"{blocks} blocks equal",
+                f"dd {disk:.2f} GB/s, direct {direct:.2f}; {peak - base:,.0f} MB above "
+                f"import torch ({base:,.0f} MB); {blocks} blocks equal",
                 flush=True,
             )
-        size, seconds, rate, disk, peak = (statistics.median(each) for each in zip(*rows, strict=True))
-        print("| GB | seconds in all | GB/s | dd, GB/s | peak above import torch, MB |")
-        print("|---:|---:|---:|---:|---:|")
-        print(f"| {size:.2f} | {seconds:.1f} | {rate:.2f} | {disk:.2f} | {peak:,.0f} |")
+        size, seconds, rate, disk, direct, peak = (
+            statistics.median(each) for each in zip(*rows, strict=True)
+        )
+        print(
+            "| GB | seconds in all | GB/s | dd, GB/s | dd oflag=direct, GB/s | peak above import torch, MB |"
+        )
+        print("|---:|---:|---:|---:|---:|---:|")
+        print(f"| {size:.2f} | {seconds:.1f} | {rate:.2f} | {disk:.2f} | {direct:.2f} | {peak:,.0f} |")
         if options.format == "safetensors" and not options.no_kill:
             found = killed_and_resumed(options.shape, place / "killed", 0.6 * seconds)
             blocks = check(place / "killed", 200)
