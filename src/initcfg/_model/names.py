@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from initcfg._model.contents import buffers_of, children_of, compiled_class, is_compiled, parameters_of
+from initcfg._model.keras_layers import is_keras
 from initcfg.errors import LazyParameterError, TensorError
 
 _CHECKPOINTING = "torch.distributed.algorithms._checkpoint.checkpoint_wrapper"
@@ -160,7 +161,16 @@ def named_tensors(model: nn.Module) -> Names:
     return names
 
 
+@lru_cache(maxsize=16384)
+def _is_simple(cls: type) -> bool:
+    """Whether modules of a class hold all in dicts of their own, wrap nothing, and have no row of padding."""
+    special = (torch.jit.ScriptModule, nn.Embedding, nn.EmbeddingBag)
+    return not (is_keras(cls) or issubclass(cls, special) or wrapper_attribute(cls))
+
+
 def _node(module: nn.Module, name: str) -> Node:
+    if not module._modules and _is_simple(type(module)):
+        return Node(module, name, ())
     children = child_items(module, name)
     return Node(module, name, [_node(child, inner) for inner, child in children] if children else ())
 
@@ -177,7 +187,7 @@ def child_items(module: nn.Module, prefix: str) -> Sequence[tuple[str, nn.Module
         for name, child in children.items()
         if child is not None
     ]
-    if len({id(child) for _, child in found}) < len(found):
+    if len(found) > 1 and len({id(child) for _, child in found}) < len(found):
         first = {id(each[1]): each for each in reversed(found)}
         found = [each for each in found if first[id(each[1])] is each]
     return found
@@ -244,11 +254,15 @@ def _collect(node: Node, names: Names) -> None:
         names.modules[id(module)] = prefix
         names.every.append(module)
     names.module_of[prefix] = module
-    if is_compiled(module) and not any(_within(prefix, name) for name in names.compiled):
-        names.compiled[prefix] = compiled_class(module)
+    if simple := _is_simple(type(module)):
+        parameters, buffers = module._parameters, module._buffers
+    else:
+        parameters, buffers = parameters_of(module), buffers_of(module)
+        if is_compiled(module) and not any(_within(prefix, name) for name in names.compiled):
+            names.compiled[prefix] = compiled_class(module)
     before = f"{prefix}." if prefix else ""
     entries = names.entries
-    for tensors, are_buffers in ((parameters_of(module), False), (buffers_of(module), True)):
+    for tensors, are_buffers in ((parameters, False), (buffers, True)):
         for name, tensor in tensors.items():
             if tensor is None:
                 continue
@@ -263,7 +277,7 @@ def _collect(node: Node, names: Names) -> None:
             for attribute, chain in parametrizations._modules.items():
                 if isinstance(chain, parametrize.ParametrizationList):
                     _add_parametrized(names, module, prefix, attribute, chain)
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.padding_idx is not None:
+    if not simple and isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.padding_idx is not None:
         entry = names.entries.get(id(module._parameters.get("weight")))
         if entry is not None:
             entry.padding_index = module.padding_idx

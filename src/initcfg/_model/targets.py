@@ -104,7 +104,7 @@ def _weight_and_bias(module: nn.Module, find: Find) -> list[Target]:
         tensor = held.get(slot)
         if tensor is None:
             tensor = find(module, slot)
-        if tensor is None or is_lazy(tensor):
+        if tensor is None or (type(tensor) is not nn.Parameter and is_lazy(tensor)):
             # The planner refuses a rule that means a tensor without a shape.
             continue
         found.append(Target(tensor, slot, plain_layout(tensor.shape), slot))

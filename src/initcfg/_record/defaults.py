@@ -51,11 +51,13 @@ _WRITES = frozenset(
 
 def defaults(names: Names) -> Defaults:
     """The defaults of the pending parameters of a model; of any other model, nothing."""
-    found = {entry.name: default_of(entry.tensor) for entry in names.parameters}
+    # What is known of a tensor is noted on it, and of nearly all there is nothing.
+    noted = [entry for entry in names.parameters if entry.tensor.__dict__]
+    found = {entry.name: default_of(entry.tensor) for entry in noted}
     outcomes = {name: default.outcome for name, default in found.items() if default is not None}
     unwritten = {name: None for name, each in outcomes.items() if each.value is None and not each.partly}
     partly = tuple(name for name, each in outcomes.items() if each.partly)
-    chances = dict.fromkeys(chance for entry in names.parameters for chance in chances_of(entry.tensor))
+    chances = dict.fromkeys(chance for entry in noted for chance in chances_of(entry.tensor))
     notes = tuple(f"While the model was built, {chance}." for chance in chances)
     return Defaults(_writes(outcomes), unwritten, partly, notes)
 

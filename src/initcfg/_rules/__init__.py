@@ -17,11 +17,11 @@ code of a user's own runs).
 from initcfg._rules.expressions import Expression
 from initcfg._rules.layer_names import check_layer_names, dotted, known_layer_names, parse_layers
 from initcfg._rules.libraries import register_library
-from initcfg._rules.methods import has_init_weights
+from initcfg._rules.methods import has_init_weights, is_initialized
 from initcfg._rules.originals import originals_come_back
 from initcfg._rules.own_keys import TUNED, TUNED_FOR
 from initcfg._rules.patterns import Pattern, unmatched
-from initcfg._rules.program import Compiler, Program, Step, is_initialized
+from initcfg._rules.program import Compiler, Program, Step
 from initcfg._rules.rule import Rule, SchemeRule, bias_of, location, show_cfg
 from initcfg._rules.schemes import Scheme, schemes
 from initcfg._rules.types import construct, resolve_type, type_label

@@ -71,6 +71,31 @@ def has_init_weights(module: nn.Module) -> bool:
     return found is not None and found.called
 
 
+def is_initialized(module: nn.Module) -> bool:
+    """Whether a module says that it has been initialized."""
+    return has_init_weights(module) and is_marked(module)
+
+
+def is_marked(module: nn.Module) -> bool:
+    """Whether it has the mark, whatever it answers to."""
+    return bool(getattr(module, "is_init", False))
+
+
+def has_base_module(module: nn.Module) -> bool:
+    """Whether the class of a module is of the BaseModule family."""
+    return any(base.__name__ == "BaseModule" for base in type(module).__mro__)
+
+
+def has_init_cfg(module: nn.Module) -> bool:
+    """Whether a module has rules of its own, or its class says that it may."""
+    return "init_cfg" in vars(module) or hasattr(type(module), "init_cfg")
+
+
+def is_attached(module: nn.Module) -> bool:
+    """Whether a builder's model got its rules from outside, and its class knows nothing of them."""
+    return "_initcfg_attached" in vars(module)
+
+
 @lru_cache(maxsize=16384)
 def _of_class(cls: type) -> Method | None:
     home = _home(cls)
@@ -88,14 +113,14 @@ def _answers_by_itself(cls: type) -> bool:
     return cls.__getattr__ is not nn.Module.__getattr__ or cls.__getattribute__ is not object.__getattribute__  # type: ignore[attr-defined]
 
 
-def is_bare(module: nn.Module) -> bool:
+def is_bare(module: nn.Module, wrappers: tuple[type, ...]) -> bool:
     """Whether a module has neither parts, rules nor a method, and wraps nothing: a plain layer."""
     return (
         _is_bare_class(type(module))
         and not module._modules
         and _RULES.isdisjoint(module.__dict__)
         and not _registered(module)
-        and not _is_model_wrapper(module)
+        and not isinstance(module, wrappers)
     )
 
 
@@ -155,10 +180,10 @@ def _file_and_line(function: FunctionType) -> str | None:
     return code_place(code.co_filename, code.co_firstlineno)
 
 
-def entered(module: nn.Module) -> nn.Module:
+def entered(module: nn.Module, wrappers: tuple[type, ...]) -> nn.Module:
     """The module that the original initializes in the place of this child: what a wrapper holds."""
     attribute = wrapper_attribute(type(module))
-    if attribute is None and _is_model_wrapper(module):
+    if attribute is None and isinstance(module, wrappers):
         attribute = "module"
     if attribute is None:
         return module
@@ -170,11 +195,11 @@ def entered(module: nn.Module) -> nn.Module:
     return found if isinstance(found, nn.Module) else module
 
 
-def _is_model_wrapper(module: nn.Module) -> bool:
-    """Whether a user registered the class with MMEngine as a wrapper of models."""
+def model_wrappers() -> tuple[type, ...]:
+    """The classes that users have registered with MMEngine as wrappers of models."""
     home = sys.modules.get("mmengine.registry")
     root = getattr(home, "MODEL_WRAPPERS", None)
     if root is None:
-        return False
+        return ()
     known = (cls for registry in with_descendants(root) for cls in registry.module_dict.values())
-    return any(isinstance(cls, type) and isinstance(module, cls) for cls in known)
+    return tuple(cls for cls in known if isinstance(cls, type))

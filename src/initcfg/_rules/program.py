@@ -19,7 +19,20 @@ from initcfg._rules.asked_methods import asked_methods, selected_modules
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
 from initcfg._rules.initializers import InitWeightsInit, OnModules
 from initcfg._rules.layer_names import NO_LAYERS
-from initcfg._rules.methods import Method, code_label, entered, has_init_weights, is_bare, method_of
+from initcfg._rules.methods import (
+    Method,
+    code_label,
+    entered,
+    has_base_module,
+    has_init_cfg,
+    has_init_weights,
+    is_attached,
+    is_bare,
+    is_initialized,
+    is_marked,
+    method_of,
+    model_wrappers,
+)
 from initcfg._rules.parsing import Owner, parse_init_cfg
 from initcfg._rules.rule import Rule, show_cfg
 from initcfg._rules.types import derives
@@ -107,6 +120,8 @@ class Compiler:
         self._visited: set[int] = set()
         self._called: set[int] = set()
         self._found: dict[tuple[int, str], Sequence[tuple[str, nn.Module]]] = {}
+        self._methods: dict[int, Method | None] = {}
+        self._wrappers = model_wrappers()
         # Modules whose own methods a rule asks for.
         self._asked: set[int] = set()
         self._names = first_names(model) if names is None else names
@@ -128,11 +143,11 @@ class Compiler:
 
     def _enter_root(self, own_method: bool) -> None:
         model = self.model
-        method = None if _is_attached(model) else method_of(model)
+        method = None if is_attached(model) else method_of(model)
         entered_as_original = (
             method is not None
             and method.called
-            and (self.compat or _has_init_cfg(model))
+            and (self.compat or has_init_cfg(model))
             and not self._is_left_alone(method)
         )
         if is_initialized(model):
@@ -146,7 +161,7 @@ class Compiler:
         elif entered_as_original:
             self._note_called(child for _, child in self._parts(model, ""))
             self._visit(model, "")
-        elif not self.compat or _is_attached(model):
+        elif not self.compat or is_attached(model):
             self._visit(model, "", original=False)
         else:
             self._note_idle(model, not_entered)
@@ -179,11 +194,11 @@ class Compiler:
             self.program.nested.append(name)
         children = self._parts(module, name)
         if not original:
-            self._note_called(child for _, child in children if _carries_rules(child))
+            self._note_called(child for _, child in children if self._carries_rules(child))
         for child_name, child in children:
-            self._child(child, child_name, called=called if original else _carries_rules(child))
+            self._child(child, child_name, called=called if original else self._carries_rules(child))
         self._add_rules(rules, module, name, pretrained=True)
-        if original and has_init_weights(module):
+        if original and (method := self._method(module)) is not None and method.called:
             self.program.reached.append(module)
 
     def _possible(self, rules: list[Rule], owner: nn.Module) -> list[Rule]:
@@ -204,16 +219,30 @@ class Compiler:
         """The children of a module but for plain layers, of which a program says nothing."""
         key = id(module), name
         if key not in self._found:
-            self._found[key] = [each for each in child_items(module, name) if not is_bare(each[1])]
+            self._found[key] = [
+                each for each in child_items(module, name) if not is_bare(each[1], self._wrappers)
+            ]
         return self._found[key]
+
+    def _method(self, module: nn.Module) -> Method | None:
+        """Its ``init_weights``, which is asked for in several places."""
+        if id(module) not in self._methods:
+            self._methods[id(module)] = method_of(module)
+        return self._methods[id(module)]
+
+    def _carries_rules(self, module: nn.Module) -> bool:
+        """Whether a module is of the BaseModule family: it has ``init_weights``, and ``init_cfg`` too."""
+        module = entered(module, self._wrappers)
+        return has_init_weights(module) and has_init_cfg(module)
 
     def _note_called(self, modules: Iterable[nn.Module]) -> None:
         """Note what the original calls there and below: such a one, met elsewhere too, waits for that."""
-        for module in map(entered, modules):
-            method = method_of(module)
+        for each in modules:
+            module = entered(each, self._wrappers)
+            method = self._method(module)
             if method is None or not method.called or id(module) in self._called:
                 continue
-            if not is_initialized(module) and not self._is_left_alone(method):
+            if not is_marked(module) and not self._is_left_alone(method):
                 self._called.add(id(module))
                 if method.runs_rules:
                     self._note_called(
@@ -225,16 +254,16 @@ class Compiler:
         return not self.compat and method.library is not None
 
     def _child(self, module: nn.Module, name: str, *, called: bool) -> None:
-        inner = entered(module)
+        inner = entered(module, self._wrappers)
         # A shared module has one name, whichever way the walk reaches it.
         module, name = (inner, self._names[id(inner)]) if id(inner) in self._names else (module, name)
-        if _is_attached(module) and (called or not self.compat):
+        if is_attached(module) and (called or not self.compat):
             if id(module) not in self._visited:
                 self._visit(module, name, original=False)
             return
-        method = method_of(module)
+        method = self._method(module)
         own = method is not None and method.called
-        if own and is_initialized(module):
+        if own and is_marked(module):
             self._note_idle(module, initialized_before)
         elif not called and id(module) in self._called:
             return
@@ -282,7 +311,7 @@ class Compiler:
     ) -> None:
         """Note the rules there and below, which nothing runs, or perhaps the code of the step ``order``."""
         for each in module.modules():
-            if not _has_init_cfg(each) or has_no_rules(each.init_cfg):
+            if not has_init_cfg(each) or has_no_rules(each.init_cfg):
                 continue
             name = self._names[id(each)]
             where, reason = self._path(name, "init_cfg"), why(self._names[id(module)], each is module)
@@ -301,12 +330,12 @@ class Compiler:
                 self.program.idle.append(Idle(rule.where, str(rule), rule.written, told, rule, order))
 
     def _own_rules(self, module: nn.Module, name: str) -> list[Rule]:
-        if not _has_init_cfg(module) or has_no_rules(module.init_cfg):
+        if not has_init_cfg(module) or has_no_rules(module.init_cfg):
             return []
         where = self._path(name, "init_cfg")
         locate = None if self.locate is None else self.locate(where, module.init_cfg)
         # Rules that were attached from outside stand in no class.
-        in_code = nowhere if _is_attached(module) else in_class(module)
+        in_code = nowhere if is_attached(module) else in_class(module)
 
         def written(path: str) -> WrittenAt | None:
             return (locate(path) if locate is not None else None) or in_code(path)
@@ -407,31 +436,6 @@ def _counts_as_pretrained(rule: Rule) -> bool:
     return rule.pretrained is not None and (
         type_ == "Pretrained" or isinstance(type_, type) or derives(type_)
     )
-
-
-def _has_init_cfg(module: nn.Module) -> bool:
-    return "init_cfg" in vars(module) or hasattr(type(module), "init_cfg")
-
-
-def _is_attached(module: nn.Module) -> bool:
-    """Whether a builder's model got its rules from outside, and its class knows nothing of them."""
-    return "_initcfg_attached" in vars(module)
-
-
-def _carries_rules(module: nn.Module) -> bool:
-    """Whether a module is of the BaseModule family: it has ``init_weights``, and ``init_cfg`` too."""
-    module = entered(module)
-    return has_init_weights(module) and _has_init_cfg(module)
-
-
-def is_initialized(module: nn.Module) -> bool:
-    """Whether a module says that it has been initialized."""
-    return has_init_weights(module) and bool(getattr(module, "is_init", False))
-
-
-def has_base_module(module: nn.Module) -> bool:
-    """Whether the class of a module is of the BaseModule family."""
-    return any(base.__name__ == "BaseModule" for base in type(module).__mro__)
 
 
 def _missing_in(owner: nn.Module, rule: Rule) -> str:

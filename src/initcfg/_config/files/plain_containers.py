@@ -11,6 +11,7 @@ from initcfg.errors import ArgumentError
 # A mapping that is given as a checkpoint may read each tensor from disk when it is asked for it.
 _LEFT_ALONE = ("checkpoint",)
 _TEXTS = (str, bytes, bytearray, memoryview)
+_NO_CONTAINERS = (str, bool, int, float)
 
 
 class PlainArguments:
@@ -52,6 +53,8 @@ def plain_containers(given: Any, *, package: str | None = None) -> Any:
         >>> plain_containers({"layer": UserList(["Linear", "Conv2d"])})
         {'layer': ['Linear', 'Conv2d']}
     """
+    if given is None or type(given) in _NO_CONTAINERS:
+        return given
     if isinstance(given, Mapping):
         return _plain_mapping(given, package)
     if not isinstance(given, Sequence) or isinstance(given, _TEXTS):

@@ -23,6 +23,8 @@ from initcfg._rules.initializers import BatchInit, FunctionInit, PretrainedInit
 from initcfg.values import Keep, Opaque, dtype_name
 
 _SHOWN = 4
+# Of what stands in a stack's time and it.
+_STACK = itemgetter(1)
 
 
 @dataclass(frozen=True)
@@ -236,10 +238,10 @@ def _assigned(
         if buffer and not on_it:
             continue
         key = None
-        if name not in tunes and is_alone(on_it):
+        if (len(on_it) < 2 or is_alone(on_it)) and name not in tunes:
             frozen = not buffer and not tensor.requires_grad
             # By identity: found_on keeps the stacks.
-            key = (*[id(each.stack) for each in on_it], entry.shape, tensor.dtype, frozen)
+            key = (*map(id, map(_STACK, on_it)), entry.shape, tensor.dtype, frozen)
         same = None if key is None else alike.get(key)
         if same is not None:
             made[buffer][name] = same.named(name)
