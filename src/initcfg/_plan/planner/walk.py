@@ -38,7 +38,7 @@ Told = tuple[tuple[int, Known], ...]
 """For a tensor: by the place of a step that scales, the numbers that it asks for."""
 
 # By the identity of a layout, which is kept beside, slot and type.
-_Alike = dict[tuple[int, str, torch.dtype] | None, tuple[Layout, Stack | None]]
+_Alike = dict[tuple[int, str, torch.dtype], tuple[Layout, Stack | None]]
 
 
 class RuleWalk:
@@ -84,8 +84,10 @@ class RuleWalk:
         self._interned: dict[Steps, Steps] = {}
         self._asking: dict[tuple[int, bool], Rule | None] = {}
         self._alike: dict[int, _Alike | None] = {}
-        self._made: dict[tuple[int, bool, Layout, Told], Stack | None] = {}
-        self._writes: dict[tuple[int, bool, Layout, Known], Shadowed] = {}
+        # Of equal layouts one is kept, and its identity stands for it.
+        self._layouts: dict[Layout, Layout] = {}
+        self._made: dict[tuple[int, bool, int, Told], Stack | None] = {}
+        self._writes: dict[tuple[int, bool, int, Known], Shadowed] = {}
         self._within_limits: set[tuple[int, torch.dtype]] = set()
 
     def run(self) -> None:
@@ -165,20 +167,21 @@ class RuleWalk:
             targets = self._reach.targets(module)
         except InitcfgError as error:
             raise _in_context(error, steps[0].rule, name or type(module).__name__) from None
-        alike = self._alike_of(steps)
+        alike, entries = self._alike_of(steps), self.names.entries
         for target in targets:
-            entry = self.names.entries.get(id(target.tensor))
-            shared = alike is not None and entry is not None and entry.holder is entry.padding_index is None
-            key = (id(target.layout), target.slot, target.tensor.dtype) if shared else None
-            if alike is not None and key in alike:
-                stack = alike[key][1]
-                if stack is not None and entry is not None:
-                    self.stacks.add(entry, stack)
-                continue
+            tensor, slot, layout, _ = target
+            entry = entries.get(id(tensor))
+            key = None
+            if alike is not None and entry is not None and entry.holder is entry.padding_index is None:
+                key = id(layout), slot, tensor.dtype
+                if (known := alike.get(key)) is not None:
+                    if known[1] is not None:
+                        self.stacks.add(entry, known[1])
+                    continue
             meant = self._not_excluded(steps, name_in(name, target.attribute))
-            stack = self._write(meant, target, name, module, bias=target.slot == "bias") if meant else None
+            stack = self._write(meant, target, name, module, bias=slot == "bias") if meant else None
             if alike is not None and key is not None and not (stack and stack.has_code):
-                alike[key] = target.layout, stack
+                alike[key] = layout, stack
 
     def _alike_of(self, steps: Steps) -> _Alike | None:
         """What these steps wrote, where nothing but layout, slot and type of a tensor decides on it."""
@@ -279,7 +282,8 @@ class RuleWalk:
         told = () if self._scaling.isdisjoint(steps) else self._told(steps, entry, layout, name, bias=bias)
         if told and entry is not None:
             self._tune(entry, dict(told), steps)
-        key = (*means, layout, told)
+        layout = self._layouts.setdefault(layout, layout)
+        key = (*means, id(layout), told)
         if key not in self._made:
             self._made[key] = self._stack(steps, layout, name, told, bias=bias)
         stack = self._made[key]
@@ -370,8 +374,11 @@ class RuleWalk:
             rule, initializer = step.rule, _initializer(step.rule, bias)
             if rule is None or initializer is None:
                 continue
-            layout_here = replace(layout, **rule.axes) if rule.axes else layout
-            key = (step.order, bias, layout_here, numbers.get(step.order, ()))
+            layout_here = layout
+            if rule.axes:
+                layout_here = replace(layout, **rule.axes)
+                layout_here = self._layouts.setdefault(layout_here, layout_here)
+            key = (step.order, bias, id(layout_here), numbers.get(step.order, ()))
             if key not in self._writes:
                 try:
                     self._writes[key] = _write_of(rule, initializer, layout_here, dict(key[3]), bias=bias)
