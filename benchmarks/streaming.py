@@ -93,6 +93,16 @@ def check(folder: Path, blocks: int) -> int:
     return blocks
 
 
+def check_apart(folder: Path, blocks: int) -> int:
+    """The same in a process of its own: a later process would begin with this one's peak memory."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--check", str(folder), "--repeats", str(blocks)], check=False
+    )
+    if done.returncode:
+        sys.exit(done.returncode)
+    return blocks
+
+
 def killed_and_resumed(shape: str, folder: Path, after: float) -> dict[str, float]:
     """A run that is killed after some seconds, and the same command once more."""
     words = command(shape, folder, "safetensors")
@@ -115,7 +125,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--format", default="safetensors")
     parser.add_argument("--no-kill", action="store_true")
+    parser.add_argument("--check", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.check is not None:
+        check(options.check, options.repeats)
+        return
     base = statistics.median(measured([sys.executable, "-c", "import torch"])[1] for _ in range(3))
     place = Path(tempfile.mkdtemp(dir=options.folder))
     try:
@@ -125,7 +139,7 @@ def main() -> None:
             seconds, peak, out = measured(command(options.shape, folder, options.format))
             found = json.loads(out)
             size, writing = found["bytes"], found["seconds"]
-            blocks = check(folder, 200)
+            blocks = check_apart(folder, 200)
             shutil.rmtree(folder)
             disk, direct = dd(place, size), dd(place, size, "oflag=direct")
             rows.append((size / 1e9, seconds, size / writing / 1e9, disk, direct, peak - base))
@@ -145,7 +159,7 @@ def main() -> None:
         print(f"| {size:.2f} | {seconds:.1f} | {rate:.2f} | {disk:.2f} | {direct:.2f} | {peak:,.0f} |")
         if options.format == "safetensors" and not options.no_kill:
             found = killed_and_resumed(options.shape, place / "killed", 0.6 * seconds)
-            blocks = check(place / "killed", 200)
+            blocks = check_apart(place / "killed", 200)
             print(
                 f"killed in the middle: {found['finished']:.0f} of {found['files']:.0f} shards were whole; "
                 f"the same command kept {found['kept']:.0f} and took {found['seconds']:.1f} s; "
