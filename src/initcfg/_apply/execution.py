@@ -134,8 +134,7 @@ class Execution:
         for tensor, default in self._settled:
             set_default(tensor, default)
         self._settled.clear()
-        for module in self.model.modules():
-            close_pending(module)
+        close_pending(self.model.modules())
 
     @property
     def runs_code(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from types import TracebackType
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from initcfg._model import LAZY, RUN_ONE_BATCH, parameters_of
+from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, parameters_of
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, note_chances, note_defaults, set_default
 from initcfg._record.recording import (
@@ -89,7 +90,10 @@ class deferred:
             self._finish()
 
     def _note_module(self, module: nn.Module) -> None:
-        self._modules.setdefault(id(module), weakref.ref(module))
+        known = self._modules.get(id(module))
+        if known is None or known() is not module:
+            # Not known, or in the place of one that is gone.
+            self._modules[id(module)] = weakref.ref(module)
 
     def _finish(self) -> None:
         recorder, modules = self._recorder, self._all_modules()
@@ -104,7 +108,7 @@ class deferred:
         parametrizations = [module for module in modules if isinstance(module, ParametrizationList)]
         originals = {parameter for module in parametrizations for parameter in module._parameters.values()}
         outcomes = outcomes_of(recorder, {each: each for each in storages if each not in originals})
-        for parameter in self._drawn_elsewhere(storages, outcomes):
+        for parameter in self._drawn_elsewhere(modules, storages, outcomes):
             outcomes[parameter] = replace(
                 outcomes[parameter], value=None, draft=None, sources=(), uses=frozenset()
             )
@@ -137,20 +141,23 @@ class deferred:
             if self._guard and small and parameter in waiting and not parameter.is_inference():
                 with torch.no_grad():
                     parameter.fill_(float("nan"))
-        # What a parametrization computes from, planning looks at.
-        inner = {id(each) for module in parametrizations for each in module.modules()}
         for module in modules:
             note_defaults(module)
-            if self._guard and id(module) not in inner:
-                close_pending(module)
+        if self._guard:
+            # What a parametrization computes from, planning looks at.
+            inner = {id(each) for module in parametrizations for each in module.modules()}
+            close_pending([module for module in modules if id(module) not in inner])
 
     def _drawn_elsewhere(
-        self, storages: dict[nn.Parameter, TrackedStorage], outcomes: dict[nn.Parameter, Outcome]
+        self,
+        modules: list[nn.Module],
+        storages: dict[nn.Parameter, TrackedStorage],
+        outcomes: dict[nn.Parameter, Outcome],
     ) -> list[nn.Parameter]:
         """Parameters that share random numbers with what is real when the context ends, and are real too."""
         held = {
             tensor: tracked
-            for module in self._all_modules()
+            for module in modules
             for tensor in (*vars(module).values(), *module.buffers(recurse=False))
             if isinstance(tensor, torch.Tensor) and (tracked := self._recorder.tracked(tensor)) is not None
         }
@@ -172,14 +179,25 @@ class deferred:
 
     def _all_modules(self) -> list[nn.Module]:
         found: dict[int, nn.Module] = {}
-        for module in (reference() for reference in self._modules.values()):
-            if module is not None and id(module) not in found:
-                found.update((id(each), each) for each in module.modules())
+        todo = [module for each in self._modules.values() if (module := each()) is not None]
+        todo.reverse()
+        while todo:
+            module = todo.pop()
+            if id(module) not in found:
+                found[id(module)] = module
+                todo += [each for each in reversed(list(module.children())) if id(each) not in found]
         return list(found.values())
+
+
+def _own_tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    tensors = (*parameters_of(module).values(), *buffers_of(module).values())
+    return (each for each in tensors if each is not None)
 
 
 def _refuse_lazy(modules: list[nn.Module]) -> None:
     """A lazy layer writes its weights when it sees data, which a model without weights is not shown."""
+    if not any(is_lazy(each) for module in modules for each in _own_tensors(module)):
+        return
     tensors = (each for module in modules for each in (*module.named_parameters(), *module.named_buffers()))
     # The model's own name for it is the longest.
     lazy = max((name for name, tensor in tensors if is_lazy(tensor)), key=len, default=None)

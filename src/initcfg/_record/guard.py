@@ -7,13 +7,13 @@ themselves cannot be guarded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from torch import nn
 
 from initcfg._model import is_compiled
-from initcfg._record.pending import is_pending
+from initcfg._record.pending import is_pending, pending_among
 from initcfg.errors import ApplyError, PendingModelError
 
 _ATTRIBUTE = "_initcfg_closed"
@@ -36,11 +36,13 @@ def is_closed(model: nn.Module) -> bool:
     return _ATTRIBUTE in model.__dict__
 
 
-def close_pending(module: nn.Module) -> None:
-    """Close the doors of a module as long as it has pending parameters."""
-    if not is_pending(module):
-        return
+def close_pending(modules: Iterable[nn.Module]) -> None:
+    """Close the doors of those of the modules that have pending parameters, as long as they have them."""
+    for module in pending_among(modules):
+        _close_pending(module)
 
+
+def _close_pending(module: nn.Module) -> None:
     def refuse(what: str) -> None:
         if not is_pending(module):
             # Its plan was applied by way of a larger model.

@@ -79,6 +79,31 @@ def is_pending(module: nn.Module) -> bool:
     return any(waits(parameter) for parameter in module.parameters())
 
 
+def pending_among(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Those of these modules that have a pending parameter, themselves or in a module below."""
+    modules = list(modules)
+    above: dict[int, list[nn.Module]] = {}
+    found: dict[int, nn.Module] = {}
+    todo, seen = list(modules), set[int]()
+    while todo:
+        module = todo.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        recall_defaults((module,))
+        if any(each is not None and waits(each) for each in parameters_of(module).values()):
+            found[id(module)] = module
+        for child in module.children():
+            above.setdefault(id(child), []).append(module)
+            todo.append(child)
+    todo = list(found.values())
+    while todo:
+        for module in above.pop(id(todo.pop()), ()):
+            found[id(module)] = module
+            todo.append(module)
+    return [module for module in modules if id(module) in found]
+
+
 def waits(parameter: torch.Tensor) -> bool:
     """Whether a parameter does not hold yet what its constructor meant."""
     default = default_of(parameter)

@@ -164,8 +164,7 @@ def state_of(model: nn.Module) -> tuple[dict[str, torch.Tensor], tuple[str, ...]
     try:
         state = model.state_dict(keep_vars=True)
     finally:
-        for module in model.modules():
-            close_pending(module)
+        close_pending(model.modules())
     tensors = {str(key): item for key, item in state.items() if isinstance(item, torch.Tensor)}
     return tensors, tuple(str(key) for key in state if key not in tensors)
 

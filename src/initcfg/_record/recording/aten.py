@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -87,6 +88,7 @@ def filled_with(operation: str, numbers: Args, kwargs: Kwargs) -> Known | None:
     return _FILLS[operation](*numbers, **{key: item for key, item in kwargs.items() if key != "generator"})
 
 
+@lru_cache(maxsize=4096)
 def operation_of(func: Any) -> str:
     """The name of an operation: ``"add_"``."""
     return func._schema.name.removeprefix("aten::")
@@ -119,6 +121,7 @@ def without_out(func: Any) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def only_views(func: Any) -> bool:
     """Whether an operation gives views of its arguments, and neither reads nor writes a number."""
     name, schema = operation_of(func), func._schema
@@ -128,9 +131,13 @@ def only_views(func: Any) -> bool:
     return name == "_unsafe_view" or any(each.alias_info is not None for each in schema.returns)
 
 
+@lru_cache(maxsize=4096)
 def draws(func: Any) -> bool:
     """Whether an operation draws random numbers."""
     return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
+
+
+_BATCH_NORM = torch.ops.aten.native_batch_norm.default
 
 
 def as_it_says(func: Any, args: Args) -> Any:
@@ -138,11 +145,12 @@ def as_it_says(func: Any, args: Args) -> Any:
 
     In training, batch normalization moves its running statistics, and the schema of the older form is silent.
     """
-    if func is torch.ops.aten.native_batch_norm.default and args[5] and args[3] is not None:
+    if func is _BATCH_NORM and args[5] and args[3] is not None:
         return torch.ops.aten._native_batch_norm_legit.default
     return func
 
 
+@lru_cache(maxsize=4096)
 def pointwise(func: Any) -> bool:
     """Whether each element of the result depends on one element of each argument."""
     return torch.Tag.pointwise in getattr(func, "tags", ())
@@ -160,4 +168,7 @@ def is_plain(tensor: Any) -> bool:
 
 def disjoint(tensor: torch.Tensor) -> bool:
     """Whether no two elements share memory."""
-    return all(stride or size <= 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    strides = tensor.stride()
+    return 0 not in strides or all(
+        stride or size <= 1 for size, stride in zip(tensor.shape, strides, strict=True)
+    )

@@ -149,13 +149,13 @@ def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
     shown, based = shown_in(layers, region)
     base = None
     if based:
-        base = _value(shown[0].known)
+        base = value_of_known(shown[0].known)
         # Independent elements may be counted in any order; a matrix such as an identity may not.
         if base is None or not (isinstance(base, _ANY_ORDER) or shown[0].region == region):
             return None
     slabs: list[_Slab] = []
     for layer in shown[1:] if based else shown:
-        place, value = slab(region, layer.region), _value(layer.known)
+        place, value = slab(region, layer.region), value_of_known(layer.known)
         if place is None and isinstance(layer.known, _ANY_ORDER):
             place = rows(region, layer.region)
         if place is None or value is None:
@@ -203,5 +203,6 @@ def _overlaid(region: Region, base: Value | None, slabs: list[_Slab]) -> Value |
     return Parts(dim, sizes, values)
 
 
-def _value(known: Known | None) -> Value | None:
+def value_of_known(known: Known | None) -> Value | None:
+    """What is known, as a value; None of nothing."""
     return known.value() if isinstance(known, Erfinv) else known

@@ -102,16 +102,20 @@ class Log:
 
         ``stored`` has the memory of each.
         """
-        draws = {
-            each: {step.draw for tracked in storages for step in self.sliced(tracked) if step.random}
-            for each, storages in stored.items()
-        }
+        todo = list(start)
+
+        def drawn_for(each: K) -> set[object]:
+            return {step.draw for tracked in stored[each] for step in self.sliced(tracked) if step.random}
+
+        draws = {each: drawn_for(each) for each in todo}
+        if not any(draws.values()):
+            return {}
+        draws = {each: draws[each] if each in draws else drawn_for(each) for each in stored}
         users: dict[object, list[K]] = {}
         for each, drawn in draws.items():
             for index in drawn:
                 users.setdefault(index, []).append(each)
         partners: dict[K, K] = {}
-        todo = list(start)
         done = set(todo)
         while todo:
             one = todo.pop()

@@ -47,12 +47,15 @@ def code_that_writes() -> Origin:
     frame: FrameType | None = outermost
     called: FrameType | None = None
     while frame is not None:
-        file, name = frame.f_code.co_filename, frame.f_code.co_name
-        helper = name.endswith("_") and not name.startswith("__")
-        if file == _INIT_FILE or (helper and not is_helper_file(file)):
+        code = frame.f_code
+        file = code.co_filename
+        if file == _INIT_FILE:
             called = frame
         elif not is_helper_file(file):
-            break
+            name = code.co_name
+            if not name.endswith("_") or name.startswith("__"):
+                break
+            called = frame
         outermost, frame = frame, frame.f_back
     found = frame or outermost
     call = None if called is None else _call(called)
@@ -79,8 +82,10 @@ def _path(file: str, module: str) -> str:
 def _call(frame: FrameType) -> dict[str, object]:
     code = frame.f_code
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    arguments = {name: frame.f_locals.get(name) for name in names}
-    return {"type": code.co_name, **{name: item for name, item in arguments.items() if _plain(item)}}
+    found: dict[str, object] = {"type": code.co_name}
+    now = frame.f_locals
+    found.update((name, item) for name in names if _plain(item := now.get(name)))
+    return found
 
 
 @lru_cache(maxsize=4096)

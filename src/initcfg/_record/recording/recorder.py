@@ -92,7 +92,9 @@ class Recorder(StorageTracker, DispatchMode):
             self._track(tensor)
         elif (out := self._out(tensor, known, operation)) is not None:
             fill = out.tracked.layers[-1]
-            self.log.add(self._step(func, templates, kwargs, outs=(out,), fill=fill, done=True))
+            self._add_filling(
+                func, templates, kwargs, out.tracked, fill, outs=(out,), overwrites=True, done=True
+            )
         return tensor
 
     def _draw(self, operation: str, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
@@ -109,7 +111,7 @@ class Recorder(StorageTracker, DispatchMode):
             return None
         fill, value = aten.DRAWERS[operation]
         # A value of its own: those of copies are the same object.
-        layer = self._layer(tensor, replace(value), operation)
+        layer = self._layer(tracked.whole, replace(value), operation)
         self._fill(tracked, layer, getattr(torch.ops.aten, fill).default, (), {})
         return tensor
 
@@ -138,11 +140,14 @@ class Recorder(StorageTracker, DispatchMode):
             return True
         if operation == "copy":
             return self._copy(tracked, func, args, kwargs)
-        if not aten.fills(operation) or any(map(self.is_random, args[1:])):
+        if not aten.fills(operation):
             return False
-        for tensor in _tensors(args[1:], {}):
-            # A number in a tensor, as in weight[0] = 1.
-            self.make_real(tensor)
+        if any(isinstance(number, torch.Tensor) for number in numbers):
+            if any(map(self.is_random, numbers)):
+                return False
+            for tensor in _tensors(args[1:], {}):
+                # A number in a tensor, as in weight[0] = 1.
+                self.make_real(tensor)
         known = aten.filled_with(operation, args[1:], kwargs)
         if known is None:
             return False
@@ -152,7 +157,7 @@ class Recorder(StorageTracker, DispatchMode):
                 # A buffer that is reset to what it was made with.
                 return True
         numbers = tuple(item.item() if isinstance(item, torch.Tensor) else item for item in numbers)
-        layer = self._layer(target, known, operation + "_")
+        layer = self._layer(region, known, operation + "_")
         self._fill(tracked, layer, getattr(torch.ops.aten, operation + "_"), numbers, kwargs)
         return True
 
@@ -215,7 +220,7 @@ class Recorder(StorageTracker, DispatchMode):
             return None
         known = Constant(func(*small, **kwargs).item())
         result = _unwritten(meta, "cpu")
-        layers = [self._layer(result, known, aten.operation_of(func))]
+        layers = [self._layer(region_of(result), known, aten.operation_of(func))]
         return self._add_result(func, args, kwargs, result, layers)
 
     def _add_result(
@@ -236,7 +241,7 @@ class Recorder(StorageTracker, DispatchMode):
         with self.lock:
             tracked = self._writable(tensor)
             if tracked is not None:
-                self._fill(tracked, self._layer(tensor, value, value.kind), run, (), {})
+                self._fill(tracked, self._layer(region_of(tensor), value, value.kind), run, (), {})
             return tracked is not None
 
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._record.recording.layers import Layer, shown_in, value_of
+from initcfg._record.recording.layers import Layer, shown_in, value_of, value_of_known
 from initcfg._record.recording.regions import Region
 from initcfg.values import Value
 
@@ -97,7 +97,7 @@ class TrackedStorage:
     @property
     def pending(self) -> bool:
         """Whether operations that write it were recorded and not done."""
-        return any(self in step.writes for step in self.waiting.values())
+        return bool(self.waiting) and any(self in step.writes for step in self.waiting.values())
 
     @property
     def abandoned(self) -> bool:
@@ -112,14 +112,20 @@ class TrackedStorage:
 
     def write(self, layer: Layer) -> None:
         """Put a layer on top; those that it covers are forgotten."""
-        self.layers = [below for below in self.layers if not layer.region.covers(below.region)]
-        self.layers.append(layer)
+        left = [below for below in self.layers if not layer.region.covers(below.region)]
+        left.append(layer)
+        self.layers = left
 
     def snapshot(self, region: Region, *, exact: bool = True) -> Snapshot | None:
         """What a region holds, if that has a name; if ``exact``, with the very numbers of that name.
 
         If not, a piece of something random is random in the same way, with numbers of its own.
         """
+        if len(self.layers) == 1 and self.layers[0].region == region:
+            # So it is nearly always.
+            only = self.layers[0]
+            named = value_of_known(only.known)
+            return None if named is None else Snapshot(named, (only.known,), (only.root,))
         value = value_of(self.layers, region)
         if value is None:
             return None

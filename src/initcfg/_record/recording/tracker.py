@@ -85,7 +85,7 @@ class StorageTracker:
                 data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
                 tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
             tracked.fresh, tracked.outside = fresh, outside
-            tracked.made = self._layer(tensor, None, "?") if fresh else None
+            tracked.made = self._layer(tracked.whole, None, "?") if fresh else None
         return tracked
 
     def _check_unseen(self, tracked: TrackedStorage) -> None:
@@ -101,8 +101,8 @@ class StorageTracker:
 
     def is_random(self, item: object) -> bool:
         """Whether it is a tensor that random numbers make."""
-        found = self.all_tracked([item]) if isinstance(item, torch.Tensor) else ()
-        return any(step.random for each in found for step in self.log.sliced(each))
+        found = self.tracked(item) if isinstance(item, torch.Tensor) else None
+        return found is not None and any(step.random for step in self.log.sliced(found))
 
     def _track(self, tensor: torch.Tensor) -> TrackedStorage | None:
         if not is_plain(tensor):
@@ -138,7 +138,7 @@ class StorageTracker:
                 tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
                 self._poison(tracked)
                 tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
-                    self._layer(tensor, None, "?")
+                    self._layer(region_of(tensor), None, "?")
                 ]
 
     def _poison(self, tracked: TrackedStorage) -> None:
@@ -183,10 +183,10 @@ class StorageTracker:
                     place = place or code_that_writes().place
                     step.seen, self.log.looked = place, True
 
-    def _layer(self, tensor: torch.Tensor, known: Known | None, function: str) -> Layer:
+    def _layer(self, region: Region, known: Known | None, function: str) -> Layer:
         """A write by the code on the stack, through ``function`` unless it called one of torch.nn.init."""
         origin = code_that_writes()
-        return Layer(region_of(tensor), known, origin.code, origin.call or {"type": function}, origin.place)
+        return Layer(region, known, origin.code, origin.call or {"type": function}, origin.place)
 
     def _operand(self, item: Any) -> Any:
         if not isinstance(item, torch.Tensor) or not is_plain(item):
@@ -204,8 +204,25 @@ class StorageTracker:
             what = (getattr(func, "_schema", None) and aten.operation_of(func), layer.known, layer.region)
             layer = layer._replace(known=self.repeats.draw(what, layer.known))
         args, whole = (Operand(tracked, layer.region), *numbers), layer.region.covers(tracked.whole)
-        self.log.add(self._step(func, args, kwargs, writes=[tracked], fill=layer, overwrites=whole))
+        before = {} if whole else {id(tracked): tracked.snapshot(tracked.whole)}
+        self._add_filling(func, args, kwargs, tracked, layer, before=before, overwrites=whole)
         tracked.write(layer)
+
+    def _add_filling(
+        self,
+        func: Callable[..., Any],
+        args: Args,
+        kwargs: Kwargs,
+        tracked: TrackedStorage,
+        layer: Layer,
+        **fields: Any,
+    ) -> None:
+        """Log an operation that reads nothing and fills a storage with what a layer says."""
+        known = layer.known
+        fill = Snapshot(known, (known,), (known,)) if isinstance(known, Value) else None
+        self.log.add(
+            LogStep(len(self.log.steps), func, args, kwargs, (), (tracked,), fill=fill, **fields)
+        )
 
     def _note_in_place(
         self, func: Any, args: Args, kwargs: Kwargs, targets: Sequence[torch.Tensor], *, done: bool
@@ -220,7 +237,9 @@ class StorageTracker:
         single = len(targets) == 1
         whole = single and region_of(targets[0]).covers(changed[0].whole)
         known = self._number_filled(operation, args) if single else None
-        layers = [self._layer(each, known, name) for each in targets if self.tracked(each) is not None]
+        layers = [
+            self._layer(region_of(each), known, name) for each in targets if self.tracked(each) is not None
+        ]
         step = self._step(
             func,
             arguments,
@@ -243,7 +262,7 @@ class StorageTracker:
         if tracked is not None and not tracked.whole.elements and tensor.numel():
             step.hidden = "it gives a tensor another size"
             tracked.whole = region_of(tensor)
-            tracked.layers = [self._layer(tensor, None, "?")]
+            tracked.layers = [self._layer(tracked.whole, None, "?")]
 
     def _note_outs(self, step: LogStep, outs: tuple[Operand | None, ...]) -> None:
         """An operation that changes some tensors has made others too."""
@@ -265,7 +284,7 @@ class StorageTracker:
         tracked = self._track(tensor)
         if tracked is None:
             return None
-        layer = self._layer(tensor, known, function)
+        layer = self._layer(tracked.whole, known, function)
         tracked.write(layer)
         return Operand(tracked, layer.region)
 
