@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,14 +19,14 @@ _MOST_OPERATIONS = 8
 _ours: ContextVar[bool] = ContextVar("initcfg_unobserved", default=False)
 
 
-@contextlib.contextmanager
-def unobserved() -> Iterator[None]:
+class unobserved:
     """Within this, operations are ours and not the user's code's: what a recorder does late, for instance."""
-    token = _ours.set(True)
-    try:
-        yield
-    finally:
-        _ours.reset(token)
+
+    def __enter__(self) -> None:
+        self._token = _ours.set(True)
+
+    def __exit__(self, *error: object) -> None:
+        _ours.reset(self._token)
 
 
 class Observer(DispatchMode):
@@ -88,12 +88,20 @@ def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
 
 def written_tensors(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:
     """The tensors that an operation writes in place."""
+    for index, name in _written_arguments(func):
+        yield from tensors_in(args[index] if index < len(args) else kwargs.get(name))
+
+
+@lru_cache(maxsize=4096)
+def _written_arguments(func: Any) -> tuple[tuple[int, str], ...]:
     schema = getattr(func, "_schema", None)
     if schema is None or not schema.is_mutable:
-        return
-    for index, argument in enumerate(schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            yield from tensors_in(args[index] if index < len(args) else kwargs.get(argument.name))
+        return ()
+    return tuple(
+        (index, argument.name)
+        for index, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
 
 
 def tensors_in(argument: Any) -> list[torch.Tensor]:

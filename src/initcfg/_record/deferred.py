@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from types import TracebackType
@@ -137,13 +137,10 @@ class deferred:
                     # It holds what its constructor wrote.
                     continue
             set_default(parameter, Default(outcome, replay))
-            small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
-            if self._guard and small and parameter in waiting and not parameter.is_inference():
-                with torch.no_grad():
-                    parameter.fill_(float("nan"))
         for module in modules:
             note_defaults(module)
         if self._guard:
+            _poison(waiting)
             # What a parametrization computes from, planning looks at.
             inner = {id(each) for module in parametrizations for each in module.modules()}
             close_pending([module for module in modules if id(module) not in inner])
@@ -187,6 +184,15 @@ class deferred:
                 found[id(module)] = module
                 todo += [each for each in reversed(list(module.children())) if id(each) not in found]
         return list(found.values())
+
+
+def _poison(waiting: Iterable[nn.Parameter]) -> None:
+    """Small parameters that wait for their numbers hold NaN."""
+    with torch.no_grad():
+        for parameter in waiting:
+            small = parameter.numel() * parameter.element_size() <= _POISONED_BYTES
+            if small and not parameter.is_inference():
+                parameter.fill_(float("nan"))
 
 
 def _own_tensors(module: nn.Module) -> Iterator[torch.Tensor]:

@@ -21,7 +21,6 @@ _HOMES = (
     ("mmcv.runner.base_module", "mmcv.cnn.utils.weight_init"),
 )
 _ORIGINAL = {"compat": "mmengine", "rng": "torch"}
-_MISSING = object()
 _lock = threading.RLock()
 _depth = 0
 _undo = contextlib.ExitStack()
@@ -59,7 +58,7 @@ def _patch() -> None:
         theirs = {id(vars(home).get("initialize")) for home in (base_module, weight_init)}
         for module in list(sys.modules.values()):
             # Also where a user's module imported the function by name.
-            if id(getattr(module, "__dict__", {}).get("initialize", _MISSING)) in theirs:
+            if "initialize" in (held := getattr(module, "__dict__", ())) and id(held["initialize"]) in theirs:
                 _replace(module, "initialize", initialize)
         for name in INITIALIZERS.module_dict:
             cls = getattr(weight_init, f"{name}Init", None)

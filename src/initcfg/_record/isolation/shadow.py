@@ -10,7 +10,6 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from copy import copy
 from typing import Any
 
 import torch
@@ -55,7 +54,7 @@ def _keep_module(undo: contextlib.ExitStack, module: nn.Module) -> None:
     kind, attributes = type(module), dict(vars(module))
     # Its tensors, modules and hooks are in containers, and what its own code counts or collects may be.
     # A part that torch.jit has compiled keeps its tensors in C++, and code cannot replace them.
-    contents = [(each, copy(each)) for each in attributes.values() if type(each) in _CONTAINERS]
+    contents = [(each, each.copy()) for each in attributes.values() if type(each) in _CONTAINERS]
 
     def restore() -> None:
         if type(module) is not kind:
@@ -64,6 +63,8 @@ def _keep_module(undo: contextlib.ExitStack, module: nn.Module) -> None:
         vars(module).clear()
         vars(module).update(attributes)
         for now, before in contents:
+            if not (now or before):
+                continue
             now.clear()
             (now.extend if isinstance(now, list) else now.update)(before)
 

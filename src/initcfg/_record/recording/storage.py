@@ -47,7 +47,7 @@ class Snapshot(NamedTuple):
         return any(root in shared and form != (root,) for root, form in self.uses)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class TrackedStorage:
     """One storage.
 
@@ -136,7 +136,7 @@ class TrackedStorage:
         return None if exact and found.partial else found
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Operand:
     """A tensor in a recorded operation: where it lies, and what it held at that time, if that had a name."""
 
@@ -145,7 +145,7 @@ class Operand:
     known: Snapshot | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class LogStep:
     """A recorded operation.
 

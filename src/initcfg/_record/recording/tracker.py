@@ -29,6 +29,22 @@ _PRUNE_EVERY = 256
 _COPIED_BYTES = 1 << 20
 
 
+class _Through:
+    """Operations pass a tracker by, and are ours."""
+
+    def __init__(self, tracker: StorageTracker) -> None:
+        self._tracker = tracker
+
+    def __enter__(self) -> None:
+        self._before, self._tracker._passing = self._tracker._passing, True
+        self._ours = unobserved()
+        self._ours.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._ours.__exit__(*error)
+        self._tracker._passing = self._before
+
+
 class StorageTracker:
     """Storages by address, and the log. Operations that draw are done within ``drawing``."""
 
@@ -164,15 +180,9 @@ class StorageTracker:
         with self._drawing() if step.random else contextlib.nullcontext():
             run_step(step, place)
 
-    @contextlib.contextmanager
-    def through(self) -> Iterator[None]:
+    def through(self) -> contextlib.AbstractContextManager[None]:
         """Within this, operations pass by."""
-        before, self._passing = self._passing, True
-        try:
-            with unobserved():
-                yield
-        finally:
-            self._passing = before
+        return _Through(self)
 
     def _note_look(self, storages: Iterable[TrackedStorage]) -> None:
         """Code sees numbers: what was drawn for them is not the stream's to draw again."""
@@ -301,16 +311,18 @@ class StorageTracker:
         **fields: Any,
     ) -> LogStep:
         """A step for the log, before what it writes is noted."""
-        reads = dict.fromkeys(each.tracked for each in operands_in((args, kwargs)))
+        first, rest = leaves(args[:1]), leaves((args[1:], kwargs))
+        items = [*first, *rest]
+        reads = dict.fromkeys([each.tracked for each in items if isinstance(each, Operand)])
         # What is not followed may lie in memory that is: a conjugated tensor, say.
-        items = leaves((args, kwargs))
         reads.update(
-            dict.fromkeys(self.all_tracked(each for each in items if isinstance(each, torch.Tensor)))
+            dict.fromkeys(self.all_tracked([each for each in items if isinstance(each, torch.Tensor)]))
         )
         if fill is not None or overwrites:
-            others = {each.tracked for each in operands_in((args[1:], kwargs))}
-            for only_written in set(writes) - others:
-                reads.pop(only_written, None)
+            others = {each.tracked for each in rest if isinstance(each, Operand)}
+            for only_written in writes:
+                if only_written not in others:
+                    reads.pop(only_written, None)
         made = dict.fromkeys(out.tracked for out in outs if out is not None)
         known = None if fill is None else fill.known
         if fields.get("draws"):

@@ -156,6 +156,10 @@ def made_by(func: Any, result: Any) -> list[torch.Tensor]:
     if schema is not None and schema.is_mutable:
         each = result if len(schema.returns) > 1 else [result]
         items = [item for item, kind in zip(each, schema.returns, strict=False) if kind.alias_info is None]
+    if type(items) is torch.Tensor:
+        return [items]
+    if type(items) is list and not items:
+        return []
     return [item for item in tree_flatten(items)[0] if isinstance(item, torch.Tensor)]
 
 
