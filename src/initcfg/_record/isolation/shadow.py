@@ -54,7 +54,10 @@ def _keep_module(undo: contextlib.ExitStack, module: nn.Module) -> None:
     kind, attributes = type(module), dict(vars(module))
     # Its tensors, modules and hooks are in containers, and what its own code counts or collects may be.
     # A part that torch.jit has compiled keeps its tensors in C++, and code cannot replace them.
-    contents = [(each, each.copy()) for each in attributes.values() if type(each) in _CONTAINERS]
+    # Most are empty, and need no copy.
+    contents = [
+        (each, each.copy() if each else ()) for each in attributes.values() if type(each) in _CONTAINERS
+    ]
 
     def restore() -> None:
         if type(module) is not kind:

@@ -18,7 +18,7 @@ class Repeats:
 
     def __init__(self) -> None:
         self._place: Hashable = "start"
-        # What was drawn since then, while no earlier place can come again: a place is only made of it when asked.
+        # What was drawn since then; while no earlier place can come again, nobody asks for the place.
         self._since: list[tuple[Hashable, Known]] = []
         self._returns = False
         self._saved: dict[int, tuple[torch.Tensor, Hashable]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -230,9 +230,7 @@ class StorageTracker:
         """Log an operation that reads nothing and fills a storage with what a layer says."""
         known = layer.known
         fill = Snapshot(known, (known,), (known,)) if isinstance(known, Value) else None
-        self.log.add(
-            LogStep(len(self.log.steps), func, args, kwargs, (), (tracked,), fill=fill, **fields)
-        )
+        self.log.add(LogStep(len(self.log.steps), func, args, kwargs, (), (tracked,), fill=fill, **fields))
 
     def _note_in_place(
         self, func: Any, args: Args, kwargs: Kwargs, targets: Sequence[torch.Tensor], *, done: bool
