@@ -58,7 +58,8 @@ def _patch() -> None:
         theirs = {id(vars(home).get("initialize")) for home in (base_module, weight_init)}
         for module in list(sys.modules.values()):
             # Also where a user's module imported the function by name.
-            if "initialize" in (held := getattr(module, "__dict__", ())) and id(held["initialize"]) in theirs:
+            held: dict[str, Any] = getattr(module, "__dict__", {})
+            if "initialize" in held and id(held["initialize"]) in theirs:
                 _replace(module, "initialize", initialize)
         for name in INITIALIZERS.module_dict:
             cls = getattr(weight_init, f"{name}Init", None)
