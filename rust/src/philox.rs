@@ -65,17 +65,6 @@ impl Blocks<'_> {
 /// Each lane is 64 bits wide and its low half counts, which is how vector units multiply 32-bit numbers.
 #[inline(always)]
 pub fn words(keys: &KeySchedule, blocks: &Blocks, out: &mut [u32; WORDS]) {
-    words_through(keys, blocks, out, |word| word);
-}
-
-/// As [`words`], with every word sent through a function of its low 32 bits while it is wide.
-#[inline(always)]
-pub fn words_through(
-    keys: &KeySchedule,
-    blocks: &Blocks,
-    out: &mut [u32; WORDS],
-    through: impl Fn(u64) -> u64,
-) {
     for (numbers, out) in blocks
         .numbers()
         .chunks_exact(ABREAST)
@@ -106,8 +95,8 @@ pub fn words_through(
         }
         let mut pairs = Aligned([0u64; 2 * ABREAST]);
         for lane in 0..ABREAST {
-            pairs.0[2 * lane] = (through(word0[lane]) & LOW) | (through(word1[lane]) << 32);
-            pairs.0[2 * lane + 1] = (through(word2[lane]) & LOW) | (through(word3[lane]) << 32);
+            pairs.0[2 * lane] = (word0[lane] & LOW) | (word1[lane] << 32);
+            pairs.0[2 * lane + 1] = (word2[lane] & LOW) | (word3[lane] << 32);
         }
         // SAFETY: as many bytes of memory; on a little-endian machine in the same order.
         let words =

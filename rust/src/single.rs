@@ -2,7 +2,7 @@
 //! Nothing here is contracted: Rust never fuses a multiplication and an addition by itself.
 
 use crate::bits::single;
-use crate::philox::{words, words_through, Aligned, Blocks, KeySchedule, LOW, WORDS};
+use crate::philox::{words, Aligned, Blocks, KeySchedule, WORDS};
 
 /// How a word becomes a float32 number; every number in it is rounded already.
 #[derive(Clone, Copy)]
@@ -87,10 +87,11 @@ impl Single {
                 first,
                 width,
             } => {
-                let (first, width) = (u64::from(first), u64::from(width));
-                words_through(keys, blocks, &mut drawn.0, |word| {
-                    (((word & LOW) * width) >> 32) + first
-                });
+                words(keys, blocks, &mut drawn.0);
+                for word in drawn.0.iter_mut() {
+                    let share = (u64::from(*word) * u64::from(width)) >> 32;
+                    *word = first.wrapping_add(share as u32);
+                }
                 standard_normals(&drawn.0, out);
                 for number in out.iter_mut() {
                     *number = clamped(center + spread * *number, low, high);

@@ -205,12 +205,18 @@ unsafe fn fill_run<T: Cell, D: Draws>(
 fn past_the_cache<T>(block: &Block, place: *mut T, run: u64) -> bool {
     let elements: u64 = block.dims.iter().map(|dim| dim.size).product();
     let size = std::mem::size_of::<T>() as u64;
+    if elements * size < LARGE {
+        return false;
+    }
     let fetched = fetched(place as *mut u8, (run * size) as usize);
     cfg!(target_arch = "x86_64")
         && !fetched
         && elements * size >= PAST_THE_CACHE
         && place as usize % 16 == 0
 }
+
+/// Bytes of a block from which on it is worth a question to the system whether its memory is new.
+const LARGE: u64 = 1 << 21;
 
 /// Bytes of a block from which on it is written past the cache.
 const PAST_THE_CACHE: u64 = 1 << 23;

@@ -4,6 +4,10 @@ use super::Vectors;
 use crate::philox::{Blocks, KeySchedule, LANES, MULTIPLIERS, WORDS};
 use crate::single::{Single, ABOVE, BELOW, LOG2, TO_UNIT};
 
+/// Vectors of blocks that are mixed one after the other before any is mapped: the rounds of the second fill the
+/// time in which roots and quotients of the first are due.
+const TOGETHER: usize = 2;
+
 /// The words of as many blocks, block after block.
 ///
 /// # Safety
@@ -56,17 +60,22 @@ pub unsafe fn draw<V: Vectors>(
         }
         Single::Normal { center, spread } => {
             let (center, spread) = (V::number(center), V::number(spread));
-            for first in (0..LANES).step_by(V::LANES) {
-                let mixed = mixed::<V>(keys, blocks, first);
-                let mut words = [V::word(0); 4];
-                for lane in 0..4 {
-                    words[lane] = V::finished(mixed[lane]);
+            for first in (0..LANES).step_by(TOGETHER * V::LANES) {
+                let mut words = [[V::word(0); 4]; TOGETHER];
+                for group in 0..TOGETHER {
+                    let mixed = mixed::<V>(keys, blocks, first + group * V::LANES);
+                    for lane in 0..4 {
+                        words[group][lane] = V::finished(mixed[lane]);
+                    }
                 }
-                let drawn = standard_normals::<V>(words);
-                for lane in 0..4 {
-                    words[lane] = V::bits(V::plus(center, V::times(spread, drawn[lane])));
+                for group in 0..TOGETHER {
+                    let drawn = standard_normals::<V>(words[group]);
+                    let mut bits = [V::word(0); 4];
+                    for lane in 0..4 {
+                        bits[lane] = V::bits(V::plus(center, V::times(spread, drawn[lane])));
+                    }
+                    V::store(bits, numbers.add(4 * (first + group * V::LANES)));
                 }
-                V::store(words, numbers.add(4 * first));
             }
         }
         Single::Cut {
@@ -80,18 +89,24 @@ pub unsafe fn draw<V: Vectors>(
             let (center, spread) = (V::number(center), V::number(spread));
             let (low, high) = (V::number(low), V::number(high));
             let (start, width) = (V::word(start), V::mixed(width));
-            for first in (0..LANES).step_by(V::LANES) {
-                let mixed = mixed::<V>(keys, blocks, first);
-                let mut words = [V::word(0); 4];
-                for lane in 0..4 {
-                    words[lane] = V::plus_word(V::finished_share(mixed[lane], width), start);
+            for first in (0..LANES).step_by(TOGETHER * V::LANES) {
+                let mut words = [[V::word(0); 4]; TOGETHER];
+                for group in 0..TOGETHER {
+                    let mixed = mixed::<V>(keys, blocks, first + group * V::LANES);
+                    for lane in 0..4 {
+                        let share = V::finished_share(mixed[lane], width);
+                        words[group][lane] = V::plus_word(share, start);
+                    }
                 }
-                let drawn = standard_normals::<V>(words);
-                for lane in 0..4 {
-                    let number = V::plus(center, V::times(spread, drawn[lane]));
-                    words[lane] = V::bits(clamped::<V>(number, low, high));
+                for group in 0..TOGETHER {
+                    let drawn = standard_normals::<V>(words[group]);
+                    let mut bits = [V::word(0); 4];
+                    for lane in 0..4 {
+                        let number = V::plus(center, V::times(spread, drawn[lane]));
+                        bits[lane] = V::bits(clamped::<V>(number, low, high));
+                    }
+                    V::store(bits, numbers.add(4 * (first + group * V::LANES)));
                 }
-                V::store(words, numbers.add(4 * first));
             }
         }
     }
