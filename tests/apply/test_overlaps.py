@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -32,6 +33,16 @@ def flat(*cuts: Callable[[torch.Tensor], torch.Tensor]) -> Make:
     return make
 
 
+def of_one_array(*cuts: slice) -> Make:
+    """Each with a storage of its own, over memory of NumPy's."""
+
+    def make() -> Any:
+        memory = np.zeros(64, dtype=np.float32)
+        return tuple(torch.from_numpy(memory[cut]) for cut in cuts)
+
+    return make
+
+
 OVERLAPPING = {
     "rows in part": flat(lambda m: m[:40], lambda m: m[39:]),
     "one in the other": flat(lambda m: m.view(8, 8), lambda m: m[9:10]),
@@ -39,6 +50,9 @@ OVERLAPPING = {
     "row and column": flat(lambda m: m.view(8, 8)[3], lambda m: m.view(8, 8)[:, 2]),
     "as strided": flat(lambda m: m.as_strided((4, 4), (8, 2)), lambda m: m.as_strided((4,), (4,), 24)),
     "turned": flat(lambda m: m.view(8, 8), lambda m: m.view(8, 8).t()),
+    "two storages of one size": of_one_array(slice(0, 32), slice(16, 48)),
+    "two storages in part": of_one_array(slice(0, 40), slice(39, None)),
+    "a storage within another": of_one_array(slice(None), slice(60, 61)),
     "another type": flat(lambda m: m[:4], lambda m: m.view(torch.float16)[7:12]),
 }
 SAME = flat(lambda m: m, lambda m: m)
@@ -47,6 +61,7 @@ APART = {
     "columns": flat(lambda m: m.view(8, 8)[:, :4], lambda m: m.view(8, 8)[:, 4:]),
     "even and odd": flat(lambda m: m[::2], lambda m: m[1::2]),
     "corners": flat(lambda m: m.view(8, 8)[:4, 4:], lambda m: m.view(8, 8)[4:, :4]),
+    "two storages": of_one_array(slice(0, 40), slice(40, None)),
     "nothing": flat(lambda m: m, lambda m: m[3:3]),
 }
 
@@ -83,9 +98,10 @@ def test_what_no_rule_writes_may_overlap() -> None:
         initcfg.init_weights(model, dict(type="Normal", param="a"), seed=0)
 
 
-def test_one_memory_under_two_objects_is_tied() -> None:
+@pytest.mark.parametrize("make", [SAME, of_one_array(slice(None), slice(None))])
+def test_one_memory_under_two_objects_is_tied(make: Make) -> None:
     """As `b.data = a.data` ties them: the numbers are those of one of the names, whoever writes last."""
-    model, alone = Two(SAME), nn.ParameterDict({"a": torch.zeros(64)})
+    model, alone = Two(make), nn.ParameterDict({"a": torch.zeros(64)})
     initcfg.init_weights(model, NORMAL, seed=0)
     initcfg.init_weights(alone, dict(type="Normal", param="a"), seed=0)
     assert torch.equal(model.a, alone["a"])

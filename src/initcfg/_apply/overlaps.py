@@ -5,9 +5,9 @@ Tied parameters are one tensor, and views side by side in one buffer share nothi
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ _MOST_BYTES = 1 << 28
 
 
 class _Span(NamedTuple):
-    """Where a tensor lies in its storage, in bytes: the first, and size and stride of each dimension.
+    """Where a tensor lies in memory, in bytes: the first, and size and stride of each dimension.
 
     The longest stride comes first, and last the bytes of an element.
     """
@@ -37,7 +37,7 @@ class _Span(NamedTuple):
 
 
 Neighbors = list[tuple[Entry, Entry]]
-"""Pairs of parameters whose spans in a storage meet."""
+"""Pairs of parameters whose spans in memory meet."""
 
 
 def check_overlaps(items: Mapping[str, Assignment], neighbors: Neighbors) -> None:
@@ -80,9 +80,9 @@ def _clash(first: Entry, second: Entry, one: Assignment, other: Assignment) -> b
 
 
 def _same(first: Entry, second: Entry) -> bool:
-    """Whether two parameters of one storage have each element in the same place."""
+    """Whether two parameters in one memory have each element in the same place."""
     here, there = (
-        (each.dtype, each.shape, each.stride(), each.storage_offset())
+        (each.dtype, each.shape, each.stride(), _span(each).start)
         for each in (local_of(first.tensor), local_of(second.tensor))
     )
     return here == there
@@ -108,38 +108,50 @@ def _numbers(item: Assignment) -> object:
 
 
 def neighbors_in(names: Names) -> Neighbors:
-    """The pairs of parameters whose spans in a storage meet."""
-    tensors = [entry.tensor for entry in names.parameters]
-    if all(type(tensor) is torch.nn.Parameter for tensor in tensors):
-        with contextlib.suppress(NotImplementedError, RuntimeError):
-            # In nearly all models, each has a storage of its own.
-            if len({tensor.untyped_storage()._cdata for tensor in tensors}) == len(tensors):
-                return []
-    return list(_meeting(names))
-
-
-def _meeting(names: Names) -> Iterator[tuple[Entry, Entry]]:
-    by_storage: dict[int, list[Entry]] = {}
-    for entry in names.parameters:
+    """The pairs of parameters whose spans in memory meet."""
+    by_memory: dict[object, list[tuple[int, int, int]]] = {}
+    entries = names.parameters
+    for index, entry in enumerate(entries):
         tensor = local_of(entry.tensor)
         if not tensor.is_meta and tensor.numel() > 0 and (storage := storage_of(tensor)):
-            by_storage.setdefault(storage, []).append(entry)
-    for entries in by_storage.values():
-        if len(entries) == 1:
-            continue
-        spans = sorted((_span(entry.tensor), index) for index, entry in enumerate(entries))
-        for place, (span, index) in enumerate(spans):
-            for other, second in itertools.islice(spans, place + 1, None):
-                if other.start >= span.stop:
-                    break
-                yield entries[index], entries[second]
+            start, stop = _range(tensor)
+            # Two storages may have one memory, as those of two tensors of one NumPy array.
+            memory = tensor.device if start else storage
+            by_memory.setdefault(memory, []).append((start, stop, index))
+    found: Neighbors = []
+    for ranges in by_memory.values():
+        ranges.sort()
+        if any(before[1] > after[0] or not after[0] for before, after in pairwise(ranges)):
+            indices = [index for _, _, index in ranges]
+            found += _meeting([entries[index] for index in sorted(indices)])
+    return found
+
+
+def _range(tensor: torch.Tensor) -> tuple[int, int]:
+    """The addresses of a tensor's storage: the first, and one beyond the last; 0 where it has none."""
+    try:
+        storage = tensor.untyped_storage()
+        start = storage.data_ptr()
+        return start, start + storage.nbytes()
+    except (NotImplementedError, RuntimeError):
+        return 0, 0
+
+
+def _meeting(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    spans = sorted((_span(entry.tensor), index) for index, entry in enumerate(entries))
+    for place, (span, index) in enumerate(spans):
+        for other, second in itertools.islice(spans, place + 1, None):
+            if other.start >= span.stop:
+                break
+            yield entries[index], entries[second]
 
 
 def _span(tensor: torch.Tensor) -> _Span:
     tensor = local_of(tensor)
     size = tensor.element_size()
     dims = [(n, stride * size) for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if n > 1]
-    return _Span(int(tensor.storage_offset()) * size, (*sorted(dims, key=lambda dim: -dim[1]), (size, 1)))
+    start = _range(tensor)[0] + int(tensor.storage_offset()) * size
+    return _Span(start, (*sorted(dims, key=lambda dim: -dim[1]), (size, 1)))
 
 
 def _shared(here: _Span, there: _Span) -> bool:
