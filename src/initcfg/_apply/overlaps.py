@@ -109,8 +109,13 @@ def _numbers(item: Assignment) -> object:
 
 def neighbors_in(names: Names) -> Neighbors:
     """The pairs of parameters whose spans in memory meet."""
-    by_memory: dict[object, list[tuple[int, int, int]]] = {}
     entries = names.parameters
+    if all(type(entry.tensor) is torch.nn.Parameter for entry in entries):
+        # In nearly all models, each has a storage of its own.
+        all_ranges = sorted([_range(entry.tensor) for entry in entries])
+        if all(first[0] and first[1] <= second[0] for first, second in pairwise(all_ranges)):
+            return []
+    by_memory: dict[object, list[tuple[int, int, int]]] = {}
     for index, entry in enumerate(entries):
         tensor = local_of(entry.tensor)
         if not tensor.is_meta and tensor.numel() > 0 and (storage := storage_of(tensor)):
