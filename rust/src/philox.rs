@@ -21,7 +21,7 @@ pub const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The half of a lane that counts.
-pub const LOW: u64 = 0xFFFF_FFFF;
+const LOW: u64 = 0xFFFF_FFFF;
 
 /// The two halves of a key in each round.
 pub type KeySchedule = [[u32; 2]; 10];

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import initcfg
 from initcfg._diagnose.facts import TensorMeasure
@@ -95,6 +97,24 @@ def test_a_constructor_alone_is_told_with_its_line() -> None:
 @pytest.mark.parametrize("build", [Filled, Plain, lambda: Filled(norm=0.5)])
 def test_every_tensor_has_a_name_for_its_origin(build: type[nn.Module]) -> None:
     assert all(each.rule and each.value for each in _told(build()).values())
+
+
+class Nested(nn.Module):
+    """A model whose blocks are in wrappers, which have no part in the names of tensors."""
+
+    def __init__(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        super().__init__()
+        self.block, self.head = wrap(Filled()), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.block(x))
+
+
+@pytest.mark.parametrize("wrap", [checkpoint_wrapper, lambda each: torch.compile(each, backend="eager")])
+def test_in_a_wrapper_it_is_the_same(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    own = _told(Nested(wrap))["block.own.weight"]
+    assert own.rule == "RootMean.__init__ or Filled._init_weights"
+    assert own.source == _line(Filled._init_weights)
 
 
 def test_a_finding_blames_that_code() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,6 +97,8 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
     stored = _stored_dtype(model)
     dtype = request.dtype or stored
     constructors = usual_values(model, plan)
+    names = named_tensors(model)
+    code = builders(names, _unreached(names, plan))
     with running(model, request) as pairs:
         tell("looking at one pass, forward and back")
         evidence = _evidence(model, task, request, dtype, stored)
@@ -104,8 +107,7 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
         evidence.notes = () if plan is None else plan.notes
         evidence.fresh = all_drawn(plan, evidence.tensors, constructors)
         findings = found_in(evidence)
-        names = named_tensors(model)
-        known = origins(plan, evidence.tensors, constructors, builders(names, _unreached(names, plan)))
+        known = origins(plan, evidence.tensors, constructors, code)
         findings = [blamed(each, known) for each in findings]
         findings = _mended(model, pairs, task, request, evidence, findings)
     return Diagnosis(
@@ -129,8 +131,20 @@ def running(model: nn.Module, request: Request) -> Iterator[Pairs]:
     """Within, the model may be run and trained as the request says; nothing of that stays."""
     first = next(model.parameters())
     dtype = request.dtype or _stored_dtype(model)
-    with untouched(model, request.seed) as pairs, _quietly(), precision(dtype, first.device, first.dtype):
+    with (
+        untouched(model, request.seed) as pairs,
+        _quietly(),
+        _uncompiled(),
+        precision(dtype, first.device, first.dtype),
+    ):
         yield pairs
+
+
+def _uncompiled() -> contextlib.AbstractContextManager[object]:
+    """Compiled modules run as they are written: the compiler would look into our hooks."""
+    if "torch._dynamo" not in sys.modules:
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 @contextlib.contextmanager

@@ -7,12 +7,12 @@ the parameter, and a method such as ``_init_weights`` of the class around it, wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from initcfg._model import Entry, Names
+from initcfg._model import Entry, Names, Node
 from initcfg._plan import Shadowed
 from initcfg._record.defaults import survey, usual_of_torch
 
@@ -36,7 +36,7 @@ def builders(names: Names, missing: Iterable[Entry]) -> dict[str, Builder]:
     """By canonical name: the code that may have filled these tensors."""
     entries = list(missing)
     codes, places = survey(names.tree, {id(entry.tensor) for entry in entries}, ())
-    modules = dict(names.tree.module.named_modules(remove_duplicate=False))
+    modules = _by_name(names.tree)
     found: dict[str, Builder] = {}
     for entry in entries:
         place = places.get(id(entry.tensor))
@@ -65,14 +65,26 @@ def _owner(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _method(code: str, owner: str, modules: Mapping[str, nn.Module]) -> list[tuple[type, str]]:
+def _by_name(tree: Node) -> dict[str, list[nn.Module]]:
+    """The modules by the names that their tensors have: a wrapper has that of what it wraps."""
+    found: dict[str, list[nn.Module]] = {}
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        found.setdefault(node.name, []).append(node.module)
+        waiting += node.children
+    return found
+
+
+def _method(code: str, owner: str, modules: Mapping[str, Sequence[nn.Module]]) -> list[tuple[type, str]]:
     """The class and method of these names, of the module or the nearest above it."""
     class_name, _, method = code.rpartition(".")
     parts = owner.split(".") if owner else []
     for count in range(len(parts), -1, -1):
-        for base in type(modules[".".join(parts[:count])]).__mro__:
-            if base.__name__ == class_name and method in vars(base):
-                return [(base, method)]
+        for module in modules.get(".".join(parts[:count]), ()):
+            for base in type(module).__mro__:
+                if base.__name__ == class_name and method in vars(base):
+                    return [(base, method)]
     return []
 
 
