@@ -9,6 +9,7 @@ import io
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -198,6 +199,31 @@ def test_what_cannot_be_mapped_is_copied_and_the_ledger_says_why(tmp_path):
     assert torch.equal(together, torch.cat([state["3.weight"], state["4.weight"]]))
     assert "copied: 2 tensors, since its memory is part of another's" in str(ledger)
     assert "what is converted or adapted is copied all the same" in str(plan)
+
+
+class OneArray(nn.Module):
+    """A parameter, and what lies in its memory by a storage of its own: another parameter, or a buffer."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        array = np.zeros((6, 5), dtype=np.float32)
+        self.a = nn.Parameter(torch.from_numpy(array))
+        if kind == "parameter":
+            self.b = nn.Parameter(torch.from_numpy(array))
+        else:
+            self.register_buffer("b", torch.from_numpy(array[2:3]), persistent=False)
+
+
+@pytest.mark.parametrize("kind", ["parameter", "buffer"])
+def test_memory_of_an_array_is_not_taken_from_its_other_tensor(tmp_path, kind):
+    save_file({"a": torch.ones(6, 5)}, tmp_path / "a.safetensors")
+    found = []
+    for copied in (True, False):
+        model = OneArray(kind)
+        ledger = initcfg.init_weights(model, {**rule(tmp_path / "a.safetensors"), "copy": copied})
+        found.append((model.a.tolist(), model.b.tolist()))
+    assert found[0] == found[1] and found[1][1][0] == [1.0] * 5
+    assert ledger["a"].loaded.copied == "its memory is part of another's"
 
 
 def test_an_odd_place_in_the_file(tmp_path):

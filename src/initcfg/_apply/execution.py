@@ -27,6 +27,7 @@ from initcfg._model import (
     names_by_storage,
     places_of,
     renames,
+    sharing_memory,
     storage_of,
 )
 from initcfg._plan import Call, Ledger, Loaded, Plan, Write, writes_of
@@ -239,13 +240,14 @@ class Execution:
 
     def _loads_alone(self, items: Sequence[Write | Call], entries: Mapping[str, Entry]) -> Iterator[Read]:
         """Of the writes those that load a tensor which lies in memory of its own, in any order then."""
+        shared = sharing_memory(tensor for _, tensor in self.stored())
         for item in items:
             if not isinstance(item, Write) or not isinstance(item.value, FromCheckpoint) or not item.final:
                 continue
             entry = entries.get(item.name or "")
             if entry is None or entry.shape != item.shape or not self.writes(entry.name):
                 continue
-            if len(self.by_storage().get(storage_of(entry.tensor), ())) == 1:
+            if storage_of(entry.tensor) in self.by_storage() and id(entry.tensor) not in shared:
                 numbered = self._same_memory.get(entry.name, entry.name)
                 yield Read(numbered, entry.tensor, item.value)
 

@@ -6,13 +6,12 @@ copied, and the ledger says why.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 import torch
 
 from initcfg._checkpoints import Stored
-from initcfg._model import Names, is_sharded, storage_of
+from initcfg._model import Names, is_sharded, sharing_memory
 from initcfg._plan import Load
 from initcfg._stream.writing import PLAIN_TENSORS
 from initcfg.values import dtype_name
@@ -31,9 +30,8 @@ class MappedLoads:
         if not any(map(self.wants, loads)):
             return
         stored = (tensor for entry in (*names.parameters, *names.buffers) for tensor in entry.stored)
-        plain = {id(each): each for each in stored if type(each) in PLAIN_TENSORS and not each.is_meta}
-        counts = Counter(storage_of(each) for each in plain.values())
-        self._shared.update(storage for storage, count in counts.items() if count > 1)
+        plain = [each for each in stored if type(each) in PLAIN_TENSORS and not each.is_meta]
+        self._shared |= sharing_memory(plain)
 
     def copy_all(self, why: str) -> None:
         """From here on, copy."""
@@ -65,7 +63,7 @@ class MappedLoads:
         if type(tensor) not in PLAIN_TENSORS:
             return f"it is a {type(tensor).__name__}"
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        if not whole or tensor._base is not None or storage_of(tensor) in self._shared:
+        if not whole or tensor._base is not None or id(tensor) in self._shared:
             return "its memory is part of another's"
         if tensor.is_shared():
             return "its memory is shared among processes"

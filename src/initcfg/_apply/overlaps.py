@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._model import Entry, Names, local_of, storage_of
+from initcfg._model import Entry, Names, local_of, memory_range, storage_of
 from initcfg._plan import Assignment
 from initcfg.errors import TensorError
 from initcfg.values import CopyOf, Formula, Keep, Opaque
@@ -112,14 +112,14 @@ def neighbors_in(names: Names) -> Neighbors:
     entries = names.parameters
     if all(type(entry.tensor) is torch.nn.Parameter for entry in entries):
         # In nearly all models, each has a storage of its own.
-        all_ranges = sorted([_range(entry.tensor) for entry in entries])
+        all_ranges = sorted([memory_range(entry.tensor) for entry in entries])
         if all(first[0] and first[1] <= second[0] for first, second in pairwise(all_ranges)):
             return []
     by_memory: dict[object, list[tuple[int, int, int]]] = {}
     for index, entry in enumerate(entries):
         tensor = local_of(entry.tensor)
         if not tensor.is_meta and tensor.numel() > 0 and (storage := storage_of(tensor)):
-            start, stop = _range(tensor)
+            start, stop = memory_range(tensor)
             # Two storages may have one memory, as those of two tensors of one NumPy array.
             memory = tensor.device if start else storage
             by_memory.setdefault(memory, []).append((start, stop, index))
@@ -130,16 +130,6 @@ def neighbors_in(names: Names) -> Neighbors:
             indices = [index for _, _, index in ranges]
             found += _meeting([entries[index] for index in sorted(indices)])
     return found
-
-
-def _range(tensor: torch.Tensor) -> tuple[int, int]:
-    """The addresses of a tensor's storage: the first, and one beyond the last; 0 where it has none."""
-    try:
-        storage = tensor.untyped_storage()
-        start = storage.data_ptr()
-        return start, start + storage.nbytes()
-    except (NotImplementedError, RuntimeError):
-        return 0, 0
 
 
 def _meeting(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
@@ -155,7 +145,7 @@ def _span(tensor: torch.Tensor) -> _Span:
     tensor = local_of(tensor)
     size = tensor.element_size()
     dims = [(n, stride * size) for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if n > 1]
-    start = _range(tensor)[0] + int(tensor.storage_offset()) * size
+    start = memory_range(tensor)[0] + int(tensor.storage_offset()) * size
     return _Span(start, (*sorted(dims, key=lambda dim: -dim[1]), (size, 1)))
 
 

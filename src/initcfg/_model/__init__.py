@@ -7,8 +7,8 @@ Read: `contents.py` (what a module holds by itself) with `keras_layers.py` (what
 then `names.py` (every tensor under one canonical name), `targets.py` (the weights and biases of a layer,
 and what their axes mean) with `layouts.py` (what classes declare of that), `shards.py` (the blocks of a
 tensor that a rank holds, and FSDP's shards in their place), `dispatch_modes.py` (what sees every
-operation), `in_place_writes.py` (which tensors code wrote), `whereabouts.py` (which it put in the place of
-others), `base_module.py` (modules with an ``init_cfg``, and copies of one) with `code_places.py` (what a
+operation), `in_place_writes.py` (which tensors code wrote), `shared_memory.py` (which have memory in
+common), `whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and copies of one) with `code_places.py` (what a
 place in code is called), `roles/` (what each tensor does), `widths/` (what grows with the width),
 `moments/` (what becomes of a signal), `load_hooks/` (what its own code does to a ``state_dict``),
 `doors.py` (the one door up to the stations above).
@@ -90,6 +90,7 @@ from initcfg._model.shards import (
     rank_sets,
     stored_in,
 )
+from initcfg._model.shared_memory import memory_range, sharing_memory
 from initcfg._model.targets import Target, original_targets, plain_layout, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
 from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare_widths, shapes_of, template
@@ -151,6 +152,7 @@ __all__ = [
     "layout_of_raw",
     "local_blocks",
     "local_of",
+    "memory_range",
     "modules_in",
     "group_of_replicas",
     "named_tensors",
@@ -172,6 +174,7 @@ __all__ = [
     "run_load_hooks",
     "running",
     "shapes_of",
+    "sharing_memory",
     "storage_of",
     "stand_in",
     "targets",

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -252,9 +253,21 @@ class Shared(nn.Module):
         nn.init.normal_(self.b)
 
 
-def test_tensors_that_share_memory_are_what_apply_leaves_there(tmp_path):
-    reference, _ = applied(1, None, Shared)
-    model = pending(Shared)
+class SharedArray(nn.Module):
+    """The same by two storages."""
+
+    def __init__(self):
+        super().__init__()
+        array = np.zeros((2, 3), dtype=np.float32)
+        self.a = nn.Parameter(torch.from_numpy(array))
+        self.register_buffer("b", torch.from_numpy(array.reshape(3, 2)))
+        nn.init.ones_(self.a)
+
+
+@pytest.mark.parametrize("kind", [Shared, SharedArray])
+def test_tensors_that_share_memory_are_what_apply_leaves_there(tmp_path, kind):
+    reference, _ = applied(1, None, kind)
+    model = pending(kind)
     initcfg.plan(model).save_weights(tmp_path, model, seed=1)
     assert all_bits(stored(tmp_path)) == all_bits(reference.state_dict())
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from initcfg._apply.preconditions import check_fits
-from initcfg._model import Entry, Names, is_sharded, named_tensors, storage_of
+from initcfg._model import Entry, Names, is_sharded, named_tensors, sharing_memory
 from initcfg._plan import Assignment, Plan
 from initcfg._record import close_pending, reopen_all
 from initcfg._stream.writing import PLAIN_TENSORS, memory_problem
@@ -194,12 +194,12 @@ def _why_in_memory(plan: Plan, names: Names, state: dict[str, torch.Tensor], rng
 
 def _sharing(names: Names) -> set[int]:
     """Tensors that share memory with others: what one gets, the others get too, in the plan's order."""
-    owners: dict[int, set[int]] = {}
-    for entry in names.entries.values():
-        for tensor in entry.stored:
-            if type(tensor) in PLAIN_TENSORS and tensor.layout is torch.strided and not tensor.is_meta:
-                owners.setdefault(storage_of(tensor), set()).add(id(tensor))
-    return {each for sharers in owners.values() if len(sharers) > 1 for each in sharers}
+    stored = (tensor for entry in names.entries.values() for tensor in entry.stored)
+    return sharing_memory(
+        each
+        for each in stored
+        if type(each) in PLAIN_TENSORS and each.layout is torch.strided and not each.is_meta
+    )
 
 
 def _check_resident(tensor: torch.Tensor, name: str, entry: Entry | None, planned: Assignment | None) -> None:
