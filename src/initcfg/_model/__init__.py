@@ -3,15 +3,15 @@
 In: a PyTorch model, wrapped, tied, parametrized or sharded as it may be.
 Out: its tensors under canonical names, with their layouts and local blocks; and the ``BaseModule`` family.
 
-Read: `contents.py` (what a module holds by itself) with `keras_layers.py` (what a layer of Keras does),
-then `names.py` (every tensor under one canonical name), `targets.py` (the weights and biases of a layer,
-and what their axes mean) with `layouts.py` (what classes declare of that), `shards.py` (the blocks of a
-tensor that a rank holds, and FSDP's shards in their place), `dispatch_modes.py` (what sees every
-operation), `in_place_writes.py` (which tensors code wrote), `shared_memory.py` (which have memory in
-common), `whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and copies of one) with `code_places.py` (what a
-place in code is called), `roles/` (what each tensor does), `widths/` (what grows with the width),
-`moments/` (what becomes of a signal), `load_hooks/` (what its own code does to a ``state_dict``),
-`doors.py` (the one door up to the stations above).
+Read: `contents.py` (what a module holds by itself) with `keras_layers.py` (what a layer of Keras does), then
+`names.py` (every tensor under one canonical name), `targets.py` (the weights and biases of a layer, and what
+their axes mean) with `layouts.py` (what classes declare of that), `shards.py` (the blocks of a tensor that a
+rank holds, and FSDP's shards in their place), `dispatch_modes.py` (what sees every operation),
+`in_place_writes.py` (which tensors code wrote), `shared_memory.py` (which have memory in common),
+`whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
+copies of one) with `code_places.py` (what a place in code is called), `roles/` (what each tensor does),
+`widths/` (what grows with the width), `moments/` (what becomes of a signal), `load_hooks/` (what its own code
+does to a ``state_dict``), `doors.py` (the one door up to the stations above).
 """
 
 from initcfg._model import doors
