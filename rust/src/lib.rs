@@ -5,6 +5,7 @@
 //! No thread outlives a call, so a process may fork between calls.
 
 mod bits;
+mod blake2b;
 mod cell;
 mod double;
 mod draws;
@@ -203,6 +204,38 @@ pub unsafe extern "C" fn initcfg_sha256(
     }
     let _ = (data, length, count, digests);
     UNKNOWN
+}
+
+/// The keys of `count` names: of each the first word of the BLAKE2b digest of `head`, the name's length, the
+/// name, and `tail`. The names lie one behind the other, and `ends` says where each ends.
+///
+/// # Safety
+/// The memory of all must be valid, `ends` ascending, and none beyond the names.
+#[no_mangle]
+pub unsafe extern "C" fn initcfg_keys(
+    head: *const u8,
+    head_length: u64,
+    tail: *const u8,
+    tail_length: u64,
+    names: *const u8,
+    ends: *const u64,
+    count: u64,
+    keys: *mut u64,
+) -> i32 {
+    catch_unwind(|| {
+        let head = std::slice::from_raw_parts(head, head_length as usize);
+        let tail = std::slice::from_raw_parts(tail, tail_length as usize);
+        let mut start = 0;
+        for number in 0..count as usize {
+            let end = *ends.add(number);
+            let length = end - start;
+            let name = std::slice::from_raw_parts(names.add(start as usize), length as usize);
+            *keys.add(number) = blake2b::first_word(&[head, &length.to_le_bytes(), name, tail]);
+            start = end;
+        }
+        DONE
+    })
+    .unwrap_or(FAILED)
 }
 
 /// The jobs as a batch, if all of them are known.

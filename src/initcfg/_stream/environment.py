@@ -37,6 +37,8 @@ _FLAGS: dict[str, type[InitcfgError]] = {
 _FOLDER = "INITCFG_HOME"
 SETTINGS = frozenset({_FOLDER, *_NUMBERS, *_FLAGS})
 """Every variable of the package's own."""
+# As the mapping behind os.environ has them: bytes, or on Windows capitals.
+_KEYS = {name: os.environ.encodekey(name) for name in SETTINGS}
 
 
 def check_settings() -> None:
@@ -56,7 +58,7 @@ def check_settings() -> None:
 
 def number(name: str, default: float) -> float:
     """What one of our variables says: a number; the default where it is unset or empty."""
-    if name not in os.environ:
+    if not is_set(name):
         return default
     spec = _NUMBERS[name]
     return number_setting(
@@ -71,8 +73,17 @@ def flag(name: str) -> bool:
 
 def turned_off(name: str) -> bool:
     """Whether one of our variables turns off what is on without it."""
-    # Asked before each batch, and a look-up that fails costs more than the test.
-    return name in os.environ and bool(os.environ[name].strip()) and not flag(name)
+    return is_set(name) and bool(os.environ[name].strip()) and not flag(name)
+
+
+def is_set(name: str) -> bool:
+    """Whether one of our variables is set, perhaps to nothing.
+
+    Asked before each draw: ``os.environ`` itself encodes the name anew and raises an error inside, which
+    takes as long as filling a small tensor.
+    """
+    known = getattr(os.environ, "_data", None)
+    return name in os.environ if known is None else _KEYS[name] in known
 
 
 def number_setting(

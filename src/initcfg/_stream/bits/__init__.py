@@ -6,13 +6,15 @@ Out: the key, and the numbers of any elements; a recipe that every faster implem
 Read: `key.py` (a key from seed and name), then `philox.py` (words from a key), `recipe.py` (a distribution,
 every number in it rounded), `gauss.py` (the normal distribution by exact operations), `reference.py` (numbers
 from words), `in_place.py` (most of them again, without new memory), `kernel.py` (the compiled library, which
-gives the same bits faster), `piece_digests.py` (SHA-256 of what was written).
+gives the same bits faster), `many_keys.py` (the keys of many names at once), `piece_digests.py` (SHA-256 of
+what was written).
 Plain NumPy, no torch; ``docs/stream.md`` is the specification.
 """
 
 from initcfg._stream.bits import gauss, in_place, kernel, reference
 from initcfg._stream.bits.kernel import BYTES, Dim, Job, check_indices
-from initcfg._stream.bits.key import STREAM_VERSION, Keys, seed_number, stream_key
+from initcfg._stream.bits.key import FIRST, STREAM_VERSION, Keys, name_text, seed_number, stream_key
+from initcfg._stream.bits.many_keys import many_keys
 from initcfg._stream.bits.philox import bits
 from initcfg._stream.bits.piece_digests import piece_digests
 from initcfg._stream.bits.recipe import (
@@ -29,6 +31,7 @@ from initcfg._stream.bits.reference import Numbers, drawn, drawn_at, normal, tru
 __all__ = [
     "BYTES",
     "Dim",
+    "FIRST",
     "Job",
     "Keys",
     "Kind",
@@ -43,6 +46,8 @@ __all__ = [
     "gauss",
     "in_place",
     "kernel",
+    "many_keys",
+    "name_text",
     "normal",
     "normal_recipe",
     "piece_digests",

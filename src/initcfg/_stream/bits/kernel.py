@@ -109,23 +109,25 @@ def paths() -> tuple[str, ...]:
 
 
 class WholeTensors:
-    """Whole tensors to draw, each one run of memory; packed by columns, since there may be thousands."""
+    """Whole tensors to draw, each one run of memory; packed by columns, since there may be thousands.
+
+    Attributes:
+        rows: Pointer, dtype, recipe and number of elements of each; see :class:`Job`.
+        keys: Their keys.
+    """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, str, Recipe, int, int]] = []
+        self.rows: list[tuple[int, str, Recipe, int]] = []
+        self.keys: Sequence[int] = []
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, pointer: int, dtype: str, recipe: Recipe, key: int, count: int) -> None:
-        """Add one of ``count`` elements; see :class:`Job`."""
-        self._rows.append((pointer, dtype, recipe, key, count))
+        return len(self.rows)
 
     def jobs(self) -> list[Job]:
         """The tensors as jobs."""
         return [
             Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
-            for pointer, dtype, recipe, key, count in self._rows
+            for (pointer, dtype, recipe, count), key in zip(self.rows, self.keys, strict=True)
         ]
 
     def overlap(self) -> bool:
@@ -133,7 +135,7 @@ class WholeTensors:
         if len(self) < 2:
             return False
         if len(self) < _COLUMNS:
-            spans = sorted((start, start + count * BYTES[dtype]) for start, dtype, _, _, count in self._rows)
+            spans = sorted((start, start + count * BYTES[dtype]) for start, dtype, _, count in self.rows)
             return any(first[1] > second[0] for first, second in pairwise(spans))
         pointers, sizes, counts = self._memory()
         order = np.argsort(pointers)
@@ -143,7 +145,7 @@ class WholeTensors:
     def packed_dims(self) -> bytes:
         """Their dimensions, one each, as the kernel reads them."""
         if len(self) < _COLUMNS:
-            return b"".join([_DIM.pack(row[-1], 1, 1) for row in self._rows])
+            return b"".join([_DIM.pack(row[-1], 1, 1) for row in self.rows])
         dims = np.ones((len(self), 3), dtype="<u8")
         dims[:, 0] = self._memory()[2]
         return dims.tobytes()
@@ -154,7 +156,10 @@ class WholeTensors:
 
     def _packed_rows(self, dims: int) -> bytes:
         places = range(dims, dims + _DIM.size * len(self), _DIM.size)
-        return b"".join(_packed_whole(*row, place) for row, place in zip(self._rows, places, strict=True))
+        return b"".join(
+            _packed_whole(pointer, dtype, recipe, key, count, place)
+            for (pointer, dtype, recipe, count), key, place in zip(self.rows, self.keys, places, strict=True)
+        )
 
     def _packed_columns(self, dims: int) -> bytes:
         pointers, sizes, counts = self._memory()
@@ -165,8 +170,8 @@ class WholeTensors:
         jobs = np.zeros(len(self), dtype=_JOB_LAYOUT)
         jobs["pointer"] = pointers
         jobs["dims"] = dims + _DIM.size * np.arange(len(self), dtype=np.uint64)
-        _, dtypes, recipes, keys, _ = zip(*self._rows, strict=True)
-        jobs["key"] = array("Q", keys)
+        _, dtypes, recipes, _ = zip(*self.rows, strict=True)
+        jobs["key"] = array("Q", self.keys)
         jobs["rank"] = 1
         jobs["dtype"] = [_TYPES[dtype][0] for dtype in dtypes]
         packed_recipes = b"".join(map(_packed_recipe, recipes, dtypes))
@@ -175,7 +180,7 @@ class WholeTensors:
 
     def _memory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Addresses, bytes of an element, and counts of elements."""
-        pointers, dtypes, _, _, counts = zip(*self._rows, strict=True)
+        pointers, dtypes, _, counts = zip(*self.rows, strict=True)
         columns = (array("Q", each) for each in (pointers, [BYTES[dtype] for dtype in dtypes], counts))
         addresses, sizes, elements = (np.frombuffer(each, np.uint64) for each in columns)
         return addresses, sizes, elements

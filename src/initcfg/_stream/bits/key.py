@@ -40,19 +40,30 @@ class Keys:
     """The keys of one seed; see :func:`stream_key`."""
 
     def __init__(self, seed: int) -> None:
-        self._head = _VERSION + _EIGHT + seed_number(seed).to_bytes(8, "little")
+        self.head = _VERSION + _EIGHT + seed_number(seed).to_bytes(8, "little")
+        """What stands before the name."""
 
     def __call__(self, name: str, part: int = 0, draw: int = 0) -> int:
         """The key of one tensor, or of one part of a fused tensor."""
-        try:
-            text = name.encode("utf-8")
-        except (AttributeError, UnicodeEncodeError) as error:
-            raise PlanError(
-                f"The name of a tensor must be text that UTF-8 can hold, not {name!r}."
-            ) from error
-        tail = _FIRST if part == draw == 0 else _integer_field("part", part) + _integer_field("draw", draw)
-        fields = self._head + len(text).to_bytes(8, "little") + text + tail
+        tail = FIRST if part == draw == 0 else _integer_field("part", part) + _integer_field("draw", draw)
+        return self.of_text(name_text(name), tail)
+
+    def of_text(self, text: bytes, tail: bytes) -> int:
+        """The key of a name in UTF-8; ``tail`` is what stands behind it."""
+        fields = self.head + len(text).to_bytes(8, "little") + text + tail
         return int.from_bytes(hashlib.blake2b(fields).digest()[:8], "little")
+
+
+def name_text(name: str) -> bytes:
+    """The name of a tensor in UTF-8.
+
+    Raises:
+        PlanError: It cannot be written so.
+    """
+    try:
+        return name.encode("utf-8")
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise PlanError(f"The name of a tensor must be text that UTF-8 can hold, not {name!r}.") from error
 
 
 def seed_number(seed: Any) -> int:
@@ -94,5 +105,5 @@ def _integer_field(what: str, number: Any) -> bytes:
 
 _EIGHT = (8).to_bytes(8, "little")
 _VERSION = _integer_field("version", STREAM_VERSION)
-# Part 0 and draw 0.
-_FIRST = 2 * (_EIGHT + bytes(8))
+FIRST = 2 * (_EIGHT + bytes(8))
+"""What stands behind the name of part 0 and draw 0."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 
-from initcfg._stream.bits import BYTES, Dim, Job, Kind, Recipe, kernel
+from initcfg._stream.bits import BYTES, FIRST, Dim, Job, Keys, Kind, Recipe, kernel, many_keys
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
 from initcfg._stream.writing.matrices import Share, make_matrices
@@ -46,10 +46,11 @@ class Queue:
     """Blocks to be drawn into tensors.
 
     Most are whole tensors in one run of memory, and there are thousands, so these are kept apart; ``tell``
-    is told how many elements were written, now and then.
+    is told how many elements were written, now and then; ``keys`` are those of the seed.
     """
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
+    def __init__(self, keys: Keys, tell: Callable[[int], None]) -> None:
+        self._keys = keys
         self._tell = tell
         self._threads = thread_count()
         self._order = 0
@@ -58,6 +59,7 @@ class Queue:
     def _clear(self) -> None:
         self._blocks: list[_Queued] = []
         self._whole = kernel.WholeTensors()
+        self._whole_keys: list[int | bytes] = []
         self._whole_tensors: list[torch.Tensor] = []
         self._whole_orders: list[int] = []
         self._matrices: list[_Wanted] = []
@@ -67,14 +69,19 @@ class Queue:
         """What is queued from here on comes after what was queued before, where they share memory."""
         self._order += 1
 
-    def add_whole(self, tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int) -> None:
-        """Queue a whole tensor, which is one run of memory, as the next write."""
+    def add_whole(self, tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int | bytes) -> None:
+        """Queue a whole tensor, which is one run of memory, as the next write.
+
+        ``key`` may be the name in UTF-8 whose key it is, to be found together with others.
+        """
         self._order += 1
         count = tensor.numel()
         if count > _AT_ONCE:
-            self.add(tensor, Job(tensor.data_ptr(), dtype, recipe, key, 0, (Dim(count, 1, 1),)))
+            number = self._keys.of_text(key, FIRST) if isinstance(key, bytes) else key
+            self.add(tensor, Job(tensor.data_ptr(), dtype, recipe, number, 0, (Dim(count, 1, 1),)))
             return
-        self._whole.add(tensor.data_ptr(), dtype, recipe, key, count)
+        self._whole.rows.append((tensor.data_ptr(), dtype, recipe, count))
+        self._whole_keys.append(key)
         self._whole_tensors.append(tensor)
         self._whole_orders.append(self._order)
         self._elements += count
@@ -107,6 +114,7 @@ class Queue:
         if not self._elements:
             return
         count = self._elements - sum(each.tensor.numel() for each in matrices)
+        whole.keys = self._numbers(self._whole_keys)
         self._clear()
         if not blocks and not matrices and kernel.available() and not whole.overlap():
             kernel.fill([], self._threads, whole=whole)
@@ -125,6 +133,11 @@ class Queue:
                 )
                 torch.autograd.graph.increment_version([each.tensor for each in batch])
         self._tell(count)
+
+    def _numbers(self, keys: list[int | bytes]) -> Sequence[int]:
+        """The keys, those of names found together."""
+        found = iter(many_keys(self._keys, [key for key in keys if isinstance(key, bytes)]))
+        return [next(found) if isinstance(key, bytes) else key for key in keys]
 
     def now(self, tensor: torch.Tensor, job: Job) -> None:
         """Draw one block at once."""

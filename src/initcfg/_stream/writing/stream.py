@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
+from typing import Any
 
 import torch
 
@@ -18,8 +20,10 @@ from initcfg._stream.bits import (
     Dim,
     Job,
     Keys,
+    Kind,
     Recipe,
     constant_recipe,
+    name_text,
     normal_recipe,
     trunc_normal_recipe,
     uniform_recipe,
@@ -69,7 +73,7 @@ class StreamWriter:
         self._seed = seed
         self._key = Keys(seed)
         self._tell = progress or (lambda elements: None)
-        self._queue = Queue(self._tell)
+        self._queue = Queue(self._key, self._tell)
         self.aside: Callable[[torch.Tensor, list[Share]], None] | None = None
         """Takes what tensors want of orthogonal matrices from here on, where somebody else makes them."""
         # By identity, with the value kept: tensors that are alike share theirs.
@@ -102,16 +106,18 @@ class StreamWriter:
 
     def add_plain(self, tensor: torch.Tensor, value: Value, name: str, part: int = 0) -> bool:
         """Queue a write such as most of most models are; whether it is one of these."""
-        kind = type(value)
-        if kind not in _RECIPES or not is_plain(tensor):
-            return False
         dtype = tensor.dtype
         found = self._recipes.get((id(value), dtype))
         if found is None:
+            if type(value) not in _RECIPES or dtype not in DRAWN:
+                return False
             found = value, dtype_name(dtype), recipe_of(value, dtype is torch.float64)
             self._recipes[id(value), dtype] = found
-        key = 0 if kind is values.Constant else self._key(name, part)
-        self._queue.add_whole(tensor, found[1], found[2], key)
+        if not is_plain(tensor):
+            return False
+        recipe = found[2]
+        key = 0 if recipe.kind is Kind.CONSTANT else self._key(name, part) if part else name_text(name)
+        self._queue.add_whole(tensor, found[1], recipe, key)
         return True
 
     def flush(self) -> None:
@@ -283,16 +289,19 @@ def recipe_of(value: Value, double: bool) -> Recipe:
         kind = next((each for each in kind.__mro__ if each in _RECIPES), None)
     if kind is None:
         raise ApplyError(f"A value of kind {value.kind} cannot be drawn.")
-    make, numbers = _RECIPES[kind], [float(getattr(value, name)) for name in _names_of(kind)]
+    numbers = map(float, _arguments_of(kind)(value))
     if keeps_small_numbers():
-        return make(*numbers, double)
+        return _RECIPES[kind](*numbers, double)
     with gradual_underflow():
-        return make(*numbers, double)
+        return _RECIPES[kind](*numbers, double)
 
 
 @functools.cache
-def _names_of(kind: type[Value]) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind))
+def _arguments_of(kind: type[Value]) -> Callable[[Value], tuple[Any, ...]]:
+    """What reads the arguments of a value of this kind, in their order."""
+    names = [each.name for each in fields(kind)]
+    read = operator.attrgetter(*names)
+    return read if len(names) > 1 else lambda value: (read(value),)
 
 
 def scale_along(tensor: torch.Tensor, value: values.Scaled, first: int) -> None:
