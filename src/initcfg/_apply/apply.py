@@ -83,7 +83,7 @@ def apply_plan(
             check_settings()
             recall_defaults(model.modules())
             names = named_tensors(model)
-            neighbors = check_fits(plan, names, rng)
+            seen = check_fits(plan, names, rng)
             seed = seed_for(plan, seed)
             batches = Batches(plan, alone=not any(len(set(each)) > 1 for each in ranks))
             checkpoints.check(plan, names)
@@ -99,8 +99,8 @@ def apply_plan(
                 put_back = _copied(model, names)
             reopen_all(model)
             # Between the checks and this, code of a user's makes batches and loads, and nothing else.
-            looked_at = None if batches.made or plan.loads else (names, neighbors)
-            execution = Execution(plan, model, checkpoints, filler, looked_at=looked_at)
+            still = None if batches.made or plan.loads else seen
+            execution = Execution(plan, model, checkpoints, filler, seen=still)
             # Code of the model's own may look at any time, and on each rank at another.
             together = collective and not agreement.alone and not execution.runs_code
             if together and isinstance(filler, StreamFiller):

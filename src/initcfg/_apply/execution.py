@@ -12,8 +12,9 @@ from torch import nn
 
 from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
-from initcfg._apply.overlaps import Neighbors, neighbors_in, same_memory
+from initcfg._apply.overlaps import neighbors_in, same_memory
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
+from initcfg._apply.preconditions import Seen
 from initcfg._apply.read_ahead import Read
 from initcfg._apply.user_code import run_observed, set_is_init
 from initcfg._model import (
@@ -42,8 +43,8 @@ class Execution:
 
     Each tensor is written once, unless user code must find an earlier value in it. Where draws move a
     generator, those that no tensor shows are made too, into scratch. ``run_code`` runs a call of user code on
-    its module; ``only`` are the tensors that are written, if not all: the account is of all. ``looked_at``
-    are the model's tensors, and those with memory in common, where somebody has just looked.
+    its module; ``only`` are the tensors that are written, if not all: the account is of all. ``seen`` is
+    what the checks have just shown of the model, if that is so still.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Execution:
         *,
         run_code: Callable[[Execution, Call, nn.Module], None] | None = None,
         only: Collection[str] | None = None,
-        looked_at: tuple[Names, Neighbors] | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.plan = plan
         self.model = model
@@ -73,16 +74,16 @@ class Execution:
         self._only = only
         self._settled: list[tuple[torch.Tensor, Default]] = []
         self._marked: list[nn.Module] = []
-        self._find_tensors(looked_at)
+        self._find_tensors(seen)
         self._places = places_of(self.stored()) if plan.tape and plan.tape.calls else {}
         # On shards the model's own code cannot run; the plan has what it means.
         self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
 
-    def _find_tensors(self, looked_at: tuple[Names, Neighbors] | None = None) -> None:
-        if looked_at is None:
+    def _find_tensors(self, seen: Seen | None = None) -> None:
+        if seen is None:
             names = named_tensors(self.model)
-            looked_at = names, neighbors_in(names)
-        self.names, neighbors = looked_at
+            seen = Seen(names, neighbors_in(names), set())
+        self.names, neighbors, self._plain = seen
         self.entries = self.names.by_name
         self._by_storage.clear()
         # What lies in one memory gets the numbers of one name.
@@ -164,9 +165,12 @@ class Execution:
             items = self._in_good_order(items)
         if plan.loads and not self.runs_code:
             self._checkpoints.read_ahead(self._loads_alone(items, part.entries))
+        # Where no code runs, what the checks have shown stays so.
+        plain = self._plain if not self.runs_code and self._only is None else ()
         for item in items:
             if isinstance(item, Write):
-                self._write(item, part.entries)
+                if not plain or not self._write_plain(item, plain):
+                    self._write(item, part.entries)
                 continue
             module = part.modules.get(item.module)
             if module is not None and (item.foreign is not None or not getattr(module, "is_init", False)):
@@ -250,6 +254,22 @@ class Execution:
             if storage_of(entry.tensor) in self.by_storage() and id(entry.tensor) not in shared:
                 numbered = self._same_memory.get(entry.name, entry.name)
                 yield Read(numbered, entry.tensor, item.value)
+
+    def _write_plain(self, write: Write, plain: Collection[int]) -> bool:
+        """Do a write such as most of most models are; whether it is one of these."""
+        name = write.name
+        entry = self.entries.get(name or "")
+        if entry is None or name is None or not write.final or entry.shape != write.shape:
+            return False
+        tensor = entry.tensor
+        if id(tensor) not in plain or not self.filler.fill_plain(
+            tensor, write.value, self._same_memory.get(name, name)
+        ):
+            return False
+        if tensor.__dict__:
+            self.settle(tensor)
+        self.account.note(entry, name, "default" if write.default else "rule", write)
+        return True
 
     def _write(self, write: Write, entries: Mapping[str, Entry]) -> None:
         if not write.final or write.name is None:

@@ -35,6 +35,10 @@ class Filler(Protocol):
         """
         ...
 
+    def fill_plain(self, tensor: torch.Tensor, value: Value, name: str) -> bool:
+        """Fill a tensor that is one run of this machine's memory, if it can be; whether so."""
+        return False
+
     def flush(self) -> None:
         """Do what was queued, before user code looks."""
 
@@ -93,6 +97,10 @@ class StreamFiller(Filler):
         finally:
             self.writer.aside = None
         return None
+
+    def fill_plain(self, tensor: torch.Tensor, value: Value, name: str) -> bool:
+        """Queue the value, if its elements are independent."""
+        return self.together is None and self.writer.add_memory(tensor, value, name)
 
     def flush(self) -> None:
         """Do what was queued."""

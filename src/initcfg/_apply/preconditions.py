@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -25,11 +25,22 @@ from initcfg.values import (
 )
 
 
-def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Neighbors:
-    """The plan must be for this model, and every tensor that it writes (in ``memory``) must be writable.
+class Seen(NamedTuple):
+    """What a look at a model has shown.
 
-    Returns the parameters that have memory in common, in pairs.
+    Attributes:
+        names: Its tensors.
+        neighbors: The parameters that have memory in common, in pairs.
+        plain: The tensors that are each one run of this machine's memory, by ``id``, with no parametrization.
     """
+
+    names: Names
+    neighbors: Neighbors
+    plain: set[int]
+
+
+def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Seen:
+    """The plan must be for this model, and every tensor that it writes (in ``memory``) must be writable."""
     items = {**plan.parameters, **plan.buffers}
     entries = names.by_name
     has_code = any(isinstance(item.value, Opaque) for item in items.values())
@@ -54,6 +65,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Ne
         _check_make_up(plan, names)
     # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
     fitting: set[tuple[object, ...]] = set()
+    plain: set[int] = set()
     for name, item in items.items():
         entry = entries.get(name)
         if name in plan.before_code and runs_code:
@@ -68,6 +80,9 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Ne
             )
         _check_item(item, entry, fitting)
         if not runs_code and isinstance(item.value, Keep):
+            continue
+        if memory and entry.holder is None and is_plain(entry.tensor):
+            plain.add(id(entry.tensor))
             continue
         for tensor in entry.stored:
             if memory and is_plain(tensor):
@@ -93,7 +108,7 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Ne
             "another one.",
             fix="Plan this model.",
         )
-    return neighbors
+    return Seen(names, neighbors, plain)
 
 
 def sharded_in(names: Names) -> list[Entry]:

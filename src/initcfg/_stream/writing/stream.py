@@ -106,15 +106,17 @@ class StreamWriter:
 
     def add_plain(self, tensor: torch.Tensor, value: Value, name: str, part: int = 0) -> bool:
         """Queue a write such as most of most models are; whether it is one of these."""
+        return is_plain(tensor) and self.add_memory(tensor, value, name, part)
+
+    def add_memory(self, tensor: torch.Tensor, value: Value, name: str, part: int = 0) -> bool:
+        """The same of a tensor that is known to be one run of this machine's memory."""
         dtype = tensor.dtype
         found = self._recipes.get((id(value), dtype))
         if found is None:
-            if type(value) not in _RECIPES or dtype not in DRAWN:
+            if type(value) not in _RECIPES:
                 return False
             found = value, dtype_name(dtype), recipe_of(value, dtype is torch.float64)
             self._recipes[id(value), dtype] = found
-        if not is_plain(tensor):
-            return False
         recipe = found[2]
         key = 0 if recipe.kind is Kind.CONSTANT else self._key(name, part) if part else name_text(name)
         self._queue.add_whole(tensor, found[1], recipe, key)
