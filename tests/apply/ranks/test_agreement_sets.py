@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rank_threads import message, run, sets_of
 from torch.distributed import HashStore
 
@@ -60,6 +62,61 @@ def test_a_failure_reaches_ranks_of_other_sets() -> None:
 
     outcomes = run(4, one)
     assert message(outcomes, but=0) == "Rank 0 failed, so all stop: OSError: disk full"
+
+
+CHAIN = [(rank, rank + 1) for rank in range(6)]
+GRID = [tuple(range(row, row + 3)) for row in (0, 3, 6)] + [
+    (column, column + 3, column + 6) for column in (0, 1, 2)
+]
+STAR = [(0, rank) for rank in range(1, 5)]
+
+
+@pytest.mark.parametrize("sets", [CHAIN, GRID, STAR, [*CHAIN, (6, 0)], [(0, 1, 2), (2, 3), (3, 4, 5)]])
+@pytest.mark.parametrize("late", [0.0, 0.2])
+def test_nobody_is_done_before_a_rank_that_others_connect_with_it(sets, late: float) -> None:
+    world = 1 + max(rank for ranks in sets for rank in ranks)
+    failing = world - 1
+
+    def one(rank: int, number: int) -> int:
+        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=50) as agreement:
+            seed = agreement.on({}, seed=number, draw=lambda: 0)
+            if rank == failing:
+                time.sleep(late)
+                if number == 1:
+                    raise OSError("disk full")
+        return seed
+
+    store = HashStore()
+    # A round that ends well, one that fails, and again one that ends well.
+    for number in (0, 1, 2):
+        outcomes = run(world, lambda rank, number=number: one(rank, number))
+        if number == 1:
+            told = f"Rank {failing} failed, so all stop: OSError: disk full"
+            assert message(outcomes, but=failing) == told
+        else:
+            assert outcomes == [number] * world
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_sets_that_hang_together_end_together(data) -> None:
+    world = data.draw(st.integers(2, 7))
+    # Each rank with an earlier one, so that they hang together; and others.
+    sets = [(data.draw(st.integers(0, rank - 1)), rank) for rank in range(1, world)]
+    sets += data.draw(
+        st.lists(st.sets(st.integers(0, world - 1), min_size=2).map(sorted).map(tuple), max_size=3)
+    )
+    failing = data.draw(st.integers(0, world - 1))
+    store = HashStore()
+
+    def one(rank: int) -> None:
+        with Agreement(sets_of(rank, sets), store=store, rank=rank, timeout=50) as agreement:
+            agreement.on({}, seed=0, draw=lambda: 0)
+            if rank == failing:
+                raise OSError("disk full")
+
+    outcomes = run(world, one)
+    assert message(outcomes, but=failing) == f"Rank {failing} failed, so all stop: OSError: disk full"
 
 
 @pytest.mark.parametrize("failing", [1, 3])

@@ -5,7 +5,8 @@ a store needs no device, waits no longer than it is told to, and serves any set 
 
 - the first rank leads: it opens a round, and the others join it;
 - each says what it would write; the leader compares, and answers with the seed or with what differs;
-- each writes, says that it is done, and leaves when all are.
+- each writes, says that it is done, and leaves when all are, also those of other sets that ranks in several
+  sets connect with its own.
 
 Meanwhile a thread of each rank says every 2 s that it lives, looks after the leader and its neighbour,
 and hears of failures; who waits for something looks for failures, too.
@@ -13,6 +14,7 @@ and hears of failures; who waits for something looks for failures, too.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -213,13 +215,46 @@ class Agreement:
 
     def _finish(self) -> None:
         """Wait until all are done."""
-        self._call(lambda store: [store.add(round_.key("done"), 1) for round_ in self._rounds])
+        bridges = len(self._rounds) > 1
+
+        def done(store: Store) -> None:
+            for round_ in self._rounds:
+                if bridges:
+                    store.add(round_.key("bridges"), 1)
+                store.add(round_.key("done"), 1)
+
+        self._call(done)
         # Who has agreed is here, and writes: that may take long.
         limit = None if self._steps else self._timeout
         for round_ in self._rounds:
             others = [rank for rank in round_.ranks if rank != self._rank]
-            done = partial(round_.all, what="done")
-            self._wait(round_, done, limit, lambda _, others=others: others)
+            all_done = partial(round_.all, what="done")
+            self._wait(round_, all_done, limit, lambda _, others=others: others)
+        if self._call(lambda store: any(store.add(each.key("bridges"), 0) for each in self._rounds)):
+            self._finish_with_others(limit)
+
+    def _finish_with_others(self, limit: float | None) -> None:
+        """Wait for the ranks that this one knows only by way of those that are in several sets.
+
+        Each says whom it knows, and knows at the next step whom these know. Where nobody new comes, these
+        are all: and each of them was done before it said anything.
+        """
+        known = {rank for round_ in self._rounds for rank in round_.ranks}
+        for step in itertools.count(1):
+            self._say_known(step, known)
+            heard = set(known)
+            for round_ in self._rounds:
+                keys = {rank: round_.key(0, f"known {step}", rank) for rank in round_.ranks}
+                heard.update(*self._read(round_, keys, limit).values())
+            if heard == known:
+                # Others may need one step more.
+                self._say_known(step + 1, known)
+                return
+            known = heard
+
+    def _say_known(self, step: int, known: set[int]) -> None:
+        said = sorted(known)
+        self._call(lambda store: [each.say(store, 0, f"known {step}", said) for each in self._rounds])
 
     def _leave(self, error: BaseException | None) -> None:
         """Tell the others if this rank failed, and end the line."""

@@ -9,6 +9,8 @@ The first rank of a set leads it. The keys of a set, and of its round ``N``::
     N/1/answer/R    the leader's: the seed, or whose details it wants
     N/0/told T/R    what rank R says for the T-th time while all write
     N/done          how many ranks have written
+    N/bridges       how many of these are in other sets, too
+    N/0/known K/R   the ranks of which rank R knows then, K sets away at most
     N/left          how many know the end, and leave
     N/failed        why all stop: what the first to fail says
 
