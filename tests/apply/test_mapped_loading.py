@@ -171,6 +171,17 @@ def reasons(ledger) -> dict[str, str | None]:
     return {name: each.loaded.copied for name, each in ledger.items()}
 
 
+def test_a_file_is_not_mapped_for_any_number_of_tensors_at_one_place(tmp_path):
+    model = nn.Sequential(*(nn.Linear(5, 6, bias=False) for _ in range(300)))
+    weight = torch.randn(6, 5)
+    torch.save({f"{number}.weight": weight for number in range(300)}, tmp_path / "a.pth")
+    ledger = initcfg.init_weights(model, rule(tmp_path / "a.pth"))
+    found = list(reasons(ledger).values())
+    assert found.count(None) == 256
+    assert set(found) == {None, "the system does not map the file (256 tensors lie at one place in it)"}
+    assert all(torch.equal(each.weight, weight) for each in model)
+
+
 def test_what_cannot_be_mapped_is_copied_and_the_ledger_says_why(tmp_path):
     state = {
         "0.weight": torch.randn(6, 5).double(),

@@ -7,13 +7,14 @@ not keep up with the disk. More of them at one tensor wait for each other at its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from initcfg._plan import Loaded
-from initcfg._stream.writing import thread_count
+from initcfg._stream.writing import Pool, limit_this_thread, thread_count
 from initcfg.values import FromCheckpoint
 
 
@@ -35,7 +36,11 @@ class ReadAhead:
             with torch.no_grad():
                 return read(each.tensor, each.value)
 
-        self._pool = ThreadPoolExecutor(thread_count(), "initcfg-reader")
+        wanted = list(wanted)
+        threads = thread_count()
+        abreast = max(1, min(threads, len(wanted)))
+        # What is read beside others has its part of the threads.
+        self._pool = Pool(abreast, "initcfg-reader", partial(limit_this_thread, threads // abreast))
         self._begun: dict[tuple[str, FromCheckpoint], Future[Loaded]] = {
             (each.name, each.value): self._pool.submit(work, each) for each in wanted
         }

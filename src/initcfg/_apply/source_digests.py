@@ -79,7 +79,12 @@ def _beside(noted: NotedFiles) -> Callable[[], _Digest]:
     """The digest, read by a thread from now on."""
     result: list[_Digest] = []
     thread = threading.Thread(target=lambda: result.append(_read(noted)), name="initcfg-digest", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        # The system gives no more threads.
+        found = _read(noted)
+        return lambda: found
 
     def wait() -> _Digest:
         thread.join()

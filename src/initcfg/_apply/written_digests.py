@@ -13,13 +13,13 @@ import os
 import struct
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 from initcfg._stream.bits import piece_digests
-from initcfg._stream.writing import own_cores
+from initcfg._stream.writing import Pool, own_cores
 
 DIGEST = "initcfg.sha256-256K"
 """In the metadata of a safetensors file: the digest of the bytes after its header, as 64 digits."""
@@ -81,7 +81,7 @@ class NumbersDigest:
 def digest_of(file: BinaryIO) -> str:
     """The digest of the numbers from where a file stands to its end."""
     digest, place, threads = NumbersDigest(), 0, digest_threads()
-    with ThreadPoolExecutor(threads, "initcfg-digest") as pool:
+    with Pool(threads, "initcfg-digest") as pool:
         # No more of the file is in memory than the threads work at.
         working: deque[Future[None]] = deque()
         while data := memoryview(file.read(_BLOCK)):

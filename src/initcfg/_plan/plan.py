@@ -307,6 +307,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
                 generator, draw by draw in the original's order.
             atomic: Work on a copy, one model of memory, so that an error leaves the model as it was.
             assign: Let parameters have a checkpoint's pages as memory, as if every rule said ``copy=False``.
+                Nobody may save to that file then.
             process_group: Ranks that must agree besides, such as those of DDP.
             collective: Let ranks make orthogonal matrices for each other, and send them: the same bits.
 

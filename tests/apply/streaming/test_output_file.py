@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 
 import pytest
 import torch
@@ -153,6 +154,29 @@ def test_how_many_threads(monkeypatch):
             assert thread_count() == 1
         assert thread_count() == 3
     assert thread_count() == 7
+
+
+def test_one_number_of_threads_does_not_outlive_another():
+    before, entered, left = (torch.get_num_threads(), thread_count()), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with limited_threads(2):
+            entered.set()
+            left.wait()
+            assert thread_count() == 2
+
+    thread = threading.Thread(target=other)
+    with limited_threads(1):
+        thread.start()
+        entered.wait()
+        assert thread_count() == 1
+    left.set()
+    thread.join()
+    found = []
+    late = threading.Thread(target=lambda: found.append((torch.get_num_threads(), thread_count())))
+    late.start()
+    late.join()
+    assert found == [before] and (torch.get_num_threads(), thread_count()) == before
 
 
 @pytest.mark.parametrize("threads", [0, True, 5000, "two"])

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, cycle
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from initcfg._apply.streaming.making import Maker, Piece, pieces
 from initcfg._apply.streaming.world import World
 from initcfg._apply.streaming.writer import buffer_size
 from initcfg._config.files import output_error
+from initcfg._stream.writing import Pool, limit_this_thread, thread_count
 from initcfg.errors import InitcfgError, OutputError
 
 # A chunk is as long as some buffers of a safetensors file, 64 MB: fewer make a smaller table, and quicker
@@ -178,7 +179,7 @@ def _made_ahead(maker: Maker, chunks: Sequence[PlannedChunk]) -> Generator[torch
     the chunks lie in two storages, in turn, and what was made whole is freed when the next is asked for.
     """
     storages = cycle([torch.UntypedStorage(0), torch.UntypedStorage(0)])
-    pool = ThreadPoolExecutor(1, thread_name_prefix="initcfg-chunks")
+    pool = Pool(1, "initcfg-chunks", partial(limit_this_thread, thread_count()))
     try:
         waiting = [pool.submit(_made, maker, chunk, storages) for chunk in chunks[:1]]
         for chunk in chunks[1:]:

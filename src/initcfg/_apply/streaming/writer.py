@@ -12,7 +12,7 @@ import itertools
 import os
 import queue
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 
@@ -24,7 +24,7 @@ from initcfg._apply.streaming.shard_files import Shard
 from initcfg._apply.written_digests import NumbersDigest, digest_threads
 from initcfg._config.files import output_error
 from initcfg._stream import number
-from initcfg._stream.writing import as_array
+from initcfg._stream.writing import Pool, as_array
 from initcfg.errors import InitcfgError
 
 BUFFER = "INITCFG_STREAM_BUFFER"
@@ -113,9 +113,9 @@ class Writer:
         self._free: queue.Queue[torch.Tensor] = queue.Queue()
         for _ in range(_BUFFERS):
             self._free.put(aligned_memory(self._size))
-        self._writing = ThreadPoolExecutor(_WRITERS, "initcfg-writer")
-        self._syncing = ThreadPoolExecutor(1, "initcfg-writer")
-        self._digesting = [ThreadPoolExecutor(1, "initcfg-writer") for _ in range(digest_threads(threads))]
+        self._writing = Pool(_WRITERS, "initcfg-writer")
+        self._syncing = Pool(1, "initcfg-writer")
+        self._digesting = [Pool(1, "initcfg-writer") for _ in range(digest_threads(threads))]
         self._turn = itertools.cycle(range(len(self._digesting)))
         self._lock = Lock()
         self._error: BaseException | None = None

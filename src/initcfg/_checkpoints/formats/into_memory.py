@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
 from initcfg._checkpoints.formats.spans import Read, Span
-from initcfg._stream.writing import as_array, memory_problem, thread_count
+from initcfg._stream.writing import as_array, for_each, memory_problem, thread_count
 
 # Bytes that are worth a call of their own; what is shorter is picked out of a longer stretch.
 _LONG_RUN = 1 << 12
@@ -67,14 +66,7 @@ class Numbers:
             return
         work = self._gather if memory is not None else self._convert if in_runs else self._pick
         shares = list(_parts(whole, _SHARE, in_runs))
-        threads = min(thread_count(), len(shares))
-        if threads == 1:
-            for share in shares:
-                work(share)
-            return
-        with ThreadPoolExecutor(threads, "initcfg-reader") as pool:
-            for _ in pool.map(work, shares):
-                pass
+        for_each(work, shares, min(thread_count(), len(shares)), "initcfg-reader")
 
     def _gather(self, share: _Part) -> None:
         """Run by run to where they belong."""

@@ -7,6 +7,7 @@ A mapped file that becomes shorter ends the process that touches what is gone: o
 from __future__ import annotations
 
 import bisect
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pathlib import Path
 import torch
 
 _HANDLES = "/proc/self/fd"
+# A process has tens of thousands, and its memory needs some.
+_MOST = 256
 
 
 def mapped(path: Path, handle: int, size: int) -> torch.UntypedStorage:
@@ -45,11 +48,17 @@ class Mappings:
         self._made: list[tuple[torch.UntypedStorage, list[tuple[int, int]]]] = []
 
     def take(self, start: int, length: int, fresh: Fresh) -> torch.UntypedStorage:
-        """The bytes of a stretch; ``fresh`` maps the file once more."""
+        """The bytes of a stretch; ``fresh`` maps the file once more.
+
+        Raises:
+            OSError: It is mapped often enough.
+        """
         with self._lock:
             free = (each for each in self._made if _is_free(each[1], start, start + length))
             found = next(free, None)
             if found is None:
+                if len(self._made) == _MOST:
+                    raise OSError(errno.ENOMEM, f"{_MOST} tensors lie at one place in it")
                 found = fresh(), []
                 self._made.append(found)
             whole, given = found

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
 from initcfg._checkpoints.formats.open_files import FileChanged, OpenFile, Read
-from initcfg._stream.writing import thread_count
+from initcfg._stream.writing import for_each, thread_count
 from initcfg.errors import CheckpointError
 
 # Several threads read what is longer than two of these: one alone does not keep up with the memory.
@@ -77,9 +76,7 @@ class Span:
                 read(target[first : first + _STEP], start + first)
 
         self.check(start, len(target), "a part of it")
-        with ThreadPoolExecutor(min(thread_count(), len(parts)), "initcfg-reader") as pool:
-            for _ in pool.map(work, parts):
-                pass
+        for_each(work, parts, min(thread_count(), len(parts)), "initcfg-reader")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Read]:

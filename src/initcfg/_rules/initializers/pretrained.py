@@ -47,7 +47,7 @@ class PretrainedInit(PlainArguments):
         part: Which of several states in the file: ``"state_dict_ema"``.
         finite: NaN and infinity are an error, before anything is written.
         copy: If False, tensors lie in the file's own pages, mapped privately, where type and order are the
-            same; the others are copied.
+            same; the others are copied. Then the file must stay what it is: nobody may save to it.
         adapt: What may be done to tensors that do not fit: ``"auto"``, kinds, or a dict from patterns to
             kinds.
 

@@ -4,14 +4,14 @@ In: a value, a tensor or the block of a larger one, and its name and seed.
 Out: the tensor, filled; and what of a tensor may be written at all.
 
 Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
-(jobs in batches, by the kernel), `threads.py` (on how many), `fallback.py` (by NumPy without it),
-`underflow.py` (small numbers are kept), `cuda/` (on a GPU), `whole_values.py` (what is made whole),
-`matrices.py` (orthogonal ones, many at once), `orthogonal.py` (with the same bits everywhere),
-`formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what it would need),
-`formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with `derivation.py`
-(or made of a larger or smaller model's), `casts.py` (numbers that another type does not hold), `memory.py`
-(what may be written), `as_array.py` (memory as NumPy's), `torch_generator.py` (torch's own generator,
-seeded and put back, and values drawn from it).
+(jobs in batches, by the kernel), `threads.py` (on how many), `pool.py` (of which a system may give fewer),
+`fallback.py` (by NumPy without it), `underflow.py` (small numbers are kept), `cuda/` (on a GPU),
+`whole_values.py` (what is made whole), `matrices.py` (orthogonal ones, many at once), `orthogonal.py` (with
+the same bits everywhere), `formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what
+it would need), `formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with
+`derivation.py` (or made of a larger or smaller model's), `casts.py` (numbers that another type does not
+hold), `memory.py` (what may be written), `as_array.py` (memory as NumPy's), `torch_generator.py` (torch's
+own generator, seeded and put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views
@@ -32,8 +32,15 @@ from initcfg._stream.writing.matrices import (
     make_matrices,
 )
 from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain, memory_problem
+from initcfg._stream.writing.pool import Pool, for_each
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
-from initcfg._stream.writing.threads import limited_threads, own_cores, thread_count, threads_for
+from initcfg._stream.writing.threads import (
+    limit_this_thread,
+    limited_threads,
+    own_cores,
+    thread_count,
+    threads_for,
+)
 from initcfg._stream.writing.torch_generator import fill_torch, lock, seeded
 from initcfg._stream.writing.whole_values import block, whole
 
@@ -45,6 +52,7 @@ __all__ = [
     "Lost",
     "Matrix",
     "PLAIN_TENSORS",
+    "Pool",
     "Share",
     "StreamWriter",
     "as_array",
@@ -60,11 +68,13 @@ __all__ = [
     "make_columns_among",
     "make_matrices",
     "may_lose",
+    "for_each",
     "form_of",
     "form_problem",
     "formula_problem",
     "is_plain",
     "memory_problem",
+    "limit_this_thread",
     "limited_threads",
     "own_cores",
     "narrowed",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import torch
 from initcfg._stream.bits import Dim, Numbers, Recipe, check_indices, drawn, drawn_at, in_place
 from initcfg._stream.writing.as_array import as_array
 from initcfg._stream.writing.blocks import elements
+from initcfg._stream.writing.pool import for_each
 from initcfg._stream.writing.underflow import gradual_underflow
 
 # Elements at a time, and the length from which a row of them is drawn by itself.
@@ -92,14 +92,7 @@ def _share_out(recipe: Recipe, key: int, starts: list[int], memory: torch.Tensor
         with torch.no_grad(), gradual_underflow():
             _draw_piece(recipe, key, *piece)
 
-    threads = min(threads, len(pieces))
-    if threads <= 1:
-        for piece in pieces:
-            work(piece)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, pieces):
-            pass
+    for_each(work, pieces, min(threads, len(pieces)), "initcfg-numbers")
 
 
 def _draw_piece(recipe: Recipe, key: int, start: int, memory: torch.Tensor) -> None:

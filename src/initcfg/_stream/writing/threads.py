@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -12,12 +13,22 @@ from initcfg._stream.environment import number
 from initcfg.errors import ArgumentError
 
 _MOST = 4096
-_asked: int | None = None
+# What was asked for within each thread, and torch's own number from before anybody asked.
+_own = threading.local()
+_lock = threading.Lock()
+_limits: list[int] = []
+_of_torch = 0
 
 
 def thread_count() -> int:
     """How many threads may be used: those asked for, else ``INITCFG_THREADS``, else what torch uses."""
-    return _asked or int(number("INITCFG_THREADS", min(torch.get_num_threads(), _MOST)))
+    asked: int | None = getattr(_own, "asked", None)
+    return asked or int(number("INITCFG_THREADS", min(torch.get_num_threads(), _MOST)))
+
+
+def limit_this_thread(count: int) -> None:
+    """From here on, this thread has so many to work with."""
+    _own.asked = count
 
 
 def threads_for(asked: int) -> int:
@@ -49,16 +60,22 @@ def own_cores() -> int:
 
 @contextlib.contextmanager
 def limited_threads(asked: int | None) -> Iterator[None]:
-    """Within this, so many threads compute, torch's own too; as many as ever if None."""
-    global _asked
+    """Within this, so many threads compute for this one, torch's own too; as many as ever if None."""
+    global _of_torch
     if asked is None:
         yield
         return
-    before, of_torch = _asked, torch.get_num_threads()
-    _asked = threads_for(asked)
-    torch.set_num_threads(_asked)
+    count, before = threads_for(asked), getattr(_own, "asked", None)
+    with _lock:
+        # Torch's number is one for all threads: the last to end gives back what the first has found.
+        _of_torch = torch.get_num_threads() if not _limits else _of_torch
+        _limits.append(count)
+        torch.set_num_threads(count)
+    _own.asked = count
     try:
         yield
     finally:
-        _asked = before
-        torch.set_num_threads(of_torch)
+        _own.asked = before
+        with _lock:
+            _limits.remove(count)
+            torch.set_num_threads(before or _of_torch)
