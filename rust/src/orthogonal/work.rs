@@ -16,6 +16,8 @@ use crate::path::Path;
 const BLOCK: usize = 4;
 /// What is kept of a panel beside its vectors: products, taus and signs.
 const KEPT: usize = WIDTH * WIDTH + 2 * WIDTH;
+/// What a thread sums up at a time.
+const SPACE: usize = WIDTH * STRIP * (BLOCK + WIDTH / STRIP);
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Outcome {
@@ -55,6 +57,8 @@ struct Shared<'a> {
     vectors: [Numbers; 2],
     /// For each panel products, taus and signs.
     kept: Numbers,
+    /// Room for each thread's sums: there before any has begun, since who lacks it would stop all.
+    spaces: Vec<Numbers>,
     strips: usize,
     panels: usize,
     /// The places of the strips whose vectors are made.
@@ -75,7 +79,7 @@ unsafe impl Sync for Shared<'_> {}
 /// # Safety
 /// The memory of the matrix must be valid and its own.
 pub unsafe fn together(matrix: &Matrix, threads: usize, path: Path, process: Process) -> Outcome {
-    let Some(shared) = Shared::new(matrix, path, process) else {
+    let Some(shared) = Shared::new(matrix, threads, path, process) else {
         return Outcome::NoMemory;
     };
     // Now that nothing is missing here, the others may rely on this process.
@@ -85,16 +89,16 @@ pub unsafe fn together(matrix: &Matrix, threads: usize, path: Path, process: Pro
     scope(|scope| {
         let mut size = 1;
         let shared = &shared;
-        for _ in 1..threads.min(shared.strips) {
+        for number in 1..shared.spaces.len() {
             // SAFETY: as the caller's.
-            let work = move || unsafe { shared.run(false) };
+            let work = move || unsafe { shared.run(number) };
             if Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }
             size += 1;
         }
         shared.team.complete(size);
-        shared.run(true);
+        shared.run(0);
     });
     match shared.broken.load(Ordering::Relaxed) {
         true => Outcome::Broken,
@@ -103,7 +107,12 @@ pub unsafe fn together(matrix: &Matrix, threads: usize, path: Path, process: Pro
 }
 
 impl<'a> Shared<'a> {
-    unsafe fn new(matrix: &'a Matrix, path: Path, process: Process) -> Option<Shared<'a>> {
+    unsafe fn new(
+        matrix: &'a Matrix,
+        threads: usize,
+        path: Path,
+        process: Process,
+    ) -> Option<Shared<'a>> {
         let (length, count) = (matrix.length as usize, matrix.count as usize);
         let (strips, panels) = (count.div_ceil(STRIP), count.div_ceil(WIDTH));
         let wide = length.checked_mul(STRIP * strips.min(WIDTH / STRIP))?;
@@ -118,6 +127,9 @@ impl<'a> Shared<'a> {
                 Numbers::new(if panels > 1 { wide } else { 1 })?,
             ],
             kept: Numbers::new(panels * KEPT)?,
+            spaces: (0..threads.min(strips).max(1))
+                .map(|_| Numbers::new(SPACE))
+                .collect::<Option<_>>()?,
             strips,
             panels,
             wanted: wanted..places.len(),
@@ -166,13 +178,10 @@ impl<'a> Shared<'a> {
         (from < places.end).then(|| (from, size.min(places.end - from)))
     }
 
-    /// What each thread does; one of them leads.
-    unsafe fn run(&self, leads: bool) {
+    /// What each thread does; the first of them leads.
+    unsafe fn run(&self, thread: usize) {
         let _mode = DefaultMode::new();
-        let Some(space) = Numbers::new(WIDTH * STRIP * BLOCK.max(WIDTH / STRIP)) else {
-            // So little memory: whoever cannot have it would stop all.
-            std::process::abort();
-        };
+        let (leads, space) = (thread == 0, &self.spaces[thread]);
         let all = self.process.places_from(0, self.strips);
         while let Some((place, _)) = self.take(2 * self.panels, &all, 1) {
             self.read(place);
