@@ -61,12 +61,14 @@ bench-table: $(VENV)/.installed-peers
 	$(BIN)/python benchmarks/loading.py --repeats 1 --kinds "one file" --ways limit from_pretrained initcfg "initcfg(copy=False)"
 	$(BIN)/python benchmarks/streaming.py --shape 1b --repeats 3 --no-kill
 
+# Of Rust: nothing of its library that is newer than the compiler which rust/Cargo.toml asks for.
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	if command -v cargo > /dev/null; then cd rust && cargo fmt --check && cargo test --quiet --release --locked; fi
+	if cargo clippy --version > /dev/null 2>&1; then cd rust && cargo clippy --quiet --release --locked -- -A clippy::all -D clippy::incompatible_msrv; fi
 
 # The documentation as a site, into site/. A warning stops it.
 docs: $(DOCS)/.installed

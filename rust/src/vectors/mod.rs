@@ -4,6 +4,8 @@
 
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
+// Compilers before 1.89 leave it out.
+#[allow(clippy::incompatible_msrv)]
 #[cfg(all(target_arch = "x86_64", initcfg_avx512))]
 pub mod avx512;
 #[cfg(target_arch = "aarch64")]
