@@ -8,18 +8,20 @@ with all its weights from the stream: built deferred, planned, applied. The memo
 imports take.
 
 A second table takes "ready" apart: the constructors' Python, the plan, and apply; beside the least that can
-be, constructors, the first touch of as much memory (``fill_`` of it, once new and once not, in a process of
-its own) and the kernel (the plan applied once more, to memory that is there).
+be, constructors, the first touch of as much memory (one number a page, by as many threads, in a process of
+its own) and the kernel (the plan applied once more, to memory that is there). "fill_" is of new memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,12 +101,15 @@ def measure(model: str, way: str) -> dict[str, float]:
         with torch.device("meta"):
             sizes = [(each.shape, each.dtype) for each in build().parameters()]
         start = time.perf_counter()
+        kept = [torch.empty(shape, dtype=dtype) for shape, dtype in sizes]
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(touch, kept))
+        seconds = time.perf_counter() - start
+        elements = sum(map(torch.numel, kept))
+        del kept
+        start = time.perf_counter()
         kept = [torch.empty(shape, dtype=dtype).fill_(1.0) for shape, dtype in sizes]
-        begun = time.perf_counter()
-        for each in kept:
-            each.fill_(2.0)
-        twice = time.perf_counter() - begun
-        return {"seconds": begun - start - twice, "memory": 0.0, "elements": sum(map(torch.numel, kept))}
+        return {"seconds": seconds, "fill": time.perf_counter() - start, "memory": 0.0, "elements": elements}
     else:
         with initcfg.deferred():
             made = build()
@@ -122,6 +127,11 @@ def measure(model: str, way: str) -> dict[str, float]:
         again()
         found["kernel"] = time.perf_counter() - begun
     return found
+
+
+def touch(tensor: Any) -> None:
+    """Write one number on each page of a tensor's memory."""
+    tensor.view(-1)[:: mmap.PAGESIZE // tensor.element_size()].fill_(1.0)
 
 
 def run(model: str, way: str) -> dict[str, float]:
@@ -159,7 +169,8 @@ def main() -> None:
                 part: statistics.median(each[part] for each in found["ready"])
                 for part in ("constructors", "plan", "apply", "kernel")
             }
-            taken_apart[model]["touch"] = statistics.median(each["seconds"] for each in found["touch"])
+            for part, each_as in (("touch", "seconds"), ("fill", "fill")):
+                taken_apart[model][part] = statistics.median(each[each_as] for each in found["touch"])
         for way in ways:
             if way == "touch":
                 continue
@@ -172,15 +183,16 @@ def main() -> None:
                 f"| {1e9 * seconds / elements:.2f} | {memory:,.0f} |",
                 flush=True,
             )
-    print("\n| model | constructors | plan | apply | together | first touch | kernel | limit | × |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("\n| model | constructors | plan | apply | together | first touch | kernel | limit | × | fill_ |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for model, part in taken_apart.items():
         together = part["constructors"] + part["plan"] + part["apply"]
         limit = part["constructors"] + part["touch"] + part["kernel"]
         print(
             f"| {model} | {part['constructors']:.3f} | {part['plan']:.3f} | {part['apply']:.3f} "
             f"| {together:.3f} "
-            f"| {part['touch']:.3f} | {part['kernel']:.3f} | {limit:.3f} | {together / limit:.2f} |"
+            f"| {part['touch']:.3f} | {part['kernel']:.3f} | {limit:.3f} | {together / limit:.2f} "
+            f"| {part['fill']:.3f} |"
         )
 
 
