@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,14 @@ from initcfg._api.untrusted import check_model, distrusted, distrusting, within_
 from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, idle_keys, load_config, prepared, told_of_misspelled_types
 from initcfg._config.files import Config, is_untrusted, plain_containers
-from initcfg._model import group_of_replicas, hold_shards, named_tensors, unwrapped
+from initcfg._model import (
+    group_of_replicas,
+    hold_shards,
+    named_tensors,
+    old_objects_aside,
+    paused_collector,
+    unwrapped,
+)
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
 from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
@@ -93,10 +99,11 @@ def located_plan(
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence, BaseInit)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
-    with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
-        roles = roles.over(remembered_roles(model))
-        made = _made(model, init_cfg, exact, _locator(config), roles, called_with(init_cfg))
-    made = rehearsed(made, model)
+    with old_objects_aside():
+        with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
+            roles = roles.over(remembered_roles(model))
+            made = _made(model, init_cfg, exact, _locator(config), roles, called_with(init_cfg))
+        made = rehearsed(made, model)
     if strict:
         check_strict(made, config.where if isinstance(config, Config) else lambda rule: None)
     return made
@@ -270,22 +277,6 @@ def _file_of(config: Any, key: str = "") -> str | None:
     if not isinstance(config, Config):
         return None
     return config.where(f"{key}.type") or config.where(key) or config.filename
-
-
-@contextlib.contextmanager
-def paused_collector() -> Iterator[None]:
-    """Collect no garbage while a plan is made of many small objects that last and hold no cycles.
-
-    Python's collector would start again and again, walk them and the whole model each time, and free
-    nothing: a third of the time with 10⁵ parameters. Reference counts still free what is let go.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _locator(config: Any) -> Any:

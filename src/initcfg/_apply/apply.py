@@ -30,6 +30,7 @@ from initcfg._model import (
     is_sharded,
     local_of,
     named_tensors,
+    old_objects_aside,
     rank_sets,
     stored_in,
 )
@@ -79,7 +80,7 @@ def apply_plan(
     try:
         hold_shards(model)
         ranks = agreeing_ranks(model, process_group)
-        with Agreement(ranks) as agreement:
+        with old_objects_aside(), Agreement(ranks) as agreement:
             check_settings()
             recall_defaults(model.modules())
             names = named_tensors(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from initcfg._model import (
     is_sharded,
     named_tensors,
     names_by_storage,
+    paused_collector,
     places_of,
     renames,
     sharing_memory,
@@ -146,7 +148,9 @@ class Execution:
     def run_tape(self) -> None:
         """Run the plan's tape."""
         if not self.runs_code:
-            self._run(self.plan, self.model, self.names)
+            # What reads for long shares the process with others.
+            with contextlib.nullcontext() if self.plan.loads else paused_collector():
+                self._run(self.plan, self.model, self.names)
             return
         # It must find the memory that it knows.
         self._checkpoints.mapping.copy_all("code of the model's own runs")

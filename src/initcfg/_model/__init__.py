@@ -11,7 +11,8 @@ rank holds, and FSDP's shards in their place), `dispatch_modes.py` (what sees ev
 `whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
 copies of one) with `code_places.py` (what a place in code is called), `roles/` (what each tensor does),
 `widths/` (what grows with the width), `moments/` (what becomes of a signal), `load_hooks/` (what its own code
-does to a ``state_dict``), `doors.py` (the one door up to the stations above).
+does to a ``state_dict``), `doors.py` (the one door up to the stations above);
+`collector.py` (Python's collector of garbage, out of the way).
 """
 
 from initcfg._model import doors
@@ -25,6 +26,7 @@ from initcfg._model.base_module import (
     holds_tensors,
 )
 from initcfg._model.code_places import code_place, frame_place, of_builders
+from initcfg._model.collector import old_objects_aside, paused_collector
 from initcfg._model.contents import (
     buffers_of,
     children_of,
@@ -184,4 +186,6 @@ __all__ = [
     "unwrapped",
     "wrapper_attribute",
     "written_tensors",
+    "old_objects_aside",
+    "paused_collector",
 ]

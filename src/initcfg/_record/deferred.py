@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, parameters_of
+from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, old_objects_aside, parameters_of
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, note_chances, note_defaults, set_default
 from initcfg._record.recording import (
@@ -78,16 +79,20 @@ class deferred:
             )
         self._modules.clear()
         self._chances.clear()
-        self._session.__enter__()
+        with contextlib.ExitStack() as aside:
+            aside.enter_context(old_objects_aside())
+            self._session.__enter__()
+            self._aside = aside.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.__exit__(kind, error, trace)
-        # After an error the model is lost, and its records with it.
-        if error is None:
-            self._finish()
+        with self._aside:
+            self._session.__exit__(kind, error, trace)
+            # After an error the model is lost, and its records with it.
+            if error is None:
+                self._finish()
 
     def _note_module(self, module: nn.Module) -> None:
         known = self._modules.get(id(module))
