@@ -32,7 +32,7 @@ EVERY = [(table, key) for table, of in TABLES.items() for key in of]
 # Where planners say something: files, and the functions in them that do.
 PRODUCERS = {
     "_plan/planner/make.py": ("_left_by_schemes", "_left_alone", "_unused", "_why_nothing"),
-    "_plan/planner/walk.py": ("_note_parametrized",),
+    "_plan/planner/writes.py": ("parametrized_remarks",),
     "_plan/pretrained/completeness.py": ("_warning", "judged"),
     "_plan/finished.py": ("finished_plan",),
     "_rules/idle.py": ("initialized_before", "code_instead", "not_entered"),

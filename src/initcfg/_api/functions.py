@@ -24,7 +24,7 @@ from initcfg._model import (
 )
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
-from initcfg._record import defaults, deferred, meta_defaults, recall_defaults
+from initcfg._record import defaults, deferred, lost_defaults, recall_defaults
 from initcfg._rules import Compiler, called_with, has_init_weights, is_initialized
 from initcfg._rules.initializers import BaseInit
 from initcfg._stream import check_settings
@@ -114,14 +114,15 @@ def _made(
 ) -> Plan:
     """The plan before the model's own code is rehearsed; what it took is let go of here."""
     names = named_tensors(model)
-    recall_defaults(names.every)
+    if recall_defaults(names.every):
+        names.noted = True
     compiler = Compiler(
         model,
         compat=exact,
         locate=locate,
         example=roles.example,
         declared=roles.declared,
-        names=names.modules,
+        names=names,
     )
     program = compiler.run(init_cfg, written=written)
     executed = [step.owner for step in program.steps if step.kind == "method"]
@@ -131,7 +132,7 @@ def _made(
         compat=exact,
         names=names,
         first_writes=defaults,
-        lost=lambda missing: meta_defaults(names, missing, executed),
+        lost=lambda missing: lost_defaults(names, missing, executed),
         roles=roles,
     )
 

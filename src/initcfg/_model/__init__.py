@@ -3,16 +3,16 @@
 In: a PyTorch model, wrapped, tied, parametrized or sharded as it may be.
 Out: its tensors under canonical names, with their layouts and local blocks; and the ``BaseModule`` family.
 
-Read: `contents.py` (what a module holds by itself) with `keras_layers.py` (what a layer of Keras does), then
-`names.py` (every tensor under one canonical name), `targets.py` (the weights and biases of a layer, and what
-their axes mean) with `layouts.py` (what classes declare of that), `shards.py` (the blocks of a tensor that a
-rank holds, and FSDP's shards in their place), `dispatch_modes.py` (what sees every operation),
-`in_place_writes.py` (which tensors code wrote), `shared_memory.py` (which have memory in common),
-`whereabouts.py` (which it put in the place of others), `base_module.py` (modules with an ``init_cfg``, and
-copies of one) with `code_places.py` (what a place in code is called), `roles/` (what each tensor does),
-`widths/` (what grows with the width), `moments/` (what becomes of a signal), `load_hooks/` (what its own code
-does to a ``state_dict``), `doors.py` (the one door up to the stations above);
-`collector.py` (Python's collector of garbage, out of the way).
+Read: `contents.py` (what a module holds by itself) with `keras_layers.py` (what a layer of Keras does),
+then `names.py` (every tensor under one canonical name) with `holdings.py` (which layers are alike),
+`targets.py` (the weights and biases of a layer, and what their axes mean) with `layouts.py` (what classes
+declare of that), `shards.py` (the blocks of a tensor that a rank holds, and FSDP's shards in their place),
+`dispatch_modes.py` (what sees every operation), `in_place_writes.py` (which tensors code wrote),
+`shared_memory.py` (which have memory in common), `whereabouts.py` (which it put in the place of others),
+`base_module.py` (modules with an ``init_cfg``, and copies of one) with `code_places.py` (what a place in
+code is called), `roles/` (what each tensor does), `widths/` (what grows with the width), `moments/` (what
+becomes of a signal), `load_hooks/` (what its own code does to a ``state_dict``), `doors.py` (the one door
+up to the stations above); `collector.py` (Python's collector of garbage, out of the way).
 """
 
 from initcfg._model import doors
@@ -36,6 +36,7 @@ from initcfg._model.contents import (
 )
 from initcfg._model.dispatch_modes import DispatchMode
 from initcfg._model.doors import active_run, running
+from initcfg._model.holdings import Entry, Holding, Likeness
 from initcfg._model.in_place_writes import (
     Observer,
     names_by_storage,
@@ -45,7 +46,7 @@ from initcfg._model.in_place_writes import (
     written_tensors,
 )
 from initcfg._model.keras_layers import is_keras
-from initcfg._model.layouts import layout_of_raw, register_layout
+from initcfg._model.layouts import declares_layouts, layout_of_raw, register_layout
 from initcfg._model.load_hooks import (
     Filled,
     HookFailed,
@@ -60,7 +61,6 @@ from initcfg._model.moments import ORTHOGONAL_UP_TO, Product, Seen, analyzed, pr
 from initcfg._model.names import (
     LAZY,
     RUN_ONE_BATCH,
-    Entry,
     Names,
     Node,
     child_items,
@@ -99,6 +99,8 @@ from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare
 
 __all__ = [
     "HeldBlock",
+    "Holding",
+    "Likeness",
     "blocks_of_ranks",
     "ORTHOGONAL_UP_TO",
     "Product",
@@ -138,6 +140,7 @@ __all__ = [
     "code_place",
     "copied_rules",
     "declaration",
+    "declares_layouts",
     "frame_place",
     "has_no_rules",
     "counter_may_be_missing",

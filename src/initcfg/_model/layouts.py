@@ -86,6 +86,11 @@ def _declaration_of(cls: type) -> Declaration | None:
     return None
 
 
+def declares_layouts(cls: type) -> bool:
+    """Whether something is declared of modules of a class."""
+    return _declaration_of(cls) is not None
+
+
 def declared_layouts(module: nn.Module) -> Mapping[str, Layout]:
     """What the module's class declares of its tensors."""
     declaration = _declaration_of(type(module))

@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from initcfg._model.contents import buffers_of, children_of, compiled_class, is_compiled, parameters_of
+from initcfg._model.holdings import PLAIN, Entry, Holding, Likeness, likeness
 from initcfg._model.keras_layers import is_keras
 from initcfg.errors import LazyParameterError, TensorError
 
@@ -31,48 +32,21 @@ _WRAPPERS = (
     (_CHECKPOINTING, "CheckpointWrapper", "_checkpoint_wrapped_module"),
 )
 
-# What these are, they are by what is noted on them alone.
-_PLAIN = (nn.Parameter, torch.Tensor)
-
 LAZY = "A lazy module has no shape until it has seen data, so nothing can be planned for it."
 RUN_ONE_BATCH = "Run one batch through the model first (model(torch.zeros(...))), then plan."
 
 
-@dataclass(eq=False, slots=True)
-class Entry:
-    """One tensor of a model.
-
-    Attributes:
-        names: All its names, in the order they are met; ``name`` is the canonical one.
-        shape: Its shape; of a parametrized weight, the shape of what the layer sees.
-        holder: For a parametrized weight: the module and the attribute that it is seen as.
-        originals: For a parametrized weight: the tensors that it is stored as.
-        padding_index: Row that an embedding, one of its owners, takes for padding.
-        one_way: For a parametrized weight: the class in its chain that has no ``right_inverse``.
-    """
-
-    name: str
-    names: list[str]
-    tensor: torch.Tensor
-    shape: tuple[int, ...]
-    buffer: bool = False
-    holder: tuple[nn.Module, str] | None = None
-    originals: tuple[torch.Tensor, ...] = ()
-    padding_index: int | None = None
-    one_way: str | None = None
-
-    @property
-    def stored(self) -> tuple[torch.Tensor, ...]:
-        """The tensors that its module stores."""
-        return self.originals or (self.tensor,)
-
-
 class Node(NamedTuple):
-    """A module, a canonical name of it, and the modules in it: those of which it has several, once each."""
+    """A module, a canonical name of it, the modules in it, and its tensors.
+
+    Of a module that it has several times, ``children`` has one. What holds no tensor that was not met before,
+    has None for these.
+    """
 
     module: nn.Module
     name: str
     children: Sequence[Node]
+    holding: Holding | None = None
 
 
 @dataclass(eq=False)
@@ -80,23 +54,32 @@ class Names:
     """The tensors and modules of a model by identity.
 
     Attributes:
-        entries: Entry of each tensor, by ``id``; in registration order.
         modules: First canonical name of each module, by ``id``.
         every: Each module once, in the order of the walk.
         lazy: First canonical name of each tensor that has no shape yet, by ``id``: these have no entry.
         compiled: Name and former class of each part that torch.jit has compiled, without the parts in it.
-        module_of: The module of each canonical name; of a wrapper and what it wraps, the latter.
         tree: The model, for walks over it; a module that is met in several places stands in each.
+        holdings: The modules that hold tensors, each with those that were met in it first; in order.
     """
 
-    tree: Node
-
-    entries: dict[int, Entry] = field(default_factory=dict)
+    tree: Node = field(init=False)
+    # Of each module with parts, where it is met first, by ``id``.
+    nodes: dict[int, Node] = field(default_factory=dict, repr=False)
+    # Each module once, without the layers of which their likeness says all.
+    others: list[nn.Module] = field(default_factory=list, repr=False)
+    holdings: list[Holding] = field(default_factory=list)
     modules: dict[int, str] = field(default_factory=dict)
     every: list[nn.Module] = field(default_factory=list)
-    module_of: dict[str, nn.Module] = field(default_factory=dict)
     lazy: dict[int, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
+    # The tensors that were met under another name as well.
+    tied: list[Entry] = field(default_factory=list)
+    # Whether something is noted on one of the tensors.
+    noted: bool = False
+    # The tensors by ``id``; those of a layer by what holds them.
+    met: dict[int, Entry | Holding] = field(default_factory=dict, repr=False)
+    # The likenesses of layers, by their facts.
+    likes: dict[Any, Likeness] = field(default_factory=dict, repr=False)
 
     def of(self, tensor: torch.Tensor) -> Entry:
         """The entry of a tensor of the model.
@@ -112,6 +95,28 @@ class Names:
         """Raise LazyParameterError if some tensor of the model has no shape yet."""
         for name in self.lazy.values():
             raise LazyParameterError(LAZY, parameter=name, fix=RUN_ONE_BATCH)
+
+    @cached_property
+    def entries(self) -> dict[int, Entry]:
+        """The entry of each tensor, by ``id``; in registration order."""
+        found: dict[int, Entry] = {}
+        for identity, each in self.met.items():
+            if isinstance(each, Entry):
+                found[identity] = each
+            elif identity not in found:
+                found.update((id(entry.tensor), entry) for entry in each.entries)
+        return found
+
+    @cached_property
+    def module_of(self) -> dict[str, nn.Module]:
+        """The module of each canonical name; of a wrapper and what it wraps, the latter."""
+        found: dict[str, nn.Module] = {}
+        waiting = [self.tree]
+        while waiting:
+            node = waiting.pop()
+            found[node.name] = node.module
+            waiting += reversed(node.children)
+        return found
 
     @cached_property
     def by_name(self) -> dict[str, Entry]:
@@ -131,6 +136,8 @@ class Names:
     @cached_property
     def aliases(self) -> dict[str, str]:
         """The other names of tied tensors, each with its canonical name."""
+        if not self.tied:
+            return {}
         entries = (each for each in (*self.parameters, *self.buffers) if len(each.names) > 1)
         return {name: each.name for each in entries for name in sorted({*each.names} - {each.name})}
 
@@ -153,11 +160,10 @@ class Names:
 
 def named_tensors(model: nn.Module) -> Names:
     """The tensors and modules of ``model``."""
-    names = Names(_node(model, ""))
-    _collect(names.tree, names)
-    for entry in names.entries.values():
-        if len(entry.names) > 1:
-            entry.name = min(entry.names, key=str.encode)
+    names = Names()
+    names.tree = _collected(model, "", names)
+    for entry in names.tied:
+        entry.name = min(entry.names, key=str.encode)
     return names
 
 
@@ -166,13 +172,6 @@ def _is_simple(cls: type) -> bool:
     """Whether modules of a class hold all in dicts of their own, wrap nothing, and have no row of padding."""
     special = (torch.jit.ScriptModule, nn.Embedding, nn.EmbeddingBag)
     return not (is_keras(cls) or issubclass(cls, special) or wrapper_attribute(cls))
-
-
-def _node(module: nn.Module, name: str) -> Node:
-    if not module._modules and _is_simple(type(module)):
-        return Node(module, name, ())
-    children = child_items(module, name)
-    return Node(module, name, [_node(child, inner) for inner, child in children] if children else ())
 
 
 def child_items(module: nn.Module, prefix: str) -> Sequence[tuple[str, nn.Module]]:
@@ -248,54 +247,107 @@ def group_of_replicas(model: nn.Module) -> Any:
     return None
 
 
-def _collect(node: Node, names: Names) -> None:
-    module, prefix, children = node
+def _collected(module: nn.Module, prefix: str, names: Names) -> Node:
+    """Collect the tensors of a module, then of those in it."""
     if id(module) not in names.modules:
         names.modules[id(module)] = prefix
         names.every.append(module)
-    names.module_of[prefix] = module
-    if simple := _is_simple(type(module)):
+        first = True
+    else:
+        first = False
+    before = f"{prefix}." if prefix else ""
+    holding = _layer(module, before, names)
+    simple = holding is not None or _is_simple(type(module))
+    alone = simple and not module._modules
+    if holding is None and (entries := _own_entries(module, prefix, before, simple, names)):
+        holding = Holding(module, before, None, (), entries)
+    if holding is not None:
+        names.holdings.append(holding)
+    if first and (holding is None or holding.like is None):
+        names.others.append(module)
+    if alone:
+        return tuple.__new__(Node, (module, prefix, (), holding))
+    inside = child_items(module, prefix)
+    node = Node(module, prefix, [_collected(child, name, names) for name, child in inside], holding)
+    names.nodes.setdefault(id(module), node)
+    return node
+
+
+def _layer(module: nn.Module, before: str, names: Names) -> Holding | None:
+    """Collect the tensors of a layer that a few facts say, if none of them was met before."""
+    found = likeness(module, names.likes)
+    if found is None:
+        return None
+    like, tensors, noted = found
+    met, count = names.met, len(names.met)
+    identities = list(map(id, tensors))
+    if not tensors or not met.keys().isdisjoint(identities):
+        return None
+    holding = Holding(module, before, like, tensors)
+    for identity in identities:
+        met[identity] = holding
+    if len(met) < count + len(tensors):
+        # One of them stands in two places.
+        for identity in {*identities}:
+            del met[identity]
+        return None
+    names.noted = names.noted or noted
+    return holding
+
+
+def _own_entries(module: nn.Module, prefix: str, before: str, simple: bool, names: Names) -> list[Entry]:
+    """Collect the tensors that a module holds itself; those that were not met before."""
+    if simple:
         parameters, buffers = module._parameters, module._buffers
     else:
         parameters, buffers = parameters_of(module), buffers_of(module)
         if is_compiled(module) and not any(_within(prefix, name) for name in names.compiled):
             names.compiled[prefix] = compiled_class(module)
-    before = f"{prefix}." if prefix else ""
-    entries = names.entries
+    met = names.met
+    fresh: list[Entry] = []
     for tensors, are_buffers in ((parameters, False), (buffers, True)):
         for name, tensor in tensors.items():
             if tensor is None:
                 continue
             full, identity = before + name, id(tensor)
-            if identity in entries or type(tensor) not in _PLAIN or tensor.__dict__ or tensor.is_nested:
-                _add(names, full, tensor, are_buffers)
+            if identity in met or type(tensor) not in PLAIN or tensor.__dict__ or tensor.is_nested:
+                names.noted = True
+                fresh += _add(names, full, tensor, are_buffers)
             else:
-                entries[identity] = Entry(full, [full], tensor, tuple(tensor.shape), are_buffers)
-    if children:
-        parametrizations = children_of(module).get("parametrizations")
-        if isinstance(parametrizations, nn.ModuleDict):
-            for attribute, chain in parametrizations._modules.items():
-                if isinstance(chain, parametrize.ParametrizationList):
-                    _add_parametrized(names, module, prefix, attribute, chain)
+                met[identity] = entry = Entry(full, [full], tensor, tuple(tensor.shape), are_buffers)
+                fresh.append(entry)
+    chains = None if simple and not module._modules else children_of(module).get("parametrizations")
+    if isinstance(chains, nn.ModuleDict):
+        for attribute, chain in chains._modules.items():
+            if isinstance(chain, parametrize.ParametrizationList):
+                fresh += _add_parametrized(names, module, prefix, attribute, chain)
     if not simple and isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.padding_idx is not None:
-        entry = names.entries.get(id(module._parameters.get("weight")))
+        entry = met.get(id(module._parameters.get("weight")))
+        if isinstance(entry, Holding):
+            # The weight of a layer as well.
+            entry.set_apart()
+            entry = next(each for each in entry.entries if each.tensor is module._parameters["weight"])
         if entry is not None:
             entry.padding_index = module.padding_idx
-    for child in children:
-        _collect(child, names)
+    return fresh
 
 
-def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> None:
-    entry = names.entries.get(id(tensor))
-    if entry is not None:
-        if entry.holder is None:
-            entry.names.append(name)
-        return
+def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> list[Entry]:
+    known = names.met.get(id(tensor))
+    if known is not None:
+        if isinstance(known, Holding):
+            known.set_apart()
+            known = next(each for each in known.entries if each.tensor is tensor)
+        if known.holder is None:
+            known.names.append(name)
+            names.tied.append(known)
+        return []
     if is_lazy(tensor):
         names.lazy.setdefault(id(tensor), name)
-        return
+        return []
     _check_whole(tensor, name)
-    names.entries[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
+    entry = names.met[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
+    return [entry]
 
 
 def _check_whole(tensor: torch.Tensor, name: str) -> None:
@@ -336,16 +388,17 @@ def _partitioned(tensor: torch.Tensor) -> bool:
 
 def _add_parametrized(
     names: Names, module: nn.Module, prefix: str, attribute: str, chain: parametrize.ParametrizationList
-) -> None:
+) -> list[Entry]:
     name = f"{prefix}.{attribute}" if prefix else attribute
     stored = ["original"] if chain.is_tensor else [f"original{i}" for i in range(chain.ntensors)]
     originals = tuple(getattr(chain, each) for each in stored)
-    if id(originals[0]) in names.entries:
-        return
+    if id(originals[0]) in names.met:
+        return []
     one_way = next((type(each).__name__ for each in chain if not hasattr(each, "right_inverse")), None)
     holder, shape = (module, attribute), _shape_seen(chain, originals[0])
     entry = Entry(name, [name], originals[0], shape, holder=holder, originals=originals, one_way=one_way)
-    names.entries.update((id(original), entry) for original in originals)
+    names.met.update((id(original), entry) for original in originals)
+    return [entry]
 
 
 def _shape_seen(chain: nn.Module, original: torch.Tensor) -> tuple[int, ...]:

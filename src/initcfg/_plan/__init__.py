@@ -6,12 +6,13 @@ Out: a ``Plan``, free of tensors, printable, comparable and JSON; its tape, whic
 
 Read: `assignment.py` (one tensor), then `plan.py` (all of them), `make_up.py` (which there are, and what
 code changes of that), `loads.py` (the account of a checkpoint) with `later.py` (what of it waits until
-somebody asks), `stacks.py` (writes that pile up on a tensor), `tape.py` (all writes in their order, and what
-a traced plan remembers), `ledger.py`, `finished.py` (from a ledger to a plan), `part.py` (a stage of a
-pipeline) with `part_hooks.py` (load hooks in it), `frozen.py` (data that cannot change), `as_json.py`
-(records as JSON), `plan_as_json.py` (plans), `reading.py` (plans and ledgers of strangers, read whole);
-`planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two
-plans), `export/` (back to rules), `recognition.py` (to the schemes that say the same).
+somebody asks), `stacks.py` (writes that pile up on a tensor), `tracks.py` (those of each tensor), `tape.py`
+(all writes in their order, and what a traced plan remembers), `ledger.py`, `finished.py` (from a ledger to a
+plan), `part.py` (a stage of a pipeline) with `part_hooks.py` (load hooks in it), `frozen.py` (data that
+cannot change), `as_json.py` (records as JSON), `plan_as_json.py` (plans), `reading.py` (plans and ledgers of
+strangers, read whole); `planner/` (from rules to a plan), `pretrained/` (checkpoints in it), `report/`
+(tables), `compare/` (two plans), `export/` (back to rules), `recognition.py` (to the schemes that say the
+same).
 """
 
 from initcfg._plan.as_json import record_to_json

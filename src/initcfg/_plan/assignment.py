@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from initcfg._plan.frozen import Frozen, FrozenDict, renamed
+from initcfg._plan.frozen import NOTHING, Frozen, renamed
 from initcfg._rules import Place, WrittenAt
 from initcfg.values import Layout, Value
 
@@ -62,7 +62,7 @@ class Shadowed(Frozen):
     value: Value
     initializer: Mapping[str, Any] | None = None
     scaling: Scaling | None = None
-    tune: Mapping[str, float | str] = field(default_factory=FrozenDict)
+    tune: Mapping[str, float | str] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Assignment(Frozen):
     frozen: bool = False
     default: Shadowed | None = None
     scaling: Scaling | None = None
-    tune: Mapping[str, float | str] = field(default_factory=FrozenDict)
+    tune: Mapping[str, float | str] = field(default_factory=lambda: NOTHING)
     role: Role | None = None
     computed: str | None = None
     layout: Layout | None = field(default=None, compare=False)

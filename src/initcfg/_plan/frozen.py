@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
@@ -28,6 +29,85 @@ class FrozenDict(dict[str, Any]):
         return FrozenDict, (dict(self),)
 
 
+class LateDict(FrozenDict):
+    """A dict of records that refuses every change, and that gives each its name when it is read.
+
+    It is made with one record for all that differ in their names alone. ``items`` are of classes that have
+    ``name`` and ``named``.
+
+    Example:
+        >>> from initcfg._plan import Assignment
+        >>> from initcfg._plan.frozen import LateDict
+        >>> from initcfg.values import Keep
+        >>> item = Assignment("a.weight", (2,), "float32", Keep())
+        >>> found = LateDict({"a.weight": item, "b.weight": item})
+        >>> found["b.weight"].name, found["b.weight"] is found["b.weight"]
+        ('b.weight', True)
+    """
+
+    # What is written in C looks past these: it is to ask for keys and items, as it does where a class has its
+    # own iterator.
+    def __iter__(self) -> Iterator[str]:
+        return dict.__iter__(self)
+
+    def __getitem__(self, name: str) -> Any:
+        item = dict.__getitem__(self, name)
+        if item.name == name:
+            return item
+        item = item.named(name)
+        dict.__setitem__(self, name, item)
+        return item
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any dict."""
+        return self[name] if name in self else default  # noqa: SIM401 - this is the get
+
+    def values(self) -> Any:
+        """As of any dict."""
+        self._name_all()
+        return dict.values(self)
+
+    def items(self) -> Any:
+        """As of any dict."""
+        self._name_all()
+        return dict.items(self)
+
+    def copy(self) -> dict[str, Any]:
+        """As of any dict: one that can be changed."""
+        self._name_all()
+        return dict(dict.items(self))
+
+    def __eq__(self, other: object) -> bool:
+        self._name_all()
+        return dict.__eq__(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __or__(self, other: Any) -> Any:
+        return NotImplemented if not isinstance(other, dict) else {**self, **other}
+
+    def __ror__(self, other: Any) -> Any:
+        return NotImplemented if not isinstance(other, dict) else {**other, **self}
+
+    def __repr__(self) -> str:
+        self._name_all()
+        return dict.__repr__(self)
+
+    def __reduce__(self) -> Any:
+        return FrozenDict, (self.copy(),)
+
+    def _name_all(self) -> None:
+        if "all_named" not in self.__dict__:
+            for name, item in dict.items(self):
+                if item.name != name:
+                    # The dict keeps its size.
+                    dict.__setitem__(self, name, item.named(name))
+            self.__dict__["all_named"] = True
+
+
 class FrozenList(list[Any]):
     """A list that refuses every change."""
 
@@ -36,6 +116,10 @@ class FrozenList(list[Any]):
 
     def __reduce__(self) -> Any:
         return FrozenList, (list(self),)
+
+
+NOTHING = FrozenDict()
+"""The empty one, which all may share."""
 
 
 def frozen(item: Any) -> Any:
@@ -47,6 +131,8 @@ def frozen(item: Any) -> Any:
         {'a': [1, 2]}
     """
     if type(item) is dict:
+        if not item:
+            return NOTHING
         return FrozenDict(
             {key: each if isinstance(each, Frozen) else frozen(each) for key, each in item.items()}
         )

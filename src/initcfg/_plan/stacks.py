@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
 
-from initcfg._model import Entry, plain_layout
+from initcfg._model import Entry, Holding, plain_layout
 from initcfg._plan.assignment import Shadowed
 from initcfg.values import Layout, Opaque, Value
 
@@ -48,40 +49,71 @@ class TimedStack(NamedTuple):
     stack: Stack
 
 
+Row = tuple[tuple[int, Stack], ...]
+"""What is written to a layer: of each tensor reached its place among those of its holding, and the stack."""
+First = tuple[tuple[int, TimedStack], ...]
+"""What the constructor of a layer wrote, or meant to write, likewise."""
+
+
 class Stacks:
-    """The stacks on every tensor of a model."""
+    """The stacks on every tensor of a model: on layers that are alike as rows, on others one by one."""
 
     def __init__(self) -> None:
         # On tensors that are not kept (the original computes them anew), with shape and type.
         self.outside: list[tuple[tuple[int, ...], torch.dtype, TimedStack]] = []
+        # By holding, with the time before the first of it. Rows and firsts that are equal are one object.
+        self.rows: dict[int, tuple[int, Row]] = {}
+        self.firsts: dict[int, First] = {}
         self._of_entries: defaultdict[int, list[TimedStack]] = defaultdict(list)
         self._first: dict[tuple[int, tuple[int, ...]], TimedStack] = {}
         self._time = 0
 
-    def of(self, entry: Entry) -> Sequence[TimedStack]:
-        return self._of_entries.get(id(entry), ())
+    def apart(self, holding: Holding) -> bool:
+        """Whether something lies on single tensors of a holding, or is to be looked at one by one."""
+        if holding.like is None:
+            return True
+        if not holding.looked_at:
+            return False
+        apart = self._of_entries
+        return bool(apart) and any(id(entry) in apart for entry in holding.entries)
 
-    def on(self, entries: Sequence[Entry]) -> list[tuple[Entry, Sequence[TimedStack]]]:
-        """Each of these tensors with the stacks on it."""
-        stacks = self._of_entries
-        return [(entry, stacks.get(id(entry), ())) for entry in entries]
+    def of(self, holding: Holding, place: int) -> list[TimedStack]:
+        """The stacks on the tensor that has this place in a holding."""
+        found: list[TimedStack] = []
+        if holding.looked_at:
+            found += self._of_entries.get(id(holding.entries[place]), ())
+        time, row = self.rows.get(id(holding), (0, ()))
+        found += [TimedStack(time + index, stack) for index, (at, stack) in enumerate(row, 1) if at == place]
+        found += [first for at, first in self.firsts.get(id(holding), ()) if at == place]
+        found.sort(key=itemgetter(0))
+        return found
 
     def add(self, entry: Entry, stack: Stack) -> None:
         self._time += 1
         self._of_entries[id(entry)].append(tuple.__new__(TimedStack, (self._time, stack)))
 
+    def add_row(self, holding: Holding, row: Row) -> None:
+        """What is written to a layer by steps that know no difference between it and those like it."""
+        self.rows[id(holding)] = self._time, row
+        self._time += len(row)
+
     def add_outside(self, tensor: torch.Tensor, stack: Stack) -> None:
         self._time += 1
         self.outside.append((tuple(tensor.shape), tensor.dtype, TimedStack(self._time, stack)))
 
-    def add_first(self, entry: Entry, write: Shadowed) -> None:
+    def first(self, shape: tuple[int, ...], write: Shadowed) -> TimedStack:
         """What a constructor wrote, or meant to write: it lies below all else."""
-        key = id(write), entry.shape
+        key = id(write), shape
         first = self._first.get(key)
         if first is None:
-            first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), plain_layout(entry.shape)))
+            # The write is kept here, so that its identity stands for it.
+            first = TimedStack(0, Stack((BEFORE_ALL_RULES,), (write,), plain_layout(shape)))
             self._first[key] = first
-        self._of_entries[id(entry)].insert(0, first)
+        return first
+
+    def add_first(self, entry: Entry, write: Shadowed) -> None:
+        """The same for a single tensor."""
+        self._of_entries[id(entry)].insert(0, self.first(entry.shape, write))
 
 
 def is_alone(stacks: Sequence[TimedStack]) -> bool:

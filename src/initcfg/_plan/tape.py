@@ -13,8 +13,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from initcfg._plan.assignment import Assignment, Scaling, Unused
-from initcfg._plan.frozen import FrozenDict
-from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, is_alone, merge
+from initcfg._plan.frozen import NOTHING
+from initcfg._plan.stacks import BEFORE_ALL_RULES, is_alone, merge
+from initcfg._plan.tracks import Track, Tracks
 from initcfg._rules import WrittenAt
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Originals, Value
@@ -45,7 +46,7 @@ class Write(NamedTuple):
     dtype: str
     default: bool = False
     scaling: Scaling | None = None
-    tune: Mapping[str, float | str] = FrozenDict()
+    tune: Mapping[str, float | str] = NOTHING
 
     def named(self, name: str) -> Write:
         """The same write of another tensor."""
@@ -72,20 +73,11 @@ class Call:
     instead: tuple[tuple[Unused, WrittenAt | None], ...] = ()
 
 
-class Track(NamedTuple):
-    """The writes of one tensor: its stacks, not yet unrolled."""
-
-    name: str | None
-    shape: tuple[int, ...]
-    dtype: str
-    stacks: tuple[TimedStack, ...]
-
-
 @dataclass(frozen=True)
 class Tape:
     """A track for each tensor, and the calls of user code with their places in the program."""
 
-    tracks: tuple[Track, ...]
+    tracks: Tracks
     calls: tuple[tuple[int, Call], ...] = ()
     # Whether a step that comes by a tensor twice writes it twice, as the original does.
     repeats: bool = False

@@ -13,7 +13,7 @@ parameters, and the uses it refuses), `defaults.py` (what constructors meant, fo
 """
 
 from initcfg._record.builders import Builder, builders
-from initcfg._record.defaults import defaults, meta_defaults
+from initcfg._record.defaults import defaults, lost_defaults, meta_defaults
 from initcfg._record.deferred import deferred
 from initcfg._record.functions import function_value  # noqa: F401
 from initcfg._record.guard import close, close_pending, is_closed, reopen_all
@@ -46,6 +46,7 @@ __all__ = [
     "files_closed",
     "forget_defaults",
     "is_closed",
+    "lost_defaults",
     "meta_defaults",
     "parametrized_reason",
     "PartialLoad",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from torch import nn
 
 from initcfg._model import Entry, Names, Node, buffers_of, parameters_of
 from initcfg._plan import FrozenDict, Shadowed
-from initcfg._plan.planner import Defaults
+from initcfg._plan.planner import Defaults, Missing
 from initcfg._record.pending import chances_of, default_of
 from initcfg._record.recorded import recorded
 from initcfg._record.recording import Outcome, current_session, named_values, outcomes_of
@@ -52,14 +53,14 @@ _WRITES = frozenset(
 def defaults(names: Names) -> Defaults:
     """The defaults of the pending parameters of a model; of any other model, nothing."""
     # What is known of a tensor is noted on it, and of nearly all there is nothing.
-    noted = [entry for entry in names.parameters if entry.tensor.__dict__]
+    noted = [entry for entry in names.parameters if entry.tensor.__dict__] if names.noted else []
     found = {entry.name: default_of(entry.tensor) for entry in noted}
     outcomes = {name: default.outcome for name, default in found.items() if default is not None}
     unwritten = {name: None for name, each in outcomes.items() if each.value is None and not each.partly}
     partly = tuple(name for name, each in outcomes.items() if each.partly)
     chances = dict.fromkeys(chance for entry in noted for chance in chances_of(entry.tensor))
     notes = tuple(f"While the model was built, {chance}." for chance in chances)
-    return Defaults(_writes(outcomes), unwritten, partly, notes)
+    return Defaults(_writes(outcomes), {}, unwritten, partly, notes)
 
 
 def _writes(outcomes: Mapping[str, Outcome]) -> dict[str, Shadowed]:
@@ -70,12 +71,25 @@ def _writes(outcomes: Mapping[str, Outcome]) -> dict[str, Shadowed]:
     }
 
 
-def meta_defaults(names: Names, missing: Sequence[Entry], executed: Iterable[nn.Module] = ()) -> Defaults:
+def lost_defaults(names: Names, missing: Sequence[Missing], executed: Iterable[nn.Module] = ()) -> Defaults:
     """The defaults of these tensors on the meta device; ``executed``: modules whose code the plan runs."""
     if not missing or current_session() is not None:
         return Defaults()
+    ran = {id(each) for each in executed}
+    of_layers, rest = _of_layers(names.tree, missing, ran)
+    return replace(_meta_defaults(names, rest, ran), of_layers=of_layers)
+
+
+def meta_defaults(names: Names, missing: Sequence[Entry]) -> Defaults:
+    """The same, one by one, where the plan runs no code."""
+    return Defaults() if current_session() is not None else _meta_defaults(names, missing, ())
+
+
+def _meta_defaults(names: Names, missing: Sequence[Entry], executed: Collection[int]) -> Defaults:
+    if not missing:
+        return Defaults()
     wanted = {id(entry.tensor) for entry in missing}
-    codes, all_places = survey(names.tree, wanted, {id(each) for each in executed})
+    codes, all_places = survey(names.tree, wanted, executed)
     known: dict[str, Shadowed] = {}
     made: dict[tuple[type, int], Shadowed] = {}
     places: dict[str, Place] = {}
@@ -91,9 +105,57 @@ def meta_defaults(names: Names, missing: Sequence[Entry], executed: Iterable[nn.
     known.update(_writes({name: outcome for name, outcome in outcomes.items() if outcome.written}))
     return Defaults(
         {entry.name: known[entry.name] for entry in missing if entry.name in known},
-        {name: reason for name, reason in unsure.items() if name not in known},
-        tuple(name for name, outcome in outcomes.items() if outcome.partly and name in known),
+        unwritten={name: reason for name, reason in unsure.items() if name not in known},
+        partly=tuple(name for name, outcome in outcomes.items() if outcome.partly and name in known),
     )
+
+
+def _of_layers(
+    tree: Node, missing: Sequence[Missing], executed: Collection[int]
+) -> tuple[dict[int, tuple[Shadowed, ...]], list[Entry]]:
+    """The defaults of layers of torch's own that no code reaches but their constructors; the other tensors.
+
+    Of layers that are alike, the defaults are one object.
+    """
+    alone = _alone(tree, executed)
+    made: dict[tuple[type, int], Shadowed] = {}
+    known: dict[tuple[int, tuple[int, ...]], tuple[Shadowed, ...] | None] = {}
+    found: dict[int, tuple[Shadowed, ...]] = {}
+    rest: tuple[list[Entry], list[Entry]] = [], []
+    for holding, places in missing:
+        if holding.like is not None and id(holding) in alone:
+            key = id(holding.like), places
+            if key not in known:
+                entries = (holding.entries[place] for place in places)
+                held = [
+                    _of_torch(Place(holding.module, entry.name[len(holding.before) :], ()), entry, made)
+                    for entry in entries
+                ]
+                known[key] = None if None in held else tuple(filter(None, held))
+            if (row := known[key]) is not None:
+                found[id(holding)] = row
+                continue
+        for place in places:
+            entry = holding.entries[place]
+            rest[entry.buffer].append(entry)
+    return found, [*rest[0], *rest[1]]
+
+
+def _alone(tree: Node, executed: Collection[int]) -> set[int]:
+    """The holdings of modules in which, and above which, nothing but their constructor initializes."""
+    found: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        module, _, children, holding = waiting.pop()
+        like = None if holding is None else holding.like
+        cls = type(module) if like is None else like.cls
+        if _other_code(cls) is not None and id(module) not in executed:
+            continue
+        if holding is not None:
+            found.add(id(holding))
+        if children and _resets(cls) is None:
+            waiting += children
+    return found
 
 
 class Place(NamedTuple):
@@ -112,7 +174,7 @@ def survey(
     places: dict[int, Place] = {}
 
     def visit(node: Node, above: str | None, resetting: tuple[nn.Module, ...]) -> None:
-        module, name, children = node
+        module, name, children, _ = node
         code = above if id(module) in executed else (_other_code(type(module)) or above)
         if code is not None:
             codes[name] = code

@@ -128,8 +128,9 @@ def note_defaults(module: nn.Module) -> None:
             _note(module, name, parameter, default)
 
 
-def recall_defaults(modules: Iterable[nn.Module]) -> None:
-    """Parameters that stand in the place of pending ones are pending themselves."""
+def recall_defaults(modules: Iterable[nn.Module]) -> bool:
+    """Parameters that stand in the place of pending ones are pending themselves; whether there are any."""
+    recalled = False
     for module in modules:
         notes: _Notes | None = module.__dict__.get(_NOTES)
         for name, (default, last_seen) in () if notes is None else notes.items():
@@ -137,8 +138,10 @@ def recall_defaults(modules: Iterable[nn.Module]) -> None:
             if parameter is not None and parameter is not last_seen:
                 if default_of(parameter) is None:
                     set_default(parameter, default)
+                    recalled = True
                 assert notes is not None
                 notes[name] = default, parameter
+    return recalled
 
 
 def forget_defaults(model: nn.Module) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import nn
 
-from initcfg._model import code_place, is_keras, wrapper_attribute
+from initcfg._model import Node, code_place, is_keras, wrapper_attribute
 from initcfg._rules.layer_names import with_descendants
 from initcfg._rules.libraries import library_of_class
 from initcfg._rules.rule import location
@@ -39,7 +39,7 @@ class Method:
     forwarded: bool = False
     called: bool = True
 
-    @property
+    @cached_property
     def runs_rules(self) -> bool:
         """Whether it is the original's, which runs the rules, and which the program stands in for.
 
@@ -122,6 +122,14 @@ def is_bare(module: nn.Module, wrappers: tuple[type, ...]) -> bool:
         and not _registered(module)
         and not isinstance(module, wrappers)
     )
+
+
+def is_bare_node(node: Node, wrappers: tuple[type, ...]) -> bool:
+    """The same for a module of which it is known whether it is like others: these have no rules."""
+    like = None if node.holding is None else node.holding.like
+    if like is None:
+        return is_bare(node.module, wrappers)
+    return _is_bare_class(like.cls) and not (wrappers and issubclass(like.cls, wrappers))
 
 
 @lru_cache(maxsize=16384)

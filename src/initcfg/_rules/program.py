@@ -8,13 +8,21 @@ precedence that the planner resolves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from initcfg._model import BaseModule, child_items, children_of, first_names, has_no_rules, parameters_of
+from initcfg._model import (
+    BaseModule,
+    Names,
+    child_items,
+    children_of,
+    first_names,
+    has_no_rules,
+    parameters_of,
+)
 from initcfg._rules.asked_methods import asked_methods, selected_modules
 from initcfg._rules.idle import Idle, code_instead, initialized_before, not_entered
 from initcfg._rules.initializers import InitWeightsInit, OnModules
@@ -28,64 +36,21 @@ from initcfg._rules.methods import (
     has_init_weights,
     is_attached,
     is_bare,
+    is_bare_node,
     is_initialized,
     is_marked,
     method_of,
     model_wrappers,
 )
+from initcfg._rules.own_rules import OwnRules
 from initcfg._rules.parsing import Owner, parse_init_cfg
 from initcfg._rules.rule import Rule, show_cfg
+from initcfg._rules.steps import Program, Step
 from initcfg._rules.types import derives
-from initcfg._rules.written import LineOfRule, WrittenAt, in_class, nowhere
+from initcfg._rules.written import LineOfRule, nowhere
 from initcfg.errors import InitcfgError, OverrideError, OverrideTargetError, nearest
 
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One run of one rule over one subtree, or of a user's own code; later steps win.
-
-    Attributes:
-        target: Root of the subtree that is reached: the owner of the rule, or what an override names.
-        rule: The rule; None for a user's method.
-        whole: Every layer of the subtree is meant (an override, or ``name`` without ``layer``).
-        kind: ``"rule"``, ``"pretrained"``, ``"foreign"`` (an initializer of the original's protocol)
-            or ``"method"`` (a user's ``init_weights``).
-        code: For user code: what it is and where.
-        library: For a method: the library that it is of, if that initializes in its constructors.
-    """
-
-    order: int
-    owner: nn.Module
-    owner_name: str
-    target: Any
-    rule: Rule | None
-    whole: bool = False
-    kind: str = "rule"
-    code: str = ""
-    library: str | None = None
-
-
-@dataclass(eq=False)
-class Program:
-    """The steps in order, and what was seen on the way.
-
-    Attributes:
-        reached: Modules whose ``is_init`` is set once the program has run.
-        uncalled: Modules whose own ``init_weights`` does not run: the original would not call it, or it is of
-            a library that initializes in its constructors.
-        libraries: Of these the latter, each with the library.
-        nested: Modules whose ``init_cfg`` the original would skip.
-        idle: Rules that no step is for.
-        notes: Remarks on methods that are called.
-    """
-
-    steps: list[Step] = field(default_factory=list)
-    reached: list[nn.Module] = field(default_factory=list)
-    uncalled: list[str] = field(default_factory=list)
-    libraries: dict[str, str] = field(default_factory=dict)
-    nested: list[str] = field(default_factory=list)
-    idle: list[Idle] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+_NOT_ASKED = object()
 
 
 class Compiler:
@@ -97,7 +62,7 @@ class Compiler:
         locate: From the path of an init_cfg and what it holds: a function from the paths of its rules to
             file and line, or None if it was not written where that function looks.
         example: An example of the model's input, for schemes that look at one.
-        names: The first canonical name of each module by ``id``, where they have been collected.
+        names: The modules of the model, where they have been collected.
     """
 
     def __init__(
@@ -109,7 +74,7 @@ class Compiler:
         locate: Any = None,
         example: Any = None,
         declared: Any = None,
-        names: dict[int, str] | None = None,
+        names: Names | None = None,
     ) -> None:
         self.model = model
         self.compat = compat
@@ -119,12 +84,16 @@ class Compiler:
         self.program = Program()
         self._visited: set[int] = set()
         self._called: set[int] = set()
+        # Modules that the original calls, not yet in the set.
+        self._calls: list[list[nn.Module]] = []
         self._found: dict[tuple[int, str], Sequence[tuple[str, nn.Module]]] = {}
-        self._methods: dict[int, Method | None] = {}
+        self._methods: dict[int, Any] = {}
         self._wrappers = model_wrappers()
+        self._own = OwnRules(compat=compat)
         # Modules whose own methods a rule asks for.
         self._asked: set[int] = set()
-        self._names = first_names(model) if names is None else names
+        self._names = first_names(model) if names is None else names.modules
+        self._nodes = {} if names is None else names.nodes
 
     def run(self, init_cfg: Any, *, own_method: bool = True, written: LineOfRule = nowhere) -> Program:
         """The program of ``init_weights`` on the model, within an outer ``init_cfg``.
@@ -159,7 +128,7 @@ class Compiler:
         elif method is not None and entered_as_original and own_method and not method.runs_rules:
             self._call(model, "", method)
         elif entered_as_original:
-            self._note_called(child for _, child in self._parts(model, ""))
+            self._calls.append([child for _, child in self._parts(model, "")])
             self._visit(model, "")
         elif not self.compat or is_attached(model):
             self._visit(model, "", original=False)
@@ -189,15 +158,17 @@ class Compiler:
         rules = self._own_rules(module, name)
         if not called and not isinstance(module, BaseModule):
             rules = self._possible(rules, module)
-        self._add_rules(rules, module, name, pretrained=False)
-        if rules and not called:
-            self.program.nested.append(name)
+        if rules:
+            self._add_rules(rules, module, name, pretrained=False)
+            if not called:
+                self.program.nested.append(name)
         children = self._parts(module, name)
         if not original:
-            self._note_called(child for _, child in children if self._carries_rules(child))
+            self._calls.append([child for _, child in children if self._carries_rules(child)])
         for child_name, child in children:
             self._child(child, child_name, called=called if original else self._carries_rules(child))
-        self._add_rules(rules, module, name, pretrained=True)
+        if rules:
+            self._add_rules(rules, module, name, pretrained=True)
         if original and (method := self._method(module)) is not None and method.called:
             self.program.reached.append(module)
 
@@ -218,22 +189,35 @@ class Compiler:
     def _parts(self, module: nn.Module, name: str) -> Sequence[tuple[str, nn.Module]]:
         """The children of a module but for plain layers, of which a program says nothing."""
         key = id(module), name
-        if key not in self._found:
-            self._found[key] = [
-                each for each in child_items(module, name) if not is_bare(each[1], self._wrappers)
-            ]
-        return self._found[key]
+        found = self._found.get(key)
+        if found is None:
+            node, wrappers = self._nodes.get(id(module)), self._wrappers
+            if node is not None and node.name == name:
+                nodes = [each for each in node.children if not is_bare_node(each, wrappers)]
+                found = [(each.name, each.module) for each in nodes]
+            else:
+                found = [each for each in child_items(module, name) if not is_bare(each[1], wrappers)]
+            self._found[key] = found
+        return found
 
     def _method(self, module: nn.Module) -> Method | None:
         """Its ``init_weights``, which is asked for in several places."""
-        if id(module) not in self._methods:
-            self._methods[id(module)] = method_of(module)
-        return self._methods[id(module)]
+        found = self._methods.get(id(module), _NOT_ASKED)
+        if found is _NOT_ASKED:
+            found = self._methods[id(module)] = method_of(module)
+        return found
 
     def _carries_rules(self, module: nn.Module) -> bool:
         """Whether a module is of the BaseModule family: it has ``init_weights``, and ``init_cfg`` too."""
         module = entered(module, self._wrappers)
         return has_init_weights(module) and has_init_cfg(module)
+
+    def _is_called(self, module: nn.Module) -> bool:
+        """Whether the original calls a module elsewhere, as far as the walk has come."""
+        for modules in self._calls:
+            self._note_called(modules)
+        self._calls.clear()
+        return id(module) in self._called
 
     def _note_called(self, modules: Iterable[nn.Module]) -> None:
         """Note what the original calls there and below: such a one, met elsewhere too, waits for that."""
@@ -265,7 +249,7 @@ class Compiler:
         own = method is not None and method.called
         if own and is_marked(module):
             self._note_idle(module, initialized_before)
-        elif not called and id(module) in self._called:
+        elif not called and self._is_called(module):
             return
         elif method is not None and own and called and not self._is_left_alone(method):
             if not method.runs_rules:
@@ -335,14 +319,8 @@ class Compiler:
         where = self._path(name, "init_cfg")
         locate = None if self.locate is None else self.locate(where, module.init_cfg)
         # Rules that were attached from outside stand in no class.
-        in_code = nowhere if is_attached(module) else in_class(module)
-
-        def written(path: str) -> WrittenAt | None:
-            return (locate(path) if locate is not None else None) or in_code(path)
-
-        return parse_init_cfg(
-            module.init_cfg, where, written=written, compat=self.compat, owner=self._owner(module)
-        )
+        in_code = not is_attached(module)
+        return self._own.parse(module, where, self._owner(module), locate, in_code=in_code)
 
     def _add_rules(self, rules: list[Rule], owner: nn.Module, name: str, *, pretrained: bool) -> None:
         for rule in rules:

@@ -23,7 +23,7 @@ from initcfg._rules.patterns import Pattern
 from initcfg._rules.scale import Expression
 from initcfg._rules.schemes import Base, Scheme
 from initcfg._rules.types import type_label
-from initcfg._rules.written import WrittenAt
+from initcfg._rules.written import LineOfRule, WrittenAt
 from initcfg.errors import ArgumentValueError, plural
 
 
@@ -152,7 +152,20 @@ class Rule:
         return found if self.optimizer is None else {**found, "optimizer": self.optimizer}
 
     def __str__(self) -> str:
-        return show_cfg(self.cfg)
+        # Rules that are written alike share it.
+        if "_text" not in self.__dict__:
+            self.__dict__["_text"] = show_cfg(self.cfg)
+        return self.__dict__["_text"]
+
+    def moved(self, above: str, where: str, written: LineOfRule) -> Rule:
+        """The same rule of an ``init_cfg`` with another path, ``where`` in place of ``above``."""
+        str(self)
+        made = object.__new__(Rule)
+        path = where + self.where[len(above) :]
+        made.__dict__.update(self.__dict__, where=path, written=written(path))
+        if self.overrides:
+            made.__dict__["overrides"] = tuple(each.moved(above, where, written) for each in self.overrides)
+        return made
 
     def initializer(self, slot: str) -> dict[str, Any]:
         """The initializer as JSON data, for a tensor of ``slot`` ``"weight"`` or ``"bias"``."""

@@ -6,9 +6,9 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from types import FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -49,6 +49,8 @@ WrittenAt = str | Place
 """File and line."""
 LineOfRule = Callable[[str], WrittenAt | None]
 """From the path of a rule to file and line."""
+Codes = tuple[Sequence[CodeType], str | None]
+"""The code of the constructors of a class, and where the first of it begins."""
 
 
 def nowhere(where: str) -> None:
@@ -97,20 +99,24 @@ def called_with(rules: Any) -> LineOfRule:
     return written
 
 
-def in_class(module: Any) -> LineOfRule:
-    """Where the rules of a module were written, if its class holds them as literals.
-
-    Else, the line that gave them to :class:`BaseModule`; or the best that is known: where the class begins.
-    """
-    constructors = (vars(each).get("__init__") for each in type(module).__mro__)
+def codes_of(cls: type) -> Codes:
+    """The constructors of a class, but for those that only hand on what they are given."""
+    constructors = (vars(each).get("__init__") for each in cls.__mro__)
     functions = [each for each in constructors if isinstance(each, FunctionType)]
     codes = [each.__code__ for each in functions if not of_builders(each.__module__)]
     codes = [each for each in codes if not _is_passed_through(each.co_filename)]
-    begins = code_place(codes[0].co_filename, codes[0].co_firstlineno) if codes else None
+    return codes, code_place(codes[0].co_filename, codes[0].co_firstlineno) if codes else None
+
+
+def in_class(module: Any, of_class: Codes, shape: Any) -> LineOfRule:
+    """Where the rules of a module, of this outline, were written, if its class holds them as literals.
+
+    Else, the line that gave them to :class:`BaseModule`; or the best that is known: where the class begins.
+    """
+    codes, begins = of_class
     known = getattr(module, "_init_cfg_written", None) or begins
     if known is None:
         return nowhere
-    shape = outline(module.init_cfg)
 
     def written(where: str) -> Place:
         path = where.rpartition("init_cfg")[2]

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from torch import nn
 
-from initcfg._model import Entry, Names, Target, buffers_of, children_of, named_tensors, parameters_of
+from initcfg._model import Entry, Names, Node, Target, buffers_of, children_of, named_tensors, parameters_of
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.export.patterns import NameIndex
 from initcfg._plan.export.specs import Specs
@@ -188,7 +188,8 @@ class _VisitRecorder:
         }
         self._reach = Reach(view.names, compat=False)
 
-    def enter(self, module: nn.Module, name: str, _: Visit | None) -> Visit:
+    def enter(self, node: Node, _: Visit | None) -> Visit:
+        module, name = node.module, node.name
         try:
             cells = [self._cell(module, name, target) for target in self._reach.targets(module)]
         except InitcfgError:
@@ -199,7 +200,8 @@ class _VisitRecorder:
         self._view.visits.append(visit)
         return visit
 
-    def leave(self, module: nn.Module, name: str, visit: Visit | None) -> None:
+    def leave(self, node: Node, visit: Visit | None) -> None:
+        module, name = node.module, node.name
         assert visit is not None
         self._view.order.append(visit.number)
         for attribute, tensor in [*parameters_of(module).items(), *buffers_of(module).items()]:

@@ -5,11 +5,11 @@ Out: a ``Plan``; model and program are left as they were.
 
 Read: `context.py` (the steps that are active in a subtree), then `reach.py` (the order of the walk, and the
 tensors that a rule finds in a module), `hits.py` (name patterns, and those that match nothing), `numbers.py`
-(what its arithmetic asks of the model), `walk.py` (what each rule writes), `make.py` (the last write wins),
-`strict.py` (what strict=True does not allow).
+(what its arithmetic asks of the model), `writes.py` (what a rule writes), `walk.py` (where), `assigned.py`
+(the last write wins), `make.py` (all of it, in order), `strict.py` (what strict=True does not allow).
 """
 
-from initcfg._plan.planner.make import Defaults, make_plan
+from initcfg._plan.planner.make import Defaults, Missing, make_plan
 from initcfg._plan.planner.numbers import (
     NOTHING_GIVEN,
     GivenRoles,
@@ -23,6 +23,7 @@ from initcfg._plan.planner.strict import check_strict
 __all__ = [
     "Defaults",
     "GivenRoles",
+    "Missing",
     "NOTHING_GIVEN",
     "Reach",
     "RoleRequest",

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from initcfg._rules import Step
 
 Steps = tuple[Step, ...]
+Named = tuple[tuple[str, ...], frozenset[str], re.Pattern[str] | None]
+"""Ends of names, whole names, and an expression that names match."""
+
+_WILD = frozenset("*?[")
 
 
 class Context:
@@ -28,10 +32,16 @@ class Context:
         self.opaque: Steps = parent.opaque if parent else ()
         self.active = (parent.active if parent else frozenset()) | {step.order for step in layer}
         self._layer = layer
-        self._named: re.Pattern[str] | None = parent._named if parent else None
+        self._named: Named | None = parent._named if parent else None
         self._by_class: dict[type, Steps] = {}
         # All contexts live as long as the root, so that the identity of what they give stands for it.
         self._derived: dict[tuple[int, ...], Context] = {}
+
+    def close(self) -> None:
+        """Let go of what was derived, which holds this one: nobody has to look for the circle."""
+        for each in self._derived.values():
+            each.close()
+        self._derived.clear()
 
     def matching(self, cls: type) -> Steps:
         """The active steps that mean modules of class ``cls``."""
@@ -45,8 +55,13 @@ class Context:
     def any_named(self, name: str) -> bool:
         """Whether the module of this name may start a pending step."""
         if self._named is None:
-            self._named = _union(self.pending)
-        return self._named.fullmatch(name) is not None
+            self._named = _named(self.pending)
+        ends, names, others = self._named
+        return (
+            name.endswith(ends)
+            or name in names
+            or (others is not None and others.fullmatch(name) is not None)
+        )
 
     def with_steps(self, steps: Sequence[Step]) -> Context:
         """This context with more steps; the same object for the same steps."""
@@ -69,17 +84,25 @@ class Context:
         return derived
 
 
-def _union(steps: Steps) -> re.Pattern[str]:
-    """One expression that matches all the names that these steps may start at, and perhaps more."""
+def _named(steps: Steps) -> Named:
+    """What names all those have that these steps may start at, and perhaps others."""
+    ends: set[str] = set()
+    names: set[str] = set()
     alternatives: set[str] = set()
     for step in steps:
         for pattern in step.rule.names if step.rule is not None else ():
             if pattern.text.startswith("re:"):
                 # Flags and back references of a person's own expression do not survive being joined.
-                return re.compile(r"[\s\S]*")
-            owner = re.escape(step.owner_name + ".") if step.owner_name else ""
-            alternatives.add(f"{owner}(?:{pattern.regex.pattern})")
-    return re.compile("|".join(sorted(alternatives)))
+                return (), frozenset(), re.compile(r"[\s\S]*")
+            owner = step.owner_name + "." if step.owner_name else ""
+            if _WILD.isdisjoint(pattern.text):
+                names.add(owner + pattern.text)
+            elif pattern.text[0] == "*" and _WILD.isdisjoint(pattern.text[1:]):
+                ends.add(pattern.text[1:])
+            else:
+                alternatives.add(f"{re.escape(owner)}(?:{pattern.regex.pattern})")
+    others = re.compile("|".join(sorted(alternatives))) if alternatives else None
+    return tuple(sorted(ends)), frozenset(names), others
 
 
 def _by_tensor(step: Step) -> bool:

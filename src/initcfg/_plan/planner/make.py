@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
-from typing import Any
 
 from torch import nn
 
-from initcfg._model import Entry, Names, Roles, named_tensors
+from initcfg._model import Holding, Names, Roles, named_tensors
 from initcfg._plan.assignment import Assignment, Role, Shadowed, Unused, rule_note
+from initcfg._plan.frozen import LateDict
 from initcfg._plan.loads import Load
 from initcfg._plan.plan import Plan
+from initcfg._plan.planner.assigned import Assigned
 from initcfg._plan.planner.numbers import NOTHING_GIVEN, GivenRoles, RoleRequest
 from initcfg._plan.planner.walk import RuleWalk
 from initcfg._plan.pretrained import judged, match
-from initcfg._plan.stacks import BEFORE_ALL_RULES, Stacks, TimedStack, is_alone, merge
-from initcfg._plan.tape import Call, Tape, Track
+from initcfg._plan.stacks import First, Stacks
+from initcfg._plan.tape import Call, Tape
+from initcfg._plan.tracks import Stamps, Track, Tracks
 from initcfg._rules import Program, Rule, SchemeRule, Step, WrittenAt
 from initcfg._rules.initializers import BatchInit, FunctionInit, PretrainedInit
 from initcfg.values import Keep, Opaque, dtype_name
 
 _SHOWN = 4
-# Of what stands in a stack's time and it.
-_STACK = itemgetter(1)
+
+
+Missing = tuple[Holding, tuple[int, ...]]
+"""Of a module, the places of those of its tensors of which only its constructor can say what they hold."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Defaults:
     """What the constructors of a model wrote, or meant to."""
 
     writes: Mapping[str, Shadowed] = field(default_factory=dict)
+    # By the ``id`` of a holding: the same of the missing tensors of a layer, all of which are known.
+    of_layers: Mapping[int, tuple[Shadowed, ...]] = field(default_factory=dict)
     # The tensors that none wrote, each with the code that may have been meant, if there is some.
     unwritten: Mapping[str, str | None] = field(default_factory=dict)
     # Those of which they wrote a part only.
@@ -47,7 +52,7 @@ def make_plan(
     compat: bool,
     names: Names | None = None,
     first_writes: Callable[[Names], Defaults] | None = None,
-    lost: Callable[[list[Entry]], Defaults] | None = None,
+    lost: Callable[[list[Missing]], Defaults] | None = None,
     roles: RoleRequest = NOTHING_GIVEN,
 ) -> Plan:
     """The plan of a program for a model.
@@ -80,20 +85,21 @@ def make_plan(
                 stacks.add(entry, stack)
     built = Defaults() if first_writes is None else first_writes(names)
     unwritten, partly = _add_defaults(stacks, names, built, lost)
-    found_on = stacks.on((*names.parameters, *names.buffers))
-    parameters, buffers = _assigned(found_on, walk.tunes, compat)
+    assigned = Assigned(names, stacks, walk.tunes, compat=compat)
+    # The assignments of tensors that are alike get their names when they are read.
+    parameters, buffers = LateDict(assigned.parameters), LateDict(assigned.buffers)
     if any(idle.rule is not None and (idle.rule.roles or idle.rule.asked) for idle in program.idle):
         # Code may call for rules by role: it would find the model in the middle of its own work.
         _ = walk.numbers.roles
     if (found := walk.numbers.found) is not None:
-        parameters = {name: _with_role(item, found) for name, item in parameters.items()}
+        parameters = LateDict({name: _with_role(item, found) for name, item in parameters.items()})
     idle = _idle(program)
     return Plan(
         parameters=parameters,
         buffers=buffers,
         aliases=names.aliases,
         unused=(*_unused(program, used, loads), *(unused for unused, _ in idle.get(None, ()))),
-        loads=judged(loads, {**parameters, **buffers}, names.aliases, compat=compat),
+        loads=judged(loads, {**parameters, **buffers}, names.aliases, compat=compat) if loads else (),
         notes=tuple(
             dict.fromkeys(
                 (
@@ -129,7 +135,9 @@ def make_plan(
         }
         | {unused.rule: rule_note(unused.cfg, written) for unused, written in idle.get(None, ())},
         compat="mmengine" if compat else None,
-        tape=replace(_tape(program, names, walk, found_on, idle, compat), part_roles=walk.numbers.of_part),
+        tape=replace(
+            _tape(program, names, walk, assigned.stamps, idle, compat), part_roles=walk.numbers.of_part
+        ),
         reached=tuple(names.modules[id(module)] for module in program.reached),
         given=GivenRoles(model, roles),
     )
@@ -151,9 +159,12 @@ def _of_roles(roles: Roles | None) -> Iterator[str]:
 
 def _left_by_schemes(program: Program, parameters: Mapping[str, Assignment]) -> Iterator[str]:
     """What schemes that are for most of a model's matrices leave of them, as no other rule fills it."""
+    uses = dict.fromkeys(step.rule.scheme for step in program.steps if step.rule is not None)
+    uses.pop(None, None)
+    if not uses:
+        return
     matrices = {name: item for name, item in parameters.items() if len(item.shape) >= 2 and item.elements}
     left = [name for name, item in matrices.items() if item.rule is None and isinstance(item.value, Keep)]
-    uses = dict.fromkeys(step.rule.scheme for step in program.steps if step.rule is not None)
     for use in uses if left else ():
         if use is None or use.patterns.get("name") or use.patterns.get("exclude"):
             continue
@@ -200,105 +211,59 @@ def _add_defaults(
     stacks: Stacks,
     names: Names,
     built: Defaults,
-    lost: Callable[[list[Entry]], Defaults] | None,
+    lost: Callable[[list[Missing]], Defaults] | None,
 ) -> tuple[list[str], list[str]]:
     """Put below all rules what constructors wrote; the names of what they did not write, and of parts."""
-    entries = [*names.parameters, *names.buffers]
-    for entry in entries if built.writes else ():
+    for entry in (*names.parameters, *names.buffers) if built.writes else ():
         if entry.name in built.writes:
             stacks.add_first(entry, built.writes[entry.name])
-    # Of these on the meta device, nothing but the constructor can say what they are to hold.
-    missing = [
-        entry
-        for entry in entries
-        if entry.tensor.is_meta
-        and entry.holder is None
-        and (
-            not (on_it := stacks.of(entry))
-            or all(isinstance(each.stack.writes[-1].value, Opaque) for each in on_it)
-        )
-    ]
+    missing = [] if lost is None else list(_missing(stacks, names))
     known = Defaults() if lost is None or not missing else lost(missing)
-    for entry in missing:
-        if entry.name in known.writes:
-            stacks.add_first(entry, known.writes[entry.name])
+    firsts: dict[tuple[int, int], First] = {}
+    for holding, places in missing:
+        writes = known.of_layers.get(id(holding))
+        if writes is None:
+            for entry in (holding.entries[place] for place in places):
+                if entry.name in known.writes:
+                    stacks.add_first(entry, known.writes[entry.name])
+            continue
+        # These are one object for layers that are alike, kept by what gave them.
+        key = id(places), id(writes)
+        if key not in firsts:
+            assert holding.like is not None
+            shapes = [holding.like.tensors[place].shape for place in places]
+            found = map(stacks.first, shapes, writes)
+            firsts[key] = tuple(zip(places, found, strict=True))
+        stacks.firsts[id(holding)] = firsts[key]
     return [*built.unwritten, *known.unwritten], [*built.partly, *known.partly]
 
 
-def _assigned(
-    found_on: Sequence[tuple[Entry, Sequence[TimedStack]]],
-    tunes: Mapping[str, tuple[int, Mapping[str, float | str]]],
-    compat: bool,
-) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
-    """The assignments of parameters, and of buffers. What has the same stacks differs in its name alone."""
-    made: tuple[dict[str, Assignment], dict[str, Assignment]] = {}, {}
-    alike: dict[tuple[Any, ...], Assignment] = {}
-    for entry, on_it in found_on:
-        name, tensor, buffer = entry.name, entry.tensor, entry.buffer
-        if buffer and not on_it:
+def _missing(stacks: Stacks, names: Names) -> Iterator[Missing]:
+    """The tensors on the meta device of which nothing but the constructor can say what they are to hold."""
+    # By identity of a likeness and a row, which are kept.
+    of_layers: dict[tuple[int, int], tuple[int, ...]] = {}
+    for holding in names.holdings:
+        like = holding.like
+        if like is not None and not like.has_meta:
             continue
-        key = None
-        if (len(on_it) < 2 or is_alone(on_it)) and name not in tunes:
-            frozen = not buffer and not tensor.requires_grad
-            # By identity: found_on keeps the stacks.
-            key = (*map(id, map(_STACK, on_it)), entry.shape, tensor.dtype, frozen)
-        same = None if key is None else alike.get(key)
-        if same is not None:
-            made[buffer][name] = same.named(name)
-            continue
-        item = _assign(entry, on_it, compat)
-        item = item if buffer else _tuned(item, on_it, tunes.get(name))
-        made[buffer][name] = item
-        if key is not None:
-            alike[key] = item
-    return made
-
-
-def _assign(entry: Entry, stacks: Sequence[TimedStack], compat: bool) -> Assignment:
-    name, shape, dtype = entry.name, entry.shape, dtype_name(entry.tensor.dtype)
-    frozen = not entry.buffer and not entry.tensor.requires_grad
-    if not stacks:
-        return Assignment(name, shape, dtype, Keep(), frozen=frozen)
-    if len(stacks) == 1:
-        writes = stacks[0].stack.writes
-    else:
-        writes = tuple(write for _, _, write in merge(stacks, repeats=compat))
-    top = writes[-1]
-    default = writes[0] if stacks[0].stack.orders[0] == BEFORE_ALL_RULES else None
-    if top is default:
-        # No rule reaches it.
-        return Assignment(name, shape, dtype, top.value, frozen=frozen, default=default)
-    ruled = [
-        (stack.orders[-1], time, stack.layout)
-        for time, stack in stacks
-        if stack.orders[-1] != BEFORE_ALL_RULES and not isinstance(stack.top.value, Opaque)
-    ]
-    return Assignment(
-        name=name,
-        shape=shape,
-        dtype=dtype,
-        value=top.value,
-        initializer=top.initializer,
-        rule=top.rule,
-        scaling=top.scaling,
-        shadowed=writes[0 if default is None else 1 : -1],
-        frozen=frozen,
-        default=default,
-        layout=max(ruled, key=lambda each: each[:2])[2] if ruled else None,
-    )
-
-
-def _tuned(
-    item: Assignment, stacks: Sequence[TimedStack], alone: tuple[int, Mapping[str, float | str]] | None
-) -> Assignment:
-    """With the multipliers of the last rule that has some: who writes the value may be another."""
-    if alone is None and not any(write.tune for _, stack in stacks for write in stack.writes):
-        return item
-    given = [] if alone is None else [alone]
-    for _, stack in stacks:
-        given += [(order, write.tune) for order, write in zip(stack.orders, stack.writes, strict=True)]
-    given = [each for each in given if each[1]]
-    return replace(item, tune=max(given, key=itemgetter(0))[1]) if given else item
+        if like is None or stacks.apart(holding):
+            places = tuple(
+                place
+                for place, entry in enumerate(holding.entries)
+                if entry.tensor.is_meta
+                and entry.holder is None
+                and all(isinstance(each.stack.writes[-1].value, Opaque) for each in stacks.of(holding, place))
+            )
+        else:
+            row = stacks.rows.get(id(holding), (0, ()))[1]
+            key = id(like), id(row)
+            if key not in of_layers:
+                written = {place for place, _ in row}
+                held = enumerate(like.tensors)
+                of_layers[key] = tuple(place for place, each in held if each.meta and place not in written)
+            places = of_layers[key]
+        if places:
+            yield holding, places
 
 
 _IdleRules = Mapping[int | None, tuple[tuple[Unused, WrittenAt | None], ...]]
@@ -325,19 +290,11 @@ def _tape(
     program: Program,
     names: Names,
     walk: RuleWalk,
-    found_on: Sequence[tuple[Entry, Sequence[TimedStack]]],
+    stamps: Stamps,
     idle: _IdleRules,
     compat: bool,
 ) -> Tape:
-    # There are as many as tensors: made as a tuple is, they take a third of the time.
-    new = tuple.__new__
-    types = {dtype: dtype_name(dtype) for dtype in {entry.tensor.dtype for entry, _ in found_on}}
-    tracks = [
-        new(Track, (entry.name, entry.shape, types[entry.tensor.dtype], tuple(found)))
-        for entry, found in found_on
-        if found
-    ]
-    tracks += [Track(None, shape, dtype_name(dtype), (stack,)) for shape, dtype, stack in walk.stacks.outside]
+    outside = [Track(None, shape, dtype_name(dtype), (stack,)) for shape, dtype, stack in walk.stacks.outside]
     calls: list[tuple[int, Call]] = []
     for step in program.steps:
         if step.kind == "method":
@@ -352,13 +309,13 @@ def _tape(
         (order, _run_function(by_order[order], name, attributes))
         for (order, name), attributes in walk.functions.items()
     ]
-    done = (names.modules[id(module)] for module in names.every if module.__dict__.get("_is_init"))
+    done = (names.modules[id(module)] for module in names.others if module.__dict__.get("_is_init"))
     batches = {
         step.rule.where: step.rule.weight
         for step in program.steps
         if step.rule is not None and isinstance(step.rule.weight, BatchInit)
     }
-    return Tape(tuple(tracks), tuple(calls), repeats=compat, done=frozenset(done), batches=batches)
+    return Tape(Tracks(stamps, outside), tuple(calls), repeats=compat, done=frozenset(done), batches=batches)
 
 
 def _run_function(rule: Rule | None, module: str, attributes: Mapping[str, bool]) -> Call:

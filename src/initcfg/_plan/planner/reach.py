@@ -20,19 +20,18 @@ State = TypeVar("State")
 def walk_modules(
     node: Node,
     state: State,
-    enter: Callable[[nn.Module, str, State], State],
-    leave: Callable[[nn.Module, str, State], None],
+    enter: Callable[[Node, State], State],
+    leave: Callable[[Node, State], None],
 ) -> None:
     """Go through a module tree: what a module writes comes after what its children write.
 
     ``enter`` is called before the children, and gives the state that is handed down to them; ``leave`` after
     them, with the same.
     """
-    module, name, children = node
-    state = enter(module, name, state)
-    for child in children:
+    state = enter(node, state)
+    for child in node.children:
         walk_modules(child, state, enter, leave)
-    leave(module, name, state)
+    leave(node, state)
 
 
 def name_in(prefix: str, attribute: str) -> str:

@@ -16,23 +16,44 @@ from operator import attrgetter, itemgetter
 import torch
 from torch import nn
 
-from initcfg._model import LAZY, RUN_ONE_BATCH, Entry, Names, Target, buffers_of, parameters_of, relative_name
-from initcfg._plan.assignment import Scaling, Shadowed
+from initcfg._model import (
+    LAZY,
+    RUN_ONE_BATCH,
+    Entry,
+    Holding,
+    Likeness,
+    Names,
+    Node,
+    Target,
+    buffers_of,
+    declares_layouts,
+    parameters_of,
+    relative_name,
+)
+from initcfg._plan.assignment import Shadowed
 from initcfg._plan.planner.context import Context, Steps
 from initcfg._plan.planner.hits import PatternHits
 from initcfg._plan.planner.numbers import NOTHING_GIVEN, Known, ModelNumbers, RoleRequest, check_roles
-from initcfg._plan.planner.reach import Reach, name_in, walk_modules
-from initcfg._plan.stacks import Stack, Stacks
+from initcfg._plan.planner.reach import Reach, name_in
+from initcfg._plan.planner.writes import (
+    asking_of,
+    in_context,
+    initializer_of,
+    last_rule,
+    limits,
+    parametrized_remarks,
+    write_of,
+)
+from initcfg._plan.stacks import Row, Stack, Stacks
 from initcfg._rules import Program, Rule, Step, check_layer_names
-from initcfg._rules.initializers import BaseInit, torch_default
+from initcfg._rules.initializers import torch_default
 from initcfg.errors import (
     InitcfgError,
     LazyParameterError,
     OverrideTargetError,
-    PlanError,
     TensorError,
 )
-from initcfg.values import Keep, Layout, Opaque, dtype_problem, original_sampler_remark
+from initcfg.values import Keep, Layout, Opaque
 
 Told = tuple[tuple[int, Known], ...]
 """For a tensor: by the place of a step that scales, the numbers that it asks for."""
@@ -84,6 +105,8 @@ class RuleWalk:
         self._interned: dict[Steps, Steps] = {}
         self._asking: dict[tuple[int, bool], Rule | None] = {}
         self._alike: dict[int, _Alike | None] = {}
+        self._targets_of: dict[int, list[tuple[int, Target]] | None] = {}
+        self._rows: dict[tuple[int, int], Row | None] = {}
         # Of equal layouts one is kept, and its identity stands for it.
         self._layouts: dict[Layout, Layout] = {}
         self._made: dict[tuple[int, bool, int, Told], Stack | None] = {}
@@ -107,6 +130,9 @@ class RuleWalk:
                 assert rule is not None and rule.override_name is not None
                 target = self._reach.single(step.owner, rule.override_name, step.target)
                 self._write(self._intern((step,)), target, step.owner_name, step.owner, bias=False)
+            elif step.kind == "rule" and not step.whole and rule is not None and not rule.selects:
+                # It holds overrides, which are steps of their own.
+                continue
             elif id(step.target) in self.names.modules:
                 self._starting.setdefault(id(step.target), []).append(step)
             else:
@@ -121,12 +147,24 @@ class RuleWalk:
             # A rule that does not run is to be right all the same.
             if idle.rule is not None and idle.rule.layers and not self.compat and idle.rule.scheme is None:
                 check_layer_names(idle.rule.layers, self.model, idle.rule)
-        walk_modules(self.names.tree, Context(), self._enter, self._leave)
+        root = Context()
+        self._go(self.names.tree, root)
+        root.close()
         self._hits.check(self.program, self.used)
         check_roles(self.program, self.numbers, type(self.model).__name__)
 
-    def _enter(self, module: nn.Module, name: str, context: Context) -> Context:
-        starting = self._starting.get(id(module))
+    def _go(self, node: Node, context: Context) -> None:
+        """See :func:`walk_modules`."""
+        module, name, children, _ = node
+        # Most names match nothing: one look at all patterns together tells.
+        if id(module) in self._starting or (context.pending and context.any_named(name)):
+            context = self._enter(node, context)
+        for child in children:
+            self._go(child, context)
+        self._leave(node, context)
+
+    def _enter(self, node: Node, context: Context) -> Context:
+        starting = self._starting.get(id(node.module))
         if starting:
             # A shared module is walked again under its other names, but its own rules run once.
             fresh = [step for step in starting if step.order not in self._started]
@@ -135,12 +173,9 @@ class RuleWalk:
             context = context.with_steps([step for step in fresh if step not in named]) if fresh else context
             if named:
                 context = context.with_pending(named)
-        return self._start_named(name, context) if context.pending else context
+        return self._start_named(node.name, context) if context.pending else context
 
     def _start_named(self, name: str, context: Context) -> Context:
-        # Most names match nothing: one look at all patterns together tells.
-        if not context.any_named(name):
-            return context
         started = [
             step
             for step in context.pending
@@ -151,24 +186,59 @@ class RuleWalk:
         ]
         return context.with_steps(started) if started else context
 
-    def _leave(self, module: nn.Module, name: str, context: Context) -> None:
+    def _leave(self, node: Node, context: Context) -> None:
+        module, name, _, holding = node
         if self.names.lazy:
             self._check_lazy_layer(module, name, context)
-        steps = context.matching(type(module))
-        if steps:
+        like = None if holding is None else holding.like
+        steps = context.matching(type(module) if like is None else like.cls)
+        if steps and (holding is None or like is None or not self._write_alike(holding, like, name, steps)):
             self._write_layer(module, name, steps)
         for step in context.opaque:
             self._write_opaque(step, module)
         for step in context.tensor:
             self._write_matching(step, module, name)
 
-    def _write_layer(self, module: nn.Module, name: str, steps: Steps) -> None:
+    def _write_alike(self, holding: Holding, like: Likeness, name: str, steps: Steps) -> bool:
+        """Write to a layer what is written to all that are alike; whether that was possible."""
+        key = id(steps), id(like)
+        row = self._rows.get(key, ())
+        if row == () and key not in self._rows:
+            apart = self._alike_of(steps) is None
+            row = self._rows[key] = None if apart else self._row(holding, like, name, steps)
+        if row:
+            self.stacks.add_row(holding, row)
+        return row is not None
+
+    def _row(self, holding: Holding, like: Likeness, name: str, steps: Steps) -> Row | None:
+        """What these steps write to a layer; None where more than its likeness decides."""
+        module = holding.module
+        if id(like) not in self._targets_of:
+            places = {id(tensor): place for place, tensor in enumerate(holding.tensors)}
+            targets = [(places.get(id(each.tensor), -1), each) for each in self._targets(module, name, steps)]
+            apart = declares_layouts(like.cls) or any(place < 0 for place, _ in targets)
+            self._targets_of[id(like)] = None if apart else targets
+        targets = self._targets_of[id(like)]
+        if targets is None:
+            return None
+        row: list[tuple[int, Stack]] = []
+        for place, target in targets:
+            stack = self._stack_for(steps, target, None, name, module, bias=target.slot == "bias")
+            if stack is not None:
+                if stack.has_code:
+                    return None
+                row.append((place, stack))
+        return tuple(row)
+
+    def _targets(self, module: nn.Module, name: str, steps: Steps) -> list[Target]:
         try:
-            targets = self._reach.targets(module)
+            return self._reach.targets(module)
         except InitcfgError as error:
-            raise _in_context(error, steps[0].rule, name or type(module).__name__) from None
+            raise in_context(error, steps[0].rule, name or type(module).__name__) from None
+
+    def _write_layer(self, module: nn.Module, name: str, steps: Steps) -> None:
         alike, entries = self._alike_of(steps), self.names.entries
-        for target in targets:
+        for target in self._targets(module, name, steps):
             tensor, slot, layout, _ = target
             entry = entries.get(id(tensor))
             key = None
@@ -186,7 +256,7 @@ class RuleWalk:
     def _alike_of(self, steps: Steps) -> _Alike | None:
         """What these steps wrote, where nothing but layout, slot and type of a tensor decides on it."""
         if id(steps) not in self._alike:
-            asking = _asking(steps, True) or _asking(steps, False)
+            asking = asking_of(steps, True) or asking_of(steps, False)
             apart = asking or not (self._excluding.isdisjoint(steps) and self._scaling.isdisjoint(steps))
             self._alike[id(steps)] = None if apart else {}
         return self._alike[id(steps)]
@@ -255,7 +325,7 @@ class RuleWalk:
         """A tensor of a lazy layer has no shape yet, so no rule can mean it."""
         name = self.names.lazy.get(id(tensor))
         if name is not None:
-            raise _in_context(LazyParameterError(LAZY, fix=RUN_ONE_BATCH), rule, name)
+            raise in_context(LazyParameterError(LAZY, fix=RUN_ONE_BATCH), rule, name)
 
     def _intern(self, steps: Steps) -> Steps:
         """The one tuple that stands for all equal ones."""
@@ -265,18 +335,54 @@ class RuleWalk:
         self, steps: Steps, target: Target, prefix: str, module: nn.Module, *, bias: bool
     ) -> Stack | None:
         """One tensor gets the stack of these steps."""
+        entry = self.names.entries.get(id(target.tensor))
+        stack = self._stack_for(steps, target, entry, prefix, module, bias=bias)
+        if stack is None:
+            return None
+        if entry is None or (entry.holder is not None and self.compat):
+            # The original writes the computed weight, which is not kept.
+            self.stacks.add_outside(target.tensor, stack)
+            return stack
+        if entry.holder is not None:
+            self.notes += parametrized_remarks(entry.name, *entry.holder)
+        if entry.one_way is not None:
+            error = TensorError(
+                f"This weight is computed by the parametrization {entry.one_way}, which has no "
+                "right_inverse, so nothing can be written through it.",
+                fix=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
+            )
+            raise in_context(error, last_rule(steps, bias), entry.name, entry.shape)
+        self.stacks.add(entry, stack)
+        for order, write in zip(stack.orders, stack.writes, strict=True):
+            if isinstance(write.value, Opaque):
+                # A function whose writes are no value: it runs on this tensor when the plan is applied.
+                self.functions.setdefault((order, self.names.modules[id(module)]), {})[target.attribute] = (
+                    bias
+                )
+        return stack
+
+    def _stack_for(
+        self,
+        steps: Steps,
+        target: Target,
+        entry: Entry | None,
+        prefix: str,
+        module: nn.Module,
+        *,
+        bias: bool,
+    ) -> Stack | None:
+        """What these steps write to a tensor; None if nothing."""
         tensor = target.tensor
-        entry = self.names.entries.get(id(tensor))
         layout = self._reach.layout(target, entry)
         means = (id(steps), bias)
         if means not in self._asking:
-            self._asking[means] = _asking(steps, bias)
+            self._asking[means] = asking_of(steps, bias)
         if asking := self._asking[means]:
             try:
                 default = torch_default(module, target.attribute, layout.shape)
             except InitcfgError as error:
                 name = name_in(prefix, target.attribute)
-                raise _in_context(error, asking, name, layout.shape) from None
+                raise in_context(error, asking, name, layout.shape) from None
             layout = replace(layout, default=default)
         name = name_in(prefix, target.attribute)
         told = () if self._scaling.isdisjoint(steps) else self._told(steps, entry, layout, name, bias=bias)
@@ -287,68 +393,23 @@ class RuleWalk:
         if key not in self._made:
             self._made[key] = self._stack(steps, layout, name, told, bias=bias)
         stack = self._made[key]
-        if stack is None:
-            return None
-        if (id(stack), tensor.dtype) not in self._within_limits:
-            self._check_limits(stack, tensor.dtype, steps, name, bias=bias)
-        if entry is None or (entry.holder is not None and self.compat):
-            # The original writes the computed weight, which is not kept.
-            self.stacks.add_outside(tensor, stack)
-            return stack
-        if entry.holder is not None:
-            self._note_parametrized(entry, entry.holder)
-        if entry.one_way is not None:
-            error = TensorError(
-                f"This weight is computed by the parametrization {entry.one_way}, which has no "
-                "right_inverse, so nothing can be written through it.",
-                fix=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
-            )
-            raise _in_context(error, _last_rule(steps, bias), entry.name, entry.shape)
-        self.stacks.add(entry, stack)
-        for order, write in zip(stack.orders, stack.writes, strict=True):
-            if isinstance(write.value, Opaque):
-                # A function whose writes are no value: it runs on this tensor when the plan is applied.
-                self.functions.setdefault((order, self.names.modules[id(module)]), {})[target.attribute] = (
-                    bias
-                )
+        if stack is not None and (id(stack), tensor.dtype) not in self._within_limits:
+            self.notes += limits(stack, tensor.dtype, steps, name, bias=bias, compat=self.compat)
+            self._within_limits.add((id(stack), tensor.dtype))
         return stack
-
-    def _note_parametrized(self, entry: Entry, holder: tuple[nn.Module, str]) -> None:
-        chain = holder[0].parametrizations[holder[1]]  # type: ignore[index]
-        kinds = [type(each).__name__ for each in chain]  # type: ignore[union-attr]
-        # Of torch's own, only weight_norm gives back exactly what was written.
-        if kinds != ["_WeightNorm"]:
-            self.notes.append(
-                f"{entry.name} is written through {', '.join(kinds)}, which may make something else of it; "
-                "the ledger says if it did"
-            )
-
-    def _check_limits(self, stack: Stack, dtype: torch.dtype, steps: Steps, name: str, *, bias: bool) -> None:
-        """The value that shows must be one that the tensor's type can hold."""
-        found = dtype_problem(stack.top.value, dtype)
-        if found is not None:
-            error = TensorError(
-                f"{stack.top.value} cannot be written: {found}.",
-                fix="Correct the rule, or exclude the tensor.",
-            )
-            raise _in_context(error, _last_rule(steps, bias), name, stack.layout.shape)
-        remark = original_sampler_remark(stack.top.value, dtype) if self.compat else None
-        if remark is not None:
-            self.notes.append(f"{stack.top.rule}: {remark}")
-        self._within_limits.add((id(stack), dtype))
 
     def _told(self, steps: Steps, entry: Entry | None, layout: Layout, name: str, *, bias: bool) -> Told:
         """The numbers of this tensor that its rules ask for."""
         told: list[tuple[int, Known]] = []
         for step in steps:
             rule = step.rule
-            if rule is not None and rule.scales(_initializer(rule, bias)):
+            if rule is not None and rule.scales(initializer_of(rule, bias)):
                 here = replace(layout, **rule.axes) if rule.axes else layout
                 full = name if entry is None else entry.name
                 try:
                     told.append((step.order, self.numbers.known(step, rule, full, here)))
                 except InitcfgError as error:
-                    raise _in_context(error, rule, full, layout.shape) from None
+                    raise in_context(error, rule, full, layout.shape) from None
         return tuple(told)
 
     def _tune(self, entry: Entry, told: Mapping[int, Known], steps: Steps) -> None:
@@ -359,7 +420,7 @@ class RuleWalk:
                 try:
                     tune = rule.tuned(dict(told[step.order]))
                 except InitcfgError as error:
-                    raise _in_context(error, rule, entry.name, entry.shape) from None
+                    raise in_context(error, rule, entry.name, entry.shape) from None
                 self.used.add(step.order)
                 self.tunes[entry.name] = max(
                     self.tunes.get(entry.name, (-1, {})), (step.order, tune), key=itemgetter(0)
@@ -371,7 +432,7 @@ class RuleWalk:
         layout_here = layout
         numbers = dict(told)
         for step in sorted(steps, key=attrgetter("order")):
-            rule, initializer = step.rule, _initializer(step.rule, bias)
+            rule, initializer = step.rule, initializer_of(step.rule, bias)
             if rule is None or initializer is None:
                 continue
             layout_here = layout
@@ -380,60 +441,8 @@ class RuleWalk:
                 layout_here = self._layouts.setdefault(layout_here, layout_here)
             key = (step.order, bias, id(layout_here), numbers.get(step.order, ()))
             if key not in self._writes:
-                try:
-                    self._writes[key] = _write_of(rule, initializer, layout_here, dict(key[3]), bias=bias)
-                except InitcfgError as error:
-                    raise _in_context(error, rule, name, layout.shape) from None
-                except Exception as error:
-                    wrong = PlanError(f"{initializer!r} has no value: {type(error).__name__}: {error}.")
-                    raise _in_context(wrong, rule, name, layout.shape) from error
+                self._writes[key] = write_of(rule, initializer, layout_here, dict(key[3]), name, bias=bias)
             self.used.add(step.order)
             orders.append(step.order)
             writes.append(self._writes[key])
         return Stack(tuple(orders), tuple(writes), layout_here) if writes else None
-
-
-def _write_of(
-    rule: Rule, initializer: BaseInit, layout: Layout, known: dict[str, float], *, bias: bool
-) -> Shadowed:
-    """What a rule writes: the value of its initializer, scaled, and the multipliers that go with it."""
-    value = initializer.resolve(layout)
-    scaling: Scaling | None = None
-    tune: dict[str, float | str] = {}
-    if rule.scales(initializer):
-        if rule.scale is not None:
-            factor = rule.scale.value(known)
-            within = {each: known[each] for each in sorted(rule.scale.names)}
-            scaling = Scaling(rule.scale.text, within, factor, value)
-            numerator, divisor = rule.scale.quotient(known)
-            value = initializer.with_scale(value, numerator, layout, divisor)
-        tune = rule.tuned(known)
-    return Shadowed(rule.where, value, rule.initializer("bias" if bias else "weight"), scaling, tune)
-
-
-def _initializer(rule: Rule | None, bias: bool) -> BaseInit | None:
-    return None if rule is None else rule.bias if bias else rule.weight
-
-
-def _asking(steps: Steps, bias: bool) -> Rule | None:
-    """The last of the rules whose initializer asks what torch's own layer does."""
-    for step in reversed(steps):
-        initializer = _initializer(step.rule, bias)
-        if initializer is not None and initializer.asks_default:
-            return step.rule
-    return None
-
-
-def _last_rule(steps: Steps, bias: bool) -> Rule | None:
-    """The rule that wins."""
-    meant = [step for step in steps if _initializer(step.rule, bias) is not None]
-    return max(meant, key=attrgetter("order")).rule
-
-
-def _in_context(
-    error: InitcfgError, rule: Rule | None, name: str, shape: tuple[int, ...] | None = None
-) -> InitcfgError:
-    if rule is not None:
-        error.rule, error.where = str(rule), rule.place
-    error.parameter, error.shape = name, shape
-    return error
