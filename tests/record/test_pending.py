@@ -98,3 +98,14 @@ def test_user_code_finds_what_the_constructor_meant():
     assert model.a.seen[0] == 5.0 or 0 < model.a.seen[0] <= 0.5
     assert 0.5 <= model.a.own.weight.min() <= model.a.own.weight.max() <= 1.5
     assert model.b.weight.eq(5.0).all()
+
+
+def test_parameters_that_all_stand_in_the_place_of_others_are_pending():
+    with initcfg.deferred():
+        model = nn.Sequential(nn.Linear(3, 3))
+    whole = initcfg.plan(model)
+    for name, parameter in list(model[0]._parameters.items()):
+        model[0]._parameters[name] = nn.Parameter(parameter.detach())
+    plan = initcfg.plan(model)
+    assert plan == whole
+    assert plan["0.weight"].default is not None
