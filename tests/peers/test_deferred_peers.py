@@ -177,3 +177,25 @@ def test_models_code_is_recorded(real: RealModel) -> None:
             worst, tests = min(worst, scipy.stats.ks_2samp(left, right).pvalue), tests + 1
     assert tests > 0
     assert worst * tests > 1e-3
+
+
+def test_the_truncated_normals_of_libraries_are_recorded_as_one_write():
+    import timm.layers
+    from mmengine.model import weight_init
+
+    for function in (weight_init.trunc_normal_, timm.layers.trunc_normal_):
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.empty(40, 5))
+                function(self.weight, std=0.02)  # noqa: B023 - built at once
+
+        with initcfg.deferred():
+            model = Model()
+        plan = initcfg.plan(model)
+        assert plan["weight"].value == initcfg.values.TruncNormal(0.0, 0.02, -2.0, 2.0)
+        torch.manual_seed(1)
+        plan.apply(model, rng="torch")
+        torch.manual_seed(1)
+        assert model.weight.equal(function(torch.empty(40, 5), std=0.02))

@@ -8,7 +8,7 @@ from typing import Any
 
 from initcfg._apply.kept_buffers import kept_buffers
 from initcfg._model import Entry, Names
-from initcfg._plan import Assignment, Call, Ledger, Plan, Shadowed, Write, Writer, Written
+from initcfg._plan import Assignment, Call, Ledger, Plan, Shadowed, Write, Writer, Written, altered
 from initcfg._stream.bits import STREAM_VERSION
 from initcfg._version import versions
 from initcfg.values import Keep, Opaque, Value, dtype_name
@@ -95,7 +95,7 @@ class Account:
             # Of a parametrized weight, it is what is stored that has the value, and not what a layer sees.
             seen = name in entries and entries[name].holder is None
             if seen and name in self.written and self.written[name].by == "code":
-                self.written[name] = replace(self.written[name], value=value, meant=True)
+                self.written[name] = altered(self.written[name], value=value, meant=True)
 
     def ledger(self, names: Names, *, rng: str, seed: int | None, rebuilt: bool = False) -> Ledger:
         """The ledger of the whole model; ``rebuilt``: user code has changed which tensors it has."""

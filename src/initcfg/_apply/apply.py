@@ -31,6 +31,7 @@ from initcfg._model import (
     local_of,
     named_tensors,
     old_objects_aside,
+    paused_collector,
     rank_sets,
     stored_in,
 )
@@ -257,6 +258,12 @@ def draw_seed() -> int:
 
 def carry_out(execution: Execution, seed: int | None) -> None:
     """Run a plan's tape, and what a deferred build or a trace has recorded of the code itself."""
+    with paused_collector() as collects:
+        execution.collects = collects
+        _carry_out(execution, seed)
+
+
+def _carry_out(execution: Execution, seed: int | None) -> None:
     plan, filler = execution.plan, execution.filler
     items = {**plan.parameters, **plan.buffers}
     reset_is_init(execution)

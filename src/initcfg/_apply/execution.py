@@ -66,6 +66,8 @@ class Execution:
         self.account = Account(plan)
         self.observers: list[Observer] = []
         self.grad_enabled = torch.is_grad_enabled()
+        # Whether user code runs with Python's collector, which is paused around it.
+        self.collects = False
         # What user code changed of the model's own make-up: the name of a tensor, and the code.
         self.rebuilt: dict[str, Call] = {}
         self._took_in_changes = False

@@ -16,9 +16,11 @@ from torch import nn
 from initcfg._apply.execution import Execution
 from initcfg._apply.filling import Filler, StreamFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
+from initcfg._apply.overlaps import neighbors_in
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
+from initcfg._apply.preconditions import Seen
 from initcfg._apply.user_code import call_user_code
-from initcfg._model import Entry, is_sharded, named_tensors, running
+from initcfg._model import Entry, collecting, is_sharded, named_tensors, paused_collector, running
 from initcfg._plan import (
     Assignment,
     Call,
@@ -26,6 +28,7 @@ from initcfg._plan import (
     Plan,
     Shadowed,
     Write,
+    altered,
     changed_make_up,
     make_up_of,
 )
@@ -55,6 +58,11 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
     """The plan with what the model's own code means, as far as that can be said."""
     if plan.tape is None or not plan.tape.calls:
         return plan
+    with paused_collector() as collects:
+        return _rehearsed(plan, model, collects)
+
+
+def _rehearsed(plan: Plan, model: nn.Module, collects: bool) -> Plan:
     names = named_tensors(model)
     entries = list(names.entries.values())
     # What the code writes into buffers is to be in the plan where it will not run on the model itself, or the
@@ -65,11 +73,17 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
     }
     before = make_up_of(names)
     try:
-        with recorded(model) as recording, contextlib.closing(PlannedCheckpoints(plan.loads)) as checkpoints:
+        with (
+            recorded(model, names=names) as recording,
+            contextlib.closing(PlannedCheckpoints(plan.loads)) as checkpoints,
+        ):
             # As when the plan is applied, code may call a pending model.
             reopen_all(model)
             filler = RecordingFiller(recording, checkpoints)
-            execution = Execution(plan, model, checkpoints, filler, run_code=filler.run_code)
+            # Where nothing stands in for a tensor, those are the model's still.
+            seen = None if with_buffers else Seen(names, neighbors_in(names), set())
+            execution = Execution(plan, model, checkpoints, filler, run_code=filler.run_code, seen=seen)
+            execution.collects = collects
             with torch.no_grad(), originals_come_back(), files_closed():
                 memory = recording.recorder.all_tracked(execution.entries[name].tensor for name in unwritten)
                 recording.recorder.unwritten.update(memory)
@@ -109,8 +123,7 @@ class RecordingFiller(Filler):
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | Shadowed | None = None
     ) -> None:
         """Note a value, and the write or the default that it is of."""
-        # Of its own, so that it is known again.
-        value = replace(value)
+        value = _own(value)
         if write is not None:
             self._sources[id(value)] = value, write
 
@@ -135,7 +148,7 @@ class RecordingFiller(Filler):
                 self._recording.code(),
                 torch.set_grad_enabled(execution.grad_enabled),
             ):
-                self._call(call, module)
+                self._call(execution, call, module)
                 execution.take_in_changes()
         except FileNeeded as error:
             self.failed[name] = f"it loads {error}"
@@ -148,11 +161,12 @@ class RecordingFiller(Filler):
                 if step.index not in self._of_rules:
                     self._written.update((id(each), (each, call, name)) for each in step.writes)
 
-    def _call(self, call: Call, module: nn.Module) -> None:
+    def _call(self, execution: Execution, call: Call, module: nn.Module) -> None:
         session = current_session()
         assert session is not None
         first = len(session.followed.raised)
-        call_user_code(call, module)
+        with collecting(execution.collects):
+            call_user_code(call, module)
         for error in session.followed.raised[first:]:
             if isinstance(error, FileNeeded):
                 # In another thread, where the code does not see it.
@@ -176,6 +190,15 @@ class RecordingFiller(Filler):
         """The write or the default whose value a tensor holds, as it was written."""
         found = self._sources.get(id(outcome.sources[0])) if len(outcome.sources) == 1 else None
         return None if found is None else found[1]
+
+
+def _own(value: Value) -> Value:
+    """The same value as an object of its own, so that it is known again."""
+    if not hasattr(value, "__dict__"):
+        return replace(value)
+    made = object.__new__(type(value))
+    made.__dict__.update(value.__dict__)
+    return made
 
 
 def _with_values(
@@ -279,7 +302,7 @@ def _also_by_code(item: Assignment, writer: tuple[Call, str] | None) -> Assignme
         return item
     call, module = writer
     before = () if (write := item.write) is None else (write,)
-    return replace(
+    return altered(
         item,
         value=Opaque(call.code, item.value),
         rule=call.rule or _joined("model", module, "init_weights"),
@@ -351,12 +374,14 @@ def _said(
     """What a tensor gets that the plan left to the code, which ``called`` for rules that reached it."""
     opaque = item.value
     assert isinstance(opaque, Opaque)
-    known = {each.rule for each in item.shadowed}
-    item = replace(item, shadowed=(*item.shadowed, *(each for each in called if each.rule not in known)))
+    if called:
+        known = {each.rule for each in item.shadowed}
+        also = (each for each in called if each.rule not in known)
+        item = altered(item, shadowed=(*item.shadowed, *also))
     if isinstance(source, Write) and not source.default:
         # A rule, of the plan or one that the code called for.
         before = tuple(each for each in item.shadowed if each.rule != source.rule)
-        return replace(
+        return altered(
             item,
             value=source.value,
             rule=source.rule,
@@ -366,13 +391,13 @@ def _said(
             tune=source.tune,
         )
     if outcome.unwritten:
-        return replace(item, value=Keep(), rule=None, initializer=None, shadowed=(), default=None)
+        return altered(item, value=Keep(), rule=None, initializer=None, shadowed=(), default=None)
     if source is not None or not outcome.written:
         # The code leaves alone what was there, perhaps under another name.
         default = item.default if source is None else Shadowed(source.rule, source.value, source.initializer)
         value = Keep() if default is None else default.value
-        return replace(item, value=value, rule=None, initializer=None, shadowed=(), default=default)
+        return altered(item, value=value, rule=None, initializer=None, shadowed=(), default=default)
     if value is None:
         assert outcome.reason is not None, "what was written has a value, or a reason why it has none"
-        return replace(item, value=Opaque(f"{opaque.code}: {outcome.reason}", opaque.over))
-    return replace(item, value=value, initializer=outcome.call)
+        return altered(item, value=Opaque(f"{opaque.code}: {outcome.reason}", opaque.over))
+    return altered(item, value=value, initializer=outcome.call)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from initcfg._model import Observer, running
+from initcfg._model import Observer, collecting, running
 from initcfg._plan import Call
 from initcfg._record.recording import Followed, threads_follow, told_of_memory
 from initcfg.errors import ApplyError, InitcfgError
@@ -42,7 +42,8 @@ def run_observed(execution: Execution, call: Call, module: nn.Module) -> None:
             threads_follow(Followed(observer)),
             told_of_memory(observer.note_handed_out),
         ):
-            call_user_code(call, module)
+            with collecting(execution.collects):
+                call_user_code(call, module)
             execution.take_in_changes()
         observer.look_at_memory()
     except InitcfgError:

@@ -10,9 +10,10 @@ declare of that), `shards.py` (the blocks of a tensor that a rank holds, and FSD
 `dispatch_modes.py` (what sees every operation), `in_place_writes.py` (which tensors code wrote),
 `shared_memory.py` (which have memory in common), `whereabouts.py` (which it put in the place of others),
 `base_module.py` (modules with an ``init_cfg``, and copies of one) with `code_places.py` (what a place in
-code is called), `roles/` (what each tensor does), `widths/` (what grows with the width), `moments/` (what
-becomes of a signal), `load_hooks/` (what its own code does to a ``state_dict``), `doors.py` (the one door
-up to the stations above); `collector.py` (Python's collector of garbage, out of the way).
+code is called), `function_bodies.py` (functions that do something else meanwhile), `roles/` (what each
+tensor does), `widths/` (what grows with the width), `moments/` (what becomes of a signal), `load_hooks/`
+(what its own code does to a ``state_dict``), `doors.py` (the one door up to the stations above);
+`collector.py` (Python's collector of garbage, out of the way).
 """
 
 from initcfg._model import doors
@@ -26,7 +27,7 @@ from initcfg._model.base_module import (
     holds_tensors,
 )
 from initcfg._model.code_places import code_place, frame_place, of_builders
-from initcfg._model.collector import old_objects_aside, paused_collector
+from initcfg._model.collector import collecting, old_objects_aside, paused_collector
 from initcfg._model.contents import (
     buffers_of,
     children_of,
@@ -36,6 +37,7 @@ from initcfg._model.contents import (
 )
 from initcfg._model.dispatch_modes import DispatchMode
 from initcfg._model.doors import active_run, running
+from initcfg._model.function_bodies import give_body, original_of
 from initcfg._model.holdings import Entry, Holding, Likeness
 from initcfg._model.in_place_writes import (
     Observer,
@@ -138,6 +140,7 @@ __all__ = [
     "child_items",
     "children_of",
     "code_place",
+    "collecting",
     "copied_rules",
     "declaration",
     "declares_layouts",
@@ -148,6 +151,7 @@ __all__ = [
     "example_of",
     "find_roles",
     "first_names",
+    "give_body",
     "hold_shards",
     "holds_tensors",
     "hooks_in",
@@ -164,9 +168,11 @@ __all__ = [
     "names_by_storage",
     "note_shards",
     "of_builders",
+    "original_of",
     "original_targets",
     "plain_layout",
     "outermost",
+    "paused_collector",
     "parameters_of",
     "place_of",
     "places_of",
@@ -190,5 +196,4 @@ __all__ = [
     "wrapper_attribute",
     "written_tensors",
     "old_objects_aside",
-    "paused_collector",
 ]

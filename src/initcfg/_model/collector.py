@@ -39,15 +39,27 @@ def old_objects_aside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def paused_collector() -> Iterator[None]:
+def paused_collector() -> Iterator[bool]:
     """Collect no garbage while our own code makes many small objects that last and hold no cycles.
 
-    Reference counts still free what is let go.
+    Reference counts still free what is let go. Yields whether garbage was collected before.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        yield enabled
     finally:
         if enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def collecting(enabled: bool) -> Iterator[None]:
+    """Within a pause, collect if it was so before: for code of others, which may make cycles of any size."""
+    if enabled:
+        gc.enable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.disable()

@@ -2,7 +2,8 @@
 
 torch hides the ``__torch_dispatch__`` of each mode from its compiler, and to do so imports that at the first
 operation: 800 modules, sympy and Triton among them, which takes longer than all the rest of a small plan.
-Where nobody has loaded the compiler, nothing can be compiled, and there is nothing to hide from.
+Where nobody has loaded the compiler, nothing can be compiled, and there is nothing to hide from; nor where
+it is loaded and follows no code of this thread, which asking tells at once, and torch's hiding does not.
 """
 
 from __future__ import annotations
@@ -39,10 +40,28 @@ def _hidden(dispatch: Callable[..., Any]) -> Callable[..., Any]:
     from_compiler = hide(dispatch, recursive=True)
 
     def inner(*args: Any, **kwargs: Any) -> Any:
-        return (from_compiler if "torch._dynamo" in sys.modules else dispatch)(*args, **kwargs)
+        hidden = "torch._dynamo" in sys.modules and (_follows is None or _follows() is not None)
+        return (from_compiler if hidden else dispatch)(*args, **kwargs)
 
     _leave_as_it_is(inner.__code__)
     return wraps(dispatch)(inner)
+
+
+def _what_follows() -> Callable[[], object] | None:
+    """The function that says what of the compiler follows this thread; None where it cannot be asked.
+
+    In older versions of torch it takes a reference too many from what it returns, which is None mostly.
+    """
+    asked = getattr(sys.modules.get("torch._C._dynamo.eval_frame"), "get_eval_frame_callback", None)
+    if asked is None:
+        return None
+    before = sys.getrefcount(None)
+    for _ in range(64):
+        asked()
+    return asked if before - sys.getrefcount(None) < 32 else None
+
+
+_follows = _what_follows()
 
 
 def _leave_as_it_is(code: CodeType) -> None:

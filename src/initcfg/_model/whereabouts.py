@@ -48,21 +48,48 @@ class Watch:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._seen = self._look()
+        self._seen, self._held = self._look()
 
     def changed(self) -> bool:
         """Whether anything changed since this was asked, or the watch was set."""
-        before, self._seen = self._seen, self._look()
+        before, held = self._seen, self._held
+        self._seen, self._held = self._look()
+        # Until here what was there had its addresses to itself.
+        del held
         return before != self._seen
 
-    def _look(self) -> list[tuple[int, str, Place]]:
-        return [
-            (id(module), name, place_of(tensor))
-            for module in self._module.modules()
-            for container in (module._parameters, module._buffers)
-            for name, tensor in container.items()
-            if tensor is not None
-        ]
+    def _look(self) -> tuple[list[tuple[object, ...]], list[object]]:
+        """What stands where, as numbers that can be compared; and what they are the addresses of."""
+        seen: list[tuple[object, ...]] = []
+        held: list[object] = []
+        for module in _modules_of(self._module):
+            for container in (module._parameters, module._buffers):
+                for name, tensor in container.items():
+                    if tensor is None:
+                        continue
+                    try:
+                        storage = tensor.untyped_storage()
+                    except (NotImplementedError, RuntimeError):
+                        # A sparse tensor, say, has no storage.
+                        seen.append((id(module), name, id(tensor), tensor.shape, tensor.dtype))
+                        held.append(tensor)
+                        continue
+                    address, region = storage._cdata, (tensor.shape, tensor.stride(), tensor.storage_offset())
+                    kind = tensor.dtype, tensor.device
+                    seen.append((id(module), name, id(tensor), address, *region, *kind))
+                    held += tensor, storage
+        return seen, held
+
+
+def _modules_of(module: nn.Module) -> list[nn.Module]:
+    """A module and all below it, once each: ``modules()`` passes each through all that are above it."""
+    found, todo = {id(module): module}, [module]
+    while todo:
+        for child in todo.pop()._modules.values():
+            if child is not None and id(child) not in found:
+                found[id(child)] = child
+                todo.append(child)
+    return list(found.values())
 
 
 def places_of(stored: Iterable[tuple[str, torch.Tensor]]) -> dict[str, list[Place]]:

@@ -18,7 +18,7 @@ same).
 from initcfg._plan.as_json import record_to_json
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect, rule_note
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
-from initcfg._plan.frozen import FrozenDict
+from initcfg._plan.frozen import FrozenDict, altered
 from initcfg._plan.later import Later
 from initcfg._plan.ledger import FORMAT, KeptBuffer, Ledger, Writer, Written
 from initcfg._plan.loads import HookRun, Load, Loaded, weight_of
@@ -29,6 +29,7 @@ from initcfg._plan.recognition import recognize as _registers_itself_too  # noqa
 from initcfg._plan.tape import Call, Recorded, Write, writes_of
 
 __all__ = [
+    "altered",
     "Assignment",
     "Call",
     "FORMAT",

@@ -166,6 +166,24 @@ def renamed(record: Named, name: str) -> Named:
     return made
 
 
+def altered(record: Named, **fields: Any) -> Named:
+    """The same record with other fields, of which these alone are looked at.
+
+    Example:
+        >>> from initcfg import Assignment
+        >>> from initcfg._plan.frozen import altered
+        >>> from initcfg.values import Constant
+        >>> altered(Assignment("a", (2,), "float32", Constant(1.0)), value=Constant(0.0)).value
+        Constant(val=0.0)
+    """
+    made = object.__new__(type(record))
+    made.__dict__.update(record.__dict__)
+    for name, item in fields.items():
+        looked_at = type(item) in _CHANGEABLE and name in _shown(type(record))
+        made.__dict__[name] = frozen(item) if looked_at else item
+    return made
+
+
 _CHANGEABLE = (dict, list, float)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch.utils.deterministic
 from torch import nn
 
+from initcfg._model import Names
 from initcfg._record.isolation import others_kept, shadowed, torch_kept
 from initcfg._record.process_wide import ProcessWide
 from initcfg._record.recording import OwnGenerator, Recorder, Session, current_session
@@ -61,12 +62,15 @@ class Recording:
 
 
 @contextlib.contextmanager
-def recorded(model: nn.Module | None, *, seed: int = 0, own_generator: bool = True) -> Iterator[Recording]:
+def recorded(
+    model: nn.Module | None, *, seed: int = 0, own_generator: bool = True, names: Names | None = None
+) -> Iterator[Recording]:
     """Within this, code can be recorded; afterwards the model and every generator are as they were.
 
     Code runs within :meth:`Recording.code`; what it meant is asked while this context lasts. The tensors of a
     model that it initializes have other memory until the end. Without one, the code makes its model, and may
-    write no parameter of any other. The seed is of the random numbers that the code looks at.
+    write no parameter of any other. The seed is of the random numbers that the code looks at, ``names`` are
+    the model's tensors where somebody has just looked.
     """
     generator = OwnGenerator(seed) if own_generator else None
     recorder = Recorder(generator or contextlib.nullcontext, refuse_foreign_parameters=model is None)
@@ -75,7 +79,7 @@ def recorded(model: nn.Module | None, *, seed: int = 0, own_generator: bool = Tr
         torch_moved = stack.enter_context(torch_kept(seed))
         stack.enter_context(_memory_not_filled.needed(True))
         if model is not None:
-            for tensor, original in stack.enter_context(shadowed(model)):
+            for tensor, original in stack.enter_context(shadowed(model, names=names)):
                 recorder.track_existing(tensor, original)
         yield Recording(recorder, generator, others_moved, torch_moved)
 

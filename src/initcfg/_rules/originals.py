@@ -11,9 +11,10 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
-from initcfg._model import doors
+from initcfg._model import doors, give_body
 from initcfg._rules.initializers import INITIALIZERS
 
 _HOMES = (
@@ -55,16 +56,25 @@ def _patch() -> None:
         if base_module is None or weight_init is None:
             continue
         _replace(base_module.BaseModule, "init_weights", init_weights)
-        theirs = {id(vars(home).get("initialize")) for home in (base_module, weight_init)}
-        for module in list(sys.modules.values()):
-            # Also where a user's module imported the function by name.
-            held: dict[str, Any] = getattr(module, "__dict__", {})
-            if "initialize" in held and id(held["initialize"]) in theirs:
-                _replace(module, "initialize", initialize)
+        theirs = [vars(home).get("initialize") for home in (base_module, weight_init)]
+        for function in {id(each): each for each in theirs if each is not None}.values():
+            _replace_function(function, initialize)
         for name in INITIALIZERS.module_dict:
             cls = getattr(weight_init, f"{name}Init", None)
             if cls is not None and "__call__" in vars(cls):
                 _replace(cls, "__call__", _call_of(name))
+
+
+def _replace_function(function: Any, new: Callable[..., Any]) -> None:
+    """Also where a user's module imported it by name."""
+    if isinstance(function, FunctionType) and function.__closure__ is None:
+        _undo.callback(give_body(function, new))
+        return
+    # Somebody has put something else there, such as a decorated function.
+    for module in list(sys.modules.values()):
+        held: dict[str, Any] = getattr(module, "__dict__", {})
+        if held.get("initialize") is function:
+            _replace(module, "initialize", new)
 
 
 def _replace(owner: Any, name: str, new: Any) -> None:

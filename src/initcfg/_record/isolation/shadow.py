@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._model import buffers_of, is_sharded, named_tensors, parameters_of, replace_tensor
+from initcfg._model import Names, buffers_of, is_sharded, named_tensors, parameters_of, replace_tensor
 from initcfg._record.recording import is_plain, region_of, tensor_at
 from initcfg.errors import TensorError
 
@@ -25,72 +25,107 @@ _lock = threading.RLock()
 
 
 @contextlib.contextmanager
-def shadowed(model: nn.Module, *, copied: bool = False) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+def shadowed(
+    model: nn.Module, *, copied: bool = False, names: Names | None = None
+) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     """Within this, the model's tensors lie in other memory: with the same numbers (``copied``), or untouched.
+
+    ``names`` are the model's tensors where somebody has just looked.
 
     Yields each tensor of the model, with one on the model's own memory. Those on the meta device have none,
     and those that are sharded are elsewhere too; whole tensors with untouched memory stand in for them.
     """
-    with _lock, contextlib.ExitStack() as undo:
-        tensors = _tensors(model)
-        here = [tensor for tensor in tensors if not _stood_for(tensor)]
-        for module in model.modules():
-            _keep_module(undo, module)
-        own = [(tensor, tensor.data) for tensor in here]
-        memory: dict[int, torch.UntypedStorage] = {}
-        for tensor, original in own:
-            _keep_tensor(undo, tensor)
-            storage = original.untyped_storage()
-            if storage._cdata not in memory:
-                memory[storage._cdata] = storage.clone() if copied else torch.UntypedStorage(storage.nbytes())
-            tensor.data = tensor_at(memory[storage._cdata], region_of(original))
-            if tensor.is_leaf and tensor.grad is not None:
-                tensor.grad = tensor.grad.clone()
-        given = _give_memory(model, [tensor for tensor in tensors if _stood_for(tensor)])
-        yield own + [(tensor, tensor) for tensor in given]
+    with _lock:
+        tensors = _tensors(names or named_tensors(model))
+        kept: list[_KeptModule | _KeptTensor] = []
+        try:
+            here = [tensor for tensor in tensors if not _stood_for(tensor)]
+            kept += map(_KeptModule, model.modules())
+            own = [(tensor, tensor.data) for tensor in here]
+            memory: dict[int, torch.UntypedStorage] = {}
+            for tensor, original in own:
+                kept.append(_KeptTensor(tensor, original))
+                storage = original.untyped_storage()
+                if (new := memory.get(storage._cdata)) is None:
+                    new = storage.clone() if copied else torch.UntypedStorage(storage.nbytes())
+                    memory[storage._cdata] = new
+                tensor.data = tensor_at(new, region_of(original))
+                if tensor.is_leaf and tensor.grad is not None:
+                    tensor.grad = tensor.grad.clone()
+            given = _give_memory(model, [tensor for tensor in tensors if _stood_for(tensor)])
+            yield own + [(tensor, tensor) for tensor in given]
+        finally:
+            _put_back(kept)
 
 
-def _keep_module(undo: contextlib.ExitStack, module: nn.Module) -> None:
-    kind, attributes = type(module), dict(vars(module))
-    # Its tensors, modules and hooks are in containers, and what its own code counts or collects may be.
-    # A part that torch.jit has compiled keeps its tensors in C++, and code cannot replace them.
-    # Most are empty, and need no copy.
-    contents = [
-        (each, each.copy() if each else ()) for each in attributes.values() if type(each) in _CONTAINERS
-    ]
+def _put_back(kept: list[_KeptModule | _KeptTensor]) -> None:
+    """Let everything be as it was, last to first, also after one that raises."""
+    while kept:
+        try:
+            kept.pop().put_back()
+        except BaseException:
+            _put_back(kept)
+            raise
 
-    def restore() -> None:
-        if type(module) is not kind:
+
+class _KeptModule:
+    """A module's class and attributes, as they were."""
+
+    __slots__ = "_attributes", "_contents", "_kind", "_module"
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._kind = type(module)
+        self._attributes = attributes = module.__dict__.copy()
+        # Its tensors, modules and hooks are in containers, and what its own code counts or collects may be.
+        # A part that torch.jit has compiled keeps its tensors in C++, and code cannot replace them.
+        # Most are empty, and need no copy.
+        self._contents = [
+            (each, each.copy() if each else ()) for each in attributes.values() if type(each) in _CONTAINERS
+        ]
+
+    def put_back(self) -> None:
+        """Let it be as it was."""
+        module = self._module
+        if type(module) is not self._kind:
             # Parametrizations give a module a class of its own.
-            module.__class__ = kind
-        vars(module).clear()
-        vars(module).update(attributes)
-        for now, before in contents:
+            module.__class__ = self._kind
+        attributes = module.__dict__
+        attributes.clear()
+        attributes.update(self._attributes)
+        for now, before in self._contents:
             if not (now or before):
                 continue
             now.clear()
             (now.extend if isinstance(now, list) else now.update)(before)
 
-    undo.callback(restore)
 
+class _KeptTensor:
+    """A tensor's memory, attributes and gradient, as they were."""
 
-def _keep_tensor(undo: contextlib.ExitStack, tensor: torch.Tensor) -> None:
-    data, attributes = tensor.data, dict(vars(tensor))
-    needed, version, leaf = tensor.requires_grad, tensor._version, tensor.is_leaf
-    gradient = tensor.grad if leaf else None
+    __slots__ = "_attributes", "_data", "_gradient", "_leaf", "_needed", "_tensor", "_version"
 
-    def restore() -> None:
-        tensor.data = data
-        vars(tensor).clear()
-        vars(tensor).update(attributes)
-        if tensor.requires_grad != needed:
-            tensor.requires_grad_(needed)
-        if tensor._version != version:
-            _set_version(tensor, version)
-        if leaf and tensor.grad is not gradient:
-            tensor.grad = gradient
+    def __init__(self, tensor: torch.Tensor, data: torch.Tensor) -> None:
+        self._tensor = tensor
+        self._data = data
+        self._attributes = vars(tensor).copy()
+        self._needed, self._version, self._leaf = tensor.requires_grad, tensor._version, tensor.is_leaf
+        self._gradient = tensor.grad if self._leaf else None
 
-    undo.callback(restore)
+    def put_back(self) -> None:
+        """Let it be as it was."""
+        tensor = self._tensor
+        tensor.data = self._data
+        attributes = vars(tensor)
+        if attributes or self._attributes:
+            attributes.clear()
+            attributes.update(self._attributes)
+        if tensor.requires_grad != self._needed:
+            tensor.requires_grad_(self._needed)
+        if tensor._version != self._version:
+            _set_version(tensor, self._version)
+        if self._leaf and tensor.grad is not self._gradient:
+            tensor.grad = self._gradient
 
 
 def _set_version(tensor: torch.Tensor, version: int) -> None:
@@ -124,9 +159,9 @@ def _stood_for(tensor: torch.Tensor) -> bool:
     return is_sharded(tensor) or (tensor.is_meta and type(tensor) in (torch.Tensor, nn.Parameter))
 
 
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
+def _tensors(names: Names) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
-    for entry in named_tensors(model).entries.values():
+    for entry in names.entries.values():
         for tensor in entry.stored:
             if not is_plain(tensor) and not _stood_for(tensor):
                 raise TensorError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -83,9 +83,48 @@ def fills(operation: str) -> bool:
 
 def filled_with(operation: str, numbers: Args, kwargs: Kwargs) -> Known | None:
     """What an in-place operation fills its target with; None if that has no name."""
-    if not fills(operation):
+    named = _FILLS.get(operation)
+    if named is None:
         return None
-    return _FILLS[operation](*numbers, **{key: item for key, item in kwargs.items() if key != "generator"})
+    if not kwargs:
+        return named(*numbers)
+    return named(*numbers, **{key: item for key, item in kwargs.items() if key != "generator"})
+
+
+class Facts(NamedTuple):
+    """What the schema of an operation says, which is held so that no other gets its address.
+
+    Attributes:
+        operation: Its name, as in :func:`operation_of`.
+        named: That name without the underscore of operations in place.
+        views: Whether it :func:`only_views`.
+        mutable: Whether it changes an argument.
+        numbers: Whether it is in place, and fills with a number.
+    """
+
+    func: Any
+    operation: str
+    named: str
+    views: bool
+    mutable: bool
+    numbers: bool
+
+
+_FACTS: dict[int, Facts] = {}
+_MOST_FACTS = 4096
+
+
+def facts_of(func: Any) -> Facts:
+    """What the schema of an operation says; by its address, since torch hashes operations in Python."""
+    found = _FACTS.get(id(func))
+    if found is None:
+        operation = operation_of(func)
+        named, mutable = operation.removesuffix("_"), func._schema.is_mutable
+        found = Facts(func, operation, named, only_views(func), mutable, operation in ("fill_", "zero_"))
+        if len(_FACTS) >= _MOST_FACTS:
+            _FACTS.clear()
+        _FACTS[id(func)] = found
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -168,6 +207,8 @@ def is_plain(tensor: Any) -> bool:
 
 def disjoint(tensor: torch.Tensor) -> bool:
     """Whether no two elements share memory."""
+    if tensor.is_contiguous():
+        return True
     strides = tensor.stride()
     return 0 not in strides or all(
         stride or size <= 1 for size, stride in zip(tensor.shape, strides, strict=True)

@@ -15,6 +15,8 @@ _MOST_ELEMENTS = 1 << 26
 
 def written_in_part(layers: Sequence[Layer], region: Region) -> bool:
     """Whether something was written in a region, and not everywhere."""
+    if len(layers) == 1 and layers[0].region == region:
+        return False
     here = [layer.region for layer in layers if not layer.region.apart(region)]
     if not here or covered(layers, region) is not None or _follow(here, region):
         return False

@@ -135,6 +135,9 @@ def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
 
 def shown_in(layers: Sequence[Layer], region: Region) -> tuple[list[Layer], bool]:
     """The layers that show in a region, first to last, and whether the first covers it."""
+    if len(layers) == 1 and layers[0].region == region:
+        # So it is nearly always.
+        return [layers[0]], True
     base = covered(layers, region)
     if base is None:
         return [layer for layer in layers if not layer.region.apart(region)], False

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from functools import lru_cache
-from types import FrameType
+from types import CodeType, FrameType
 from typing import NamedTuple
 
 import torch
@@ -16,8 +16,10 @@ _INIT_FILE = torch.nn.init.__file__
 # The folders of this station, of torch, and of its layers.
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "")
-# Through which every operation goes that is recorded.
-_MODES = os.path.join(_PACKAGE, "_model", "dispatch_modes.py")
+# Through which every operation goes that is recorded, and every function that has another body meanwhile.
+_BETWEEN = tuple(
+    os.path.join(_PACKAGE, "_model", name) for name in ("dispatch_modes.py", "function_bodies.py")
+)
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _LAYERS = os.path.join(os.path.dirname(torch.nn.modules.__file__), "")
 
@@ -48,27 +50,61 @@ def code_that_writes() -> Origin:
     called: FrameType | None = None
     while frame is not None:
         code = frame.f_code
-        file = code.co_filename
-        if file == _INIT_FILE:
-            called = frame
-        elif not is_helper_file(file):
-            name = code.co_name
-            if not name.endswith("_") or name.startswith("__"):
-                break
+        facts = _FACTS.get(id(code)) or _look_at(code)
+        if facts.acts:
+            break
+        if facts.called:
             called = frame
         outermost, frame = frame, frame.f_back
     found = frame or outermost
     call = None if called is None else _call(called)
-    file = _path(found.f_code.co_filename, str(found.f_globals.get("__name__", "")))
-    return Origin(_label(found), f"{file}:{found.f_lineno}", call)
+    code = found.f_code
+    facts = _FACTS.get(id(code)) or _look_at(code)
+    file = _path(code.co_filename, str(found.f_globals.get("__name__", "")))
+    return Origin(_label(found, facts), f"{file}:{found.f_lineno}", call)
 
 
-def _label(frame: FrameType) -> str:
-    code = frame.f_code
-    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-    if isinstance(owner, torch.nn.Module) and hasattr(type(owner), code.co_name):
-        return f"{type(owner).__name__}.{code.co_name}"
-    return code.co_name
+class _CodeFacts(NamedTuple):
+    """What is known of code, which is held so that no other gets its address.
+
+    Attributes:
+        acts: Whether it decides, and does not do what its caller decided.
+        called: Of code that does not: whether it is an initialization function.
+        first: The name of its first argument; None if it takes none.
+        settings: The names of the others.
+    """
+
+    code: CodeType
+    acts: bool
+    called: bool
+    first: str | None
+    settings: tuple[str, ...]
+
+
+_FACTS: dict[int, _CodeFacts] = {}
+_MOST_FACTS = 8192
+
+
+def _look_at(code: CodeType) -> _CodeFacts:
+    file, name, names = code.co_filename, code.co_name, code.co_varnames
+    init = file == _INIT_FILE
+    helper = init or is_helper_file(file)
+    named = name.endswith("_") and not name.startswith("__")
+    first = names[0] if code.co_argcount else None
+    settings = names[1 : code.co_argcount + code.co_kwonlyargcount]
+    if len(_FACTS) >= _MOST_FACTS:
+        _FACTS.clear()
+    found = _CodeFacts(code, not helper and not named, init or (not helper and named), first, settings)
+    _FACTS[id(code)] = found
+    return found
+
+
+def _label(frame: FrameType, facts: _CodeFacts) -> str:
+    name = facts.code.co_name
+    owner = None if facts.first is None else frame.f_locals.get(facts.first)
+    if isinstance(owner, torch.nn.Module) and hasattr(type(owner), name):
+        return f"{type(owner).__name__}.{name}"
+    return name
 
 
 @lru_cache(maxsize=4096)
@@ -81,10 +117,13 @@ def _path(file: str, module: str) -> str:
 
 def _call(frame: FrameType) -> dict[str, object]:
     code = frame.f_code
-    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    facts = _FACTS.get(id(code)) or _look_at(code)
     found: dict[str, object] = {"type": code.co_name}
     now = frame.f_locals
-    found.update((name, item) for name in names if _plain(item := now.get(name)))
+    for name in facts.settings:
+        item = now.get(name)
+        if _plain(item):
+            found[name] = item
     return found
 
 
@@ -92,7 +131,7 @@ def _call(frame: FrameType) -> dict[str, object]:
 def is_helper_file(file: str) -> bool:
     """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
     helper = file.startswith((_OURS, _TORCH)) and not file.startswith(_LAYERS)
-    return helper or file in (_MODES, contextlib.__file__)
+    return helper or file in _BETWEEN or file == contextlib.__file__
 
 
 def _plain(item: object) -> bool:

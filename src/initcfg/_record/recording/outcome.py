@@ -106,10 +106,11 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
     if (seen := recorder.log.seen(tracked)) is not None:
         return Outcome(None, f"code looks at its random numbers ({seen})", layer)
     known = tracked.snapshot(region, exact=False)
-    if known is not None and not known.is_shared(shared):
+    uses = frozenset() if known is None else frozenset(known.uses)
+    if known is not None and not any(root in shared and form != (root,) for root, form in uses):
         sources = () if known.partial else known.sources
         change = next((each.change for each in reversed(shown) if each.change), "")
-        return Outcome(known.value, None, layer, sources, uses=frozenset(known.uses), change=change)
+        return Outcome(known.value, None, layer, sources, uses=uses, change=change)
     try:
         draft, problem = Slicer(shared).run(tracked, region), None
     except Unspeakable as error:

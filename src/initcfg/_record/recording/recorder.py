@@ -48,10 +48,11 @@ class Recorder(StorageTracker, DispatchMode):
             return self._record(func, args, kwargs or {})
 
     def _record(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
-        if getattr(func, "_schema", None) is None or self._passing:
+        if self._passing or getattr(func, "_schema", None) is None:
             return func(*args, **kwargs)
         func = aten.as_it_says(func, args)
-        operation = aten.operation_of(func)
+        facts = aten.facts_of(func)
+        operation = facts.operation
         named = None
         if operation in aten.MAKERS and "out" not in kwargs:
             named = self._make(operation, func, args, kwargs)
@@ -59,16 +60,16 @@ class Recorder(StorageTracker, DispatchMode):
             named = self._draw(operation, args, kwargs)
         if named is not None:
             return named
-        if aten.only_views(func):
+        if facts.views:
             if operation == "lift_fresh":
                 self.track_foreign(args[0], fresh=True)
             return func(*args, **kwargs)
         if operation == "copy_" and _same_place(*args[:2]):
             # What x[0] += 1 ends with.
             return args[0]
-        if not func._schema.is_mutable:
+        if not facts.mutable:
             named = self._record_result(operation, func, args, kwargs)
-        elif "out" not in kwargs and self._record_write(operation.removesuffix("_"), func, args, kwargs):
+        elif self._record_fill(facts, func, args, kwargs):
             named = args[0]
         if named is not None:
             return named
@@ -79,10 +80,49 @@ class Recorder(StorageTracker, DispatchMode):
                 return result
         return self._really(func, args, kwargs, operands)
 
+    def _record_fill(self, facts: aten.Facts, func: Any, args: Args, kwargs: Kwargs) -> bool:
+        """Note an operation in place that has a name, or do it where that is all there is to it."""
+        if "out" not in kwargs and self._record_write(facts.named, func, args, kwargs):
+            return True
+        return facts.numbers and self._fill_now(facts, args, kwargs)
+
+    def _fill_now(self, facts: aten.Facts, args: Args, kwargs: Kwargs) -> bool:
+        """Fill memory that nothing waits for with a number, as :meth:`_really` does; False if it is another.
+
+        Such are the counters of batch normalization, which each layer sets to zero again.
+        """
+        if not args or kwargs:
+            return False
+        target, *numbers = args
+        tracked = self.tracked(target) if is_plain(target) else None
+        if tracked is None or tracked.waiting or tracked.original is not None:
+            return False
+        if isinstance(target, torch.nn.Parameter) or any(isinstance(each, torch.Tensor) for each in numbers):
+            return False
+        known = aten.filled_with(facts.named, tuple(numbers), {})
+        if known is None:
+            return False
+        if tracked.foreign:
+            self.track_foreign(target)
+        region = region_of(target)
+        whole = region.covers(tracked.whole)
+        operand = Operand(tracked, region, tracked.snapshot(region))
+        before = {} if whole else {id(tracked): tracked.snapshot(tracked.whole)}
+        facts.func(*args)
+        layer = self._layer(region, known, facts.operation)
+        self._add_filling(
+            facts.func, (operand, *numbers), {}, tracked, layer, before=before, overwrites=whole, done=True
+        )
+        tracked.write(layer)
+        return True
+
     def _make(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> torch.Tensor | None:
         """The tensor that ``zeros`` and its like make; None if what it holds is not known."""
-        numbers = [each for each in args[1:] if isinstance(each, torch.Tensor) and each.dim() == 0]
-        known = None if any(map(self.is_random, numbers)) else aten.MAKERS[operation](args)
+        of_random = False
+        for each in args[1:]:
+            if isinstance(each, torch.Tensor) and each.dim() == 0 and self.is_random(each):
+                of_random = True
+        known = None if of_random else aten.MAKERS[operation](args)
         if known is None and "full" in operation:
             return None
         # The arguments of new_zeros and its like lend their type and nothing else.

@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.utils.dlpack
 from torch import nn
 
+from initcfg._model import give_body, original_of
 from initcfg._record.process_wide import ProcessWide, replace_attribute
 from initcfg._record.recording.chance import keep_watching, told_of_chance
+from initcfg._record.recording.erfinv_functions import OPERATIONS, erfinv_functions, erfinv_value
 from initcfg._record.recording.handed_out import keep_telling, told_of_memory
 from initcfg._record.recording.loads import load_noted
 from initcfg._record.recording.origin import code_that_writes
@@ -137,31 +138,33 @@ def current_session() -> Session | None:
 def _install(undo: contextlib.ExitStack) -> None:
     for name, meaning in _SAMPLERS.items():
         _replace_code(undo, getattr(nn.init, name), functools.partial(_sample, meaning))
+    for function in erfinv_functions():
+        _replace_code(undo, function, _truncate)
     for home in ("mmengine.model.weight_init", "mmcv.cnn.utils.weight_init"):
         compares = getattr(sys.modules.get(home), "update_init_info", None)
         if compares is not None:
             _replace_code(undo, compares, _leave_out)
 
-    def replace(owner: Any, name: str, instead: Callable[..., Any]) -> None:
+    def patch(owner: Any, name: str, instead: Callable[..., Any]) -> None:
         replace_attribute(undo, owner, name, _while_recorded(getattr(owner, name), instead))
 
     for name in _READERS:
-        replace(torch.Tensor, name, _read)
+        patch(torch.Tensor, name, _read)
     for home in (torch, torch.random):
         for name in _OF_GENERATORS:
-            replace(home, name, functools.partial(_use_generator, name))
+            patch(home, name, functools.partial(_use_generator, name))
     for home, name in (
         (torch, "from_numpy"),
         (torch, "frombuffer"),
         (torch, "from_dlpack"),
         (torch.utils.dlpack, "from_dlpack"),
     ):
-        replace(home, name, _fresh)
+        patch(home, name, _fresh)
     for name in ("tensor", "as_tensor", "asarray"):
-        replace(torch, name, functools.partial(_of_numbers, name != "tensor"))
-    replace(torch.Tensor, "new_tensor", functools.partial(_of_numbers, False))
-    replace(nn.Module, "__setstate__", _set_state)
-    replace(nn.Module, "load_state_dict", _load)
+        patch(torch, name, functools.partial(_of_numbers, name != "tensor"))
+    patch(torch.Tensor, "new_tensor", functools.partial(_of_numbers, False))
+    patch(nn.Module, "__setstate__", _set_state)
+    patch(nn.Module, "load_state_dict", _load)
     register = nn.modules.module
     undo.callback(register.register_module_parameter_registration_hook(_registered).remove)
     undo.callback(register.register_module_module_registration_hook(_registered).remove)
@@ -182,23 +185,8 @@ def _while_recorded(original: Callable[..., Any], instead: Callable[..., Any]) -
 
 
 def _replace_code(undo: contextlib.ExitStack, function: Any, instead: Callable[..., Any]) -> None:
-    """Give a function another body, so that it is found by whatever name it was imported under."""
-    code = function.__code__
-    original = types.FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
-    original.__kwdefaults__ = function.__kwdefaults__
-    body = _body.__code__
-    # The wrapper is a constant of the code: no name is added anywhere.
-    wrapped = _while_recorded(original, instead)
-    constants = tuple(wrapped if each == "wrapped" else each for each in body.co_consts)
-    undo.callback(setattr, function, "__code__", code)
-    # One assignment, so that no other thread sees half of it; a body without names of its own arguments
-    # has no use for the defaults, which stay.
-    function.__code__ = body.replace(co_consts=constants, co_name=function.__name__)
-
-
-def _body(*args: Any, **kwargs: Any) -> Any:
-    function: Any = "wrapped"
-    return function(*args, **kwargs)
+    """Give a function another body where code is recorded."""
+    undo.callback(give_body(function, _while_recorded(original_of(function), instead)))
 
 
 # Functions of torch.nn.init that cannot be followed operation by operation, and what their arguments say.
@@ -234,6 +222,30 @@ def _sample(
         return original(tensor, *args, **kwargs)
     session.on_sampler(tensor, f"nn.init.{original.__name__.removeprefix('_no_grad_')}")
     return tensor
+
+
+def _truncate(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    tensor, *numbers = args or (None,)
+    value = None
+    if len(numbers) == 4 and not kwargs and all(type(each) in (int, float) for each in numbers):
+        value = erfinv_value(*numbers)
+    if (
+        value is None
+        or not isinstance(tensor, torch.Tensor)
+        or (tensor.requires_grad and torch.is_grad_enabled() and not _without_gradient(original))
+        or not session.recorder.record_sampler(
+            tensor, replace(value), lambda alias: original(alias, *numbers)
+        )
+    ):
+        return original(*args, **kwargs)
+    for operation in OPERATIONS:
+        session.on_sampler(tensor, f"aten.{operation}")
+    return tensor
+
+
+def _without_gradient(function: Callable[..., Any]) -> bool:
+    """Whether a function turns gradients off itself; else autograd refuses what it does to a leaf."""
+    return "no_grad" in function.__code__.co_names
 
 
 def _leave_out(*_: Any, **__: Any) -> None:

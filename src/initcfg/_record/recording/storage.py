@@ -112,6 +112,10 @@ class TrackedStorage:
 
     def write(self, layer: Layer) -> None:
         """Put a layer on top; those that it covers are forgotten."""
+        if not self.layers or (len(self.layers) == 1 and layer.region == self.layers[0].region):
+            # So it is nearly always.
+            self.layers = [layer]
+            return
         left = [below for below in self.layers if not layer.region.covers(below.region)]
         left.append(layer)
         self.layers = left
@@ -136,9 +140,12 @@ class TrackedStorage:
         return None if exact and found.partial else found
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Operand:
-    """A tensor in a recorded operation: where it lies, and what it held at that time, if that had a name."""
+    """A tensor in a recorded operation: where it lies, and what it held at that time, if that had a name.
+
+    It does not change; a frozen dataclass takes four times as long to make.
+    """
 
     tracked: TrackedStorage
     region: Region

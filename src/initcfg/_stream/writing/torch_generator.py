@@ -61,11 +61,18 @@ lock = _Lock()
 def seeded(seed: int, name: str) -> Iterator[None]:
     """Within this, torch's default generators depend on ``seed`` and ``name``; afterwards on nothing here."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with lock, torch.random.fork_rng(devices):
-        # Not torch.manual_seed, which reaches devices that were not forked.
-        for generator in (torch.default_generator, *map(torch.cuda.default_generators.__getitem__, devices)):
-            generator.manual_seed(stream_key(seed, name + "()") >> 1)
-        yield
+    # Not torch.manual_seed, which reaches other devices too; nor torch's functions for states: where code is
+    # recorded they count as that code's own, which then seems to put a state back and to draw the same again.
+    generators = [torch.default_generator, *map(torch.cuda.default_generators.__getitem__, devices)]
+    with lock:
+        states = [each.get_state() for each in generators]
+        try:
+            for generator in generators:
+                generator.manual_seed(stream_key(seed, name + "()") >> 1)
+            yield
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
 
 
 def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) -> None:
