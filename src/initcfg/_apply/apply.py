@@ -258,7 +258,9 @@ def draw_seed() -> int:
 
 def carry_out(execution: Execution, seed: int | None) -> None:
     """Run a plan's tape, and what a deferred build or a trace has recorded of the code itself."""
-    with paused_collector() as collects:
+    # What reads for long shares the process with others.
+    pause = execution.runs_code and not execution.plan.loads
+    with paused_collector() if pause else contextlib.nullcontext(False) as collects:
         execution.collects = collects
         _carry_out(execution, seed)
 
