@@ -212,6 +212,17 @@ def test_what_cannot_be_mapped_is_copied_and_the_ledger_says_why(tmp_path):
     assert "what is converted or adapted is copied all the same" in str(plan)
 
 
+def test_other_memory_is_given_to_a_mapped_tensor_but_no_other_size(tmp_path):
+    save_file({"weight": torch.ones(6, 5)}, tmp_path / "a.safetensors")
+    model = nn.Linear(5, 6, bias=False)
+    initcfg.init_weights(model, rule(tmp_path / "a.safetensors"))
+    with pytest.raises(RuntimeError, match="not resizable"):
+        model.weight.untyped_storage().resize_(0)
+    shared = model.share_memory()
+    assert shared.weight.is_shared() and torch.equal(shared.weight, torch.ones(6, 5))
+    assert model.half().weight.dtype == torch.float16
+
+
 class OneArray(nn.Module):
     """A parameter, and what lies in its memory by a storage of its own: another parameter, or a buffer."""
 
