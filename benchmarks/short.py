@@ -282,6 +282,8 @@ def main() -> None:
     found: dict[str, dict[str, float]] = {}
     if not options.json:
         print(f"kernel: {kernel.features()}; torch {torch.__version__}; {os.cpu_count()} cores\n")
+        if hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.0:
+            print("Others use this machine: these times, and their ratios, may say little.\n")
         print("| work | ours, ms | peer, ms | limit, ms | ours / peer | kept | ours / limit | kept | limit |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
     with tempfile.TemporaryDirectory() as folder:

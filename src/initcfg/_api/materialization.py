@@ -43,6 +43,8 @@ def materialize(
     seed: int | None = None,
     process_group: Any = None,
     collective: bool = False,
+    example: Any = None,
+    roles: Any = None,
 ) -> Ledger:
     """Give a model that was built on the meta device its memory, and all its tensors their numbers.
 
@@ -60,6 +62,7 @@ def materialize(
         device: Where to; by default the device of the meshes, or the CPU. Real tensors are moved there too.
         plan: The plan of this model, of :func:`initcfg.plan` or :func:`initcfg.trace`.
         seed: See :meth:`Plan.apply`, as for ``process_group`` and ``collective``.
+        example, roles: See :func:`initcfg.plan`, for the rules; not with ``plan``.
 
     Raises:
         ApplyError: Nothing says what a tensor is to hold; or the plan is another model's. No memory has been
@@ -79,10 +82,15 @@ def materialize(
         raise ApplyError(f"materialize takes a torch.nn.Module, not {model!r}.")
     if plan is not None and init_cfg is not None:
         raise ApplyError("A plan and rules were given, and either says everything.", fix="Give one of them.")
+    if plan is not None and not (example is None and roles is None):
+        raise ApplyError(
+            "A plan was given, and an example or roles, which are for making one.",
+            fix="Give these to initcfg.plan.",
+        )
     hold_shards(model)
     # A rank whose part of the model is refused lets all the others know.
     with Agreement(agreeing_ranks(model, process_group)):
-        made = make_plan(model, init_cfg) if plan is None else plan
+        made = make_plan(model, init_cfg, example=example, roles=roles) if plan is None else plan
         names = named_tensors(model)
         names.refuse_lazy()
         check_fits(made, names, "stream", memory=False)

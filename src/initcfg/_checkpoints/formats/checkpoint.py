@@ -20,6 +20,7 @@ from initcfg.errors import CheckpointError, CheckpointNotFoundError, nearest
 
 _HEAD = 512
 _PAGE = (b"<!DOCTYPE", b"<!doctype", b"<html")
+_OF_CONFIGS = (".yaml", ".yml", ".toml", ".py")
 _FROM_KERAS = (
     "Save the model's state_dict: torch.save(model.state_dict(), 'weights.pth'); Keras on torch has one, too."
 )
@@ -89,6 +90,11 @@ def contents_of(path: Path, name: str) -> Contents:
     else:
         what = "is neither safetensors nor a file of torch.save" if head else "is empty"
         fix = "Fetch or save it again."
+        if path.suffix in _OF_CONFIGS:
+            what, fix = (
+                "is a config, by its name, and no checkpoint",
+                "initcfg plan shows what a config does.",
+            )
     span.close()
     raise CheckpointError(f"The checkpoint {name!r} {what}.", where=str(path), fix=fix)
 

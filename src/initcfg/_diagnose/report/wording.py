@@ -291,8 +291,8 @@ CODES: dict[str, Said] = {
     "zero-into-norm": Said(
         ("Zeros enter a norm", "零向量进入归一化层"),
         ("share of positions that are zero", "零向量位置的比例"),
-        "每经过一个归一化层梯度放大 1/√eps 倍：损失正常，第一步梯度却是 NaN。",
-        "不要把普通词元的嵌入行置零（pad_token_id=None），或屏蔽填充位置。",
+        "每经过一个归一化层，零向量的梯度放大 1/√ε 倍：损失正常，梯度却不正常。",
+        "给这些行填上数值，或屏蔽这些位置。",
     ),
     "input-lost": Said(
         ("The output does not depend on the input", "输出与输入无关"),

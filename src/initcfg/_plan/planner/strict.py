@@ -24,7 +24,7 @@ def check_strict(plan: Plan, line_of: Callable[[str], str | None] = lambda rule:
         (
             computed,
             "{} had to be computed while the model was built, outside of the stream",
-            "Give them a rule, or leave out strict=True.",
+            "Give them a rule, or leave out strict=True (--strict).",
         ),
     ):
         if names:
@@ -36,7 +36,8 @@ def check_strict(plan: Plan, line_of: Callable[[str], str | None] = lambda rule:
     if halves:
         raise UnusedRuleError(
             f"strict=True does not allow a scheme of which a half is missing. {halves[0]}",
-            fix="Let the model do that, and say so: forward='done' in the rule; or leave out strict=True.",
+            fix="Let the model do that, and say so: forward='done' in the rule; or leave out strict=True "
+            "(--strict).",
         )
     for load in plan.loads:
         if load.warning:
@@ -48,7 +49,7 @@ def check_strict(plan: Plan, line_of: Callable[[str], str | None] = lambda rule:
             raise CheckpointError(
                 f"strict=True does not allow an adaptation without effect: {load.idle[0]}.",
                 where=location(load.rule, line_of(load.rule)),
-                fix="Remove it, or leave out strict=True.",
+                fix="Remove it, or leave out strict=True (--strict).",
             )
     reasons = [f"{location(item.rule, line_of(item.rule))}: {item.reason}" for item in plan.unused]
     reasons += [
@@ -61,5 +62,5 @@ def check_strict(plan: Plan, line_of: Callable[[str], str | None] = lambda rule:
             f"{plural(len(reasons), 'rule')} reached nothing, and strict=True does not allow that:{listed}",
             rule=first.cfg if first else None,
             where=location(first.rule, line_of(first.rule)) if first else None,
-            fix="Correct or remove them, or leave out strict=True.",
+            fix="Correct or remove them, or leave out strict=True (--strict).",
         )

@@ -25,9 +25,11 @@ def explain_text(plan: Plan, name: str) -> str:
     if name not in plan:
         known = [*plan.parameters, *plan.buffers, *plan.aliases]
         tail = name.rpartition(".")[2]
-        meant = nearest(name, known) or [each for each in known if each.endswith("." + tail)][:4]
+        within = [each for each in known if each.startswith(name + ".")][:4]
+        told = f"{name!r} is a module, and no parameter." if within else f"There is no parameter {name!r}."
+        meant = within or nearest(name, known) or [each for each in known if each.endswith("." + tail)][:4]
         fix = None if meant else "initcfg plan lists the parameters."
-        raise PlanError(f"There is no parameter {name!r}.", meant=meant, fix=fix)
+        raise PlanError(told, meant=meant, fix=fix)
     item = plan[name]
     lines = [*_head(plan, name, item), ""]
     if item.name in plan.partly_written:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Shortened = tuple[Callable[[str, int], str], int, int]
 _GAP = 2
-SHORTENED = "Shortened to fit (…): a pipe, or a wider terminal, shows the whole."
+SHORTENED = "Shortened to fit (…): a wider terminal, or COLUMNS=400, shows the whole."
 
 
 def in_the_middle(text: str, width: int) -> str:
