@@ -80,3 +80,10 @@ def test_what_is_said_names_no_other_system(monkeypatch) -> None:
     assert "reached      the init_cfg of heads.0, though what holds it is no BaseModule" in text
     assert "not called   heads.1.init_weights(), since what holds it is no BaseModule" in text
     assert "MMEngine" not in text + plan.explain("heads.0.fc.weight") + plan.explain("heads.1.fc.weight")
+
+
+def test_a_module_that_is_taken_for_a_parameter_leads_to_its_parameters():
+    plan = initcfg.plan(nn.Sequential(nn.Linear(2, 2)), dict(type="Normal", layer="Linear"))
+    with pytest.raises(initcfg.errors.PlanError, match="'0' is a module, and no parameter") as told:
+        plan.explain("0")
+    assert list(told.value.meant) == ["0.weight", "0.bias"]

@@ -276,6 +276,15 @@ def test_what_is_no_checkpoint_says_what_it_is(tmp_path):
             open_path(path)
 
 
+@pytest.mark.parametrize("name", ["gpt.yaml", "rules.toml", "model.py"])
+def test_a_config_is_no_checkpoint(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("a: 1\n")
+    with pytest.raises(CheckpointError, match="is a config, by its name") as told:
+        open_path(path)
+    assert told.value.fix == "initcfg plan shows what a config does."
+
+
 def test_an_archive_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as opened:
         opened.writestr("weights.pth", b"x")
