@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import initcfg
+from initcfg._record.recording.erfinv_functions import erfinv_functions
 from initcfg.values import TruncNormal
 
 MEANS, STDS, ENDS = (0, -0.5), (0.02, 3), ((-2, 2), (-0.04, 0.04), (-1.0, 3.0), (0, 0))
@@ -103,3 +104,9 @@ def test_afterwards_the_function_is_as_it_was(monkeypatch):
     code = one._no_grad_trunc_normal_.__code__
     built(one.trunc_normal_, 0.0, 0.1, -2.0, 2.0)
     assert one._no_grad_trunc_normal_.__code__ is code
+
+
+def test_the_function_is_known_for_what_it_is(monkeypatch):
+    one = library(FUNCTION)
+    monkeypatch.setitem(sys.modules, one.__name__, one)
+    assert list(erfinv_functions()) == [one._no_grad_trunc_normal_]

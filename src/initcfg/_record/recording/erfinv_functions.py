@@ -6,6 +6,7 @@ record says the same, for five times the work.
 
 from __future__ import annotations
 
+import builtins
 import math
 import sys
 import warnings
@@ -63,7 +64,8 @@ class _Operations(DispatchMode):
 @lru_cache(maxsize=64)
 def _as_meant(code: CodeType) -> bool:
     """Whether a function with this code does the five operations, found by trying it on two elements."""
-    tried = FunctionType(code, {"math": math, "torch": torch, "warnings": warnings})
+    names = {"__builtins__": builtins, "math": math, "torch": torch, "warnings": warnings}
+    tried = FunctionType(code, names)
     mean, std, a, b = _TRIED
     with _disable_current_modes(), torch.no_grad():
         tensor = torch.zeros(2)
