@@ -252,7 +252,7 @@ def seed_for(plan: Plan, seed: int | None) -> int | None:
 
 def draw_seed() -> int:
     """A seed from torch's generator."""
-    high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64).tolist()
+    high, low = torch.randint(0, 1 << 32, (2,), dtype=torch.int64, device="cpu").tolist()
     return (int(high) << 32) | int(low)
 
 

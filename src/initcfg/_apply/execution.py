@@ -406,7 +406,7 @@ def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:
     """Memory for a draw that no tensor shows."""
     if like is not None and tuple(like.shape) == write.shape:
         return torch.empty_like(like)
-    return torch.empty(write.shape, dtype=getattr(torch, write.dtype))
+    return torch.empty(write.shape, dtype=getattr(torch, write.dtype), device="cpu")
 
 
 def _elements_to_load(write: Write) -> int:

@@ -79,7 +79,7 @@ class StreamFiller(Filler):
         if isinstance(value, FromCheckpoint):
 
             def draw(shape: tuple[int, ...]) -> torch.Tensor:
-                made = torch.empty(shape)
+                made = torch.empty(shape, device="cpu")
                 fill_stream(made, Normal(0.0, 1.0), seed=self.seed, name=name)
                 return made
 

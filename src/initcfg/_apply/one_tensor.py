@@ -40,7 +40,7 @@ def made_tensor(
             initial.check(item.value)
         except UnknownError as error:
             raise _impossible(name, str(error)) from error
-    made = torch.empty(sizes, dtype=dtype)
+    made = torch.empty(sizes, dtype=dtype, device="cpu")
     writer = StreamWriter(seed or 0)
     with torch.no_grad():
         writer.add(made, item.value, item.name, block=Block(shape, offsets))

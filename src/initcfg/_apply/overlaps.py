@@ -161,7 +161,7 @@ def _shared(here: _Span, there: _Span) -> bool:
             return _shared(*rows)
     if high - low > _MOST_BYTES:
         return True
-    bytes_here = torch.zeros(high - low, dtype=torch.bool)
+    bytes_here = torch.zeros(high - low, dtype=torch.bool, device="cpu")
     _view(bytes_here, here, low).fill_(True)
     return bool(_view(bytes_here, there, low).any())
 

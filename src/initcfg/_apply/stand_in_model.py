@@ -45,7 +45,7 @@ def stand_in_model(plan: Plan, *, memory: bool, kept: Mapping[str, KeptBuffer] |
             _put(model, each, tensor, buffer=name in plan.buffers)
     for name, each in (kept or {}).items():
         if isinstance(each.value, Constant):
-            filled = torch.full(each.shape, each.value.val, dtype=getattr(torch, each.dtype))
+            filled = torch.full(each.shape, each.value.val, dtype=getattr(torch, each.dtype), device="cpu")
             _put(model, name, nn.Parameter(filled, requires_grad=False), buffer=True)
     return model
 

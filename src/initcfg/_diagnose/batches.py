@@ -36,7 +36,7 @@ def batch_for(model: nn.Module, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     size = _image_size(model)
     if size is not None:
-        image = torch.randn(_ROWS, *size, generator=generator)
+        image = torch.randn(_ROWS, *size, generator=generator, device="cpu")
         return ((), {"pixel_values": image}) if hasattr(model, "main_input_name") else ((image,), {})
     table = next((each for each in model.modules() if isinstance(each, nn.Embedding)), None)
     if table is not None:
@@ -47,9 +47,9 @@ def batch_for(model: nn.Module, seed: int = 0) -> Batch:
         return (), {**both, "decoder_input_ids": ids} if _is_encoder_decoder(model) else both
     first = next((each for each in model.modules() if isinstance(each, (nn.Linear, nn.Conv2d))), None)
     if isinstance(first, nn.Linear):
-        return (torch.randn(4 * _ROWS, first.in_features, generator=generator),), {}
+        return (torch.randn(4 * _ROWS, first.in_features, generator=generator, device="cpu"),), {}
     if isinstance(first, nn.Conv2d):
-        return (torch.randn(_ROWS, first.in_channels, _SIDE, _SIDE, generator=generator),), {}
+        return (torch.randn(_ROWS, first.in_channels, _SIDE, _SIDE, generator=generator, device="cpu"),), {}
     raise ArgumentError(
         f"Nothing tells what a {type(model).__name__} takes as its input.",
         fix="Give a function that returns it: --example file.py:function.",
@@ -74,7 +74,7 @@ def _image_size(model: Any) -> tuple[int, ...] | None:
 
 def _tokens(size: int, generator: torch.Generator) -> torch.Tensor:
     """Words of which a few are frequent, as in a language: there is something to learn."""
-    frequency = 1 / torch.arange(1.0, min(size, _WORDS) + 1)
+    frequency = 1 / torch.arange(1.0, min(size, _WORDS) + 1, device="cpu")
     drawn = torch.multinomial(frequency, _ROWS * _LENGTH, replacement=True, generator=generator)
     return drawn.view(_ROWS, _LENGTH)
 
@@ -119,8 +119,10 @@ def loss_of(output: Any, batch: Batch) -> torch.Tensor:
         return cross_entropy(scores[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
     scores = scores.flatten(0, -2).float() if scores.dim() > 1 else scores[None].float()
     if scores.shape[-1] == 1:
-        return functional.mse_loss(scores, torch.randn(scores.shape, generator=generator).to(scores.device))
-    classes = torch.randint(scores.shape[-1], (len(scores),), generator=generator)
+        return functional.mse_loss(
+            scores, torch.randn(scores.shape, generator=generator, device="cpu").to(scores.device)
+        )
+    classes = torch.randint(scores.shape[-1], (len(scores),), generator=generator, device="cpu")
     return cross_entropy(scores, classes.to(scores.device))
 
 

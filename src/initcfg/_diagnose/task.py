@@ -176,7 +176,7 @@ def _padding_index(model: nn.Module) -> int:
 def smooth(images: torch.Tensor, seed: int) -> torch.Tensor:
     """Noise of which most is of low frequency, as in photographs; mean 0, standard deviation 1."""
     generator = torch.Generator().manual_seed(seed + 1)
-    coarse = torch.randn(*images.shape[:2], 4, 4, generator=generator)
+    coarse = torch.randn(*images.shape[:2], 4, 4, generator=generator, device="cpu")
     wide = functional.interpolate(coarse, size=images.shape[2:], mode="bilinear")
     mixed = wide + 0.3 * images
     return (mixed - mixed.mean()) / mixed.std()

@@ -305,7 +305,7 @@ def _same_numbers(ours: Assignment, scheme: Assignment) -> bool:
     both = (_plain(ours.value), _plain(scheme.value))
     if not any(isinstance(each, Formula) for each in both) or ours.elements > _DRAWN:
         return False
-    drawn = [torch.empty(ours.shape) for _ in both]
+    drawn = [torch.empty(ours.shape, device="cpu") for _ in both]
     try:
         for tensor, value in zip(drawn, both, strict=True):
             fill_stream(tensor, value, seed=0, name=ours.name)

@@ -23,7 +23,7 @@ def function_value(call: Any, shape: tuple[int, ...]) -> Value:
     """
     with recorded(None) as recording:
         with torch.no_grad(), recording.code():
-            tensor = torch.empty(shape)
+            tensor = torch.empty(shape, device="cpu")
             try:
                 take_result(tensor, call(tensor))
             except Exception as error:

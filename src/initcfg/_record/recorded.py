@@ -78,6 +78,9 @@ def recorded(
         others_moved = stack.enter_context(others_kept(seed or None))
         torch_moved = stack.enter_context(torch_kept(seed))
         stack.enter_context(_memory_not_filled.needed(True))
+        if torch.get_default_device().type != "cpu":
+            # Only what has memory here can be followed, and the tensors of a model have theirs here now.
+            stack.enter_context(torch.device("cpu"))
         if model is not None:
             for tensor, original in stack.enter_context(shadowed(model, names=names)):
                 recorder.track_existing(tensor, original)

@@ -135,7 +135,7 @@ def _constant_problem(number: float, dtype: torch.dtype) -> str | None:
 def _small_float_problem(number: float, dtype: torch.dtype) -> str | None:
     """Eight bits and less: some have no zero, no sign or no infinity, and torch may turn one into another."""
     try:
-        made = torch.full((1,), number, dtype=dtype).to(torch.float32).item()
+        made = torch.full((1,), number, dtype=dtype, device="cpu").to(torch.float32).item()
     except (RuntimeError, NotImplementedError, TypeError):
         return f"{number:g} is not a value of {dtype_name(dtype)}"
     alike = math.isnan(made) == math.isnan(number) and math.isinf(made) == math.isinf(number)

@@ -107,7 +107,7 @@ def _on_cuda() -> tuple[str, str | None]:
 
 
 def _nanoseconds() -> tuple[float, float]:
-    tensor, value = torch.empty(_TIMED), Normal(0.0, 1.0)
+    tensor, value = torch.empty(_TIMED, device="cpu"), Normal(0.0, 1.0)
 
     def median(run: Callable[[], object]) -> float:
         return statistics.median(timeit.repeat(run, number=1, repeat=5)) * 1e9 / _TIMED

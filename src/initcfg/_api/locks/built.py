@@ -81,7 +81,7 @@ def held_text(tensor: torch.Tensor) -> str:
         # No mean: of numbers that cancel out, it is what rounding left.
         spread = {"min": finite.min(), "max": finite.max(), "rms": finite.square().mean().sqrt()}
         # With weights by place: the same numbers in another order are another buffer.
-        places = torch.arange(1, finite.numel() + 1, dtype=torch.float64)
+        places = torch.arange(1, finite.numel() + 1, dtype=torch.float64, device="cpu")
         spread["placed"] = (finite * places / finite.numel()).square().mean().sqrt()
         parts = [f"{name}={float(number):.4g}" for name, number in spread.items()]
     if finite.numel() < numbers.numel():

@@ -202,7 +202,7 @@ def _made(maker: Maker, chunk: PlannedChunk, storages: Iterator[torch.UntypedSto
         # The writer would copy a tensor that is shorter than its storage.
         storage.resize_(0)
         storage.resize_(chunk.size)
-    tensor = torch.empty(0, dtype=item.dtype).set_(storage, 0, piece.sizes)  # type: ignore[call-overload]
+    tensor = torch.empty(0, dtype=item.dtype, device="cpu").set_(storage, 0, piece.sizes)  # type: ignore[call-overload]
     maker.put(tensor, item, piece)
     maker.flush()
     if item.way == "whole":

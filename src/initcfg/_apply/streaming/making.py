@@ -162,7 +162,7 @@ class Maker:
         for item in items:
             if item.way == "loaded":
                 for piece in pieces(item.shape, _SURVEYED):
-                    self.put(torch.empty(piece.sizes, dtype=item.dtype), item, piece)
+                    self.put(torch.empty(piece.sizes, dtype=item.dtype, device="cpu"), item, piece)
             elif item.way == "whole" and isinstance(item.value, FromCheckpoint):
                 self.whole(item)
 
@@ -222,7 +222,7 @@ class Maker:
     def _made(self, item: Item) -> torch.Tensor:
         if (stored := self._stored(item)) is not None:
             return stored.read()
-        made = torch.empty(item.shape, dtype=item.dtype)
+        made = torch.empty(item.shape, dtype=item.dtype, device="cpu")
         loaded = self._filler.fill(made, item.value, item.name)
         self._filler.flush()
         if loaded is not None:

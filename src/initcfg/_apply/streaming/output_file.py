@@ -24,7 +24,7 @@ _CANNOT = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 def aligned_memory(size: int) -> torch.Tensor:
     """Bytes that a direct write may take."""
-    memory = torch.empty(size + ALIGNMENT, dtype=torch.uint8)
+    memory = torch.empty(size + ALIGNMENT, dtype=torch.uint8, device="cpu")
     first = -memory.data_ptr() % ALIGNMENT
     return memory[first : first + size]
 

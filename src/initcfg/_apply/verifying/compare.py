@@ -164,7 +164,9 @@ def _compared_kept(reader: OpenedCheckpoint, name: str, key: str, kept: KeptBuff
         return Verified(name, "shape", detail=f"built as {list(kept.shape)}, there {list(tensor.shape)}")
     bad = _nan_and_inf(tensor)
     if isinstance(kept.value, Constant):
-        made = torch.full(kept.shape, kept.value.val, dtype=getattr(torch, kept.dtype)).to(tensor.dtype)
+        made = torch.full(kept.shape, kept.value.val, dtype=getattr(torch, kept.dtype), device="cpu").to(
+            tensor.dtype
+        )
         if torch.equal(_bytes(made), _bytes(tensor)):
             return Verified(name, "initial", 0.0, 0.0, *bad, "as its constructor left it")
         return _changed(name, made, tensor, bad, "its constructor")

@@ -57,7 +57,7 @@ class InitialValues:
             UnknownError: Nobody can say it.
         """
         self.check(value)
-        made = torch.empty(shape, dtype=dtype)
+        made = torch.empty(shape, dtype=dtype, device="cpu")
         try:
             with torch.no_grad():
                 self._filler.fill(made, value, name)

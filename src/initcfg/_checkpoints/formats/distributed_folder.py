@@ -201,7 +201,7 @@ class InChunks(Stored):
                 where=str(self.folder),
                 fix="Save it again.",
             )
-        made = torch.empty(self.known.shape, dtype=self.dtype)
+        made = torch.empty(self.known.shape, dtype=self.dtype, device="cpu")
         self.read_into(made, (0,) * made.dim())
         return made
 

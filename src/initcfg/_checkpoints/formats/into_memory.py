@@ -77,7 +77,7 @@ class Numbers:
 
     def _convert(self, share: _Part) -> None:
         """Run by run into a buffer, and from there."""
-        buffer = torch.empty(_AT_ONCE * self.dtype.itemsize, dtype=torch.uint8)
+        buffer = torch.empty(_AT_ONCE * self.dtype.itemsize, dtype=torch.uint8, device="cpu")
         with self.span.reading() as read:
             for part in _parts(share, _AT_ONCE, True):
                 here = buffer[: part.target.numel() * self.dtype.itemsize]
@@ -86,7 +86,7 @@ class Numbers:
 
     def _pick(self, share: _Part) -> None:
         """Stretch by stretch into a buffer, and from there what is wanted of it."""
-        buffer = torch.empty(_AT_ONCE * self.dtype.itemsize, dtype=torch.uint8)
+        buffer = torch.empty(_AT_ONCE * self.dtype.itemsize, dtype=torch.uint8, device="cpu")
         with self.span.reading() as read:
             for part in _parts(share, _AT_ONCE, False):
                 here = buffer[: extent(part.size, part.stride) * self.dtype.itemsize]

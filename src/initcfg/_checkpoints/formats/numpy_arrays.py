@@ -82,7 +82,7 @@ class InBytes(Stored):
 
     def read(self) -> torch.Tensor:
         if not self.data:
-            return torch.empty(self.size, dtype=self.dtype)
+            return torch.empty(self.size, dtype=self.dtype, device="cpu")
         flat = torch.frombuffer(bytearray(self.data), dtype=self.dtype)
         if self.swapped:
             flat.untyped_storage().byteswap(self.dtype)

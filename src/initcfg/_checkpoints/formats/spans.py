@@ -135,7 +135,7 @@ class Span:
                 f"holds a tensor of {length:,} bytes that would be read whole, and {free:,} bytes are free",
                 "Read it on a machine with more memory.",
             )
-        return torch.empty(length, dtype=torch.uint8)
+        return torch.empty(length, dtype=torch.uint8, device="cpu")
 
 
 class Window:

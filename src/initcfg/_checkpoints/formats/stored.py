@@ -143,7 +143,7 @@ class StoredView(Stored):
             memory = storage.span.mapped(start, reach * width)
         except OSError as error:
             return f"the system does not map the file ({error.strerror or error})"
-        return torch.empty(0, dtype=self.dtype).set_(memory, 0, self.size, self.stride)  # type: ignore[call-overload]
+        return torch.empty(0, dtype=self.dtype, device="cpu").set_(memory, 0, self.size, self.stride)  # type: ignore[call-overload]
 
     @property
     def in_pieces(self) -> bool:

@@ -69,7 +69,7 @@ def _stand_in(tensor: torch.Tensor, on_meta: bool, copied: bool) -> torch.Tensor
         new = tensor.detach().cpu().clone()
     else:
         # Memory that nobody touches costs none.
-        new = torch.zeros(tuple(tensor.shape), dtype=tensor.dtype)
+        new = torch.zeros(tuple(tensor.shape), dtype=tensor.dtype, device="cpu")
     if isinstance(tensor, nn.Parameter):
         new = nn.Parameter(new, requires_grad=tensor.requires_grad)
     vars(new).update(vars(tensor))

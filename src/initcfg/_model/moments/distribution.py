@@ -168,7 +168,7 @@ class Distribution:
 
 def constant(number: float) -> Distribution:
     """One number everywhere."""
-    return Distribution(torch.tensor(number, dtype=torch.float64), None)
+    return Distribution(torch.tensor(number, dtype=torch.float64, device="cpu"), None)
 
 
 def gaussian(
@@ -185,8 +185,8 @@ def gaussian(
     """
     shared, own = max(common - mean**2, 0.0), max(second - max(common, mean**2), 0.0)
     fixed = mean + math.sqrt(shared) * SHARED[:, None, None]
-    noise = torch.as_tensor(noise, dtype=torch.float64).expand(GRID[1])
-    energies = torch.ones(GRID[1], dtype=torch.float64) if energies is None else energies
+    noise = torch.as_tensor(noise, dtype=torch.float64, device="cpu").expand(GRID[1])
+    energies = torch.ones(GRID[1], dtype=torch.float64, device="cpu") if energies is None else energies
     if float(energies.max() - energies.min()) <= 1e-9 * float(energies.max()) and float(noise.max()) <= 1e-9:
         values = fixed + math.sqrt(own) * OWN
     else:

@@ -53,7 +53,7 @@ def by_shared(grid: torch.Tensor) -> torch.Tensor:
 
 def binned(rows: torch.Tensor, weights: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Rows in their order, each with its weights, averaged into bins of the wanted weights."""
-    zero = torch.zeros(len(rows), 1, dtype=torch.float64)
+    zero = torch.zeros(len(rows), 1, dtype=torch.float64, device="cpu")
     ends = torch.cat([zero, torch.cumsum(weights, 1)], 1)
     sums = torch.cat([zero, torch.cumsum(weights * rows, 1)], 1)
     edges = torch.cat([zero[0], torch.cumsum(wanted, 0)]) * (ends[:, -1:] / wanted.sum())

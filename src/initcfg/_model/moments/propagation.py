@@ -374,8 +374,8 @@ class Propagation(DispatchMode):
         if found is None:
             # Of positions, masks and tables nothing is known: they take nothing away.
             if tensor.dtype == torch.bool:
-                return torch.ones((), dtype=torch.bool)
+                return torch.ones((), dtype=torch.bool, device="cpu")
             neutral = 0.0 if name.startswith(("add", "sub")) else 1.0
-            return torch.tensor(neutral, dtype=torch.float64)
+            return torch.tensor(neutral, dtype=torch.float64, device="cpu")
         others.append(found)
         return found.values

@@ -40,9 +40,9 @@ def of_transformers(model: Any) -> list[Arguments]:
     found = [kwargs]
     if tokens and not encodes and "attention_mask" in taken:
         # What these are computed from otherwise, no meta tensor has.
-        masked = kwargs | {"attention_mask": torch.zeros(_BATCH, 1, _LENGTH, _LENGTH)}
+        masked = kwargs | {"attention_mask": torch.zeros(_BATCH, 1, _LENGTH, _LENGTH, device="cpu")}
         if "position_ids" in taken:
-            masked["position_ids"] = torch.arange(_LENGTH)[None].expand(_BATCH, -1)
+            masked["position_ids"] = torch.arange(_LENGTH, device="cpu")[None].expand(_BATCH, -1)
         found = [masked, kwargs] if "use_cache" in taken else [kwargs, masked]
     if tokens and "pixel_values" in taken and "pixel_values" not in kwargs:
         # Words alone are enough for some, and others take them with an image or not at all.
@@ -52,7 +52,7 @@ def of_transformers(model: Any) -> list[Arguments]:
 
 def _ids() -> torch.Tensor:
     # Ones, since zero is often padding, and code that runs looks at that.
-    return torch.ones(_BATCH, _LENGTH, dtype=torch.long)
+    return torch.ones(_BATCH, _LENGTH, dtype=torch.long, device="cpu")
 
 
 def _numbers(*shape: int) -> torch.Tensor:
@@ -101,7 +101,7 @@ def _masked_patches(config: Any) -> torch.Tensor | None:
     if not getattr(config, "tubelet_size", None) or not hasattr(config, "decoder_num_hidden_layers"):
         return None
     patches = (config.image_size // config.patch_size) ** 2 * (config.num_frames // config.tubelet_size)
-    return (torch.arange(patches) % 2 == 0)[None].expand(_BATCH, -1)
+    return (torch.arange(patches, device="cpu") % 2 == 0)[None].expand(_BATCH, -1)
 
 
 def _history(config: Any) -> int:
@@ -148,7 +148,7 @@ _BY_NAME: Mapping[str, Callable[[Any], Any]] = {
     ),
     "past_values": _past,
     "past_time_features": _series(lambda config: _numbers(_history(config), config.num_time_features)),
-    "past_observed_mask": _series(lambda config: torch.ones(_BATCH, _history(config))),
+    "past_observed_mask": _series(lambda config: torch.ones(_BATCH, _history(config), device="cpu")),
     "future_values": _series(lambda config: _numbers(config.prediction_length)),
     "future_time_features": _series(
         lambda config: _numbers(config.prediction_length, config.num_time_features)
@@ -158,6 +158,6 @@ _BY_NAME: Mapping[str, Callable[[Any], Any]] = {
     "rewards": _of_actions(lambda config: 1),
     "returns_to_go": _of_actions(lambda config: 1),
     "timesteps": lambda config: (
-        torch.zeros(_BATCH, _LENGTH, dtype=torch.long) if hasattr(config, "act_dim") else None
+        torch.zeros(_BATCH, _LENGTH, dtype=torch.long, device="cpu") if hasattr(config, "act_dim") else None
     ),
 }

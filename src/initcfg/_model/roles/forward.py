@@ -104,7 +104,7 @@ def _moved(value: Any, device: str, dtype: torch.dtype | None, found: list[Any],
         if device == "meta":
             made = torch.empty(tuple(value.shape), dtype=type_, device="meta")
         elif value.device.type == "meta":
-            made = torch.zeros(tuple(value.shape), dtype=type_)
+            made = torch.zeros(tuple(value.shape), dtype=type_, device="cpu")
         else:
             made = value.detach().to("cpu", type_, copy=True)
         found.append((made, name))

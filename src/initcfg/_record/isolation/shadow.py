@@ -142,7 +142,9 @@ def _give_memory(model: nn.Module, tensors: list[torch.Tensor]) -> list[torch.Te
     """Put tensors with memory in the place of those that have none; the new ones."""
     made: dict[int, torch.Tensor] = {}
     for tensor in tensors:
-        new = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)  # of a shard, the whole
+        new = torch.empty_strided(
+            tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu"
+        )  # of a shard, the whole
         if isinstance(tensor, nn.Parameter):
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         vars(new).update(vars(tensor))  # type: ignore[attr-defined]

@@ -67,7 +67,9 @@ def after(
         found = transform(known, *args, **kwargs)
         if isinstance(known, Constant):
             with torch.no_grad():
-                made = getattr(torch, operation)(torch.full((1,), known.val, dtype=dtype), *args, **kwargs)
+                made = getattr(torch, operation)(
+                    torch.full((1,), known.val, dtype=dtype, device="cpu"), *args, **kwargs
+                )
             return _plain_constant(found, made)
         return found if found is None or found is known or _finite(found) else None
     except (TypeError, ZeroDivisionError, OverflowError):
@@ -77,7 +79,7 @@ def after(
 
 def rounded(known: Constant, before: torch.dtype, dtype: torch.dtype) -> Constant | None:
     """A number that was held as one type, as another holds it; None if it has no place there."""
-    return _plain_constant(known, torch.full((1,), known.val, dtype=before).to(dtype))
+    return _plain_constant(known, torch.full((1,), known.val, dtype=before, device="cpu").to(dtype))
 
 
 def _plain_constant(found: Known | None, made: torch.Tensor) -> Constant | None:
@@ -86,7 +88,7 @@ def _plain_constant(found: Known | None, made: torch.Tensor) -> Constant | None:
         return None
     exact = made.item()
     if isinstance(found, Constant):
-        meant = torch.full((1,), found.val, dtype=torch.float64).to(made.dtype).item()
+        meant = torch.full((1,), found.val, dtype=torch.float64, device="cpu").to(made.dtype).item()
         if meant == exact and math.copysign(1.0, meant) == math.copysign(1.0, exact):
             return found if math.isfinite(found.val) == math.isfinite(exact) else None
     return Constant(float(exact)) if math.isfinite(exact) else None

@@ -34,7 +34,7 @@ def all_within(region: Region, others: Sequence[Region]) -> bool:
     if not here or any(each.dtype != region.dtype for each in here):
         return not region.elements
     first = min(low, *(each.span[0] for each in here))
-    memory = torch.zeros(max(high, *(each.span[1] for each in here)) - first, dtype=torch.bool)
+    memory = torch.zeros(max(high, *(each.span[1] for each in here)) - first, dtype=torch.bool, device="cpu")
     for each in here:
         memory.as_strided(each.sizes, each.strides, each.offset - first).fill_(True)
     return bool(memory.as_strided(region.sizes, region.strides, region.offset - first).all())

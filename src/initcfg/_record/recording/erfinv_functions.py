@@ -68,7 +68,7 @@ def _as_meant(code: CodeType) -> bool:
     tried = FunctionType(code, names)
     mean, std, a, b = _TRIED
     with _disable_current_modes(), torch.no_grad():
-        tensor = torch.zeros(2)
+        tensor = torch.zeros(2, device="cpu")
         with _Operations() as operations:
             try:
                 tried(tensor, *_TRIED)

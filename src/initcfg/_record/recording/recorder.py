@@ -253,7 +253,7 @@ class Recorder(StorageTracker, DispatchMode):
                 known = None if tracked is None else tracked.snapshot(region_of(item))
                 if known is None or not isinstance(known.value, Constant):
                     return None
-                item = torch.full((1,), known.value.val, dtype=item.dtype)
+                item = torch.full((1,), known.value.val, dtype=item.dtype, device="cpu")
             small.append(item)
         meta = self._shapes(func, args, kwargs)
         if not isinstance(meta, torch.Tensor) or meta.dtype not in aten.FLOATS:

@@ -26,9 +26,9 @@ def subset(tensor: torch.Tensor, *sizes: int) -> torch.Tensor:
             continue
         even = bool(few) and many % few == 0
         chosen = (
-            torch.arange(few) * (many // few)
+            torch.arange(few, device="cpu") * (many // few)
             if even
-            else torch.linspace(0, many - 1, few, dtype=torch.float32).round().long()
+            else torch.linspace(0, many - 1, few, dtype=torch.float32, device="cpu").round().long()
         )
         tensor = tensor.index_select(axis, chosen.to(tensor.device))
     return tensor
@@ -82,7 +82,9 @@ def low_rank(tensor: torch.Tensor, part: str, rank: int, scaling: float, by: str
     matrix = tensor.to(_wide(tensor))
     if not torch.isfinite(matrix).all():
         # It has no parts; the ledger counts these.
-        return torch.full({"A": (rank, columns), "B": (rows, rank)}.get(part, (rows, columns)), math.nan)
+        return torch.full(
+            {"A": (rank, columns), "B": (rows, rank)}.get(part, (rows, columns)), math.nan, device="cpu"
+        )
     if by == "pissa":
         left, singular, right = torch.linalg.svd(matrix, full_matrices=False)
         root = (singular[:rank] / scaling).sqrt()

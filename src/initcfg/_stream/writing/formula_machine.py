@@ -78,7 +78,9 @@ class Machine:
         return torch.empty(shape, dtype=_torch(dtype), device=self.device)
 
     def _data(self, shape: list[int], dtype: str, numbers: list[Any]) -> torch.Tensor:
-        return torch.tensor([self._argument(each) for each in numbers], dtype=_torch(dtype)).reshape(shape)
+        return torch.tensor(
+            [self._argument(each) for each in numbers], dtype=_torch(dtype), device="cpu"
+        ).reshape(shape)
 
     def _filled(self, tensor: torch.Tensor, filling: Any, key: Any = 0) -> torch.Tensor:
         if isinstance(filling, dict) and "kind" in filling:
@@ -146,7 +148,7 @@ def _laid_out(tensor: torch.Tensor, sizes: list[int], strides: list[int]) -> tor
         )
     if list(tensor.stride()) == strides and tensor.storage_offset() == 0:
         return tensor
-    return torch.empty_strided(sizes, strides, dtype=tensor.dtype).copy_(tensor)
+    return torch.empty_strided(sizes, strides, dtype=tensor.dtype, device="cpu").copy_(tensor)
 
 
 def made_by(func: Any, result: Any) -> list[torch.Tensor]:

@@ -162,7 +162,7 @@ class StreamWriter:
             scale_along(tensor, value, block.offsets[value.axis])
             return done
         if isinstance(value, values.Numbers):
-            made = torch.tensor(value.numbers, dtype=torch.float64).view(block.shape)
+            made = torch.tensor(value.numbers, dtype=torch.float64, device="cpu").view(block.shape)
             with torch.no_grad():
                 tensor.copy_(narrowed(made, block.offsets, tensor.shape))
             return 1
@@ -255,7 +255,7 @@ class StreamWriter:
         self, tensor: torch.Tensor, recipe: Recipe, key: int, dims: tuple[Dim, ...], base: int
     ) -> None:
         """A tensor on another device, where no kernel is: part by part through memory here."""
-        buffer = torch.empty(min(tensor.numel(), _BUFFER), dtype=tensor.dtype)
+        buffer = torch.empty(min(tensor.numel(), _BUFFER), dtype=tensor.dtype, device="cpu")
         for part, start, offset in cut(dims, base, _BUFFER):
             count = elements(part)
             # The same elements, one after the other.

@@ -104,7 +104,7 @@ def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) ->
         shape = [-1, *[1] * (tensor.dim() - value.axis - 1)]
         tensor.mul_(torch.tensor(value.factors, dtype=tensor.dtype, device=tensor.device).view(shape))
     elif isinstance(value, values.Numbers):
-        tensor.copy_(torch.tensor(value.numbers, dtype=torch.float64).view(tensor.shape))
+        tensor.copy_(torch.tensor(value.numbers, dtype=torch.float64, device="cpu").view(tensor.shape))
     elif isinstance(value, WHOLE):
         whole_torch(tensor, value)
     elif isinstance(value, values.Formula):
