@@ -180,8 +180,10 @@ def test_models_code_is_recorded(real: RealModel) -> None:
 
 
 def test_the_truncated_normals_of_libraries_are_recorded_as_one_write():
-    import timm.layers
-    from mmengine.model import weight_init
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import timm.layers
+        from mmengine.model import weight_init
 
     for function in (weight_init.trunc_normal_, timm.layers.trunc_normal_):
 
