@@ -15,10 +15,10 @@ from initcfg._apply import rehearsed
 from initcfg._config import MODELS, build_from_cfg, idle_keys, load_config, prepared, told_of_misspelled_types
 from initcfg._config.files import Config, is_untrusted, plain_containers
 from initcfg._model import (
+    fewer_collections,
     group_of_replicas,
     hold_shards,
     named_tensors,
-    old_objects_aside,
     paused_collector,
     unwrapped,
 )
@@ -99,7 +99,7 @@ def located_plan(
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence, BaseInit)):
         raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
-    with old_objects_aside():
+    with fewer_collections():
         with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
             roles = roles.over(remembered_roles(model))
             made = _made(model, init_cfg, exact, _locator(config), roles, called_with(init_cfg))

@@ -25,12 +25,12 @@ from initcfg._apply.without_memory import warn_of_tensors_without_memory
 from initcfg._model import (
     Names,
     doors,
+    fewer_collections,
     group_of_replicas,
     hold_shards,
     is_sharded,
     local_of,
     named_tensors,
-    old_objects_aside,
     paused_collector,
     rank_sets,
     stored_in,
@@ -81,7 +81,7 @@ def apply_plan(
     try:
         hold_shards(model)
         ranks = agreeing_ranks(model, process_group)
-        with old_objects_aside(), Agreement(ranks) as agreement:
+        with fewer_collections(), Agreement(ranks) as agreement:
             check_settings()
             recall_defaults(model.modules())
             names = named_tensors(model)

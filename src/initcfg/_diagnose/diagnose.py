@@ -33,7 +33,7 @@ from initcfg._diagnose.task import Task, task_for
 from initcfg._diagnose.tensors import norm_of, tensors_seen
 from initcfg._diagnose.training import check_optimizer, moving, precision, probed
 from initcfg._diagnose.untouched import Pairs, refuse_unready, start_again, untouched
-from initcfg._model import Entry, Names, named_tensors, old_objects_aside, unwrapped
+from initcfg._model import Entry, Names, fewer_collections, named_tensors, unwrapped
 from initcfg._plan import Plan, Shadowed
 from initcfg._record import builders, meta_defaults
 from initcfg._stream.writing import seeded
@@ -99,7 +99,7 @@ def diagnosed(model: nn.Module, batch: Any, loss: Any, request: Request, plan: P
     constructors = usual_values(model, plan)
     names = named_tensors(model)
     code = builders(names, _unreached(names, plan))
-    with old_objects_aside(), running(model, request) as pairs:
+    with fewer_collections(), running(model, request) as pairs:
         tell("looking at one pass, forward and back")
         evidence = _evidence(model, task, request, dtype, stored)
         evidence.loaded = _loaded(plan)

@@ -27,7 +27,7 @@ from initcfg._model.base_module import (
     holds_tensors,
 )
 from initcfg._model.code_places import code_place, frame_place, of_builders
-from initcfg._model.collector import collecting, old_objects_aside, paused_collector
+from initcfg._model.collector import collecting, fewer_collections, paused_collector
 from initcfg._model.contents import (
     buffers_of,
     children_of,
@@ -195,5 +195,5 @@ __all__ = [
     "unwrapped",
     "wrapper_attribute",
     "written_tensors",
-    "old_objects_aside",
+    "fewer_collections",
 ]

@@ -10,32 +10,40 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-# Who wants the old objects aside, in whatever thread; no lock, which a fork might leave closed: where two
-# begin or end at once, the worst is that old objects are looked at.
+# So many new objects begin a collection, in place of some hundred: a look at them takes some milliseconds,
+# and one at all others comes after a hundred of these.
+SELDOM = 50_000
+# Who wants fewer, in whatever thread; no lock, which a fork might leave closed: where two begin or end at
+# once, the worst is that there are as many as ever.
 _inside: list[None] = []
-_ours = False
+_before: tuple[int, int, int] | None = None
 
 
 @contextlib.contextmanager
-def old_objects_aside() -> Iterator[None]:
-    """Within this, the collector looks at new objects alone.
+def fewer_collections() -> Iterator[None]:
+    """Within this, Python collects garbage less often.
 
-    So it may be around a user's code, whose garbage is collected as ever; what was garbage before is
-    collected afterwards. Nothing is done where somebody has set objects aside already (``gc.freeze``): those
-    are not ours to give back.
+    So it may be around a user's code, whose garbage is collected still. The objects keep their generations,
+    and the collector what it has counted: set aside (``gc.freeze``) they would all be old afterwards, and the
+    collector would take the few that it has seen meanwhile for all that there are.
     """
-    global _ours
+    global _before
     _inside.append(None)
-    if len(_inside) == 1 and gc.isenabled() and gc.get_freeze_count() == 0:
-        _ours = True
-        gc.freeze()
+    if len(_inside) == 1 and gc.isenabled():
+        often = gc.get_threshold()
+        if 0 < often[0] < SELDOM:
+            _before = often
+            gc.set_threshold(SELDOM, *often[1:])
     try:
         yield
     finally:
         _inside.pop()
-        if _ours and not _inside:
-            _ours = False
-            gc.unfreeze()
+        before = _before
+        if before is not None and not _inside:
+            _before = None
+            # Else somebody has set another meanwhile.
+            if gc.get_threshold()[0] == SELDOM:
+                gc.set_threshold(*before)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, old_objects_aside, parameters_of
+from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, fewer_collections, parameters_of
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, note_chances, note_defaults, set_default
 from initcfg._record.recording import (
@@ -79,16 +79,16 @@ class deferred:
             )
         self._modules.clear()
         self._chances.clear()
-        with contextlib.ExitStack() as aside:
-            aside.enter_context(old_objects_aside())
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(fewer_collections())
             self._session.__enter__()
-            self._aside = aside.pop_all()
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._aside:
+        with self._opened:
             self._session.__exit__(kind, error, trace)
             # After an error the model is lost, and its records with it.
             if error is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._model import named_tensors, old_objects_aside, unwrapped
+from initcfg._model import fewer_collections, named_tensors, unwrapped
 from initcfg._plan import Assignment, Plan, effect, make_up_of
 from initcfg._record.recorded import recorded
 from initcfg._record.recording import current_session
@@ -63,7 +63,7 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
     if model is not None and not isinstance(model, nn.Module):
         raise BuildError(f"trace(init, model) takes a torch.nn.Module, not {model!r}.")
     run = _runner(build_or_init, model)
-    with old_objects_aside():
+    with fewer_collections():
         plan, looked = _traced(run, model)
         if looked is not None:
             plan = _without_chance(plan, looked, run, model)

@@ -22,7 +22,7 @@ from initcfg._apply.streaming.making import Maker
 from initcfg._apply.streaming.shard_files import DEFAULT_SIZE, Shard, parsed_size, shards, weight_map
 from initcfg._apply.streaming.world import ALONE, World, world_of
 from initcfg._apply.streaming.writer import Writer
-from initcfg._model import old_objects_aside
+from initcfg._model import fewer_collections
 from initcfg._plan import Ledger, Plan, Written
 from initcfg._stream import check_settings
 from initcfg._stream.bits import STREAM_VERSION, seed_number
@@ -145,7 +145,7 @@ def save_plan(
     Without a seed it is that of what is in the folder, else drawn. The ranks of ``world`` share the work.
     """
     options.check()
-    with limited_threads(options.threads), old_objects_aside():
+    with limited_threads(options.threads), fewer_collections():
         return _saved(plan, model, Path(directory), seed, options, world)
 
 
