@@ -92,7 +92,7 @@ class Stacks:
         self._time += 1
         self._of_entries[id(entry)].append(tuple.__new__(TimedStack, (self._time, stack)))
 
-    def add_row(self, holding: Holding, row: Row) -> None:
+    def add_layer(self, holding: Holding, row: Row) -> None:
         """What is written to a layer by steps that know no difference between it and those like it."""
         self.rows[id(holding)] = self._time, row
         self._time += len(row)

@@ -207,7 +207,7 @@ class RuleWalk:
             apart = self._alike_of(steps) is None
             row = self._rows[key] = None if apart else self._row(holding, like, name, steps)
         if row:
-            self.stacks.add_row(holding, row)
+            self.stacks.add_layer(holding, row)
         return row is not None
 
     def _row(self, holding: Holding, like: Likeness, name: str, steps: Steps) -> Row | None:
