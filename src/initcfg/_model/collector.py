@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 # So many new objects begin a collection, in place of some hundred: a look at them takes some milliseconds,
 # and one at all others comes after a hundred of these.
-SELDOM = 50_000
+_SELDOM = 50_000
 # Who wants fewer, in whatever thread; no lock, which a fork might leave closed: where two begin or end at
 # once, the worst is that there are as many as ever.
 _inside: list[None] = []
@@ -31,9 +31,9 @@ def fewer_collections() -> Iterator[None]:
     _inside.append(None)
     if len(_inside) == 1 and gc.isenabled():
         often = gc.get_threshold()
-        if 0 < often[0] < SELDOM:
+        if 0 < often[0] < _SELDOM:
             _before = often
-            gc.set_threshold(SELDOM, *often[1:])
+            gc.set_threshold(_SELDOM, *often[1:])
     try:
         yield
     finally:
@@ -42,7 +42,7 @@ def fewer_collections() -> Iterator[None]:
         if before is not None and not _inside:
             _before = None
             # Else somebody has set another meanwhile.
-            if gc.get_threshold()[0] == SELDOM:
+            if gc.get_threshold()[0] == _SELDOM:
                 gc.set_threshold(*before)
 
 
