@@ -49,17 +49,20 @@ class Case:
     least: str
     peer: Run | None = None
     whose: str = ""
+    before: Run | None = None
 
 
-def in_turn(*runs: Run) -> list[float]:
-    """The median seconds of each, taken in turn."""
-    first = [timed(run) for run in runs]
+def in_turn(*runs: Run, before: Run | None = None) -> list[float]:
+    """The median seconds of each, taken in turn; ``before`` each, something that is not timed."""
+    first = [timed(run, before) for run in runs]
     count = max(FEWEST, min(MOST, int(SECONDS / max(sum(first), 1e-9))))
-    times = [[timed(run) for run in runs] for _ in range(count)]
+    times = [[timed(run, before) for run in runs] for _ in range(count)]
     return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
-def timed(run: Run) -> float:
+def timed(run: Run, before: Run | None = None) -> float:
+    if before is not None:
+        before()
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
@@ -250,7 +253,14 @@ def files(folder: Path) -> Iterator[Case]:
         lambda: plan.save_weights(folder / "saved", model, seed=0, overwrite=True),
         disk,
         "dd conv=fsync",
+        before=idle_disk,
     )
+
+
+def idle_disk() -> None:
+    """Have the disk do now what it still has to do, such as to forget the files that were removed."""
+    os.sync()
+    time.sleep(0.25)
 
 
 def starting(folder: Path) -> Iterator[Case]:
@@ -307,7 +317,8 @@ def main() -> None:
 
 def measured(case: Case) -> dict[str, float]:
     """The seconds of each side, and the ratios."""
-    ours, limit, *peer = in_turn(case.ours, case.limit, *([] if case.peer is None else [case.peer]))
+    peers = [] if case.peer is None else [case.peer]
+    ours, limit, *peer = in_turn(case.ours, case.limit, *peers, before=case.before)
     found = {"ours": ours, "limit": limit, "/limit": ours / limit}
     return {**found, "peer": peer[0], "/peer": ours / peer[0]} if peer else found
 
