@@ -75,3 +75,18 @@ def test_a_tensor_that_was_there_before_the_code():
     assert str(plan["p"].value).startswith("Opaque(code: it comes from 40 numbers")
     assert "No rule reaches it: the model's own code makes it what it is." in plan.explain("p")
     assert "1 by code of the model's own, 0 by default" in str(plan)
+
+
+def test_tied_tensors_are_told_once_for_layers_that_are_alike() -> None:
+    model = nn.Module()
+    model.embed = nn.Embedding(8, 4)
+    model.head = nn.Linear(4, 8, bias=False)
+    model.head.weight = model.embed.weight
+    model.blocks = nn.ModuleList(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}) for _ in range(3))
+    for block in model.blocks:
+        block["b"].bias = block["a"].bias
+    lines = str(initcfg.plan(model)).splitlines()
+    assert [each for each in lines if each.startswith("tied")] == [
+        "tied         head.weight is embed.weight",
+        "tied         blocks.{0..2}.b.bias is blocks.{0..2}.a.bias",
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg._config import function_of_file, names_function
+from initcfg._config import function_meant, function_of_file, names_function
 from initcfg._plan.planner import RoleRequest, remember_roles
 from initcfg.errors import ConfigTypeError, UntrustedError
 
@@ -44,6 +44,7 @@ def example_of(text: Any, config: str | None = None) -> Callable[..., Any]:
     if not isinstance(text, str) or not names_function(text):
         raise ConfigTypeError(
             f"example must be 'file.py:function', not {text!r}.",
+            meant=function_meant(text),
             fix="Name a function without arguments that returns the model's inputs as a tuple.",
         )
     return function_of_file(text, os.path.dirname(os.path.abspath(config)) if config else "")

@@ -17,7 +17,7 @@ registries do not have).
 from initcfg._config.annotations import fills_tensor, first_annotation
 from initcfg._config.builders import is_builder
 from initcfg._config.command_argument import load_config, prepared
-from initcfg._config.function_file import function_of_file, names_function
+from initcfg._config.function_file import function_meant, function_of_file, names_function
 from initcfg._config.idle_keys import idle_keys
 from initcfg._config.made_from import builder_of
 from initcfg._config.misspelled_types import told_of_misspelled_types
@@ -35,6 +35,7 @@ __all__ = [
     "built_on_meta",
     "fills_tensor",
     "first_annotation",
+    "function_meant",
     "function_of_file",
     "load_config",
     "names_function",

@@ -13,11 +13,24 @@ from typing import Any
 from initcfg.errors import ConfigError, nearest
 
 _FORM = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
+_MODULE_FORM = re.compile(r"(?P<module>[^\W\d][\w.]*):(?P<name>[^\W\d]\w*)")
 
 
 def names_function(text: str) -> bool:
     """Whether a text has the form ``file.py:function``."""
     return _FORM.fullmatch(text) is not None
+
+
+def function_meant(text: Any) -> list[str]:
+    """What somebody meant who named a function as builders are named: ``package.module:function``.
+
+    Example:
+        >>> from initcfg._config import function_meant
+        >>> function_meant("my.data:batch")
+        ['my/data.py:batch']
+    """
+    found = _MODULE_FORM.fullmatch(text) if isinstance(text, str) else None
+    return [] if found is None else [f"{found['module'].strip('.').replace('.', '/')}.py:{found['name']}"]
 
 
 def function_of_file(text: str, folder: str = "") -> Any:
@@ -28,7 +41,11 @@ def function_of_file(text: str, folder: str = "") -> Any:
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise ConfigError(f"{text!r} names no function of a file.", fix="Write 'file.py:function'.")
+        raise ConfigError(
+            f"{text!r} names no function of a file.",
+            meant=function_meant(text),
+            fix="Write 'file.py:function'.",
+        )
     file, name = found["file"], found["name"]
     path = os.path.join(folder, os.path.expanduser(file))
     if not os.path.isfile(path):
@@ -39,7 +56,10 @@ def function_of_file(text: str, folder: str = "") -> Any:
     try:
         module = _loaded(Path(os.path.realpath(path)))
     except Exception as error:
-        raise ConfigError(f"{file!r} cannot be run. {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{file!r} cannot be run. {type(error).__name__}: {error}",
+            fix="Mend the file: its own code raised this.",
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise ConfigError(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch import nn
+
 from initcfg._model import doors
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
 from initcfg._plan.frozen import Frozen
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from torch import nn
     from torch.distributed import ProcessGroup
 
     from initcfg._plan.ledger import Ledger
@@ -426,10 +427,9 @@ class Plan(Frozen, Mapping[str, Assignment]):
 
     def _model_for(self, model: nn.Module | None, problem: str, *, fix: str) -> nn.Module:
         """The model that was given, or that of the trace."""
-        if model is None and self.record is not None:
-            model = self.record.model
-        if model is None:
-            raise PlanError(problem, fix=fix)
+        model = self.record.model if model is None and self.record is not None else model
+        if not isinstance(model, nn.Module):
+            raise PlanError(problem if model is None else f"The model is a {type(model).__name__}.", fix=fix)
         return model
 
     def to_json(self) -> dict[str, Any]:

@@ -89,11 +89,13 @@ def resolve_type(type_: Any) -> Any:
     if found is None:
         found = _from_mmengine(type_)
     if found is None:
+        meant = [*_functions_of_torch(name), *nearest(name, INITIALIZERS.module_dict)]
+        names = "initcfg list names them all" if meant else f"Registered are {', '.join(initializer_names())}"
         raise UnknownInitializerError(
             f"type={type_!r} names no initializer.",
-            meant=[*_functions_of_torch(name), *nearest(name, INITIALIZERS.module_dict)],
-            fix=f"Registered are {', '.join(initializer_names())}; register your own with "
-            "@INITIALIZERS.register_module().",
+            meant=meant,
+            fix=f"{'Correct the name: ' if meant else ''}{names}; "
+            "register your own with @INITIALIZERS.register_module().",
         )
     if _is_original(found):
         return resolve_type(found)

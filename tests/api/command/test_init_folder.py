@@ -82,7 +82,7 @@ def test_other_commands_know_the_folder(folder):
         (("-o", "net.py", "--shard-size", "1GB"), "is a file"),
         (("-o", "out", "--format", "dcp", "--shard-size", "1GB"), "are for the format 'safetensors'"),
         (("-o", "out", "--dcp-key", "model"), "is for the format 'dcp'"),
-        (("-o", "out", "--seed", "-1"), "must be an integer from 0"),
+        (("-o", "out", "--seed", "-1"), "-1 is not in the range 0<=x<=18446744073709551615"),
     ],
 )
 def test_refusals_leave_nothing(folder, words, message):

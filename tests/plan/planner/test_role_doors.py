@@ -72,6 +72,7 @@ def test_configs_declare_roles(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("example = 3", "must be 'file.py:function'"),
         ("example = 'a.py'", "must be 'file.py:function'"),
+        ("example = 'my.data:batch'", "did you mean: 'my/data.py:batch'"),
         ("example = 'none.py:f'", "here is no file"),
         ("example = 'wrong.py:f'", "cannot be run. ZeroDivisionError"),
         ("example = 'right.py:g'", "has no function 'g'"),

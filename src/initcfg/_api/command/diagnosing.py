@@ -14,7 +14,7 @@ from initcfg._api.command.planning import check_page, loaded_config
 from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner
 from initcfg._api.diagnosing import diagnose
-from initcfg._config import function_of_file, names_function
+from initcfg._config import function_meant, function_of_file, names_function
 from initcfg._diagnose import SEEDS, Diagnosis, DiagnosisComparison, progress_told
 from initcfg._plan import Plan
 from initcfg._record import trace
@@ -88,7 +88,9 @@ def _function(request: Request, option: str, text: str | None) -> Callable[..., 
         )
     if not names_function(text):
         raise ArgumentError(
-            f"{option} is 'file.py:function', not {text!r}.", fix=f"Write {option} data.py:batch."
+            f"{option} is 'file.py:function', not {text!r}.",
+            meant=function_meant(text),
+            fix=f"Write {option} data.py:batch.",
         )
     return function_of_file(text)
 

@@ -38,7 +38,9 @@ from initcfg._api.command.terminal import Command, answer, launched_rank
     type=PATH,
     help="File to write (.safetensors, .pth, .pt), or a folder, for a checkpoint of any size in shards.",
 )
-@click.option("--seed", type=int, help="Integer in [0, 2^64); drawn at random if not given.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**64 - 1), help="Integer in [0, 2^64); drawn at random if not given."
+)
 @click.option(
     "--rng",
     type=click.Choice(["stream", "torch"]),
@@ -173,7 +175,7 @@ def inspect(checkpoint: str, part: str | None, values: bool, as_json: bool, full
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change that config.")
 @NO_PYTHON
 @UNTRUSTED
-@click.option("--seed", type=int, help="The seed; by default that of the ledger.")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="The seed; by default that of the ledger.")
 @click.option("--part", metavar="KEY", help="Which set of weights, where there are several.")
 @click.option(
     "--trust-ledger",

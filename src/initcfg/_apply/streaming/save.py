@@ -145,6 +145,11 @@ def save_plan(
     Without a seed it is that of what is in the folder, else drawn. The ranks of ``world`` share the work.
     """
     options.check()
+    if not isinstance(directory, (str, os.PathLike)):
+        raise OutputError(
+            f"The folder is given by its path, not by a {type(directory).__name__}.",
+            fix="Write plan.save_weights(directory, model).",
+        )
     with limited_threads(options.threads), fewer_collections():
         return _saved(plan, model, Path(directory), seed, options, world)
 

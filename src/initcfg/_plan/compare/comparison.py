@@ -186,6 +186,11 @@ def _as_plan(given: Plan | Ledger) -> Plan:
     """A ledger as the plan that would have said the same."""
     if isinstance(given, Plan):
         return given
+    if not isinstance(given, Ledger):
+        raise PlanError(
+            f"Two plans or ledgers are compared, not a {type(given).__name__}.",
+            fix="Give what initcfg.plan(model) or plan.apply(model) returned.",
+        )
     parameters: dict[str, Assignment] = {}
     for name, entry in given.entries.items():
         value = Opaque(entry.code, entry.value) if entry.code else entry.value

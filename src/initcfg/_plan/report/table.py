@@ -206,6 +206,7 @@ def attention(plan: Plan, *, full: bool = False, logged: bool = False) -> list[T
     if plan.partly_written:
         names = ", ".join(limited(plan.partly_written, full))
         lines.append(line(f"partly written  {names}: only a part of each has a value.", style="red"))
+    lines += [line(f"tied         {each}") for each in limited(_ties(plan), full)]
     for name in limited(list(plan.before_code), full):
         lines.append(line(_changed(plan, name) if name in plan.before_code else f"  {name}", style="yellow"))
     for load in plan.loads:
@@ -218,6 +219,18 @@ def attention(plan: Plan, *, full: bool = False, logged: bool = False) -> list[T
         more = name.startswith("... and ")
         lines.append(line(f"not called   {name if more else uncalled_text(plan, name)}"))
     return lines
+
+
+def _ties(plan: Plan) -> list[str]:
+    """Names of tensors that another name is first for; those that differ in numbers alone as one."""
+    alike: dict[object, list[tuple[str, str]]] = {}
+    for alias, name in plan.aliases.items():
+        if alias not in plan.before_code:
+            alike.setdefault((mask(alias), mask(name)), []).append((alias, name))
+    return [
+        f"{merge_names([alias for alias, _ in found])} is {merge_names([name for _, name in found])}"
+        for found in alike.values()
+    ]
 
 
 def _merged(notes: Iterable[str]) -> list[str]:

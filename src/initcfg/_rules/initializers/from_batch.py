@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from initcfg._config import names_function
+from initcfg._config import function_meant, names_function
 from initcfg._rules.initializers.arguments import finite, number
 from initcfg._rules.initializers.base import INITIALIZERS, BaseInit
 from initcfg.errors import ArgumentError, ArgumentValueError
@@ -73,6 +73,7 @@ def _checked(batch: Any) -> Any:
         if not names_function(batch):
             raise ArgumentValueError(
                 f"batch={batch!r} names no function of a file.",
+                meant=function_meant(batch),
                 fix="Write batch='data.py:batch', where data.py has a function batch() that gives inputs.",
             )
         return batch
