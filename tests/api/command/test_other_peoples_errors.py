@@ -131,3 +131,27 @@ def test_code_that_initializes_raises(run: Any):
     assert "of the model raised ValueError: Only tensors with 2 or more dimensions" in lines[0]
     assert lines[-1] == "  raised at:    HERE/their_models_that_raise.py:40"
     assert not Path("weights.safetensors").exists()
+
+
+def test_what_an_error_came_of_is_told(run: Any, tmp_path: Path):
+    (tmp_path / "wrapping.py").write_text(
+        "try:\n"
+        "    open('there_is_no_library.so')\n"
+        "except OSError as error:\n"
+        "    raise RuntimeError('operator wrapping::nms does not exist') from error\n"
+    )
+    (tmp_path / "quiet.py").write_text(
+        "try:\n    {}['no']\nexcept KeyError:\n    raise RuntimeError('nothing more to say') from None\n"
+    )
+    for name, lines in (
+        ("wrapping", ["HERE/wrapping.py:4", "HERE/wrapping.py:2"]),
+        ("quiet", ["HERE/quiet.py:4"]),
+    ):
+        (tmp_path / f"uses_{name}.py").write_text(f"def net():\n    import {name}\n")
+        for builder in (f"{name}:net", f"uses_{name}:net"):
+            told = run("plan", builder)
+            assert lines[0] in "".join(told)
+            causes = [each for each in told if each.startswith("  caused by:")]
+            assert len(causes) == len(lines) - 1
+            for cause, line in zip(causes, lines[1:], strict=True):
+                assert cause.startswith("  caused by:    FileNotFoundError: ") and line in cause

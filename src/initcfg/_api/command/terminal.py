@@ -233,7 +233,8 @@ def _told(error: InitcfgError) -> str:
     place = None if cause is None or isinstance(cause, InitcfgError) else _foreign_place(cause)
     if place is None:
         place, title = _foreign_place(error), "called at:"
-    return f"{error}\n  {title:13} {shown(place)}" if place else str(error)
+    lines = [f"{error}", *([f"  {title:13} {shown(place)}"] if place else [])]
+    return "\n".join([*lines, *_causes(cause)])
 
 
 def _unexpected(error: Exception) -> str:
@@ -245,6 +246,7 @@ def _unexpected(error: Exception) -> str:
     lines = [told + (f" ({shown(place or inner)})" if place or inner else "")]
     if place and inner != place and not _is_of(frames[-1].filename, _OURS):
         lines.append(f"  {'raised at:':13} {shown(inner)}")
+    lines += _causes(error)
     # How code of a user's own came there, from the outside in.
     for frame in _foreign_frames(error)[-_MOST_FRAMES - 1 : -1]:
         told = f"{frame.filename}:{frame.lineno}, in {frame.name}: {(frame.line or '').strip()}"
@@ -252,7 +254,22 @@ def _unexpected(error: Exception) -> str:
     return "\n".join([*lines, "  INITCFG_TRACEBACK=1 shows the whole traceback of this unexpected error."])
 
 
+def _causes(error: BaseException | None) -> list[str]:
+    """What an error of somebody else's code came of: libraries often say only what failed in the end."""
+    lines: list[str] = []
+    while error is not None and len(lines) < _MOST_CAUSES:
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is None or isinstance(error, InitcfgError):
+            break
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        told = shown_lines(f"{type(error).__name__}: {error}", start="  | ")
+        lines.append(f"  {'caused by:':13} {told}{shown(place)}")
+    return lines
+
+
 _MOST_FRAMES = 6
+_MOST_CAUSES = 3
 _OURS = str(Path(__file__).resolve().parents[2])
 # What other people's code calls: their frames say less than those of their callers.
 _TOOLS = (_OURS, *(str(Path(module.__file__ or "").parent) for module in (click, contextlib)))
