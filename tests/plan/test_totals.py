@@ -82,7 +82,9 @@ def test_tied_tensors_are_told_once_for_layers_that_are_alike() -> None:
     model.embed = nn.Embedding(8, 4)
     model.head = nn.Linear(4, 8, bias=False)
     model.head.weight = model.embed.weight
-    model.blocks = nn.ModuleList(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}) for _ in range(3))
+    model.blocks = nn.ModuleList(
+        nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}) for _ in range(3)
+    )
     for block in model.blocks:
         block["b"].bias = block["a"].bias
     lines = str(initcfg.plan(model)).splitlines()

@@ -161,6 +161,52 @@ def test_an_error_says_the_line(run: Callable[..., Any], call: str) -> None:
     assert "where:        init_cfg[1] (net.py:7)" in str(caught.value)
 
 
+# A library's module, and how a person's code, in another file, builds it; where its rule was written.
+HANDED = {
+    "the call": ("super().__init__(init_cfg)", "Head(dict(type='Normal', layer='Linear'))", "net.py:7"),
+    "a keyword": ("super().__init__(init_cfg=init_cfg)", "Head(\n  init_cfg=rule)", "net.py:7"),
+    "through two": ("super().__init__(init_cfg)", "Bigger(rule)", "net.py:7"),
+    "its own": (
+        "init_cfg = dict(type='Normal', layer='Linear', std=0.1) if init_cfg is None else init_cfg\n"
+        "        super().__init__(init_cfg)",
+        "Head()",
+        "library.py:4",
+    ),
+    "made there": (
+        "init_cfg = made()\n        super().__init__(init_cfg)",
+        "Head(rule)",
+        "library.py:5",
+    ),
+    "within": ("super().__init__()\n        self.init_cfg = init_cfg", "Head(rule)", "library.py:3"),
+}
+
+
+@pytest.mark.parametrize("name", HANDED)
+def test_rules_that_a_constructor_hands_on(run: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    constructor, call, place = HANDED[name]
+    library = types.ModuleType("library")
+    text = f"""import initcfg; from torch import nn; made = lambda: dict(type='Normal', layer='Linear')
+class Head(initcfg.BaseModule):
+    def __init__(self, init_cfg=None):
+        {constructor}
+        self.linear = nn.Linear(2, 2)
+class Bigger(Head):
+    def __init__(self, init_cfg=None, width=2):
+        super().__init__(init_cfg=init_cfg)
+"""
+    (tmp_path / "library.py").write_text(text)
+    exec(compile(text, str(tmp_path / "library.py"), "exec"), vars(library))
+    space = "from library import Head, Bigger\n"
+    sys.modules["library"] = library
+    try:
+        plan = run(f"{space}rule = dict(type='Normal', layer='Linear')\n\nplan = initcfg.plan({call})\n")[
+            "plan"
+        ]
+    finally:
+        del sys.modules["library"]
+    assert _written(plan) == {"model.init_cfg": place}
+
+
 def test_a_scheme_and_its_parts(run: Callable[..., Any]) -> None:
     plan = run(
         """plan = initcfg.plan(model, [
@@ -238,7 +284,7 @@ other = initcfg.plan(Net(init_cfg=dict(type="Normal", layer="Linear", std=2)))
 """
     )
     assert _written(plan["plan"]) == {"model.init_cfg": "net.py:8"}
-    assert _written(plan["other"]) == {"model.init_cfg": "net.py:10"}
+    assert _written(plan["other"]) == {"model.init_cfg": "net.py:13"}
 
 
 def test_of_what_a_registry_builds_it_says_none_of_its_lines() -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dis
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from types import CodeType, FrameType, FunctionType
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import nn
 
 from initcfg._model import doors
@@ -14,6 +19,7 @@ from initcfg._model.code_places import frame_place
 from initcfg.errors import RuleTypeError
 
 Rules = dict[str, Any] | list[dict[str, Any]]
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 
 
 class BaseModule(nn.Module):
@@ -48,7 +54,7 @@ class BaseModule(nn.Module):
         self.init_cfg = copied_rules(init_cfg)
         # An array has no truth value; that it is no rule is said where rules are read.
         if init_cfg is not None:
-            self._init_cfg_written = _caller()
+            self._init_cfg_written = _caller(init_cfg)
 
     @property
     def is_init(self) -> bool:
@@ -110,12 +116,42 @@ class ModuleDict(BaseModule, nn.ModuleDict):
         nn.ModuleDict.__init__(self, modules)
 
 
-def _caller() -> str | None:
-    """File and line of the call that gave the rules: the first frame outside of this file."""
-    frame = sys._getframe(1)
+def _caller(rules: Any) -> str | None:
+    """File and line of the call that gave the rules.
+
+    It is outside of this file, and outside of constructors that only hand on what they were given.
+    """
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
+    while frame is not None and _hands_on(frame, rules):
+        outer = frame.f_back
+        # From a registry on, nobody knows whose the rules are.
+        if outer is None or frame_place(outer) is None or outer.f_code.co_filename.startswith(_TORCH):
+            break
+        frame = outer
     return None if frame is None else frame_place(frame)
+
+
+def _hands_on(frame: FrameType, rules: Any) -> bool:
+    """Whether a frame is that of a constructor whose caller gave it these rules."""
+    code = frame.f_code
+    if code.co_name != "__init__" or _makes_rules(code) or frame.f_locals.get("init_cfg") is not rules:
+        return False
+    for cls in type(frame.f_locals.get(code.co_varnames[0])).__mro__:
+        function = vars(cls).get("__init__")
+        if isinstance(function, FunctionType) and function.__code__ is code:
+            defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+            return not any(each is rules for each in defaults)
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _makes_rules(code: CodeType) -> bool:
+    """Whether a constructor says itself what its ``init_cfg`` is."""
+    return any(
+        each.opname.startswith("STORE") and "init_cfg" in each.argrepr for each in dis.get_instructions(code)
+    )
 
 
 def has_no_rules(init_cfg: Any) -> bool:
