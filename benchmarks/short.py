@@ -152,9 +152,10 @@ def kernel_alone(tensors: list[torch.Tensor]) -> None:
         from initcfg._stream.bits import normal_recipe
 
         whole = kernel.WholeTensors()
+        whole.kinds = [("float32", normal_recipe(0.0, 0.02, False))] * len(tensors)
         for tensor in tensors:
-            recipe = normal_recipe(0.0, 0.02, False)
-            whole.rows.append((tensor.data_ptr(), "float32", recipe, tensor.numel()))
+            whole.pointers.append(tensor.data_ptr())
+            whole.counts.append(tensor.numel())
         whole.keys = range(len(tensors))
         _TOLD[key] = whole, *kernel._packed([], whole)
     kernel._run(_TOLD[key][1], 1, 0)

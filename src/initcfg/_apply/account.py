@@ -8,7 +8,7 @@ from typing import Any
 
 from initcfg._apply.kept_buffers import kept_buffers
 from initcfg._model import Entry, Names
-from initcfg._plan import Assignment, Call, Ledger, Plan, Shadowed, Write, Writer, Written, altered
+from initcfg._plan import Assignment, Call, LateDict, Ledger, Plan, Shadowed, Write, Writer, Written, altered
 from initcfg._stream.bits import STREAM_VERSION
 from initcfg._version import versions
 from initcfg.values import Keep, Opaque, Value, dtype_name
@@ -25,10 +25,30 @@ class Account:
         self.plans = [plan]
         # Those parts, each with the name of its module.
         self.parts: list[tuple[str, Plan]] = []
-        self.written: dict[str, Written] = {}
+        self._written: dict[str, Written] = {}
+        # Of these some have the name of a tensor that is like them, until somebody asks.
+        self._unnamed: list[str] = []
         self._alike: dict[tuple[Any, ...], tuple[Source, Written]] = {}
         # How many tensors methods wrote that are of libraries which initialize in their constructors.
         self.over_library: dict[Call, int] = {}
+
+    @property
+    def written(self) -> dict[str, Written]:
+        """What was written, by name."""
+        for name in self._unnamed:
+            self._written[name] = self._written[name].named(name)
+        self._unnamed.clear()
+        return self._written
+
+    def note_together(self, entries: Sequence[Entry], names: Sequence[str], writes: Sequence[Write]) -> None:
+        """Tensors were written; writes that differ in their names alone are one object."""
+        alike: dict[tuple[int, bool], Written] = {}
+        for entry, name, write in zip(entries, names, writes, strict=True):
+            key = id(write), entry.buffer
+            if key not in alike:
+                alike[key] = self._made(entry, name, "default" if write.default else "rule", write)
+            self._written[name] = alike[key]
+        self._unnamed += names
 
     def note(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> None:
         """A tensor was written with the value of this source."""
@@ -40,12 +60,12 @@ class Account:
             if alike is not None:
                 self.written[name] = alike[1].named(name)
                 return
-            written = self.written[name] = self._written(entry, name, by, source)
+            written = self.written[name] = self._made(entry, name, by, source)
             self._alike[key] = source, written
         else:
-            self.written[name] = self._written(entry, name, by, source, **details)
+            self.written[name] = self._made(entry, name, by, source, **details)
 
-    def _written(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> Written:
+    def _made(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> Written:
         told = source.value, source.rule, source.initializer
         facts = {"buffer": entry.buffer, "tune": source.tune if by == "rule" else {}, **details}
         return Written(name, entry.shape, dtype_name(entry.tensor.dtype), by, *told, **facts)
@@ -100,12 +120,15 @@ class Account:
     def ledger(self, names: Names, *, rng: str, seed: int | None, rebuilt: bool = False) -> Ledger:
         """The ledger of the whole model; ``rebuilt``: user code has changed which tensors it has."""
         plan = self.plans[0]
-        entries = {
-            entry.name: self.written.get(entry.name)
+        written = self._written
+        entries: Mapping[str, Written] = {
+            entry.name: written.get(entry.name)
             or Written(entry.name, entry.shape, dtype_name(entry.tensor.dtype))
             for entry in (*names.parameters, *names.buffers)
-            if not entry.buffer or entry.name in self.written
+            if not entry.buffer or entry.name in written
         }
+        if self._unnamed:
+            entries = LateDict(entries)
         return Ledger(
             entries=entries,
             rng=rng,

@@ -267,7 +267,8 @@ def carry_out(execution: Execution, seed: int | None) -> None:
 
 def _carry_out(execution: Execution, seed: int | None) -> None:
     plan, filler = execution.plan, execution.filler
-    items = {**plan.parameters, **plan.buffers}
+    # What only the code of a trace can do, or does in its own order.
+    items = {} if plan.record is None else {**plan.parameters, **plan.buffers}
     reset_is_init(execution)
     with torch.no_grad(), originals_come_back() if execution.runs_code else contextlib.nullcontext():
         if filler.in_order and plan.record is not None:

@@ -14,6 +14,7 @@ from torch import nn
 from initcfg._apply.account import Account
 from initcfg._apply.filling import Filler
 from initcfg._apply.overlaps import neighbors_in, same_memory
+from initcfg._apply.plain_writes import queue_plain
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import Seen
 from initcfg._apply.read_ahead import Read
@@ -81,7 +82,9 @@ class Execution:
         self._find_tensors(seen)
         self._places = places_of(self.stored()) if plan.tape and plan.tape.calls else {}
         # On shards the model's own code cannot run; the plan has what it means.
-        self._values_only = any(is_sharded(entry.tensor) for entry in self.entries.values())
+        plain = nn.Parameter
+        tensors = [entry.tensor for entry in self.entries.values() if type(entry.tensor) is not plain]
+        self._values_only = any(map(is_sharded, tensors))
 
     def _find_tensors(self, seen: Seen | None = None) -> None:
         if seen is None:
@@ -166,13 +169,18 @@ class Execution:
     def _run(self, plan: Plan, model: nn.Module, names: Names) -> None:
         part = _Part(names)
         around, self.filler.original = self.filler.original, plan.compat is not None
-        items: Sequence[Write | Call] = self._unrolled(plan)
+        # Where no code runs, what the checks have shown stays so.
+        plain = self._plain if not self.runs_code and self._only is None else set[int]()
+        together = bool(plain) and not (plan.loads or self._values_only or self.filler.in_order)
+        items: Sequence[Write | Call] = ()
+        if together and plan.tape is not None:
+            self._write_shown(*plan.tape.shown(), plain)
+        else:
+            items = self._unrolled(plan)
         if plan.loads:
             items = self._in_good_order(items)
         if plan.loads and not self.runs_code:
             self._checkpoints.read_ahead(self._loads_alone(items, part.entries))
-        # Where no code runs, what the checks have shown stays so.
-        plain = self._plain if not self.runs_code and self._only is None else ()
         for item in items:
             if isinstance(item, Write):
                 if not plain or not self._write_plain(item, plain):
@@ -260,6 +268,24 @@ class Execution:
             if storage_of(entry.tensor) in self.by_storage() and id(entry.tensor) not in shared:
                 numbered = self._same_memory.get(entry.name, entry.name)
                 yield Read(numbered, entry.tensor, item.value)
+
+    def _write_shown(self, names: Sequence[str], writes: Sequence[Write], plain: Collection[int]) -> None:
+        """Do the writes of these tensors, one after the other; together those such as most are."""
+        entries, numbered = self.entries, self._same_memory
+        for name, write in queue_plain(
+            self.filler, names, writes, entries, plain, numbered, self._queued_together
+        ):
+            alone = write.named(name)
+            if not self._write_plain(alone, plain):
+                self._write(alone, entries)
+
+    def _queued_together(
+        self, entries: Sequence[Entry], names: Sequence[str], writes: Sequence[Write]
+    ) -> None:
+        for entry in entries:
+            if entry.tensor.__dict__:
+                self.settle(entry.tensor)
+        self.account.note_together(entries, names, writes)
 
     def _write_plain(self, write: Write, plain: Collection[int]) -> bool:
         """Do a write such as most of most models are; whether it is one of these."""
@@ -398,8 +424,12 @@ class _Part:
 
     def __init__(self, names: Names) -> None:
         self.entries = names.by_name
-        # Of a wrapper and what it wraps, the latter.
-        self.modules = names.module_of
+        self._names = names
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Of a wrapper and what it wraps, the latter."""
+        return self._names.module_of
 
 
 def _scratch(write: Write, like: torch.Tensor | None) -> torch.Tensor:

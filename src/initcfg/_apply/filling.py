@@ -14,7 +14,8 @@ from initcfg._model import is_sharded, local_blocks, place_of, storage_of
 from initcfg._plan import Loaded, Write
 from initcfg._record import waits
 from initcfg._record.recording import CodeRecorder, Session, WaitingWrite
-from initcfg._stream.writing import StreamWriter, fill_stream, fill_torch, seeded
+from initcfg._stream.bits import Recipe
+from initcfg._stream.writing import Batch, StreamWriter, fill_stream, fill_torch, seeded
 from initcfg.values import FromBatch, FromCheckpoint, Normal, Value
 
 
@@ -38,6 +39,14 @@ class Filler(Protocol):
     def fill_plain(self, tensor: torch.Tensor, value: Value, name: str) -> bool:
         """Fill a tensor that is one run of this machine's memory, if it can be; whether so."""
         return False
+
+    def kind(self, value: Value, dtype: torch.dtype) -> tuple[str, Recipe] | None:
+        """What of a value a batch needs, if tensors can be filled with it in batches."""
+        return None
+
+    def fill_batch(self, batch: Batch, first: int) -> int:
+        """Queue the tensors of a batch from ``first`` on; where those begin that are to be filled next."""
+        return first
 
     def flush(self) -> None:
         """Do what was queued, before user code looks."""
@@ -101,6 +110,14 @@ class StreamFiller(Filler):
     def fill_plain(self, tensor: torch.Tensor, value: Value, name: str) -> bool:
         """Queue the value, if its elements are independent."""
         return self.together is None and self.writer.add_memory(tensor, value, name)
+
+    def kind(self, value: Value, dtype: torch.dtype) -> tuple[str, Recipe] | None:
+        """As the kernel is told, if the elements are independent."""
+        return None if self.together is not None else self.writer.kind(value, dtype)
+
+    def fill_batch(self, batch: Batch, first: int) -> int:
+        """Queue as many as can wait for others."""
+        return self.writer.add_batch(batch, first)
 
     def flush(self) -> None:
         """Do what was queued."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._model import Entry, Names, local_of, memory_range, storage_of
+from initcfg._model import Entry, Names, local_of, memory_range, memory_ranges, storage_of
 from initcfg._plan import Assignment
 from initcfg.errors import TensorError
 from initcfg.values import CopyOf, Formula, Keep, Opaque
@@ -110,9 +110,9 @@ def _numbers(item: Assignment) -> object:
 def neighbors_in(names: Names) -> Neighbors:
     """The pairs of parameters whose spans in memory meet."""
     entries = names.parameters
-    if all(type(entry.tensor) is torch.nn.Parameter for entry in entries):
+    if {type(entry.tensor) for entry in entries} <= {torch.nn.Parameter}:
         # In nearly all models, each has a storage of its own.
-        all_ranges = sorted([memory_range(entry.tensor) for entry in entries])
+        all_ranges = sorted(memory_ranges([entry.tensor for entry in entries]))
         if all(first[0] and first[1] <= second[0] for first, second in pairwise(all_ranges)):
             return []
     by_memory: dict[object, list[tuple[int, int, int]]] = {}

@@ -15,7 +15,7 @@ from initcfg._apply.read_ahead import Read, ReadAhead
 from initcfg._apply.source_digests import SourceDigests
 from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_source
 from initcfg._model import Entry, Names, local_blocks
-from initcfg._plan import Assignment, Load, Loaded, Plan
+from initcfg._plan import Assignment, Load, Loaded, Plan, has_kind
 from initcfg._stream.writing import (
     Draw,
     carried_out,
@@ -101,7 +101,8 @@ class PlannedCheckpoints:
                 if name in entries:
                     self._check_tied(load, name, keys, entries[name].tensor.dtype)
         bad: list[str] = []
-        for item in (*plan.parameters.values(), *plan.buffers.values()):
+        reads = has_kind(plan, FromCheckpoint) or has_kind(plan, Opaque)
+        for item in (*plan.parameters.values(), *plan.buffers.values()) if reads else ():
             value = item.value.over if isinstance(item.value, Opaque) else item.value
             if not isinstance(value, FromCheckpoint) or value.source in self._ambiguous:
                 continue

@@ -10,10 +10,10 @@ from torch import nn
 
 from initcfg._apply.overlaps import Neighbors, check_overlaps, neighbors_in
 from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
-from initcfg._plan import Assignment, Plan, make_up_of
+from initcfg._plan import Assignment, Plan, has_kind, make_up_of, unnamed
 from initcfg._record import waits
-from initcfg._stream.writing import form_problem, is_plain, memory_problem, value_problem
-from initcfg.errors import ApplyError, TensorError, nearest
+from initcfg._stream.writing import form_problem, is_plain, memory_problem, plain_among, value_problem
+from initcfg.errors import ApplyError, InitcfgError, TensorError, nearest
 from initcfg.values import (
     Computed,
     Formula,
@@ -41,9 +41,9 @@ class Seen(NamedTuple):
 
 def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Seen:
     """The plan must be for this model, and every tensor that it writes (in ``memory``) must be writable."""
-    items = {**plan.parameters, **plan.buffers}
+    items = unnamed(plan.parameters) | unnamed(plan.buffers)
     entries = names.by_name
-    has_code = any(isinstance(item.value, Opaque) for item in items.values())
+    has_code = has_kind(plan, Opaque)
     if plan.tape is None and plan.record is None:
         if rng == "torch":
             raise ApplyError(
@@ -57,41 +57,21 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Se
                 "which JSON cannot carry, nor a ledger.",
                 fix="Plan the model again.",
             )
-    _check_batches(plan, items, rng)
+    if has_kind(plan, FromBatch):
+        _check_batches(plan, _named_items(plan), rng)
     sharded = sharded_in(names)
-    _check_sharded(plan, items, sharded, rng, has_code)
+    if sharded:
+        _check_sharded(plan, _named_items(plan), sharded, rng, has_code)
     runs_code = bool(plan.tape and plan.tape.calls) and not sharded
     if not runs_code:
         _check_make_up(plan, names)
-    # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
-    fitting: set[tuple[object, ...]] = set()
-    plain: set[int] = set()
-    for name, item in items.items():
-        entry = entries.get(name)
-        if name in plan.before_code and runs_code:
-            _check_before(plan, name, entry)
-            continue
-        if entry is None:
-            kind = "parameter" if name in plan.parameters else "buffer"
-            raise ApplyError(
-                f"The plan has a {kind} {name!r} that this model lacks: it was made for another model.",
-                meant=nearest(name, entries),
-                fix="Plan this model.",
-            )
-        _check_item(item, entry, fitting)
-        if not runs_code and isinstance(item.value, Keep):
-            continue
-        if memory and entry.holder is None and is_plain(entry.tensor):
-            plain.add(id(entry.tensor))
-            continue
-        for tensor in entry.stored:
-            if memory and is_plain(tensor):
-                continue
-            problem, fix = _problem(local_of(tensor), memory) or (None, None)
-            if problem is not None:
-                raise TensorError(f"{name!r} cannot be initialized: it {problem}.", fix=fix, **_about(entry))
+    found = [entry for entry in map(entries.get, items) if entry is not None]
+    plain = plain_among([entry.tensor for entry in found if entry.holder is None]) if memory else set[int]()
+    if len(found) < len(items) or plan.before_code or not _all_fit(plan, items, found, plain, runs_code):
+        _check_each(plan, names, plain, runs_code, memory)
     neighbors = neighbors_in(names)
-    check_overlaps(items, neighbors)
+    if neighbors:
+        check_overlaps(_named_items(plan), neighbors)
     for entry in names.parameters:
         if entry.name in plan.parameters or (runs_code and entry.name in plan.before_code):
             continue
@@ -109,6 +89,66 @@ def check_fits(plan: Plan, names: Names, rng: str, *, memory: bool = True) -> Se
             fix="Plan this model.",
         )
     return Seen(names, neighbors, plain)
+
+
+def _named_items(plan: Plan) -> dict[str, Assignment]:
+    return {**plan.parameters, **plan.buffers}
+
+
+def _all_fit(
+    plan: Plan, items: Mapping[str, Assignment], found: list[Entry], plain: set[int], runs_code: bool
+) -> bool:
+    """Whether all fit, and what is written is plain; if not so, each is to be looked at by itself."""
+    pairs = list(zip(items.values(), found, strict=True))
+    fitting: set[tuple[object, ...]] = set()
+    # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
+    alike = {
+        (id(item.value), item.shape, item.dtype, entry.shape, entry.tensor.dtype): (item, entry)
+        for item, entry in pairs
+    }
+    try:
+        for item, entry in alike.values():
+            _check_item(item, entry, fitting)
+        kept = [each for each in pairs if isinstance(each[0].value, Keep)] if has_kind(plan, Keep) else []
+        for item, entry in kept:
+            _check_item(item, entry, fitting)
+    except InitcfgError:
+        return False
+    written = found
+    if kept and not runs_code:
+        written = [entry for item, entry in pairs if not isinstance(item.value, Keep)]
+    held = any(entry.holder is not None for entry in written)
+    return not held and plain.issuperset([id(entry.tensor) for entry in written])
+
+
+def _check_each(plan: Plan, names: Names, plain: set[int], runs_code: bool, memory: bool) -> None:
+    """Every tensor that is written must be writable, and be what the plan says; ``plain``: these are."""
+    items, entries = _named_items(plan), names.by_name
+    # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
+    fitting: set[tuple[object, ...]] = set()
+    for name, item in items.items():
+        entry = entries.get(name)
+        if name in plan.before_code and runs_code:
+            _check_before(plan, name, entry)
+            continue
+        if entry is None:
+            kind = "parameter" if name in plan.parameters else "buffer"
+            raise ApplyError(
+                f"The plan has a {kind} {name!r} that this model lacks: it was made for another model.",
+                meant=nearest(name, entries),
+                fix="Plan this model.",
+            )
+        _check_item(item, entry, fitting)
+        if not runs_code and isinstance(item.value, Keep):
+            continue
+        if id(entry.tensor) in plain:
+            continue
+        for tensor in entry.stored:
+            if memory and is_plain(tensor):
+                continue
+            problem, fix = _problem(local_of(tensor), memory) or (None, None)
+            if problem is not None:
+                raise TensorError(f"{name!r} cannot be initialized: it {problem}.", fix=fix, **_about(entry))
 
 
 def sharded_in(names: Names) -> list[Entry]:

@@ -12,6 +12,8 @@ _SHOWN = 3
 
 def warn_of_tensors_without_memory(model: nn.Module, before: Names) -> None:
     """Log which parameters stay on the meta device; ``before`` are the tensors that the model had first."""
+    if not any(entry.tensor.is_meta or entry.originals for entry in before.parameters):
+        return
     if not any(tensor.is_meta for entry in before.parameters for tensor in entry.stored):
         return
     # The model's own code may have put others in their place.

@@ -94,7 +94,7 @@ from initcfg._model.shards import (
     rank_sets,
     stored_in,
 )
-from initcfg._model.shared_memory import memory_range, sharing_memory
+from initcfg._model.shared_memory import memory_range, memory_ranges, sharing_memory
 from initcfg._model.targets import Target, original_targets, plain_layout, targets
 from initcfg._model.whereabouts import Watch, changes, place_of, places_of, renames
 from initcfg._model.widths import Shapes, TensorWidth, Widths, block_of, compare_widths, shapes_of, template
@@ -162,6 +162,7 @@ __all__ = [
     "local_blocks",
     "local_of",
     "memory_range",
+    "memory_ranges",
     "modules_in",
     "group_of_replicas",
     "named_tensors",

@@ -241,7 +241,8 @@ def rank_sets(tensors: Iterable[torch.Tensor]) -> list[tuple[int, ...]]:
 
     Only those that this rank is in: a stage of a pipeline may know of the others' meshes.
     """
-    sharded = [tensor for tensor in tensors if is_sharded(tensor)]
+    # Nearly all are none, which their type tells.
+    sharded = [tensor for tensor in tensors if type(tensor) is not torch.nn.Parameter and is_sharded(tensor)]
     meshes = {id(tensor.device_mesh): tensor.device_mesh for tensor in sharded}
     ours = [mesh for mesh in meshes.values() if mesh.get_coordinate() is not None]
     return list(dict.fromkeys(tuple(mesh.mesh.flatten().tolist()) for mesh in ours))

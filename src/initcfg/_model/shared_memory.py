@@ -5,7 +5,7 @@ Two tensors of one NumPy array have a storage each, and who writes to one of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -52,3 +52,21 @@ def memory_range(tensor: torch.Tensor) -> tuple[int, int]:
         return start, start + storage.nbytes()
     except (NotImplementedError, RuntimeError):
         return 0, 0
+
+
+def memory_ranges(tensors: Sequence[torch.Tensor]) -> list[tuple[int, int]]:
+    """The same of many tensors.
+
+    Example:
+        >>> from initcfg._model.shared_memory import memory_range, memory_ranges
+        >>> tensors = [torch.zeros(4), torch.zeros(2, device="meta")]
+        >>> memory_ranges(tensors) == [memory_range(each) for each in tensors]
+        True
+    """
+    try:
+        storages = list(map(torch.Tensor.untyped_storage, tensors))
+        starts = list(map(torch.UntypedStorage.data_ptr, storages))
+        sizes = map(torch.UntypedStorage.nbytes, storages)
+        return [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+    except (NotImplementedError, RuntimeError):
+        return [memory_range(tensor) for tensor in tensors]

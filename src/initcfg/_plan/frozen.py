@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
@@ -79,6 +79,8 @@ class LateDict(FrozenDict):
 
     def __eq__(self, other: object) -> bool:
         self._name_all()
+        if isinstance(other, LateDict):
+            other._name_all()
         return dict.__eq__(self, other)
 
     __hash__ = None  # type: ignore[assignment]
@@ -106,6 +108,20 @@ class LateDict(FrozenDict):
                     # The dict keeps its size.
                     dict.__setitem__(self, name, item.named(name))
             self.__dict__["all_named"] = True
+
+
+def unnamed(records: Mapping[str, Named]) -> dict[str, Named]:
+    """Records by name, of which some may have the name of one that is like them; in a dict of its own.
+
+    Example:
+        >>> from initcfg._plan import Assignment
+        >>> from initcfg._plan.frozen import LateDict, unnamed
+        >>> from initcfg.values import Keep
+        >>> item = Assignment("a.weight", (2,), "float32", Keep())
+        >>> unnamed(LateDict({"b.weight": item}))["b.weight"].name
+        'a.weight'
+    """
+    return dict.copy(records) if isinstance(records, dict) else dict(records)
 
 
 class FrozenList(list[Any]):

@@ -7,15 +7,15 @@ draw moves the generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from initcfg._plan.assignment import Assignment, Scaling, Unused
 from initcfg._plan.frozen import NOTHING
-from initcfg._plan.stacks import BEFORE_ALL_RULES, is_alone, merge
-from initcfg._plan.tracks import Track, Tracks
+from initcfg._plan.stacks import BEFORE_ALL_RULES, TimedStack, is_alone, merge
+from initcfg._plan.tracks import Strand, Track, Tracks
 from initcfg._rules import WrittenAt
 from initcfg.errors import ApplyError
 from initcfg.values import Computed, Keep, Opaque, Originals, Value
@@ -110,6 +110,56 @@ class Tape:
                 alike[key] = writes[0][0], writes[0][2]
         found.sort(key=itemgetter(0, 1))
         return [entry[2] for entry in found]
+
+    def shown(self) -> tuple[list[str], list[Write]]:
+        """The writes that show, in order, where there are no calls; the names of their tensors beside them.
+
+        Those that differ in their names alone are one object, with the name of the first.
+        """
+        found: list[tuple[int, int, str, Write]] = []
+        alike: dict[tuple[Any, ...], Write] = {}
+        # Of each pattern: attribute, order, time, whether that counts from the layer's, and write.
+        known: dict[int, list[tuple[str, int, int, int, Write]] | None] = {}
+        stamps = self.tracks.stamps
+        for buffers in (False, True):
+            for before, time, pattern in zip(stamps.befores, stamps.times, stamps.patterns, strict=True):
+                strands = pattern[buffers]
+                if not strands:
+                    continue
+                if id(strands) not in known:
+                    known[id(strands)] = self._simple(before, strands, alike)
+                simple = known[id(strands)]
+                if simple is None:
+                    for track in Tracks.of_layer(before, time, strands):
+                        each = self._unrolled(track, draws=False)
+                        found += [(order, at, track.name or "", write) for order, at, write in each]
+                    continue
+                for attribute, order, after, counted, write in simple:
+                    found.append((order, time * counted + after, before + attribute, write))
+        found.sort(key=itemgetter(0, 1))
+        return [each[2] for each in found], [each[3] for each in found]
+
+    def _simple(
+        self, before: str, strands: Sequence[Strand], alike: dict[tuple[Any, ...], Write]
+    ) -> list[tuple[str, int, int, int, Write]] | None:
+        """What a pattern writes; None unless each tensor has one stack at most above its constructor's."""
+        found: list[tuple[str, int, int, int, Write]] = []
+        for attribute, shape, dtype, fixed, timed in strands:
+            time, stack = timed[-1] if timed else fixed[-1]
+            # What is alone here may be the second elsewhere, which makes no difference.
+            key = id(stack), shape, dtype
+            alone = len(fixed) + len(timed) == 1
+            write = alike.get(key) if alone else None
+            if write is None:
+                stacks = fixed + tuple([TimedStack(*each) for each in timed])
+                if not is_alone(stacks) or _lets_show(stack.top.value):
+                    return None
+                made = list(self._unrolled(Track(before + attribute, shape, dtype, stacks), draws=False))
+                if not made:
+                    continue
+                write = alike.setdefault(key, made[0][2])
+            found.append((attribute, stack.orders[-1], time, 1 if timed else 0, write))
+        return found
 
     def _unrolled(self, track: Track, draws: bool) -> Iterator[tuple[int, int, Write]]:
         name, shape, dtype, stacks = track

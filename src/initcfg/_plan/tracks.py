@@ -73,10 +73,15 @@ class Tracks(Sequence[Track]):
         for buffers in (False, True):
             stamps = self.stamps
             for before, time, pattern in zip(stamps.befores, stamps.times, stamps.patterns, strict=True):
-                for attribute, shape, dtype, fixed, timed in pattern[buffers]:
-                    later = tuple([TimedStack(time + after, stack) for after, stack in timed])
-                    yield Track(before + attribute, shape, dtype, fixed + later)
+                yield from self.of_layer(before, time, pattern[buffers])
         yield from self.outside
+
+    @staticmethod
+    def of_layer(before: str, time: int, strands: Sequence[Strand]) -> Iterator[Track]:
+        """Those of one layer."""
+        for attribute, shape, dtype, fixed, timed in strands:
+            later = tuple([TimedStack(time + after, stack) for after, stack in timed])
+            yield Track(before + attribute, shape, dtype, fixed + later)
 
     def __len__(self) -> int:
         strands = sum(len(each.parameters) + len(each.buffers) for each in self.stamps.patterns)

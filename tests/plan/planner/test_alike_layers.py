@@ -103,6 +103,10 @@ def told(build, rules, compat):
         return str(error)
     layouts = {name: item.layout for name, item in {**plan.parameters, **plan.buffers}.items()}
     tape = None if plan.tape is None else [plan.tape.unroll(draws=each) for each in (False, True)]
+    if plan.tape is not None and not plan.tape.calls:
+        names, writes = plan.tape.shown()
+        shown = [write.named(name) for name, write in zip(names, writes, strict=True)]
+        assert shown == plan.tape.unroll(draws=False)
     return plan.to_json(), list(plan.parameters), list(plan.buffers), plan.digest, str(plan), layouts, tape
 
 
@@ -183,6 +187,14 @@ def test_whoever_reads_finds_each_under_its_name(read, plan):
     assert {name: item.name for name, item in found.items()} == {name: name for name in plan}
     assert found == plan.parameters
     assert plan.parameters == found
+
+
+@pytest.mark.parametrize("read", [len, str, lambda found: found["2.weight"]])
+def test_one_that_was_read_equals_another_that_was_not(read, plan):
+    first, second = LateDict(dict.copy(plan.parameters)), LateDict(dict.copy(plan.parameters))
+    read(first)
+    assert first == second
+    assert plan.parameters == first
 
 
 def test_what_was_read_stays_the_same_object(plan):

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from initcfg._stream.bits import normal, stream_key
 from initcfg._stream.writing.blocks import Block
+from initcfg._stream.writing.memory import is_plain, plain_among
 from initcfg._stream.writing.stream import StreamWriter, fill_stream
 from initcfg.errors import ApplyError, InitcfgError, TensorError
 from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
@@ -74,6 +75,29 @@ REFUSED: dict[str, Callable[[], torch.Tensor]] = {
     "booleans": lambda: torch.zeros(3, dtype=torch.bool),
     "float8": lambda: torch.zeros(3).to(torch.float8_e4m3fn),
 }
+
+
+GOOD: dict[str, Callable[[], torch.Tensor]] = {
+    "plain": lambda: torch.empty(3, 4),
+    "bfloat16": lambda: torch.empty(3, dtype=torch.bfloat16),
+    "parameter": lambda: torch.nn.Parameter(torch.empty(3)),
+    "buffer": lambda: torch.nn.Buffer(torch.empty(3)),
+    "transposed": lambda: torch.empty(3, 4).t(),
+    "further on": lambda: torch.empty(9)[4:],
+    "empty": lambda: torch.empty(0, 4),
+    "number": lambda: torch.empty(()),
+    "strided": lambda: torch.empty(9)[::2],
+    "further on, resized": lambda: _resized(torch.empty(64)[32:], 40),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("other", [*REFUSED, *GOOD])
+@pytest.mark.parametrize("one", ["plain", "parameter", "further on", "empty", "meta", "inference"])
+def test_plain_tensors_are_known_among_others(one: str, other: str) -> None:
+    makes = {**REFUSED, **GOOD}
+    tensors = [makes[each]() for each in (one, other, one)]
+    assert plain_among(tensors) == {id(each) for each in tensors if is_plain(each)}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

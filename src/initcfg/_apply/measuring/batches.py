@@ -14,7 +14,7 @@ from initcfg._apply.measuring.batch import Batch, batch_of
 from initcfg._apply.measuring.layers import Channels, Scaling
 from initcfg._apply.measuring.running import run
 from initcfg._apply.measuring.uses import Uses, seen_tensors
-from initcfg._plan import Plan
+from initcfg._plan import Plan, has_kind
 from initcfg._rules.initializers import ActNormDataInit, BatchInit, LSUVInit, WeightNormDataInit
 from initcfg.errors import ApplyError, log, plural
 from initcfg.values import FromBatch, Value
@@ -36,6 +36,8 @@ class Batches:
 
     def __init__(self, plan: Plan, *, alone: bool) -> None:
         self._made: dict[str, Batch] = {}
+        if not has_kind(plan, FromBatch):
+            return
         for item in plan.parameters.values():
             if isinstance(item.value, FromBatch) and item.rule is not None and plan.tape is not None:
                 if not alone:
@@ -60,6 +62,10 @@ class Batches:
 
     def compute(self, execution: Execution, seed: int | None) -> None:
         """Run the batches, rule by rule, and write what they make of the values that wait for them."""
+        tapes = [plan.tape for plan in execution.account.plans if plan.tape is not None]
+        initializers = {where: each for tape in tapes for where, each in tape.batches.items()}
+        if not initializers:
+            return
         waiting: dict[str, dict[str, Value]] = {}
         for name, written in execution.account.written.items():
             if isinstance(written.value, FromBatch) and written.rule is not None:
@@ -67,8 +73,6 @@ class Batches:
                     # The model's own code has changed it since, and that stays.
                     continue
                 waiting.setdefault(written.rule, {})[name] = written.value.value
-        tapes = [plan.tape for plan in execution.account.plans if plan.tape is not None]
-        initializers = {where: each for tape in tapes for where, each in tape.batches.items()}
         for where, initializer in initializers.items():
             if where in waiting:
                 self._compute(execution, where, initializer, waiting[where], seed or 0)

@@ -112,42 +112,45 @@ class WholeTensors:
     """Whole tensors to draw, each one run of memory; packed by columns, since there may be thousands.
 
     Attributes:
-        rows: Pointer, dtype, recipe and number of elements of each; see :class:`Job`.
+        pointers: Their memory; see :class:`Job`.
+        kinds: Their dtypes and recipes; of many tensors, few that are the same object.
+        counts: Their numbers of elements.
         keys: Their keys.
     """
 
     def __init__(self) -> None:
-        self.rows: list[tuple[int, str, Recipe, int]] = []
+        self.pointers = array("Q")
+        self.kinds: list[tuple[str, Recipe]] = []
+        self.counts = array("Q")
         self.keys: Sequence[int] = []
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.pointers)
 
     def jobs(self) -> list[Job]:
         """The tensors as jobs."""
-        return [
-            Job(pointer, dtype, recipe, key, 0, (Dim(count, 1, 1),))
-            for (pointer, dtype, recipe, count), key in zip(self.rows, self.keys, strict=True)
-        ]
+        columns = zip(self.pointers, self.kinds, self.counts, self.keys, strict=True)
+        return [Job(start, *kind, key, 0, (Dim(count, 1, 1),)) for start, kind, count, key in columns]
 
     def overlap(self) -> bool:
         """Whether two of them share memory."""
-        if len(self) < 2:
-            return False
         if len(self) < _COLUMNS:
-            spans = sorted((start, start + count * BYTES[dtype]) for start, dtype, _, count in self.rows)
+            columns = zip(self.pointers, self.kinds, self.counts, strict=True)
+            spans = sorted((start, start + count * BYTES[kind[0]]) for start, kind, count in columns)
             return any(first[1] > second[0] for first, second in pairwise(spans))
-        pointers, sizes, counts = self._memory()
+        kinds, which = self._distinct_kinds()
+        sizes = np.array([BYTES[dtype] for dtype, _ in kinds], dtype=np.uint64)
+        pointers = _column(self.pointers)
+        stops = pointers + _column(self.counts) * sizes[which]
         order = np.argsort(pointers)
-        stops = pointers + counts * sizes
         return bool((stops[order][:-1] > pointers[order][1:]).any())
 
     def packed_dims(self) -> bytes:
         """Their dimensions, one each, as the kernel reads them."""
         if len(self) < _COLUMNS:
-            return b"".join([_DIM.pack(row[-1], 1, 1) for row in self.rows])
+            return b"".join([_DIM.pack(count, 1, 1) for count in self.counts])
         dims = np.ones((len(self), 3), dtype="<u8")
-        dims[:, 0] = self._memory()[2]
+        dims[:, 0] = _column(self.counts)
         return dims.tobytes()
 
     def packed(self, dims: int) -> bytes:
@@ -156,34 +159,41 @@ class WholeTensors:
 
     def _packed_rows(self, dims: int) -> bytes:
         places = range(dims, dims + _DIM.size * len(self), _DIM.size)
-        return b"".join(
-            _packed_whole(pointer, dtype, recipe, key, count, place)
-            for (pointer, dtype, recipe, count), key, place in zip(self.rows, self.keys, places, strict=True)
-        )
+        columns = zip(self.pointers, self.kinds, self.keys, self.counts, places, strict=True)
+        packed = [_packed_whole(start, *kind, *others) for start, kind, *others in columns]
+        return b"".join(packed)
 
     def _packed_columns(self, dims: int) -> bytes:
-        pointers, sizes, counts = self._memory()
+        pointers, counts = _column(self.pointers), _column(self.counts)
+        kinds, which = self._distinct_kinds()
         if (pointers == 0).any() or (pointers >= _NO_ADDRESS).any() or (counts >= _NO_COUNT).any():
             raise ApplyError("A block lies outside of the memory.")
-        if (pointers % sizes).any():
+        packed_recipes = b"".join([_packed_recipe(recipe, dtype) for dtype, recipe in kinds])
+        types = np.array([_TYPES[dtype] for dtype, _ in kinds], dtype=np.uint64)[which]
+        if (pointers % types[:, 1]).any():
             raise ApplyError("The memory of a block is not aligned to its elements.")
         jobs = np.zeros(len(self), dtype=_JOB_LAYOUT)
         jobs["pointer"] = pointers
         jobs["dims"] = dims + _DIM.size * np.arange(len(self), dtype=np.uint64)
-        _, dtypes, recipes, _ = zip(*self.rows, strict=True)
-        jobs["key"] = array("Q", self.keys)
+        jobs["key"] = _column(self.keys)
         jobs["rank"] = 1
-        jobs["dtype"] = [_TYPES[dtype][0] for dtype in dtypes]
-        packed_recipes = b"".join(map(_packed_recipe, recipes, dtypes))
-        jobs["recipe"] = np.frombuffer(packed_recipes, dtype=_JOB_LAYOUT["recipe"])
+        jobs["dtype"] = types[:, 0]
+        jobs["recipe"] = np.frombuffer(packed_recipes, dtype=_JOB_LAYOUT["recipe"])[which]
         return jobs.tobytes()
 
-    def _memory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Addresses, bytes of an element, and counts of elements."""
-        pointers, dtypes, _, counts = zip(*self.rows, strict=True)
-        columns = (array("Q", each) for each in (pointers, [BYTES[dtype] for dtype in dtypes], counts))
-        addresses, sizes, elements = (np.frombuffer(each, np.uint64) for each in columns)
-        return addresses, sizes, elements
+    def _distinct_kinds(self) -> tuple[list[tuple[str, Recipe]], np.ndarray]:
+        """The kinds once each, and which of them each tensor has."""
+        identities = list(map(id, self.kinds))
+        kinds = dict(zip(identities, self.kinds, strict=True))
+        if len(kinds) == 1:
+            return list(kinds.values()), np.zeros(len(self), dtype=np.intp)
+        places = {identity: place for place, identity in enumerate(kinds)}
+        return list(kinds.values()), np.array([places[each] for each in identities])
+
+
+def _column(numbers: Sequence[int]) -> np.ndarray:
+    """Numbers that take no sign and 64 bits."""
+    return np.frombuffer(numbers if isinstance(numbers, array) else array("Q", numbers), np.uint64)
 
 
 def _packed_whole(pointer: int, dtype: str, recipe: Recipe, key: int, count: int, dims: int) -> bytes:

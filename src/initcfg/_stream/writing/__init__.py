@@ -31,8 +31,9 @@ from initcfg._stream.writing.matrices import (
     make_columns_among,
     make_matrices,
 )
-from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain, memory_problem
+from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain, memory_problem, plain_among
 from initcfg._stream.writing.pool import Pool, for_each
+from initcfg._stream.writing.queue import Batch
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.threads import (
     limit_this_thread,
@@ -45,6 +46,7 @@ from initcfg._stream.writing.torch_generator import fill_torch, lock, seeded
 from initcfg._stream.writing.whole_values import block, whole
 
 __all__ = [
+    "Batch",
     "Block",
     "Draw",
     "Form",
@@ -77,6 +79,7 @@ __all__ = [
     "limit_this_thread",
     "limited_threads",
     "own_cores",
+    "plain_among",
     "narrowed",
     "recipe_of",
     "result_shape",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter, le
+
 import torch
 
 from initcfg.errors import TensorError
@@ -13,6 +16,9 @@ PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 DRAWN = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """The types that the kernel and the reference write themselves."""
 _STRIDED = torch.strided
+_facts = attrgetter("layout", "is_cpu", "dtype", "is_nested")
+# Those of what may be plain.
+_ABLE = {(_STRIDED, True, dtype, False) for dtype in DRAWN}
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
@@ -27,6 +33,32 @@ def is_plain(tensor: torch.Tensor) -> bool:
         # Storages can be resized below their tensors.
         and 0 < tensor.nbytes <= tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.itemsize
     )
+
+
+def plain_among(tensors: Sequence[torch.Tensor]) -> set[int]:
+    """The ids of those tensors that are plain; fact by fact, since there may be thousands.
+
+    Example:
+        >>> from initcfg._stream.writing.memory import plain_among
+        >>> plain, view = torch.zeros(2, 3), torch.zeros(2, 3).t()
+        >>> plain_among([plain, view]) == {id(plain)}
+        True
+    """
+    of = torch.Tensor
+    if not {*map(type, tensors)} <= {*PLAIN_TENSORS}:
+        tensors = [tensor for tensor in tensors if type(tensor) in PLAIN_TENSORS]
+    if not {*map(_facts, tensors)} <= _ABLE:
+        tensors = [tensor for tensor in tensors if _facts(tensor) in _ABLE]
+    if not tensors:
+        return set()
+    if not (any(map(of.is_inference, tensors)) or any(map(of.is_neg, tensors))):
+        sizes, offsets = [tensor.nbytes for tensor in tensors], list(map(of.storage_offset, tensors))
+        there = map(torch.UntypedStorage.nbytes, map(of.untyped_storage, tensors))
+        in_place = not any(offsets) and all(map(of.is_contiguous, tensors))
+        if in_place and min(sizes) > 0 and all(map(le, sizes, there)):
+            return {*map(id, tensors)}
+    # Some are not, or are views.
+    return {id(tensor) for tensor in tensors if is_plain(tensor)}
 
 
 def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import operator
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._stream.bits import BYTES, FIRST, Dim, Job, Keys, Kind, Recipe, kernel, many_keys
+from initcfg._stream.bits import BYTES, FIRST, Dim, Job, Keys, Kind, Recipe, kernel, many_keys, name_text
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
 from initcfg._stream.writing.matrices import Share, make_matrices
@@ -42,6 +43,28 @@ class _Wanted(NamedTuple):
     shares: list[Share]
 
 
+class Batch:
+    """Whole tensors, each one run of memory, as columns; see :meth:`Queue.add_whole`.
+
+    Kinds of tensors that are alike are one object; ``names`` are those under which their numbers are drawn.
+    """
+
+    def __init__(
+        self, tensors: list[torch.Tensor], kinds: list[tuple[str, Recipe]], names: Sequence[str]
+    ) -> None:
+        self.tensors = tensors
+        self.kinds = kinds
+        self.keys: list[int | bytes] = list(map(name_text, names))
+        constant = {id(kind) for kind in kinds if kind[1].kind is Kind.CONSTANT}
+        if constant:
+            self.keys = [
+                0 if id(kind) in constant else key for kind, key in zip(kinds, self.keys, strict=True)
+            ]
+        self.counts = list(map(torch.Tensor.numel, tensors))
+        # The elements before each, and of all.
+        self.totals = list(itertools.accumulate(self.counts, initial=0))
+
+
 class Queue:
     """Blocks to be drawn into tensors.
 
@@ -69,7 +92,7 @@ class Queue:
         """What is queued from here on comes after what was queued before, where they share memory."""
         self._order += 1
 
-    def add_whole(self, tensor: torch.Tensor, dtype: str, recipe: Recipe, key: int | bytes) -> None:
+    def add_whole(self, tensor: torch.Tensor, kind: tuple[str, Recipe], key: int | bytes) -> None:
         """Queue a whole tensor, which is one run of memory, as the next write.
 
         ``key`` may be the name in UTF-8 whose key it is, to be found together with others.
@@ -78,15 +101,37 @@ class Queue:
         count = tensor.numel()
         if count > _AT_ONCE:
             number = self._keys.of_text(key, FIRST) if isinstance(key, bytes) else key
-            self.add(tensor, Job(tensor.data_ptr(), dtype, recipe, number, 0, (Dim(count, 1, 1),)))
+            self.add(tensor, Job(tensor.data_ptr(), *kind, number, 0, (Dim(count, 1, 1),)))
             return
-        self._whole.rows.append((tensor.data_ptr(), dtype, recipe, count))
+        self._whole.pointers.append(tensor.data_ptr())
+        self._whole.kinds.append(kind)
+        self._whole.counts.append(count)
         self._whole_keys.append(key)
         self._whole_tensors.append(tensor)
         self._whole_orders.append(self._order)
         self._elements += count
         if self._elements >= _AT_ONCE:
             self.flush()
+
+    def add_many(self, batch: Batch, first: int) -> int:
+        """Queue the tensors of a batch from ``first`` on, as far as they can wait; where the rest begins.
+
+        What is left begins with one that is to be added by itself.
+        """
+        done = batch.totals[first]
+        last = bisect.bisect_left(batch.totals, done + _AT_ONCE - self._elements) - 1
+        if last <= first:
+            return first
+        count, tensors = last - first, batch.tensors[first:last]
+        self._whole.pointers.extend(map(torch.Tensor.data_ptr, tensors))
+        self._whole.kinds += batch.kinds[first:last]
+        self._whole.counts.extend(batch.counts[first:last])
+        self._whole_keys += batch.keys[first:last]
+        self._whole_tensors += tensors
+        self._whole_orders += range(self._order + 1, self._order + 1 + count)
+        self._order += count
+        self._elements += batch.totals[last] - done
+        return last
 
     def add(self, tensor: torch.Tensor, job: Job) -> None:
         """Queue a block of any shape."""
@@ -136,7 +181,11 @@ class Queue:
 
     def _numbers(self, keys: list[int | bytes]) -> Sequence[int]:
         """The keys, those of names found together."""
-        found = iter(many_keys(self._keys, [key for key in keys if isinstance(key, bytes)]))
+        texts = [key for key in keys if isinstance(key, bytes)]
+        numbers = many_keys(self._keys, texts)
+        if len(texts) == len(keys):
+            return numbers
+        found = iter(numbers)
         return [next(found) if isinstance(key, bytes) else key for key in keys]
 
     def now(self, tensor: torch.Tensor, job: Job) -> None:

@@ -35,7 +35,7 @@ from initcfg._stream.writing.formula import evaluate
 from initcfg._stream.writing.formula_machine import RandomSource
 from initcfg._stream.writing.matrices import Share, make_matrices, shares_of
 from initcfg._stream.writing.memory import DRAWN, check_memory, is_plain
-from initcfg._stream.writing.queue import Queue, draw_alone
+from initcfg._stream.writing.queue import Batch, Queue, draw_alone
 from initcfg._stream.writing.threads import thread_count
 from initcfg._stream.writing.torch_generator import seeded
 from initcfg._stream.writing.underflow import gradual_underflow, keeps_small_numbers
@@ -51,6 +51,8 @@ _RECIPES: dict[type[Value], Callable[..., Recipe]] = {
     values.Normal: normal_recipe,
     values.TruncNormal: trunc_normal_recipe,
 }
+INDEPENDENT = frozenset(_RECIPES)
+"""The classes of values whose elements are independent: those that tensors get together."""
 
 
 class StreamWriter:
@@ -77,7 +79,7 @@ class StreamWriter:
         self.aside: Callable[[torch.Tensor, list[Share]], None] | None = None
         """Takes what tensors want of orthogonal matrices from here on, where somebody else makes them."""
         # By identity, with the value kept: tensors that are alike share theirs.
-        self._recipes: dict[tuple[int, torch.dtype], tuple[Value, str, Recipe]] = {}
+        self._recipes: dict[tuple[int, torch.dtype], tuple[Value, tuple[str, Recipe]]] = {}
 
     def add(
         self,
@@ -110,17 +112,29 @@ class StreamWriter:
 
     def add_memory(self, tensor: torch.Tensor, value: Value, name: str, part: int = 0) -> bool:
         """The same of a tensor that is known to be one run of this machine's memory."""
-        dtype = tensor.dtype
+        kind = self.kind(value, tensor.dtype)
+        if kind is None:
+            return False
+        key = 0 if kind[1].kind is Kind.CONSTANT else self._key(name, part) if part else name_text(name)
+        self._queue.add_whole(tensor, kind, key)
+        return True
+
+    def kind(self, value: Value, dtype: torch.dtype) -> tuple[str, Recipe] | None:
+        """What the kernel is told to make of a value whose elements are independent; of another, None."""
         found = self._recipes.get((id(value), dtype))
         if found is None:
             if type(value) not in _RECIPES:
-                return False
-            found = value, dtype_name(dtype), recipe_of(value, dtype is torch.float64)
+                return None
+            found = value, (dtype_name(dtype), recipe_of(value, dtype is torch.float64))
             self._recipes[id(value), dtype] = found
-        recipe = found[2]
-        key = 0 if recipe.kind is Kind.CONSTANT else self._key(name, part) if part else name_text(name)
-        self._queue.add_whole(tensor, found[1], recipe, key)
-        return True
+        return found[1]
+
+    def add_batch(self, batch: Batch, first: int) -> int:
+        """Queue the tensors of a batch from ``first`` on that are done with others; where the rest begins.
+
+        The next is to be added by itself, since it makes a batch of the kernel full.
+        """
+        return self._queue.add_many(batch, first)
 
     def flush(self) -> None:
         """Do every write that was queued."""
