@@ -121,7 +121,7 @@ def unnamed(records: Mapping[str, Named]) -> dict[str, Named]:
         >>> unnamed(LateDict({"b.weight": item}))["b.weight"].name
         'a.weight'
     """
-    return dict.copy(records) if isinstance(records, dict) else dict(records)
+    return dict(dict.items(records) if isinstance(records, dict) else records)
 
 
 class FrozenList(list[Any]):

@@ -9,7 +9,7 @@ from torch import nn
 
 import initcfg
 from initcfg._model import names as names_of
-from initcfg._plan.frozen import LateDict
+from initcfg._plan.frozen import LateDict, unnamed
 from initcfg.errors import InitcfgError
 
 
@@ -191,7 +191,7 @@ def test_whoever_reads_finds_each_under_its_name(read, plan):
 
 @pytest.mark.parametrize("read", [len, str, lambda found: found["2.weight"]])
 def test_one_that_was_read_equals_another_that_was_not(read, plan):
-    first, second = LateDict(dict.copy(plan.parameters)), LateDict(dict.copy(plan.parameters))
+    first, second = LateDict(unnamed(plan.parameters)), LateDict(unnamed(plan.parameters))
     read(first)
     assert first == second
     assert plan.parameters == first
