@@ -42,12 +42,12 @@ class Account:
 
     def note_together(self, entries: Sequence[Entry], names: Sequence[str], writes: Sequence[Write]) -> None:
         """Tensors were written; writes that differ in their names alone are one object."""
-        alike: dict[tuple[int, bool], Written] = {}
-        for entry, name, write in zip(entries, names, writes, strict=True):
-            key = id(write), entry.buffer
-            if key not in alike:
-                alike[key] = self._made(entry, name, "default" if write.default else "rule", write)
-            self._written[name] = alike[key]
+        told = [(id(write), entry.buffer) for write, entry in zip(writes, entries, strict=True)]
+        alike = {
+            key: self._made(entry, write.name or "", "default" if write.default else "rule", write)
+            for key, (entry, write) in dict(zip(told, zip(entries, writes, strict=True), strict=True)).items()
+        }
+        self._written.update(zip(names, map(alike.__getitem__, told), strict=True))
         self._unnamed += names
 
     def note(self, entry: Entry, name: str, by: Writer, source: Source, **details: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from operator import le
 from typing import NamedTuple
 
 import torch
@@ -112,8 +113,10 @@ def neighbors_in(names: Names) -> Neighbors:
     entries = names.parameters
     if {type(entry.tensor) for entry in entries} <= {torch.nn.Parameter}:
         # In nearly all models, each has a storage of its own.
-        all_ranges = sorted(memory_ranges([entry.tensor for entry in entries]))
-        if all(first[0] and first[1] <= second[0] for first, second in pairwise(all_ranges)):
+        starts, stops = memory_ranges([entry.tensor for entry in entries])
+        starts.sort()
+        stops.sort()
+        if not entries or (starts[0] and all(map(le, stops, starts[1:]))):
             return []
     by_memory: dict[object, list[tuple[int, int, int]]] = {}
     for index, entry in enumerate(entries):

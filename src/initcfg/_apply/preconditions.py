@@ -10,10 +10,10 @@ from torch import nn
 
 from initcfg._apply.overlaps import Neighbors, check_overlaps, neighbors_in
 from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
-from initcfg._plan import Assignment, Plan, has_kind, make_up_of, unnamed
+from initcfg._plan import Assignment, Plan, distinct_values, has_kind, make_up_of, unnamed
 from initcfg._record import waits
 from initcfg._stream.writing import form_problem, is_plain, memory_problem, plain_among, value_problem
-from initcfg.errors import ApplyError, InitcfgError, TensorError, nearest
+from initcfg.errors import ApplyError, TensorError, nearest
 from initcfg.values import (
     Computed,
     Formula,
@@ -99,24 +99,24 @@ def _all_fit(
     plan: Plan, items: Mapping[str, Assignment], found: list[Entry], plain: set[int], runs_code: bool
 ) -> bool:
     """Whether all fit, and what is written is plain; if not so, each is to be looked at by itself."""
-    pairs = list(zip(items.values(), found, strict=True))
-    fitting: set[tuple[object, ...]] = set()
-    # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
-    alike = {
-        (id(item.value), item.shape, item.dtype, entry.shape, entry.tensor.dtype): (item, entry)
-        for item, entry in pairs
-    }
-    try:
-        for item, entry in alike.values():
-            _check_item(item, entry, fitting)
-        kept = [each for each in pairs if isinstance(each[0].value, Keep)] if has_kind(plan, Keep) else []
-        for item, entry in kept:
-            _check_item(item, entry, fitting)
-    except InitcfgError:
+    # Each kind of tensor once: most plans have few.
+    dtypes = [entry.tensor.dtype for entry in found]
+    names = {dtype: dtype_name(dtype) for dtype in {*dtypes}}
+    if [item.shape for item in items.values()] != [entry.shape for entry in found]:
         return False
+    if [item.dtype for item in items.values()] != [names[dtype] for dtype in dtypes]:
+        return False
+    known = {name: dtype for dtype, name in names.items()}
+    for value, shape, dtype in distinct_values(plan):
+        if value_problem(value, shape, known[dtype]) is not None:
+            return False
     written = found
-    if kept and not runs_code:
-        written = [entry for item, entry in pairs if not isinstance(item.value, Keep)]
+    if has_kind(plan, Keep):
+        pairs = list(zip(items.values(), found, strict=True))
+        if any(isinstance(item.value, Keep) and waits(entry.tensor) for item, entry in pairs):
+            return False
+        if not runs_code:
+            written = [entry for item, entry in pairs if not isinstance(item.value, Keep)]
     held = any(entry.holder is not None for entry in written)
     return not held and plain.issuperset([id(entry.tensor) for entry in written])
 

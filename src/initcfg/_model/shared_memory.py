@@ -6,6 +6,7 @@ Two tensors of one NumPy array have a storage each, and who writes to one of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import add
 
 import torch
 
@@ -54,19 +55,19 @@ def memory_range(tensor: torch.Tensor) -> tuple[int, int]:
         return 0, 0
 
 
-def memory_ranges(tensors: Sequence[torch.Tensor]) -> list[tuple[int, int]]:
-    """The same of many tensors.
+def memory_ranges(tensors: Sequence[torch.Tensor]) -> tuple[list[int], list[int]]:
+    """The same of many tensors: all that are first, and all that are one beyond the last.
 
     Example:
         >>> from initcfg._model.shared_memory import memory_range, memory_ranges
         >>> tensors = [torch.zeros(4), torch.zeros(2, device="meta")]
-        >>> memory_ranges(tensors) == [memory_range(each) for each in tensors]
+        >>> list(zip(*memory_ranges(tensors))) == [memory_range(each) for each in tensors]
         True
     """
     try:
         storages = list(map(torch.Tensor.untyped_storage, tensors))
         starts = list(map(torch.UntypedStorage.data_ptr, storages))
-        sizes = map(torch.UntypedStorage.nbytes, storages)
-        return [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+        return starts, list(map(add, starts, map(torch.UntypedStorage.nbytes, storages)))
     except (NotImplementedError, RuntimeError):
-        return [memory_range(tensor) for tensor in tensors]
+        found = [memory_range(tensor) for tensor in tensors]
+        return [start for start, _ in found], [stop for _, stop in found]

@@ -9,17 +9,17 @@ code changes of that), `loads.py` (the account of a checkpoint) with `later.py` 
 somebody asks), `stacks.py` (writes that pile up on a tensor), `tracks.py` (those of each tensor), `tape.py`
 (all writes in their order, and what a traced plan remembers), `ledger.py`, `finished.py` (from a ledger to
 a plan), `part.py` (a stage of a pipeline) with `part_hooks.py` (load hooks in it), `frozen.py` (data that
-cannot change), `kinds.py` (which kinds of values a plan has), `as_json.py` (records as JSON),
-`plan_as_json.py` (plans), `reading.py` (plans and ledgers of strangers, read whole); `planner/` (from rules
-to a plan), `pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two plans), `export/` (back
-to rules), `recognition.py` (to the schemes that say the same).
+cannot change), `kinds.py` (which values a plan has), `as_json.py` (records as JSON), `plan_as_json.py`
+(plans), `reading.py` (plans and ledgers of strangers, read whole); `planner/` (from rules to a plan),
+`pretrained/` (checkpoints in it), `report/` (tables), `compare/` (two plans), `export/` (back to rules),
+`recognition.py` (to the schemes that say the same).
 """
 
 from initcfg._plan.as_json import record_to_json
 from initcfg._plan.assignment import Assignment, RuleNote, Shadowed, Unused, effect, rule_note
 from initcfg._plan.export import init_cfg_of as _registers_with_the_door  # noqa: F401 - what to_init_cfg does
 from initcfg._plan.frozen import FrozenDict, LateDict, altered, unnamed
-from initcfg._plan.kinds import has_kind
+from initcfg._plan.kinds import distinct_values, has_kind
 from initcfg._plan.later import Later
 from initcfg._plan.ledger import FORMAT, KeptBuffer, Ledger, Writer, Written
 from initcfg._plan.loads import HookRun, Load, Loaded, weight_of
@@ -57,6 +57,7 @@ __all__ = [
     "made_by_hooks",
     "read_keys",
     "record_to_json",
+    "distinct_values",
     "has_kind",
     "unnamed",
     "weight_of",

@@ -17,7 +17,7 @@ from initcfg._model import doors
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effect
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load
-from initcfg._plan.plan_as_json import content_to_json, contents_of, digest_of, plan_to_json, read_plan
+from initcfg._plan.plan_as_json import content_to_json, digest_of_plan, digests_of, plan_to_json, read_plan
 from initcfg.errors import PlanError, plural
 
 if TYPE_CHECKING:
@@ -176,11 +176,11 @@ class Plan(Frozen, Mapping[str, Assignment]):
 
     @cached_property
     def _digest(self) -> str:
-        return digest_of(contents_of(self))
+        return digest_of_plan(self)
 
     def digests(self) -> dict[str, str]:
         """By tensor: a short digest of what it gets."""
-        return {name: digest_of(content)[:16] for name, content in contents_of(self).items()}
+        return digests_of(self)
 
     def to_init_cfg(self, model: nn.Module | None = None, *, buffers: bool = True) -> list[dict[str, Any]]:
         """Rules that give every tensor its planned value, whatever its constructor does: short, and checked.

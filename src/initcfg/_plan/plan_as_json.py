@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from initcfg._plan.as_json import plain, record_to_json
 from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused
+from initcfg._plan.frozen import unnamed
 from initcfg._plan.reading import Made, check_aliases, check_items, check_known, loads_of, read_whole
 from initcfg.values import Misfit, record, to_json, typed
 
@@ -107,25 +108,40 @@ def _fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**read, "loads": loads_of(data.get("loads", ()))}
 
 
-def contents_of(plan: Plan) -> dict[str, Any]:
+def digests_of(plan: Plan) -> dict[str, str]:
+    """By tensor: a short digest of what decides its numbers."""
+    return {name: _digest_of(text)[:16] for name, text in _texts_of(plan).items()}
+
+
+def digest_of_plan(plan: Plan) -> str:
+    """The digest of all of that."""
+    # As json.dumps would write a dict.
+    texts = [f"{_quoted(name)}: {text}" for name, text in sorted(_texts_of(plan).items())]
+    return _digest_of(f"{{{', '.join(texts)}}}")
+
+
+def _texts_of(plan: Plan) -> dict[str, str]:
     """By tensor: what decides its numbers, and nothing of how that was found."""
-    items = {**plan.parameters, **plan.buffers}.items()
-    # Tensors that are alike share their value.
-    values = {id(item.value): item.value for _, item in items}
-    shared = {number: to_json(value) for number, value in values.items()}
-    return {
-        name: [
-            list(item.shape),
-            item.dtype,
-            shared[id(item.value)],
-            *([dict(item.tune)] if item.tune else []),
-        ]
-        for name, item in items
-    }
+    items = unnamed(plan.parameters) | unnamed(plan.buffers)
+    # By identity of what the plan keeps: tensors that are alike have one text.
+    texts: dict[tuple[Any, ...], str] = {}
+    found: dict[str, str] = {}
+    for name, item in items.items():
+        key = id(item.value), id(item.tune), item.shape, item.dtype
+        text = texts.get(key)
+        if text is None:
+            tune = [dict(item.tune)] if item.tune else []
+            content = [list(item.shape), item.dtype, to_json(item.value), *tune]
+            text = texts[key] = json.dumps(content, sort_keys=True)
+        found[name] = text
+    return found
 
 
-def digest_of(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_quoted = json.JSONEncoder().encode
 
 
 def items_to_json(items: Mapping[str, Assignment]) -> dict[str, Any]:

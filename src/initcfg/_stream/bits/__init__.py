@@ -13,7 +13,15 @@ Plain NumPy, no torch; ``docs/stream.md`` is the specification.
 
 from initcfg._stream.bits import gauss, in_place, kernel, reference
 from initcfg._stream.bits.kernel import BYTES, Dim, Job, check_indices
-from initcfg._stream.bits.key import FIRST, STREAM_VERSION, Keys, name_text, seed_number, stream_key
+from initcfg._stream.bits.key import (
+    FIRST,
+    STREAM_VERSION,
+    Keys,
+    name_text,
+    name_texts,
+    seed_number,
+    stream_key,
+)
 from initcfg._stream.bits.many_keys import many_keys
 from initcfg._stream.bits.philox import bits
 from initcfg._stream.bits.piece_digests import piece_digests
@@ -48,6 +56,7 @@ __all__ = [
     "kernel",
     "many_keys",
     "name_text",
+    "name_texts",
     "normal",
     "normal_recipe",
     "piece_digests",

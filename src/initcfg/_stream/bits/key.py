@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from initcfg.errors import PlanError
@@ -64,6 +65,14 @@ def name_text(name: str) -> bytes:
         return name.encode("utf-8")
     except (AttributeError, UnicodeEncodeError) as error:
         raise PlanError(f"The name of a tensor must be text that UTF-8 can hold, not {name!r}.") from error
+
+
+def name_texts(names: Sequence[str]) -> list[bytes]:
+    """The same of many names."""
+    try:
+        return list(map(str.encode, names))
+    except (TypeError, UnicodeEncodeError):
+        return list(map(name_text, names))
 
 
 def seed_number(seed: Any) -> int:

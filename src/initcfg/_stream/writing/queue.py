@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from initcfg._stream.bits import BYTES, FIRST, Dim, Job, Keys, Kind, Recipe, kernel, many_keys, name_text
+from initcfg._stream.bits import BYTES, FIRST, Dim, Job, Keys, Kind, Recipe, kernel, many_keys, name_texts
 from initcfg._stream.writing import fallback
 from initcfg._stream.writing.blocks import cut, elements, strided_view
 from initcfg._stream.writing.matrices import Share, make_matrices
@@ -54,7 +54,7 @@ class Batch:
     ) -> None:
         self.tensors = tensors
         self.kinds = kinds
-        self.keys: list[int | bytes] = list(map(name_text, names))
+        self.keys: Sequence[int | bytes] = name_texts(names)
         constant = {id(kind) for kind in kinds if kind[1].kind is Kind.CONSTANT}
         if constant:
             self.keys = [
