@@ -42,10 +42,14 @@ class Account:
 
     def note_together(self, entries: Sequence[Entry], names: Sequence[str], writes: Sequence[Write]) -> None:
         """Tensors were written; writes that differ in their names alone are one object."""
-        told = [(id(write), entry.buffer) for write, entry in zip(writes, entries, strict=True)]
+        # What parameters get is told as it is of the first of them; of a buffer, that it is one.
+        told: list[Any] = list(map(id, writes))
+        if any(entry.buffer for entry in entries):
+            told = [(each, entry.buffer) for each, entry in zip(told, entries, strict=True)]
+        firsts = dict(zip(told, zip(entries, writes, strict=True), strict=True))
         alike = {
             key: self._made(entry, write.name or "", "default" if write.default else "rule", write)
-            for key, (entry, write) in dict(zip(told, zip(entries, writes, strict=True), strict=True)).items()
+            for key, (entry, write) in firsts.items()
         }
         self._written.update(zip(names, map(alike.__getitem__, told), strict=True))
         self._unnamed += names

@@ -282,7 +282,7 @@ class Execution:
     def _queued_together(
         self, entries: Sequence[Entry], names: Sequence[str], writes: Sequence[Write]
     ) -> None:
-        for entry in entries:
+        for entry in entries if self.names.noted else ():
             if entry.tensor.__dict__:
                 self.settle(entry.tensor)
         self.account.note_together(entries, names, writes)

@@ -49,7 +49,7 @@ class Entry:
     """
 
     name: str
-    names: list[str]
+    names: tuple[str, ...]
     tensor: torch.Tensor
     shape: tuple[int, ...]
     buffer: bool = False
@@ -118,7 +118,7 @@ class Holding:
         if self._entries is None:
             assert self.like is not None
             self._entries = [
-                Entry(name := self.before + held.attribute, [name], tensor, held.shape, held.buffer)
+                Entry(name := self.before + held.attribute, (name,), tensor, held.shape, held.buffer)
                 for held, tensor in zip(self.like.tensors, self.tensors, strict=True)
             ]
         return self._entries

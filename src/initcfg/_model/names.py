@@ -314,7 +314,7 @@ def _own_entries(module: nn.Module, prefix: str, before: str, simple: bool, name
                 names.noted = True
                 fresh += _add(names, full, tensor, are_buffers)
             else:
-                met[identity] = entry = Entry(full, [full], tensor, tuple(tensor.shape), are_buffers)
+                met[identity] = entry = Entry(full, (full,), tensor, tuple(tensor.shape), are_buffers)
                 fresh.append(entry)
     chains = None if simple and not module._modules else children_of(module).get("parametrizations")
     if isinstance(chains, nn.ModuleDict):
@@ -339,14 +339,14 @@ def _add(names: Names, name: str, tensor: torch.Tensor, buffer: bool) -> list[En
             known.set_apart()
             known = next(each for each in known.entries if each.tensor is tensor)
         if known.holder is None:
-            known.names.append(name)
+            known.names += (name,)
             names.tied.append(known)
         return []
     if is_lazy(tensor):
         names.lazy.setdefault(id(tensor), name)
         return []
     _check_whole(tensor, name)
-    entry = names.met[id(tensor)] = Entry(name, [name], tensor, tuple(tensor.shape), buffer)
+    entry = names.met[id(tensor)] = Entry(name, (name,), tensor, tuple(tensor.shape), buffer)
     return [entry]
 
 
@@ -396,7 +396,7 @@ def _add_parametrized(
         return []
     one_way = next((type(each).__name__ for each in chain if not hasattr(each, "right_inverse")), None)
     holder, shape = (module, attribute), _shape_seen(chain, originals[0])
-    entry = Entry(name, [name], originals[0], shape, holder=holder, originals=originals, one_way=one_way)
+    entry = Entry(name, (name,), originals[0], shape, holder=holder, originals=originals, one_way=one_way)
     names.met.update((id(original), entry) for original in originals)
     return [entry]
 
