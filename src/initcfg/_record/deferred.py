@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from types import TracebackType
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, fewer_collections, parameters_of
+from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, children_of, fewer_collections, parameters_of
 from initcfg._record.guard import close_pending
 from initcfg._record.pending import Default, note_chances, note_defaults, set_default
 from initcfg._record.recording import (
@@ -30,6 +30,7 @@ from initcfg.values import Computed
 
 # Pending parameters up to this size hold NaN, so that reading one by accident shows.
 _POISONED_BYTES = 1 << 14
+_NEVER_LAZY = (torch.Tensor, nn.Parameter, type(None))
 
 
 class deferred:
@@ -104,27 +105,26 @@ class deferred:
         recorder, modules = self._recorder, self._all_modules()
         _refuse_lazy(modules)
         note_chances(modules, self._chances)
+        # By ``id``: torch hashes tensors in Python.
+        parameters = {id(each): each for module in modules for each in _parameters(module)}
         storages = {
-            parameter: tracked
-            for module in modules
-            for parameter in parameters_of(module).values()
-            if parameter is not None and (tracked := recorder.tracked(parameter)) is not None
+            key: tracked
+            for key, parameter in parameters.items()
+            if (tracked := recorder.tracked(parameter)) is not None
         }
         parametrizations = [module for module in modules if isinstance(module, ParametrizationList)]
-        originals = {parameter for module in parametrizations for parameter in module._parameters.values()}
-        outcomes = outcomes_of(recorder, {each: each for each in storages if each not in originals})
-        for parameter in self._drawn_elsewhere(modules, storages, outcomes):
-            outcomes[parameter] = replace(
-                outcomes[parameter], value=None, draft=None, sources=(), uses=frozenset()
-            )
+        originals = {id(each) for module in parametrizations for each in _parameters(module)}
+        outcomes = outcomes_of(recorder, {key: parameters[key] for key in storages if key not in originals})
+        for key in self._drawn_elsewhere(modules, storages, outcomes):
+            outcomes[key] = replace(outcomes[key], value=None, draft=None, sources=(), uses=frozenset())
         waiting = {
-            parameter: storages[parameter]
-            for parameter, outcome in outcomes.items()
-            if outcome.value is not None and storages[parameter].pending
+            key: storages[key]
+            for key, outcome in outcomes.items()
+            if outcome.value is not None and storages[key].pending
         }
         # What is not a parameter, and what cannot be said as a value.
         left = set(waiting.values())
-        recorder.compute([each for each in recorder.in_use() if each not in left])
+        recorder.compute([each for each in recorder.unfinished() if each not in left])
         for module in modules:
             self._clear_workspace(module)
         # Where the constructor looked at its numbers, a parameter holds what fits what was seen.
@@ -134,7 +134,8 @@ class deferred:
             if tracked.storage is not None and recorder.log.seen(tracked) is None
         }
         replay = cache(lambda: recorder.log.replay(bound))
-        for parameter, outcome in outcomes.items():
+        for key, outcome in outcomes.items():
+            parameter = parameters[key]
             if outcome.value is None and outcome.written:
                 if recorder.is_random(parameter):
                     outcome = replace(outcome, value=Computed(outcome.code))
@@ -145,29 +146,25 @@ class deferred:
         for module in modules:
             note_defaults(module)
         if self._guard:
-            _poison(waiting)
+            _poison(parameters[key] for key in waiting)
             # What a parametrization computes from, planning looks at.
             inner = {id(each) for module in parametrizations for each in module.modules()}
             close_pending([module for module in modules if id(module) not in inner])
 
     def _drawn_elsewhere(
-        self,
-        modules: list[nn.Module],
-        storages: dict[nn.Parameter, TrackedStorage],
-        outcomes: dict[nn.Parameter, Outcome],
-    ) -> list[nn.Parameter]:
+        self, modules: list[nn.Module], storages: dict[int, TrackedStorage], outcomes: dict[int, Outcome]
+    ) -> list[int]:
         """Parameters that share random numbers with what is real when the context ends, and are real too."""
         held = {
-            tensor: tracked
+            id(tensor): tracked
             for module in modules
-            for tensor in (*vars(module).values(), *module.buffers(recurse=False))
+            for tensor in (*vars(module).values(), *buffers_of(module).values())
             if isinstance(tensor, torch.Tensor) and (tracked := self._recorder.tracked(tensor)) is not None
         }
-        real = [each for each in storages if each not in outcomes or outcomes[each].value is None]
-        stored: dict[torch.Tensor, list[TrackedStorage]] = {each: [storages[each]] for each in storages}
-        stored.update((tensor, [tracked]) for tensor, tracked in held.items())
+        real = [key for key in storages if key not in outcomes or outcomes[key].value is None]
+        stored = {key: [tracked] for key, tracked in (*storages.items(), *held.items())}
         found = self._recorder.log.sharing(stored, [*real, *held])
-        return [each for each in outcomes if each in found]
+        return [key for key in outcomes if key in found]
 
     def _clear_workspace(self, module: nn.Module) -> None:
         """Buffers that are stored and that nobody wrote hold zeros, not what the memory held."""
@@ -187,8 +184,13 @@ class deferred:
             module = todo.pop()
             if id(module) not in found:
                 found[id(module)] = module
-                todo += [each for each in reversed(list(module.children())) if id(each) not in found]
+                children = [each for each in children_of(module).values() if each is not None]
+                todo += [each for each in reversed(children) if id(each) not in found]
         return list(found.values())
+
+
+def _parameters(module: nn.Module) -> list[nn.Parameter]:
+    return [each for each in parameters_of(module).values() if each is not None]
 
 
 def _poison(waiting: Iterable[nn.Parameter]) -> None:
@@ -200,14 +202,13 @@ def _poison(waiting: Iterable[nn.Parameter]) -> None:
                 parameter.fill_(float("nan"))
 
 
-def _own_tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    tensors = (*parameters_of(module).values(), *buffers_of(module).values())
-    return (each for each in tensors if each is not None)
-
-
 def _refuse_lazy(modules: list[nn.Module]) -> None:
     """A lazy layer writes its weights when it sees data, which a model without weights is not shown."""
-    if not any(is_lazy(each) for module in modules for each in _own_tensors(module)):
+    if not any(
+        type(each) not in _NEVER_LAZY and is_lazy(each)
+        for module in modules
+        for each in (*parameters_of(module).values(), *buffers_of(module).values())
+    ):
         return
     tensors = (each for module in modules for each in (*module.named_parameters(), *module.named_buffers()))
     # The model's own name for it is the longest.

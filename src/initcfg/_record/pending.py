@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initcfg._model import is_sharded, parameters_of
+from initcfg._model import children_of, is_sharded, parameters_of
 from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ _ATTRIBUTE = "_initcfg_default"
 _NOTES = "_initcfg_defaults"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Default:
-    """What a parameter's constructor meant to write; no value if nobody wrote it.
+    """What a parameter's constructor meant to write; no value if nobody wrote it. It does not change.
 
     ``replay`` does the operations of the whole build in their order, once, for ``rng="torch"``.
     """
@@ -93,9 +93,10 @@ def pending_among(modules: Iterable[nn.Module]) -> list[nn.Module]:
         recall_defaults((module,))
         if any(each is not None and waits(each) for each in parameters_of(module).values()):
             found[id(module)] = module
-        for child in module.children():
-            above.setdefault(id(child), []).append(module)
-            todo.append(child)
+        for child in children_of(module).values():
+            if child is not None:
+                above.setdefault(id(child), []).append(module)
+                todo.append(child)
     todo = list(found.values())
     while todo:
         for module in above.pop(id(todo.pop()), ()):

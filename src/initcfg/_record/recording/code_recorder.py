@@ -132,7 +132,7 @@ class CodeRecorder(Recorder):
             del outcomes[name]
         values = named_values(outcomes.items())
         left = {id(met[name].tracked) for name in values}
-        self.compute([each for each in self.in_use() if id(each) not in left and each.pending])
+        self.compute([each for each in self.unfinished() if id(each) not in left and each.pending])
         waiting = [
             WaitingWrite(met[name].tensor.detach(), value, name)
             for name, value in values.items()

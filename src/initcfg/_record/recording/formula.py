@@ -161,7 +161,8 @@ class Slicer:
                 todo += [(other, step.index) for other in step.writes if other is not tracked]
                 if step.overwrites:
                     break
-                if (before := self._known(step.before.get(id(tracked)))) is not None:
+                held = None if step.before is None else step.before.get(id(tracked))
+                if (before := self._known(held)) is not None:
                     self._first[tracked] = before
                     break
 

@@ -73,6 +73,9 @@ class Log:
         return self._traced_back(tracked)[1]
 
     def _traced_back(self, tracked: TrackedStorage) -> tuple[list[LogStep], list[TrackedStorage]]:
+        if tracked.writers and (last := tracked.writers[-1]).overwrites and not last.reads:
+            # So it is nearly always.
+            return [last], []
         beginnings: list[TrackedStorage] = []
         found: dict[int, LogStep] = {}
         todo: list[tuple[TrackedStorage, float]] = [(tracked, math.inf)]
@@ -94,8 +97,9 @@ class Log:
 
     def seen(self, tracked: TrackedStorage) -> str | None:
         """Where code looked at random numbers that the content of a storage comes from."""
-        steps = self.sliced(tracked) if self.looked else ()
-        return next((step.seen for step in steps if step.seen is not None), None)
+        if not self.looked:
+            return None
+        return next((step.seen for step in self.sliced(tracked) if step.seen is not None), None)
 
     def sharing(self, stored: Mapping[K, Iterable[TrackedStorage]], start: Iterable[K]) -> dict[K, K]:
         """What shares draws with one that it starts with, itself or by way of others; and with which.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 from functools import lru_cache
+from math import isfinite
 from types import CodeType, FrameType
 from typing import NamedTuple
 
@@ -39,29 +39,34 @@ class Origin(NamedTuple):
     call: dict[str, object] | None
 
 
-def code_that_writes() -> Origin:
+def code_that_writes(above: int = 1) -> Origin:
     """The nearest function on the stack that is not a helper.
 
     Helpers are those of torch outside of its layers, our own, and whatever is named as the functions of
     torch.nn.init are, with an underscore at the end: they do what their caller decided.
+
+    ``above`` is where to begin: so many calls above this function.
     """
-    outermost = sys._getframe(1)
+    outermost = sys._getframe(above)
     frame: FrameType | None = outermost
     called: FrameType | None = None
+    known = _FACTS.get
     while frame is not None:
         code = frame.f_code
-        facts = _FACTS.get(id(code)) or _look_at(code)
+        facts = known(id(code)) or _look_at(code)
         if facts.acts:
             break
         if facts.called:
             called = frame
         outermost, frame = frame, frame.f_back
     found = frame or outermost
-    call = None if called is None else _call(called)
     code = found.f_code
-    facts = _FACTS.get(id(code)) or _look_at(code)
-    file = _path(code.co_filename, str(found.f_globals.get("__name__", "")))
-    return Origin(_label(found, facts), f"{file}:{found.f_lineno}", call)
+    facts = known(id(code)) or _look_at(code)
+    module, line = str(found.f_globals.get("__name__", "")), found.f_lineno
+    place = facts.places.get((module, line))
+    if place is None:
+        place = facts.places[module, line] = f"{_path(code.co_filename, module)}:{line}"
+    return Origin(_label(found, facts), place, None if called is None else _call(called))
 
 
 class _CodeFacts(NamedTuple):
@@ -72,6 +77,7 @@ class _CodeFacts(NamedTuple):
         called: Of code that does not: whether it is an initialization function.
         first: The name of its first argument; None if it takes none.
         settings: The names of the others.
+        places: Its file and line, by the name of the module that it runs in and the line.
     """
 
     code: CodeType
@@ -79,6 +85,7 @@ class _CodeFacts(NamedTuple):
     called: bool
     first: str | None
     settings: tuple[str, ...]
+    places: dict[tuple[str, int], str]
 
 
 _FACTS: dict[int, _CodeFacts] = {}
@@ -94,7 +101,7 @@ def _look_at(code: CodeType) -> _CodeFacts:
     settings = names[1 : code.co_argcount + code.co_kwonlyargcount]
     if len(_FACTS) >= _MOST_FACTS:
         _FACTS.clear()
-    found = _CodeFacts(code, not helper and not named, init or (not helper and named), first, settings)
+    found = _CodeFacts(code, not helper and not named, init or (not helper and named), first, settings, {})
     _FACTS[id(code)] = found
     return found
 
@@ -122,7 +129,7 @@ def _call(frame: FrameType) -> dict[str, object]:
     now = frame.f_locals
     for name in facts.settings:
         item = now.get(name)
-        if _plain(item):
+        if isinstance(item, (str, int)) or (isinstance(item, float) and isfinite(item)):
             found[name] = item
     return found
 
@@ -132,10 +139,6 @@ def is_helper_file(file: str) -> bool:
     """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
     helper = file.startswith((_OURS, _TORCH)) and not file.startswith(_LAYERS)
     return helper or file in _BETWEEN or file == contextlib.__file__
-
-
-def _plain(item: object) -> bool:
-    return isinstance(item, (str, int)) or (isinstance(item, float) and math.isfinite(item))
 
 
 def raised_text(error: BaseException) -> str:

@@ -19,11 +19,12 @@ from initcfg._record.recording.unwritten import unwritten_share
 from initcfg.values import Constant, CopyOf, Value
 
 K = TypeVar("K")
+_NO_USES: frozenset[Use] = frozenset()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Outcome:
-    """What became of one tensor.
+    """What became of one tensor. It does not change.
 
     Attributes:
         value: What it is to hold; None if that cannot be said. Of a draft, as if nothing shared its numbers.
@@ -77,15 +78,51 @@ def outcomes_of(recorder: Recorder, tensors: Mapping[K, torch.Tensor]) -> dict[K
     and yet they share their numbers: then only what was drawn keeps its name, and the rest are formulas.
     """
     shared: set[int] = set()
+    usual = {key: _usual_outcome(recorder, tensor) for key, tensor in tensors.items()}
     while True:
-        found = {key: _outcome(recorder, tensor, shared) for key, tensor in tensors.items()}
+        found = {
+            key: each
+            if each is not None and not (shared and _is_shared(each.uses, shared))
+            else _outcome(recorder, tensors[key], shared)
+            for key, each in usual.items()
+        }
         forms: dict[int, set[tuple[int, ...]]] = {}
-        for root, form in {use for each in found.values() for use in each.uses}:
-            forms.setdefault(root, set()).add(form)
+        for each in found.values():
+            for root, form in each.uses:
+                forms.setdefault(root, set()).add(form)
         more = {root for root, each in forms.items() if len(each) > 1}
         if more <= shared:
-            return {key: _with_share(recorder, tensors[key], each) for key, each in found.items()}
+            return {
+                key: each if each is usual[key] else _with_share(recorder, tensors[key], each)
+                for key, each in found.items()
+            }
         shared |= more
+
+
+def _is_shared(uses: Iterable[Use], shared: set[int]) -> bool:
+    """Whether a draw shows elsewhere in another form than in the one that is used."""
+    return any(root in shared and form != (root,) for root, form in uses)
+
+
+def _usual_outcome(recorder: Recorder, tensor: torch.Tensor) -> Outcome | None:
+    """The outcome of a tensor that one write filled with a value, as nearly all do; None of any other."""
+    tracked = recorder.tracked(tensor)
+    if tracked is None or len(tracked.layers) != 1 or not tracked.writers or recorder.log.looked:
+        return None
+    (layer,), last = tracked.layers, tracked.writers[-1]
+    known = layer.known
+    if (
+        not isinstance(known, Value)
+        or not last.overwrites
+        or last.reads
+        or tracked.exposed
+        or tracked.foreign
+        or layer.region != region_of(tensor)
+    ):
+        return None
+    root = layer.root
+    uses = frozenset(((id(root), (id(known),)),)) if root is not None and root.random else _NO_USES
+    return Outcome(known, None, layer, (known,), uses=uses, change=layer.change)
 
 
 def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outcome:
@@ -107,7 +144,7 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
         return Outcome(None, f"code looks at its random numbers ({seen})", layer)
     known = tracked.snapshot(region, exact=False)
     uses = frozenset() if known is None else frozenset(known.uses)
-    if known is not None and not any(root in shared and form != (root,) for root, form in uses):
+    if known is not None and not _is_shared(uses, shared):
         sources = () if known.partial else known.sources
         change = next((each.change for each in reversed(shown) if each.change), "")
         return Outcome(known.value, None, layer, sources, uses=uses, change=change)

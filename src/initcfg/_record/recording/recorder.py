@@ -22,7 +22,8 @@ from initcfg._record.recording.layers import Layer, copied, covered, transformed
 from initcfg._record.recording.leaves import leaves, mapped
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import Operand, TrackedStorage
-from initcfg._record.recording.tracker import StorageTracker, hidden
+from initcfg._record.recording.tracker import hidden
+from initcfg._record.recording.usual import UsualOperations
 from initcfg._stream.writing import made_by
 from initcfg.errors import BuildError
 from initcfg.values import Constant, Value
@@ -30,7 +31,7 @@ from initcfg.values import Constant, Value
 _FORCED = object()
 
 
-class Recorder(StorageTracker, DispatchMode):
+class Recorder(UsualOperations, DispatchMode):
     """Records writes instead of doing them; those on parameters that were made elsewhere may be refused."""
 
     def __init__(
@@ -45,6 +46,8 @@ class Recorder(StorageTracker, DispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         """Record the operation, or run it on real numbers."""
         with self.lock:
+            if not self._passing and (made := self._record_usual(func, args, kwargs)) is not None:
+                return made
             return self._record(func, args, kwargs or {})
 
     def _record(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -107,7 +110,7 @@ class Recorder(StorageTracker, DispatchMode):
         region = region_of(target)
         whole = region.covers(tracked.whole)
         operand = Operand(tracked, region, tracked.snapshot(region))
-        before = {} if whole else {id(tracked): tracked.snapshot(tracked.whole)}
+        before = None if whole else {id(tracked): tracked.snapshot(tracked.whole)}
         facts.func(*args)
         layer = self._layer(region, known, facts.operation)
         self._add_filling(

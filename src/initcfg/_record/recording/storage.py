@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from initcfg._record.recording.layers import Layer, shown_in, value_of, value_of_known
 from initcfg._record.recording.regions import Region
@@ -61,7 +63,7 @@ class TrackedStorage:
         exposed: Whether its address was given out, so that it may change unseen.
         exposed_at: Before which of the operations that was.
         poisoned: Whether nobody had written it then, and it was filled with a mark.
-        data: For a tensor that was made elsewhere: its content when it was met.
+        held: For a tensor that was made elsewhere: its content when it was met, of a number its bytes.
         fresh: Of such a one: whether it was made just now, from a list or from NumPy.
         made: Of such a one: which code made it.
         outside: Of such a one: whether others than torch may write its memory, such as a NumPy array.
@@ -77,7 +79,7 @@ class TrackedStorage:
     exposed: bool = False
     exposed_at: int = 0
     poisoned: bool = False
-    data: torch.Tensor | None = None
+    held: torch.Tensor | bytes | None = None
     fresh: bool = False
     made: Layer | None = None
     outside: bool = False
@@ -87,7 +89,14 @@ class TrackedStorage:
     @property
     def foreign(self) -> bool:
         """Whether it was made elsewhere."""
-        return self.data is not None
+        return self.held is not None
+
+    @property
+    def data(self) -> torch.Tensor | None:
+        """For a tensor that was made elsewhere: the bytes of its content when it was met."""
+        if isinstance(self.held, bytes):
+            self.held = _as_tensor(self.held)
+        return self.held
 
     @property
     def lazy(self) -> bool:
@@ -125,6 +134,8 @@ class TrackedStorage:
 
         If not, a piece of something random is random in the same way, with numbers of its own.
         """
+        if not self.layers:
+            return None
         if len(self.layers) == 1 and self.layers[0].region == region:
             # So it is nearly always.
             only = self.layers[0]
@@ -138,6 +149,13 @@ class TrackedStorage:
         drawn = tuple(layer.root for layer in shown)
         found = Snapshot(value, tuple(layer.known for layer in shown), drawn, value.random and not same)
         return None if exact and found.partial else found
+
+
+def _as_tensor(content: bytes) -> torch.Tensor:
+    with _disable_current_modes():
+        made = torch.empty(len(content), dtype=torch.uint8, device="cpu")
+        ctypes.memmove(torch._C.TensorBase.data_ptr(made), content, len(content))
+    return made
 
 
 @dataclass(eq=False, slots=True)
@@ -165,8 +183,8 @@ class LogStep:
         writes: The storages that it writes.
         outs: For each tensor that it returns: where that lies. None for one that is not a plain tensor.
         draws: Whether it draws random numbers.
-        fill: What it fills its target with, if that has a name.
-        before: By ``id`` of a storage that is written in place: what it held before.
+        value: What it fills its target with, if that has a name.
+        before: By ``id`` of a storage that is written in part, or changed: what it held before.
         overwrites: Whether nothing of what was there before shows.
         done: Whether it was done.
         seen: Where code looked at numbers that this operation drew.
@@ -181,12 +199,18 @@ class LogStep:
     writes: Sequence[TrackedStorage]
     outs: Sequence[Operand | None] = ()
     draws: bool = False
-    fill: Snapshot | None = None
-    before: dict[int, Snapshot | None] = field(default_factory=dict)
+    value: Value | None = None
+    before: Mapping[int, Snapshot | None] | None = None
     overwrites: bool = False
     done: bool = False
     seen: str | None = None
     hidden: str | None = None
+
+    @property
+    def fill(self) -> Snapshot | None:
+        """What its target holds then, if that has a name."""
+        value = self.value
+        return None if value is None else Snapshot(value, (value,), (value,))
 
     @property
     def target(self) -> Operand:
@@ -197,9 +221,9 @@ class LogStep:
     @property
     def random(self) -> bool:
         """Whether it draws random numbers, itself or to fill something with a value."""
-        return self.draws or (self.fill is not None and self.fill.value.random)
+        return self.draws or (self.value is not None and self.value.random)
 
     @property
     def draw(self) -> tuple[str, int]:
         """What its random numbers are told by: those of draws that are repeated are the same."""
-        return ("step", self.index) if self.fill is None else ("value", id(self.fill.value))
+        return ("step", self.index) if self.value is None else ("value", id(self.value))

@@ -20,7 +20,7 @@ from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, r
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, region_of
 from initcfg._record.recording.repeats import Repeats
-from initcfg._record.recording.storage import LogStep, Operand, Snapshot, TrackedStorage
+from initcfg._record.recording.storage import LogStep, Operand, TrackedStorage
 from initcfg.values import Value
 
 POISON = 0xFF
@@ -28,8 +28,10 @@ POISON = 0xFF
 _PRUNE_EVERY = 256
 # Tensors that were made elsewhere are copied when they are met, up to this size.
 _COPIED_BYTES = 1 << 20
-# Of so few, comparing takes no operation.
-_COMPARED_BYTES = 64
+# Of so few, holding and comparing takes no operation.
+_FEW_BYTES = 64
+# What is patched meanwhile is for the code.
+_address_of: Callable[[torch.UntypedStorage], int] = torch._C.StorageBase.data_ptr
 
 
 class _Through:
@@ -76,9 +78,9 @@ class StorageTracker:
         """The storages of those tensors that are known here."""
         return [found for tensor in tensors if (found := self.tracked(tensor)) is not None]
 
-    def in_use(self) -> list[TrackedStorage]:
-        """Every storage that somebody else still holds."""
-        return [tracked for tracked in self._storages.values() if not tracked.abandoned]
+    def unfinished(self) -> list[TrackedStorage]:
+        """Every storage that somebody else still holds, and that does not hold yet what it should."""
+        return [each for each in self._storages.values() if each.lazy and not each.abandoned]
 
     def track_existing(self, tensor: torch.Tensor, original: torch.Tensor) -> None:
         """Take in a tensor that was there before; its numbers are those of another, fetched if need be."""
@@ -100,27 +102,33 @@ class StorageTracker:
             self._check_unseen(tracked)
         elif (tracked := self._track(tensor)) is not None:
             storage = tensor.untyped_storage()
-            with self.through(), torch.no_grad():
-                data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
-                tracked.data = data.clone() if storage.nbytes() <= _COPIED_BYTES else data
+            size = storage.nbytes()
+            if size <= _FEW_BYTES and tensor.is_cpu:
+                tracked.held = ctypes.string_at(_address_of(storage), size)
+            else:
+                with self.through(), torch.no_grad():
+                    data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
+                    tracked.held = data.clone() if size <= _COPIED_BYTES else data
             tracked.fresh, tracked.outside = fresh, outside
             tracked.made = self._layer(tracked.whole, None, "?") if fresh else None
         return tracked
 
     def _check_unseen(self, tracked: TrackedStorage) -> None:
         """What was made elsewhere may change unseen: a tensor on the memory of a NumPy array, say."""
-        data, storage = tracked.data, tracked.storage
-        if data is None or storage is None or tracked.writers or data.data_ptr() == storage.data_ptr():
+        held, storage = tracked.held, tracked.storage
+        if held is None or storage is None or tracked.writers:
             return
-        size = storage.nbytes()
-        small = size <= _COMPARED_BYTES and storage.device.type == "cpu"
-        # A number, which many layers count with.
-        if small and ctypes.string_at(data.data_ptr(), size) == ctypes.string_at(storage.data_ptr(), size):
+        size, address = storage.nbytes(), _address_of(storage)
+        if isinstance(held, bytes):
+            # A number, which many layers count with.
+            if size == len(held) and ctypes.string_at(address, size) == held:
+                return
+        elif held.data_ptr() == address:
             return
         with self.through(), torch.no_grad():
             now = tensor_at(storage, Region((size,), (1,), 0, torch.uint8))
-            if not torch.equal(data, now):
-                tracked.data = now.clone()
+            if (before := tracked.data) is None or not torch.equal(before, now):
+                tracked.held = now.clone()
                 tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
 
     def is_random(self, item: object) -> bool:
@@ -219,10 +227,11 @@ class StorageTracker:
     ) -> None:
         """Note that a region is filled with a named value."""
         if layer.known is not None and layer.known.random:
-            what = (getattr(func, "_schema", None) and aten.operation_of(func), layer.known, layer.region)
+            overload = isinstance(func, torch._ops.OpOverload)
+            what = (aten.operation_of(func) if overload else None, layer.known, layer.region)
             layer = layer._replace(known=self.repeats.draw(what, layer.known))
         args, whole = (Operand(tracked, layer.region), *numbers), layer.region.covers(tracked.whole)
-        before = {} if whole else {id(tracked): tracked.snapshot(tracked.whole)}
+        before = None if whole else {id(tracked): tracked.snapshot(tracked.whole)}
         self._add_filling(func, args, kwargs, tracked, layer, before=before, overwrites=whole)
         tracked.write(layer)
 
@@ -236,9 +245,8 @@ class StorageTracker:
         **fields: Any,
     ) -> None:
         """Log an operation that reads nothing and fills a storage with what a layer says."""
-        known = layer.known
-        fill = Snapshot(known, (known,), (known,)) if isinstance(known, Value) else None
-        self.log.add(LogStep(len(self.log.steps), func, args, kwargs, (), (tracked,), fill=fill, **fields))
+        value = layer.known if isinstance(layer.known, Value) else None
+        self.log.add(LogStep(len(self.log.steps), func, args, kwargs, (), (tracked,), value=value, **fields))
 
     def _note_in_place(
         self, func: Any, args: Args, kwargs: Kwargs, targets: Sequence[torch.Tensor], *, done: bool
@@ -342,8 +350,8 @@ class StorageTracker:
             tuple(reads),
             (*writes, *made),
             outs,
-            fill=Snapshot(known, (known,), (known,)) if isinstance(known, Value) else None,
-            before={} if overwrites else {id(each): each.snapshot(each.whole) for each in writes},
+            value=known if isinstance(known, Value) else None,
+            before=None if overwrites else {id(each): each.snapshot(each.whole) for each in writes},
             overwrites=overwrites,
             **fields,
         )
