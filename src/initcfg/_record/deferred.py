@@ -30,7 +30,7 @@ from initcfg.values import Computed
 
 # Pending parameters up to this size hold NaN, so that reading one by accident shows.
 _POISONED_BYTES = 1 << 14
-_NEVER_LAZY = (torch.Tensor, nn.Parameter, type(None))
+_NEVER_LAZY = (torch.Tensor, nn.Parameter)
 
 
 class deferred:
@@ -205,7 +205,7 @@ def _poison(waiting: Iterable[nn.Parameter]) -> None:
 def _refuse_lazy(modules: list[nn.Module]) -> None:
     """A lazy layer writes its weights when it sees data, which a model without weights is not shown."""
     if not any(
-        type(each) not in _NEVER_LAZY and is_lazy(each)
+        each is not None and type(each) not in _NEVER_LAZY and is_lazy(each)
         for module in modules
         for each in (*parameters_of(module).values(), *buffers_of(module).values())
     ):

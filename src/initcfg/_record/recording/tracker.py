@@ -31,7 +31,7 @@ _COPIED_BYTES = 1 << 20
 # Of so few, holding and comparing takes no operation.
 _FEW_BYTES = 64
 # What is patched meanwhile is for the code.
-_address_of: Callable[[torch.UntypedStorage], int] = torch._C.StorageBase.data_ptr
+_address_of: Callable[[torch.UntypedStorage], int] = vars(torch._C.StorageBase)["data_ptr"]
 
 
 class _Through:
