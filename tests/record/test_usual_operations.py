@@ -1,4 +1,4 @@
-"""What is recorded with fewer looks is what the recorder finds with all of them: steps, writers, plans, bits."""
+"""What is recorded with fewer looks is what the recorder finds with all of them: steps, writers, bits."""
 
 import threading
 from collections.abc import Callable
