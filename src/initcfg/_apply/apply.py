@@ -30,6 +30,7 @@ from initcfg._model import (
     hold_shards,
     is_sharded,
     local_of,
+    modules_of,
     named_tensors,
     paused_collector,
     rank_sets,
@@ -83,7 +84,7 @@ def apply_plan(
         ranks = agreeing_ranks(model, process_group)
         with fewer_collections(), Agreement(ranks) as agreement:
             check_settings()
-            recall_defaults(model.modules())
+            recall_defaults(modules_of(model))
             names = named_tensors(model)
             seen = check_fits(plan, names, rng)
             seed = seed_for(plan, seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from initcfg._model import Observer, collecting, running
+from initcfg._model import Observer, collecting, modules_of, running
 from initcfg._plan import Call
 from initcfg._record.recording import Followed, threads_follow, told_of_memory
 from initcfg.errors import ApplyError, InitcfgError
@@ -73,6 +73,6 @@ def reset_is_init(execution: Execution) -> None:
     model, tape = execution.model, execution.plan.tape
     if tape is None or not getattr(model, "is_init", False):
         return
-    for module in model.modules():
+    for module in modules_of(model):
         if vars(module).get("_is_init") and execution.names.modules.get(id(module)) not in tape.done:
             module._is_init = False  # type: ignore[assignment]

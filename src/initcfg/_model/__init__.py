@@ -32,6 +32,7 @@ from initcfg._model.contents import (
     buffers_of,
     children_of,
     is_compiled,
+    modules_of,
     parameters_of,
     replace_tensor,
 )
@@ -164,6 +165,7 @@ __all__ = [
     "memory_range",
     "memory_ranges",
     "modules_in",
+    "modules_of",
     "group_of_replicas",
     "named_tensors",
     "names_by_storage",

@@ -37,6 +37,27 @@ def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
     return held if isinstance(held, dict) else dict(held.items())
 
 
+def modules_of(module: nn.Module) -> list[nn.Module]:
+    """A module and all below it, once each, in the order of ``modules()``, which takes longer.
+
+    Example:
+        >>> from torch import nn
+        >>> from initcfg._model.contents import modules_of
+        >>> model = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.ReLU())
+        >>> modules_of(model) == list(model.modules())
+        True
+    """
+    found: dict[int, nn.Module] = {}
+    todo = [module]
+    while todo:
+        each = todo.pop()
+        if id(each) not in found:
+            found[id(each)] = each
+            if len(each._modules):
+                todo += [child for child in reversed(list(each._modules.values())) if child is not None]
+    return list(found.values())
+
+
 def is_compiled(module: nn.Module) -> bool:
     """Whether torch.jit has made the module: by script, by trace, or by load."""
     return isinstance(module, torch.jit.ScriptModule)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -88,11 +87,21 @@ def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
 
 def written_tensors(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[torch.Tensor]:
     """The tensors that an operation writes in place."""
-    for index, name in _written_arguments(func):
+    # By its address, since torch hashes operations in Python.
+    known = _WRITTEN.get(id(func))
+    if known is None:
+        if len(_WRITTEN) >= _MOST_WRITTEN:
+            _WRITTEN.clear()
+        # The operation is held, so that no other gets its address.
+        known = _WRITTEN[id(func)] = func, _written_arguments(func)
+    for index, name in known[1]:
         yield from tensors_in(args[index] if index < len(args) else kwargs.get(name))
 
 
-@lru_cache(maxsize=4096)
+_WRITTEN: dict[int, tuple[Any, tuple[tuple[int, str], ...]]] = {}
+_MOST_WRITTEN = 4096
+
+
 def _written_arguments(func: Any) -> tuple[tuple[int, str], ...]:
     schema = getattr(func, "_schema", None)
     if schema is None or not schema.is_mutable:

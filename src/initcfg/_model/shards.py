@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import nn
 
+from initcfg._model.contents import modules_of
 from initcfg._stream.writing import Block, narrowed
 from initcfg.errors import ApplyError, TensorError
 
@@ -232,7 +233,7 @@ def _products(runs: Sequence[Sequence[IndexRun]]) -> Iterator[tuple[tuple[int, .
 
 def stored_in(model: nn.Module) -> list[torch.Tensor]:
     """The tensors of a model, under as many names as they have."""
-    containers = (each for module in model.modules() for each in (module._parameters, module._buffers))
+    containers = (each for module in modules_of(model) for each in (module._parameters, module._buffers))
     return [tensor for container in containers for tensor in container.values() if tensor is not None]
 
 
@@ -280,4 +281,4 @@ def note_shards(model: nn.Module) -> None:
 def _fully_sharded(model: nn.Module) -> Iterator[Any]:
     kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
     if kind is not None:
-        yield from (module for module in model.modules() if isinstance(module, kind))
+        yield from (module for module in modules_of(model) if isinstance(module, kind))

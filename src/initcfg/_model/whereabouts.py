@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from initcfg._model.contents import modules_of
+
 
 class Place(NamedTuple):
     """A tensor, and where its memory lies; both held, so that no other gets their address."""
@@ -62,7 +64,7 @@ class Watch:
         """What stands where, as numbers that can be compared; and what they are the addresses of."""
         seen: list[tuple[object, ...]] = []
         held: list[object] = []
-        for module in _modules_of(self._module):
+        for module in modules_of(self._module):
             for container in (module._parameters, module._buffers):
                 for name, tensor in container.items():
                     if tensor is None:
@@ -79,17 +81,6 @@ class Watch:
                     seen.append((id(module), name, id(tensor), address, *region, *kind))
                     held += tensor, storage
         return seen, held
-
-
-def _modules_of(module: nn.Module) -> list[nn.Module]:
-    """A module and all below it, once each: ``modules()`` passes each through all that are above it."""
-    found, todo = {id(module): module}, [module]
-    while todo:
-        for child in todo.pop()._modules.values():
-            if child is not None and id(child) not in found:
-                found[id(child)] = child
-                todo.append(child)
-    return list(found.values())
 
 
 def places_of(stored: Iterable[tuple[str, torch.Tensor]]) -> dict[str, list[Place]]:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from torch import nn
 
-from initcfg._model import is_compiled
+from initcfg._model import is_compiled, modules_of
 from initcfg._record.pending import is_pending, pending_among
 from initcfg.errors import ApplyError, PendingModelError
 
@@ -77,7 +77,7 @@ def reopen(model: nn.Module) -> None:
 
 def reopen_all(model: nn.Module) -> None:
     """Open the doors of a model and of every module in it."""
-    for module in model.modules():
+    for module in modules_of(model):
         reopen(module)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initcfg._model import children_of, is_sharded, parameters_of
+from initcfg._model import children_of, is_sharded, modules_of, parameters_of
 from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def unset_default(tensor: torch.Tensor) -> None:
 
 def is_pending(module: nn.Module) -> bool:
     """Whether some parameter of the module waits for its plan to be applied."""
-    recall_defaults(module.modules())
+    recall_defaults(modules_of(module))
     return any(waits(parameter) for parameter in module.parameters())
 
 
@@ -147,7 +147,7 @@ def recall_defaults(modules: Iterable[nn.Module]) -> bool:
 
 def forget_defaults(model: nn.Module) -> None:
     """The plan was applied: nothing in the model is pending."""
-    for module in model.modules():
+    for module in modules_of(model):
         module.__dict__.pop(_NOTES, None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from initcfg._model import relative_name
+from initcfg._model import modules_of, relative_name
 from initcfg._rules.methods import has_init_weights
 from initcfg._rules.patterns import Pattern, unmatched
 from initcfg._rules.rule import Rule
@@ -18,7 +18,7 @@ def asked_methods(rule: Rule, owner: nn.Module, owner_name: str, names: dict[int
     """
     if rule.params or rule.buffers:
         raise _wrong(rule, "InitWeights calls methods of modules: it takes name, layer and exclude.")
-    below = [each for each in owner.modules() if each is not owner and has_init_weights(each)]
+    below = [each for each in modules_of(owner) if each is not owner and has_init_weights(each)]
     relative = {id(each): relative_name(names[id(each)], owner_name) or "" for each in below}
     candidates = list(filter(None, relative.values()))
 
@@ -51,7 +51,7 @@ def selected_modules(rule: Rule, owner: nn.Module, owner_name: str, names: dict[
         raise _wrong(rule, f"{rule.type_name} is called with modules: it takes name, layer and exclude.")
     if not rule.selects:
         return [] if rule.overrides else [owner]
-    known = ((each, names.get(id(each))) for each in owner.modules())
+    known = ((each, names.get(id(each))) for each in modules_of(owner))
     relative = {each: relative_name(name, owner_name) or "" for each, name in known if name is not None}
     below = list(filter(None, relative.values()))
 

@@ -21,6 +21,7 @@ from initcfg._model import (
     children_of,
     first_names,
     has_no_rules,
+    modules_of,
     parameters_of,
 )
 from initcfg._rules.asked_methods import asked_methods, selected_modules
@@ -294,7 +295,7 @@ class Compiler:
         self, module: nn.Module, why: Callable[[str, bool], str], order: int | None = None
     ) -> None:
         """Note the rules there and below, which nothing runs, or perhaps the code of the step ``order``."""
-        for each in module.modules():
+        for each in modules_of(module):
             if not has_init_cfg(each) or has_no_rules(each.init_cfg):
                 continue
             name = self._names[id(each)]

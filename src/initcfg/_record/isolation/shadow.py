@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from initcfg._model import Names, buffers_of, is_sharded, named_tensors, parameters_of, replace_tensor
+from initcfg._model import (
+    Names,
+    buffers_of,
+    is_sharded,
+    modules_of,
+    named_tensors,
+    parameters_of,
+    replace_tensor,
+)
 from initcfg._record.recording import is_plain, region_of, tensor_at
 from initcfg.errors import TensorError
 
@@ -40,7 +48,7 @@ def shadowed(
         kept: list[_KeptModule | _KeptTensor] = []
         try:
             here = [tensor for tensor in tensors if not _stood_for(tensor)]
-            kept += map(_KeptModule, model.modules())
+            kept += map(_KeptModule, modules_of(model))
             own = [(tensor, tensor.data) for tensor in here]
             memory: dict[int, torch.UntypedStorage] = {}
             for tensor, original in own:

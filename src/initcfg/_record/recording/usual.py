@@ -145,7 +145,7 @@ class UsualOperations(StorageTracker):
         """The storage of a plain tensor that is all that was made there; None of another."""
         if type(target) not in _PLAIN or target.layout is not torch.strided:
             return None
-        tracked = self._storages.get(target.untyped_storage()._cdata)
+        tracked = self.tracked(target)
         if tracked is None or tracked.exposed or tracked.foreign:
             return None
         sizes, strides, offset, dtype = tracked.whole
