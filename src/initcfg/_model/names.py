@@ -7,7 +7,7 @@ checkpointing) or a parametrization adds; of the names of a tied tensor, the sma
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -179,8 +179,13 @@ def child_items(module: nn.Module, prefix: str) -> Sequence[tuple[str, nn.Module
     children = children_of(module)
     if not children:
         return ()
+    return _once_each(children, prefix, wrapper_attribute(type(module)))
+
+
+def _once_each(
+    children: Mapping[str, nn.Module | None], prefix: str, hidden: str | None = None
+) -> list[tuple[str, nn.Module]]:
     before = f"{prefix}." if prefix else ""
-    hidden = wrapper_attribute(type(module))
     found = [
         (prefix if name == hidden else before + name, child)
         for name, child in children.items()
@@ -267,7 +272,7 @@ def _collected(module: nn.Module, prefix: str, names: Names) -> Node:
         names.others.append(module)
     if alone:
         return tuple.__new__(Node, (module, prefix, (), holding))
-    inside = child_items(module, prefix)
+    inside = _once_each(module._modules, prefix) if simple else child_items(module, prefix)
     node = Node(module, prefix, [_collected(child, name, names) for name, child in inside], holding)
     names.nodes.setdefault(id(module), node)
     return node
@@ -299,6 +304,8 @@ def _own_entries(module: nn.Module, prefix: str, before: str, simple: bool, name
     """Collect the tensors that a module holds itself; those that were not met before."""
     if simple:
         parameters, buffers = module._parameters, module._buffers
+        if not parameters and not buffers and "parametrizations" not in module._modules:
+            return []
     else:
         parameters, buffers = parameters_of(module), buffers_of(module)
         if is_compiled(module) and not any(_within(prefix, name) for name in names.compiled):
