@@ -159,13 +159,8 @@ class RuleWalk:
         # Most names match nothing: one look at all patterns together tells.
         if id(module) in self._starting or (context.pending and context.any_named(name)):
             context = self._enter(node, context)
-        starting, pending = self._starting, context.pending
         for child in children:
-            # Most are layers at which nothing begins.
-            if child[2] or pending or id(child[0]) in starting:
-                self._go(child, context)
-            else:
-                self._leave(child, context)
+            self._go(child, context)
         self._leave(node, context)
 
     def _enter(self, node: Node, context: Context) -> Context:
