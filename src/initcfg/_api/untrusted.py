@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from torch import nn
-from torch.nn.modules import module as torch_module
 
 from initcfg._config.files import ConfigDict, fresh, is_untrusted, said_beside, without_working_folder
+from initcfg._record import listen
 from initcfg.errors import InitcfgError, UntrustedError, also, in_bytes
 from initcfg.values import short
 
@@ -41,12 +41,12 @@ def within_limits() -> Iterator[None]:
         if made > _MOST_MODULES:
             raise UntrustedError(f"This config makes more than {_MOST_MODULES:,} modules.", fix=_FIX)
 
-    hook = torch_module.register_module_module_registration_hook(count)
+    end = listen(modules=count)
     try:
         with without_working_folder():
             yield
     finally:
-        hook.remove()
+        end()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ runs), `recording/` (the engine: what code writes, as values), `isolation/` (it 
 from the same random numbers), `deferred.py` (a build without a write), `pending.py` and `guard.py` (its
 parameters, and the uses it refuses), `defaults.py` (what constructors meant, for the planner), `builders.py`
 (which code may have filled the rest), `functions.py` (what a rule's function fills a tensor with),
-`process_wide.py` (changes of the process, made and undone).
+`process_wide.py` (changes of the process, made and undone), `registrations.py` (one that stays: who is told
+of new modules).
 """
 
 from initcfg._record.builders import Builder, builders
@@ -29,6 +30,7 @@ from initcfg._record.pending import (
 )
 from initcfg._record.recorded import Recording, recorded
 from initcfg._record.recording import PartialLoad, partial_loads
+from initcfg._record.registrations import listen
 from initcfg._record.trace import trace
 from initcfg._record.trace_plan import parametrized_reason
 
@@ -46,6 +48,7 @@ __all__ = [
     "files_closed",
     "forget_defaults",
     "is_closed",
+    "listen",
     "lost_defaults",
     "meta_defaults",
     "parametrized_reason",

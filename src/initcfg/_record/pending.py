@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from initcfg._model import children_of, is_sharded, modules_of, parameters_of
+from initcfg._record.registrations import listen
 from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _note(module: nn.Module, name: str, parameter: torch.Tensor, default: Defaul
 @cache
 def _watch_registrations() -> None:
     """From the first pending parameter on, each module that gets a parameter is looked at, for good."""
-    nn.modules.module.register_module_parameter_registration_hook(_registered)
+    listen(parameters=_registered)
 
 
 def _registered(module: nn.Module, name: str, parameter: torch.Tensor | None) -> None:

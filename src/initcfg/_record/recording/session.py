@@ -27,6 +27,7 @@ from initcfg._record.recording.loads import load_noted
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.threads import Followed, keep_following, threads_follow
+from initcfg._record.registrations import listen
 from initcfg._stream.writing import lock
 from initcfg.values import Dirac, Eye, Orthogonal, Sparse, TruncNormal, Value, shape_problem
 
@@ -165,9 +166,7 @@ def _install(undo: contextlib.ExitStack) -> None:
     patch(torch.Tensor, "new_tensor", functools.partial(_of_numbers, False))
     patch(nn.Module, "__setstate__", _set_state)
     patch(nn.Module, "load_state_dict", _load)
-    register = nn.modules.module
-    undo.callback(register.register_module_parameter_registration_hook(_registered).remove)
-    undo.callback(register.register_module_module_registration_hook(_registered).remove)
+    undo.callback(listen(parameters=_registered, modules=_registered))
 
 
 _patches: ProcessWide[Session] = ProcessWide(_install)
