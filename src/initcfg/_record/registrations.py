@@ -1,7 +1,7 @@
 """Who is told that a module gets a parameter or a module: by one hook of torch's for each, which stay.
 
-torch goes through its global hooks in every thread that makes a module, and one that is taken away meanwhile is an
-error there. So ours are never taken away, and who listens is kept here.
+torch goes through its global hooks in every thread that makes a module, and one that is taken away meanwhile
+is an error there. So ours are never taken away, and who listens is kept here.
 """
 
 from __future__ import annotations
