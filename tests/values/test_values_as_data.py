@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from initcfg.values import (
     Constant,
@@ -15,6 +18,7 @@ from initcfg.values import (
     Hadamard,
     Keep,
     Normal,
+    Numbers,
     Opaque,
     Orthogonal,
     PaddingRow,
@@ -68,3 +72,15 @@ def test_an_orthogonal_value_says_by_which_algorithm_it_is_made() -> None:
     assert str(other) == "Orthogonal(gain=2, algorithm=1)"
     assert shape_problem(other, (3, 3)) == "it is of algorithm 1, and this package knows 2"
     assert shape_problem(Orthogonal(2.0), (3, 3)) is None
+
+
+NUMBERS = st.floats() | st.sampled_from([0, 0.0, -0.0, 1, 1.0, math.nan, -math.nan, math.inf])
+
+
+@given(NUMBERS, NUMBERS)
+def test_equal_values_write_the_same_bits(one: float, other: float) -> None:
+    same = struct.pack("<d", one) == struct.pack("<d", other)
+    assert (Constant(one) == Constant(other)) is same
+    assert (Constant(one) != Constant(other)) is not same
+    assert (Numbers((one, 1.0)) == Numbers((other, 1.0))) is same
+    assert len({Constant(one), Constant(other)}) == (1 if same else 2)

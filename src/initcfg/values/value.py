@@ -95,7 +95,10 @@ def _compared(value: Value) -> tuple[Any, ...]:
 
 
 def _equal(self: Value, other: object) -> bool:
-    """Whether two values are of one kind and have equal fields; a NaN equals one of the same bits."""
+    """Whether two values are of one kind and have equal fields.
+
+    A NaN equals one of the same bits, and zero one of the same sign: equal values write the same bits.
+    """
     if self is other:
         return True
     if type(other) is not type(self):
@@ -104,8 +107,11 @@ def _equal(self: Value, other: object) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return a == b or (math.isnan(a) and struct.pack(">d", a) == struct.pack(">d", b))
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        if a == b:
+            return bool(a) or math.copysign(1.0, a) == math.copysign(1.0, b)
+        floats = isinstance(a, float) and isinstance(b, float)
+        return floats and math.isnan(a) and struct.pack(">d", a) == struct.pack(">d", b)
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_alike, a, b))
     return a == b
