@@ -30,7 +30,7 @@ def test_rules_give_the_values() -> None:
     assert plan_value(conv, type="Dirac", groups=3) == Dirac(3)
     assert plan_value(linear, type="Identity", gain=2) == plan_value(linear, type="Eye", gain=2) == Eye(2.0)
     assert plan_value(linear, "bias", type="Orthogonal", bias=3) == Constant(3.0)
-    assert plan_value(linear, "bias", type="Dirac", bias_prob=0.5, weight=0) == Constant(0.0)
+    assert plan_value(linear, "bias", type="Dirac", bias_prob=0.5, weight=0) == Constant(-0.0)
 
 
 def test_fused_tensors_are_orthogonal_part_by_part() -> None:

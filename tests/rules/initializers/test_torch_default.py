@@ -37,7 +37,7 @@ def test_torch_default_is_what_torch_does(name: str) -> None:
 def test_torch_default_takes_a_bias() -> None:
     plan = initcfg.plan(nn.Linear(4, 2), dict(type="TorchDefault", layer="Linear", bias_prob=0.5))
     assert plan["weight"].value == initcfg.plan(pending(lambda: nn.Linear(4, 2)))["weight"].value
-    assert plan["bias"].value == Constant(0.0)
+    assert plan["bias"].value == Constant(-0.0)
     plan = initcfg.plan(nn.Linear(4, 2), dict(type="TorchDefault", layer="Linear", bias=None))
     assert plan["bias"].value.kind == "Keep"
 
