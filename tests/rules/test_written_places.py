@@ -177,6 +177,11 @@ HANDED = {
         "Head(rule)",
         "library.py:5",
     ),
+    "around": (
+        "super().__init__(init_cfg)",
+        "around(dict(type='Normal', layer='Linear'))()",
+        "library.py:12",
+    ),
     "within": ("super().__init__()\n        self.init_cfg = init_cfg", "Head(rule)", "library.py:3"),
 }
 
@@ -193,10 +198,16 @@ class Head(initcfg.BaseModule):
 class Bigger(Head):
     def __init__(self, init_cfg=None, width=2):
         super().__init__(init_cfg=init_cfg)
+def around(init_cfg):
+    class Around(initcfg.BaseModule):
+        def __init__(self):
+            super().__init__(init_cfg)
+            self.linear = nn.Linear(2, 2)
+    return Around
 """
     (tmp_path / "library.py").write_text(text)
     exec(compile(text, str(tmp_path / "library.py"), "exec"), vars(library))
-    space = "from library import Head, Bigger\n"
+    space = "from library import Head, Bigger, around\n"
     sys.modules["library"] = library
     try:
         plan = run(f"{space}rule = dict(type='Normal', layer='Linear')\n\nplan = initcfg.plan({call})\n")[

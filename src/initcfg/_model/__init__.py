@@ -26,7 +26,7 @@ from initcfg._model.base_module import (
     has_no_rules,
     holds_tensors,
 )
-from initcfg._model.code_places import code_place, frame_place, of_builders
+from initcfg._model.code_places import TORCH_FOLDER, code_place, frame_place, of_builders
 from initcfg._model.collector import collecting, fewer_collections, paused_collector
 from initcfg._model.contents import (
     buffers_of,
@@ -140,6 +140,7 @@ __all__ = [
     "compare_widths",
     "child_items",
     "children_of",
+    "TORCH_FOLDER",
     "code_place",
     "collecting",
     "copied_rules",

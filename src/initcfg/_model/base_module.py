@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import copy
 import dis
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import nn
 
 from initcfg._model import doors
-from initcfg._model.code_places import frame_place
+from initcfg._model.code_places import TORCH_FOLDER, frame_place
 from initcfg.errors import RuleTypeError
 
 Rules = dict[str, Any] | list[dict[str, Any]]
-_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 
 
 class BaseModule(nn.Module):
@@ -127,7 +124,7 @@ def _caller(rules: Any) -> str | None:
     while frame is not None and _hands_on(frame, rules):
         outer = frame.f_back
         # From a registry on, nobody knows whose the rules are.
-        if outer is None or frame_place(outer) is None or outer.f_code.co_filename.startswith(_TORCH):
+        if outer is None or frame_place(outer) is None or outer.f_code.co_filename.startswith(TORCH_FOLDER):
             break
         frame = outer
     return None if frame is None else frame_place(frame)
@@ -136,9 +133,12 @@ def _caller(rules: Any) -> str | None:
 def _hands_on(frame: FrameType, rules: Any) -> bool:
     """Whether a frame is that of a constructor whose caller gave it these rules."""
     code = frame.f_code
-    if code.co_name != "__init__" or _makes_rules(code) or frame.f_locals.get("init_cfg") is not rules:
+    taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if code.co_name != "__init__" or "init_cfg" not in taken or _makes_rules(code):
         return False
-    for cls in type(frame.f_locals.get(code.co_varnames[0])).__mro__:
+    if frame.f_locals.get("init_cfg") is not rules:
+        return False
+    for cls in type(frame.f_locals.get(taken[0])).__mro__:
         function = vars(cls).get("__init__")
         if isinstance(function, FunctionType) and function.__code__ is code:
             defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())

@@ -6,6 +6,11 @@ import os
 import sys
 from types import FrameType
 
+import torch
+
+TORCH_FOLDER = os.path.join(os.path.dirname(torch.__file__), "")
+"""Where torch's own code lies; it ends in a separator."""
+
 # What builds modules from configs, by the name of the package: a line of theirs is none of a person's.
 _BUILDERS = (__name__.partition(".")[0], "mmengine", "mmcv", "hydra", "jsonargparse")
 

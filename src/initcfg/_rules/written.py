@@ -11,13 +11,10 @@ from contextvars import ContextVar
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-import torch
-
-from initcfg._model import code_place, frame_place, of_builders
+from initcfg._model import TORCH_FOLDER, code_place, frame_place, of_builders
 from initcfg._rules.literals import line_in_call, line_in_constructor, outline
 
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
-_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 
 
 class Place:
@@ -135,7 +132,7 @@ def in_class(module: Any, of_class: Codes, shape: Any) -> LineOfRule:
 
 def _is_passed_through(file: str) -> bool:
     """Whether code of this file only hands on what a person's code gave."""
-    return file.startswith((_OURS, _TORCH)) or file in (contextlib.__file__, "<frozen runpy>")
+    return file.startswith((_OURS, TORCH_FOLDER)) or file in (contextlib.__file__, "<frozen runpy>")
 
 
 def _end_of(code: Any, instruction: int) -> tuple[int, int] | None:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import torch
 
+from initcfg._model import TORCH_FOLDER
+
 _INIT_FILE = torch.nn.init.__file__
 # The folders of this station, of torch, and of its layers.
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
@@ -20,7 +22,6 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "")
 _BETWEEN = tuple(
     os.path.join(_PACKAGE, "_model", name) for name in ("dispatch_modes.py", "function_bodies.py")
 )
-_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _LAYERS = os.path.join(os.path.dirname(torch.nn.modules.__file__), "")
 
 
@@ -137,7 +138,7 @@ def _call(frame: FrameType) -> dict[str, object]:
 @lru_cache(maxsize=4096)
 def is_helper_file(file: str) -> bool:
     """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
-    helper = file.startswith((_OURS, _TORCH)) and not file.startswith(_LAYERS)
+    helper = file.startswith((_OURS, TORCH_FOLDER)) and not file.startswith(_LAYERS)
     return helper or file in _BETWEEN or file == contextlib.__file__
 
 
@@ -146,7 +147,7 @@ def raised_text(error: BaseException) -> str:
     where: tuple[FrameType, int] | None = None
     step = error.__traceback__
     while step is not None:
-        if where is None or not step.tb_frame.f_code.co_filename.startswith((_PACKAGE, _TORCH)):
+        if where is None or not step.tb_frame.f_code.co_filename.startswith((_PACKAGE, TORCH_FOLDER)):
             where = step.tb_frame, step.tb_lineno
         step = step.tb_next
     first, *_ = str(getattr(error, "problem", error)).strip().splitlines() or [""]
