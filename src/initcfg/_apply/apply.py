@@ -41,7 +41,7 @@ from initcfg._record import close, default_of, forget_defaults, recall_defaults,
 from initcfg._rules import originals_come_back
 from initcfg._stream import check_settings
 from initcfg._stream.bits import STREAM_VERSION, seed_number
-from initcfg._stream.writing import memory_problem
+from initcfg._stream.writing import memory_problem, read_only_among
 from initcfg._version import __version__
 from initcfg.errors import (
     ApplyError,
@@ -215,8 +215,10 @@ def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]
 
 def _copies(tensors: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Each tensor with a copy; what cannot be copied cannot be written either."""
-    for tensor in tensors:
-        if memory_problem(local_of(tensor)) is None:
+    there = [(tensor, local_of(tensor)) for tensor in tensors]
+    read_only = read_only_among(local for _, local in there)
+    for tensor, local in there:
+        if memory_problem(local) is None and id(local) not in read_only:
             with contextlib.suppress(NotImplementedError):
                 yield tensor, tensor.detach().clone()
 

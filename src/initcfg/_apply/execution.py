@@ -16,7 +16,7 @@ from initcfg._apply.filling import Filler
 from initcfg._apply.overlaps import neighbors_in, same_memory
 from initcfg._apply.plain_writes import queue_plain
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
-from initcfg._apply.preconditions import Seen
+from initcfg._apply.preconditions import Seen, check_put_by_code
 from initcfg._apply.read_ahead import Read
 from initcfg._apply.user_code import run_observed, set_is_init
 from initcfg._model import (
@@ -326,6 +326,8 @@ class Execution:
         name = write.name if entries is self.entries else self._name_in_model(entry, write.name)
         loaded, altered = None, False
         if self._only is None or name in self._only:
+            if self._took_in_changes:
+                check_put_by_code(entry)
             # A checkpoint holds what is stored; every other value is what the layer sees.
             if entry.holder is not None and not isinstance(write.value, FromCheckpoint):
                 altered = self._write_seen(entry, write.value, name)

@@ -12,7 +12,15 @@ from initcfg._apply.overlaps import Neighbors, check_overlaps, neighbors_in
 from initcfg._model import Entry, Names, is_sharded, local_blocks, local_of
 from initcfg._plan import Assignment, Plan, distinct_values, has_kind, make_up_of, unnamed
 from initcfg._record import waits
-from initcfg._stream.writing import form_problem, is_plain, memory_problem, plain_among, value_problem
+from initcfg._stream.writing import (
+    READ_ONLY,
+    form_problem,
+    is_plain,
+    memory_problem,
+    plain_among,
+    read_only_among,
+    value_problem,
+)
 from initcfg.errors import ApplyError, TensorError, nearest
 from initcfg.values import (
     Computed,
@@ -126,6 +134,7 @@ def _check_each(plan: Plan, names: Names, plain: set[int], runs_code: bool, memo
     items, entries = _named_items(plan), names.by_name
     # What fits one tensor fits all that are alike: by identity of the value, which the plan keeps.
     fitting: set[tuple[object, ...]] = set()
+    written: list[tuple[Entry, torch.Tensor]] = []
     for name, item in items.items():
         entry = entries.get(name)
         if name in plan.before_code and runs_code:
@@ -143,12 +152,28 @@ def _check_each(plan: Plan, names: Names, plain: set[int], runs_code: bool, memo
             continue
         if id(entry.tensor) in plain:
             continue
-        for tensor in entry.stored:
+        for tensor in map(local_of, entry.stored):
+            if not isinstance(item.value, Keep):
+                written.append((entry, tensor))
             if memory and is_plain(tensor):
                 continue
-            problem, fix = _problem(local_of(tensor), memory) or (None, None)
-            if problem is not None:
-                raise TensorError(f"{name!r} cannot be initialized: it {problem}.", fix=fix, **_about(entry))
+            if (problem := _problem(tensor, memory)) is not None:
+                raise _not_writable(entry, problem)
+    read_only = read_only_among(tensor for _, tensor in written) if memory else set[int]()
+    for entry, tensor in written if read_only else ():
+        if id(tensor) in read_only:
+            raise _not_writable(entry, READ_ONLY)
+
+
+def check_put_by_code(entry: Entry) -> None:
+    """Refuse to write a tensor that code of the model's own has put there, if it can only be read."""
+    if read_only_among(map(local_of, entry.stored)):
+        raise _not_writable(entry, READ_ONLY)
+
+
+def _not_writable(entry: Entry, problem: tuple[str, str]) -> TensorError:
+    what, fix = problem
+    return TensorError(f"{entry.name!r} cannot be initialized: it {what}.", fix=fix, **_about(entry))
 
 
 def sharded_in(names: Names) -> list[Entry]:

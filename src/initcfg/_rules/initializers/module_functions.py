@@ -12,7 +12,7 @@ from initcfg._model import original_targets
 from initcfg._rules.initializers.base import BaseInit
 from initcfg._rules.initializers.distributions import ConstantInit, NormalInit, TruncNormalInit, UniformInit
 from initcfg._rules.initializers.fans import Caffe2XavierInit, KaimingInit, XavierInit
-from initcfg._stream.writing import fill_torch
+from initcfg._stream.writing import READ_ONLY, fill_torch, read_only_among
 from initcfg.errors import InitcfgError, TensorError
 from initcfg.values import TruncNormal
 
@@ -77,6 +77,7 @@ def trunc_normal_(
     tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> torch.Tensor:
     """Fill a tensor from N(mean, std²) within [a, b], by the original's sampler."""
+    _check_writable([tensor])
     with torch.no_grad():
         fill_torch(tensor, TruncNormal(mean, std, a, b), original=True)
     return tensor
@@ -88,8 +89,10 @@ def _fill(module: nn.Module, initializer: BaseInit, bias: float) -> None:
             "This function takes a module, and was given a tensor.",
             fix="Give the module, or use torch.nn.init for a tensor.",
         )
+    targets = list(original_targets(module))
+    _check_writable([target.tensor for target in targets])
     with torch.no_grad():
-        for target in original_targets(module):
+        for target in targets:
             if target.slot == "bias":
                 target.tensor.fill_(bias)
                 continue
@@ -99,3 +102,8 @@ def _fill(module: nn.Module, initializer: BaseInit, bias: float) -> None:
                 error.parameter, error.shape = f"weight of a {type(module).__name__}", target.layout.shape
                 raise
             fill_torch(target.tensor, value, original=True)
+
+
+def _check_writable(tensors: list[torch.Tensor]) -> None:
+    if read_only_among(tensors):
+        raise TensorError(f"A tensor cannot be written: it {READ_ONLY[0]}.", fix=READ_ONLY[1])

@@ -10,8 +10,9 @@ Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in
 the same bits everywhere), `formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what
 it would need), `formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with
 `derivation.py` (or made of a larger or smaller model's), `casts.py` (numbers that another type does not
-hold), `memory.py` (what may be written), `as_array.py` (memory as NumPy's), `torch_generator.py` (torch's
-own generator, seeded and put back, and values drawn from it).
+hold), `memory.py` (what may be written), `read_only.py` (what the system lets nobody write), `as_array.py`
+(memory as NumPy's), `torch_generator.py` (torch's own generator, seeded and put back, and values drawn from
+it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views
@@ -34,6 +35,7 @@ from initcfg._stream.writing.matrices import (
 from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain, memory_problem, plain_among
 from initcfg._stream.writing.pool import Pool, for_each
 from initcfg._stream.writing.queue import Batch
+from initcfg._stream.writing.read_only import READ_ONLY, read_only_among
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.threads import (
     limit_this_thread,
@@ -55,6 +57,7 @@ __all__ = [
     "Matrix",
     "PLAIN_TENSORS",
     "Pool",
+    "READ_ONLY",
     "Share",
     "StreamWriter",
     "as_array",
@@ -81,6 +84,7 @@ __all__ = [
     "own_cores",
     "plain_among",
     "narrowed",
+    "read_only_among",
     "recipe_of",
     "result_shape",
     "seeded",

@@ -7,6 +7,7 @@ from operator import attrgetter, le
 
 import torch
 
+from initcfg._stream.writing.read_only import read_only_among
 from initcfg.errors import TensorError
 
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
@@ -36,7 +37,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
 
 
 def plain_among(tensors: Sequence[torch.Tensor]) -> set[int]:
-    """The ids of those tensors that are plain; fact by fact, since there may be thousands.
+    """The ids of those tensors that are plain, and not read-only; fact by fact: there may be thousands.
 
     Example:
         >>> from initcfg._stream.writing.memory import plain_among
@@ -53,12 +54,15 @@ def plain_among(tensors: Sequence[torch.Tensor]) -> set[int]:
         return set()
     if not (any(map(of.is_inference, tensors)) or any(map(of.is_neg, tensors))):
         sizes, offsets = [tensor.nbytes for tensor in tensors], list(map(of.storage_offset, tensors))
-        there = map(torch.UntypedStorage.nbytes, map(of.untyped_storage, tensors))
+        storages = list(map(of.untyped_storage, tensors))
+        there = map(torch.UntypedStorage.nbytes, storages)
         in_place = not any(offsets) and all(map(of.is_contiguous, tensors))
         if in_place and min(sizes) > 0 and all(map(le, sizes, there)):
-            return {*map(id, tensors)}
+            # Memory that torch allocated can be resized, and written.
+            own = all(map(torch.UntypedStorage.resizable, storages))
+            return {*map(id, tensors)} - (set() if own else read_only_among(tensors))
     # Some are not, or are views.
-    return {id(tensor) for tensor in tensors if is_plain(tensor)}
+    return {id(tensor) for tensor in tensors if is_plain(tensor)} - read_only_among(tensors)
 
 
 def memory_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
@@ -97,8 +101,7 @@ def form_problem(tensor: torch.Tensor) -> tuple[str, str] | None:
 def check_memory(tensor: torch.Tensor) -> None:
     """Raise TensorError unless the tensor's memory may be written.
 
-    A view of read-only memory (a NumPy array of ``np.memmap(mode="r")``) is not seen here: torch warns
-    when it is made, and forgets.
+    Read-only memory is not seen here: ``read_only_among`` looks for it, once for many tensors.
     """
     problem = memory_problem(tensor)
     if problem is not None:
