@@ -118,7 +118,7 @@ def test_assign_maps_what_the_rules_would_copy(checkpoint):
     assert not any(each.loaded.mapped for each in plan.apply(model, seed=0).values())
     assert all(each.loaded.mapped for each in plan.apply(model, seed=0, assign=True).values())
     assert same(model, state)
-    with pytest.raises(ApplyError, match="assign is True or False, not 1"):
+    with pytest.raises(ApplyError, match="takes True or False as assign, not 1"):
         plan.apply(model, assign=1)
 
 

@@ -187,7 +187,7 @@ def test_a_config_of_the_wrong_form(nets: Registry) -> None:
         ("Net", None, nets, "cfg must be a dict, not str: 'Net'"),
         ([dict(type="Net")], None, nets, "cfg must be a dict, not list"),
         (dict(type="Net"), 3, nets, "default_args must be a dict, not int"),
-        (dict(type="Net"), None, "nets", "registry must be a Registry, not 'nets'"),
+        (dict(type="Net"), None, "nets", "takes a Registry as registry, not the text 'nets'"),
         (dict(type=3), None, nets, "type must be a name, an import path, a class or a function, not 3"),
         (dict(type=None), None, nets, "not None"),
     ):

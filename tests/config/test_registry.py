@@ -73,7 +73,7 @@ def test_what_cannot_be_registered() -> None:
         (dict(module=3), "Only classes and functions"),
         (dict(name=3, module=Net), "A name must be a string, or a list of strings, not 3"),
         (dict(name=["a", 3], module=Net), "A name must be a string"),
-        (dict(module=Net, force="yes"), "force must be True or False"),
+        (dict(module=Net, force="yes"), "takes True or False as force"),
         (dict(module=functools.partial(Net)), "has no name of its own"),
     ):
         with pytest.raises(RegistryTypeError, match=message) as caught:
@@ -88,7 +88,7 @@ def test_what_makes_no_registry(nets: Registry) -> None:
         Registry("thing", scope=3)  # type: ignore[arg-type]
     with pytest.raises(RegistryTypeError, match="parent of a registry must be a Registry"):
         Registry("thing", parent="net")  # type: ignore[arg-type]
-    with pytest.raises(RegistryTypeError, match="A name must be a string, not 3"):
+    with pytest.raises(RegistryTypeError, match="takes a text as key, not 3"):
         nets.get(3)  # type: ignore[arg-type]
 
 

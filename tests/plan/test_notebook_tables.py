@@ -39,5 +39,7 @@ def test_a_device_that_torch_does_not_have_is_an_error_with_a_remedy() -> None:
 
 
 def test_what_is_no_model_cannot_be_initialized() -> None:
-    with pytest.raises(TypeError, match=r"assert_initialized takes a torch\.nn\.Module, not str"):
+    with pytest.raises(
+        TypeError, match=r"assert_initialized takes a torch\.nn\.Module as model, not the text"
+    ):
         assert_initialized("net.py")  # type: ignore[arg-type]

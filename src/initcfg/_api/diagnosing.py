@@ -21,7 +21,7 @@ from initcfg._diagnose import (
 )
 from initcfg._plan import Plan
 from initcfg._record.isolation import others_kept
-from initcfg.errors import DiagnosisError, InitcfgError
+from initcfg.errors import DiagnosisError, InitcfgError, as_annotated
 
 
 @overload
@@ -60,6 +60,7 @@ def diagnose(
 ) -> DiagnosisComparison: ...
 
 
+@as_annotated(DiagnosisError)
 def diagnose(
     model: nn.Module,
     batch: Any = None,

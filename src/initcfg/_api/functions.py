@@ -29,20 +29,14 @@ from initcfg._rules import Compiler, called_with, has_init_weights, is_initializ
 from initcfg._rules.initializers import BaseInit
 from initcfg._stream import check_settings
 from initcfg._stream.writing import seeded
-from initcfg.errors import (
-    BuildError,
-    InitcfgError,
-    PlanError,
-    RuleTypeError,
-    log,
-    mistaken,
-)
+from initcfg.errors import BuildError, InitcfgError, PlanError, RuleTypeError, as_annotated, log, mistaken
 
 Rng = Literal["stream", "torch"]
 SECOND_CALL = "init_weights of %s has been called more than once."
 InitCfg = Mapping[str, Any] | Sequence[Any] | BaseInit | None
 
 
+@as_annotated(PlanError, but=("model", "init_cfg"))
 def plan(
     model: nn.Module,
     init_cfg: InitCfg = None,
@@ -98,7 +92,9 @@ def located_plan(
     model = _model_in(model)
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence, BaseInit)):
-        raise RuleTypeError(f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.")
+        raise RuleTypeError(
+            f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.", fix="Write dict(type=...)."
+        )
     with fewer_collections():
         with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
             roles = roles.over(remembered_roles(model))
@@ -137,6 +133,7 @@ def _made(
     )
 
 
+@as_annotated(PlanError, but=("model", "init_cfg"))
 def init_weights(
     model: nn.Module,
     init_cfg: InitCfg = None,
@@ -172,6 +169,7 @@ def init_weights(
     return made.apply(_model_in(model), seed=seed, rng=rng, **ranks)
 
 
+@as_annotated(BuildError, but=("config",))
 def build(
     config: str | Path | Mapping[str, Any],
     *,
@@ -253,7 +251,9 @@ def model_cfg(
     if not read and not isinstance(loaded, Config):
         loaded = plain_containers(loaded, package="omegaconf")
     if not isinstance(loaded, (Mapping, Config)):
-        raise BuildError(f"A config is a file or a dict, not {config!r}.")
+        raise BuildError(
+            f"A config is a file or a dict, not {config!r}.", fix="Give a path, or dict(type=...)."
+        )
     if "type" not in loaded and "model" not in loaded:
         raise BuildError(
             f"The config has no model: neither a key 'model' nor a key 'type'{mistaken('model', loaded)}.",
@@ -303,11 +303,15 @@ def warn_of_second_call(model: nn.Module) -> None:
 def exact_reach(compat: str | None) -> bool:
     """Whether ``compat`` asks for exactly what the original reaches."""
     if compat not in (None, "mmengine"):
-        raise PlanError(f"compat must be None or 'mmengine', not {compat!r}.")
+        raise PlanError(
+            f"compat must be None or 'mmengine', not {compat!r}.", fix="Leave it out, or write 'mmengine'."
+        )
     return compat is not None
 
 
 def _model_in(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):
-        raise PlanError(f"A plan is made for a torch.nn.Module, not for {model!r}.")
+        raise PlanError(
+            f"A plan is made for a torch.nn.Module, not for {model!r}.", fix="Give the model itself."
+        )
     return unwrapped(model)

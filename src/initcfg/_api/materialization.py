@@ -28,12 +28,13 @@ from initcfg._model import (
 )
 from initcfg._plan import Ledger, Plan
 from initcfg._record import close, is_closed, meta_defaults, waits
-from initcfg.errors import ApplyError, ArgumentValueError, plural
+from initcfg.errors import ApplyError, ArgumentValueError, as_annotated, plural
 from initcfg.values import Computed, Keep
 
 _SHOWN = 4
 
 
+@as_annotated(ApplyError, but=("init_cfg",))
 def materialize(
     model: nn.Module,
     init_cfg: InitCfg = None,
@@ -78,8 +79,6 @@ def materialize(
         >>> print(ledger["1.running_var"].value, model[1].running_var.tolist())
         Constant(1) [1.0, 1.0, 1.0, 1.0]
     """
-    if not isinstance(model, nn.Module):
-        raise ApplyError(f"materialize takes a torch.nn.Module, not {model!r}.")
     if plan is not None and init_cfg is not None:
         raise ApplyError("A plan and rules were given, and either says everything.", fix="Give one of them.")
     if plan is not None and not (example is None and roles is None):

@@ -19,10 +19,11 @@ from initcfg._plan.planner import make_plan, remembered_roles
 from initcfg._record import defaults
 from initcfg._rules import Compiler, Program, Rule, Step, bias_of, called_with, parse_layers, type_label
 from initcfg._rules.initializers import BaseInit, PretrainedInit
-from initcfg.errors import log, shown
+from initcfg.errors import PlanError, as_annotated, log, shown
 
 
 @doors.initialize.leads_to
+@as_annotated(PlanError, but=("init_cfg",))
 def initialize(
     module: nn.Module,
     init_cfg: Mapping[str, Any] | list[Any],

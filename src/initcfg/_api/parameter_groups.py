@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from initcfg._model import Entry, block_of, named_tensors, targets, unwrapped
 from initcfg._plan import Plan
-from initcfg.errors import ArgumentValueError, PlanError, nearest, plural
+from initcfg.errors import ArgumentValueError, PlanError, as_annotated, nearest, plural
 
 Optimizer = Literal["adamw", "adam", "sgd", "muon"]
 # What a plan that was made for the first may be given to.
@@ -29,6 +29,7 @@ class _Numbers:
     by_muon: bool
 
 
+@as_annotated(PlanError, but=("no_decay",))
 def param_groups(
     model: nn.Module,
     plan: Plan,
@@ -75,7 +76,7 @@ def param_groups(
         [(0.1, '3 tensors'), (0.025, 'lr ×0.25, 1 tensor')]
         >>> optimizer = optim.AdamW(groups)
     """
-    _check_arguments(plan, lr=lr, weight_decay=weight_decay, eps=eps, optimizer=optimizer, no_decay=no_decay)
+    _check_arguments(lr=lr, weight_decay=weight_decay, eps=eps, optimizer=optimizer, no_decay=no_decay)
     model = unwrapped(model)
     names = named_tensors(model)
     names.refuse_lazy()
@@ -100,21 +101,21 @@ def param_groups(
     return [_group(each, found, lr, optimizer) for each, found in groups.items()]
 
 
-def _check_arguments(plan: Any, *, optimizer: str, no_decay: Any, **numbers: Any) -> None:
-    if not isinstance(plan, Plan):
-        raise PlanError(
-            f"The groups are made from a plan, not from {plan!r}.", fix="Give initcfg.plan(model, ...)."
-        )
+def _check_arguments(*, optimizer: str, no_decay: Any, **numbers: Any) -> None:
     known = get_args(Optimizer)
     if optimizer not in known:
         raise ArgumentValueError(
             f"optimizer is one of {', '.join(known)}, not {optimizer!r}.",
             meant=nearest(str(optimizer), known),
+            fix=f"Write {known[0]!r}, for one.",
         )
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < float("inf"):
-            raise ArgumentValueError(f"{name} is a finite number of at least 0, not {number!r}.")
-    if isinstance(no_decay, str) or not all(isinstance(each, str) for each in no_decay):
+            raise ArgumentValueError(
+                f"{name} is a finite number of at least 0, not {number!r}.", fix="Write a number from 0 on."
+            )
+    listed = isinstance(no_decay, Collection) and not isinstance(no_decay, str)
+    if not listed or not all(isinstance(each, str) for each in no_decay):
         raise ArgumentValueError(
             f"no_decay is a list of patterns, not {no_decay!r}.", fix="Write no_decay=('*.bias', '*norm*')."
         )

@@ -19,6 +19,7 @@ from initcfg._apply.load_warnings import warn_of_loads
 from initcfg._apply.measuring import Batches
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
+from initcfg._apply.process_groups import ranks_of
 from initcfg._apply.ranks import TOLD, Agreement, place_in_job
 from initcfg._apply.user_code import reset_is_init
 from initcfg._apply.without_memory import warn_of_tensors_without_memory
@@ -67,15 +68,13 @@ def apply_plan(
 ) -> Ledger:
     """See :meth:`Plan.apply`."""
     if not isinstance(model, nn.Module):
-        raise ApplyError(f"A plan is applied to a torch.nn.Module, not to {model!r}.")
-    if isinstance(seed, bool):
-        raise ApplyError(f"A seed is an integer, not {seed!r}.")
+        raise ApplyError(
+            f"A plan is applied to a torch.nn.Module, not to {model!r}.", fix="Give the model itself."
+        )
     if rng not in ("stream", "torch"):
-        raise ApplyError(f"rng must be 'stream' or 'torch', not {rng!r}.")
-    if not isinstance(assign, bool):
-        raise ApplyError(f"assign is True or False, not {assign!r}.")
-    if not isinstance(collective, bool):
-        raise ApplyError(f"collective is True or False, not {collective!r}.")
+        raise ApplyError(
+            f"rng must be 'stream' or 'torch', not {rng!r}.", fix="Leave it out, which means 'stream'."
+        )
     checkpoints = PlannedCheckpoints(plan.loads, assign=assign)
     execution: Execution | None = None
     put_back: Callable[[], None] | None = None
@@ -153,7 +152,7 @@ def apply_plan(
 def _replicas(model: nn.Module, process_group: Any) -> list[int]:
     """The ranks that may hold the same model, as those of DistributedDataParallel do."""
     group = group_of_replicas(model) if process_group is None else process_group
-    return [] if group is None else torch.distributed.get_process_group_ranks(group)
+    return [] if group is None else list(ranks_of(group))
 
 
 def _anything_drawn(ledger: Ledger) -> bool:
@@ -209,7 +208,7 @@ def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]
     if process_group is None:
         process_group = group_of_replicas(model)
     if process_group is not None:
-        found.append(tuple(torch.distributed.get_process_group_ranks(process_group)))
+        found.append(ranks_of(process_group))
     return found
 
 

@@ -53,7 +53,9 @@ def _item(planned: Plan | Ledger, name: str):
         return planned[name]
     except KeyError:
         names = [*planned, *planned.aliases, *(planned.buffers if isinstance(planned, Plan) else ())]
-        raise PlanError(f"There is no tensor {name!r}.", meant=nearest(name, names)) from None
+        near = nearest(name, names)
+        fix = None if near else "Print it to see its names."
+        raise PlanError(f"There is no tensor {name!r}.", meant=near, fix=fix) from None
 
 
 def _seed(planned: Plan | Ledger, seed: int | None) -> int | None:

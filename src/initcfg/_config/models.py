@@ -14,6 +14,7 @@ from initcfg._config.import_paths import (
     torch_nn_names,
 )
 from initcfg._config.registry import Registry, build_from_cfg
+from initcfg.errors import BuildError, as_annotated
 
 
 class ModelRegistry(Registry):
@@ -48,6 +49,7 @@ class ModelRegistry(Registry):
         return places, [*torch_nn, *mmengine_names()]
 
 
+@as_annotated(BuildError)
 def build_model_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
     """:func:`build_from_cfg`, but of a list of configs, a ``Sequential`` of what they build."""
     if isinstance(cfg, list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -22,6 +22,7 @@ from initcfg.errors import (
     NoTypeError,
     RegistryTypeError,
     UnknownTypeError,
+    as_annotated,
     mistaken,
     nearest,
     plural,
@@ -32,6 +33,7 @@ Registered = TypeVar("Registered", bound=Callable[..., Any])
 _current_scope: ContextVar[str | None] = ContextVar("initcfg_current_scope", default=None)
 
 
+@as_annotated(RegistryTypeError, but=("__init__",))
 class Registry:
     """Classes and functions by name, in a tree of scopes.
 
@@ -79,9 +81,18 @@ class Registry:
         locations: Sequence[str] = (),
     ) -> None:
         if scope is not None and not isinstance(scope, str):
-            raise RegistryTypeError(f"The scope of a registry must be a string, not {scope!r}.")
+            raise RegistryTypeError(
+                f"The scope of a registry must be a string, not {scope!r}.", fix="Give its name."
+            )
         if parent is not None and not isinstance(parent, Registry):
-            raise RegistryTypeError(f"The parent of a registry must be a Registry, not {parent!r}.")
+            raise RegistryTypeError(
+                f"The parent of a registry must be a Registry, not {parent!r}.",
+                fix="Give the registry itself.",
+            )
+        if isinstance(locations, (str, bytes)) or not isinstance(locations, Collection):
+            raise RegistryTypeError(
+                f"The locations are a list of modules, not {locations!r}.", fix="Write ['...']."
+            )
         self.name = name
         self.scope = self.infer_scope() if scope is None else scope
         self.parent = parent
@@ -178,22 +189,25 @@ class Registry:
             >>> sorted(HEADS.module_dict)
             ['Dict', 'Head']
         """
-        if not isinstance(force, bool):
-            raise RegistryTypeError(f"force must be True or False, not {force!r}.")
         if module is None and callable(name):
             return self._register(name, None, force)
         names = [name] if isinstance(name, str) else name
         if names is not None and not (
             isinstance(names, Sequence) and all(isinstance(each, str) for each in names)
         ):
-            raise RegistryTypeError(f"A name must be a string, or a list of strings, not {name!r}.")
+            raise RegistryTypeError(
+                f"A name must be a string, or a list of strings, not {name!r}.", fix="Write name='...'."
+            )
         if module is not None:
             return self._register(module, names, force)
         return lambda decorated: self._register(decorated, names, force)
 
     def _register(self, module: Any, names: Sequence[str] | None, force: bool) -> Any:
         if not callable(module):
-            raise RegistryTypeError(f"Only classes and functions can be registered, not {module!r}.")
+            raise RegistryTypeError(
+                f"Only classes and functions can be registered, not {module!r}.",
+                fix="Give the class or the function itself.",
+            )
         if names is None:
             own = getattr(module, "__name__", None)
             if own is None:
@@ -352,6 +366,7 @@ class Registry:
         return self.build_func(cfg, *args, **kwargs, registry=self)
 
 
+@as_annotated(BuildError)
 def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> Any:
     """Build what ``cfg["type"]`` names, with the other keys as its arguments; nothing is initialized.
 
@@ -383,8 +398,6 @@ def build_from_cfg(cfg: Any, registry: Registry, default_args: Any = None) -> An
     arguments = _as_dict(cfg, "cfg")
     for key, value in _as_dict({} if default_args is None else default_args, "default_args").items():
         arguments.setdefault(key, value)
-    if not isinstance(registry, Registry):
-        raise BuildError(f"registry must be a Registry, not {registry!r}.")
     if "type" not in arguments:
         raise NoTypeError(
             f"The config does not say what to build: it has no 'type'{mistaken('type', arguments)}.",
@@ -424,4 +437,6 @@ def _as_dict(given: Any, what: str) -> dict[str, Any]:
     # MMEngine's Config is not a Mapping, but has items.
     if isinstance(given, Mapping) or type(given).__name__ == "Config":
         return dict(plain_containers(given, package="omegaconf").items())
-    raise BuildError(f"{what} must be a dict, not {type(given).__name__}: {given!r}.")
+    raise BuildError(
+        f"{what} must be a dict, not {type(given).__name__}: {given!r}.", fix="Write dict(type=..., ...)."
+    )

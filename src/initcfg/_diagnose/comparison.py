@@ -26,7 +26,7 @@ from initcfg._diagnose.untouched import refuse_unready
 from initcfg._model import doors, named_tensors, unwrapped
 from initcfg._plan import Plan, record_to_json
 from initcfg._stream.writing import fill_stream
-from initcfg.errors import DiagnosisError, InitcfgError, plural
+from initcfg.errors import DiagnosisError, InitcfgError, as_annotated, plural
 
 SEEDS = 5
 # Of the 252 orders of five and five, two tell them apart: chance does so in less than one case of a hundred.
@@ -42,6 +42,7 @@ class Side:
     plan: Plan | None
 
 
+@as_annotated(DiagnosisError)
 @dataclass(frozen=True)
 class DiagnosisComparison:
     """What a few steps of training tell of two initializations.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from initcfg._diagnose.sentences import Sentence
 from initcfg._plan import Plan, record_to_json
-from initcfg.errors import DiagnosisError, plural
+from initcfg.errors import DiagnosisError, as_annotated, plural
 from initcfg.values import Misfit, record, short
 
 FORMAT = "initcfg-diagnosis"
@@ -196,6 +196,7 @@ class Measures:
         return record_to_json(self)
 
 
+@as_annotated(DiagnosisError)
 @dataclass(frozen=True)
 class Diagnosis:
     """What an initialization does to a model: findings, and the measures behind them.

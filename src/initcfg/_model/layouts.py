@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from initcfg._model.contents import parameters_of
-from initcfg.errors import InitcfgError, TensorError
+from initcfg.errors import InitcfgError, RuleTypeError, TensorError, as_annotated
 from initcfg.values import Layout
 
 Declaration = Callable[[Any], Mapping[str, Layout]]
@@ -26,6 +26,7 @@ Declaration = Callable[[Any], Mapping[str, Layout]]
 _declarations: dict[type | str, Declaration] = {}
 
 
+@as_annotated(RuleTypeError)
 def register_layout(layer: type[nn.Module] | str, declaration: Declaration | None = None) -> Any:
     """Say what the axes of a layer's tensors mean: a decorator, or called with the function.
 

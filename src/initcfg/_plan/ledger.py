@@ -23,7 +23,7 @@ from initcfg._plan.reading import (
     loads_of,
     read_whole,
 )
-from initcfg.errors import PlanError, plural, render
+from initcfg.errors import PlanError, as_annotated, plural, render
 from initcfg.values import Constant, Keep, Misfit, Value, record, typed
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class KeptBuffer(Frozen):
     sha256: str | None = None
 
 
+@as_annotated(PlanError)
 @dataclass(frozen=True)
 class Ledger(Frozen, Mapping[str, Written]):
     """What apply did: a mapping from canonical name to :class:`Written`, parameters then buffers.

@@ -27,7 +27,9 @@ NameMap = Mapping[str, str] | Callable[[str], str]
 def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap | None) -> Plan:
     """See :meth:`Plan.part`."""
     if not isinstance(module, nn.Module):
-        raise PlanError(f"A plan's part is that of a torch.nn.Module, not of {module!r}.")
+        raise PlanError(
+            f"A plan's part is that of a torch.nn.Module, not of {module!r}.", fix="Give the module."
+        )
     names = named_tensors(module)
     hooks = PartHooks(module, plan.loads, compat=plan.compat is not None)
     parameters: dict[str, Assignment] = {}

@@ -18,7 +18,7 @@ from initcfg._plan.assignment import Assignment, Before, RuleNote, Unused, effec
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.loads import Load
 from initcfg._plan.plan_as_json import content_to_json, digest_of_plan, digests_of, plan_to_json, read_plan
-from initcfg.errors import PlanError, plural
+from initcfg.errors import ApplyError, PlanError, as_annotated, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from initcfg._plan.tape import Recorded, Tape
 
 
+@as_annotated(PlanError, but=("model", "module", "directory", "threads"), apply=ApplyError)
 @dataclass(frozen=True, eq=False)
 class Plan(Frozen, Mapping[str, Assignment]):
     """What every parameter of a model will be: an ordered mapping from name to assignment.
@@ -54,9 +55,8 @@ class Plan(Frozen, Mapping[str, Assignment]):
         uninitialized: Parameters that neither a rule nor their constructor writes: they hold
             whatever the memory held. Known for models that :func:`initcfg.build` made.
         partly_written: Parameters of which no rule and no code writes more than a part; the rest is zeros.
-        before_code: The tensors that the model's own code makes, takes away, or gives another shape or type:
-            what there is before it runs, None for one that it makes. One that is in neither ``parameters``
-            nor ``buffers`` is taken away.
+        before_code: The tensors that the model's own code makes, takes away (these are in no other mapping)
+            or gives another shape or type: what there is before it runs, None for one that it makes.
         rules: Every rule by its path.
         compat: ``"mmengine"`` or None.
         whole: Of a part of a model: the digest of the whole model's plan.

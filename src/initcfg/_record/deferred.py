@@ -25,7 +25,7 @@ from initcfg._record.recording import (
     current_session,
     outcomes_of,
 )
-from initcfg.errors import BuildError, LazyParameterError
+from initcfg.errors import BuildError, LazyParameterError, as_annotated
 from initcfg.values import Computed
 
 # Pending parameters up to this size hold NaN, so that reading one by accident shows.
@@ -33,6 +33,7 @@ _POISONED_BYTES = 1 << 14
 _NEVER_LAZY = (torch.Tensor, nn.Parameter)
 
 
+@as_annotated(BuildError)
 class deferred:
     """Build a model without writing its weights: its constructor's writes become the plan's defaults.
 

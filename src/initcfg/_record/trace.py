@@ -15,10 +15,11 @@ from initcfg._record.recorded import recorded
 from initcfg._record.recording import current_session
 from initcfg._record.relations import together
 from initcfg._record.trace_plan import plan_of
-from initcfg.errors import BuildError
+from initcfg.errors import BuildError, as_annotated
 from initcfg.values import Keep, Opaque
 
 
+@as_annotated(BuildError)
 def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> Plan:
     """The plan of code that initializes a model: it runs, and its writes are recorded in place of done.
 
@@ -60,8 +61,6 @@ def trace(build_or_init: Callable[..., Any], model: nn.Module | None = None) -> 
             "A trace was begun inside of another, or of a deferred build.",
             fix="Call initcfg.trace outside of initcfg.deferred() and of traced code.",
         )
-    if model is not None and not isinstance(model, nn.Module):
-        raise BuildError(f"trace(init, model) takes a torch.nn.Module, not {model!r}.")
     run = _runner(build_or_init, model)
     with fewer_collections():
         plan, looked = _traced(run, model)
@@ -87,10 +86,13 @@ def _traced(run: Callable[[], nn.Module], model: nn.Module | None, seed: int = 0
 
 def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[], nn.Module]:
     """The code as a function without arguments that returns the model."""
-    if not callable(function):
-        raise BuildError(f"trace takes a function that builds or initializes a model, not {function!r}.")
-
-    takes_model = model is not None and _needs_argument(function)
+    needs = _needs_argument(function)
+    if isinstance(function, nn.Module) or (needs and model is None):
+        raise BuildError(
+            f"trace takes a function without arguments that builds a model, not {_called(function)}.",
+            fix="Write a function around it: initcfg.trace(lambda: ...).",
+        )
+    takes_model = model is not None and needs
 
     def run() -> nn.Module:
         made = function(model) if takes_model else function()
@@ -106,6 +108,10 @@ def _runner(function: Callable[..., Any], model: nn.Module | None) -> Callable[[
         return made
 
     return run
+
+
+def _called(function: Any) -> str:
+    return f"a {type(function).__name__}" if isinstance(function, nn.Module) else repr(function)
 
 
 def _needs_argument(function: Callable[..., Any]) -> bool:

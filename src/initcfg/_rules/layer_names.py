@@ -67,7 +67,9 @@ def parse_layers(layer: Any, *, compat: bool) -> Layers:
     items = list(layer) if isinstance(layer, (list, tuple)) else [layer]
     if compat:
         if not isinstance(layer, (str, list)):
-            raise RuleTypeError(f"layer must be a class name or a list of them, not {layer!r}.")
+            raise RuleTypeError(
+                f"layer must be a class name or a list of them, not {layer!r}.", fix="Write layer='Conv2d'."
+            )
         # A class in the list matches nothing there, without a word.
         return Layers(frozenset(item for item in items if isinstance(item, str)), (), False)
     if not all(isinstance(item, (str, type)) for item in items):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from initcfg.errors import ArgumentError
+from initcfg.errors import ArgumentError, as_annotated
 
 _KNOWN = """
     clip detectron2 diffusers efficientnet_pytorch facenet_pytorch fvcore geffnet kornia monai open_clip peft
@@ -15,6 +15,7 @@ _KNOWN = """
 _LIBRARIES: set[str] = set(_KNOWN.split())
 
 
+@as_annotated(ArgumentError, but=("package",))
 def register_library(package: str) -> None:
     """Say that the classes of a package initialize in their constructors.
 

@@ -130,7 +130,9 @@ def _parse_entry(
     entry = _as_entry(entry)
     if not isinstance(entry, Mapping):
         raise RuleTypeError(
-            f"Each entry of an init_cfg is a dict, not {entry!r}.", where=location(where, file_and_line)
+            f"Each entry of an init_cfg is a dict, not {entry!r}.",
+            where=location(where, file_and_line),
+            fix="Write dict(type=...).",
         )
     cfg = _copied(entry)  # what contains itself cannot be shown either
     with _errors_of(entry, where, file_and_line):

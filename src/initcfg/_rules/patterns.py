@@ -43,7 +43,9 @@ def parse_patterns(key: str, written: Any) -> tuple[Pattern, ...]:
         return ()
     items = [written] if isinstance(written, str) else written
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) and item for item in items):
-        raise RuleTypeError(f"{key} must be a pattern or a list of patterns, not {written!r}.")
+        raise RuleTypeError(
+            f"{key} must be a pattern or a list of patterns, not {written!r}.", fix=f"Write {key}='*.weight'."
+        )
     return tuple(Pattern(item, _compiled(key, item)) for item in items)
 
 

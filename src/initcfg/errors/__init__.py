@@ -4,10 +4,11 @@ In: what was found, where, and what would fix it.
 Out: an error whose text is one sentence and what is known besides: the rule, its place, the parameter, names
 that were perhaps meant, and the fix.
 
-Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's
-code raised), `words.py` (numbers, bytes and near names in messages), `yaml_words.py` (advice for who
-writes YAML), `paths.py` (texts that are no paths), `sentences.py` (sentences in two languages), `shown.py`
-(a stranger's text, without what would steer a terminal), `screen.py` (the one way to people's eyes).
+Read: this file (the errors, by station), then `combined.py` (errors that are also what somebody else's code
+raised), `arguments.py` (what a function is given is held to its annotations), `words.py` (numbers, bytes
+and near names in messages), `yaml_words.py` (advice for who writes YAML), `paths.py` (texts that are no
+paths), `sentences.py` (sentences in two languages), `shown.py` (a stranger's text, without what would steer
+a terminal), `screen.py` (the one way to people's eyes).
 
 Each class also derives from the built-in exception that the original system raised in that place, so that
 code written for it still catches it.
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 # For the package itself: what makes an error of two classes, and the words of messages.
+from initcfg.errors.arguments import as_annotated as as_annotated
 from initcfg.errors.combined import also as also
 from initcfg.errors.paths import path_problem as path_problem
 from initcfg.errors.screen import add_row as add_row

@@ -20,13 +20,14 @@ from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import compare, read_saved
 from initcfg._plan.report import diff_view
 from initcfg._record import waits
-from initcfg.errors import PlanError, plural, render, shown
+from initcfg.errors import PlanError, as_annotated, plural, render, shown
 from initcfg.testing.golden_plans import asked
 
 _SHOWN = 20
 _WIDTH = 100
 
 
+@as_annotated(PlanError)
 def assert_initialized(model: nn.Module, *, plan: Plan | Ledger | None = None, finite: bool = True) -> None:
     """Raise AssertionError unless every tensor of a model has its initial value.
 
@@ -54,8 +55,6 @@ def assert_initialized(model: nn.Module, *, plan: Plan | Ledger | None = None, f
           bias  on the meta device: it has no memory
     """
     __tracebackhide__ = True
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"assert_initialized takes a torch.nn.Module, not {type(model).__name__}.")
     known = last_plan(model) if plan is None else plan
     faults = {**dict(_faults_of_tensors(unwrapped(model), finite))}
     if known is not None:
@@ -69,6 +68,7 @@ def assert_initialized(model: nn.Module, *, plan: Plan | Ledger | None = None, f
         raise AssertionError("\n".join([f"{plural(len(faults), 'tensor')} {verb} not initialized:", *lines]))
 
 
+@as_annotated(PlanError)
 def assert_plan_matches(
     model_or_plan: nn.Module | Plan | Ledger, path: str | Path, *, update: bool | None = None
 ) -> None:

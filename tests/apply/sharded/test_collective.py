@@ -227,5 +227,5 @@ def test_alone_it_changes_nothing() -> None:
     _planned(model).apply(model, seed=3, collective=True)
     assert all(torch.equal(each, whole[name]) for name, each in tensors(model).items())
     assert not any(isinstance(each, DTensor) for each in model.parameters())
-    with pytest.raises(ApplyError, match="collective is True or False"):
+    with pytest.raises(ApplyError, match="takes True or False as collective"):
         _planned(model).apply(model, seed=3, collective="yes")  # type: ignore[arg-type]

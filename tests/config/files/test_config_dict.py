@@ -167,7 +167,7 @@ def test_config_copies():
 
 def test_config_from_what_is_no_dict():
     for wrong in ([1], "a = 1", 3):
-        with pytest.raises(ConfigError, match="A config is made from a dict"):
+        with pytest.raises(ConfigError, match="Config takes a dict or None as cfg_dict"):
             Config(wrong)  # type: ignore[arg-type]
     assert Config(Config({"a": 1})) == {"a": 1}
     assert Config() == {}

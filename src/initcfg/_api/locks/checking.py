@@ -10,7 +10,7 @@ from typing import Any
 from initcfg._api.locks.entries import Entry
 from initcfg._api.locks.lock_file import Lock, LockedModel
 from initcfg._api.locks.making import folder_of, model_of, target_of
-from initcfg.errors import InitcfgError, LockError, render
+from initcfg.errors import InitcfgError, LockError, as_annotated, render
 
 _UNTOLD = "nothing that the lock names: what is left is data that code reads, torch, or what these import"
 
@@ -101,6 +101,7 @@ class LockCheck:
         return {"same": self.same, "models": [each.to_json() for each in self.models]}
 
 
+@as_annotated(LockError)
 def check(path: str | Path = "init.lock", *, untrusted: bool = False) -> LockCheck:
     """Whether the models of a lock still start with what it says; and if not, what has changed.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from initcfg._api.locks.entries import Entry, Tied, entry_in
 from initcfg._api.locks.words import MOST_NAMES, digest, quoted
 from initcfg._config.files import file_text, write_atomically
-from initcfg.errors import LockError
+from initcfg.errors import LockError, as_annotated
 from initcfg.values import short
 
 VERSION = 1
@@ -69,6 +69,7 @@ class LockedModel:
         yield ""
 
 
+@as_annotated(LockError)
 @dataclass(frozen=True)
 class Lock:
     """What some models start with.

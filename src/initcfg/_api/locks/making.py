@@ -24,7 +24,7 @@ from initcfg._plan import Plan
 from initcfg._stream.bits import STREAM_VERSION
 from initcfg._stream.writing import as_array
 from initcfg._version import __version__
-from initcfg.errors import LockError
+from initcfg.errors import LockError, as_annotated
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Target:
     seed: int | None = None
 
 
+@as_annotated(LockError)
 def lock(
     *configs: str | Path,
     path: str | Path = "init.lock",

@@ -12,7 +12,7 @@ import torch
 from initcfg._api.weights.reading import pairs_of, why_unreadable
 from initcfg._apply import distance, wide
 from initcfg._checkpoints import OpenedCheckpoint, prefixes_of, without_wrappers
-from initcfg.errors import CheckpointError, in_html_lines, plural, render
+from initcfg.errors import CheckpointError, PlanError, as_annotated, in_html_lines, plural, render
 from initcfg.values import number_to_json
 
 
@@ -59,6 +59,7 @@ class TensorChange:
         return {**data, **{side: {"shape": list(data[side][0]), "dtype": data[side][1]} for side in "ab"}}
 
 
+@as_annotated(PlanError)
 @dataclass(frozen=True, repr=False)
 class WeightsComparison:
     """What differs between the numbers of two checkpoints, A and B; printable.

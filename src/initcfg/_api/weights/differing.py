@@ -15,7 +15,7 @@ from initcfg._api.weights.given import name_of, source_of
 from initcfg._checkpoints import open_source
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import Comparison, compare, has_ledger, read_saved
-from initcfg.errors import ConfigError
+from initcfg.errors import ConfigError, PlanError, as_annotated
 
 _SUFFIXES = (
     ".safetensors",
@@ -35,6 +35,7 @@ _SUFFIXES = (
 Side = Plan | Ledger | str | Path | Mapping[str, Any] | nn.Module
 
 
+@as_annotated(PlanError)
 def diff(a: Side, b: Side, *, values: bool = False) -> Comparison | WeightsComparison:
     """What differs between A and B.
 

@@ -17,7 +17,7 @@ from initcfg._api.weights.statistics import statistics
 from initcfg._checkpoints import OpenedCheckpoint, common_prefix, open_source
 from initcfg._checkpoints.formats import TensorInfo
 from initcfg._plan import FORMAT
-from initcfg.errors import CheckpointError, plural, render
+from initcfg.errors import CheckpointError, as_annotated, plural, render
 
 _LEDGER = "initcfg.ledger"
 
@@ -72,6 +72,7 @@ class Inspection:
         return {name: list(item) if isinstance(item, tuple) else item for name, item in data.items()}
 
 
+@as_annotated(CheckpointError, but=("checkpoint",))
 def inspect(checkpoint: Checkpoint, *, values: bool = False, part: str | None = None) -> Inspection:
     """What is in a checkpoint: keys, shapes, types. No code in it is run.
 

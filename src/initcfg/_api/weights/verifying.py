@@ -16,10 +16,11 @@ from initcfg._checkpoints import open_source
 from initcfg._model import named_tensors
 from initcfg._plan import KeptBuffer, Ledger, Plan
 from initcfg._plan.compare import read_saved
-from initcfg.errors import ConfigError, plural
+from initcfg.errors import CheckpointError, ConfigError, as_annotated, plural
 from initcfg.values import formulas_in
 
 
+@as_annotated(CheckpointError, but=("checkpoint",))
 def verify(
     checkpoint: Checkpoint,
     plan: Plan | Ledger | str | Path | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch.distributed
 
+from initcfg._apply.process_groups import ranks_of
 from initcfg._apply.streaming.shard_files import Shard
 from initcfg.errors import ApplyError
 
@@ -65,10 +66,10 @@ def world_of(group: ProcessGroup | None) -> World:
     """The ranks of a process group; None is this process alone."""
     if group is None:
         return ALONE
+    members = ranks_of(group)
     rank = torch.distributed.get_rank(group)
     if rank < 0:
         raise ApplyError("This process is not in the process group that is to write the checkpoint.")
-    members = tuple(torch.distributed.get_process_group_ranks(group))
     return World(rank, len(members), group, members)
 
 

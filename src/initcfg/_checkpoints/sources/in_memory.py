@@ -26,7 +26,8 @@ def from_code(source: Any, *, sha256: str | None) -> Located:
         except Exception as error:
             raise CheckpointError(
                 f"The function {origin} that should return a state_dict raised "
-                f"{type(error).__name__}: {error}."
+                f"{type(error).__name__}: {error}.",
+                fix="Give a function without arguments that returns one.",
             ) from error
     if isinstance(state, nn.Module):
         origin = origin or f"a {type(state).__qualname__} in memory"

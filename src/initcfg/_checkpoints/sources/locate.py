@@ -12,9 +12,10 @@ from initcfg._checkpoints.sources.in_memory import from_code
 from initcfg._checkpoints.sources.local import from_path
 from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.schemes import known_schemes, source_for
-from initcfg.errors import CheckpointError, CheckpointNotFoundError, InitcfgError
+from initcfg.errors import CheckpointError, CheckpointNotFoundError, InitcfgError, as_annotated
 
 
+@as_annotated(CheckpointError, but=("source",))
 def locate(
     source: str | os.PathLike[str] | Mapping[str, Any] | Callable[[], Any],
     *,

@@ -14,7 +14,13 @@ from initcfg._checkpoints.sources.located import Located
 from initcfg._checkpoints.sources.openmmlab_names import from_openmmlab
 from initcfg._checkpoints.sources.timm_names import from_timm
 from initcfg._checkpoints.sources.torchvision_names import from_torchvision
-from initcfg.errors import CheckpointError, CheckpointImportError, CheckpointNotFoundError, nearest
+from initcfg.errors import (
+    CheckpointError,
+    CheckpointImportError,
+    CheckpointNotFoundError,
+    as_annotated,
+    nearest,
+)
 
 GROUP = "initcfg.sources"
 
@@ -48,6 +54,7 @@ _BUILT_IN: dict[str, Source] = {
 _registered: dict[str, Source] = {}
 
 
+@as_annotated(CheckpointError)
 def register(scheme: str, function: Source) -> None:
     """Let a function answer for a scheme, in this process.
 

@@ -20,13 +20,14 @@ from initcfg._config.files.key_paths import get_path, leaf_paths, set_path, text
 from initcfg._config.files.lines import line_of
 from initcfg._config.files.overrides import parse_overrides
 from initcfg._config.files.write import to_text
-from initcfg.errors import ConfigKeyError, ConfigTypeError, nearest
+from initcfg.errors import ConfigKeyError, ConfigTypeError, as_annotated, nearest
 
 _RESERVED = ("filename", "text", "pretty_text", "env_variables")
 _FIELDS = ("_loaded", "_filename", "_changed", "_said", "_untrusted")
 Overrides = Mapping[str, Any] | Iterable[str]
 
 
+@as_annotated(ConfigTypeError)
 class Config(MutableMapping[str, Any]):
     """The content of a config file: a mapping with attribute access, all the way down.
 
@@ -57,8 +58,6 @@ class Config(MutableMapping[str, Any]):
         env_variables: Mapping[str, str] | None = None,
         format_python_code: bool = True,
     ) -> None:
-        if cfg_dict is not None and not isinstance(cfg_dict, Mapping):
-            raise ConfigTypeError(f"A config is made from a dict, not from a {type(cfg_dict).__name__}.")
         untrusted = is_untrusted(cfg_dict)
         if isinstance(cfg_dict, Config):
             cfg_dict = cfg_dict._loaded.values
@@ -190,6 +189,7 @@ class Config(MutableMapping[str, Any]):
                         f"The override {path!r} goes into {first!r}, which the config does not have.",
                         where=self._filename,
                         meant=nearest(first, self._loaded.values),
+                        fix="Correct the path.",
                     )
             self.merge_from_dict(options)
             object.__setattr__(self, "_said", frozenset(texts_in(options)))
@@ -306,7 +306,7 @@ class Config(MutableMapping[str, Any]):
         """The environment variables that were put in place, with their values."""
         return self._loaded.environment
 
-    def where(self, path: str) -> str | None:
+    def where(self, path: object) -> str | None:
         """The line of the file that wrote a value.
 
         Args:

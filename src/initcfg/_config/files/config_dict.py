@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from initcfg._config.files.nesting import check_nesting
 from initcfg._config.files.plain_containers import plain_containers
-from initcfg.errors import ConfigKeyError, ConfigMergeError, nearest
+from initcfg.errors import ConfigKeyError, ConfigMergeError, ConfigTypeError, as_annotated, nearest
 
 
 class ConfigDict(dict[str, Any]):
@@ -124,6 +124,7 @@ class ConfigDict(dict[str, Any]):
         """A copy, with copies of all values."""
         return copy.deepcopy(self)
 
+    @as_annotated(ConfigTypeError)
     def freeze(self, frozen: bool = True) -> None:
         """Refuse new keys from now on, here and in the dicts inside; a copy is free again."""
         object.__setattr__(self, "_frozen", frozen)
@@ -162,6 +163,7 @@ class ConfigDict(dict[str, Any]):
             if isinstance(given, ConfigDict) and given._origin and "type" in given:
                 set_origin(self, given._origin)
 
+    @as_annotated(ConfigTypeError)
     def merge(self, other: Mapping[str, Any]) -> None:
         """Merge ``other`` as a child config: deep, with ``_delete_=True`` understood.
 

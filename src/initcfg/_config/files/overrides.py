@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from initcfg.errors import ConfigError
+from initcfg.errors import ConfigError, ConfigTypeError
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
@@ -28,6 +28,10 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
         pairs = [pairs]
     values: dict[str, Any] = {}
     for pair in pairs:
+        if not isinstance(pair, str):
+            raise ConfigTypeError(
+                f"An override is a text, not {pair!r}.", fix="Write KEY=VALUE, or give all as one dict."
+            )
         key, equals, text = pair.partition("=")
         key = key.strip()
         if not equals or not key or not all(part.strip() for part in key.split(".")):

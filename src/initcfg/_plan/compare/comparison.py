@@ -16,12 +16,13 @@ from initcfg._plan.compare.with_mmengine import differences
 from initcfg._plan.ledger import Ledger, carries_ledger
 from initcfg._plan.plan import Plan
 from initcfg._plan.reading import json_of
-from initcfg.errors import PlanError, render
+from initcfg.errors import PlanError, as_annotated, render
 from initcfg.values import Opaque
 
 Pair = tuple[Assignment, Assignment]
 
 
+@as_annotated(PlanError)
 @dataclass(frozen=True)
 class Comparison:
     """What differs between A and B, tensor by tensor.
@@ -81,6 +82,7 @@ class Comparison:
         }
 
 
+@as_annotated(PlanError, but=("a", "b"))
 def compare(a: Plan | Ledger, b: Plan | Ledger) -> Comparison:
     """What differs between two plans or ledgers, or a plan and a ledger.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.plan import Plan
+from initcfg.errors import PlanError, as_annotated
 from initcfg.values import Layout, Opaque, PaddingRow, Value
 
 
@@ -30,6 +31,7 @@ class Difference:
     reason: str
 
 
+@as_annotated(PlanError)
 def differences(plan: Plan, original: Plan) -> list[Difference]:
     """The tensors on which a plan differs from the plan under ``compat="mmengine"``, each with the reason.
 

@@ -23,20 +23,20 @@ def number(name: str, given: Any) -> float:
     try:
         converted = float(given)
     except OverflowError as error:
-        raise ArgumentError(f"{name} is beyond what a float can hold.") from error
+        raise ArgumentError(f"{name} is beyond what a float can hold.", fix="Write a smaller one.") from error
     return given if isinstance(given, (int, float)) else converted
 
 
-def _as_a_number(given: Any) -> str | None:
+def _as_a_number(given: Any) -> str:
     """How to write what somebody wrote as a text: ``"1%"``, ``"0,02"``, ``"0.02"``."""
     if not isinstance(given, str):
-        return None
+        return "Write a number, such as 0.02."
     text = given.strip().replace(",", ".")
     scale = 0.01 if text.endswith("%") else 1.0
     try:
         meant = float(text.removesuffix("%"))
     except ValueError:
-        return None
+        return "Write a number, such as 0.02."
     return f"Write {f'{meant * scale:.12g}' if scale != 1 else text}, without quotes."
 
 
@@ -44,14 +44,16 @@ def finite(name: str, given: Any) -> float:
     """``given`` as a float, if it is a finite number."""
     converted = float(number(name, given))
     if not math.isfinite(converted):
-        raise ArgumentValueError(f"{name} must be finite, not {given!r}.")
+        raise ArgumentValueError(f"{name} must be finite, not {given!r}.", fix="Write a finite number.")
     return converted
 
 
 def whole_number(name: str, given: Any, least: int = 1) -> int:
     """``given``, if it is a whole number from ``least`` on."""
     if not isinstance(given, int) or isinstance(given, bool) or given < least:
-        raise ArgumentError(f"{name} must be a whole number from {least} on, not {given!r}.")
+        raise ArgumentError(
+            f"{name} must be a whole number from {least} on, not {given!r}.", fix=f"Write {least}, or more."
+        )
     return given
 
 
@@ -59,14 +61,16 @@ def positive(name: str, given: Any) -> float:
     """``given`` as a float, if it is finite and above 0."""
     converted = finite(name, given)
     if converted <= 0:
-        raise ArgumentValueError(f"{name} must be above 0, not {given!r}.")
+        raise ArgumentValueError(f"{name} must be above 0, not {given!r}.", fix="Write a number above 0.")
     return converted
 
 
 def standard_deviation(std: Any) -> float:
     """``std``, if it is a number from 0 on."""
     if number("std", std) < 0 or math.isnan(std):
-        raise ArgumentValueError(f"A standard deviation is not negative, but std is {std}.")
+        raise ArgumentValueError(
+            f"A standard deviation is not negative, but std is {std}.", fix="Write a number from 0 on."
+        )
     return std
 
 
@@ -76,6 +80,7 @@ def one_of(name: str, given: Any, known: tuple[str, ...]) -> str:
         raise ArgumentValueError(
             f"{name} must be one of {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, not {given!r}.",
             meant=nearest(str(given), known),
+            fix=f"Write {known[0]!r}, for one.",
         )
     return given
 

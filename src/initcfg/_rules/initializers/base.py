@@ -16,7 +16,7 @@ from initcfg._config import Registry
 from initcfg._config.files import PlainArguments
 from initcfg._model import doors
 from initcfg._rules.initializers.arguments import number
-from initcfg.errors import ArgumentError, ArgumentValueError
+from initcfg.errors import ArgumentError, ArgumentValueError, as_annotated
 from initcfg.values import Constant, Layout, PaddingRow, Parts, Value, scaled
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ WEIGHT_INITIALIZERS = INITIALIZERS
 """The original's name of :data:`INITIALIZERS`."""
 
 
+@as_annotated(ArgumentError)
 def bias_init_with_prob(prior_prob: float) -> float:
     """The bias at which a sigmoid gives ``prior_prob``: -log((1 - p) / p).
 
@@ -85,9 +86,13 @@ class BaseInit(PlainArguments):
     ) -> None:
         bias = number("bias", bias)
         if bias_prob is not None and not isinstance(bias_prob, float):
-            raise ArgumentError(f"bias_prob must be a float, not {bias_prob!r}.")
+            raise ArgumentError(
+                f"bias_prob must be a float, not {bias_prob!r}.", fix="Write one, such as 0.01."
+            )
         if layer is not None and not isinstance(layer, (str, list, tuple)):
-            raise ArgumentError(f"layer must be a class name or a list of them, not {layer!r}.")
+            raise ArgumentError(
+                f"layer must be a class name or a list of them, not {layer!r}.", fix="Write layer='Conv2d'."
+            )
         self.bias = bias if bias_prob is None else bias_init_with_prob(bias_prob)
         self.layer = layer
         self._values: dict[Layout, Value] = {}

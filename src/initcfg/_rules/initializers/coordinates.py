@@ -34,7 +34,9 @@ class SIRENLayerInit(BaseInit):
         super().__init__(**kwargs)
         self.omega = positive("omega", omega)
         if not isinstance(first, bool):
-            raise ArgumentError(f"first must be True or False, not {first!r}.")
+            raise ArgumentError(
+                f"first must be True or False, not {first!r}.", fix="Write first=True, or leave it out."
+            )
         self.first = first
 
     def value(self, layout: Layout) -> Value:

@@ -42,7 +42,9 @@ class UniformInit(BaseInit):
         self.a = number("a", a)
         self.b = number("b", b)
         if a > b:
-            raise ArgumentValueError(f"The lower bound of {self} lies above the upper one.")
+            raise ArgumentValueError(
+                f"The lower bound of {self} lies above the upper one.", fix="Exchange them."
+            )
 
     def value(self, layout: Layout) -> Value:
         return Uniform(float(self.a), float(self.b))
@@ -114,7 +116,10 @@ class TruncNormalInit(BaseInit):
                 "not both."
             )
         if preserve_std and not in_sigmas:
-            raise ArgumentError("preserve_std needs the bounds in sigmas: a_sigma and b_sigma.")
+            raise ArgumentError(
+                "preserve_std needs the bounds in sigmas: a_sigma and b_sigma.",
+                fix="Give them, or leave it out.",
+            )
         self.a = self.b = self.a_sigma = self.b_sigma = self.preserve_std = None
         if in_sigmas:
             self.a_sigma = low = number("a_sigma", -2 if a_sigma is None else a_sigma)
@@ -124,9 +129,11 @@ class TruncNormalInit(BaseInit):
             self.a = low = number("a", -2 if a is None else a)
             self.b = high = number("b", 2 if b is None else b)
         if math.isnan(low) or math.isnan(high):
-            raise ArgumentValueError(f"A bound of {self} is not a number.")
+            raise ArgumentValueError(f"A bound of {self} is not a number.", fix="Write a number.")
         if low > high:
-            raise ArgumentValueError(f"The lower bound of {self} lies above the upper one.")
+            raise ArgumentValueError(
+                f"The lower bound of {self} lies above the upper one.", fix="Exchange them."
+            )
         if low == math.inf or high == -math.inf:
             raise ArgumentValueError(
                 f"Nothing lies between the bounds of {self}.",

@@ -48,7 +48,10 @@ class OrthogonalInit(BaseInit):
         self.gain = gain
         self.a = None if a is None else finite("a", a)
         if a is not None and gain != "leaky_relu":
-            raise ArgumentError("a is the slope of gain='leaky_relu', and has no meaning for another gain.")
+            raise ArgumentError(
+                "a is the slope of gain='leaky_relu', and has no meaning for another gain.",
+                fix="Leave it out.",
+            )
         self._gain = gain_of("gain", gain, a) if isinstance(gain, str) else finite("gain", gain)
 
     def value(self, layout: Layout) -> Value:
@@ -123,7 +126,9 @@ class DiracInit(BaseInit):
     def __init__(self, groups: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if groups is not None and (not isinstance(groups, int) or isinstance(groups, bool) or groups < 1):
-            raise ArgumentError(f"groups must be a whole number from 1 on, not {groups!r}.")
+            raise ArgumentError(
+                f"groups must be a whole number from 1 on, not {groups!r}.", fix="Write 1, or more."
+            )
         self.groups = groups
 
     def value(self, layout: Layout) -> Value:

@@ -90,16 +90,22 @@ class PretrainedInit(PlainArguments):
         )
         if not isinstance(checkpoint, (str, Mapping)) and not usable:
             raise ArgumentError(
-                f"checkpoint must be a path, a URL, a state_dict or a function, not {checkpoint!r}."
+                f"checkpoint must be a path, a URL, a state_dict or a function, not {checkpoint!r}.",
+                fix="Write checkpoint='path/to/file.pth'.",
             )
         for name, text in (("prefix", prefix), ("sha256", sha256), ("part", part)):
             if text is not None and not isinstance(text, str):
-                raise ArgumentError(f"{name} must be a string, not {text!r}.")
+                raise ArgumentError(f"{name} must be a string, not {text!r}.", fix=f"Write {name}='...'.")
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-            raise ArgumentError(f"sha256 is 64 hexadecimal digits, not {sha256!r}.")
+            raise ArgumentError(
+                f"sha256 is 64 hexadecimal digits, not {sha256!r}.", fix="Give the output of sha256sum."
+            )
         for name, switch in (("finite", finite), ("copy", copy), ("offline", offline)):
             if not isinstance(switch, bool) and not (name == "offline" and switch is None):
-                raise ArgumentError(f"{name} must be True or False, not {switch!r}.")
+                raise ArgumentError(
+                    f"{name} must be True or False, not {switch!r}.",
+                    fix=f"Write {name}=True, or leave it out.",
+                )
         self.checkpoint = checkpoint
         self.prefix = prefix
         self.map_location = map_location
