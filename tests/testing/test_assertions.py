@@ -128,7 +128,7 @@ def test_golden_plans_of_models_and_ledgers(tmp_path: Path) -> None:
     ledger = initcfg.init_weights(Mine(0.1), seed=0)
     assert_plan_matches(ledger, tmp_path / "ledger.json", update=True)
     assert_plan_matches(ledger, tmp_path / "ledger.json")
-    with pytest.raises(TypeError, match="not int"):
+    with pytest.raises(TypeError, match="as model_or_plan, not 3"):
         assert_plan_matches(3, golden)  # type: ignore[arg-type]
 
 

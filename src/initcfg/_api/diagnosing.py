@@ -60,7 +60,7 @@ def diagnose(
 ) -> DiagnosisComparison: ...
 
 
-@as_annotated(DiagnosisError)
+@as_annotated(DiagnosisError, but=("plan",))
 def diagnose(
     model: nn.Module,
     batch: Any = None,

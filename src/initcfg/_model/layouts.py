@@ -26,7 +26,7 @@ Declaration = Callable[[Any], Mapping[str, Layout]]
 _declarations: dict[type | str, Declaration] = {}
 
 
-@as_annotated(RuleTypeError)
+@as_annotated(RuleTypeError, but=("layer", "declaration"))
 def register_layout(layer: type[nn.Module] | str, declaration: Declaration | None = None) -> Any:
     """Say what the axes of a layer's tensors mean: a decorator, or called with the function.
 
