@@ -110,7 +110,7 @@ def _made(
 ) -> Plan:
     """The plan before the model's own code is rehearsed; what it took is let go of here."""
     names = named_tensors(model)
-    if recall_defaults(names.every):
+    if recall_defaults(names.pending):
         names.noted = True
     compiler = Compiler(
         model,

@@ -63,6 +63,7 @@ from initcfg._model.load_hooks import (
 from initcfg._model.moments import ORTHOGONAL_UP_TO, Product, Seen, analyzed, product_of
 from initcfg._model.names import (
     LAZY,
+    PENDING,
     RUN_ONE_BATCH,
     Names,
     Node,
@@ -120,6 +121,7 @@ __all__ = [
     "ModuleList",
     "Names",
     "Node",
+    "PENDING",
     "Observer",
     "ROLE_NAMES",
     "Seen",

@@ -91,23 +91,26 @@ class Holding:
 
     Attributes:
         before: What stands before the names of its tensors: ``"layers.0."``.
+        place: Its place among the holdings of the model.
         like: What says all of them, in this order; None where each has to be looked at by itself, as where
             another module has one of them, too.
         tensors: They themselves, of a layer that is like others.
     """
 
-    __slots__ = ("_entries", "before", "like", "module", "tensors")
+    __slots__ = ("_entries", "before", "like", "module", "place", "tensors")
 
     def __init__(
         self,
         module: nn.Module,
         before: str,
+        place: int,
         like: Likeness | None,
         tensors: Sequence[torch.Tensor] = (),
         entries: list[Entry] | None = None,
     ) -> None:
         self.module = module
         self.before = before
+        self.place = place
         self.like = like
         self.tensors = tensors
         self._entries = entries

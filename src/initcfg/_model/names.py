@@ -32,6 +32,9 @@ _WRAPPERS = (
     (_CHECKPOINTING, "CheckpointWrapper", "_checkpoint_wrapped_module"),
 )
 
+PENDING = "_initcfg_defaults"
+"""Where a module has noted what its parameters are to hold, if they wait for it."""
+
 LAZY = "A lazy module has no shape until it has seen data, so nothing can be planned for it."
 RUN_ONE_BATCH = "Run one batch through the model first (model(torch.zeros(...))), then plan."
 
@@ -55,7 +58,7 @@ class Names:
 
     Attributes:
         modules: First canonical name of each module, by ``id``.
-        every: Each module once, in the order of the walk.
+        pending: The modules on which it is noted that parameters wait for what they are to hold.
         lazy: First canonical name of each tensor that has no shape yet, by ``id``: these have no entry.
         compiled: Name and former class of each part that torch.jit has compiled, without the parts in it.
         tree: The model, for walks over it; a module that is met in several places stands in each.
@@ -69,7 +72,7 @@ class Names:
     others: list[nn.Module] = field(default_factory=list, repr=False)
     holdings: list[Holding] = field(default_factory=list)
     modules: dict[int, str] = field(default_factory=dict)
-    every: list[nn.Module] = field(default_factory=list)
+    pending: list[nn.Module] = field(default_factory=list)
     lazy: dict[int, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
     # The tensors that were met under another name as well.
@@ -254,23 +257,23 @@ def group_of_replicas(model: nn.Module) -> Any:
 
 def _collected(module: nn.Module, prefix: str, names: Names) -> Node:
     """Collect the tensors of a module, then of those in it."""
-    if id(module) not in names.modules:
+    first = id(module) not in names.modules
+    if first:
         names.modules[id(module)] = prefix
-        names.every.append(module)
-        first = True
-    else:
-        first = False
+        if PENDING in module.__dict__:
+            names.pending.append(module)
     before = f"{prefix}." if prefix else ""
     holding = _layer(module, before, names)
-    simple = holding is not None or _is_simple(type(module))
-    alone = simple and not module._modules
-    if holding is None and (entries := _own_entries(module, prefix, before, simple, names)):
-        holding = Holding(module, before, None, (), entries)
     if holding is not None:
         names.holdings.append(holding)
-    if first and (holding is None or holding.like is None):
+        return tuple.__new__(Node, (module, prefix, (), holding))
+    if first:
         names.others.append(module)
-    if alone:
+    simple = _is_simple(type(module))
+    if entries := _own_entries(module, prefix, before, simple, names):
+        holding = Holding(module, before, len(names.holdings), None, (), entries)
+        names.holdings.append(holding)
+    if simple and not module._modules:
         return tuple.__new__(Node, (module, prefix, (), holding))
     inside = _once_each(module._modules, prefix) if simple else child_items(module, prefix)
     node = Node(module, prefix, [_collected(child, name, names) for name, child in inside], holding)
@@ -288,9 +291,8 @@ def _layer(module: nn.Module, before: str, names: Names) -> Holding | None:
     identities = list(map(id, tensors))
     if not tensors or not met.keys().isdisjoint(identities):
         return None
-    holding = Holding(module, before, like, tensors)
-    for identity in identities:
-        met[identity] = holding
+    holding = Holding(module, before, len(names.holdings), like, tensors)
+    met.update(dict.fromkeys(identities, holding))
     if len(met) < count + len(tensors):
         # One of them stands in two places.
         for identity in {*identities}:

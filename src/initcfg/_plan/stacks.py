@@ -56,14 +56,20 @@ First = tuple[tuple[int, TimedStack], ...]
 
 
 class Stacks:
-    """The stacks on every tensor of a model: on layers that are alike as rows, on others one by one."""
+    """The stacks on every tensor of a model: on layers that are alike as rows, on others one by one.
 
-    def __init__(self) -> None:
+    Attributes:
+        rows: By the place of a holding: what is written to it. Rows that are equal are one object.
+        times: Likewise: the time before the first of these.
+        firsts: Likewise: what its constructor wrote.
+    """
+
+    def __init__(self, holdings: int) -> None:
         # On tensors that are not kept (the original computes them anew), with shape and type.
         self.outside: list[tuple[tuple[int, ...], torch.dtype, TimedStack]] = []
-        # By holding, with the time before the first of it. Rows and firsts that are equal are one object.
-        self.rows: dict[int, tuple[int, Row]] = {}
-        self.firsts: dict[int, First] = {}
+        self.rows: list[Row] = [()] * holdings
+        self.times: list[int] = [0] * holdings
+        self.firsts: list[First] = [()] * holdings
         self._of_entries: defaultdict[int, list[TimedStack]] = defaultdict(list)
         self._first: dict[tuple[int, tuple[int, ...]], TimedStack] = {}
         self._time = 0
@@ -82,9 +88,9 @@ class Stacks:
         found: list[TimedStack] = []
         if holding.looked_at:
             found += self._of_entries.get(id(holding.entries[place]), ())
-        time, row = self.rows.get(id(holding), (0, ()))
+        time, row = self.times[holding.place], self.rows[holding.place]
         found += [TimedStack(time + index, stack) for index, (at, stack) in enumerate(row, 1) if at == place]
-        found += [first for at, first in self.firsts.get(id(holding), ()) if at == place]
+        found += [first for at, first in self.firsts[holding.place] if at == place]
         found.sort(key=itemgetter(0))
         return found
 
@@ -94,7 +100,8 @@ class Stacks:
 
     def add_layer(self, holding: Holding, row: Row) -> None:
         """What is written to a layer by steps that know no difference between it and those like it."""
-        self.rows[id(holding)] = self._time, row
+        place = holding.place
+        self.rows[place], self.times[place] = row, self._time
         self._time += len(row)
 
     def add_outside(self, tensor: torch.Tensor, stack: Stack) -> None:

@@ -76,7 +76,7 @@ def lost_defaults(names: Names, missing: Sequence[Missing], executed: Iterable[n
     if not missing or current_session() is not None:
         return Defaults()
     ran = {id(each) for each in executed}
-    of_layers, rest = _of_layers(names.tree, missing, ran)
+    of_layers, rest = _of_layers(names, missing, ran)
     return replace(_meta_defaults(names, rest, ran), of_layers=of_layers)
 
 
@@ -111,19 +111,19 @@ def _meta_defaults(names: Names, missing: Sequence[Entry], executed: Collection[
 
 
 def _of_layers(
-    tree: Node, missing: Sequence[Missing], executed: Collection[int]
+    names: Names, missing: Sequence[Missing], executed: Collection[int]
 ) -> tuple[dict[int, tuple[Shadowed, ...]], list[Entry]]:
     """The defaults of layers of torch's own that no code reaches but their constructors; the other tensors.
 
     Of layers that are alike, the defaults are one object.
     """
-    alone = _alone(tree, executed)
+    alone = _alone(names, executed)
     made: dict[tuple[type, int], Shadowed] = {}
     known: dict[tuple[int, tuple[int, ...]], tuple[Shadowed, ...] | None] = {}
     found: dict[int, tuple[Shadowed, ...]] = {}
     rest: tuple[list[Entry], list[Entry]] = [], []
     for holding, places in missing:
-        if holding.like is not None and id(holding) in alone:
+        if holding.like is not None and (alone is None or id(holding) in alone):
             key = id(holding.like), places
             if key not in known:
                 entries = (holding.entries[place] for place in places)
@@ -141,10 +141,14 @@ def _of_layers(
     return found, [*rest[0], *rest[1]]
 
 
-def _alone(tree: Node, executed: Collection[int]) -> set[int]:
-    """The holdings of modules in which, and above which, nothing but their constructor initializes."""
+def _alone(names: Names, executed: Collection[int]) -> set[int] | None:
+    """The holdings of modules in which, and above which, only their constructor initializes; None: all."""
+    above = {type(node.module) for node in names.nodes.values()}
+    classes = {*map(type, names.others), *(like.cls for like in names.likes.values())}
+    if not any(map(_other_code, classes)) and not any(map(_resets, above)):
+        return None
     found: set[int] = set()
-    waiting = [tree]
+    waiting = [names.tree]
     while waiting:
         module, _, children, holding = waiting.pop()
         like = None if holding is None else holding.like

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initcfg._model import children_of, is_sharded, modules_of, parameters_of
+from initcfg._model import PENDING, children_of, is_sharded, modules_of, parameters_of
 from initcfg._record.registrations import listen
 from initcfg.values import Computed, Value
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from initcfg._record.recording import Outcome
 
 _ATTRIBUTE = "_initcfg_default"
-_NOTES = "_initcfg_defaults"
 
 
 @dataclass(eq=False, slots=True)
@@ -134,7 +133,7 @@ def recall_defaults(modules: Iterable[nn.Module]) -> bool:
     """Parameters that stand in the place of pending ones are pending themselves; whether there are any."""
     recalled = False
     for module in modules:
-        notes: _Notes | None = module.__dict__.get(_NOTES)
+        notes: _Notes | None = module.__dict__.get(PENDING)
         for name, (default, last_seen) in () if notes is None else notes.items():
             parameter = parameters_of(module).get(name)
             if parameter is not None and parameter is not last_seen:
@@ -149,12 +148,12 @@ def recall_defaults(modules: Iterable[nn.Module]) -> bool:
 def forget_defaults(model: nn.Module) -> None:
     """The plan was applied: nothing in the model is pending."""
     for module in modules_of(model):
-        module.__dict__.pop(_NOTES, None)
+        module.__dict__.pop(PENDING, None)
 
 
 def _note(module: nn.Module, name: str, parameter: torch.Tensor, default: Default) -> None:
     _watch_registrations()
-    module.__dict__.setdefault(_NOTES, _Notes())[name] = default, parameter
+    module.__dict__.setdefault(PENDING, _Notes())[name] = default, parameter
 
 
 @cache
@@ -170,5 +169,5 @@ def _registered(module: nn.Module, name: str, parameter: torch.Tensor | None) ->
     default = default_of(parameter)
     if default is not None:
         _note(module, name, parameter, default)
-    elif _NOTES in module.__dict__ and not is_sharded(parameter):
-        module.__dict__[_NOTES].pop(name, None)
+    elif PENDING in module.__dict__ and not is_sharded(parameter):
+        module.__dict__[PENDING].pop(name, None)

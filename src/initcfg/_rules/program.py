@@ -189,17 +189,13 @@ class Compiler:
 
     def _parts(self, module: nn.Module, name: str) -> Sequence[tuple[str, nn.Module]]:
         """The children of a module but for plain layers, of which a program says nothing."""
+        node, wrappers = self._nodes.get(id(module)), self._wrappers
+        if node is not None and node.name == name:
+            return [(each.name, each.module) for each in node.children if not is_bare_node(each, wrappers)]
         key = id(module), name
-        found = self._found.get(key)
-        if found is None:
-            node, wrappers = self._nodes.get(id(module)), self._wrappers
-            if node is not None and node.name == name:
-                nodes = [each for each in node.children if not is_bare_node(each, wrappers)]
-                found = [(each.name, each.module) for each in nodes]
-            else:
-                found = [each for each in child_items(module, name) if not is_bare(each[1], wrappers)]
-            self._found[key] = found
-        return found
+        if key not in self._found:
+            self._found[key] = [each for each in child_items(module, name) if not is_bare(each[1], wrappers)]
+        return self._found[key]
 
     def _method(self, module: nn.Module) -> Method | None:
         """Its ``init_weights``, which is asked for in several places."""

@@ -5,6 +5,7 @@ What layers get that are alike is made once for all of them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
@@ -14,7 +15,7 @@ import torch
 
 from initcfg._model import Holding, Likeness, Names
 from initcfg._plan.assignment import Assignment
-from initcfg._plan.stacks import BEFORE_ALL_RULES, First, Row, Stacks, TimedStack, is_alone, merge
+from initcfg._plan.stacks import BEFORE_ALL_RULES, First, Row, Stack, Stacks, TimedStack, is_alone, merge
 from initcfg._plan.tracks import Pattern, Stamps, Strand
 from initcfg.values import Keep, Opaque, dtype_name
 
@@ -52,15 +53,13 @@ class Assigned:
         self._alike: dict[tuple[Any, ...], Assignment] = {}
         # By the identity of a likeness, of a row and of what constructors wrote, which the stacks keep.
         layers: dict[tuple[int, int, int], _Layer] = {}
-        rows, firsts, nothing = stacks.rows, stacks.firsts, (0, ())
         parameters, buffers = self.parameters, self.buffers
-        for holding in names.holdings:
+        columns = zip(names.holdings, stacks.rows, stacks.times, stacks.firsts, strict=True)
+        for holding, row, time, first in columns:
             like = holding.like
             if like is None or (holding.looked_at and self._differs(holding)):
                 self._one_by_one(holding)
                 continue
-            time, row = rows.get(id(holding), nothing)
-            first = firsts.get(id(holding), ())
             key = id(like), id(row), id(first)
             layer = layers.get(key)
             if layer is None:
@@ -80,12 +79,18 @@ class Assigned:
 
     def _layer(self, holding: Holding, like: Likeness, time: int, row: Row, first: First) -> _Layer:
         """What the first of some layers gets that are alike."""
-        written = dict(enumerate(row, 1))
+        fixed_of: defaultdict[int, list[TimedStack]] = defaultdict(list)
+        for place, stack in first:
+            fixed_of[place].append(stack)
+        timed_of: defaultdict[int, list[tuple[int, Stack]]] = defaultdict(list)
+        for after, (place, stack) in enumerate(row, 1):
+            timed_of[place].append((after, stack))
         made: tuple[list[tuple[str, Assignment]], ...] = [], []
         strands: tuple[list[Strand], ...] = [], []
         for place, (attribute, shape, dtype, buffer, frozen, _) in enumerate(like.tensors):
-            fixed = tuple([each for at, each in first if at == place])
-            timed = tuple([(after, stack) for after, (at, stack) in written.items() if at == place])
+            fixed, timed = tuple(fixed_of.get(place, ())), tuple(timed_of.get(place, ()))
+            if buffer and not fixed and not timed:
+                continue
             on_it = [*fixed, *[TimedStack(time + after, stack) for after, stack in timed]]
             item = self._item(holding.before + attribute, shape, dtype, buffer, frozen, on_it)
             if item is not None:

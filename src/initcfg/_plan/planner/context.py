@@ -7,13 +7,15 @@ so that blocks that are alike share what was found out about one of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from initcfg._model import Likeness
+from initcfg._plan.stacks import Row
 from initcfg._rules import Step
 
 Steps = tuple[Step, ...]
-Named = tuple[tuple[str, ...], frozenset[str], re.Pattern[str] | None]
-"""Ends of names, whole names, and an expression that names match."""
+Named = tuple[tuple[str, ...], frozenset[str], re.Pattern[str] | None, bool]
+"""Ends of names, whole names, an expression that names match, and whether only ends are asked for."""
 
 _WILD = frozenset("*?[")
 
@@ -34,14 +36,18 @@ class Context:
         self._layer = layer
         self._named: Named | None = parent._named if parent else None
         self._by_class: dict[type, Steps] = {}
+        # What the steps that mean a layer write to all that are alike, as the walk has found out.
+        self.rows: dict[Likeness, Row | None] = {}
         # All contexts live as long as the root, so that the identity of what they give stands for it.
         self._derived: dict[tuple[int, ...], Context] = {}
+        self._started: dict[tuple[str, ...], Context] = {}
 
     def close(self) -> None:
         """Let go of what was derived, which holds this one: nobody has to look for the circle."""
         for each in self._derived.values():
             each.close()
         self._derived.clear()
+        self._started.clear()
 
     def matching(self, cls: type) -> Steps:
         """The active steps that mean modules of class ``cls``."""
@@ -52,16 +58,23 @@ class Context:
             found = self._by_class[cls] = above + own
         return found
 
-    def any_named(self, name: str) -> bool:
-        """Whether the module of this name may start a pending step."""
+    def named(self, name: str, start: Callable[[str, Context], Context]) -> Context:
+        """The context in the module of this name, which may start pending steps: then ``start`` tells."""
         if self._named is None:
             self._named = _named(self.pending)
-        ends, names, others = self._named
-        return (
-            name.endswith(ends)
-            or name in names
-            or (others is not None and others.fullmatch(name) is not None)
-        )
+        ends, names, others, only_ends = self._named
+        if name.endswith(ends):
+            if not only_ends or not name:
+                return start(name, self)
+            # Where patterns ask for nothing but ends of whole names, these stand for the name.
+            found = tuple([end for end in ends if name.endswith(end)])
+            known = self._started.get(found)
+            if known is None:
+                known = self._started[found] = start(name, self)
+            return known
+        if name in names or (others is not None and others.fullmatch(name) is not None):
+            return start(name, self)
+        return self
 
     def with_steps(self, steps: Sequence[Step]) -> Context:
         """This context with more steps; the same object for the same steps."""
@@ -89,11 +102,12 @@ def _named(steps: Steps) -> Named:
     ends: set[str] = set()
     names: set[str] = set()
     alternatives: set[str] = set()
+    only_ends = not any(step.owner_name for step in steps)
     for step in steps:
         for pattern in step.rule.names if step.rule is not None else ():
             if pattern.text.startswith("re:"):
                 # Flags and back references of a person's own expression do not survive being joined.
-                return (), frozenset(), re.compile(r"[\s\S]*")
+                return (), frozenset(), re.compile(r"[\s\S]*"), False
             owner = step.owner_name + "." if step.owner_name else ""
             if _WILD.isdisjoint(pattern.text):
                 names.add(owner + pattern.text)
@@ -102,7 +116,8 @@ def _named(steps: Steps) -> Named:
             else:
                 alternatives.add(f"{re.escape(owner)}(?:{pattern.regex.pattern})")
     others = re.compile("|".join(sorted(alternatives))) if alternatives else None
-    return tuple(sorted(ends)), frozenset(names), others
+    only_ends = only_ends and not names and others is None
+    return tuple(sorted(ends)), frozenset(names), others, only_ends
 
 
 def _by_tensor(step: Step) -> bool:

@@ -234,7 +234,7 @@ def _add_defaults(
             shapes = [holding.like.tensors[place].shape for place in places]
             found = map(stacks.first, shapes, writes)
             firsts[key] = tuple(zip(places, found, strict=True))
-        stacks.firsts[id(holding)] = firsts[key]
+        stacks.firsts[holding.place] = firsts[key]
     return [*built.unwritten, *known.unwritten], [*built.partly, *known.partly]
 
 
@@ -255,7 +255,7 @@ def _missing(stacks: Stacks, names: Names) -> Iterator[Missing]:
                 and all(isinstance(each.stack.writes[-1].value, Opaque) for each in stacks.of(holding, place))
             )
         else:
-            row = stacks.rows.get(id(holding), (0, ()))[1]
+            row = stacks.rows[holding.place]
             key = id(like), id(row)
             if key not in of_layers:
                 written = {place for place, _ in row}

@@ -60,6 +60,7 @@ Told = tuple[tuple[int, Known], ...]
 
 # By the identity of a layout, which is kept beside, slot and type.
 _Alike = dict[tuple[int, str, torch.dtype], tuple[Layout, Stack | None]]
+_NOT_ASKED: Row = ((-1, Stack((), (), Layout(()))),)
 
 
 class RuleWalk:
@@ -86,7 +87,7 @@ class RuleWalk:
         self.program = program
         self.names = names
         self.compat = compat
-        self.stacks = Stacks()
+        self.stacks = Stacks(len(names.holdings))
         self.notes: list[str] = []
         self.used: set[int] = set()
         # Tensors that a rule's function has to be run on, and whether each is a bias: by step and module.
@@ -156,9 +157,10 @@ class RuleWalk:
     def _go(self, node: Node, context: Context) -> None:
         """See :func:`walk_modules`."""
         module, name, children, _ = node
-        # Most names match nothing: one look at all patterns together tells.
-        if id(module) in self._starting or (context.pending and context.any_named(name)):
+        if id(module) in self._starting:
             context = self._enter(node, context)
+        elif context.pending:
+            context = context.named(name, self._start_named)
         for child in children:
             self._go(child, context)
         self._leave(node, context)
@@ -190,25 +192,30 @@ class RuleWalk:
         module, name, _, holding = node
         if self.names.lazy:
             self._check_lazy_layer(module, name, context)
-        like = None if holding is None else holding.like
-        steps = context.matching(type(module) if like is None else like.cls)
-        if steps and (holding is None or like is None or not self._write_alike(holding, like, name, steps)):
+        if holding is not None and (like := holding.like) is not None:
+            row = context.rows.get(like, _NOT_ASKED)
+            if row is _NOT_ASKED:
+                row = context.rows[like] = self._row_of(holding, like, name, context.matching(like.cls))
+            if row:
+                self.stacks.add_layer(holding, row)
+            elif row is None:
+                self._write_layer(module, name, context.matching(like.cls))
+        elif steps := context.matching(type(module)):
             self._write_layer(module, name, steps)
         for step in context.opaque:
             self._write_opaque(step, module)
         for step in context.tensor:
             self._write_matching(step, module, name)
 
-    def _write_alike(self, holding: Holding, like: Likeness, name: str, steps: Steps) -> bool:
-        """Write to a layer what is written to all that are alike; whether that was possible."""
+    def _row_of(self, holding: Holding, like: Likeness, name: str, steps: Steps) -> Row | None:
+        """What these steps write to all layers that are alike; None where more than that decides."""
+        if not steps:
+            return ()
         key = id(steps), id(like)
-        row = self._rows.get(key, ())
-        if row == () and key not in self._rows:
+        if key not in self._rows:
             apart = self._alike_of(steps) is None
-            row = self._rows[key] = None if apart else self._row(holding, like, name, steps)
-        if row:
-            self.stacks.add_layer(holding, row)
-        return row is not None
+            self._rows[key] = None if apart else self._row(holding, like, name, steps)
+        return self._rows[key]
 
     def _row(self, holding: Holding, like: Likeness, name: str, steps: Steps) -> Row | None:
         """What these steps write to a layer; None where more than its likeness decides."""
