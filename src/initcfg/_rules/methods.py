@@ -48,7 +48,7 @@ class Method:
         """
         return self.home is not None and self.home.__name__ == "BaseModule" and not self.forwarded
 
-    @cached_property
+    @property
     def library(self) -> str | None:
         """The library that it is of, if that initializes in its constructors."""
         return None if self.home is None else library_of_class(self.home)
