@@ -41,6 +41,7 @@ from initcfg._plan.planner.writes import (
     initializer_of,
     last_rule,
     limits,
+    one_way,
     parametrized_remarks,
     write_of,
 )
@@ -51,7 +52,6 @@ from initcfg.errors import (
     InitcfgError,
     LazyParameterError,
     OverrideTargetError,
-    TensorError,
 )
 from initcfg.values import Keep, Layout, Opaque
 
@@ -166,15 +166,13 @@ class RuleWalk:
         self._leave(node, context)
 
     def _enter(self, node: Node, context: Context) -> Context:
-        starting = self._starting.get(id(node.module))
-        if starting:
-            # A shared module is walked again under its other names, but its own rules run once.
-            fresh = [step for step in starting if step.order not in self._started]
-            self._started.update(step.order for step in fresh)
-            named = [step for step in fresh if step.rule is not None and step.rule.names]
-            context = context.with_steps([step for step in fresh if step not in named]) if fresh else context
-            if named:
-                context = context.with_pending(named)
+        # A shared module is walked again under its other names, but its own rules run once.
+        fresh = [step for step in self._starting[id(node.module)] if step.order not in self._started]
+        self._started.update(step.order for step in fresh)
+        named = [step for step in fresh if step.rule is not None and step.rule.names]
+        context = context.with_steps([step for step in fresh if step not in named]) if fresh else context
+        if named:
+            context = context.with_pending(named)
         return self._start_named(node.name, context) if context.pending else context
 
     def _start_named(self, name: str, context: Context) -> Context:
@@ -353,12 +351,7 @@ class RuleWalk:
         if entry.holder is not None:
             self.notes += parametrized_remarks(entry.name, *entry.holder)
         if entry.one_way is not None:
-            error = TensorError(
-                f"This weight is computed by the parametrization {entry.one_way}, which has no "
-                "right_inverse, so nothing can be written through it.",
-                fix=f"Give {entry.one_way} a right_inverse, or exclude the weight from this rule.",
-            )
-            raise in_context(error, last_rule(steps, bias), entry.name, entry.shape)
+            raise in_context(one_way(entry.one_way), last_rule(steps, bias), entry.name, entry.shape)
         self.stacks.add(entry, stack)
         for order, write in zip(stack.orders, stack.writes, strict=True):
             if isinstance(write.value, Opaque):

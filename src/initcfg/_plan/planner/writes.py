@@ -90,6 +90,15 @@ def in_context(
     return error
 
 
+def one_way(parametrization: str) -> TensorError:
+    """The error of a weight that a parametrization computes which cannot be inverted."""
+    return TensorError(
+        f"This weight is computed by the parametrization {parametrization}, which has no "
+        "right_inverse, so nothing can be written through it.",
+        fix=f"Give {parametrization} a right_inverse, or exclude the weight from this rule.",
+    )
+
+
 def parametrized_remarks(name: str, module: nn.Module, attribute: str) -> list[str]:
     """What there is to say of a weight that is written through its parametrization."""
     chain = module.parametrizations[attribute]  # type: ignore[index]
