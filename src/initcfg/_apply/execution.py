@@ -380,7 +380,7 @@ class Execution:
         self.filler.fill(whole, value, name)
         self.filler.flush()
         setattr(module, attribute, whole)
-        return not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6)
+        return not torch.allclose(getattr(module, attribute), whole, rtol=1e-2, atol=1e-6, equal_nan=True)
 
     def note_sampler(self, tensor: torch.Tensor, function: str) -> None:
         """The user code that runs innermost called a sampler, which no dispatch mode sees."""

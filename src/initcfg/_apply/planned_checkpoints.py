@@ -22,6 +22,7 @@ from initcfg._stream.writing import (
     lost_in_cast,
     narrowed,
     result_shape,
+    same_bits,
     split_views,
     thread_count,
 )
@@ -316,9 +317,7 @@ class PlannedCheckpoints:
 
 def _alike(first: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether two tensors hold the same, in some type; of those without numbers nobody knows."""
-    if first.is_meta or other.is_meta:
-        return True
-    return torch.equal(first.to(dtype).nan_to_num(), other.to(dtype).nan_to_num())
+    return same_bits(first.to(dtype), other.to(dtype))
 
 
 def viewed(stored: Stored, views: Sequence[AdaptationStep]) -> Stored:

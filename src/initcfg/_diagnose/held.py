@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from initcfg._stream.writing import same_bits
+
 
 @contextlib.contextmanager
 def held_kept(model: nn.Module) -> Iterator[None]:
@@ -57,6 +59,6 @@ def _has_memory(tensor: torch.Tensor) -> bool:
 
 def _write_back(tensor: torch.Tensor, before: torch.Tensor) -> None:
     now = tensor.detach()
-    if now.shape == before.shape and not torch.equal(now, before):
+    if now.shape == before.shape and not same_bits(now, before):
         with torch.no_grad():
             now.copy_(before)

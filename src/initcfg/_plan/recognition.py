@@ -313,7 +313,7 @@ def _same_numbers(ours: Assignment, scheme: Assignment) -> bool:
         return False
     # What should be zero is, in float32, what rounding of the largest leaves.
     largest = max((each.abs().max().item() for each in drawn if each.numel()), default=0.0)
-    return torch.allclose(*drawn, rtol=1e-5, atol=1e-6 * largest)
+    return torch.allclose(*drawn, rtol=1e-5, atol=1e-6 * largest, equal_nan=True)
 
 
 def _alike(first: Value, second: Value) -> bool:

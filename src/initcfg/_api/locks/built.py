@@ -10,7 +10,7 @@ from torch import nn
 from initcfg._api.locks.words import digest, value_text
 from initcfg._model import named_tensors
 from initcfg._plan import Assignment, Plan
-from initcfg._stream.writing import as_array
+from initcfg._stream.writing import all_the_same, as_array
 from initcfg.values import Computed, Constant, Keep
 
 _NOT_FINITE = "not_finite="
@@ -73,7 +73,7 @@ def held_text(tensor: torch.Tensor) -> str:
         return _exact_text(tensor)
     whole = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     numbers = (whole.dequantize() if whole.is_quantized else whole).to(torch.float64).reshape(-1)
-    if bool((numbers == numbers[0]).all()):
+    if all_the_same(numbers) and not bool(numbers[0].isnan()):
         return value_text(Constant(float(numbers[0])))
     finite = numbers[numbers.isfinite()]
     parts: list[str] = []

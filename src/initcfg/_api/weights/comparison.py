@@ -12,6 +12,7 @@ import torch
 from initcfg._api.weights.reading import pairs_of, why_unreadable
 from initcfg._apply import distance, wide
 from initcfg._checkpoints import OpenedCheckpoint, prefixes_of, without_wrappers
+from initcfg._stream.writing import bits_of, same_bits
 from initcfg.errors import CheckpointError, PlanError, as_annotated, in_html_lines, plural, render
 from initcfg.values import number_to_json
 
@@ -178,11 +179,11 @@ def _alike(a: OpenedCheckpoint, key: str, b: OpenedCheckpoint, other: str) -> bo
     here, there = True, True
     for left, right in pairs_of(a, key, b, other):
         if left.dtype == right.dtype:
-            if not torch.equal(_bits(left), _bits(right)):
+            if not same_bits(left, right):
                 return False
             continue
-        here = here and torch.equal(_bits(left.to(right.dtype)), _bits(right))
-        there = there and torch.equal(_bits(right.to(left.dtype)), _bits(left))
+        here = here and same_bits(left.to(right.dtype), right)
+        there = there and same_bits(right.to(left.dtype), left)
         if not (here or there):
             return False
     return True
@@ -201,7 +202,7 @@ def _measured(
             elements += pair[0].numel()
             if exact:
                 # Whole numbers may differ beyond what float64 holds.
-                left, right = (_bits(each).view(each.numel(), -1) for each in pair)
+                left, right = (bits_of(each).view(each.numel(), -1) for each in pair)
                 differing += int((left != right).any(1).sum())
             for side, numbers in enumerate(map(wide, pair)):
                 nan = int(numbers.isnan().sum())
@@ -233,7 +234,3 @@ def _measured(
 
 def _is_whole(dtype: str) -> bool:
     return "int" in dtype or dtype == "bool"
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.contiguous().view(torch.uint8)

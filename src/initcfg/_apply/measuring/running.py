@@ -11,7 +11,7 @@ from torch import nn
 from initcfg._apply.measuring.batch import Batch
 from initcfg._model import buffers_of, unwrapped
 from initcfg._record.isolation import others_kept
-from initcfg._stream.writing import seeded
+from initcfg._stream.writing import same_bits, seeded
 from initcfg.errors import ApplyError, InitcfgError
 
 
@@ -61,5 +61,5 @@ def kept(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for module, name, tensor, copy in buffers:
                 module._buffers[name] = tensor
-                if tensor is not None and copy is not None and not torch.equal(tensor, copy):
+                if tensor is not None and copy is not None and not same_bits(tensor, copy):
                     tensor.copy_(copy)

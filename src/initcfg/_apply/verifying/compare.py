@@ -16,6 +16,7 @@ from initcfg._apply.written_digests import changed_files
 from initcfg._checkpoints import OpenedCheckpoint, prefixes_of, without_wrappers
 from initcfg._plan import Assignment, KeptBuffer, Ledger, Plan, Written, weight_of
 from initcfg._stream.bits import STREAM_VERSION, seed_number
+from initcfg._stream.writing import same_bits
 from initcfg.errors import CheckpointError, InitcfgError, nearest
 from initcfg.values import Constant, FromCheckpoint, Keep, Opaque, Originals, Value, dtype_name
 
@@ -167,7 +168,7 @@ def _compared_kept(reader: OpenedCheckpoint, name: str, key: str, kept: KeptBuff
         made = torch.full(kept.shape, kept.value.val, dtype=getattr(torch, kept.dtype), device="cpu").to(
             tensor.dtype
         )
-        if torch.equal(_bytes(made), _bytes(tensor)):
+        if same_bits(made, tensor):
             return Verified(name, "initial", 0.0, 0.0, *bad, "as its constructor left it")
         return _changed(name, made, tensor, bad, "its constructor")
     if kept.dtype != dtype_name(tensor.dtype):
@@ -213,7 +214,7 @@ def _against(
             raise
         why = f"planned as {dtype}, there {dtype_name(tensor.dtype)}"
         return Verified(name, "unknown", nan=nan, inf=inf, detail=why)
-    if torch.equal(_bytes(made), _bytes(tensor)):
+    if same_bits(made, tensor):
         return Verified(name, "initial", 0.0, 0.0, nan, inf, source)
     if before is not value:
         return Verified(name, "unknown", nan=nan, inf=inf, detail=f"written by code: {value}")
@@ -254,8 +255,3 @@ def _nan_and_inf(tensor: torch.Tensor) -> tuple[int, int]:
     pieces = tensor.reshape(-1).split(1 << 20)
     nan = sum(int(torch.isnan(each.float() if each.dtype.itemsize == 1 else each).sum()) for each in pieces)
     return nan, bad - nan
-
-
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor's memory: NaN equals itself there, and 0 is not -0."""
-    return tensor.contiguous().flatten().view(torch.uint8)

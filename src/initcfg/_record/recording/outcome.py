@@ -16,6 +16,7 @@ from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import TrackedStorage, Use
 from initcfg._record.recording.unwritten import unwritten_share
+from initcfg._stream.writing import all_the_same
 from initcfg.values import Constant, CopyOf, Value
 
 K = TypeVar("K")
@@ -182,7 +183,8 @@ def _constant(tracked: TrackedStorage, tensor: torch.Tensor) -> Constant | None:
     with torch.no_grad():
         here = tensor_at(tracked.storage, region_of(tensor))
         first = here.flatten()[0].item()
-        same = float(first) == first and bool((here == first).all())
+        # As long as it is a number that a float can hold; NaN is none.
+        same = float(first) == first and all_the_same(here)
         return Constant(float(first)) if same else None
 
 

@@ -11,8 +11,8 @@ the same bits everywhere), `formula_machine.py` (a formula's instructions, one b
 it would need), `formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with
 `derivation.py` (or made of a larger or smaller model's), `casts.py` (numbers that another type does not
 hold), `memory.py` (what may be written), `read_only.py` (what the system lets nobody write), `as_array.py`
-(memory as NumPy's), `torch_generator.py` (torch's own generator, seeded and put back, and values drawn from
-it).
+(memory as NumPy's), `same_bits.py` (whether two are the same), `torch_generator.py` (torch's own generator,
+seeded and put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views
@@ -36,6 +36,7 @@ from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain
 from initcfg._stream.writing.pool import Pool, for_each
 from initcfg._stream.writing.queue import Batch
 from initcfg._stream.writing.read_only import READ_ONLY, read_only_among
+from initcfg._stream.writing.same_bits import all_the_same, bits_of, same_bits
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.threads import (
     limit_this_thread,
@@ -60,8 +61,10 @@ __all__ = [
     "READ_ONLY",
     "Share",
     "StreamWriter",
+    "all_the_same",
     "as_array",
     "batches",
+    "bits_of",
     "block",
     "carried_out",
     "fill_matrices",
@@ -87,6 +90,7 @@ __all__ = [
     "read_only_among",
     "recipe_of",
     "result_shape",
+    "same_bits",
     "seeded",
     "split_views",
     "thread_count",
