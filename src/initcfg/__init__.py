@@ -7,6 +7,7 @@ and is made from the table below by ``tools/stubs.py``.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import random
 import typing
@@ -84,6 +85,11 @@ EXPORTS = {
 _PUBLIC_MODULES = ("compat", "integrations", "sources", "stream", "testing", "values")
 # What is of use without a model, and costs no import of torch.
 _LIGHT = {"Config", "ConfigDict", "DictAction", "Registry", "build_from_cfg", "build_model_from_cfg"}
+# What most programs never ask for: it comes alone, when it is.
+_LATE = {
+    *("Lock", "LockCheck", "check", "diagnose", "diff", "inspect", "lock", "verify"),
+    *(name for home in ("_api.weights", "_diagnose", "_plan.compare") for name in EXPORTS[home]),
+}
 _HOME = {name: home for home, names in EXPORTS.items() for name in names}
 
 __all__ = ["__version__", "errors", *sorted(_HOME)]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
@@ -97,18 +103,26 @@ def __getattr__(name: str) -> Any:
     # Lower stations call upper ones by the one door (_model/doors.py), where those register when imported.
     # Libraries that are loaded on the way may draw (rich does, from Python's generator, for its ids).
     before = random.getstate()
+    # What is loaded stays: looking for garbage in it, and in all that torch has, takes half as long again.
+    collects = gc.isenabled()
+    gc.disable()
     try:
         for home in (_HOME[name],) if name in _LIGHT else EXPORTS:
-            _take(home)
+            _take(home, name)
     finally:
+        if collects:
+            gc.enable()
         random.setstate(before)
     return globals()[name]
 
 
-def _take(home: str) -> None:
+def _take(home: str, asked: str) -> None:
     """Take the names that a front door exports; each says that it is of this package."""
+    names = [name for name in EXPORTS[home] if name == asked or name not in _LATE]
+    if not names:
+        return
     door = importlib.import_module(f"initcfg.{home}")
-    for name in EXPORTS[home]:
+    for name in names:
         value = globals()[name] = getattr(door, name)
         if isinstance(value, type) and value.__module__ != "initcfg":
             _resolve_annotations(value)

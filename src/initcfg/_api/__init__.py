@@ -16,6 +16,7 @@ A function is imported when it is asked for: the command's help needs none of th
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,19 +46,20 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "diagnose": "diagnosing",
+    "initialize": "original_calls",
+    "materialize": "materialization",
+    "param_groups": "parameter_groups",
+    **dict.fromkeys(("Lock", "LockCheck", "check", "lock"), "locks"),
+    **dict.fromkeys(("diff", "inspect", "verify"), "weights"),
+}
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # All of them, since each registers with the door what it does (_model/doors.py).
-    from initcfg._api import (
-        diagnosing,
-        functions,
-        locks,
-        materialization,
-        original_calls,
-        parameter_groups,
-        weights,
-    )
+    # This one always: it registers with the door what it does (_model/doors.py).
+    from initcfg._api import original_calls  # noqa: F401
 
-    homes = (diagnosing, functions, locks, materialization, original_calls, parameter_groups, weights)
-    return next(getattr(home, name) for home in homes if hasattr(home, name))
+    return getattr(importlib.import_module(f"initcfg._api.{_HOMES.get(name, 'functions')}"), name)
