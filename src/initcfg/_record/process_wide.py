@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
 from typing import Any, Generic, TypeVar
 
+from torch.jit import _builtins
+
 T = TypeVar("T")
 
 
@@ -58,8 +60,21 @@ def of_ours(context: Context) -> list[tuple[ContextVar[Any], Any]]:
 
 def replace_attribute(undo: contextlib.ExitStack, owner: Any, name: str, new: Any) -> None:
     """Give an attribute another value until the stack is closed; one that is inherited is then so again."""
+    _name_to_compiler(undo, new, getattr(owner, name))
     if name in vars(owner):
         undo.callback(setattr, owner, name, vars(owner)[name])
     else:
         undo.callback(delattr, owner, name)
     setattr(owner, name, new)
+
+
+def _name_to_compiler(undo: contextlib.ExitStack, new: Any, old: Any) -> None:
+    """Have ``torch.jit.script`` take a function for the operation that the one in whose place it stands is.
+
+    It knows them by their addresses, and takes any other for code that it is to compile: modules that are
+    imported meanwhile may script functions.
+    """
+    known = _builtins._get_builtin_table()
+    if (operation := known.get(id(old))) is not None:
+        known[id(new)] = operation
+        undo.callback(known.pop, id(new), None)
