@@ -70,8 +70,10 @@ def test_a_file_that_changes_after_the_plan_is_found_before_the_first_write(tmp_
         plan = initcfg.plan(model)
         torch.save({k: change.get(k, v) for k, v in state.items() if change.get(k, v) is not None}, path)
         before = bits(model)
-        with pytest.raises(errors.CheckpointError, match=r"planned with|any more"):
-            plan.apply(model)
+        elsewhere = initcfg.Plan.from_json(plan.to_json())
+        for each, says in ((plan, "has changed since"), (elsewhere, r"planned with|any more")):
+            with pytest.raises(errors.CheckpointError, match=says):
+                each.apply(model)
         assert bits(model) == before
 
 

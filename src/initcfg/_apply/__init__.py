@@ -6,16 +6,16 @@ Out: the model with its weights, and the ledger; or a checkpoint on disk; or, of
 Read: `apply.py` (on all ranks, or on none), then `process_groups.py` (whose ranks), `preconditions.py` with
 `overlaps.py` (what is checked first), `execution.py` (the tape), `plain_writes.py` (many of it at once),
 `user_code.py` (the model's own code), `filling.py` (values into tensors, at once or after that code),
-`planned_checkpoints.py` (values that are read), `read_ahead.py` (several at a time), `mapped_loads.py` (or
-not copied at all), `hooked_loads.py` (what load hooks make of them), `measuring/` (values that a batch
-decides), `load_warnings.py` (what is said aloud of them), `account.py` (the ledger's source) with
-`kept_buffers.py` (what constructors left in buffers), `last_plans.py` (which plan a model had last),
-`rehearsal.py` (a run that writes nothing), `idle_rules.py` (what the model's own code left out),
-`without_memory.py` (what has no value even then), `verifying/` (a checkpoint against its plan),
-`written_digests.py` (and against what its files say of themselves), `source_digests.py` (what the files
-that were loaded are), `finite.py` (counting NaN and infinity), `one_tensor.py` (a tensor without its
-model), `stand_in_model.py` (all of them), `weights_file.py` (a model's weights on disk), `ranks/`,
-`collective/` (what ranks make for each other), `streaming/`.
+`planned_checkpoints.py` (values that are read), `unchanged_sources.py` (which must be what they were),
+`read_ahead.py` (several at a time), `mapped_loads.py` (or not copied at all), `hooked_loads.py` (what load
+hooks make of them), `measuring/` (values that a batch decides), `load_warnings.py` (what is said aloud of
+them), `account.py` (the ledger's source) with `kept_buffers.py` (what constructors left in buffers),
+`last_plans.py` (which plan a model had last), `rehearsal.py` (a run that writes nothing), `idle_rules.py`
+(what the model's own code left out), `without_memory.py` (what has no value even then), `verifying/` (a
+checkpoint against its plan), `written_digests.py` (and against what its files say of themselves),
+`source_digests.py` (what the files that were loaded are), `finite.py` (counting NaN and infinity),
+`one_tensor.py` (a tensor without its model), `stand_in_model.py` (all of them), `weights_file.py` (a model's
+weights on disk), `ranks/`, `collective/` (what ranks make for each other), `streaming/`.
 """
 
 from typing import Any

@@ -92,7 +92,7 @@ def apply_plan(
             warn_of_loads(plan.loads)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
             place = place_in_job() if seed is None and rng == "stream" and agreement.alone else None
-            seed = _agreed_seed(plan, agreement, seed, rng)
+            seed = _agreed_seed(plan, agreement, seed, rng, collective)
             if rng == "stream" and seed is not None:
                 filler = StreamFiller(checkpoints, seed, progress)
             else:
@@ -222,13 +222,17 @@ def _copies(tensors: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, tor
                 yield tensor, tensor.detach().clone()
 
 
-def _agreed_seed(plan: Plan, agreement: Agreement, seed: int | None, rng: str) -> int | None:
+def _agreed_seed(
+    plan: Plan, agreement: Agreement, seed: int | None, rng: str, collective: bool
+) -> int | None:
     seed = None if seed is None else seed_number(seed)
     facts = {
         "initcfg": __version__,
         "stream": str(STREAM_VERSION),
         "plan": plan.whole or plan.digest,
         "rng": rng,
+        # Whether they send each other anything: not where code of the model's own runs.
+        "collective": f"{collective}{', with code' if collective and plan.tape and plan.tape.calls else ''}",
     }
     draw = draw_seed if rng == "stream" else lambda: 0
     agreed = agreement.on(facts, seed=seed, draw=draw, details=plan.digests)

@@ -13,6 +13,7 @@ from initcfg._apply.hooked_loads import Around, HookedLoads
 from initcfg._apply.mapped_loads import MappedLoads
 from initcfg._apply.read_ahead import Read, ReadAhead
 from initcfg._apply.source_digests import SourceDigests
+from initcfg._apply.unchanged_sources import LoadedTypes, check_digest, check_files
 from initcfg._checkpoints import InMemory, Lora, OpenedCheckpoint, Stored, open_source
 from initcfg._model import Entry, Names, local_blocks
 from initcfg._plan import Assignment, Load, Loaded, Plan, has_kind
@@ -65,7 +66,9 @@ class PlannedCheckpoints:
     def _begin(self, loads: Iterable[Load]) -> None:
         self._loads: dict[str, Load] = {}
         self._ambiguous: set[str] = set()
+        self._seen: dict[str, list[Load]] = {}
         for load in loads:
+            self._seen.setdefault(load.source, []).append(load)
             before = self._loads.setdefault(load.source, load)
             if before.given is not load.given:
                 # Code that is given different things under one name; each of its calls checks its own.
@@ -77,14 +80,14 @@ class PlannedCheckpoints:
     @contextlib.contextmanager
     def of_part(self, plan: Plan, names: Names) -> Iterator[None]:
         """Within this, they are those of a plan that user code called for; checked first."""
-        outer = self._loads, self._ambiguous, self._opened, self._hooked
+        outer = self._loads, self._seen, self._ambiguous, self._opened, self._hooked
         self._begin(plan.loads)
         try:
             self.check(plan, names)
             yield
         finally:
             self.close()
-            self._loads, self._ambiguous, self._opened, self._hooked = outer
+            self._loads, self._seen, self._ambiguous, self._opened, self._hooked = outer
 
     def check(self, plan: Plan, names: Names) -> None:
         """All that can be foreseen: sources, digests, keys, shapes; under ``finite``, the numbers too."""
@@ -102,6 +105,7 @@ class PlannedCheckpoints:
                 if name in entries:
                     self._check_tied(load, name, keys, entries[name].tensor.dtype)
         bad: list[str] = []
+        types = LoadedTypes()
         reads = has_kind(plan, FromCheckpoint) or has_kind(plan, Opaque)
         for item in (*plan.parameters.values(), *plan.buffers.values()) if reads else ():
             value = item.value.over if isinstance(item.value, Opaque) else item.value
@@ -111,11 +115,17 @@ class PlannedCheckpoints:
             count = 0
             for each, tensor in each_stored(value, entries[item.name]):
                 self._check_shape(item, each, tensor.shape)
+                if load is not None:
+                    types.note(load, item, each, tensor, self._open(value.source))
                 if load is not None and item.name in load.narrowed:
                     self._check_cast(item, each, tensor, compat=plan.compat is not None)
                 count += self._not_finite(item, each) if load is not None and load.finite else 0
             if count:
                 bad.append(f"{item.name} ({plural(count, 'number')})")
+        types.check(self._loads.values())
+        # Once more: by now each of several shards is open.
+        for source, opened in self._opened.items():
+            check_files(self._seen.get(source, ()), replace(opened, state=None))
         if bad:
             first = ", ".join(bad[:_SHOWN]) + (f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
             raise CheckpointError(
@@ -284,11 +294,12 @@ class PlannedCheckpoints:
             load = self._loads.get(source)
             opened = open_source(source) if load is None else _open_planned(load)
             self._opened[source] = opened
+            check_files(self._seen.get(source, ()), opened)
             # Whoever maps a file does not want it read; but if it must be the one that was planned with.
             unread = self.mapping.wants(load) and (load is None or load.sha256 is None)
             self._digests.begin(source, opened, large=not unread)
             if load is not None and load.sha256 is not None and opened.sha256 is None:
-                _check_unchanged(load, self._digests.of(source))
+                check_digest(load, self._digests.of(source))
         return self._opened[source]
 
     def digest(self, source: str) -> str | None:
@@ -398,15 +409,5 @@ def _open_planned(load: Load) -> OpenedCheckpoint:
         name=load.checkpoint or load.source,
         lora=lora,
     )
-    _check_unchanged(load, opened.sha256)
+    check_digest(load, opened.sha256)
     return opened
-
-
-def _check_unchanged(load: Load, digest: str | None) -> None:
-    if load.sha256 and digest and load.sha256 != digest:
-        raise CheckpointError(
-            f"The checkpoint {load.source!r} has changed since the plan was made: its SHA-256 is "
-            f"{digest}, and was {load.sha256}.",
-            where=load.rule,
-            fix="Plan again.",
-        )

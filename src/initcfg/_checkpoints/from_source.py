@@ -16,6 +16,7 @@ from initcfg._checkpoints.formats import (
     open_mapping,
     open_path,
 )
+from initcfg._checkpoints.source_state import SourceState
 from initcfg._checkpoints.sources import locate
 from initcfg.errors import CheckpointError, path_problem
 
@@ -58,11 +59,14 @@ def open_source(
         )
     located = locate(source, sha256=sha256, offline=offline)
     name = name or located.origin
+    # Before it is opened: what is written from now on shows.
+    state = SourceState.of(located.path)
     if located.path is None:
         opened = open_mapping(located.memory or {}, name=name, part=part)
     else:
         opened = open_path(located.path, name=name, part=part)
     opened.sha256, opened.prefix, opened.path = located.sha256, located.prefix, located.path
+    opened.state = state
     return opened if lora is None else _merged(opened, located.path, lora, offline)
 
 
@@ -81,7 +85,9 @@ def _merged(
     base = None if source is None else open_source(source, offline=offline)
     merged = merged_lora(adapter, base, config, lora.alpha)
     named = () if source is None or source is lora.base else (Path(source),)
-    return replace(merged, beside_adapter=(*lora_files(path), *named))
+    beside = lora_files(path)
+    state = adapter.state and adapter.state.also(beside, None if base is None else base.state)
+    return replace(merged, beside_adapter=(*beside, *named), state=state)
 
 
 def _named_base(name: str, path: Path | None, config: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ def whole_digest(path: Path) -> str:
     These are an index and its shards, or all that belong to a distributed checkpoint, by their names' order.
     A file is read once for as long as it is the same.
     """
-    return _digest_of(_files(path), exactly=False)
+    return _digest_of(files_of(path), exactly=False)
 
 
 class _State(NamedTuple):
@@ -42,7 +42,7 @@ class NotedFiles:
     """
 
     def __init__(self, path: Path) -> None:
-        found = {file: file.stat() for file in _files(path)}
+        found = {file: file.stat() for file in files_of(path)}
         self.size = sum(each.st_size for each in found.values())
         self.settled = all(map(is_settled, found.values()))
         self._states = {file: _state(each) for file, each in found.items()}
@@ -73,7 +73,8 @@ def _digest_of(files: list[Path], *, exactly: bool) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The files that a checkpoint is: one, or an index with its shards, or all of a distributed one."""
     if os.path.isdir(path):
         path = file_in_folder(path, str(path))
     if path.name == METADATA:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from initcfg._checkpoints import SourceState
 from initcfg._plan.as_json import record_to_json
 from initcfg._plan.frozen import Frozen
 from initcfg._plan.later import later_field
 from initcfg.values import Misfit, record
 
-_NOT_IN_JSON = ("given", "given_base")
+_NOT_IN_JSON = ("given", "given_base", "state")
 
 # What a parametrization stores a weight as.
 _ORIGINAL = re.compile(r"parametrizations\.(\w+)\.original\d*$")
@@ -104,6 +105,7 @@ class Load(Frozen):
             that the rule says.
         given: A state_dict that was given in code; JSON cannot carry it.
         given_base: The base, if that was given in code.
+        state: What the files were when the plan was made; on this machine only.
     """
 
     rule: str
@@ -140,10 +142,11 @@ class Load(Frozen):
     lora: tuple[str | None, float | None] | None = None
     given: Any = field(default=None, compare=False, repr=False)
     given_base: Any = field(default=None, compare=False, repr=False)
+    state: SourceState | None = field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy elsewhere has what is read here."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        """A copy elsewhere has what is read here, and finds other files."""
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "state": None}
 
     @property
     def not_given(self) -> tuple[str, ...]:
@@ -162,7 +165,7 @@ class Load(Frozen):
         """The account as JSON data; what was given in code stays behind."""
         return record_to_json(
             self,
-            without=("given", "given_base"),
+            without=_NOT_IN_JSON,
             unless_empty=("lora", "mapped", "narrowed", "idle", "alarms", "undigested"),
         )
 

@@ -329,13 +329,19 @@ class Formula(Value):
         parts: list[str] = []
         for name, *rest in self.instructions:
             if name in ("value", "fill"):
-                filling = rest[2 if name == "value" else 1]
-                parts.append(str(from_json(filling) if isinstance(filling, dict) else filling))
+                parts.append(_filling_text(rest[2 if name == "value" else 1]))
             elif name not in ("result", "empty", "layout"):
                 parts.append(str(rest[0] if name == "draw" else name).partition(".")[0].removesuffix("_"))
         if len(parts) > 7:
             parts[3:-3] = [f"{len(parts) - 6} more"]
         return shown(f"Formula({', '.join(parts)})")
+
+
+def _filling_text(item: Any) -> str:
+    """What a formula fills a tensor with: a value, or a number, of which JSON does not hold each."""
+    if not isinstance(item, dict):
+        return str(item)
+    return str(from_json(item)) if "kind" in item else item["float"]
 
 
 def _filling_problem(item: Any) -> str | None:

@@ -106,6 +106,21 @@ def test_writing_may_take_longer_than_the_time_limit() -> None:
     assert run(2, one) == ["written"] * 2
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_what_a_rank_that_is_done_will_never_say_is_not_waited_for(world: int) -> None:
+    store = HashStore()
+
+    def one(rank: int) -> dict[int, int]:
+        ranks = range(world)
+        with Agreement([tuple(ranks)], store=store, rank=rank, timeout=50) as agreement:
+            agreement.on({}, seed=0, draw=lambda: 0)
+            heard = agreement.tell(ranks, rank)
+            return heard if rank == 1 else agreement.tell(ranks, rank)
+
+    said = message(run(world, one))
+    assert said.startswith("Other ranks wait for rank 1, done already")
+
+
 @pytest.fixture
 def hears_ctrl_c() -> Iterator[None]:
     """Where tests run in the background, SIGINT is ignored from the start."""

@@ -222,6 +222,22 @@ def test_a_rank_that_fails_keeps_nobody_waiting(where: str) -> None:
         assert "no more memory here" in said
 
 
+def asked_by_one(rank: int, world: int) -> str | None:
+    """Only one rank asks for it."""
+    model = _Matrices()
+    fsdp(model)
+    try:
+        _planned(model).apply(model, seed=0, collective=bool(rank))
+    except InitcfgError as error:
+        return error.problem
+    return None
+
+
+def test_all_ask_for_it_or_none_does() -> None:
+    for said in values_of(run_ranks(2, asked_by_one, timeout=40)):
+        assert said == "The ranks do not agree on collective: rank 0 has False, rank 1 has True."
+
+
 def test_alone_it_changes_nothing() -> None:
     model, whole = _Matrices(), _whole()
     _planned(model).apply(model, seed=3, collective=True)

@@ -25,7 +25,7 @@ import torch.distributed
 
 from initcfg._apply.ranks.disagreement import differing, disagreement, groups_of
 from initcfg._apply.ranks.heartbeat import Line, StoreGoneError
-from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent
+from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent, unmet
 from initcfg._stream import number
 
 if TYPE_CHECKING:
@@ -149,13 +149,14 @@ class Agreement:
         """What each of a set of ranks says, once all have come here, however long they compute.
 
         The set is one of those that the agreement was made with, in any order; ``said`` goes through JSON.
+        All stop where one of them is done and has not come: it never will.
         """
         round_ = next(each for each in self._rounds if set(each.ranks) == set(ranks))
         round_.told += 1
         topic = f"told {round_.told}"
         self._call(lambda store: round_.say(store, 0, topic, said))
         keys = {rank: round_.key(0, topic, rank) for rank in round_.ranks}
-        return self._read(round_, keys, None)
+        return self._read(round_, keys, None, told=True)
 
     def check(self) -> None:
         """Costs nothing: to be called now and then in what takes long."""
@@ -201,10 +202,14 @@ class Agreement:
         keys = {rank: round_.key(self._steps, topic, rank) for rank in ranks}
         return self._read(round_, keys, self._timeout + grace)
 
-    def _read(self, round_: Round, keys: Mapping[int, str], limit: float | None) -> dict[int, Any]:
-        """What each rank says under its key, within so many seconds."""
+    def _read(
+        self, round_: Round, keys: Mapping[int, str], limit: float | None, *, told: bool = False
+    ) -> dict[int, Any]:
+        """What each rank says under its key, within so many seconds; ``told``: before it is done."""
 
         def collected(store: Store) -> list[bytes] | None:
+            if told:
+                self._check_none_is_done(store, round_, keys)
             return store.multi_get(list(keys.values())) if store.check(list(keys.values())) else None
 
         def silent_ranks(store: Store) -> list[int]:
@@ -212,6 +217,13 @@ class Agreement:
 
         found = self._wait(round_, collected, limit, silent_ranks)
         return {rank: json.loads(text) for rank, text in zip(keys, found, strict=True)}
+
+    def _check_none_is_done(self, store: Store, round_: Round, keys: Mapping[int, str]) -> None:
+        # First who is done: by then, it has said all that it will say.
+        done = [rank for rank in keys if store.check([round_.key("done", rank)])]
+        missing = [rank for rank in done if not store.check([keys[rank]])]
+        if missing:
+            self._tell(store, unmet(missing))
 
     def _finish(self) -> None:
         """Wait until all are done."""
@@ -221,6 +233,7 @@ class Agreement:
             for round_ in self._rounds:
                 if bridges:
                     store.add(round_.key("bridges"), 1)
+                store.set(round_.key("done", self._rank), "")
                 store.add(round_.key("done"), 1)
 
         self._call(done)

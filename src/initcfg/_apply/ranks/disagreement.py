@@ -15,6 +15,10 @@ _TOPICS = {
     "stream": ("the version of the random stream", "Install the same version of initcfg on every rank."),
     "rng": ("rng", "Give every rank the same rng."),
     "plan": ("the plan", "Build the same model and give the same rules on every rank."),
+    "collective": (
+        "collective",
+        "Give every rank the same collective, and plan on each.",
+    ),
     "seed": ("the seed", "Give every rank the same seed, or none."),
 }
 

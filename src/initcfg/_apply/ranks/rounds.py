@@ -8,7 +8,7 @@ The first rank of a set leads it. The keys of a set, and of its round ``N``::
     N/1/facts/R     what rank R would write; N/1/details/R, tensor by tensor
     N/1/answer/R    the leader's: the seed, or whose details it wants
     N/0/told T/R    what rank R says for the T-th time while all write
-    N/done          how many ranks have written
+    N/done          how many ranks have written; N/done/R: rank R has
     N/bridges       how many of these are in other sets, too
     N/0/known K/R   the ranks of which rank R knows then, K sets away at most
     N/left          how many know the end, and leave
@@ -176,6 +176,14 @@ def late(ranks: Sequence[int], missing: Sequence[int], seconds: float) -> Failur
         f"Look at what {who} did meanwhile: every rank must make the same calls. "
         "INITCFG_RANK_TIMEOUT=SECONDS gives more time.",
         tuple(missing),
+    )
+
+
+def unmet(ranks: Sequence[int]) -> Failure:
+    """Ranks are done, and others still wait for what these were to say."""
+    return Failure(
+        f"Other ranks wait for {ranks_text(ranks)}, done already: they do not do the same.",
+        "Give every rank the same model, rules and arguments.",
     )
 
 

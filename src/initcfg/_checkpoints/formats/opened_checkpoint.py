@@ -36,6 +36,7 @@ class OpenedCheckpoint:
         beside_adapter: Of a merged adapter: the file beside it that was read, and the base that this names.
         modules: What the state_dict says of the modules that it was taken from, by their names in it:
             ``{"bn": {"version": 2}}``.
+        state: What its files were when they were opened, where its source says it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class OpenedCheckpoint:
     path: Path | None = None
     beside_adapter: tuple[Path, ...] = ()
     modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    state: Any = None
 
     def keys(self) -> Iterator[str]:
         """The names of its tensors, in its order."""

@@ -100,7 +100,8 @@ def match(
             raise
         return [], replace(account, problem=error.problem)
     given = initializer.state() if initializer.in_code else None
-    account = replace(account, given=given, wrapping=opened.wrapping, sha256=opened.sha256)
+    state = opened.state and opened.state.hashed()
+    account = replace(account, given=given, wrapping=opened.wrapping, sha256=opened.sha256, state=state)
     try:
         found, account = _Match(step, initializer, names, opened, account, compat).result()
     except InitcfgError as error:
