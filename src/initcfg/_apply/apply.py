@@ -83,8 +83,9 @@ def apply_plan(
         ranks = agreeing_ranks(model, process_group)
         with fewer_collections(), Agreement(ranks) as agreement:
             check_settings()
-            recall_defaults(modules_of(model))
-            names = named_tensors(model)
+            names = named_tensors(model, one_by_one=True)
+            if recall_defaults(names.pending):
+                names.noted = True
             seen = check_fits(plan, names, rng)
             seed = seed_for(plan, seed)
             batches = Batches(plan, alone=not any(len(set(each)) > 1 for each in ranks))
@@ -112,7 +113,8 @@ def apply_plan(
                 batches.compute(execution, seed)
         for part in execution.account.plans:
             warn_of_loads(part.loads, but=plan.loads)
-        forget_defaults(model)
+        # What code does may have noted more.
+        forget_defaults(modules_of(model) if execution.runs_code else names.pending)
         remember_plan(model, plan)
         _log_idle_rules(execution)
         warn_of_tensors_without_memory(model, names)

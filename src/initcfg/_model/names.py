@@ -58,6 +58,7 @@ class Names:
 
     Attributes:
         modules: First canonical name of each module, by ``id``.
+        one_by_one: Whether no layer stands for those that are alike.
         pending: The modules on which it is noted that parameters wait for what they are to hold.
         lazy: First canonical name of each tensor that has no shape yet, by ``id``: these have no entry.
         compiled: Name and former class of each part that torch.jit has compiled, without the parts in it.
@@ -65,6 +66,7 @@ class Names:
         holdings: The modules that hold tensors, each with those that were met in it first; in order.
     """
 
+    one_by_one: bool = False
     tree: Node = field(init=False)
     # Of each module with parts, where it is met first, by ``id``.
     nodes: dict[int, Node] = field(default_factory=dict, repr=False)
@@ -161,9 +163,9 @@ class Names:
         return list(dict.fromkeys(self.entries.values()))
 
 
-def named_tensors(model: nn.Module) -> Names:
-    """The tensors and modules of ``model``."""
-    names = Names()
+def named_tensors(model: nn.Module, *, one_by_one: bool = False) -> Names:
+    """The tensors and modules of ``model``; ``one_by_one``: all will be asked for, none stands for others."""
+    names = Names(one_by_one)
     names.tree = _collected(model, "", names)
     for entry in names.tied:
         entry.name = min(entry.names, key=str.encode)
@@ -263,7 +265,7 @@ def _collected(module: nn.Module, prefix: str, names: Names) -> Node:
         if PENDING in module.__dict__:
             names.pending.append(module)
     before = f"{prefix}." if prefix else ""
-    holding = _layer(module, before, names)
+    holding = None if names.one_by_one else _layer(module, before, names)
     if holding is not None:
         names.holdings.append(holding)
         return tuple.__new__(Node, (module, prefix, (), holding))

@@ -145,9 +145,9 @@ def recall_defaults(modules: Iterable[nn.Module]) -> bool:
     return recalled
 
 
-def forget_defaults(model: nn.Module) -> None:
-    """The plan was applied: nothing in the model is pending."""
-    for module in modules_of(model):
+def forget_defaults(modules: Iterable[nn.Module]) -> None:
+    """A plan was applied: nothing in these modules is pending."""
+    for module in modules:
         module.__dict__.pop(PENDING, None)
 
 
