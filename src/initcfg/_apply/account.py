@@ -144,4 +144,7 @@ class Account:
             versions=versions(),
             loads=tuple(dict.fromkeys(load for each in self.plans for load in each.loads)),
             kept=kept_buffers(names, entries),
+            unsaved=tuple(
+                each.name for each in names.buffers if each.name in entries and each.name in names.unsaved
+            ),
         )

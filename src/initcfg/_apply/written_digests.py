@@ -8,9 +8,6 @@ after its header.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import struct
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -18,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from initcfg._checkpoints import files_of, open_source
 from initcfg._stream.bits import piece_digests
 from initcfg._stream.writing import Pool, own_cores
 
@@ -98,16 +96,20 @@ def changed_files(path: Path) -> tuple[str, ...]:
 
     Args:
         path: A safetensors file, an index of such files, or their folder, opened before. A file that says
-            nothing of its bytes is passed over.
+            nothing of its bytes is passed over, and so is one that lies beside and does not belong to it.
+
+    Raises:
+        CheckpointError: One of them is damaged.
     """
-    folder = path if os.path.isdir(path) else path.parent
-    if path.suffix == ".safetensors":
-        return () if _is_as_written(path) else (path.name,)
-    return tuple(each.name for each in sorted(folder.glob("*.safetensors")) if not _is_as_written(each))
+    files = (each for each in files_of(path) if each.suffix == ".safetensors")
+    return tuple(each.name for each in sorted(files) if not _is_as_written(each))
 
 
 def _is_as_written(path: Path) -> bool:
+    with open_source(str(path)) as opened:
+        said = opened.metadata.get(DIGEST)
+    if said is None:
+        return True
     with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        said = json.loads(file.read(length)).get("__metadata__", {}).get(DIGEST)
-        return said is None or digest_of(file) == said
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        return digest_of(file) == said

@@ -13,7 +13,7 @@ from initcfg._checkpoints.formats import ADAPTER_CONFIG, InMemory, OpenedCheckpo
 from initcfg._checkpoints.from_source import Lora, open_source
 from initcfg._checkpoints.key_prefixes import common_prefix, prefixes_of
 from initcfg._checkpoints.source_state import SourceState
-from initcfg._checkpoints.whole_digest import NotedFiles, whole_digest
+from initcfg._checkpoints.whole_digest import NotedFiles, files_of, whole_digest
 from initcfg._checkpoints.wrapper_names import ANY_WRAPPER, LocalNames, unwrapped_name, without_wrappers
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SourceState",
     "Stored",
     "common_prefix",
+    "files_of",
     "has_lora",
     "open_source",
     "prefixes_of",

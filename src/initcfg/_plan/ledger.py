@@ -131,6 +131,7 @@ class Ledger(Frozen, Mapping[str, Written]):
         drawn_by: The rank that drew the seed, in a job whose ranks did not agree on one: what DDP sends it
             later has the seed of rank 0. None otherwise.
         kept: Buffers that nobody wrote, as far as a file has them and they are not large: what they hold.
+        unsaved: Buffers that were written, and that no ``state_dict`` has.
     """
 
     entries: Mapping[str, Written]
@@ -143,6 +144,7 @@ class Ledger(Frozen, Mapping[str, Written]):
     loads: tuple[Load, ...] = ()
     drawn_by: int | None = None
     kept: Mapping[str, KeptBuffer] = field(default_factory=dict)
+    unsaved: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Of buffers that nobody wrote, a ledger says nothing.
@@ -237,7 +239,14 @@ class Ledger(Frozen, Mapping[str, Written]):
         about = ("value", "sha256")
         kept = {name: record_to_json(each, unless_empty=about) for name, each in self.kept.items()}
         tensors = {name: _to_json(entry) for name, entry in self.entries.items()}
-        return {**head, **drawn, **loads, "tensors": tensors, **({"kept": kept} if kept else {})}
+        last = {"kept": kept, "unsaved": list(self.unsaved)}
+        return {
+            **head,
+            **drawn,
+            **loads,
+            "tensors": tensors,
+            **{key: each for key, each in last.items() if each},
+        }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Ledger:
@@ -278,7 +287,7 @@ class Ledger(Frozen, Mapping[str, Written]):
 
 
 def _ledger_of(data: Mapping[str, Any]) -> Ledger:
-    check_known(data, (*_HEAD, "tensors"), ("loads", "drawn_by", "kept"))
+    check_known(data, (*_HEAD, "tensors"), ("loads", "drawn_by", "kept", "unsaved"))
     read: dict[str, Any] = {}
     optional = {"drawn_by": int | None} if "drawn_by" in data else {}
     for name, type_ in (_HEAD | optional).items():
@@ -301,7 +310,14 @@ def _ledger_of(data: Mapping[str, Any]) -> Ledger:
         kept = _kept_of(data.get("kept", {}), entries)
     except Misfit as misfit:
         raise misfit.inside("kept") from misfit
-    return Ledger(entries, loads=loads_of(data.get("loads", ())), kept=kept, **read)
+    try:
+        unsaved = typed(data.get("unsaved", []), tuple[str, ...], "unsaved")
+        if not all(name in entries and entries[name].buffer for name in unsaved):
+            raise Misfit("Those that no state_dict has are buffers that were written.")
+    except Misfit as misfit:
+        raise misfit.inside("unsaved") from misfit
+    loads = loads_of(data.get("loads", ()))
+    return Ledger(entries, loads=loads, kept=kept, unsaved=unsaved, **read)
 
 
 def _kept_of(data: Any, entries: Mapping[str, Written]) -> dict[str, KeptBuffer]:

@@ -229,8 +229,11 @@ class Tables(nn.Module):
 def test_a_buffer_that_no_file_stores_is_not_missing():
     model = Tables()
     plan = initcfg.trace(Tables)
-    for planned in (plan, plan.apply(model, seed=0)):
-        found = initcfg.verify(model, planned, seed=0)
-        assert found.counts() == {"initial": 2, "unknown": 1}
-        assert found["unstored"].detail == "a buffer, which the file does not store"
+    # A plan does not know that no file has it, and a ledger does.
+    found = initcfg.verify(model, plan, seed=0)
+    assert found.counts() == {"initial": 2, "unknown": 1}
+    assert found["unstored"].detail == "a buffer, which the file does not store"
+    ledger = plan.apply(model, seed=0)
+    assert initcfg.verify(model, ledger).counts() == {"initial": 2}
+    for planned in (plan, ledger):
         assert initcfg.verify({"stored": torch.ones(3)}, planned, seed=0)["weight"].status == "missing"

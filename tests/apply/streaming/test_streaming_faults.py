@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 from streaming_models import all_bits, stored
 from torch import nn
 
@@ -399,3 +401,44 @@ def test_a_flipped_byte_is_found_and_its_file_written_anew(tmp_path, monkeypatch
     assert {name: (out / name).read_bytes() for name in sound} == sound
     written = [name for name, when in before.items() if (out / name).stat().st_mtime_ns != when]
     assert written == [damaged.name]
+
+
+@pytest.mark.parametrize("size", ["1030", "1GB"])
+@pytest.mark.parametrize("left", [None, 0, 4, 300, -1])
+def test_what_is_gone_or_cut_off_in_a_finished_checkpoint_is_written_anew(tmp_path, whole, left, size):
+    out = tmp_path / "out"
+    save(out, shard_size=size)
+    before = {each.name: each.read_bytes() for each in out.iterdir() if each.name != "model.ledger.json"}
+    damaged = sorted(out.glob("*.safetensors"))[0]
+    if left is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(before[damaged.name][:left])
+    save(out, seed=None, shard_size=size)
+    assert all_bits(stored(out)) == whole
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_an_index_that_is_gone_is_written_anew(tmp_path, whole):
+    save(tmp_path / "out")
+    (tmp_path / "out/model.safetensors.index.json").unlink()
+    save(tmp_path / "out", seed=None)
+    assert all_bits(stored(tmp_path / "out")) == whole
+
+
+def test_a_file_that_is_gone_from_a_distributed_checkpoint(tmp_path, whole):
+    save(tmp_path / "out", format="dcp", shard_size=None)
+    next((tmp_path / "out").glob("*.distcp")).unlink()
+    save(tmp_path / "out", seed=None, format="dcp", shard_size=None)
+    with open_path(tmp_path / "out") as reader:
+        assert all_bits({key: reader.read(key) for key in list(reader.keys())}) == whole
+
+
+def test_weights_that_were_saved_over_a_file_are_not_touched(tmp_path):
+    save(tmp_path / "out", shard_size="1GB")
+    weights = tmp_path / "out/model.safetensors"
+    save_file({key: torch.zeros_like(each) for key, each in load_file(weights).items()}, weights)
+    before = weights.read_bytes()
+    with pytest.raises(OutputError, match="its files differ"):
+        save(tmp_path / "out", seed=None, shard_size="1GB")
+    assert weights.read_bytes() == before

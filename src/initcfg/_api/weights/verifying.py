@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from initcfg._checkpoints import open_source
 from initcfg._model import named_tensors
 from initcfg._plan import KeptBuffer, Ledger, Plan
 from initcfg._plan.compare import read_saved
-from initcfg.errors import CheckpointError, ConfigError, as_annotated, plural
-from initcfg.values import formulas_in
+from initcfg.errors import CheckpointError, ConfigError, as_annotated
 
 
 @as_annotated(CheckpointError, but=("checkpoint",))
@@ -70,52 +69,45 @@ def verify(
         raise ConfigError("plan and config both say what was planned.", fix="Give one of them.")
     source = source_of(checkpoint)
     own = plan is None and config is None
-    saved, kept = _planned(plan, config, source)
+    saved, kept, unsaved = _planned(plan, config, source)
     if saved is None:
+        if own and "://" not in str(source):
+            # What is wrong with it, if anything is, comes first.
+            open_source(source, name=name_of(checkpoint), part=part).close()
         raise ConfigError(
             f"{name_of(checkpoint) if plan is None else str(plan)!r} holds no plan and no ledger.",
             fix="Give a plan or a ledger (--plan FILE), or a config and the seed (--config CONFIG --seed N).",
         )
-    if own and not trust_ledger:
-        _check_plain(str(checkpoint), saved)
+    trusted = not own or trust_ledger
     with open_source(source, name=name_of(checkpoint), part=part) as reader:
-        return verified(reader, saved, seed, fetch=not own or trust_ledger, kept=kept)
+        return verified(reader, saved, seed, fetch=trusted, kept=kept, unsaved=unsaved, plain=not trusted)
 
 
 def verify_planned(
     checkpoint: Checkpoint, model: nn.Module, plan: Plan, *, seed: int | None, part: str | None
 ) -> Verification:
     """The same beside the plan of a model that was built, and not initialized: it has buffers to compare."""
-    kept = buffers_kept(named_tensors(model), plan)
+    names = named_tensors(model)
+    told = {"kept": buffers_kept(names, plan), "unsaved": names.unsaved}
     with open_source(source_of(checkpoint), name=name_of(checkpoint), part=part) as reader:
-        return verified(reader, plan, seed, fetch=True, kept=kept)
+        return verified(reader, plan, seed, fetch=True, **told)
 
 
 def _planned(
     plan: Plan | Ledger | str | Path | None,
     config: str | Path | Mapping[str, Any] | None,
     source: str | Mapping[str, Any],
-) -> tuple[Plan | Ledger | None, dict[str, KeptBuffer]]:
-    """What was planned; and what the model's constructors left in its buffers, if there is a model."""
+) -> tuple[Plan | Ledger | None, dict[str, KeptBuffer], Collection[str]]:
+    """What was planned; of a model that there is, what buffers were built with, and which no file has."""
     if config is not None:
         model = build(config, init=False)
         made = located_plan(model, config=config, compat=None, strict=False)
-        return made, buffers_kept(named_tensors(model), made)
+        names = named_tensors(model)
+        return made, buffers_kept(names, made), names.unsaved
     if plan is None:
-        return (read_saved(source) if isinstance(source, str) else None), {}
+        return (read_saved(source) if isinstance(source, str) else None), {}, ()
     if not isinstance(plan, (str, Path)):
-        return plan, {}
+        return plan, {}, ()
     if not os.path.isfile(plan):
         raise ConfigError(f"There is no file {str(plan)!r}.", fix="Check the path.")
-    return read_saved(str(plan)), {}
-
-
-def _check_plain(checkpoint: str, saved: Plan | Ledger) -> None:
-    """A ledger out of the checkpoint itself is data, and nothing that is computed."""
-    found = [name for name, item in saved.items() if formulas_in(item.value)]
-    if found:
-        raise ConfigError(
-            f"The ledger of {checkpoint!r} itself has formulas, for {plural(len(found), 'tensor')} such as "
-            f"{found[0]!r}: operations of torch that whoever wrote the file chose.",
-            fix="If you trust it, add --trust-ledger; or give a plan or ledger of your own: --plan FILE.",
-        )
+    return read_saved(str(plan)), {}, ()

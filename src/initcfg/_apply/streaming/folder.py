@@ -141,11 +141,18 @@ class Folder:
         return len(shards) == 1 or os.path.isfile(self.path / INDEX)
 
     def _has_damage(self, shards: Sequence[Shard]) -> bool:
-        """Whether it is the checkpoint to be written, and some of its files are not what they were."""
+        """Whether it is the checkpoint to be written, and files are gone, cut off, or not what they were.
+
+        What somebody else wrote over one of them is no damage.
+        """
         ledger = _ledger(self.path)
-        if ledger is None or not shards or self._differences(ledger) or not self._indexed(shards):
+        if ledger is None or self._differences(ledger):
             return False
-        return all(_is_whole(self.path / shard.name, shard, check=False) for shard in shards)
+        if self._identity.format == "dcp":
+            return not _opens(self.path)
+        names = {LEDGER, *([INDEX] if len(shards) > 1 else []), *(shard.name for shard in shards)}
+        ours = all(each.name in names for each in self.path.iterdir() if _OURS.fullmatch(each.name))
+        return ours and all(_is_begun(self.path / shard.name, shard) for shard in shards)
 
     def unfinished(self) -> bool:
         """Whether a checkpoint was begun there and not finished."""
@@ -304,6 +311,28 @@ def _is_whole(path: Path, shard: Shard, *, check: bool) -> bool:
             return digest_of(file) == digest
     except OSError:
         return False
+
+
+def _opens(folder: Path) -> bool:
+    try:
+        with open_path(folder):
+            return True
+    except CheckpointError:
+        return False
+
+
+def _is_begun(path: Path, shard: Shard) -> bool:
+    """Whether a file is a shard, whole in its length or only its beginning, or is not there."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(shard.header))
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    # What is missing of the header is as it should be.
+    return size <= shard.size and shard.digest_in(head + shard.header[len(head) :]) is not None
 
 
 def _locked(folder: Path) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 
@@ -17,8 +17,8 @@ from initcfg._checkpoints import OpenedCheckpoint, prefixes_of, without_wrappers
 from initcfg._plan import Assignment, KeptBuffer, Ledger, Plan, Written, weight_of
 from initcfg._stream.bits import STREAM_VERSION, seed_number
 from initcfg._stream.writing import same_bits
-from initcfg.errors import CheckpointError, InitcfgError, nearest
-from initcfg.values import Constant, FromCheckpoint, Keep, Opaque, Originals, Value, dtype_name
+from initcfg.errors import CheckpointError, ConfigError, InitcfgError, nearest, plural
+from initcfg.values import Constant, FromCheckpoint, Keep, Opaque, Originals, Value, dtype_name, formulas_in
 
 Item = Assignment | Written
 
@@ -30,13 +30,16 @@ def verified(
     *,
     fetch: bool = False,
     kept: Mapping[str, KeptBuffer] | None = None,
+    unsaved: Collection[str] = (),
+    plain: bool = False,
 ) -> Verification:
     """Compare each tensor of a checkpoint with what it began with.
 
     Values are made again from seed and name; what was loaded is read again from its source, if that is what
     it was. One tensor is in memory at a time. Without a seed it is that of the ledger. ``fetch``: sources
     that are not on this machine may be fetched. ``kept``: what constructors left in buffers, where the model
-    was at hand; a ledger has this itself.
+    was at hand, and ``unsaved``, buffers that no file stores; a ledger has both itself. ``plain``: it is the
+    checkpoint's own, in which formulas are an error.
     """
     seed = planned.seed if seed is None else seed
     seed = None if seed is None else seed_number(seed)
@@ -48,6 +51,9 @@ def verified(
         raise CheckpointError("There is no seed to make the planned values from.", fix="Give it: --seed N.")
     kept = planned.kept if isinstance(planned, Ledger) else kept or {}
     keys = _keys(reader, planned, items, kept)
+    unsaved = planned.unsaved if isinstance(planned, Ledger) else unsaved
+    if plain:
+        _check_plain(reader, items, [*keys.of, *keys.stored_as])
     buffers = planned.buffers if isinstance(planned, Plan) else _buffers(planned)
     found: list[Verified] = []
     with contextlib.closing(InitialValues(planned.loads, seed, fetch=fetch)) as initial:
@@ -56,7 +62,7 @@ def verified(
                 found.append(_compared(reader, initial, name, keys.of[name], item))
             elif name in keys.stored_as:
                 found += _compared_originals(reader, initial, name, keys.stored_as[name], item)
-            elif isinstance(item.value, Keep):
+            elif isinstance(item.value, Keep) or name in unsaved:
                 # It may be a buffer that no file stores, and it would say nothing.
                 continue
             elif name in buffers:
@@ -72,6 +78,17 @@ def verified(
         else:
             found.append(Verified(key, "unplanned", nan=counts[0], inf=counts[1]))
     return Verification(tuple(found), seed, () if reader.path is None else changed_files(reader.path))
+
+
+def _check_plain(reader: OpenedCheckpoint, items: Mapping[str, Item], names: Iterable[str]) -> None:
+    """A ledger out of the checkpoint itself is data, and nothing that is computed."""
+    found = [name for name in names if formulas_in(items[name].value)]
+    if found:
+        raise ConfigError(
+            f"The ledger of {reader.name!r} itself has formulas, for {plural(len(found), 'tensor')} such as "
+            f"{found[0]!r}: operations of torch that whoever wrote the file chose.",
+            fix="If you trust it, add --trust-ledger; or give a plan or ledger of your own: --plan FILE.",
+        )
 
 
 def _check_stream(planned: Plan | Ledger) -> None:

@@ -41,7 +41,11 @@ class InitialValues:
     def __init__(self, loads: Iterable[Load], seed: int | None, *, fetch: bool) -> None:
         self._loads = {load.source: load for load in loads}
         # Whether a file is what it was, is said here for each source, and is no error.
-        opened = (replace(load, sha256=None, undigested=None) for load in self._loads.values())
+        opened = (
+            # Without a digest, the files must be those that were planned with.
+            replace(load, sha256=None, undigested=None, state=load.state if load.sha256 is None else None)
+            for load in self._loads.values()
+        )
         self._checkpoints = PlannedCheckpoints(
             load if fetch else replace(load, offline=True) for load in opened
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from time import time_ns
 from typing import NamedTuple
 
 from initcfg._checkpoints.formats import open_regular
@@ -91,7 +91,7 @@ class Expected:
 
 def is_settled(found: os.stat_result) -> bool:
     """Whether any write from now on will show in the file's times."""
-    return time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _TICK
+    return time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _TICK
 
 
 def file_digest(path: Path, *, exactly: bool = False) -> str:
