@@ -91,7 +91,7 @@ def test_what_has_no_value_has_a_reason(way, compat):
     plan = initcfg.plan(model, compat=compat)
     item = plan["0.fc.weight"]
     if way in (through_numpy, through_dlpack):
-        assert item.value.code.endswith(": its memory was handed out (numpy() or data_ptr())")
+        assert item.value.code.endswith(": its memory was handed out (numpy(), data_ptr() or apply_())")
     else:
         assert item.value == Constant(1.0)
     assert "None" not in plan.explain("0.fc.weight") + str(plan)

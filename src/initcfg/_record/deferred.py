@@ -128,11 +128,14 @@ class deferred:
         recorder.compute([each for each in recorder.unfinished() if each not in left])
         for module in modules:
             self._clear_workspace(module)
-        # Where the constructor looked at its numbers, a parameter holds what fits what was seen.
+        # Where the constructor looked at its numbers, a parameter holds what fits what was seen; and what
+        # others may write holds what they wrote.
         bound = {
             id(tracked): tracked.storage
-            for tracked in storages.values()
-            if tracked.storage is not None and recorder.log.seen(tracked) is None
+            for key, tracked in storages.items()
+            if tracked.storage is not None
+            and recorder.log.seen(tracked) is None
+            and not (tracked.handed_out and not recorder.is_random(parameters[key]))
         }
         replay = cache(lambda: recorder.log.replay(bound))
         for key, outcome in outcomes.items():

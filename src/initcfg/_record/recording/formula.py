@@ -146,7 +146,9 @@ class Slicer:
         while todo:
             tracked, limit = todo.pop()
             if tracked.exposed and tracked.exposed_at <= limit:
-                raise Unspeakable("it comes from memory that was handed out (numpy() or data_ptr())")
+                raise Unspeakable(
+                    "it comes from memory that was handed out (numpy(), data_ptr() or apply_())"
+                )
             for step in reversed(tracked.writers):
                 if step.index >= limit:
                     continue

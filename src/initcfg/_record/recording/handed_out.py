@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from initcfg._record.process_wide import ProcessWide, replace_attribute
 
 Told = Callable[[torch.Tensor], None]
-_METHODS = ("numpy", "data_ptr", "storage", "share_memory_", "__dlpack__")
+_METHODS = ("numpy", "data_ptr", "storage", "share_memory_", "__dlpack__", "apply_", "map_", "map2_")
+_OF_STORAGES = ("data_ptr", "fill_", "copy_", "share_memory_", "tolist", "__getitem__", "__setitem__")
 # Our own writes are no secret.
 _OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "")
 
@@ -41,30 +42,40 @@ def keep_telling() -> contextlib.AbstractContextManager[None]:
 
 def _install(undo: contextlib.ExitStack) -> None:
     for name in _METHODS:
-        replace_attribute(undo, torch.Tensor, name, _telling(getattr(torch.Tensor, name), lambda each: each))
-    # Calling for the address of a storage is in a class of C's, so that it is put on the one above.
-    replace_attribute(
-        undo, torch.UntypedStorage, "data_ptr", _telling(torch.UntypedStorage.data_ptr, _tensor_on)
-    )
+        replace_attribute(undo, torch.Tensor, name, _telling(getattr(torch.Tensor, name)))
+    # Most are in a class of C's, so that they are put on the one above.
+    for name in _OF_STORAGES:
+        replace_attribute(undo, torch.UntypedStorage, name, _telling(getattr(torch.UntypedStorage, name)))
     for home in (torch.utils.dlpack, torch):
         if hasattr(home, "to_dlpack"):
-            replace_attribute(undo, home, "to_dlpack", _telling(home.to_dlpack, lambda each: each))
+            replace_attribute(undo, home, "to_dlpack", _telling(home.to_dlpack))
 
 
 _handing: ProcessWide[tuple[Told, ...]] = ProcessWide(_install)
 
 
-def _telling(original: Callable[..., Any], tensor_of: Callable[[Any], torch.Tensor]) -> Callable[..., Any]:
+def _telling(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def function(item: Any, *args: Any, **kwargs: Any) -> Any:
+    def function(*args: Any, **kwargs: Any) -> Any:
         told = _handing.here()
-        if told is not None and not sys._getframe(1).f_code.co_filename.startswith(_OURS):
-            tensor = tensor_of(item)
-            for each in told:
-                each(tensor)
-        return original(item, *args, **kwargs)
+        if told is not None and not _by_us():
+            # Of two memories one is read.
+            for item in (*args, *kwargs.values()):
+                tensor = _tensor_on(item) if isinstance(item, torch.UntypedStorage) else item
+                if isinstance(tensor, torch.Tensor):
+                    for each in told:
+                        each(tensor)
+        return original(*args, **kwargs)
 
     return function
+
+
+def _by_us() -> bool:
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename == torch.storage.__file__ and frame.f_back is not None:
+        # Methods of storages call each other.
+        frame = frame.f_back
+    return frame.f_code.co_filename.startswith(_OURS)
 
 
 def _tensor_on(storage: torch.UntypedStorage) -> torch.Tensor:

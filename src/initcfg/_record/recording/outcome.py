@@ -78,6 +78,7 @@ def outcomes_of(recorder: Recorder, tensors: Mapping[K, torch.Tensor]) -> dict[K
     Where one draw shows in several forms (as it is and times two, say), each form has a name of its own,
     and yet they share their numbers: then only what was drawn keeps its name, and the rest are formulas.
     """
+    recorder.see_unseen()
     shared: set[int] = set()
     usual = {key: _usual_outcome(recorder, tensor) for key, tensor in tensors.items()}
     while True:
@@ -138,7 +139,7 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
     shown, based = shown_in(tracked.layers, region)
     layer = shown[0] if based else tracked.layers[-1] if tracked.layers else tracked.made
     if tracked.exposed:
-        return Outcome(None, "its memory was handed out (numpy() or data_ptr())", layer)
+        return Outcome(None, "its memory was handed out (numpy(), data_ptr() or apply_())", layer)
     if not tracked.writers and not tracked.foreign:
         return Outcome(None, layer=layer, written=False)
     if (seen := recorder.log.seen(tracked)) is not None:

@@ -70,6 +70,10 @@ class Recorder(UsualOperations, DispatchMode):
         if operation == "copy_" and _same_place(*args[:2]):
             # What x[0] += 1 ends with.
             return args[0]
+        if self.handed_out:
+            operands = self.all_tracked(_tensors(args, kwargs))
+            if any(each.handed_out for each in operands):
+                return self._really(func, args, kwargs, operands)
         if not facts.mutable:
             named = self._record_result(operation, func, args, kwargs)
         elif self._record_fill(facts, func, args, kwargs):
@@ -98,7 +102,10 @@ class Recorder(UsualOperations, DispatchMode):
             return False
         target, *numbers = args
         tracked = self.tracked(target) if is_plain(target) else None
-        if tracked is None or tracked.waiting or tracked.original is not None:
+        if tracked is None or tracked.waiting or tracked.original is not None or tracked.handed_out:
+            return False
+        if tracked.foreign and target.numel() > 1:
+            # Perhaps it lies on an array.
             return False
         if isinstance(target, torch.nn.Parameter) or any(isinstance(each, torch.Tensor) for each in numbers):
             return False
@@ -290,8 +297,7 @@ class Recorder(UsualOperations, DispatchMode):
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
         operands = [item for item in leaves((args, kwargs)) if isinstance(item, torch.Tensor)]
-        exposed = any(each.exposed or each.outside for each in self.all_tracked(operands))
-        if exposed or kwargs.get("generator") is not None or not all(map(is_plain, operands)):
+        if kwargs.get("generator") is not None or not all(map(is_plain, operands)):
             return _FORCED
         if func._schema.is_mutable:
             targets = list(written_tensors(func, args, kwargs))
@@ -342,15 +348,21 @@ class Recorder(UsualOperations, DispatchMode):
                 shape=tuple(targets[0].shape),
                 fix="Pass the model too: initcfg.trace(init, model).",
             )
-        # What waits to be read from a storage must be done before it changes.
         self.compute(operands)
-        waiting = [step for each in self.all_tracked(targets) for step in each.waiting.values()]
-        self.compute([each for step in waiting for each in step.writes])
+        self._finish_readers(self.all_tracked(targets))
         drawing = aten.draws(func)
         step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
         arguments, options = (args, kwargs) if targets else mapped(self._operand, (args, kwargs))
         with self._drawing() if drawing else contextlib.nullcontext():
             result = func(*args, **kwargs)
+        # Some are known only now.
+        written = self.all_tracked(targets)
+        for each in written:
+            if each.foreign and not each.handed_out:
+                # Who made it may hold its memory, too.
+                each.outside = self.handed_out = True
+        if self.handed_out:
+            self._look_again(written)
         made = made_by(func, result)
         if step is not None:
             for tensor in targets:

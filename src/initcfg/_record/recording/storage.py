@@ -67,6 +67,7 @@ class TrackedStorage:
         fresh: Of such a one: whether it was made just now, from a list or from NumPy.
         made: Of such a one: which code made it.
         outside: Of such a one: whether others than torch may write its memory, such as a NumPy array.
+        left: Of memory that was handed out: the bytes that it held when it was last looked at.
         before: Whether the recorded code found it, with a content of its own.
         original: Where that content is, as long as it was not fetched.
     """
@@ -83,6 +84,7 @@ class TrackedStorage:
     fresh: bool = False
     made: Layer | None = None
     outside: bool = False
+    left: torch.Tensor | None = None
     before: bool = False
     original: torch.UntypedStorage | None = None
 
@@ -90,6 +92,11 @@ class TrackedStorage:
     def foreign(self) -> bool:
         """Whether it was made elsewhere."""
         return self.held is not None
+
+    @property
+    def handed_out(self) -> bool:
+        """Whether it may change without an operation: then it is looked at, wherever it is used."""
+        return self.exposed or self.outside
 
     @property
     def data(self) -> torch.Tensor | None:

@@ -16,11 +16,12 @@ from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.leaves import leaves, mapped
-from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, run_step, tensor_at
+from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, run_step
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, region_of
 from initcfg._record.recording.repeats import Repeats
 from initcfg._record.recording.storage import LogStep, Operand, TrackedStorage
+from initcfg._record.recording.unseen import content_of, holds, written_unseen
 from initcfg.values import Value
 
 POISON = 0xFF
@@ -64,6 +65,8 @@ class StorageTracker:
         # Of the memory that was there before: what nobody had written.
         self.unwritten: set[TrackedStorage] = set()
         self.asks_for_unwritten = True
+        # Whether any memory was.
+        self.handed_out = False
         self._storages: dict[int, TrackedStorage] = {}
         self._made = 0
         self._prune_at = _PRUNE_EVERY
@@ -98,7 +101,6 @@ class StorageTracker:
         """
         tracked = self.tracked(tensor)
         if tracked is not None:
-            tracked.outside |= outside
             self._check_unseen(tracked)
         elif (tracked := self._track(tensor)) is not None:
             storage = tensor.untyped_storage()
@@ -108,14 +110,23 @@ class StorageTracker:
             else:
                 with self.through(), torch.no_grad():
                     data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
-                    tracked.held = data.clone() if size <= _COPIED_BYTES else data
-            tracked.fresh, tracked.outside = fresh, outside
+                    tracked.held = data.clone() if size <= _COPIED_BYTES or outside else data
+            tracked.fresh = fresh
             tracked.made = self._layer(tracked.whole, None, "?") if fresh else None
+        if outside and tracked is not None and not tracked.handed_out:
+            tracked.outside = self.handed_out = True
+            tracked.left = tracked.data if tracked.foreign and not tracked.writers else None
+            self._look_again([tracked])
         return tracked
 
     def _check_unseen(self, tracked: TrackedStorage) -> None:
-        """What was made elsewhere may change unseen: a tensor on the memory of a NumPy array, say."""
+        """Memory that was handed out may have changed: a tensor on that of a NumPy array, say."""
         held, storage = tracked.held, tracked.storage
+        if tracked.handed_out and storage is not None:
+            with self.through(), torch.no_grad():
+                if tracked.left is None or not holds(storage, tracked.left):
+                    self._note_unseen(tracked)
+            return
         if held is None or storage is None or tracked.writers:
             return
         size, address = storage.nbytes(), _address_of(storage)
@@ -126,10 +137,40 @@ class StorageTracker:
         elif held.data_ptr() == address:
             return
         with self.through(), torch.no_grad():
-            now = tensor_at(storage, Region((size,), (1,), 0, torch.uint8))
-            if (before := tracked.data) is None or not torch.equal(before, now):
-                tracked.held = now.clone()
+            if (before := tracked.data) is None or not holds(storage, before):
+                self._note_unseen(tracked)
                 tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
+                self.handed_out = True
+
+    def _note_unseen(self, tracked: TrackedStorage) -> None:
+        """Note what memory holds that was written without an operation, as if that were one."""
+        # What was written may come from what was drawn before.
+        self._note_look([tracked])
+        step = written_unseen(len(self.log.steps), tracked)
+        self.log.add(step)
+        tracked.left = step.args[1]
+        self._forget(tracked)
+
+    def _forget(self, tracked: TrackedStorage) -> None:
+        """Of what is written nothing more is known than who wrote it."""
+        tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
+            self._layer(tracked.whole, None, "?")
+        ]
+
+    def _look_again(self, written: Iterable[TrackedStorage]) -> None:
+        """Operations have written this memory; of what was handed out, remember what it holds since."""
+        for each in written:
+            if each.handed_out and each.storage is not None:
+                self._forget(each)
+                with self.through(), torch.no_grad():
+                    each.left = content_of(each.storage)
+
+    def see_unseen(self) -> None:
+        """Note what was written until now to all memory that was handed out."""
+        if self.handed_out:
+            for each in list(self._storages.values()):
+                if each.handed_out:
+                    self._check_unseen(each)
 
     def is_random(self, item: object) -> bool:
         """Whether it is a tensor that random numbers make."""
@@ -161,17 +202,29 @@ class StorageTracker:
         """
         with self.lock:
             tracked = None if self._passing else self.tracked(tensor)
+            if tracked is None and exposing and not self._passing:
+                tracked = self.track_foreign(tensor)
             if tracked is None:
                 return
             if looking or exposing:
                 self._note_look([tracked])
             self.compute([tracked])
-            if exposing and not tracked.exposed:
-                tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
-                self._poison(tracked)
-                tracked.layers = [layer._replace(known=None) for layer in tracked.layers] or [
-                    self._layer(region_of(tensor), None, "?")
-                ]
+            if exposing:
+                self._expose(tracked)
+
+    def _expose(self, tracked: TrackedStorage) -> None:
+        """Whatever it is that gets hold of memory finds there, and leaves there, what the code means."""
+        self._finish_readers([tracked])
+        if not tracked.exposed:
+            self._poison(tracked)
+            tracked.exposed, tracked.exposed_at = True, len(self.log.steps)
+            self.handed_out = True
+            self._look_again([tracked])
+
+    def _finish_readers(self, changing: Iterable[TrackedStorage]) -> None:
+        """What waits to be read from a storage must be done before it changes."""
+        waiting = [step for each in changing for step in each.waiting.values()]
+        self.compute([each for step in waiting for each in step.writes])
 
     def _poison(self, tracked: TrackedStorage) -> None:
         """Mark memory that nobody wrote, so that it can be told what code writes there unseen."""
@@ -256,6 +309,8 @@ class StorageTracker:
         changed = self.all_tracked(targets)
         if not changed:
             return None
+        for each in changed:
+            self._keep_beginning(each)
         name = aten.operation_of(func)
         operation = name.removesuffix("_")
         single = len(targets) == 1
@@ -279,6 +334,18 @@ class StorageTracker:
             each.write(layer)
         self.log.add(step)
         return step
+
+    def _keep_beginning(self, tracked: TrackedStorage) -> None:
+        """A large tensor that was made elsewhere is copied when it is written, and not before."""
+        held = tracked.held
+        if (
+            isinstance(held, torch.Tensor)
+            and not tracked.writers
+            and tracked.storage is not None
+            and held.data_ptr() == _address_of(tracked.storage)
+        ):
+            with self.through(), torch.no_grad():
+                tracked.held = held.clone()
 
     def _note_size(self, step: LogStep, tensor: torch.Tensor) -> None:
         """An operation may have given an empty target the size of its result."""
