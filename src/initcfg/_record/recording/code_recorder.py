@@ -13,11 +13,11 @@ import torch
 
 from initcfg._model import storage_of
 from initcfg._record.recording.layers import Layer
-from initcfg._record.recording.outcome import named_values, outcomes_of
+from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import TrackedStorage
-from initcfg.values import Value
+from initcfg.values import Formula, Value
 
 
 class WaitingWrite(NamedTuple):
@@ -98,7 +98,8 @@ class CodeRecorder(Recorder):
             self._do_write(alias, planned._replace(name=name))
 
         self._new_names.pop(storage_of(tensor), None)
-        if not self.record_sampler(tensor, planned.value, write):
+        # What begins with what the tensor holds goes on from that.
+        if _goes_on(planned.value) or not self.record_sampler(tensor, planned.value, write):
             self.make_real(tensor)
             write(tensor)
 
@@ -126,20 +127,41 @@ class CodeRecorder(Recorder):
             and (each.tracked.pending or self._is_plain(each))
             and all(region_of(each.tensor).covers(layer.region) for layer in each.tracked.layers)
         }
-        found = outcomes_of(self, {name: each.tensor for name, each in met.items()})
-        outcomes = {name: outcome for name, outcome in found.items() if outcome.value is not None}
-        for name in self._drawn_elsewhere({name: met[name].tracked for name in outcomes}):
-            del outcomes[name]
-        values = named_values(outcomes.items())
-        left = {id(met[name].tracked) for name in values}
-        self.compute([each for each in self.unfinished() if id(each) not in left and each.pending])
+        meant = left = self._outcomes(met)
+        while True:
+            for name in self._drawn_elsewhere({name: met[name].tracked for name in left}):
+                del left[name]
+            to_write = {id(met[name].tracked) for name in left}
+            self.compute([each for each in self.unfinished() if id(each) not in to_write and each.pending])
+            if not self._settle(met[name].tracked for name, each in left.items() if _goes_on(each.value)):
+                break
+            # Some of it is done: what is left begins with what these tensors hold now.
+            left = self._outcomes({name: met[name] for name in left})
+        values = named_values(left.items())
         waiting = [
             WaitingWrite(met[name].tensor.detach(), value, name)
             for name, value in values.items()
             if met[name].tracked.pending
         ]
+        if left is not meant:
+            values = _whole_values(meant, left, values)
         changed = (name for name in values if met[name].tracked.layers != met[name].layers)
         return waiting, {name: values[name] for name in changed}
+
+    def _outcomes(self, met: dict[str, _Met]) -> dict[str, Outcome]:
+        """Of these tensors, those of which can be said what they are to hold."""
+        found = outcomes_of(self, {name: each.tensor for name, each in met.items()})
+        return {name: outcome for name, outcome in found.items() if outcome.value is not None}
+
+    @staticmethod
+    def _settle(storages: Iterable[TrackedStorage]) -> bool:
+        """Note how much is done of what goes on from what it holds; whether that is more than was noted."""
+        more = False
+        for each in storages:
+            done = max((step.index + 1 for step in each.writers if step.done), default=0)
+            if each.pending and done > each.settled:
+                each.settled, more = done, True
+        return more
 
     def _is_plain(self, met: _Met) -> bool:
         """Whether it came with what it holds, and nothing random is in that."""
@@ -156,8 +178,28 @@ class CodeRecorder(Recorder):
                 for key, each in self._storages.items()
                 if key not in self._gone and not each.abandoned and each.pending and id(each) not in left
             ]
-            due = {step.index for each in real for step in self.log.sliced(each) if step.random}
+            done = [*self.log.due(real), *(step for each in real for step in self.log.sliced(each))]
+            due = {step.index for step in done if step.random}
             more = {name for name in steps if name not in drawn and steps[name] & due}
             if not more:
                 return drawn
             drawn |= more
+
+
+def _goes_on(value: Value | None) -> bool:
+    """Whether a value begins with what its tensor holds."""
+    return isinstance(value, Formula) and value.begins_with_itself
+
+
+def _whole_values(
+    meant: dict[str, Outcome], left: dict[str, Outcome], values: dict[str, Value]
+) -> dict[str, Value]:
+    """The values with what was done before they were written, where the numbers are drawn alike."""
+    whole = named_values((name, meant[name]) for name in left)
+    found: dict[str, Value] = {}
+    for name, value in values.items():
+        if not _goes_on(value):
+            found[name] = value
+        elif meant[name].leaves == left[name].leaves:
+            found[name] = whole[name]
+    return found

@@ -115,7 +115,8 @@ def _affine(known: Known, scale: float, shift: float) -> Known | None:
         ends = (known.a * scale + shift, known.b * scale + shift)
         a, b = min(ends), max(ends)
         if isinstance(known, Uniform):
-            return Uniform(a, b)
+            # Times zero each keeps its sign.
+            return Uniform(a, b) if scale else None
         return TruncNormal(known.mean * scale + shift, known.std * abs(scale), a, b)
     return known if scale == 1.0 and shift == 0.0 else None
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from initcfg._record.recording import aten
 from initcfg._record.recording.aten import is_allowed, name_of, without_out
 from initcfg._record.recording.log import operands_in, tensor_at
 from initcfg._record.recording.regions import Region
@@ -100,7 +101,8 @@ class Slicer:
         self.draft = FormulaDraft()
         self._shared = shared
         self._found: dict[int, LogStep] = {}
-        self._first: dict[TrackedStorage, Snapshot] = {}
+        # By operation: what a storage held before it, so that what was done before that does not count.
+        self._held: dict[tuple[TrackedStorage, int], Snapshot] = {}
         self._slots: dict[TrackedStorage, int] = {}
         self._leaf_slots: dict[tuple[Identity, tuple[int, ...], torch.dtype], int] = {}
         self._count = 0
@@ -145,6 +147,8 @@ class Slicer:
         todo = [(tracked, limit)]
         while todo:
             tracked, limit = todo.pop()
+            if limit < tracked.settled:
+                raise Unspeakable("it comes from what it held while the code ran")
             if tracked.exposed and tracked.exposed_at <= limit:
                 raise Unspeakable(
                     "it comes from memory that was handed out (numpy(), data_ptr() or apply_())"
@@ -152,7 +156,7 @@ class Slicer:
             for step in reversed(tracked.writers):
                 if step.index >= limit:
                     continue
-                if step.index in self._found:
+                if step.index in self._found or step.index < tracked.settled:
                     break
                 self._found[step.index] = step
                 if len(self._found) > 400:
@@ -165,7 +169,7 @@ class Slicer:
                     break
                 held = None if step.before is None else step.before.get(id(tracked))
                 if (before := self._known(held)) is not None:
-                    self._first[tracked] = before
+                    self._held[tracked, step.index] = before
                     break
 
     def _known(self, known: Snapshot | None) -> Snapshot | None:
@@ -179,7 +183,7 @@ class Slicer:
             if step.overwrites and target.region == storage.whole and storage not in self._slots:
                 self._slots[storage] = self._value(step.fill, target.region)
                 return
-            self._base(storage)
+            self._base(storage, step)
             self._add(["fill", self._ref(storage, target.region), *self._filling(step.fill)], 0)
             return
         func = step.func
@@ -190,7 +194,7 @@ class Slicer:
         made = {out.tracked for out in step.outs if out is not None}
         for tracked in step.writes:
             if tracked not in made:
-                self._base(tracked)
+                self._base(tracked, step)
         into = step.kwargs.get("out")
         name = name_of(func) if into is None else without_out(func)
         if name is None or not is_allowed(name):
@@ -210,6 +214,9 @@ class Slicer:
                     self._need_layout(operand.tracked)
             instruction = ["draw", *instruction, self._leaf((id(step),), 1)]
         if into is not None:
+            others = operands_in((step.args, {**step.kwargs, "out": None}))
+            if not aten.pointwise(func) and any(each.tracked is into.tracked for each in others):
+                raise Unspeakable(f"{name} writes over what it reads")
             # Another tensor is given for the result: it is made, and copied there.
             made = self._add(instruction, 1)
             self._add(["copy_", self._ref(into.tracked, into.region), f"${made}"], 0)
@@ -233,12 +240,16 @@ class Slicer:
         self._slots[target.tracked] = self._slots[source.tracked]
         return True
 
-    def _base(self, tracked: TrackedStorage) -> None:
-        """Give a storage its slot, with what it held before the first operation that counts."""
-        if tracked in self._slots:
+    def _base(self, tracked: TrackedStorage, step: LogStep | None = None) -> None:
+        """Give a storage its slot, with what it held before the operation that counts first.
+
+        A buffer that is used again has several such operations, and a slot from each on.
+        """
+        held = None if step is None else self._held.get((tracked, step.index))
+        if held is None and tracked in self._slots:
             return
-        if tracked in self._first:
-            slot = self._value(self._first[tracked], tracked.whole)
+        if held is not None:
+            slot = self._value(held, tracked.whole)
         elif tracked.before:
             if tracked is not self._own:
                 raise Unspeakable("it comes from what another tensor held before")

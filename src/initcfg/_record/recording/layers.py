@@ -163,8 +163,10 @@ def value_of(layers: Sequence[Layer], region: Region) -> Value | None:
             place = rows(region, layer.region)
         if place is None or value is None:
             return None
-        if value != base or value.random:
-            slabs.append(_Slab(*place, value))
+        found = _Slab(*place, value)
+        # What the base holds anyway is nothing, unless another slab lies there.
+        if value != base or value.random or any(map(found.meets, slabs)):
+            slabs.append(found)
     if not slabs:
         return base
     if any(each.dim != slabs[0].dim for each in slabs) or not (base is None or isinstance(base, _ANY_ORDER)):
@@ -179,6 +181,10 @@ class _Slab(NamedTuple):
     start: int
     stop: int
     value: Value
+
+    def meets(self, other: _Slab) -> bool:
+        """Whether an element may lie in both."""
+        return self.dim != other.dim or (self.start < other.stop and other.start < self.stop)
 
 
 def _overlaid(region: Region, base: Value | None, slabs: list[_Slab]) -> Value | None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from initcfg._record.recording.coverage import written_in_part
-from initcfg._record.recording.formula import FormulaDraft, Slicer, Unspeakable, assign_owners
+from initcfg._record.recording.formula import FormulaDraft, Identity, Slicer, Unspeakable, assign_owners
 from initcfg._record.recording.layers import Layer, shown_in
 from initcfg._record.recording.log import tensor_at
 from initcfg._record.recording.recorder import Recorder
@@ -55,6 +55,11 @@ class Outcome:
     def code(self) -> str:
         """The code that wrote it: ``"Conv2d.reset_parameters"``."""
         return "code" if self.layer is None else self.layer.code
+
+    @property
+    def leaves(self) -> frozenset[Identity]:
+        """What its random parts come from, if it is a formula."""
+        return frozenset(() if self.draft is None else self.draft.leaves)
 
     @property
     def told(self) -> str:

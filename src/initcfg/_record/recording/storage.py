@@ -70,6 +70,7 @@ class TrackedStorage:
         left: Of memory that was handed out: the bytes that it held when it was last looked at.
         before: Whether the recorded code found it, with a content of its own.
         original: Where that content is, as long as it was not fetched.
+        settled: Before which of the operations it held what it is to begin with; 0 for before all.
     """
 
     storage: torch.UntypedStorage | None
@@ -87,6 +88,7 @@ class TrackedStorage:
     left: torch.Tensor | None = None
     before: bool = False
     original: torch.UntypedStorage | None = None
+    settled: int = 0
 
     @property
     def foreign(self) -> bool:

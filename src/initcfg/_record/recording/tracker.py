@@ -364,9 +364,12 @@ class StorageTracker:
 
     def _number_filled(self, operation: str, args: Args) -> Known | None:
         """The number that ``fill_`` and ``zero_`` write, where it stands in the code."""
-        made = self.all_tracked(each for each in args[1:] if isinstance(each, torch.Tensor))
-        if operation not in ("fill", "zero") or not all(each.foreign for each in made):
+        if operation not in ("fill", "zero"):
             return None
+        for number in args[1:]:
+            tracked = self.tracked(number) if isinstance(number, torch.Tensor) else None
+            if tracked is not None and (not tracked.foreign or tracked.pending or self.is_random(number)):
+                return None
         with self.through():
             return aten.filled_with(operation, args[1:], {})
 
@@ -401,6 +404,8 @@ class StorageTracker:
         )
         if fill is not None or overwrites:
             others = {each.tracked for each in rest if isinstance(each, Operand)}
+            # An operation may read what it overwrites, as x.copy_(x[:, :1]) does.
+            overwrites = overwrites and others.isdisjoint(writes)
             for only_written in writes:
                 if only_written not in others:
                     reads.pop(only_written, None)
