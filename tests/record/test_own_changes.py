@@ -1,4 +1,4 @@
-"""A model that is there changes what it holds in its own init_weights(): once, also where a part is a value."""
+"""A model that is there changes what it holds in its own init_weights(): each change is made once."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ class Above(initcfg.BaseModule):
             self.then(self.child.one, self.child.two)
 
 
+def _by_way_of_scratch(one: torch.Tensor, two: torch.Tensor) -> None:
+    scratch = torch.zeros(4, 3)
+    scratch.copy_(one)
+    one.mul_(2.0)
+    one[1].fill_(4.0)
+    scratch[0].zero_()
+    one[2:].add_(scratch[2:])
+    two[:2].copy_(scratch[:2])
+
+
 CHANGES: dict[str, Change] = {
     "sub, row": lambda one, two: (one.sub_(0.5), one[0].fill_(1.0)),
     "mul, row": lambda one, two: (one.mul_(0.1), one[0].zero_()),
@@ -56,23 +66,13 @@ CHANGES: dict[str, Change] = {
         one[1:].zero_(),
         one.div_(3),
         two[0].copy_(one[0]),
-        torch._foreach_mul_([one], 2.0),
+        torch.ops.aten._foreach_mul_([one], 2.0),
     ),
     "looked at": lambda one, two: (one[1:].zero_(), one.div_(3), one.sum().item(), one.mul_(2.0)),
     "both ways": lambda one, two: (one[0].fill_(2.0), two.add_(one), one.add_(two), two[1].zero_()),
-    "scratch": lambda one, two: _by_way_of_scratch(one, two),
+    "scratch": _by_way_of_scratch,
     "out": lambda one, two: (torch.mul(two, 0.5, out=two), two[:2].zero_()),
 }
-
-
-def _by_way_of_scratch(one: torch.Tensor, two: torch.Tensor) -> None:
-    scratch = torch.zeros(4, 3)
-    scratch.copy_(one)
-    one.mul_(2.0)
-    one[1].fill_(4.0)
-    scratch[0].zero_()
-    one[2:].add_(scratch[2:])
-    two[:2].copy_(scratch[:2])
 
 
 def _expected(*changes: Change) -> tuple[torch.Tensor, torch.Tensor]:
