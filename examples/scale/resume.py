@@ -77,4 +77,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: torchrun --nproc-per-node N examples/scale/resume.py FOLDER")
     main(Path(sys.argv[1]))

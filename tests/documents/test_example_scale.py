@@ -68,3 +68,10 @@ def test_resume_in_other_layouts(tmp_path: Path, expected: str) -> None:
     assert "resumed on a mesh of (2, 2)" in later[4]
     assert {said(output) for output in later.values()} == {said(first)}
     assert said(first) != expected
+
+
+def test_without_a_folder_it_says_how_to_call_it() -> None:
+    run = torchrun("resume.py", 1)
+    assert run.returncode != 0
+    assert "usage: torchrun --nproc-per-node N examples/scale/resume.py FOLDER" in run.stderr
+    assert "IndexError" not in run.stderr

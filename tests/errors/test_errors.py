@@ -120,7 +120,7 @@ def test_override_forms_that_are_invalid():
 
 
 def test_types():
-    fails("Kaiming", errors.RuleTypeError, "An init_cfg is a dict or a list of dicts, not 'Kaiming'")
+    fails("Kaiming", errors.RuleTypeError, "An init_cfg is a dict or a list of dicts, not the text 'Kaiming'")
     fails(["Kaiming"], errors.RuleTypeError, "model.init_cfg[0]")
     fails(dict(layer="Linear"), errors.MissingTypeError, "has no type")
     fails(dict(type="Kaimming", layer="Linear"), errors.UnknownInitializerError, "'Kaiming'")
@@ -208,3 +208,10 @@ def test_names_of_the_original_builtin_errors_still_catch():
     ]:
         with pytest.raises(builtin):
             initcfg.plan(Model(cfg))
+
+
+def test_what_was_meant_is_quoted_once_and_a_sentence_ends_once():
+    error = errors.PlanError("It said: no module..", meant=["rename={'a\\.': 'b.'} would fit", "a b"])
+    assert error.problem == "It said: no module."
+    assert "did you mean: rename={'a\\.': 'b.'} would fit, 'a b'" in str(error)
+    assert errors.PlanError("a, b, ...").problem == "a, b, ..."

@@ -21,7 +21,7 @@ from initcfg._diagnose import (
 )
 from initcfg._plan import Plan
 from initcfg._record.isolation import others_kept
-from initcfg.errors import DiagnosisError, InitcfgError, as_annotated
+from initcfg.errors import DiagnosisError, InitcfgError, as_annotated, in_words
 
 
 @overload
@@ -115,7 +115,9 @@ def diagnose(
         (False, ['initial-loss'])
     """
     if not isinstance(model, nn.Module):
-        raise DiagnosisError(f"What is diagnosed is a torch.nn.Module, not {model!r}.", fix="Build it first.")
+        raise DiagnosisError(
+            f"What is diagnosed is a torch.nn.Module, not {in_words(model)}.", fix="Build it first."
+        )
     if plan is not None and not isinstance(plan, Plan):
         raise DiagnosisError(
             f"plan is what initcfg.plan or initcfg.trace returned, not {plan!r}.", fix="Or leave it out."

@@ -29,7 +29,16 @@ from initcfg._rules import Compiler, called_with, has_init_weights, is_initializ
 from initcfg._rules.initializers import BaseInit
 from initcfg._stream import check_settings
 from initcfg._stream.writing import seeded
-from initcfg.errors import BuildError, InitcfgError, PlanError, RuleTypeError, as_annotated, log, mistaken
+from initcfg.errors import (
+    BuildError,
+    InitcfgError,
+    PlanError,
+    RuleTypeError,
+    as_annotated,
+    in_words,
+    log,
+    mistaken,
+)
 
 Rng = Literal["stream", "torch"]
 SECOND_CALL = "init_weights of %s has been called more than once."
@@ -93,7 +102,8 @@ def located_plan(
     hold_shards(model)
     if init_cfg is not None and not isinstance(init_cfg, (Mapping, Sequence, BaseInit)):
         raise RuleTypeError(
-            f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.", fix="Write dict(type=...)."
+            f"An init_cfg is a dict or a list of dicts, not {in_words(init_cfg)}.",
+            fix="Write dict(type=...).",
         )
     with fewer_collections():
         with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
@@ -142,12 +152,14 @@ def init_weights(
     rng: Rng = "stream",
     compat: str | None = None,
     strict: bool = False,
+    atomic: bool = False,
+    assign: bool = False,
     process_group: Any = None,
     collective: bool = False,
     example: Any = None,
     roles: Any = None,
 ) -> Ledger:
-    """Plan and apply in one: see :func:`plan` and :meth:`Plan.apply`.
+    """Plan and apply in one: see :func:`plan` and :meth:`Plan.apply`, for their arguments, too.
 
     A model that was initialized before (``is_init``) does not run its own rules again: a warning is logged,
     and only ``init_cfg`` is carried out, as that of a parent.
@@ -166,7 +178,7 @@ def init_weights(
     if is_initialized(_model_in(model)):
         warn_of_second_call(model)
     ranks = {"process_group": process_group, "collective": collective}
-    return made.apply(_model_in(model), seed=seed, rng=rng, **ranks)
+    return made.apply(_model_in(model), seed=seed, rng=rng, atomic=atomic, assign=assign, **ranks)
 
 
 @as_annotated(BuildError, but=("config",))
@@ -252,7 +264,7 @@ def model_cfg(
         loaded = plain_containers(loaded, package="omegaconf")
     if not isinstance(loaded, (Mapping, Config)):
         raise BuildError(
-            f"A config is a file or a dict, not {config!r}.", fix="Give a path, or dict(type=...)."
+            f"A config is a file or a dict, not {in_words(config)}.", fix="Give a path, or dict(type=...)."
         )
     if "type" not in loaded and "model" not in loaded:
         raise BuildError(
@@ -312,6 +324,6 @@ def exact_reach(compat: str | None) -> bool:
 def _model_in(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise PlanError(
-            f"A plan is made for a torch.nn.Module, not for {model!r}.", fix="Give the model itself."
+            f"A plan is made for a torch.nn.Module, not for {in_words(model)}.", fix="Give the model itself."
         )
     return unwrapped(model)

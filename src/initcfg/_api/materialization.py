@@ -79,6 +79,10 @@ def materialize(
         >>> print(ledger["1.running_var"].value, model[1].running_var.tolist())
         Constant(1) [1.0, 1.0, 1.0, 1.0]
     """
+    if isinstance(init_cfg, Plan):
+        raise ApplyError(
+            "Rules were to be given, and a plan was.", fix="Name it: initcfg.materialize(model, plan=plan)."
+        )
     if plan is not None and init_cfg is not None:
         raise ApplyError("A plan and rules were given, and either says everything.", fix="Give one of them.")
     if plan is not None and not (example is None and roles is None):

@@ -47,6 +47,7 @@ from initcfg._version import __version__
 from initcfg.errors import (
     ApplyError,
     InitcfgError,
+    in_words,
     log,
     plural,
 )
@@ -69,7 +70,7 @@ def apply_plan(
     """See :meth:`Plan.apply`."""
     if not isinstance(model, nn.Module):
         raise ApplyError(
-            f"A plan is applied to a torch.nn.Module, not to {model!r}.", fix="Give the model itself."
+            f"A plan is applied to a torch.nn.Module, not to {in_words(model)}.", fix="Give the model itself."
         )
     if rng not in ("stream", "torch"):
         raise ApplyError(

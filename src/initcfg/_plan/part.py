@@ -15,7 +15,7 @@ from torch import nn
 from initcfg._model import Entry, named_tensors
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.part_hooks import PartHooks
-from initcfg.errors import PlanError, nearest
+from initcfg.errors import PlanError, in_words, nearest
 from initcfg.values import CopyOf, FromBatch, FromCheckpoint, Keep, Opaque, Value, dtype_name
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def part_of(plan: Plan, module: nn.Module, name_prefix: str, name_map: NameMap |
     """See :meth:`Plan.part`."""
     if not isinstance(module, nn.Module):
         raise PlanError(
-            f"A plan's part is that of a torch.nn.Module, not of {module!r}.", fix="Give the module."
+            f"A plan's part is that of a torch.nn.Module, not of {in_words(module)}.", fix="Give the module."
         )
     names = named_tensors(module)
     hooks = PartHooks(module, plan.loads, compat=plan.compat is not None)

@@ -41,6 +41,7 @@ from initcfg.errors import (
     PatternError,
     RuleError,
     RuleTypeError,
+    in_words,
     mistaken,
 )
 
@@ -83,6 +84,7 @@ def parse_init_cfg(
     the original does not know. A ``bare`` one was given to ``initialize``, which takes no tuple. A scheme
     sees the ``owner`` of the rules, and becomes a rule for each of its parts.
     """
+    _refuse_plan(init_cfg)
     if not bare and has_no_rules(init_cfg):
         return []
     try:
@@ -98,10 +100,18 @@ def parse_init_cfg(
         )
         return [rule for rules in found for rule in rules]
     raise RuleTypeError(
-        f"An init_cfg is a dict or a list of dicts, not {init_cfg!r}.",
+        f"An init_cfg is a dict or a list of dicts, not {in_words(init_cfg)}.",
         where=location(where, written(where)),
         fix="Write init_cfg=dict(type='Kaiming', layer='Conv2d').",
     )
+
+
+def _refuse_plan(given: Any) -> None:
+    """A plan is a mapping, too; what it holds are not rules."""
+    kind = type(given).__name__
+    if isinstance(given, Mapping) and kind in ("Plan", "Ledger"):
+        fix = "plan.apply(model)" if kind == "Plan" else "ledger.plan.apply(model)"
+        raise RuleTypeError(f"An init_cfg is rules, and a {kind} was given.", fix=f"Write {fix}.")
 
 
 def _as_entry(given: Any) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 # For the package itself: what makes an error of two classes, and the words of messages.
 from initcfg.errors.arguments import as_annotated as as_annotated
+from initcfg.errors.arguments import in_words as in_words
 from initcfg.errors.combined import also as also
 from initcfg.errors.paths import path_problem as path_problem
 from initcfg.errors.screen import add_row as add_row
@@ -84,6 +85,8 @@ class InitcfgError(Exception):
         meant: Sequence[str] = (),
         fix: str | None = None,
     ) -> None:
+        # What others said may end in a stop of its own.
+        problem = problem[:-1] if problem.endswith("..") and not problem.endswith("...") else problem
         super().__init__(problem)
         self.problem = problem
         self.rule = rule
@@ -103,7 +106,7 @@ class InitcfgError(Exception):
             "rule": None if self.rule is None else worded(str(self.rule)),
             "where": self.where,
             "parameter": None if self.parameter is None else f"{self.parameter}{shape}",
-            "did you mean": ", ".join(map(repr, self.meant)),
+            "did you mean": ", ".join(map(_quoted, self.meant)),
             "fix": None if self.fix is None else worded(self.fix),
         }
         lines = [f"  {f'{name}:':13} {shown(text)}" for name, text in known.items() if text not in (None, "")]
@@ -112,6 +115,11 @@ class InitcfgError(Exception):
 
 
 # -- config files --------------------------------------------------------------------------------
+
+
+def _quoted(meant: str) -> str:
+    """A name in quotation marks; what has some already is words, or code."""
+    return meant if "'" in meant or '"' in meant else repr(meant)
 
 
 class ConfigError(InitcfgError, ValueError):

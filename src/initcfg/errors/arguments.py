@@ -210,7 +210,7 @@ def _kinds(annotation: Any) -> list[Any] | None:
 def _wrong(error: Any, function: Any, name: str, given: Any, wanted: _Taken) -> Exception:
     called = function.__qualname__.removesuffix(".__init__")
     return also(error, TypeError())(
-        f"{called} takes {wanted.words} as {name}, not {_described(given)}.", fix=_fix(given, wanted)
+        f"{called} takes {wanted.words} as {name}, not {in_words(given)}.", fix=_fix(given, wanted)
     )
 
 
@@ -218,14 +218,22 @@ def _named(kind: type) -> str:
     return f"torch.nn.{kind.__name__}" if kind.__module__.startswith("torch.nn.") else kind.__name__
 
 
-def _described(given: Any) -> str:
+def in_words(given: Any) -> str:
+    """What somebody gave, in a few words: a model or a state_dict would fill the screen.
+
+    Example:
+        >>> from initcfg.errors import in_words
+        >>> in_words({"weight": [0] * 1000}), in_words("net"), in_words(3)
+        ('a dict', "the text 'net'", '3')
+    """
     if given is None or isinstance(given, (bool, int, float)):
         return repr(given)[:40]
     if isinstance(given, type):
         return f"the class {given.__name__}"
     if isinstance(given, (str, bytes)):
         return f"the {'text' if isinstance(given, str) else 'bytes'} {given[:40]!r}"
-    return f"a {type(given).__name__}"
+    kind = type(given).__name__
+    return f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
 def _fix(given: Any, wanted: _Taken) -> str:

@@ -119,3 +119,14 @@ def test_a_row_names_the_tensors_that_it_is_of(folder: Path) -> None:
     out = run("roles", "stages:Net", "--example", "stages.py:x").stdout
     assert "stage1.0.weight, stage2.{0,2,4,6}.weight" in out
     assert merge_exactly([f"h.{n}.w" for n in range(0, 12, 2)]) == ["h.{0,2,4,6,8,10}.w"]
+
+
+@pytest.mark.parametrize("command", [("plan",), ("explain", "h.0.down.weight"), ("init", "-o", "w.pth")])
+def test_every_command_that_plans_takes_an_example(folder: Path, command: tuple[str, ...]) -> None:
+    (folder / "gpt.py").write_text("model = dict(type='roles_gpt:NanoGPT', init_cfg=dict(type='GPT2'))\n")
+    name, *more = command
+    done = run(name, "gpt.py", *more)
+    assert done.exit_code == 2 and "--example file.py:function for plan, explain, init" in done.stderr
+    done = run(name, "gpt.py", *more, "--example", "roles_gpt.py:ids")
+    assert done.exit_code == 0, done.output
+    assert run(name, "gpt.py", *more, "--example", "roles_gpt.py:ids", "--untrusted").exit_code == 2

@@ -239,7 +239,7 @@ def test_what_has_no_numbers(folder):
     assert "'c.yaml' is none" in run("diff", "--values", "a.safetensors", "c.yaml", code=2)
     assert "nothing that --set-a" in run("diff", "a.safetensors", "a.safetensors", "--set-a", "x=1", code=2)
     assert "There is no" in run("diff", "--values", "a.safetensors", "none.safetensors", code=2)
-    with pytest.raises(errors.CheckpointError, match="is no checkpoint"):
+    with pytest.raises(errors.CheckpointError, match="A checkpoint was to be given"):
         initcfg.inspect(3)  # type: ignore[arg-type]
 
 

@@ -126,7 +126,7 @@ def trace(
 
     With -o, the builder and the rules that say the same are written as a config, to be changed and used.
     """
-    from initcfg._api.command.roles import given_example
+    from initcfg._api.command.planning import given_example
     from initcfg._api.command.tracing import traced_target
     from initcfg._plan.report import plan_view, symbolic
 

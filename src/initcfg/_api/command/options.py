@@ -104,6 +104,13 @@ SET = click.option(
     help="Change the config: a.b.c=value. Of a builder: an argument.",
 )
 COMPAT = click.option("--compat", type=click.Choice(["mmengine"]), hidden=True)
+EXAMPLE = click.option(
+    "--example",
+    "model_example",
+    metavar="FILE.py:FUNCTION",
+    help="For rules by role, and schemes: what gives an example of the model's input, where the config does "
+    "not.",
+)
 STRICT = click.option("--strict", is_flag=True, help="A rule that reaches nothing is an error.")
 
 
@@ -125,9 +132,9 @@ def _gathering(*options: Any, metavar: str, required: bool = True) -> Any:
     return decorate
 
 
-takes_config = _gathering(COMPAT, STRICT, metavar="CONFIG")
+takes_config = _gathering(COMPAT, STRICT, EXAMPLE, metavar="CONFIG")
 """Of a command that plans the model in a config."""
-takes_config_or_none = _gathering(COMPAT, STRICT, metavar="[CONFIG]", required=False)
+takes_config_or_none = _gathering(COMPAT, STRICT, EXAMPLE, metavar="[CONFIG]", required=False)
 """Of one that can do without: then the config of the request is empty."""
 takes_target = _gathering(metavar="TARGET")
 """Of a command on a model's own code, which no rule changes."""

@@ -12,24 +12,42 @@ from torch import nn
 from initcfg._api import functions, original_calls  # noqa: F401
 from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import prints_apart, spinner
+from initcfg._api.declared_roles import example_of
 from initcfg._api.weights import WeightsComparison, diff, is_weights, weights_view
 from initcfg._apply import check_output
 from initcfg._config import load_config
 from initcfg._config.files import Config
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.compare import Comparison, compare, read_saved
+from initcfg._plan.planner import RoleRequest
 from initcfg._plan.report import diff_view
-from initcfg.errors import ConfigError
+from initcfg.errors import ConfigError, UntrustedError
 
 
 def planned(request: Request, *, seed: int | None = None) -> tuple[nn.Module, Plan]:
     """The model of a config file or builder, and its plan."""
+    named = None if request.model_example is None else given_example(request, request.model_example)
     with spinner("building the model"):
         loaded = loaded_config(request)
         model = functions.build(loaded, init=False, seed=seed, untrusted=request.untrusted)
     with spinner("planning"):
-        made = functions.located_plan(model, config=loaded, compat=request.compat, strict=request.strict)
+        how = {"compat": request.compat, "strict": request.strict, "roles": RoleRequest(None, named)}
+        made = functions.located_plan(model, config=loaded, **how)
     return model, made
+
+
+def given_example(request: Request, example: str) -> Any:
+    """The function that ``--example`` names.
+
+    Raises:
+        UntrustedError: The request trusts nobody.
+    """
+    if request.untrusted:
+        raise UntrustedError(
+            "--example names code, which goes not with --untrusted.",
+            fix="Leave out --untrusted if you trust the config, or leave out --example.",
+        )
+    return example_of(example)
 
 
 def loaded_config(request: Request) -> Config | dict[str, Any]:

@@ -15,3 +15,4 @@ class Request:
     untrusted: bool = False
     compat: str | None = None
     strict: bool = False
+    model_example: str | None = None

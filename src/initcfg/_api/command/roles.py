@@ -11,34 +11,19 @@ from rich.text import Text
 from torch import nn
 
 from initcfg._api import functions
-from initcfg._api.command.planning import loaded_config
+from initcfg._api.command.planning import given_example, loaded_config
 from initcfg._api.command.request import Request
 from initcfg._api.command.terminal import spinner, table
-from initcfg._api.declared_roles import example_of
 from initcfg._config.files import without_working_folder
 from initcfg._model import Roles, TensorRole, declaration, find_roles, named_tensors
 from initcfg._plan.planner import remembered_roles
 from initcfg._plan.report import limited, mask, merge_exactly
-from initcfg.errors import UntrustedError, add_row, line, plural
+from initcfg.errors import add_row, line, plural
 
 # Besides what a weight is in its branch: said in a column of their own.
 _BESIDES = ("residual_out", "residual_norm", "head")
 _MOST_PATTERNS = 3
 _SHORT = ("residual_out", "blocks")
-
-
-def given_example(request: Request, example: str) -> Any:
-    """The function that ``--example`` names.
-
-    Raises:
-        UntrustedError: The request trusts nobody.
-    """
-    if request.untrusted:
-        raise UntrustedError(
-            "--example names code, which goes not with --untrusted.",
-            fix="Leave out --untrusted if you trust the config, or leave out --example.",
-        )
-    return example_of(example)
 
 
 def found_roles(request: Request, example: str | None) -> tuple[nn.Module, Roles]:

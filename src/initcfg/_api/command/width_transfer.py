@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from initcfg._api import functions
-from initcfg._api.command.planning import loaded_config
+from initcfg._api.command.planning import given_example, loaded_config
 from initcfg._api.command.request import Request
-from initcfg._api.command.roles import given_example
 from initcfg._api.command.terminal import spinner, table
 from initcfg._api.coordinates import Coordinates, check_picture, draw_slopes, measure
 from initcfg._api.declared_roles import example_of

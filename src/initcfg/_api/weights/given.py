@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from initcfg.errors import CheckpointError
+from initcfg.errors import CheckpointError, in_words
 
 Checkpoint = str | Path | Mapping[str, Any] | nn.Module
 
@@ -21,7 +21,8 @@ def source_of(given: Any) -> str | Mapping[str, Any]:
         return str(given)
     if not isinstance(given, (str, Mapping)):
         raise CheckpointError(
-            f"{given!r} is no checkpoint.", fix="Give a path, an address, a state_dict or a model."
+            f"A checkpoint was to be given, and {in_words(given)} is none.",
+            fix="Give a path, an address, a state_dict or a model.",
         )
     return given
 

@@ -84,7 +84,8 @@ def _of_library(model: nn.Module) -> list[Arguments]:
         f"To see what the tensors of a {type(model).__name__} do, it is run once without memory, and what it "
         "takes as input is not known.",
         fix=f"Give one: example=({example_of(model)},) in code, example = 'file.py:function' in a config, "
-        "--example file.py:function for the command; or declare the roles: roles=dict(residual_out=[...]).",
+        "--example file.py:function for plan, explain, init and roles; or declare the roles: "
+        "roles=dict(residual_out=[...]).",
     )
 
 

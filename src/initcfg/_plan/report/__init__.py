@@ -4,10 +4,10 @@ In: a plan, a ledger, or a comparison.
 Out: views (the whole, or only what deserves attention), and the whole story of one parameter.
 
 Read: `words.py` (words for names, values and shapes; one text for many that are alike), then `scaling.py`
-(scales, multipliers and roles), `fitted.py` (tables that fit the terminal), `table.py` (the table of a plan,
-and its totals), `accounts.py` (checkpoints, and the ledger), `explanation.py` (one parameter),
-`differing.py` (what differs between two plans), `loggable.py` (what loggers take), `html/` (pages, and short
-forms for notebooks).
+(scales, multipliers and roles), `fitted.py` (tables that fit the terminal), `table.py` (the table of a
+plan, and its totals), `overridden.py` (rules that leave nothing), `accounts.py` (checkpoints, and the
+ledger), `explanation.py` (one parameter), `differing.py` (what differs between two plans), `loggable.py`
+(what loggers take), `html/` (pages, and short forms for notebooks).
 """
 
 from initcfg._plan.report.accounts import ledger_view

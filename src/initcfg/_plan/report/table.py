@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from initcfg._plan.assignment import Assignment
 from initcfg._plan.report.accounts import load_lines
 from initcfg._plan.report.fitted import FittedTable, at_the_end, at_the_start, in_the_middle
+from initcfg._plan.report.overridden import overridden_rules
 from initcfg._plan.report.scaling import tune_text
 from initcfg._plan.report.words import (
     count_text,
@@ -200,6 +201,15 @@ def attention(plan: Plan, *, full: bool = False, logged: bool = False) -> list[T
             continue
         lines.append(line(f"unused rule  {item.rule}: {item.reason}.", style="yellow"))
         lines.append(line(f"             {item.cfg}"))
+    over = overridden_rules(plan)
+    for rule in limited(list(over), full):
+        if rule not in over:
+            lines.append(line(f"  {rule}"))
+            continue
+        lines.append(
+            line(f"overridden   {rule}: all that it writes is written over by {_after(over[rule])}.")
+        )
+        lines.append(line(f"             {plan.rules[rule].cfg}"))
     if plan.uninitialized:
         names = ", ".join(limited(plan.uninitialized, full))
         lines.append(line(f"never written  {names}: no rule and no constructor fills them.", style="red"))
@@ -219,6 +229,11 @@ def attention(plan: Plan, *, full: bool = False, logged: bool = False) -> list[T
         more = name.startswith("... and ")
         lines.append(line(f"not called   {name if more else uncalled_text(plan, name)}"))
     return lines
+
+
+def _after(rules: Sequence[str]) -> str:
+    """The later rules that write over one."""
+    return ", ".join(rules[:3]) + (" and others" if len(rules) > 3 else "")
 
 
 def _ties(plan: Plan) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from initcfg._stream.environment import number
-from initcfg.errors import ArgumentError
+from initcfg.errors import ArgumentError, plural
 
 _MOST = 4096
 # What was asked for within each thread, and torch's own number from before anybody asked.
@@ -36,13 +36,18 @@ def threads_for(asked: int) -> int:
 
     Example:
         >>> from initcfg._stream.writing.threads import threads_for
-        >>> threads_for(3), threads_for(-10_000)
-        (3, 1)
+        >>> threads_for(3), 1 <= threads_for(-1) <= own_cores()
+        (3, True)
     """
     if isinstance(asked, bool) or not isinstance(asked, int) or asked == 0 or asked > _MOST:
         raise ArgumentError(
             f"threads is {asked!r}, which is no number of threads.",
             fix=f"Give a whole number from 1 to {_MOST}; -1 leaves one core to others.",
+        )
+    if asked < -own_cores():
+        raise ArgumentError(
+            f"threads is {asked}, and this process has {plural(own_cores(), 'core')} to leave to others.",
+            fix="Give a whole number above 0; -1 leaves one core to others.",
         )
     return asked if asked > 0 else max(1, own_cores() + asked)
 

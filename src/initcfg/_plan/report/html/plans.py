@@ -21,6 +21,7 @@ from initcfg._plan.report.html.remarks import (
 )
 from initcfg._plan.report.html.tensors import TensorRow, plain_table, tensor_table, value_words
 from initcfg._plan.report.html.wording import Wording
+from initcfg._plan.report.overridden import overridden_rules
 from initcfg._plan.report.table import decided_by, rows
 from initcfg._plan.report.words import merge_names
 from initcfg.values import Keep, Opaque
@@ -159,6 +160,10 @@ def attention_part(plan: Plan, words: Wording) -> Html | None:
             words("unused said", rule=each.rule, reason=reason_words(each.reason, words.lang), cfg=each.cfg),
         )
         for each in plan.unused
+    ]
+    said += [
+        ("overridden", words("overridden said", rule=rule, by=", ".join(by), cfg=plan.rules[rule].cfg))
+        for rule, by in overridden_rules(plan).items()
     ]
     said += [("never written", name) for name in plan.uninitialized]
     said += [("partly written", name) for name in plan.partly_written]

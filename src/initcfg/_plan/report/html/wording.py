@@ -67,6 +67,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "attention": ("Worth a look", "值得留意"),
     "unused rule": ("unused rule", "未生效的规则"),
     "unused said": ("{rule}: {reason}. {cfg}", "{rule}：{reason}。{cfg}"),
+    "overridden": ("overridden rule", "被覆盖的规则"),
+    "overridden said": (
+        "{rule}: all that it writes is written over by {by}. {cfg}",
+        "{rule}：它写的全部内容都被 {by} 覆盖。{cfg}",
+    ),
     "title:": ("{title}: ", "{title}："),
     "never written": ("never written", "从未写入"),
     "partly written": ("partly written", "仅部分写入"),
