@@ -325,3 +325,44 @@ def test_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, seconds in (("", 300.0), ("1e3", 1000.0)):
         monkeypatch.setenv("INITCFG_RANK_TIMEOUT", text)
         assert Agreement([(0, 1)], store=HashStore(), rank=0)._timeout == seconds
+
+
+def test_ranks_that_get_no_thread_for_signs_of_life(
+    quick_heartbeat: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They agree all the same, and are not taken for dead while they compute."""
+    monkeypatch.setattr(heartbeat, "SILENCE", 0.2)
+    start, refused = threading.Thread.start, list[str]()
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "initcfg-heartbeat" and len(refused) < 2:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    store, ranks = HashStore(), (0, 1, 2)
+
+    def one(rank: int) -> int:
+        with Agreement([ranks], store=store, rank=rank, timeout=50) as agreement:
+            time.sleep(1.0)
+            seed = agreement.on({}, seed=3, draw=lambda: 0)
+            time.sleep(1.0 if rank else 0.0)
+            return seed
+
+    assert run(3, one) == [3, 3, 3] and len(refused) == 2
+
+
+def test_a_rank_without_a_thread_hears_of_anothers_failure(
+    quick_heartbeat: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "initcfg-heartbeat":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    store = HashStore()
+    outcomes = run(2, lambda rank: agree(store, rank, 2, facts={"plan": str(rank)}))
+    assert "plan" in message(outcomes)

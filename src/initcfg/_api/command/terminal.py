@@ -86,7 +86,11 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
     with contextlib.ExitStack() as stack:
         status = None
         if sys.stderr.isatty():
-            status = stack.enter_context(console(stderr=True).status(line(what)))
+            status = console(stderr=True).status(line(what))
+            stack.callback(status.stop)
+            # It turns in a thread of its own, which the system may not give.
+            with contextlib.suppress(RuntimeError):
+                status.start()
         stack.enter_context(prints_apart())
 
         def now(doing: str) -> None:
@@ -163,7 +167,7 @@ class Group(click.Group):
                 # The help, and the version: click prints them.
                 _read_by_nobody()
                 _fail(str(_no_space()), error)
-            _fail(_unexpected(error), error)
+            _fail(_refused(error) or _unexpected(error), error)
         finally:
             _leaving()
 
@@ -235,6 +239,20 @@ def _told(error: InitcfgError) -> str:
         place, title = _foreign_place(error), "called at:"
     lines = [f"{error}", *([f"  {title:13} {shown(place)}"] if place else [])]
     return "\n".join([*lines, *_causes(cause)])
+
+
+def _refused(error: Exception) -> str | None:
+    """What the system did not give, if that is why a command failed."""
+    said = str(error)
+    # torch says by a RuntimeError that it gets no memory, and Python that it gets no thread.
+    memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if memory or (isinstance(error, RuntimeError) and "can't allocate memory" in said):
+        refused, fix = "memory for this", "Free memory, or raise the limit of this process (ulimit -v)"
+    elif isinstance(error, RuntimeError) and "can't start new thread" in said:
+        refused, fix = "thread for this", "End other processes, or raise the limit of processes (ulimit -u)"
+    else:
+        return None
+    return f"The system gives no {refused}.\n  {'fix:':13} {fix}; no file was left half-written."
 
 
 def _unexpected(error: Exception) -> str:

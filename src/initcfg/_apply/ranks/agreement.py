@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch.distributed
 
 from initcfg._apply.ranks.disagreement import differing, disagreement, groups_of
-from initcfg._apply.ranks.heartbeat import Line, StoreGoneError
 from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent, unmet
+from initcfg._apply.ranks.heartbeat import UNHEARD, Line, StoreGoneError
 from initcfg._stream import number
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Agreement:
                 # Those that this rank leads, first: others wait for them.
                 for round_ in sorted(self._rounds, key=lambda round_: round_.leader != self._rank):
                     self._wait(round_, round_.join, self._timeout, lambda _, round_=round_: [round_.leader])
+                if self._line.sign == UNHEARD:
+                    self._call(self._sign)
             except BaseException as error:
                 self._leave(error)
                 raise
@@ -333,9 +335,13 @@ class Agreement:
         """Called now and then: this rank lives; do the others?"""
         self._listen(store)
         for round_ in self._joined():
-            other = round_.beat(store, str(time.monotonic()))
+            other = round_.beat(store, str(time.monotonic()) if self._line is None else self._line.sign)
             if other is not None and self._failure is None:
                 self._tell(store, silent(other))
+
+    def _sign(self, store: Store) -> None:
+        for round_ in self._joined():
+            store.set(round_.key("beat", self._rank), UNHEARD)
 
     def _joined(self) -> list[Round]:
         return [round_ for round_ in self._rounds if round_.number is not None]

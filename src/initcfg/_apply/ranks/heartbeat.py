@@ -1,7 +1,8 @@
 """A line to the store that the processes share: a thread that says that this rank lives, and asks for it.
 
 The thread alone speaks with the store. So the main thread never waits inside of a call that cannot be
-interrupted, and the others hear of this rank also while it computes.
+interrupted, and the others hear of this rank also while it computes. Where the system gives no thread, the
+main thread asks itself, and the others do not wait for signs of life: ``UNHEARD`` is its only one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ SILENCE = 20.0
 # Seconds after which a store that does not answer is taken for gone.
 ANSWER = 30.0
 
+UNHEARD = "no thread"
+"""The sign of a rank that cannot give signs while it computes."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -41,16 +45,28 @@ class Line:
         self._asked: queue.SimpleQueue[tuple[Callable[[Store], Any], Future[Any]] | None]
         self._asked = queue.SimpleQueue()
         self._gone: StoreGoneError | None = None
+        self._due = 0.0
+        self._thread: threading.Thread | None
         self._thread = threading.Thread(target=self._run, name="initcfg-heartbeat", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+
+    @property
+    def sign(self) -> str:
+        """A sign of life."""
+        return UNHEARD if self._thread is None else str(time.monotonic())
 
     def call(self, ask: Callable[[Store], _Answer]) -> _Answer:
         """What ``ask(store)`` returns, called in the thread of this line. It must not block."""
         if self._gone is not None:
             raise self._gone
         answer: Future[_Answer] = Future()
-        self._asked.put((ask, answer))
         try:
+            if self._thread is None:
+                return self._ask(ask)
+            self._asked.put((ask, answer))
             return answer.result(ANSWER)
         except NoAnswer:
             answer.cancel()
@@ -60,10 +76,20 @@ class Line:
             self._gone = StoreGoneError(str(error))
         raise self._gone
 
+    def _ask(self, ask: Callable[[Store], _Answer]) -> _Answer:
+        """The same in the caller's thread; it looks at the others as seldom as a thread would."""
+        store = _clone(self._store)
+        found = ask(store)
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + INTERVAL
+            self._beat(store)
+        return found
+
     def close(self) -> None:
         """End the thread; at once, if it can be."""
         self._asked.put(None)
-        self._thread.join(1.0)
+        if self._thread is not None:
+            self._thread.join(1.0)
 
     def _run(self) -> None:
         store: Store | None = None

@@ -114,6 +114,8 @@ class Round:
             if other not in self.signs and not store.check([key]):
                 continue
             last = store.get(key)
+            if last == heartbeat.UNHEARD.encode():
+                continue
             before, times = self.signs.get(other, (last, 0))
             # Looks are counted, not seconds: a store or a machine that stood still for a while makes one.
             self.signs[other] = (last, times + 1 if last == before else 0)

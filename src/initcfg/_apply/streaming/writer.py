@@ -25,7 +25,7 @@ from initcfg._apply.written_digests import NumbersDigest, digest_threads
 from initcfg._config.files import output_error
 from initcfg._stream import number
 from initcfg._stream.writing import Pool, as_array
-from initcfg.errors import InitcfgError
+from initcfg.errors import InitcfgError, OutputError, in_bytes
 
 BUFFER = "INITCFG_STREAM_BUFFER"
 """Variable of the environment: bytes of a buffer, for tests."""
@@ -39,6 +39,8 @@ _MOST_OPEN = 32
 _SYNCED = 256 << 20
 # No tensor's elements are wider.
 _LEAST = 1 << 10
+# With smaller ones there would be nothing but calls of the system.
+_SMALLEST = 1 << 16
 # Smaller files and buffers go the usual way: each direct write waits for the disk.
 _DIRECT_FILE, _DIRECT_BUFFER = 64 << 20, 1 << 20
 
@@ -47,6 +49,31 @@ def buffer_size() -> int:
     """Bytes of a buffer."""
     wanted = number(BUFFER, _BUFFER_SIZE)
     return max(int(wanted), _LEAST)
+
+
+def _buffers(size: int) -> list[torch.Tensor]:
+    """Buffers of a size: fewer, or smaller ones, where the system gives no more memory.
+
+    Raises:
+        OutputError: There is none for two small ones.
+    """
+    while True:
+        found: list[torch.Tensor] = []
+        try:
+            for _ in range(_BUFFERS):
+                found.append(aligned_memory(size))
+        except (RuntimeError, MemoryError) as error:
+            # torch says what it does not get by a RuntimeError. One is filled while another is written.
+            if len(found) < 2 and size <= _SMALLEST:
+                raise OutputError(
+                    f"There is no memory for two buffers of {in_bytes(size)}, through which the weights are "
+                    "written.",
+                    fix="Free memory, or raise the limit of this process (ulimit -v).",
+                ) from error
+            if len(found) < 2:
+                size = max(size // 4, _SMALLEST)
+                continue
+        return found
 
 
 @contextlib.contextmanager
@@ -58,6 +85,11 @@ def output_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise output_error(path, error) from error
+    except MemoryError as error:
+        raise OutputError(
+            f"{str(path)!r} cannot be written: there is no memory left.",
+            fix="Free memory, or raise the limit of this process (ulimit -v); nothing was left half-written.",
+        ) from error
 
 
 class _Stretch:
@@ -109,10 +141,11 @@ class Writer:
         self._maker = maker
         self._told = told
         self._alone = threads == 1
-        self._size = buffer_size()
+        buffers = _buffers(buffer_size())
+        self._size = len(buffers[0])
         self._free: queue.Queue[torch.Tensor] = queue.Queue()
-        for _ in range(_BUFFERS):
-            self._free.put(aligned_memory(self._size))
+        for each in buffers:
+            self._free.put(each)
         self._writing = Pool(_WRITERS, "initcfg-writer")
         self._syncing = Pool(1, "initcfg-writer")
         self._digesting = [Pool(1, "initcfg-writer") for _ in range(digest_threads(threads))]

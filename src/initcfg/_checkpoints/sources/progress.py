@@ -36,8 +36,8 @@ def progress_bar(
         transient=True,
     )
     task = bar.add_task(shown(text), total=total, completed=done)
-    # Where something else is being shown, that goes on.
-    with contextlib.suppress(LiveError):
+    # Where something else is being shown, that goes on; and the system may give no thread for it.
+    with contextlib.suppress(LiveError, RuntimeError):
         bar.start()
     try:
         yield lambda count: bar.advance(task, count)
