@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch.distributed
 
 from initcfg._apply.ranks.disagreement import differing, disagreement, groups_of
-from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent, unmet
 from initcfg._apply.ranks.heartbeat import UNHEARD, Line, StoreGoneError
+from initcfg._apply.ranks.rounds import Failure, Round, failed, gone, late, silent, unmet
 from initcfg._stream import number
 
 if TYPE_CHECKING:
