@@ -84,7 +84,7 @@ def plan_of(
             model,
             recorder,
             [(name, tracked, region_of(tensor)) for name, tensor, tracked in stored if tracked is not None],
-            next(_obstacles(recording, [(name, tracked) for name, _, tracked in stored]), None),
+            next(_obstacles(recording, stored), None),
         ),
     )
 
@@ -102,12 +102,14 @@ def _not_planned(entries: list[Entry], recorder: Recorder) -> list[str]:
     ]
 
 
-def _obstacles(recording: Recording, stored: list[tuple[str, TrackedStorage | None]]) -> Iterator[str]:
+def _obstacles(
+    recording: Recording, stored: list[tuple[str, torch.Tensor, TrackedStorage | None]]
+) -> Iterator[str]:
     """Why the log cannot be done again."""
     if recording.torch_moved():
         yield "torch's generator moves where a trace does not see it (in another thread?)"
-    for name, tracked in stored:
-        if tracked is None:
+    for name, tensor, tracked in stored:
+        if tracked is None or not is_plain(tensor):
             yield f"{name} is not a plain tensor"
         elif tracked.exposed:
             yield f"the memory of {name} was handed out"

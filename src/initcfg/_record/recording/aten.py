@@ -196,13 +196,22 @@ def pointwise(func: Any) -> bool:
 
 
 def is_plain(tensor: Any) -> bool:
-    """Whether a tensor is memory of the usual kind, which a record can speak of."""
+    """Whether a tensor is memory of the usual kind, which a record can speak of, and shows it as it is."""
+    return is_strided(tensor) and not is_turned(tensor)
+
+
+def is_strided(tensor: Any) -> bool:
+    """Whether a tensor is memory of the usual kind, as it is or :func:`is_turned`."""
     return (
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.layout is torch.strided
         and not (tensor.is_meta or tensor.is_nested or tensor.is_quantized)
-        and not (tensor.is_conj() or tensor.is_neg())
     )
+
+
+def is_turned(tensor: torch.Tensor) -> bool:
+    """Whether a tensor shows its memory conjugated or negated, as ``z.conj()`` and its ``imag`` do."""
+    return tensor.is_conj() or tensor.is_neg()
 
 
 def disjoint(tensor: torch.Tensor) -> bool:

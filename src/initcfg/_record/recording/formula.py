@@ -178,6 +178,8 @@ class Slicer:
     def _emit(self, step: LogStep) -> None:
         if step.hidden is not None:
             raise Unspeakable(step.hidden)
+        if any(operand.turned for operand in operands_in((step.args, step.kwargs))):
+            raise Unspeakable("it works on a conjugated or negated tensor")
         if step.fill is not None:
             target, storage = step.target, step.target.tracked
             if step.overwrites and target.region == storage.whole and storage not in self._slots:

@@ -187,7 +187,12 @@ def run_step(step: LogStep, place: Place) -> dict[int, torch.UntypedStorage]:
             whole = operand.tracked.whole
             size = whole.span[1] * whole.dtype.itemsize
             storage = given[id(operand.tracked)] = torch.UntypedStorage(size)
-        return tensor_at(storage, operand.region)
+        found = tensor_at(storage, operand.region)
+        if operand.turned is not None:
+            conjugated, negated = operand.turned
+            found = found.conj() if conjugated else found
+            found = torch.ops.aten._neg_view(found) if negated else found
+        return found
 
     args, kwargs = tree_map_only(Operand, real, (step.args, step.kwargs))
     result = step.func(*args, **kwargs)

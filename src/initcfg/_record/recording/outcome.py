@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from initcfg._record.recording.aten import is_turned
 from initcfg._record.recording.coverage import written_in_part
 from initcfg._record.recording.formula import FormulaDraft, Identity, Slicer, Unspeakable, assign_owners
 from initcfg._record.recording.layers import Layer, shown_in
@@ -125,6 +126,7 @@ def _usual_outcome(recorder: Recorder, tensor: torch.Tensor) -> Outcome | None:
         or tracked.exposed
         or tracked.foreign
         or layer.region != region_of(tensor)
+        or is_turned(tensor)
     ):
         return None
     root = layer.root
@@ -143,6 +145,8 @@ def _outcome(recorder: Recorder, tensor: torch.Tensor, shared: set[int]) -> Outc
     region = region_of(tensor)
     shown, based = shown_in(tracked.layers, region)
     layer = shown[0] if based else tracked.layers[-1] if tracked.layers else tracked.made
+    if is_turned(tensor):
+        return Outcome(None, "it shows its memory conjugated or negated", layer)
     if tracked.exposed:
         return Outcome(None, "its memory was handed out (numpy(), data_ptr() or apply_())", layer)
     if not tracked.writers and not tracked.foreign:

@@ -171,7 +171,7 @@ class Recorder(UsualOperations, DispatchMode):
             return None
         tracked = self.tracked(target)
         plain = tracked is not None and not tracked.exposed and not tracked.foreign and aten.disjoint(target)
-        return tracked if plain else None
+        return tracked if plain and not aten.is_turned(target) else None
 
     def _record_write(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> bool:
         """Note an in-place operation that has a name; False if it has none."""
@@ -214,7 +214,7 @@ class Recorder(UsualOperations, DispatchMode):
     def _copy(self, tracked: TrackedStorage, func: Any, args: Args, kwargs: Kwargs) -> bool:
         target, source = args[:2]
         found = self.tracked(source) if isinstance(source, torch.Tensor) else None
-        if found is None or source.shape != target.shape or found is tracked:
+        if found is None or source.shape != target.shape or found is tracked or aten.is_turned(source):
             return False
         region = region_of(target)
         layers = copied(found.layers, region_of(source), region)
@@ -230,7 +230,7 @@ class Recorder(UsualOperations, DispatchMode):
         """The unwritten result of a copy or of an elementwise operation that has a name; else None."""
         source = args[0] if args else None
         found = self.tracked(source) if isinstance(source, torch.Tensor) else None
-        if found is None or source is None or source.dtype not in aten.FLOATS:
+        if found is None or source is None or source.dtype not in aten.FLOATS or aten.is_turned(source):
             return None
         region = region_of(source)
         options: Kwargs = {}
@@ -260,7 +260,9 @@ class Recorder(UsualOperations, DispatchMode):
         for item in args:
             if isinstance(item, torch.Tensor):
                 tracked = self.tracked(item)
-                known = None if tracked is None else tracked.snapshot(region_of(item))
+                if tracked is None or aten.is_turned(item):
+                    return None
+                known = tracked.snapshot(region_of(item))
                 if known is None or not isinstance(known.value, Constant):
                     return None
                 item = torch.full((1,), known.value.val, dtype=item.dtype, device="cpu")
@@ -297,7 +299,7 @@ class Recorder(UsualOperations, DispatchMode):
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
         operands = [item for item in leaves((args, kwargs)) if isinstance(item, torch.Tensor)]
-        if kwargs.get("generator") is not None or not all(map(is_plain, operands)):
+        if kwargs.get("generator") is not None or not all(map(aten.is_strided, operands)):
             return _FORCED
         if func._schema.is_mutable:
             targets = list(written_tensors(func, args, kwargs))

@@ -171,12 +171,14 @@ def _as_tensor(content: bytes) -> torch.Tensor:
 class Operand:
     """A tensor in a recorded operation: where it lies, and what it held at that time, if that had a name.
 
+    ``turned`` is whether it shows its memory conjugated, and whether negated; None of nearly all.
     It does not change; a frozen dataclass takes four times as long to make.
     """
 
     tracked: TrackedStorage
     region: Region
     known: Snapshot | None = None
+    turned: tuple[bool, bool] | None = None
 
 
 @dataclass(eq=False, slots=True)

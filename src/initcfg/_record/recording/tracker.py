@@ -16,7 +16,7 @@ from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.leaves import leaves, mapped
-from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, run_step
+from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, run_step, tensor_at
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, region_of
 from initcfg._record.recording.repeats import Repeats
@@ -268,11 +268,16 @@ class StorageTracker:
         return Layer(region, known, origin.code, origin.call or {"type": function}, origin.place)
 
     def _operand(self, item: Any) -> Any:
-        if not isinstance(item, torch.Tensor) or not is_plain(item):
+        if not isinstance(item, torch.Tensor) or not aten.is_strided(item):
             return item
+        region = region_of(item)
+        if aten.is_turned(item):
+            with self.through():
+                tracked = self.track_foreign(tensor_at(item.untyped_storage(), region))
+            assert tracked is not None
+            return Operand(tracked, region, None, (item.is_conj(), item.is_neg()))
         tracked = self.track_foreign(item)
         assert tracked is not None
-        region = region_of(item)
         return Operand(tracked, region, tracked.snapshot(region))
 
     def _fill(
@@ -315,7 +320,7 @@ class StorageTracker:
         operation = name.removesuffix("_")
         single = len(targets) == 1
         whole = single and region_of(targets[0]).covers(changed[0].whole)
-        known = self._number_filled(operation, args) if single else None
+        known = self._number_filled(operation, args) if single and not aten.is_turned(targets[0]) else None
         layers = [
             self._layer(region_of(each), known, name) for each in targets if self.tracked(each) is not None
         ]
@@ -398,7 +403,7 @@ class StorageTracker:
         first, rest = leaves(args[:1]), leaves((args[1:], kwargs))
         items = [*first, *rest]
         reads = dict.fromkeys([each.tracked for each in items if isinstance(each, Operand)])
-        # What is not followed may lie in memory that is: a conjugated tensor, say.
+        # What is not followed may lie in memory that is.
         reads.update(
             dict.fromkeys(self.all_tracked([each for each in items if isinstance(each, torch.Tensor)]))
         )
@@ -434,8 +439,8 @@ def hidden(args: Args, kwargs: Kwargs) -> str | None:
     if kwargs.get("generator") is not None:
         return "it draws from a generator of its own"
     for item in leaves((args, kwargs)):
-        if isinstance(item, torch.Tensor) and not is_plain(item) and not item.is_meta:
+        if isinstance(item, torch.Tensor) and not aten.is_strided(item) and not item.is_meta:
             usual = type(item) is torch.Tensor
-            kind = "conjugated, sparse or quantized tensor" if usual else type(item).__name__
+            kind = "sparse or quantized tensor" if usual else type(item).__name__
             return f"it works on a {kind}, which is not followed"
     return None

@@ -156,6 +156,7 @@ class UsualOperations(StorageTracker):
             and target.stride() == strides
             and target.storage_offset() == offset
             and target.is_contiguous()
+            and not target.is_neg()
         )
         return tracked if same else None
 
