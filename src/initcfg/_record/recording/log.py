@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._pytree import tree_map_only
 
+from initcfg._record.recording.aten import is_strided
 from initcfg._record.recording.leaves import leaves
 from initcfg._record.recording.regions import Region
 from initcfg._record.recording.storage import LogStep, Operand, TrackedStorage
@@ -206,3 +207,15 @@ def run_step(step: LogStep, place: Place) -> dict[int, torch.UntypedStorage]:
 def operands_in(items: Any) -> list[Operand]:
     """The operands in arguments."""
     return [item for item in leaves(items) if isinstance(item, Operand)]
+
+
+def hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """Why doing an operation again would not give the same; None if it would."""
+    if kwargs.get("generator") is not None:
+        return "it draws from a generator of its own"
+    for item in leaves((args, kwargs)):
+        if isinstance(item, torch.Tensor) and not is_strided(item) and not item.is_meta:
+            usual = type(item) is torch.Tensor
+            kind = "sparse or quantized tensor" if usual else type(item).__name__
+            return f"it works on a {kind}, which is not followed"
+    return None

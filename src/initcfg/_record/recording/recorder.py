@@ -20,9 +20,9 @@ from initcfg._record.recording import aten
 from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
 from initcfg._record.recording.leaves import leaves, mapped
+from initcfg._record.recording.log import hidden
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import Operand, TrackedStorage
-from initcfg._record.recording.tracker import hidden
 from initcfg._record.recording.usual import UsualOperations
 from initcfg._stream.writing import made_by
 from initcfg.errors import BuildError

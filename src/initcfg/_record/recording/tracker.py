@@ -16,7 +16,7 @@ from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.content import Known
 from initcfg._record.recording.layers import Layer
 from initcfg._record.recording.leaves import leaves, mapped
-from initcfg._record.recording.log import Log, Place, fill_bytes, operands_in, run_step, tensor_at
+from initcfg._record.recording.log import Log, Place, fill_bytes, hidden, operands_in, run_step, tensor_at
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, region_of
 from initcfg._record.recording.repeats import Repeats
@@ -432,15 +432,3 @@ class StorageTracker:
             overwrites=overwrites,
             **fields,
         )
-
-
-def hidden(args: Args, kwargs: Kwargs) -> str | None:
-    """Why doing an operation again would not give the same; None if it would."""
-    if kwargs.get("generator") is not None:
-        return "it draws from a generator of its own"
-    for item in leaves((args, kwargs)):
-        if isinstance(item, torch.Tensor) and not aten.is_strided(item) and not item.is_meta:
-            usual = type(item) is torch.Tensor
-            kind = "sparse or quantized tensor" if usual else type(item).__name__
-            return f"it works on a {kind}, which is not followed"
-    return None
