@@ -215,12 +215,11 @@ def record(fill: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch) -
         init(self, *args, **kwargs)
         made.append(self)
 
+    torch.manual_seed(1)
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "__init__", noted)
-        context = initcfg.deferred()
-    torch.manual_seed(1)
-    with context:
-        model = Holder(fill)
+        with initcfg.deferred():
+            model = Holder(fill)
     (recorder,) = made
     numbers: dict[int, int] = {}
     draws: dict[object, int] = {}
@@ -263,9 +262,9 @@ def record(fill: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch) -
     plan = initcfg.plan(model)
     ledger = plan.apply(model, seed=7).to_json()
     state = {name: repr(each.tolist()) for name, each in model.state_dict().items()}
+    torch.manual_seed(5)
     with initcfg.deferred():
         other = Holder(fill)
-    torch.manual_seed(5)
     initcfg.plan(other).apply(other, rng="torch")
     theirs = {name: repr(each.tolist()) for name, each in other.state_dict().items()}
     return steps, written, defaults, plan.to_json(), ledger, state, theirs

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from initcfg._api.declared_roles import remember
@@ -28,6 +29,7 @@ from initcfg._record import defaults, deferred, lost_defaults, recall_defaults
 from initcfg._rules import Compiler, called_with, has_init_weights, is_initialized
 from initcfg._rules.initializers import BaseInit
 from initcfg._stream import check_settings
+from initcfg._stream.bits import seed_number
 from initcfg._stream.writing import seeded
 from initcfg.errors import (
     BuildError,
@@ -215,7 +217,7 @@ def build(
     loaded, cfg = model_cfg(config, untrusted=untrusted)
     untrusted = untrusted or is_untrusted(loaded)
     # With a seed, what the constructors draw (and no rule writes) depends on it too.
-    drawn = contextlib.nullcontext() if seed is None else seeded(seed, "")
+    drawn = contextlib.nullcontext() if seed is None else _drawing_for(seed, rng)
     with within_limits() if untrusted else contextlib.nullcontext():
         with making(loaded, cfg, untrusted=untrusted), drawn, deferred(guard=not init):
             model = construct(cfg)
@@ -229,6 +231,17 @@ def build(
                 # The documented flow calls model.init_weights() next; that is no second call.
                 model.__dict__["_initcfg_built"] = True
     return model
+
+
+@contextlib.contextmanager
+def _drawing_for(seed: int, rng: Rng) -> Iterator[None]:
+    """Within, constructors draw what they draw for this seed; under torch's generator, in its order."""
+    if rng == "torch":
+        torch.manual_seed(seed_number(seed))
+        yield
+    else:
+        with seeded(seed, ""):
+            yield
 
 
 @contextlib.contextmanager

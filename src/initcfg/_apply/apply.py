@@ -38,7 +38,7 @@ from initcfg._model import (
     stored_in,
 )
 from initcfg._plan import Ledger, Plan, Recorded
-from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all
+from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all, rests_of
 from initcfg._rules import originals_come_back
 from initcfg._stream import check_settings
 from initcfg._stream.bits import STREAM_VERSION, seed_number
@@ -307,6 +307,8 @@ def _carry_out(execution: Execution, seed: int | None) -> None:
 
 def _replay_constructors(execution: Execution) -> None:
     """Under torch's generator, what the constructors meant is done as they would have done it."""
+    for rest in rests_of(execution.names.pending):
+        rest()
     for entry in execution.names.parameters:
         pending = default_of(entry.tensor)
         if pending is not None:

@@ -142,6 +142,7 @@ class Execution:
         self._marked.clear()
         for tensor, default in self._settled:
             set_default(tensor, default)
+            default.replay.undone()
         self._settled.clear()
         close_pending(self.model.modules())
 

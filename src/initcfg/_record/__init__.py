@@ -6,7 +6,8 @@ Out: a traced plan, a pending model with its defaults, or a recording whose outc
 Read: `trace.py` (existing code as a plan), then `recorded.py` (the one procedure: what is kept while code
 runs), `recording/` (the engine: what code writes, as values), `isolation/` (it leaves nothing behind),
 `trace_plan.py` (from a recording to a plan, and what apply needs of it), `relations.py` (tensors that come
-from the same random numbers), `deferred.py` (a build without a write), `pending.py` and `guard.py` (its
+from the same random numbers), `deferred.py` (a build without a write), `rest.py` (what that leaves to
+do under torch's generator), `pending.py` and `guard.py` (its
 parameters, and the uses it refuses), `defaults.py` (what constructors meant, for the planner), `builders.py`
 (which code may have filled the rest), `functions.py` (what a rule's function fills a tensor with),
 `process_wide.py` (changes of the process, made and undone), `registrations.py` (one that stays: who is told
@@ -24,6 +25,7 @@ from initcfg._record.pending import (
     default_of,
     forget_defaults,
     recall_defaults,
+    rests_of,
     set_default,
     unset_default,
     waits,
@@ -57,6 +59,7 @@ __all__ = [
     "recall_defaults",
     "recorded",
     "reopen_all",
+    "rests_of",
     "set_default",
     "unset_default",
     "trace",

@@ -6,7 +6,6 @@ import contextlib
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 from types import TracebackType
 
 import torch
@@ -16,8 +15,9 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from initcfg._model import LAZY, RUN_ONE_BATCH, buffers_of, children_of, fewer_collections, parameters_of
 from initcfg._record.guard import close_pending
-from initcfg._record.pending import Default, note_chances, note_defaults, set_default
+from initcfg._record.pending import Default, note_chances, note_defaults, note_rest, set_default
 from initcfg._record.recording import (
+    DrawOrder,
     Outcome,
     Recorder,
     Session,
@@ -25,6 +25,7 @@ from initcfg._record.recording import (
     current_session,
     outcomes_of,
 )
+from initcfg._record.rest import Rest
 from initcfg.errors import BuildError, LazyParameterError, as_annotated
 from initcfg.values import Computed
 
@@ -65,13 +66,7 @@ class deferred:
     def __init__(self, *, guard: bool = True) -> None:
         self._guard = guard
         self._modules: dict[int, weakref.ref[nn.Module]] = {}
-        self._recorder = Recorder()
         self._chances: dict[str, None] = {}
-        self._session = Session(
-            self._recorder,
-            on_module=self._note_module,
-            on_chance=lambda chance: self._chances.update({chance: None}),
-        )
 
     def __enter__(self) -> deferred:
         if current_session() is not None:
@@ -79,8 +74,7 @@ class deferred:
                 "A deferred build was begun inside of another.",
                 fix="Remove the inner initcfg.deferred().",
             )
-        self._modules.clear()
-        self._chances.clear()
+        self._begin()
         with contextlib.ExitStack() as opened:
             opened.enter_context(fewer_collections())
             self._session.__enter__()
@@ -95,6 +89,19 @@ class deferred:
             # After an error the model is lost, and its records with it.
             if error is None:
                 self._finish()
+
+    def _begin(self) -> None:
+        self._modules.clear()
+        self._chances.clear()
+        self._order = DrawOrder()
+        self._recorder = Recorder(self._order)
+        self._order.follow(self._recorder)
+        self._session = Session(
+            self._recorder,
+            on_module=self._note_module,
+            on_chance=lambda chance: self._chances.update({chance: None}),
+            on_generator=self._order.handed_to_code,
+        )
 
     def _note_module(self, module: nn.Module) -> None:
         known = self._modules.get(id(module))
@@ -128,16 +135,8 @@ class deferred:
         recorder.compute([each for each in recorder.unfinished() if each not in left])
         for module in modules:
             self._clear_workspace(module)
-        # Where the constructor looked at its numbers, a parameter holds what fits what was seen; and what
-        # others may write holds what they wrote.
-        bound = {
-            id(tracked): tracked.storage
-            for key, tracked in storages.items()
-            if tracked.storage is not None
-            and recorder.log.seen(tracked) is None
-            and not (tracked.handed_out and not recorder.is_random(parameters[key]))
-        }
-        replay = cache(lambda: recorder.log.replay(bound))
+        self._order.end()
+        replay = Rest(recorder, self._order, waiting.values(), storages.values())
         for key, outcome in outcomes.items():
             parameter = parameters[key]
             if outcome.value is None and outcome.written:
@@ -147,6 +146,8 @@ class deferred:
                     # It holds what its constructor wrote.
                     continue
             set_default(parameter, Default(outcome, replay))
+        if not waiting and replay.matters:
+            note_rest(modules, replay)
         for module in modules:
             note_defaults(module)
         if self._guard:

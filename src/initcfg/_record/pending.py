@@ -7,7 +7,7 @@ puts in the place of one is that person's: its note is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from initcfg.values import Computed, Value
 
 if TYPE_CHECKING:
     from initcfg._record.recording import Outcome
+    from initcfg._record.rest import Rest
 
 _ATTRIBUTE = "_initcfg_default"
 
@@ -29,11 +30,11 @@ _ATTRIBUTE = "_initcfg_default"
 class Default:
     """What a parameter's constructor meant to write; no value if nobody wrote it. It does not change.
 
-    ``replay`` does the operations of the whole build in their order, once, for ``rng="torch"``.
+    ``replay`` does what waits of the whole build, in its order, for ``rng="torch"``.
     """
 
     outcome: Outcome
-    replay: Callable[[], None]
+    replay: Rest
 
     @property
     def value(self) -> Value | None:
@@ -116,7 +117,12 @@ class _Notes(dict[str, tuple[Default, torch.Tensor]]):
 
     Beside it stands the parameter on which it was last seen: that one knows by itself whether it waits. It is
     not a weak reference, which torch would not let be swapped.
+
+    Attributes:
+        rest: What the build has left to do, where no parameter waits that could say it.
     """
+
+    rest: Rest | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Notes, ()
@@ -127,6 +133,18 @@ def note_defaults(module: nn.Module) -> None:
     for name, parameter in parameters_of(module).items():
         if parameter is not None and (default := default_of(parameter)) is not None:
             _note(module, name, parameter, default)
+
+
+def note_rest(modules: Iterable[nn.Module], rest: Rest) -> None:
+    """Note on the modules of a build what it has left to do, where no parameter can say it."""
+    for module in modules:
+        module.__dict__.setdefault(PENDING, _Notes()).rest = rest
+
+
+def rests_of(modules: Iterable[nn.Module]) -> Iterable[Rest]:
+    """What was noted on these modules."""
+    noted = (module.__dict__[PENDING].rest for module in modules if PENDING in module.__dict__)
+    return dict.fromkeys(rest for rest in noted if rest is not None)
 
 
 def recall_defaults(modules: Iterable[nn.Module]) -> bool:

@@ -176,6 +176,21 @@ def draws(func: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
 
 
+def has_own_generator(kwargs: Kwargs) -> bool:
+    """Whether an operation draws from another generator than torch's own."""
+    generator = kwargs.get("generator")
+    # It reaches a dispatch mode as another object.
+    return generator is not None and generator._cdata != torch.default_generator._cdata
+
+
+def only_shapes(args: Args, kwargs: Kwargs) -> bool:
+    """Whether an operation works on tensors without memory, for which nothing is drawn."""
+    if (device := kwargs.get("device")) is not None:
+        return torch.device(device).type == "meta"
+    tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
+    return bool(tensors) and all(each.is_meta for each in tensors)
+
+
 _BATCH_NORM = torch.ops.aten.native_batch_norm.default
 
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._pytree import tree_map_only
 
-from initcfg._record.recording.aten import is_strided
+from initcfg._record.recording.aten import has_own_generator, is_strided
 from initcfg._record.recording.leaves import leaves
 from initcfg._record.recording.regions import Region
-from initcfg._record.recording.storage import LogStep, Operand, TrackedStorage
+from initcfg._record.recording.storage import OWN_GENERATOR, LogStep, Operand, TrackedStorage
 from initcfg._stream.writing import made_by
 
 K = TypeVar("K")
@@ -42,8 +42,14 @@ class Log:
         An operation waits for the earlier writes of what it reads, and, since it overwrites, for the earlier
         readers of what it writes.
         """
+        return self.due_for(
+            *(step for tracked in wanted for step in tracked.waiting.values() if tracked in step.writes)
+        )
+
+    def due_for(self, *steps: LogStep) -> list[LogStep]:
+        """These operations, which wait, with those that must be done before, in order."""
         found: dict[int, LogStep] = {}
-        todo = [step for tracked in wanted for step in tracked.waiting.values() if tracked in step.writes]
+        todo = list(steps)
         while todo:
             step = todo.pop()
             if step.index in found:
@@ -57,9 +63,9 @@ class Log:
                 ]
         return [found[index] for index in sorted(found)]
 
-    def compute(self, wanted: Iterable[TrackedStorage], run: Callable[[LogStep, Place], None]) -> None:
-        """Do what must be done, in the memory that the record has."""
-        for step in self.due(wanted):
+    def do(self, steps: Iterable[LogStep], run: Callable[[LogStep, Place], None]) -> None:
+        """Do operations that wait, in the memory that the record has."""
+        for step in steps:
             run(step, lambda tracked: tracked.storage)
             step.done = True
             for tracked in (*step.writes, *step.reads):
@@ -138,7 +144,7 @@ class Log:
         ``bound`` is the memory that stands for storages of the record, by their ``id``; the others get memory
         of their own while they are needed.
         """
-        steps = self._needed(bound)
+        steps = self.needed(bound)
         last = {id(tracked): step.index for step in steps for tracked in (*step.reads, *step.writes)}
         memory = dict(bound)
 
@@ -155,12 +161,12 @@ class Log:
                     if last[id(tracked)] == step.index and id(tracked) not in bound:
                         memory.pop(id(tracked), None)
 
-    def _needed(self, bound: dict[int, torch.UntypedStorage]) -> list[LogStep]:
+    def needed(self, bound: Iterable[int]) -> list[LogStep]:
         """The operations that draw, or that something bound comes from: not what code only looked at."""
         live = set(bound)
         needed: list[LogStep] = []
         for step in reversed(self.steps):
-            if step.random or any(id(tracked) in live for tracked in step.writes):
+            if step.moves or any(id(tracked) in live for tracked in step.writes):
                 needed.append(step)
                 live.update(id(tracked) for tracked in (*step.reads, *step.writes))
         return needed[::-1]
@@ -211,8 +217,8 @@ def operands_in(items: Any) -> list[Operand]:
 
 def hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """Why doing an operation again would not give the same; None if it would."""
-    if kwargs.get("generator") is not None:
-        return "it draws from a generator of its own"
+    if has_own_generator(kwargs):
+        return OWN_GENERATOR
     for item in leaves((args, kwargs)):
         if isinstance(item, torch.Tensor) and not is_strided(item) and not item.is_meta:
             usual = type(item) is torch.Tensor

@@ -36,7 +36,7 @@ class Recorder(UsualOperations, DispatchMode):
 
     def __init__(
         self,
-        drawing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        drawing: Callable[[int], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
         *,
         refuse_foreign_parameters: bool = False,
     ) -> None:
@@ -355,7 +355,9 @@ class Recorder(UsualOperations, DispatchMode):
         drawing = aten.draws(func)
         step = self._note_in_place(func, args, kwargs, targets, done=True) if targets else None
         arguments, options = (args, kwargs) if targets else mapped(self._operand, (args, kwargs))
-        with self._drawing() if drawing else contextlib.nullcontext():
+        index = len(self.log.steps) if step is None else step.index
+        moving = drawing and not (aten.has_own_generator(kwargs) or aten.only_shapes(args, kwargs))
+        with self._drawing(index) if moving else contextlib.nullcontext():
             result = func(*args, **kwargs)
         # Some are known only now.
         written = self.all_tracked(targets)
@@ -366,6 +368,7 @@ class Recorder(UsualOperations, DispatchMode):
         if self.handed_out:
             self._look_again(written)
         made = made_by(func, result)
+        self.untold_draws |= moving and step is None and (bool(targets) or not made)
         if step is not None:
             for tensor in targets:
                 self._note_size(step, tensor)

@@ -39,7 +39,8 @@ _OF_GENERATORS = ("manual_seed", "seed", "initial_seed", "set_rng_state", "get_r
 class OwnGenerator:
     """A state of torch's CPU generator, for what recorded code draws.
 
-    Calling it gives a context within which the process's generator has that state. The methods do to it what
+    Calling it gives a context within which the process's generator has that state, for whichever operation
+    of the log. The methods do to it what
     torch's functions of these names do to the process's. ``touched`` is where code seeded it, or read or set
     its state; None if it only drew.
     """
@@ -49,7 +50,7 @@ class OwnGenerator:
         self.touched: str | None = None
 
     @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
+    def __call__(self, index: int = 0) -> Iterator[None]:
         generator = torch.default_generator
         with lock:
             before = generator.get_state()
@@ -91,8 +92,9 @@ class Session(contextlib.ExitStack):
     module that is made; ``on_chance``, if it is given, of what torch's generator does not decide, and of
     loads that load next to nothing.
 
-    The code seeds and draws from the generator; None is the process's own. With ``stops_threads``, threads
-    that outlive the code are ended.
+    The code seeds and draws from the generator; None is the process's own, which it gets hold of within
+    ``on_generator`` (where it sets that; None if it only reads it). With ``stops_threads``, threads that
+    outlive the code are ended.
     """
 
     recorder: Recorder
@@ -100,6 +102,7 @@ class Session(contextlib.ExitStack):
     on_sampler: Callable[[torch.Tensor, str], None] = _ignored
     on_module: Callable[[nn.Module], None] = _ignored
     on_chance: Callable[[str], None] | None = None
+    on_generator: Callable[[str | None], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     stops_threads: bool = False
 
     def __post_init__(self) -> None:
@@ -267,7 +270,11 @@ def _use_generator(
         function = getattr(session.generator, name)
     elif session.on_chance is not None and name in ("manual_seed", "seed", "set_rng_state"):
         session.on_chance(f"{origin.place} {origin.code} sets torch's generator (torch.{name})")
-    made = function(*args, **kwargs)
+    if session.generator is None and name != "initial_seed":
+        with session.on_generator(None if name == "get_rng_state" else origin.place):
+            made = function(*args, **kwargs)
+    else:
+        made = function(*args, **kwargs)
     given: Any = (*args, *kwargs.values(), None)[0]
     repeats = session.recorder.repeats
     if name == "get_rng_state":

@@ -14,6 +14,9 @@ from initcfg._record.recording.layers import Layer, shown_in, value_of, value_of
 from initcfg._record.recording.regions import Region
 from initcfg.values import Value
 
+OWN_GENERATOR = "it draws from a generator of its own"
+"""Why doing an operation again gives other numbers, though torch's generator is as it was."""
+
 Use = tuple[int, tuple[int, ...]]
 """A draw, and what it became a part of, by ``id``; nothing for a piece of it."""
 
@@ -233,6 +236,11 @@ class LogStep:
     def random(self) -> bool:
         """Whether it draws random numbers, itself or to fill something with a value."""
         return self.draws or (self.value is not None and self.value.random)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it draws from torch's generator."""
+        return self.random and self.hidden is not OWN_GENERATOR
 
     @property
     def draw(self) -> tuple[str, int]:

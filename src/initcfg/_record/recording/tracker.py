@@ -28,7 +28,7 @@ POISON = 0xFF
 """Each byte of memory that code gets hold of before anybody wrote it: a NaN that nothing computes."""
 _PRUNE_EVERY = 256
 # Tensors that were made elsewhere are copied when they are met, up to this size.
-_COPIED_BYTES = 1 << 20
+COPIED_BYTES = 1 << 20
 # Of so few, holding and comparing takes no operation.
 _FEW_BYTES = 64
 # What is patched meanwhile is for the code.
@@ -52,9 +52,9 @@ class _Through:
 
 
 class StorageTracker:
-    """Storages by address, and the log. Operations that draw are done within ``drawing``."""
+    """Storages by address, and the log. Operations that draw are done within ``drawing(index)``."""
 
-    def __init__(self, drawing: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+    def __init__(self, drawing: Callable[[int], contextlib.AbstractContextManager[None]]) -> None:
         super().__init__()
         # Other threads may work for the code, at the same time.
         self.lock = threading.RLock()
@@ -67,6 +67,8 @@ class StorageTracker:
         self.asks_for_unwritten = True
         # Whether any memory was.
         self.handed_out = False
+        # Whether something was drawn that the log does not have.
+        self.untold_draws = False
         self._storages: dict[int, TrackedStorage] = {}
         self._made = 0
         self._prune_at = _PRUNE_EVERY
@@ -80,6 +82,10 @@ class StorageTracker:
     def all_tracked(self, tensors: Iterable[torch.Tensor]) -> list[TrackedStorage]:
         """The storages of those tensors that are known here."""
         return [found for tensor in tensors if (found := self.tracked(tensor)) is not None]
+
+    def held(self) -> list[TrackedStorage]:
+        """Every storage that somebody else still holds."""
+        return [each for each in self._storages.values() if not each.abandoned]
 
     def unfinished(self) -> list[TrackedStorage]:
         """Every storage that somebody else still holds, and that does not hold yet what it should."""
@@ -110,7 +116,7 @@ class StorageTracker:
             else:
                 with self.through(), torch.no_grad():
                     data = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
-                    tracked.held = data.clone() if size <= _COPIED_BYTES or outside else data
+                    tracked.held = data.clone() if size <= COPIED_BYTES or outside else data
             tracked.fresh = fresh
             tracked.made = self._layer(tracked.whole, None, "?") if fresh else None
         if outside and tracked is not None and not tracked.handed_out:
@@ -239,14 +245,15 @@ class StorageTracker:
         wanted = [each for each in wanted if each.lazy]
         if wanted:
             with self.through(), torch.no_grad():
-                self.log.compute(wanted, self._run)
+                self.log.do(self.log.due(wanted), self.run_waiting)
                 for each in wanted:
                     each.fetch()
 
-    def _run(self, step: LogStep, place: Place) -> None:
+    def run_waiting(self, step: LogStep, place: Place) -> None:
+        """Do an operation that was recorded."""
         for each in (*step.reads, *step.writes):
             each.fetch()
-        with self._drawing() if step.random else contextlib.nullcontext():
+        with self._drawing(step.index) if step.random else contextlib.nullcontext():
             run_step(step, place)
 
     def through(self) -> contextlib.AbstractContextManager[None]:
