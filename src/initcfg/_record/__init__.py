@@ -6,12 +6,11 @@ Out: a traced plan, a pending model with its defaults, or a recording whose outc
 Read: `trace.py` (existing code as a plan), then `recorded.py` (the one procedure: what is kept while code
 runs), `recording/` (the engine: what code writes, as values), `isolation/` (it leaves nothing behind),
 `trace_plan.py` (from a recording to a plan, and what apply needs of it), `relations.py` (tensors that come
-from the same random numbers), `deferred.py` (a build without a write), `rest.py` (what that leaves to
-do under torch's generator), `pending.py` and `guard.py` (its
-parameters, and the uses it refuses), `defaults.py` (what constructors meant, for the planner), `builders.py`
-(which code may have filled the rest), `functions.py` (what a rule's function fills a tensor with),
-`process_wide.py` (changes of the process, made and undone), `registrations.py` (one that stays: who is told
-of new modules).
+from the same random numbers), `deferred.py` (a build without a write), `rest.py` (what that leaves to torch's
+generator), `pending.py` and `guard.py` (its parameters, and the uses it refuses), `defaults.py` (what
+constructors meant, for the planner), `builders.py` (which code may have filled the rest), `functions.py`
+(what a rule's function fills a tensor with), `process_wide.py` (changes of the process, made and undone),
+`registrations.py` (one that stays: who is told of new modules).
 """
 
 from initcfg._record.builders import Builder, builders

@@ -21,7 +21,7 @@ from initcfg._record.recording import (
     TrackedStorage,
     run_step,
 )
-from initcfg.errors import ApplyError
+from initcfg.errors import ApplyError, log
 
 
 class Rest:
@@ -151,7 +151,7 @@ class Rest:
         steps = self._log.needed(memory)
         if (reason := self._final(bound, steps)) is not None:
             raise ApplyError(
-                "Some of this model's random numbers were drawn while it was built, by torch's generator, which "
+                "Some of this model's random numbers were drawn while it was built, and torch's generator "
                 f"has been seeded or used since. They cannot be drawn again: {reason}.",
                 fix="Call torch.manual_seed(seed) right before the model is built, and apply the plan next, "
                 "without a seed or with the same one. initcfg.build(config, seed=seed, rng='torch') does so.",
@@ -159,7 +159,13 @@ class Rest:
         for tracked in bound.values():
             if tracked.data is not None and tracked.storage is not None:
                 tracked.storage.copy_(tracked.data.untyped_storage())
+        told = self._drawn and not self._order.just_seeded()
         self._log.replay(memory)
+        if told:
+            log(
+                "Numbers that were drawn while the model was built, buffers too, have been drawn anew: "
+                "torch's generator was used since. Apply a plan right after the build, or seed before it."
+            )
 
     def _final(self, bound: dict[int, TrackedStorage], steps: list[LogStep]) -> str | None:
         """Why it cannot be done again; None if it can."""

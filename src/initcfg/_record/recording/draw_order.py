@@ -89,6 +89,11 @@ class DrawOrder:
             )
         return True
 
+    def just_seeded(self) -> bool:
+        """Whether the generator stands as its seed left it."""
+        fresh = torch.Generator().manual_seed(torch.default_generator.initial_seed())
+        return torch.equal(fresh.get_state(), torch.default_generator.get_state())
+
     @contextlib.contextmanager
     def again(self) -> Iterator[None]:
         """Within this, draws that wait are done; afterwards it is known no more of them than before."""
