@@ -178,9 +178,10 @@ def draws(func: Any) -> bool:
 
 def has_own_generator(kwargs: Kwargs) -> bool:
     """Whether an operation draws from another generator than torch's own."""
-    generator = kwargs.get("generator")
+    generator: Any = kwargs.get("generator")
+    own: Any = torch.default_generator
     # It reaches a dispatch mode as another object.
-    return generator is not None and generator._cdata != torch.default_generator._cdata
+    return generator is not None and generator._cdata != own._cdata
 
 
 def only_shapes(args: Args, kwargs: Kwargs) -> bool:

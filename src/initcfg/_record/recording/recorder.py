@@ -36,7 +36,7 @@ class Recorder(UsualOperations, DispatchMode):
 
     def __init__(
         self,
-        drawing: Callable[[int], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        drawing: Callable[[int], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
         *,
         refuse_foreign_parameters: bool = False,
     ) -> None:

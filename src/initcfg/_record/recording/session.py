@@ -102,7 +102,7 @@ class Session(contextlib.ExitStack):
     on_sampler: Callable[[torch.Tensor, str], None] = _ignored
     on_module: Callable[[nn.Module], None] = _ignored
     on_chance: Callable[[str], None] | None = None
-    on_generator: Callable[[str | None], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    on_generator: Callable[[str | None], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     stops_threads: bool = False
 
     def __post_init__(self) -> None:

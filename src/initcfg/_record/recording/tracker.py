@@ -54,7 +54,7 @@ class _Through:
 class StorageTracker:
     """Storages by address, and the log. Operations that draw are done within ``drawing(index)``."""
 
-    def __init__(self, drawing: Callable[[int], contextlib.AbstractContextManager[None]]) -> None:
+    def __init__(self, drawing: Callable[[int], contextlib.AbstractContextManager[object]]) -> None:
         super().__init__()
         # Other threads may work for the code, at the same time.
         self.lock = threading.RLock()
