@@ -170,6 +170,38 @@ def test_atomic_puts_back_what_code_has_replaced():
     assert model["m"].head.weight.shape == (2, 2)
 
 
+@pytest.mark.parametrize("rng", ["stream", "torch"])
+def test_atomic_puts_back_what_modules_are_and_whether_gradients_are_wanted(rng):
+    class Reparametrizing(initcfg.BaseModule):
+        fails = False
+
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+            self.register_buffer("saved", torch.zeros(2))
+
+        def init_weights(self):
+            super().init_weights()
+            self.fc.bias.requires_grad_(False)
+            if self.fails:
+                nn.utils.parametrizations.weight_norm(self.fc)
+                self.register_buffer("saved", torch.ones(2), persistent=False)
+                raise ValueError("no")
+
+    model = Reparametrizing()
+    plan = initcfg.plan(model)
+    model.fails = True
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ApplyError, match="no"):
+        plan.apply(model, seed=0, rng=rng, atomic=True)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert type(model.fc) is nn.Linear
+    assert [each.requires_grad for each in model.parameters()] == [True, True]
+    assert model.fc(torch.ones(1, 3)).shape == (1, 2)
+
+
 def test_code_that_planning_cannot_foresee(tmp_path):
     torch.save(torch.full((2, 5), 6.0), tmp_path / "w.pth")
 

@@ -180,12 +180,18 @@ def _log_idle_rules(execution: Execution) -> None:
 
 
 def _copied(model: nn.Module, names: Names) -> Callable[[], None]:
-    """Copy a model's tensors; calling the result puts it back as it was, also what code has replaced."""
+    """Copy a model's tensors; calling the result puts them back, in the modules that they were in.
+
+    That is also what code has replaced, the classes of modules (a parametrization makes its own), whether
+    gradients are wanted, and which buffers are saved. Other attributes stay as the code left them.
+    """
     stored = [each for entry in (*names.parameters, *names.buffers) for each in entry.stored]
     copies = [(tensor, tensor.data, copy) for tensor, copy in _copies(stored)]
+    wanted = [(tensor, tensor.requires_grad) for tensor in stored]
+    modules = [(module, type(module), set(_unsaved(module))) for module in model.modules()]
     containers = [
         (container, dict(container))
-        for module in model.modules()
+        for module, _, _ in modules
         for container in (module._parameters, module._buffers, module._modules)
     ]
 
@@ -193,13 +199,26 @@ def _copied(model: nn.Module, names: Names) -> Callable[[], None]:
         for container, items in containers:
             container.clear()
             container.update(items)  # type: ignore[arg-type]
+        for module, cls, unsaved in modules:
+            if type(module) is not cls:
+                module.__class__ = cls
+            _unsaved(module).clear()
+            _unsaved(module).update(unsaved)
         with torch.no_grad():
             for tensor, data, copy in copies:
                 if not is_sharded(tensor):
                     tensor.data = data
                 tensor.copy_(copy)
+        for tensor, gradient in wanted:
+            if tensor.is_leaf and tensor.requires_grad is not gradient:
+                tensor.requires_grad_(gradient)
 
     return put_back
+
+
+def _unsaved(module: nn.Module) -> set[str]:
+    """The buffers of a module that no state_dict has; what torch.jit compiled does not say them."""
+    return module.__dict__.get("_non_persistent_buffers_set", set())
 
 
 def agreeing_ranks(model: nn.Module, process_group: Any) -> list[tuple[int, ...]]:

@@ -306,7 +306,7 @@ class Plan(Frozen, Mapping[str, Assignment]):
             seed: Integer in [0, 2⁶⁴); drawn from torch's global generator if None.
             rng: ``"stream"``: a value depends on seed, name and index alone. ``"torch"``: torch's global
                 generator, draw by draw in the original's order.
-            atomic: Work on a copy, one model of memory, so that an error leaves the model as it was.
+            atomic: Work on a copy, one model of memory: an error leaves modules and tensors as they were.
             assign: Let parameters have a checkpoint's pages as memory, as if every rule said ``copy=False``.
                 Nobody may save to that file then.
             process_group: Ranks that must agree besides, such as those of DDP.

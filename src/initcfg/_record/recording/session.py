@@ -29,6 +29,7 @@ from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.threads import Followed, keep_following, threads_follow
 from initcfg._record.registrations import listen
 from initcfg._stream.writing import lock
+from initcfg.errors import PlanError, also
 from initcfg.values import Dirac, Eye, Orthogonal, Sparse, TruncNormal, Value, shape_problem
 
 # Methods that read the memory.
@@ -167,6 +168,8 @@ def _install(undo: contextlib.ExitStack) -> None:
     for name in ("tensor", "as_tensor", "asarray"):
         patch(torch, name, functools.partial(_of_numbers, name != "tensor"))
     patch(torch.Tensor, "new_tensor", functools.partial(_of_numbers, False))
+    for name in ("trace", "trace_module"):
+        patch(torch.jit, name, _traced)
     patch(nn.Module, "__setstate__", _set_state)
     patch(nn.Module, "load_state_dict", _load)
     undo.callback(listen(parameters=_registered, modules=_registered))
@@ -248,6 +251,17 @@ def _truncate(session: Session, original: Callable[..., Any], *args: Any, **kwar
 def _without_gradient(function: Callable[..., Any]) -> bool:
     """Whether a function turns gradients off itself; else autograd refuses what it does to a leaf."""
     return "no_grad" in function.__code__.co_names
+
+
+def _traced(session: Session, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Where something is followed, torch traces the recorder's own operations, too, and its check fails."""
+    try:
+        return original(*args, **kwargs)
+    except RuntimeError as error:
+        raise also(PlanError, error)(
+            f"torch.jit.{original.__name__} failed while this code was recorded: both follow each operation.",
+            fix="Trace it when the model has been built, or take torch.jit.script, which reads the code.",
+        ) from error
 
 
 def _leave_out(*_: Any, **__: Any) -> None:
