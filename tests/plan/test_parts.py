@@ -165,7 +165,7 @@ def test_what_is_refused(whole):
         PlanError, match=r"float32 of shape \(8, 8\), and here it is float32 of shape \(4, 8\)"
     ):
         plan.part(nn.Linear(8, 4), name_prefix="layers.1.")
-    with pytest.raises(PlanError, match=r"not of 'layers'"):
+    with pytest.raises(PlanError, match=r"not of the text 'layers'"):
         plan.part("layers")  # type: ignore[arg-type]
     part = plan.part(nn.Linear(8, 8), name_prefix="layers.1.")
     with pytest.raises(initcfg.errors.ApplyError, match="draws"):
