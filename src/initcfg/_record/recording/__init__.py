@@ -8,10 +8,11 @@ with `erfinv_functions.py` (those of libraries), `handed_out.py` (memory that co
 an address), `unseen.py` (and what was written there), `threads.py` (threads that code starts), `chance.py`
 (numbers that no seed decides) and `loads.py` (loads by a model's own code), then `recorder.py` (each
 operation is recorded or done) with `usual.py` (those of nearly all constructors, with fewer looks) on
-`tracker.py`; `repeats.py` (the same draw, twice) and `draw_order.py` (a draw before its time); `origin.py`
-(who writes); `storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory holds, without
-looking), `leaves.py` (what arguments hold), `log.py` (doing it later, or again); `outcome.py`, `coverage.py`,
-`unwritten.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own `init_weights`).
+`tracker.py`; `refusals.py` (what torch does not do); `repeats.py` (the same draw, twice) and
+`draw_order.py` (a draw before its time); `origin.py` (who writes); `storage.py`, `layers.py`, `content.py`,
+`regions.py` and `aten.py` (what memory holds, without looking), `leaves.py` (what arguments hold), `log.py`
+(doing it later, or again); `outcome.py`, `coverage.py`, `unwritten.py` and `formula.py` (what it amounts
+to), and `code_recorder.py` (a model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain

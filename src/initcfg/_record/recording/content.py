@@ -65,16 +65,53 @@ def after(
         return None
     try:
         found = transform(known, *args, **kwargs)
+        if not args or not all(type(each) is float and -65504.0 <= each <= 65504.0 for each in args):
+            # What torch refuses, it refuses here, too.
+            getattr(torch, operation)(torch.zeros(1, dtype=dtype, device="cpu"), *args, **kwargs)
         if isinstance(known, Constant):
             with torch.no_grad():
                 made = getattr(torch, operation)(
                     torch.full((1,), known.val, dtype=dtype, device="cpu"), *args, **kwargs
                 )
             return _plain_constant(found, made)
-        return found if found is None or found is known or _finite(found) else None
+        if found is None or found is known:
+            return found
+        return found if _finite(found) and is_kept(known, found, dtype) else None
     except (TypeError, ZeroDivisionError, OverflowError):
         # An argument that is not a number: a tensor, or an option such as rounding_mode.
         return None
+
+
+def is_kept(known: Known, found: Known, dtype: torch.dtype) -> bool:
+    """Whether rounding to a type leaves numbers that are random as said, and does not show in these.
+
+    ``(torch.rand(9) + 1e4) - 1e4`` is not what it was before: in half precision it is 0.
+    """
+    limits = torch.finfo(dtype)
+    reach, spread = _extent(known)
+    after, wider = _extent(found)
+    least = lost = limits.tiny * limits.eps
+    if after * spread < 0.99 * reach * wider:
+        # Nearer to zero, seen against how far apart they are: there the steps of the type would be finer.
+        lost = max(lost, reach * limits.eps / 2.0)
+    return after <= limits.max and lost <= spread / 64.0 and least <= wider / 64.0
+
+
+def is_coarse(known: Known, dtype: torch.dtype) -> bool:
+    """Whether random numbers of a type are so far from zero that its steps show."""
+    reach, spread = _extent(known)
+    return reach * torch.finfo(dtype).eps / 2.0 > spread / 64.0
+
+
+def _extent(known: Known) -> tuple[float, float]:
+    """How far from zero random numbers lie, and how far apart; of what has no ends, nearly all of them."""
+    if isinstance(known, Uniform):
+        return max(abs(known.a), abs(known.b)), known.b - known.a
+    if isinstance(known, Erfinv):
+        return abs(known.shift) + 4.0 * abs(known.scale), abs(known.scale)
+    if isinstance(known, (Normal, TruncNormal)):
+        return abs(known.mean) + 4.0 * known.std, known.std
+    return 0.0, math.inf
 
 
 def rounded(known: Constant, before: torch.dtype, dtype: torch.dtype) -> Constant | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from initcfg._record.recording.content import Erfinv, Known, after, rounded
+from initcfg._record.recording.content import Erfinv, Known, after, is_coarse, rounded
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.regions import Region, rows, slab
 from initcfg.values import Constant, Normal, PaddingRow, Parts, TruncNormal, Uniform, Value
@@ -128,7 +128,7 @@ def _converted(layer: Layer, dtype: torch.dtype) -> Layer:
     if before == torch.float32 and dtype in (torch.float16, torch.bfloat16):
         # The stream draws so, too.
         return layer
-    if before in (torch.float16, torch.bfloat16):
+    if before in (torch.float16, torch.bfloat16) or is_coarse(known, before):
         return layer._replace(known=None)
     return layer.becomes(replace(known))
 

@@ -21,6 +21,7 @@ from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
 from initcfg._record.recording.leaves import leaves, mapped
 from initcfg._record.recording.log import hidden
+from initcfg._record.recording.refusals import is_ordinary, may_be_refused, try_numbers
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import Operand, TrackedStorage
 from initcfg._record.recording.usual import UsualOperations
@@ -198,6 +199,8 @@ class Recorder(UsualOperations, DispatchMode):
             for tensor in _tensors(args[1:], {}):
                 # A number in a tensor, as in weight[0] = 1.
                 self.make_real(tensor)
+        if not is_ordinary(args[1:], kwargs):
+            try_numbers(func, args, kwargs)
         known = aten.filled_with(operation, args[1:], kwargs)
         if known is None:
             return False
@@ -305,6 +308,8 @@ class Recorder(UsualOperations, DispatchMode):
             targets = list(written_tensors(func, args, kwargs))
             if not targets or any(self.tracked(each) is None or not each.numel() for each in targets):
                 # An empty target may be given another size.
+                return _FORCED
+            if may_be_refused(func, args, kwargs, targets):
                 return _FORCED
             returns = func._schema.returns
             if returns and (len(targets) > 1 or len(returns) > 1 or returns[0].alias_info is None):

@@ -45,18 +45,24 @@ class _Usual(NamedTuple):
 
 def _number(number: Any = None, *more: Any) -> Value | None:
     kind = type(number)
-    if more or not (kind is float or kind is bool or (kind is int and abs(number) < 1 << 53)):
+    # Of others it depends on the type whether torch takes them.
+    if more or not (kind is float or kind is bool or kind is int) or not -65504 <= number <= 65504:
         return None
     return Constant(float(number))
 
 
 def _uniform(low: Any = 0.0, high: Any = 1.0, *more: Any) -> Value | None:
-    usual = type(low) in (float, int) and type(high) in (float, int) and not more
+    usual = (
+        type(low) in (float, int)
+        and type(high) in (float, int)
+        and -32752 <= low <= high <= 32752
+        and not more
+    )
     return Uniform(float(low), float(high)) if usual else None
 
 
 def _normal(mean: Any = 0.0, std: Any = 1.0, *more: Any) -> Value | None:
-    usual = type(mean) in (float, int) and type(std) in (float, int) and not more
+    usual = type(mean) in (float, int) and type(std) in (float, int) and std >= 0 and not more
     return Normal(float(mean), float(std)) if usual else None
 
 
