@@ -70,6 +70,7 @@ def nesting(inner: st.SearchStrategy[Value]) -> dict[type[Value], st.SearchStrat
         values.Scaled: st.builds(values.Scaled, inner, st.lists(NUMBERS).map(tuple), st.integers(0, 9)),
         values.FromBatch: st.builds(values.FromBatch, TEXTS, inner),
         values.CopyOf: st.builds(values.CopyOf, TEXTS, inner),
+        values.Seeded: st.builds(values.Seeded, TEXTS, inner, st.integers(0, 2**64 - 1)),
         values.Opaque: st.builds(values.Opaque, TEXTS, inner),
         values.Originals: st.builds(values.Originals, TEXTS, TEXTS, st.lists(inner).map(tuple)),
         Mixed: st.builds(

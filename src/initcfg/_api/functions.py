@@ -26,6 +26,7 @@ from initcfg._model import (
 from initcfg._plan import Ledger, Plan
 from initcfg._plan.planner import NOTHING_GIVEN, RoleRequest, check_strict, make_plan, remembered_roles
 from initcfg._record import defaults, deferred, lost_defaults, recall_defaults
+from initcfg._record.recording import current_session
 from initcfg._rules import Compiler, called_with, has_init_weights, is_initialized
 from initcfg._rules.initializers import BaseInit
 from initcfg._stream import check_settings
@@ -96,8 +97,12 @@ def located_plan(
     compat: str | None,
     strict: bool,
     roles: RoleRequest = NOTHING_GIVEN,
+    rehearse: bool = True,
 ) -> Plan:
-    """See :func:`plan`; rules that are written in ``config``, if that is a config file, say where."""
+    """See :func:`plan`; rules that are written in ``config``, if that is a config file, say where.
+
+    ``rehearse``: Say what the model's own code means, for which it runs.
+    """
     check_settings()
     exact = exact_reach(compat)
     model = _model_in(model)
@@ -111,7 +116,7 @@ def located_plan(
         with paused_collector(), within_limits() if is_untrusted(config) else contextlib.nullcontext():
             roles = roles.over(remembered_roles(model))
             made = _made(model, init_cfg, exact, _locator(config), roles, called_with(init_cfg))
-        made = rehearsed(made, model)
+        made = rehearsed(made, model) if rehearse else made
     if strict:
         check_strict(made, config.where if isinstance(config, Config) else lambda rule: None)
     return made
@@ -174,7 +179,10 @@ def init_weights(
         >>> model.weight.tolist(), model.bias.tolist()
         ([[1.0, 1.0]], [2.0])
     """
-    made = plan(model, init_cfg, compat=compat, strict=strict, example=example, roles=roles)
+    asked = RoleRequest(roles, example)
+    # Code that is recorded has its own code recorded when it runs.
+    plain = current_session() is None
+    made = located_plan(model, init_cfg, compat=compat, strict=strict, roles=asked, rehearse=plain)
     if process_group is None:
         process_group = group_of_replicas(model)
     if is_initialized(_model_in(model)):

@@ -10,12 +10,13 @@ Read: `apply.py` (on all ranks, or on none), then `process_groups.py` (whose ran
 `read_ahead.py` (several at a time), `mapped_loads.py` (or not copied at all), `hooked_loads.py` (what load
 hooks make of them), `measuring/` (values that a batch decides), `load_warnings.py` (what is said aloud of
 them), `account.py` (the ledger's source) with `kept_buffers.py` (what constructors left in buffers),
-`last_plans.py` (which plan a model had last), `rehearsal.py` (a run that writes nothing), `idle_rules.py`
-(what the model's own code left out), `without_memory.py` (what has no value even then), `verifying/` (a
-checkpoint against its plan), `written_digests.py` (and against what its files say of themselves),
-`source_digests.py` (what the files that were loaded are), `finite.py` (counting NaN and infinity),
-`one_tensor.py` (a tensor without its model), `stand_in_model.py` (all of them), `weights_file.py` (a model's
-weights on disk), `ranks/`, `collective/` (what ranks make for each other), `streaming/`.
+`last_plans.py` (which plan a model had last), `recorded_writes.py` (a plan that recorded code applies),
+`rehearsal.py` (a run that writes nothing), `idle_rules.py` (what the model's own code left out),
+`without_memory.py` (what has no value even then), `verifying/` (a checkpoint against its plan),
+`written_digests.py` (and against what its files say of themselves), `source_digests.py` (what the files
+that were loaded are), `finite.py` (counting NaN and infinity), `one_tensor.py` (a tensor without its
+model), `stand_in_model.py` (all of them), `weights_file.py` (a model's weights on disk), `ranks/`,
+`collective/` (what ranks make for each other), `streaming/`.
 """
 
 from typing import Any

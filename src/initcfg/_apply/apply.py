@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from initcfg._apply.collective import Together
 from initcfg._apply.execution import Execution
-from initcfg._apply.filling import StreamFiller, TorchFiller, WaitingFiller
+from initcfg._apply.filling import Filler, StreamFiller, TorchFiller, WaitingFiller
 from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.last_plans import remember_plan
 from initcfg._apply.load_warnings import warn_of_loads
@@ -21,6 +22,12 @@ from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import check_fits
 from initcfg._apply.process_groups import ranks_of
 from initcfg._apply.ranks import TOLD, Agreement, place_in_job
+from initcfg._apply.recorded_writes import (
+    RecordedFiller,
+    RecordedTorchFiller,
+    applied_apart,
+    must_be_apart,
+)
 from initcfg._apply.user_code import reset_is_init
 from initcfg._apply.without_memory import warn_of_tensors_without_memory
 from initcfg._model import (
@@ -39,6 +46,7 @@ from initcfg._model import (
 )
 from initcfg._plan import Ledger, Plan, Recorded
 from initcfg._record import close, default_of, forget_defaults, recall_defaults, reopen_all, rests_of
+from initcfg._record.recording import Session, current_session, set_aside
 from initcfg._rules import originals_come_back
 from initcfg._stream import check_settings
 from initcfg._stream.bits import STREAM_VERSION, seed_number
@@ -76,12 +84,21 @@ def apply_plan(
         raise ApplyError(
             f"rng must be 'stream' or 'torch', not {rng!r}.", fix="Leave it out, which means 'stream'."
         )
+    session = current_session()
+    if session is not None:
+        names = named_tensors(model)
+        if must_be_apart(plan, names, seed, rng):
+            options = {"atomic": atomic, "assign": assign, "process_group": process_group}
+            again = partial(apply_plan, plan, model, seed=seed, rng=rng, **options, collective=collective)
+            drawn = (seed is None and plan.seed is None) or rng == "torch"
+            return applied_apart(session, plan, names, partial(again, progress=progress), draws=drawn)
     checkpoints = PlannedCheckpoints(plan.loads, assign=assign)
     execution: Execution | None = None
     put_back: Callable[[], None] | None = None
     try:
         hold_shards(model)
-        ranks = agreeing_ranks(model, process_group)
+        # Whoever applies what is recorded agrees with the other ranks.
+        ranks = agreeing_ranks(model, process_group) if session is None else []
         with fewer_collections(), Agreement(ranks) as agreement:
             check_settings()
             names = named_tensors(model, one_by_one=True)
@@ -90,15 +107,15 @@ def apply_plan(
             seen = check_fits(plan, names, rng)
             seed = seed_for(plan, seed)
             batches = Batches(plan, alone=not any(len(set(each)) > 1 for each in ranks))
-            checkpoints.check(plan, names)
+            with set_aside():
+                checkpoints.check(plan, names)
             warn_of_loads(plan.loads)
             # The seed is drawn last: a refused plan leaves torch's generator alone.
-            place = place_in_job() if seed is None and rng == "stream" and agreement.alone else None
-            seed = _agreed_seed(plan, agreement, seed, rng, collective)
-            if rng == "stream" and seed is not None:
-                filler = StreamFiller(checkpoints, seed, progress)
-            else:
-                filler = TorchFiller(checkpoints)
+            place = None
+            if session is None:
+                place = place_in_job() if seed is None and rng == "stream" and agreement.alone else None
+                seed = _agreed_seed(plan, agreement, seed, rng, collective)
+            filler = _filler(session, plan, checkpoints, rng, seed, progress)
             if atomic:
                 put_back = _copied(model, names)
             reopen_all(model)
@@ -150,6 +167,26 @@ def apply_plan(
         ) from error
     finally:
         checkpoints.close()
+
+
+def _filler(
+    session: Session | None,
+    plan: Plan,
+    checkpoints: PlannedCheckpoints,
+    rng: str,
+    seed: int | None,
+    progress: Callable[[int], None] | None,
+) -> Filler:
+    """What fills the tensors; where code is recorded, by way of the record."""
+    if session is not None:
+        if rng == "stream":
+            return RecordedFiller(session, checkpoints, plan.loads, seed, draw_seed)
+        if seed is not None:
+            torch.manual_seed(seed_number(seed))
+        return RecordedTorchFiller(session, checkpoints, plan.loads)
+    if rng == "stream" and seed is not None:
+        return StreamFiller(checkpoints, seed, progress)
+    return TorchFiller(checkpoints)
 
 
 def _replicas(model: nn.Module, process_group: Any) -> list[int]:
@@ -308,7 +345,7 @@ def _carry_out(execution: Execution, seed: int | None) -> None:
             return
         if filler.in_order:
             _replay_constructors(execution)
-        elif execution.runs_code:
+        elif execution.runs_code and not filler.recorded:
             execution.filler = WaitingFiller(
                 filler, execution.stored(), execution.take_default, execution.note_sampler
             )

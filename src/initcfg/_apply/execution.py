@@ -180,7 +180,7 @@ class Execution:
             items = self._unrolled(plan)
         if plan.loads:
             items = self._in_good_order(items)
-        if plan.loads and not self.runs_code:
+        if plan.loads and not self.runs_code and not self.filler.recorded:
             self._checkpoints.read_ahead(self._loads_alone(items, part.entries))
         for item in items:
             if isinstance(item, Write):

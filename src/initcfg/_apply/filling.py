@@ -26,6 +26,8 @@ class Filler(Protocol):
     in_order: bool = False
     # Whether the plan that is being carried out is to be what the original makes, also of torch's generator.
     original: bool = False
+    # Whether it tells a record of code what is written, in place of writing.
+    recorded: bool = False
 
     def fill(
         self, tensor: torch.Tensor, value: Value, name: str, write: Write | None = None

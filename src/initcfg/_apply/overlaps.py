@@ -16,7 +16,7 @@ import torch
 from initcfg._model import Entry, Names, local_of, memory_range, memory_ranges, storage_of
 from initcfg._plan import Assignment
 from initcfg.errors import TensorError
-from initcfg.values import CopyOf, Formula, Keep, Opaque
+from initcfg.values import CopyOf, Formula, Keep, Opaque, Seeded
 
 # More bytes than this are not compared one by one.
 _MOST_BYTES = 1 << 28
@@ -97,7 +97,7 @@ def _alike(one: Assignment, other: Assignment) -> bool:
 def _numbers(item: Assignment) -> object:
     """What a tensor is to hold, with the names that its numbers have: copies of one draw are the same."""
     value = item.value
-    if isinstance(value, CopyOf):
+    if isinstance(value, CopyOf) and not isinstance(value, Seeded):
         return value.source, value.value
     if isinstance(value, Formula):
         # Under the tensor's own name, a key is a number.

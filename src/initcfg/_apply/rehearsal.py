@@ -19,6 +19,7 @@ from initcfg._apply.idle_rules import idle_rules, over_library
 from initcfg._apply.overlaps import neighbors_in
 from initcfg._apply.planned_checkpoints import PlannedCheckpoints
 from initcfg._apply.preconditions import Seen
+from initcfg._apply.recorded_writes import apart_from_record
 from initcfg._apply.user_code import call_user_code
 from initcfg._model import Entry, collecting, is_sharded, named_tensors, paused_collector, running
 from initcfg._plan import (
@@ -58,7 +59,7 @@ def rehearsed(plan: Plan, model: nn.Module) -> Plan:
     """The plan with what the model's own code means, as far as that can be said."""
     if plan.tape is None or not plan.tape.calls:
         return plan
-    with paused_collector() as collects:
+    with apart_from_record(model, looking=False), paused_collector() as collects:
         return _rehearsed(plan, model, collects)
 
 

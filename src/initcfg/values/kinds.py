@@ -276,6 +276,20 @@ class CopyOf(_OfAnother, Value):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
+class Seeded(CopyOf):
+    """The numbers that ``value`` gives the tensor ``source`` under a seed of its own, whatever the plan's.
+
+    Code that initializes by initcfg, with a seed, and is recorded itself means these.
+    """
+
+    random = False  # type: ignore[assignment]
+    seed: int
+
+    def __str__(self) -> str:
+        return shown(f"{self.value} of seed {self.seed} as {self.source}")
+
+
+@dataclass(frozen=True)
 class Formula(Value):
     """What a few operations of torch make of other values.
 

@@ -22,6 +22,7 @@ from initcfg.values.kinds import (
     Parts,
     Repeat,
     Scaled,
+    Seeded,
     Sparse,
     TruncNormal,
     Uniform,
@@ -95,6 +96,8 @@ def _within(fault: Fault | None, *steps: str | int) -> Fault | None:
 def _index_fault(value: PaddingRow | Repeat | CopyOf | FromBatch) -> Fault | None:
     if isinstance(value, PaddingRow) and value.index < 0:
         return ("index",), f"there is no row {value.index}"
+    if isinstance(value, Seeded) and not 0 <= value.seed < 1 << 64:
+        return ("seed",), f"it is {value.seed}, and a seed is from 0 to 2**64 - 1"
     if isinstance(value, Repeat) and value.dim < 0:
         return ("dim",), f"there is no dimension {value.dim}"
     if isinstance(value, Repeat) and value.times < 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from initcfg._model import HeldBlock
 from initcfg._stream.bits import Keys
 from initcfg._stream.writing import Form, Inside, Matrix, form_of
-from initcfg.values import CopyOf, Orthogonal, Parts, Value
+from initcfg.values import CopyOf, Orthogonal, Parts, Seeded, Value
 
 
 @dataclass
@@ -54,6 +54,9 @@ def _collect(
     leaves: list[_Leaf],
 ) -> int | None:
     """Collect what is orthogonal, numbered as :class:`StreamWriter` does; the number of parts, or None."""
+    if isinstance(value, Seeded):
+        # Of another seed than these are: each rank makes its own.
+        return None
     if isinstance(value, CopyOf):
         return _collect(value.value, shape, start, value.source, part, leaves)
     if isinstance(value, Orthogonal):

@@ -16,6 +16,7 @@ from torch import nn
 
 from initcfg._apply.apply import apply_plan, draw_seed, seed_for
 from initcfg._apply.ranks import Agreement
+from initcfg._apply.recorded_writes import apart_from_record
 from initcfg._apply.streaming.folder import LEDGER, Folder, Identity, seed_in
 from initcfg._apply.streaming.items import DTYPES, Item, Outline, outlined
 from initcfg._apply.streaming.making import Maker
@@ -127,8 +128,9 @@ def save_planned_weights(
     **options: Any,
 ) -> Ledger:
     """See :meth:`Plan.save_weights`; the options are those of :class:`Options`."""
-    world = world_of(process_group)
-    return save_plan(plan, model, directory, seed=seed, options=Options(**options), world=world).ledger
+    with apart_from_record(model, looking=True, draws=seed is None):
+        world = world_of(process_group)
+        return save_plan(plan, model, directory, seed=seed, options=Options(**options), world=world).ledger
 
 
 def save_plan(

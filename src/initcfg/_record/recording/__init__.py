@@ -7,12 +7,12 @@ Read: `session.py` (the context, its generator, and functions of torch.nn.init t
 with `erfinv_functions.py` (those of libraries), `handed_out.py` (memory that code writes through NumPy or
 an address), `unseen.py` (and what was written there), `threads.py` (threads that code starts), `chance.py`
 (numbers that no seed decides) and `loads.py` (loads by a model's own code), then `recorder.py` (each
-operation is recorded or done) with `usual.py` (those of nearly all constructors, with fewer looks) on
-`tracker.py`; `refusals.py` (what torch does not do); `repeats.py` (the same draw, twice) and
-`draw_order.py` (a draw before its time); `origin.py` (who writes); `storage.py`, `layers.py`, `content.py`,
-`regions.py` and `aten.py` (what memory holds, without looking), `leaves.py` (what arguments hold), `log.py`
-(doing it later, or again); `outcome.py`, `coverage.py`, `unwritten.py` and `formula.py` (what it amounts
-to), and `code_recorder.py` (a model's own `init_weights`).
+operation is recorded or done) with `usual.py` (those of nearly all constructors, with fewer looks) and
+`own_writes.py` (this package's own writes) on `tracker.py`; `refusals.py` (what torch does not do);
+`repeats.py` (the same draw, twice) and `draw_order.py` (a draw before its time); `origin.py` (who writes);
+`storage.py`, `layers.py`, `content.py`, `regions.py` and `aten.py` (what memory holds, without looking),
+`leaves.py` (what arguments hold), `log.py` (doing it later, or again); `outcome.py`, `coverage.py`,
+`unwritten.py` and `formula.py` (what it amounts to), and `code_recorder.py` (a model's own `init_weights`).
 """
 
 from initcfg._record.recording.aten import COMPUTED_OTHERWISE, is_plain
@@ -25,7 +25,14 @@ from initcfg._record.recording.origin import raised_text
 from initcfg._record.recording.outcome import Outcome, named_values, outcomes_of
 from initcfg._record.recording.recorder import Recorder
 from initcfg._record.recording.regions import Region, region_of
-from initcfg._record.recording.session import OwnGenerator, Session, current_session, ready_to_record
+from initcfg._record.recording.session import (
+    OWN_WRITE,
+    OwnGenerator,
+    Session,
+    current_session,
+    ready_to_record,
+    set_aside,
+)
 from initcfg._record.recording.storage import LogStep, TrackedStorage
 from initcfg._record.recording.threads import Followed, threads_follow
 from initcfg._record.recording.tracker import COPIED_BYTES
@@ -45,6 +52,7 @@ __all__ = [
     "Session",
     "is_plain",
     "current_session",
+    "OWN_WRITE",
     "OwnGenerator",
     "PartialLoad",
     "partial_loads",
@@ -54,6 +62,7 @@ __all__ = [
     "ready_to_record",
     "region_of",
     "run_step",
+    "set_aside",
     "tensor_at",
     "threads_follow",
     "told_of_memory",

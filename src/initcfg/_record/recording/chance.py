@@ -51,6 +51,11 @@ def keep_watching() -> contextlib.AbstractContextManager[None]:
     return _watched.needed(_watched.here())  # type: ignore[arg-type]
 
 
+def watch_nothing() -> contextlib.AbstractContextManager[None]:
+    """Within this, nobody is told."""
+    return _watched.needed(None)  # type: ignore[arg-type]
+
+
 def _watch(undo: contextlib.ExitStack) -> None:
     for module, whose in ((random, "Python's"), (np.random, "NumPy's")):
         # The functions of the module are methods of one generator.

@@ -190,7 +190,8 @@ class Slicer:
             return
         func = step.func
         if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
-            raise Unspeakable(f"{getattr(func, '__name__', func)} is no operation of torch's own")
+            name = getattr(func, "__name__", func)
+            raise Unspeakable(step.reason or f"{name} is no operation of torch's own")
         if step.index == self._last and self._is_another(step):
             return
         made = {out.tracked for out in step.outs if out is not None}

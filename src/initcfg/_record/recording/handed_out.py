@@ -40,6 +40,11 @@ def keep_telling() -> contextlib.AbstractContextManager[None]:
     return _handing.needed(_handing.here() or ())
 
 
+def tell_nobody() -> contextlib.AbstractContextManager[None]:
+    """Within this, nobody is told."""
+    return _handing.needed(())
+
+
 def _install(undo: contextlib.ExitStack) -> None:
     for name in _METHODS:
         replace_attribute(undo, torch.Tensor, name, _telling(getattr(torch.Tensor, name)))

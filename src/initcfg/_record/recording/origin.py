@@ -20,7 +20,18 @@ _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "")
 # Through which every operation goes that is recorded, and every function that has another body meanwhile.
 _BETWEEN = tuple(
-    os.path.join(_PACKAGE, "_model", name) for name in ("dispatch_modes.py", "function_bodies.py")
+    os.path.join(_PACKAGE, "_model", name)
+    for name in (
+        "base_module.py",
+        "dispatch_modes.py",
+        "doors.py",
+        "function_bodies.py",
+        "in_place_writes.py",
+    )
+)
+# Code of which calls for what is written: who called it has decided.
+_CARRIES_OUT = tuple(
+    os.path.join(_PACKAGE, folder, "") for folder in ("_api", "_apply", "_plan", "_stream", "errors")
 )
 _LAYERS = os.path.join(os.path.dirname(torch.nn.modules.__file__), "")
 
@@ -138,7 +149,7 @@ def _call(frame: FrameType) -> dict[str, object]:
 @lru_cache(maxsize=4096)
 def is_helper_file(file: str) -> bool:
     """Whether a file stands between a constructor and its operation: ours, or torch's but for its layers."""
-    helper = file.startswith((_OURS, TORCH_FOLDER)) and not file.startswith(_LAYERS)
+    helper = file.startswith((_OURS, TORCH_FOLDER, *_CARRIES_OUT)) and not file.startswith(_LAYERS)
     return helper or file in _BETWEEN or file == contextlib.__file__
 
 

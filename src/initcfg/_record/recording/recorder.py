@@ -8,7 +8,6 @@ code looks at is computed there and then. Everything is logged, so that it can b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,28 +20,18 @@ from initcfg._record.recording.aten import Args, Kwargs, is_plain
 from initcfg._record.recording.layers import Layer, copied, covered, transformed
 from initcfg._record.recording.leaves import leaves, mapped
 from initcfg._record.recording.log import hidden
+from initcfg._record.recording.own_writes import OwnWrites
 from initcfg._record.recording.refusals import is_ordinary, may_be_refused, try_numbers
 from initcfg._record.recording.regions import region_of
 from initcfg._record.recording.storage import Operand, TrackedStorage
-from initcfg._record.recording.usual import UsualOperations
 from initcfg._stream.writing import made_by
-from initcfg.errors import BuildError
-from initcfg.values import Constant, Value
+from initcfg.values import Constant
 
 _FORCED = object()
 
 
-class Recorder(UsualOperations, DispatchMode):
+class Recorder(OwnWrites, DispatchMode):
     """Records writes instead of doing them; those on parameters that were made elsewhere may be refused."""
-
-    def __init__(
-        self,
-        drawing: Callable[[int], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
-        *,
-        refuse_foreign_parameters: bool = False,
-    ) -> None:
-        super().__init__(drawing)
-        self._refuse = refuse_foreign_parameters
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         """Record the operation, or run it on real numbers."""
@@ -166,14 +155,6 @@ class Recorder(UsualOperations, DispatchMode):
         self._fill(tracked, layer, getattr(torch.ops.aten, fill).default, (), {})
         return tensor
 
-    def _writable(self, target: Any) -> TrackedStorage | None:
-        """The storage of a tensor on which a write can be noted by name."""
-        if not isinstance(target, torch.Tensor) or target.dtype not in aten.FLOATS:
-            return None
-        tracked = self.tracked(target)
-        plain = tracked is not None and not tracked.exposed and not tracked.foreign and aten.disjoint(target)
-        return tracked if plain and not aten.is_turned(target) else None
-
     def _record_write(self, operation: str, func: Any, args: Args, kwargs: Kwargs) -> bool:
         """Note an in-place operation that has a name; False if it has none."""
         tracked = self._writable(args[0]) if args and kwargs.get("generator") is None else None
@@ -289,18 +270,11 @@ class Recorder(UsualOperations, DispatchMode):
         self.log.add(self._step(func, arguments, kwargs, outs=(Operand(tracked, tracked.whole),)))
         return result
 
-    def record_sampler(
-        self, tensor: torch.Tensor, value: Value, run: Callable[[torch.Tensor], object]
-    ) -> bool:
-        """Note a call of a known sampler; False if the tensor is not one of ours."""
-        with self.lock:
-            tracked = self._writable(tensor)
-            if tracked is not None:
-                self._fill(tracked, self._layer(region_of(tensor), value, value.kind), run, (), {})
-            return tracked is not None
-
     def _record_any(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Note an operation on what is not written yet; ``_FORCED`` if it must be done."""
+        if (device := kwargs.get("device")) is not None and torch.device(device).type == "meta":
+            # What it makes has no numbers, whatever these are.
+            return func(*args, **kwargs)
         operands = [item for item in leaves((args, kwargs)) if isinstance(item, torch.Tensor)]
         if kwargs.get("generator") is not None or not all(map(aten.is_strided, operands)):
             return _FORCED
@@ -346,15 +320,8 @@ class Recorder(UsualOperations, DispatchMode):
     def _really(self, func: Any, args: Args, kwargs: Kwargs, operands: list[TrackedStorage]) -> Any:
         """The result of an operation that is done here, and logged."""
         targets = list(written_tensors(func, args, kwargs))
-        if self._refuse and any(
-            isinstance(each, torch.nn.Parameter) and not each.is_meta and self._was_there(each)
-            for each in targets
-        ):
-            raise BuildError(
-                "The traced code writes a parameter that it did not make: the model was there before.",
-                shape=tuple(targets[0].shape),
-                fix="Pass the model too: initcfg.trace(init, model).",
-            )
+        for each in targets if self._refuse else ():
+            self.check_own(each)
         self.compute(operands)
         self._finish_readers(self.all_tracked(targets))
         drawing = aten.draws(func)
@@ -390,11 +357,6 @@ class Recorder(UsualOperations, DispatchMode):
                     self._step(func, arguments, options, outs=outs, draws=drawing, done=True, hidden=why)
                 )
         return result
-
-    def _was_there(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor is older than the record."""
-        tracked = self.tracked(tensor)
-        return tracked is None or (tracked.foreign and not tracked.fresh)
 
 
 def _tensors(args: Args, kwargs: Kwargs) -> list[torch.Tensor]:

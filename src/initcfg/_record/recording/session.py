@@ -20,20 +20,22 @@ from torch import nn
 
 from initcfg._model import give_body, original_of
 from initcfg._record.process_wide import ProcessWide, replace_attribute
-from initcfg._record.recording.chance import keep_watching, told_of_chance
+from initcfg._record.recording.chance import keep_watching, told_of_chance, watch_nothing
 from initcfg._record.recording.erfinv_functions import OPERATIONS, erfinv_functions, erfinv_value
-from initcfg._record.recording.handed_out import keep_telling, told_of_memory
+from initcfg._record.recording.handed_out import keep_telling, tell_nobody, told_of_memory
 from initcfg._record.recording.loads import load_noted
 from initcfg._record.recording.origin import code_that_writes
 from initcfg._record.recording.recorder import Recorder
-from initcfg._record.recording.threads import Followed, keep_following, threads_follow
+from initcfg._record.recording.threads import Followed, follow_nothing, keep_following, threads_follow
 from initcfg._record.registrations import listen
-from initcfg._stream.writing import lock
+from initcfg._stream.writing import answers_who_records, lock
 from initcfg.errors import PlanError, also
 from initcfg.values import Dirac, Eye, Orthogonal, Sparse, TruncNormal, Value, shape_problem
 
 # Methods that read the memory.
 _READERS = ("tolist", "__deepcopy__", "__reduce_ex__", "__repr__", "__format__")
+OWN_WRITE = "initcfg.apply"
+"""What a write of this package's is called among operations."""
 _OF_GENERATORS = ("manual_seed", "seed", "initial_seed", "set_rng_state", "get_rng_state")
 
 
@@ -122,6 +124,21 @@ class Session(contextlib.ExitStack):
         self.enter_context(self.recorder)
         return self
 
+    def note_write(
+        self,
+        tensor: torch.Tensor,
+        value: Value | None,
+        write: Callable[[torch.Tensor], object],
+        **facts: Any,
+    ) -> None:
+        """This package writes a tensor, which no dispatch mode sees."""
+        self.recorder.note_write(tensor, value, write, **facts)
+        self.on_sampler(tensor, OWN_WRITE)
+
+    def note_draw(self, draw: Callable[[], object]) -> None:
+        """Code draws a seed from the generator."""
+        self.recorder.note_draw(draw)
+
     def _tell_of_threads(self, tell: Callable[[str], None]) -> None:
         for place in self.followed.unfinished:
             tell(f"{place} starts a thread that goes on after it: what that writes later is not in the plan")
@@ -135,9 +152,41 @@ def ready_to_record() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def set_aside(*, draws: bool = False) -> Iterator[None]:
+    """Within this, nothing of this thread is recorded; ``draws``: it draws as the recorded code would.
+
+    Who writes what the record knows says so before and after (:meth:`Recorder.begin_write`).
+    """
+    session = current_session()
+    if session is None:
+        yield
+        return
+    recorder = session.recorder
+    with (
+        recorder.lock,
+        recorder.drawing() if draws else contextlib.nullcontext(),
+        _patches.needed(None),  # type: ignore[arg-type]
+        tell_nobody(),
+        watch_nothing(),
+        follow_nothing(),
+        recorder.passed_by(),
+    ):
+        yield
+
+
 def current_session() -> Session | None:
     """What records the code of this thread; None if nothing does."""
     return _patches.here()
+
+
+def _who_records() -> Session | None:
+    session = current_session()
+    # What a recorder does itself is done.
+    return None if session is None or session.recorder.passes else session
+
+
+answers_who_records(_who_records)
 
 
 def _install(undo: contextlib.ExitStack) -> None:

@@ -202,6 +202,7 @@ class LogStep:
         overwrites: Whether nothing of what was there before shows.
         done: Whether it was done.
         seen: Where code looked at numbers that this operation drew.
+        reason: Why no operations of torch's say what it does.
         hidden: Why doing it again would not give the same; None if it would.
     """
 
@@ -219,6 +220,7 @@ class LogStep:
     done: bool = False
     seen: str | None = None
     hidden: str | None = None
+    reason: str | None = None
 
     @property
     def fill(self) -> Snapshot | None:

@@ -130,6 +130,11 @@ def keep_following() -> contextlib.AbstractContextManager[None]:
     return _following.needed(_following.here() or ())
 
 
+def follow_nothing() -> contextlib.AbstractContextManager[None]:
+    """Within this, nothing is followed."""
+    return _following.needed(())
+
+
 def _install(undo: contextlib.ExitStack) -> None:
     start, start_new_thread = threading.Thread.start, _thread.start_new_thread
     make_pool = multiprocessing.pool.ThreadPool.__init__

@@ -3,16 +3,17 @@
 In: a value, a tensor or the block of a larger one, and its name and seed.
 Out: the tensor, filled; and what of a tensor may be written at all.
 
-Read: `stream.py` (values become jobs), then `blocks.py` (where a tensor lies in a larger one), `queue.py`
-(jobs in batches, by the kernel), `threads.py` (on how many), `pool.py` (of which a system may give fewer),
-`fallback.py` (by NumPy without it), `underflow.py` (small numbers are kept), `cuda/` (on a GPU),
-`whole_values.py` (what is made whole), `matrices.py` (orthogonal ones, many at once), `orthogonal.py` (with
-the same bits everywhere), `formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what
-it would need), `formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with
-`derivation.py` (or made of a larger or smaller model's), `casts.py` (numbers that another type does not
-hold), `memory.py` (what may be written), `read_only.py` (what the system lets nobody write), `as_array.py`
-(memory as NumPy's), `same_bits.py` (whether two are the same), `torch_generator.py` (torch's own generator,
-seeded and put back, and values drawn from it).
+Read: `stream.py` (values become jobs), `recorded.py` (who is told of them where code is recorded), then
+`blocks.py` (where a tensor lies in a larger one), `queue.py` (jobs in batches, by the kernel), `threads.py`
+(on how many), `pool.py` (of which a system may give fewer), `fallback.py` (by NumPy without it),
+`underflow.py` (small numbers are kept), `cuda/` (on a GPU), `whole_values.py` (what is made whole),
+`matrices.py` (orthogonal ones, many at once), `orthogonal.py` (with the same bits everywhere),
+`formula_machine.py` (a formula's instructions, one by one), `foresight.py` (what it would need),
+`formula.py` (what it computes), `adaptation.py` (tensors of a checkpoint made to fit) with `derivation.py`
+(or made of a larger or smaller model's), `casts.py` (numbers that another type does not hold), `memory.py`
+(what may be written), `read_only.py` (what the system lets nobody write), `as_array.py` (memory as
+NumPy's), `same_bits.py` (whether two are the same), `torch_generator.py` (torch's own generator, seeded and
+put back, and values drawn from it).
 """
 
 from initcfg._stream.writing.adaptation import Draw, carried_out, result_shape, split_views
@@ -36,6 +37,11 @@ from initcfg._stream.writing.memory import PLAIN_TENSORS, form_problem, is_plain
 from initcfg._stream.writing.pool import Pool, for_each
 from initcfg._stream.writing.queue import Batch
 from initcfg._stream.writing.read_only import READ_ONLY, read_only_among
+from initcfg._stream.writing.recorded import (
+    LateSeed,
+    answers_who_records,
+    recorded_value,
+)
 from initcfg._stream.writing.same_bits import all_the_same, bits_of, same_bits
 from initcfg._stream.writing.stream import StreamWriter, fill_stream, recipe_of
 from initcfg._stream.writing.threads import (
@@ -54,6 +60,7 @@ __all__ = [
     "Draw",
     "Form",
     "Inside",
+    "LateSeed",
     "Lost",
     "Matrix",
     "PLAIN_TENSORS",
@@ -62,6 +69,7 @@ __all__ = [
     "Share",
     "StreamWriter",
     "all_the_same",
+    "answers_who_records",
     "as_array",
     "batches",
     "bits_of",
@@ -89,6 +97,7 @@ __all__ = [
     "narrowed",
     "read_only_among",
     "recipe_of",
+    "recorded_value",
     "result_shape",
     "same_bits",
     "seeded",

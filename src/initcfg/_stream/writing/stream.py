@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import fields
 from typing import Any
 
@@ -36,8 +37,9 @@ from initcfg._stream.writing.formula_machine import RandomSource
 from initcfg._stream.writing.matrices import Share, make_matrices, shares_of
 from initcfg._stream.writing.memory import DRAWN, check_memory, is_plain
 from initcfg._stream.writing.queue import Batch, Queue, draw_alone
+from initcfg._stream.writing.recorded import recorded_value, who_records
 from initcfg._stream.writing.threads import thread_count
-from initcfg._stream.writing.torch_generator import seeded
+from initcfg._stream.writing.torch_generator import fills_seeded, seeded
 from initcfg._stream.writing.underflow import gradual_underflow, keeps_small_numbers
 from initcfg.errors import ApplyError
 from initcfg.values import Value, dtype_name
@@ -57,6 +59,8 @@ INDEPENDENT = frozenset(_RECIPES)
 
 class StreamWriter:
     """Writes Values into tensors, in batches; ``progress`` is told how many elements, now and then.
+
+    Where code is recorded, the record is told of each write in place of it.
 
     Example:
         >>> import torch
@@ -80,6 +84,9 @@ class StreamWriter:
         """Takes what tensors want of orthogonal matrices from here on, where somebody else makes them."""
         # By identity, with the value kept: tensors that are alike share theirs.
         self._recipes: dict[tuple[int, torch.dtype], tuple[Value, tuple[str, Recipe]]] = {}
+        self._recording = who_records()
+        # Those of other seeds, which code gave.
+        self._others: dict[int, StreamWriter] = {}
 
     def add(
         self,
@@ -99,6 +106,13 @@ class StreamWriter:
             part: Number of the first independent part.
         """
         if block is None and self.add_plain(tensor, value, name, part):
+            return
+        if self._recording is not None:
+            # A value of its own: those of copies are the same object.
+            known = copy(recorded_value(value, name, self._seed)) if block is None and not part else None
+            seed = self._seed
+            write = functools.partial(_write, value=value, seed=seed, name=name, part=part, block=block)
+            self._recording.note_write(tensor, known, write)
             return
         self._queue.next_write()
         whole = Block.whole(tensor.shape) if block is None else block
@@ -121,6 +135,8 @@ class StreamWriter:
 
     def kind(self, value: Value, dtype: torch.dtype) -> tuple[str, Recipe] | None:
         """What the kernel is told to make of a value whose elements are independent; of another, None."""
+        if self._recording is not None:
+            return None
         found = self._recipes.get((id(value), dtype))
         if found is None:
             if type(value) not in _RECIPES:
@@ -146,6 +162,9 @@ class StreamWriter:
 
     def _add(self, tensor: torch.Tensor, value: Value, name: str, block: Block, part: int) -> int:
         """Queue the write; the number of parts that it has."""
+        if isinstance(value, values.Seeded):
+            self._add_seeded(tensor, value, block, part)
+            return 1
         if isinstance(value, values.CopyOf):
             return self._add(tensor, value.value, value.source, block, part)
         if isinstance(value, values.Parts):
@@ -195,6 +214,15 @@ class StreamWriter:
             key = 0 if is_constant else self._key(name, part)
             self._queue_recipe(tensor, recipe_of(value, _double(tensor)), key, block)
         return 1
+
+    def _add_seeded(self, tensor: torch.Tensor, value: values.Seeded, block: Block, part: int) -> None:
+        """By a writer of that seed, after what was queued here."""
+        if value.seed not in self._others:
+            self._others[value.seed] = StreamWriter(value.seed, progress=self._tell)
+        self.flush()
+        other = self._others[value.seed]
+        other._add(tensor, value.value, value.source, block, 0)
+        other.flush()
 
     def _add_repeated(
         self, tensor: torch.Tensor, value: values.Repeat, name: str, block: Block, part: int
@@ -288,6 +316,19 @@ def fill_stream(
     tensor: torch.Tensor, value: Value, *, seed: int, name: str, part: int = 0, block: Block | None = None
 ) -> None:
     """Fill one tensor with the values that (seed, name, index) determine; see :class:`StreamWriter`."""
+    if who_records() is None:
+        _write(tensor, value, seed, name, part, block)
+    else:
+        StreamWriter(seed).add(tensor, value, name, block=block, part=part)
+
+
+fills_seeded(lambda tensor, value: fill_stream(tensor, value, seed=value.seed, name=value.source))
+
+
+def _write(
+    tensor: torch.Tensor, value: Value, seed: int, name: str, part: int = 0, block: Block | None = None
+) -> None:
+    """Fill one tensor, here and now."""
     if block is None and type(value) in _RECIPES and is_plain(tensor):
         # Alone, it needs no queue.
         key = 0 if type(value) is values.Constant else Keys(seed)(name, part)

@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
 
@@ -25,6 +25,14 @@ _GLOBAL = RandomSource(
     lambda tensor, value, source, part: fill_torch(tensor, value),
     lambda source, part: nullcontext(),
 )
+
+
+_fills_seeded: list[Callable[[torch.Tensor, values.Seeded], None]] = []
+
+
+def fills_seeded(fill: Callable[[torch.Tensor, values.Seeded], None]) -> None:
+    """Register who fills tensors by the seed that stands in a value: the stream's writer, above this."""
+    _fills_seeded.append(fill)
 
 
 class _Lock:
@@ -105,6 +113,10 @@ def fill_torch(tensor: torch.Tensor, value: Value, *, original: bool = False) ->
         tensor.mul_(torch.tensor(value.factors, dtype=tensor.dtype, device=tensor.device).view(shape))
     elif isinstance(value, values.Numbers):
         tensor.copy_(torch.tensor(value.numbers, dtype=torch.float64, device="cpu").view(tensor.shape))
+    elif isinstance(value, values.Seeded):
+        # What no generator decides.
+        for fill in _fills_seeded:
+            fill(tensor, value)
     elif isinstance(value, WHOLE):
         whole_torch(tensor, value)
     elif isinstance(value, values.Formula):
