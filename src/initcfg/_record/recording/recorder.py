@@ -51,6 +51,10 @@ class Recorder(OwnWrites, DispatchMode):
             named = self._make(operation, func, args, kwargs)
         elif operation in aten.DRAWERS and "out" not in kwargs:
             named = self._draw(operation, args, kwargs)
+        elif operation == "from_file":
+            # The file may be gone later, or another.
+            named = func(*args, **kwargs)
+            self.track_foreign(named, fresh=True, outside=True)
         if named is not None:
             return named
         if facts.views:
