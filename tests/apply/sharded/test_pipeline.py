@@ -238,7 +238,7 @@ def test_a_part_of_a_part() -> None:
             dict(name_prefix="blocks.0."),
             "here it is float64",
         ),
-        (lambda: "blocks", {}, "not of 'blocks'"),
+        (lambda: "blocks", {}, "not of the text 'blocks'"),
     ],
 )
 def test_parts_of_another_model(part: Callable[[], Any], named: dict[str, Any], says: str) -> None:

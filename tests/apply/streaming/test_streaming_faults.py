@@ -152,13 +152,14 @@ def test_a_complete_checkpoint_is_left_alone(tmp_path, whole):
     assert all_bits(stored(out)) == whole
 
 
-def test_a_complete_checkpoint_that_lost_a_file_is_not_complete(tmp_path, whole):
+def test_a_complete_checkpoint_that_lost_a_file_gets_it_back(tmp_path, whole):
     out = tmp_path / "reference"
-    (out / shards(out)[2]).unlink()
-    with pytest.raises(OutputError, match="holds another checkpoint already"):
-        save(out)
-    save(out, overwrite=True)
+    lost, *kept = out / shards(out)[2], out / shards(out)[0], out / shards(out)[1]
+    lost.unlink()
+    before = [each.stat().st_ino for each in kept]
+    save(out)
     assert all_bits(stored(out)) == whole
+    assert [each.stat().st_ino for each in kept] == before
 
 
 def test_overwriting_removes_what_was_there_and_nothing_else(tmp_path):
