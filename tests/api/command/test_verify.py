@@ -121,7 +121,7 @@ def test_what_cannot_be_verified(folder):
         (("none.safetensors",), "none.safetensors"),
         (("t.pth", "--config", "net.py"), "no seed"),
         (("t.pth", "--config", "net.py", "--plan", "t.ledger.json"), "both"),
-        (("net.py",), "no plan"),
+        (("net.py",), "is a config"),
     ):
         done = run("verify", *words)
         assert done.exit_code == 2, done.output
