@@ -36,6 +36,7 @@ COMMANDS = {
     "initcfg --help": (["-m", "initcfg", "--help"], "python -c pass"),
     "initcfg plan --help": (["-m", "initcfg", "plan", "--help"], "python -c pass"),
     "import torch": (["-c", "import torch"], None),
+    "import torch, initcfg.plan": (["-c", "import torch, initcfg; initcfg.plan"], "import torch"),
     "initcfg plan CONFIG": (["-m", "initcfg", "plan", "CONFIG"], "import torch"),
 }
 RUNS = 15
@@ -67,11 +68,11 @@ def main() -> None:
                 times[name].append((time.perf_counter() - start) * 1000)
     # The first run of each warms the file cache.
     medians = {name: statistics.median(found[1:]) for name, found in times.items()}
-    print(f"{'ms':<22}{'median':>8}{'min':>8}{'max':>8}{'limit':>8}{'×':>7}")
+    print(f"{'ms':<28}{'median':>8}{'min':>8}{'max':>8}{'limit':>8}{'×':>7}")
     for name, found in times.items():
         limit = medians.get(COMMANDS[name][1] or "")
         beside = "" if limit is None else f"{limit:>8.0f}{medians[name] / limit:>7.2f}"
-        print(f"{name:<22}{medians[name]:>8.0f}{min(found[1:]):>8.0f}{max(found[1:]):>8.0f}{beside}")
+        print(f"{name:<28}{medians[name]:>8.0f}{min(found[1:]):>8.0f}{max(found[1:]):>8.0f}{beside}")
 
 
 if __name__ == "__main__":
