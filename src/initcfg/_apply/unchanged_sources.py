@@ -33,10 +33,15 @@ def check_digest(load: Load, digest: str | None) -> None:
         raise _changed(load, f"its SHA-256 is {digest}, and was {load.sha256}")
 
 
-def _changed(load: Load, how: str, where: str | None = None) -> CheckpointError:
+def _changed(
+    load: Load, how: str, where: str | None = None, item: Assignment | None = None
+) -> CheckpointError:
+    """The error; ``item``: the tensor at which it shows."""
     return CheckpointError(
         f"The checkpoint {load.source!r} has changed since the plan was made: {how}.",
         where=where or load.rule,
+        parameter=None if item is None else item.name,
+        shape=None if item is None else item.shape,
         fix="Plan again.",
     )
 
@@ -70,14 +75,7 @@ class LoadedTypes:
         pairs = {(opened.info(key).dtype, here) for key in value.keys} - {(here, here)}
         planned = {(there, to) for there, to, _ in load.converted}
         for there, _ in sorted(pairs - planned):
-            raise CheckpointError(
-                f"The checkpoint {load.source!r} has changed since the plan was made: {value.key!r} is "
-                f"{there} there now.",
-                where=item.rule,
-                parameter=item.name,
-                shape=item.shape,
-                fix="Plan again.",
-            )
+            raise _changed(load, f"{value.key!r} is {there} there now", where=item.rule, item=item)
         self._found.setdefault(load.source, Counter()).update(pairs)
 
     def check(self, loads: Iterable[Load]) -> None:

@@ -59,7 +59,7 @@ class Context:
         return found
 
     def named(self, name: str, start: Callable[[str, Context], Context]) -> Context:
-        """The context in the module of this name, which may start pending steps: then ``start`` tells."""
+        """The context in the module of this name: that of ``start``, if the name may start a pending step."""
         if self._named is None:
             self._named = _named(self.pending)
         ends, names, others, only_ends = self._named
